@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies of the conversions between 16-bit and 32-bit floats. Stores are aligned to 64 bytes by a short head; a destination larger than
+ * STREAM_BYTES, which the caches would not hold for its reader anyway, is written past them: that saves reading it first. */
+#define STREAM_BYTES ((size_t)8 << 20)
+
+/* Elements of `size` bytes up to the next 64-byte boundary of p, at most n. */
+INLINE size_t elements_to_line(const void *p, size_t size, size_t n)
+{
+    const size_t head = (64 - (uintptr_t)p % 64) % 64 / size;
+    return head < n ? head : n;
+}
+
+INLINE f32x16 widen_vector(u16x16 a, const enum element_type type) { return type == BF16 ? bf16_widen(a) : f16_widen(a); }
+
+/* Up to 15 elements. */
+INLINE void widen_part(const uint16_t *src, float *dst, size_t n, const enum element_type type)
+{
+    f32_store_part(dst, widen_vector(u16_load_part(src, n), type), n);
+}
+
+INLINE void widen(const uint16_t *src, float *dst, size_t n, const enum element_type type)
+{
+    size_t at = elements_to_line(dst, sizeof *dst, n);
+    if (at > 0)
+        widen_part(src, dst, at, type);
+    if (n * sizeof *dst >= STREAM_BYTES) {
+        for (; at + 16 <= n; at += 16)
+            f32_stream(dst + at, widen_vector(u16_load(src + at), type));
+        stream_end();
+    }
+    for (; at + 16 <= n; at += 16)
+        f32_store(dst + at, widen_vector(u16_load(src + at), type));
+    if (at < n)
+        widen_part(src + at, dst + at, n - at, type);
+}
+
+INLINE u16x16 narrow_vector(f32x16 a, const enum element_type type) { return type == BF16 ? bf16_narrow(a) : f16_narrow(a); }
+
+/* Up to 31 elements. */
+INLINE void narrow_part(const float *src, uint16_t *dst, size_t n, const enum element_type type)
+{
+    if (n >= 16) {
+        u16_store(dst, narrow_vector(f32_load(src), type));
+        src += 16, dst += 16, n -= 16;
+    }
+    if (n > 0)
+        u16_store_part(dst, narrow_vector(f32_load_part(src, n), type), n);
+}
+
+INLINE void narrow(const float *src, uint16_t *dst, size_t n, const enum element_type type)
+{
+    size_t at = elements_to_line(dst, sizeof *dst, n);
+    narrow_part(src, dst, at, type);
+    if (n * sizeof *dst >= STREAM_BYTES && (uintptr_t)(dst + at) % 64 == 0) { /* of a file, not even elements need be aligned */
+        for (; at + 32 <= n; at += 32)
+            u16_stream(dst + at, narrow_vector(f32_load(src + at), type), narrow_vector(f32_load(src + at + 16), type));
+        stream_end();
+    }
+    for (; at + 32 <= n; at += 32) {
+        u16_store(dst + at, narrow_vector(f32_load(src + at), type));
+        u16_store(dst + at + 16, narrow_vector(f32_load(src + at + 16), type));
+    }
+    narrow_part(src + at, dst + at, n - at, type);
+}
+
+static void bf16_to_f32(const uint16_t *src, float *dst, size_t n) { widen(src, dst, n, BF16); }
+static void f16_to_f32(const uint16_t *src, float *dst, size_t n) { widen(src, dst, n, F16); }
+static void f32_to_bf16(const float *src, uint16_t *dst, size_t n) { narrow(src, dst, n, BF16); }
+static void f32_to_f16(const float *src, uint16_t *dst, size_t n) { narrow(src, dst, n, F16); }

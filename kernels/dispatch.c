@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT
+ * Which table runs: a pure function of what the CPU says and of a name. Built with the flags of the baseline. */
+#include "kernels/kernels.h"
+#include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Asked by hand, for __builtin_cpu_supports of clang 14 does not know it. */
+static int has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;
+}
+#endif
+
+organ_cpu organ_cpu_detect(void)
+{
+    organ_cpu cpu = {0};
+#if defined(__x86_64__)
+    /* the built-in asks CPUID for the instructions and XGETBV whether the system saves the registers */
+    __builtin_cpu_init();
+    cpu.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("popcnt") && has_f16c();
+    cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                 __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+#elif defined(__aarch64__)
+    cpu.neon = 1; /* part of the architecture */
+#endif
+    return cpu;
+}
+
+const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why)
+{
+    const struct {
+        const char *isa;
+        const organ_kernels *table;
+        int supported;
+    } rows[] = {
+        {"avx512", organ_kernels_avx512, cpu.avx512},
+        {"avx2", organ_kernels_avx2, cpu.avx2},
+        {"neon", organ_kernels_neon, cpu.neon},
+        {"scalar", organ_kernels_scalar, 1},
+    };
+    const int any = !wanted || !*wanted;
+    *why = "unknown name: it is one of scalar, avx2, avx512, neon";
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        const int usable = rows[k].table && rows[k].supported;
+        if (!any && strcmp(wanted, rows[k].isa) != 0)
+            continue;
+        if (usable)
+            return rows[k].table;
+        if (any)
+            continue;
+        *why = rows[k].table ? "this CPU does not support it" : "this build has no kernels for it";
+        return NULL;
+    }
+    return NULL;
+}
+
+int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params)
+{
+#if defined(__x86_64__)
+    const int multiplies = params->beta == 2.0f && (params->coupling == 0.0f || params->coupling == 1.0f);
+    return multiplies || cpu.avx2;
+#else
+    (void)cpu, (void)params;
+    return 1;
+#endif
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * Elements of the three storage types as lanes of FP32. The type is a constant wherever these are called, so a body written once over
+ * them compiles to one loop per type. */
+enum element_type { BF16, F16, F32 };
+
+#define MAGNITUDE 0x7fffffffu /* all but the sign of an FP32 */
+#define INFINITE  0x7f800000u
+
+INLINE size_t element_size(const enum element_type type) { return type == F32 ? sizeof(float) : sizeof(uint16_t); }
+
+/* The NaNs among bits (shifted up from 16 or as loaded) turn quiet, all else stays. */
+INLINE u32x16 quiet(u32x16 bits)
+{
+    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
+    return u32_or(bits, u32_keep(nan, u32_set1(0x00400000)));
+}
+
+INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
+
+/* Round to nearest even on the integer: up when the dropped half is above 0x8000, or equals it under an odd last bit. A NaN is only
+ * cut. */
+INLINE u16x16 bf16_narrow(f32x16 a)
+{
+    const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE)), kept = u32_srl(bits, 16);
+    const u32x16 rounded = u32_srl(u32_add(u32_add(bits, u32_set1(0x7fff)), u32_and(kept, u32_set1(1))), 16);
+    return u32_narrow(u32_select(u32_gt(magnitude, u32_set1(INFINITE)), u32_or(kept, u32_set1(0x40)), rounded));
+}
+
+/* Loads as FP32, exactly; a NaN need not turn quiet for those who only look at it. */
+INLINE f32x16 element_values(u16x16 words, const enum element_type type)
+{
+    return type == BF16 ? f32_of_bits(u32_sll(u16_widen(words), 16)) : f16_widen(words);
+}
+
+INLINE f32x16 load_elements(const void *base, size_t at, const enum element_type type)
+{
+    if (type == F32)
+        return f32_load((const float *)base + at);
+    return element_values(u16_load((const uint16_t *)base + at), type);
+}
+
+INLINE f32x16 load_elements_part(const void *base, size_t at, size_t n, const enum element_type type)
+{
+    if (type == F32)
+        return f32_load_part((const float *)base + at, n);
+    return element_values(u16_load_part((const uint16_t *)base + at, n), type);
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies of the types that GGUF files are commonly made of, over the vocabulary. Layouts and order of operations are ggml's: the scale of a
+ * group is one rounded product, then each value is one product and, with a minimum, one difference. */
+#include "kernels/ggml.h"
+#include <string.h>
+
+static void dequantize_f16(const void *blocks, float *values, size_t n) { f16_to_f32(blocks, values, n); }
+static void dequantize_bf16(const void *blocks, float *values, size_t n) { bf16_to_f32(blocks, values, n); }
+static void quantize_f16(const float *values, void *blocks, size_t n) { f32_to_f16(values, blocks, n); }
+static void quantize_bf16(const float *values, void *blocks, size_t n) { f32_to_bf16(values, blocks, n); }
+
+INLINE float block_scale(const uint8_t *p)
+{
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return f16_widen_one(half);
+}
+
+INLINE uint32_t word_at(const uint8_t *p)
+{
+    uint32_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+INLINE void put_scaled(float *values, u8x16 codes, float scale) { f32_store(values, f32_mul(f32_of_s8(codes), f32_set1(scale))); }
+
+INLINE void put_affine(float *values, u8x16 codes, float scale, float minimum)
+{
+    f32_store(values, f32_sub(f32_mul(f32_of_s8(codes), f32_set1(scale)), f32_set1(minimum)));
+}
+
+/* 32 codes of 4 bits: the low halves of 16 bytes, then the high ones. */
+INLINE void put_nibbles(float *values, const uint8_t *bytes, u8x16 minus, float scale)
+{
+    const u8x16 codes = u8_load(bytes);
+    put_scaled(values, u8_sub(u8_field(codes, 0, 15), minus), scale);
+    put_scaled(values + 16, u8_sub(u8_field(codes, 4, 15), minus), scale);
+}
+
+INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, float scale)
+{
+    const u8x16 codes = u8_load(bytes);
+    put_scaled(values, u8_look(table, u8_field(codes, 0, 15)), scale);
+    put_scaled(values + 16, u8_look(table, u8_field(codes, 4, 15)), scale);
+}
+
+/* ---- 32 elements a block ---- */
+static void dequantize_q8_0(const void *blocks, float *values, size_t n) /* d, 32 signed bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 34, values += 32) {
+        const float d = block_scale(b);
+        put_scaled(values, u8_load(b + 2), d);
+        put_scaled(values + 16, u8_load(b + 18), d);
+    }
+}
+
+static void dequantize_q4_0(const void *blocks, float *values, size_t n) /* d, 16 bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 18, values += 32)
+        put_nibbles(values, b + 2, u8_set1(8), block_scale(b));
+}
+
+static void dequantize_q4_1(const void *blocks, float *values, size_t n) /* d, m, 16 bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 20, values += 32) {
+        const float d = block_scale(b), m = block_scale(b + 2);
+        const u8x16 codes = u8_load(b + 4);
+        put_affine(values, u8_field(codes, 0, 15), d, -m);
+        put_affine(values + 16, u8_field(codes, 4, 15), d, -m);
+    }
+}
+
+/* Half of 32 codes of 5 bits: 16 nibbles and 16 fifth bits. */
+INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
+{
+    const uint16_t fifth = (uint16_t)(high[2 * half] | high[2 * half + 1] << 8);
+    return u8_or(u8_field(u8_load(nibbles), 4 * half, 15), u8_sll(u8_of_bits(fifth), 4));
+}
+
+static void dequantize_q5_0(const void *blocks, float *values, size_t n) /* d, fifth bits[4], 16 bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 22)
+        UNROLL for (int half = 0; half < 2; half++, values += 16)
+            put_scaled(values, u8_sub(five_bits(b + 2, b + 6, half), u8_set1(16)), block_scale(b));
+}
+
+static void dequantize_q5_1(const void *blocks, float *values, size_t n) /* d, m, fifth bits[4], 16 bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 24)
+        UNROLL for (int half = 0; half < 2; half++, values += 16)
+            put_affine(values, five_bits(b + 4, b + 8, half), block_scale(b), -block_scale(b + 2));
+}
+
+INLINE u8x16 iq4_values(void)
+{
+    static const int8_t values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    return u8_load((const uint8_t *)values);
+}
+
+static void dequantize_iq4_nl(const void *blocks, float *values, size_t n) /* d, 16 bytes */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 18, values += 32)
+        put_looked_up(values, b + 2, iq4_values(), block_scale(b));
+}
+
+/* Exponent e, 16 bytes of E2M1. The table holds twice the values, so the scale is half of 2^(e - 127); 0xff is not taken for a NaN. */
+static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
+{
+    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 17, values += 32) {
+        const uint32_t bits = b[0] < 2 ? UINT32_C(0x200000) << b[0] : (uint32_t)(b[0] - 1) << 23;
+        float d;
+        memcpy(&d, &bits, sizeof d);
+        put_looked_up(values, b + 1, u8_load((const uint8_t *)doubled), d);
+    }
+}
+
+/* ---- 256 elements a block, with scales of groups of 16 or 32 ---- */
+static void dequantize_q2_k(const void *blocks, float *values, size_t n) /* scales[16] and minima, codes[64], d, dmin */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 84) {
+        const u8x16 both = u8_load(b);
+        float scales[16], minima[16];
+        put_scaled(scales, u8_field(both, 0, 15), block_scale(b + 80));
+        put_scaled(minima, u8_field(both, 4, 15), block_scale(b + 82));
+        for (int half = 0; half < 2; half++) {
+            const u8x16 codes[2] = {u8_load(b + 16 + 32 * half), u8_load(b + 32 + 32 * half)};
+            UNROLL for (int j = 0; j < 8; j++, values += 16)
+                put_affine(values, u8_field(codes[j % 2], j / 2 * 2, 3), scales[8 * half + j], minima[8 * half + j]);
+        }
+    }
+}
+
+/* 16 scales of 6 bits from 12 bytes: four bits each in the nibbles of the first eight, two in the fields of the last four; times d. */
+INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
+{
+    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f, two = 0x30303030;
+    const uint32_t codes[4] = {(a & low) | (c << 4 & two), (b & low) | (c << 2 & two), (a >> 4 & low) | (c & two),
+                               (b >> 4 & low) | (c >> 2 & two)};
+    put_scaled(scales, u8_sub(u8_load((const uint8_t *)codes), u8_set1(32)), d);
+}
+
+static void dequantize_q3_k(const void *blocks, float *values, size_t n) /* high bits[32], codes[64], scales[12], d */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 110) {
+        const u8x16 high[2] = {u8_load(b), u8_load(b + 16)};
+        float scales[16];
+        q3_k_scales(b + 96, block_scale(b + 108), scales);
+        UNROLL for (int j = 0; j < 16; j++, values += 16)
+        {
+            const u8x16 low = u8_field(u8_load(b + 32 + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+            const u8x16 code = u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 2));
+            put_scaled(values, u8_sub(code, u8_set1(4)), scales[j]);
+        }
+    }
+}
+
+/* 8 scales and 8 minima of 6 bits from 12 bytes; the scales times d in lanes 0 to 7, the minima times dmin in 8 to 15. */
+INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scales, float *minima)
+{
+    const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8), low = 0x0f0f0f0f, two = 0x30303030;
+    const uint32_t six = 0x3f3f3f3f, codes[4] = {a & six, (c & low) | (a >> 2 & two), b & six, (c >> 4 & low) | (b >> 2 & two)};
+    put_scaled(scales, u8_load((const uint8_t *)codes), d);
+    put_scaled(minima, u8_load((const uint8_t *)codes), dmin);
+}
+
+static void dequantize_q4_k(const void *blocks, float *values, size_t n) /* d, dmin, scales[12], codes[128] */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 144) {
+        float scales[16], minima[16];
+        q4_k_scales(b + 4, block_scale(b), block_scale(b + 2), scales, minima);
+        UNROLL for (int j = 0; j < 16; j++, values += 16)
+        {
+            const u8x16 codes = u8_load(b + 16 + 32 * (j / 4) + 16 * (j % 2));
+            put_affine(values, u8_field(codes, j / 2 % 2 * 4, 15), scales[j / 2], minima[8 + j / 2]);
+        }
+    }
+}
+
+static void dequantize_q5_k(const void *blocks, float *values, size_t n) /* d, dmin, scales[12], high bits[32], codes[128] */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 176) {
+        const u8x16 high[2] = {u8_load(b + 16), u8_load(b + 32)};
+        float scales[16], minima[16];
+        q4_k_scales(b + 4, block_scale(b), block_scale(b + 2), scales, minima);
+        UNROLL for (int j = 0; j < 16; j++, values += 16)
+        {
+            const u8x16 low = u8_field(u8_load(b + 48 + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
+            put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2], minima[8 + j / 2]);
+        }
+    }
+}
+
+/* codes[128], high bits[64], scales[16], d. Of each half, 128 elements, strips of 32 take the low nibbles of 64 bytes, then the high ones.
+ */
+static void dequantize_q6_k(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 210) {
+        float scales[16];
+        put_scaled(scales, u8_load(b + 192), block_scale(b + 208));
+        for (int half = 0; half < 2; half++)
+            UNROLL for (int j = 0; j < 8; j++, values += 16)
+            {
+                const u8x16 low = u8_field(u8_load(b + 64 * half + 16 * (j % 4)), j / 4 * 4, 15);
+                const u8x16 high = u8_field(u8_load(b + 128 + 32 * half + 16 * (j % 2)), j / 2 * 2, 3);
+                put_scaled(values, u8_sub(u8_or(low, u8_sll(high, 4)), u8_set1(32)), scales[8 * half + j]);
+            }
+    }
+}
+
+static void dequantize_tq2_0(const void *blocks, float *values, size_t n) /* codes[64] in four strips of each half, 1 off; d */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 66)
+        UNROLL for (int j = 0; j < 16; j++, values += 16)
+        {
+            const u8x16 codes = u8_field(u8_load(b + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+            put_scaled(values, u8_sub(codes, u8_set1(1)), block_scale(b + 64));
+        }
+}
+
+static void dequantize_iq4_xs(const void *blocks, float *values, size_t n) /* d, 2 high bits of 8 scales, 4 low ones, codes[128] */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 136) {
+        const float d = block_scale(b);
+        const unsigned high = b[2] | (unsigned)b[3] << 8;
+        for (int j = 0; j < 8; j++, values += 32) {
+            const int scale = (int)((b[4 + j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32;
+            put_looked_up(values, b + 8 + 16 * j, iq4_values(), d * (float)scale);
+        }
+    }
+}
+
+/* ---- quantising ---- */
+/* Whole numbers nearest to a, ties away from zero, within -127 and 127; 0 for a NaN. */
+INLINE u8x16 nearest_s8(f32x16 a)
+{
+    const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
+    const f32x16 any = f32_of_bits(u32_keep(f32_ge(f32_of_bits(magnitude), f32_set1(0)), magnitude)), away = f32_min(any, f32_set1(127));
+    const f32x16 whole = f32_trunc(away), up = f32_add(whole, f32_set1(1));
+    const f32x16 nearest = f32_select(f32_ge(f32_sub(away, whole), f32_set1(0.5f)), up, whole);
+    return s8_of_f32(f32_select(f32_gt(f32_set1(0), a), f32_sub(f32_set1(0), nearest), nearest));
+}
+
+/* Magnitudes as integers, which order like them; 0 for a NaN. */
+INLINE u32x16 magnitudes(f32x16 a)
+{
+    const u32x16 bits = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
+    return u32_select(u32_gt(bits, u32_set1(INFINITE)), u32_set1(0), bits);
+}
+
+static void quantize_q8_0(const float *values, void *blocks, size_t n)
+{
+    uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 34, values += 32) {
+        const f32x16 low = f32_load(values), high = f32_load(values + 16);
+        const uint32_t bits = u32_top(u32_max(magnitudes(low), magnitudes(high)));
+        float farthest;
+        memcpy(&farthest, &bits, sizeof farthest);
+        const float d = farthest / 127, inverse = d != 0 ? 1 / d : 0;
+        uint16_t half;
+        f32_to_f16(&d, &half, 1);
+        memcpy(b, &half, sizeof half);
+        u8_store(b + 2, nearest_s8(f32_mul(low, f32_set1(inverse))));
+        u8_store(b + 18, nearest_s8(f32_mul(high, f32_set1(inverse))));
+    }
+}

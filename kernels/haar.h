@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT
+ * Body of the purification by Haar wavelets: split a row into levels of details, find the noise of each, quieten what does not go on at
+ * the next coarser level, and join. All of it is FP32 element by element, but for medians, which are exact. */
+#define HAAR_LEVELS 5
+#define HAAR_SCALE  0.70710678f /* 1 / sqrt 2 */
+#define HAAR_SIGMA  0.6745f     /* median of |d| over the standard deviation, where d is normal */
+
+/* One level: n values in, `pairs` details and n - pairs approximations out. */
+typedef struct haar_level {
+    float *details;
+    size_t n, pairs;
+    float limit; /* a detail above it is no noise */
+} haar_level;
+
+/* Approximations take the place of the values; one without a pair is carried over. */
+static void haar_split(const haar_level *level, float *values)
+{
+    const f32x16 scale = f32_set1(HAAR_SCALE);
+    size_t at = 0;
+    for (; at + 16 <= level->pairs; at += 16) {
+        const f32x16 a = f32_load(values + 2 * at), b = f32_load(values + 2 * at + 16);
+        const f32x16 even = f32_evens(a, b), odd = f32_odds(a, b);
+        f32_store(level->details + at, f32_mul(f32_sub(even, odd), scale));
+        f32_store(values + at, f32_mul(f32_add(even, odd), scale));
+    }
+    for (; at < level->pairs; at++) {
+        const float even = values[2 * at], odd = values[2 * at + 1];
+        level->details[at] = (even - odd) * HAAR_SCALE;
+        values[at] = (even + odd) * HAAR_SCALE;
+    }
+    if (level->n > 2 * level->pairs)
+        values[level->pairs] = values[level->n - 1];
+}
+
+/* The inverse, from the last to the first, so that nothing is overwritten before it is read. */
+static void haar_join(const haar_level *level, float *values)
+{
+    const f32x16 scale = f32_set1(HAAR_SCALE);
+    size_t at = level->pairs;
+    if (level->n > 2 * level->pairs)
+        values[level->n - 1] = values[level->pairs];
+    for (; at % 16 > 0; at--) {
+        const float mean = values[at - 1], detail = level->details[at - 1];
+        values[2 * at - 2] = (mean + detail) * HAAR_SCALE;
+        values[2 * at - 1] = (mean - detail) * HAAR_SCALE;
+    }
+    for (; at > 0; at -= 16) {
+        const f32x16 mean = f32_load(values + at - 16), detail = f32_load(level->details + at - 16);
+        const f32x16 even = f32_mul(f32_add(mean, detail), scale), odd = f32_mul(f32_sub(mean, detail), scale);
+        f32_store(values + 2 * at - 32, f32_zip_low(even, odd));
+        f32_store(values + 2 * at - 16, f32_zip_high(even, odd));
+    }
+}
+
+INLINE u32x16 haar_magnitudes(f32x16 values) { return u32_and(f32_bits(values), u32_set1(MAGNITUDE)); }
+
+/* How many magnitudes are below `limit`, as numbers or as bits: the order is the same. limit > 0. */
+static size_t haar_count_below(const float *values, size_t n, uint32_t limit)
+{
+    const u32x16 limits = u32_set1(limit);
+    size_t count = 0, at = 0;
+    for (; at + 16 <= n; at += 16)
+        count += m32_count(u32_gt(limits, haar_magnitudes(f32_load(values + at))));
+    if (at < n)
+        count += m32_count(u32_gt(limits, haar_magnitudes(f32_load_part(values + at, n - at)))) - (16 - (n - at));
+    return count;
+}
+
+/* The bits of the k-th smallest magnitude, k < n, from the highest bit to the lowest. */
+static uint32_t haar_kth(const float *values, size_t n, size_t k)
+{
+    uint32_t bits = 0;
+    for (uint32_t bit = 0x40000000; bit > 0; bit >>= 1)
+        if (haar_count_below(values, n, bits | bit) <= k)
+            bits |= bit;
+    return bits;
+}
+
+INLINE float haar_float(uint32_t bits)
+{
+    float value;
+    __builtin_memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Of n > 0 magnitudes; of an even number the mean of the two in the middle. */
+static float haar_median(const float *values, size_t n)
+{
+    const size_t k = (n - 1) / 2;
+    const uint32_t low = haar_kth(values, n, k);
+    if (n % 2 == 1 || haar_count_below(values, n, low + 1) > k + 1)
+        return haar_float(low);
+    return (haar_float(low) + haar_float(haar_kth(values, n, k + 1))) * 0.5f;
+}
+
+INLINE int haar_is_loud(const haar_level *level, size_t at) { return __builtin_fabsf(level->details[at]) > level->limit; }
+
+INLINE f32x16 quieten(f32x16 details, m32x16 loud, f32x16 factor) { return f32_select(loud, details, f32_mul(details, factor)); }
+
+INLINE m32x16 loud_of(f32x16 details, float limit) { return f32_gt(f32_of_bits(haar_magnitudes(details)), f32_set1(limit)); }
+
+/* Details stay that are loud and whose parent is; where there is no parent, those that are loud. */
+static void haar_quieten(const haar_level *level, const haar_level *above, float factor)
+{
+    const f32x16 factors = f32_set1(factor);
+    size_t at = 0;
+    for (; above && at + 32 <= level->pairs && at / 2 + 16 <= above->pairs; at += 32) {
+        const f32x16 parents = f32_load(above->details + at / 2);
+        const f32x16 low = f32_load(level->details + at), high = f32_load(level->details + at + 16);
+        const m32x16 low_parents = loud_of(f32_zip_low(parents, parents), above->limit),
+                     high_parents = loud_of(f32_zip_high(parents, parents), above->limit);
+        f32_store(level->details + at, quieten(low, m32_and(loud_of(low, level->limit), low_parents), factors));
+        f32_store(level->details + at + 16, quieten(high, m32_and(loud_of(high, level->limit), high_parents), factors));
+    }
+    for (; at < level->pairs; at++)
+        if (!haar_is_loud(level, at) || (above && at / 2 < above->pairs && !haar_is_loud(above, at / 2)))
+            level->details[at] *= factor;
+}
+
+static void haar_purify(float *row, size_t n, float threshold, float strength, float *scratch)
+{
+    haar_level levels[HAAR_LEVELS];
+    int count = 0;
+    for (; count < HAAR_LEVELS && n >= 2; count++) {
+        haar_level *level = &levels[count];
+        *level = (haar_level){.details = scratch, .n = n, .pairs = n / 2};
+        haar_split(level, row);
+        level->limit = threshold * (haar_median(level->details, level->pairs) / HAAR_SIGMA);
+        scratch += level->pairs;
+        n -= level->pairs;
+    }
+    for (int k = 0; k < count; k++) /* a parent is asked before it is quietened itself */
+        haar_quieten(&levels[k], k + 1 < count ? &levels[k + 1] : NULL, 1.0f - strength);
+    for (int k = count; k > 0; k--)
+        haar_join(&levels[k - 1], row);
+}

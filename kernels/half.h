@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT
+ * One F16 at a time, in plain C. */
+#ifndef ORGAN_KERNELS_HALF_H
+#define ORGAN_KERNELS_HALF_H
+#include <stdint.h>
+#include <string.h>
+
+static inline __attribute__((unused)) uint32_t half_widen_bits(uint32_t half)
+{
+    const uint32_t sign = (half & 0x8000) << 16, exponent = half & 0x7c00, fraction = half & 0x3ff;
+    if (exponent == 0x7c00) /* a NaN turns quiet */
+        return sign | 0x7f800000 | (fraction ? fraction << 13 | 0x400000 : 0);
+    if (exponent)
+        return sign | (((half & 0x7fff) << 13) + 0x38000000);
+    const float small = (float)fraction * 0x1p-24f;
+    uint32_t bits;
+    memcpy(&bits, &small, sizeof bits);
+    return sign | bits;
+}
+static inline __attribute__((unused)) uint16_t half_narrow_bits(uint32_t bits)
+{
+    const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+    if (magnitude > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
+    if (magnitude >= 0x47800000) /* 65536: past every finite half even before rounding */
+        return (uint16_t)(sign | 0x7c00);
+    if (magnitude >= 0x38800000) /* normal: round to even; a carry out of 65504 ends on infinity */
+        return (uint16_t)(sign | (magnitude - 0x38000000 + 0xfff + (magnitude >> 13 & 1)) >> 13);
+    float small; /* subnormal: 0.5 has the last bit of its fraction at 2^-24, so the addition rounds */
+    memcpy(&small, &magnitude, sizeof small);
+    small += 0.5f;
+    uint32_t rounded;
+    memcpy(&rounded, &small, sizeof rounded);
+    return (uint16_t)(sign | (rounded - 0x3f000000));
+}
+static inline __attribute__((unused)) float half_widen(uint16_t half)
+{
+    const uint32_t bits = half_widen_bits(half);
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+/* From bytes of any alignment, and to them. */
+static inline __attribute__((unused)) float half_at(const unsigned char *p)
+{
+    uint16_t half;
+    memcpy(&half, p, sizeof half);
+    return half_widen(half);
+}
+static inline __attribute__((unused)) void half_put(unsigned char *p, float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const uint16_t half = half_narrow_bits(bits);
+    memcpy(p, &half, sizeof half);
+}
+
+#endif

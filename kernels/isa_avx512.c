@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * The avx512 table, in builds for x86-64. build.ninja gives this object alone the flags of its instructions. */
+#include "kernels/kernels.h"
+
+#if defined(__x86_64__)
+#include "kernels/simd/avx512.h"
+#include "kernels/table.h"
+
+static const organ_kernels table = KERNEL_TABLE("avx512");
+const organ_kernels *const organ_kernels_avx512 = &table;
+#else
+const organ_kernels *const organ_kernels_avx512 = NULL;
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT
+ * Kernels: pure functions over arrays. They allocate nothing, start no threads, cannot fail, touch only what is named here, and give the
+ * same bits on every ISA. Floating-point sums follow 16 virtual lanes: element k goes to lane k mod 16 in index order; lanes are folded by
+ * halves (lane l += lane l + 8, then + 4, + 2, + 1). Arrays of weights need only the alignment of their element; any n is allowed, 0
+ * included, and nothing past the end is read or written. Arrays do not overlap unless a kernel allows it. */
+#ifndef ORGAN_KERNELS_H
+#define ORGAN_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Physarum v1 on one tile; gain g, step 0.5, threshold 0.25 of the model's definition "physarum-v1/1". */
+typedef struct organ_physarum_params {
+    int iterations;  /* n_iter, >= 0 */
+    float beta;      /* exponent of the Hill response, > 0; 2 takes the multiply path */
+    float coupling;  /* lambda, >= 0: 0 is pure magnitude, 1 conserves flow per row and column */
+    float gain;      /* g, > 0; 6 by definition, searched for when a sparsity is asked for */
+} organ_physarum_params;
+
+/* What happened to the elements of one tile or of many (counts add up). zero_before + killed + kept = elements. */
+typedef struct organ_prune_counts {
+    uint64_t zero_before; /* was +0 or -0 */
+    uint64_t killed;      /* was not zero, is +0 */
+    uint64_t kept;        /* was not zero, bits unchanged */
+    uint64_t nonfinite;   /* NaN or infinity: if there is one, the tile is left untouched and the three counts above are 0 */
+} organ_prune_counts;
+
+/* How a pruned copy differs from its donor. zero_before + killed + kept + changed = elements. */
+typedef struct organ_audit_counts {
+    uint64_t zero_before; /* zero in the donor and zero in the copy */
+    uint64_t killed;      /* not zero in the donor, +0 or -0 in the copy */
+    uint64_t kept;        /* same bits, not zero */
+    uint64_t changed;     /* anything else: the copy is not a pruning of the donor */
+} organ_audit_counts;
+
+/* Moments of finite values. Sums are FP64. `mean`, `m2`, `m3`, `m4` are the mean and the sums of powers of the deviations from it, so
+ * that parts can be merged; std = sqrt(m2 / n), excess kurtosis = n m4 / m2^2 - 3. min and max are +-infinity where n = 0. */
+typedef struct organ_moments {
+    uint64_t n;    /* finite values, zeros included */
+    uint64_t zero; /* of them +0 or -0 */
+    uint64_t nan, inf;
+    double mean, m2, m3, m4;
+    float min, max;
+} organ_moments;
+
+/* Mean and sum of squared deviations of n values. */
+typedef struct organ_spread {
+    uint64_t n;
+    double mean, m2;
+} organ_spread;
+
+/* The histogram of the Z-measure "z/1": standardised values on [-8, 8), what is beyond in the end bins. */
+#define ORGAN_Z_BINS         256
+#define ORGAN_Z_BINS_PER_STD 16
+
+/* Storage types of GGUF are known by their numbers in its files, 0 to ORGAN_GGML_TYPES - 1. */
+#define ORGAN_GGML_TYPES 43
+/* Blocks to values and back; a block is one element where the type has no blocks. Blocks need no alignment, values that of a float. */
+typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
+typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
+
+typedef struct organ_kernels {
+    const char *isa; /* "scalar", "avx2", "avx512", "neon" */
+
+    /* Widening is exact. A NaN keeps its sign and payload and is made quiet. */
+    void (*bf16_to_f32)(const uint16_t *src, float *dst, size_t n);
+    void (*f16_to_f32)(const uint16_t *src, float *dst, size_t n);
+    /* Round to nearest even; a NaN keeps its sign and upper payload bits and is made quiet; overflow gives infinity, subnormals
+     * are kept. */
+    void (*f32_to_bf16)(const float *src, uint16_t *dst, size_t n);
+    void (*f32_to_f16)(const float *src, uint16_t *dst, size_t n);
+
+    /* By type number; NULL where there is none. The values are those of ggml's reference bit for bit: the same FP32 operations in the same
+     * order, each rounded. A scale that is not finite gives what IEEE 754 says; of a NaN only that it is one is the same on every ISA.
+     * 64-bit types are rounded to nearest even. */
+    organ_dequantize *dequantize[ORGAN_GGML_TYPES];
+    /* F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, with the rounding of ggml's reference. Where that leaves a block undefined, for a
+     * value or the reciprocal of a scale is not finite, codes stop at the ends of their range and a NaN takes code 0. */
+    organ_quantize *quantize[ORGAN_GGML_TYPES];
+
+    /* Prunes one tile in place: rows x cols elements, rows `stride` elements apart, 1 <= cols <= stride, rows >= 1. Element (i, j) whose
+     * conductivity ends below the threshold becomes +0 (a zero may be among them), all others keep their bits; a tile whose mean |w| is 0
+     * in FP32 is left as it is. The sums that decide run over the tile alone. `scratch`: organ_physarum_scratch(rows, cols) bytes, 64-byte
+     * aligned, contents irrelevant before and after. *counts is set, not added to, here and in the audits. */
+    void (*physarum_bf16)(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                          organ_prune_counts *counts);
+    void (*physarum_f16)(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                         organ_prune_counts *counts);
+    void (*physarum_f32)(float *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                         organ_prune_counts *counts);
+
+    /* Moments of n consecutive values, *moments is set; a -0 counts as +0 in min and max. Computed in two passes over each chunk of 4096
+     * values, chunks merged in order (organ_moments_merge). */
+    void (*moments_bf16)(const uint16_t *values, size_t n, organ_moments *moments);
+    void (*moments_f16)(const uint16_t *values, size_t n, organ_moments *moments);
+    void (*moments_f32)(const float *values, size_t n, organ_moments *moments);
+
+    /* How often each 16-bit word is among n: counts[word] is added to. */
+    void (*count_codes)(const uint16_t *codes, size_t n, uint64_t counts[65536]);
+    /* means[k] = (values[2k] + values[2k + 1]) * 0.5 in FP32, for k < n. */
+    void (*pair_means_bf16)(const uint16_t *values, float *means, size_t n);
+    void (*pair_means_f16)(const uint16_t *values, float *means, size_t n);
+    void (*pair_means_f32)(const float *values, float *means, size_t n);
+    /* *result is set; in two passes over each chunk of 4096 values, merged in order (organ_spread_merge). Where a value is not finite
+     * the mean is not, or m2 is not. */
+    void (*spread)(const float *values, size_t n, organ_spread *result);
+    /* Counts finite values by the bin of (value - mean) * (16 / std) in FP64, rounded down; std > 0. Value k adds to the bins from
+     * counts[k % 4 * ORGAN_Z_BINS] on: what a bin has is the sum over the four. */
+    void (*z_bins)(const float *values, size_t n, double mean, double std, uint64_t counts[4 * ORGAN_Z_BINS]);
+
+    /* Purifies one row in place: orthonormal Haar decomposition in FP32, 5 levels or as many as n has, a last value without a pair carried
+     * over to the next level. A detail is noise unless it and its parent at the next coarser level are above threshold x (median |detail|
+     * of the level / 0.6745); without a parent it is judged alone. Noise is multiplied by 1 - strength, approximations are not touched.
+     * The median of an even number is the mean of the two in the middle. Values are finite; where sums of neighbours overflow so does the
+     * result. threshold >= 0, strength in [0, 1]; `scratch` has n floats, contents irrelevant. */
+    void (*haar_purify)(float *row, size_t n, float threshold, float strength, float *scratch);
+
+    /* Number of elements that are +0 or -0. */
+    uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */
+    uint64_t (*zeros_32)(const float *values, size_t n);
+
+    /* Compares a copy with its donor element by element. */
+    void (*audit_16)(const uint16_t *donor, const uint16_t *copy, size_t n, organ_audit_counts *counts); /* BF16 and F16 */
+    void (*audit_32)(const float *donor, const float *copy, size_t n, organ_audit_counts *counts);
+} organ_kernels;
+
+/* Bytes of scratch for one tile, a multiple of 64; 0 where that does not fit size_t. */
+size_t organ_physarum_scratch(size_t rows, size_t cols);
+
+/* into := the moments of both together (Pebay 2008); either may be empty. Deterministic, not commutative in the last bit: merge in tile
+ * order. */
+void organ_moments_merge(organ_moments *into, const organ_moments *other);
+
+/* The same for spreads. */
+void organ_spread_merge(organ_spread *into, const organ_spread *other);
+
+/* What dispatch needs to know of a CPU. */
+typedef struct organ_cpu {
+    int avx2, avx512, neon; /* 1: the CPU and the operating system support all instructions of that table */
+} organ_cpu;
+organ_cpu organ_cpu_detect(void);
+
+/* The table to use: the best of `cpu`, or the one that `wanted` names ("scalar", "avx2", "avx512", "neon"; NULL or "" for the best). NULL
+ * if that name is unknown, not in this build or not supported by the CPU; *why then says which, in a static string. */
+const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why);
+
+/* 1 if every table of this CPU can run the physarum kernels with these parameters. beta other than 2 and coupling other than 0 or 1 take
+ * SLEEF's powf, whose scalar form too needs AVX2 and FMA on x86-64: on a CPU without them it would fault, so ask before. Always 1 on
+ * aarch64. */
+int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params);
+
+/* One table per ISA; NULL where this build has none. */
+extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx2, *const organ_kernels_avx512, *const organ_kernels_neon;
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT
+ * Body of the physarum v1 tile. Since the step is 1/2, `food` holds a / 2 and `tubes` hold 2 D: scaling by two is exact, so
+ * D = fma(1/2, h, D / 2) becomes the single 2 D' = fma(1/2, 2 D, h) and G = a D = (a / 2)(2 D) with the same bits (short of subnormals,
+ * where this scaled form is the definition). Every iteration reads the sums that the one before has left behind; the last one prunes. */
+#define STEP           0.5f /* of both: growth and what decay leaves */
+#define TWICE_SURVIVES 0.5f /* 2 tau */
+#define STRONGEST_PULL 0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
+#define STRONGEST_FLOW 0x1p126f
+#define FAINTEST_FLOW  0x1p-100f /* added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time */
+#define ROWS_AHEAD     8
+
+typedef struct physarum_tile {
+    const organ_physarum_params *params;
+    size_t rows, cols, width; /* width: cols in whole vectors; what pads a row is zero */
+    float *food, *tubes;      /* rows x width */
+    float *row_lanes;         /* 16 partial sums of G a row, for rows in whole vectors */
+    float *row_pull;          /* g r_i */
+    float *col_sums, *col_pull;
+} physarum_tile;
+
+typedef struct physarum_survey {
+    double sum; /* of |w| */
+    uint64_t zeros;
+    uint32_t top; /* largest magnitude as bits */
+} physarum_survey;
+
+INLINE size_t whole_vectors(size_t n) { return (n + 15) / 16 * 16; }
+
+INLINE physarum_survey survey(const void *weights, size_t rows, size_t cols, size_t stride, const enum element_type type)
+{
+    f64x16 sum = f64_set1(0);
+    u32x16 top = u32_set1(0);
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < rows; i++) {
+        const size_t ahead = i + ROWS_AHEAD < rows ? ROWS_AHEAD * stride : 0;
+        for (size_t j = 0; j < cols; j += 16) {
+            const size_t at = i * stride + j;
+            const f32x16 w = j + 16 <= cols ? load_elements(weights, at, type) : load_elements_part(weights, at, cols - j, type);
+            const u32x16 magnitude = u32_and(f32_bits(w), u32_set1(MAGNITUDE));
+            __builtin_prefetch((const char *)weights + element_size(type) * (at + ahead), 1);
+            top = u32_max(top, magnitude);
+            zeros += m32_count(u32_eq(magnitude, u32_set1(0)));
+            sum = f64_add(sum, f64_of_f32(f32_of_bits(magnitude)));
+        }
+    }
+    return (physarum_survey){f64_fold(sum), zeros - rows * (whole_vectors(cols) - cols), u32_top(top)};
+}
+
+INLINE uint64_t count_nonfinite(const void *weights, size_t rows, size_t cols, size_t stride, const enum element_type type)
+{
+    uint64_t finite = 0;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j += 16) {
+            const size_t n = cols - j < 16 ? cols - j : 16;
+            const f32x16 w = n == 16 ? load_elements(weights, i * stride + j, type) : load_elements_part(weights, i * stride + j, n, type);
+            const u32x16 magnitude = u32_and(f32_bits(w), u32_set1(MAGNITUDE));
+            finite += m32_count(u32_gt(u32_set1(INFINITE), magnitude)) - (16 - n);
+        }
+    return rows * cols - finite;
+}
+
+INLINE physarum_tile lay_out(size_t rows, size_t cols, const organ_physarum_params *params, void *scratch)
+{
+    const size_t width = whole_vectors(cols), height = whole_vectors(rows);
+    physarum_tile t = {.params = params, .rows = rows, .cols = cols, .width = width, .food = scratch};
+    t.tubes = t.food + rows * width;
+    t.row_lanes = t.tubes + rows * width;
+    t.row_pull = t.row_lanes + 16 * height;
+    t.col_sums = t.row_pull + height;
+    t.col_pull = t.col_sums + width;
+    for (size_t i = 16 * rows; i < 16 * height; i++)
+        t.row_lanes[i] = 0;
+    for (size_t j = 0; j < width; j++)
+        t.col_sums[j] = 0;
+    return t;
+}
+
+/* Lays out food and tubes of iteration 0 and sums their flow. */
+INLINE void feed(const physarum_tile *t, const void *weights, size_t stride, float mean, const enum element_type type)
+{
+    const f32x16 divisor = f32_set1(mean), half = f32_set1(0.5f);
+    for (size_t i = 0; i < t->rows; i++) {
+        f32x16 lanes = f32_set1(0);
+        for (size_t j = 0; j < t->width; j += 16) {
+            const size_t at = i * stride + j, to = i * t->width + j;
+            const f32x16 w = j + 16 <= t->cols ? load_elements(weights, at, type) : load_elements_part(weights, at, t->cols - j, type);
+            const f32x16 a = f32_div(f32_of_bits(u32_and(f32_bits(w), u32_set1(MAGNITUDE))), divisor);
+            const f32x16 food = f32_mul(a, half), tube = f32_add(a, a), g = f32_mul(food, tube);
+            f32_store(t->food + to, food);
+            f32_store(t->tubes + to, tube);
+            f32_store(t->col_sums + j, f32_add(f32_load(t->col_sums + j), g));
+            lanes = f32_add(lanes, g);
+        }
+        f32_store(t->row_lanes + 16 * i, lanes);
+    }
+}
+
+/* (mean / value)^(coupling / 2), 1 where there is no flow. */
+INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
+{
+    const f32x16 one = f32_set1(1.0f);
+    if (coupling == 0.0f)
+        return one;
+    const f32x16 ratio = f32_div(mean, value);
+    const f32x16 pull = coupling == 1.0f ? f32_sqrt(ratio) : f32_pow(ratio, 0.5f * coupling);
+    return f32_select(f32_gt(value, f32_set1(0)), pull, one);
+}
+
+/* Sums of the flow -> pulls of rows and columns. */
+INLINE void press(const physarum_tile *t)
+{
+    const size_t height = whole_vectors(t->rows);
+    const f32x16 rows = f32_set1((float)t->rows), cols = f32_set1((float)t->cols);
+    const f32x16 gain = f32_set1(t->params->gain), strongest = f32_set1(STRONGEST_PULL);
+    f32x16 total = f32_set1(0);
+    for (size_t i = 0; i < height; i += 16) {
+        const f32x16 r = f32_div(f32_fold_rows(t->row_lanes + 16 * i), cols);
+        f32_store(t->row_pull + i, r);
+        total = f32_add(total, r);
+    }
+    const f32x16 mean = f32_set1(f32_fold(total) / (float)t->rows);
+    for (size_t i = 0; i < height; i += 16) {
+        const f32x16 pull = f32_mul(gain, pull_of(mean, f32_load(t->row_pull + i), t->params->coupling));
+        f32_store(t->row_pull + i, f32_min(pull, strongest));
+    }
+    for (size_t j = 0; j < t->width; j += 16) {
+        const f32x16 pull = pull_of(mean, f32_div(f32_load(t->col_sums + j), rows), t->params->coupling);
+        f32_store(t->col_pull + j, f32_min(pull, strongest));
+    }
+}
+
+/* 2 D of the next iteration. */
+INLINE f32x16 grown(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int square)
+{
+    const f32x16 q = f32_mul(f32_mul(food, tube), pull);
+    const f32x16 faintest = f32_set1(FAINTEST_FLOW);
+    const f32x16 power = square ? f32_fma(q, q, faintest) : f32_add(f32_pow(q, beta), faintest);
+    const f32x16 x = f32_min(power, f32_set1(STRONGEST_FLOW));
+    return f32_fma(f32_set1(STEP), tube, f32_div(x, f32_add(f32_set1(1.0f), x)));
+}
+
+/* One iteration over a strip `n` vectors wide: the column sums stay in registers, the sums of a row start with the first strip and gain one
+ * addend per vector. */
+INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int n)
+{
+    f32x16 pull[FLOW_STRIP], sum[FLOW_STRIP];
+    UNROLL for (int k = 0; k < n; k++) {
+        pull[k] = f32_load(t->col_pull + from + 16 * k);
+        sum[k] = f32_set1(0);
+    }
+    for (size_t i = 0; i < t->rows; i++) {
+        const f32x16 row_pull = f32_set1(t->row_pull[i]);
+        const float *food = t->food + i * t->width + from;
+        float *tubes = t->tubes + i * t->width + from;
+        f32x16 lanes = from > 0 ? f32_load(t->row_lanes + 16 * i) : f32_set1(0);
+        UNROLL for (int k = 0; k < n; k++) {
+            const f32x16 a = f32_load(food + 16 * k);
+            const f32x16 tube = grown(a, f32_load(tubes + 16 * k), f32_mul(row_pull, pull[k]), t->params->beta, square);
+            const f32x16 g = f32_mul(a, tube);
+            f32_store(tubes + 16 * k, tube);
+            lanes = f32_add(lanes, g);
+            sum[k] = f32_add(sum[k], g);
+        }
+        f32_store(t->row_lanes + 16 * i, lanes);
+    }
+    UNROLL for (int k = 0; k < n; k++)
+        f32_store(t->col_sums + from + 16 * k, sum[k]);
+}
+
+INLINE void grow(const physarum_tile *t, const int square)
+{
+    size_t from = 0;
+    for (; from + 16 * FLOW_STRIP <= t->width; from += 16 * FLOW_STRIP)
+        grow_strip(t, from, square, FLOW_STRIP);
+    for (; FLOW_STRIP > 4 && from + 64 <= t->width; from += 64)
+        grow_strip(t, from, square, 4);
+    for (; from < t->width; from += 16)
+        grow_strip(t, from, square, 1);
+}
+
+/* The last iteration (none if `still`) and the harvest: what has not survived becomes +0. Returns how many survive. */
+INLINE uint64_t reap_row(const physarum_tile *t, size_t i, void *row, const enum element_type type, const int still, const int square)
+{
+    const f32x16 row_pull = f32_set1(still ? 0.0f : t->row_pull[i]);
+    uint64_t kept = 0;
+    for (size_t j = 0; j < t->cols; j += 16) {
+        const size_t at = i * t->width + j, n = t->cols - j < 16 ? t->cols - j : 16;
+        f32x16 tube = f32_load(t->tubes + at);
+        if (!still)
+            tube = grown(f32_load(t->food + at), tube, f32_mul(row_pull, f32_load(t->col_pull + j)), t->params->beta, square);
+        const m32x16 alive = f32_ge(tube, f32_set1(TWICE_SURVIVES));
+        kept += m32_count(alive);
+        if (type == F32) {
+            float *w = (float *)row + j;
+            if (n == 16)
+                f32_store(w, f32_of_bits(u32_keep(alive, f32_bits(f32_load(w)))));
+            else
+                f32_store_part(w, f32_of_bits(u32_keep(alive, f32_bits(f32_load_part(w, n)))), n);
+        } else {
+            uint16_t *w = (uint16_t *)row + j;
+            if (n == 16)
+                u16_store(w, u16_keep(m32_narrow(alive), u16_load(w)));
+            else
+                u16_store_part(w, u16_keep(m32_narrow(alive), u16_load_part(w, n)), n);
+        }
+    }
+    return kept;
+}
+
+INLINE uint64_t live(const physarum_tile *t, void *weights, size_t stride, const enum element_type type, const int square)
+{
+    const int iterations = t->params->iterations;
+    uint64_t kept = 0;
+    for (int round = 1; round < iterations; round++) {
+        press(t);
+        grow(t, square);
+    }
+    if (iterations > 0)
+        press(t);
+    for (size_t i = 0; i < t->rows; i++) {
+        void *row = (char *)weights + element_size(type) * i * stride;
+        kept += iterations > 0 ? reap_row(t, i, row, type, 0, square) : reap_row(t, i, row, type, 1, square);
+    }
+    return kept;
+}
+
+INLINE void physarum(void *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                     organ_prune_counts *counts, const enum element_type type)
+{
+    const uint64_t n = (uint64_t)rows * cols;
+    const physarum_survey seen = survey(weights, rows, cols, stride, type);
+    *counts = (organ_prune_counts){0};
+    if (seen.top >= INFINITE) {
+        counts->nonfinite = count_nonfinite(weights, rows, cols, stride, type);
+        return;
+    }
+    const float mean = (float)(seen.sum / (double)n);
+    counts->zero_before = seen.zeros;
+    counts->kept = n - seen.zeros;
+    if (mean == 0.0f)
+        return;
+    const physarum_tile tile = lay_out(rows, cols, params, scratch);
+    feed(&tile, weights, stride, mean, type);
+    counts->kept = params->beta == 2.0f ? live(&tile, weights, stride, type, 1) : live(&tile, weights, stride, type, 0);
+    counts->killed = n - seen.zeros - counts->kept;
+}
+
+static void physarum_bf16(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                          organ_prune_counts *counts)
+{
+    physarum(weights, rows, cols, stride, params, scratch, counts, BF16);
+}
+
+static void physarum_f16(uint16_t *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                         organ_prune_counts *counts)
+{
+    physarum(weights, rows, cols, stride, params, scratch, counts, F16);
+}
+
+static void physarum_f32(float *weights, size_t rows, size_t cols, size_t stride, const organ_physarum_params *params, void *scratch,
+                         organ_prune_counts *counts)
+{
+    physarum(weights, rows, cols, stride, params, scratch, counts, F32);
+}

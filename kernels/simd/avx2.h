@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT
+ * The vocabulary of 16 lanes (scalar.h says what each word means): two ymm registers, masks as lanes of ones. Needs AVX2, FMA, F16C,
+ * POPCNT. */
+#include "kernels/simd/common.h"
+#include <immintrin.h>
+#include <string.h>
+
+#define FLOW_STRIP 4
+
+typedef struct { __m256 lo, hi; } f32x16; /* lanes 0 to 7, 8 to 15 */
+typedef struct { __m256i lo, hi; } u32x16;
+typedef __m256i u16x16;
+typedef __m128i u8x16;
+typedef struct { __m256d q[4]; } f64x16;
+typedef struct { __m256i lo, hi; } m32x16;
+typedef __m256i m16x16;
+
+#define BOTH(type, op, a, b) (type) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
+
+INLINE f32x16 f32_of_bits(u32x16 a) { return (f32x16){_mm256_castsi256_ps(a.lo), _mm256_castsi256_ps(a.hi)}; }
+INLINE u32x16 f32_bits(f32x16 a) { return (u32x16){_mm256_castps_si256(a.lo), _mm256_castps_si256(a.hi)}; }
+
+INLINE u32x16 u32_set1(uint32_t x) { return (u32x16){_mm256_set1_epi32((int)x), _mm256_set1_epi32((int)x)}; }
+INLINE u32x16 u32_lanes(void)
+{
+    return (u32x16){_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_setr_epi32(8, 9, 10, 11, 12, 13, 14, 15)};
+}
+INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_add_epi32, a, b); }
+INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_and_si256, a, b); }
+INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_or_si256, a, b); }
+INLINE u32x16 u32_srl(u32x16 a, int by) { return (u32x16){_mm256_srli_epi32(a.lo, by), _mm256_srli_epi32(a.hi, by)}; }
+INLINE u32x16 u32_sll(u32x16 a, int by) { return (u32x16){_mm256_slli_epi32(a.lo, by), _mm256_slli_epi32(a.hi, by)}; }
+INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return BOTH(u32x16, _mm256_max_epu32, a, b); }
+INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpeq_epi32, a, b); }
+INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return BOTH(m32x16, _mm256_cmpgt_epi32, a, b); }
+INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b)
+{
+    return (u32x16){_mm256_blendv_epi8(b.lo, a.lo, m.lo), _mm256_blendv_epi8(b.hi, a.hi, m.hi)};
+}
+INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return BOTH(u32x16, _mm256_and_si256, m, a); }
+INLINE uint32_t u32_top(u32x16 a)
+{
+    const __m256i y = _mm256_max_epu32(a.lo, a.hi);
+    __m128i q = _mm_max_epu32(_mm256_castsi256_si128(y), _mm256_extracti128_si256(y, 1));
+    q = _mm_max_epu32(q, _mm_shuffle_epi32(q, 0x4e));
+    return (uint32_t)_mm_cvtsi128_si32(_mm_max_epu32(q, _mm_shuffle_epi32(q, 0xb1)));
+}
+
+INLINE f32x16 f32_set1(float x) { return (f32x16){_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+INLINE f32x16 f32_load(const float *p) { return (f32x16){_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+INLINE f32x16 f32_load_part(const float *p, size_t n)
+{
+    float whole[16] = {0};
+    memcpy(whole, p, n * sizeof *p);
+    return f32_load(whole);
+}
+INLINE void f32_store(float *p, f32x16 a)
+{
+    _mm256_storeu_ps(p, a.lo);
+    _mm256_storeu_ps(p + 8, a.hi);
+}
+INLINE void f32_store_part(float *p, f32x16 a, size_t n)
+{
+    float whole[16];
+    f32_store(whole, a);
+    memcpy(p, whole, n * sizeof *p);
+}
+INLINE void f32_stream(float *p, f32x16 a)
+{
+    _mm256_stream_ps(p, a.lo);
+    _mm256_stream_ps(p + 8, a.hi);
+}
+INLINE f32x16 f32_add(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_add_ps, a, b); }
+INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_sub_ps, a, b); }
+INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_mul_ps, a, b); }
+INLINE f32x16 f32_div(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_div_ps, a, b); }
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
+{
+    return (f32x16){_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
+INLINE f32x16 f32_sqrt(f32x16 a) { return (f32x16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
+INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_min_ps, a, b); }
+INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_max_ps, a, b); }
+INLINE f32x16 f32_pow(f32x16 a, float e)
+{
+    return (f32x16){Sleef_finz_powf8_u10avx2(a.lo, _mm256_set1_ps(e)), Sleef_finz_powf8_u10avx2(a.hi, _mm256_set1_ps(e))};
+}
+INLINE f32x16 f32_trunc(f32x16 a)
+{
+    enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
+    return (f32x16){_mm256_round_ps(a.lo, TO_ZERO), _mm256_round_ps(a.hi, TO_ZERO)};
+}
+INLINE m32x16 f32_ge(f32x16 a, f32x16 b)
+{
+    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GE_OQ)), _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GE_OQ))};
+}
+INLINE m32x16 f32_gt(f32x16 a, f32x16 b)
+{
+    return (m32x16){_mm256_castps_si256(_mm256_cmp_ps(a.lo, b.lo, _CMP_GT_OQ)), _mm256_castps_si256(_mm256_cmp_ps(a.hi, b.hi, _CMP_GT_OQ))};
+}
+INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return f32_of_bits(u32_select(m, f32_bits(a), f32_bits(b))); }
+INLINE float f32_fold(f32x16 a)
+{
+    const __m256 y = _mm256_add_ps(a.lo, a.hi);
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+/* Two rows folded to 4 lanes each: those of row p in the lower half, of row q in the upper. */
+INLINE __m256 fold_two(const float *p, const float *q)
+{
+    const __m256 a = _mm256_add_ps(_mm256_load_ps(p), _mm256_load_ps(p + 8)), b = _mm256_add_ps(_mm256_load_ps(q), _mm256_load_ps(q + 8));
+    return _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+}
+INLINE __m256 fold_eight(const float *p)
+{
+    const __m256 a = fold_two(p, p + 64), b = fold_two(p + 16, p + 80), c = fold_two(p + 32, p + 96), d = fold_two(p + 48, p + 112);
+    const __m256 ab = _mm256_add_ps(_mm256_shuffle_ps(a, b, 0x44), _mm256_shuffle_ps(a, b, 0xee));
+    const __m256 cd = _mm256_add_ps(_mm256_shuffle_ps(c, d, 0x44), _mm256_shuffle_ps(c, d, 0xee));
+    return _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x88), _mm256_shuffle_ps(ab, cd, 0xdd));
+}
+INLINE f32x16 f32_fold_rows(const float *p) { return (f32x16){fold_eight(p), fold_eight(p + 128)}; }
+INLINE float f32_least(f32x16 a)
+{
+    const __m256 y = _mm256_min_ps(a.lo, a.hi);
+    __m128 q = _mm_min_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    q = _mm_min_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_min_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+INLINE float f32_most(f32x16 a)
+{
+    const __m256 y = _mm256_max_ps(a.lo, a.hi);
+    __m128 q = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    q = _mm_max_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_max_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+
+INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
+INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
+{
+    uint16_t whole[16] = {0};
+    memcpy(whole, p, n * sizeof *p);
+    return u16_load(whole);
+}
+INLINE void u16_store(uint16_t *p, u16x16 a) { _mm256_storeu_si256((__m256i *)p, a); }
+INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n)
+{
+    uint16_t whole[16];
+    u16_store(whole, a);
+    memcpy(p, whole, n * sizeof *p);
+}
+INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
+{
+    _mm256_stream_si256((__m256i *)(void *)p, a);
+    _mm256_stream_si256((__m256i *)(void *)(p + 16), b);
+}
+INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
+INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16(a, b); }
+INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_and_si256(m, a); }
+INLINE u32x16 u16_widen(u16x16 a)
+{
+    return (u32x16){_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1))};
+}
+INLINE u16x16 u32_narrow(u32x16 a) { return _mm256_permute4x64_epi64(_mm256_packus_epi32(a.lo, a.hi), 0xd8); }
+
+INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
+INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
+INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
+/* The mask takes away what comes over from the neighbour byte. */
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask)); }
+INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
+INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
+INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
+INLINE u8x16 u8_of_bits(uint16_t bits)
+{
+    const __m128i place = _mm_set1_epi64x((long long)0x8040201008040201);
+    const __m128i spread = _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
+    return _mm_min_epu8(_mm_and_si128(spread, place), _mm_set1_epi8(1));
+}
+INLINE u8x16 s8_of_f32(f32x16 a)
+{
+    const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi));
+    const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+    return _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1));
+}
+INLINE f32x16 f32_of_s8(u8x16 a)
+{
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))};
+}
+
+INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
+INLINE f32x16 f16_widen(u16x16 a)
+{
+    return (f32x16){_mm256_cvtph_ps(_mm256_castsi256_si128(a)), _mm256_cvtph_ps(_mm256_extracti128_si256(a, 1))};
+}
+INLINE u16x16 f16_narrow(f32x16 a)
+{
+    return _mm256_setr_m128i(_mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE m16x16 m32_narrow(m32x16 m) { return _mm256_permute4x64_epi64(_mm256_packs_epi32(m.lo, m.hi), 0xd8); }
+INLINE m16x16 m16_and(m16x16 a, m16x16 b) { return _mm256_and_si256(a, b); }
+INLINE m16x16 m16_without(m16x16 a, m16x16 b) { return _mm256_andnot_si256(b, a); }
+INLINE m32x16 m32_and(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_and_si256, a, b); }
+INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return BOTH(m32x16, _mm256_andnot_si256, b, a); }
+INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(m)) / 2; }
+INLINE unsigned m32_count(m32x16 m)
+{
+    return (unsigned)__builtin_popcount((unsigned)_mm256_movemask_epi8(_mm256_packs_epi32(m.lo, m.hi))) / 2; /* order does not count */
+}
+
+#define EACH_QUARTER(expr)                                                                                                                 \
+    f64x16 result;                                                                                                                         \
+    UNROLL for (int k = 0; k < 4; k++) result.q[k] = (expr);                                                                               \
+    return result
+INLINE f64x16 f64_set1(double x) { EACH_QUARTER(_mm256_set1_pd(x)); }
+INLINE f64x16 f64_of_f32(f32x16 a)
+{
+    return (f64x16){{_mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
+                     _mm256_cvtps_pd(_mm256_castps256_ps128(a.hi)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.hi, 1))}};
+}
+INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_add_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_sub_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_mul_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
+{
+    const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1), _mm256_castsi256_si128(m.hi),
+                             _mm256_extracti128_si256(m.hi, 1)};
+    EACH_QUARTER(_mm256_and_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(part[k])), a.q[k]));
+}
+INLINE double f64_fold(f64x16 a)
+{
+    const __m256d y = _mm256_add_pd(_mm256_add_pd(a.q[0], a.q[2]), _mm256_add_pd(a.q[1], a.q[3]));
+    const __m128d x = _mm_add_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd(y, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
+}
+
+INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_min_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_max_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_floor(f64x16 a) { EACH_QUARTER(_mm256_floor_pd(a.q[k])); }
+INLINE u32x16 u32_of_f64(f64x16 a)
+{
+    return (u32x16){_mm256_set_m128i(_mm256_cvttpd_epi32(a.q[1]), _mm256_cvttpd_epi32(a.q[0])),
+                    _mm256_set_m128i(_mm256_cvttpd_epi32(a.q[3]), _mm256_cvttpd_epi32(a.q[2]))};
+}
+
+/* Halves of both inputs alternate in the quarters of a shuffle: the middle quarters change places. */
+INLINE __m256 in_order(__m256 a) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), 0xd8)); }
+INLINE f32x16 f32_evens(f32x16 a, f32x16 b)
+{
+    return (f32x16){in_order(_mm256_shuffle_ps(a.lo, a.hi, 0x88)), in_order(_mm256_shuffle_ps(b.lo, b.hi, 0x88))};
+}
+INLINE f32x16 f32_odds(f32x16 a, f32x16 b)
+{
+    return (f32x16){in_order(_mm256_shuffle_ps(a.lo, a.hi, 0xdd)), in_order(_mm256_shuffle_ps(b.lo, b.hi, 0xdd))};
+}
+/* The 8 lanes of x and of y in turn. */
+INLINE f32x16 zip_halves(__m256 x, __m256 y)
+{
+    const __m256 low = _mm256_unpacklo_ps(x, y), high = _mm256_unpackhi_ps(x, y);
+    return (f32x16){_mm256_permute2f128_ps(low, high, 0x20), _mm256_permute2f128_ps(low, high, 0x31)};
+}
+INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { return zip_halves(a.lo, b.lo); }
+INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { return zip_halves(a.hi, b.hi); }
+
+INLINE void stream_end(void) { _mm_sfence(); }

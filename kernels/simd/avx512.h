@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT
+ * The vocabulary of 16 lanes (scalar.h says what each word means): one zmm register, masks in k registers. Needs AVX-512 F, DQ, BW, VL. */
+#include "kernels/simd/common.h"
+#include <immintrin.h>
+
+#define FLOW_STRIP 8
+
+typedef __m512 f32x16;
+typedef __m512i u32x16;
+typedef __m256i u16x16;
+typedef __m128i u8x16;
+typedef struct { __m512d lo, hi; } f64x16; /* lanes 0 to 7, 8 to 15 */
+typedef __mmask16 m32x16;
+typedef __mmask16 m16x16;
+
+INLINE __mmask16 first_lanes(size_t n) { return (__mmask16)((1u << n) - 1); }
+
+INLINE f32x16 f32_of_bits(u32x16 a) { return _mm512_castsi512_ps(a); }
+INLINE u32x16 f32_bits(f32x16 a) { return _mm512_castps_si512(a); }
+
+INLINE u32x16 u32_set1(uint32_t x) { return _mm512_set1_epi32((int)x); }
+INLINE u32x16 u32_lanes(void) { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+INLINE u32x16 u32_add(u32x16 a, u32x16 b) { return _mm512_add_epi32(a, b); }
+INLINE u32x16 u32_and(u32x16 a, u32x16 b) { return _mm512_and_si512(a, b); }
+INLINE u32x16 u32_or(u32x16 a, u32x16 b) { return _mm512_or_si512(a, b); }
+INLINE u32x16 u32_srl(u32x16 a, int by) { return _mm512_srli_epi32(a, (unsigned)by); }
+INLINE u32x16 u32_sll(u32x16 a, int by) { return _mm512_slli_epi32(a, (unsigned)by); }
+INLINE u32x16 u32_max(u32x16 a, u32x16 b) { return _mm512_max_epu32(a, b); }
+INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { return _mm512_cmpeq_epi32_mask(a, b); }
+INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { return _mm512_cmpgt_epi32_mask(a, b); }
+INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { return _mm512_mask_blend_epi32(m, b, a); }
+INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { return _mm512_maskz_mov_epi32(m, a); }
+INLINE uint32_t u32_top(u32x16 a) { return _mm512_reduce_max_epu32(a); }
+
+INLINE f32x16 f32_set1(float x) { return _mm512_set1_ps(x); }
+INLINE f32x16 f32_load(const float *p) { return _mm512_loadu_ps(p); }
+INLINE f32x16 f32_load_part(const float *p, size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
+INLINE void f32_store(float *p, f32x16 a) { _mm512_storeu_ps(p, a); }
+INLINE void f32_store_part(float *p, f32x16 a, size_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), a); }
+INLINE void f32_stream(float *p, f32x16 a) { _mm512_stream_ps(p, a); }
+INLINE f32x16 f32_add(f32x16 a, f32x16 b) { return _mm512_add_ps(a, b); }
+INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { return _mm512_sub_ps(a, b); }
+INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { return _mm512_mul_ps(a, b); }
+INLINE f32x16 f32_div(f32x16 a, f32x16 b) { return _mm512_div_ps(a, b); }
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { return _mm512_fmadd_ps(a, b, c); }
+INLINE f32x16 f32_sqrt(f32x16 a) { return _mm512_sqrt_ps(a); }
+INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return _mm512_min_ps(a, b); }
+INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }
+INLINE f32x16 f32_pow(f32x16 a, float e) { return Sleef_finz_powf16_u10avx512f(a, _mm512_set1_ps(e)); }
+INLINE f32x16 f32_trunc(f32x16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
+INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
+INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
+INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { return _mm512_mask_blend_ps(m, b, a); }
+INLINE float f32_fold(f32x16 a)
+{
+    const __m256 y = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+    __m128 q = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
+    q = _mm_add_ps(q, _mm_movehl_ps(q, q));
+    return _mm_cvtss_f32(_mm_add_ss(q, _mm_shuffle_ps(q, q, 1)));
+}
+/* The halves of a and of b added: 8 lanes of a, 8 of b. Quarters likewise: 4 lanes of what was in each half of a, then of b. */
+INLINE f32x16 fold_halves(f32x16 a, f32x16 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee)); }
+INLINE f32x16 fold_quarters(f32x16 a, f32x16 b)
+{
+    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
+}
+/* The folds of four rows, each as 4 lanes, in the order p[0], p[16], p[32], p[48] of 128-bit groups. */
+INLINE f32x16 fold_four(const float *p)
+{
+    return fold_quarters(fold_halves(f32_load(p), f32_load(p + 16)), fold_halves(f32_load(p + 32), f32_load(p + 48)));
+}
+INLINE f32x16 f32_fold_rows(const float *p)
+{
+    const f32x16 a = fold_four(p), b = fold_four(p + 64), c = fold_four(p + 128), d = fold_four(p + 192);
+    /* lanes 0, 1 += lanes 2, 3 of every group; pairs of a and b, of c and d share a register */
+    const f32x16 ab = _mm512_add_ps(_mm512_shuffle_ps(a, b, 0x44), _mm512_shuffle_ps(a, b, 0xee));
+    const f32x16 cd = _mm512_add_ps(_mm512_shuffle_ps(c, d, 0x44), _mm512_shuffle_ps(c, d, 0xee));
+    const f32x16 sums = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x88), _mm512_shuffle_ps(ab, cd, 0xdd));
+    /* group g holds rows g, g + 4, g + 8, g + 12 */
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
+}
+INLINE float f32_least(f32x16 a) { return _mm512_reduce_min_ps(a); }
+INLINE float f32_most(f32x16 a) { return _mm512_reduce_max_ps(a); }
+
+INLINE u16x16 u16_set1(uint16_t x) { return _mm256_set1_epi16((short)x); }
+INLINE u16x16 u16_load(const uint16_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE u16x16 u16_load_part(const uint16_t *p, size_t n) { return _mm256_maskz_loadu_epi16(first_lanes(n), p); }
+INLINE void u16_store(uint16_t *p, u16x16 a) { _mm256_storeu_si256((__m256i *)p, a); }
+INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { _mm256_mask_storeu_epi16(p, first_lanes(n), a); }
+INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
+{
+    _mm512_stream_si512((__m512i *)(void *)p, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
+}
+INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
+INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16_mask(a, b); }
+INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a); }
+INLINE u32x16 u16_widen(u16x16 a) { return _mm512_cvtepu16_epi32(a); }
+INLINE u16x16 u32_narrow(u32x16 a) { return _mm512_cvtepi32_epi16(a); }
+
+INLINE u8x16 u8_set1(uint8_t x) { return _mm_set1_epi8((char)x); }
+INLINE u8x16 u8_load(const uint8_t *p) { return _mm_loadu_si128((const __m128i *)(const void *)p); }
+INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return _mm_or_si128(a, b); }
+INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
+/* The mask takes away what comes over from the neighbour byte. */
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask)); }
+INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
+INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
+INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
+INLINE u8x16 u8_of_bits(uint16_t bits) { return _mm_maskz_set1_epi8(bits, 1); }
+INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)); }
+INLINE f32x16 f32_of_s8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a)); }
+
+INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
+INLINE f32x16 f16_widen(u16x16 a) { return _mm512_cvtph_ps(a); }
+INLINE u16x16 f16_narrow(f32x16 a) { return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT); }
+
+INLINE m16x16 m32_narrow(m32x16 m) { return m; }
+INLINE m16x16 m16_and(m16x16 a, m16x16 b) { return a & b; }
+INLINE m16x16 m16_without(m16x16 a, m16x16 b) { return (m16x16)(a & ~b); }
+INLINE m32x16 m32_and(m32x16 a, m32x16 b) { return a & b; }
+INLINE m32x16 m32_without(m32x16 a, m32x16 b) { return (m32x16)(a & ~b); }
+INLINE unsigned m32_count(m32x16 m) { return (unsigned)__builtin_popcount(m); }
+INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount(m); }
+
+#define EACH_HALF(op, a, b) (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
+INLINE f64x16 f64_set1(double x) { return (f64x16){_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
+INLINE f64x16 f64_of_f32(f32x16 a)
+{
+    return (f64x16){_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
+}
+INLINE f64x16 f64_add(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_add_pd, a, b); }
+INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_sub_pd, a, b); }
+INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_mul_pd, a, b); }
+INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
+{
+    return (f64x16){_mm512_maskz_mov_pd((__mmask8)m, a.lo), _mm512_maskz_mov_pd((__mmask8)(m >> 8), a.hi)};
+}
+INLINE double f64_fold(f64x16 a)
+{
+    const __m512d z = _mm512_add_pd(a.lo, a.hi);
+    const __m256d y = _mm256_add_pd(_mm512_castpd512_pd256(z), _mm512_extractf64x4_pd(z, 1));
+    const __m128d x = _mm_add_pd(_mm256_castpd256_pd128(y), _mm256_extractf128_pd(y, 1));
+    return _mm_cvtsd_f64(_mm_add_sd(x, _mm_unpackhi_pd(x, x)));
+}
+
+INLINE f64x16 f64_min(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_min_pd, a, b); }
+INLINE f64x16 f64_max(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_max_pd, a, b); }
+INLINE f64x16 f64_floor(f64x16 a) { return (f64x16){_mm512_floor_pd(a.lo), _mm512_floor_pd(a.hi)}; }
+INLINE u32x16 u32_of_f64(f64x16 a)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvttpd_epi32(a.lo)), _mm512_cvttpd_epi32(a.hi), 1);
+}
+
+INLINE f32x16 f32_evens(f32x16 a, f32x16 b)
+{
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+INLINE f32x16 f32_odds(f32x16 a, f32x16 b)
+{
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+}
+INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b)
+{
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b)
+{
+    return _mm512_permutex2var_ps(a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+}
+
+INLINE void stream_end(void) { _mm_sfence(); }

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ * The vocabulary of 16 lanes (scalar.h says what each word means): four q registers, masks as lanes of ones. */
+#include "kernels/simd/common.h"
+#include <arm_neon.h>
+#include <string.h>
+
+#define FLOW_STRIP 2
+
+typedef struct { float32x4_t q[4]; } f32x16;
+typedef struct { uint32x4_t q[4]; } u32x16;
+typedef struct { uint16x8_t q[2]; } u16x16;
+typedef uint8x16_t u8x16;
+typedef struct { float64x2_t d[8]; } f64x16;
+typedef struct { uint32x4_t q[4]; } m32x16;
+typedef struct { uint16x8_t q[2]; } m16x16;
+
+#define EACH(type, part, count, expr)                                                                                                      \
+    type result;                                                                                                                           \
+    UNROLL for (int k = 0; k < (count); k++) result.part[k] = (expr);                                                                      \
+    return result
+#define EACH_Q(type, expr) EACH(type, q, 4, expr)
+#define EACH_H(type, expr) EACH(type, q, 2, expr)
+#define EACH_D(expr) EACH(f64x16, d, 8, expr)
+
+INLINE f32x16 f32_of_bits(u32x16 a) { EACH_Q(f32x16, vreinterpretq_f32_u32(a.q[k])); }
+INLINE u32x16 f32_bits(f32x16 a) { EACH_Q(u32x16, vreinterpretq_u32_f32(a.q[k])); }
+
+INLINE u32x16 u32_set1(uint32_t x) { EACH_Q(u32x16, vdupq_n_u32(x)); }
+INLINE u32x16 u32_lanes(void) { EACH_Q(u32x16, ((uint32x4_t){4 * k, 4 * k + 1, 4 * k + 2, 4 * k + 3})); }
+INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_Q(u32x16, vaddq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_Q(u32x16, vandq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_Q(u32x16, vorrq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(-by))); }
+INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_Q(u32x16, vshlq_u32(a.q[k], vdupq_n_s32(by))); }
+INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_Q(u32x16, vmaxq_u32(a.q[k], b.q[k])); }
+INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_Q(m32x16, vceqq_u32(a.q[k], b.q[k])); }
+INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_Q(m32x16, vcgtq_u32(a.q[k], b.q[k])); }
+INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_Q(u32x16, vbslq_u32(m.q[k], a.q[k], b.q[k])); }
+INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_Q(u32x16, vandq_u32(m.q[k], a.q[k])); }
+INLINE uint32_t u32_top(u32x16 a) { return vmaxvq_u32(vmaxq_u32(vmaxq_u32(a.q[0], a.q[1]), vmaxq_u32(a.q[2], a.q[3]))); }
+
+INLINE f32x16 f32_set1(float x) { EACH_Q(f32x16, vdupq_n_f32(x)); }
+INLINE f32x16 f32_load(const float *p) { EACH_Q(f32x16, vld1q_f32(p + 4 * k)); }
+INLINE f32x16 f32_load_part(const float *p, size_t n)
+{
+    float whole[16] = {0};
+    memcpy(whole, p, n * sizeof *p);
+    return f32_load(whole);
+}
+INLINE void f32_store(float *p, f32x16 a) { UNROLL for (int k = 0; k < 4; k++) vst1q_f32(p + 4 * k, a.q[k]); }
+INLINE void f32_store_part(float *p, f32x16 a, size_t n)
+{
+    float whole[16];
+    f32_store(whole, a);
+    memcpy(p, whole, n * sizeof *p);
+}
+INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); }
+INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_Q(f32x16, vaddq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_Q(f32x16, vsubq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_Q(f32x16, vmulq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_Q(f32x16, vdivq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_Q(f32x16, vfmaq_f32(c.q[k], a.q[k], b.q[k])); }
+INLINE f32x16 f32_sqrt(f32x16 a) { EACH_Q(f32x16, vsqrtq_f32(a.q[k])); }
+INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_Q(f32x16, vminq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_Q(f32x16, vmaxq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_pow(f32x16 a, float e) { EACH_Q(f32x16, Sleef_finz_powf4_u10advsimd(a.q[k], vdupq_n_f32(e))); }
+INLINE f32x16 f32_trunc(f32x16 a) { EACH_Q(f32x16, vrndq_f32(a.q[k])); }
+INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgeq_f32(a.q[k], b.q[k])); }
+INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[k])); }
+INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_Q(f32x16, vbslq_f32(m.q[k], a.q[k], b.q[k])); }
+INLINE float32x4_t fold_to_four(f32x16 a) { return vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3])); }
+INLINE float f32_fold(f32x16 a)
+{
+    const float32x4_t y = fold_to_four(a);
+    const float32x2_t h = vadd_f32(vget_low_f32(y), vget_high_f32(y));
+    return vget_lane_f32(h, 0) + vget_lane_f32(h, 1);
+}
+/* Two rows of 4 lanes folded to 2 each: row a below, row b above. */
+INLINE float32x4_t fold_pair(float32x4_t a, float32x4_t b)
+{
+    return vaddq_f32(vcombine_f32(vget_low_f32(a), vget_low_f32(b)), vcombine_f32(vget_high_f32(a), vget_high_f32(b)));
+}
+INLINE float32x4_t fold_four(const float *p)
+{
+    const float32x4_t ab = fold_pair(fold_to_four(f32_load(p)), fold_to_four(f32_load(p + 16)));
+    const float32x4_t cd = fold_pair(fold_to_four(f32_load(p + 32)), fold_to_four(f32_load(p + 48)));
+    return vaddq_f32(vuzp1q_f32(ab, cd), vuzp2q_f32(ab, cd));
+}
+INLINE f32x16 f32_fold_rows(const float *p) { EACH_Q(f32x16, fold_four(p + 64 * k)); }
+INLINE float f32_least(f32x16 a) { return vminvq_f32(vminq_f32(vminq_f32(a.q[0], a.q[1]), vminq_f32(a.q[2], a.q[3]))); }
+INLINE float f32_most(f32x16 a) { return vmaxvq_f32(vmaxq_f32(vmaxq_f32(a.q[0], a.q[1]), vmaxq_f32(a.q[2], a.q[3]))); }
+
+INLINE u16x16 u16_set1(uint16_t x) { EACH_H(u16x16, vdupq_n_u16(x)); }
+INLINE u16x16 u16_load(const uint16_t *p) { EACH_H(u16x16, vld1q_u16(p + 8 * k)); }
+INLINE u16x16 u16_load_part(const uint16_t *p, size_t n)
+{
+    uint16_t whole[16] = {0};
+    memcpy(whole, p, n * sizeof *p);
+    return u16_load(whole);
+}
+INLINE void u16_store(uint16_t *p, u16x16 a) { UNROLL for (int k = 0; k < 2; k++) vst1q_u16(p + 8 * k, a.q[k]); }
+INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n)
+{
+    uint16_t whole[16];
+    u16_store(whole, a);
+    memcpy(p, whole, n * sizeof *p);
+}
+INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
+{
+    u16_store(p, a);
+    u16_store(p + 16, b);
+}
+INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_H(u16x16, vandq_u16(a.q[k], b.q[k])); }
+INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_H(m16x16, vceqq_u16(a.q[k], b.q[k])); }
+INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_H(u16x16, vandq_u16(m.q[k], a.q[k])); }
+INLINE u32x16 u16_widen(u16x16 a) { EACH_Q(u32x16, k % 2 ? vmovl_high_u16(a.q[k / 2]) : vmovl_u16(vget_low_u16(a.q[k / 2]))); }
+INLINE u16x16 u32_narrow(u32x16 a) { EACH_H(u16x16, vcombine_u16(vmovn_u32(a.q[2 * k]), vmovn_u32(a.q[2 * k + 1]))); }
+
+INLINE u8x16 u8_set1(uint8_t x) { return vdupq_n_u8(x); }
+INLINE u8x16 u8_load(const uint8_t *p) { return vld1q_u8(p); }
+INLINE u8x16 u8_or(u8x16 a, u8x16 b) { return vorrq_u8(a, b); }
+INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return vsubq_u8(a, b); }
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-by)), vdupq_n_u8(mask)); }
+INLINE u8x16 u8_sll(u8x16 a, int by) { return vshlq_u8(a, vdupq_n_s8((int8_t)by)); }
+INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return vqtbl1q_u8(table, at); }
+INLINE void u8_store(uint8_t *p, u8x16 a) { vst1q_u8(p, a); }
+INLINE u8x16 u8_of_bits(uint16_t bits)
+{
+    const uint8x8_t place = vcreate_u8(0x8040201008040201);
+    const uint8x16_t spread = vcombine_u8(vdup_n_u8((uint8_t)bits), vdup_n_u8((uint8_t)(bits >> 8)));
+    return vshrq_n_u8(vtstq_u8(spread, vcombine_u8(place, place)), 7);
+}
+INLINE u8x16 s8_of_f32(f32x16 a)
+{
+    int16x4_t words[4];
+    UNROLL for (int k = 0; k < 4; k++) words[k] = vmovn_s32(vcvtq_s32_f32(a.q[k]));
+    const int8x8_t low = vmovn_s16(vcombine_s16(words[0], words[1])), high = vmovn_s16(vcombine_s16(words[2], words[3]));
+    return vreinterpretq_u8_s8(vcombine_s8(low, high));
+}
+INLINE f32x16 f32_of_s8(u8x16 a)
+{
+    const int8x16_t bytes = vreinterpretq_s8_u8(a);
+    const int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
+    EACH_Q(f32x16, vcvtq_f32_s32(k % 2 ? vmovl_high_s16(words[k / 2]) : vmovl_s16(vget_low_s16(words[k / 2]))));
+}
+
+INLINE float f16_widen_one(uint16_t half)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(half))), 0);
+}
+INLINE f32x16 f16_widen(u16x16 a)
+{
+    EACH_Q(f32x16, vcvt_f32_f16(vreinterpret_f16_u16(k % 2 ? vget_high_u16(a.q[k / 2]) : vget_low_u16(a.q[k / 2]))));
+}
+INLINE u16x16 f16_narrow(f32x16 a)
+{
+    EACH_H(u16x16, vcombine_u16(vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k])), vreinterpret_u16_f16(vcvt_f16_f32(a.q[2 * k + 1]))));
+}
+
+INLINE m16x16 m32_narrow(m32x16 m) { EACH_H(m16x16, vcombine_u16(vmovn_u32(m.q[2 * k]), vmovn_u32(m.q[2 * k + 1]))); }
+INLINE m16x16 m16_and(m16x16 a, m16x16 b) { EACH_H(m16x16, vandq_u16(a.q[k], b.q[k])); }
+INLINE m16x16 m16_without(m16x16 a, m16x16 b) { EACH_H(m16x16, vbicq_u16(a.q[k], b.q[k])); }
+INLINE m32x16 m32_and(m32x16 a, m32x16 b) { EACH_Q(m32x16, vandq_u32(a.q[k], b.q[k])); }
+INLINE m32x16 m32_without(m32x16 a, m32x16 b) { EACH_Q(m32x16, vbicq_u32(a.q[k], b.q[k])); }
+INLINE unsigned m16_count(m16x16 m) { return vaddvq_u16(vaddq_u16(vshrq_n_u16(m.q[0], 15), vshrq_n_u16(m.q[1], 15))); }
+INLINE unsigned m32_count(m32x16 m) { return m16_count(m32_narrow(m)); }
+
+INLINE f64x16 f64_set1(double x) { EACH_D(vdupq_n_f64(x)); }
+INLINE f64x16 f64_of_f32(f32x16 a) { EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]) : vcvt_f64_f32(vget_low_f32(a.q[k / 2]))); }
+INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_D(vaddq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_D(vsubq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_D(vmulq_f64(a.d[k], b.d[k])); }
+INLINE uint64x2_t widen_mask(uint32x4_t m, int upper)
+{
+    const uint32x4_t twice = upper ? vzip2q_u32(m, m) : vzip1q_u32(m, m);
+    return vreinterpretq_u64_u32(twice);
+}
+INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
+{
+    EACH_D(vreinterpretq_f64_u64(vandq_u64(widen_mask(m.q[k / 2], k % 2), vreinterpretq_u64_f64(a.d[k]))));
+}
+INLINE double f64_fold(f64x16 a)
+{
+    const float64x2_t y = vaddq_f64(vaddq_f64(vaddq_f64(a.d[0], a.d[4]), vaddq_f64(a.d[2], a.d[6])),
+                                    vaddq_f64(vaddq_f64(a.d[1], a.d[5]), vaddq_f64(a.d[3], a.d[7])));
+    return vgetq_lane_f64(y, 0) + vgetq_lane_f64(y, 1);
+}
+
+INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_D(vminq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_D(vmaxq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_floor(f64x16 a) { EACH_D(vrndmq_f64(a.d[k])); }
+INLINE u32x16 u32_of_f64(f64x16 a)
+{
+    EACH_Q(u32x16, vcombine_u32(vmovn_u64(vcvtq_u64_f64(a.d[2 * k])), vmovn_u64(vcvtq_u64_f64(a.d[2 * k + 1]))));
+}
+
+INLINE f32x16 f32_evens(f32x16 a, f32x16 b)
+{
+    EACH_Q(f32x16, k < 2 ? vuzp1q_f32(a.q[2 * k], a.q[2 * k + 1]) : vuzp1q_f32(b.q[2 * k - 4], b.q[2 * k - 3]));
+}
+INLINE f32x16 f32_odds(f32x16 a, f32x16 b)
+{
+    EACH_Q(f32x16, k < 2 ? vuzp2q_f32(a.q[2 * k], a.q[2 * k + 1]) : vuzp2q_f32(b.q[2 * k - 4], b.q[2 * k - 3]));
+}
+INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b)
+{
+    EACH_Q(f32x16, k % 2 ? vzip2q_f32(a.q[k / 2], b.q[k / 2]) : vzip1q_f32(a.q[k / 2], b.q[k / 2]));
+}
+INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b)
+{
+    EACH_Q(f32x16, k % 2 ? vzip2q_f32(a.q[2 + k / 2], b.q[2 + k / 2]) : vzip1q_f32(a.q[2 + k / 2], b.q[2 + k / 2]));
+}
+
+INLINE void stream_end(void) {}

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ * The vocabulary of 16 lanes in plain C: the reference that every other ISA is held to. Built without vectoriser and contraction.
+ * Names: <type>_<verb>; f32, u32, u16, u8, f64 are 16 lanes of that type, m32 and m16 are masks over 32-bit and 16-bit lanes. Loads and
+ * stores need only the alignment of their element unless said otherwise; `part` touches the first n < 16 elements alone and reads zeros for
+ * the rest. */
+#define INLINE static inline __attribute__((unused)) /* the compiler may choose: all of it in line takes minutes under a sanitizer */
+#define UNROLL
+#include "kernels/simd/common.h"
+#include "kernels/half.h"
+#include <math.h>
+#include <string.h>
+
+/* <sleef.h> hides it from a build whose own CPU baseline has no FMA. */
+float Sleef_finz_powf1_u10purecfma(float, float);
+
+#define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
+
+typedef struct { float lane[16]; } f32x16;
+typedef struct { uint32_t lane[16]; } u32x16;
+typedef struct { uint16_t lane[16]; } u16x16;
+typedef struct { double lane[16]; } f64x16;
+typedef struct { uint8_t lane[16]; } u8x16;
+typedef struct { uint32_t lane[16]; } m32x16; /* 1 or 0 */
+typedef struct { uint32_t lane[16]; } m16x16;
+
+#define EACH_LANE(type, expr)                                                                                                              \
+    type result;                                                                                                                           \
+    for (int l = 0; l < 16; l++)                                                                                                           \
+        result.lane[l] = (expr);                                                                                                           \
+    return result
+
+/* ---- bits ---- */
+INLINE f32x16 f32_of_bits(u32x16 a) { f32x16 r; memcpy(&r, &a, sizeof r); return r; }
+INLINE u32x16 f32_bits(f32x16 a) { u32x16 r; memcpy(&r, &a, sizeof r); return r; }
+
+/* ---- u32 ---- */
+INLINE u32x16 u32_set1(uint32_t x) { EACH_LANE(u32x16, x); }
+INLINE u32x16 u32_lanes(void) { EACH_LANE(u32x16, (uint32_t)l); } /* 0, 1, ... 15 */
+INLINE u32x16 u32_add(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] + b.lane[l]); }
+INLINE u32x16 u32_and(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] & b.lane[l]); }
+INLINE u32x16 u32_or(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] | b.lane[l]); }
+INLINE u32x16 u32_srl(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] >> by); }
+INLINE u32x16 u32_sll(u32x16 a, int by) { EACH_LANE(u32x16, a.lane[l] << by); }
+INLINE u32x16 u32_max(u32x16 a, u32x16 b) { EACH_LANE(u32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE m32x16 u32_eq(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] == b.lane[l]); }
+INLINE m32x16 u32_gt(u32x16 a, u32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); } /* both below 2^31 */
+INLINE u32x16 u32_select(m32x16 m, u32x16 a, u32x16 b) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE u32x16 u32_keep(m32x16 m, u32x16 a) { EACH_LANE(u32x16, m.lane[l] ? a.lane[l] : 0); }
+INLINE uint32_t u32_top(u32x16 a)
+{
+    uint32_t top = 0;
+    for (int l = 0; l < 16; l++)
+        top = a.lane[l] > top ? a.lane[l] : top;
+    return top;
+}
+
+/* ---- f32 ---- */
+INLINE f32x16 f32_set1(float x) { EACH_LANE(f32x16, x); }
+INLINE f32x16 f32_load(const float *p) { f32x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE f32x16 f32_load_part(const float *p, size_t n) { f32x16 r = {{0}}; memcpy(&r, p, n * sizeof *p); return r; }
+INLINE void f32_store(float *p, f32x16 a) { memcpy(p, &a, sizeof a); }
+INLINE void f32_store_part(float *p, f32x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
+INLINE void f32_stream(float *p, f32x16 a) { f32_store(p, a); } /* p 64-byte aligned; past the caches where the ISA can */
+INLINE f32x16 f32_add(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] + b.lane[l]); }
+INLINE f32x16 f32_sub(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] - b.lane[l]); }
+INLINE f32x16 f32_mul(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] * b.lane[l]); }
+INLINE f32x16 f32_div(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] / b.lane[l]); }
+INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(a.lane[l], b.lane[l], c.lane[l])); } /* a b + c */
+INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
+INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* neither NaN nor -0 */
+INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE f32x16 f32_pow(f32x16 a, float e) { EACH_LANE(f32x16, Sleef_finz_powf1_u10purecfma(a.lane[l], e)); }
+INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
+INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
+INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
+INLINE f32x16 f32_select(m32x16 m, f32x16 a, f32x16 b) { EACH_LANE(f32x16, m.lane[l] ? a.lane[l] : b.lane[l]); }
+/* lane l += lane l + 8, then + 4, + 2, + 1 */
+INLINE float f32_fold(f32x16 a)
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            a.lane[l] += a.lane[l + half];
+    return a.lane[0];
+}
+/* Lane l is the fold of the 16 floats at p + 16 l; p is 64-byte aligned. */
+INLINE f32x16 f32_fold_rows(const float *p) { EACH_LANE(f32x16, f32_fold(f32_load(p + 16 * l))); }
+INLINE float f32_least(f32x16 a)
+{
+    float least = a.lane[0];
+    for (int l = 1; l < 16; l++)
+        least = a.lane[l] < least ? a.lane[l] : least;
+    return least;
+}
+INLINE float f32_most(f32x16 a)
+{
+    float most = a.lane[0];
+    for (int l = 1; l < 16; l++)
+        most = a.lane[l] > most ? a.lane[l] : most;
+    return most;
+}
+
+/* ---- u16 ---- */
+INLINE u16x16 u16_set1(uint16_t x) { EACH_LANE(u16x16, x); }
+INLINE u16x16 u16_load(const uint16_t *p) { u16x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE u16x16 u16_load_part(const uint16_t *p, size_t n) { u16x16 r = {{0}}; memcpy(&r, p, n * sizeof *p); return r; }
+INLINE void u16_store(uint16_t *p, u16x16 a) { memcpy(p, &a, sizeof a); }
+INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
+INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b) { u16_store(p, a); u16_store(p + 16, b); } /* p 64-byte aligned */
+INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] & b.lane[l])); }
+INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane[l]); }
+INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }
+INLINE u32x16 u16_widen(u16x16 a) { EACH_LANE(u32x16, a.lane[l]); }
+INLINE u16x16 u32_narrow(u32x16 a) { EACH_LANE(u16x16, (uint16_t)a.lane[l]); } /* all below 2^16 */
+
+/* ---- u8 ---- */
+INLINE u8x16 u8_set1(uint8_t x) { EACH_LANE(u8x16, x); }
+INLINE u8x16 u8_load(const uint8_t *p) { u8x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE u8x16 u8_or(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] | b.lane[l]); }
+INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] - b.lane[l])); } /* modulo 256 */
+INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { EACH_LANE(u8x16, a.lane[l] >> by & mask); } /* mask << by < 256 */
+INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); } /* no bit is shifted out */
+INLINE u8x16 u8_look(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
+INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
+INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); } /* whole numbers that fit a signed byte */
+INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
+
+/* ---- F16 ---- */
+INLINE float f16_widen_one(uint16_t half) { return half_widen(half); }
+INLINE f32x16 f16_widen(u16x16 a)
+{
+    u32x16 r;
+    for (int l = 0; l < 16; l++)
+        r.lane[l] = half_widen_bits(a.lane[l]);
+    return f32_of_bits(r);
+}
+INLINE u16x16 f16_narrow(f32x16 a)
+{
+    const u32x16 bits = f32_bits(a);
+    EACH_LANE(u16x16, half_narrow_bits(bits.lane[l]));
+}
+
+/* ---- masks ---- */
+INLINE m16x16 m32_narrow(m32x16 m) { EACH_LANE(m16x16, m.lane[l]); }
+INLINE m16x16 m16_and(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & b.lane[l]); }
+INLINE m16x16 m16_without(m16x16 a, m16x16 b) { EACH_LANE(m16x16, a.lane[l] & !b.lane[l]); } /* a and not b */
+INLINE m32x16 m32_and(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & b.lane[l]); }
+INLINE m32x16 m32_without(m32x16 a, m32x16 b) { EACH_LANE(m32x16, a.lane[l] & !b.lane[l]); }
+INLINE unsigned m32_count(m32x16 m)
+{
+    unsigned count = 0;
+    for (int l = 0; l < 16; l++)
+        count += m.lane[l];
+    return count;
+}
+INLINE unsigned m16_count(m16x16 m)
+{
+    unsigned count = 0;
+    for (int l = 0; l < 16; l++)
+        count += m.lane[l];
+    return count;
+}
+
+/* ---- f64 ---- */
+INLINE f64x16 f64_set1(double x) { EACH_LANE(f64x16, x); }
+INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
+INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
+INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
+INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
+INLINE f64x16 f64_keep(m32x16 m, f64x16 a) { EACH_LANE(f64x16, m.lane[l] ? a.lane[l] : 0.0); }
+INLINE double f64_fold(f64x16 a)
+{
+    for (int half = 8; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            a.lane[l] += a.lane[l + half];
+    return a.lane[0];
+}
+
+INLINE f64x16 f64_min(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* no NaN */
+INLINE f64x16 f64_max(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE f64x16 f64_floor(f64x16 a) { EACH_LANE(f64x16, floor(a.lane[l])); }
+INLINE u32x16 u32_of_f64(f64x16 a) { EACH_LANE(u32x16, (uint32_t)a.lane[l]); } /* whole numbers from 0 to below 2^31 */
+
+/* ---- pairs ---- */
+/* The elements at even, at odd places of the 32 of a and b. */
+INLINE f32x16 f32_evens(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
+INLINE f32x16 f32_odds(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
+/* The inverse: a and b in turn, from their first 8 and from their last 8 lanes. */
+INLINE f32x16 f32_zip_low(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
+INLINE f32x16 f32_zip_high(f32x16 a, f32x16 b) { EACH_LANE(f32x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
+
+INLINE void stream_end(void) {} /* after the last f32_stream or u16_stream: they become visible like stores */

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * All bodies over the vocabulary included before this file, and the table they fill. */
+#include "kernels/kernels.h"
+#include "kernels/elements.h"
+#include "kernels/convert.h"
+#include "kernels/compare.h"
+#include "kernels/statistics.h"
+#include "kernels/z_scan.h"
+#include "kernels/haar.h"
+#include "kernels/physarum.h"
+#include "kernels/ggml_blocks.h"
+
+/* By number of the type. What is named organ_... is the same in every table. */
+#define DEQUANTIZERS                                                                                                                       \
+    {                                                                                                                                      \
+        [GGML_Q8_0] = dequantize_q8_0, [GGML_Q4_0] = dequantize_q4_0, [GGML_IQ4_NL] = dequantize_iq4_nl, [GGML_MXFP4] = dequantize_mxfp4,  \
+        [GGML_Q2_K] = dequantize_q2_k, [GGML_Q3_K] = dequantize_q3_k, [GGML_Q4_K] = dequantize_q4_k, [GGML_Q5_K] = dequantize_q5_k,        \
+        [GGML_Q6_K] = dequantize_q6_k, [GGML_IQ4_XS] = dequantize_iq4_xs, [GGML_F16] = dequantize_f16, [GGML_BF16] = dequantize_bf16,      \
+        [GGML_F32] = organ_dequantize_f32, [GGML_F64] = organ_dequantize_f64, [GGML_I8] = organ_dequantize_i8,                             \
+        [GGML_I16] = organ_dequantize_i16, [GGML_I32] = organ_dequantize_i32, [GGML_I64] = organ_dequantize_i64,                           \
+        [GGML_Q4_1] = dequantize_q4_1, [GGML_Q5_0] = dequantize_q5_0, [GGML_Q5_1] = dequantize_q5_1,                                       \
+        [GGML_TQ1_0] = organ_dequantize_tq1_0, [GGML_TQ2_0] = dequantize_tq2_0, [GGML_NVFP4] = organ_dequantize_nvfp4,                     \
+        [GGML_Q1_0] = organ_dequantize_q1_0, [GGML_Q2_0] = organ_dequantize_q2_0, [GGML_IQ2_XXS] = organ_dequantize_iq2_xxs,               \
+        [GGML_IQ2_XS] = organ_dequantize_iq2_xs, [GGML_IQ2_S] = organ_dequantize_iq2_s, [GGML_IQ3_XXS] = organ_dequantize_iq3_xxs,         \
+        [GGML_IQ3_S] = organ_dequantize_iq3_s, [GGML_IQ1_S] = organ_dequantize_iq1_s, [GGML_IQ1_M] = organ_dequantize_iq1_m,               \
+    }
+#define QUANTIZERS                                                                                                                         \
+    {                                                                                                                                      \
+        [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32, [GGML_Q4_0] = organ_quantize_q4_0,        \
+        [GGML_Q4_1] = organ_quantize_q4_1, [GGML_Q5_0] = organ_quantize_q5_0, [GGML_Q5_1] = organ_quantize_q5_1,                           \
+        [GGML_Q8_0] = quantize_q8_0,                                                                                                       \
+    }
+#define KERNEL_TABLE(name)                                                                                                                 \
+    {                                                                                                                                      \
+        .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16, .f32_to_f16 = f32_to_f16,           \
+        .physarum_bf16 = physarum_bf16, .physarum_f16 = physarum_f16, .physarum_f32 = physarum_f32, .moments_bf16 = moments_bf16,          \
+        .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32, .audit_16 = audit_16,          \
+        .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,                              \
+        .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32,                            \
+        .spread = spread, .z_bins = z_bins, .haar_purify = haar_purify,                                                                    \
+    }
