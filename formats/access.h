@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * How a model that is not on this machine is reached, and how long one tries. */
+#ifndef ORGAN_ACCESS_H
+#define ORGAN_ACCESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* All zero is the usual. Everything pointed to must outlive the model. */
+typedef struct organ_model_access {
+    const char *const *headers; /* "Name: value", sent to the host of the URL and to no other that it redirects to; never in a message */
+    size_t header_count;
+    bool alone;                     /* of a split GGUF model only the part that is named is opened */
+    unsigned tries;                 /* of a request that makes no progress before it is given up; 0: 12, over some three minutes */
+    unsigned first_wait_ms;         /* before the second try, doubled from try to try up to 30 s; 0: 500 */
+    void *context;                  /* of the two functions below; either may be NULL; any thread that reads calls them */
+    bool (*stopped)(void *context); /* asked several times a second: true ends waiting and reading, ORGAN_INTERRUPTED */
+    void (*note)(void *context, const char *text); /* one sentence: a connection broke and is tried again */
+} organ_model_access;
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * The one table that knows names: what a tensor of a language model is for, read from its name. */
+#ifndef ORGAN_ANATOMY_H
+#define ORGAN_ANATOMY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The part of the body: skeleton = attention, organ = feed-forward, embed = embedding and output head, norm = normalisation. */
+typedef enum organ_group { ORGAN_GROUP_SKELETON, ORGAN_GROUP_ORGAN, ORGAN_GROUP_EMBED, ORGAN_GROUP_NORM, ORGAN_GROUP_OTHER } organ_group;
+
+typedef enum organ_role {
+    ORGAN_ROLE_OTHER, /* unknown name: copied, never operated on by default */
+    ORGAN_ROLE_EMBED,
+    ORGAN_ROLE_OUTPUT, /* lm_head */
+    ORGAN_ROLE_NORM,
+    ORGAN_ROLE_Q,
+    ORGAN_ROLE_K,
+    ORGAN_ROLE_V,
+    ORGAN_ROLE_QKV, /* fused, Phi-3 */
+    ORGAN_ROLE_O,
+    ORGAN_ROLE_ATTENTION, /* any other weight of the attention: the low-rank pairs of latent attention, gates, sinks */
+    ORGAN_ROLE_GATE,
+    ORGAN_ROLE_UP,
+    ORGAN_ROLE_GATE_UP, /* fused, Phi-3 and stacked experts */
+    ORGAN_ROLE_DOWN,
+    ORGAN_ROLE_ROUTER, /* chooses the experts */
+    ORGAN_ROLE_BIAS,   /* the bias of anything but a normalisation; its group is that of the weight (organ_anatomy.group) */
+    ORGAN_ROLE_COUNT
+} organ_role;
+
+typedef struct organ_role_info {
+    const char *name; /* "q_proj", "gate_up_proj", "embed", ... */
+    organ_group group;
+    bool projection; /* one of the projections that pruning operates on by default */
+} organ_role_info;
+
+const organ_role_info *organ_role_describe(organ_role role);
+const char *organ_group_name(organ_group group);
+
+typedef struct organ_anatomy {
+    organ_role role;
+    organ_group group; /* of the role; of a bias: of what it belongs to */
+    int32_t layer;     /* 0-based, or -1 */
+    int32_t expert;    /* 0-based; -1 for none and for stacked experts (one 3-D tensor of all) */
+} organ_anatomy;
+
+/* Reads the HF name of a tensor ("model.layers.3.mlp.experts.7.down_proj.weight") or its GGUF name ("blk.3.ffn_down_exps.weight"). Never
+ * fails: an unknown name is ORGAN_ROLE_OTHER. Numbers that do not fit are -1. Multimodal prefixes ("model.language_model.layers.") are
+ * understood; vision and audio towers, draft heads and whatever else stands under an unknown prefix are ORGAN_ROLE_OTHER with layer -1. Of
+ * a quantised projection only "<module>.weight" has the role, its companions are ORGAN_ROLE_OTHER. */
+organ_anatomy organ_anatomy_of(const char *tensor_name);
+
+/* Where the tensor stands in its layer: the name without everything up to and with the layer number, without the number of the expert and
+ * without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps"; where there is no layer, the whole name
+ * without ".weight". `out` gets at most `size` bytes with its NUL (cut if longer). */
+void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size);
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ * What everything above the formats sees: a model is a list of tensors in files, whatever the files are. Headers only are read here. */
+#ifndef ORGAN_MODEL_H
+#define ORGAN_MODEL_H
+
+#include "formats/access.h"
+#include "formats/anatomy.h"
+#include "formats/dtype.h"
+#include "formats/gguf.h"
+#include "formats/hf_config.h"
+#include "formats/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+typedef struct organ_tensor {
+    const char *name; /* valid UTF-8 without NUL */
+    organ_dtype dtype;
+    unsigned rank;         /* 0 for a scalar */
+    const uint64_t *shape; /* rank numbers, slowest axis first: (out_features, in_features) */
+    uint64_t elements;
+    uint64_t bytes;
+    uint32_t file;   /* index into organ_model.files */
+    uint64_t offset; /* of the first byte in that file */
+    organ_anatomy anatomy;
+} organ_tensor;
+
+/* A tensor as a stack of row-major matrices: rank 2 is one matrix, rank 3 a stack of shape[0]; rank 1 one row; rank 0 a 1 x 1; higher ranks
+ * stack all leading axes. */
+typedef struct organ_matrices {
+    uint64_t count, rows, cols;
+} organ_matrices;
+organ_matrices organ_tensor_matrices(const organ_tensor *tensor);
+
+struct organ_http_file;
+
+typedef struct organ_model_file {
+    const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
+    const char *path; /* to open it again */
+    int fd;           /* open for reading as long as the model is; -1 for a file that is opened when it is read: organ_model_file_open */
+    struct organ_http_file *remote; /* of a file behind a URL, whose fd is -1; else NULL */
+    uint64_t size;
+    uint64_t data_offset;  /* where tensor data begins: the bytes before it are the header */
+    uint64_t first, count; /* its tensors: organ_model.tensors[first .. first + count), ordered by offset */
+    struct timespec modified;
+    uint64_t device, inode;
+} organ_model_file;
+
+struct organ_manifest;
+
+typedef struct organ_model {
+    const char *path;                      /* as the caller gave it, without trailing slashes */
+    const char *directory;                 /* where the files are */
+    const char *format;                    /* "safetensors", "GGUF", "organ directory" */
+    const organ_gguf *gguf;                /* metadata of a GGUF model or an organ directory made of one, else NULL */
+    const struct organ_manifest *manifest; /* of an organ directory (formats/organ_directory.h), else NULL */
+    const char *index;                     /* name of the index file relative to `directory`, NULL if there is none */
+    bool whole_directory;                  /* `path` names the directory, not a single file in it */
+    organ_hf_config config;
+    size_t file_count, tensor_count;
+    const organ_model_file *files; /* in the order of their names */
+    const organ_tensor *tensors;   /* in file order, by offset within a file */
+    size_t problem_count;          /* faults that leave every tensor readable (total_size of the index is wrong) */
+    const char *const *problems;   /* one sentence each */
+} organ_model;
+
+/* Opens an organ directory, a directory (with model.safetensors.index.json, or model.safetensors, or exactly one other *.safetensors, or
+ * exactly one GGUF model), a .safetensors file, a GGUF file whatever its name (any part of a split one: all are opened), or an index.json.
+ * Files are opened read-only; headers are read whole and every claim in them is checked against the file size before anything of that size
+ * is allocated. Errors: ORGAN_IO (cannot open or read), ORGAN_BAD_INPUT (malformed; file, tensor, field and both values in the message).
+ * *model is NULL on error. A shard or part that is missing is ORGAN_BAD_INPUT. All files stay open (but for those of an organ directory):
+ * for models of many shards the soft limit of open files of the process is raised, as far as the hard limit allows. */
+organ_status organ_model_open(const char *path, organ_model **model, organ_error *error);
+
+/* The same, and how to reach a model whose path is the http(s) URL of a .gguf (any part of a split one), a .safetensors or a
+ * .safetensors.index.json: its other files lie beside it. Such a model can be read; it has no descriptors and cannot be copied. Nothing of
+ * user, password, query and headers comes into a message or into the fields of the model. `access` may be NULL. */
+organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error);
+void organ_model_close(organ_model *model); /* NULL is allowed */
+
+/* ORGAN_USAGE if the model is behind a URL: for those who need its files here. `doing` is what cannot be done: "pruned". */
+organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
+
+/* A descriptor for reading one of the model's files, checked to be the file that was opened; to be given back with the other function.
+ * An organ directory has a file for every tensor, too many to be open all the time. Any thread. */
+organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error);
+void organ_model_file_close(const organ_model *model, uint32_t file, int fd);
+
+/* Exactly `bytes` from `offset` of one of the model's files, wherever it is. ORGAN_BAD_INPUT if the file ends before: it was changed since
+ * it was opened. Any thread. */
+organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset, organ_error *error);
+
+/* The tensor of that name or NULL; constant time. */
+const organ_tensor *organ_model_find(const organ_model *model, const char *name);
+
+/* ORGAN_BAD_INPUT if a file of the model was changed, cut or replaced (size, modification time, inode by path) since it was opened. */
+organ_status organ_model_unchanged(const organ_model *model, organ_error *error);
+
+#endif
