@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/engine_room.h"
+
+#include "orchestrator/report/document.h"
+
+#include <stdlib.h>
+
+void organ_show(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
+{
+    const organ_page page = organ_terminal_page(stdout);
+    organ_error fault = {0};
+    char *text = NULL;
+    if (call->json)
+        organ_document_print(report, stdout, &fault);
+    else if (render(report, &page, &text, &fault) == ORGAN_OK)
+        fputs(text, stdout);
+    free(text);
+    if (fault.status != ORGAN_OK)
+        *error = fault;
+}
+
+const organ_kernels *organ_kernels_wanted(organ_error *error)
+{
+    const char *const wanted = getenv("ORGAN_ISA");
+    const char *why = "";
+    const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), wanted, &why);
+    if (!kernels)
+        organ_fail(error, ORGAN_USAGE, "ORGAN_ISA is '%s': %s", wanted ? wanted : "", why);
+    return kernels;
+}
+
+void organ_engine_close(organ_engine_room *room)
+{
+    organ_workers_destroy(room->workers);
+    organ_topology_destroy(room->topology);
+}
+
+organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, organ_error *error)
+{
+    *room = (organ_engine_room){0};
+    organ_terminal_open(&room->terminal, stderr, call->quiet);
+    room->progress = organ_terminal_progress(&room->terminal);
+    const organ_kernels *const kernels = organ_kernels_wanted(error);
+    if (!kernels || organ_topology_discover(&room->topology, error) != ORGAN_OK ||
+        organ_workers_create(room->topology, call->threads, &room->workers, error) != ORGAN_OK) {
+        organ_engine_close(room);
+        return error->status;
+    }
+    const size_t count = organ_workers_count(room->workers), pinned = organ_workers_pinned(room->workers);
+    if (pinned < count)
+        organ_progress_note(&room->progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned,
+                            count);
+    room->engine = (organ_engine){
+        .topology = room->topology, .workers = room->workers, .memory = call->memory, .kernels = kernels, .stop = call->stop};
+    return ORGAN_OK;
+}
+
+organ_status organ_run_work(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
+{
+    organ_engine_room room;
+    json_t *report = NULL;
+    if (organ_engine_open(call, &room, error) != ORGAN_OK)
+        return error->status;
+    work(call, &room.engine, &room.progress, &report, error);
+    organ_engine_close(&room);
+    if (report)
+        organ_show(call, report, render, error);
+    json_decref(report);
+    return error->status;
+}

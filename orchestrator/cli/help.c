@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/help.h"
+
+#include "orchestrator/version.h"
+
+#include <string.h>
+
+enum { INDENT = 2, WIDEST = 100, NARROWEST = 40, PIPED = 80 };
+
+/* Running text is hard to read in very long lines. */
+static organ_page readable(const organ_page *page)
+{
+    const size_t width = page->width == 0 ? PIPED : page->width;
+    return (organ_page){.width = width > WIDEST ? WIDEST : width < NARROWEST ? NARROWEST : width, .utf8 = page->utf8};
+}
+
+static void put_paragraphs(FILE *out, const char *text, size_t indent, const organ_page *page)
+{
+    while (*text) {
+        char paragraph[1024], lead[16];
+        const size_t length = strcspn(text, "\n");
+        snprintf(paragraph, sizeof paragraph, "%.*s", (int)length, text);
+        snprintf(lead, sizeof lead, "%*s", (int)indent, "");
+        organ_text_wrap(out, lead, indent, paragraph, page);
+        text += length + (text[length] == '\n');
+        fputs(*text ? "\n" : "", out);
+    }
+}
+
+/* A term, and what it means beside it, or below where the term is too long for the column. */
+static void put_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
+{
+    char lead[128];
+    const size_t width = INDENT + strlen(term);
+    if (width + 2 <= column)
+        snprintf(lead, sizeof lead, "%*s%-*s", INDENT, "", (int)(column - INDENT), term);
+    else {
+        fprintf(out, "%*s%s\n", INDENT, "", term);
+        snprintf(lead, sizeof lead, "%*s", (int)column, "");
+    }
+    organ_text_wrap(out, lead, column, meaning, page);
+}
+
+static void option_term(const organ_option *option, char *out, size_t size)
+{
+    char letter[8] = "    ";
+    if (option->letter)
+        snprintf(letter, sizeof letter, "-%c, ", option->letter);
+    snprintf(out, size, "%s--%s%s%s", letter, option->name, option->argument ? " " : "", option->argument ? option->argument : "");
+}
+
+static void put_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+{
+    char term[96], meaning[640], range[80];
+    option_term(option, term, sizeof term);
+    organ_option_range(option, range, sizeof range);
+    const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%s", option->help);
+    if (*range || option->fallback)
+        snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", range, *range && option->fallback ? "; " : "",
+                 option->fallback ? "default " : "", option->fallback ? option->fallback : "");
+    put_entry(out, term, column, meaning, page);
+}
+
+static void put_usage(FILE *out, const organ_verb *verb)
+{
+    fprintf(out, "Usage: organ %s", verb->name);
+    for (size_t k = 0; k < verb->operand_count; k++)
+        fprintf(out, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++) {
+            const organ_option *const option = &verb->groups[g].options[k];
+            if (option->required && option->letter)
+                fprintf(out, " -%c %s", option->letter, option->argument);
+            else if (option->required)
+                fprintf(out, " --%s %s", option->name, option->argument);
+        }
+    fputs(verb->group_count ? " [options]\n\n" : "\n\n", out);
+}
+
+void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
+{
+    enum { COLUMN = 26, OPERAND_COLUMN = 12 };
+    const organ_page narrow = readable(page);
+    put_usage(out, verb);
+    put_paragraphs(out, verb->about, 0, &narrow);
+    fputs(verb->operand_count ? "\n" : "", out);
+    for (size_t k = 0; k < verb->operand_count; k++)
+        put_entry(out, verb->operands[k].name, OPERAND_COLUMN, verb->operands[k].help, &narrow);
+    for (size_t g = 0; g < verb->group_count; g++) {
+        fprintf(out, "\n%s:\n", verb->groups[g].title);
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            put_option(out, &verb->groups[g].options[k], COLUMN, &narrow);
+    }
+    if (verb->exits) {
+        fputs("\nExit code:\n", out);
+        put_paragraphs(out, verb->exits, INDENT, &narrow);
+    }
+    fputs(verb->example_count ? "\nExamples:\n" : "", out);
+    for (size_t k = 0; k < verb->example_count; k++) {
+        fprintf(out, "%s  %s\n", k ? "\n" : "", verb->examples[k].command);
+        organ_text_wrap(out, "      ", 6, verb->examples[k].does, &narrow);
+    }
+}
+
+void organ_help_overview(FILE *out, const organ_verb *verbs, size_t count, const organ_page *page)
+{
+    enum { COLUMN = 12 };
+    const organ_page narrow = readable(page);
+    fprintf(out, "organ %s\n\n", ORGAN_VERSION);
+    organ_text_wrap(
+        out, "", 0,
+        "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory.", &narrow);
+    fputs("\nUsage: organ VERB ARGUMENTS [options]\n\n", out);
+    for (size_t k = 0; k < count; k++)
+        put_entry(out, verbs[k].name, COLUMN, verbs[k].summary, &narrow);
+    fputs("\nStart with:\n"
+          "  organ inspect MODEL             what is in it\n"
+          "  organ prune MODEL -o PRUNED     prune it\n"
+          "  organ audit MODEL PRUNED        prove what was done\n"
+          "\n'organ help VERB' explains a verb with examples.\n",
+          out);
+}

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ * organ VERB ARGUMENTS [options] */
+#include "orchestrator/cli/help.h"
+#include "orchestrator/cli/terminal.h"
+#include "orchestrator/cli/verbs.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+static organ_stop stop;
+
+/* The first signal asks the run to stop where it can be resumed; the second one ends the program as if there were no handler. */
+static void on_stop(int number)
+{
+    if (organ_stop_asked(&stop)) {
+        signal(number, SIG_DFL);
+        raise(number);
+    }
+    organ_stop_ask(&stop);
+}
+
+static void catch_signals(void)
+{
+    const struct sigaction ask = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
+    struct sigaction before;
+    sigaction(SIGPIPE, &ignore, NULL);
+    /* Whoever started us with SIGINT ignored (nohup, background jobs) meant it. */
+    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGINT, &ask, NULL);
+    if (sigaction(SIGTERM, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+        sigaction(SIGTERM, &ask, NULL);
+}
+
+/* With a standard stream closed, the next file opened would take its number and receive what is printed. Opened the wrong way round,
+ * every use of it fails. */
+static void occupy_standard_streams(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) < 0)
+            _exit(ORGAN_IO);
+}
+
+static void say_error(const organ_error *error)
+{
+    fputs("organ: ", stderr);
+    organ_text_visible(stderr, error->message);
+    fputc('\n', stderr);
+}
+
+static bool has_option(const organ_verb *verb, const char *name)
+{
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            if (strcmp(verb->groups[g].options[k].name, name) == 0)
+                return true;
+    return false;
+}
+
+/* The command that goes on with what was interrupted. */
+static void say_resume(const organ_verb *verb, int argc, char *const *argv)
+{
+    if (!has_option(verb, "resume"))
+        return;
+    fprintf(stderr, "organ: to go on: organ %s --resume", verb->name);
+    for (int k = 0; k < argc; k++) {
+        if (strcmp(argv[k], "--resume") == 0)
+            continue;
+        fputc(' ', stderr);
+        organ_shell_word(stderr, argv[k]);
+    }
+    fputc('\n', stderr);
+}
+
+static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv, organ_error *error)
+{
+    organ_call call = organ_call_make(&stop);
+    bool help = false;
+    if (organ_options_parse(verb, argc, argv, &call, &help, error) != ORGAN_OK) {
+        say_error(error);
+        fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
+        return error->status;
+    }
+    if (help) {
+        const organ_page page = organ_terminal_page(stdout);
+        organ_help_verb(stdout, verb, &page);
+        return ORGAN_OK;
+    }
+    const organ_status status = verb->run(&call, error);
+    if (status != ORGAN_OK)
+        say_error(error);
+    if (status == ORGAN_INTERRUPTED)
+        say_resume(verb, argc, argv);
+    return status;
+}
+
+static organ_status run(int argc, char *const *argv, organ_error *error)
+{
+    const char *name = argc > 1 ? argv[1] : "help";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
+        name = "version";
+    const organ_verb *const verb = organ_verb_find(name, error);
+    if (verb)
+        return run_verb(verb, argc > 2 ? argc - 2 : 0, argv + 2, error);
+    say_error(error);
+    fputs("'organ help' lists all verbs.\n", stderr);
+    return error->status;
+}
+
+/* Whoever read our output and went away has what he wanted; a full disk has not. */
+static organ_status finish_output(organ_status status)
+{
+    struct pollfd reader = {.fd = STDOUT_FILENO};
+    const bool left = poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR);
+    const bool lost = ferror(stdout);
+    const bool closed = fclose(stdout) == 0;
+    if ((closed && !lost) || left)
+        return status;
+    fprintf(stderr, "organ: standard output: %s\n", closed ? "not everything could be written" : strerror(errno));
+    return status == ORGAN_OK ? ORGAN_IO : status;
+}
+
+int main(int argc, char **argv)
+{
+    organ_error error = {0};
+    occupy_standard_streams();
+    catch_signals();
+    setlocale(LC_CTYPE, "");
+    return (int)finish_output(run(argc, argv, &error));
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/options.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_NAMES = 64, LONGEST_NAME = 32 };
+
+/* ---- near names ---- */
+
+static size_t least(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
+
+/* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most LONGEST_NAME long. */
+static size_t distance(const char *a, const char *b)
+{
+    size_t rows[LONGEST_NAME + 1][LONGEST_NAME + 1];
+    const size_t m = strlen(a), n = strlen(b);
+    for (size_t i = 0; i <= m; i++)
+        for (size_t j = 0; j <= n; j++) {
+            if (i == 0 || j == 0) {
+                rows[i][j] = i + j;
+                continue;
+            }
+            rows[i][j] = least(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && rows[i - 2][j - 2] + 1 < rows[i][j])
+                rows[i][j] = rows[i - 2][j - 2] + 1;
+        }
+    return rows[m][n];
+}
+
+const char *organ_nearest(const char *typed, const char *const *names, size_t count)
+{
+    const size_t length = strlen(typed);
+    const char *nearest = NULL;
+    size_t best = length / 3 + 2; /* this many letters wrong is another word */
+    if (length == 0 || length > LONGEST_NAME)
+        return NULL;
+    for (size_t k = 0; k < count; k++) {
+        if (strlen(names[k]) > LONGEST_NAME)
+            continue;
+        const size_t away = length >= 3 && strncmp(names[k], typed, length) == 0 ? 1 : distance(typed, names[k]);
+        if (away < best && away < length) {
+            best = away;
+            nearest = names[k];
+        }
+    }
+    return nearest;
+}
+
+/* ---- values ---- */
+
+static void bound_text(const organ_option *option, double bound, char out[32])
+{
+    const uint64_t bytes = (uint64_t)bound;
+    static const char units[] = "KMGT";
+    if (option->value != ORGAN_VALUE_BYTES || bytes < 1024) {
+        snprintf(out, 32, "%.15g", bound);
+        return;
+    }
+    size_t unit = 0;
+    uint64_t amount = bytes / 1024;
+    for (; amount % 1024 == 0 && unit < 3; unit++)
+        amount /= 1024;
+    snprintf(out, 32, "%llu%c", (unsigned long long)amount, units[unit]);
+}
+
+void organ_option_range(const organ_option *option, char *out, size_t size)
+{
+    char from[32], to[32];
+    *out = '\0';
+    if (option->value < ORGAN_VALUE_COUNT)
+        return;
+    bound_text(option, option->range.from, from);
+    bound_text(option, option->range.to, to);
+    if (!option->range.after_from && !option->range.before_to)
+        snprintf(out, size, "%s to %s", from, to);
+    else
+        snprintf(out, size, "%s %s, %s %s", option->range.after_from ? "above" : "at least", from,
+                 option->range.before_to ? "below" : "at most", to);
+}
+
+void organ_option_allows(const organ_option *option, char *out, size_t size)
+{
+    static const char *const kinds[] = {[ORGAN_VALUE_FLAG] = "no value",
+                                        [ORGAN_VALUE_TEXT] = "a text that is not empty",
+                                        [ORGAN_VALUE_WORDS] = "a text that is not empty",
+                                        [ORGAN_VALUE_COUNT] = "a whole number",
+                                        [ORGAN_VALUE_REAL] = "a number",
+                                        [ORGAN_VALUE_BYTES] = "an amount of memory like 512M or 2G"};
+    char range[80];
+    organ_option_range(option, range, sizeof range);
+    snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
+}
+
+/* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers here. */
+static bool read_number(const organ_option *option, const char *text, double *number)
+{
+    const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
+    char *end = NULL;
+    uint64_t bytes = 0;
+    if (option->value == ORGAN_VALUE_BYTES) {
+        const bool read = organ_quantity_parse(text, &bytes);
+        *number = (double)bytes;
+        return read;
+    }
+    if (*text == '\0' || text[strspn(text, letters)] != '\0')
+        return false;
+    errno = 0;
+    *number = strtod(text, &end);
+    return *end == '\0' && errno == 0;
+}
+
+static bool in_range(const organ_range *range, double number)
+{
+    return (range->after_from ? number > range->from : number >= range->from) &&
+           (range->before_to ? number < range->to : number <= range->to);
+}
+
+static void store_number(const organ_option *option, double number, void *member)
+{
+    if (option->value == ORGAN_VALUE_COUNT)
+        *(unsigned *)member = (unsigned)number;
+    else if (option->value == ORGAN_VALUE_REAL)
+        *(double *)member = number;
+    else
+        *(uint64_t *)member = (uint64_t)number;
+}
+
+static organ_status store(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
+{
+    void *const member = (char *)values + option->offset;
+    char allowed[128];
+    double number = 0;
+    if (option->value == ORGAN_VALUE_FLAG) {
+        *(bool *)member = true;
+        return ORGAN_OK;
+    }
+    if (option->value == ORGAN_VALUE_TEXT && *text) {
+        *(const char **)member = text;
+        return ORGAN_OK;
+    }
+    if (option->value == ORGAN_VALUE_WORDS && *text) {
+        organ_words *const words = member;
+        if (words->count == ORGAN_MOST_WORDS)
+            return organ_fail(error, ORGAN_USAGE, "%s: --%s is given more than %d times", verb->name, option->name, ORGAN_MOST_WORDS);
+        words->word[words->count++] = text;
+        return ORGAN_OK;
+    }
+    if (option->value >= ORGAN_VALUE_COUNT && read_number(option, text, &number) && in_range(&option->range, number)) {
+        store_number(option, number, member);
+        return ORGAN_OK;
+    }
+    organ_option_allows(option, allowed, sizeof allowed);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s is '%s', but must be %s", verb->name, option->name, text, allowed);
+}
+
+/* ---- finding options ---- */
+
+/* The next option of the verb after `at` (NULL: the first), group by group; NULL at the end. */
+static const organ_option *next_option(const organ_verb *verb, size_t *group, size_t *index)
+{
+    while (*group < verb->group_count && *index >= verb->groups[*group].count) {
+        ++*group;
+        *index = 0;
+    }
+    return *group < verb->group_count ? &verb->groups[*group].options[(*index)++] : NULL;
+}
+
+static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
+{
+    size_t group = 0, index = 0;
+    for (const organ_option *option; (option = next_option(verb, &group, &index));)
+        if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
+            return option;
+    return NULL;
+}
+
+static const organ_option *find_short(const organ_verb *verb, char letter)
+{
+    size_t group = 0, index = 0;
+    for (const organ_option *option; (option = next_option(verb, &group, &index));)
+        if (option->letter == letter)
+            return option;
+    return NULL;
+}
+
+static organ_status unknown_long(const organ_verb *verb, const char *name, size_t length, organ_error *error)
+{
+    const char *names[MOST_NAMES];
+    char typed[2 * LONGEST_NAME];
+    size_t count = 0, group = 0, index = 0;
+    for (const organ_option *option; count < MOST_NAMES && (option = next_option(verb, &group, &index));)
+        names[count++] = option->name;
+    snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), name);
+    const char *const nearest = organ_nearest(typed, names, count);
+    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s%s%s", verb->name, (int)length, name,
+                      nearest ? "; did you mean '--" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+/* ---- the parser ---- */
+
+typedef struct parser {
+    const organ_verb *verb;
+    void *values;
+    char *const *argv;
+    int argc, at;
+    size_t operands; /* taken so far */
+    uint64_t given;  /* bit k: the k-th option of the verb was given */
+    bool help;
+} parser;
+
+static size_t number_of(const organ_verb *verb, const organ_option *wanted)
+{
+    size_t group = 0, index = 0, number = 0;
+    while (next_option(verb, &group, &index) != wanted)
+        number++;
+    return number;
+}
+
+/* `inline_value`: the text after '=' or behind a letter, NULL if there is none. */
+static organ_status take_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
+{
+    const char *text = inline_value;
+    if (option->value != ORGAN_VALUE_FLAG && !text) {
+        if (p->at >= p->argc) {
+            char allowed[128];
+            organ_option_allows(option, allowed, sizeof allowed);
+            return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
+        }
+        text = p->argv[p->at++];
+    }
+    p->given |= UINT64_C(1) << number_of(p->verb, option);
+    p->help = p->help || strcmp(option->name, "help") == 0;
+    return store(p->verb, option, text, p->values, error);
+}
+
+static organ_status take_long(parser *p, const char *name, organ_error *error)
+{
+    const size_t length = strcspn(name, "=");
+    const organ_option *const option = find_long(p->verb, name, length);
+    if (!option)
+        return unknown_long(p->verb, name, length, error);
+    if (name[length] == '=' && option->value == ORGAN_VALUE_FLAG)
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s takes no value, but was given '%s'", p->verb->name, option->name,
+                          name + length + 1);
+    return take_option(p, option, name[length] == '=' ? name + length + 1 : NULL, error);
+}
+
+/* Letters that take nothing may stand together; what follows a letter that takes a value is the value. */
+static organ_status take_short(parser *p, const char *letters, organ_error *error)
+{
+    for (; *letters; letters++) {
+        const organ_option *const option = find_short(p->verb, *letters);
+        if (!option)
+            return organ_fail(error, ORGAN_USAGE, "%s: unknown option '-%c'", p->verb->name, *letters);
+        if (option->value != ORGAN_VALUE_FLAG)
+            return take_option(p, option, letters[1] ? letters + 1 : NULL, error);
+        if (take_option(p, option, NULL, error) != ORGAN_OK)
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static bool repeats(const organ_operand *operand)
+{
+    const size_t length = strlen(operand->name);
+    return length > 3 && strcmp(operand->name + length - 3, "...") == 0;
+}
+
+static organ_status take_operand(parser *p, const char *text, organ_error *error)
+{
+    const size_t count = p->verb->operand_count;
+    const bool repeated = count > 0 && p->operands == count && repeats(&p->verb->operands[count - 1]);
+    if (p->operands == count && !repeated)
+        return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
+    const organ_operand *const operand = &p->verb->operands[repeated ? count - 1 : p->operands++];
+    void *const member = (char *)p->values + operand->offset;
+    organ_words *const words = repeats(operand) ? member : NULL;
+    if (*text == '\0')
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is empty", p->verb->name, operand->name);
+    if (words && words->count == ORGAN_MOST_WORDS)
+        return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MOST_WORDS, operand->name);
+    if (words)
+        words->word[words->count++] = text;
+    else
+        *(const char **)member = text;
+    return ORGAN_OK;
+}
+
+static organ_status take_all(parser *p, organ_error *error)
+{
+    bool options = true;
+    organ_status status = ORGAN_OK;
+    while (p->at < p->argc && status == ORGAN_OK) {
+        const char *const word = p->argv[p->at++];
+        if (options && strcmp(word, "--") == 0)
+            options = false;
+        else if (options && word[0] == '-' && word[1] == '-')
+            status = take_long(p, word + 2, error);
+        else if (options && word[0] == '-' && word[1])
+            status = take_short(p, word + 1, error);
+        else
+            status = take_operand(p, word, error);
+    }
+    return status;
+}
+
+static organ_status miss_nothing(const parser *p, organ_error *error)
+{
+    size_t group = 0, index = 0, number = 0;
+    if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
+        const organ_operand *const operand = &p->verb->operands[p->operands];
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is missing: %s", p->verb->name, operand->name, operand->help);
+    }
+    for (const organ_option *option; (option = next_option(p->verb, &group, &index)); number++) {
+        if (option->required && !(p->given >> number & 1) && option->letter)
+            return organ_fail(error, ORGAN_USAGE, "%s: -%c %s is missing: %s", p->verb->name, option->letter, option->argument,
+                              option->help);
+        if (option->required && !(p->given >> number & 1))
+            return organ_fail(error, ORGAN_USAGE, "%s: --%s %s is missing: %s", p->verb->name, option->name, option->argument,
+                              option->help);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error)
+{
+    parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};
+    size_t group = 0, index = 0;
+    for (const organ_option *option; (option = next_option(verb, &group, &index));)
+        if (option->fallback && store(verb, option, option->fallback, values, error) != ORGAN_OK)
+            return error->status;
+    const organ_status status = take_all(&p, error);
+    *help = p.help;
+    return status != ORGAN_OK || p.help ? status : miss_nothing(&p, error);
+}

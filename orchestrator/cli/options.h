@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT
+ * The command line as data: a verb is a table of operands and options, and parsing, help and messages all come from it. */
+#ifndef ORGAN_OPTIONS_H
+#define ORGAN_OPTIONS_H
+
+#include "formats/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What an option takes, and the type of the member that receives it. */
+typedef enum organ_value {
+    ORGAN_VALUE_FLAG,  /* nothing; bool */
+    ORGAN_VALUE_TEXT,  /* anything but an empty text; const char * (into argv) */
+    ORGAN_VALUE_WORDS, /* the same each time it is given; organ_words */
+    ORGAN_VALUE_COUNT, /* a whole number; unsigned */
+    ORGAN_VALUE_REAL,  /* a decimal number; double */
+    ORGAN_VALUE_BYTES  /* an amount as organ_quantity_parse reads it; uint64_t */
+} organ_value;
+
+typedef struct organ_range {
+    double from, to;
+    bool after_from, before_to; /* the bound itself is not allowed */
+} organ_range;
+
+typedef struct organ_option {
+    const char *name; /* without the dashes */
+    char letter;      /* of the short form, 0 for none */
+    organ_value value;
+    const char *argument; /* what help calls the value: "N"; NULL for flags */
+    organ_range range;    /* of counts, reals and bytes */
+    bool required;
+    const char *fallback; /* the value if it is not given, as one would write it; NULL: the member is left alone */
+    const char *help;     /* begins in lower case, no full stop */
+    size_t offset;        /* of the member */
+} organ_option;
+
+/* Options that help shows under one title. */
+typedef struct organ_option_group {
+    const char *title;
+    const organ_option *options;
+    size_t count;
+} organ_option_group;
+
+/* What a repeated operand or option fills. */
+#define ORGAN_MOST_WORDS 256
+typedef struct organ_words {
+    const char *word[ORGAN_MOST_WORDS];
+    size_t count;
+} organ_words;
+
+typedef struct organ_operand {
+    const char *name; /* "DONOR"; the last may be "MODEL...": it takes all words to come */
+    const char *help;
+    size_t offset; /* of a const char * member, NULL where not given; of "MODEL...": of an organ_words */
+    bool optional;
+} organ_operand;
+
+typedef struct organ_example {
+    const char *command, *does;
+} organ_example;
+
+typedef struct organ_verb {
+    const char *name;
+    const char *summary; /* half a line, for the overview */
+    const char *about;   /* paragraphs, separated by '\n' */
+    const organ_operand *operands;
+    size_t operand_count;
+    const organ_option_group *groups;
+    size_t group_count;
+    const organ_example *examples;
+    size_t example_count;
+    const char *exits; /* what its exit codes mean, paragraphs as in `about` */
+    organ_status (*run)(void *call, organ_error *error);
+} organ_verb;
+
+/* Reads argv[0 .. argc), the words after the verb, into `values`, a struct whose members the verb's offsets name. Options and operands may
+ * be mixed; "--name value", "--name=value", "-o value", "-ovalue"; "--" ends the options; the last of repeated options counts. *help
+ * becomes true if
+ * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is allowed. */
+organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error);
+
+/* The value that is allowed, in words: "a whole number (16 to 4096)". */
+void organ_option_allows(const organ_option *option, char *out, size_t size);
+
+/* The range alone: "16 to 4096", "above 0, at most 64"; "" for flags and texts. */
+void organ_option_range(const organ_option *option, char *out, size_t size);
+
+/* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its beginning. */
+const char *organ_nearest(const char *typed, const char *const *names, size_t count);
+
+#endif

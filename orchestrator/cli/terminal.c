@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/terminal.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
+
+#include <langinfo.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+static const double redraw_seconds = 0.1; /* more often only flickers */
+static const double settle_seconds = 0.3; /* before this a rate means nothing */
+
+organ_page organ_terminal_page(FILE *stream)
+{
+    struct winsize size;
+    organ_page page = {.utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0};
+    const char *const columns = getenv("COLUMNS");
+    const long wanted = columns ? strtol(columns, NULL, 10) : 0;
+    if (ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        page.width = size.ws_col;
+    else if (wanted >= 20 && wanted <= 10000)
+        page.width = (size_t)wanted;
+    return page;
+}
+
+void organ_terminal_open(organ_terminal *terminal, FILE *out, bool quiet)
+{
+    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR");
+    *terminal = (organ_terminal){.out = out, .quiet = quiet, .page = organ_terminal_page(out)};
+    terminal->live = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
+    terminal->colour = terminal->live && !(plain && *plain);
+}
+
+/* ---- the living line ---- */
+
+static void put_bar(FILE *out, double share, size_t width, bool utf8)
+{
+    const size_t full = (size_t)(share * (double)width);
+    for (size_t k = 0; k < width; k++)
+        fputs(k < full ? (utf8 ? "━" : "#") : utf8 ? "─" : ".", out);
+}
+
+static double share_done(const organ_terminal *terminal)
+{
+    if (terminal->bytes == 0)
+        return 1.0;
+    return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
+}
+
+static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
+{
+    char rate[16], left[24];
+    if (seconds < settle_seconds || terminal->done == 0)
+        return;
+    const double speed = (double)terminal->done / seconds;
+    fprintf(out, "  %s/s", organ_quantity_text((uint64_t)speed, rate));
+    if (terminal->done < terminal->bytes)
+        fprintf(out, "  %s left", organ_duration_text((double)(terminal->bytes - terminal->done) / speed, left));
+}
+
+/* The tensor finished last in at most `room` columns. Its name gives way to the remark; where both are too much, the name stands alone. */
+static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
+{
+    enum { SHORTEST = 16, GAP = 2 };
+    const size_t remark = *terminal->remark ? organ_text_width(terminal->remark) + 1 : 0;
+    const bool both = room >= GAP + SHORTEST + remark;
+    if (!*terminal->finished || room < GAP + SHORTEST)
+        return;
+    char *const name = organ_text_shorten(terminal->finished, room - GAP - (both ? remark : 0), terminal->page.utf8);
+    fprintf(out, "  %s%s%s", name ? name : "", both && remark ? " " : "", both ? terminal->remark : "");
+    free(name);
+}
+
+/* What is known however narrow the screen is. */
+static char *line_start(const organ_terminal *terminal, size_t width, double now)
+{
+    const size_t bar = width >= 100 ? 30 : width >= 60 ? 14 : 8;
+    organ_text line;
+    organ_error ignored = {0};
+    char *text = NULL;
+    if (organ_text_open(&line, &ignored) != ORGAN_OK)
+        return NULL;
+    fprintf(line.out, "%s ", terminal->what);
+    put_bar(line.out, share_done(terminal), bar, terminal->page.utf8);
+    fprintf(line.out, " %5.1f %%", 100.0 * share_done(terminal));
+    put_rate(line.out, terminal, now - terminal->started);
+    organ_text_finish(&line, &text, &ignored);
+    return text;
+}
+
+char *organ_terminal_line(const organ_terminal *terminal, double now)
+{
+    const size_t width = terminal->page.width ? terminal->page.width : 80;
+    char *const whole = line_start(terminal, width, now), *line = NULL;
+    organ_text text;
+    organ_error ignored = {0};
+    if (!whole)
+        return NULL;
+    char *const start = organ_text_shorten(whole, width, terminal->page.utf8);
+    free(whole);
+    if (start && organ_text_open(&text, &ignored) == ORGAN_OK) {
+        fputs(start, text.out);
+        put_finished(text.out, terminal, width - organ_text_width(start));
+        organ_text_finish(&text, &line, &ignored);
+    }
+    free(start);
+    return line;
+}
+
+static void clear_line(const organ_terminal *terminal)
+{
+    if (terminal->live)
+        fputs("\r\033[K", terminal->out);
+}
+
+static void draw(organ_terminal *terminal, double now)
+{
+    terminal->page.width = organ_terminal_page(terminal->out).width; /* windows change */
+    char *const line = organ_terminal_line(terminal, now);
+    clear_line(terminal);
+    fprintf(terminal->out, "%s%s%s", terminal->colour ? "\033[36m" : "", line ? line : "", terminal->colour ? "\033[0m" : "");
+    fflush(terminal->out);
+    terminal->drawn = now;
+    free(line);
+}
+
+/* ---- the callbacks ---- */
+
+static void begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_terminal *const terminal = context;
+    const double now = organ_seconds_now();
+    snprintf(terminal->what, sizeof terminal->what, "%s", what);
+    terminal->finished[0] = '\0';
+    terminal->bytes = bytes;
+    terminal->tensors = tensors;
+    terminal->done = terminal->count = 0;
+    terminal->started = terminal->drawn = now;
+}
+
+/* Names come from files: what could move the cursor is shown as \xNN. */
+static void remember(organ_terminal *terminal, const char *tensor, const char *remark)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *visible = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return;
+    organ_text_visible(text.out, tensor);
+    if (organ_text_finish(&text, &visible, &ignored) != ORGAN_OK)
+        return;
+    char *const fitting = organ_text_shorten(visible, 120, terminal->page.utf8);
+    snprintf(terminal->finished, sizeof terminal->finished, "%s", fitting ? fitting : "");
+    snprintf(terminal->remark, sizeof terminal->remark, "%s", remark ? remark : "");
+    free(fitting);
+    free(visible);
+}
+
+static void log_tensor(const organ_terminal *terminal, double now)
+{
+    const double seconds = now - terminal->started;
+    char rate[16];
+    fprintf(terminal->out, "[%zu/%zu] %s%s%s", terminal->count, terminal->tensors, terminal->finished, *terminal->remark ? " " : "",
+            terminal->remark);
+    if (seconds > 0 && terminal->done > 0)
+        fprintf(terminal->out, "  %s/s", organ_quantity_text((uint64_t)((double)terminal->done / seconds), rate));
+    fputc('\n', terminal->out);
+}
+
+static void advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    organ_terminal *const terminal = context;
+    const double now = organ_seconds_now();
+    terminal->done += bytes;
+    if (tensor && !terminal->quiet) {
+        terminal->count++;
+        remember(terminal, tensor, remark);
+        if (!terminal->live)
+            log_tensor(terminal, now);
+    }
+    if (terminal->live && !terminal->quiet && now - terminal->drawn >= redraw_seconds)
+        draw(terminal, now);
+}
+
+static void end(void *context)
+{
+    organ_terminal *const terminal = context;
+    terminal->what[0] = '\0';
+    if (!terminal->quiet)
+        clear_line(terminal);
+    fflush(terminal->out);
+}
+
+static void note(void *context, const char *text)
+{
+    organ_terminal *const terminal = context;
+    if (terminal->quiet)
+        return;
+    clear_line(terminal);
+    fputs("organ: ", terminal->out);
+    organ_text_visible(terminal->out, text);
+    fputc('\n', terminal->out);
+    if (terminal->live && *terminal->what)
+        draw(terminal, organ_seconds_now());
+}
+
+organ_progress organ_terminal_progress(organ_terminal *terminal)
+{
+    return (organ_progress){.context = terminal, .begin = begin, .advance = advance, .end = end, .note = note};
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT
+ * What the user sees while work goes on: one living line on a terminal, one line per tensor in a log. */
+#ifndef ORGAN_TERMINAL_H
+#define ORGAN_TERMINAL_H
+
+#include "orchestrator/report/text.h"
+#include "orchestrator/stream/progress.h"
+
+typedef struct organ_terminal {
+    FILE *out;
+    bool quiet;  /* nothing at all */
+    bool live;   /* `out` is a terminal that can redraw a line */
+    bool colour; /* and may be coloured */
+    organ_page page;
+    char what[32];      /* the stage; empty between stages */
+    char finished[192]; /* the tensor finished last, "" before the first one */
+    char remark[64];    /* on it, or "" */
+    uint64_t bytes, done;
+    size_t tensors, count; /* of the stage; finished so far */
+    double started, drawn; /* seconds of the monotonic clock */
+} organ_terminal;
+
+/* The page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 as the locale says. */
+organ_page organ_terminal_page(FILE *stream);
+
+/* Decides by `out`, TERM, NO_COLOR and the locale how progress is shown there. */
+void organ_terminal_open(organ_terminal *terminal, FILE *out, bool quiet);
+
+/* Callbacks that show on `terminal`, which must outlive them. */
+organ_progress organ_terminal_progress(organ_terminal *terminal);
+
+/* The living line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL without memory. */
+char *organ_terminal_line(const organ_terminal *terminal, double now);
+
+#endif

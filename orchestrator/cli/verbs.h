@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * The verbs of the program. */
+#ifndef ORGAN_VERBS_H
+#define ORGAN_VERBS_H
+
+#include "orchestrator/cli/options.h"
+#include "orchestrator/surgery/assemble.h"
+#include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/extract.h"
+#include "orchestrator/surgery/graft.h"
+#include "orchestrator/surgery/fleet.h"
+#include "orchestrator/surgery/inspect.h"
+#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/prune.h"
+#include "orchestrator/surgery/purify.h"
+
+/* Where the options of every verb arrive. */
+typedef struct organ_call {
+    organ_inspect_options inspect;
+    organ_prune_options prune;
+    organ_audit_options audit;
+    organ_measure_options measure; /* but for the models */
+    organ_fleet_options fleet;
+    organ_words models;            /* measure MODEL... */
+    organ_words headers;           /* measure --header */
+    bool tensors;                  /* measure --tensors */
+    organ_purify_options purify;
+    organ_extract_options extract;
+    organ_assemble_options assemble;
+    organ_graft_options graft; /* of graft and of chimera */
+    const char *topic; /* help VERB */
+    unsigned threads;  /* 0: one per core */
+    uint64_t memory;
+    bool json, quiet, help;
+    const organ_stop *stop;
+} organ_call;
+
+/* A call with the values that no option sets. */
+organ_call organ_call_make(const organ_stop *stop);
+
+extern const organ_verb organ_verbs[];
+extern const size_t organ_verb_count;
+
+/* The verb of that name; NULL with ORGAN_USAGE and a suggestion if there is none. */
+const organ_verb *organ_verb_find(const char *name, organ_error *error);
+
+/* What each verb does; `call` is an organ_call. Results go to stdout, whose errors stay in its error flag; progress goes to stderr. */
+organ_status organ_run_inspect(void *call, organ_error *error);
+organ_status organ_run_prune(void *call, organ_error *error);
+organ_status organ_run_audit(void *call, organ_error *error);
+organ_status organ_run_extract(void *call, organ_error *error);
+organ_status organ_run_assemble(void *call, organ_error *error);
+organ_status organ_run_measure(void *call, organ_error *error);
+organ_status organ_run_purify(void *call, organ_error *error);
+organ_status organ_run_fleet(void *call, organ_error *error);
+organ_status organ_run_graft(void *call, organ_error *error);
+organ_status organ_run_version(void *call, organ_error *error);
+organ_status organ_run_help(void *call, organ_error *error);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/workers.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+
+enum { STACK_BYTES = 8 << 20 };
+
+typedef struct member {
+    organ_workers *pool;
+    pthread_t thread;
+    organ_place place;
+    bool pinned;
+} member;
+
+struct organ_workers {
+    const organ_topology *topology;
+    member *members;
+    size_t count; /* threads that run */
+    size_t pinned;
+    pthread_mutex_t lock; /* of everything below */
+    pthread_cond_t begun, finished;
+    void (*work)(void *context, size_t worker);
+    void *context;
+    unsigned long round; /* how many times work was handed out */
+    size_t busy;         /* members that have not finished this round */
+    bool closing;
+};
+
+/* A member does each round once, and the last one begun before it leaves. */
+static void *serve(void *argument)
+{
+    const member *self = argument;
+    organ_workers *pool = self->pool;
+    const size_t worker = (size_t)(self - pool->members);
+    unsigned long done = 0;
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        while (pool->round == done && !pool->closing)
+            pthread_cond_wait(&pool->begun, &pool->lock);
+        if (pool->round == done)
+            break;
+        done = pool->round;
+        void (*work)(void *, size_t) = pool->work;
+        void *context = pool->context;
+        pthread_mutex_unlock(&pool->lock);
+        work(context, worker);
+        pthread_mutex_lock(&pool->lock);
+        if (--pool->busy == 0)
+            pthread_cond_signal(&pool->finished);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* The pool's first round. */
+static void pin(void *context, size_t worker)
+{
+    organ_workers *pool = context;
+    member *self = &pool->members[worker];
+    self->pinned = organ_topology_bind(pool->topology, self->place);
+}
+
+/* Threads inherit the mask of their maker, so signals are held back while they are made: ^C reaches the caller, never a worker. Faults stay
+ * deliverable, a debugger or sanitizer wants to see them where they happen. */
+static void hold_signals(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t held;
+    sigfillset(&held);
+    for (size_t k = 0; k < sizeof faults / sizeof faults[0]; k++)
+        sigdelset(&held, faults[k]);
+    pthread_sigmask(SIG_SETMASK, &held, before);
+}
+
+/* Starts the members one after the other; pool->count is how many run. Returns an errno. */
+static int start_threads(organ_workers *pool, size_t threads)
+{
+    pthread_attr_t attributes;
+    int fault = pthread_attr_init(&attributes);
+    if (fault)
+        return fault;
+    sigset_t before;
+    hold_signals(&before);
+    fault = pthread_attr_setstacksize(&attributes, STACK_BYTES);
+    while (!fault && pool->count < threads) {
+        member *next = &pool->members[pool->count];
+        fault = pthread_create(&next->thread, &attributes, serve, next);
+        if (!fault)
+            pool->count++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return fault;
+}
+
+/* A pool without threads; NULL if there is no memory. */
+static organ_workers *prepare(const organ_topology *topology, size_t threads)
+{
+    organ_workers *pool = calloc(1, sizeof *pool);
+    member *members = calloc(threads, sizeof *members);
+    organ_place *places = calloc(threads, sizeof *places);
+    if (!pool || !members || !places) {
+        free(pool);
+        free(members);
+        free(places);
+        return NULL;
+    }
+    organ_topology_place(topology, threads, places);
+    for (size_t k = 0; k < threads; k++)
+        members[k] = (member){.pool = pool, .place = places[k]};
+    free(places);
+    pool->topology = topology;
+    pool->members = members;
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->begun, NULL);
+    pthread_cond_init(&pool->finished, NULL);
+    return pool;
+}
+
+organ_status organ_workers_create(const organ_topology *topology, size_t threads, organ_workers **workers, organ_error *error)
+{
+    *workers = NULL;
+    if (threads == 0)
+        threads = organ_topology_cores(topology);
+    organ_workers *pool = prepare(topology, threads);
+    if (!pool)
+        return organ_fail_errno(error, ENOMEM, "%zu worker threads", threads);
+    const int fault = start_threads(pool, threads);
+    if (fault) {
+        const size_t started = pool->count;
+        organ_workers_destroy(pool);
+        return organ_fail_errno(error, fault, "%zu worker threads: only %zu could be started", threads, started);
+    }
+    organ_workers_run(pool, pin, pool);
+    for (size_t k = 0; k < threads; k++)
+        pool->pinned += pool->members[k].pinned;
+    *workers = pool;
+    return ORGAN_OK;
+}
+
+void organ_workers_destroy(organ_workers *workers)
+{
+    if (!workers)
+        return;
+    pthread_mutex_lock(&workers->lock);
+    workers->closing = true;
+    pthread_cond_broadcast(&workers->begun);
+    pthread_mutex_unlock(&workers->lock);
+    for (size_t k = 0; k < workers->count; k++)
+        pthread_join(workers->members[k].thread, NULL);
+    pthread_cond_destroy(&workers->finished);
+    pthread_cond_destroy(&workers->begun);
+    pthread_mutex_destroy(&workers->lock);
+    free(workers->members);
+    free(workers);
+}
+
+size_t organ_workers_count(const organ_workers *workers) { return workers->count; }
+size_t organ_workers_pinned(const organ_workers *workers) { return workers->pinned; }
+organ_place organ_workers_place(const organ_workers *workers, size_t worker) { return workers->members[worker].place; }
+
+void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
+{
+    pthread_mutex_lock(&workers->lock);
+    workers->work = work;
+    workers->context = context;
+    workers->busy = workers->count;
+    workers->round++;
+    pthread_cond_broadcast(&workers->begun);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void organ_workers_wait(organ_workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    while (workers->busy > 0)
+        pthread_cond_wait(&workers->finished, &workers->lock);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_t worker), void *context)
+{
+    organ_workers_start(workers, work, context);
+    organ_workers_wait(workers);
+}

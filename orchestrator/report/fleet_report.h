@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT
+ * A document organ.fleet/1 for people. */
+#ifndef ORGAN_FLEET_REPORT_H
+#define ORGAN_FLEET_REPORT_H
+
+#include "orchestrator/report/text.h"
+
+#include <jansson.h>
+
+/* One row a model, then what failed and where the reports are; for the caller to free. */
+organ_status organ_fleet_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+#endif

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/inspect_report.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void size_cell(organ_table *table, const json_t *object)
+{
+    char text[16];
+    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(object, "bytes"), text));
+}
+
+static void put_shape(FILE *out, const json_t *shape)
+{
+    fputc('[', out);
+    for (size_t axis = 0; axis < json_array_size(shape); axis++)
+        fprintf(out, "%s%" JSON_INTEGER_FORMAT, axis ? ", " : "", json_integer_value(json_array_get(shape, axis)));
+    fputc(']', out);
+}
+
+/* One cell from what `put` writes. */
+static void written_cell(organ_table *table, void (*put)(FILE *, const json_t *), const json_t *json)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *cell = NULL;
+    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
+        put(text.out, json);
+        organ_text_finish(&text, &cell, &ignored);
+    }
+    organ_table_cell(table, "%s", cell ? cell : "?");
+    free(cell);
+}
+
+/* The first shapes of a role and how often each occurs; the document has all. */
+static void put_shapes(FILE *out, const json_t *shapes)
+{
+    enum { SHOWN = 2 };
+    const size_t count = json_array_size(shapes);
+    for (size_t k = 0; k < count && k < SHOWN; k++) {
+        const json_t *const row = json_array_get(shapes, k);
+        fputs(k ? ", " : "", out);
+        put_shape(out, json_object_get(row, "shape"));
+        if (count > 1)
+            fprintf(out, " x%llu", organ_json_count(row, "tensors"));
+    }
+    if (count > SHOWN)
+        fprintf(out, ", %zu more", count - SHOWN);
+}
+
+static void put_words(FILE *out, const json_t *words)
+{
+    for (size_t k = 0; k < json_array_size(words); k++)
+        fprintf(out, "%s%s", k ? " " : "", organ_json_text(json_array_get(words, k), ""));
+}
+
+static organ_table *roles_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, false},     {"group", ORGAN_LEFT, false, false},
+                                           {"tensors", ORGAN_RIGHT, false, false}, {"elements", ORGAN_RIGHT, false, false},
+                                           {"size", ORGAN_RIGHT, false, false},    {"dtype", ORGAN_LEFT, false, false},
+                                           {"shape", ORGAN_LEFT, true, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const roles = organ_json_at(report, "roles"), *const totals = organ_json_at(report, "totals");
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = json_array_get(roles, k);
+        organ_table_cell(table, "%s%s", organ_json_text(row, "role"), json_is_true(json_object_get(row, "projection")) ? " *" : "");
+        organ_table_cell(table, "%s", organ_json_text(row, "group"));
+        organ_table_count(table, organ_json_count(row, "tensors"));
+        organ_table_count(table, organ_json_count(row, "elements"));
+        size_cell(table, row);
+        written_cell(table, put_words, json_object_get(row, "dtypes"));
+        written_cell(table, put_shapes, json_object_get(row, "shapes"));
+    }
+    organ_table_totals(table);
+    organ_table_cell(table, json_is_string(organ_json_at(report, "match")) ? "matching" : "whole model");
+    organ_table_cell(table, "%s", "");
+    organ_table_count(table, organ_json_count(totals, "tensors"));
+    organ_table_count(table, organ_json_count(totals, "elements"));
+    size_cell(table, totals);
+    return table;
+}
+
+static organ_table *tensors_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, false},
+                                           {"role", ORGAN_LEFT, false, false},
+                                           {"dtype", ORGAN_LEFT, false, false},
+                                           {"shape", ORGAN_LEFT, false, false},
+                                           {"size", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const tensors = organ_json_at(report, "tensors");
+    for (size_t k = 0; k < json_array_size(tensors); k++) {
+        const json_t *const row = json_array_get(tensors, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        organ_table_cell(table, "%s", organ_json_text(row, "role"));
+        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
+        written_cell(table, put_shape, json_object_get(row, "shape"));
+        size_cell(table, row);
+    }
+    return table;
+}
+
+/* The words with commas between, for the caller to free. */
+static char *joined(const json_t *words)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *line = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    for (size_t k = 0; k < json_array_size(words); k++)
+        fprintf(text.out, "%s%s", k ? ", " : "", organ_json_text(json_array_get(words, k), ""));
+    organ_text_finish(&text, &line, &ignored);
+    return line;
+}
+
+/* The facts of config.json that a person asks for first, in one sentence. */
+static void put_config(FILE *out, const json_t *report, const organ_page *page)
+{
+    static const char *const facts[][2] = {
+        {"num_hidden_layers", "%llu layers"},  {"hidden_size", "hidden %llu"},           {"intermediate_size", "intermediate %llu"},
+        {"num_attention_heads", "%llu heads"}, {"num_key_value_heads", "%llu KV heads"}, {"head_dim", "head %llu"},
+        {"num_experts", "%llu experts"},       {"vocab_size", "vocabulary %llu"}};
+    const json_t *const config = organ_json_at(report, "config");
+    json_t *const words = json_array();
+    for (size_t k = 0; k < sizeof facts / sizeof *facts; k++)
+        if (json_object_get(config, facts[k][0]))
+            json_array_append_new(words, json_sprintf(facts[k][1], organ_json_count(config, facts[k][0])));
+    if (json_is_true(json_object_get(config, "tie_word_embeddings")))
+        json_array_append_new(words, json_string("tied embeddings"));
+    if (*organ_json_text(config, "quant_method"))
+        json_array_append_new(words, json_sprintf("quantised by %s", organ_json_text(config, "quant_method")));
+    char *sentence = json_is_object(config) ? joined(words) : strdup("no config.json beside it");
+    organ_text_wrap(out, "  ", 2, sentence ? sentence : "", page);
+    free(sentence);
+    json_decref(words);
+}
+
+static void put_head(FILE *out, const json_t *report, const organ_page *page)
+{
+    const char *const model_type = organ_json_text(report, "model.model_type");
+    organ_model_line(out, organ_json_at(report, "model"));
+    if (*model_type && strcmp(model_type, organ_json_text(report, "model.architecture")) != 0) { /* GGUF has one name for both */
+        fputs(", model type ", out);
+        organ_text_visible(out, model_type);
+    }
+    fputc('\n', out);
+    put_config(out, report, page);
+    fputc('\n', out);
+}
+
+static void put_foot(FILE *out, const json_t *report, const organ_page *page)
+{
+    char elements[32], percent[32], tensors[32];
+    const json_t *const target = organ_json_at(report, "projections"), *const problems = organ_json_at(report, "problems");
+    const unsigned long long prunable = organ_json_count(target, "prunable_tensors");
+    organ_text_say(out, page, "  * ", "%s: %s tensors, %s elements, %s of %s.",
+                   prunable == organ_json_count(target, "tensors") ? "pruned by default" : "projections",
+                   organ_count_text(organ_json_count(target, "tensors"), tensors),
+                   organ_count_text(organ_json_count(target, "elements"), elements),
+                   organ_percent_text(organ_json_real(target, "percent_of_elements"), percent),
+                   json_is_string(organ_json_at(report, "match")) ? "what matches" : "the model");
+    if (prunable < organ_json_count(target, "tensors"))
+        organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned.", prunable);
+    for (size_t k = 0; k < json_array_size(problems); k++)
+        organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));
+    if (json_array_size(problems) == 0)
+        organ_text_say(out, page, "  ", "No problems found in headers, index and config.");
+}
+
+organ_status organ_inspect_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    put_head(buffer.out, report, page);
+    organ_status status = organ_table_emit(roles_table(report), buffer.out, page, error);
+    /* An organ directory has a file for every tensor: that is no news. */
+    const bool apart = strcmp(organ_json_text(report, "model.format"), "organ directory") == 0;
+    if (status == ORGAN_OK && !apart && json_array_size(organ_json_at(report, "files")) > 1)
+        status = organ_table_emit(organ_files_table(report), buffer.out, page, error);
+    if (status == ORGAN_OK && organ_json_at(report, "tensors"))
+        status = organ_table_emit(tensors_table(report), buffer.out, page, error);
+    if (status != ORGAN_OK) {
+        organ_text_discard(&buffer);
+        return status;
+    }
+    put_foot(buffer.out, report, page);
+    return organ_text_finish(&buffer, text, error);
+}

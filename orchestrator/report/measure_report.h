@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ * A document organ.measure/1 for people. */
+#ifndef ORGAN_MEASURE_REPORT_H
+#define ORGAN_MEASURE_REPORT_H
+
+#include "orchestrator/report/text_table.h"
+
+#include <jansson.h>
+
+/* One model: roles, layers, wells; several: one ranked table and their groups. For the caller to free. */
+organ_status organ_measure_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+/* The same with every tensor. */
+organ_status organ_measure_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+/* Z_MEASURE_REPORT.md; for the caller to free. */
+organ_status organ_measure_markdown(const json_t *report, char **text, organ_error *error);
+
+/* Tables that both are made of; `model` is an entry of report.models. */
+organ_table *organ_measure_ranking_table(const json_t *report);
+organ_table *organ_measure_groups_table(const json_t *report);
+organ_table *organ_measure_roles_table(const json_t *model);
+organ_table *organ_measure_layers_table(const json_t *model);
+organ_table *organ_measure_wells_table(const json_t *model);
+organ_table *organ_measure_tensors_table(const json_t *model);
+
+/* "12 ***, 3 **, 0 *, 20 without a star" and what has no theta, one sentence. */
+void organ_measure_ratings_line(FILE *out, const json_t *model);
+
+#endif

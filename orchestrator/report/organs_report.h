@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * Documents organ.extract/1, organ.assemble/1 and organ.graft/1 for people; the text is for the caller to free. */
+#ifndef ORGAN_ORGANS_REPORT_H
+#define ORGAN_ORGANS_REPORT_H
+
+#include "orchestrator/report/text.h"
+
+#include <jansson.h>
+
+organ_status organ_extract_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+organ_status organ_assemble_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+organ_status organ_graft_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+#endif

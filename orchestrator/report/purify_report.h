@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ * A document organ.purify/1 for people; the text is for the caller to free. */
+#ifndef ORGAN_PURIFY_REPORT_H
+#define ORGAN_PURIFY_REPORT_H
+
+#include "orchestrator/report/text.h"
+
+#include <jansson.h>
+
+/* The content of PURIFY_REPORT.md. */
+organ_status organ_purify_report_markdown(const json_t *report, char **markdown, organ_error *error);
+
+/* What `organ purify` says at its end. Understands the report of a dry run. */
+organ_status organ_purify_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+#endif

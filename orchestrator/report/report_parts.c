@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/report_parts.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+
+#include <ctype.h>
+#include <string.h>
+
+const char *organ_percent_text(double percent, char out[32])
+{
+    snprintf(out, 32, "%.2f %%", percent);
+    return out;
+}
+
+static void percent_cell(organ_table *table, const json_t *object, const char *path)
+{
+    char text[32];
+    organ_table_cell(table, "%s", organ_percent_text(organ_json_real(object, path), text));
+}
+
+static void projection_row(organ_table *table, const char *name, unsigned long long tensors, const json_t *spread, const json_t *counts)
+{
+    organ_table_cell(table, "%s", name);
+    organ_table_count(table, tensors);
+    percent_cell(table, spread, "mean");
+    percent_cell(table, spread, "min");
+    percent_cell(table, spread, "max");
+    organ_table_count(table, organ_json_count(counts, "killed"));
+    organ_table_count(table, organ_json_count(counts, "elements"));
+    percent_cell(table, counts, "percent");
+}
+
+/* Tensors, mean, min and max over the tensors' percents, for the caller to release: the report's own, or folded from its projections. */
+static json_t *spread_of_all(const json_t *report)
+{
+    const json_t *const projections = organ_json_at(report, "projections");
+    json_t *const own = json_object_get(report, "per_tensor");
+    if (own)
+        return json_incref(own);
+    double mean = 0, min = 100, max = 0;
+    unsigned long long tensors = 0;
+    for (size_t k = 0; k < json_array_size(projections); k++) {
+        const json_t *const row = json_array_get(projections, k);
+        const unsigned long long count = organ_json_count(row, "tensors");
+        mean += organ_json_real(row, "mean") * (double)count;
+        tensors += count;
+        min = organ_json_real(row, "min") < min ? organ_json_real(row, "min") : min;
+        max = organ_json_real(row, "max") > max ? organ_json_real(row, "max") : max;
+    }
+    return json_pack("{s:I, s:f, s:f, s:f}", "tensors", (json_int_t)tensors, "mean", tensors ? mean / (double)tensors : 0.0, "min",
+                     tensors ? min : 0.0, "max", max);
+}
+
+organ_table *organ_projections_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"projection", ORGAN_LEFT, true, true}, {"n", ORGAN_RIGHT, false, false},
+                                           {"mean", ORGAN_RIGHT, false, false},    {"min", ORGAN_RIGHT, false, false},
+                                           {"max", ORGAN_RIGHT, false, false},     {"killed", ORGAN_RIGHT, false, false},
+                                           {"of", ORGAN_RIGHT, false, false},      {"percent", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const projections = organ_json_at(report, "projections");
+    for (size_t k = 0; k < json_array_size(projections); k++) {
+        const json_t *const row = json_array_get(projections, k);
+        projection_row(table, organ_json_text(row, "name"), organ_json_count(row, "tensors"), row, row);
+    }
+    json_t *const all = spread_of_all(report);
+    organ_table_totals(table);
+    projection_row(table, "all targets", organ_json_count(all, "tensors"), all, organ_json_at(report, "totals.target"));
+    json_decref(all);
+    return table;
+}
+
+organ_table *organ_totals_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"denominator", ORGAN_LEFT, false, false},
+                                           {"killed", ORGAN_RIGHT, false, false},
+                                           {"of", ORGAN_RIGHT, false, false},
+                                           {"percent", ORGAN_RIGHT, false, false}};
+    static const char *const rows[][2] = {{"target: every weight of the pruned tensors", "totals.target"},
+                                          {"full: every weight of the model", "totals.full"}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *const total = organ_json_at(report, rows[k][1]);
+        organ_table_cell(table, "%s", rows[k][0]);
+        organ_table_count(table, organ_json_count(total, "killed"));
+        organ_table_count(table, organ_json_count(total, "elements"));
+        percent_cell(table, total, "percent");
+    }
+    return table;
+}
+
+organ_table *organ_checks_table(const json_t *checks)
+{
+    static const organ_column columns[] = {
+        {"check", ORGAN_LEFT, true, false}, {"result", ORGAN_LEFT, false, false}, {"detail", ORGAN_LEFT, true, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < json_array_size(checks); k++) {
+        const json_t *const check = json_array_get(checks, k);
+        organ_table_cell(table, "%s", organ_json_text(check, "check"));
+        organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
+        organ_table_cell(table, "%s", organ_json_text(check, "detail"));
+    }
+    return table;
+}
+
+organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *page, organ_error *error)
+{
+    const organ_status status = page ? organ_table_print(table, out, page, error) : organ_table_markdown(table, out, error);
+    organ_table_destroy(table);
+    if (page)
+        fputc('\n', out);
+    return status;
+}
+
+void organ_audit_command(FILE *out, const json_t *report)
+{
+    const char *const targets = organ_json_text(report, "parameters.targets");
+    fputs("organ audit ", out);
+    organ_shell_word(out, organ_json_text(report, "run.donor"));
+    fputc(' ', out);
+    organ_shell_word(out, organ_json_text(report, "run.output"));
+    if (*targets) {
+        fputs(" --targets ", out);
+        organ_shell_word(out, targets);
+    }
+    fputc('\n', out);
+}
+
+void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many)
+{
+    char text[32];
+    fprintf(out, "%s %s", organ_count_text(count, text), count == 1 ? one : many);
+}
+
+void organ_model_line(FILE *out, const json_t *model)
+{
+    char size[16];
+    const char *const architecture = organ_json_text(model, "architecture");
+    organ_text_visible(out, organ_json_text(model, "name"));
+    fputs(" (", out);
+    organ_text_visible(out, architecture);
+    fprintf(out, "%s%s, ", *architecture ? ", " : "", organ_json_text(model, "format"));
+    organ_plural(out, organ_json_count(model, "files"), "file", "files");
+    fprintf(out, ", %s)", organ_quantity_text(organ_json_count(model, "bytes"), size));
+}
+
+void organ_shell_word(FILE *out, const char *s)
+{
+    bool plain = *s != '\0', control = false;
+    for (const char *p = s; *p; p++) {
+        plain = plain && (isalnum((unsigned char)*p) || strchr("_-./,:=+@%", *p));
+        control = control || (unsigned char)*p < 0x20 || *p == 0x7F;
+    }
+    if (plain) {
+        fputs(s, out);
+        return;
+    }
+    fputs(control ? "$'" : "'", out);
+    for (; *s; s++) {
+        if (control && ((unsigned char)*s < 0x20 || *s == 0x7F))
+            fprintf(out, "\\%03o", (unsigned char)*s);
+        else if (control && (*s == '\\' || *s == '\''))
+            fprintf(out, "\\%c", *s);
+        else
+            fputs(*s == '\'' ? "'\\''" : (char[]){*s, '\0'}, out);
+    }
+    fputc('\'', out);
+}
+
+organ_table *organ_files_table(const json_t *report)
+{
+    static const organ_column columns[] = {
+        {"file", ORGAN_LEFT, true, false}, {"tensors", ORGAN_RIGHT, false, false}, {"size", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const files = organ_json_at(report, "files");
+    for (size_t k = 0; k < json_array_size(files); k++) {
+        const json_t *const row = json_array_get(files, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        organ_table_count(table, organ_json_count(row, "tensors"));
+        char size[16];
+        organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, "bytes"), size));
+    }
+    return table;
+}

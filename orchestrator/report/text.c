@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+organ_status organ_text_open(organ_text *text, organ_error *error)
+{
+    *text = (organ_text){0};
+    text->out = open_memstream(&text->data, &text->size);
+    return text->out ? ORGAN_OK : organ_fail_errno(error, errno, "text buffer");
+}
+
+organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
+{
+    const int failed = ferror(text->out);
+    *string = NULL;
+    if (fclose(text->out) != 0 || failed) {
+        free(text->data);
+        return organ_fail(error, ORGAN_IO, "no memory for the text of a report");
+    }
+    *string = text->data;
+    return ORGAN_OK;
+}
+
+void organ_text_discard(organ_text *text)
+{
+    fclose(text->out);
+    free(text->data);
+}
+
+typedef struct range {
+    uint32_t first, last;
+} range;
+
+/* The blocks that matter for names and paths; a terminal knows more, a table needs no more. */
+static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD}, {0x0610, 0x061A}, {0x064B, 0x065F},
+                                   {0x200B, 0x200D}, {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}};
+static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0x4DBF},   {0x4E00, 0x9FFF},  {0xA000, 0xA4CF},
+                                 {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6},
+                                 {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
+/* Control characters, and the invisible marks that reorder what follows them. */
+static const range hidden[] = {{0x01, 0x1F}, {0x7F, 0x9F}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF}};
+
+static bool within(const range *ranges, size_t count, uint32_t code)
+{
+    for (size_t k = 0; k < count; k++)
+        if (code >= ranges[k].first && code <= ranges[k].last)
+            return true;
+    return false;
+}
+#define WITHIN(ranges, code) within(ranges, sizeof(ranges) / sizeof *(ranges), code)
+
+/* Length of the valid sequence at s and its code point; 0 if it is not valid. */
+static size_t decode(const char *s, uint32_t *code)
+{
+    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char lead = (unsigned char)*s;
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : (lead & 0xF0) == 0xE0       ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
+    if (length == 0)
+        return 0;
+    *code = length == 1 ? lead : lead & (0x7Fu >> length);
+    for (size_t k = 1; k < length; k++) {
+        const unsigned char next = (unsigned char)s[k];
+        if ((next & 0xC0) != 0x80)
+            return 0;
+        *code = *code << 6 | (next & 0x3Fu);
+    }
+    return *code >= lowest[length] && *code <= 0x10FFFF && (*code < 0xD800 || *code > 0xDFFF) ? length : 0;
+}
+
+void organ_text_visible(FILE *out, const char *s)
+{
+    while (*s) {
+        uint32_t code = 0;
+        const size_t length = decode(s, &code);
+        const size_t step = length ? length : 1;
+        if (length && !WITHIN(hidden, code))
+            fwrite(s, 1, length, out);
+        else
+            for (size_t k = 0; k < step; k++)
+                fprintf(out, "\\x%02x", (unsigned char)s[k]);
+        s += step;
+    }
+}
+
+static size_t columns(uint32_t code)
+{
+    if (code < 0x300)
+        return 1;
+    return WITHIN(zero_width, code) ? 0 : WITHIN(two_wide, code) ? 2 : 1;
+}
+
+/* Bytes of the longest beginning of `s` that takes at most `width` columns. */
+static size_t beginning(const char *s, size_t width)
+{
+    size_t used = 0, at = 0;
+    while (s[at]) {
+        uint32_t code = 0;
+        const size_t length = decode(s + at, &code);
+        used += length ? columns(code) : 1;
+        if (used > width)
+            break;
+        at += length ? length : 1;
+    }
+    return at;
+}
+
+size_t organ_text_width(const char *s)
+{
+    size_t width = 0;
+    while (*s) {
+        uint32_t code = 0;
+        const size_t length = decode(s, &code);
+        width += length ? columns(code) : 1;
+        s += length ? length : 1;
+    }
+    return width;
+}
+
+char *organ_text_shorten(const char *s, size_t width, bool utf8)
+{
+    const size_t whole = organ_text_width(s);
+    if (whole <= width)
+        return strdup(s);
+    const char *const gap = utf8 ? "…" : "...";
+    const size_t room = width - organ_text_width(gap);
+    const size_t head = beginning(s, room / 2);
+    /* The end matters more than the beginning: it tells layers and projections apart. */
+    size_t tail = head;
+    while (organ_text_width(s + tail) > room - room / 2) {
+        uint32_t code = 0;
+        const size_t length = decode(s + tail, &code);
+        tail += length ? length : 1;
+    }
+    char *out = NULL;
+    return asprintf(&out, "%.*s%s%s", (int)head, s, gap, s + tail) < 0 ? NULL : out;
+}
+
+void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
+{
+    size_t at = organ_text_width(lead);
+    bool first = true;
+    fputs(lead, out);
+    while (*s) {
+        s += strspn(s, " ");
+        const int length = (int)strcspn(s, " ");
+        if (length == 0)
+            break;
+        char word[256];
+        snprintf(word, sizeof word, "%.*s", length, s);
+        const size_t width = organ_text_width(word);
+        if (!first && page->width && at + 1 + width > page->width) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            at = indent;
+            first = true;
+        }
+        at += width + !first;
+        fprintf(out, "%s%.*s", first ? "" : " ", length, s);
+        first = false;
+        s += length;
+    }
+    fputc('\n', out);
+}
+
+void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *raw = NULL, *visible = NULL;
+    va_list args;
+    va_start(args, format);
+    const int length = vasprintf(&raw, format, args);
+    va_end(args);
+    if (length < 0)
+        return;
+    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
+        organ_text_visible(text.out, raw);
+        if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
+            organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
+    }
+    free(visible);
+    free(raw);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ * Text for people: a growing buffer, its width on a screen, and names from files made harmless. */
+#ifndef ORGAN_TEXT_H
+#define ORGAN_TEXT_H
+
+#include "formats/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+/* What the text is written for. */
+typedef struct organ_page {
+    size_t width; /* columns of the screen; 0: no limit (a file, a pipe) */
+    bool utf8;    /* lines and dots beyond ASCII may be used */
+} organ_page;
+
+/* A string that is written like a file. It must not be moved: the stream knows its address. After a successful open, finish or discard must
+ * follow. */
+typedef struct organ_text {
+    FILE *out;
+    char *data;
+    size_t size;
+} organ_text;
+
+organ_status organ_text_open(organ_text *text, organ_error *error);
+/* *string is the whole text, NUL-terminated, for the caller to free; NULL and ORGAN_IO if memory ran out on the way. */
+organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
+void organ_text_discard(organ_text *text);
+
+/* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN. */
+void organ_text_visible(FILE *out, const char *s);
+
+/* Columns that the valid UTF-8 string takes: 2 for East Asian wide characters and emoji, 0 for combining marks. */
+size_t organ_text_width(const char *s);
+
+/* Cuts `s` to at most `width` columns (>= 5) by leaving out its middle, so that its beginning and its end stay. For the caller to free;
+ * NULL without memory. */
+char *organ_text_shorten(const char *s, size_t width, bool utf8);
+
+/* Writes a paragraph: `lead` first, then the words of `s` broken at `page->width` (unlimited: one line), further lines indented by `indent`
+ * columns, newline at the end. `lead` may be empty and should be `indent` columns wide. */
+void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page);
+
+/* The same for a sentence of its own: `lead` indents by its width, what could harm a terminal is made visible. */
+void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+#endif

@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text_table.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_table {
+    const organ_column *columns;
+    size_t column_count, cell_count, room;
+    size_t totals; /* the first cell that belongs to a total row, or SIZE_MAX */
+    char **cells;
+    bool failed; /* memory ran out: the table would be incomplete */
+};
+
+enum { GAP = 2, INDENT = 2, SHORTEST = 12 }; /* columns between columns, before the first, and what shortening leaves */
+enum { WIDEST_PADDING = 72 };                /* a longer cell of Markdown stands out instead of stretching all others */
+
+organ_table *organ_table_create(const organ_column *columns, size_t count)
+{
+    organ_table *const table = calloc(1, sizeof *table);
+    if (table) {
+        table->columns = columns;
+        table->column_count = count;
+        table->totals = (size_t)-1;
+    }
+    return table;
+}
+
+void organ_table_destroy(organ_table *table)
+{
+    if (!table)
+        return;
+    for (size_t k = 0; k < table->cell_count; k++)
+        free(table->cells[k]);
+    free(table->cells);
+    free(table);
+}
+
+static bool make_room(organ_table *table)
+{
+    if (table->cell_count < table->room)
+        return true;
+    const size_t room = table->room ? 2 * table->room : 64;
+    char **const cells = realloc(table->cells, room * sizeof *cells);
+    if (!cells)
+        return false;
+    table->cells = cells;
+    table->room = room;
+    return true;
+}
+
+static char *made_visible(const char *s)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *out = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    organ_text_visible(text.out, s);
+    organ_text_finish(&text, &out, &ignored);
+    return out;
+}
+
+void organ_table_cell(organ_table *table, const char *format, ...)
+{
+    if (!table || table->failed)
+        return;
+    va_list args;
+    va_start(args, format);
+    char *raw = NULL;
+    const int length = vasprintf(&raw, format, args);
+    va_end(args);
+    char *const cell = length < 0 ? NULL : made_visible(raw);
+    if (length >= 0)
+        free(raw);
+    table->failed = !cell || !make_room(table);
+    if (table->failed)
+        free(cell);
+    else
+        table->cells[table->cell_count++] = cell;
+}
+
+void organ_table_count(organ_table *table, unsigned long long count)
+{
+    char text[32];
+    organ_table_cell(table, "%s", organ_count_text(count, text));
+}
+
+void organ_table_totals(organ_table *table)
+{
+    if (table)
+        table->totals = table->cell_count;
+}
+
+static organ_status check_whole(const organ_table *table, organ_error *error)
+{
+    return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
+}
+
+/* ---- terminal ---- */
+
+static void measure(const organ_table *table, size_t *widths)
+{
+    for (size_t c = 0; c < table->column_count; c++)
+        widths[c] = organ_text_width(table->columns[c].title);
+    for (size_t k = 0; k < table->cell_count; k++) {
+        const size_t width = organ_text_width(table->cells[k]);
+        if (width > widths[k % table->column_count])
+            widths[k % table->column_count] = width;
+    }
+}
+
+static size_t line_width(const organ_table *table, const size_t *widths)
+{
+    size_t width = INDENT;
+    for (size_t c = 0; c < table->column_count; c++)
+        width += widths[c] + (c ? GAP : 0);
+    return width;
+}
+
+/* Takes what is too much from the shortening columns, always from the widest of them. */
+static void fit(const organ_table *table, size_t *widths, size_t limit)
+{
+    for (size_t excess = line_width(table, widths); limit && excess > limit; excess--) {
+        size_t widest = table->column_count;
+        for (size_t c = 0; c < table->column_count; c++)
+            if (table->columns[c].shortens && widths[c] > SHORTEST && (widest == table->column_count || widths[c] > widths[widest]))
+                widest = c;
+        if (widest == table->column_count)
+            return;
+        widths[widest]--;
+    }
+}
+
+static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
+{
+    const size_t used = organ_text_width(text);
+    const int blanks = used < width ? (int)(width - used) : 0;
+    if (align == ORGAN_RIGHT)
+        fprintf(out, "%*s%s", blanks, "", text);
+    else
+        fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
+}
+
+static bool print_row(const organ_table *table, char *const *cells, size_t count, const size_t *widths, FILE *out, const organ_page *page)
+{
+    while (count > 1 && *cells[count - 1] == '\0')
+        count--; /* no blanks at the end of a line */
+    for (size_t c = 0; c < count; c++) {
+        char *const text = organ_text_shorten(cells[c], widths[c] > SHORTEST ? widths[c] : SHORTEST, page->utf8);
+        if (!text)
+            return false;
+        fprintf(out, "%*s", c ? GAP : INDENT, "");
+        print_field(out, text, widths[c], table->columns[c].align, c + 1 == count);
+        free(text);
+    }
+    fputc('\n', out);
+    return true;
+}
+
+static void print_titles(const organ_table *table, const size_t *widths, FILE *out)
+{
+    for (size_t c = 0; c < table->column_count; c++) {
+        fprintf(out, "%*s", c ? GAP : INDENT, "");
+        print_field(out, table->columns[c].title, widths[c], table->columns[c].align, c + 1 == table->column_count);
+    }
+    fputc('\n', out);
+}
+
+static void print_rule(const organ_table *table, const size_t *widths, FILE *out, const organ_page *page)
+{
+    fprintf(out, "%*s", INDENT, "");
+    for (size_t k = INDENT, end = line_width(table, widths); k < end; k++)
+        fputs(page->utf8 ? "─" : "-", out);
+    fputc('\n', out);
+}
+
+organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    size_t *const widths = calloc(table->column_count, sizeof *widths);
+    if (!widths)
+        return organ_fail(error, ORGAN_IO, "no memory for a table");
+    measure(table, widths);
+    fit(table, widths, page->width);
+    print_titles(table, widths, out);
+    print_rule(table, widths, out, page);
+    bool whole = true;
+    for (size_t k = 0; k < table->cell_count && whole; k += table->column_count) {
+        const size_t left = table->cell_count - k;
+        if (k == table->totals)
+            print_rule(table, widths, out, page);
+        whole = print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, widths, out, page);
+    }
+    free(widths);
+    return whole ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
+}
+
+/* ---- Markdown ---- */
+
+static void markdown_code(FILE *out, const char *s)
+{
+    /* A fence of n + 1 backticks holds any text with runs of n. */
+    size_t run = 0, longest = 0;
+    for (const char *p = s; *p; p++) {
+        run = *p == '`' ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    for (size_t k = 0; k <= longest; k++)
+        fputc('`', out);
+    fputs(longest ? " " : "", out);
+    for (; *s; s++)
+        fputs(*s == '|' ? "\\|" : (char[]){*s, '\0'}, out);
+    fputs(longest ? " " : "", out);
+    for (size_t k = 0; k <= longest; k++)
+        fputc('`', out);
+}
+
+void organ_markdown_text(FILE *out, const char *s, bool code)
+{
+    if (code && *s) {
+        markdown_code(out, s);
+        return;
+    }
+    for (char before = ' '; *s; before = *s++) {
+        /* An underscore inside a word is plain text. */
+        const bool inner = *s == '_' && isalnum((unsigned char)before) && isalnum((unsigned char)s[1]);
+        if (*s == '<' || *s == '&')
+            fputs(*s == '<' ? "&lt;" : "&amp;", out);
+        else
+            fprintf(out, "%s%c", strchr("|*_`[]\\", *s) && !inner ? "\\" : "", *s);
+    }
+}
+
+/* Every title and cell as Markdown, row by row with the titles first; entries past the last cell are "". */
+static char **markdown_cells(const organ_table *table, size_t count)
+{
+    char **const cells = calloc(count, sizeof *cells);
+    for (size_t k = 0; cells && k < count; k++) {
+        const size_t column = k % table->column_count, cell = k - table->column_count;
+        const bool title = k < table->column_count, bold = !title && cell >= table->totals;
+        const char *const content = title ? table->columns[column].title : cell < table->cell_count ? table->cells[cell] : "";
+        organ_text text;
+        organ_error ignored = {0};
+        if (organ_text_open(&text, &ignored) != ORGAN_OK)
+            continue;
+        fputs(bold && *content ? "**" : "", text.out);
+        organ_markdown_text(text.out, content, table->columns[column].code && !title && !bold);
+        fputs(bold && *content ? "**" : "", text.out);
+        organ_text_finish(&text, &cells[k], &ignored);
+    }
+    return cells;
+}
+
+/* Padded, so that the source reads as well as what is made of it. */
+static organ_status markdown_rows(const organ_table *table, char *const *cells, size_t count, size_t *widths, FILE *out, organ_error *error)
+{
+    const size_t columns = table->column_count;
+    for (size_t k = 0; k < count; k++) {
+        if (!cells[k])
+            return organ_fail(error, ORGAN_IO, "no memory for a table");
+        const size_t width = organ_text_width(cells[k]);
+        if (width > widths[k % columns])
+            widths[k % columns] = width < WIDEST_PADDING ? width : WIDEST_PADDING;
+    }
+    for (size_t k = 0; k < count; k++) {
+        fputs(k % columns ? " | " : "| ", out);
+        print_field(out, cells[k], widths[k % columns], table->columns[k % columns].align, false);
+        if (k % columns + 1 == columns)
+            fputs(" |\n", out);
+        for (size_t c = 0; k + 1 == columns && c < columns; c++) {
+            fputc('|', out);
+            for (size_t dash = 0; dash < widths[c] + 1; dash++)
+                fputc('-', out);
+            fputs(table->columns[c].align == ORGAN_RIGHT ? ":" : "-", out);
+            fputs(c + 1 == columns ? "|\n" : "", out);
+        }
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
+    size_t *const widths = calloc(columns, sizeof *widths);
+    char **const cells = widths ? markdown_cells(table, rows * columns) : NULL;
+    const organ_status status =
+        cells ? markdown_rows(table, cells, rows * columns, widths, out, error) : organ_fail(error, ORGAN_IO, "no memory for a table");
+    for (size_t k = 0; cells && k < rows * columns; k++)
+        free(cells[k]);
+    free(cells);
+    free(widths);
+    return status;
+}

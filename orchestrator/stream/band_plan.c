@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/band_plan.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#define COMFORTABLE_BAND ((size_t)8 << 20)   /* long enough for the disk, short enough to overlap reading, work and writing */
+#define FLAT_TILE        ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
+#define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
+#define MOST_SLOTS       256
+
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
+
+/* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
+typedef struct unit_grid {
+    size_t unit; /* bytes of one */
+    size_t rows, cols;
+} unit_grid;
+
+static unit_grid grid_of(const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
+    return (unit_grid){type->bytes, (size_t)m.rows, (size_t)m.cols / type->elements};
+}
+
+/* Whole units. */
+static size_t flat_tile(const organ_tensor *tensor)
+{
+    const size_t unit = organ_dtype_describe(tensor->dtype)->bytes;
+    return FLAT_TILE / unit * unit;
+}
+
+static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile_cols ? pass->tile_cols : cols; }
+
+/* Bytes of one row of tiles: the least a band of this item can be. */
+static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
+{
+    if (pass->tile_rows == 0)
+        return smaller(flat_tile(tensor), (size_t)tensor->bytes);
+    const unit_grid g = grid_of(tensor);
+    return smaller(pass->tile_rows, g.rows) * g.cols * g.unit;
+}
+
+static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
+{
+    if (pass->tile_rows == 0)
+        return divide_up(band_bytes, flat_tile(tensor));
+    const unit_grid g = grid_of(tensor);
+    const size_t rows = smaller(g.rows, larger(band_bytes / (g.cols * g.unit), pass->tile_rows));
+    return divide_up(rows, pass->tile_rows) * divide_up(g.cols, tile_cols(pass, g.cols));
+}
+
+organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+{
+    const size_t sides = pass->other ? 2 : 1;
+    const uint64_t scratch = (uint64_t)workers * (pass->scratch_bytes + 4096);
+    const uint64_t room = memory > scratch ? memory - scratch : 0;
+    size_t least = 0;
+    const organ_tensor *widest = NULL;
+    *plan = (organ_band_plan){0};
+    for (size_t i = 0; i < pass->item_count; i++) {
+        const organ_tensor *tensor = pass->items[i].tensor;
+        plan->total_bytes += tensor->bytes;
+        const size_t bytes = tensor->bytes ? tile_row_bytes(pass, tensor) : 0;
+        if (bytes > least) {
+            least = bytes;
+            widest = tensor;
+        }
+    }
+    plan->band_bytes = larger(least, smaller(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    for (size_t i = 0; i < pass->item_count; i++)
+        if (pass->items[i].tensor->bytes)
+            plan->band_tiles = larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
+
+    const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
+    plan->slots = (size_t)(room / slot);
+    if (plan->slots < 2 && widest) {
+        char need[16], have[16];
+        return organ_fail(error, ORGAN_USAGE,
+                          "--memory %s is too small: two bands of tensor '%s' and the scratch of %zu threads need %s; give more memory, "
+                          "fewer threads or a smaller block",
+                          organ_quantity_text(memory, have), widest->name, workers, organ_quantity_text(scratch + 2 * slot, need));
+    }
+    plan->slots = smaller(plan->slots, smaller(MOST_SLOTS, 2 * workers + 6));
+    return ORGAN_OK;
+}
+
+static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t left, organ_band_shape *shape)
+{
+    const size_t tile = flat_tile(tensor), whole = larger(plan->band_bytes / tile, 1) * tile;
+    shape->bytes = left < whole ? (size_t)left : whole;
+    shape->unit = 1;
+    shape->rows = 1;
+    shape->cols = shape->bytes;
+    shape->tile_rows = 1;
+    shape->tile_cols = tile;
+}
+
+static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, const organ_tensor *tensor, uint64_t done,
+                       organ_band_shape *shape)
+{
+    const unit_grid g = grid_of(tensor);
+    const size_t row_bytes = g.cols * g.unit, tile_row = smaller(pass->tile_rows, g.rows) * row_bytes;
+    const size_t row = (size_t)(done / row_bytes % g.rows);
+    const size_t most = larger(plan->band_bytes / tile_row, 1) * pass->tile_rows;
+    shape->unit = g.unit;
+    shape->rows = smaller(most, g.rows - row);
+    shape->cols = g.cols;
+    shape->bytes = shape->rows * row_bytes;
+    shape->tile_rows = pass->tile_rows;
+    shape->tile_cols = tile_cols(pass, g.cols);
+}
+
+bool organ_band_next(const organ_pass *pass, const organ_band_plan *plan, organ_band_cursor *cursor, organ_band_shape *shape)
+{
+    while (cursor->item < pass->item_count && cursor->done == pass->items[cursor->item].tensor->bytes)
+        *cursor = (organ_band_cursor){.item = cursor->item + 1};
+    if (cursor->item == pass->item_count)
+        return false;
+    const organ_tensor *tensor = pass->items[cursor->item].tensor;
+    *shape = (organ_band_shape){.item = cursor->item, .from = cursor->done};
+    if (pass->tile_rows == 0)
+        shape_flat(plan, tensor, tensor->bytes - cursor->done, shape);
+    else
+        shape_grid(pass, plan, tensor, cursor->done, shape);
+    shape->tiles_across = divide_up(shape->cols, shape->tile_cols);
+    shape->tiles = shape->tiles_across * divide_up(shape->rows, shape->tile_rows);
+    cursor->done += shape->bytes;
+    shape->last = cursor->done == tensor->bytes;
+    return true;
+}
+
+organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, void *other)
+{
+    const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;
+    const size_t at = (row * shape->cols + col) * shape->unit;
+    organ_tile tile = {.item = shape->item, .data = (char *)data + at, .other = other ? (char *)other + at : NULL, .stride = shape->cols};
+    tile.rows = smaller(shape->tile_rows, shape->rows - row);
+    tile.cols = smaller(shape->tile_cols, shape->cols - col);
+    tile.bytes = tile.rows * tile.cols * shape->unit;
+    return tile;
+}

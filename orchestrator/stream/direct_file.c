@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/direct_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define COPY_STEP   ((size_t)64 << 20) /* so that a stop is not kept waiting */
+#define COPY_BUFFER ((size_t)1 << 20)
+
+organ_status organ_direct_open(const char *path, unsigned mode, organ_direct_file *file, organ_error *error)
+{
+    *file = (organ_direct_file){.path = path, .direct = -1};
+    file->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, mode);
+    if (file->fd < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be opened for writing", path);
+    file->direct = open(path, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    return ORGAN_OK;
+}
+
+organ_status organ_direct_resize(const organ_direct_file *file, uint64_t size, organ_error *error)
+{
+    if (ftruncate(file->fd, (off_t)size))
+        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", file->path, (unsigned long long)size);
+    return ORGAN_OK;
+}
+
+static organ_status write_cached(const organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    while (bytes) {
+        const ssize_t put = pwrite(file->fd, data, bytes, (off_t)offset);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return organ_fail_errno(error, put ? errno : ENOSPC, "%s: cannot write %zu bytes at %llu", file->path, bytes,
+                                    (unsigned long long)offset);
+        data += put;
+        offset += (uint64_t)put;
+        bytes -= (size_t)put;
+    }
+    return ORGAN_OK;
+}
+
+/* Whole pages. Returns how many bytes went; what did not is for the cache: a file system may refuse O_DIRECT only when it is used. */
+static size_t write_direct(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, int *errnum)
+{
+    size_t done = 0;
+    *errnum = 0;
+    while (file->direct >= 0 && done < bytes) {
+        const ssize_t put = pwrite(file->direct, data + done, bytes - done, (off_t)(offset + done));
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && errno == EINVAL) {
+            close(file->direct);
+            file->direct = -1;
+        } else if (put <= 0) {
+            *errnum = put ? errno : ENOSPC;
+            return done;
+        } else {
+            done += (size_t)put;
+            if (put % ORGAN_DIRECT_ALIGNMENT)
+                break;
+        }
+    }
+    return done;
+}
+
+organ_status organ_direct_write(organ_direct_file *file, const void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const char *from = data;
+    const size_t head = (size_t)(-offset & (ORGAN_DIRECT_ALIGNMENT - 1));
+    const bool congruent = (((uintptr_t)from ^ offset) & (ORGAN_DIRECT_ALIGNMENT - 1)) == 0;
+    if (!congruent || file->direct < 0 || head >= bytes)
+        return write_cached(file, from, bytes, offset, error);
+    if (write_cached(file, from, head, offset, error))
+        return error->status;
+    const size_t pages = (bytes - head) / ORGAN_DIRECT_ALIGNMENT * ORGAN_DIRECT_ALIGNMENT;
+    int errnum;
+    const size_t done = head + write_direct(file, from + head, pages, offset + head, &errnum);
+    if (errnum)
+        return organ_fail_errno(error, errnum, "%s: cannot write %zu bytes at %llu", file->path, bytes - done,
+                                (unsigned long long)(offset + done));
+    return write_cached(file, from + done, bytes - done, offset + done, error);
+}
+
+organ_status organ_direct_sync(const organ_direct_file *file, organ_error *error)
+{
+    if (fsync(file->fd))
+        return organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", file->path);
+    return ORGAN_OK;
+}
+
+void organ_direct_close(organ_direct_file *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    if (file->direct >= 0)
+        close(file->direct);
+    file->fd = file->direct = -1;
+}
+
+bool organ_reflink(int from, int to) { return ioctl(to, FICLONE, from) == 0; }
+
+/* For file systems between which the kernel does not copy. */
+static organ_status copy_by_hand(int from, const char *from_path, uint64_t from_offset, const organ_direct_file *to, uint64_t to_offset,
+                                 uint64_t bytes, organ_error *error)
+{
+    char *buffer = malloc(COPY_BUFFER);
+    if (!buffer)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot allocate a copy buffer", to->path);
+    while (bytes && !error->status) {
+        const ssize_t got = pread(from, buffer, bytes < COPY_BUFFER ? (size_t)bytes : COPY_BUFFER, (off_t)from_offset);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            organ_fail_errno(error, errno, "%s: cannot be read at %llu", from_path, (unsigned long long)from_offset);
+        else if (got == 0)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: ends at byte %llu: it was changed while it was read", from_path,
+                       (unsigned long long)from_offset);
+        else if (write_cached(to, buffer, (size_t)got, to_offset, error) == ORGAN_OK) {
+            from_offset += (uint64_t)got;
+            to_offset += (uint64_t)got;
+            bytes -= (uint64_t)got;
+        }
+    }
+    free(buffer);
+    return error->status;
+}
+
+organ_status organ_copy_range(int from, const char *from_path, uint64_t from_offset, int to, const char *to_path, uint64_t to_offset,
+                              uint64_t bytes, organ_error *error)
+{
+    while (bytes) {
+        off64_t in = (off64_t)from_offset, out = (off64_t)to_offset;
+        const ssize_t put = copy_file_range(from, &in, to, &out, bytes < COPY_STEP ? (size_t)bytes : COPY_STEP, 0);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG || errno == EIO))
+            return organ_fail_errno(error, errno, "%s: cannot write %llu bytes at %llu", to_path, (unsigned long long)bytes,
+                                    (unsigned long long)to_offset);
+        if (put <= 0) {
+            const organ_direct_file file = {.path = to_path, .fd = to, .direct = -1};
+            return copy_by_hand(from, from_path, from_offset, &file, to_offset, bytes, error);
+        }
+        from_offset += (uint64_t)put;
+        to_offset += (uint64_t)put;
+        bytes -= (uint64_t)put;
+    }
+    return ORGAN_OK;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *read_all(int fd, size_t *size)
+{
+    struct stat info;
+    if (fstat(fd, &info))
+        return NULL;
+    char *text = malloc((size_t)info.st_size + 1);
+    size_t have = 0;
+    while (text && have < (size_t)info.st_size) {
+        const ssize_t got = pread(fd, text + have, (size_t)info.st_size - have, (off_t)have);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            break;
+        have += (size_t)got;
+    }
+    *size = have;
+    return text;
+}
+
+/* The whole lines of `text`; returns how many bytes they take. */
+static size_t parse_lines(const char *text, size_t size, json_t *lines)
+{
+    size_t whole = 0;
+    for (const char *end; (end = memchr(text + whole, '\n', size - whole)); whole = (size_t)(end - text) + 1) {
+        json_t *line = json_loadb(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, NULL);
+        if (!json_is_object(line) || json_array_append(lines, line)) {
+            json_decref(line);
+            break;
+        }
+        json_decref(line);
+    }
+    return whole;
+}
+
+organ_status organ_journal_open(const char *path, organ_journal *journal, json_t **lines, organ_error *error)
+{
+    *journal = (organ_journal){.path = path};
+    *lines = json_array();
+    journal->fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    if (journal->fd < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    size_t size = 0;
+    char *text = read_all(journal->fd, &size);
+    if (!text || !*lines) {
+        free(text);
+        return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
+    }
+    const size_t whole = parse_lines(text, size, *lines);
+    free(text);
+    if (ftruncate(journal->fd, (off_t)whole))
+        return organ_fail_errno(error, errno, "%s: cannot be cut after its last whole line", path);
+    return ORGAN_OK;
+}
+
+organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
+{
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (!text)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
+    const size_t length = strlen(text);
+    text[length] = '\n'; /* the line break takes the place of the NUL: one write, so that a kill leaves a line whole or cut, never mixed */
+    size_t done = 0;
+    while (done < length + 1 && !error->status) {
+        const ssize_t put = write(journal->fd, text + done, length + 1 - done);
+        if (put < 0 && errno != EINTR)
+            organ_fail_errno(error, errno, "%s: cannot be written", journal->path);
+        done += put > 0 ? (size_t)put : 0;
+    }
+    free(text);
+    return error->status;
+}
+
+organ_status organ_journal_clear(const organ_journal *journal, organ_error *error)
+{
+    if (ftruncate(journal->fd, 0))
+        return organ_fail_errno(error, errno, "%s: cannot be emptied", journal->path);
+    return ORGAN_OK;
+}
+
+void organ_journal_close(organ_journal *journal)
+{
+    if (journal->fd >= 0)
+        close(journal->fd);
+    journal->fd = -1;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT
+ * A growing copy of a model in which some tensors get other bytes of the same length: same headers, same offsets, so that the donor's index
+ * stays valid. Everything that is not replaced is copied by a thread of its own (reflink, else copy_file_range) while the replaced tensors
+ * are written. */
+#ifndef ORGAN_MODEL_COPY_H
+#define ORGAN_MODEL_COPY_H
+
+#include "formats/model.h"
+#include "orchestrator/stream/copy_tree.h"
+#include "orchestrator/stream/publish.h"
+#include "orchestrator/stream/stop.h"
+
+
+typedef struct organ_model_copy organ_model_copy;
+
+/* Opens the shards in the partial directory and starts copying: the bytes around `replaced` (a flag per tensor of the model) and every
+ * other file of the donor's directory; a donor's own organ/ folder goes to organ/donor/. ORGAN_IO where the disk has not room for all.
+ * `donor`, `publish`, `replaced` and `stop` must outlive the copy. */
+organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
+                                    const organ_stop *stop, organ_model_copy **copy, organ_error *error);
+
+/* Writes part of a replaced tensor; `offset` within the file. Reports a fault of the copying thread too. One caller at a time. */
+organ_status organ_model_copy_write(organ_model_copy *copy, const organ_tensor *tensor, const void *data, size_t bytes, uint64_t offset,
+                                    organ_error *error);
+
+/* Reads back a range of the copy. */
+organ_status organ_model_copy_read(const organ_model_copy *copy, const organ_tensor *tensor, void *data, size_t bytes, uint64_t offset,
+                                   organ_error *error);
+
+/* Waits for the copying thread and brings everything to the disk. */
+organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error);
+
+/* The other files that were copied, in byte order, as named in the donor. */
+const organ_file_list *organ_model_copy_files(const organ_model_copy *copy);
+
+/* Stops the copying thread if it still runs, closes and frees. NULL is allowed. */
+void organ_model_copy_end(organ_model_copy *copy);
+
+/* The other files a copy of this model would take along. */
+organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error);
+
+#endif

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT
+ * A ring of band slots. The reader thread fills slot after slot, the workers take tiles from any filled slot (of their own node first), the
+ * calling thread retires the slots in order. One mutex guards the ring; bytes and tiles move outside it. */
+#include "orchestrator/stream/pass.h"
+
+#include "orchestrator/stream/band_plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PAGE 4096
+
+typedef struct slot {
+    organ_band_shape shape;
+    char *memory[2]; /* of the tensor and of its counterpart */
+    char *data[2];   /* where the band begins in it: congruent to the file offset */
+    char *results;
+    unsigned node;
+    size_t taken, done; /* tiles given to workers; tiles finished */
+} slot;
+
+typedef struct run {
+    const organ_pass *pass;
+    const organ_engine *engine;
+    organ_band_plan plan;
+    size_t buffer_bytes;
+    slot *slots;
+    void **scratch; /* per worker */
+    pthread_mutex_t lock;
+    pthread_cond_t filled, finished, freed;
+    uint64_t read, retired; /* bands since the start: slots [retired, read) are filled */
+    bool all_read, halted;
+    organ_error error; /* first fault */
+} run;
+
+static bool stop_asked(const run *r) { return organ_stop_asked(r->engine->stop); }
+
+static slot *slot_of(run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
+
+/* The first fault ends the run for everyone. Call with the lock held. */
+static void halt(run *r)
+{
+    r->halted = true;
+    pthread_cond_broadcast(&r->filled);
+    pthread_cond_broadcast(&r->finished);
+    pthread_cond_broadcast(&r->freed);
+}
+
+static organ_status fill(run *r, slot *s, organ_error *error)
+{
+    const organ_pass_item *item = &r->pass->items[s->shape.item];
+    const organ_tensor *side[2] = {item->tensor, item->other};
+    const organ_model *model[2] = {r->pass->model, r->pass->other};
+    for (int k = 0; k < 2 && side[k]; k++) {
+        const uint64_t offset = side[k]->offset + s->shape.from;
+        s->data[k] = s->memory[k] + offset % PAGE;
+        if (organ_model_read(model[k], side[k]->file, s->data[k], s->shape.bytes, offset, error))
+            return error->status;
+    }
+    if (!item->other)
+        s->data[1] = NULL;
+    memset(s->results, 0, s->shape.tiles * r->pass->result_bytes);
+    return ORGAN_OK;
+}
+
+/* Waits for a free slot. false if the run is over. */
+static bool await_slot(run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    while (!r->halted && r->read - r->retired == r->plan.slots)
+        pthread_cond_wait(&r->freed, &r->lock);
+    const bool go = !r->halted;
+    pthread_mutex_unlock(&r->lock);
+    return go;
+}
+
+static void *reader(void *context)
+{
+    run *r = context;
+    organ_band_cursor cursor = {0};
+    organ_band_shape shape;
+    while (organ_band_next(r->pass, &r->plan, &cursor, &shape) && await_slot(r)) {
+        slot *s = slot_of(r, r->read); /* only this thread changes r->read */
+        s->shape = shape;
+        organ_error error = {0};
+        const organ_status status = fill(r, s, &error);
+        pthread_mutex_lock(&r->lock);
+        if (status) {
+            if (!r->error.status)
+                r->error = error;
+            halt(r);
+        } else {
+            s->taken = s->done = 0;
+            r->read++;
+            pthread_cond_broadcast(&r->filled);
+        }
+        pthread_mutex_unlock(&r->lock);
+        if (status)
+            return NULL;
+    }
+    pthread_mutex_lock(&r->lock);
+    r->all_read = true;
+    pthread_cond_broadcast(&r->filled);
+    pthread_cond_broadcast(&r->finished);
+    pthread_mutex_unlock(&r->lock);
+    return NULL;
+}
+
+/* The oldest filled slot with tiles left, on `node` if there is one. Call with the lock held. */
+static slot *slot_with_work(run *r, unsigned node)
+{
+    slot *any = NULL;
+    for (uint64_t band = r->retired; band < r->read; band++) {
+        slot *s = slot_of(r, band);
+        if (s->taken == s->shape.tiles)
+            continue;
+        if (s->node == node)
+            return s;
+        if (!any)
+            any = s;
+    }
+    return any;
+}
+
+/* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones are spread. Returns
+ * the slot or NULL when there is nothing more to come. */
+static slot *take(run *r, unsigned node, size_t *from, size_t *to)
+{
+    pthread_mutex_lock(&r->lock);
+    slot *s = NULL;
+    while (!r->halted && !stop_asked(r) && !(s = slot_with_work(r, node)) && !(r->all_read))
+        pthread_cond_wait(&r->filled, &r->lock);
+    if (r->halted || stop_asked(r))
+        s = NULL;
+    if (s) {
+        const size_t share = (s->shape.tiles - s->taken) / (2 * organ_workers_count(r->engine->workers));
+        *from = s->taken;
+        *to = s->taken += share ? share : 1;
+    }
+    pthread_mutex_unlock(&r->lock);
+    return s;
+}
+
+static void work(void *context, size_t worker)
+{
+    run *r = context;
+    const unsigned node = organ_workers_place(r->engine->workers, worker).node;
+    size_t from, to;
+    for (slot *s; (s = take(r, node, &from, &to));) {
+        for (size_t t = from; t < to; t++) {
+            const organ_tile tile = organ_band_tile(&s->shape, t, s->data[0], s->data[1]);
+            r->pass->work(r->pass->context, &tile, r->scratch[worker], s->results + t * r->pass->result_bytes);
+        }
+        pthread_mutex_lock(&r->lock);
+        s->done += to - from;
+        if (s->done == s->shape.tiles)
+            pthread_cond_broadcast(&r->finished);
+        pthread_mutex_unlock(&r->lock);
+    }
+}
+
+/* Waits for the oldest band to be finished. NULL when there is none to come. A stop is noticed within a fifth of a second even when nothing
+ * moves. */
+static slot *await_band(run *r)
+{
+    slot *s = NULL;
+    pthread_mutex_lock(&r->lock);
+    while (!r->halted) {
+        if (stop_asked(r)) {
+            organ_fail(&r->error, ORGAN_INTERRUPTED, "interrupted");
+            halt(r);
+        } else if (r->read > r->retired && slot_of(r, r->retired)->done == slot_of(r, r->retired)->shape.tiles) {
+            s = slot_of(r, r->retired);
+            break;
+        } else if (r->all_read && r->read == r->retired) {
+            break;
+        } else {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_nsec += 200 * 1000 * 1000;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            pthread_cond_timedwait(&r->finished, &r->lock, &until);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    return s;
+}
+
+static void retire_all(run *r)
+{
+    for (slot *s; (s = await_band(r));) {
+        const organ_band band = {.item = s->shape.item,
+                                 .data = s->data[0],
+                                 .offset = r->pass->items[s->shape.item].tensor->offset + s->shape.from,
+                                 .bytes = s->shape.bytes,
+                                 .tiles = s->shape.tiles,
+                                 .results = s->results,
+                                 .last = s->shape.last};
+        organ_error error = {0};
+        const organ_status status = r->pass->retire(r->pass->context, &band, &error);
+        pthread_mutex_lock(&r->lock);
+        if (status) {
+            if (!r->error.status)
+                r->error = error;
+            halt(r);
+        }
+        r->retired++;
+        pthread_cond_signal(&r->freed);
+        pthread_mutex_unlock(&r->lock);
+    }
+}
+
+/* Slots are dealt to the nodes in turn, as the workers are. */
+static organ_status allocate(run *r, organ_error *error)
+{
+    const organ_topology *topology = r->engine->topology;
+    const size_t workers = organ_workers_count(r->engine->workers), nodes = organ_topology_nodes(topology);
+    r->slots = calloc(r->plan.slots, sizeof *r->slots);
+    r->scratch = calloc(workers, sizeof *r->scratch);
+    if (!r->slots || !r->scratch)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate the ring of bands");
+    for (size_t k = 0; k < workers && r->pass->scratch_bytes; k++) {
+        const unsigned node = organ_workers_place(r->engine->workers, k).node;
+        if (!(r->scratch[k] = organ_topology_allocate(topology, node, r->pass->scratch_bytes)))
+            return organ_fail_errno(error, errno, "cannot allocate %zu bytes of scratch", r->pass->scratch_bytes);
+    }
+    for (size_t k = 0; k < r->plan.slots; k++) {
+        slot *s = &r->slots[k];
+        s->node = (unsigned)(k % nodes);
+        s->results = malloc(r->plan.band_tiles * r->pass->result_bytes + 1);
+        s->memory[0] = organ_topology_allocate(topology, s->node, r->buffer_bytes);
+        if (r->pass->other)
+            s->memory[1] = organ_topology_allocate(topology, s->node, r->buffer_bytes);
+        if (!s->results || !s->memory[0] || (r->pass->other && !s->memory[1]))
+            return organ_fail_errno(error, ENOMEM, "cannot allocate %zu bytes for a band", r->buffer_bytes);
+    }
+    return ORGAN_OK;
+}
+
+static void release(run *r)
+{
+    const organ_topology *topology = r->engine->topology;
+    for (size_t k = 0; r->slots && k < r->plan.slots; k++) {
+        free(r->slots[k].results);
+        organ_topology_free(topology, r->slots[k].memory[0], r->buffer_bytes);
+        organ_topology_free(topology, r->slots[k].memory[1], r->buffer_bytes);
+    }
+    for (size_t k = 0; r->scratch && k < organ_workers_count(r->engine->workers); k++)
+        organ_topology_free(topology, r->scratch[k], r->pass->scratch_bytes);
+    free(r->slots);
+    free(r->scratch);
+    pthread_cond_destroy(&r->filled);
+    pthread_cond_destroy(&r->finished);
+    pthread_cond_destroy(&r->freed);
+    pthread_mutex_destroy(&r->lock);
+}
+
+static void prepare(run *r)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->filled, NULL);
+    pthread_cond_init(&r->finished, &monotonic);
+    pthread_cond_init(&r->freed, NULL);
+    pthread_condattr_destroy(&monotonic);
+}
+
+/* Reading ahead costs nothing where the file is cached and hides the disk where it is not. */
+static void expect_sequential(const organ_model *model)
+{
+    for (size_t f = 0; model && f < model->file_count; f++)
+        posix_fadvise(model->files[f].fd, 0, 0, POSIX_FADV_SEQUENTIAL);
+}
+
+static organ_status start_reader(run *r, pthread_t *thread, organ_error *error)
+{
+    sigset_t all, before;
+    sigfillset(&all); /* signals belong to the thread that called */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(thread, NULL, reader, r);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failed ? organ_fail_errno(error, failed, "cannot start the reading thread") : ORGAN_OK;
+}
+
+organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
+{
+    run r = {.pass = pass, .engine = engine};
+    if (organ_band_plan_make(pass, engine->memory, organ_workers_count(engine->workers), &r.plan, error))
+        return error->status;
+    if (r.plan.total_bytes == 0)
+        return ORGAN_OK;
+    r.buffer_bytes = r.plan.band_bytes + 2 * PAGE;
+    prepare(&r);
+    expect_sequential(pass->model);
+    expect_sequential(pass->other);
+    pthread_t thread;
+    if (allocate(&r, error) == ORGAN_OK && start_reader(&r, &thread, error) == ORGAN_OK) {
+        organ_workers_start(engine->workers, work, &r);
+        retire_all(&r);
+        organ_workers_wait(engine->workers);
+        pthread_join(thread, NULL);
+        if (r.error.status)
+            *error = r.error;
+    }
+    release(&r);
+    return error->status;
+}

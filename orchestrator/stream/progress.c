@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/progress.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors)
+{
+    if (progress && progress->begin)
+        progress->begin(progress->context, what, bytes, tensors);
+}
+
+void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark)
+{
+    if (progress && progress->advance)
+        progress->advance(progress->context, bytes, tensor, remark);
+}
+
+void organ_progress_end(const organ_progress *progress)
+{
+    if (progress && progress->end)
+        progress->end(progress->context);
+}
+
+void organ_progress_note(const organ_progress *progress, const char *format, ...)
+{
+    if (!progress || !progress->note)
+        return;
+    char text[1000];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    progress->note(progress->context, text);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * How long work tells what it is doing. The command line shows it, the stream only calls. */
+#ifndef ORGAN_PROGRESS_H
+#define ORGAN_PROGRESS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Any member may be NULL. Calls come from one thread at a time, not always the same. */
+typedef struct organ_progress {
+    void *context;
+    /* A stage begins: what is done ("pruning"), how many bytes and tensors it has. */
+    void (*begin)(void *context, const char *what, uint64_t bytes, size_t tensors);
+    /* `bytes` more are done. `tensor` has just been finished (NULL: none), with one short remark ("22.4 % killed"; NULL: none). */
+    void (*advance)(void *context, uint64_t bytes, const char *tensor, const char *remark);
+    /* The stage is over, whole or not. */
+    void (*end)(void *context);
+    /* Something the user should know, one sentence: a downgrade, a resumed run. */
+    void (*note)(void *context, const char *text);
+} organ_progress;
+
+void organ_progress_begin(const organ_progress *progress, const char *what, uint64_t bytes, size_t tensors);
+void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
+void organ_progress_end(const organ_progress *progress);
+void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+#endif

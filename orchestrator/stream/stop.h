@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * A wish to end a run early, made by a signal handler or another thread and looked for by all. */
+#ifndef ORGAN_STOP_H
+#define ORGAN_STOP_H
+
+#include <stdbool.h>
+
+/* Starts as zeros. */
+typedef struct organ_stop {
+    int asked;
+} organ_stop;
+
+/* Safe in a signal handler. */
+static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->asked, 1, __ATOMIC_RELAXED); }
+
+/* NULL never asks. */
+static inline bool organ_stop_asked(const organ_stop *stop) { return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED); }
+
+#endif

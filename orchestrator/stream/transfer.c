@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/transfer.h"
+
+#include "formats/input_file.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/widen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define THREADS 4
+#define STEP    ((size_t)8 << 20)  /* read, hashed and written at once */
+#define CONVERT ((size_t)1 << 18)  /* elements converted at once: whole blocks of every type */
+#define AHEAD   ((size_t)64 << 20) /* of what has been written, the system is told to read so far */
+
+/* What the threads share. */
+typedef struct crew {
+    organ_transfer *transfers;
+    size_t count, next;
+    const organ_progress *progress;
+    const organ_stop *stop;
+    pthread_mutex_t lock;
+    organ_error fault;
+    uint64_t moved; /* bytes that were written */
+    pthread_mutex_t ahead_lock;
+    size_t ahead;             /* the transfer that is being announced */
+    uint64_t ahead_offset;    /* in its tensor */
+    uint64_t ahead_announced; /* bytes in all */
+} crew;
+
+/* What one thread has at hand. */
+typedef struct hand {
+    crew *crew;
+    unsigned char *buffer; /* STEP and a page, aligned to a page */
+    XXH3_state_t *hash;
+    organ_direct_file file; /* the one written last; path NULL: none */
+    organ_error error;
+} hand;
+
+static organ_status reserve(int fd, const char *path, uint64_t size, organ_error *error)
+{
+    if (size && fallocate(fd, 0, 0, (off_t)size) == 0)
+        return ORGAN_OK;
+    if (size && (errno == ENOSPC || errno == EDQUOT || errno == EFBIG))
+        return organ_fail_errno(error, errno, "%s: cannot be given %llu bytes", path, (unsigned long long)size);
+    const organ_direct_file file = {.path = path, .fd = fd, .direct = -1};
+    return organ_direct_resize(&file, size, error);
+}
+
+organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error)
+{
+    const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be made", path);
+    reserve(fd, path, size, error);
+    if (close(fd))
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    return error->status;
+}
+
+organ_status organ_transfer_bytes(const char *path, const void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    organ_direct_file file;
+    if (organ_direct_open(path, 0666, &file, error) == ORGAN_OK) {
+        organ_direct_write(&file, data, bytes, offset, error);
+        organ_direct_close(&file);
+    }
+    return error->status;
+}
+
+static bool ended(crew *c)
+{
+    pthread_mutex_lock(&c->lock);
+    const bool failed = c->fault.status != ORGAN_OK;
+    pthread_mutex_unlock(&c->lock);
+    return failed || organ_stop_asked(c->stop);
+}
+
+static void advance(crew *c, uint64_t bytes, const char *tensor)
+{
+    pthread_mutex_lock(&c->lock);
+    organ_progress_advance(c->progress, bytes, tensor, NULL);
+    c->moved += bytes;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Tells the system of a few bytes that will be read soon. What cannot be opened now will be told of when it is read. */
+static void announce(crew *c)
+{
+    const organ_transfer *const t = &c->transfers[c->ahead];
+    const organ_model_file *const file = &t->model->files[t->tensor->file];
+    const uint64_t left = t->tensor->bytes - c->ahead_offset, bytes = left < STEP ? left : STEP;
+    const int fd = bytes && !file->remote ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
+    if (fd >= 0) {
+        posix_fadvise(fd, (off_t)(t->tensor->offset + c->ahead_offset), (off_t)bytes, POSIX_FADV_WILLNEED);
+        close(fd);
+    }
+    c->ahead_announced += bytes;
+    c->ahead_offset += bytes;
+    if (bytes == left) {
+        c->ahead++;
+        c->ahead_offset = 0;
+    }
+}
+
+/* Keeps the disk reading in the order of the transfers, ahead of all threads; whoever comes by does it. */
+static void look_ahead(crew *c)
+{
+    if (pthread_mutex_trylock(&c->ahead_lock))
+        return;
+    pthread_mutex_lock(&c->lock);
+    const uint64_t until = c->moved + AHEAD;
+    pthread_mutex_unlock(&c->lock);
+    while (c->ahead < c->count && c->ahead_announced < until)
+        announce(c);
+    pthread_mutex_unlock(&c->ahead_lock);
+}
+
+/* The file of a transfer, open for this thread: the one before stays open for the next tensor in it. */
+static organ_status take_file(hand *h, const organ_transfer *t)
+{
+    if (h->file.path && strcmp(h->file.path, t->path) == 0)
+        return ORGAN_OK;
+    if (h->file.path)
+        organ_direct_close(&h->file);
+    h->file.path = NULL;
+    uint64_t bytes = 0;
+    if (t->whole && organ_dtype_bytes(t->as, t->tensor->elements, &bytes) && organ_transfer_file(t->path, bytes, &h->error))
+        return h->error.status;
+    organ_direct_file file;
+    if (organ_direct_open(t->path, 0666, &file, &h->error) == ORGAN_OK)
+        h->file = file;
+    return h->error.status;
+}
+
+/* A descriptor of this thread's own: the system reads ahead of each one by itself. -1 behind a URL. */
+static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
+{
+    const organ_model_file *const file = &t->model->files[t->tensor->file];
+    struct stat now;
+    *fd = -1;
+    if (file->remote || organ_input_open(file->path, fd, &now, error) != ORGAN_OK)
+        return error->status;
+    posix_fadvise(*fd, (off_t)t->tensor->offset, (off_t)t->tensor->bytes, POSIX_FADV_SEQUENTIAL);
+    if (now.st_dev == file->device && now.st_ino == file->inode && (uint64_t)now.st_size == file->size)
+        return ORGAN_OK;
+    close(*fd);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", file->path);
+}
+
+static organ_status read_step(const organ_transfer *t, int fd, void *data, size_t bytes, uint64_t done, organ_error *error)
+{
+    const uint64_t at = t->tensor->offset + done;
+    return fd < 0 ? organ_model_read(t->model, t->tensor->file, data, bytes, at, error)
+                  : organ_input_read(fd, t->model->files[t->tensor->file].path, data, bytes, at, error);
+}
+
+static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
+{
+    const uint64_t all = t->tensor->bytes;
+    for (uint64_t done = 0; done < all && !h->error.status && !ended(h->crew);) {
+        const uint64_t to = t->offset + done;
+        /* Later steps begin on a page of the output, so that only the ends of a tensor go through the cache. */
+        const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), most = STEP - lead;
+        const size_t bytes = all - done < most ? (size_t)(all - done) : most;
+        unsigned char *data = h->buffer + lead; /* congruent with its place in the file */
+        look_ahead(h->crew);
+        if (read_step(t, fd, data, bytes, done, &h->error))
+            break;
+        XXH3_64bits_update(h->hash, data, bytes);
+        if (organ_direct_write(&h->file, data, bytes, to, &h->error))
+            break;
+        advance(h->crew, bytes, NULL);
+        done += bytes;
+    }
+    return h->error.status;
+}
+
+/* Another type: read, widened to FP32, narrowed, written. All three stretches fit into the buffer. */
+static organ_status convert(hand *h, const organ_transfer *t, int fd)
+{
+    const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to = organ_dtype_describe(t->as);
+    unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
+    float *const values = (float *)(void *)(h->buffer + STEP / 4);
+    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !ended(h->crew);) {
+        const uint64_t left = t->tensor->elements - done;
+        const size_t count = left < CONVERT ? (size_t)left : CONVERT;
+        const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
+        if (read_step(t, fd, read, got, done / from->elements * from->bytes, &h->error))
+            break;
+        organ_widen(t->kernels, t->tensor->dtype, read, values, count / from->elements);
+        organ_narrow(t->kernels, t->as, values, write, count / to->elements);
+        XXH3_64bits_update(h->hash, write, put);
+        if (organ_direct_write(&h->file, write, put, t->offset + done / to->elements * to->bytes, &h->error))
+            break;
+        advance(h->crew, got, NULL);
+        done += count;
+    }
+    return h->error.status;
+}
+
+static organ_status move_tensor(hand *h, organ_transfer *t)
+{
+    int fd;
+    XXH3_64bits_reset(h->hash);
+    if (take_file(h, t) == ORGAN_OK && open_source(t, &fd, &h->error) == ORGAN_OK) {
+        if (t->as == t->tensor->dtype)
+            move_bytes(h, t, fd);
+        else
+            convert(h, t, fd);
+        if (fd >= 0)
+            close(fd);
+    }
+    t->xxh3 = XXH3_64bits_digest(h->hash);
+    return h->error.status;
+}
+
+static organ_transfer *take_next(crew *c)
+{
+    if (ended(c))
+        return NULL;
+    pthread_mutex_lock(&c->lock);
+    organ_transfer *t = c->next < c->count ? &c->transfers[c->next++] : NULL;
+    pthread_mutex_unlock(&c->lock);
+    return t;
+}
+
+static void *work(void *context)
+{
+    hand h = {.crew = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
+    if (!h.buffer || !h.hash)
+        organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
+    for (organ_transfer *t; !h.error.status && (t = take_next(h.crew));)
+        if (move_tensor(&h, t) == ORGAN_OK && !ended(h.crew))
+            advance(h.crew, 0, t->tensor->name);
+    if (h.file.path)
+        organ_direct_close(&h.file);
+    pthread_mutex_lock(&h.crew->lock);
+    if (h.error.status && !h.crew->fault.status)
+        h.crew->fault = h.error;
+    pthread_mutex_unlock(&h.crew->lock);
+    XXH3_freeState(h.hash);
+    free(h.buffer);
+    return NULL;
+}
+
+/* This thread works too; the others take no signals. If not one more can be started, it does everything. */
+static void work_together(crew *c)
+{
+    pthread_t threads[THREADS - 1];
+    size_t started = 0;
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    while (started < THREADS - 1 && started + 1 < c->count && pthread_create(&threads[started], NULL, work, c) == 0)
+        started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    work(c);
+    while (started)
+        pthread_join(threads[--started], NULL);
+}
+
+organ_status organ_transfer_run(organ_transfer *transfers, size_t count, const organ_progress *progress, const organ_stop *stop,
+                                organ_error *error)
+{
+    crew c = {.transfers = transfers, .count = count, .progress = progress, .stop = stop};
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_mutex_init(&c.ahead_lock, NULL);
+    work_together(&c);
+    pthread_mutex_destroy(&c.lock);
+    pthread_mutex_destroy(&c.ahead_lock);
+    if (c.fault.status) {
+        *error = c.fault;
+        return error->status;
+    }
+    return organ_stop_asked(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+}
+
+organ_status organ_transfer_sync(const char *directory, organ_error *error)
+{
+    const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || syncfs(fd))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", directory);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
+}
+
+organ_status organ_transfer_room(const char *directory, const char *final, uint64_t bytes, organ_error *error)
+{
+    struct statvfs disk;
+    if (statvfs(directory, &disk))
+        return organ_fail_errno(error, errno, "%s: cannot tell the free space", directory);
+    const uint64_t have = (uint64_t)disk.f_bavail * disk.f_frsize;
+    char need_text[16], have_text[16];
+    if (bytes > have)
+        return organ_fail(error, ORGAN_IO, "%s: no space: the output needs %s, %s are free", final, organ_quantity_text(bytes, need_text),
+                          organ_quantity_text(have, have_text));
+    return ORGAN_OK;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/widen.h"
+
+/* All tables have the same members. */
+bool organ_can_widen(organ_dtype dtype)
+{
+    const int type = organ_dtype_describe(dtype)->ggml;
+    return type >= 0 && organ_kernels_scalar->dequantize[type];
+}
+
+bool organ_can_narrow(organ_dtype dtype)
+{
+    const int type = organ_dtype_describe(dtype)->ggml;
+    return type >= 0 && organ_kernels_scalar->quantize[type];
+}
+
+void organ_widen(const organ_kernels *kernels, organ_dtype dtype, const void *units, float *values, size_t units_count)
+{
+    kernels->dequantize[organ_dtype_describe(dtype)->ggml](units, values, units_count);
+}
+
+void organ_narrow(const organ_kernels *kernels, organ_dtype dtype, const float *values, void *units, size_t units_count)
+{
+    kernels->quantize[organ_dtype_describe(dtype)->ggml](values, units, units_count);
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ * Proves a pruning from the bytes of both models; never reads a log. */
+#ifndef ORGAN_AUDIT_H
+#define ORGAN_AUDIT_H
+
+#include "formats/status.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+#include <jansson.h>
+
+typedef struct organ_audit_options {
+    const char *donor, *pruned;
+    const char *targets; /* as in organ_prune_options */
+} organ_audit_options;
+
+/* *report (schema organ.audit/1) is set for ORGAN_OK and for ORGAN_CHECK_FAILED, where report.problems says in sentences what does not
+ * hold; the caller releases it. Other statuses: a model could not be read. */
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error);
+
+#endif

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/inspect.h"
+
+#include "formats/model.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/surgery/targets.h"
+#include "orchestrator/version.h"
+
+#include <fnmatch.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tensors, elements and bytes of whatever is counted together. */
+typedef struct amount {
+    uint64_t tensors, elements, bytes;
+} amount;
+
+static void add(amount *sum, const organ_tensor *tensor)
+{
+    sum->tensors++;
+    sum->elements += tensor->elements;
+    sum->bytes += tensor->bytes;
+}
+
+static json_t *count_of(uint64_t count) { return json_integer((json_int_t)count); }
+
+/* json_object_set_new reports a NULL value or a lack of memory alike; one failure spoils the document. */
+static void set(json_t *object, const char *key, json_t *value, bool *whole)
+{
+    *whole = json_object_set_new(object, key, value) == 0 && *whole;
+}
+
+static void set_amount(json_t *object, const amount *sum, bool *whole)
+{
+    set(object, "tensors", count_of(sum->tensors), whole);
+    set(object, "elements", count_of(sum->elements), whole);
+    set(object, "bytes", count_of(sum->bytes), whole);
+}
+
+static bool selected(const organ_inspect_options *options, const organ_tensor *tensor)
+{
+    return !options->match || fnmatch(options->match, tensor->name, 0) == 0;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static json_t *shape_of(const organ_tensor *tensor, bool *whole)
+{
+    json_t *const shape = json_array();
+    for (unsigned axis = 0; axis < tensor->rank; axis++)
+        *whole = json_array_append_new(shape, count_of(tensor->shape[axis])) == 0 && *whole;
+    return shape;
+}
+
+/* ---- the model as a whole ---- */
+
+static json_t *describe_files(const organ_model *model, bool *whole)
+{
+    json_t *const files = json_array();
+    for (size_t k = 0; k < model->file_count; k++) {
+        const organ_model_file *const file = &model->files[k];
+        json_t *const row = json_object();
+        set(row, "name", organ_document_string(file->name), whole);
+        set(row, "bytes", count_of(file->size), whole);
+        set(row, "header_bytes", count_of(file->data_offset), whole);
+        set(row, "tensors", count_of(file->count), whole);
+        *whole = json_array_append_new(files, row) == 0 && *whole;
+    }
+    return files;
+}
+
+static json_t *describe_model(const organ_model *model, bool *whole)
+{
+    json_t *const object = json_object();
+    amount all = {0};
+    uint64_t size = 0;
+    for (size_t k = 0; k < model->tensor_count; k++)
+        add(&all, &model->tensors[k]);
+    for (size_t k = 0; k < model->file_count; k++)
+        size += model->files[k].size;
+    set(object, "name", organ_document_string(base_name(model->path)), whole);
+    set(object, "format", json_string(model->format), whole);
+    set(object, "architecture", organ_document_string(model->config.architecture), whole);
+    set(object, "model_type", organ_document_string(model->config.model_type), whole);
+    set(object, "files", count_of(model->file_count), whole);
+    set(object, "file_bytes", count_of(size), whole);
+    set_amount(object, &all, whole);
+    set(object, "index", model->index ? organ_document_string(model->index) : json_null(), whole);
+    return object;
+}
+
+static json_t *describe_config(const organ_hf_config *config, bool *whole)
+{
+    if (!config->present)
+        return json_null();
+    const struct {
+        const char *key;
+        int64_t value;
+    } facts[] = {{"num_hidden_layers", config->num_hidden_layers},
+                 {"hidden_size", config->hidden_size},
+                 {"intermediate_size", config->intermediate_size},
+                 {"num_attention_heads", config->num_attention_heads},
+                 {"num_key_value_heads", config->num_key_value_heads},
+                 {"head_dim", config->head_dim},
+                 {"num_experts", config->num_experts},
+                 {"vocab_size", config->vocab_size}};
+    json_t *const object = json_object();
+    for (size_t k = 0; k < sizeof facts / sizeof *facts; k++)
+        if (facts[k].value >= 0)
+            set(object, facts[k].key, json_integer(facts[k].value), whole);
+    set(object, "tie_word_embeddings", json_boolean(config->tie_word_embeddings), whole);
+    if (*config->torch_dtype)
+        set(object, "torch_dtype", organ_document_string(config->torch_dtype), whole);
+    if (*config->quant_method)
+        set(object, "quant_method", organ_document_string(config->quant_method), whole);
+    return object;
+}
+
+/* ---- roles ---- */
+
+/* Orders tensors by role, then by shape, so that equal shapes of a role stand together; names do not matter. */
+static int by_role_and_shape(const void *a, const void *b)
+{
+    const organ_tensor *const x = *(const organ_tensor *const *)a, *const y = *(const organ_tensor *const *)b;
+    if (x->anatomy.role != y->anatomy.role)
+        return x->anatomy.role < y->anatomy.role ? -1 : 1;
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    for (unsigned axis = 0; axis < x->rank; axis++)
+        if (x->shape[axis] != y->shape[axis])
+            return x->shape[axis] > y->shape[axis] ? -1 : 1;
+    return 0;
+}
+
+static void append_shape(json_t *shapes, const organ_tensor *tensor, uint64_t tensors, bool *whole)
+{
+    json_t *const row = json_object();
+    set(row, "shape", shape_of(tensor, whole), whole);
+    set(row, "tensors", count_of(tensors), whole);
+    *whole = json_array_append_new(shapes, row) == 0 && *whole;
+}
+
+/* One role: tensors[0 .. count), all of it and in order of their shapes. */
+static json_t *describe_role(const organ_tensor *const *tensors, size_t count, bool *whole)
+{
+    const organ_role_info *const role = organ_role_describe(tensors[0]->anatomy.role);
+    json_t *const object = json_object(), *const dtypes = json_array(), *const shapes = json_array();
+    bool seen[ORGAN_DTYPE_COUNT] = {false};
+    amount sum = {0};
+    size_t first = 0;
+    for (size_t k = 0; k < count; k++) {
+        add(&sum, tensors[k]);
+        seen[tensors[k]->dtype] = true;
+        if (k + 1 == count || by_role_and_shape(&tensors[k], &tensors[k + 1]) != 0) {
+            append_shape(shapes, tensors[k], k + 1 - first, whole);
+            first = k + 1;
+        }
+    }
+    for (size_t d = 0; d < ORGAN_DTYPE_COUNT; d++)
+        if (seen[d])
+            *whole = json_array_append_new(dtypes, json_string(organ_dtype_describe((organ_dtype)d)->name)) == 0 && *whole;
+    set(object, "role", json_string(role->name), whole);
+    set(object, "group", json_string(organ_group_name(role->group)), whole);
+    set(object, "projection", json_boolean(role->projection), whole);
+    set_amount(object, &sum, whole);
+    set(object, "dtypes", dtypes, whole);
+    set(object, "shapes", shapes, whole);
+    return object;
+}
+
+static json_t *describe_roles(const organ_tensor **tensors, size_t count, bool *whole)
+{
+    json_t *const roles = json_array();
+    qsort(tensors, count, sizeof *tensors, by_role_and_shape);
+    for (size_t first = 0, k = 0; k < count; k++)
+        if (k + 1 == count || tensors[k]->anatomy.role != tensors[k + 1]->anatomy.role) {
+            *whole = json_array_append_new(roles, describe_role(tensors + first, k + 1 - first, whole)) == 0 && *whole;
+            first = k + 1;
+        }
+    return roles;
+}
+
+static json_t *describe_dtypes(const organ_tensor *const *tensors, size_t count, bool *whole)
+{
+    amount sums[ORGAN_DTYPE_COUNT] = {{0}};
+    json_t *const dtypes = json_array();
+    for (size_t k = 0; k < count; k++)
+        add(&sums[tensors[k]->dtype], tensors[k]);
+    for (size_t d = 0; d < ORGAN_DTYPE_COUNT; d++) {
+        if (sums[d].tensors == 0)
+            continue;
+        json_t *const row = json_object();
+        set(row, "dtype", json_string(organ_dtype_describe((organ_dtype)d)->name), whole);
+        set_amount(row, &sums[d], whole);
+        *whole = json_array_append_new(dtypes, row) == 0 && *whole;
+    }
+    return dtypes;
+}
+
+/* What was counted, and how much of it pruning works on by default. */
+static void describe_totals(json_t *report, const organ_tensor *const *tensors, size_t count, bool *whole)
+{
+    amount all = {0}, target = {0};
+    uint64_t prunable = 0;
+    for (size_t k = 0; k < count; k++) {
+        add(&all, tensors[k]);
+        if (organ_role_describe(tensors[k]->anatomy.role)->projection) {
+            add(&target, tensors[k]);
+            prunable += organ_target_is_float(tensors[k]);
+        }
+    }
+    json_t *const totals = json_object(), *const part = json_object();
+    set_amount(totals, &all, whole);
+    set(report, "totals", totals, whole);
+    set_amount(part, &target, whole);
+    set(part, "prunable_tensors", count_of(prunable), whole);
+    const double percent = all.elements ? 100.0 * (double)target.elements / (double)all.elements : 0.0;
+    set(part, "percent_of_elements", json_real(round(percent * 1e4) / 1e4), whole);
+    set(report, "projections", part, whole);
+}
+
+/* ---- faults ---- */
+
+static void complain(json_t *problems, bool *whole, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void complain(json_t *problems, bool *whole, const char *format, ...)
+{
+    char sentence[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    *whole = json_array_append_new(problems, organ_document_string(sentence)) == 0 && *whole;
+}
+
+/* The number of the first layer below `layers` that no tensor belongs to, or `layers`. A bit field is enough: real models have hundreds. */
+static int64_t missing_layer(const organ_model *model, int64_t layers)
+{
+    enum { MOST = 65536 };
+    static const size_t bits = 8;
+    unsigned char seen[MOST / 8] = {0};
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const int32_t layer = model->tensors[k].anatomy.layer;
+        if (layer >= 0 && layer < MOST && model->tensors[k].anatomy.role != ORGAN_ROLE_OTHER)
+            seen[(size_t)layer / bits] |= (unsigned char)(1u << ((size_t)layer % bits));
+    }
+    int64_t layer = 0;
+    while (layer < layers && layer < MOST && seen[(size_t)layer / bits] >> ((size_t)layer % bits) & 1)
+        layer++;
+    return layer;
+}
+
+/* Embeddings of positions and of token types have rows of their own number. */
+static bool is_of_tokens(const organ_tensor *tensor)
+{
+    return strcmp(tensor->name, "token_types.weight") != 0 && strcmp(tensor->name, "position_embd.weight") != 0;
+}
+
+/* Only what no loader could accept: conventions of one architecture are not faults of another. */
+static void check_against_config(const organ_model *model, json_t *problems, bool *whole)
+{
+    const organ_hf_config *const config = &model->config;
+    const int64_t missing = missing_layer(model, config->num_hidden_layers);
+    const char *const layers = model->gguf ? "block_count" : "num_hidden_layers";
+    const char *const place = model->gguf ? "GGUF metadata" : "config.json";
+    if (missing < config->num_hidden_layers)
+        complain(problems, whole, "%s: %s is %lld, but no known tensor belongs to layer %lld", place, layers,
+                 (long long)config->num_hidden_layers, (long long)missing);
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const organ_tensor *const tensor = &model->tensors[k];
+        if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 && is_of_tokens(tensor) &&
+            tensor->shape[0] < (uint64_t)config->vocab_size)
+            complain(problems, whole, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld",
+                     model->files[tensor->file].name, tensor->name, (unsigned long long)tensor->shape[0], place,
+                     (long long)config->vocab_size);
+    }
+}
+
+static json_t *describe_problems(const organ_model *model, bool *whole)
+{
+    json_t *const problems = json_array();
+    for (size_t k = 0; k < model->problem_count; k++)
+        *whole = json_array_append_new(problems, organ_document_string(model->problems[k])) == 0 && *whole;
+    if ((model->whole_directory || model->gguf) && model->config.present)
+        check_against_config(model, problems, whole);
+    return problems;
+}
+
+/* ---- single tensors ---- */
+
+static json_t *describe_tensor(const organ_model *model, const organ_tensor *tensor, bool *whole)
+{
+    const organ_role_info *const role = organ_role_describe(tensor->anatomy.role);
+    json_t *const row = json_object();
+    set(row, "name", json_string(tensor->name), whole);
+    set(row, "dtype", json_string(organ_dtype_describe(tensor->dtype)->name), whole);
+    set(row, "shape", shape_of(tensor, whole), whole);
+    set(row, "elements", count_of(tensor->elements), whole);
+    set(row, "bytes", count_of(tensor->bytes), whole);
+    set(row, "role", json_string(role->name), whole);
+    set(row, "group", json_string(organ_group_name(role->group)), whole);
+    set(row, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), whole);
+    set(row, "expert", tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), whole);
+    set(row, "file", organ_document_string(model->files[tensor->file].name), whole);
+    set(row, "offset", count_of(tensor->offset), whole);
+    return row;
+}
+
+static json_t *describe_tensors(const organ_inspect_options *options, const organ_model *model, bool *whole)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < model->tensor_count; k++)
+        if (selected(options, &model->tensors[k]))
+            *whole = json_array_append_new(rows, describe_tensor(model, &model->tensors[k], whole)) == 0 && *whole;
+    return rows;
+}
+
+/* ---- the document ---- */
+
+static json_t *make_report(const organ_inspect_options *options, const organ_model *model, const organ_tensor **chosen, size_t count,
+                           bool *whole)
+{
+    json_t *const report = json_object(), *const run = json_object();
+    set(report, "schema", json_string("organ.inspect/1"), whole);
+    set(report, "organ", json_string(ORGAN_VERSION), whole);
+    set(report, "model", describe_model(model, whole), whole);
+    set(report, "config", describe_config(&model->config, whole), whole);
+    set(report, "files", describe_files(model, whole), whole);
+    set(report, "match", options->match ? organ_document_string(options->match) : json_null(), whole);
+    describe_totals(report, chosen, count, whole);
+    set(report, "dtypes", describe_dtypes(chosen, count, whole), whole);
+    set(report, "roles", describe_roles(chosen, count, whole), whole);
+    set(report, "problems", describe_problems(model, whole), whole);
+    if (options->tensors)
+        set(report, "tensors", describe_tensors(options, model, whole), whole);
+    set(run, "model", organ_document_string(model->path), whole);
+    set(report, "run", run, whole);
+    return report;
+}
+
+static organ_status describe(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
+{
+    const organ_tensor **const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
+    size_t count = 0;
+    bool whole = chosen != NULL;
+    for (size_t k = 0; whole && k < model->tensor_count; k++)
+        if (selected(options, &model->tensors[k]))
+            chosen[count++] = &model->tensors[k];
+    json_t *const made = whole ? make_report(options, model, chosen, count, &whole) : NULL;
+    free(chosen);
+    if (!whole) {
+        json_decref(made);
+        return organ_fail(error, ORGAN_IO, "%s: no memory for the report", model->path);
+    }
+    *report = made;
+    const json_t *const problems = json_object_get(made, "problems");
+    const size_t faults = json_array_size(problems);
+    if (faults == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s", model->path, json_string_value(json_array_get(problems, 0)),
+                      faults > 1 ? " (and more; the report lists every problem)" : "");
+}
+
+organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
+{
+    organ_model *model = NULL;
+    *report = NULL;
+    if (organ_model_open(options->model, &model, error) != ORGAN_OK)
+        return error->status;
+    const organ_status status = describe(options, model, report, error);
+    organ_model_close(model);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * Measures whole models and tells of them: tensors, roles, layers, groups, wells, and a table of several models. */
+#ifndef ORGAN_MEASURE_H
+#define ORGAN_MEASURE_H
+
+#include "formats/status.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/z_measure.h"
+
+#include <jansson.h>
+
+typedef struct organ_measure_options {
+    const char *const *models;
+    size_t model_count;
+    const char *output;         /* directory for z_report.json and Z_MEASURE_REPORT.md; NULL: none */
+    const char *types, *layers; /* as in organ_selection_parse */
+    const char *const *headers; /* for models behind URLs, as organ_model_access has them */
+    size_t header_count;
+    bool delete_after; /* measure_shards.h: each shard is deleted once it is measured; needs `output`, and no types and layers */
+} organ_measure_options;
+
+/* *report is schema organ.measure/1, the models in descending order of their mean theta; the caller releases it. All models are opened
+ * before one is measured. The output directory is made if its parent exists; reports that stand in it are replaced once all is measured.
+ * What was measured of a model behind a URL is kept in a journal in output/organ until the reports are written, so that another run goes
+ * on from there (measure_stream.h). ORGAN_USAGE if the selection is not one or leaves no tensor of a model; ORGAN_IO where the reports
+ * cannot be written (*report is set if it came so far); else as organ_model_open and organ_measure_tensors. */
+organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
+                           json_t **report, organ_error *error);
+
+/* One entry of report.models from what was measured: tensors whose `done` is set. NULL without memory. */
+json_t *organ_measure_model_json(const organ_model *model, const organ_z *measured);
+
+/* The entries in descending order of their mean theta, those without one last: a new array. NULL without memory. */
+json_t *organ_measure_ranked(const json_t *entries);
+
+/* A report around entries of models, without "run"; takes the array over. NULL without memory. */
+json_t *organ_measure_document(json_t *models);
+
+/* The tensors that lie lower than their neighbours: {"name", "role", "layer", "theta", "before", "after", "std"} each. NULL without
+ * memory. */
+json_t *organ_measure_wells(const organ_model *model, const organ_z *measured);
+
+/* "***", "**", "*" or "". */
+const char *organ_measure_rating(double theta);
+
+#endif

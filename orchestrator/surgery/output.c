@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/stream/transfer.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool ends_in(const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), tail = strlen(suffix);
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+bool organ_output_is_file(const char *path) { return ends_in(path, ".gguf") || ends_in(path, ".safetensors"); }
+
+const char *organ_output_name(const organ_output *output)
+{
+    const char *const slash = strrchr(output->path, '/');
+    return slash ? slash + 1 : output->path;
+}
+
+/* `path` is `directory` or below it. */
+static bool is_within(const char *path, const char *directory)
+{
+    const size_t n = strlen(directory);
+    return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
+}
+
+/* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin tells better). */
+static bool place_of(const char *path, char place[PATH_MAX])
+{
+    if (realpath(path, place))
+        return true;
+    char copy[PATH_MAX], parent[PATH_MAX];
+    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy || !realpath(dirname(copy), parent))
+        return false;
+    snprintf(copy, sizeof copy, "%s", path);
+    return snprintf(place, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "", basename(copy)) < PATH_MAX;
+}
+
+static organ_status fail_is_input(const char *path, const char *input, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
+}
+
+organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error)
+{
+    char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
+    if (!realpath(model->directory, home) || !place_of(path, place))
+        return ORGAN_OK; /* a model that is not on this machine; a parent that is not there */
+    if (strcmp(place, home) == 0 || (model->whole_directory && is_within(place, home)))
+        return fail_is_input(path, model->path, error);
+    for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
+        if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
+            return fail_is_input(path, model->path, error);
+    if (is_within(home, place))
+        return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace", path, model->path);
+    return ORGAN_OK;
+}
+
+organ_status organ_output_check(const char *path, bool force, organ_error *error) { return organ_publish_check(path, force, error); }
+
+organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
+{
+    output->started = organ_seconds_now();
+    output->publish = (organ_publish){.lock = -1};
+    if (organ_publish_check(output->path, output->force, error))
+        return error->status;
+    /* Nothing that is left of a killed run can be continued: it is always begun anew. */
+    if (organ_publish_begin(output->path, false, true, &output->publish, error))
+        organ_publish_end(&output->publish);
+    else if (organ_transfer_room(output->publish.partial, output->path, bytes, error))
+        organ_output_end(output, error);
+    return error->status;
+}
+
+const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
+
+organ_status organ_output_sync(organ_output *output, organ_error *error)
+{
+    organ_transfer_sync(output->publish.partial, error);
+    output->seconds = organ_seconds_now() - output->started;
+    return error->status;
+}
+
+organ_status organ_output_end(organ_output *output, organ_error *error)
+{
+    if (!error->status) {
+        if (output->single)
+            organ_publish_commit_file(&output->publish, organ_output_name(output), error);
+        else
+            organ_publish_commit(&output->publish, error);
+    }
+    if (error->status)
+        organ_publish_abandon(&output->publish);
+    organ_publish_end(&output->publish);
+    return error->status;
+}
+
+json_t *organ_output_run(const organ_output *output, uint64_t bytes)
+{
+    const double seconds = output->seconds;
+    return json_pack("{s:o, s:f, s:f}", "output", organ_document_string(output->path), "seconds", organ_milliseconds(seconds),
+                     "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * The output of an operation that makes a model: a directory or one file, in a place where it hurts no input, there whole or not at all. */
+#ifndef ORGAN_OUTPUT_H
+#define ORGAN_OUTPUT_H
+
+#include "formats/model.h"
+#include "orchestrator/stream/publish.h"
+
+#include <jansson.h>
+
+typedef struct organ_output {
+    const char *path; /* as the user gave it */
+    bool single;      /* one file, not a directory */
+    bool force;
+    double started, seconds; /* when it began; how long it took until all was on the disk */
+    organ_publish publish;
+} organ_output;
+
+/* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
+bool organ_output_is_file(const char *path);
+
+/* The last component of the path. */
+const char *organ_output_name(const organ_output *output);
+
+/* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
+organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
+
+/* What may be known before anything is made: the place is free (or `force` is given). */
+organ_status organ_output_check(const char *path, bool force, organ_error *error);
+
+/* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is no room for `bytes`.
+ */
+organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
+
+/* Where the output grows: the directory itself, or the one that holds the single file under its name. */
+const char *organ_output_directory(const organ_output *output);
+
+/* Brings everything to the disk. */
+organ_status organ_output_sync(organ_output *output, organ_error *error);
+
+/* Gives the output its name, or, if `error` is set already, removes it. Always the last call after a begin. */
+organ_status organ_output_end(organ_output *output, organ_error *error);
+
+/* {"output", "seconds", "bytes_per_second"} for the "run" of a report. */
+json_t *organ_output_run(const organ_output *output, uint64_t bytes);
+
+#endif

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v1: static magnitude flow, tile by tile, from a donor directory into a new one. */
+#ifndef ORGAN_PRUNE_H
+#define ORGAN_PRUNE_H
+
+#include "formats/status.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+#include <jansson.h>
+
+typedef struct organ_prune_options {
+    const char *donor, *output;
+    unsigned block_size; /* 16 .. 4096; default 256 */
+    unsigned iterations; /* 1 .. 100000; default 30 */
+    double beta;         /* > 0, <= 64; default 2 */
+    double coupling;     /* 0 .. 8; default 1 */
+    double sparsity;     /* in percent of a tensor's elements, 0 < S < 100; negative: whatever the flow decides */
+    const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
+    bool resume, force, dry_run;
+} organ_prune_options;
+
+/* Prunes. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run nothing is
+ * written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or
+ * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). */
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error);
+
+#endif
