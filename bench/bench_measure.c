@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT
+ * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second of that thread's
+ * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES]:
+ * FILE is made, and removed at the end. */
+#include "orchestrator/surgery/z_measure.h"
+#include "tests/samples.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { COLS = 4096, TENSORS = 8, RUNS = 3 };
+
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void stop_at(const organ_error *error)
+{
+    if (error->status) {
+        fprintf(stderr, "%s\n", error->message);
+        exit(4);
+    }
+}
+
+static void write_row(FILE *out, organ_dtype dtype, samples *random)
+{
+    float values[COLS];
+    uint16_t words[COLS];
+    samples_fill(random, STUDENT_T4, values, COLS);
+    if (dtype == ORGAN_F32) {
+        fwrite(values, sizeof *values, COLS, out);
+        return;
+    }
+    if (dtype == ORGAN_BF16)
+        organ_kernels_scalar->f32_to_bf16(values, words, COLS);
+    else
+        organ_kernels_scalar->f32_to_f16(values, words, COLS);
+    fwrite(words, sizeof *words, COLS, out);
+}
+
+static void make(const char *path, organ_dtype dtype, size_t megabytes)
+{
+    char header[200 * TENSORS];
+    const size_t row = COLS * organ_dtype_describe(dtype)->bytes, rows = (megabytes << 20) / TENSORS / row, bytes = rows * row;
+    uint64_t length = 0;
+    for (size_t k = 0; k < TENSORS; k++)
+        length +=
+            (uint64_t)snprintf(header + length, sizeof header - length,
+                               "%s\"model.layers.%zu.mlp.up_proj.weight\":{\"dtype\":\"%s\",\"shape\":[%zu,%d],\"data_offsets\":[%zu,%zu]}",
+                               k ? "," : "{", k, organ_dtype_describe(dtype)->name, rows, COLS, k * bytes, (k + 1) * bytes);
+    length += (uint64_t)snprintf(header + length, sizeof header - length, "}");
+    FILE *out = fopen(path, "wb");
+    samples random = {1};
+    if (!out) {
+        perror(path);
+        exit(4);
+    }
+    fwrite(&length, sizeof length, 1, out);
+    fwrite(header, 1, length, out);
+    for (size_t k = 0; k < TENSORS * rows; k++)
+        write_row(out, dtype, &random);
+    fclose(out);
+}
+
+/* Best of some runs, in bytes per second of CPU time. */
+static double speed(const char *path, const organ_kernels *kernels, double *theta)
+{
+    organ_error error = {0};
+    organ_model *model;
+    organ_engine engine = {.memory = 512 << 20, .kernels = kernels};
+    organ_topology *topology;
+    double best = 0;
+    organ_model_open(path, &model, &error), stop_at(&error);
+    organ_topology_discover(&topology, &error), stop_at(&error);
+    organ_workers_create(engine.topology = topology, 1, &engine.workers, &error), stop_at(&error);
+    for (int run = 0; run < RUNS; run++) {
+        organ_z z[TENSORS] = {{0}};
+        uint64_t bytes = 0;
+        const double start = cpu_seconds();
+        organ_measure_model(model, &engine, NULL, z, &error), stop_at(&error);
+        const double took = cpu_seconds() - start;
+        for (size_t k = 0; k < TENSORS; k++)
+            bytes += model->tensors[k].bytes;
+        best = (double)bytes / took > best ? (double)bytes / took : best;
+        *theta = z[0].theta;
+    }
+    organ_workers_destroy(engine.workers);
+    organ_topology_destroy(topology);
+    organ_model_close(model);
+    return best;
+}
+
+int main(int argc, char **argv)
+{
+    static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
+    static const char *const names[] = {"scalar", "avx2", "avx512", "neon"};
+    struct rusage usage;
+    if (argc < 2) {
+        fprintf(stderr, "bench_measure FILE [MEGABYTES]\n");
+        return 2;
+    }
+    for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+        make(argv[1], types[t], argc > 2 ? (size_t)atoi(argv[2]) : 128);
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+            const char *why;
+            double theta;
+            const organ_kernels *kernels = organ_kernels_choose(organ_cpu_detect(), names[k], &why);
+            if (!kernels)
+                continue;
+            const double found = speed(argv[1], kernels, &theta);
+            printf("%-5s %-7s %6.2f GB/s a core   theta %.6f\n", organ_dtype_describe(types[t])->name, names[k], found / 1e9, theta);
+            fflush(stdout);
+        }
+        unlink(argv[1]);
+    }
+    getrusage(RUSAGE_SELF, &usage);
+    printf("peak RSS %ld MiB\n", usage.ru_maxrss / 1024);
+    return 0;
+}

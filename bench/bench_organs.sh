@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# `organ extract` and `organ assemble` against `cp -r && sync` of the same model, in turn: bench_organs.sh ORGAN MAKE_MODEL DIR [ROUNDS]. DIR needs
+# room for three times 1.5 GB. Prints seconds of each round and the medians, with the model in the page cache and read from the disk.
+set -euo pipefail
+organ=$1 make_model=$2 area=$3 rounds=${4:-5}
+mkdir -p "$area" && cd "$area"
+rm -rf model apart again copy
+"$make_model" model 1 70000
+
+# seconds COMMAND...: how long it takes.
+seconds() {
+    local start=${EPOCHREALTIME/[.,]/}
+    "$@" >/dev/null 2>&1
+    local end=${EPOCHREALTIME/[.,]/}
+    printf '%d.%03d' $(((end - start) / 1000000)) $(((end - start) / 1000 % 1000))
+}
+copy() { cp -r "$1" copy && sync -f copy; }
+# Out of the page cache, or into it. Files are on the disk already.
+forget() { find "$@" -type f -exec dd if={} iflag=nocache count=0 status=none ';'; }
+recall() { find "$@" -type f -exec cat {} + >/dev/null; }
+
+for state in recall forget; do
+    echo "$state: cp+sync, extract, cp+sync of the parts, assemble"
+    for ((k = 0; k < rounds; k++)); do
+        $state model
+        a=$(seconds copy model)
+        rm -rf copy
+        $state model
+        b=$(seconds "$organ" extract model -o apart --quiet)
+        $state apart
+        c=$(seconds copy apart)
+        rm -rf copy
+        $state apart
+        d=$(seconds "$organ" assemble apart -o again --quiet)
+        cmp -s model/model-00001-of-00002.safetensors again/model-00001-of-00002.safetensors
+        rm -rf apart again
+        echo "$a $b $c $d"
+    done | tee rounds
+    for column in 1 2 3 4; do cut -d ' ' -f $column rounds | sort -n | sed -n "$(((rounds + 1) / 2))p"; done | paste -sd ' ' | sed 's/^/median: /'
+done
+rm -rf model rounds

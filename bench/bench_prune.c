@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ * End to end: `organ prune` against `cp -r && sync` of the same model, in turn, whole processes. bench_prune ORGAN MAKE_MODEL DIR JSON
+ * [PAIRS] DIR needs room for three times 2.6 GB. Prints a table and writes the same as JSON. */
+#include <fcntl.h>
+#include <ftw.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MOST_PAIRS 25
+
+typedef struct cost {
+    double seconds;
+    long rss; /* KiB, the largest process */
+} cost;
+
+typedef struct experiment {
+    const char *name;
+    const char *model[6]; /* arguments of make_model after the directory, NULL-terminated */
+    const char *memory;
+    bool cold; /* the donor is not in the page cache */
+} experiment;
+
+static const experiment experiments[] = {
+    {"2.5 GB, cached", {"5", "16384", NULL}, "512M", false},
+    {"2.5 GB, from disk", {"5", "16384", NULL}, "512M", true},
+    {"0.25 GB, --memory 64M", {"4", "16384", "1152", "6016", "256", NULL}, "64M", false},
+};
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(4);
+}
+
+static cost run(char *const *command)
+{
+    struct timespec from, to;
+    struct rusage usage;
+    int status;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    fflush(stdout); /* or the child writes it too */
+    const pid_t child = fork();
+    if (child < 0)
+        die("fork");
+    if (child == 0) {
+        if (!freopen("/dev/null", "w", stdout))
+            _exit(127);
+        execvp(command[0], command);
+        perror(command[0]);
+        _exit(127);
+    }
+    if (wait4(child, &status, 0, &usage) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+        fprintf(stderr, "%s failed\n", command[0]);
+        exit(1);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    return (cost){(double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec), usage.ru_maxrss};
+}
+
+static int remove_one(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    (void)info, (void)kind, (void)where;
+    return remove(path);
+}
+
+static void remove_tree(const char *path)
+{
+    nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    sync();
+}
+
+/* Puts a file into the page cache, or out of it. */
+static bool is_cold;
+static int set_cached(const char *path, const struct stat *info, int kind, struct FTW *where)
+{
+    static char buffer[1 << 20];
+    (void)info, (void)where;
+    if (kind != FTW_F)
+        return 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        die(path);
+    if (is_cold)
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    else
+        while (read(fd, buffer, sizeof buffer) > 0)
+            ;
+    close(fd);
+    return 0;
+}
+
+static void prepare(const char *donor, bool cold)
+{
+    is_cold = cold;
+    nftw(donor, set_cached, 16, FTW_PHYS);
+}
+
+static int by_value(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the values in place. */
+static double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static json_t *measure(const experiment *e, const char *organ, const char *make_model, const char *directory, int pairs)
+{
+    char donor[4096], copy[4200], out[4200], shell[13000];
+    snprintf(donor, sizeof donor, "%s/donor", directory);
+    snprintf(copy, sizeof copy, "%s/copy", directory);
+    snprintf(out, sizeof out, "%s/out", directory);
+    snprintf(shell, sizeof shell, "cp -r '%s' '%s' && sync", donor, copy);
+    char *make[9] = {(char *)make_model, donor};
+    for (int k = 0; e->model[k]; k++)
+        make[k + 2] = (char *)e->model[k];
+    remove_tree(donor), remove_tree(copy), remove_tree(out);
+    run(make);
+    sync();
+    double cp[MOST_PAIRS], prune[MOST_PAIRS], ratio[MOST_PAIRS];
+    long rss = 0;
+    for (int k = 0; k < pairs; k++) {
+        prepare(donor, e->cold);
+        cp[k] = run((char *[]){"sh", "-c", shell, NULL}).seconds;
+        remove_tree(copy);
+        prepare(donor, e->cold);
+        const cost c = run((char *[]){(char *)organ, "prune", donor, "-o", out, "--quiet", "--memory", (char *)e->memory, NULL});
+        remove_tree(out);
+        prune[k] = c.seconds;
+        ratio[k] = prune[k] / cp[k];
+        rss = c.rss > rss ? c.rss : rss;
+    }
+    remove_tree(donor);
+    const double cp_median = median(cp, pairs), prune_median = median(prune, pairs), ratio_median = median(ratio, pairs);
+    printf("%-22s  cp -r && sync %6.2f s   organ prune %6.2f s   ratio %.2f (%.2f .. %.2f)   peak RSS %ld MiB\n", e->name, cp_median,
+           prune_median, ratio_median, ratio[0], ratio[pairs - 1], rss / 1024);
+    fflush(stdout);
+    return json_pack("{s:s, s:s, s:b, s:i, s:f, s:f, s:f, s:i}", "model", e->name, "memory", e->memory, "cold", (int)e->cold, "pairs",
+                     pairs, "cp_sync_seconds", cp_median, "prune_seconds", prune_median, "ratio", ratio_median, "peak_rss_kib", (int)rss);
+}
+
+int main(int argc, char **argv)
+{
+    const int pairs = argc > 5 ? atoi(argv[5]) : 5;
+    if (argc < 5 || pairs < 1 || pairs > MOST_PAIRS) {
+        fprintf(stderr, "bench_prune ORGAN MAKE_MODEL DIR JSON [PAIRS]\n");
+        return 2;
+    }
+    if (mkdir(argv[3], 0777))
+        die(argv[3]);
+    json_t *results = json_array();
+    printf("Medians of %d pairs, one after the other; donor and outputs in %s\n", pairs, argv[3]);
+    for (size_t k = 0; k < sizeof experiments / sizeof *experiments; k++)
+        json_array_append_new(results, measure(&experiments[k], argv[1], argv[2], argv[3], pairs));
+    rmdir(argv[3]);
+    json_t *document = json_pack("{s:s, s:o}", "schema", "organ.bench-prune/1", "results", results);
+    const int failed = json_dump_file(document, argv[4], JSON_INDENT(2));
+    json_decref(document);
+    return failed ? 4 : 0;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * Writes a model with the layer shapes of Qwen2.5-7B and made-up weights, for measuring: make_model DIR LAYERS VOCABULARY [HIDDEN
+ * INTERMEDIATE KV]. BF16, one shard for every two layers, seeded, so that every run writes the same bytes. */
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TABLE 65536
+#define STEP  65536 /* weights written at once */
+
+typedef struct tensor {
+    char name[96];
+    uint64_t rows, cols; /* rows = 0: a vector of cols */
+    unsigned shard;
+} tensor;
+
+static tensor tensors[4096];
+static size_t count;
+static uint16_t normal[TABLE]; /* BF16 quantiles of a normal distribution with standard deviation 0.02 */
+static uint64_t state = 0x9E3779B97F4A7C15u;
+
+static void die(const char *what)
+{
+    perror(what);
+    exit(4);
+}
+
+static void add(unsigned shard, uint64_t rows, uint64_t cols, const char *format, int layer)
+{
+    tensor *t = &tensors[count++];
+    *t = (tensor){.rows = rows, .cols = cols, .shard = shard};
+    snprintf(t->name, sizeof t->name, format, layer);
+}
+
+static uint64_t elements(const tensor *t) { return t->rows ? t->rows * t->cols : t->cols; }
+
+/* Sums of uniform numbers are near enough to normal; sorted order does not matter. */
+static void fill_table(void)
+{
+    for (size_t k = 0; k < TABLE; k++) {
+        float x = -6.0f;
+        for (int j = 0; j < 12; j++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            x += (float)(state >> 40) / 16777216.0f;
+        }
+        x *= 0.02f;
+        uint32_t bits;
+        memcpy(&bits, &x, 4);
+        normal[k] = (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+    }
+}
+
+static void write_weights(FILE *out, uint64_t n)
+{
+    static uint16_t buffer[STEP];
+    while (n) {
+        const size_t some = n < STEP ? (size_t)n : STEP;
+        for (size_t k = 0; k < some; k += 4) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            for (size_t j = 0; j < 4 && k + j < some; j++)
+                buffer[k + j] = normal[state >> 16 * j & 0xFFFF];
+        }
+        if (fwrite(buffer, 2, some, out) != some)
+            die("write");
+        n -= some;
+    }
+}
+
+static void write_shard(const char *directory, unsigned shard, unsigned shards)
+{
+    char path[4096], *header = NULL;
+    size_t size = 0;
+    FILE *text = open_memstream(&header, &size);
+    uint64_t at = 0;
+    if (!text)
+        die("memory");
+    fputs("{\"__metadata__\":{\"format\":\"pt\"}", text);
+    for (size_t k = 0; k < count; k++)
+        if (tensors[k].shard == shard) {
+            const uint64_t end = at + 2 * elements(&tensors[k]);
+            fprintf(text, ",\"%s\":{\"dtype\":\"BF16\",\"shape\":[", tensors[k].name);
+            if (tensors[k].rows)
+                fprintf(text, "%llu,", (unsigned long long)tensors[k].rows);
+            fprintf(text, "%llu],\"data_offsets\":[%llu,%llu]}", (unsigned long long)tensors[k].cols, (unsigned long long)at,
+                    (unsigned long long)end);
+            at = end;
+        }
+    fputc('}', text);
+    fflush(text);
+    while (size % 8) {
+        fputc(' ', text);
+        fflush(text);
+    }
+    fclose(text);
+    snprintf(path, sizeof path, "%s/model-%05u-of-%05u.safetensors", directory, shard + 1, shards);
+    FILE *out = fopen(path, "wb");
+    const uint64_t length = size;
+    if (!out || fwrite(&length, 8, 1, out) != 1 || fwrite(header, 1, size, out) != size)
+        die(path);
+    for (size_t k = 0; k < count; k++)
+        if (tensors[k].shard == shard)
+            write_weights(out, elements(&tensors[k]));
+    if (fclose(out))
+        die(path);
+    free(header);
+}
+
+static FILE *open_in(const char *directory, const char *name)
+{
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    FILE *out = fopen(path, "w");
+    if (!out)
+        die(path);
+    return out;
+}
+
+static void write_index(const char *directory, unsigned shards)
+{
+    FILE *out = open_in(directory, "model.safetensors.index.json");
+    uint64_t total = 0;
+    for (size_t k = 0; k < count; k++)
+        total += 2 * elements(&tensors[k]);
+    fprintf(out, "{\"metadata\":{\"total_size\":%llu},\"weight_map\":{", (unsigned long long)total);
+    for (size_t k = 0; k < count; k++)
+        fprintf(out, "%s\n\"%s\":\"model-%05u-of-%05u.safetensors\"", k ? "," : "", tensors[k].name, tensors[k].shard + 1, shards);
+    fputs("}}\n", out);
+    if (fclose(out))
+        die("index");
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 4 && argc != 7) {
+        fprintf(stderr, "make_model DIR LAYERS VOCABULARY [HIDDEN INTERMEDIATE KV]\n");
+        return 2;
+    }
+    const int layers = atoi(argv[2]);
+    const uint64_t vocabulary = (uint64_t)atoll(argv[3]), hidden = argc > 4 ? (uint64_t)atoll(argv[4]) : 3584,
+                   intermediate = argc > 4 ? (uint64_t)atoll(argv[5]) : 18944, kv = argc > 4 ? (uint64_t)atoll(argv[6]) : 512;
+    const unsigned shards = (unsigned)(layers + 1) / 2 + 1;
+    if (layers < 1 || layers > 300)
+        return 2;
+    add(0, vocabulary, hidden, "model.embed_tokens.weight", 0);
+    for (int l = 0; l < layers; l++) {
+        const unsigned s = (unsigned)l / 2;
+        add(s, 0, hidden, "model.layers.%d.input_layernorm.weight", l);
+        add(s, hidden, hidden, "model.layers.%d.self_attn.q_proj.weight", l);
+        add(s, 0, hidden, "model.layers.%d.self_attn.q_proj.bias", l);
+        add(s, kv, hidden, "model.layers.%d.self_attn.k_proj.weight", l);
+        add(s, 0, kv, "model.layers.%d.self_attn.k_proj.bias", l);
+        add(s, kv, hidden, "model.layers.%d.self_attn.v_proj.weight", l);
+        add(s, 0, kv, "model.layers.%d.self_attn.v_proj.bias", l);
+        add(s, hidden, hidden, "model.layers.%d.self_attn.o_proj.weight", l);
+        add(s, 0, hidden, "model.layers.%d.post_attention_layernorm.weight", l);
+        add(s, intermediate, hidden, "model.layers.%d.mlp.gate_proj.weight", l);
+        add(s, intermediate, hidden, "model.layers.%d.mlp.up_proj.weight", l);
+        add(s, hidden, intermediate, "model.layers.%d.mlp.down_proj.weight", l);
+    }
+    add(shards - 1, 0, hidden, "model.norm.weight", 0);
+    add(shards - 1, vocabulary, hidden, "lm_head.weight", 0);
+    if (mkdir(argv[1], 0777))
+        die(argv[1]);
+    fill_table();
+    for (unsigned s = 0; s < shards; s++)
+        write_shard(argv[1], s, shards);
+    write_index(argv[1], shards);
+    FILE *config = open_in(argv[1], "config.json");
+    fprintf(config,
+            "{\"architectures\":[\"Qwen2ForCausalLM\"],\"model_type\":\"qwen2\",\"hidden_size\":%llu,\"intermediate_size\":%llu,\"num_"
+            "hidden_layers\":%d,"
+            "\"num_attention_heads\":28,\"num_key_value_heads\":4,\"vocab_size\":%llu,\"torch_dtype\":\"bfloat16\",\"tie_word_embeddings\":"
+            "false}\n",
+            (unsigned long long)hidden, (unsigned long long)intermediate, layers, (unsigned long long)vocabulary);
+    return fclose(config) ? 4 : 0;
+}

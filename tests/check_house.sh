@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Checks the law of the house: which folder may know which, who may print, names, headers, symbols, sizes. Run from the root after `ninja`;
+# ends with the line "N passed, N failed".
+set -uo pipefail
+shopt -s lastpipe # `... | check` counts in this shell
+cd "$(dirname "$0")/.." || exit 1
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+
+# check WHAT: passes if nothing comes in on stdin; what comes in are the findings.
+check() {
+    if grep . >"$scratch/findings"; then
+        printf '%s:\n' "$1"
+        sed -e 's/^/    /' -e '20q' "$scratch/findings"
+        (($(wc -l <"$scratch/findings") > 20)) && echo "    ... $(wc -l <"$scratch/findings") in all"
+        failed=$((failed + 1))
+    else
+        passed=$((passed + 1))
+    fi
+}
+
+# Every file of the project, also where there is no git.
+everything() {
+    git ls-files -co --exclude-standard 2>/dev/null || find . -name .git -prune -o -path ./build -prune -o -type f -printf '%P\n'
+}
+everything | while read -r file; do [[ -f $file ]] && echo "$file"; done >"$scratch/files"
+grep -E '\.[ch]$' "$scratch/files" >"$scratch/c_files"
+grep -E '\.(c|h|sh)$' "$scratch/files" >"$scratch/sources"
+each() { xargs -d '\n' "${@:2}" <"$scratch/$1"; }
+
+# The code alone as FILE:LINE:TEXT, without comments, blank lines and the content of strings.
+# shellcheck disable=SC2016 # $0 is awk's
+each c_files awk '
+    FNR == 1 { inside = 0 }
+    {
+        text = $0; code = ""
+        while (text != "") {
+            if (inside) {
+                if (!(at = index(text, "*/"))) break
+                text = substr(text, at + 2); inside = 0
+            } else if (match(text, /^"([^"\\]|\\.)*"/)) {
+                code = code "\"\""; text = substr(text, RLENGTH + 1)
+            } else if (match(text, /^\047([^\047\\]|\\.)*\047/)) {
+                code = code "0"; text = substr(text, RLENGTH + 1)
+            } else if (text ~ /^\/\*/) {
+                inside = 1; text = substr(text, 3)
+            } else if (text ~ /^\/\//) {
+                break
+            } else {
+                match(text, /^[^"\047\/]+/)
+                if (RLENGTH < 1) RLENGTH = 1
+                code = code substr(text, 1, RLENGTH); text = substr(text, RLENGTH + 1)
+            }
+        }
+        if (code ~ /[^ \t]/) print FILENAME ":" FNR ":" code
+    }' >"$scratch/code"
+
+# The value of a variable of build.ninja, its continued lines joined.
+variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
+
+# ---- which room may include what: arrows point down only. "orchestrator" are the files that stand in no room of it ----
+cat >"$scratch/law" <<'LAW'
+kernels kernels
+formats formats
+orchestrator
+machine machine orchestrator formats
+stream stream machine orchestrator formats kernels
+report report machine orchestrator formats
+surgery surgery report stream machine orchestrator formats kernels
+cli cli surgery report stream machine orchestrator formats kernels
+LAW
+# shellcheck disable=SC2016
+awk '
+    function room(path) { return split(path, part, "/") > 2 && part[1] == "orchestrator" ? part[2] : part[1] }
+    FILENAME ~ /law$/ { for (k = 2; k <= NF; k++) may[$1, $k] = 1; known[$1] = 1; next }
+    {
+        file = $0; from = room(file)
+        if (!(file ~ /^(kernels|formats|orchestrator)\//)) next
+        if (!(from in known)) { print file ": no law for the folder " from; next }
+        for (line = 1; (getline text < file) > 0; line++)
+            if (match(text, /^# *include *"[^"]*"/)) {
+                split(text, quoted, "\"")
+                if (!may[from, room(quoted[2])]) print file ":" line ": " from " may not include " quoted[2]
+            } else if (text ~ /^# *include *<hwloc/ && from != "machine") {
+                print file ":" line ": hwloc is used in machine alone"
+            } else if (text ~ /^# *include *<sleef/ && from != "kernels") {
+                print file ":" line ": SLEEF is used in kernels alone"
+            }
+        close(file)
+    }' "$scratch/law" "$scratch/c_files" | check "includes point down only"
+
+grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include *<' |
+    grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|immintrin|arm_neon|sleef)(\.h)?>' |
+    check "kernels include only what computes: no allocation, no I/O, no threads"
+
+# shellcheck disable=SC2016
+each c_files grep -nE '^# *include *"' | awk -F: '{ split($0, quoted, "\""); if ((getline line < quoted[2]) < 0) print; close(quoted[2]) }' |
+    check "include paths are written from the root"
+
+grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestrator/(cli|serve)/' |
+    grep -E '\b(v?printf|puts|putchar|perror|psignal|v?warnx?|v?errx?) *\(|\b(stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b' |
+    check "only cli and serve print"
+
+# ---- files ----
+# shellcheck disable=SC2016
+each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
+    END { for (k = 1; k < ARGC; k++) if (!(ARGV[k] in marked)) print ARGV[k] }' | check "every source begins with its SPDX line"
+
+sed 's,.*/,,' "$scratch/sources" | sort | uniq -d | check "names of sources are unique in the whole tree"
+
+cut -d: -f1 "$scratch/code" | uniq -c | awk '$1 > 500 { print $2 ": " $1 " lines of code" }' | check "no file has more than 500 lines of code"
+
+LC_ALL=C.UTF-8 each c_files grep -nE '^.{141}' | cut -c -120 | check "no line of C is wider than 140 columns"
+
+each sources grep -nE '[[:blank:]]$' | check "no blanks at the end of a line"
+each c_files grep -n "$(printf '\t')" | check "no tabs in C"
+
+each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
+
+while read -r file; do grep -q ": cc $file\$" build.ninja || echo "$file"; done < <(grep '\.c$' "$scratch/c_files") |
+    check "build.ninja names every .c"
+
+# ---- the library ----
+# Compiled from a copy that holds nothing else: a public header that needs a private one, or another to come first, does not compile.
+public=$(variable public_headers)
+flags=$(variable flags)
+for header in $public; do install -D -m 644 "$header" "$scratch/include/$header"; done 2>&1 | check "the public headers are there"
+for header in $public; do
+    # shellcheck disable=SC2086 # a list of options
+    (cd "$scratch/include" && ${CC:-cc} $flags -fsyntax-only -x c "$header" 2>&1) || echo "$header: does not compile"
+done | check "every public header compiles alone"
+
+{ [[ -f build/liborgan.a ]] || echo "build/liborgan.a is not there"; } | check "the library is built"
+# shellcheck disable=SC2016
+nm -g --defined-only build/liborgan.a 2>/dev/null | awk 'NF == 3 && $3 !~ /^organ_/ { print $3 }' | sort -u |
+    check "every exported symbol begins with organ_"
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))

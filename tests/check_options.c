@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of orchestrator/cli: the table of verbs, the parser, help, and the living line. */
+#include "orchestrator/cli/help.h"
+#include "orchestrator/cli/options.h"
+#include "orchestrator/cli/terminal.h"
+#include "orchestrator/cli/verbs.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+enum { MOST_WORDS = 32 };
+
+/* Splits `line` at blanks ('_' stands for a blank inside a word, '~' for an empty word) and parses what follows the verb. */
+static organ_status parse(const char *line, organ_call *call, bool *help, organ_error *error)
+{
+    static char buffer[512];
+    char *words[MOST_WORDS];
+    int count = 0;
+    snprintf(buffer, sizeof buffer, "%s", line);
+    for (char *word = strtok(buffer, " "); word && count < MOST_WORDS; word = strtok(NULL, " ")) {
+        for (char *p = word; *p; p++)
+            *p = *p == '_' ? ' ' : *p == '~' ? '\0' : *p;
+        words[count++] = word;
+    }
+    const organ_verb *const verb = organ_verb_find(words[0], error);
+    ck_assert_ptr_nonnull(verb);
+    *call = organ_call_make(NULL);
+    *help = false;
+    return organ_options_parse(verb, count - 1, words + 1, call, help, error);
+}
+
+static organ_call parse_well(const char *line)
+{
+    organ_call call;
+    organ_error error = {0};
+    bool help = true;
+    ck_assert_msg(parse(line, &call, &help, &error) == ORGAN_OK, "%s: %s", line, error.message);
+    ck_assert(!help);
+    return call;
+}
+
+START_TEST(defaults_come_from_the_table)
+{
+    const organ_call call = parse_well("prune donor -o out");
+    ck_assert_str_eq(call.prune.donor, "donor");
+    ck_assert_str_eq(call.prune.output, "out");
+    ck_assert_uint_eq(call.prune.block_size, 256);
+    ck_assert_uint_eq(call.prune.iterations, 30);
+    ck_assert(call.prune.beta == 2.0 && call.prune.coupling == 1.0 && call.prune.sparsity < 0);
+    ck_assert(!call.prune.resume && !call.prune.force && !call.prune.dry_run && !call.json && !call.quiet);
+    ck_assert_ptr_null(call.prune.targets);
+    ck_assert_uint_eq(call.threads, 0);
+    ck_assert_uint_eq(call.memory, 512u << 20);
+}
+END_TEST
+
+START_TEST(options_are_written_in_many_ways)
+{
+    static const char *const lines[] = {
+        "prune donor -o out --sparsity 30 --block-size 64 --memory 1.5G --json -q",
+        "prune -o out --sparsity=30 donor --block-size=64 --memory=1.5G --json --quiet",
+        "prune -oout -s30 -qm1.5G --block-size 64 --json -- donor",
+        "prune --block-size 512 --output=other --json -q -s 99 -m 64M --output out --sparsity 3e1 --block-size 64 -m 1.5G donor",
+    };
+    for (size_t k = 0; k < COUNT(lines); k++) {
+        const organ_call call = parse_well(lines[k]);
+        ck_assert_str_eq(call.prune.donor, "donor");
+        ck_assert_str_eq(call.prune.output, "out");
+        ck_assert(call.prune.sparsity == 30.0);
+        ck_assert_uint_eq(call.prune.block_size, 64);
+        ck_assert_uint_eq(call.memory, 1536ull << 20);
+        ck_assert(call.json && call.quiet);
+    }
+}
+END_TEST
+
+START_TEST(the_last_operand_may_take_many_words)
+{
+    char *words[ORGAN_MOST_WORDS + 2];
+    organ_error error = {0};
+    bool help;
+    organ_call call = parse_well("measure a --tensors b -o out c");
+    ck_assert_uint_eq(call.models.count, 3);
+    ck_assert_str_eq(call.models.word[0], "a");
+    ck_assert_str_eq(call.models.word[2], "c");
+    for (size_t k = 0; k < COUNT(words); k++)
+        words[k] = "model";
+    call = organ_call_make(NULL);
+    ck_assert_int_eq(organ_options_parse(organ_verb_find("measure", &error), ORGAN_MOST_WORDS, words, &call, &help, &error), ORGAN_OK);
+    call = organ_call_make(NULL);
+    ck_assert_int_eq(organ_options_parse(organ_verb_find("measure", &error), ORGAN_MOST_WORDS + 1, words, &call, &help, &error),
+                     ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "more than 256 of MODEL...") != NULL, "%s", error.message);
+}
+END_TEST
+
+START_TEST(what_looks_like_an_option_can_be_named)
+{
+    organ_call call = parse_well("inspect -- --tensors");
+    ck_assert_str_eq(call.inspect.model, "--tensors");
+    ck_assert(!call.inspect.tensors);
+    call = parse_well("inspect -");
+    ck_assert_str_eq(call.inspect.model, "-");
+    call = parse_well("inspect m --match -x");
+    ck_assert_str_eq(call.inspect.match, "-x");
+    call = parse_well("inspect m --match=a=b");
+    ck_assert_str_eq(call.inspect.match, "a=b");
+    call = parse_well("audit a_b c");
+    ck_assert_str_eq(call.audit.donor, "a b");
+    ck_assert_str_eq(call.audit.pruned, "c");
+}
+END_TEST
+
+START_TEST(bounds_are_values_too)
+{
+    static const char *const lines[] = {
+        "--block-size 16", "--block-size 4096", "--iterations 1",   "--iterations 100000", "--beta 64",      "--beta 0.001", "--coupling 0",
+        "--coupling 8",    "--sparsity 0.01",   "--sparsity 99.99", "--threads 1",         "--threads 4096", "--memory 8M",  "--memory 16T",
+        "--beta .5",       "--block-size 020",  "--beta 1e1",       "--memory 8388608",    "--coupling -0"};
+    for (size_t k = 0; k < COUNT(lines); k++) {
+        char line[128];
+        snprintf(line, sizeof line, "prune d -o o %s", lines[k]);
+        parse_well(line);
+    }
+}
+END_TEST
+
+START_TEST(help_wins_over_what_is_missing)
+{
+    static const char *const lines[] = {"prune --help", "prune -h", "prune x -qh", "audit a --help", "version --help", "help -h"};
+    for (size_t k = 0; k < COUNT(lines); k++) {
+        organ_call call;
+        organ_error error = {0};
+        bool help = false;
+        ck_assert_int_eq(parse(lines[k], &call, &help, &error), ORGAN_OK);
+        ck_assert(help);
+    }
+}
+END_TEST
+
+START_TEST(faults_name_option_value_and_range)
+{
+    static const char *const rows[][2] = {
+        {"prune d -o o --block-size 15", "prune: --block-size is '15', but must be a whole number (16 to 4096)"},
+        {"prune d -o o --block-size 4097", "prune: --block-size is '4097', but must be a whole number (16 to 4096)"},
+        {"prune d -o o --block-size 16.5", "prune: --block-size is '16.5', but must be a whole number (16 to 4096)"},
+        {"prune d -o o --block-size -5", "prune: --block-size is '-5', but must be a whole number (16 to 4096)"},
+        {"prune d -o o --iterations 0", "prune: --iterations is '0', but must be a whole number (1 to 100000)"},
+        {"prune d -o o --iterations 99999999999999999999",
+         "prune: --iterations is '99999999999999999999', but must be a whole number (1 to 100000)"},
+        {"prune d -o o --beta 0", "prune: --beta is '0', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --beta 64.1", "prune: --beta is '64.1', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --beta nan", "prune: --beta is 'nan', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --beta 0x2", "prune: --beta is '0x2', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --beta 2,5", "prune: --beta is '2,5', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --beta=", "prune: --beta is '', but must be a number (above 0, at most 64)"},
+        {"prune d -o o --coupling inf", "prune: --coupling is 'inf', but must be a number (0 to 8)"},
+        {"prune d -o o --coupling 1e400", "prune: --coupling is '1e400', but must be a number (0 to 8)"},
+        {"prune d -o o --sparsity 100", "prune: --sparsity is '100', but must be a number (above 0, below 100)"},
+        {"prune d -o o --sparsity 0", "prune: --sparsity is '0', but must be a number (above 0, below 100)"},
+        {"prune d -o o --threads 0", "prune: --threads is '0', but must be a whole number (1 to 4096)"},
+        {"prune d -o o -m 1M", "prune: --memory is '1M', but must be an amount of memory like 512M or 2G (8M to 16T)"},
+        {"prune d -o o -m much", "prune: --memory is 'much', but must be an amount of memory like 512M or 2G (8M to 16T)"},
+        {"prune d -o o --targets=", "prune: --targets is '', but must be a text that is not empty"},
+        {"prune d -o", "prune: --output needs a value: a text that is not empty"},
+        {"prune d --beta", "prune: --beta needs a value: a number (above 0, at most 64)"},
+        {"prune d -o o --json=1", "prune: --json takes no value, but was given '1'"},
+        {"prune d -o o --blocksize 3", "prune: unknown option '--blocksize'; did you mean '--block-size'?"},
+        {"prune d -o o --dry", "prune: unknown option '--dry'; did you mean '--dry-run'?"},
+        {"prune d -o o --treads=3", "prune: unknown option '--treads'; did you mean '--threads'?"},
+        {"prune d -o o --calibration x", "prune: unknown option '--calibration'"},
+        {"prune d -o o -x", "prune: unknown option '-x'"},
+        {"prune d -o o -qx", "prune: unknown option '-x'"},
+        {"prune d -o o --=3", "prune: unknown option '--'"},
+        {"prune -o o", "prune: DONOR is missing: the model to prune; it is only read, never changed"},
+        {"prune d", "prune: -o OUT is missing: the directory to make; it appears when it is whole"},
+        {"prune d e -o o", "prune: unexpected argument 'e'"},
+        {"prune ~ -o o", "prune: DONOR is empty"},
+        {"audit a", "audit: PRUNED is missing: the pruned copy"},
+        {"audit a b c", "audit: unexpected argument 'c'"},
+        {"inspect", "inspect: MODEL is missing: a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json"},
+        {"inspect m --tensor", "inspect: unknown option '--tensor'; did you mean '--tensors'?"},
+        {"inspect m --threads 2", "inspect: unknown option '--threads'"},
+        {"version --json", "version: unknown option '--json'"},
+        {"version now", "version: unexpected argument 'now'"},
+        {"help prune audit", "help: unexpected argument 'audit'"},
+    };
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        organ_call call;
+        organ_error error = {0};
+        bool help = false;
+        ck_assert_msg(parse(rows[k][0], &call, &help, &error) == ORGAN_USAGE, "%s is accepted", rows[k][0]);
+        ck_assert_str_eq(error.message, rows[k][1]);
+    }
+}
+END_TEST
+
+START_TEST(near_names_are_found)
+{
+    static const char *const names[] = {"inspect", "prune", "audit", "version", "help"};
+    static const char *const rows[][2] = {
+        {"prun", "prune"}, {"purne", "prune"}, {"Prune", "prune"}, {"insp", "inspect"}, {"audti", "audit"}, {"verison", "version"},
+        {"hlep", "help"},  {"xyz", NULL},      {"", NULL},         {"p", NULL},         {"quantize", NULL}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        const char *const nearest = organ_nearest(rows[k][0], names, COUNT(names));
+        ck_assert_msg((!nearest && !rows[k][1]) || (nearest && rows[k][1] && strcmp(nearest, rows[k][1]) == 0), "%s: %s", rows[k][0],
+                      nearest ? nearest : "none");
+    }
+    char endless[4096];
+    memset(endless, 'a', sizeof endless - 1);
+    endless[sizeof endless - 1] = '\0';
+    ck_assert_ptr_null(organ_nearest(endless, names, COUNT(names)));
+}
+END_TEST
+
+START_TEST(unknown_verbs_are_refused)
+{
+    organ_error error = {0};
+    ck_assert_ptr_null(organ_verb_find("prunee", &error));
+    ck_assert_int_eq(error.status, ORGAN_USAGE);
+    ck_assert_str_eq(error.message, "unknown verb 'prunee'; did you mean 'prune'?");
+    error = (organ_error){0};
+    ck_assert_ptr_null(organ_verb_find("dance", &error));
+    ck_assert_str_eq(error.message, "unknown verb 'dance'");
+}
+END_TEST
+
+/* What the parser and help rely on in the table. */
+START_TEST(the_table_is_sound)
+{
+    for (size_t v = 0; v < organ_verb_count; v++) {
+        const organ_verb *const verb = &organ_verbs[v];
+        char letters[64] = "";
+        ck_assert(verb->run && *verb->summary && *verb->about);
+        for (size_t g = 0; g < verb->group_count; g++)
+            for (size_t k = 0; k < verb->groups[g].count; k++) {
+                const organ_option *const option = &verb->groups[g].options[k];
+                ck_assert_msg((option->value == ORGAN_VALUE_FLAG) == (option->argument == NULL), "%s --%s", verb->name, option->name);
+                ck_assert_msg(option->value < ORGAN_VALUE_COUNT || option->range.to > option->range.from, "%s --%s", verb->name,
+                              option->name);
+                ck_assert_msg(option->help[strlen(option->help) - 1] != '.', "%s --%s", verb->name, option->name);
+                ck_assert_msg(!option->letter || !strchr(letters, option->letter), "%s -%c", verb->name, option->letter);
+                letters[strlen(letters)] = option->letter;
+            }
+    }
+}
+END_TEST
+
+START_TEST(help_fits_the_screen)
+{
+    for (size_t width = 50; width <= 130; width += 10)
+        for (size_t v = 0; v < organ_verb_count; v++) {
+            const organ_page page = {.width = width, .utf8 = true};
+            organ_text text;
+            organ_error error = {0};
+            char *help = NULL;
+            ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+            organ_help_overview(text.out, organ_verbs, organ_verb_count, &page);
+            organ_help_verb(text.out, &organ_verbs[v], &page);
+            ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
+            for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
+                ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);
+            free(help);
+        }
+}
+END_TEST
+
+/* ---- the living line ---- */
+
+static organ_terminal half_done(size_t width, bool utf8)
+{
+    organ_terminal terminal = {
+        .page = {.width = width, .utf8 = utf8}, .what = "pruning", .bytes = 2000000000, .done = 1000000000, .started = 100};
+    snprintf(terminal.finished, sizeof terminal.finished, "model.layers.12.mlp.down_proj.weight");
+    snprintf(terminal.remark, sizeof terminal.remark, "22.41 %% killed");
+    return terminal;
+}
+
+static void expect_line(const organ_terminal *terminal, double now, const char *wanted)
+{
+    char *const line = organ_terminal_line(terminal, now);
+    ck_assert_str_eq(line, wanted);
+    free(line);
+}
+
+START_TEST(the_living_line)
+{
+    organ_terminal terminal = half_done(120, true);
+    expect_line(&terminal, 110,
+                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10.0 s left  model.layers.12.….down_proj.weight 22.41 % killed");
+    terminal = half_done(80, false);
+    expect_line(&terminal, 110, "pruning #######.......  50.0 %  100 MB/s  10.0 s left  model.layer...proj.weight");
+    terminal.done = 0;
+    *terminal.finished = '\0';
+    expect_line(&terminal, 110, "pruning ..............   0.0 %");
+    terminal.done = terminal.bytes;
+    expect_line(&terminal, 101, "pruning ############## 100.0 %  2.0 GB/s");
+    terminal.done = 1;
+    terminal.bytes = 0;
+    expect_line(&terminal, 100.1, "pruning ############## 100.0 %");
+}
+END_TEST
+
+START_TEST(the_living_line_fits)
+{
+    for (size_t width = 20; width < 200; width++) {
+        const organ_terminal terminal = half_done(width, true);
+        char *const line = organ_terminal_line(&terminal, 110);
+        ck_assert_msg(organ_text_width(line) <= width, "%zu columns: '%s'", width, line);
+        free(line);
+    }
+}
+END_TEST
+
+/* What a log receives: `out` is no terminal. */
+START_TEST(a_log_has_a_line_per_tensor)
+{
+    for (int quiet = 0; quiet < 2; quiet++) {
+        organ_text text;
+        organ_error error = {0};
+        organ_terminal terminal = {0};
+        char *log = NULL;
+        ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+        terminal = (organ_terminal){.out = text.out, .quiet = quiet};
+        const organ_progress progress = organ_terminal_progress(&terminal);
+        organ_progress_note(&progress, "resumed: %d tensors", 3);
+        organ_progress_begin(&progress, "pruning", 100, 2);
+        organ_progress_advance(&progress, 0, "a\033", "22.41 % killed");
+        organ_progress_advance(&progress, 0, NULL, NULL);
+        organ_progress_advance(&progress, 0, "b", NULL);
+        organ_progress_end(&progress);
+        ck_assert_int_eq(organ_text_finish(&text, &log, &error), ORGAN_OK);
+        ck_assert_str_eq(log, quiet ? "" : "organ: resumed: 3 tensors\n[1/2] a\\x1b 22.41 % killed\n[2/2] b\n");
+        free(log);
+    }
+}
+END_TEST
+
+START_TEST(a_terminal_has_one_line)
+{
+    organ_text text;
+    organ_error error = {0};
+    char *shown = NULL;
+    ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
+    organ_terminal terminal = {.out = text.out, .live = true};
+    const organ_progress progress = organ_terminal_progress(&terminal);
+    organ_progress_begin(&progress, "pruning", 100, 1000);
+    for (int k = 0; k < 1000; k++)
+        organ_progress_advance(&progress, 0, "tensor", NULL);
+    organ_progress_note(&progress, "a note");
+    organ_progress_end(&progress);
+    ck_assert_int_eq(organ_text_finish(&text, &shown, &error), ORGAN_OK);
+    size_t lines = 0;
+    for (const char *p = shown; *p; p++)
+        lines += *p == '\n';
+    ck_assert_uint_eq(lines, 1); /* the note */
+    ck_assert_ptr_nonnull(strstr(shown, "\r\033[Korgan: a note\n"));
+    ck_assert_str_eq(shown + strlen(shown) - 4, "\r\033[K");
+    ck_assert_uint_lt(strlen(shown), 2000);
+    free(shown);
+}
+END_TEST
+
+int main(void)
+{
+    const struct {
+        const char *name;
+        const TTest *tests[10];
+    } cases[] = {{"options",
+                  {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
+                   what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing,
+                   faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused}},
+                 {"help", {the_table_is_sound, help_fits_the_screen}},
+                 {"terminal", {the_living_line, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};
+    Suite *const suite = suite_create("options");
+    for (size_t c = 0; c < COUNT(cases); c++) {
+        TCase *const group = tcase_create(cases[c].name);
+        for (size_t k = 0; cases[c].tests[k]; k++)
+            tcase_add_test(group, cases[c].tests[k]);
+        suite_add_tcase(suite, group);
+    }
+    SRunner *const runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of orchestrator/report: documents, and the reports that are made of them. */
+#include "orchestrator/report/audit_report.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/inspect_report.h"
+#include "orchestrator/report/prune_report.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const organ_page wide = {.width = 0, .utf8 = true};
+
+typedef struct sheet {
+    organ_text text;
+    organ_error error;
+} sheet;
+
+/* The stream keeps the address of the sheet: it must stay where it is. */
+static void open_sheet(sheet *s)
+{
+    s->error = (organ_error){0};
+    ck_assert_int_eq(organ_text_open(&s->text, &s->error), ORGAN_OK);
+}
+
+/* Compares what was written and closes the sheet. */
+static void expect(sheet *s, const char *wanted)
+{
+    char *written = NULL;
+    ck_assert_int_eq(organ_text_finish(&s->text, &written, &s->error), ORGAN_OK);
+    ck_assert_str_eq(written, wanted);
+    free(written);
+}
+
+/* ---- documents ---- */
+
+START_TEST(documents_are_readable_and_exact)
+{
+    json_t *const document = json_pack("{s:s, s:f, s:f, s:f, s:f, s:[i, i], s:[], s:{}, s:[s], s:n, s:b, s:I}", "z first", "\"q\"\n",
+                                       "plain", 22.22, "third", 1.0 / 3.0, "whole", 2.0, "tiny", 5e-324, "shape", 320, 864, "none", "empty",
+                                       "list", "x", "nothing", "yes", 1, "big", (json_int_t)6525288448);
+    sheet s;
+    open_sheet(&s);
+    ck_assert_int_eq(organ_document_print(document, s.text.out, &s.error), ORGAN_OK);
+    ck_assert_int_eq(organ_document_line(document, s.text.out, &s.error), ORGAN_OK);
+    expect(
+        &s,
+        "{\n  \"z first\": \"\\\"q\\\"\\n\",\n  \"plain\": 22.22,\n  \"third\": 0.3333333333333333,\n  \"whole\": 2.0,\n"
+        "  \"tiny\": 4.94065645841247e-324,\n  \"shape\": [320, 864],\n  \"none\": [],\n  \"empty\": {},\n  \"list\": [\n    \"x\"\n  ],\n"
+        "  \"nothing\": null,\n  \"yes\": true,\n  \"big\": 6525288448\n}\n"
+        "{\"z first\":\"\\\"q\\\"\\n\",\"plain\":22.22,\"third\":0.3333333333333333,\"whole\":2.0,\"tiny\":4.94065645841247e-324,"
+        "\"shape\":[320,864],\"none\":[],\"empty\":{},\"list\":[\"x\"],\"nothing\":null,\"yes\":true,\"big\":6525288448}\n");
+    json_decref(document);
+}
+END_TEST
+
+START_TEST(every_real_number_is_read_back)
+{
+    uint64_t state = 88172645463325252ull;
+    for (int k = 0; k < 2000; k++) {
+        double number;
+        do {
+            state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+            memcpy(&number, &state, sizeof number);
+        } while (number != number || number - number != 0);
+        json_t *const document = json_pack("[f]", number);
+        sheet s;
+        open_sheet(&s);
+        char *text = NULL;
+        ck_assert_int_eq(organ_document_line(document, s.text.out, &s.error), ORGAN_OK);
+        ck_assert_int_eq(organ_text_finish(&s.text, &text, &s.error), ORGAN_OK);
+        json_t *const again = json_loads(text, 0, NULL);
+        ck_assert_msg(json_real_value(json_array_get(again, 0)) == number, "%.17g is read back from %s", number, text);
+        json_decref(again);
+        json_decref(document);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(strings_of_any_bytes_become_json)
+{
+    json_t *const string = organ_document_string("/data/\xff\n");
+    ck_assert_str_eq(json_string_value(string), "/data/\\xff\\x0a");
+    json_decref(string);
+}
+END_TEST
+
+static char place[64];
+
+static void make_place(void)
+{
+    snprintf(place, sizeof place, "%s/organ-report-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    ck_assert_ptr_nonnull(mkdtemp(place));
+}
+
+static void remove_place(void)
+{
+    char path[96];
+    snprintf(path, sizeof path, "%s/doc.json", place);
+    unlink(path);
+    ck_assert_msg(rmdir(place) == 0, "%s: something was left in it", place);
+}
+
+START_TEST(files_are_there_whole_or_not_at_all)
+{
+    char path[96], content[64] = "";
+    organ_error error = {0};
+    json_t *const document = json_pack("{s:i}", "a", 1);
+    snprintf(path, sizeof path, "%s/doc.json", place);
+    ck_assert_int_eq(organ_text_write(path, "old\n", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_OK);
+    FILE *const file = fopen(path, "r");
+    ck_assert_uint_eq(fread(content, 1, sizeof content - 1, file), 13);
+    fclose(file);
+    ck_assert_str_eq(content, "{\n  \"a\": 1\n}\n");
+    snprintf(path, sizeof path, "%s/none/doc.json", place);
+    ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "none/doc.json"));
+    ck_assert_ptr_nonnull(strstr(error.message, strerror(ENOENT)));
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_text_write(place, "a directory is in the way", &error), ORGAN_IO);
+    json_decref(document);
+}
+END_TEST
+
+START_TEST(values_are_found_by_path)
+{
+    json_t *const json =
+        json_pack("{s:{s:{s:i, s:f}}, s:s, s:i}", "totals", "target", "killed", 7, "percent", 2.5, "name", "x", "minus", -1);
+    ck_assert_uint_eq(organ_json_count(json, "totals.target.killed"), 7);
+    ck_assert(organ_json_real(json, "totals.target.killed") == 7.0);
+    ck_assert(organ_json_real(json, "totals.target.percent") == 2.5);
+    ck_assert_str_eq(organ_json_text(json, "name"), "x");
+    ck_assert_str_eq(organ_json_text(json, "totals.target"), "");
+    ck_assert_uint_eq(organ_json_count(json, "minus"), 0);
+    ck_assert_uint_eq(organ_json_count(json, "name.deeper"), 0);
+    ck_assert_ptr_null(organ_json_at(json, "totals.none.killed"));
+    json_decref(json);
+}
+END_TEST
+
+/* ---- reports ---- */
+
+/* The numbers of a run over a model of 7.6e9 weights, in the layout of organ.prune/1. */
+static const char prune_json[] =
+    "{'schema':'organ.prune/1','definition':'physarum-v1/1','organ':'0.1.0','dry_run':false,"
+    "'donor':{'name':'Qwen2.5-7B','format':'safetensors','architecture':'Qwen2ForCausalLM','model_type':'qwen2','files':4,'bytes':"
+    "15231233024,"
+    "'tensors':339,'elements':7615616512},"
+    "'parameters':{'method':'physarum-v1','block_size':256,'iterations':30,'beta':2.0,'coupling':1.0,'gain':6.0,'step':0.5,'threshold':0."
+    "25,"
+    "'sparsity':null,'targets':null},"
+    "'totals':{'target':{'elements':6525288448,'killed':1450103613,'percent':22.222828},"
+    "'full':{'elements':7615616512,'killed':1450103613,'percent':19.041184}},"
+    "'zero_before':11,'kept':5075184824,'coverage':{'target_elements':6525288448,'processed_elements':6525288448,'percent':100.0,'tiles':"
+    "99568},"
+    "'per_tensor':{'tensors':196,'mean':22.33,'min':16.32,'max':45.92},"
+    "'projections':[{'name':'mlp.down_proj','tensors':28,'elements':1901068288,'killed':426068415,'percent':22.41,'mean':22.41,'min':19.91,"
+    "'max':43.54},{'name':'self_attn.v_proj','tensors':28,'elements':51380224,'killed':11334279,'percent':22.06,'mean':22.06,'min':16.32,"
+    "'max':29.85}],"
+    "'layers':[{'layer':0,'tensors':7,'elements':1000,'killed':310,'percent':31.0},{'layer':1,'tensors':7,'elements':1000,'killed':440,"
+    "'percent':44.0},{'layer':2,'tensors':7,'elements':1000,'killed':300,'percent':30.0},{'layer':3,'tensors':7,'elements':1000,'killed':"
+    "180,"
+    "'percent':18.0}],"
+    "'untouched':{'tensors':143,'elements':1090328064,'bytes':2180656128},'copied_files':['config.json','merges.txt'],'other_weights':[],"
+    "'integrity':[{'check':'4 shards present','ok':true,'detail':'all 4'}],"
+    "'definitions':{'killed':'was not zero, is zero'},'errata':['Static magnitude flow, not activation-aware.'],"
+    "'not_in_this_report':['Quality.'],"
+    "'run':{'donor':'/data/my donor','output':'/data/out','started':'2026-11-20T09:00:00Z','seconds':9.5,'host':'h','cpu_isa':'avx512',"
+    "'threads':48,'pinned':48,'memory':536870912,'resumed':false,'bytes_per_second':1373000000.0,"
+    "'shards':[{'file':'model-00001-of-00004.safetensors','seconds':2.5,'tensors':49,'bytes':3945441280,'killed':402974047}]}}";
+
+/* JSON with ' for ". */
+static json_t *parse(const char *text)
+{
+    char *const json = strdup(text);
+    json_error_t error;
+    for (char *p = json; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    json_t *const document = json_loads(json, 0, &error);
+    ck_assert_msg(document != NULL, "%s at %d", error.text, error.position);
+    free(json);
+    return document;
+}
+
+static char *markdown_of(const json_t *report)
+{
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_prune_report_markdown(report, &text, &error), ORGAN_OK);
+    return text;
+}
+
+static void holds_all(const char *text, const char *const *wanted, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        ck_assert_msg(strstr(text, wanted[k]) != NULL, "'%s' is missing in:\n%.3000s", wanted[k], text);
+}
+
+START_TEST(the_surgery_report_tells_all)
+{
+    static const char *const wanted[] = {
+        "# Surgery report: Qwen2.5-7B, physarum-v1\n",
+        "> - Static magnitude flow, not activation-aware.\n",
+        "Qwen2.5-7B (Qwen2ForCausalLM, qwen2)",
+        "| target: every weight of the pruned tensors | 1,450,103,613 | 6,525,288,448 | 22.22 % |\n",
+        "| full: every weight of the model            | 1,450,103,613 | 7,615,616,512 | 19.04 % |\n",
+        "| `mlp.down_proj`    |      28 |     22.41 % |     19.91 % |     43.54 % |       426,068,415 |     1,901,068,288 |     22.41 % "
+        "|\n",
+        "| **all targets**    | **196** | **22.33 %** | **16.32 %** | **45.92 %** | **1,450,103,613** | **6,525,288,448** | **22.22 %** "
+        "|\n",
+        "Pruned most densely: layer 1 (44.00 % of its 1,000 target weights), layer 0 (31.00 % of its 1,000 target weights) and layer 2 "
+        "(30.00 % "
+        "of its 1,000 target weights); least: layer 3 (18.00 % of its 1,000 target weights).\n",
+        "| 4 shards present | ok     | all 4  |\n",
+        "- **killed**: was not zero, is zero\n",
+        "## What is not in this report\n\n- Quality.\n",
+        "| `model-00001-of-00004.safetensors` | 2.50 s |      49 | 3,945,441,280 | 402,974,047 |\n",
+        "\n    organ audit '/data/my donor' /data/out\n",
+    };
+    json_t *const report = parse(prune_json);
+    char *const text = markdown_of(report);
+    holds_all(text, wanted, COUNT(wanted));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(only_the_last_section_varies)
+{
+    json_t *const one = parse(prune_json), *const other = parse(prune_json);
+    json_t *const run =
+        parse("{'donor':'/elsewhere/d','output':'o','started':'2027-01-01T00:00:00Z','seconds':1.0,'host':'x','cpu_isa':'neon',"
+              "'threads':1,'pinned':0,'memory':1048576,'resumed':true,'bytes_per_second':5.0,'shards':[]}");
+    json_object_set_new(other, "run", run);
+    char *const a = markdown_of(one), *const b = markdown_of(other);
+    const char *const end = strstr(a, "\n## Run\n");
+    ck_assert_ptr_nonnull(end);
+    ck_assert_int_eq(strncmp(a, b, (size_t)(end - a) + 8), 0);
+    ck_assert_ptr_null(strstr(end + 8, "\n## "));
+    ck_assert_str_ne(a, b);
+    free(a);
+    free(b);
+    json_decref(one);
+    json_decref(other);
+}
+END_TEST
+
+START_TEST(sparsity_and_targets_are_told)
+{
+    static const char *const wanted[] = {"so that 30 % of its elements are zeroed", "\\*.mlp.\\*", "--targets '*.mlp.*'", "|  none |",
+                                         "extra.safetensors"};
+    json_t *const report = parse(prune_json);
+    json_t *const parameters = json_object_get(report, "parameters");
+    json_object_set_new(parameters, "sparsity", json_real(30));
+    json_object_set_new(parameters, "gain", json_null());
+    json_object_set_new(parameters, "targets", json_string("*.mlp.*"));
+    json_array_append_new(json_object_get(report, "other_weights"), json_string("extra.safetensors"));
+    json_object_set_new(report, "layers", parse("[{'layer':null,'tensors':1,'elements':5,'killed':1,'percent':20.0}]"));
+    json_object_set_new(json_array_get(json_object_get(report, "layers"), 0), "layer", json_integer(-1));
+    char *const text = markdown_of(report);
+    holds_all(text, wanted, COUNT(wanted));
+    ck_assert_ptr_nonnull(strstr(text, "what is outside the layers (20.00 % of its 5 target weights)"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(a_report_of_nothing_does_not_crash)
+{
+    json_t *const empty = json_object();
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_prune_report_markdown(empty, &text, &error), ORGAN_OK);
+    free(text);
+    ck_assert_int_eq(organ_prune_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
+    free(text);
+    ck_assert_int_eq(organ_audit_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
+    free(text);
+    ck_assert_int_eq(organ_inspect_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
+    free(text);
+    json_decref(empty);
+}
+END_TEST
+
+START_TEST(the_end_of_a_pruning)
+{
+    static const char *const wanted[] = {"Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
+                                         "  target: every weight of the pruned tensors  1,450,103,613  6,525,288,448  22.22 %\n",
+                                         "  Zero before: 11, not counted as killed.\n",
+                                         "  Integrity: 0 of 1 checks hold.\n",
+                                         "  FAILED  4 shards present: all 4\n",
+                                         "48 threads, avx512",
+                                         "Proof:   organ audit '/data/my donor' /data/out\n"};
+    json_t *const report = parse(prune_json);
+    organ_error error = {0};
+    char *text = NULL;
+    json_object_set_new(json_array_get(json_object_get(report, "integrity"), 0), "ok", json_false());
+    ck_assert_int_eq(organ_prune_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    holds_all(text, wanted, COUNT(wanted));
+    free(text);
+    json_object_set_new(report, "dry_run", json_true());
+    ck_assert_int_eq(organ_prune_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "Dry run, nothing was written"));
+    ck_assert_ptr_nonnull(strstr(text, "85.68 % of the model's 7,615,616,512 weights"));
+    ck_assert_ptr_null(strstr(text, "killed"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(the_verdict_of_an_audit)
+{
+    json_t *const report = parse(prune_json); /* totals, coverage and projections are the same */
+    organ_error error = {0};
+    char *text = NULL;
+    json_object_del(report, "per_tensor");
+    json_object_set_new(report, "problems", json_array());
+    json_object_set_new(report, "checks", parse("[{'check':'index valid','ok':true,'detail':'339 entries'}]"));
+    ck_assert_int_eq(organ_audit_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "\nIt holds: "));
+    ck_assert_ptr_nonnull(strstr(text, "  ok      index valid: 339 entries\n"));
+    ck_assert_ptr_nonnull(strstr(text, "  all targets       56  22.23 %  16.32 %  43.54 %  1,450,103,613"));
+    free(text);
+    json_array_append_new(json_object_get(report, "problems"), json_string("tensor 'x\033': 3 weights were changed, not zeroed"));
+    ck_assert_int_eq(organ_audit_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nIt does NOT hold: 1 problem.\n"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+static TCase *document_cases(void)
+{
+    TCase *const cases = tcase_create("document");
+    tcase_add_test(cases, documents_are_readable_and_exact);
+    tcase_add_test(cases, every_real_number_is_read_back);
+    tcase_add_test(cases, strings_of_any_bytes_become_json);
+    tcase_add_test(cases, values_are_found_by_path);
+    return cases;
+}
+
+static TCase *file_cases(void)
+{
+    TCase *const cases = tcase_create("files");
+    tcase_add_checked_fixture(cases, make_place, remove_place);
+    tcase_add_test(cases, files_are_there_whole_or_not_at_all);
+    return cases;
+}
+
+static TCase *report_cases(void)
+{
+    TCase *const cases = tcase_create("report");
+    tcase_add_test(cases, the_surgery_report_tells_all);
+    tcase_add_test(cases, only_the_last_section_varies);
+    tcase_add_test(cases, sparsity_and_targets_are_told);
+    tcase_add_test(cases, a_report_of_nothing_does_not_crash);
+    tcase_add_test(cases, the_end_of_a_pruning);
+    tcase_add_test(cases, the_verdict_of_an_audit);
+    return cases;
+}
+
+int main(void)
+{
+    Suite *const suite = suite_create("report");
+    suite_add_tcase(suite, document_cases());
+    suite_add_tcase(suite, file_cases());
+    suite_add_tcase(suite, report_cases());
+    SRunner *const runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

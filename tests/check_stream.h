@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ * The suites of the program build/tests/stream, and a way to make one of a table. */
+#ifndef ORGAN_TEST_CHECK_STREAM_H
+#define ORGAN_TEST_CHECK_STREAM_H
+
+#include <check.h>
+
+Suite *pass_suite(void);
+Suite *files_suite(void);
+Suite *widen_suite(void);
+
+#endif
