@@ -5,81 +5,7 @@
 #
 #   tests/check_cli.sh            compares with the golden files in tests/cli/
 #   tests/check_cli.sh --bless    writes them anew; look at the difference before it is committed
-set -uo pipefail
-cd "$(dirname "$0")/.." || exit 1
-organ=$PWD/build/organ
-golden=$PWD/tests/cli
-model=$PWD/fixtures/tiny-qwen2
-bless=false
-[[ ${1:-} == --bless ]] && bless=true
-scratch=$(mktemp -d) || exit 1
-# Not in a subshell that a signal ends.
-trap '[[ $BASHPID == "$$" ]] && chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
-export LC_ALL=C.UTF-8 COLUMNS=80 TERM=dumb
-unset ORGAN_ISA NO_COLOR
-passed=0
-failed=0
-here=
-mkdir "$scratch/area" && cd "$scratch/area" || exit 1
-ln -s "$model" tiny-qwen2
-ln -s "$model-gguf" tiny-qwen2-gguf
-
-good() { passed=$((passed + 1)); }
-# bad WHAT [FILE]: a failure, with the beginning of a file that shows it.
-bad() {
-    printf '%s: %s\n' "$here" "$1"
-    [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -200 | sed 's/^/    /'
-    failed=$((failed + 1))
-}
-judge() { if "${@:2}"; then good; else bad "$1"; fi; }
-
-# run ARGS...: the program's output is in ../out and ../err, its exit code in $code.
-run() {
-    here="organ $*"
-    "$organ" "$@" >../out 2>../err </dev/null
-    code=$?
-}
-
-# ends CODE ARGS...: runs, and checks how it ends.
-ends() {
-    run "${@:2}"
-    if ((code == $1)); then good; else bad "ends with $code instead of $1" ../err; fi
-}
-
-# says TEXT: on stderr; prints TEXT: on stdout.
-says() { if grep -qF -- "$1" ../err; then good; else bad "stderr does not say '$1'" ../err; fi; }
-prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
-
-# Everything in the directory of the test, with sizes and times: what must not change when a run is refused.
-inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n' | sort; }
-
-# refused CODE TEXT ARGS...: ends with that code, says the text in one line, prints nothing, changes nothing.
-refused() {
-    local before
-    before=$(inventory)
-    ends "$1" "${@:3}"
-    says "$2"
-    [[ -s ../out ]] && bad "something is on stdout" ../out
-    if [[ $(head -n 1 ../err) == "organ: "* ]]; then good; else bad "the message is not the first line of stderr" ../err; fi
-    if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
-}
-
-# What differs from run to run and from machine to machine.
-steady() {
-    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' \
-        -e '/^\[[0-9]*\/[0-9]*\] /s/  [0-9.]* [kMGT]*B\/s$//' "$1"
-}
-
-# matches NAME FILE: the file is the golden file of that name.
-matches() {
-    if $bless; then
-        mkdir -p "$golden" && steady "$2" >"$golden/$1.golden"
-    elif diff -u "$golden/$1.golden" <(steady "$2") >../difference 2>&1; then
-        good
-    else
-        bad "differs from tests/cli/$1.golden" ../difference
-    fi
-}
+. "$(dirname "$0")/cli_kit.sh"
 
 # Digests of all that a pruned model consists of, as far as it must not vary.
 digests() {
@@ -236,6 +162,7 @@ judge "is not silent" test ! -s ../err
 # ---- wrong usage ----
 refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
 refused 2 "unknown verb 'dance'" help dance
+refused 2 "help: 'audit' is one word too many" help prune audit
 for verb in inspect prune audit measure purify extract assemble graft chimera fleet version help; do
     refused 2 "$verb: unknown option '--nonsense'" $verb --nonsense
 done
@@ -498,5 +425,4 @@ ends 0 inspect hostile --tensors
 prints 'a\x1b[2J|b'
 if grep -q "$(printf '\033')" ../out ../err; then bad "an escape character was printed" ../out; else good; fi
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+finish

@@ -102,7 +102,7 @@ void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
     }
 }
 
-void organ_help_overview(FILE *out, const organ_verb *verbs, size_t count, const organ_page *page)
+void organ_help_overview(FILE *out, const organ_verb *const *verbs, size_t count, const organ_page *page)
 {
     enum { COLUMN = 12 };
     const organ_page narrow = readable(page);
@@ -112,7 +112,7 @@ void organ_help_overview(FILE *out, const organ_verb *verbs, size_t count, const
         "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory.", &narrow);
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n\n", out);
     for (size_t k = 0; k < count; k++)
-        put_entry(out, verbs[k].name, COLUMN, verbs[k].summary, &narrow);
+        put_entry(out, verbs[k]->name, COLUMN, verbs[k]->summary, &narrow);
     fputs("\nStart with:\n"
           "  organ inspect MODEL             what is in it\n"
           "  organ prune MODEL -o PRUNED     prune it\n"

@@ -106,9 +106,10 @@ static organ_status run(int argc, char *const *argv, organ_error *error)
         name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
-    const organ_verb *const verb = organ_verb_find(name, error);
+    int words = 1;
+    const organ_verb *const verb = organ_verb_find(name, argc > 2 ? argv[2] : NULL, &words, error);
     if (verb)
-        return run_verb(verb, argc > 2 ? argc - 2 : 0, argv + 2, error);
+        return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     say_error(error);
     fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;

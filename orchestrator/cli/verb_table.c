@@ -1,31 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The one table of verbs and options. */
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_parts.h"
 
-#include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 /* clang-format off: tables are laid out by hand */
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-#define AT(member) offsetof(organ_call, member)
-
-/* ---- options that verbs share ---- */
-
-static const organ_option machine_options[] = {
-    {.name = "threads", .letter = 't', .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 4096, false, false}, .offset = AT(threads),
-     .help = "threads to work with, pinned to cores where the system allows it; if not given, one per core; the result is the same "
-             "with any number"},
-    {.name = "memory", .letter = 'm', .value = ORGAN_VALUE_BYTES, .argument = "SIZE",
-     .range = {8 * 1048576.0, 16384.0 * 1073741824.0, false, false},
-     .fallback = "512M", .offset = AT(memory), .help = "how much the buffers may take, whatever the size of the model"}};
-
-static const organ_option output_options[] = {
-    {.name = "json", .value = ORGAN_VALUE_FLAG, .offset = AT(json), .help = "print the report as JSON on stdout, and nothing else there"},
-    {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "show no progress and no notes"},
-    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
-
-static const organ_option help_options[] = {
-    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
 
 /* ---- inspect ---- */
 
@@ -36,7 +16,7 @@ static const organ_option inspect_options[] = {
     {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(inspect.match),
      .help = "count and list only tensors whose name matches, for example '*.mlp.*'"}};
 static const organ_option_group inspect_groups[] = {{"Options", inspect_options, COUNT(inspect_options)},
-                                                    {"Output", output_options, COUNT(output_options)}};
+                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example inspect_examples[] = {
     {"organ inspect Qwen2.5-7B-Instruct", "What kind of model it is, its tensors by role, and whether the files are sound."},
     {"organ inspect Qwen2.5-7B-Instruct --tensors --match '*.layers.3.*'", "Every tensor of layer 3 with type, shape and size."},
@@ -68,8 +48,8 @@ static const organ_option flow_options[] = {
      .offset = AT(prune.coupling), .help = "how much a starved row or column pulls; with 0 magnitude alone decides"}};
 static const organ_option_group prune_groups[] = {{"Options", prune_options, COUNT(prune_options)},
                                                   {"Physarum", flow_options, COUNT(flow_options)},
-                                                  {"Machine", machine_options, COUNT(machine_options)},
-                                                  {"Output", output_options, COUNT(output_options)}};
+                                                  {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                  {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example prune_examples[] = {
     {"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned", "Prunes the seven projections of every layer with the default flow."},
     {"organ prune donor -o pruned --sparsity 30 --targets '*.mlp.*_proj.weight'",
@@ -85,8 +65,8 @@ static const organ_option audit_options[] = {
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(audit.targets),
      .help = "the tensors that were pruned, if it was not the projections: as given to prune"}};
 static const organ_option_group audit_groups[] = {{"Options", audit_options, COUNT(audit_options)},
-                                                  {"Machine", machine_options, COUNT(machine_options)},
-                                                  {"Output", output_options, COUNT(output_options)}};
+                                                  {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                  {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example audit_examples[] = {
     {"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned", "Counts again, from the bytes of both, what was killed and what was left alone."},
     {"organ audit donor pruned --json | jq .totals", "Killed weights over both denominators, for a program."}};
@@ -103,7 +83,7 @@ static const organ_option extract_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.dry_run),
      .help = "write nothing, only say what would be in DIR"}};
 static const organ_option_group extract_groups[] = {{"Options", extract_options, COUNT(extract_options)},
-                                                    {"Output", output_options, COUNT(output_options)}};
+                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example extract_examples[] = {
     {"organ extract model.gguf -o organs", "Takes a model apart: organs/organs/blk_0_ffn_gate.bin and so on."},
     {"organ extract model-00001-of-00013.gguf -o organs", "The same with a model in 13 files."},
@@ -120,7 +100,7 @@ static const organ_option assemble_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.dry_run),
      .help = "write nothing, only say which files there would be"}};
 static const organ_option_group assemble_groups[] = {{"Options", assemble_options, COUNT(assemble_options)},
-                                                     {"Output", output_options, COUNT(output_options)}};
+                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example assemble_examples[] = {
     {"organ assemble organs -o model.gguf", "One file; where nothing was changed it is the donor, byte for byte."},
     {"organ assemble organs -o model", "A directory with the donor's files, its tokenizer and configuration."},
@@ -135,8 +115,8 @@ static const organ_option fleet_options[] = {
      .help = "the directory for organs and reports, made if need be"},
     {.name = "no-extract", .value = ORGAN_VALUE_FLAG, .offset = AT(fleet.no_extract), .help = "measure only, take no model apart"}};
 static const organ_option_group fleet_groups[] = {{"Options", fleet_options, COUNT(fleet_options)},
-                                                  {"Machine", machine_options, COUNT(machine_options)},
-                                                  {"Output", output_options, COUNT(output_options)}};
+                                                  {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                  {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example fleet_examples[] = {
     {"organ fleet models -o fleet", "Takes every model under models/ apart and measures it."},
     {"organ fleet models -o fleet --no-extract", "Measures them, without a copy of their weights."}};
@@ -160,8 +140,8 @@ static const organ_option measure_options[] = {
      .help = "sent to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be given several times"},
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor"}};
 static const organ_option_group measure_groups[] = {{"Options", measure_options, COUNT(measure_options)},
-                                                    {"Machine", machine_options, COUNT(machine_options)},
-                                                    {"Output", output_options, COUNT(output_options)}};
+                                                    {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example measure_examples[] = {
     {"organ measure Qwen2.5-7B-Instruct", "Theta by role, layer and group, and the wells."},
     {"organ measure https://host/model-00001-of-00013.gguf -o report",
@@ -192,7 +172,7 @@ static const organ_option graft_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be grafted"}};
 static const organ_option_group graft_groups[] = {{"Options", graft_options, COUNT(graft_options)},
-                                                  {"Output", output_options, COUNT(output_options)}};
+                                                  {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example graft_examples[] = {
     {"organ graft --source A --target B --output C --layers 5-20 --type organ",
      "The feed-forward of layers 5 to 20 of one model in the body of the other."},
@@ -213,7 +193,7 @@ static const organ_option chimera_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be taken"}};
 static const organ_option_group chimera_groups[] = {{"Options", chimera_options, COUNT(chimera_options)},
-                                                    {"Output", output_options, COUNT(output_options)}};
+                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example chimera_examples[] = {
     {"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
      "A with the feed-forward of B in layers 5 to 20, streamed from file to file."}};
@@ -239,8 +219,8 @@ static const organ_option purify_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(purify.dry_run),
      .help = "write nothing, only say what would be purified"}};
 static const organ_option_group purify_groups[] = {{"Options", purify_options, COUNT(purify_options)},
-                                                   {"Machine", machine_options, COUNT(machine_options)},
-                                                   {"Output", output_options, COUNT(output_options)}};
+                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example purify_examples[] = {
     {"organ purify model.gguf -o purified.gguf --method haar", "Makes a tenth of what wavelets take for noise go away."},
     {"organ purify MODEL -o OUT --method fft --type organ --layers 5-20",
@@ -249,129 +229,156 @@ static const organ_example purify_examples[] = {
 
 /* ---- help, version ---- */
 
-static const organ_operand help_operands[] = {{"VERB", "the verb to explain; all of them in short if not given", AT(topic), true}};
-static const organ_option_group help_groups[] = {{"Options", help_options, COUNT(help_options)}};
+static const organ_operand help_operands[] = {{"VERB", "the verb to explain; all of them in short if not given", AT(topic), true},
+                                              {"WORD", "the second word of a verb that has two", AT(topic_second), true}};
+static const organ_option_group help_groups[] = {{"Options", ORGAN_HELP_OPTIONS}};
 
-const organ_verb organ_verbs[] = {
-    {.name = "inspect",
-     .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
-     .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the largest one.",
-     .operands = inspect_operands, .operand_count = COUNT(inspect_operands), .groups = inspect_groups, .group_count = COUNT(inspect_groups),
-     .examples = inspect_examples, .example_count = COUNT(inspect_examples),
-     .exits = "0 if the model is sound; 3 if something is wrong with it, as stderr then says; 2 for wrong usage; 4 if it cannot be read.",
-     .run = organ_run_inspect},
-    {.name = "prune",
-     .summary = "prune a model with Physarum v1 into a new directory",
-     .about = "Sets to zero the weights through which no flow goes: Physarum v1, a static magnitude flow over tiles, in which every weight "
-              "of a target tensor is seen exactly once. The targets are the attention and feed-forward projections (q, k, v, o, gate, up, "
-              "down, with their fused and expert forms), unless --targets names others.\n"
-              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
-              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
-              "A run that is interrupted leaves no half model; --resume goes on with it.",
-     .operands = prune_operands, .operand_count = COUNT(prune_operands), .groups = prune_groups, .group_count = COUNT(prune_groups),
-     .examples = prune_examples, .example_count = COUNT(prune_examples),
-     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
-              "130 interrupted, to be resumed.",
-     .run = organ_run_prune},
-    {.name = "audit",
-     .summary = "prove from the bytes of both models what a pruning did",
-     .about = "Reads donor and pruned copy anew and never a log or report: counts the killed weights per tensor and projection, over both "
-              "denominators, and checks that every other weight and every other tensor is the same bit for bit, with the same names, types "
-              "and shapes.",
-     .operands = audit_operands, .operand_count = COUNT(audit_operands), .groups = audit_groups, .group_count = COUNT(audit_groups),
-     .examples = audit_examples, .example_count = COUNT(audit_examples),
-     .exits = "0 if everything holds; 1 if anything does not, and the report says what; 2 wrong usage; 3 or 4 if a model cannot be read.",
-     .run = organ_run_audit},
-    {.name = "extract",
-     .summary = "take a model apart into skeleton, organs, embedding, norms",
-     .about = "Writes the bytes of every tensor, and nothing else, into a file of its own: attention into DIR/skeleton, feed-forward and "
-              "experts into DIR/organs, the rest into DIR/embed, DIR/norm and DIR/other. DIR/manifest.json has the whole anatomy: name, "
-              "role, layer, type, shape, digest and place of each tensor. Headers are kept as they are, and so is what lies beside the "
-              "model, so that 'organ assemble' makes the donor again byte for byte.\n"
-              "DIR is itself a model: inspect, measure, purify and graft work on it.",
-     .operands = extract_operands, .operand_count = COUNT(extract_operands), .groups = extract_groups, .group_count = COUNT(extract_groups),
-     .examples = extract_examples, .example_count = COUNT(extract_examples),
-     .exits = "0 done; 2 wrong usage, or DIR exists; 3 the model is malformed or changed meanwhile; 4 the disk is full or refuses; 130 "
-              "interrupted, nothing is left.",
-     .run = organ_run_extract},
-    {.name = "assemble",
-     .summary = "put a model together from an organ directory",
-     .about = "Makes a model of an organ directory. Untouched, it is the donor byte for byte: the one file, or in a directory all files. A "
-              "model in several files becomes one where OUT ends in .gguf or .safetensors. A .bin file that was changed, its length kept, "
-              "is taken as it is and named in the report. Everything that the manifest and the headers claim is checked before.",
-     .operands = assemble_operands, .operand_count = COUNT(assemble_operands), .groups = assemble_groups,
-     .group_count = COUNT(assemble_groups), .examples = assemble_examples, .example_count = COUNT(assemble_examples),
-     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the directory is malformed or changed meanwhile; 4 the disk is full or refuses; 130 "
-              "interrupted, nothing is left.",
-     .run = organ_run_assemble},
-    {.name = "fleet",
-     .summary = "take apart and measure every model under a directory",
-     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ directories), takes each "
-              "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "
-              "z_report_complete.json and Z_MEASURE_REPORT.md.\n"
-              "A broken model is reported and the others go on. A second run into the same OUT does only what changed.",
-     .operands = fleet_operands, .operand_count = COUNT(fleet_operands), .groups = fleet_groups, .group_count = COUNT(fleet_groups),
-     .examples = fleet_examples, .example_count = COUNT(fleet_examples),
-     .exits = "0 done; 1 if a model could not be dissected or measured, and the report says why; 2 wrong usage; 3 no model at all; 4 the "
-              "disk refuses; 130 interrupted: what was finished is kept.",
-     .run = organ_run_fleet},
-    {.name = "measure",
-     .summary = "measure how far the weights of models are from noise",
-     .about = "Reads every tensor and tells from the distribution of its values how far it is from noise: the angle theta, 0 degrees for "
-              "noise, made of entropy, kurtosis and scale coherence; with moments, levels of quantisation, the change of information with "
-              "scale, and wells, the tensors that lie lower than their neighbours in depth. Several models make one table.\n"
-              "A higher theta is no evidence of a better model: damage can raise it.",
-     .operands = measure_operands, .operand_count = COUNT(measure_operands), .groups = measure_groups, .group_count = COUNT(measure_groups),
-     .examples = measure_examples, .example_count = COUNT(measure_examples),
-     .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed meanwhile; 4 it cannot be read, or the report not written; "
-              "130 interrupted.",
-     .run = organ_run_measure},
-    {.name = "graft",
-     .summary = "put layers, organs or attention of one model into a copy of another",
-     .about = "Makes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, safetensors models or organ "
-              "directories; they are only read. Widths, heads, vocabulary, layers, types and the order of rows for the rope are compared "
-              "first: whatever does not fit is listed, all of it, and nothing is written.\n"
-              "Where C is GGUF and a type differs, the tensor keeps its own type and the header follows; elsewhere it is converted to the "
-              "type of B if it can be. Where layers are added or moved, the metadata that counts them follows.",
-     .groups = graft_groups, .group_count = COUNT(graft_groups), .examples = graft_examples, .example_count = COUNT(graft_examples),
-     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
-              "refuses; 130 interrupted, nothing is left.",
-     .run = organ_run_graft},
-    {.name = "chimera",
-     .summary = "a graft in one step: the body of one model, parts of another",
-     .about = "The same as graft with the names of a recipe: A gives the body, B what is taken. Bytes go from file to file; nothing is "
-              "unpacked to the disk.",
-     .groups = chimera_groups, .group_count = COUNT(chimera_groups), .examples = chimera_examples,
-     .example_count = COUNT(chimera_examples),
-     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
-              "refuses; 130 interrupted, nothing is left.",
-     .run = organ_run_graft},
-    {.name = "purify",
-     .summary = "weaken what a filter takes for noise in the weights",
-     .about = "Makes a copy of a model in which what looks like noise in the rows of its projections (q, k, v, o, gate, up, down, with "
-              "their fused and expert forms) is multiplied by 1 - strength: bins of a row's spectrum below a floor (fft), or wavelet "
-              "details that do not go on at twice their scale (haar). Types and shapes stay as they are; tensors in types that cannot be "
-              "written are left alone.\n"
-              "What such a filter calls noise is most of what a model knows. The report says how much of the energy went, and warns above "
-              "5 %; a higher theta is no evidence of a better model.\n"
-              "OUT becomes what the model is: a directory with the same files, or a single file. The report lies in OUT/organ, or beside "
-              "the file: PURIFY_REPORT.md to read, purify.json with all numbers.",
-     .operands = purify_operands, .operand_count = COUNT(purify_operands), .groups = purify_groups, .group_count = COUNT(purify_groups),
-     .examples = purify_examples, .example_count = COUNT(purify_examples),
-     .exits = "0 done; 2 wrong usage, or OUT exists, or --type names a tensor whose type cannot be written; 3 the model is malformed, has "
-              "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
-     .run = organ_run_purify},
-    {.name = "version",
-     .summary = "the version, and which kernels run on this machine",
-     .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes that this process may "
-              "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, neon) chooses another instruction set; the results are the "
-              "same with all.",
-     .groups = help_groups, .group_count = COUNT(help_groups), .run = organ_run_version},
-    {.name = "help",
-     .summary = "explain a verb",
-     .about = "Explains a verb with all its options and some examples.",
-     .operands = help_operands, .operand_count = COUNT(help_operands), .groups = help_groups, .group_count = COUNT(help_groups),
-     .run = organ_run_help}};
+static const organ_verb inspect_verb = {
+    .name = "inspect",
+    .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
+    .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the largest one.",
+    .operands = inspect_operands, .operand_count = COUNT(inspect_operands), .groups = inspect_groups, .group_count = COUNT(inspect_groups),
+    .examples = inspect_examples, .example_count = COUNT(inspect_examples),
+    .exits = "0 if the model is sound; 3 if something is wrong with it, as stderr then says; 2 for wrong usage; 4 if it cannot be read.",
+    .run = organ_run_inspect};
+
+static const organ_verb prune_verb = {
+    .name = "prune",
+    .summary = "prune a model with Physarum v1 into a new directory",
+    .about = "Sets to zero the weights through which no flow goes: Physarum v1, a static magnitude flow over tiles, in which every weight "
+             "of a target tensor is seen exactly once. The targets are the attention and feed-forward projections (q, k, v, o, gate, up, "
+             "down, with their fused and expert forms), unless --targets names others.\n"
+             "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
+             "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
+             "A run that is interrupted leaves no half model; --resume goes on with it.",
+    .operands = prune_operands, .operand_count = COUNT(prune_operands), .groups = prune_groups, .group_count = COUNT(prune_groups),
+    .examples = prune_examples, .example_count = COUNT(prune_examples),
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
+             "130 interrupted, to be resumed.",
+    .run = organ_run_prune};
+
+static const organ_verb audit_verb = {
+    .name = "audit",
+    .summary = "prove from the bytes of both models what a pruning did",
+    .about = "Reads donor and pruned copy anew and never a log or report: counts the killed weights per tensor and projection, over both "
+             "denominators, and checks that every other weight and every other tensor is the same bit for bit, with the same names, types "
+             "and shapes.",
+    .operands = audit_operands, .operand_count = COUNT(audit_operands), .groups = audit_groups, .group_count = COUNT(audit_groups),
+    .examples = audit_examples, .example_count = COUNT(audit_examples),
+    .exits = "0 if everything holds; 1 if anything does not, and the report says what; 2 wrong usage; 3 or 4 if a model cannot be read.",
+    .run = organ_run_audit};
+
+static const organ_verb extract_verb = {
+    .name = "extract",
+    .summary = "take a model apart into skeleton, organs, embedding, norms",
+    .about = "Writes the bytes of every tensor, and nothing else, into a file of its own: attention into DIR/skeleton, feed-forward and "
+             "experts into DIR/organs, the rest into DIR/embed, DIR/norm and DIR/other. DIR/manifest.json has the whole anatomy: name, "
+             "role, layer, type, shape, digest and place of each tensor. Headers are kept as they are, and so is what lies beside the "
+             "model, so that 'organ assemble' makes the donor again byte for byte.\n"
+             "DIR is itself a model: inspect, measure, purify and graft work on it.",
+    .operands = extract_operands, .operand_count = COUNT(extract_operands), .groups = extract_groups, .group_count = COUNT(extract_groups),
+    .examples = extract_examples, .example_count = COUNT(extract_examples),
+    .exits = "0 done; 2 wrong usage, or DIR exists; 3 the model is malformed or changed meanwhile; 4 the disk is full or refuses; 130 "
+             "interrupted, nothing is left.",
+    .run = organ_run_extract};
+
+static const organ_verb assemble_verb = {
+    .name = "assemble",
+    .summary = "put a model together from an organ directory",
+    .about = "Makes a model of an organ directory. Untouched, it is the donor byte for byte: the one file, or in a directory all files. A "
+             "model in several files becomes one where OUT ends in .gguf or .safetensors. A .bin file that was changed, its length kept, "
+             "is taken as it is and named in the report. Everything that the manifest and the headers claim is checked before.",
+    .operands = assemble_operands, .operand_count = COUNT(assemble_operands), .groups = assemble_groups,
+    .group_count = COUNT(assemble_groups), .examples = assemble_examples, .example_count = COUNT(assemble_examples),
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the directory is malformed or changed meanwhile; 4 the disk is full or refuses; 130 "
+             "interrupted, nothing is left.",
+    .run = organ_run_assemble};
+
+static const organ_verb fleet_verb = {
+    .name = "fleet",
+    .summary = "take apart and measure every model under a directory",
+    .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ directories), takes each "
+             "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "
+             "z_report_complete.json and Z_MEASURE_REPORT.md.\n"
+             "A broken model is reported and the others go on. A second run into the same OUT does only what changed.",
+    .operands = fleet_operands, .operand_count = COUNT(fleet_operands), .groups = fleet_groups, .group_count = COUNT(fleet_groups),
+    .examples = fleet_examples, .example_count = COUNT(fleet_examples),
+    .exits = "0 done; 1 if a model could not be dissected or measured, and the report says why; 2 wrong usage; 3 no model at all; 4 the "
+             "disk refuses; 130 interrupted: what was finished is kept.",
+    .run = organ_run_fleet};
+
+static const organ_verb measure_verb = {
+    .name = "measure",
+    .summary = "measure how far the weights of models are from noise",
+    .about = "Reads every tensor and tells from the distribution of its values how far it is from noise: the angle theta, 0 degrees for "
+             "noise, made of entropy, kurtosis and scale coherence; with moments, levels of quantisation, the change of information with "
+             "scale, and wells, the tensors that lie lower than their neighbours in depth. Several models make one table.\n"
+             "A higher theta is no evidence of a better model: damage can raise it.",
+    .operands = measure_operands, .operand_count = COUNT(measure_operands), .groups = measure_groups, .group_count = COUNT(measure_groups),
+    .examples = measure_examples, .example_count = COUNT(measure_examples),
+    .exits = "0 done; 2 wrong usage; 3 a model is malformed or changed meanwhile; 4 it cannot be read, or the report not written; "
+             "130 interrupted.",
+    .run = organ_run_measure};
+
+static const organ_verb graft_verb = {
+    .name = "graft",
+    .summary = "put layers, organs or attention of one model into a copy of another",
+    .about = "Makes a copy of B in which the chosen tensors have the bytes of A. A and B are GGUF files, safetensors models or organ "
+             "directories; they are only read. Widths, heads, vocabulary, layers, types and the order of rows for the rope are compared "
+             "first: whatever does not fit is listed, all of it, and nothing is written.\n"
+             "Where C is GGUF and a type differs, the tensor keeps its own type and the header follows; elsewhere it is converted to the "
+             "type of B if it can be. Where layers are added or moved, the metadata that counts them follows.",
+    .groups = graft_groups, .group_count = COUNT(graft_groups), .examples = graft_examples, .example_count = COUNT(graft_examples),
+    .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
+             "refuses; 130 interrupted, nothing is left.",
+    .run = organ_run_graft};
+
+static const organ_verb chimera_verb = {
+    .name = "chimera",
+    .summary = "a graft in one step: the body of one model, parts of another",
+    .about = "The same as graft with the names of a recipe: A gives the body, B what is taken. Bytes go from file to file; nothing is "
+             "unpacked to the disk.",
+    .groups = chimera_groups, .group_count = COUNT(chimera_groups), .examples = chimera_examples,
+    .example_count = COUNT(chimera_examples),
+    .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
+             "refuses; 130 interrupted, nothing is left.",
+    .run = organ_run_graft};
+
+static const organ_verb purify_verb = {
+    .name = "purify",
+    .summary = "weaken what a filter takes for noise in the weights",
+    .about = "Makes a copy of a model in which what looks like noise in the rows of its projections (q, k, v, o, gate, up, down, with "
+             "their fused and expert forms) is multiplied by 1 - strength: bins of a row's spectrum below a floor (fft), or wavelet "
+             "details that do not go on at twice their scale (haar). Types and shapes stay as they are; tensors in types that cannot be "
+             "written are left alone.\n"
+             "What such a filter calls noise is most of what a model knows. The report says how much of the energy went, and warns above "
+             "5 %; a higher theta is no evidence of a better model.\n"
+             "OUT becomes what the model is: a directory with the same files, or a single file. The report lies in OUT/organ, or beside "
+             "the file: PURIFY_REPORT.md to read, purify.json with all numbers.",
+    .operands = purify_operands, .operand_count = COUNT(purify_operands), .groups = purify_groups, .group_count = COUNT(purify_groups),
+    .examples = purify_examples, .example_count = COUNT(purify_examples),
+    .exits = "0 done; 2 wrong usage, or OUT exists, or --type names a tensor whose type cannot be written; 3 the model is malformed, has "
+             "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+    .run = organ_run_purify};
+
+static const organ_verb version_verb = {
+    .name = "version",
+    .summary = "the version, and which kernels run on this machine",
+    .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes that this process may "
+             "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, neon) chooses another instruction set; the results are the "
+             "same with all.",
+    .groups = help_groups, .group_count = COUNT(help_groups), .run = organ_run_version};
+
+static const organ_verb help_verb = {
+    .name = "help",
+    .summary = "explain a verb",
+    .about = "Explains a verb with all its options and some examples.",
+    .operands = help_operands, .operand_count = COUNT(help_operands), .groups = help_groups, .group_count = COUNT(help_groups),
+    .run = organ_run_help};
+
+const organ_verb *const organ_verbs[] = {
+    &inspect_verb, &prune_verb, &audit_verb, &extract_verb, &assemble_verb, &fleet_verb, &measure_verb, &graft_verb, &chimera_verb,
+    &purify_verb, &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 
 organ_call organ_call_make(const organ_stop *stop)
@@ -379,14 +386,50 @@ organ_call organ_call_make(const organ_stop *stop)
     return (organ_call){.prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop};
 }
 
-const organ_verb *organ_verb_find(const char *name, organ_error *error)
+/* ---- finding ---- */
+
+/* Whether `name` is a word of two: "lora" of "lora extract". */
+static bool is_family(const char *name, const organ_verb *verb)
+{
+    const size_t length = strlen(name);
+    return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
+}
+
+/* "lora: the next word is missing; it is one of extract, merge" */
+static const organ_verb *refuse_second(const char *family, const char *second, organ_error *error)
+{
+    char all[256] = "";
+    const char *names[COUNT(organ_verbs)];
+    size_t count = 0;
+    for (size_t k = 0; k < organ_verb_count; k++)
+        if (is_family(family, organ_verbs[k])) {
+            names[count] = strchr(organ_verbs[k]->name, ' ') + 1;
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", count ? ", " : "", names[count]);
+            count++;
+        }
+    const char *const nearest = second ? organ_nearest(second, names, count) : NULL;
+    if (!second)
+        organ_fail(error, ORGAN_USAGE, "%s: what to do is missing: one of %s", family, all);
+    else if (nearest)
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s'; did you mean '%s %s'?", family, second, family, nearest);
+    else
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s': '%s' goes with %s", family, second, family, all);
+    return NULL;
+}
+
+const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error)
 {
     const char *names[COUNT(organ_verbs)];
+    bool family = false;
     for (size_t k = 0; k < organ_verb_count; k++) {
-        names[k] = organ_verbs[k].name;
-        if (strcmp(name, names[k]) == 0)
-            return &organ_verbs[k];
+        names[k] = organ_verbs[k]->name;
+        family = family || is_family(name, organ_verbs[k]);
+        *words = is_family(name, organ_verbs[k]) ? 2 : 1;
+        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
+            return organ_verbs[k];
     }
+    if (family)
+        return refuse_second(name, second, error);
     const char *const nearest = organ_nearest(name, names, organ_verb_count);
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
     return NULL;

@@ -21,15 +21,15 @@ typedef struct organ_call {
     organ_audit_options audit;
     organ_measure_options measure; /* but for the models */
     organ_fleet_options fleet;
-    organ_words models;            /* measure MODEL... */
-    organ_words headers;           /* measure --header */
-    bool tensors;                  /* measure --tensors */
+    organ_words models;  /* measure MODEL... */
+    organ_words headers; /* measure --header */
+    bool tensors;        /* measure --tensors */
     organ_purify_options purify;
     organ_extract_options extract;
     organ_assemble_options assemble;
-    organ_graft_options graft; /* of graft and of chimera */
-    const char *topic; /* help VERB */
-    unsigned threads;  /* 0: one per core */
+    organ_graft_options graft;        /* of graft and of chimera */
+    const char *topic, *topic_second; /* help VERB */
+    unsigned threads;                 /* 0: one per core */
     uint64_t memory;
     bool json, quiet, help;
     const organ_stop *stop;
@@ -38,11 +38,12 @@ typedef struct organ_call {
 /* A call with the values that no option sets. */
 organ_call organ_call_make(const organ_stop *stop);
 
-extern const organ_verb organ_verbs[];
+extern const organ_verb *const organ_verbs[];
 extern const size_t organ_verb_count;
 
-/* The verb of that name; NULL with ORGAN_USAGE and a suggestion if there is none. */
-const organ_verb *organ_verb_find(const char *name, organ_error *error);
+/* The verb of that name, which for some is two words ("lora extract"): `second` is the next word or NULL, *words how many were used. NULL
+ * with ORGAN_USAGE and a suggestion if there is none. */
+const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error);
 
 /* What each verb does; `call` is an organ_call. Results go to stdout, whose errors stay in its error flag; progress goes to stderr. */
 organ_status organ_run_inspect(void *call, organ_error *error);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/verb_parts.h"
+
+/* clang-format off: tables are laid out by hand */
+
+const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT] = {
+    {.name = "threads", .letter = 't', .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 4096, false, false}, .offset = AT(threads),
+     .help = "threads to work with, pinned to cores where the system allows it; if not given, one per core; the result is the same "
+             "with any number"},
+    {.name = "memory", .letter = 'm', .value = ORGAN_VALUE_BYTES, .argument = "SIZE",
+     .range = {8 * 1048576.0, 16384.0 * 1073741824.0, false, false},
+     .fallback = "512M", .offset = AT(memory), .help = "how much the buffers may take, whatever the size of the model"}};
+
+const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT] = {
+    {.name = "json", .value = ORGAN_VALUE_FLAG, .offset = AT(json), .help = "print the report as JSON on stdout, and nothing else there"},
+    {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "show no progress and no notes"},
+    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
+
+const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT] = {
+    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};

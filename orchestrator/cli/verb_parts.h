@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT
+ * What the tables of verbs are written with, and the options that many verbs share. */
+#ifndef ORGAN_VERB_PARTS_H
+#define ORGAN_VERB_PARTS_H
+
+#include "orchestrator/cli/verbs.h"
+
+#include <stddef.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+#define AT(member)   offsetof(organ_call, member)
+
+enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 3, ORGAN_HELP_OPTION_COUNT = 1 };
+extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT]; /* --threads, --memory */
+extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];   /* --json, --quiet, --help */
+extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];       /* --help */
+
+/* For the initialiser of an organ_option_group. */
+#define ORGAN_MACHINE_OPTIONS organ_machine_options, ORGAN_MACHINE_OPTION_COUNT
+#define ORGAN_OUTPUT_OPTIONS  organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
+#define ORGAN_HELP_OPTIONS    organ_help_options, ORGAN_HELP_OPTION_COUNT
+
+#endif
