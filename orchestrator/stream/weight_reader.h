@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * Rows of a weight as numbers, whatever it is stored in. */
+#ifndef ORGAN_WEIGHT_READER_H
+#define ORGAN_WEIGHT_READER_H
+
+#include "formats/weights.h"
+#include "kernels/kernels.h"
+
+typedef struct organ_weight_reader organ_weight_reader;
+
+/* Checks what only the bytes can tell and loads what every row needs (a g_idx, the scale of a tensor). ORGAN_BAD_INPUT for companions with
+ * values that cannot be: a g_idx beyond the groups or negative (-1 of compressed-tensors: not used, read as group 0 of a zero). ORGAN_IO.
+ * `note` becomes, where it is not NULL, a sentence the user should know (GPTQ: the data are of another version than the label says), else
+ * "". All arguments must outlive the reader. *reader is NULL on error. */
+organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, char note[256],
+                                      organ_weight_reader **reader, organ_error *error);
+void organ_weight_reader_close(organ_weight_reader *reader); /* NULL is allowed */
+
+/* The matrices of the weight one below the other: how many rows in all, and how long they are. */
+uint64_t organ_weight_reader_rows(const organ_weight_reader *reader);
+uint64_t organ_weight_reader_cols(const organ_weight_reader *reader);
+
+/* Bytes of scratch that reading so many rows at once takes, a multiple of 64. */
+size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows);
+
+/* How many rows are best read at once where about `rows` are wanted: at least one whole block of scales or row of words. */
+size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
+
+/* Rows [first, first + rows) to `values`, one behind the other, as FP32 or rounded from it to BF16 or F16 (`as`); 64-byte aligned. Any
+ * thread; `scratch` is the caller's, 64-byte aligned. ORGAN_IO, ORGAN_BAD_INPUT if the file was cut. */
+organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values, void *scratch,
+                               organ_error *error);
+
+/* Bytes of files that reading these rows takes: for progress. */
+uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows);
+
+#endif
