@@ -44,14 +44,6 @@ START_TEST(full_disk_at_any_moment)
 }
 END_TEST
 
-static void touch_donor(void)
-{
-    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
-    utimensat(AT_FDCWD, scratch_path("donor/model-00001-of-00002.safetensors"), then, 0);
-}
-
-static void cut_donor(void) { ck_assert_int_eq(truncate(scratch_path("donor/model-00002-of-00002.safetensors"), 5000), 0); }
-
 START_TEST(donor_changed_under_the_run)
 {
     static void (*const changes[])(void) = {touch_donor, cut_donor};

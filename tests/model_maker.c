@@ -2,6 +2,7 @@
 #include "tests/model_maker.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <signal.h>
@@ -286,3 +287,11 @@ ssize_t __wrap_copy_file_range(int in, off64_t *from, int out, off64_t *to, size
 {
     return fails(FAULT_COPY_RANGE) ? -1 : __real_copy_file_range(in, from, out, to, n, flags);
 }
+
+void touch_donor(void)
+{
+    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    must(utimensat(AT_FDCWD, scratch_path("donor/model-00001-of-00002.safetensors"), then, 0) == 0, "touch");
+}
+
+void cut_donor(void) { must(truncate(scratch_path("donor/model-00002-of-00002.safetensors"), 5000) == 0, "cut"); }

@@ -298,6 +298,9 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
     *report = NULL;
     if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK &&
         organ_output_spares(options->output, job.donor, error) == ORGAN_OK) {
+        if (options->sparsity > 0 && options->sparsity < 1)
+            organ_progress_note(progress, "--sparsity is in percent: %g kills %g %% of the weights; for %g %% it is --sparsity %g",
+                                options->sparsity, options->sparsity, 100 * options->sparsity, 100 * options->sparsity);
         if (!options->dry_run)
             run_published(&job, report, error);
         else if (organ_publish_check(options->output, options->force || options->resume, error) == ORGAN_OK &&
