@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/weights.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct scheme {
+    const char *name;  /* of the scheme */
+    const char *codes; /* what a person calls the codes; NULL: by their type or number of bits */
+} schemes[ORGAN_SCHEME_COUNT] = {
+    [ORGAN_SCHEME_PLAIN] = {"plain", NULL},         [ORGAN_SCHEME_FP8] = {"fp8", NULL},
+    [ORGAN_SCHEME_INT8] = {"int8", "INT8"},         [ORGAN_SCHEME_PACKED] = {"pack-quantized", NULL},
+    [ORGAN_SCHEME_MXFP8] = {"mxfp8", "MXFP8 E4M3"}, [ORGAN_SCHEME_MXFP4] = {"mxfp4", "MXFP4"},
+    [ORGAN_SCHEME_NVFP4] = {"nvfp4", "NVFP4"},      [ORGAN_SCHEME_GPTQ] = {"gptq", NULL},
+    [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", NULL},   [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", NULL},
+};
+
+const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
+
+static const char *dtype_name(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->name; }
+
+static const char *fp8_name(organ_dtype dtype)
+{
+    return dtype == ORGAN_F8_E4M3       ? "FP8 E4M3"
+           : dtype == ORGAN_F8_E5M2     ? "FP8 E5M2"
+           : dtype == ORGAN_F8_E4M3FNUZ ? "FP8 E4M3FNUZ"
+                                        : "FP8 E5M2FNUZ";
+}
+
+/* What the codes are: "FP8 E4M3", "INT4", "GPTQ INT4". */
+static void put_codes(const organ_weight *weight, FILE *out)
+{
+    const char *const maker = weight->scheme == ORGAN_SCHEME_GPTQ       ? "GPTQ "
+                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMM ? "AWQ gemm "
+                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMV ? "AWQ gemv "
+                                                                        : "";
+    if (weight->scheme == ORGAN_SCHEME_FP8)
+        fputs(fp8_name(weight->codes->dtype), out);
+    else if (schemes[weight->scheme].codes)
+        fputs(schemes[weight->scheme].codes, out);
+    else
+        fprintf(out, "%sINT%u", maker, weight->bits);
+}
+
+/* How many values a scale is for. */
+static void put_block(const organ_weight *weight, FILE *out)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    if (weight->block_rows == m.rows && weight->block_cols == m.cols && weight->scale->elements == m.count)
+        fputs(", per tensor", out);
+    else if (weight->block_rows == 1 && weight->block_cols == m.cols)
+        fputs(", per channel", out);
+    else if (weight->block_rows == 1)
+        fprintf(out, ", group %" PRIu64, weight->block_cols);
+    else
+        fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
+}
+
+static bool is_integer(organ_scheme scheme)
+{
+    return scheme == ORGAN_SCHEME_INT8 || scheme == ORGAN_SCHEME_PACKED || scheme == ORGAN_SCHEME_GPTQ || scheme == ORGAN_SCHEME_AWQ_GEMM ||
+           scheme == ORGAN_SCHEME_AWQ_GEMV;
+}
+
+static void put_weight(const organ_weight *weight, FILE *out)
+{
+    if (weight->scheme == ORGAN_SCHEME_PLAIN) {
+        fputs(dtype_name(weight->codes), out);
+        if (weight->global)
+            fprintf(out, ", %s tensor scale", dtype_name(weight->global));
+        return;
+    }
+    put_codes(weight, out);
+    put_block(weight, out);
+    if (is_integer(weight->scheme))
+        fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
+    if (weight->g_idx)
+        fputs(", group index", out);
+    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
+    fprintf(out, ", %s scales", exponents ? "E8M0" : dtype_name(weight->scale));
+}
+
+char *organ_weight_text(const organ_weight *weight, char *out, size_t size)
+{
+    if (size == 0)
+        return out;
+    FILE *const text = fmemopen(out, size, "w");
+    *out = '\0';
+    if (text) {
+        put_weight(weight, text);
+        fclose(text);
+        out[size - 1] = '\0';
+    }
+    return out;
+}
