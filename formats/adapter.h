@@ -7,6 +7,9 @@
 
 #include <jansson.h>
 
+#define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
+#define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
+
 /* A pair of factors: the weight of `module` becomes W + scale B A. */
 typedef struct organ_adapter_pair {
     const char *module;    /* as in the model, without ".weight": "model.layers.0.self_attn.q_proj" */
@@ -25,7 +28,8 @@ typedef struct organ_adapter {
     int64_t r;
     double alpha;
     bool rslora, dora;
-    const char *base; /* base_model_name_or_path, "" if null */
+    bool fan_in_fan_out; /* trained on weights that are stored in_features x out_features (Conv1D of GPT-2); the factors are as ever */
+    const char *base;    /* base_model_name_or_path, "" if null */
     size_t pair_count;
     const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
     size_t rest_count;
@@ -33,13 +37,14 @@ typedef struct organ_adapter {
 } organ_adapter;
 
 /* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r
- * that is not above 0, lora_alpha missing or no number, an A without B and the reverse, ranks of A and B that differ or differ from what
- * the config says, tensors that are not F32, F16, BF16 or F64 matrices. Patterns are matched as peft does, the first in the order of the
- * file wins. Values are not read. ORGAN_IO. *adapter is NULL on error. */
+ * that is not above 0, lora_alpha missing or no number, a method that is more than W + scale B A, an A without B and the reverse, ranks of
+ * A and B that differ or differ from what the config says, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all.
+ * Keys may begin with "base_model.model." or not, and have ".default" behind lora_A and lora_B. Patterns are matched as peft does, the
+ * first in the order of the file wins. Values are not read. ORGAN_IO. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 
-/* The pair of that module or NULL. */
+/* The pair of that module or NULL; constant time. */
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module);
 
 #endif
