@@ -31,7 +31,8 @@ typedef struct organ_weight_pass {
     size_t scratch_bytes; /* per worker, 64-byte aligned */
     size_t result_bytes;  /* per strip, zeroed before; at most 64 KiB */
     void *context;
-    /* An item begins; called before any of its strips, in order, on the pass's own thread. May be NULL. `note` as of the reader. */
+    /* An item begins; called before any of its strips, in order, on the pass's own thread. May be NULL. `note` as of the reader. The strips
+     * of items before it need not be retired yet, so what belongs to an item is kept per item. */
     organ_status (*begin)(void *context, size_t item, const char *note, organ_error *error);
     /* On any worker, any order. */
     organ_status (*work)(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error);
@@ -43,7 +44,8 @@ typedef struct organ_weight_pass {
 #define ORGAN_STRIP_VALUES ((size_t)1 << 20)
 
 /* Runs the pass with as many of the workers as the memory holds buffers for. ORGAN_USAGE if it does not hold those of one; ORGAN_IO;
- * ORGAN_BAD_INPUT; ORGAN_INTERRUPTED if stopped; else what a callback returned. When it returns nothing of it runs any more. */
+ * ORGAN_BAD_INPUT, also for a counterpart of other rows or columns; ORGAN_INTERRUPTED if stopped; else what a callback returned, the one of
+ * the earliest strip if more than one fails. When it returns nothing of it runs any more. */
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error);
 
 #endif

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ * The calling thread opens items ahead of the workers and retires strips in order; each worker takes the next strip, reads it into buffers
+ * of its own and works on it. One mutex guards the queue; bytes move outside it. Strips are taken in order, so the fault of the earliest
+ * strip that has one is what the run ends with, however many workers there are. */
+#include "orchestrator/stream/weight_pass.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_parts.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE ((size_t)4096)
+
+/* How one item is cut. */
+typedef struct cut {
+    uint64_t rows, matrix_rows;
+    size_t cols, strip_rows;
+} cut;
+
+/* An item between being opened and its last strip being retired. */
+typedef struct open_item {
+    organ_weight_reader *reader[2];
+    cut cut;
+} open_item;
+
+typedef struct slot {
+    organ_weight_strip strip;
+    void *result;
+    bool done;
+    organ_error error;
+} slot;
+
+/* What one worker needs, each a multiple of a page, one behind the other. */
+typedef struct buffer_plan {
+    size_t values, other, reader, scratch;
+    size_t active; /* workers that have them */
+    size_t window; /* strips between the first that is not retired and the last that is begun */
+} buffer_plan;
+
+typedef struct run {
+    const organ_weight_pass *pass;
+    const organ_engine *engine;
+    buffer_plan plan;
+    unsigned char **buffers; /* per active worker */
+    open_item *items;        /* a ring: item i is at i % limit */
+    size_t limit;
+    slot *slots; /* a ring of `window` */
+    unsigned char *results;
+    pthread_mutex_t lock;
+    pthread_cond_t more, finished;
+    size_t opened, closed;   /* items */
+    size_t item;             /* of which the next strip is, */
+    uint64_t row;            /* and from which row on */
+    uint64_t ahead;          /* strips of open items that nobody has taken */
+    uint64_t taken, retired; /* strips */
+    bool all_open, halted, failing;
+    organ_error error; /* of the calling thread: comes after all strips that were open */
+} run;
+
+static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
+
+static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
+{
+    const size_t multiple = pass->row_multiple ? pass->row_multiple : 1;
+    cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
+    if (c.rows == 0 || c.cols == 0)
+        return (cut){0};
+    size_t rows = organ_weight_reader_step(reader, larger(ORGAN_STRIP_VALUES / c.cols, 1));
+    rows = (rows + multiple - 1) / multiple * multiple;
+    c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
+    return c;
+}
+
+static uint64_t strips_of(const cut *c)
+{
+    if (c->strip_rows == 0)
+        return 0;
+    return c->rows / c->matrix_rows * ((c->matrix_rows + c->strip_rows - 1) / c->strip_rows);
+}
+
+/* Makes the buffers large enough for the item. */
+static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, organ_error *error)
+{
+    const organ_weight_item *both = &r->pass->items[item];
+    organ_weight_reader reader;
+    if (organ_weight_reader_prepare(r->pass->model, both->weight, r->engine->kernels, &reader, error))
+        return error->status;
+    const cut c = cut_of(r->pass, &reader);
+    const size_t bytes = pages(c.strip_rows * c.cols * element_bytes(r->pass->as));
+    plan->values = larger(plan->values, bytes);
+    plan->reader = larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    if (!both->other)
+        return ORGAN_OK;
+    if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
+        return error->status;
+    if (organ_weight_reader_rows(&reader) != c.rows && c.cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %llu rows, its counterpart '%s' has %llu", both->weight->name,
+                          (unsigned long long)c.rows, both->other->name, (unsigned long long)organ_weight_reader_rows(&reader));
+    if (organ_weight_reader_cols(&reader) != c.cols && c.cols)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu", both->weight->name, c.cols,
+                          both->other->name, (unsigned long long)organ_weight_reader_cols(&reader));
+    plan->other = larger(plan->other, bytes);
+    plan->reader = larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    return ORGAN_OK;
+}
+
+static size_t worker_bytes(const buffer_plan *plan) { return plan->values + plan->other + plan->reader + plan->scratch; }
+
+static organ_status make_plan(run *r, organ_error *error)
+{
+    buffer_plan plan = {.scratch = pages(r->pass->scratch_bytes)};
+    size_t widest = 0;
+    for (size_t i = 0; i < r->pass->item_count; i++) {
+        const size_t before = worker_bytes(&plan);
+        if (measure_item(r, i, &plan, error))
+            return error->status;
+        widest = worker_bytes(&plan) > before ? i : widest;
+    }
+    const uint64_t result = (uint64_t)r->pass->result_bytes, each = worker_bytes(&plan) + 4 * result;
+    const uint64_t fits = each ? r->engine->memory / each : 0;
+    if (fits == 0 && each) {
+        char need[16], have[16];
+        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: a strip of tensor '%s' needs %s; give more memory",
+                          organ_quantity_text(r->engine->memory, have), r->pass->items[widest].weight->name,
+                          organ_quantity_text(each, need));
+    }
+    plan.active = each ? smaller(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
+    plan.window = 4 * plan.active;
+    r->plan = plan;
+    return ORGAN_OK;
+}
+
+/* Call with the lock held. */
+static void halt(run *r)
+{
+    r->halted = true;
+    pthread_cond_broadcast(&r->more);
+    pthread_cond_broadcast(&r->finished);
+}
+
+/* The next strip is never looked for in an item that has none: such items may be closed already. Call with the lock held. */
+static void pass_empty(run *r)
+{
+    while (r->item < r->opened && r->items[r->item % r->limit].cut.strip_rows == 0)
+        r->item++;
+}
+
+/* ---- workers ---- */
+
+/* The next strip, as soon as there is one and the window lets it begin. NULL if nothing more is to be done. */
+static slot *take(run *r)
+{
+    slot *s = NULL;
+    pthread_mutex_lock(&r->lock);
+    while (!r->halted && !r->failing && !(r->all_open && r->ahead == 0) && (r->ahead == 0 || r->taken - r->retired == r->plan.window))
+        pthread_cond_wait(&r->more, &r->lock);
+    if (!r->halted && !r->failing && r->ahead > 0) {
+        const cut *c = &r->items[r->item % r->limit].cut;
+        const uint64_t left = c->matrix_rows - r->row % c->matrix_rows;
+        s = &r->slots[r->taken++ % r->plan.window];
+        s->done = false;
+        s->error.status = ORGAN_OK;
+        s->strip = (organ_weight_strip){.item = r->item, .first = r->row, .cols = c->cols};
+        s->strip.rows = left < c->strip_rows ? (size_t)left : c->strip_rows;
+        r->row += s->strip.rows;
+        r->ahead--;
+        if ((s->strip.last = r->row == c->rows)) {
+            r->item++;
+            r->row = 0;
+            pass_empty(r);
+        }
+    }
+    pthread_mutex_unlock(&r->lock);
+    return s;
+}
+
+static organ_status do_strip(run *r, slot *s, unsigned char *buffer)
+{
+    const organ_weight_pass *pass = r->pass;
+    const open_item *item = &r->items[s->strip.item % r->limit];
+    organ_weight_strip *strip = &s->strip;
+    unsigned char *other = buffer + r->plan.values, *reading = other + r->plan.other, *scratch = reading + r->plan.reader;
+    if (organ_weight_read(item->reader[0], strip->first, strip->rows, pass->as, buffer, reading, &s->error))
+        return s->error.status;
+    if (item->reader[1] && organ_weight_read(item->reader[1], strip->first, strip->rows, pass->as, other, reading, &s->error))
+        return s->error.status;
+    strip->values = buffer;
+    strip->other = item->reader[1] ? other : NULL;
+    memset(s->result, 0, pass->result_bytes);
+    return pass->work(pass->context, strip, scratch, s->result, &s->error);
+}
+
+static void work(void *context, size_t worker)
+{
+    run *r = context;
+    if (worker >= r->plan.active)
+        return;
+    for (slot *s; (s = take(r));) {
+        const organ_status status = do_strip(r, s, r->buffers[worker]);
+        pthread_mutex_lock(&r->lock);
+        s->strip.values = NULL;
+        s->strip.other = NULL;
+        s->done = true;
+        if (status) {
+            r->failing = true; /* strips before this one are finished, none behind it is begun */
+            pthread_cond_broadcast(&r->more);
+        }
+        pthread_cond_signal(&r->finished);
+        pthread_mutex_unlock(&r->lock);
+    }
+}
+
+/* ---- the calling thread ---- */
+
+static void close_item(open_item *item)
+{
+    organ_weight_reader_close(item->reader[0]);
+    organ_weight_reader_close(item->reader[1]);
+    *item = (open_item){0};
+}
+
+/* Opens the next item and lets the workers have its strips. Not under the lock: only this thread opens and closes. */
+static organ_status open_next(run *r, organ_error *error)
+{
+    const organ_weight_pass *pass = r->pass;
+    const organ_weight_item *both = &pass->items[r->opened];
+    open_item *item = &r->items[r->opened % r->limit];
+    char note[256];
+    if (organ_weight_reader_open(pass->model, both->weight, r->engine->kernels, note, &item->reader[0], error))
+        return error->status;
+    item->cut = cut_of(pass, item->reader[0]);
+    if (both->other && organ_weight_reader_open(pass->other_model, both->other, r->engine->kernels, NULL, &item->reader[1], error))
+        return error->status;
+    if (pass->begin && pass->begin(pass->context, r->opened, note, error))
+        return error->status;
+    pthread_mutex_lock(&r->lock);
+    r->ahead += strips_of(&item->cut);
+    r->opened++;
+    pass_empty(r);
+    pthread_cond_broadcast(&r->more);
+    pthread_mutex_unlock(&r->lock);
+    return ORGAN_OK;
+}
+
+/* Items whose strips are all retired; those without elements have none. */
+static void close_items(run *r, size_t until)
+{
+    while (r->closed < until || (r->closed < r->opened && r->items[r->closed % r->limit].cut.strip_rows == 0))
+        close_item(&r->items[r->closed++ % r->limit]);
+}
+
+static organ_status retire_next(run *r, slot *s, organ_error *error)
+{
+    if (s->error.status) {
+        *error = s->error;
+        return error->status;
+    }
+    if (r->pass->retire && r->pass->retire(r->pass->context, &s->strip, s->result, error))
+        return error->status;
+    if (s->strip.last)
+        close_items(r, s->strip.item + 1);
+    pthread_mutex_lock(&r->lock);
+    r->retired++;
+    pthread_cond_broadcast(&r->more);
+    pthread_mutex_unlock(&r->lock);
+    return ORGAN_OK;
+}
+
+/* What the calling thread does next. */
+typedef enum step { STEP_OPEN, STEP_RETIRE, STEP_END, STEP_STOP } step;
+
+static step await_step(run *r)
+{
+    for (;;) {
+        if (organ_stop_asked(r->engine->stop))
+            return STEP_STOP;
+        if (r->retired < r->taken && r->slots[r->retired % r->plan.window].done)
+            return STEP_RETIRE;
+        if (!r->all_open && !r->failing && r->ahead < r->plan.window && r->opened - r->closed < r->limit)
+            return STEP_OPEN;
+        if (r->retired == r->taken && r->ahead == 0 && r->all_open)
+            return STEP_END;
+        struct timespec until; /* a stop is noticed within a fifth of a second even when nothing moves */
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += 200 * 1000 * 1000;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+        pthread_cond_timedwait(&r->finished, &r->lock, &until);
+    }
+}
+
+/* An item that cannot be opened ends the run behind the strips before it. */
+static void open_step(run *r)
+{
+    close_items(r, r->closed);
+    const bool none = r->opened == r->pass->item_count, failed = !none && open_next(r, &r->error);
+    pthread_mutex_lock(&r->lock);
+    r->all_open = r->all_open || none || failed;
+    pthread_cond_broadcast(&r->more);
+    pthread_mutex_unlock(&r->lock);
+}
+
+static organ_status drive(run *r, organ_error *error)
+{
+    for (;;) {
+        pthread_mutex_lock(&r->lock);
+        const step next = await_step(r);
+        slot *s = &r->slots[r->retired % r->plan.window];
+        pthread_mutex_unlock(&r->lock);
+        if (next == STEP_STOP)
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        if (next == STEP_OPEN)
+            open_step(r);
+        else if (next == STEP_RETIRE && retire_next(r, s, error))
+            return error->status;
+        if (next == STEP_END) {
+            if (r->error.status)
+                *error = r->error;
+            return r->error.status;
+        }
+    }
+}
+
+static organ_status allocate(run *r, organ_error *error)
+{
+    const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
+    r->limit = 2 * r->plan.window;
+    r->buffers = calloc(r->plan.active, sizeof *r->buffers);
+    r->items = calloc(r->limit, sizeof *r->items);
+    r->slots = calloc(r->plan.window, sizeof *r->slots);
+    r->results = aligned_alloc(64, r->plan.window * result);
+    if (!r->buffers || !r->items || !r->slots || !r->results)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a queue of %zu strips", r->plan.window);
+    for (size_t k = 0; k < r->plan.window; k++)
+        r->slots[k].result = r->results + k * result;
+    for (size_t k = 0; k < r->plan.active && bytes; k++) {
+        const unsigned node = organ_workers_place(r->engine->workers, k).node;
+        if (!(r->buffers[k] = organ_topology_allocate(r->engine->topology, node, bytes)))
+            return organ_fail_errno(error, ENOMEM, "cannot allocate %zu bytes for a strip", bytes);
+    }
+    return ORGAN_OK;
+}
+
+static void release(run *r)
+{
+    for (size_t k = 0; r->buffers && k < r->plan.active; k++)
+        organ_topology_free(r->engine->topology, r->buffers[k], worker_bytes(&r->plan));
+    for (size_t k = 0; r->items && k < r->limit; k++)
+        close_item(&r->items[k]);
+    free(r->buffers);
+    free(r->items);
+    free(r->slots);
+    free(r->results);
+    pthread_cond_destroy(&r->more);
+    pthread_cond_destroy(&r->finished);
+    pthread_mutex_destroy(&r->lock);
+}
+
+organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
+{
+    run r = {.pass = pass, .engine = engine};
+    if (make_plan(&r, error))
+        return error->status;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&r.lock, NULL);
+    pthread_cond_init(&r.more, NULL);
+    pthread_cond_init(&r.finished, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    organ_status status = allocate(&r, error);
+    if (status == ORGAN_OK) {
+        organ_workers_start(engine->workers, work, &r);
+        status = drive(&r, error);
+        pthread_mutex_lock(&r.lock);
+        halt(&r);
+        pthread_mutex_unlock(&r.lock);
+        organ_workers_wait(engine->workers);
+    }
+    release(&r);
+    return status;
+}

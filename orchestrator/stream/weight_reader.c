@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/weight_reader.h"
+
+#include "orchestrator/stream/weight_parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+static const weight_family *family_of(organ_scheme scheme)
+{
+    switch (scheme) {
+    case ORGAN_SCHEME_PLAIN:
+        return &organ_weight_family_plain;
+    default:
+        return NULL;
+    }
+}
+
+organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                                         organ_weight_reader *reader, organ_error *error)
+{
+    *reader = (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = family_of(weight->scheme)};
+    if (!reader->family)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weights stored as %s cannot be read", weight->name,
+                          organ_scheme_name(weight->scheme));
+    reader->shape = organ_weight_matrices(weight);
+    const size_t cols = reader->shape.cols ? (size_t)reader->shape.cols : 1;
+    reader->batch = cols < WEIGHT_BATCH_VALUES ? WEIGHT_BATCH_VALUES / cols : 1;
+    reader->step = 1;
+    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        reader->stored += parts[k] ? parts[k]->bytes : 0;
+    return reader->family->prepare(reader, error);
+}
+
+organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, char note[256],
+                                      organ_weight_reader **reader, organ_error *error)
+{
+    organ_weight_reader *r = malloc(sizeof *r);
+    *reader = NULL;
+    if (note)
+        note[0] = '\0';
+    if (!r)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
+    char unread[256];
+    organ_status status = organ_weight_reader_prepare(model, weight, kernels, r, error);
+    if (status == ORGAN_OK && r->family->load)
+        status = r->family->load(r, note ? note : unread, error);
+    if (status) {
+        organ_weight_reader_close(r);
+        return status;
+    }
+    *reader = r;
+    return ORGAN_OK;
+}
+
+void organ_weight_reader_close(organ_weight_reader *reader)
+{
+    if (!reader)
+        return;
+    free(reader->table);
+    free(reader);
+}
+
+uint64_t organ_weight_reader_rows(const organ_weight_reader *reader) { return reader->shape.count * reader->shape.rows; }
+uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return reader->shape.cols; }
+
+static size_t smaller(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
+
+/* The FP32 values of a batch come first, for types that they are rounded to. */
+static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
+{
+    return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
+}
+
+size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t rows)
+{
+    const size_t batch = smaller(rows, reader->batch);
+    return floats_bytes(reader, batch) + weight_round(reader->family->scratch(reader, batch));
+}
+
+size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows)
+{
+    const size_t steps = rows / reader->step + (rows % reader->step != 0);
+    return (steps ? steps : 1) * reader->step;
+}
+
+uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows)
+{
+    const uint64_t all = organ_weight_reader_rows(reader);
+    return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
+}
+
+organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
+                                organ_error *error)
+{
+    return organ_model_read(reader->model, tensor->file, to, bytes, tensor->offset + at, error);
+}
+
+/* A batch through FP32 where the family does not write the type itself. */
+static organ_status read_batch(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, void *scratch,
+                               organ_error *error)
+{
+    const size_t n = rows->count * (size_t)r->shape.cols;
+    unsigned char *rest = (unsigned char *)scratch + floats_bytes(r, rows->count);
+    if (as == ORGAN_F32 || (r->family->writes && r->family->writes(r, as)))
+        return r->family->read(r, rows, as, values, rest, error);
+    if (r->family->read(r, rows, ORGAN_F32, scratch, rest, error))
+        return error->status;
+    if (as == ORGAN_BF16)
+        r->kernels->f32_to_bf16(scratch, values, n);
+    else
+        r->kernels->f32_to_f16(scratch, values, n);
+    return ORGAN_OK;
+}
+
+organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values, void *scratch,
+                               organ_error *error)
+{
+    const organ_matrices *shape = &reader->shape;
+    const size_t row_bytes = (size_t)shape->cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
+    unsigned char *to = values;
+    while (rows > 0 && row_bytes > 0) {
+        weight_rows part = {first / shape->rows, first % shape->rows, smaller(rows, reader->batch)};
+        part.count = smaller(shape->rows - part.first, part.count);
+        if (read_batch(reader, &part, as, to, scratch, error))
+            return error->status;
+        to += part.count * row_bytes;
+        first += part.count;
+        rows -= part.count;
+    }
+    return ORGAN_OK;
+}
