@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ * The axis of a chart: where values lie on it, where its ticks are, and numbers as text that no locale changes. */
+#ifndef ORGAN_CHART_SCALE_H
+#define ORGAN_CHART_SCALE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* From `first` to `last` in steps of `step`; of a logarithmic axis: decades, each first 10^first. */
+typedef struct organ_scale {
+    bool log;
+    double step, first, last;
+    int mantissa, exponent; /* step = mantissa 10^exponent, mantissa 1, 2 or 5 */
+} organ_scale;
+
+#define ORGAN_MOST_TICKS 16
+
+typedef struct organ_tick {
+    double at; /* 0 at the beginning of the axis, 1 at its end */
+    char text[32];
+} organ_tick;
+
+/* An axis that holds low and high and ends at ticks: about `ticks` of them, at most ORGAN_MOST_TICKS; `whole`: only at whole numbers. low
+ * and high are finite, above 0 if `log`; where low > high there is nothing to show and the axis is a default one. */
+organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole);
+
+/* The same, but the axis ends at low and high themselves, and there need be no ticks there. Not logarithmic; low < high. */
+organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool whole);
+
+/* Where a value lies, 0 to 1 for what the axis holds. Of a logarithmic axis the value is above 0. */
+double organ_scale_place(const organ_scale *scale, double value);
+
+/* The ticks in ascending order; how many. */
+size_t organ_scale_ticks(const organ_scale *scale, organ_tick ticks[ORGAN_MOST_TICKS]);
+
+/* A finite number with so many significant digits (1 to 9), as short as that: "0.00412", "-120", "1.5e-07", "3". Returns `out`. */
+char *organ_number_text(double value, int digits, char out[32]);
+
+#endif

@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg_chart.h"
+
+#include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
+
+/* Everything that is drawn is a class, so that one block of rules turns light into dark. */
+static const char style[] =
+    "<style>\n"
+    ".oc-paper{fill:#ffffff}.oc-text{fill:#1f2328;font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+    ".oc-title{font-size:17px;font-weight:600}.oc-head{font-weight:600}.oc-faint{fill:#59636e}.oc-tick{font-size:11px;fill:#59636e}\n"
+    ".oc-grid{stroke:#d1d9e0;stroke-width:1;fill:none}.oc-axis{stroke:#818b98;stroke-width:1;fill:none}"
+    ".oc-band{fill:#818b98;fill-opacity:.28}.oc-line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}"
+    ".oc-ref{fill:none;stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 4}.oc-mark{stroke:none}\n"
+    ".oc-s0{stroke:#0072b2}.oc-f0{fill:#0072b2}.oc-s1{stroke:#d55e00}.oc-f1{fill:#d55e00}.oc-s2{stroke:#007f5f}.oc-f2{fill:#007f5f}"
+    ".oc-s3{stroke:#a8508a}.oc-f3{fill:#a8508a}.oc-s4{stroke:#8a6d00}.oc-f4{fill:#8a6d00}.oc-s5{stroke:#3f3f9f}.oc-f5{fill:#3f3f9f}\n"
+    "@media (prefers-color-scheme:dark){"
+    ".oc-paper{fill:#0d1117}.oc-text{fill:#e6edf3}.oc-faint,.oc-tick{fill:#9198a1}.oc-grid{stroke:#2f353d}.oc-axis{stroke:#656c76}"
+    ".oc-band{fill:#9198a1;fill-opacity:.3}.oc-ref{stroke:#b1bac4}\n"
+    ".oc-s0{stroke:#58b4e9}.oc-f0{fill:#58b4e9}.oc-s1{stroke:#ff9248}.oc-f1{fill:#ff9248}.oc-s2{stroke:#35c79a}.oc-f2{fill:#35c79a}"
+    ".oc-s3{stroke:#e29ac4}.oc-f3{fill:#e29ac4}.oc-s4{stroke:#e6c84f}.oc-f4{fill:#e6c84f}.oc-s5{stroke:#a5a8ff}.oc-f5{fill:#a5a8ff}}\n"
+    "</style>\n";
+
+static const char *const dashes[ORGAN_CHART_COLOURS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
+
+typedef struct drawing {
+    const organ_chart *chart;
+    FILE *out;
+    organ_scale x, y;
+    organ_tick x_ticks[ORGAN_MOST_TICKS], y_ticks[ORGAN_MOST_TICKS];
+    size_t x_tick_count, y_tick_count;
+    size_t columns, rows;
+    double top, panel_width, panel_height, row_height, height;
+    double left_now, top_now; /* of the plot area that is being drawn */
+} drawing;
+
+/* ---- writing ---- */
+
+/* A coordinate in hundredths: no locale, no more digits than a screen shows. */
+static void put_number(FILE *out, double value)
+{
+    const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
+    const long whole = labs(hundredths) / 100, rest = labs(hundredths) % 100;
+    fprintf(out, "%s%ld", hundredths < 0 ? "-" : "", whole);
+    if (rest)
+        fprintf(out, rest % 10 ? ".%02ld" : ".%.1ld", rest % 10 ? rest : rest / 10);
+}
+
+/* `format` has a %f for every number: "<line x1=\"%f\" ...". */
+static void put(FILE *out, const char *format, const double *numbers)
+{
+    for (const char *at = format; *at; at++)
+        if (at[0] == '%' && at[1] == 'f') {
+            put_number(out, *numbers++);
+            at++;
+        } else {
+            fputc(*at, out);
+        }
+}
+#define PUT(out, format, ...) put(out, format, (const double[]){__VA_ARGS__})
+
+/* Text of any origin as XML: control characters and broken UTF-8 have become \xNN before, U+FFFE and U+FFFF may not stand in XML at all. */
+static void put_text(FILE *out, const char *s, size_t longest)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *visible = NULL, *cut = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return;
+    organ_text_visible(text.out, s ? s : "");
+    if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
+        cut = organ_text_shorten(visible, longest, true);
+    for (const char *at = cut ? cut : ""; *at; at++)
+        if (strncmp(at, "\xEF\xBF\xBE", 3) == 0 || strncmp(at, "\xEF\xBF\xBF", 3) == 0) {
+            fputs("\xEF\xBF\xBD", out);
+            at += 2;
+        } else {
+            switch (*at) {
+            case '&':
+                fputs("&amp;", out);
+                break;
+            case '<':
+                fputs("&lt;", out);
+                break;
+            case '>':
+                fputs("&gt;", out);
+                break;
+            case '"':
+                fputs("&quot;", out);
+                break;
+            default:
+                fputc(*at, out);
+            }
+        }
+    free(visible);
+    free(cut);
+}
+
+/* About how wide text of 12 pixels is. */
+static double text_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
+
+static void put_label(const drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
+{
+    PUT(d->out, "<text x=\"%f\" y=\"%f\"", x, y);
+    fprintf(d->out, " class=\"oc-text%s\" text-anchor=\"%s\">", class, anchor);
+    put_text(d->out, s, longest);
+    fputs("</text>\n", d->out);
+}
+
+/* ---- marks ---- */
+
+static void put_marker(FILE *out, size_t series, double x, double y)
+{
+    const size_t kind = series % ORGAN_CHART_COLOURS;
+    fputs("<path d=\"", out);
+    if (kind == 0)
+        PUT(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);
+    else if (kind == 1)
+        PUT(out, "M%f %fh5.2v5.2h-5.2z", x - 2.6, y - 2.6);
+    else if (kind == 2)
+        PUT(out, "M%f %fl3.6 6.2h-7.2z", x, y - 3.8);
+    else if (kind == 3)
+        PUT(out, "M%f %fl3.8 3.8l-3.8 3.8l-3.8-3.8z", x, y - 3.8);
+    else if (kind == 4)
+        PUT(out, "M%f %fl-3.6-6.2h7.2z", x, y + 3.8);
+    else
+        PUT(out, "M%f %fh2v-2.5h2.6v2.5h2v2.6h-2v2.5h-2.6v-2.5h-2z", x - 3.3, y - 1.3);
+    fprintf(out, "\" class=\"oc-mark oc-f%zu\">", kind);
+}
+
+static bool there(const drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
+{
+    const double *const y = panel->y[series];
+    return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
+}
+
+static double at_x(const drawing *d, double x) { return d->left_now + organ_scale_place(&d->x, x) * d->panel_width; }
+static double at_y(const drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y, y)) * d->panel_height; }
+
+static void put_place(const drawing *d, double x)
+{
+    char number[32];
+    const organ_chart *const c = d->chart;
+    if (c->names && x >= 0 && x < (double)c->name_count)
+        put_text(d->out, c->names[(size_t)x], 80);
+    else {
+        put_text(d->out, c->x_label, 80);
+        fprintf(d->out, " %s", organ_number_text(x, 6, number));
+    }
+}
+
+/* What a pointer resting on a mark shows. */
+static void put_tip(const drawing *d, size_t series, double x, double y)
+{
+    char number[32];
+    fputs("<title>", d->out);
+    put_text(d->out, d->chart->series[series].name, 80);
+    fputs(", ", d->out);
+    put_place(d, x);
+    fprintf(d->out, ": %s</title>", organ_number_text(y, 4, number));
+}
+
+static void put_line(const drawing *d, const organ_chart_panel *panel, size_t series)
+{
+    const bool reference = d->chart->series[series].reference;
+    const size_t kind = series % ORGAN_CHART_COLOURS;
+    const double *const y = panel->y[series];
+    bool open = false;
+    fputs("<path d=\"", d->out);
+    for (size_t k = 0; k < panel->count; k++) {
+        if (there(d, panel, series, k))
+            PUT(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+        open = there(d, panel, series, k);
+        /* An expectation that is known at one place alone is a short stroke. */
+        if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1)))
+            PUT(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+    }
+    if (reference)
+        fputs("\" class=\"oc-ref\"/>\n", d->out);
+    else {
+        fprintf(d->out, "\" class=\"oc-line oc-s%zu\"", kind);
+        if (*dashes[kind])
+            fprintf(d->out, " stroke-dasharray=\"%s\"", dashes[kind]);
+        fputs("/>\n", d->out);
+    }
+}
+
+/* Markers 9 pixels apart at least, and at every value that no line leads to. */
+static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t series)
+{
+    const double *const y = panel->y[series];
+    double free_from = -1e9;
+    for (size_t k = 0; k < panel->count; k++) {
+        if (!there(d, panel, series, k))
+            continue;
+        const bool alone = (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1));
+        const double x = at_x(d, panel->x[k]);
+        if (x < free_from && !alone)
+            continue;
+        put_marker(d->out, series, x, at_y(d, y[k]));
+        put_tip(d, series, panel->x[k], y[k]);
+        fputs("</path>\n", d->out);
+        free_from = x + 9;
+    }
+}
+
+/* The space between neighbouring places, in pixels. */
+static double pitch(const drawing *d)
+{
+    double least = 1;
+    bool first = true;
+    for (size_t p = 0; p < d->chart->panel_count; p++)
+        for (size_t k = 1; k < d->chart->panels[p].count; k++) {
+            const double step = d->chart->panels[p].x[k] - d->chart->panels[p].x[k - 1];
+            if (step > 0 && (first || step < least)) {
+                least = step;
+                first = false;
+            }
+        }
+    return fmax((organ_scale_place(&d->x, least) - organ_scale_place(&d->x, 0)) * d->panel_width, 0.02);
+}
+
+static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
+{
+    const double room = fmin(pitch(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
+    const double *const y = panel->y[series];
+    const double ground = d->chart->log_y ? d->top_now + d->panel_height : at_y(d, 0);
+    for (size_t k = 0; k < panel->count; k++) {
+        if (!there(d, panel, series, k))
+            continue;
+        const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
+        /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
+        PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
+            fmax(fabs(ground - top), 0.5));
+        fprintf(d->out, " class=\"oc-mark oc-f%zu\">", series % ORGAN_CHART_COLOURS);
+        put_tip(d, series, panel->x[k], y[k]);
+        fputs("</rect>\n", d->out);
+    }
+}
+
+static void put_band(const drawing *d, const organ_chart_panel *panel)
+{
+    const double half = pitch(d) / 2, right = d->left_now + d->panel_width;
+    bool open = false;
+    fputs("<path class=\"oc-band\" d=\"", d->out);
+    for (size_t k = 0; k < panel->count; k++) {
+        const double low = panel->band_low[k], high = panel->band_high[k];
+        if (!isfinite(low) || !isfinite(high) || !isfinite(panel->x[k]) || (d->chart->log_y && !(low > 0 && high > 0)))
+            continue;
+        const double from = fmax(at_x(d, panel->x[k]) - half, d->left_now), to = fmin(at_x(d, panel->x[k]) + half, right);
+        PUT(d->out, open ? " M%f %fH%fV%fH%fz" : "M%f %fH%fV%fH%fz", from, at_y(d, high), to, at_y(d, low), from);
+        open = true;
+    }
+    fputs("\"/>\n", d->out);
+}
+
+/* ---- panels ---- */
+
+static void put_axes(const drawing *d, bool first_column, bool last_row)
+{
+    const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
+    for (size_t k = 0; k < d->y_tick_count; k++) {
+        const double y = bottom - d->y_ticks[k].at * d->panel_height;
+        PUT(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
+        if (first_column)
+            put_label(d, left - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
+    }
+    PUT(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
+    for (size_t k = 0; k < d->x_tick_count; k++)
+        PUT(d->out, "M%f %fv4", left + d->x_ticks[k].at * d->panel_width, bottom);
+    fputs("\"/>\n", d->out);
+    if (d->chart->bars && !d->chart->log_y)
+        PUT(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f\"/>\n", left, at_y(d, 0), right);
+    if (!last_row)
+        return;
+    /* Named places have as much room as lies between two ticks. */
+    const double room = d->x_tick_count > 1 ? (d->x_ticks[1].at - d->x_ticks[0].at) * d->panel_width : d->panel_width;
+    for (size_t k = 0; k < d->x_tick_count; k++) {
+        const organ_tick *const t = &d->x_ticks[k];
+        const bool named = d->chart->names;
+        const char *const text = named ? d->chart->names[strtoul(t->text, NULL, 10)] : t->text;
+        put_label(d, left + t->at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", text,
+                  named ? (size_t)fmax(room / 6.2, 5) : 32);
+    }
+}
+
+static bool has_values(const drawing *d, const organ_chart_panel *panel)
+{
+    for (size_t s = 0; s < d->chart->series_count; s++)
+        for (size_t k = 0; k < panel->count; k++)
+            if (there(d, panel, s, k))
+                return true;
+    return false;
+}
+
+static void put_panel(drawing *d, size_t index)
+{
+    const organ_chart *const c = d->chart;
+    const organ_chart_panel *const panel = &c->panels[index];
+    const size_t column = index % d->columns, row = index / d->columns;
+    size_t slots = 0, slot = 0;
+    d->left_now = LEFT + (double)column * (d->panel_width + GAP_X);
+    d->top_now = d->top + (double)row * d->row_height + (panel->title ? 20 : 6);
+    fputs("<g>\n", d->out);
+    if (panel->title)
+        put_label(d, d->left_now, d->top_now - 8, " oc-head", "start", panel->title, (size_t)(d->panel_width / 7));
+    if (panel->band_low && panel->band_high)
+        put_band(d, panel);
+    put_axes(d, column == 0, index + d->columns >= c->panel_count);
+    if (!has_values(d, panel))
+        put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle", "no values", 32);
+    for (size_t s = 0; s < c->series_count; s++)
+        slots += !c->series[s].reference;
+    for (size_t s = 0; s < c->series_count; s++) {
+        const bool bars = c->bars && !c->series[s].reference;
+        if (bars && panel->y[s])
+            put_bars(d, panel, s, slot, slots);
+        else if (panel->y[s])
+            put_line(d, panel, s);
+        slot += bars;
+    }
+    for (size_t s = 0; s < c->series_count && !c->bars; s++)
+        if (panel->y[s] && !c->series[s].reference)
+            put_markers(d, panel, s);
+    fputs("</g>\n", d->out);
+}
+
+/* ---- the frame ---- */
+
+static void put_swatch(const drawing *d, size_t series, double x, double y)
+{
+    const organ_chart_series *const s = &d->chart->series[series];
+    const size_t kind = series % ORGAN_CHART_COLOURS;
+    if (s->reference)
+        PUT(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
+    else if (d->chart->bars) {
+        PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"12\" height=\"12\"", x + 6, y - 6);
+        fprintf(d->out, " class=\"oc-mark oc-f%zu\"/>\n", kind);
+    } else {
+        PUT(d->out, "<path d=\"M%f %fh24\"", x, y);
+        fprintf(d->out, " class=\"oc-line oc-s%zu\"%s%s%s/>\n", kind, *dashes[kind] ? " stroke-dasharray=\"" : "", dashes[kind],
+                *dashes[kind] ? "\"" : "");
+        put_marker(d->out, series, x + 12, y);
+        fputs("</path>\n", d->out);
+    }
+}
+
+/* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
+static double put_legend(const drawing *d, double y, bool drawn)
+{
+    const organ_chart *const c = d->chart;
+    const size_t entries = c->series_count + (c->band_name != NULL);
+    double x = LEFT;
+    if (entries == 0)
+        return y;
+    for (size_t k = 0; k < entries; k++) {
+        const char *const name = k < c->series_count ? c->series[k].name : c->band_name;
+        const double width = 30 + fmin(text_pixels(name), 6.6 * 60) + 22;
+        if (x > LEFT && x + width > WIDTH - RIGHT) {
+            x = LEFT;
+            y += LEGEND_ROW;
+        }
+        if (drawn && k < c->series_count)
+            put_swatch(d, k, x, y);
+        else if (drawn)
+            PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"12\" class=\"oc-band\"/>\n", x, y - 6);
+        if (drawn)
+            put_label(d, x + 30, y + 4, "", "start", name, 60);
+        x += width;
+    }
+    return y + LEGEND_ROW;
+}
+
+typedef struct extent {
+    double low, high;
+} extent;
+
+static void widen(extent *e, double value)
+{
+    if (!isfinite(value))
+        return;
+    e->low = fmin(e->low, value);
+    e->high = fmax(e->high, value);
+}
+
+/* Both axes from everything that is to be seen. */
+static void choose_scales(drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    extent x = {INFINITY, -INFINITY}, y = x;
+    for (size_t p = 0; p < c->panel_count; p++)
+        for (size_t k = 0; k < c->panels[p].count; k++) {
+            const organ_chart_panel *const panel = &c->panels[p];
+            widen(&x, panel->x[k]);
+            for (size_t s = 0; s < c->series_count; s++)
+                if (there(d, panel, s, k))
+                    widen(&y, panel->y[s][k]);
+            for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
+                const double edge = b ? panel->band_high[k] : panel->band_low[k];
+                if (!c->log_y || edge > 0)
+                    widen(&y, edge);
+            }
+        }
+    if (c->bars && !c->log_y)
+        widen(&y, 0);
+    if (c->names)
+        x = (extent){0, c->name_count ? (double)c->name_count - 1 : 0};
+    if (x.low > x.high)
+        x = (extent){0, 1};
+    const bool whole = c->whole_x || c->names;
+    const double margin = whole || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
+    const unsigned ticks = c->names ? ORGAN_MOST_TICKS - 3 : d->columns > 1 ? 6 : 12;
+    d->x = organ_scale_tight(x.low - margin, x.high + margin, ticks, whole);
+    d->y = organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false);
+    d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
+    d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
+}
+
+static void arrange(drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    const size_t count = c->panel_count ? c->panel_count : 1;
+    bool titled = false;
+    for (size_t p = 0; p < c->panel_count; p++)
+        titled = titled || c->panels[p].title;
+    d->columns = count == 1 ? 1 : count <= 4 ? 2 : 3;
+    d->rows = (count + d->columns - 1) / d->columns;
+    d->panel_width = (WIDTH - LEFT - RIGHT - GAP_X * (double)(d->columns - 1)) / (double)d->columns;
+    d->panel_height = d->rows == 1 && d->columns == 1 ? 320 : d->rows == 1 ? 240 : 150;
+    d->row_height = d->panel_height + (titled ? 44 : 26);
+    d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, false) - 4;
+    d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
+}
+
+static void put_frame(const drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    PUT(d->out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %f %f\" width=\"%f\" height=\"%f\" role=\"img\">\n<title>", WIDTH,
+        d->height, WIDTH, d->height);
+    put_text(d->out, c->title, 200);
+    fputs("</title>\n<desc>", d->out);
+    put_text(d->out, c->description, 4000);
+    fprintf(d->out, "</desc>\n%s", style);
+    PUT(d->out, "<rect width=\"%f\" height=\"%f\" class=\"oc-paper\"/>\n", WIDTH, d->height);
+    put_label(d, LEFT, TITLE_ROW, " oc-title", "start", c->title, 90);
+    if (c->subtitle)
+        put_label(d, LEFT, TITLE_ROW + 20, " oc-faint", "start", c->subtitle, 130);
+    put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, true);
+    const double plots = d->row_height * (double)d->rows, middle = d->top + plots / 2;
+    PUT(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
+    put_text(d->out, c->y_label, 60);
+    fputs("</text>\n", d->out);
+    put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
+}
+
+organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
+{
+    drawing d = {.chart = chart};
+    organ_text text;
+    *svg = NULL;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    d.out = text.out;
+    arrange(&d);
+    choose_scales(&d);
+    put_frame(&d);
+    for (size_t p = 0; p < chart->panel_count; p++)
+        put_panel(&d, p);
+    fputs("</svg>\n", d.out);
+    return organ_text_finish(&text, svg, error);
+}
