@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of low_rank.h share. Matrices are as LAPACK has them: columns one behind the other. */
+#ifndef ORGAN_LOW_RANK_JOB_H
+#define ORGAN_LOW_RANK_JOB_H
+
+#include "orchestrator/surgery/low_rank.h"
+
+/* Room for a x b numbers on a line of the cache, to be freed; NULL if there is none. */
+float *organ_floats(size_t a, size_t b);
+
+/* Takes the memory of a decomposition. false if there is none; what was taken is freed by organ_svd_free. */
+bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
+
+/* By LAPACK, destroying `matrix`: u is rows x k, vt is k x cols, k the lesser of both. false without memory or where it does not converge
+ * (values that are not finite). Between organ_blas_begin and organ_blas_end. */
+bool organ_dense_svd(float *matrix, size_t rows, size_t cols, float *u, float *sigma, float *vt);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * Matrices for tests of decompositions, and plain ways to judge what comes out. */
+#ifndef LOW_RANK_RIG_H
+#define LOW_RANK_RIG_H
+
+#include "orchestrator/surgery/low_rank.h"
+#include "orchestrator/surgery/philox.h"
+
+#include <check.h>
+
+/* rows x cols normal deviates, row by row; to be freed. */
+float *noise_matrix(uint64_t seed, size_t rows, size_t cols);
+
+/* The largest difference of the vectors' products from those of an orthonormal set. */
+double worst_angle(const float *vectors, size_t length, size_t count);
+
+/* ||W - U diag(sigma) V^T||, W row by row. */
+double distance(const float *w, const organ_svd *svd);
+
+double norm_of(const float *values, size_t n);
+
+Suite *low_rank_random_suite(void);
+Suite *low_rank_factored_suite(void);
+
+#endif
