@@ -59,6 +59,29 @@ typedef struct organ_spread {
 typedef void organ_dequantize(const void *blocks, float *values, size_t blocks_count);
 typedef void organ_quantize(const float *values, void *blocks, size_t blocks_count);
 
+/* How codes are stored, and what a code is worth. */
+typedef enum organ_code {
+    ORGAN_CODE_E4M3,     /* a byte each: bias 7, NaN 0x7f and 0xff, no infinities, greatest 448 (OCP OFP8 E4M3, "FN") */
+    ORGAN_CODE_E5M2,     /* bias 15, infinities 0x7c and 0xfc, NaN above them, greatest 57344 (OCP OFP8 E5M2) */
+    ORGAN_CODE_E4M3FNUZ, /* bias 8, NaN 0x80 alone, no infinities, no -0 */
+    ORGAN_CODE_E5M2FNUZ, /* bias 16, the same */
+    ORGAN_CODE_I8,       /* two's complement */
+    ORGAN_CODE_U8,       /* 0 to 255 */
+    ORGAN_CODE_E2M1,     /* two a byte, the low nibble is the even element: sign; 0, 0.5, 1, 1.5, 2, 3, 4, 6; code 8 is -0 */
+    ORGAN_CODE_U4,       /* two a byte likewise: 0 to 15 */
+    ORGAN_CODES
+} organ_code;
+typedef enum organ_real { ORGAN_REAL_F32, ORGAN_REAL_BF16, ORGAN_REAL_F16, ORGAN_REALS } organ_real;
+/* values[k] = (code k - zeros[k / group]) * scales[k / group] in FP32, each operation rounded, then rounded to nearest even to the type.
+ * zeros NULL: nothing is subtracted. group >= 1, any; where it is a multiple of 32 or not below n, it is fastest. Scales and zeros may be
+ * subnormal or not finite: IEEE 754 says what comes out, and every NaN is the positive quiet one without payload (0x7fc00000, 0x7fc0,
+ * 0x7e00). Codes need no alignment; values that of their element. Of an odd n the high nibble of the last byte counts for nothing. */
+typedef void organ_decode(const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n);
+/* Code k is the one nearest to values[k] / scales[k / group], which is rounded to FP32 first; a tie goes to the even code. E4M3 and E5M2
+ * stop at their greatest finite codes, also for infinities, and a NaN is 0x7f. I8 stops at -128 and 127, U4 at -8 and 7, to which 8 is
+ * added (offset binary); a NaN counts as 0 there. Of an odd n the high nibble of the last byte becomes 0. */
+typedef void organ_encode(const float *values, const float *scales, size_t group, void *codes, size_t n);
+
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "neon" */
 
@@ -77,6 +100,11 @@ typedef struct organ_kernels {
     /* F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0 and Q5_1, with the rounding of ggml's reference. Where that leaves a block undefined, for a
      * value or the reciprocal of a scale is not finite, codes stop at the ends of their range and a NaN takes code 0. */
     organ_quantize *quantize[ORGAN_GGML_TYPES];
+
+    organ_decode *decode[ORGAN_CODES][ORGAN_REALS];
+    organ_encode *encode[ORGAN_CODES]; /* E4M3, E5M2, I8 and U4; else NULL */
+    /* The greatest |v|; NaN are passed over, an infinity counts. 0 where there is nothing to look at. */
+    float (*amax)(const float *values, size_t n);
 
     /* Prunes one tile in place: rows x cols elements, rows `stride` elements apart, 1 <= cols <= stride, rows >= 1. Element (i, j) whose
      * conductivity ends below the threshold becomes +0 (a zero may be among them), all others keep their bits; a tile whose mean |w| is 0
@@ -133,6 +161,20 @@ void organ_moments_merge(organ_moments *into, const organ_moments *other);
 
 /* The same for spreads. */
 void organ_spread_merge(organ_spread *into, const organ_spread *other);
+
+/* A scale stored as a byte. E8M0: 2^(code - 127), 0 is the subnormal 2^-127, 0xff NaN. E4M3: as ORGAN_CODE_E4M3. Each NaN is 0x7fc00000. */
+float organ_e8m0_to_f32(uint8_t code);
+float organ_e4m3_to_f32(uint8_t code);
+
+/* Codes [first, first + n) of a row of little-endian 32-bit words, `bits` (1 to 8) each, lowest bits first. Dense: code i at bit i x bits
+ * of the row, whatever words that falls in; else a word holds 32 / bits codes, rounded down, and its top bits are unused. Reads no byte
+ * that has no bit of these codes; words need no alignment. */
+void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n);
+
+/* dst[c * dst_stride + r] = src[r * src_stride + c] for r < rows, c < cols; strides in elements. */
+void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols);
+/* The same for words of 32 bits: of matrices with several codes a word, packed along the axis that is to become the row. */
+void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows, size_t cols);
 
 /* What dispatch needs to know of a CPU. */
 typedef struct organ_cpu {

@@ -9,6 +9,7 @@
 #include "kernels/haar.h"
 #include "kernels/physarum.h"
 #include "kernels/ggml_blocks.h"
+#include "kernels/codes.h"
 
 /* By number of the type. What is named organ_... is the same in every table. */
 #define DEQUANTIZERS                                                                                                                       \
@@ -30,12 +31,22 @@
         [GGML_Q4_1] = organ_quantize_q4_1, [GGML_Q5_0] = organ_quantize_q5_0, [GGML_Q5_1] = organ_quantize_q5_1,                           \
         [GGML_Q8_0] = quantize_q8_0,                                                                                                       \
     }
+#define DECODERS(code)                                                                                                                     \
+    {                                                                                                                                      \
+        [ORGAN_REAL_F32] = decode_##code##_f32, [ORGAN_REAL_BF16] = decode_##code##_bf16, [ORGAN_REAL_F16] = decode_##code##_f16,          \
+    }
 #define KERNEL_TABLE(name)                                                                                                                 \
     {                                                                                                                                      \
         .isa = name, .bf16_to_f32 = bf16_to_f32, .f16_to_f32 = f16_to_f32, .f32_to_bf16 = f32_to_bf16, .f32_to_f16 = f32_to_f16,           \
         .physarum_bf16 = physarum_bf16, .physarum_f16 = physarum_f16, .physarum_f32 = physarum_f32, .moments_bf16 = moments_bf16,          \
         .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32, .audit_16 = audit_16,          \
         .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,                              \
-        .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32,                            \
-        .spread = spread, .z_bins = z_bins, .haar_purify = haar_purify,                                                                    \
+        .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32, .spread = spread,          \
+        .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax,                                                                        \
+        .decode =                                                                                                                          \
+            {[ORGAN_CODE_E4M3] = DECODERS(e4m3),         [ORGAN_CODE_E5M2] = DECODERS(e5m2), [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),   \
+             [ORGAN_CODE_E5M2FNUZ] = DECODERS(e5m2fnuz), [ORGAN_CODE_I8] = DECODERS(i8),     [ORGAN_CODE_U8] = DECODERS(u8),               \
+             [ORGAN_CODE_E2M1] = DECODERS(e2m1),         [ORGAN_CODE_U4] = DECODERS(u4)},                                                  \
+        .encode = {                                                                                                                        \
+            [ORGAN_CODE_E4M3] = encode_e4m3, [ORGAN_CODE_E5M2] = encode_e5m2, [ORGAN_CODE_I8] = encode_i8, [ORGAN_CODE_U4] = encode_u4},   \
     }

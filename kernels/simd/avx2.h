@@ -156,6 +156,9 @@ INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
     _mm256_stream_si256((__m256i *)(void *)(p + 16), b);
 }
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
+INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
+INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
+INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16(a, b); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_and_si256(m, a); }
 INLINE u32x16 u16_widen(u16x16 a)
@@ -188,6 +191,31 @@ INLINE u8x16 s8_of_f32(f32x16 a)
 INLINE f32x16 f32_of_s8(u8x16 a)
 {
     return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(a)), _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))};
+}
+INLINE f32x16 f32_of_u8(u8x16 a)
+{
+    return (f32x16){_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(a)), _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))};
+}
+INLINE u8x16 u8_of_u32(u32x16 a)
+{
+    const __m256i words = u32_narrow(a);
+    return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
+INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
+INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
+INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
+INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
+{
+    const __m128i low = _mm_set1_epi16(0xff);
+    return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
+}
+INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
+/* The halves of the words are looked up one by one; what is made of the table alone is made once a loop. */
+INLINE u16x16 u16_look(u16x16 table, u8x16 at)
+{
+    const __m128i first = _mm256_castsi256_si128(table), second = _mm256_extracti128_si256(table, 1);
+    const __m128i low = _mm_shuffle_epi8(u8_evens(first, second), at), high = _mm_shuffle_epi8(u8_odds(first, second), at);
+    return _mm256_set_m128i(_mm_unpackhi_epi8(low, high), _mm_unpacklo_epi8(low, high));
 }
 
 INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }

@@ -92,6 +92,9 @@ INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
     _mm512_stream_si512((__m512i *)(void *)p, _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1));
 }
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { return _mm256_and_si256(a, b); }
+INLINE u16x16 u16_or(u16x16 a, u16x16 b) { return _mm256_or_si256(a, b); }
+INLINE u16x16 u16_add(u16x16 a, u16x16 b) { return _mm256_add_epi16(a, b); }
+INLINE u16x16 u16_sll(u16x16 a, int by) { return _mm256_slli_epi16(a, by); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { return _mm256_cmpeq_epi16_mask(a, b); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { return _mm256_maskz_mov_epi16(m, a); }
 INLINE u32x16 u16_widen(u16x16 a) { return _mm512_cvtepu16_epi32(a); }
@@ -109,6 +112,18 @@ INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)
 INLINE u8x16 u8_of_bits(uint16_t bits) { return _mm_maskz_set1_epi8(bits, 1); }
 INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)); }
 INLINE f32x16 f32_of_s8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(a)); }
+INLINE f32x16 f32_of_u8(u8x16 a) { return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(a)); }
+INLINE u8x16 u8_of_u32(u32x16 a) { return _mm512_cvtepi32_epi8(a); }
+INLINE u16x16 u16_look(u16x16 table, u8x16 at) { return _mm256_permutexvar_epi16(_mm256_cvtepu8_epi16(at), table); }
+INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
+INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
+INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
+INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
+{
+    const __m128i low = _mm_set1_epi16(0xff);
+    return _mm_packus_epi16(_mm_and_si128(a, low), _mm_and_si128(b, low));
+}
+INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return _mm_packus_epi16(_mm_srli_epi16(a, 8), _mm_srli_epi16(b, 8)); }
 
 INLINE float f16_widen_one(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
 INLINE f32x16 f16_widen(u16x16 a) { return _mm512_cvtph_ps(a); }

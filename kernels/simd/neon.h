@@ -111,6 +111,9 @@ INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b)
     u16_store(p + 16, b);
 }
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_H(u16x16, vandq_u16(a.q[k], b.q[k])); }
+INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_H(u16x16, vorrq_u16(a.q[k], b.q[k])); }
+INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_H(u16x16, vaddq_u16(a.q[k], b.q[k])); }
+INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_H(u16x16, vshlq_u16(a.q[k], vdupq_n_s16((int16_t)by))); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_H(m16x16, vceqq_u16(a.q[k], b.q[k])); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_H(u16x16, vandq_u16(m.q[k], a.q[k])); }
 INLINE u32x16 u16_widen(u16x16 a) { EACH_Q(u32x16, k % 2 ? vmovl_high_u16(a.q[k / 2]) : vmovl_u16(vget_low_u16(a.q[k / 2]))); }
@@ -142,6 +145,32 @@ INLINE f32x16 f32_of_s8(u8x16 a)
     const int8x16_t bytes = vreinterpretq_s8_u8(a);
     const int16x8_t words[2] = {vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)};
     EACH_Q(f32x16, vcvtq_f32_s32(k % 2 ? vmovl_high_s16(words[k / 2]) : vmovl_s16(vget_low_s16(words[k / 2]))));
+}
+INLINE f32x16 f32_of_u8(u8x16 a)
+{
+    const uint16x8_t words[2] = {vmovl_u8(vget_low_u8(a)), vmovl_high_u8(a)};
+    EACH_Q(f32x16, vcvtq_f32_u32(k % 2 ? vmovl_high_u16(words[k / 2]) : vmovl_u16(vget_low_u16(words[k / 2]))));
+}
+INLINE u8x16 u8_of_u32(u32x16 a)
+{
+    const u16x16 words = u32_narrow(a);
+    return vcombine_u8(vmovn_u16(words.q[0]), vmovn_u16(words.q[1]));
+}
+INLINE u16x16 u16_of_s8(u8x16 a)
+{
+    const int8x16_t bytes = vreinterpretq_s8_u8(a);
+    return (u16x16){{vreinterpretq_u16_s16(vmovl_s8(vget_low_s8(bytes))), vreinterpretq_u16_s16(vmovl_high_s8(bytes))}};
+}
+INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return vzip1q_u8(a, b); }
+INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return vzip2q_u8(a, b); }
+INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { return vuzp1q_u8(a, b); }
+INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return vuzp2q_u8(a, b); }
+/* The halves of the words are looked up one by one; what is made of the table alone is made once a loop. */
+INLINE u16x16 u16_look(u16x16 table, u8x16 at)
+{
+    const uint8x16_t first = vreinterpretq_u8_u16(table.q[0]), second = vreinterpretq_u8_u16(table.q[1]);
+    const uint8x16_t low = vqtbl1q_u8(vuzp1q_u8(first, second), at), high = vqtbl1q_u8(vuzp2q_u8(first, second), at);
+    return (u16x16){{vreinterpretq_u16_u8(vzip1q_u8(low, high)), vreinterpretq_u16_u8(vzip2q_u8(low, high))}};
 }
 
 INLINE float f16_widen_one(uint16_t half)

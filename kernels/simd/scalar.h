@@ -107,6 +107,9 @@ INLINE void u16_store(uint16_t *p, u16x16 a) { memcpy(p, &a, sizeof a); }
 INLINE void u16_store_part(uint16_t *p, u16x16 a, size_t n) { memcpy(p, &a, n * sizeof *p); }
 INLINE void u16_stream(uint16_t *p, u16x16 a, u16x16 b) { u16_store(p, a); u16_store(p + 16, b); } /* p 64-byte aligned */
 INLINE u16x16 u16_and(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] & b.lane[l])); }
+INLINE u16x16 u16_or(u16x16 a, u16x16 b) { EACH_LANE(u16x16, a.lane[l] | b.lane[l]); }
+INLINE u16x16 u16_add(u16x16 a, u16x16 b) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] + b.lane[l])); } /* modulo 2^16 */
+INLINE u16x16 u16_sll(u16x16 a, int by) { EACH_LANE(u16x16, (uint16_t)(a.lane[l] << by)); }
 INLINE m16x16 u16_eq(u16x16 a, u16x16 b) { EACH_LANE(m16x16, a.lane[l] == b.lane[l]); }
 INLINE u16x16 u16_keep(m16x16 m, u16x16 a) { EACH_LANE(u16x16, m.lane[l] ? a.lane[l] : 0); }
 INLINE u32x16 u16_widen(u16x16 a) { EACH_LANE(u32x16, a.lane[l]); }
@@ -124,6 +127,15 @@ INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
 INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
 INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); } /* whole numbers that fit a signed byte */
 INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
+INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
+INLINE u8x16 u8_of_u32(u32x16 a) { EACH_LANE(u8x16, (uint8_t)a.lane[l]); } /* all below 256 */
+INLINE u16x16 u16_of_s8(u8x16 a) { EACH_LANE(u16x16, (uint16_t)(int8_t)a.lane[l]); } /* the bytes are signed */
+INLINE u16x16 u16_look(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+/* a and b in turn, from their first 8 and from their last 8 lanes; the inverse: what is at even, at odd places of the 32 of a and b. */
+INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
+INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
+INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
+INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
 
 /* ---- F16 ---- */
 INLINE float f16_widen_one(uint16_t half) { return half_widen(half); }

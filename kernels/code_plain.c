@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * What the codes of packed weights need beside arithmetic, the same in every table: scales stored as bytes, codes out of words, matrices
+ * turned. */
+#include "kernels/kernels.h"
+#include <string.h>
+
+static float of_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+float organ_e8m0_to_f32(uint8_t code)
+{
+    if (code == 0xff)
+        return of_bits(0x7fc00000);
+    return of_bits(code == 0 ? 0x00400000 : (uint32_t)code << 23);
+}
+
+float organ_e4m3_to_f32(uint8_t code)
+{
+    const uint32_t sign = (uint32_t)(code & 0x80) << 24, exponent = code >> 3 & 15, fraction = code & 7;
+    if ((code & 0x7f) == 0x7f)
+        return of_bits(0x7fc00000);
+    if (exponent == 0)
+        return (sign ? -0x1p-9f : 0x1p-9f) * (float)fraction;
+    return of_bits(sign | (exponent + 120) << 23 | fraction << 20);
+}
+
+/* ---- codes out of words ---- */
+/* Of up to 8 codes, `bits` each, from bit `at` of `bytes` on: no byte beyond them is touched. */
+static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
+{
+    const size_t from = at / 8, to = (at + length + 7) / 8; /* at most 9 bytes, and those 9 only where the first gives fewer than 8 bits */
+    uint64_t window = 0;
+    memcpy(&window, bytes + from, to - from < 8 ? to - from : 8);
+    window >>= at % 8;
+    if (to - from > 8)
+        window |= (uint64_t)bytes[from + 8] << (64 - at % 8);
+    return window;
+}
+
+static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
+{
+    const uint64_t mask = (1u << bits) - 1;
+    for (size_t k = 0; k < n; k += 8) {
+        const size_t some = n - k < 8 ? n - k : 8;
+        uint64_t window = window_at(bytes, (first + k) * bits, some * bits);
+        for (size_t j = 0; j < some; j++, window >>= bits)
+            codes[k + j] = (uint8_t)(window & mask);
+    }
+}
+
+void organ_unpack_bits(const void *words, unsigned bits, int dense, size_t first, uint8_t *codes, size_t n)
+{
+    const size_t word_codes = 32 / bits;
+    if (dense || 32 % bits == 0) {
+        unpack_dense(words, bits, first, codes, n);
+        return;
+    }
+    for (size_t k = 0; k < n;) {
+        const size_t word = (first + k) / word_codes, in_word = (first + k) % word_codes;
+        const size_t some = word_codes - in_word < n - k ? word_codes - in_word : n - k;
+        unpack_dense((const uint8_t *)words + 4 * word, bits, in_word, codes + k, some);
+        k += some;
+    }
+}
+
+/* ---- matrices turned ---- */
+/* Exchanges what lies `by` bits up in even rows with what lies there not in odd ones. */
+static void exchange(uint64_t *even, uint64_t *odd, int by, uint64_t lower)
+{
+    const uint64_t difference = ((*even >> by) ^ *odd) & lower;
+    *odd ^= difference;
+    *even ^= difference << by;
+}
+
+/* 8 x 8 bytes, a row in a word: first halves of 4 x 4, then of 2 x 2, then bytes. */
+static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride)
+{
+    uint64_t row[8];
+    for (size_t r = 0; r < 8; r++)
+        memcpy(&row[r], src + r * src_stride, 8);
+    for (int r = 0; r < 4; r++)
+        exchange(&row[r], &row[r + 4], 32, 0x00000000ffffffff);
+    for (int r = 0; r < 8; r += r % 2 == 1 ? 3 : 1)
+        exchange(&row[r], &row[r + 2], 16, 0x0000ffff0000ffff);
+    for (int r = 0; r < 8; r += 2)
+        exchange(&row[r], &row[r + 1], 8, 0x00ff00ff00ff00ff);
+    for (size_t c = 0; c < 8; c++)
+        memcpy(dst + c * dst_stride, &row[c], 8);
+}
+
+enum { SIDE = 64 }; /* of a block: its lines of source and destination stay in L1 */
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+static void transpose_block(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
+{
+    const size_t whole_rows = rows / 8 * 8, whole_cols = cols / 8 * 8;
+    for (size_t c = 0; c < whole_cols; c += 8)
+        for (size_t r = 0; r < whole_rows; r += 8)
+            transpose_eight(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
+    for (size_t c = 0; c < cols; c++)
+        for (size_t r = c < whole_cols ? whole_rows : 0; r < rows; r++)
+            dst[c * dst_stride + r] = src[r * src_stride + c];
+}
+
+void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
+{
+    for (size_t r = 0; r < rows; r += SIDE)
+        for (size_t c = 0; c < cols; c += SIDE)
+            transpose_block(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride, least(rows - r, SIDE),
+                            least(cols - c, SIDE));
+}
+
+void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows, size_t cols)
+{
+    enum { WORDS = SIDE / 4 }; /* a line of words */
+    for (size_t r = 0; r < rows; r += WORDS)
+        for (size_t c = 0; c < cols; c += WORDS)
+            for (size_t j = c; j < least(cols, c + WORDS); j++)
+                for (size_t i = r; i < least(rows, r + WORDS); i++)
+                    dst[j * dst_stride + i] = src[i * src_stride + j];
+}
