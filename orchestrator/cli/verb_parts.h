@@ -20,4 +20,7 @@ extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];       /* 
 #define ORGAN_OUTPUT_OPTIONS  organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
 #define ORGAN_HELP_OPTIONS    organ_help_options, ORGAN_HELP_OPTION_COUNT
 
+/* The tables of verbs that have a file of their own. */
+extern const organ_verb organ_dequantize_verb;
+
 #endif

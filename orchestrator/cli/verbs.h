@@ -6,6 +6,7 @@
 #include "orchestrator/cli/options.h"
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/dequantize.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/graft.h"
 #include "orchestrator/surgery/fleet.h"
@@ -28,6 +29,7 @@ typedef struct organ_call {
     organ_extract_options extract;
     organ_assemble_options assemble;
     organ_graft_options graft;        /* of graft and of chimera */
+    organ_dequantize_options dequantize;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

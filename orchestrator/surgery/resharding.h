@@ -9,7 +9,7 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
-#define ORGAN_SHARD_BYTES 5000000000u /* of a shard, where nobody says otherwise */
+#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
 
 /* A tensor of the output. */
 typedef struct organ_shard_piece {

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * The verbs that change what weights are stored in. */
+#include "orchestrator/cli/engine_room.h"
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/report/precision_report.h"
+
+/* clang-format off: tables are laid out by hand */
+
+#define SHARD_OPTION(of)                                                                                                                   \
+    {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},         \
+     .fallback = "5G", .offset = AT(of.most), .help = "begin a new file where the next tensor would make one longer than this"}
+
+/* ---- dequantize ---- */
+
+static const organ_operand dequantize_operands[] = {
+    {"MODEL", "the model to dequantise; it is only read, never changed", AT(dequantize.model), false}};
+static const organ_option dequantize_options[] = {
+    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(dequantize.output),
+     .help = "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf"},
+    {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .fallback = "bf16", .offset = AT(dequantize.dtype),
+     .help = "the type of what was packed; tensors that are plain keep theirs"},
+    SHARD_OPTION(dequantize),
+    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.force), .help = "replace OUT if it exists"},
+    {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.dry_run),
+     .help = "write nothing, only say what would be dequantised"}};
+static const organ_option_group dequantize_groups[] = {{"Options", dequantize_options, COUNT(dequantize_options)},
+                                                       {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                       {"Output", ORGAN_OUTPUT_OPTIONS}};
+static const organ_example dequantize_examples[] = {
+    {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16", "FP8 in blocks of 128 x 128 as BF16, on any CPU."},
+    {"organ dequantize Qwen2.5-7B-Instruct-AWQ -o OUT --dtype f16", "INT4 as F16; what would overflow is counted."},
+    {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf", "A GGUF model of block types as one of BF16."}};
+
+static organ_status dequantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                               organ_error *error)
+{
+    return organ_dequantize_model(&call->dequantize, engine, progress, report, error);
+}
+
+static organ_status run_dequantize(void *call, organ_error *error)
+{
+    return organ_run_work(call, dequantize, organ_dequantize_report_terminal, error);
+}
+
+const organ_verb organ_dequantize_verb = {
+    .name = "dequantize",
+    .summary = "turn FP8, INT4, MXFP4, ... weights into plain BF16, F16 or F32",
+    .about = "Writes a model without quantisation. Which tensors are packed, and how, is told by quantization_config, names, types and "
+             "shapes; models that mix schemes are no exception. Each packed weight becomes one tensor under its plain name; its scales and "
+             "other companions are gone from shards, index and config.json. What is plain already (norms, embeddings, a router in F32) "
+             "keeps its type and its bytes, whatever --dtype says: torch_dtype becomes --dtype, and whoever loads the model in one type "
+             "casts those few tensors. All other files come along.\n"
+             "A model that has no packed tensor is written anew in shards of --max-shard-size, and a note says so.\n"
+             "OUT/organ/DEQUANTIZE_REPORT.md and dequantize.json tell of every weight: its scheme, its shape, its bytes before and after, "
+             "and how many of its values are infinite or NaN. A tensor that could not be converted is named there and on stderr. A run "
+             "that ends early leaves nothing.",
+    .operands = dequantize_operands, .operand_count = COUNT(dequantize_operands),
+    .groups = dequantize_groups, .group_count = COUNT(dequantize_groups),
+    .examples = dequantize_examples, .example_count = COUNT(dequantize_examples),
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in a way that is not known, or changed meanwhile; "
+             "4 the disk is full or refuses; 130 interrupted.",
+    .run = run_dequantize};

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/precision_report.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
+
+static const organ_page unlimited = {0}; /* of a file */
+
+static void bytes_cell(organ_table *table, const json_t *row, const char *key)
+{
+    char text[16];
+    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, key), text));
+}
+
+/* ---- what both have ---- */
+
+static void put_shape(organ_table *table, const json_t *shape)
+{
+    char text[128] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < json_array_size(shape) && used < sizeof text - 24; k++)
+        used += (size_t)snprintf(text + used, sizeof text - used, "%s%lld", k ? " x " : "",
+                                 (long long)json_integer_value(json_array_get(shape, k)));
+    organ_table_cell(table, "%s", text);
+}
+
+static void put_time(FILE *out, const json_t *report, const organ_page *page, const char *name)
+{
+    char duration[24], rate[16];
+    if (is_dry(report))
+        return;
+    fputc('\n', out);
+    organ_text_say(out, page, "  ", "Time: %s, %s/s of output.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
+                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
+    const char *const output = organ_json_text(report, "run.output");
+    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
+    const char *const dot = single ? strrchr(output, '.') : NULL;
+    char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
+    fputs("\nReport:  ", out);
+    organ_text_visible(out, stem ? stem : output);
+    fprintf(out, "%s%s\n", stem ? "" : "/organ/", name);
+    free(stem);
+}
+
+static void put_head(FILE *out, const json_t *report, const char *done)
+{
+    fputs(is_dry(report) ? "Dry run, nothing was written: " : done, out);
+    organ_model_line(out, organ_json_at(report, "model"));
+    fputs(is_dry(report) ? "\nwould go into " : "\ninto ", out);
+    organ_text_visible(out, organ_json_text(report, "run.output"));
+}
+
+static void put_list(FILE *out, const char *title, const json_t *rows, const char *name, const char *why)
+{
+    if (json_array_size(rows) == 0)
+        return;
+    fprintf(out, "\n## %s\n\n", title);
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        fputs("- ", out);
+        if (name)
+            organ_markdown_text(out, organ_json_text(row, name), true);
+        if (why) {
+            fputs(json_is_true(json_object_get(row, "dropped")) ? " (left out): " : ": ", out);
+            organ_markdown_text(out, organ_json_text(row, why), false);
+        }
+        if (!name)
+            organ_markdown_text(out, json_string_value(row), false);
+        fputc('\n', out);
+    }
+}
+
+static void put_definitions(FILE *out, const json_t *report)
+{
+    const char *term;
+    json_t *sentence;
+    fputs("\n## Definitions\n\n", out);
+    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
+    {
+        fprintf(out, "- **%s**: ", term);
+        organ_markdown_text(out, json_string_value(sentence), false);
+        fputc('\n', out);
+    }
+}
+
+static organ_status finish(organ_text *buffer, char **text, organ_error *error)
+{
+    if (!error->status)
+        return organ_text_finish(buffer, text, error);
+    organ_text_discard(buffer);
+    return error->status;
+}
+
+/* ---- dequantize ---- */
+
+static void scheme_row(organ_table *table, const char *name, const json_t *row)
+{
+    organ_table_cell(table, "%s", name);
+    organ_table_count(table, organ_json_count(row, "weights"));
+    organ_table_count(table, organ_json_count(row, "elements"));
+    bytes_cell(table, row, "bytes_before");
+    bytes_cell(table, row, "bytes_after");
+}
+
+static organ_table *schemes_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"scheme", ORGAN_LEFT, true, false},
+                                           {"tensors", ORGAN_RIGHT, false, false},
+                                           {"weights", ORGAN_RIGHT, false, false},
+                                           {"before", ORGAN_RIGHT, false, false},
+                                           {"after", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const rows = organ_json_at(report, "schemes");
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        scheme_row(table, organ_json_text(json_array_get(rows, k), "scheme"), json_array_get(rows, k));
+    organ_table_totals(table);
+    scheme_row(table, "all packed", organ_json_at(report, "totals"));
+    return table;
+}
+
+static void put_plain(FILE *out, const json_t *report, const organ_page *page)
+{
+    char bytes[16], count[32];
+    organ_text_say(out, page ? page : &unlimited, page ? "  " : "", "%s plain tensors, %s, keep their type.",
+                   organ_count_text(organ_json_count(report, "plain.tensors"), count),
+                   organ_quantity_text(organ_json_count(report, "plain.bytes"), bytes));
+}
+
+static void put_strays(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const strays = organ_json_at(report, "strays");
+    size_t dropped = 0;
+    const char *first = NULL;
+    for (size_t k = 0; k < json_array_size(strays); k++) {
+        const json_t *const row = json_array_get(strays, k);
+        if (json_is_true(json_object_get(row, "dropped")) && !dropped++)
+            first = organ_json_text(row, "tensor");
+        else if (!json_is_true(json_object_get(row, "dropped")))
+            organ_text_say(out, page, "  ", "Not converted: %s: %s", organ_json_text(row, "tensor"), organ_json_text(row, "why"));
+    }
+    if (first)
+        organ_text_say(out, page, "  ", "Left out: %zu scale%s of activations or caches, %s%s.", dropped, dropped == 1 ? "" : "s",
+                       dropped == 1 ? "" : "the first ", first);
+}
+
+static void put_not_finite(FILE *out, const json_t *report, const organ_page *page)
+{
+    char infinite[32], nan[32];
+    const uint64_t i = organ_json_count(report, "totals.infinite"), n = organ_json_count(report, "totals.nan");
+    if (i || n)
+        organ_text_say(out, page ? page : &unlimited, page ? "  WARNING  " : "> **Warning.** ",
+                       "%s values of the output are infinite and %s are NaN as %s; the report says where.", organ_count_text(i, infinite),
+                       organ_count_text(n, nan), organ_json_text(report, "parameters.dtype"));
+}
+
+organ_status organ_dequantize_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    put_head(buffer.out, report, "Dequantised ");
+    fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.dtype"));
+    if (json_array_size(organ_json_at(report, "schemes")) == 0)
+        organ_text_say(buffer.out, page, "  ", "No tensor is packed: the model is plain already, and is only written anew.");
+    else
+        organ_table_emit(schemes_table(report), buffer.out, page, error);
+    put_plain(buffer.out, report, page);
+    put_strays(buffer.out, report, page);
+    put_not_finite(buffer.out, report, page);
+    put_time(buffer.out, report, page, "DEQUANTIZE_REPORT.md");
+    return finish(&buffer, text, error);
+}
+
+static organ_table *weights_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"weight", ORGAN_LEFT, false, true},    {"scheme", ORGAN_LEFT, false, false},
+                                           {"shape", ORGAN_LEFT, false, false},    {"before", ORGAN_RIGHT, false, false},
+                                           {"after", ORGAN_RIGHT, false, false},   {"infinite", ORGAN_RIGHT, false, false},
+                                           {"NaN", ORGAN_RIGHT, false, false},     {"note", ORGAN_LEFT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const rows = organ_json_at(report, "weights");
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        organ_table_cell(table, "%s", organ_json_text(row, "scheme"));
+        put_shape(table, json_object_get(row, "shape"));
+        organ_table_count(table, organ_json_count(row, "bytes_before"));
+        organ_table_count(table, organ_json_count(row, "bytes_after"));
+        organ_table_count(table, organ_json_count(row, "infinite"));
+        organ_table_count(table, organ_json_count(row, "nan"));
+        organ_table_cell(table, "%s", organ_json_text(row, "note"));
+    }
+    return table;
+}
+
+organ_status organ_dequantize_report_markdown(const json_t *report, char **markdown, organ_error *error)
+{
+    organ_text buffer;
+    *markdown = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
+    fputs("# Dequantisation of ", out);
+    organ_markdown_text(out, organ_json_text(report, "model.name"), false);
+    fprintf(out, "\n\nDefinition %s; packed weights became %s.\n\n", organ_json_text(report, "definition"),
+            organ_json_text(report, "parameters.dtype"));
+    put_not_finite(out, report, NULL);
+    if (json_array_size(organ_json_at(report, "schemes")) == 0)
+        fputs("No tensor is packed: the model was plain already.\n\n", out);
+    else
+        organ_table_emit(schemes_table(report), out, NULL, error);
+    fputc('\n', out);
+    put_plain(out, report, NULL);
+    put_list(out, "Notes", organ_json_at(report, "notes"), NULL, NULL);
+    put_list(out, "Tensors of no weight", organ_json_at(report, "strays"), "tensor", "why");
+    if (json_array_size(organ_json_at(report, "weights")) && !error->status) {
+        fputs("\n## Weights\n\n", out);
+        organ_table_emit(weights_table(report), out, NULL, error);
+    }
+    put_definitions(out, report);
+    return finish(&buffer, markdown, error);
+}
