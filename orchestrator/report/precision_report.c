@@ -180,10 +180,10 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
 
 static organ_table *weights_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"weight", ORGAN_LEFT, false, true},    {"scheme", ORGAN_LEFT, false, false},
-                                           {"shape", ORGAN_LEFT, false, false},    {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false},   {"infinite", ORGAN_RIGHT, false, false},
-                                           {"NaN", ORGAN_RIGHT, false, false},     {"note", ORGAN_LEFT, false, false}};
+    static const organ_column columns[] = {{"weight", ORGAN_LEFT, false, true},  {"scheme", ORGAN_LEFT, false, false},
+                                           {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
+                                           {"after", ORGAN_RIGHT, false, false}, {"infinite", ORGAN_RIGHT, false, false},
+                                           {"NaN", ORGAN_RIGHT, false, false},   {"note", ORGAN_LEFT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "weights");
     for (size_t k = 0; k < json_array_size(rows); k++) {

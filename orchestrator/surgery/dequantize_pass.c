@@ -8,9 +8,9 @@
 
 #define ROWS 32 /* of a strip: whole pages of two-byte numbers where a row has a multiple of 64 */
 
-typedef struct found {
+typedef struct not_finite {
     uint64_t infinite, nan;
-} found;
+} not_finite;
 
 static size_t width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
 
@@ -33,7 +33,7 @@ static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_
     return ((any | ((word & mask) + one)) & sign) != 0;
 }
 
-static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, found *found)
+static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
 {
     const uint32_t exponent = (uint32_t)exponent_of(dtype), size = (uint32_t)width_of(dtype);
     const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
@@ -66,7 +66,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
 {
     organ_dequantize_job *const job = context;
     organ_dequantize_part *const part = &job->parts[strip->item];
-    const found *const found = result;
+    const not_finite *const found = result;
     (void)error;
     part->infinite += found->infinite;
     part->nan += found->nan;
@@ -96,7 +96,7 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .as = job->as,
                                     .row_multiple = ROWS,
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
-                                    .result_bytes = sizeof(found),
+                                    .result_bytes = sizeof(not_finite),
                                     .context = job,
                                     .begin = begin,
                                     .work = work,
