@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Inside of the reader of weights: what every family of schemes has in common. */
+ * Inside of the reader of weights: what the families of schemes have in common. */
 #ifndef ORGAN_WEIGHT_PARTS_H
 #define ORGAN_WEIGHT_PARTS_H
 
@@ -25,19 +25,37 @@ typedef struct weight_family {
     bool (*writes)(const organ_weight_reader *reader, organ_dtype as); /* NULL: only F32 */
 } weight_family;
 
+/* Scales or zero points, one for so many rows and columns of each matrix. */
+typedef struct weight_grid {
+    const organ_tensor *tensor; /* NULL: there are none */
+    size_t element;             /* bytes */
+    uint64_t matrix;            /* elements from one matrix to the next; 0: all matrices share them */
+    uint64_t rows, stride;      /* rows of the grid, and elements from one to the next */
+    uint64_t block_rows;        /* rows of the matrix that share a row of the grid */
+    size_t cols;                /* that are used of a row: at most `stride` */
+} weight_grid;
+
 struct organ_weight_reader {
     const organ_model *model;
     const organ_weight *weight;
     const organ_kernels *kernels;
     const weight_family *family;
     organ_matrices shape;
-    size_t batch;    /* rows that are read and widened at once */
-    size_t step;     /* rows that belong together */
-    uint64_t stored; /* bytes of all its tensors */
-    float *table;    /* plain types of at most 8 bits: the value of each code */
+    size_t batch;            /* rows that are read and widened at once */
+    size_t step;             /* rows that belong together */
+    uint64_t stored;         /* bytes of all its tensors */
+    float *table;            /* plain types of at most 8 bits: the value of each code */
+    organ_code code;         /* packed: what the kernels decode */
+    size_t row_bytes;        /* packed: of the codes of a row of words or bytes */
+    size_t group, groups;    /* packed: columns that share a scale, and how many such groups a row has */
+    weight_grid scale, zero; /* packed: `zero` where zero points lie as the scales do */
+    bool packed_zero;        /* PACKED: zero points are packed along rows */
+    bool plus_one;           /* GPTQ: zero points are stored less 1 */
+    int32_t *g_idx;          /* the group of each column, or NULL */
+    float *global;           /* NVFP4: one for each matrix */
 };
 
-extern const weight_family organ_weight_family_plain;
+extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words, organ_weight_family_experts;
 
 /* The family of the scheme and what the headers tell; nothing is read or allocated. *reader need not be released. ORGAN_BAD_INPUT for a
  * type that has no real numbers. */
@@ -49,9 +67,56 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 
 /* A multiple of 64. */
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* `bytes` of the tensor from its byte `at`. */
+/* Where the next `bytes` of scratch begin, 64-byte aligned; *end moves behind them. */
+static inline size_t weight_take(size_t *end, size_t bytes)
+{
+    const size_t at = *end;
+    *end += weight_round(bytes);
+    return at;
+}
+
+/* `bytes` of the tensor from its byte `at`. ORGAN_BAD_INPUT if that is past its end. */
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
                                 organ_error *error);
+
+/* Every type of the decoding kernels. */
+bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
+organ_real organ_weight_real(organ_dtype as);
+
+/* Bits [first, first + n) x bits of a row of words: the whole words or bytes that they lie in. */
+typedef struct weight_span {
+    uint64_t from, to; /* words of 32 bits */
+    size_t skip;       /* codes of the first word that come before */
+} weight_span;
+weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n);
+
+/* ---- scales ---- */
+
+/* How a companion lies over the blocks of a weight. ORGAN_BAD_INPUT if its type or size cannot be. */
+organ_status organ_weight_grid_make(const organ_weight_reader *reader, const organ_tensor *tensor, weight_grid *grid, organ_error *error);
+
+/* Rows of the grid that belong to so many rows of a matrix, at most. */
+size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows);
+
+/* Scratch of the next function beside the floats. */
+size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows);
+
+/* The grid's rows for these rows of a matrix, `stride` floats each; the first is that of row `rows->first`. */
+organ_status organ_weight_grid_read(const organ_weight_reader *reader, const weight_grid *grid, const weight_rows *rows, float *floats,
+                                    unsigned char *scratch, organ_error *error);
+
+/* Elements of the tensor's type to FP32: floats, integers, and exponents of E8M0 where a scale is U8. */
+void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n, float *floats);
+
+/* Reads and checks the group of each column. */
+organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);
+
+/* Scales or zero points of one row, for each column by itself. */
+void organ_weight_spread(const organ_weight_reader *reader, const float *groups, float *columns);
+
+/* GPTQ: whether zero points are stored less 1, as the data say or else the label. */
+organ_status organ_weight_find_version(organ_weight_reader *reader, char note[256], organ_error *error);
 
 #endif

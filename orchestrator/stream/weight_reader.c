@@ -4,25 +4,26 @@
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
-static const weight_family *family_of(organ_scheme scheme)
+static const weight_family *family_of(const organ_weight *weight)
 {
-    switch (scheme) {
+    switch (weight->scheme) {
     case ORGAN_SCHEME_PLAIN:
         return &organ_weight_family_plain;
+    case ORGAN_SCHEME_GPTQ:
+    case ORGAN_SCHEME_AWQ_GEMM:
+        return &organ_weight_family_words;
     default:
-        return NULL;
+        return weight->transposed ? &organ_weight_family_experts : &organ_weight_family_rows;
     }
 }
 
 organ_status organ_weight_reader_prepare(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
                                          organ_weight_reader *reader, organ_error *error)
 {
-    *reader = (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = family_of(weight->scheme)};
-    if (!reader->family)
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weights stored as %s cannot be read", weight->name,
-                          organ_scheme_name(weight->scheme));
+    *reader = (organ_weight_reader){.model = model, .weight = weight, .kernels = kernels, .family = family_of(weight)};
     reader->shape = organ_weight_matrices(weight);
     const size_t cols = reader->shape.cols ? (size_t)reader->shape.cols : 1;
     reader->batch = cols < WEIGHT_BATCH_VALUES ? WEIGHT_BATCH_VALUES / cols : 1;
@@ -59,6 +60,8 @@ void organ_weight_reader_close(organ_weight_reader *reader)
     if (!reader)
         return;
     free(reader->table);
+    free(reader->g_idx);
+    free(reader->global);
     free(reader);
 }
 
@@ -67,9 +70,16 @@ uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return re
 
 static size_t smaller(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
+static bool writes(const organ_weight_reader *reader, organ_dtype as)
+{
+    return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
+}
+
 /* The FP32 values of a batch come first, for types that they are rounded to. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
+    if (writes(reader, ORGAN_BF16) && writes(reader, ORGAN_F16))
+        return 0;
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
 
@@ -94,6 +104,9 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
                                 organ_error *error)
 {
+    if (at > tensor->bytes || bytes > tensor->bytes - at)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " bytes, '%s' takes %" PRIu64, tensor->name, tensor->bytes,
+                          reader->weight->name, at + bytes);
     return organ_model_read(reader->model, tensor->file, to, bytes, tensor->offset + at, error);
 }
 
@@ -103,7 +116,7 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
 {
     const size_t n = rows->count * (size_t)r->shape.cols;
     unsigned char *rest = (unsigned char *)scratch + floats_bytes(r, rows->count);
-    if (as == ORGAN_F32 || (r->family->writes && r->family->writes(r, as)))
+    if (writes(r, as))
         return r->family->read(r, rows, as, values, rest, error);
     if (r->family->read(r, rows, ORGAN_F32, scratch, rest, error))
         return error->status;

@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: MIT
+ * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors, MXFP8, MXFP4, NVFP4 and AutoAWQ's gemv. A batch of
+ * rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
+#include "orchestrator/stream/weight_parts.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Where the parts of a batch lie in the scratch. */
+typedef struct batch_plan {
+    size_t codes, loose;      /* as stored; one row of them a byte each, where the kernels do not take them as stored */
+    size_t scales, zeros;     /* floats: rows of the grid; of zero points that are packed, one row for each row */
+    size_t raw;               /* companions before they are widened */
+    size_t scale_of, zero_of; /* floats by column, where these have a group each */
+    size_t end;
+} batch_plan;
+
+typedef struct batch_parts {
+    unsigned char *codes, *loose, *raw;
+    float *scales, *zeros, *scale_of, *zero_of;
+} batch_parts;
+
+static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
+
+/* Codes in words of 32 bits. */
+static bool in_words(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r); }
+
+static bool has_zero(const organ_weight_reader *r) { return r->zero.tensor || r->packed_zero || in_words(r); }
+
+/* Codes that are not decoded as they are stored. */
+static bool is_loose(const organ_weight_reader *r) { return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8; }
+
+/* Words of packed zero points that so many rows lie in, at most. */
+static size_t zero_words(const organ_weight_reader *r, size_t rows)
+{
+    const unsigned bits = r->weight->bits;
+    return r->weight->dense_words ? (rows + 31) * bits / 32 + 2 : rows / (32 / bits) + 2;
+}
+
+/* Zero points of AutoAWQ's gemv are packed along a row. */
+static size_t zero_row_words(const organ_weight_reader *r) { return (size_t)weight_up(r->groups, 32 / r->weight->bits); }
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static size_t grid_floats(const weight_grid *grid, size_t rows)
+{
+    return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
+}
+
+static batch_plan lay_out(const organ_weight_reader *r, size_t rows)
+{
+    const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
+    size_t end = 0, raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
+    if (r->packed_zero) {
+        const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
+        raw = larger(raw, words * 4 + rows + r->groups);
+        zeros = rows * r->groups * sizeof(float);
+    } else if (r->zero.tensor) {
+        raw = larger(raw, organ_weight_grid_scratch(&r->zero, rows));
+        zeros = grid_floats(&r->zero, rows);
+    }
+    batch_plan p = {.codes = weight_take(&end, rows * r->row_bytes), .loose = weight_take(&end, is_loose(r) ? cols : 0)};
+    p.scales = weight_take(&end, grid_floats(&r->scale, rows));
+    p.zeros = weight_take(&end, zeros);
+    p.raw = weight_take(&end, raw);
+    p.scale_of = weight_take(&end, by_column);
+    p.zero_of = weight_take(&end, by_column);
+    p.end = end;
+    return p;
+}
+
+static size_t scratch(const organ_weight_reader *r, size_t rows) { return lay_out(r, rows).end; }
+
+/* The scratch is 64-byte aligned, and so is each part of it. */
+static float *floats_at(unsigned char *base, size_t at) { return (float *)(void *)(base + at); }
+
+static batch_parts parts_of(const organ_weight_reader *r, size_t rows, unsigned char *base)
+{
+    const batch_plan p = lay_out(r, rows);
+    return (batch_parts){.codes = base + p.codes,
+                         .loose = base + p.loose,
+                         .raw = base + p.raw,
+                         .scales = floats_at(base, p.scales),
+                         .zeros = floats_at(base, p.zeros),
+                         .scale_of = floats_at(base, p.scale_of),
+                         .zero_of = floats_at(base, p.zero_of)};
+}
+
+/* ---- what the headers tell ---- */
+
+static organ_code code_of(const organ_weight *w)
+{
+    switch (w->scheme) {
+    case ORGAN_SCHEME_FP8:
+    case ORGAN_SCHEME_MXFP8:
+        return w->codes->dtype == ORGAN_F8_E5M2       ? ORGAN_CODE_E5M2
+               : w->codes->dtype == ORGAN_F8_E4M3FNUZ ? ORGAN_CODE_E4M3FNUZ
+               : w->codes->dtype == ORGAN_F8_E5M2FNUZ ? ORGAN_CODE_E5M2FNUZ
+                                                      : ORGAN_CODE_E4M3;
+    case ORGAN_SCHEME_INT8:
+        return ORGAN_CODE_I8;
+    case ORGAN_SCHEME_MXFP4:
+    case ORGAN_SCHEME_NVFP4:
+        return ORGAN_CODE_E2M1;
+    default:
+        return w->bits == 4 ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
+    }
+}
+
+/* The rows of codes must have all columns, and be whole bytes. */
+static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t rows = r->shape.count * r->shape.rows, cols = r->shape.cols;
+    const uint64_t bits = in_words(r) || r->code == ORGAN_CODE_E2M1 ? (w->bits ? w->bits : 4) : 8;
+    const uint64_t need = !in_words(r) || w->dense_words || 32 % bits == 0 ? weight_up(cols * bits, 8) : weight_up(cols, 32 / bits) * 4;
+    r->row_bytes = rows ? (size_t)(w->codes->bytes / rows) : 0;
+    if (rows && (w->codes->bytes % rows || r->row_bytes < need))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "tensor '%s': has %" PRIu64 " bytes for %" PRIu64 " rows of '%s', where %" PRIu64 " columns of %" PRIu64
+                          " bits take %" PRIu64 " each",
+                          w->codes->name, w->codes->bytes, rows, w->name, cols, bits, need);
+    return ORGAN_OK;
+}
+
+static organ_status prepare(organ_weight_reader *r, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t cols = r->shape.cols;
+    r->code = code_of(w);
+    if (prepare_codes(r, error))
+        return error->status;
+    const uint64_t group = w->block_cols && w->block_cols < cols ? w->block_cols : cols;
+    r->group = (size_t)(group ? group : 1);
+    r->groups = (size_t)weight_up(cols, r->group);
+    if (w->g_idx && w->scale && w->scale->rank) /* a last group may hold fewer columns than the others, in any order */
+        r->groups = (size_t)w->scale->shape[w->scale->rank - 1];
+    if (!w->scale)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
+    if (organ_weight_grid_make(r, w->scale, &r->scale, error))
+        return error->status;
+    r->packed_zero = w->zero && (w->zero->dtype == ORGAN_I32 || is_gemv(r));
+    if (w->zero && !r->packed_zero && organ_weight_grid_make(r, w->zero, &r->zero, error))
+        return error->status;
+    if (r->packed_zero) {
+        const uint64_t row_words = is_gemv(r)      ? r->shape.rows * zero_row_words(r)
+                                   : r->shape.rows ? organ_weight_span(w->bits, w->dense_words, 0, r->shape.rows).to * r->groups
+                                                   : 0;
+        if (w->zero->elements < row_words * r->shape.count || w->zero->dtype != ORGAN_I32)
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " words, fewer than the %" PRIu64 " that '%s' takes",
+                              w->zero->name, w->zero->elements, row_words * r->shape.count, w->name);
+    }
+    r->step = w->block_rows > 1 && w->block_rows < r->shape.rows && w->block_rows <= 1024 ? (size_t)w->block_rows : r->packed_zero ? 32 : 1;
+    return ORGAN_OK;
+}
+
+/* ---- what the bytes tell ---- */
+
+static organ_status load_global(organ_weight_reader *r, organ_error *error)
+{
+    const organ_tensor *tensor = r->weight->global;
+    const size_t count = (size_t)r->shape.count;
+    if (!tensor || count == 0)
+        return ORGAN_OK;
+    if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
+                          tensor->elements, organ_dtype_describe(tensor->dtype)->name);
+    if (!(r->global = malloc(count * sizeof *r->global)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
+    if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->elements * sizeof *r->global, r->global, error))
+        return error->status;
+    for (size_t k = (size_t)tensor->elements; k < count; k++)
+        r->global[k] = r->global[0];
+    return ORGAN_OK;
+}
+
+static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
+{
+    (void)note;
+    if (organ_weight_load_g_idx(r, error))
+        return error->status;
+    return load_global(r, error);
+}
+
+/* ---- rows ---- */
+
+/* Zero points of one group of rows after the other, from words that run down the rows: turned, so that each group's are a row of words. */
+static organ_status read_packed_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t per_matrix = w->zero->elements / r->shape.count;
+    const weight_span span = organ_weight_span(w->bits, w->dense_words, rows->first, rows->count);
+    const size_t words = (size_t)(span.to - span.from), bytes = words * r->groups * 4;
+    unsigned char *turned = p->raw + bytes, *codes = turned + bytes;
+    if (organ_weight_fetch(r, w->zero, (rows->matrix * per_matrix + span.from * r->groups) * 4, bytes, p->raw, error))
+        return error->status;
+    organ_transpose_u32((const uint32_t *)(void *)p->raw, r->groups, (uint32_t *)(void *)turned, words, words, r->groups);
+    for (size_t g = 0; g < r->groups; g++) {
+        organ_unpack_bits(turned + g * words * 4, w->bits, w->dense_words, span.skip, codes, rows->count);
+        for (size_t k = 0; k < rows->count; k++)
+            p->zeros[k * r->groups + g] = (float)codes[k];
+    }
+    return ORGAN_OK;
+}
+
+/* AutoAWQ's gemv: zero points lie along the row, behind them padding. */
+static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t stride = w->zero->elements / (r->shape.count * r->shape.rows);
+    const size_t words = zero_row_words(r);
+    unsigned char *codes = p->raw + words * 4;
+    for (size_t k = 0; k < rows->count; k++) {
+        const uint64_t row = rows->matrix * r->shape.rows + rows->first + k;
+        if (organ_weight_fetch(r, w->zero, row * stride * 4, words * 4, p->raw, error))
+            return error->status;
+        organ_unpack_bits(p->raw, w->bits, 0, 0, codes, r->groups);
+        for (size_t g = 0; g < r->groups; g++)
+            p->zeros[k * r->groups + g] = (float)codes[g];
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+{
+    if (r->packed_zero)
+        return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
+    const float offset = in_words(r) ? (float)(1u << (r->weight->bits - 1)) : 0.0f; /* words hold no signs */
+    const size_t n = r->zero.tensor ? organ_weight_grid_rows(&r->zero, rows->count) * (size_t)r->zero.stride : r->groups;
+    if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
+        return error->status;
+    for (size_t g = 0; has_zero(r) && g < n; g++)
+        p->zeros[g] = r->zero.tensor ? p->zeros[g] + offset : offset;
+    return ORGAN_OK;
+}
+
+static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+{
+    if (organ_weight_grid_read(r, &r->scale, rows, p->scales, p->raw, error))
+        return error->status;
+    if (!r->global)
+        return ORGAN_OK;
+    const float global = r->global[rows->matrix];
+    const size_t n = organ_weight_grid_rows(&r->scale, rows->count) * (size_t)r->scale.stride;
+    for (size_t k = 0; k < n; k++)
+        p->scales[k] = r->weight->divides ? p->scales[k] / global : p->scales[k] * global;
+    return ORGAN_OK;
+}
+
+/* The zero points of a row, or NULL. */
+static const float *zeros_of(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, size_t k)
+{
+    if (r->packed_zero)
+        return p->zeros + k * r->groups;
+    if (!r->zero.tensor)
+        return has_zero(r) ? p->zeros : NULL;
+    const uint64_t block = r->zero.block_rows;
+    return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
+}
+
+static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes, const float *scales,
+                       const float *zeros, organ_dtype as, void *values)
+{
+    const size_t cols = (size_t)r->shape.cols;
+    size_t group = r->group;
+    if (is_loose(r)) {
+        organ_unpack_bits(codes, r->weight->bits, r->weight->dense_words, 0, p->loose, cols);
+        codes = p->loose;
+    }
+    if (r->g_idx) {
+        organ_weight_spread(r, scales, p->scale_of);
+        if (zeros)
+            organ_weight_spread(r, zeros, p->zero_of);
+        scales = p->scale_of;
+        zeros = zeros ? p->zero_of : NULL;
+        group = 1;
+    }
+    r->kernels->decode[r->code][organ_weight_real(as)](codes, scales, zeros, group, values, cols);
+}
+
+static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
+                              organ_error *error)
+{
+    const batch_parts p = parts_of(r, rows->count, scratch);
+    const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
+    const size_t row_values = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
+    if (organ_weight_fetch(r, r->weight->codes, row * r->row_bytes, rows->count * r->row_bytes, p.codes, error) ||
+        read_scales(r, rows, &p, error) || read_zeros(r, rows, &p, error))
+        return error->status;
+    for (size_t k = 0; k < rows->count; k++) {
+        const float *scales = p.scales + (size_t)(((rows->first + k) / block - rows->first / block) * r->scale.stride);
+        decode_row(r, &p, p.codes + k * r->row_bytes, scales, zeros_of(r, rows, &p, k), as, (unsigned char *)values + k * row_values);
+    }
+    return ORGAN_OK;
+}
+
+const weight_family organ_weight_family_rows = {prepare, load, scratch, read_rows, organ_weight_writes_all};

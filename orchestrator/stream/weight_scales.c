@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT
+ * Companions of packed weights as FP32 values: scales, zero points, groups of columns. */
+#include "orchestrator/stream/weight_parts.h"
+#include "orchestrator/stream/widen.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A U8 is an exponent where scales of these schemes are one, and a number elsewhere. */
+static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
+{
+    return tensor->dtype == ORGAN_F8_E8M0 || (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale);
+}
+
+static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
+{
+    switch (tensor->dtype) {
+    case ORGAN_F32:
+    case ORGAN_BF16:
+    case ORGAN_F16:
+    case ORGAN_I8:
+    case ORGAN_I32:
+    case ORGAN_F8_E4M3:
+        return true;
+    default:
+        return is_exponent(r, tensor);
+    }
+}
+
+void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor, const void *elements, size_t n, float *floats)
+{
+    const uint8_t *bytes = elements;
+    if (is_exponent(r, tensor))
+        for (size_t k = 0; k < n; k++)
+            floats[k] = organ_e8m0_to_f32(bytes[k]);
+    else if (tensor->dtype == ORGAN_F8_E4M3)
+        for (size_t k = 0; k < n; k++)
+            floats[k] = organ_e4m3_to_f32(bytes[k]);
+    else
+        organ_widen(r->kernels, tensor->dtype, elements, floats, n);
+}
+
+organ_status organ_weight_grid_make(const organ_weight_reader *r, const organ_tensor *tensor, weight_grid *grid, organ_error *error)
+{
+    const organ_matrices *shape = &r->shape;
+    const uint64_t cols = r->groups;
+    if (!has_floats(r, tensor))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' of '%s': has type %s, which scales and zero points are not stored as",
+                          tensor->name, r->weight->name, organ_dtype_describe(tensor->dtype)->name);
+    *grid = (weight_grid){.tensor = tensor, .element = organ_dtype_describe(tensor->dtype)->bytes, .cols = (size_t)cols};
+    grid->block_rows = r->weight->block_rows ? r->weight->block_rows : 1;
+    grid->rows = weight_up(shape->rows, grid->block_rows);
+    if (shape->count * shape->rows * shape->cols == 0)
+        return ORGAN_OK;
+    grid->matrix = tensor->elements / shape->count;
+    if (tensor->elements % shape->count || grid->matrix < grid->rows * cols) { /* one grid for all matrices of a stack */
+        grid->matrix = tensor->elements;
+        if (grid->matrix < grid->rows * cols)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "tensor '%s': has %" PRIu64 " elements, fewer than the %" PRIu64 " x %" PRIu64 " that '%s' takes",
+                              tensor->name, tensor->elements, grid->rows, cols, r->weight->name);
+    }
+    grid->stride = grid->matrix / grid->rows;
+    if (grid->matrix * shape->count != tensor->elements)
+        grid->matrix = 0;
+    return ORGAN_OK;
+}
+
+size_t organ_weight_grid_rows(const weight_grid *grid, size_t rows)
+{
+    const uint64_t most = weight_up(rows, grid->block_rows) + 1;
+    return rows == 0 ? 0 : (size_t)(most < grid->rows ? most : grid->rows);
+}
+
+size_t organ_weight_grid_scratch(const weight_grid *grid, size_t rows)
+{
+    return weight_round(organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * grid->element);
+}
+
+organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_grid *grid, const weight_rows *rows, float *floats,
+                                    unsigned char *scratch, organ_error *error)
+{
+    const uint64_t from = rows->first / grid->block_rows, to = (rows->first + rows->count - 1) / grid->block_rows + 1;
+    const size_t n = (size_t)((to - from) * grid->stride);
+    const uint64_t at = (rows->matrix * grid->matrix + from * grid->stride) * grid->element;
+    if (organ_weight_fetch(r, grid->tensor, at, n * grid->element, scratch, error))
+        return error->status;
+    organ_weight_widen(r, grid->tensor, scratch, n, floats);
+    return ORGAN_OK;
+}
+
+organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
+{
+    const organ_tensor *tensor = r->weight->g_idx;
+    const size_t n = (size_t)r->shape.cols;
+    if (!tensor || n == 0)
+        return ORGAN_OK;
+    if (tensor->dtype != ORGAN_I32 || tensor->elements != n)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected %zu of type I32",
+                          tensor->name, tensor->elements, organ_dtype_describe(tensor->dtype)->name, n);
+    if (!(r->g_idx = malloc(n * sizeof *r->g_idx)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
+    if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))
+        return error->status;
+    const bool unused = r->weight->scheme == ORGAN_SCHEME_PACKED; /* a -1 anywhere: columns are in order of their groups */
+    bool ordered = false;
+    for (size_t k = 0; k < n; k++) {
+        if (unused && r->g_idx[k] == -1)
+            ordered = true;
+        else if (r->g_idx[k] < 0 || (size_t)r->g_idx[k] >= r->groups)
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': column %zu is of group %" PRId32 ", there are %zu groups", tensor->name,
+                              k, r->g_idx[k], r->groups);
+    }
+    if (ordered) {
+        free(r->g_idx);
+        r->g_idx = NULL;
+    }
+    return ORGAN_OK;
+}
+
+void organ_weight_spread(const organ_weight_reader *r, const float *groups, float *columns)
+{
+    for (size_t k = 0; k < (size_t)r->shape.cols; k++)
+        columns[k] = groups[r->g_idx[k]];
+}
+
+weight_span organ_weight_span(unsigned bits, bool dense, uint64_t first, uint64_t n)
+{
+    const uint64_t unit = dense ? 32 : 32 / bits, words = dense ? bits : 1; /* codes that fill whole words */
+    const uint64_t from = first / unit, last = first + n - 1;
+    return (weight_span){
+        .from = from * words, .to = dense ? weight_up((last + 1) * bits, 32) : last / unit + 1, .skip = (size_t)(first - from * unit)};
+}
+
+bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as)
+{
+    (void)reader;
+    return as == ORGAN_F32 || as == ORGAN_BF16 || as == ORGAN_F16;
+}
+
+organ_real organ_weight_real(organ_dtype as)
+{
+    return as == ORGAN_F32 ? ORGAN_REAL_F32 : as == ORGAN_BF16 ? ORGAN_REAL_BF16 : ORGAN_REAL_F16;
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT
+ * GPTQ comes in two versions that differ in its zero points alone: the first stores them less 1. Files that say one and store the other are
+ * known, and zero points that are all alike tell: half the range, or 1 less. */
+#include "orchestrator/stream/weight_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* How often zero points have the values that tell. */
+typedef struct zero_census {
+    uint64_t all, half, below_half, greatest;
+} zero_census;
+
+static void count_codes(const uint8_t *codes, size_t n, unsigned bits, zero_census *census)
+{
+    const uint8_t half = (uint8_t)(1u << (bits - 1)), greatest = (uint8_t)((1u << bits) - 1);
+    census->all += n;
+    for (size_t k = 0; k < n; k++) {
+        census->half += codes[k] == half;
+        census->below_half += codes[k] == half - 1;
+        census->greatest += codes[k] == greatest;
+    }
+}
+
+/* Goes through the zero points a row at a time. */
+static organ_status take_census(const organ_weight_reader *r, zero_census *census, organ_error *error)
+{
+    const organ_tensor *tensor = r->weight->zero;
+    const uint64_t rows = r->groups * r->shape.count;
+    const size_t outputs = (size_t)r->shape.rows, bytes = (size_t)(tensor->bytes / (rows ? rows : 1));
+    unsigned char *words = malloc(bytes + 1), *codes = malloc(outputs + 1);
+    organ_status status = words && codes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "tensor '%s': no memory for a row of it", tensor->name);
+    for (uint64_t row = 0; row < rows && status == ORGAN_OK; row++) {
+        status = organ_weight_fetch(r, tensor, row * bytes, bytes, words, error);
+        if (status == ORGAN_OK) {
+            organ_unpack_bits(words, r->weight->bits, 1, 0, codes, outputs);
+            count_codes(codes, outputs, r->weight->bits, census);
+        }
+    }
+    free(codes);
+    free(words);
+    return status;
+}
+
+organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    zero_census census = {0};
+    if (!w->zero)
+        return ORGAN_OK;
+    if (take_census(r, &census, error))
+        return error->status;
+    const unsigned half = 1u << (w->bits - 1);
+    const bool says_v1 = census.all && census.below_half == census.all, says_v2 = census.all && census.half == census.all;
+    r->plus_one = says_v1 || (!says_v2 && !w->labelled_v2);
+    if (r->plus_one == w->labelled_v2)
+        snprintf(note, 256, "%s: the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s", w->name,
+                 w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
+                 says_v1 ? "gptq" : "gptq_v2");
+    else if (r->plus_one && census.greatest)
+        snprintf(note, 256, "%s: %llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
+                 w->name, (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
+    return ORGAN_OK;
+}

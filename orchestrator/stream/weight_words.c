@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ * Packed weights that are stored with rows and columns exchanged, in words of 32 bits: GPTQ, with the codes of one output along a column of
+ * words, and AutoAWQ's gemm, with those of eight outputs in a word. Some outputs are a strip of columns, read run by run and turned. */
+#include "orchestrator/stream/weight_parts.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+enum { STRIP_BYTES = 2 << 20, STEP = 64, AWQ_CODES = 8, AWQ_STEP = 256 };
+
+/* Which nibble of a word holds output 8 c + k. */
+static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
+
+static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
+
+/* Where the parts of a batch lie in the scratch. */
+typedef struct strip_plan {
+    size_t words, turned, loose;
+    size_t line, scales, zeros; /* `line`: a run of scales or words of zero points, and its codes */
+    size_t scale_of, zero_of;
+    size_t end;
+} strip_plan;
+
+/* Words of codes that go along with so many outputs: columns of the stored matrix. */
+static size_t columns_of(const organ_weight_reader *r, size_t rows) { return is_awq(r) ? rows / AWQ_CODES + 2 : rows; }
+
+/* Rows of the stored matrix of words. */
+static size_t stored_rows(const organ_weight_reader *r)
+{
+    return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
+}
+
+static strip_plan lay_out(const organ_weight_reader *r, size_t rows)
+{
+    const size_t words = stored_rows(r) * columns_of(r, rows) * 4, cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
+    size_t end = 0;
+    strip_plan p = {.words = weight_take(&end, words), .turned = weight_take(&end, words), .loose = weight_take(&end, cols)};
+    p.line = weight_take(&end, rows * (2 * sizeof(float) + 1) + 128);
+    p.scales = weight_take(&end, floats);
+    p.zeros = weight_take(&end, floats);
+    p.scale_of = weight_take(&end, r->weight->g_idx ? cols * sizeof(float) : 0);
+    p.zero_of = weight_take(&end, r->weight->g_idx ? cols * sizeof(float) : 0);
+    p.end = end;
+    return p;
+}
+
+static size_t scratch(const organ_weight_reader *r, size_t rows) { return lay_out(r, rows).end; }
+
+static organ_status check_size(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
+                               organ_error *error)
+{
+    if (tensor->elements == need)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " %s, '%s' takes %" PRIu64, tensor->name, tensor->elements, what,
+                      r->weight->name, need);
+}
+
+/* Words of a row of zero points. */
+static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
+
+static organ_status prepare(organ_weight_reader *r, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t cols = r->shape.cols, count = r->shape.count;
+    const uint64_t group = w->block_cols && w->block_cols < cols ? w->block_cols : cols;
+    r->code = w->bits == 4 && !is_awq(r) ? ORGAN_CODE_U4 : ORGAN_CODE_U8;
+    r->group = (size_t)(group ? group : 1);
+    r->groups = (size_t)weight_up(cols, r->group);
+    if (!w->scale)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
+    if (w->g_idx && w->scale->rank >= 2)
+        r->groups = (size_t)w->scale->shape[w->scale->rank - 2];
+    const uint64_t across = is_awq(r) ? r->shape.rows / AWQ_CODES : r->shape.rows;
+    if (is_awq(r) && r->shape.rows % AWQ_CODES)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " rows, no multiple of the 8 of a word", w->name,
+                          r->shape.rows);
+    if (w->codes->dtype != ORGAN_I32 || (w->zero && w->zero->dtype != ORGAN_I32))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': words of type %s, expected I32", w->codes->name,
+                          organ_dtype_describe(w->codes->dtype)->name);
+    if (w->scale->dtype != ORGAN_F16 && w->scale->dtype != ORGAN_BF16 && w->scale->dtype != ORGAN_F32)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name,
+                          organ_dtype_describe(w->scale->dtype)->name);
+    if (check_size(r, w->codes, count * stored_rows(r) * across, "words", error) ||
+        check_size(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
+        (w->zero && check_size(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
+        return error->status;
+    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1);
+    r->step = is_awq(r) ? AWQ_STEP : STEP;
+    r->batch = fits < STEP ? STEP : fits > 1024 ? 1024 : fits / STEP * STEP;
+    return ORGAN_OK;
+}
+
+static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
+{
+    if (organ_weight_load_g_idx(r, error))
+        return error->status;
+    return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
+}
+
+/* `n` elements of 4 or 2 bytes of each of `rows` rows from column `first` on, one behind the other. */
+static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
+                                uint64_t first, size_t n, unsigned char *to, organ_error *error)
+{
+    const size_t size = organ_dtype_describe(tensor->dtype)->bytes;
+    if (n == width)
+        return organ_weight_fetch(r, tensor, row * width * size, rows * n * size, to, error);
+    for (size_t k = 0; k < rows; k++)
+        if (organ_weight_fetch(r, tensor, ((row + k) * width + first) * size, n * size, to + k * n * size, error))
+            return error->status;
+    return ORGAN_OK;
+}
+
+/* Scales of the outputs: rows x groups. */
+static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, unsigned char *line, float *scales,
+                                organ_error *error)
+{
+    float *floats = (float *)(void *)(line + weight_round(rows->count * sizeof(float)));
+    for (size_t g = 0; g < r->groups; g++) {
+        const uint64_t row = rows->matrix * r->groups + g;
+        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, line, error))
+            return error->status;
+        organ_weight_widen(r, r->weight->scale, line, rows->count, floats);
+        for (size_t k = 0; k < rows->count; k++)
+            scales[k * r->groups + g] = floats[k];
+    }
+    return ORGAN_OK;
+}
+
+/* Zero points of the outputs of one group, as they are stored. */
+static organ_status read_zero_codes(const organ_weight_reader *r, uint64_t row, uint64_t first, size_t n, unsigned char *line,
+                                    unsigned char *codes, organ_error *error)
+{
+    const organ_weight *w = r->weight;
+    const uint64_t width = is_awq(r) ? r->shape.rows / AWQ_CODES : zero_words(r);
+    const weight_span span = organ_weight_span(w->bits, !is_awq(r), first, n);
+    if (fetch_strip(r, w->zero, row, 1, width, span.from, (size_t)(span.to - span.from), line, error))
+        return error->status;
+    if (!is_awq(r)) {
+        organ_unpack_bits(line, w->bits, 1, span.skip, codes, n);
+        return ORGAN_OK;
+    }
+    for (size_t k = 0; k < n; k++) {
+        const size_t at = span.skip + k, nibble = awq_nibble[at % AWQ_CODES];
+        codes[k] = line[at / AWQ_CODES * 4 + nibble / 2] >> nibble % 2 * 4 & 15;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, unsigned char *line, float *zeros, organ_error *error)
+{
+    const unsigned most = (1u << r->weight->bits) - 1;
+    unsigned char *codes = line + weight_round(rows->count * 4 + 64);
+    for (size_t g = 0; g < r->groups; g++) {
+        if (r->weight->zero && read_zero_codes(r, rows->matrix * r->groups + g, rows->first, rows->count, line, codes, error))
+            return error->status;
+        for (size_t k = 0; k < rows->count; k++) /* the 1 is added to a code by itself, and what is carried out of it is lost */
+            zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
+    }
+    return ORGAN_OK;
+}
+
+/* The codes of output `at` of the strip: as they lie in its words, or a byte each. */
+static const unsigned char *codes_of(const organ_weight_reader *r, const unsigned char *turned, size_t at, unsigned char *loose)
+{
+    const size_t cols = (size_t)r->shape.cols, stride = stored_rows(r) * 4;
+    if (!is_awq(r)) {
+        const unsigned char *words = turned + at * stride;
+        if (r->weight->bits == 4 || r->weight->bits == 8)
+            return words;
+        organ_unpack_bits(words, r->weight->bits, 1, 0, loose, cols);
+        return loose;
+    }
+    const unsigned nibble = awq_nibble[at % AWQ_CODES];
+    const unsigned char *bytes = turned + at / AWQ_CODES * stride + nibble / 2;
+    for (size_t k = 0; k < cols; k++)
+        loose[k] = bytes[4 * k] >> nibble % 2 * 4 & 15;
+    return loose;
+}
+
+static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *base,
+                               organ_error *error)
+{
+    const strip_plan p = lay_out(r, rows->count);
+    const size_t stored = stored_rows(r), cols = (size_t)r->shape.cols, size = as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t);
+    const uint64_t codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
+    const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first;
+    float *scales = (float *)(void *)(base + p.scales), *zeros = (float *)(void *)(base + p.zeros);
+    float *scale_of = (float *)(void *)(base + p.scale_of), *zero_of = (float *)(void *)(base + p.zero_of);
+    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, stored, r->shape.rows / codes, first, (size_t)columns, base + p.words,
+                    error) ||
+        read_scales(r, rows, base + p.line, scales, error) || read_zeros(r, rows, base + p.line, zeros, error))
+        return error->status;
+    organ_transpose_u32((const uint32_t *)(void *)(base + p.words), (size_t)columns, (uint32_t *)(void *)(base + p.turned), stored, stored,
+                        (size_t)columns);
+    for (size_t k = 0; k < rows->count; k++) {
+        const float *scale = scales + k * r->groups, *zero = zeros + k * r->groups;
+        if (r->g_idx) {
+            organ_weight_spread(r, scale, scale_of);
+            organ_weight_spread(r, zero, zero_of);
+        }
+        r->kernels->decode[r->code][organ_weight_real(as)](
+            codes_of(r, base + p.turned, (size_t)(rows->first - first * codes) + k, base + p.loose), r->g_idx ? scale_of : scale,
+            r->g_idx ? zero_of : zero, r->g_idx ? 1 : r->group, (unsigned char *)values + k * cols * size, cols);
+    }
+    return ORGAN_OK;
+}
+
+const weight_family organ_weight_family_words = {prepare, load, scratch, read_strip, organ_weight_writes_all};
