@@ -60,3 +60,55 @@ const organ_verb organ_dequantize_verb = {
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in a way that is not known, or changed meanwhile; "
              "4 the disk is full or refuses; 130 interrupted.",
     .run = run_dequantize};
+
+/* ---- quantize ---- */
+
+static const organ_operand quantize_operands[] = {
+    {"MODEL", "the model to quantise; it is only read, never changed", AT(quantize.model), false}};
+static const organ_option quantize_options[] = {
+    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(quantize.output),
+     .help = "the directory to make; it appears when it is whole"},
+    {.name = "scheme", .letter = 's', .value = ORGAN_VALUE_TEXT, .argument = "SCHEME", .required = true, .offset = AT(quantize.scheme),
+     .help = "fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64 or int4-group32"},
+    {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(quantize.targets),
+     .help = "quantise the matrices whose names match one of these instead of the projections"},
+    SHARD_OPTION(quantize),
+    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.force), .help = "replace OUT if it exists"},
+    {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.dry_run),
+     .help = "write nothing, only say what would be quantised"}};
+static const organ_option_group quantize_groups[] = {{"Options", quantize_options, COUNT(quantize_options)},
+                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
+static const organ_example quantize_examples[] = {
+    {"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
+    {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
+    {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}};
+
+static organ_status quantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                             organ_error *error)
+{
+    return organ_quantize_model(&call->quantize, engine, progress, report, error);
+}
+
+static organ_status run_quantize(void *call, organ_error *error)
+{
+    return organ_run_work(call, quantize, organ_quantize_report_terminal, error);
+}
+
+const organ_verb organ_quantize_verb = {
+    .name = "quantize",
+    .summary = "store the projections of a model in FP8 or INT4",
+    .about = "Writes a model whose attention and feed-forward projections are FP8 or INT4 codes with scales, each code the nearest to its "
+             "weight: no calibration, no data. Embeddings, output head, norms and router stay as they are. config.json gets the "
+             "quantization_config that transformers and vLLM read: fp8-block128 as DeepSeek-V3 and Qwen3-FP8 have it "
+             "(weight_scale_inv), the others as compressed-tensors does (float-quantized, with activations quantised per token when the "
+             "model runs; pack-quantized, symmetric, with activations as they are).\n"
+             "OUT/organ/QUANTIZE_REPORT.md and quantize.json tell how much each tensor and each kind of projection has lost: the norm of "
+             "the difference over the norm of the weights. A target that the scheme cannot hold stays as it is, is named in "
+             "quantization_config as one to be left alone, and in the report with the reason. A run that ends early leaves nothing.",
+    .operands = quantize_operands, .operand_count = COUNT(quantize_operands),
+    .groups = quantize_groups, .group_count = COUNT(quantize_groups),
+    .examples = quantize_examples, .example_count = COUNT(quantize_examples),
+    .exits = "0 done; 2 wrong usage, OUT exists, or the model is quantised already; 3 the model is malformed, changed meanwhile, or has "
+             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted.",
+    .run = run_quantize};

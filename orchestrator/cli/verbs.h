@@ -14,6 +14,7 @@
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/purify.h"
+#include "orchestrator/surgery/quantize.h"
 
 /* Where the options of every verb arrive. */
 typedef struct organ_call {
@@ -30,6 +31,7 @@ typedef struct organ_call {
     organ_assemble_options assemble;
     organ_graft_options graft;        /* of graft and of chimera */
     organ_dequantize_options dequantize;
+    organ_quantize_options quantize;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

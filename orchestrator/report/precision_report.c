@@ -227,3 +227,107 @@ organ_status organ_dequantize_report_markdown(const json_t *report, char **markd
     put_definitions(out, report);
     return finish(&buffer, markdown, error);
 }
+
+/* ---- quantize ---- */
+
+static void error_cell(organ_table *table, const json_t *row)
+{
+    const json_t *const error = json_object_get(row, "relative_error");
+    organ_table_cell(table, json_is_number(error) ? "%.4f %%" : "-", 100.0 * json_number_value(error));
+}
+
+static void role_row(organ_table *table, const char *name, const json_t *row)
+{
+    organ_table_cell(table, "%s", name);
+    organ_table_count(table, organ_json_count(row, "tensors"));
+    organ_table_count(table, organ_json_count(row, "elements"));
+    bytes_cell(table, row, "bytes_before");
+    bytes_cell(table, row, "bytes_after");
+    error_cell(table, row);
+}
+
+static organ_table *roles_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},       {"tensors", ORGAN_RIGHT, false, false},
+                                           {"weights", ORGAN_RIGHT, false, false}, {"before", ORGAN_RIGHT, false, false},
+                                           {"after", ORGAN_RIGHT, false, false},   {"relative error", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const rows = organ_json_at(report, "roles");
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        role_row(table, organ_json_text(json_array_get(rows, k), "role"), json_array_get(rows, k));
+    organ_table_totals(table);
+    role_row(table, "all quantised", organ_json_at(report, "totals"));
+    return table;
+}
+
+/* The targets that stay as they are: on a screen the first of each reason. */
+static void put_left(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const left = organ_json_at(report, "left_alone");
+    const char *why = "";
+    for (size_t k = 0; k < json_array_size(left); k++) {
+        const json_t *const row = json_array_get(left, k);
+        if (strcmp(why, organ_json_text(row, "why")) == 0)
+            continue;
+        why = organ_json_text(row, "why");
+        organ_text_say(out, page, "  ", "Not quantised: %s: %s", organ_json_text(row, "tensor"), why);
+    }
+    if (json_array_size(left))
+        organ_text_say(out, page, "  ", "%zu of the targets in all; the report lists them.", json_array_size(left));
+}
+
+organ_status organ_quantize_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    put_head(buffer.out, report, "Quantised ");
+    fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.scheme"));
+    organ_table_emit(roles_table(report), buffer.out, page, error);
+    put_plain(buffer.out, report, page);
+    put_left(buffer.out, report, page);
+    put_time(buffer.out, report, page, "QUANTIZE_REPORT.md");
+    return finish(&buffer, text, error);
+}
+
+static organ_table *tensors_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},  {"type", ORGAN_LEFT, false, false},
+                                           {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
+                                           {"after", ORGAN_RIGHT, false, false}, {"relative error", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const rows = organ_json_at(report, "tensors");
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
+        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
+        put_shape(table, json_object_get(row, "shape"));
+        organ_table_count(table, organ_json_count(row, "bytes_before"));
+        organ_table_count(table, organ_json_count(row, "bytes_after"));
+        error_cell(table, row);
+    }
+    return table;
+}
+
+organ_status organ_quantize_report_markdown(const json_t *report, char **markdown, organ_error *error)
+{
+    organ_text buffer;
+    *markdown = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
+    fputs("# Quantisation of ", out);
+    organ_markdown_text(out, organ_json_text(report, "model.name"), false);
+    fprintf(out, "\n\nDefinition %s, scheme %s.\n\n", organ_json_text(report, "definition"), organ_json_text(report, "parameters.scheme"));
+    organ_table_emit(roles_table(report), out, NULL, error);
+    fputc('\n', out);
+    put_plain(out, report, NULL);
+    put_list(out, "Targets that stay as they are", organ_json_at(report, "left_alone"), "tensor", "why");
+    if (!error->status) {
+        fputs("\n## Tensors\n\n", out);
+        organ_table_emit(tensors_table(report), out, NULL, error);
+    }
+    put_definitions(out, report);
+    return finish(&buffer, markdown, error);
+}
