@@ -6,6 +6,7 @@
 #include "orchestrator/cli/options.h"
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/autopsy.h"
 #include "orchestrator/surgery/dequantize.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/graft.h"
@@ -25,13 +26,15 @@ typedef struct organ_call {
     organ_fleet_options fleet;
     organ_words models;  /* measure MODEL... */
     organ_words headers; /* measure --header */
-    bool tensors;        /* measure --tensors */
+    bool tensors;        /* measure --tensors, autopsy --tensors */
     organ_purify_options purify;
     organ_extract_options extract;
     organ_assemble_options assemble;
     organ_graft_options graft;        /* of graft and of chimera */
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;
+    organ_autopsy_options autopsy;
+    bool print_ranges;                /* autopsy --print-ranges */
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

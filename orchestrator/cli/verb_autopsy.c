@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT
+ * autopsy: whether the weights of a model are healthy. */
+#include "orchestrator/cli/engine_room.h"
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/report/autopsy_report.h"
+#include "orchestrator/report/document.h"
+
+#include <stdio.h>
+
+static organ_status autopsy(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                            organ_error *error)
+{
+    return organ_autopsy(&call->autopsy, engine, progress, report, error);
+}
+
+static organ_status print_ranges(organ_error *error)
+{
+    json_t *const ranges = organ_autopsy_ranges();
+    if (!ranges)
+        organ_fail(error, ORGAN_IO, "no memory for the ranges");
+    else
+        organ_document_print(ranges, stdout, error);
+    json_decref(ranges);
+    return error->status;
+}
+
+static organ_status run(void *context, organ_error *error)
+{
+    const organ_call *const call = context;
+    if (call->print_ranges && call->autopsy.model)
+        return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without a model: it prints the ranges that are used without --ranges");
+    if (call->print_ranges)
+        return print_ranges(error);
+    if (!call->autopsy.model)
+        return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
+    return organ_run_work(call, autopsy, call->tensors ? organ_autopsy_report_tensors : organ_autopsy_report_terminal, error);
+}
+
+/* clang-format off: tables are laid out by hand */
+
+static const organ_operand operands[] = {
+    {"MODEL", "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised on the way", AT(autopsy.model),
+     true},
+    {"OTHER", "the model to compare it with: the original of a quantised copy, for example", AT(autopsy.other), true}};
+static const organ_option options[] = {
+    {.name = "ranges", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(autopsy.ranges),
+     .help = "other ranges, by role, group or default: what --print-ranges prints, changed"},
+    {.name = "print-ranges", .value = ORGAN_VALUE_FLAG, .offset = AT(print_ranges),
+     .help = "print the ranges that are used without --ranges, as such a file, and do nothing else"},
+    {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(autopsy.match),
+     .help = "look only at weights whose name matches, for example '*.mlp.*'"},
+    {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor with its numbers"},
+    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(autopsy.output),
+     .help = "write autopsy.json and AUTOPSY_REPORT.md into this directory"}};
+static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
+                                            {"Machine", ORGAN_MACHINE_OPTIONS},
+                                            {"Output", ORGAN_OUTPUT_OPTIONS}};
+static const organ_example examples[] = {
+    {"organ autopsy Qwen3-32B-FP8", "Whether every weight is sound, with its scales applied."},
+    {"organ autopsy dequantised original", "Also how far each weight is from that of the original."},
+    {"organ autopsy model --match '*.layers.3.*' --tensors", "The numbers of one layer."},
+    {"organ autopsy --print-ranges >ranges.json", "The ranges, to be changed and given back with --ranges ranges.json."}};
+
+const organ_verb organ_autopsy_verb = {
+    .name = "autopsy",
+    .summary = "whether every weight of a model is healthy, and if not, why",
+    .about = "Reads every weight as the numbers it means, whatever it is packed in: mean, standard deviation, min, max, excess kurtosis, "
+             "NaN and infinities, zeros, rows and columns of zeros, distinct values. What no healthy weight has is a finding, with what "
+             "usually causes it: codes read without their scales, scales of other blocks, zero points that are off, the wrong packing, "
+             "weights that were never loaded. With OTHER also the relative error, cosine and largest difference of each weight.\n"
+             "A projection is expected to have |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. Small models have wider "
+             "weights, large ones narrower: outside of that is a remark. A finding is what is beyond |mean| 0.1, std 0.0001 to 1 or values "
+             "within 100 of zero; above |mean| 1 or std 10 it has exploded. Embeddings, norms, routers and biases have wider ranges of "
+             "their own: --print-ranges shows all.\n"
+             "Copies are usually this far from their originals: 8-bit integers 0.4 to 2 percent, FP8 2 to 4, 4-bit codes 8 to 15, 3-bit "
+             "codes 14 to 32. More than 50 percent is a finding.",
+    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups), .examples = examples,
+    .example_count = COUNT(examples),
+    .exits = "0 healthy, remarks allowed; 1 if there are findings; 2 wrong usage; 3 a model or FILE is malformed, or changed meanwhile; 4 "
+             "it cannot be read, or the report not written; 130 interrupted.",
+    .run = run};

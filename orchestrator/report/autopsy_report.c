@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/autopsy_report.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <string.h>
+
+#define MOST_SHOWN 20 /* findings, and remarks, that a terminal shows one by one */
+
+static bool has_other(const json_t *report) { return json_is_object(json_object_get(report, "other")); }
+
+/* "-" where there is no number. */
+static void real_cell(organ_table *table, const json_t *row, const char *key, const char *format, double factor)
+{
+    const json_t *const value = organ_json_at(row, key);
+    char text[40];
+    snprintf(text, sizeof text, strcmp(format, "%.2f %%") == 0 ? "%.2f %%" : "%.3g", factor * json_number_value(value));
+    organ_table_cell(table, "%s", json_is_number(value) ? text : "-");
+}
+
+/* ---- tables ---- */
+
+static organ_table *roles_table(const json_t *report)
+{
+    static const organ_column columns[] = {
+        {"role", ORGAN_LEFT, true, true},          {"n", ORGAN_RIGHT, false, false},      {"|mean|", ORGAN_RIGHT, false, false},
+        {"std", ORGAN_RIGHT, false, false},        {"to", ORGAN_RIGHT, false, false},     {"min", ORGAN_RIGHT, false, false},
+        {"max", ORGAN_RIGHT, false, false},        {"zeros", ORGAN_RIGHT, false, false},  {"findings", ORGAN_RIGHT, false, false},
+        {"mean error", ORGAN_RIGHT, false, false}, {"largest", ORGAN_RIGHT, false, false}};
+    const bool other = has_other(report);
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns - (other ? 0 : 2));
+    const json_t *const roles = organ_json_at(report, "roles");
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = json_array_get(roles, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "role"));
+        organ_table_count(table, organ_json_count(row, "tensors"));
+        real_cell(table, row, "largest_mean", "", 1);
+        real_cell(table, row, "least_std", "", 1);
+        real_cell(table, row, "largest_std", "", 1);
+        real_cell(table, row, "min", "", 1);
+        real_cell(table, row, "max", "", 1);
+        real_cell(table, row, "zero_percent", "%.2f %%", 1);
+        organ_table_count(table, organ_json_count(row, "findings"));
+        if (other) {
+            real_cell(table, row, "against_other.mean_relative_error", "%.2f %%", 100);
+            real_cell(table, row, "against_other.largest_relative_error", "%.2f %%", 100);
+        }
+    }
+    return table;
+}
+
+static void levels_cell(organ_table *table, const json_t *row)
+{
+    const json_t *const levels = json_object_get(row, "levels");
+    if (json_is_integer(levels))
+        organ_table_count(table, (unsigned long long)json_integer_value(levels));
+    else
+        organ_table_cell(table, "%s", json_is_string(levels) ? "more" : "-");
+}
+
+static organ_table *tensors_table(const json_t *report)
+{
+    static const organ_column columns[] = {
+        {"tensor", ORGAN_LEFT, true, true},      {"stored", ORGAN_LEFT, true, false},  {"mean", ORGAN_RIGHT, false, false},
+        {"std", ORGAN_RIGHT, false, false},      {"min", ORGAN_RIGHT, false, false},   {"max", ORGAN_RIGHT, false, false},
+        {"kurtosis", ORGAN_RIGHT, false, false}, {"zeros", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false},
+        {"error", ORGAN_RIGHT, false, false},    {"cosine", ORGAN_RIGHT, false, false}};
+    const bool other = has_other(report);
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns - (other ? 0 : 2));
+    const json_t *const tensors = organ_json_at(report, "tensors");
+    for (size_t k = 0; k < json_array_size(tensors); k++) {
+        const json_t *const row = json_array_get(tensors, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        organ_table_cell(table, "%s", organ_json_text(row, "stored"));
+        real_cell(table, row, "mean", "", 1);
+        real_cell(table, row, "std", "", 1);
+        real_cell(table, row, "min", "", 1);
+        real_cell(table, row, "max", "", 1);
+        real_cell(table, row, "kurtosis", "", 1);
+        real_cell(table, row, "zero_percent", "%.2f %%", 1);
+        levels_cell(table, row);
+        if (other) {
+            real_cell(table, row, "against_other.relative_error", "%.2f %%", 100);
+            real_cell(table, row, "against_other.cosine", "", 1);
+        }
+    }
+    return table;
+}
+
+/* ---- the terminal ---- */
+
+static void put_finding(FILE *out, const organ_page *page, const json_t *row, const char *lead)
+{
+    organ_text_say(out, page, lead, "%s: %s: %s", organ_json_text(row, "tensor"), organ_json_text(row, "what"),
+                   organ_json_text(row, "value"));
+    if (*organ_json_text(row, "range"))
+        organ_text_say(out, page, "           ", "Healthy: %s.", organ_json_text(row, "range"));
+    if (*organ_json_text(row, "cause"))
+        organ_text_say(out, page, "           ", "%s", organ_json_text(row, "cause"));
+    fputs("           ", out);
+    organ_text_visible(out, organ_json_text(row, "command"));
+    fputc('\n', out);
+}
+
+static void put_findings(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const findings = organ_json_at(report, "findings");
+    const size_t count = json_array_size(findings);
+    for (size_t k = 0; k < count && k < MOST_SHOWN; k++)
+        put_finding(out, page, json_array_get(findings, k), "  FINDING  ");
+    if (count > MOST_SHOWN)
+        organ_text_say(out, page, "  ", "And %zu more; --json has all of them.", count - MOST_SHOWN);
+    if (count > 0)
+        fputc('\n', out);
+}
+
+/* "4 q_proj, 1 embed": how many remarks that something is outside of what is expected each role has. */
+static void put_unexpected(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const roles = organ_json_at(report, "roles");
+    char text[400] = "";
+    unsigned long long all = 0;
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = json_array_get(roles, k);
+        const unsigned long long count = organ_json_count(row, "outside_expected");
+        const size_t used = strlen(text);
+        if (count > 0 && used < sizeof text - 40)
+            snprintf(text + used, sizeof text - used, "%s%llu %s", all ? ", " : "", count, organ_json_text(row, "role"));
+        all += count;
+    }
+    if (all > 0)
+        organ_text_say(out, page, "  remark   ",
+                       "%llu weight%s outside of what is expected, which is no fault: %s. The ranges: organ autopsy --print-ranges", all,
+                       all == 1 ? "" : "s", text);
+}
+
+static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const remarks = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
+    size_t shown = 0, more = 0;
+    put_unexpected(out, report, page);
+    for (size_t k = 0; k < json_array_size(remarks); k++) {
+        const json_t *const row = json_array_get(remarks, k);
+        if (strcmp(organ_json_text(row, "kind"), "expected") == 0)
+            continue;
+        if (shown++ >= MOST_SHOWN)
+            more++;
+        else
+            organ_text_say(out, page, "  remark   ", "%s: %s: %s. %s", organ_json_text(row, "tensor"), organ_json_text(row, "what"),
+                           organ_json_text(row, "value"), organ_json_text(row, "cause"));
+    }
+    if (more > 0)
+        organ_text_say(out, page, "  ", "And %zu more remarks; --json has all of them.", more);
+    for (size_t k = 0; k < json_array_size(notes); k++)
+        organ_text_say(out, page, "  note     ", "%s", organ_json_text(json_array_get(notes, k), ""));
+}
+
+/* What the model is stored as, and how far copies in such schemes usually are from their originals. */
+static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const schemes = organ_json_at(report, "schemes");
+    for (size_t k = 0; k < json_array_size(schemes); k++) {
+        const json_t *const row = json_array_get(schemes, k);
+        const json_t *const usual = json_object_get(row, "usual_error_percent");
+        char count[32];
+        organ_count_text(organ_json_count(row, "tensors"), count);
+        if (has_other(report))
+            organ_text_say(out, page, "  ", "%s weights stored as %s: a relative error of %.3g to %.3g %% is usual.", count,
+                           organ_json_text(row, "stored"), json_number_value(json_array_get(usual, 0)),
+                           json_number_value(json_array_get(usual, 1)));
+        else
+            organ_text_say(out, page, "  ", "%s weights stored as %s.", count, organ_json_text(row, "stored"));
+    }
+    if (json_array_size(schemes))
+        fputc('\n', out);
+}
+
+static void put_verdict(FILE *out, const json_t *report, const organ_page *page)
+{
+    const size_t findings = json_array_size(organ_json_at(report, "findings")), remarks = json_array_size(organ_json_at(report, "remarks"));
+    char seconds[24], rate[16], weights[32];
+    organ_count_text(organ_json_count(report, "weights"), weights);
+    fputc('\n', out);
+    if (findings == 0)
+        organ_text_say(out, page, "", "Healthy: %s weight%s, no finding, %zu remark%s.", weights, strcmp(weights, "1") ? "s" : "", remarks,
+                       remarks == 1 ? "" : "s");
+    else
+        organ_text_say(out, page, "", "NOT healthy: %zu finding%s and %zu remark%s on %s weight%s.", findings, findings == 1 ? "" : "s",
+                       remarks, remarks == 1 ? "" : "s", weights, strcmp(weights, "1") ? "s" : "");
+    organ_text_say(out, page, "  ", "Time: %s, %s/s.", organ_duration_text(organ_json_real(report, "run.seconds"), seconds),
+                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
+}
+
+static organ_status render(const json_t *report, const organ_page *page, bool tensors, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
+    fputs("Autopsy of ", out);
+    organ_model_line(out, organ_json_at(report, "model"));
+    if (has_other(report)) {
+        fputs("\nbeside     ", out);
+        organ_model_line(out, organ_json_at(report, "other"));
+    }
+    fputs("\n\n", out);
+    put_schemes(out, report, page);
+    if (organ_table_emit(roles_table(report), out, page, error) != ORGAN_OK ||
+        (tensors && organ_table_emit(tensors_table(report), out, page, error) != ORGAN_OK)) {
+        organ_text_discard(&buffer);
+        return error->status;
+    }
+    put_findings(out, report, page);
+    put_remarks(out, report, page);
+    put_verdict(out, report, page);
+    return organ_text_finish(&buffer, text, error);
+}
+
+organ_status organ_autopsy_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
+{
+    return render(report, page, false, text, error);
+}
+
+organ_status organ_autopsy_report_tensors(const json_t *report, const organ_page *page, char **text, organ_error *error)
+{
+    return render(report, page, true, text, error);
+}
+
+/* ---- the file ---- */
+
+static void mark_row(FILE *out, const json_t *row)
+{
+    fputs("- ", out);
+    organ_markdown_text(out, organ_json_text(row, "tensor"), true);
+    fputs(", **", out);
+    organ_markdown_text(out, organ_json_text(row, "what"), false);
+    fputs("**: ", out);
+    organ_markdown_text(out, organ_json_text(row, "value"), false);
+    fputs(".", out);
+    if (*organ_json_text(row, "range")) {
+        fputs(" Healthy: ", out);
+        organ_markdown_text(out, organ_json_text(row, "range"), false);
+        fputs(".", out);
+    }
+    fputc(' ', out);
+    organ_markdown_text(out, organ_json_text(row, "cause"), false);
+    fputs(" More: ", out);
+    organ_markdown_text(out, organ_json_text(row, "command"), true);
+    fputc('\n', out);
+}
+
+static void mark_rows(FILE *out, const char *title, const json_t *rows)
+{
+    fprintf(out, "\n## %s\n\n", title);
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        mark_row(out, json_array_get(rows, k));
+    if (json_array_size(rows) == 0)
+        fputs("None.\n", out);
+}
+
+static organ_table *ranges_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, true},     {"", ORGAN_LEFT, false, false},
+                                           {"|mean|", ORGAN_RIGHT, false, false}, {"std from", ORGAN_RIGHT, false, false},
+                                           {"to", ORGAN_RIGHT, false, false},     {"min", ORGAN_RIGHT, false, false},
+                                           {"max", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const char *role;
+    json_t *limits;
+    json_object_foreach(json_object_get(report, "ranges"), role, limits)
+    {
+        const json_t *const both[] = {json_object_get(limits, "expected"), limits};
+        for (size_t k = 0; k < 2 && json_is_object(limits); k++) {
+            const json_t *const std = json_object_get(both[k], "std");
+            json_t *const flat = json_pack("{s:O*, s:O*}", "least", json_array_get(std, 0), "most", json_array_get(std, 1));
+            organ_table_cell(table, "%s", role);
+            organ_table_cell(table, "%s", k == 0 ? "expected" : "healthy");
+            real_cell(table, both[k], "mean", "", 1);
+            real_cell(table, flat, "least", "", 1);
+            real_cell(table, flat, "most", "", 1);
+            real_cell(table, both[k], "min", "", 1);
+            real_cell(table, both[k], "max", "", 1);
+            json_decref(flat);
+        }
+    }
+    return table;
+}
+
+static void mark_definitions(FILE *out, const json_t *report)
+{
+    const char *term;
+    json_t *sentence;
+    fputs("\n## Definitions\n\n", out);
+    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
+    {
+        fprintf(out, "- **%s**: ", term);
+        organ_markdown_text(out, json_string_value(sentence), false);
+        fputc('\n', out);
+    }
+}
+
+organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
+    const size_t count = json_array_size(organ_json_at(report, "findings"));
+    fputs("# Autopsy of ", out);
+    organ_markdown_text(out, organ_json_text(report, "model.name"), false);
+    if (has_other(report)) {
+        fputs(" beside ", out);
+        organ_markdown_text(out, organ_json_text(report, "other.name"), false);
+    }
+    fprintf(out, "\n\n**%s**: %zu finding%s, %zu remarks.\n\n", count ? "Not healthy" : "Healthy", count, count == 1 ? "" : "s",
+            json_array_size(organ_json_at(report, "remarks")));
+    if (organ_table_emit(roles_table(report), out, NULL, error) == ORGAN_OK) {
+        mark_rows(out, "Findings", organ_json_at(report, "findings"));
+        mark_rows(out, "Remarks", organ_json_at(report, "remarks"));
+        fputs("\n## Tensors\n\n", out);
+        organ_table_emit(tensors_table(report), out, NULL, error);
+    }
+    fputs("\n## Ranges\n\nOutside of what is expected is a remark, outside of what is healthy a finding.\n\n", out);
+    if (error->status || organ_table_emit(ranges_table(report), out, NULL, error) != ORGAN_OK) {
+        organ_text_discard(&buffer);
+        return error->status;
+    }
+    mark_definitions(out, report);
+    return organ_text_finish(&buffer, text, error);
+}
