@@ -378,7 +378,9 @@ static const organ_verb help_verb = {
 
 const organ_verb *const organ_verbs[] = {
     &inspect_verb, &prune_verb, &audit_verb, &extract_verb, &assemble_verb, &fleet_verb, &measure_verb, &graft_verb, &chimera_verb,
-    &purify_verb, &organ_autopsy_verb, &organ_dequantize_verb, &organ_quantize_verb, &version_verb, &help_verb};
+    &purify_verb, &organ_autopsy_verb, &organ_dequantize_verb, &organ_quantize_verb,
+    &organ_lora_merge_verb,
+    &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 
 organ_call organ_call_make(const organ_stop *stop)

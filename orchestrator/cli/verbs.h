@@ -12,6 +12,7 @@
 #include "orchestrator/surgery/graft.h"
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/inspect.h"
+#include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/purify.h"
@@ -35,6 +36,7 @@ typedef struct organ_call {
     organ_quantize_options quantize;
     organ_autopsy_options autopsy;
     bool print_ranges;                /* autopsy --print-ranges */
+    organ_lora_merge_options lora_merge;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

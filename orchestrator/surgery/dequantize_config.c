@@ -19,14 +19,19 @@ static organ_status set_type(organ_json_edit *config, const char *inside, const 
     return error->status;
 }
 
-organ_status organ_dequantize_config(void *context, organ_json_edit *config, organ_error *error)
+organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
 {
-    const organ_dequantize_job *const job = context;
-    const char *const name = job->as == ORGAN_F32 ? "float32" : job->as == ORGAN_F16 ? "float16" : "bfloat16";
+    const char *const name = dtype == ORGAN_F32 ? "float32" : dtype == ORGAN_F16 ? "float16" : "bfloat16";
     if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
-        organ_json_edit_remove(config, "compression_config", NULL, error) || job->part_count == 0)
+        organ_json_edit_remove(config, "compression_config", NULL, error) || !packed)
         return error->status;
     if (set_type(config, "text_config", name, false, error))
         return error->status;
     return set_type(config, NULL, name, true, error);
+}
+
+organ_status organ_dequantize_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }

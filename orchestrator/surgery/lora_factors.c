@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora_factors.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/stream/widen.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK ((size_t)1 << 16) /* elements read at once */
+
+/* Calls use(context, values, count, first) for all values of a tensor, in order. */
+typedef organ_status use_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error);
+
+static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, use_values *use,
+                               void *context, organ_error *error)
+{
+    const size_t width = organ_dtype_describe(t->dtype)->bytes;
+    unsigned char *const raw = malloc(CHUNK * (width + sizeof(float)));
+    if (!raw)
+        return organ_fail_errno(error, ENOMEM, "%s", t->name);
+    float *const values = (float *)(void *)(raw + CHUNK * width);
+    for (uint64_t at = 0; at < t->elements && !error->status; at += CHUNK) {
+        const size_t n = t->elements - at < CHUNK ? (size_t)(t->elements - at) : CHUNK;
+        if (organ_model_read(adapter->model, t->file, raw, n * width, t->offset + at * width, error) != ORGAN_OK)
+            break;
+        organ_widen(kernels, t->dtype, raw, values, n);
+        use(context, values, n, at, error);
+    }
+    free(raw);
+    return error->status;
+}
+
+typedef struct store {
+    const organ_adapter *adapter;
+    const organ_tensor *tensor;
+    double scale;
+    float *to;
+} store;
+
+static organ_status store_values(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
+{
+    const store *const s = context;
+    for (size_t k = 0; k < count; k++) {
+        const float value = s->scale == 1 ? values[k] : (float)((double)values[k] * s->scale);
+        if (!isfinite(value))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g%s, a factor has finite ones",
+                              s->adapter->model->files[s->tensor->file].name, s->tensor->name, first + k, (double)values[k],
+                              isfinite(values[k]) ? ", beyond FP32 with its scale" : "");
+        s->to[first + k] = value;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status read_factor(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, double scale, float **to,
+                                organ_error *error)
+{
+    *to = t->elements <= SIZE_MAX / sizeof(float) ? malloc((size_t)t->elements * sizeof(float)) : NULL;
+    if (!*to)
+        return organ_fail_errno(error, ENOMEM, "%s", t->name);
+    store s = {adapter, t, scale, *to};
+    return each_chunk(adapter, t, kernels, store_values, &s, error);
+}
+
+organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_adapter_pair *pair, const organ_kernels *kernels,
+                                     double scale, organ_lora_factors *factors, organ_error *error)
+{
+    *factors = (organ_lora_factors){(size_t)pair->rank, (size_t)pair->in_features, (size_t)pair->out_features, NULL, NULL};
+    if (read_factor(adapter, pair->a, kernels, 1, &factors->a, error) == ORGAN_OK)
+        read_factor(adapter, pair->b, kernels, scale, &factors->b, error);
+    return error->status;
+}
+
+void organ_lora_factors_free(organ_lora_factors *factors)
+{
+    free(factors->a);
+    free(factors->b);
+    *factors = (organ_lora_factors){0};
+}
+
+/* ---- norms ---- */
+
+/* gram (r x r, upper triangle) += the inner products of the r vectors in values: rows of a strip of A, or columns of one of B. */
+static void add_gram(double *gram, size_t r, const double *values, size_t n, bool columns)
+{
+    organ_blas_begin();
+    if (columns)
+        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasTrans, (int)r, (int)n, 1, values, (int)r, 1, gram, (int)r);
+    else
+        cblas_dsyrk(CblasRowMajor, CblasUpper, CblasNoTrans, (int)r, (int)n, 1, values, (int)n, 1, gram, (int)r);
+    organ_blas_end();
+}
+
+double organ_lora_energy(const organ_lora_factors *f)
+{
+    enum { STRIP = 1024 };
+    const size_t r = f->rank;
+    double *const grams = calloc(2 * r, r * sizeof(double)), *const strip = malloc(STRIP * r * sizeof(double));
+    double sum = 0;
+    if (!grams || !strip) {
+        free(grams);
+        free(strip);
+        return -1;
+    }
+    for (size_t at = 0; at < f->in; at += STRIP) {
+        const size_t n = f->in - at < STRIP ? f->in - at : STRIP;
+        for (size_t k = 0; k < r; k++)
+            for (size_t j = 0; j < n; j++)
+                strip[k * n + j] = (double)f->a[k * f->in + at + j];
+        add_gram(grams, r, strip, n, false);
+    }
+    for (size_t at = 0; at < f->out; at += STRIP) {
+        const size_t n = f->out - at < STRIP ? f->out - at : STRIP;
+        for (size_t k = 0; k < n * r; k++)
+            strip[k] = (double)f->b[at * r + k];
+        add_gram(grams + r * r, r, strip, n, true);
+    }
+    for (size_t i = 0; i < r; i++)
+        for (size_t j = i; j < r; j++)
+            sum += (i == j ? 1.0 : 2.0) * grams[i * r + j] * grams[r * r + i * r + j];
+    free(grams);
+    free(strip);
+    return sum > 0 ? sum : 0;
+}
+
+static organ_status add_squares(void *context, const float *values, size_t count, uint64_t first, organ_error *error)
+{
+    double *const sum = context;
+    (void)first;
+    for (size_t k = 0; k < count; k++)
+        *sum += (double)values[k] * (double)values[k];
+    return error->status;
+}
+
+organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, double *norm,
+                                organ_error *error)
+{
+    double sum = 0;
+    *norm = -1;
+    if (organ_can_widen(tensor->dtype) && each_chunk(adapter, tensor, kernels, add_squares, &sum, error) == ORGAN_OK)
+        *norm = sqrt(sum);
+    return error->status;
+}
+
+/* ---- places ---- */
+
+const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
+{
+    static const char prefix[] = "model.";
+    const organ_weight *found = organ_weights_named(weights, name);
+    char *longer = NULL;
+    if (found)
+        return found;
+    if (strncmp(name, prefix, sizeof prefix - 1) == 0 && (found = organ_weights_named(weights, name + sizeof prefix - 1)))
+        return found;
+    if (asprintf(&longer, "%s%s", prefix, name) >= 0) {
+        found = organ_weights_named(weights, longer);
+        free(longer);
+    }
+    return found;
+}
+
+const char *organ_adapter_changed_base(const organ_adapter *adapter)
+{
+    static const char *const words[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
+    const char *const word = json_string_value(json_object_get(adapter->config, "init_lora_weights"));
+    for (size_t k = 0; word && k < sizeof words / sizeof *words; k++)
+        if (strncmp(word, words[k], strlen(words[k])) == 0)
+            return word;
+    return NULL;
+}
+
+const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96])
+{
+    size_t used = (size_t)snprintf(out, 96, "[");
+    for (unsigned k = 0; k < rank && used < 90; k++)
+        used += (size_t)snprintf(out + used, 96 - used, "%s%" PRIu64, k ? ", " : "", shape[k]);
+    snprintf(out + (used < 94 ? used : 94), 2, "]");
+    return out;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ * Which key of the adapter goes where in the base. */
+#include "orchestrator/surgery/lora_merge_job.h"
+
+#include "orchestrator/report/document.h"
+#include "orchestrator/stream/widen.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status no_memory(const organ_merge_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
+}
+
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, organ_error *error, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* Notes a key that finds no place; the run goes on, so that all are found. */
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, organ_error *error, const char *format, ...)
+{
+    char why[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    json_t *const row = json_pack("{s:s, s:o}", "tensor", tensor->name, "reason", organ_document_string(why));
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
+}
+
+static organ_merge_part *part_of(organ_merge_job *job, const organ_weight *weight)
+{
+    const size_t at = (size_t)(weight - job->weights->weights);
+    if (job->part_of[at] == ORGAN_NO_PART) {
+        job->parts[job->part_count] = (organ_merge_part){.weight = at};
+        job->part_of[at] = job->part_count++;
+    }
+    return &job->parts[job->part_of[at]];
+}
+
+/* Whether its values can be computed with. */
+static bool has_numbers(const organ_weight *weight)
+{
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
+}
+
+static const char *missing_reason(const organ_merge_job *job, const char *name)
+{
+    const organ_anatomy anatomy = organ_anatomy_of(name);
+    if (anatomy.role == ORGAN_ROLE_OUTPUT && job->base->config.tie_word_embeddings)
+        return "the base has no such tensor: its output head is its embedding";
+    return "the base has no such tensor";
+}
+
+/* ---- pairs ---- */
+
+/* How the weights of the base stand: as the factors say, or the other way round. */
+typedef struct votes {
+    size_t straight, crossed;
+} votes;
+
+static bool is_straight(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return w->rank == 2 && w->shape[0] == p->out_features && w->shape[1] == p->in_features;
+}
+
+static bool is_crossed(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return w->rank == 2 && w->shape[0] == p->in_features && w->shape[1] == p->out_features;
+}
+
+static const organ_weight *weight_of(const organ_merge_job *job, const char *module, char **name)
+{
+    if (asprintf(name, "%s.weight", module) < 0) {
+        *name = NULL;
+        return NULL;
+    }
+    return organ_lora_weight(job->weights, *name);
+}
+
+/* peft looks at the class of the module; from files only the shapes can tell, and a square one says nothing. */
+static votes count_votes(const organ_merge_job *job)
+{
+    votes v = {0, 0};
+    for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
+        const organ_adapter_pair *const p = &job->adapter->pairs[k];
+        char *name;
+        const organ_weight *const w = p->embedding || p->in_features == p->out_features ? NULL : weight_of(job, p->module, &name);
+        if (p->embedding || p->in_features == p->out_features)
+            continue;
+        free(name);
+        v.straight += w && is_straight(w, p);
+        v.crossed += w && is_crossed(w, p);
+    }
+    return v;
+}
+
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
+{
+    char *name, shape[96];
+    const organ_weight *const w = weight_of(job, p->module, &name);
+    if (!name)
+        return no_memory(job, error);
+    const char *const missing = w ? "" : missing_reason(job, name);
+    free(name);
+    if (!w)
+        return refuse(job, p->b, error, "%s", missing);
+    if (!has_numbers(w))
+        return refuse(job, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
+    const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
+    if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
+        p->out_features > INT_MAX)
+        return refuse(job, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s", (unsigned long long)p->out_features,
+                      (unsigned long long)p->in_features, w->name, organ_shape_text(w->rank, w->shape, shape),
+                      !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
+        return refuse(job, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
+    organ_merge_part *const part = part_of(job, w);
+    if (part->pair)
+        return refuse(job, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
+    part->pair = p;
+    part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
+    part->scale = p->scale * job->options->scale;
+    return ORGAN_OK;
+}
+
+/* ---- tensors that come whole ---- */
+
+/* "base_model.model.lm_head.modules_to_save.default.weight" is "lm_head.weight" of the base. */
+static char *plain_name(const char *name)
+{
+    static const char prefix[] = "base_model.model.";
+    static const char *const infixes[] = {".modules_to_save.default.", ".modules_to_save.", ".base_layer.", ".default."};
+    char *const plain = strdup(strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name);
+    for (size_t k = 0; plain && k < sizeof infixes / sizeof *infixes; k++) {
+        char *const at = strstr(plain, infixes[k]);
+        if (at)
+            memmove(at + 1, at + strlen(infixes[k]), strlen(at + strlen(infixes[k])) + 1);
+    }
+    return plain;
+}
+
+static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
+{
+    char *const name = plain_name(t->name), is[96], was[96];
+    if (!name)
+        return no_memory(job, error);
+    const organ_weight *const w = organ_lora_weight(job->weights, name);
+    const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
+                                    ? "a bias of B (lora_bias) is not merged"
+                                    : missing_reason(job, name);
+    free(name);
+    if (!w)
+        return refuse(job, t, error, "%s", missing);
+    if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
+        return refuse(job, t, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is), w->name,
+                      organ_shape_text(w->rank, w->shape, was));
+    if (!organ_can_widen(t->dtype) || !has_numbers(w))
+        return refuse(job, t, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
+                      organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+    organ_merge_part *const part = part_of(job, w);
+    if (part->saved)
+        return refuse(job, t, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
+    part->saved = t;
+    return ORGAN_OK;
+}
+
+/* ---- the output ---- */
+
+static bool is_plain_float(organ_dtype dtype) { return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16; }
+
+static void make_pieces(organ_merge_job *job)
+{
+    const organ_weights *const weights = job->weights;
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        const bool plain = w->scheme == ORGAN_SCHEME_PLAIN, stays = plain && job->part_of[k] == ORGAN_NO_PART;
+        organ_dtype dtype = plain ? w->codes->dtype : job->dtype;
+        if (!stays && (job->options->dtype || !is_plain_float(dtype)))
+            dtype = job->dtype;
+        job->packed += !plain;
+        job->pieces[job->piece_count++] =
+            (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL};
+    }
+    for (size_t k = 0; k < weights->stray_count; k++) {
+        const organ_tensor *const t = weights->strays[k].tensor;
+        if (!weights->strays[k].dropped)
+            job->pieces[job->piece_count++] =
+                (organ_shard_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape, .same = t};
+    }
+}
+
+static int by_weight(const void *a, const void *b)
+{
+    const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
+    return (left > right) - (left < right);
+}
+
+organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
+{
+    const organ_adapter *const adapter = job->adapter;
+    const size_t weights = job->weights->count, keys = adapter->pair_count + adapter->rest_count;
+    job->part_of = malloc((weights + 1) * sizeof *job->part_of);
+    job->item_of = malloc((weights + 1) * sizeof *job->item_of);
+    job->parts = calloc(keys + 1, sizeof *job->parts);
+    job->pieces = calloc(weights + job->weights->stray_count + 1, sizeof *job->pieces);
+    job->unplaced = json_array();
+    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->unplaced)
+        return no_memory(job, error);
+    for (size_t k = 0; k < weights; k++)
+        job->part_of[k] = ORGAN_NO_PART;
+    const votes v = count_votes(job);
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
+        place_pair(job, &adapter->pairs[k], v, error);
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        place_rest(job, adapter->rest[k], error);
+    if (job->part_count)
+        qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
+    for (size_t k = 0; k < job->part_count; k++)
+        job->part_of[job->parts[k].weight] = k;
+    if (!error->status)
+        make_pieces(job);
+    return error->status;
+}
