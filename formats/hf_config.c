@@ -155,7 +155,7 @@ static organ_status read_document(const organ_json_text *text, organ_hf_config *
 
 /* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0, Infinity]). None of
  * the fields read here may be one: they become nulls or zeros of the same length, so that places in messages stay right. */
-static void replace_python_words(char *s, size_t length)
+void organ_hf_config_tidy(char *s, size_t length)
 {
     static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ", "0.0"};
     bool quoted = false;
@@ -200,7 +200,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
                                 .num_experts = -1};
     if (!bytes)
         return ORGAN_OK;
-    replace_python_words(bytes, length);
+    organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
     const organ_status status = read_document(&text, config, error);
     config->present = status == ORGAN_OK;

@@ -30,4 +30,7 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 /* The same for a file that was loaded, whose bytes may be changed; NULL: there is none. */
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config, organ_error *error);
 
+/* Python writes NaN and Infinity where JSON has no such words: they become numbers and nulls of the same length. */
+void organ_hf_config_tidy(char *bytes, size_t length);
+
 #endif

@@ -371,6 +371,25 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
     return error->status;
 }
 
+organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
+{
+    const state *s = (const state *)model;
+    const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
+    *bytes = NULL;
+    *length = 0;
+    if (s->http)
+        return organ_http_load(s->http, name, limit, bytes, length, error);
+    const size_t room = strlen(model->directory) + strlen(folder) + strlen(name) + 2;
+    char *const path = malloc(room);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    snprintf(path, room, "%s%s/%s", model->directory, folder, name);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        organ_input_load(path, name, limit, bytes, length, error);
+    free(path);
+    return error->status;
+}
+
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
 {
     const organ_model_file *const f = &model->files[file];

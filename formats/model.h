@@ -92,6 +92,10 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd);
  * it was opened. Any thread. */
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
+/* A small file beside the tensors, such as config.json, wherever the model is: at most `limit` bytes, to be freed by the caller, a NUL
+ * behind the last one; *bytes is NULL and the result ORGAN_OK if there is no such file. */
+organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
+
 /* The tensor of that name or NULL; constant time. */
 const organ_tensor *organ_model_find(const organ_model *model, const char *name);
 

@@ -42,16 +42,17 @@ static void put_codes(const organ_weight *weight, FILE *out)
         fprintf(out, "%sINT%u", maker, weight->bits);
 }
 
-/* How many values a scale is for. */
+/* How many values a scale is for. Of a transposed weight a group lies along the rows as they are stored. */
 static void put_block(const organ_weight *weight, FILE *out)
 {
     const organ_matrices m = organ_weight_matrices(weight);
-    if (weight->block_rows == m.rows && weight->block_cols == m.cols && weight->scale->elements == m.count)
-        fputs(", per tensor", out);
+    const bool whole = weight->block_rows == m.rows && weight->block_cols == m.cols;
+    if (whole)
+        fputs(weight->scale->elements == 1 ? ", per tensor" : ", per matrix", out);
     else if (weight->block_rows == 1 && weight->block_cols == m.cols)
         fputs(", per channel", out);
-    else if (weight->block_rows == 1)
-        fprintf(out, ", group %" PRIu64, weight->block_cols);
+    else if (weight->block_rows == 1 || weight->block_cols == 1)
+        fprintf(out, ", group %" PRIu64, weight->block_rows == 1 ? weight->block_cols : weight->block_rows);
     else
         fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
 }

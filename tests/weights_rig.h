@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT
+ * Models of a few words for tests of the weights: headers, and the few values that are read. */
+#ifndef ORGAN_TEST_WEIGHTS_RIG_H
+#define ORGAN_TEST_WEIGHTS_RIG_H
+
+#include "formats/weights.h"
+
+/* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with "=1,2" behind it for the
+ * numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
+void rig_tensors(const char *file, const char *tensors);
+
+/* Opens what is in the scratch directory and finds its weights. */
+organ_status rig_find(organ_model **model, organ_weights **weights, organ_error *error);
+
+/* What was found, but for plain weights: a line for each weight, stray and note. In a static buffer. */
+const char *rig_text(const organ_weights *weights);
+
+#endif
