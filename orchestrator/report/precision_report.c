@@ -260,6 +260,16 @@ static organ_table *roles_table(const json_t *report)
     return table;
 }
 
+static void put_clipped(FILE *out, const json_t *report, const organ_page *page)
+{
+    const unsigned long long count = organ_json_count(report, "clipped_blocks");
+    if (count)
+        organ_text_say(out, page ? page : &unlimited, page ? "  " : "\n",
+                       "%llu tensor%s rows or columns that are no whole blocks of 128. Servers that follow DeepSeek-V3 clip such blocks; "
+                       "transformers without a GPU refuses them.",
+                       count, count == 1 ? " has" : "s have");
+}
+
 /* The targets that stay as they are: on a screen the first of each reason. */
 static void put_left(FILE *out, const json_t *report, const organ_page *page)
 {
@@ -286,6 +296,7 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
     fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.scheme"));
     organ_table_emit(roles_table(report), buffer.out, page, error);
     put_plain(buffer.out, report, page);
+    put_clipped(buffer.out, report, page);
     put_left(buffer.out, report, page);
     put_time(buffer.out, report, page, "QUANTIZE_REPORT.md");
     return finish(&buffer, text, error);
@@ -323,6 +334,7 @@ organ_status organ_quantize_report_markdown(const json_t *report, char **markdow
     organ_table_emit(roles_table(report), out, NULL, error);
     fputc('\n', out);
     put_plain(out, report, NULL);
+    put_clipped(out, report, NULL);
     put_list(out, "Targets that stay as they are", organ_json_at(report, "left_alone"), "tensor", "why");
     if (!error->status) {
         fputs("\n## Tensors\n\n", out);

@@ -166,8 +166,20 @@ static organ_status open_model(organ_quantize_job *job, organ_error *error)
     return choose(job, error);
 }
 
+size_t organ_quantize_partial(const organ_quantize_job *job)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->part_count && job->scheme->scale_of == ORGAN_SCALE_BLOCK; k++)
+        count += job->parts[k].rows % job->scheme->size != 0 || job->parts[k].cols % job->scheme->size != 0;
+    return count;
+}
+
 static void tell_before(const organ_quantize_job *job)
 {
+    const size_t partial = organ_quantize_partial(job);
+    if (partial)
+        organ_progress_note(job->progress, "%zu tensor%s rows or columns that are not whole blocks; not every loader takes that", partial,
+                            partial == 1 ? " has" : "s have");
     if (job->left_count)
         organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
                             job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",
@@ -205,6 +217,7 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
                                      .most = options->most,
                                      .pieces = job.pieces,
                                      .piece_count = job.piece_count,
+                                     .told = job.weights->count + job.weights->stray_count,
                                      .stage = "quantizing",
                                      .name = "quantize.json",
                                      .markdown_name = "QUANTIZE_REPORT.md",

@@ -141,11 +141,11 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
     json_t *const totals = sums_json(job, &all);
     if (totals)
         json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:o, s:I}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.quantize/1",
-                     "definition", "quantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:o, s:I}, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
+                     "organ.quantize/1", "definition", "quantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
                      organ_model_json(job->model), "parameters", "scheme", job->scheme->name, "targets",
                      job->options->targets ? organ_document_string(job->options->targets) : json_null(), "max_shard_bytes",
-                     (json_int_t)job->options->most, "totals", totals, "plain", plain_json(job), "roles", roles_json(job), "left_alone",
-                     left_json(job), "files", files_json(plan), "tensors", tensors, "definitions", definitions_json(job), "run",
-                     run_json(job, output, plan));
+                     (json_int_t)job->options->most, "totals", totals, "clipped_blocks", (json_int_t)organ_quantize_partial(job), "plain",
+                     plain_json(job), "roles", roles_json(job), "left_alone", left_json(job), "files", files_json(plan), "tensors", tensors,
+                     "definitions", definitions_json(job), "run", run_json(job, output, plan));
 }

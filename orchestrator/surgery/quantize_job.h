@@ -56,6 +56,9 @@ typedef struct organ_quantize_job {
 /* The bytes that a scale takes: F32 of blocks, BF16 else. */
 size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme);
 
+/* How many parts have blocks that are clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not. */
+size_t organ_quantize_partial(const organ_quantize_job *job);
+
 /* Puts codes and scales of all parts into place. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
 

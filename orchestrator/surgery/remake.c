@@ -181,7 +181,7 @@ static organ_status write_tensors(work *w, organ_error *error)
         bytes += m->model->tensors[t].bytes;
     if (organ_resharding_begin(w->plan, organ_output_directory(&w->output), error))
         return error->status;
-    organ_progress_begin(m->progress, m->stage, bytes, m->piece_count);
+    organ_progress_begin(m->progress, m->stage, bytes, m->told ? m->told : m->piece_count);
     if (m->fill(m->context, w->plan, error) == ORGAN_OK)
         organ_resharding_copy(w->plan, m->progress, m->stop, error);
     organ_progress_end(m->progress);

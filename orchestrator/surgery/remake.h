@@ -16,6 +16,7 @@ typedef struct organ_remake {
     uint64_t most; /* bytes of a shard */
     organ_shard_piece *pieces;
     size_t piece_count;
+    size_t told;                      /* tensors that the progress will be told of; 0: as many as there are pieces */
     organ_gguf_writer *gguf;          /* key-values of a GGUF output, else NULL */
     const char *const *left_out;      /* files beside the tensors that are not taken along, NULL at the end; may be NULL */
     const char *stage;                /* "dequantizing": for the progress */
