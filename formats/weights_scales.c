@@ -40,8 +40,8 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
     if (same)
         return ORGAN_OK;
     return organ_weight_fail(search, tensor, error, "has shape %s, but a weight of shape %s needs %s",
-                             organ_shape_text(tensor->rank, tensor->shape, has), organ_shape_text(weight->rank, weight->shape, whole),
-                             organ_shape_text(rank, shape, needs));
+                             organ_weight_axes(tensor->rank, tensor->shape, has), organ_weight_axes(weight->rank, weight->shape, whole),
+                             organ_weight_axes(rank, shape, needs));
 }
 
 organ_status organ_weight_groups(organ_weight_search *search, const organ_weight *weight, uint64_t groups, const organ_quant_group *group,
@@ -96,8 +96,8 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
 {
     char has[128], whole[128], needs[128];
     const organ_matrices m = organ_weight_matrices(weight);
-    organ_shape_text(weight->scale->rank, weight->scale->shape, has);
-    organ_shape_text(weight->rank, weight->shape, whole);
+    organ_weight_axes(weight->scale->rank, weight->scale->shape, has);
+    organ_weight_axes(weight->rank, weight->shape, whole);
     if (group->block_rows == 0 && group->group_size != 0)
         return organ_weight_fail(search, weight->scale, error,
                                  "has shape %s, but a weight of shape %s with group_size %" PRId64 " (%s) has a row of scales for each row",
@@ -111,7 +111,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
     return organ_weight_fail(search, weight->scale, error,
                              "has shape %s, but a weight of shape %s in blocks of %" PRIu64 " x %" PRIu64 " (%s) needs %s%s", has, whole,
                              group->block_rows, group->block_cols, organ_quant_config_file(search->config),
-                             organ_shape_text(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
+                             organ_weight_axes(2, grid, needs), weight->rank > 2 ? " for each matrix" : "");
 }
 
 /* rows x cols scales for each matrix. */

@@ -36,7 +36,7 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.200s' %s", search->model->files[tensor->file].name, tensor->name, reason);
 }
 
-const char *organ_shape_text(unsigned rank, const uint64_t *shape, char *out)
+const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out)
 {
     size_t used = (size_t)sprintf(out, "[");
     for (unsigned k = 0; k < rank && used < 96; k++)
@@ -99,7 +99,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
     char text[128];
     return fits ? ORGAN_OK
                 : organ_weight_fail(search, weight->codes, error, "holds codes of a weight of shape %s, which cannot be",
-                                    organ_shape_text(weight->rank, shape, text));
+                                    organ_weight_axes(weight->rank, shape, text));
 }
 
 void organ_weight_add(organ_weight_search *search, const organ_weight *weight)

@@ -54,7 +54,7 @@ organ_status organ_weight_fail(const organ_weight_search *search, const organ_te
     __attribute__((format(printf, 4, 5)));
 
 /* "[4096, 32]"; `out` has 128 bytes. */
-const char *organ_shape_text(unsigned rank, const uint64_t *shape, char *out);
+const char *organ_weight_axes(unsigned rank, const uint64_t *shape, char *out);
 
 void organ_weight_disagree(organ_weight_search *search, const organ_weight *weight, const char *what, uint64_t said0, uint64_t said1,
                            uint64_t found0, uint64_t found1);

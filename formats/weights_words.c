@@ -263,8 +263,8 @@ static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *we
         return ORGAN_OK;
     char q[128], z[128], s[128];
     return organ_weight_fail(search, weight->codes, error, "has shape %s, qzeros %s, scales %s%s: codes of %s bits cannot be packed so",
-                             organ_shape_text(2, weight->codes->shape, q), organ_shape_text(2, weight->zero->shape, z),
-                             organ_shape_text(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
+                             organ_weight_axes(2, weight->codes->shape, q), organ_weight_axes(2, weight->zero->shape, z),
+                             organ_weight_axes(2, weight->scale->shape, s), weight->g_idx ? " and a g_idx" : "",
                              said ? (const char *[]){"0", "1", "2", "3", "4", "5", "6", "7", "8"}[said] : "2, 3, 4 or 8");
 }
 
