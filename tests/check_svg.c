@@ -22,7 +22,7 @@ static const double places[PLACES] = {0, 1, 2, 3, 4, 5, 6, 7, 8};
 static const double small_a[] = {0.5, 0.25, NAN, 0.75}, small_b[] = {0.125, 0.375, 0.625, 0.5}, small_r[] = {0.4, 0.4, 0.4, 0.4};
 static const double *const small_y[] = {small_a, small_b, small_r};
 static const double small_low[] = {0.3, 0.3, 0.35, 0.35}, small_high[] = {0.5, 0.5, 0.45, 0.45};
-static const organ_chart_series small_series[] = {{"measured & found", false}, {"again", false}, {"expected", true}};
+static const organ_chart_series small_series[] = {{"measured & found", 0, false}, {"again", 1, false}, {"expected", 0, true}};
 static const organ_chart_panel small_panel[] = {{"q_proj", 4, places, small_y, small_low, small_high}};
 static const organ_chart small = {.title = "A small chart",
                                   .subtitle = "of two series",
@@ -179,7 +179,7 @@ START_TEST(hostile_names)
     for (size_t k = 0; k < sizeof hostile / sizeof *hostile; k++)
         for (int bars = 0; bars < 2; bars++) {
             const char *const names[] = {hostile[k], hostile[k], hostile[k]};
-            const organ_chart_series series[] = {{hostile[k], false}};
+            const organ_chart_series series[] = {{hostile[k], 7, false}};
             const organ_chart_panel panel[] = {{hostile[k], 3, places, ys, y, y}};
             const organ_chart chart = {.title = hostile[k],
                                        .subtitle = hostile[k],
@@ -219,7 +219,7 @@ static const double hard[][PLACES] = {
 START_TEST(any_values_are_drawn)
 {
     static const size_t counts[] = {PLACES, 1, 0};
-    const organ_chart_series series[] = {{"one", false}, {"two", false}, {"three", true}};
+    const organ_chart_series series[] = {{"one", 4, false}, {"two", 5, false}, {"three", 0, true}};
     for (size_t k = 0; k < sizeof hard / sizeof *hard; k++)
         for (int kind = 0; kind < 4; kind++)
             for (size_t n = 0; n < 3; n++) {

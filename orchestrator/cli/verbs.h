@@ -14,6 +14,7 @@
 #include "orchestrator/surgery/inspect.h"
 #include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/purify.h"
 #include "orchestrator/surgery/quantize.h"
@@ -31,7 +32,8 @@ typedef struct organ_call {
     organ_purify_options purify;
     organ_extract_options extract;
     organ_assemble_options assemble;
-    organ_graft_options graft;        /* of graft and of chimera */
+    organ_orthogonality_options orthogonality;
+    organ_graft_options graft; /* of graft and of chimera */
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;
     organ_autopsy_options autopsy;

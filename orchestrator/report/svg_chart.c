@@ -116,9 +116,10 @@ static void put_label(const drawing *d, double x, double y, const char *class, c
 
 /* ---- marks ---- */
 
-static void put_marker(FILE *out, size_t series, double x, double y)
+static unsigned look_of(const drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
+
+static void put_marker(FILE *out, unsigned kind, double x, double y)
 {
-    const size_t kind = series % ORGAN_CHART_COLOURS;
     fputs("<path d=\"", out);
     if (kind == 0)
         PUT(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);
@@ -132,7 +133,7 @@ static void put_marker(FILE *out, size_t series, double x, double y)
         PUT(out, "M%f %fl-3.6-6.2h7.2z", x, y + 3.8);
     else
         PUT(out, "M%f %fh2v-2.5h2.6v2.5h2v2.6h-2v2.5h-2.6v-2.5h-2z", x - 3.3, y - 1.3);
-    fprintf(out, "\" class=\"oc-mark oc-f%zu\">", kind);
+    fprintf(out, "\" class=\"oc-mark oc-f%u\">", kind);
 }
 
 static bool there(const drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
@@ -170,7 +171,7 @@ static void put_tip(const drawing *d, size_t series, double x, double y)
 static void put_line(const drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
-    const size_t kind = series % ORGAN_CHART_COLOURS;
+    const unsigned kind = look_of(d, series);
     const double *const y = panel->y[series];
     bool open = false;
     fputs("<path d=\"", d->out);
@@ -185,7 +186,7 @@ static void put_line(const drawing *d, const organ_chart_panel *panel, size_t se
     if (reference)
         fputs("\" class=\"oc-ref\"/>\n", d->out);
     else {
-        fprintf(d->out, "\" class=\"oc-line oc-s%zu\"", kind);
+        fprintf(d->out, "\" class=\"oc-line oc-s%u\"", kind);
         if (*dashes[kind])
             fprintf(d->out, " stroke-dasharray=\"%s\"", dashes[kind]);
         fputs("/>\n", d->out);
@@ -204,7 +205,7 @@ static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t
         const double x = at_x(d, panel->x[k]);
         if (x < free_from && !alone)
             continue;
-        put_marker(d->out, series, x, at_y(d, y[k]));
+        put_marker(d->out, look_of(d, series), x, at_y(d, y[k]));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</path>\n", d->out);
         free_from = x + 9;
@@ -239,7 +240,7 @@ static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t se
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
         PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
             fmax(fabs(ground - top), 0.5));
-        fprintf(d->out, " class=\"oc-mark oc-f%zu\">", series % ORGAN_CHART_COLOURS);
+        fprintf(d->out, " class=\"oc-mark oc-f%u\">", look_of(d, series));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</rect>\n", d->out);
     }
@@ -337,17 +338,17 @@ static void put_panel(drawing *d, size_t index)
 static void put_swatch(const drawing *d, size_t series, double x, double y)
 {
     const organ_chart_series *const s = &d->chart->series[series];
-    const size_t kind = series % ORGAN_CHART_COLOURS;
+    const unsigned kind = look_of(d, series);
     if (s->reference)
         PUT(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
     else if (d->chart->bars) {
         PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"12\" height=\"12\"", x + 6, y - 6);
-        fprintf(d->out, " class=\"oc-mark oc-f%zu\"/>\n", kind);
+        fprintf(d->out, " class=\"oc-mark oc-f%u\"/>\n", kind);
     } else {
         PUT(d->out, "<path d=\"M%f %fh24\"", x, y);
-        fprintf(d->out, " class=\"oc-line oc-s%zu\"%s%s%s/>\n", kind, *dashes[kind] ? " stroke-dasharray=\"" : "", dashes[kind],
+        fprintf(d->out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", kind, *dashes[kind] ? " stroke-dasharray=\"" : "", dashes[kind],
                 *dashes[kind] ? "\"" : "");
-        put_marker(d->out, series, x + 12, y);
+        put_marker(d->out, kind, x + 12, y);
         fputs("</path>\n", d->out);
     }
 }
@@ -423,6 +424,13 @@ static void choose_scales(drawing *d)
     d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
 }
 
+/* Rows as full as can be: seven projections are four of attention above three of the feed-forward. */
+static size_t columns_for(size_t panels)
+{
+    static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
+    return panels < sizeof columns ? columns[panels] : 4;
+}
+
 static void arrange(drawing *d)
 {
     const organ_chart *const c = d->chart;
@@ -430,10 +438,10 @@ static void arrange(drawing *d)
     bool titled = false;
     for (size_t p = 0; p < c->panel_count; p++)
         titled = titled || c->panels[p].title;
-    d->columns = count == 1 ? 1 : count <= 4 ? 2 : 3;
+    d->columns = columns_for(count);
     d->rows = (count + d->columns - 1) / d->columns;
     d->panel_width = (WIDTH - LEFT - RIGHT - GAP_X * (double)(d->columns - 1)) / (double)d->columns;
-    d->panel_height = d->rows == 1 && d->columns == 1 ? 320 : d->rows == 1 ? 240 : 150;
+    d->panel_height = d->rows == 1 && d->columns == 1 ? 320 : d->rows == 1 ? 240 : 165;
     d->row_height = d->panel_height + (titled ? 44 : 26);
     d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, false) - 4;
     d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;

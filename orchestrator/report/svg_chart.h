@@ -10,10 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define ORGAN_CHART_COLOURS 6 /* a seventh series looks like the first */
+#define ORGAN_CHART_COLOURS 6
 
 typedef struct organ_chart_series {
     const char *name;
+    unsigned look;  /* colour, marker and dash, below ORGAN_CHART_COLOURS (more begin anew): the same thing looks the same in all charts */
     bool reference; /* what is expected, not measured: grey and dashed, without markers, and a line among bars too */
 } organ_chart_series;
 

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality_job.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/orthogonality_charts.h"
+#include "orchestrator/report/orthogonality_report.h"
+#include "orchestrator/surgery/adapter_write.h"
+#include "orchestrator/surgery/output.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what belongs together ---- */
+
+/* The faults of all modules, as far as a message holds them. */
+typedef struct complaint {
+    size_t modules, shown;
+    char text[700];
+} complaint;
+
+static void complain(complaint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void complain(complaint *c, const char *format, ...)
+{
+    char one[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(one, sizeof one, format, args);
+    va_end(args);
+    const size_t used = strlen(c->text);
+    c->modules++;
+    if (c->shown == c->modules - 1 && used + strlen(one) + 3 < sizeof c->text) {
+        snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", one);
+        c->shown++;
+    }
+}
+
+static bool fits(const organ_noise_module *m, const organ_weight *weight)
+{
+    return weight->rank == 2 && weight->shape[0] == m->rows && weight->shape[1] == m->cols;
+}
+
+/* The weight of the module in one model; NULL with a complaint. */
+static const organ_weight *find_weight(const organ_noise_module *m, const organ_weights *weights, const organ_model *model, complaint *c)
+{
+    char *name = NULL, shape[80] = "";
+    if (asprintf(&name, "%s.weight", m->pair->module) < 0)
+        return NULL;
+    const organ_weight *const weight = organ_weights_named(weights, name);
+    free(name);
+    if (weight && fits(m, weight))
+        return weight;
+    for (unsigned d = 0; weight && d < weight->rank && d < 3; d++)
+        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)weight->shape[d]);
+    if (weight)
+        complain(c, "'%.120s' is %s in %.120s, but %zu x %zu by the adapter", m->pair->module, shape, model->path, m->rows, m->cols);
+    else
+        complain(c, "'%.120s' is not in %.120s", m->pair->module, model->path);
+    return NULL;
+}
+
+static bool is_meant(const char *globs, const char *module, bool *used)
+{
+    bool meant = !globs;
+    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
+    size_t k = 0;
+    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
+        if (fnmatch(glob, module, 0) == 0)
+            meant = used[k] = true;
+    free(list);
+    return meant;
+}
+
+/* A pattern that matches nothing is a slip. */
+static organ_status all_used(const organ_orthogonality_job *job, const bool *used, organ_error *error)
+{
+    const char *const globs = job->options->modules;
+    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
+    size_t k = 0;
+    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
+        if (!used[k])
+            organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", job->adapter->path, glob);
+    free(list);
+    if (!error->status && job->count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", job->adapter->path);
+    return error->status;
+}
+
+static void match_module(organ_orthogonality_job *job, size_t index, complaint *c)
+{
+    const organ_adapter_pair *const pair = &job->adapter->pairs[index];
+    const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
+    organ_noise_module *const m = &job->modules[job->count++];
+    *m = (organ_noise_module){.pair = pair, .index = index, .transposed = turned};
+    m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
+    m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
+    m->clean = find_weight(m, job->clean_weights, job->clean, c);
+    for (size_t n = 0; n < job->noises && (m->clean || n > 0); n++)
+        m->noisy[n] = find_weight(m, job->noisy_weights[n], job->noisy[n], c);
+}
+
+static organ_status match(organ_orthogonality_job *job, organ_error *error)
+{
+    const char *const globs = job->options->modules;
+    complaint c = {0};
+    job->modules = calloc(job->adapter->pair_count + 1, sizeof *job->modules);
+    bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
+    if (!job->modules || !used)
+        organ_fail_errno(error, ENOMEM, "%s", job->adapter->path);
+    for (size_t k = 0; !error->status && k < job->adapter->pair_count; k++)
+        if (is_meant(globs, job->adapter->pairs[k].module, used))
+            match_module(job, k, &c);
+    if (!error->status)
+        all_used(job, used, error);
+    free(used);
+    if (!error->status && c.modules && c.shown == c.modules)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", job->adapter->path, c.text);
+    if (!error->status && c.modules)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", job->adapter->path, c.text, c.modules - c.shown);
+    return error->status;
+}
+
+/* ---- the inputs ---- */
+
+static organ_status open_model(const organ_orthogonality_job *job, const char *path, organ_model **model, organ_weights **weights,
+                               organ_error *error)
+{
+    if (organ_model_open(path, model, error) || organ_weights_find(*model, weights, error))
+        return error->status;
+    if (job->options->output && organ_output_spares(job->options->output, *model, error))
+        return error->status;
+    for (size_t k = 0; k < (*weights)->note_count; k++)
+        organ_progress_note(job->progress, "%s", (*weights)->notes[k]);
+    return ORGAN_OK;
+}
+
+static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error)
+{
+    const organ_orthogonality_options *const o = job->options;
+    job->noises = o->noisy2 ? 2 : 1;
+    if (o->draws < 2)
+        return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
+    if ((o->output && organ_output_check(o->output, o->force, error)) || organ_adapter_open(o->adapter, &job->adapter, error) ||
+        (o->output && organ_adapter_spares(o->output, job->adapter, error)))
+        return error->status;
+    if (job->adapter->dora)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
+                          job->adapter->path);
+    if (open_model(job, o->clean, &job->clean, &job->clean_weights, error) ||
+        open_model(job, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
+        (o->noisy2 && open_model(job, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))
+        return error->status;
+    return match(job, error);
+}
+
+/* ---- the run ---- */
+
+static uint64_t stored_bytes(const organ_weight *weight)
+{
+    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        bytes += parts[k] ? parts[k]->bytes : 0;
+    return bytes;
+}
+
+static void tell_module(const organ_orthogonality_job *job, const organ_noise_module *m)
+{
+    char remark[64] = "no cosine";
+    const double norms = sqrt(m->noise[0].square) * sqrt(m->change);
+    if (norms > 0)
+        snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
+                 sqrt(m->noise[0].square) / sqrt(m->change));
+    organ_progress_advance(job->progress, 0, m->pair->module, remark);
+}
+
+static organ_status measure_all(organ_orthogonality_job *job, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    for (size_t k = 0; k < job->count; k++)
+        for (size_t n = 0; n <= job->noises; n++)
+            job->bytes += stored_bytes(n ? job->modules[k].noisy[n - 1] : job->modules[k].clean);
+    organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
+    for (size_t k = 0; k < job->count && !error->status; k++)
+        if (organ_orthogonality_measure(job, &job->modules[k], error) == ORGAN_OK)
+            tell_module(job, &job->modules[k]);
+    organ_progress_end(job->progress);
+    job->seconds = organ_seconds_now() - started;
+    for (size_t n = 0; n <= job->noises && !error->status; n++)
+        organ_model_unchanged(n ? job->noisy[n - 1] : job->clean, error);
+    return error->status ? error->status : organ_model_unchanged(job->adapter->model, error);
+}
+
+static organ_status write_text(const organ_output *output, const char *name, const char *text, organ_error *error)
+{
+    char *const path = organ_publish_path(&output->publish, name);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", output->path);
+    organ_text_write(path, text, error);
+    free(path);
+    return error->status;
+}
+
+static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
+{
+    for (organ_noise_chart k = 0; k < ORGAN_NOISE_CHARTS && !error->status; k++) {
+        char *svg = NULL;
+        if (organ_orthogonality_chart(report, k, &svg, error) == ORGAN_OK)
+            write_text(output, organ_orthogonality_chart_name(k), svg, error);
+        free(svg);
+    }
+    return error->status;
+}
+
+static organ_status write_reports(const organ_output *output, const json_t *report, organ_error *error)
+{
+    char *const path = organ_publish_path(&output->publish, "orthogonality.json"), *markdown = NULL;
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", output->path);
+    if (organ_document_write(path, report, error) == ORGAN_OK &&
+        organ_orthogonality_report_markdown(report, &markdown, error) == ORGAN_OK &&
+        write_text(output, "ORTHOGONALITY_REPORT.md", markdown, error) == ORGAN_OK)
+        write_charts(output, report, error);
+    free(path);
+    free(markdown);
+    return error->status;
+}
+
+static organ_status publish(const organ_orthogonality_job *job, const json_t *report, organ_error *error)
+{
+    organ_output output = {.path = job->options->output, .force = job->options->force};
+    if (organ_output_begin(&output, 0, error))
+        return error->status;
+    if (write_reports(&output, report, error) == ORGAN_OK)
+        organ_output_sync(&output, error);
+    return organ_output_end(&output, error);
+}
+
+static void release(organ_orthogonality_job *job)
+{
+    free(job->modules);
+    organ_weights_free(job->clean_weights);
+    organ_model_close(job->clean);
+    for (size_t n = 0; n < 2; n++) {
+        organ_weights_free(job->noisy_weights[n]);
+        organ_model_close(job->noisy[n]);
+    }
+    organ_adapter_close(job->adapter);
+}
+
+organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_orthogonality_document(&job)))
+        organ_fail_errno(error, ENOMEM, "%s", options->adapter);
+    if (!error->status && options->output)
+        publish(&job, *report, error);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    release(&job);
+    return error->status;
+}
