@@ -45,8 +45,8 @@ static organ_status run(void *call, organ_error *error) { return organ_run_work(
 const organ_verb organ_orthogonality_verb = {
     .name = "orthogonality",
     .summary = "what quantisation took from a model, against what an adapter adds",
-    .about = "Takes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = scale B A, and tells whether "
-             "they point the same way (cosine, beside that of random matrices), how much of N lies in the output directions of K (leakage, "
+    .about = "Takes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = scale B A, and tells "
+             "whether they point the same way (cosine, beside that of random matrices), how much of N lies in the output directions of K (leakage, "
              "beside its expectation), and which is larger. Weights are read strip by strip and no matrix is ever held whole; memory for "
              "one module's factors comes on top of --memory.\n"
              "The verdict says 'orthogonal' where |z| <= 3 in all modules but as many as chance leaves outside (99 % sure), and for all of "

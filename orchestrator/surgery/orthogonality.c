@@ -6,6 +6,7 @@
 #include "orchestrator/report/orthogonality_charts.h"
 #include "orchestrator/report/orthogonality_report.h"
 #include "orchestrator/surgery/adapter_write.h"
+#include "orchestrator/surgery/lora_factors.h"
 #include "orchestrator/surgery/output.h"
 
 #include <errno.h>
@@ -48,17 +49,18 @@ static bool fits(const organ_noise_module *m, const organ_weight *weight)
 /* The weight of the module in one model; NULL with a complaint. */
 static const organ_weight *find_weight(const organ_noise_module *m, const organ_weights *weights, const organ_model *model, complaint *c)
 {
-    char *name = NULL, shape[80] = "";
-    if (asprintf(&name, "%s.weight", m->pair->module) < 0)
+    char *name = NULL, shape[96];
+    if (asprintf(&name, "%s.weight", m->pair->module) < 0) {
+        complain(c, "'%.120s': no memory for its name", m->pair->module);
         return NULL;
-    const organ_weight *const weight = organ_weights_named(weights, name);
+    }
+    const organ_weight *const weight = organ_lora_weight(weights, name);
     free(name);
     if (weight && fits(m, weight))
         return weight;
-    for (unsigned d = 0; weight && d < weight->rank && d < 3; d++)
-        snprintf(shape + strlen(shape), sizeof shape - strlen(shape), "%s%llu", d ? " x " : "", (unsigned long long)weight->shape[d]);
     if (weight)
-        complain(c, "'%.120s' is %s in %.120s, but %zu x %zu by the adapter", m->pair->module, shape, model->path, m->rows, m->cols);
+        complain(c, "'%.120s' is %s in %.120s, but [%zu, %zu] by the adapter", m->pair->module,
+                 organ_shape_text(weight->rank, weight->shape, shape), model->path, m->rows, m->cols);
     else
         complain(c, "'%.120s' is not in %.120s", m->pair->module, model->path);
     return NULL;
@@ -152,6 +154,9 @@ static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
                           job->adapter->path);
+    if (organ_adapter_changed_base(job->adapter))
+        organ_progress_note(job->progress, "%s: %s changed the base before training began: B A alone is not what training changed",
+                            job->adapter->path, organ_adapter_changed_base(job->adapter));
     if (open_model(job, o->clean, &job->clean, &job->clean_weights, error) ||
         open_model(job, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
         (o->noisy2 && open_model(job, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))

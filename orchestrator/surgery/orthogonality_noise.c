@@ -8,7 +8,7 @@
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
-#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/lora_factors.h"
 #include "orchestrator/surgery/low_rank_job.h"
 #include "orchestrator/surgery/orthogonality_chance.h"
 
@@ -57,31 +57,18 @@ static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* ---- the factors ---- */
 
-/* The values of a factor as a matrix of `rows` x `cols` to be freed, or, where it is stored the other way round, its transpose. */
-static organ_status read_factor(const stage *s, const organ_tensor *t, bool transpose, float **values, organ_error *error)
+/* Replaces a matrix of rows x cols by its transpose. */
+static organ_status turn(float **values, size_t rows, size_t cols, organ_error *error)
 {
-    const organ_adapter *const adapter = s->job->adapter;
-    const size_t rows = (size_t)t->shape[0], cols = (size_t)t->shape[1];
-    float *plain = organ_floats(rows, cols), *turned = transpose ? organ_floats(rows, cols) : NULL;
-    void *bytes = malloc((size_t)t->bytes + 1);
-    if (!plain || !bytes || (transpose && !turned))
-        organ_fail_errno(error, ENOMEM, "tensor '%s'", t->name);
-    else if (organ_model_read(adapter->model, t->file, bytes, (size_t)t->bytes, t->offset, error) == ORGAN_OK)
-        organ_widen(s->job->engine->kernels, t->dtype, bytes, plain, rows * cols);
-    for (size_t k = 0; !error->status && k < rows * cols; k++)
-        if (!isfinite(plain[k]))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %zu is %s", adapter->model->files[t->file].path, t->name, k,
-                       isnan(plain[k]) ? "NaN" : "infinite");
-    for (size_t r = 0; !error->status && transpose && r < rows; r++)
+    float *const turned = organ_floats(rows, cols), *const plain = *values;
+    if (!turned)
+        return organ_fail_errno(error, ENOMEM, "a factor of an adapter");
+    for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++)
             turned[c * rows + r] = plain[r * cols + c];
-    *values = error->status ? NULL : transpose ? turned : plain;
-    free(bytes);
-    if (*values != plain)
-        free(plain);
-    if (*values != turned)
-        free(turned);
-    return error->status;
+    free(plain);
+    *values = turned;
+    return ORGAN_OK;
 }
 
 /* K = b a with what stands left of its values in it, and the vectors of U_k. */
@@ -89,12 +76,15 @@ static organ_status load_factors(stage *s, organ_error *error)
 {
     organ_noise_module *const m = s->module;
     const organ_adapter_pair *const pair = m->pair;
+    organ_lora_factors f = {0};
+    organ_lora_factors_read(s->job->adapter, pair, s->job->engine->kernels, pair->scale, &f, error);
+    if (!error->status && m->transposed && turn(&f.a, f.rank, f.in, error) == ORGAN_OK)
+        turn(&f.b, f.out, f.rank, error);
     s->inner = (size_t)pair->rank;
-    if (read_factor(s, m->transposed ? pair->a : pair->b, m->transposed, &s->b, error) ||
-        read_factor(s, m->transposed ? pair->b : pair->a, m->transposed, &s->a, error))
+    s->b = m->transposed ? f.a : f.b; /* freed with the stage */
+    s->a = m->transposed ? f.b : f.a;
+    if (error->status)
         return error->status;
-    for (size_t k = 0; k < m->rows * s->inner; k++)
-        s->b[k] = (float)((double)s->b[k] * pair->scale);
     if (organ_factored_svd(s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
     /* Directions that only rounding has put there are none. */
