@@ -46,6 +46,16 @@ static bool decompose(qr *f)
     return done;
 }
 
+bool organ_orthonormal(float *matrix, size_t rows, size_t cols, float *r)
+{
+    float *mine = r ? r : organ_floats(cols, cols);
+    qr f = {rows, cols, cols, matrix, mine};
+    const bool done = mine && decompose(&f);
+    if (!r)
+        free(mine);
+    return done;
+}
+
 /* U (out x k), sigma, V^T (k x in) of Q1 (R1 R2^T) Q2^T. */
 static bool join(const qr *b, const qr *a, organ_svd *svd)
 {

@@ -15,4 +15,10 @@ bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
  * (values that are not finite). Between organ_blas_begin and organ_blas_end. */
 bool organ_dense_svd(float *matrix, size_t rows, size_t cols, float *u, float *sigma, float *vt);
 
+/* The iteration of organ_low_rank, for matrices with at least 2 l rows and columns, l = rank + oversampling. */
+organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd, organ_error *error);
+
+/* Q of Q R, in place: rows >= cols. `r`, where it is not NULL, becomes R (cols x cols). false without memory. As organ_dense_svd. */
+bool organ_orthonormal(float *matrix, size_t rows, size_t cols, float *r);
+
 #endif

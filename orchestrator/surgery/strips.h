@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT
+ * A matrix gone through again and again, strip by strip: held where the memory has room for it, else read anew each time. The cut into
+ * strips depends on nothing but the number of rows. */
+#ifndef ORGAN_STRIPS_H
+#define ORGAN_STRIPS_H
+
+#include "orchestrator/stream/pass.h"
+
+#define ORGAN_STRIP_ROWS ((size_t)128)
+
+/* How rows are had. */
+typedef struct organ_rows {
+    uint64_t rows, cols;  /* not 0 */
+    const char *name;     /* of the matrix, for messages: "FILE: tensor 'x'" */
+    size_t scratch_bytes; /* that reading a strip takes */
+    void *context;
+    /* Rows [first, first + rows) to `values`, one behind the other. Any thread; the same values each time. */
+    organ_status (*read)(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error);
+} organ_rows;
+
+/* One strip as it is worked on. */
+typedef struct organ_strip {
+    size_t index, rows; /* its first row is index x ORGAN_STRIP_ROWS */
+    const float *values;
+} organ_strip;
+
+typedef struct organ_strips organ_strips;
+
+/* `hold`: the matrix may be kept. ORGAN_USAGE if the memory has no room for one strip; ORGAN_IO without memory. All arguments must outlive
+ * the strips. *strips is NULL on error. */
+organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error);
+void organ_strips_close(organ_strips *strips); /* NULL is allowed */
+
+const organ_rows *organ_strips_matrix(const organ_strips *strips);
+const organ_engine *organ_strips_engine(const organ_strips *strips);
+bool organ_strips_held(const organ_strips *strips);
+
+/* What is done to all strips, by all workers. */
+typedef struct organ_strip_work {
+    void *context;
+    void (*each)(void *context, const organ_strip *strip, size_t worker); /* any order */
+    /* NULL, or called for every task = 0 .. tasks-1 whenever each of strips[0 .. count) has been through `each`: sets of strips that follow
+     * one another, in order. */
+    void (*after)(void *context, size_t task, const organ_strip *strips, size_t count);
+    size_t tasks;
+} organ_strip_work;
+
+/* Goes through all strips once. ORGAN_BAD_INPUT if a value is NaN or infinite (looked for the first time through), ORGAN_INTERRUPTED, or
+ * what reading returned. */
+organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work, organ_error *error);
+
+/* The sum of the squares in FP64, once all strips have been gone through. */
+double organ_strips_energy(const organ_strips *strips);
+
+/* Calls task(context, 0 .. count-1, worker) on all workers of the engine, any order, and returns when all have returned. */
+void organ_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker), void *context);
+
+/* The sum of the squares, in FP64 over 16 lanes; NaN or infinite if a value is. */
+double organ_sum_of_squares(const float *values, size_t n);
+
+#endif
