@@ -67,6 +67,9 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 static organ_status find_packed(organ_weight_search *search, organ_error *error)
 {
     const organ_model *const model = search->model;
+    for (size_t k = 0; !model->gguf && k < model->tensor_count; k++)
+        if (organ_weight_refuse(search, &model->tensors[k], error) != ORGAN_OK)
+            return error->status;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         bool met = false;
@@ -75,7 +78,7 @@ static organ_status find_packed(organ_weight_search *search, organ_error *error)
                 return error->status;
             continue;
         }
-        if (organ_weight_refuse(search, tensor, error) != ORGAN_OK || organ_weight_find_words(search, tensor, &met, error) != ORGAN_OK)
+        if (organ_weight_find_words(search, tensor, &met, error) != ORGAN_OK)
             return error->status;
         if (!met && organ_weight_find_bytes(search, tensor, &met, error) != ORGAN_OK)
             return error->status;

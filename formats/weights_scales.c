@@ -132,9 +132,9 @@ static organ_status find_blocks(organ_weight_search *search, organ_weight *weigh
             organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group, &weight->block_cols, error);
     }
-    /* A config that speaks of groups or rows means no blocks of several rows. */
-    if (group->block_rows > 0 || group->group_size != 0 || !is_share(m.rows, rows, &weight->block_rows) ||
-        !is_share(m.cols, cols, &weight->block_cols))
+    /* A config that speaks of groups or rows means no blocks of several rows; and nobody has a scale for each column. */
+    const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
+    if (spoken || !is_share(m.rows, rows, &weight->block_rows) || !is_share(m.cols, cols, &weight->block_cols))
         return fail_grid(search, weight, group, error);
     return ORGAN_OK;
 }

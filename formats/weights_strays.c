@@ -75,7 +75,7 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
     *dropped = false;
     if (has_one_of(name, companions, sizeof companions / sizeof *companions) || (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
         return "would be the companion of a packed weight, which is not there";
-    if (!dot || strcmp(dot, ".bias") == 0)
+    if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
     /* A sibling of a packed weight that nobody asked for. */
     memcpy(search->name, name, (size_t)(dot - name));

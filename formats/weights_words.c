@@ -239,10 +239,7 @@ static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
     if (weight->zero->shape[1] != dense_words(out, bits))
         return false;
     *in = rows * WORD_BITS / bits;
-    if (!weight->g_idx)
-        return rows * WORD_BITS % bits == 0;
-    *in = weight->g_idx->elements;
-    return is_sane(*in) && dense_words(*in, bits) == rows;
+    return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
 /* Other bits than the config says are believed only where a g_idx vouches for the number of inputs. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of the weights that a model means: what every scheme is found to be, and what is refused. */
+ * Tests of the weights that a model means: what every scheme is found to be. */
+#include "tests/check_weights.h"
 #include "tests/scratch_model.h"
 #include "tests/weights_rig.h"
 
@@ -7,26 +8,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+static organ_model *model;
+static organ_weights *weights;
+static organ_error error;
+
 #define UP "model.layers.0.mlp.up_proj"
-#define WORDS(bits, more)                                                                                                                  \
-    "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"group_0\":{"     \
-    "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more "}}},\"ignore\":[\"lm_head\"]}}"
-#define FP8(more)  "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
-#define BLOCK128   ",\"weight_block_size\":[128,128]"
-#define GPTQ(more) "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
-#define AWQ(more)  "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
-
-static void make(const char *config, const char *tensors)
-{
-    rig_tensors("model.safetensors", tensors);
-    if (config)
-        scratch_text("config.json", config);
-}
-
 /* ---- what is found ---- */
 
 static const struct good {
@@ -167,10 +156,8 @@ static const struct good {
 START_TEST(found)
 {
     const struct good *const g = &goods[_i];
-    organ_model *model;
-    organ_weights *weights;
-    organ_error error = {0};
-    make(g->config, g->tensors);
+    error = (organ_error){0};
+    rig_model(g->config, g->tensors);
     ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
     ck_assert_str_eq(rig_text(weights), g->found);
     size_t packed = 0;
@@ -186,20 +173,223 @@ START_TEST(found)
 }
 END_TEST
 
-Suite *weights_suite(void);
-Suite *weights_suite(void)
+/* ---- single matters ---- */
+
+static void begin(void)
+{
+    scratch_begin();
+    model = NULL;
+    weights = NULL;
+    error = (organ_error){0};
+}
+
+static void end(void)
+{
+    organ_weights_free(weights);
+    organ_model_close(model);
+    scratch_end();
+}
+
+static void expect_found(const char *text)
+{
+    ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_str_eq(rig_text(weights), text);
+}
+
+/* A scale may stand in another shard than its weight. */
+START_TEST(in_another_shard)
+{
+    rig_tensors("a.safetensors", "m.up.weight_scale_inv F32 2,1\nm.norm.weight BF16 4");
+    rig_tensors("b.safetensors", "m.up.weight F8_E4M3 130,4");
+    scratch_text("model.safetensors.index.json",
+                 "{\"metadata\":{},\"weight_map\":{\"m.up.weight_scale_inv\":\"a.safetensors\",\"m.norm.weight\":"
+                 "\"a.safetensors\",\"m.up.weight\":\"b.safetensors\"}}");
+    scratch_text("config.json", FP8(BLOCK128));
+    expect_found("m.up.weight fp8 [130,4] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n");
+    ck_assert_uint_eq(weights->count, 2);
+    ck_assert_str_eq(weights->method, "fp8");
+    ck_assert_uint_ne(weights->weights[1].codes->file, weights->weights[1].scale->file);
+}
+END_TEST
+
+/* What the tools of each maker write beside config.json; each counts only where config.json says nothing. */
+static const struct side_file {
+    const char *name, *text, *method, *tensors, *found;
+} side_files[] = {
+    {"quantize_config.json", "{\"bits\":4,\"group_size\":128,\"desc_act\":false,\"sym\":true,\"model_name_or_path\":null}", "gptq",
+     "m.qweight I32 24,96\nm.qzeros I32 2,12\nm.scales F16 2,96",
+     "m.weight gptq [96,192] 4 bits 1x128 scale zero TRANSPOSED: GPTQ INT4, group 128, asymmetric, F16 scales\n"},
+    {"quant_config.json", "{\"zero_point\":true,\"q_group_size\":64,\"w_bit\":4,\"version\":\"GEMV\"}", "awq",
+     "m.qweight I32 96,32\nm.qzeros I32 96,2\nm.scales F16 96,16",
+     "m.weight awq-gemv [96,256] 4 bits 1x64 scale zero: AWQ gemv INT4, group 64, asymmetric, F16 scales\n"},
+    {"hf_quant_config.json",
+     "{\"producer\":{\"name\":\"modelopt\"},\"quantization\":{\"quant_algo\":\"NVFP4\",\"kv_cache_quant_algo\":\"FP8\",\"group_size\":16,"
+     "\"exclude_modules\":[\"lm_head\",\"*.router\"]}}",
+     "modelopt", "m.weight U8 8,16\nm.weight_scale F8_E4M3 8,2\nm.weight_scale_2 F32 -\na.router.weight F8_E4M3 2,2",
+     "m.weight nvfp4 [8,32] 4 bits 1x16 scale global: NVFP4, group 16, F8_E4M3 scales\n"
+     "note: 1 weight of a type for codes has no scales and is taken at face value, the first is 'a.router.weight'\n"},
+};
+
+START_TEST(side_file)
+{
+    const struct side_file *const f = &side_files[_i];
+    rig_model("{\"model_type\":\"llama\"}", f->tensors);
+    scratch_text(f->name, f->text);
+    expect_found(f->found);
+    ck_assert_str_eq(weights->method, f->method);
+}
+END_TEST
+
+/* A file beside it that is wrong is named. */
+START_TEST(side_file_refused)
+{
+    static const char *const texts[] = {"[]", "{\"bits\":4", "{\"bits\":40}"},
+                             *const reasons[] = {"quantize_config.json: is not an object", "quantize_config.json: \"bits\": line 1",
+                                                 "quantize_config.json: bits is 40, not a whole number from 1 to 8"};
+    rig_model(NULL, "m.qweight I32 24,96\nm.qzeros I32 2,12\nm.scales F16 2,96");
+    scratch_text("quantize_config.json", texts[_i]);
+    ck_assert_int_eq(rig_find(&model, &weights, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, reasons[_i]), "%s", error.message);
+    ck_assert_ptr_null(weights);
+}
+END_TEST
+
+/* Of a plain model nothing but config.json matters, and that only as far as opening it reads it. */
+START_TEST(plain_model)
+{
+    rig_model("{\"quantization_config\":{\"bits\":99}}", "m.weight BF16 2,3\nm.bias F32 2\nm.ids I64 4");
+    scratch_text("quantize_config.json", "{");
+    expect_found("");
+    ck_assert_uint_eq(weights->count, 3);
+    ck_assert_uint_eq(weights->packed, 0);
+    ck_assert_str_eq(weights->method, "");
+    const organ_weight *const w = organ_weights_named(weights, "m.weight");
+    const organ_matrices m = organ_weight_matrices(w);
+    ck_assert(m.count == 1 && m.rows == 2 && m.cols == 3 && w->elements == 6 && w->bits == 16);
+    ck_assert_ptr_eq(w->shape, w->codes->shape);
+}
+END_TEST
+
+/* The plain name decides what a weight is for. */
+START_TEST(anatomy)
+{
+    rig_model(GPTQ4, "model.layers.7.mlp.experts.3.down_proj.qweight I32 24,96\nmodel.layers.7.mlp.experts.3.down_proj.qzeros I32 2,12\n"
+                     "model.layers.7.mlp.experts.3.down_proj.scales F16 2,96");
+    ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
+    const organ_anatomy a = weights->weights[0].anatomy;
+    ck_assert(a.role == ORGAN_ROLE_DOWN && a.group == ORGAN_GROUP_ORGAN && a.layer == 7 && a.expert == 3);
+    ck_assert_int_eq(weights->weights[0].codes->anatomy.role, ORGAN_ROLE_OTHER);
+}
+END_TEST
+
+/* ---- what would take long ---- */
+
+/* As many tensors as a model of experts has, and each with a name of its own in a list of the config. */
+START_TEST(many)
+{
+    enum { PAIRS = 50000 };
+    char *tensors = NULL, *config = NULL;
+    size_t length;
+    FILE *out = open_memstream(&tensors, &length);
+    for (int k = 0; k < PAIRS; k++)
+        fprintf(out, "m.%d.w F8_E4M3 1,1\nm.%d.w_scale F32 1\n", k, k);
+    fclose(out);
+    out = open_memstream(&config, &length);
+    fputs("{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"ignore\":[\"x\"", out);
+    for (int k = 0; k < PAIRS; k++)
+        fprintf(out, ",\"m.%d.w\"", k);
+    fputs("],\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":8,\"type\":\"float\"},\"targets\":[\"Linear\"", out);
+    for (int k = 0; k < PAIRS; k++)
+        fprintf(out, ",\"m.%d.w\"", k);
+    fputs("]}}}}", out);
+    fclose(out);
+    rig_model(config, tensors);
+    free(config);
+    free(tensors);
+    ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(weights->packed, PAIRS);
+    ck_assert_uint_eq(weights->count, PAIRS);
+}
+END_TEST
+
+/* Names as long as a header allows, with many dots. */
+START_TEST(deep_names)
+{
+    enum { DEPTH = 2000 };
+    char *header = NULL;
+    size_t length;
+    FILE *const out = open_memstream(&header, &length);
+    for (int part = 0; part < 2; part++) {
+        fputs(part ? ",\"" : "{\"", out);
+        for (int k = 0; k < DEPTH; k++)
+            fputs("a.", out);
+        fprintf(out, part ? "weight_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,8]}}"
+                          : "weight\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,2],\"data_offsets\":[0,4]}");
+    }
+    fclose(out);
+    scratch_tensors("model.safetensors", header, 8);
+    free(header);
+    ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(weights->packed, 1);
+    ck_assert_uint_eq(strlen(weights->weights[0].name), 2 * DEPTH + 6);
+}
+END_TEST
+
+/* A thousand patterns that each try hard on a thousand names are given up before long. */
+START_TEST(hard_patterns)
+{
+    char *tensors = NULL, *config = NULL;
+    size_t length;
+    FILE *out = open_memstream(&tensors, &length);
+    for (int k = 0; k < 1000; k++)
+        fprintf(out, "aaaaaaaaaaaaa%d.weight F8_E4M3 1,1\naaaaaaaaaaaaa%d.weight_scale F32 1\n", k, k);
+    fclose(out);
+    out = open_memstream(&config, &length);
+    fputs(
+        "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"config_groups\":{\"g\":{\"weights\":{\"num_bits\":8,\"type\":"
+        "\"float\"},\"targets\":[\"re:b\"",
+        out);
+    for (int k = 0; k < 1000; k++)
+        fprintf(out, ",\"re:(a+)+b%d\"", k);
+    fputs("]}}}}", out);
+    fclose(out);
+    rig_model(config, tensors);
+    free(config);
+    free(tensors);
+    ck_assert_int_eq(rig_find(&model, &weights, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "takes too long to match 'aaaaaaaaaaaaa"), "%s", error.message);
+}
+END_TEST
+
+static Suite *weights_suite(void)
 {
     Suite *const suite = suite_create("weights");
     TCase *const tcase = tcase_create("found");
     tcase_add_checked_fixture(tcase, scratch_begin, scratch_end);
     tcase_add_loop_test(tcase, found, 0, COUNT(goods));
     suite_add_tcase(suite, tcase);
+    TCase *const single = tcase_create("single");
+    tcase_add_checked_fixture(single, begin, end);
+    tcase_add_test(single, in_another_shard);
+    tcase_add_loop_test(single, side_file, 0, COUNT(side_files));
+    tcase_add_loop_test(single, side_file_refused, 0, 3);
+    tcase_add_test(single, plain_model);
+    tcase_add_test(single, anatomy);
+    suite_add_tcase(suite, single);
+    TCase *const hostile = tcase_create("hostile");
+    tcase_add_checked_fixture(hostile, begin, end);
+    tcase_set_timeout(hostile, 30);
+    tcase_add_test(hostile, many);
+    tcase_add_test(hostile, deep_names);
+    tcase_add_test(hostile, hard_patterns);
+    suite_add_tcase(suite, hostile);
     return suite;
 }
 
 int main(void)
 {
     SRunner *const runner = srunner_create(weights_suite());
+    srunner_add_suite(runner, weights_refused_suite());
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
     srunner_free(runner);

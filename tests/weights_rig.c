@@ -94,6 +94,13 @@ void rig_tensors(const char *file, const char *tensors)
     ck_assert_int_eq(fclose(out), 0);
 }
 
+void rig_model(const char *config, const char *tensors)
+{
+    rig_tensors("model.safetensors", tensors);
+    if (config)
+        scratch_text("config.json", config);
+}
+
 organ_status rig_find(organ_model **model, organ_weights **weights, organ_error *error)
 {
     *weights = NULL;

@@ -5,9 +5,22 @@
 
 #include "formats/weights.h"
 
+/* Configs of the usual makers; `more` goes into the object of numbers. */
+#define WORDS(bits, more)                                                                                                                  \
+    "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"group_0\":{"     \
+    "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more "}}},\"ignore\":[\"lm_head\"]}}"
+#define FP8(more)  "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
+#define BLOCK128   ",\"weight_block_size\":[128,128]"
+#define GPTQ(more) "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
+#define GPTQ4      GPTQ(",\"bits\":4,\"group_size\":128")
+#define AWQ(more)  "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
+
 /* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with "=1,2" behind it for the
  * numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
 void rig_tensors(const char *file, const char *tensors);
+
+/* A model of one file, and its config.json where there is one. */
+void rig_model(const char *config, const char *tensors);
 
 /* Opens what is in the scratch directory and finds its weights. */
 organ_status rig_find(organ_model **model, organ_weights **weights, organ_error *error);
