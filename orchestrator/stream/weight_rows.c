@@ -27,7 +27,10 @@ static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == 
 /* Codes in words of 32 bits. */
 static bool in_words(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r); }
 
-static bool has_zero(const organ_weight_reader *r) { return r->zero.tensor || r->packed_zero || in_words(r); }
+/* ModelOpt has no -0: its code 8 is 0. What is less -0 is as it was, but for a -0, which becomes 0. */
+static bool is_unsigned_zero(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_NVFP4 && !r->weight->divides; }
+
+static bool has_zero(const organ_weight_reader *r) { return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r); }
 
 /* Codes that are not decoded as they are stored. */
 static bool is_loose(const organ_weight_reader *r) { return in_words(r) && r->weight->bits != 4 && r->weight->bits != 8; }
@@ -227,7 +230,7 @@ static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
-    const float offset = in_words(r) ? (float)(1u << (r->weight->bits - 1)) : 0.0f; /* words hold no signs */
+    const float offset = in_words(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
     const size_t n = r->zero.tensor ? organ_weight_grid_rows(&r->zero, rows->count) * (size_t)r->zero.stride : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
