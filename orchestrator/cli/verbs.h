@@ -13,6 +13,8 @@
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/inspect.h"
 #include "orchestrator/surgery/lora_merge.h"
+#include "orchestrator/surgery/lora_resize.h"
+#include "orchestrator/surgery/lora_sanitize.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
@@ -39,6 +41,8 @@ typedef struct organ_call {
     organ_autopsy_options autopsy;
     bool print_ranges;                /* autopsy --print-ranges */
     organ_lora_merge_options lora_merge;
+    organ_lora_sanitize_options lora_sanitize;
+    organ_lora_resize_options lora_resize;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

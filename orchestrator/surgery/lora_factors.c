@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora_factors.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/report/document.h"
 #include "orchestrator/stream/widen.h"
 
 #include <cblas.h>
@@ -173,6 +174,15 @@ const char *organ_adapter_changed_base(const organ_adapter *adapter)
         if (strncmp(word, words[k], strlen(words[k])) == 0)
             return word;
     return NULL;
+}
+
+json_t *organ_adapter_json(const organ_adapter *adapter)
+{
+    const char *const slash = strrchr(adapter->path, '/');
+    return json_pack(
+        "{s:o, s:I, s:f, s:b, s:b, s:o, s:I, s:I}", "name", organ_document_string(slash && slash[1] ? slash + 1 : adapter->path), "r",
+        (json_int_t)adapter->r, "lora_alpha", adapter->alpha, "use_rslora", (int)adapter->rslora, "use_dora", (int)adapter->dora, "base",
+        organ_document_string(adapter->base), "pairs", (json_int_t)adapter->pair_count, "other_tensors", (json_int_t)adapter->rest_count);
 }
 
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96])

@@ -95,15 +95,6 @@ static json_t *totals_json(const organ_merge_job *job)
                      ratio(sqrt(all.miss), sqrt(all.delta)), "erased", erased);
 }
 
-static json_t *adapter_json(const organ_adapter *adapter)
-{
-    const char *const slash = strrchr(adapter->path, '/');
-    return json_pack("{s:o, s:I, s:f, s:b, s:o, s:I, s:I}", "name", organ_document_string(slash && slash[1] ? slash + 1 : adapter->path),
-                     "r", (json_int_t)adapter->r, "lora_alpha", adapter->alpha, "use_rslora", (int)adapter->rslora, "base",
-                     organ_document_string(adapter->base), "pairs", (json_int_t)adapter->pair_count, "other_tensors",
-                     (json_int_t)adapter->rest_count);
-}
-
 static json_t *definitions_json(void)
 {
     return json_pack(
@@ -120,7 +111,7 @@ json_t *organ_merge_document(const organ_merge_job *job, const organ_output *out
         json_object_set_new(run, "adapter", organ_document_string(job->options->adapter));
     return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:f, s:s, s:O, s:o, s:o, s:o, s:o, s:{s:I, s:I}, s:o, s:o, s:o}", "schema",
                      "organ.lora_merge/1", "organ", ORGAN_VERSION, "definition", "W + scale B A in FP32, rounded once", "dry_run",
-                     (int)job->options->dry_run, "base", organ_model_json(job->base), "adapter", adapter_json(job->adapter), "scale",
+                     (int)job->options->dry_run, "base", organ_model_json(job->base), "adapter", organ_adapter_json(job->adapter), "scale",
                      job->options->scale, "dtype", job->options->dtype ? job->options->dtype : "", "unplaced", job->unplaced, "modules",
                      modules_json(job), "replaced", replaced_json(job), "dropped", strays_json(job, true), "not_understood",
                      strays_json(job, false), "output", "files", (json_int_t)(plan ? organ_resharding_files(plan) : 0), "bytes",
