@@ -129,8 +129,10 @@ static organ_status take_name(const organ_publish *publish, const char *grown, b
     *exchanged = false;
     if (rename(grown, publish->final) == 0)
         return ORGAN_OK;
+    const int reason = errno; /* there may be nothing to exchange with: then the first refusal is the one to tell */
     *exchanged = renameat2(AT_FDCWD, grown, AT_FDCWD, publish->final, RENAME_EXCHANGE) == 0;
-    return *exchanged ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be renamed to %s", grown, publish->final);
+    return *exchanged ? ORGAN_OK
+                      : organ_fail_errno(error, errno == ENOENT ? reason : errno, "%s: cannot be renamed to %s", grown, publish->final);
 }
 
 organ_status organ_publish_commit(organ_publish *publish, organ_error *error)

@@ -71,6 +71,14 @@ static organ_status turn(float **values, size_t rows, size_t cols, organ_error *
     return ORGAN_OK;
 }
 
+static double norm(const float *values, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)values[k] * (double)values[k];
+    return sqrt(sum);
+}
+
 /* K = b a with what stands left of its values in it, and the vectors of U_k. */
 static organ_status load_factors(stage *s, organ_error *error)
 {
@@ -85,6 +93,10 @@ static organ_status load_factors(stage *s, organ_error *error)
     s->a = m->transposed ? f.b : f.a;
     if (error->status)
         return error->status;
+    /* No element of a product is larger than the product of the norms. */
+    if (norm(s->b, m->rows * s->inner) * norm(s->a, s->inner * m->cols) > (double)FLT_MAX / 4)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", s->job->adapter->path,
+                          pair->module);
     if (organ_factored_svd(s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
     /* Directions that only rounding has put there are none. */
@@ -351,18 +363,14 @@ static organ_status run_strips(stage *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status finish_sums(stage *s, organ_error *error)
+static void finish_sums(stage *s)
 {
     organ_noise_module *const m = s->module;
-    if (!isfinite(m->change))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", s->job->adapter->path,
-                          m->pair->module);
     for (size_t n = 0; n < s->job->noises; n++)
         for (size_t k = 0; k < m->k * m->cols; k++)
             m->noise[n].inside += s->inside[n][k] * s->inside[n][k];
     organ_chance_baseline(s->job->options->seed, m->index, s->job->options->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean,
                           &m->drawn_std);
-    return ORGAN_OK;
 }
 
 static organ_status open_readers(stage *s, organ_error *error)
@@ -403,7 +411,7 @@ organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noi
     pthread_mutex_init(&s.lock, NULL);
     if (open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK &&
         run_strips(&s, error) == ORGAN_OK)
-        finish_sums(&s, error);
+        finish_sums(&s);
     release(&s);
     return error->status;
 }
