@@ -73,7 +73,9 @@ static void put_weight(const organ_weight *weight, FILE *out)
     }
     put_codes(weight, out);
     put_block(weight, out);
-    if (is_integer(weight->scheme))
+    if (weight->scheme == ORGAN_SCHEME_GPTQ)
+        fputs(", zero points", out); /* which symmetric weights have too: all alike */
+    else if (is_integer(weight->scheme))
         fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
     if (weight->g_idx)
         fputs(", group index", out);

@@ -108,18 +108,18 @@ static const struct good {
     /* GPTQ */
     {GPTQ(",\"bits\":4,\"group_size\":128,\"desc_act\":true,\"sym\":true,\"checkpoint_format\":\"gptq\",\"pack_dtype\":\"int32\""),
      "$.qweight I32 32,96\n$.qzeros I32 2,12\n$.scales F16 2,96\n$.g_idx I32 256\n$.bias F16 96",
-     UP ".weight gptq [96,256] 4 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT4, group 128, asymmetric, group index, F16 scales\n"},
+     UP ".weight gptq [96,256] 4 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT4, group 128, zero points, group index, F16 scales\n"},
     {GPTQ(",\"bits\":3,\"group_size\":128,\"format\":\"GPTQ_V2\""), "$.qweight I32 24,96\n$.qzeros I32 2,9\n$.scales F16 2,96",
-     UP ".weight gptq [96,256] 3 bits 1x128 scale zero TRANSPOSED V2: GPTQ INT3, group 128, asymmetric, F16 scales\n"},
+     UP ".weight gptq [96,256] 3 bits 1x128 scale zero TRANSPOSED V2: GPTQ INT3, group 128, zero points, F16 scales\n"},
     {GPTQ(",\"bits\":2,\"group_size\":-1"), "$.qweight I32 16,96\n$.qzeros I32 1,6\n$.scales BF16 1,96",
-     UP ".weight gptq [96,256] 2 bits 1x256 scale zero TRANSPOSED: GPTQ INT2, per channel, asymmetric, BF16 scales\n"},
+     UP ".weight gptq [96,256] 2 bits 1x256 scale zero TRANSPOSED: GPTQ INT2, per channel, zero points, BF16 scales\n"},
     {NULL, "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
-     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, asymmetric, group index, F16 scales\n"},
+     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group index, F16 scales\n"},
     {GPTQ(",\"bits\":4,\"group_size\":128,\"dynamic\":{\"-:.*down.*\":{},\"+:.*\\\\.0\\\\..*up.*\":{\"bits\":8,\"group_size\":64}}"),
      "$.qweight I32 64,96\n$.qzeros I32 4,24\n$.scales F16 4,96",
-     UP ".weight gptq [96,256] 8 bits 1x64 scale zero TRANSPOSED: GPTQ INT8, group 64, asymmetric, F16 scales\n"},
+     UP ".weight gptq [96,256] 8 bits 1x64 scale zero TRANSPOSED: GPTQ INT8, group 64, zero points, F16 scales\n"},
     {GPTQ(",\"bits\":4,\"group_size\":64"), "$.qweight I32 64,96\n$.qzeros I32 2,24\n$.scales F16 2,96\n$.g_idx I32 256",
-     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, asymmetric, group index, F16 scales\n"
+     UP ".weight gptq [96,256] 8 bits 1x128 scale zero g_idx TRANSPOSED: GPTQ INT8, group 128, zero points, group index, F16 scales\n"
         "note: config.json says bits 4, but the tensors of '" UP ".weight' say 8: the tensors are believed\n"
         "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
     /* AWQ */
@@ -218,7 +218,7 @@ static const struct side_file {
 } side_files[] = {
     {"quantize_config.json", "{\"bits\":4,\"group_size\":128,\"desc_act\":false,\"sym\":true,\"model_name_or_path\":null}", "gptq",
      "m.qweight I32 24,96\nm.qzeros I32 2,12\nm.scales F16 2,96",
-     "m.weight gptq [96,192] 4 bits 1x128 scale zero TRANSPOSED: GPTQ INT4, group 128, asymmetric, F16 scales\n"},
+     "m.weight gptq [96,192] 4 bits 1x128 scale zero TRANSPOSED: GPTQ INT4, group 128, zero points, F16 scales\n"},
     {"quant_config.json", "{\"zero_point\":true,\"q_group_size\":64,\"w_bit\":4,\"version\":\"GEMV\"}", "awq",
      "m.qweight I32 96,32\nm.qzeros I32 96,2\nm.scales F16 96,16",
      "m.weight awq-gemv [96,256] 4 bits 1x64 scale zero: AWQ gemv INT4, group 64, asymmetric, F16 scales\n"},

@@ -105,6 +105,96 @@ static organ_table *tensors_table(const json_t *report)
     return table;
 }
 
+/* ---- how it is quantised ---- */
+
+static organ_table *schemes_table(const json_t *quantization)
+{
+    static const organ_column columns[] = {{"quantised as", ORGAN_LEFT, true, false},
+                                           {"weights", ORGAN_RIGHT, false, false},
+                                           {"elements", ORGAN_RIGHT, false, false},
+                                           {"size", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const schemes = json_object_get(quantization, "schemes");
+    for (size_t k = 0; k < json_array_size(schemes); k++) {
+        const json_t *const row = json_array_get(schemes, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "text"));
+        organ_table_count(table, organ_json_count(row, "weights"));
+        organ_table_count(table, organ_json_count(row, "elements"));
+        size_cell(table, row);
+    }
+    return table;
+}
+
+/* The last parts of the names that a weight is stored under: "qweight scales qzeros g_idx". */
+static void put_stored(FILE *out, const json_t *row)
+{
+    static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor"};
+    const char *first = "";
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const char *const name = organ_json_text(row, keys[k]), *const dot = strrchr(name, '.');
+        if (!*name)
+            continue;
+        fprintf(out, "%s%s", first, dot && dot[1] ? dot + 1 : name);
+        first = " ";
+    }
+}
+
+static organ_table *weights_table(const json_t *weights)
+{
+    static const organ_column columns[] = {{"weight", ORGAN_LEFT, true, false},
+                                           {"shape", ORGAN_LEFT, false, false},
+                                           {"stored as", ORGAN_LEFT, true, false},
+                                           {"scheme", ORGAN_LEFT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < json_array_size(weights); k++) {
+        const json_t *const row = json_array_get(weights, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        written_cell(table, put_shape, json_object_get(row, "shape"));
+        written_cell(table, put_stored, row);
+        organ_table_cell(table, "%s", organ_json_text(row, "scheme"));
+    }
+    return table;
+}
+
+static organ_status put_quantization(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
+{
+    const json_t *const quantization = organ_json_at(report, "quantization"), *const weights = json_object_get(quantization, "weights");
+    if (json_array_size(json_object_get(quantization, "schemes")) > 0 &&
+        organ_table_emit(schemes_table(quantization), out, page, error) != ORGAN_OK)
+        return error->status;
+    return json_array_size(weights) > 0 ? organ_table_emit(weights_table(weights), out, page, error) : ORGAN_OK;
+}
+
+/* What belongs to no weight: what is of use nowhere as a number, the rest by name as far as there is room. */
+static void put_strays(FILE *out, const json_t *strays, const organ_page *page)
+{
+    enum { SHOWN = 8 };
+    size_t dropped = 0, kept = 0;
+    const char *first = "";
+    for (size_t k = 0; k < json_array_size(strays); k++) {
+        const json_t *const row = json_array_get(strays, k);
+        if (json_is_true(json_object_get(row, "dropped"))) {
+            first = dropped++ == 0 ? organ_json_text(row, "name") : first;
+            continue;
+        }
+        if (kept++ < SHOWN)
+            organ_text_say(out, page, "  NOTE  ", "%s %s", organ_json_text(row, "name"), organ_json_text(row, "why"));
+    }
+    if (kept > SHOWN)
+        organ_text_say(out, page, "  NOTE  ", "%zu more tensors belong to no weight: --json lists them.", kept - SHOWN);
+    if (dropped > 0)
+        organ_text_say(out, page, "  ", "%zu scale%s of activations or caches, such as %s, would be of no use in a plain model.", dropped,
+                       dropped > 1 ? "s" : "", first);
+}
+
+static void put_notes(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const notes = organ_json_at(report, "quantization.notes");
+    for (size_t k = 0; k < json_array_size(notes); k++)
+        organ_text_say(out, page, "  NOTE  ", "%s", organ_json_text(json_array_get(notes, k), ""));
+    put_strays(out, organ_json_at(report, "quantization.strays"), page);
+}
+
 /* The words with commas between, for the caller to free. */
 static char *joined(const json_t *words)
 {
@@ -167,6 +257,7 @@ static void put_foot(FILE *out, const json_t *report, const organ_page *page)
                    json_is_string(organ_json_at(report, "match")) ? "what matches" : "the model");
     if (prunable < organ_json_count(target, "tensors"))
         organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned.", prunable);
+    put_notes(out, report, page);
     for (size_t k = 0; k < json_array_size(problems); k++)
         organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));
     if (json_array_size(problems) == 0)
@@ -181,6 +272,8 @@ organ_status organ_inspect_report_terminal(const json_t *report, const organ_pag
         return error->status;
     put_head(buffer.out, report, page);
     organ_status status = organ_table_emit(roles_table(report), buffer.out, page, error);
+    if (status == ORGAN_OK)
+        status = put_quantization(buffer.out, report, page, error);
     /* An organ directory has a file for every tensor: that is no news. */
     const bool apart = strcmp(organ_json_text(report, "model.format"), "organ directory") == 0;
     if (status == ORGAN_OK && !apart && json_array_size(organ_json_at(report, "files")) > 1)

@@ -2,7 +2,9 @@
 #include "orchestrator/surgery/inspect.h"
 
 #include "formats/model.h"
+#include "formats/weights.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/inspect_weights.h"
 #include "orchestrator/surgery/targets.h"
 #include "orchestrator/version.h"
 
@@ -239,15 +241,15 @@ static void complain(json_t *problems, bool *whole, const char *format, ...)
     *whole = json_array_append_new(problems, organ_document_string(sentence)) == 0 && *whole;
 }
 
-/* The number of the first layer below `layers` that no tensor belongs to, or `layers`. A bit field is enough: real models have hundreds. */
-static int64_t missing_layer(const organ_model *model, int64_t layers)
+/* The number of the first layer below `layers` that no weight belongs to, or `layers`. A bit field is enough: real models have hundreds. */
+static int64_t missing_layer(const organ_weights *weights, int64_t layers)
 {
     enum { MOST = 65536 };
     static const size_t bits = 8;
     unsigned char seen[MOST / 8] = {0};
-    for (size_t k = 0; k < model->tensor_count; k++) {
-        const int32_t layer = model->tensors[k].anatomy.layer;
-        if (layer >= 0 && layer < MOST && model->tensors[k].anatomy.role != ORGAN_ROLE_OTHER)
+    for (size_t k = 0; k < weights->count; k++) {
+        const int32_t layer = weights->weights[k].anatomy.layer;
+        if (layer >= 0 && layer < MOST && weights->weights[k].anatomy.role != ORGAN_ROLE_OTHER)
             seen[(size_t)layer / bits] |= (unsigned char)(1u << ((size_t)layer % bits));
     }
     int64_t layer = 0;
@@ -263,10 +265,10 @@ static bool is_of_tokens(const organ_tensor *tensor)
 }
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
-static void check_against_config(const organ_model *model, json_t *problems, bool *whole)
+static void check_against_config(const organ_model *model, const organ_weights *weights, json_t *problems, bool *whole)
 {
     const organ_hf_config *const config = &model->config;
-    const int64_t missing = missing_layer(model, config->num_hidden_layers);
+    const int64_t missing = missing_layer(weights, config->num_hidden_layers);
     const char *const layers = model->gguf ? "block_count" : "num_hidden_layers";
     const char *const place = model->gguf ? "GGUF metadata" : "config.json";
     if (missing < config->num_hidden_layers)
@@ -282,13 +284,16 @@ static void check_against_config(const organ_model *model, json_t *problems, boo
     }
 }
 
-static json_t *describe_problems(const organ_model *model, bool *whole)
+/* `weights` is NULL if they could not be found, which `fault` explains. */
+static json_t *describe_problems(const organ_model *model, const organ_weights *weights, const char *fault, bool *whole)
 {
     json_t *const problems = json_array();
+    if (!weights)
+        *whole = json_array_append_new(problems, organ_document_string(fault)) == 0 && *whole;
     for (size_t k = 0; k < model->problem_count; k++)
         *whole = json_array_append_new(problems, organ_document_string(model->problems[k])) == 0 && *whole;
-    if ((model->whole_directory || model->gguf) && model->config.present)
-        check_against_config(model, problems, whole);
+    if ((model->whole_directory || model->gguf) && model->config.present && weights)
+        check_against_config(model, weights, problems, whole);
     return problems;
 }
 
@@ -323,8 +328,9 @@ static json_t *describe_tensors(const organ_inspect_options *options, const orga
 
 /* ---- the document ---- */
 
-static json_t *make_report(const organ_inspect_options *options, const organ_model *model, const organ_tensor **chosen, size_t count,
-                           bool *whole)
+/* `weights` is NULL if they could not be found, which `fault` explains. */
+static json_t *make_report(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights, const char *fault,
+                           const organ_tensor **chosen, size_t count, bool *whole)
 {
     json_t *const report = json_object(), *const run = json_object();
     set(report, "schema", json_string("organ.inspect/1"), whole);
@@ -336,7 +342,8 @@ static json_t *make_report(const organ_inspect_options *options, const organ_mod
     describe_totals(report, chosen, count, whole);
     set(report, "dtypes", describe_dtypes(chosen, count, whole), whole);
     set(report, "roles", describe_roles(chosen, count, whole), whole);
-    set(report, "problems", describe_problems(model, whole), whole);
+    set(report, "quantization", organ_inspect_weights(options, model, weights, whole), whole);
+    set(report, "problems", describe_problems(model, weights, fault, whole), whole);
     if (options->tensors)
         set(report, "tensors", describe_tensors(options, model, whole), whole);
     set(run, "model", organ_document_string(model->path), whole);
@@ -346,13 +353,20 @@ static json_t *make_report(const organ_inspect_options *options, const organ_mod
 
 static organ_status describe(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
 {
+    organ_error fault = {0};
+    organ_weights *weights;
+    if (organ_weights_find(model, &weights, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT) {
+        *error = fault;
+        return fault.status;
+    }
     const organ_tensor **const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
     size_t count = 0;
     bool whole = chosen != NULL;
     for (size_t k = 0; whole && k < model->tensor_count; k++)
         if (selected(options, &model->tensors[k]))
             chosen[count++] = &model->tensors[k];
-    json_t *const made = whole ? make_report(options, model, chosen, count, &whole) : NULL;
+    json_t *const made = whole ? make_report(options, model, weights, fault.message, chosen, count, &whole) : NULL;
+    organ_weights_free(weights);
     free(chosen);
     if (!whole) {
         json_decref(made);
