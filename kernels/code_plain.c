@@ -29,26 +29,40 @@ float organ_e4m3_to_f32(uint8_t code)
 }
 
 /* ---- codes out of words ---- */
-/* Of up to 8 codes, `bits` each, from bit `at` of `bytes` on: no byte beyond them is touched. */
+/* `length` bits, at most 64 with those before them in the first byte: 8 codes are, for those of 8 bits begin with a byte. No byte beyond
+ * them is touched. */
 static uint64_t window_at(const uint8_t *bytes, size_t at, size_t length)
 {
-    const size_t from = at / 8, to = (at + length + 7) / 8; /* at most 9 bytes, and those 9 only where the first gives fewer than 8 bits */
+    const size_t from = at / 8, to = (at + length + 7) / 8;
     uint64_t window = 0;
-    memcpy(&window, bytes + from, to - from < 8 ? to - from : 8);
-    window >>= at % 8;
-    if (to - from > 8)
-        window |= (uint64_t)bytes[from + 8] << (64 - at % 8);
-    return window;
+    memcpy(&window, bytes + from, to - from);
+    return window >> at % 8;
+}
+
+/* 8 codes side by side to a byte each: halves of four move apart, then pairs, then single ones. */
+static uint64_t spread_eight(uint64_t window, unsigned bits)
+{
+    const uint64_t one = (1u << bits) - 1, two = (1u << 2 * bits) - 1, four = (UINT64_C(1) << 4 * bits) - 1;
+    window = (window & four) | (window >> 4 * bits & four) << 32;
+    window = (window & two * 0x100000001) | (window >> 2 * bits & two * 0x100000001) << 16;
+    return (window & one * 0x1000100010001) | (window >> bits & one * 0x1000100010001) << 8;
 }
 
 static void unpack_dense(const uint8_t *bytes, unsigned bits, size_t first, uint8_t *codes, size_t n)
 {
-    const uint64_t mask = (1u << bits) - 1;
-    for (size_t k = 0; k < n; k += 8) {
+    const size_t end = ((first + n) * bits + 7) / 8;
+    size_t k = 0;
+    for (; k + 8 <= n && (first + k) * bits / 8 + 8 <= end; k += 8) {
+        const size_t at = (first + k) * bits;
+        uint64_t window;
+        memcpy(&window, bytes + at / 8, 8);
+        window = spread_eight(window >> at % 8, bits);
+        memcpy(codes + k, &window, 8);
+    }
+    for (; k < n; k += 8) {
         const size_t some = n - k < 8 ? n - k : 8;
-        uint64_t window = window_at(bytes, (first + k) * bits, some * bits);
-        for (size_t j = 0; j < some; j++, window >>= bits)
-            codes[k + j] = (uint8_t)(window & mask);
+        const uint64_t spread = spread_eight(window_at(bytes, (first + k) * bits, some * bits), bits);
+        memcpy(codes + k, &spread, some);
     }
 }
 
@@ -92,35 +106,43 @@ static void transpose_eight(const uint8_t *src, size_t src_stride, uint8_t *dst,
         memcpy(dst + c * dst_stride, &row[c], 8);
 }
 
-enum { SIDE = 64 }; /* of a block: its lines of source and destination stay in L1 */
+/* Tiles are turned in a buffer of their own: rows whose distance is a power of two would push each other out of the caches. */
+enum { SIDE = 64, WORDS = 16 }; /* a line of bytes, of words */
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-static void transpose_block(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
+static void transpose_tile(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
 {
     const size_t whole_rows = rows / 8 * 8, whole_cols = cols / 8 * 8;
-    for (size_t c = 0; c < whole_cols; c += 8)
-        for (size_t r = 0; r < whole_rows; r += 8)
-            transpose_eight(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride);
+    uint8_t tile[SIDE * SIDE];
+    for (size_t r = 0; r < whole_rows; r += 8)
+        for (size_t c = 0; c < whole_cols; c += 8)
+            transpose_eight(src + r * src_stride + c, src_stride, tile + c * SIDE + r, SIDE);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = r < whole_rows ? whole_cols : 0; c < cols; c++)
+            tile[c * SIDE + r] = src[r * src_stride + c];
     for (size_t c = 0; c < cols; c++)
-        for (size_t r = c < whole_cols ? whole_rows : 0; r < rows; r++)
-            dst[c * dst_stride + r] = src[r * src_stride + c];
+        memcpy(dst + c * dst_stride, tile + c * SIDE, rows);
 }
 
 void organ_transpose_u8(const uint8_t *src, size_t src_stride, uint8_t *dst, size_t dst_stride, size_t rows, size_t cols)
 {
     for (size_t r = 0; r < rows; r += SIDE)
         for (size_t c = 0; c < cols; c += SIDE)
-            transpose_block(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride, least(rows - r, SIDE),
-                            least(cols - c, SIDE));
+            transpose_tile(src + r * src_stride + c, src_stride, dst + c * dst_stride + r, dst_stride, least(rows - r, SIDE),
+                           least(cols - c, SIDE));
 }
 
 void organ_transpose_u32(const uint32_t *src, size_t src_stride, uint32_t *dst, size_t dst_stride, size_t rows, size_t cols)
 {
-    enum { WORDS = SIDE / 4 }; /* a line of words */
+    uint32_t tile[WORDS][WORDS];
     for (size_t r = 0; r < rows; r += WORDS)
-        for (size_t c = 0; c < cols; c += WORDS)
-            for (size_t j = c; j < least(cols, c + WORDS); j++)
-                for (size_t i = r; i < least(rows, r + WORDS); i++)
-                    dst[j * dst_stride + i] = src[i * src_stride + j];
+        for (size_t c = 0; c < cols; c += WORDS) {
+            const size_t height = least(rows - r, WORDS), width = least(cols - c, WORDS);
+            for (size_t i = 0; i < height; i++)
+                for (size_t j = 0; j < width; j++)
+                    tile[j][i] = src[(r + i) * src_stride + c + j];
+            for (size_t j = 0; j < width; j++)
+                memcpy(dst + (c + j) * dst_stride + r, tile[j], height * sizeof *dst);
+        }
 }

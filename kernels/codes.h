@@ -118,7 +118,24 @@ INLINE f32x16 one_nan(f32x16 a)
     return f32_of_bits(u32_select(nan, u32_set1(0x7fc00000), bits));
 }
 
-INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type) { return narrow_vector(one_nan(a), type); }
+/* bf16_narrow with another NaN; see there. */
+INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
+{
+    const u32x16 bits = f32_bits(a), kept = u32_srl(bits, 16);
+    const u32x16 rounded = u32_srl(u32_add(u32_add(bits, u32_set1(0x7fff)), u32_and(kept, u32_set1(1))), 16);
+    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
+    return type == BF16 ? u32_narrow(u32_select(nan, u32_set1(0x7fc0), rounded)) : f16_narrow(one_nan(a));
+}
+
+INLINE void put_words(uint16_t *values, u16x16 a, u16x16 b, const int streams)
+{
+    if (streams) {
+        u16_stream(values, a, b);
+    } else {
+        u16_store(values, a);
+        u16_store(values + 16, b);
+    }
+}
 
 INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum element_type type, const int streams)
 {
@@ -130,11 +147,8 @@ INLINE void put_pair(void *values, size_t at, f32x16 a, f32x16 b, const enum ele
     } else if (type == F32) {
         f32_store(wide, one_nan(a));
         f32_store(wide + 16, one_nan(b));
-    } else if (streams) {
-        u16_stream(narrow, narrow_one_nan(a, type), narrow_one_nan(b, type));
     } else {
-        u16_store(narrow, narrow_one_nan(a, type));
-        u16_store(narrow + 16, narrow_one_nan(b, type));
+        put_words(narrow, narrow_one_nan(a, type), narrow_one_nan(b, type), streams);
     }
 }
 
@@ -185,7 +199,8 @@ INLINE void decode_part(const uint8_t *codes, code_factors *f, void *values, siz
     memcpy((uint8_t *)values + at * element_size(type), &results, n * element_size(type));
 }
 
-/* Nibbles have 16 values a group: those are computed and rounded once, and looked up. `at` is the first of n elements of one group. */
+/* ---- runs of one group, n a multiple of PAIR ---- */
+/* Nibbles have 16 values: those are computed and rounded once, and looked up. */
 INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *values, size_t n, const organ_code code,
                     const enum element_type type, const int streams)
 {
@@ -194,40 +209,160 @@ INLINE void look_up(const uint8_t *codes, float scale, float zero, uint16_t *val
     for (size_t at = 0; at < n; at += PAIR) {
         u8x16 pair[2];
         load_code_pair(codes + at / 2, code, pair);
-        const u16x16 a = u16_look(table, pair[0]), b = u16_look(table, pair[1]);
-        if (streams) {
-            u16_stream(values + at, a, b);
-        } else {
-            u16_store(values + at, a);
-            u16_store(values + at + 16, b);
-        }
+        put_words(values + at, u16_look(table, pair[0]), u16_look(table, pair[1]), streams);
     }
 }
 
-/* The first n elements, n a multiple of PAIR; so is the group, or it is not below n. */
-INLINE void look_up_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t n, const organ_code code,
-                           const enum element_type type, const int streams)
+/* What is far enough from both ends of FP32 that a product with any code, and what is between the steps of one, is a normal number. */
+INLINE int is_moderate(float scale)
 {
-    for (size_t at = 0; at < n;) {
-        const size_t run = n - at < f->left ? n - at : f->left;
-        look_up(codes + at / 2, *f->scales, f->zeros ? *f->zeros : 0.0f, values + at, run, code, type, streams);
-        at += run;
-        pass_factors(f, run);
-    }
+    uint32_t bits;
+    memcpy(&bits, &scale, sizeof bits);
+    return (bits >> 23 & 255) - 27 <= 200;
 }
+
+/* FP8 to BF16: a product keeps its fraction when the exponent of the code changes, so 16 products are computed and rounded once, those of
+ * the subnormal codes and those of the fractions with exponent 0 taken for a normal one; to what is looked up, the exponent of the code is
+ * added, and its sign. */
+INLINE u16x16 fp8_table(float scale, const organ_code code)
+{
+    const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ; /* 5 exponent bits */
+    const float unit = code == ORGAN_CODE_E4M3       ? 0x1p-9f
+                       : code == ORGAN_CODE_E5M2     ? 0x1p-16f
+                       : code == ORGAN_CODE_E4M3FNUZ ? 0x1p-10f
+                                                     : 0x1p-17f;
+    static const float counts[2][16] = {{0, 1, 2, 3, 4, 5, 6, 7, 4, 4.5f, 5, 5.5f, 6, 6.5f, 7, 7.5f}, {0, 1, 2, 3, 2, 2.5f, 3, 3.5f}};
+    return narrow_one_nan(f32_mul(f32_mul(f32_load(counts[wide]), f32_set1(unit)), f32_set1(scale)), BF16);
+}
+
+INLINE u16x16 fp8_words(u8x16 codes, u16x16 table, const organ_code code)
+{
+    const int wide = code == ORGAN_CODE_E5M2 || code == ORGAN_CODE_E5M2FNUZ;
+    const u8x16 normal = u8_min(u8_field(codes, 0, wide ? 0x7c : 0x78), u8_set1(wide ? 4 : 8));
+    const u16x16 product = u16_look(table, u8_or(u8_field(codes, 0, wide ? 3 : 7), normal));
+    return u16_add(product, u16_and(u16_sll(u16_of_s8(codes), wide ? 5 : 4), u16_set1(wide ? 0x8f80 : 0x8780)));
+}
+
+/* Not below special_from where the code is not a number. */
+INLINE u8x16 special_rank(u8x16 codes, const organ_code code)
+{
+    const int fnuz = code == ORGAN_CODE_E4M3FNUZ || code == ORGAN_CODE_E5M2FNUZ;
+    return fnuz ? u8_sub(u8_set1(0x7f), codes) : u8_field(codes, 0, 0x7f);
+}
+
+/* Returns 0 where there was a code that is not a number: then the values are not right. */
+INLINE int decode_fp8(const uint8_t *codes, float scale, uint16_t *values, size_t n, const organ_code code, const int streams)
+{
+    const uint8_t special_from = code == ORGAN_CODE_E4M3 ? 0x7f : code == ORGAN_CODE_E5M2 ? 0x7c : 0xff;
+    const u16x16 table = fp8_table(scale, code);
+    u8x16 rank = u8_set1(0);
+    for (size_t at = 0; at < n; at += PAIR) {
+        const u8x16 a = u8_load(codes + at), b = u8_load(codes + at + 16);
+        rank = u8_max(rank, u8_max(special_rank(a, code), special_rank(b, code)));
+        put_words(values + at, fp8_words(a, table, code), fp8_words(b, table, code), streams);
+    }
+    return !u8_any_ge(rank, u8_set1(special_from));
+}
+
+INLINE void decode_run(const uint8_t *codes, const code_factors *f, void *values, size_t at, size_t n, const organ_code code,
+                       const enum element_type type, const int streams)
+{
+    const float scale = *f->scales, zero = f->zeros ? *f->zeros : 0.0f;
+    const factor_pair factors = {{f32_set1(scale), f32_set1(scale)}, {f32_set1(zero), f32_set1(zero)}};
+    uint16_t *words = (uint16_t *)values + at;
+    if (is_nibble(code) && type != F32) {
+        look_up(codes + at / 2, scale, zero, words, n, code, type, streams);
+        return;
+    }
+    if (code <= ORGAN_CODE_E5M2FNUZ && type == BF16 && zero == 0 && is_moderate(scale) &&
+        decode_fp8(codes + at, scale, words, n, code, streams))
+        return;
+    for (size_t end = at + n; at < end; at += PAIR)
+        decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
+}
+
+/* ---- groups of 16 and 32 nibbles to BF16 ---- */
+/* Magnitudes of E2M1 but 0 are 1 or 1.5 times a power of two: both products, rounded, for 16 groups at once, make their tables. */
+typedef struct e2m1_products {
+    uint16_t one[16], three_halves[16];
+} e2m1_products;
+
+INLINE int e2m1_multiply(const float *scales, e2m1_products *products)
+{
+    int moderate = 1;
+    for (int g = 0; g < 16; g++)
+        moderate &= is_moderate(scales[g]);
+    u16_store(products->one, narrow_one_nan(f32_load(scales), BF16));
+    u16_store(products->three_halves, narrow_one_nan(f32_mul(f32_load(scales), f32_set1(1.5f)), BF16));
+    return moderate;
+}
+
+INLINE u16x16 e2m1_table(const e2m1_products *products, size_t group)
+{
+    enum { SIGN = 0x8000, ALL = 0xffff, LESS = 0xff80, TWO = 0x80, FOUR = 0x100 }; /* factors as what is added to a BF16 */
+    static const uint16_t of_one[16] = {SIGN, ALL, ALL, 0, ALL, 0, ALL, 0, SIGN, ALL, ALL, 0, ALL, 0, ALL, 0};
+    static const uint16_t of_three_halves[16] = {0, 0, 0, ALL, 0, ALL, 0, ALL, 0, 0, 0, ALL, 0, ALL, 0, ALL};
+    static const uint16_t factor[16] = {0,    LESS,        0,    0,    TWO,        TWO,        FOUR,        FOUR,
+                                        SIGN, SIGN ^ LESS, SIGN, SIGN, SIGN + TWO, SIGN + TWO, SIGN + FOUR, SIGN + FOUR};
+    const u16x16 one = u16_and(u16_set1(products->one[group]), u16_load(of_one));
+    const u16x16 other = u16_and(u16_set1(products->three_halves[group]), u16_load(of_three_halves));
+    return u16_add(u16_or(one, other), u16_load(factor));
+}
+
+/* 16 groups; returns 0, and has written nothing, where one of their scales is not moderate. */
+INLINE int decode_e2m1_groups(const uint8_t *codes, const float *scales, size_t group, uint16_t *values, const int streams)
+{
+    e2m1_products products;
+    if (!e2m1_multiply(scales, &products))
+        return 0;
+    for (size_t at = 0; at < 16 * group; at += PAIR) {
+        const u16x16 first = e2m1_table(&products, at / group);
+        u8x16 pair[2];
+        load_code_pair(codes + at / 2, ORGAN_CODE_E2M1, pair);
+        const u16x16 second = group == 16 ? e2m1_table(&products, at / 16 + 1) : first;
+        put_words(values + at, u16_look(first, pair[0]), u16_look(second, pair[1]), streams);
+    }
+    return 1;
+}
+
+INLINE size_t decode_small_groups(const uint8_t *codes, code_factors *f, uint16_t *values, size_t at, size_t n, const int streams)
+{
+    const size_t group = f->group;
+    for (; at + 16 * group <= n; at += 16 * group, f->scales += 16) {
+        const uint8_t *from = codes + at / 2;
+        if (!(group == 16 ? decode_e2m1_groups(from, f->scales, 16, values + at, streams)
+                          : decode_e2m1_groups(from, f->scales, 32, values + at, streams)))
+            return at;
+    }
+    return at;
+}
+
+/* ---- whole arrays ---- */
+enum { MOST_RUN = 4096 }; /* what is done again where FP8 codes are not numbers */
 
 /* From element `at` on, pairs of vectors; returns where it stopped. */
 INLINE size_t decode_pairs(const uint8_t *codes, code_factors *f, void *values, size_t at, size_t n, const organ_code code,
                            const enum element_type type, const int streams)
 {
-    if (is_nibble(code) && type != F32 && at == 0 && (f->group % PAIR == 0 || f->group >= n)) {
-        look_up_groups(codes, f, values, n / PAIR * PAIR, code, type, streams);
-        at = n / PAIR * PAIR;
-    }
-    for (; at + PAIR <= n; at += PAIR) {
-        factor_pair factors;
-        next_factor_pair(f, PAIR, &factors);
-        decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
+    while (at + PAIR <= n) {
+        size_t run = n - at < f->left ? n - at : f->left;
+        run = (run < MOST_RUN ? run : MOST_RUN) / PAIR * PAIR;
+        if (code == ORGAN_CODE_E2M1 && type == BF16 && !f->zeros && f->left == f->group && (f->group == 16 || f->group == 32)) {
+            const size_t from = at;
+            at = decode_small_groups(codes, f, values, at, n, streams);
+            if (at > from)
+                continue;
+        }
+        if (run > 0) {
+            decode_run(codes, f, values, at, run, code, type, streams);
+            pass_factors(f, run);
+            at += run;
+        } else {
+            factor_pair factors;
+            next_factor_pair(f, PAIR, &factors);
+            decode_pair(codes + code_bytes(at, code), &factors, values, at, code, type, streams);
+            at += PAIR;
+        }
     }
     return at;
 }
@@ -266,115 +401,3 @@ DECODE_ALL(i8, ORGAN_CODE_I8)
 DECODE_ALL(u8, ORGAN_CODE_U8)
 DECODE_ALL(e2m1, ORGAN_CODE_E2M1)
 DECODE_ALL(u4, ORGAN_CODE_U4)
-
-/* ---- encoding ---- */
-/* Of the magnitude: with `fraction` bits, bias and greatest value of the type. Normal: rounds to even on the integer; subnormal: under a
- * power of two whose last bit is worth one code the addition rounds. */
-INLINE u8x16 fp8_codes(f32x16 a, const int fraction, const int bias, const float greatest)
-{
-    const u32x16 bits = f32_bits(a), magnitude = u32_and(bits, u32_set1(MAGNITUDE));
-    const m32x16 nan = u32_gt(magnitude, u32_set1(INFINITE));
-    const m32x16 too_great = u32_gt(magnitude, f32_bits(f32_set1(greatest)));
-    const u32x16 clamped = u32_select(too_great, f32_bits(f32_set1(greatest)), magnitude);
-    const int drop = 23 - fraction;
-    const u32x16 odd = u32_and(u32_srl(clamped, drop), u32_set1(1));
-    const u32x16 rounded = u32_srl(u32_add(u32_add(clamped, u32_set1((1u << (drop - 1)) - 1)), odd), drop);
-    const u32x16 normal = u32_add(rounded, u32_set1(0u - ((uint32_t)(127 - bias) << fraction)));
-    const u32x16 one = u32_set1((uint32_t)(127 + 23 + 1 - bias - fraction) << 23);
-    const u32x16 subnormal = u32_add(f32_bits(f32_add(f32_of_bits(clamped), f32_of_bits(one))),
-                                     u32_set1(0u - ((uint32_t)(127 + 23 + 1 - bias - fraction) << 23)));
-    const m32x16 is_normal = u32_gt(clamped, u32_set1(((uint32_t)(128 - bias) << 23) - 1));
-    const u32x16 code = u32_or(u32_select(is_normal, normal, subnormal), u32_and(u32_srl(bits, 24), u32_set1(0x80)));
-    return u8_of_u32(u32_select(nan, u32_set1(0x7f), code));
-}
-
-/* To the nearest whole number from least to most, as a signed byte: with 1.5 x 2^23 added the last bit is worth one. */
-INLINE u8x16 whole_codes(f32x16 a, const float least, const float most)
-{
-    const m32x16 nan = u32_gt(u32_and(f32_bits(a), u32_set1(MAGNITUDE)), u32_set1(INFINITE));
-    const f32x16 above = f32_select(f32_gt(a, f32_set1(least)), a, f32_set1(least));
-    const f32x16 clamped = f32_select(f32_gt(above, f32_set1(most)), f32_set1(most), above);
-    const f32x16 number = f32_select(nan, f32_set1(0), clamped), magic = f32_set1(0x1.8p23f);
-    return s8_of_f32(f32_sub(f32_add(number, magic), magic));
-}
-
-INLINE u8x16 encode_vector(f32x16 a, const organ_code code)
-{
-    switch (code) {
-    case ORGAN_CODE_E4M3:
-        return fp8_codes(a, 3, 7, 448);
-    case ORGAN_CODE_E5M2:
-        return fp8_codes(a, 2, 15, 57344);
-    case ORGAN_CODE_I8:
-        return whole_codes(a, -128, 127);
-    default: /* U4: 8 more modulo 256 */
-        return u8_sub(whole_codes(a, -8, 7), u8_set1(248));
-    }
-}
-
-INLINE void encode_pair(const float *values, const factor_pair *f, uint8_t *codes, const organ_code code)
-{
-    const u8x16 a = encode_vector(f32_div(f32_load(values), f->scale[0]), code);
-    const u8x16 b = encode_vector(f32_div(f32_load(values + 16), f->scale[1]), code);
-    if (is_nibble(code)) {
-        u8_store(codes, u8_or(u8_evens(a, b), u8_sll(u8_odds(a, b), 4)));
-    } else {
-        u8_store(codes, a);
-        u8_store(codes + 16, b);
-    }
-}
-
-INLINE void encode(const float *values, const float *scales, size_t group, void *codes, size_t n, const organ_code code)
-{
-    code_factors f = {scales, NULL, group, group};
-    factor_pair factors;
-    uint8_t *to = codes;
-    size_t at = 0;
-    for (; at + PAIR <= n; at += PAIR) {
-        next_factor_pair(&f, PAIR, &factors);
-        encode_pair(values + at, &factors, to + code_bytes(at, code), code);
-    }
-    if (at < n) {
-        float some[PAIR] = {0};
-        uint8_t results[PAIR];
-        memcpy(some, values + at, (n - at) * sizeof *some);
-        next_factor_pair(&f, n - at, &factors);
-        encode_pair(some, &factors, results, code);
-        if (is_nibble(code) && n % 2 == 1)
-            results[(n - at) / 2] &= 15;
-        memcpy(to + code_bytes(at, code), results, code_bytes(n - at, code));
-    }
-}
-
-#define ENCODE(name, code)                                                                                                                 \
-    static void encode_##name(const float *values, const float *scales, size_t group, void *codes, size_t n)                               \
-    {                                                                                                                                      \
-        encode(values, scales, group, codes, n, code);                                                                                     \
-    }
-ENCODE(e4m3, ORGAN_CODE_E4M3)
-ENCODE(e5m2, ORGAN_CODE_E5M2)
-ENCODE(i8, ORGAN_CODE_I8)
-ENCODE(u4, ORGAN_CODE_U4)
-
-/* ---- the greatest magnitude ---- */
-INLINE u32x16 numbers_magnitude(f32x16 a)
-{
-    const u32x16 magnitude = u32_and(f32_bits(a), u32_set1(MAGNITUDE));
-    return u32_select(u32_gt(magnitude, u32_set1(INFINITE)), u32_set1(0), magnitude);
-}
-
-static float amax(const float *values, size_t n)
-{
-    u32x16 most[2] = {u32_set1(0), u32_set1(0)};
-    size_t at = 0;
-    for (; at + PAIR <= n; at += PAIR) {
-        most[0] = u32_max(most[0], numbers_magnitude(f32_load(values + at)));
-        most[1] = u32_max(most[1], numbers_magnitude(f32_load(values + at + 16)));
-    }
-    for (; at < n; at += 16)
-        most[0] = u32_max(most[0], numbers_magnitude(f32_load_part(values + at, n - at < 16 ? n - at : 16)));
-    const uint32_t bits = u32_top(u32_max(most[0], most[1]));
-    float greatest;
-    memcpy(&greatest, &bits, sizeof greatest);
-    return greatest;
-}

@@ -10,6 +10,7 @@
 #include "kernels/physarum.h"
 #include "kernels/ggml_blocks.h"
 #include "kernels/codes.h"
+#include "kernels/code_encoders.h"
 
 /* By number of the type. What is named organ_... is the same in every table. */
 #define DEQUANTIZERS                                                                                                                       \

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Kernels: every table of this build that this CPU can run through every family of the checker; the checker through broken kernels;
  * golden digests of masks; dispatch and merging of moments. */
+#include "tests/check_codes.h"
 #include "tests/kernel_mutants.h"
 #include <check.h>
 #include <math.h>
@@ -218,6 +219,7 @@ int main(void)
     suite_add_tcase(suite, tables);
     suite_add_tcase(suite, mutants);
     suite_add_tcase(suite, rest);
+    suite_add_tcase(suite, codes_case());
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */
     srunner_run_all(runner, CK_ENV);

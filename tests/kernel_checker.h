@@ -34,6 +34,12 @@ const char *check_codes(const organ_kernels *kernels); /* kernel_z_checks.c */
 const char *check_pair_means(const organ_kernels *kernels);
 const char *check_spread(const organ_kernels *kernels);
 const char *check_z_bins(const organ_kernels *kernels);
+const char *check_decode_values(const organ_kernels *kernels); /* kernel_codes_checks.c */
+const char *check_decode_shapes(const organ_kernels *kernels);
+const char *check_decode_large(const organ_kernels *kernels);
+const char *check_encode_values(const organ_kernels *kernels);
+const char *check_encode_shapes(const organ_kernels *kernels);
+const char *check_amax(const organ_kernels *kernels);
 const char *check_physarum_same(const organ_kernels *kernels); /* kernel_physarum_checks.c */
 const char *check_physarum_flow(const organ_kernels *kernels);
 const char *check_physarum_edges(const organ_kernels *kernels);

@@ -51,6 +51,39 @@ uint16_t reference_narrow(small_float type, uint32_t bits)
     return (uint16_t)(sign | (down < up || (down == up && low % 2 == 0) ? low : high));
 }
 
+/* FP8 with that many fraction bits; FNUZ has one bias more and one NaN. */
+static double fp8_code(unsigned bits, int fraction_bits, int fnuz)
+{
+    const int exponent_bits = 7 - fraction_bits, bias = (1 << (exponent_bits - 1)) - 1 + fnuz;
+    const int exponent = (int)(bits & 0x7f) >> fraction_bits, top = (1 << exponent_bits) - 1;
+    const int fraction = (int)bits & ((1 << fraction_bits) - 1), one = 1 << fraction_bits;
+    const double sign = bits & 0x80 ? -1 : 1;
+    if (fnuz ? bits == 0x80 : exponent == top && (fraction_bits == 3 ? fraction == 7 : fraction != 0))
+        return NAN;
+    if (!fnuz && fraction_bits == 2 && exponent == top)
+        return sign * INFINITY;
+    return sign * (exponent == 0 ? ldexp(fraction, 1 - bias - fraction_bits) : ldexp(one + fraction, exponent - bias - fraction_bits));
+}
+
+double reference_code(organ_code code, unsigned bits)
+{
+    static const double e2m1[] = {0, 0.5, 1, 1.5, 2, 3, 4, 6};
+    switch (code) {
+    case ORGAN_CODE_E4M3:
+    case ORGAN_CODE_E4M3FNUZ:
+        return fp8_code(bits, 3, code == ORGAN_CODE_E4M3FNUZ);
+    case ORGAN_CODE_E5M2:
+    case ORGAN_CODE_E5M2FNUZ:
+        return fp8_code(bits, 2, code == ORGAN_CODE_E5M2FNUZ);
+    case ORGAN_CODE_I8:
+        return bits < 128 ? bits : (double)bits - 256;
+    case ORGAN_CODE_E2M1:
+        return bits & 8 ? -e2m1[bits & 7] : e2m1[bits & 7];
+    default:
+        return bits;
+    }
+}
+
 void reference_moments(const float *values, size_t n, organ_moments *moments)
 {
     organ_moments m = {.min = INFINITY, .max = -INFINITY};

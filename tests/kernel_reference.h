@@ -14,6 +14,9 @@ uint16_t reference_narrow(small_float type, uint32_t bits);
 double reference_magnitude(small_float type, unsigned code);
 uint16_t reference_infinity(small_float type);
 
+/* What a code of one byte or one nibble is worth, from its fields; NaN and infinities too. */
+double reference_code(organ_code code, unsigned bits);
+
 /* In long double, over the whole array at once. */
 void reference_moments(const float *values, size_t n, organ_moments *moments);
 

@@ -108,6 +108,9 @@ INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return _mm_sub_epi8(a, b); }
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return _mm_and_si128(_mm_srli_epi16(a, by), _mm_set1_epi8((char)mask)); }
 INLINE u8x16 u8_sll(u8x16 a, int by) { return _mm_slli_epi16(a, by); }
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return _mm_shuffle_epi8(table, at); }
+INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return _mm_min_epu8(a, b); }
+INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return _mm_max_epu8(a, b); }
+INLINE int u8_any_ge(u8x16 a, u8x16 b) { return _mm_movemask_epi8(_mm_cmpeq_epi8(_mm_max_epu8(a, b), a)) != 0; }
 INLINE void u8_store(uint8_t *p, u8x16 a) { _mm_storeu_si128((__m128i *)(void *)p, a); }
 INLINE u8x16 u8_of_bits(uint16_t bits) { return _mm_maskz_set1_epi8(bits, 1); }
 INLINE u8x16 s8_of_f32(f32x16 a) { return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(a)); }

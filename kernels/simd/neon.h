@@ -126,6 +126,9 @@ INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { return vsubq_u8(a, b); }
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { return vandq_u8(vshlq_u8(a, vdupq_n_s8((int8_t)-by)), vdupq_n_u8(mask)); }
 INLINE u8x16 u8_sll(u8x16 a, int by) { return vshlq_u8(a, vdupq_n_s8((int8_t)by)); }
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { return vqtbl1q_u8(table, at); }
+INLINE u8x16 u8_min(u8x16 a, u8x16 b) { return vminq_u8(a, b); }
+INLINE u8x16 u8_max(u8x16 a, u8x16 b) { return vmaxq_u8(a, b); }
+INLINE int u8_any_ge(u8x16 a, u8x16 b) { return vmaxvq_u8(vcgeq_u8(a, b)) != 0; }
 INLINE void u8_store(uint8_t *p, u8x16 a) { vst1q_u8(p, a); }
 INLINE u8x16 u8_of_bits(uint16_t bits)
 {

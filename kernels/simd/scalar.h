@@ -123,6 +123,15 @@ INLINE u8x16 u8_sub(u8x16 a, u8x16 b) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] - b
 INLINE u8x16 u8_field(u8x16 a, int by, uint8_t mask) { EACH_LANE(u8x16, a.lane[l] >> by & mask); } /* mask << by < 256 */
 INLINE u8x16 u8_sll(u8x16 a, int by) { EACH_LANE(u8x16, (uint8_t)(a.lane[l] << by)); } /* no bit is shifted out */
 INLINE u8x16 u8_look(u8x16 table, u8x16 at) { EACH_LANE(u8x16, table.lane[at.lane[l]]); } /* all of `at` below 16 */
+INLINE u8x16 u8_min(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE u8x16 u8_max(u8x16 a, u8x16 b) { EACH_LANE(u8x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
+INLINE int u8_any_ge(u8x16 a, u8x16 b) /* in some lane a >= b */
+{
+    int any = 0;
+    for (int l = 0; l < 16; l++)
+        any |= a.lane[l] >= b.lane[l];
+    return any;
+}
 INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
 INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
 INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); } /* whole numbers that fit a signed byte */
