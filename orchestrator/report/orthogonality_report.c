@@ -190,16 +190,15 @@ organ_status organ_orthogonality_report_terminal(const json_t *report, const org
     put_head(out, report);
     for (size_t n = 0; n < json_array_size(noises) && !error->status; n++) {
         const json_t *const noise = json_array_get(noises, n);
-        fputs("The noise of ", out);
+        fputs(n ? "\nThe noise of " : "The noise of ", out);
         put_noise_name(out, noise);
         fputs("\n\n", out);
         organ_table_emit(projections_table(noise), out, page, error);
         put_sentences(out, organ_json_at(noise, "verdict"), page, "  ");
         put_extremes(out, report, n, page, "  ");
-        fputc('\n', out);
     }
     if (!error->status && json_is_object(agreement)) {
-        fputs("The two noises beside each other\n\n", out);
+        fputs("\nThe two noises beside each other\n\n", out);
         organ_table_emit(agreement_table(agreement), out, page, error);
         put_sentences(out, organ_json_at(agreement, "verdict"), page, "  ");
     }
@@ -237,10 +236,11 @@ static void put_terms(FILE *out, const json_t *terms)
 static organ_table *modules_table(const json_t *report, size_t n)
 {
     static const organ_column columns[] = {
-        {"module", ORGAN_LEFT, false, true},    {"N", ORGAN_RIGHT, false, false},       {"K", ORGAN_RIGHT, false, false},
-        {"N/K", ORGAN_RIGHT, false, false},     {"cosine", ORGAN_RIGHT, false, false},  {"chance", ORGAN_RIGHT, false, false},
-        {"z", ORGAN_RIGHT, false, false},       {"z signs", ORGAN_RIGHT, false, false}, {"k", ORGAN_RIGHT, false, false},
-        {"leakage", ORGAN_RIGHT, false, false}, {"expected", ORGAN_RIGHT, false, false}};
+        {"module", ORGAN_LEFT, false, true},      {"N", ORGAN_RIGHT, false, false},       {"K", ORGAN_RIGHT, false, false},
+        {"N/K", ORGAN_RIGHT, false, false},       {"cosine", ORGAN_RIGHT, false, false},  {"chance", ORGAN_RIGHT, false, false},
+        {"z", ORGAN_RIGHT, false, false},         {"z signs", ORGAN_RIGHT, false, false}, {"draws mean", ORGAN_RIGHT, false, false},
+        {"draws std", ORGAN_RIGHT, false, false}, {"z draws", ORGAN_RIGHT, false, false}, {"k", ORGAN_RIGHT, false, false},
+        {"leakage", ORGAN_RIGHT, false, false},   {"expected", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const modules = organ_json_at(report, "modules");
     for (size_t k = 0; k < json_array_size(modules); k++) {
@@ -253,6 +253,9 @@ static organ_table *modules_table(const json_t *report, size_t n)
         cell(table, organ_json_at(row, "chance"), "std_exact", 5);
         cell(table, noise, "z_exact", 2);
         cell(table, noise, "z_signs", 2);
+        cell(table, organ_json_at(row, "chance"), "mean", 5);
+        cell(table, organ_json_at(row, "chance"), "std", 5);
+        cell(table, noise, "z", 2);
         organ_table_count(table, organ_json_count(row, "k"));
         cell(table, noise, "leakage", 4);
         cell(table, noise, "leakage_expected", 4);
