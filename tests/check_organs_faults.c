@@ -126,7 +126,7 @@ START_TEST(killed)
 }
 END_TEST
 
-static void touch_donor(void)
+static void lengthen_donor(void)
 {
     FILE *file =
         fopen(scratch_path(turn ? "apart/organs/model_layers_0_mlp_up_proj.bin" : "donor/model-00002-of-00002.safetensors"), "r+b");
@@ -137,7 +137,7 @@ START_TEST(inputs_that_change)
 {
     organ_error error;
     turn = _i;
-    fault_at(FAULT_PWRITE, 4, 0, false, touch_donor);
+    fault_at(FAULT_PWRITE, 4, 0, false, lengthen_donor);
     ck_assert_msg(runs[_i]("out", &error) == ORGAN_BAD_INPUT, "%d: %s", (int)error.status, error.message);
     ck_assert(!left("out"));
 }
