@@ -142,7 +142,7 @@ static void put_strays(FILE *out, const json_t *report, const organ_page *page)
         if (json_is_true(json_object_get(row, "dropped")) && !dropped++)
             first = organ_json_text(row, "tensor");
         else if (!json_is_true(json_object_get(row, "dropped")))
-            organ_text_say(out, page, "  ", "Not converted: %s: %s", organ_json_text(row, "tensor"), organ_json_text(row, "why"));
+            organ_text_say(out, page, "  ", "Not converted: %s. It %s.", organ_json_text(row, "tensor"), organ_json_text(row, "why"));
     }
     if (first)
         organ_text_say(out, page, "  ", "Left out: %zu scale%s of activations or caches, %s%s.", dropped, dropped == 1 ? "" : "s",

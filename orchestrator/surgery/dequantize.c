@@ -134,10 +134,10 @@ static void tell_before(const organ_dequantize_job *job)
     for (size_t k = 0; k < w->stray_count; k++) {
         dropped += w->strays[k].dropped;
         if (!w->strays[k].dropped)
-            organ_progress_note(job->progress, "%s stays as it is: %s", w->strays[k].tensor->name, w->strays[k].why);
+            organ_progress_note(job->progress, "%s stays as it is: it %s", w->strays[k].tensor->name, w->strays[k].why);
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        organ_progress_note(job->progress, "%s stays as it is: there is no way to read %s alone", job->kept[k]->name,
+        organ_progress_note(job->progress, "%s stays as it is: it is %s, which cannot be read alone", job->kept[k]->name,
                             organ_dtype_describe(job->kept[k]->dtype)->name);
     if (dropped)
         organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s", dropped,

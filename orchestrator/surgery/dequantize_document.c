@@ -89,7 +89,7 @@ static json_t *strays_json(const organ_dequantize_job *job)
     for (size_t k = 0; k < job->kept_count; k++)
         json_array_append_new(rows, json_pack("{s:s, s:s, s:b, s:s}", "tensor", job->kept[k]->name, "dtype",
                                               organ_dtype_describe(job->kept[k]->dtype)->name, "dropped", 0, "why",
-                                              "There is no way to read this type alone."));
+                                              "is of a type that cannot be read alone"));
     return rows;
 }
 

@@ -87,8 +87,7 @@ static organ_status prepare(work *w, organ_error *error)
 static bool goes_along(const work *w, const char *name)
 {
     const organ_model *const model = w->remake->model;
-    if (strcmp(name, CONFIG) == 0 || (model->index && strcmp(name, model->index) == 0) ||
-        strcmp(name, organ_resharding_entry(w->plan)) == 0)
+    if (strcmp(name, CONFIG) == 0 || strcmp(name, ORGAN_INDEX_NAME) == 0 || (model->index && strcmp(name, model->index) == 0))
         return false;
     for (const char *const *out = w->remake->left_out; out && *out; out++)
         if (strcmp(name, *out) == 0)

@@ -14,8 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAGE  ORGAN_DIRECT_ALIGNMENT
-#define INDEX "model.safetensors.index.json"
+#define PAGE ORGAN_DIRECT_ALIGNMENT
 
 typedef struct shard {
     const char *name, *path;
@@ -299,7 +298,7 @@ uint64_t organ_resharding_bytes(const organ_resharding *r)
 
 uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
 
-const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? INDEX : r->files[0].name; }
+const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].name; }
 
 /* ---- the files ---- */
 
@@ -320,7 +319,7 @@ organ_status organ_resharding_begin(organ_resharding *r, const char *directory, 
     }
     if (error->status || !r->index)
         return error->status;
-    const char *const path = organ_path_join(&r->arena, directory, INDEX);
+    const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
     return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, error) : no_memory(r, error);
 }
 

@@ -11,6 +11,8 @@
 
 #define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
 
+#define ORGAN_INDEX_NAME "model.safetensors.index.json"
+
 /* A tensor of the output. */
 typedef struct organ_shard_piece {
     const char *name;
