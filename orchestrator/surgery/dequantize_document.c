@@ -44,8 +44,9 @@ static json_t *schemes_json(const organ_dequantize_job *job)
         for (size_t j = k; j < job->part_count; j++)
             if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
                 add(&s, job, &job->parts[j]);
-        json_t *const row = sums_json(&s);
-        json_object_set_new(row, "scheme", json_string(text));
+        json_t *const row = json_pack("{s:s}", "scheme", text), *const rest = sums_json(&s);
+        json_object_update(row, rest);
+        json_decref(rest);
         json_array_append_new(rows, row);
         json_object_set_new(seen, text, json_true());
     }

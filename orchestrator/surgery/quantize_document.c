@@ -52,8 +52,9 @@ static json_t *roles_json(const organ_quantize_job *job)
                 add(&s, job, &job->parts[k]);
         if (s.tensors == 0)
             continue;
-        json_t *const row = sums_json(job, &s);
-        json_object_set_new(row, "role", json_string(organ_role_describe(role)->name));
+        json_t *const row = json_pack("{s:s}", "role", organ_role_describe(role)->name), *const rest = sums_json(job, &s);
+        json_object_update(row, rest);
+        json_decref(rest);
         json_array_append_new(rows, row);
     }
     return rows;

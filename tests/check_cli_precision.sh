@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ dequantize and organ quantize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/cli_kit.sh"
+
+for verb in dequantize quantize; do
+    ends 0 help $verb
+    matches help_$verb ../out
+    cp ../out ../help
+    ends 0 $verb --help
+    if cmp -s ../out ../help; then good; else bad "is not what 'organ help $verb' prints"; fi
+done
+
+# ---- quantize ----
+for scheme in fp8-block128 fp8-tensor fp8-channel int4-group32; do
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme
+    matches quantize_$scheme ../out
+    ends 0 inspect $scheme
+    prints "No problems found"
+    sed -n '/"quantization_config"/,$p' $scheme/config.json >../config
+    matches quantize_config_$scheme ../config
+    judge "tokenizer.json did not come along" cmp -s tiny-qwen2/tokenizer.json $scheme/tokenizer.json
+done
+matches QUANTIZE_REPORT int4-group32/organ/QUANTIZE_REPORT.md
+matches quantize_report_json int4-group32/organ/quantize.json
+ends 0 quantize tiny-qwen2 -o fp8-block128 --scheme fp8-block128 --force
+grep -v '^\[' ../err >../notes
+matches quantize_notes ../notes
+ends 0 quantize tiny-qwen2 -o some -s int4-group64 --targets '*.q_proj.*,*.down_proj.*' --quiet
+matches quantize_some ../out
+[[ -s ../err ]] && bad "--quiet is not quiet" ../err
+rm -r some
+ends 0 quantize tiny-qwen2 -o dry -s fp8-channel --dry-run --quiet
+matches quantize_dry ../out
+judge "a dry run wrote something" test ! -e dry
+
+# The same bytes whatever the way.
+here="organ quantize by another way"
+for scheme in fp8-block128 int4-group32; do
+    ORGAN_ISA=scalar "$organ" quantize tiny-qwen2 -o again --scheme $scheme --threads 1 --memory 32M --quiet >../out 2>../err
+    judge "$scheme differs" cmp -s $scheme/model.safetensors again/model.safetensors
+    rm -r again
+done
+
+# ---- dequantize ----
+for scheme in fp8-block128 fp8-tensor fp8-channel int4-group32; do
+    ends 0 dequantize $scheme -o plain --quiet
+    [[ -s ../err ]] && bad "--quiet is not quiet" ../err
+    matches dequantize_$scheme ../out
+    judge "config.json is not what it was" cmp -s tiny-qwen2/config.json plain/config.json
+    ends 0 inspect plain
+    prints "No problems found"
+    rm -r plain
+done
+ends 0 dequantize int4-group32 -o plain --dtype f32 --max-shard-size 4M
+matches dequantize_f32 ../out
+matches DEQUANTIZE_REPORT plain/organ/DEQUANTIZE_REPORT.md
+matches dequantize_report_json plain/organ/dequantize.json
+judge "the report about the quantisation is gone" cmp -s int4-group32/organ/quantize.json plain/organ/donor/quantize.json
+judge "the type is not told" grep -q '"torch_dtype": "float32"' plain/config.json
+judge "the shards are not cut" test -e plain/model-00005-of-00005.safetensors
+ends 0 dequantize int4-group32 -o plain --dtype f32 --max-shard-size 4M --force --json --quiet --threads 1
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' plain/organ/dequantize.json) >../difference; then good; else
+    bad "--json differs from the file" ../difference
+fi
+rm -r plain
+ends 0 dequantize tiny-qwen2 -o plain
+says "tiny-qwen2 has no packed tensor: it is plain already, and is only written anew"
+matches dequantize_plain ../out
+rm -r plain
+ends 0 dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o plain.gguf --dtype f16
+matches dequantize_gguf ../out
+judge "no report beside the file" test -s plain.dequantize.json -a -s plain.DEQUANTIZE_REPORT.md
+ends 0 inspect plain.gguf
+prints "No problems found"
+ends 0 dequantize fp8-tensor -o one.safetensors --quiet
+judge "no report beside the file" test -s one.dequantize.json
+rm -f plain.* one.*
+
+# ---- refused ----
+mkdir taken && echo x >taken/x
+cp -r fp8-block128 broken
+sed -i 's/"fp8"/"fp7"/' broken/config.json
+cp -r fp8-channel lost
+sed -i 's/q_proj\.weight_scale"/q_proj.weight_scalx"/' lost/model.safetensors
+refused 2 "dtype 'f8' is neither 'bf16' nor 'f16' nor 'f32'" dequantize tiny-qwen2 -o no --dtype f8
+refused 2 "taken" dequantize fp8-tensor -o taken
+refused 2 "tiny-qwen2" dequantize tiny-qwen2 -o tiny-qwen2 --force
+refused 2 "-o OUT is missing" dequantize tiny-qwen2
+refused 2 "max-shard-size" dequantize tiny-qwen2 -o no --max-shard-size big
+refused 2 "did you mean '--dtype'" dequantize tiny-qwen2 -o no --dtyp f16
+refused 2 "name a .gguf" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
+refused 3 "'fp7'" dequantize broken -o no
+refused 3 "model.layers.0.self_attn.q_proj" dequantize lost -o no
+refused 4 "nothing" dequantize nothing -o no
+refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
+refused 2 "scheme 'fp8' is none of fp8-block128" quantize tiny-qwen2 -o no --scheme fp8
+refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
+refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
+refused 2 "is quantised already (fp8): dequantize it first" quantize fp8-block128 -o no -s int4-group32
+refused 2 "is quantised already (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
+refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
+refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
+refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor
+refused 3 "smaller groups may fit" quantize tiny-qwen2 -o no -s int4-group128
+refused 4 "nothing" quantize nothing -o no -s fp8-tensor
+
+finish
