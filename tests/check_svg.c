@@ -160,6 +160,36 @@ START_TEST(marks_lie_at_their_values)
 }
 END_TEST
 
+START_TEST(bars_have_names)
+{
+    static const char *const names[] = {"q_proj", "k_proj", "down_proj"};
+    static const double y[] = {-1, 2, 0}, limit[] = {1, 1, 1};
+    const double *const ys[] = {y, limit};
+    const organ_chart_series series[] = {{"share", 3, false}, {"limit", 0, true}};
+    const organ_chart_panel panel = {NULL, 3, places, ys, NULL, NULL};
+    const organ_chart chart = {.title = "t",
+                               .x_label = "projection",
+                               .y_label = "y",
+                               .bars = true,
+                               .names = names,
+                               .name_count = 3,
+                               .series = series,
+                               .series_count = 2,
+                               .panels = &panel,
+                               .panel_count = 1};
+    char *svg = draw(&chart);
+    must_be_well_formed(svg);
+    for (size_t k = 0; k < 3; k++) {
+        char label[40];
+        snprintf(label, sizeof label, ">%s</text>", names[k]);
+        ck_assert_msg(strstr(svg, label), "no label %s", label);
+    }
+    ck_assert(strstr(svg, "class=\"oc-mark oc-f3\"><title>share, q_proj: -1</title>") && strstr(svg, "share, down_proj: 0<"));
+    ck_assert_uint_eq(count_of(svg, "class=\"oc-ref\""), 2); /* the line, and its sample in the legend */
+    free(svg);
+}
+END_TEST
+
 static const char *const hostile[] = {
     "<script>alert(1)</script>",
     "\"/><g onload=\"x\">",
@@ -317,7 +347,7 @@ int main(int argc, char **argv)
         return error.status;
     }
     const suite_case cases[] = {
-        {"charts", {golden_chart, no_locale_shows, marks_lie_at_their_values, hostile_names, any_values_are_drawn}},
+        {"charts", {golden_chart, no_locale_shows, marks_lie_at_their_values, bars_have_names, hostile_names, any_values_are_drawn}},
         {"axes", {ticks_are_round, numbers_are_short}},
     };
     return run_suites((Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL});

@@ -46,9 +46,9 @@ const organ_verb organ_orthogonality_verb = {
     .name = "orthogonality",
     .summary = "what quantisation took from a model, against what an adapter adds",
     .about = "Takes for each module of the adapter the noise N = W_clean - W_noisy and the adapter's change K = scale B A, and tells "
-             "whether they point the same way (cosine, beside that of random matrices), how much of N lies in the output directions of K (leakage, "
-             "beside its expectation), and which is larger. Weights are read strip by strip and no matrix is ever held whole; memory for "
-             "one module's factors comes on top of --memory.\n"
+             "whether they point the same way (cosine, beside that of random matrices), how much of N lies in the output directions "
+             "of K (leakage, beside its expectation), and which is larger. Weights are read strip by strip and no matrix is ever "
+             "held whole; memory for one module's factors comes on top of --memory.\n"
              "The verdict says 'orthogonal' where |z| <= 3 in all modules but as many as chance leaves outside (99 % sure), and for all of "
              "them as one matrix; 'nearly orthogonal' where no |cosine| beyond that is above 0.03 (0.1 % of the energy); else 'not "
              "orthogonal'. Leakage is as expected within 10 %. The noise is smaller than the adapter's change where |N| / |K| <= 0.5, "

@@ -320,16 +320,18 @@ static void put_panel(drawing *d, size_t index)
     for (size_t s = 0; s < c->series_count; s++)
         slots += !c->series[s].reference;
     for (size_t s = 0; s < c->series_count; s++) {
-        const bool bars = c->bars && !c->series[s].reference;
-        if (bars && panel->y[s])
+        if (panel->y[s] && !c->series[s].reference && c->bars)
             put_bars(d, panel, s, slot, slots);
-        else if (panel->y[s])
+        else if (panel->y[s] && !c->series[s].reference)
             put_line(d, panel, s);
-        slot += bars;
+        slot += !c->series[s].reference;
     }
     for (size_t s = 0; s < c->series_count && !c->bars; s++)
         if (panel->y[s] && !c->series[s].reference)
             put_markers(d, panel, s);
+    for (size_t s = 0; s < c->series_count; s++) /* above all else, so that it is seen */
+        if (panel->y[s] && c->series[s].reference)
+            put_line(d, panel, s);
     fputs("</g>\n", d->out);
 }
 
