@@ -17,19 +17,27 @@ static organ_status no_memory(const organ_merge_job *job, organ_error *error)
     return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
 }
 
-static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, organ_error *error, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
+{
+    json_t *const row = json_pack("{s:s, s:o}", "tensor", tensor->name, "reason", organ_document_string(why));
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
+}
 
-/* Notes a key that finds no place; the run goes on, so that all are found. */
-static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, organ_error *error, const char *format, ...)
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                           const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Notes keys that find no place, `other` may be NULL; the run goes on, so that all are found. */
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                           const char *format, ...)
 {
     char why[512];
     va_list args;
     va_start(args, format);
     vsnprintf(why, sizeof why, format, args);
     va_end(args);
-    json_t *const row = json_pack("{s:s, s:o}", "tensor", tensor->name, "reason", organ_document_string(why));
-    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
+    if (add_unplaced(job, tensor, why, error) == ORGAN_OK && other)
+        add_unplaced(job, other, why, error);
+    return error->status;
 }
 
 static organ_merge_part *part_of(organ_merge_job *job, const organ_weight *weight)
@@ -108,20 +116,20 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     const char *const missing = w ? "" : missing_reason(job, name);
     free(name);
     if (!w)
-        return refuse(job, p->b, error, "%s", missing);
+        return refuse(job, p->a, p->b, error, "%s", missing);
     if (!has_numbers(w))
-        return refuse(job, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
+        return refuse(job, p->a, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
     if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
         p->out_features > INT_MAX)
-        return refuse(job, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s", (unsigned long long)p->out_features,
+        return refuse(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s", (unsigned long long)p->out_features,
                       (unsigned long long)p->in_features, w->name, organ_shape_text(w->rank, w->shape, shape),
                       !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
     if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
-        return refuse(job, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
+        return refuse(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
     organ_merge_part *const part = part_of(job, w);
     if (part->pair)
-        return refuse(job, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
+        return refuse(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
     part->pair = p;
     part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
     part->scale = p->scale * job->options->scale;
@@ -155,16 +163,16 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
                                     : missing_reason(job, name);
     free(name);
     if (!w)
-        return refuse(job, t, error, "%s", missing);
+        return refuse(job, t, NULL, error, "%s", missing);
     if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
-        return refuse(job, t, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is), w->name,
-                      organ_shape_text(w->rank, w->shape, was));
+        return refuse(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is),
+                      w->name, organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !has_numbers(w))
-        return refuse(job, t, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
+        return refuse(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
                       organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = part_of(job, w);
     if (part->saved)
-        return refuse(job, t, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
+        return refuse(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
     part->saved = t;
     return ORGAN_OK;
 }

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of what is done with LoRA adapters; here: whatever happens, nothing half-done stands under the name of an output. */
+#include "tests/lora_rig.h"
+#include "tests/suite_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const lora_way ways[] = {
+    {.verb = LORA_MERGE, .output = "out"}, {.verb = LORA_SANITIZE, .output = "out"}, {.verb = LORA_RESIZE, .rank = 2, .output = "out"}};
+
+START_TEST(full_disk_at_any_moment)
+{
+    const lora_way way = ways[_i];
+    organ_error error;
+    fault_clear();
+    lora_must(way);
+    const long writes = fault_count(FAULT_PWRITE);
+    lora_way again = way;
+    again.output = "none";
+    for (long n = 1; n <= writes; n += 1 + writes / 10) {
+        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
+        lora_refused(again, ORGAN_IO, "No space left");
+        fault_clear();
+    }
+    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE, FAULT_RENAME};
+    for (size_t k = 0; k < COUNT(calls); k++)
+        for (long n = 1; n < 4; n += 2) {
+            fault_at(calls[k], n, ENOSPC, true, NULL);
+            const organ_status status = lora_run(again, &error);
+            const bool met = fault_count(calls[k]) >= n;
+            fault_clear();
+            ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %zu: %d", k, (int)status);
+            ck_assert(lora_left("none") != met);
+            if (!met)
+                ck_assert_int_eq(rename(scratch_path("none"), scratch_path("unmet%zu-%ld", k, n)), 0);
+        }
+}
+END_TEST
+
+START_TEST(unreadable_input)
+{
+    fault_clear();
+    lora_must(ways[_i]);
+    const long reads = fault_count(FAULT_PREAD);
+    lora_way again = ways[_i];
+    again.output = "none";
+    for (long n = 1; n <= reads; n += 1 + reads / 9) {
+        fault_at(FAULT_PREAD, n, EIO, true, NULL);
+        lora_refused(again, ORGAN_IO, "Input/output error");
+        fault_clear();
+    }
+}
+END_TEST
+
+static organ_stop stop;
+static void ask_to_stop(void) { organ_stop_ask(&stop); }
+
+/* Asked at a read, of which there are many before the last thing is looked at. */
+START_TEST(interrupted)
+{
+    lora_way way = ways[_i];
+    way.stop = &stop;
+    for (long n = 8; n < 24; n += 5) {
+        stop = (organ_stop){0};
+        fault_at(FAULT_PREAD, n, 0, false, ask_to_stop);
+        lora_refused(way, ORGAN_INTERRUPTED, "");
+        fault_clear();
+    }
+}
+END_TEST
+
+static void touch_adapter(void)
+{
+    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("adapter/adapter_model.safetensors"), then, 0), 0);
+}
+
+static void cut_adapter(void) { ck_assert_int_eq(truncate(scratch_path("adapter/adapter_model.safetensors"), 3000), 0); }
+
+START_TEST(changed_under_the_run)
+{
+    static void (*const changes[])(void) = {touch_adapter, cut_adapter, touch_donor};
+    for (size_t k = 0; k < (ways[_i].verb == LORA_MERGE ? 3u : 2u); k++) {
+        lora_teardown();
+        lora_setup();
+        fault_at(FAULT_PREAD, 14, 0, false, changes[k]);
+        lora_refused(ways[_i], ORGAN_BAD_INPUT, k == 2 ? "model-00001-of-00002.safetensors" : "adapter_model.safetensors");
+        fault_clear();
+    }
+}
+END_TEST
+
+static const struct poison {
+    const char *tensor;
+    size_t at;
+    uint32_t bits;
+    const char *text;
+} poisons[] = {{LORA_PREFIX "model.layers.1.mlp.down_proj.lora_B.weight", 77, 0x7fc00000, "value 77 is nan"},
+               {LORA_PREFIX "model.layers.1.mlp.down_proj.lora_A.weight", 0, 0x7f800000, "value 0 is inf"},
+               {LORA_PREFIX "model.layers.0.self_attn.q_proj.lora_B.weight", 287, 0xff800000, "value 287 is -inf"}};
+
+START_TEST(factors_that_are_not_finite)
+{
+    char text[256];
+    for (size_t k = 0; k < COUNT(poisons); k++) {
+        lora_teardown();
+        lora_setup();
+        lora_poison(poisons[k].tensor, poisons[k].at, poisons[k].bits);
+        snprintf(text, sizeof text, "tensor '%s': %s", poisons[k].tensor, poisons[k].text);
+        lora_refused(ways[_i], ORGAN_BAD_INPUT, text);
+    }
+    if (ways[_i].verb == LORA_SANITIZE)
+        lora_refused((lora_way){.verb = LORA_SANITIZE, .check = true}, ORGAN_BAD_INPUT, text);
+}
+END_TEST
+
+/* An output that exists, that is an input or lies in one, or that has one in it. */
+START_TEST(bad_places)
+{
+    lora_way way = ways[_i];
+    size_t size;
+    mkdir(scratch_path("there"), 0777);
+    spill(scratch_path("there/file"), "x", 1);
+    organ_error error;
+    static const char *const places[] = {"there", "adapter", "adapter/inside", "donor", "."};
+    for (size_t k = 0; k < COUNT(places); k++) {
+        way.output = places[k];
+        way.force = k > 0;
+        if (strcmp(places[k], "donor") == 0 && way.verb != LORA_MERGE)
+            continue;
+        ck_assert_msg(lora_run(way, &error) == ORGAN_USAGE, "%s: %s", places[k], error.message);
+    }
+    free(slurp(scratch_path("there/file"), &size));
+    ck_assert_uint_eq(size, 1);
+    ck_assert(exists(scratch_path("adapter/adapter_model.safetensors")) && exists(scratch_path("donor/config.json")));
+    way.output = "there";
+    way.force = true;
+    lora_must(way);
+    ck_assert(!exists(scratch_path("there/file")));
+}
+END_TEST
+
+Suite *lora_faults_suite(void)
+{
+    Suite *const suite = suite_create("lora_faults");
+    TCase *const all = tcase_create("all verbs");
+    tcase_set_timeout(all, 60);
+    tcase_add_checked_fixture(all, lora_setup, lora_teardown);
+    tcase_add_loop_test(all, full_disk_at_any_moment, 0, COUNT(ways));
+    tcase_add_loop_test(all, unreadable_input, 0, COUNT(ways));
+    tcase_add_loop_test(all, interrupted, 0, COUNT(ways));
+    tcase_add_loop_test(all, changed_under_the_run, 0, COUNT(ways));
+    tcase_add_loop_test(all, factors_that_are_not_finite, 0, COUNT(ways));
+    tcase_add_loop_test(all, bad_places, 0, COUNT(ways));
+    suite_add_tcase(suite, all);
+    return suite;
+}
+
+int main(void) { return run_suites((Suite *const[]){lora_merge_suite(), lora_rank_suite(), lora_faults_suite(), NULL}); }
