@@ -60,6 +60,13 @@ ends 0 orthogonality tiny-qwen2 tiny-qwen2 adapter --modules '*.layers.2.*'
 prints "There is no noise: both models have the same values in these modules."
 prints "1 of 4 modules"
 
+# A GGUF model by its own names: Q8_0 takes less than FP8 did.
+ends 0 orthogonality tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf adapter --quiet
+prints "k_proj            4    0.0"
+sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >llama.gguf
+refused 3 "'model.layers.0.self_attn.k_proj' has its rows in another order in llama.gguf, a GGUF file of architecture 'llama'" \
+    orthogonality tiny-qwen2 llama.gguf adapter
+
 # ---- refusals ----
 refused 2 "CLEAN" orthogonality
 refused 2 "ADAPTER" orthogonality tiny-qwen2 fp8

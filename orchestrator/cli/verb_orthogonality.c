@@ -8,7 +8,7 @@
 
 static const organ_operand operands[] = {
     {"CLEAN", "the model before quantisation", AT(orthogonality.clean), false},
-    {"NOISY", "the same model quantised, however it is stored (organ inspect tells), or dequantised again", AT(orthogonality.noisy), false},
+    {"NOISY", "the same model quantised, however it is stored, also as GGUF, or dequantised again", AT(orthogonality.noisy), false},
     {"ADAPTER", "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors", AT(orthogonality.adapter), false}};
 static const organ_option options[] = {
     {.name = "noisy2", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .offset = AT(orthogonality.noisy2),

@@ -6,6 +6,7 @@
 #include "orchestrator/report/orthogonality_charts.h"
 #include "orchestrator/report/orthogonality_report.h"
 #include "orchestrator/surgery/adapter_write.h"
+#include "orchestrator/surgery/counterpart.h"
 #include "orchestrator/surgery/lora_factors.h"
 #include "orchestrator/surgery/output.h"
 
@@ -46,21 +47,40 @@ static bool fits(const organ_noise_module *m, const organ_weight *weight)
     return weight->rank == 2 && weight->shape[0] == m->rows && weight->shape[1] == m->cols;
 }
 
+/* The weight of the module, by the name that GGUF files give it too. */
+static const organ_weight *named(const organ_noise_module *m, const organ_weights *weights, const organ_model *model)
+{
+    char *name = NULL, other[ORGAN_COUNTERPART_SIZE];
+    if (asprintf(&name, "%s.weight", m->pair->module) < 0)
+        return NULL;
+    const organ_weight *weight = organ_lora_weight(weights, name);
+    if (!weight && model->gguf && organ_counterpart_across(name, &m->pair->anatomy, true, m->pair->anatomy.layer, other, sizeof other))
+        weight = organ_weights_named(weights, other);
+    free(name);
+    return weight;
+}
+
+/* Rows of q and k stand in another order in GGUF files of some architectures. */
+static bool is_permuted(const organ_noise_module *m, const organ_model *model)
+{
+    const organ_role role = m->pair->anatomy.role;
+    return model->gguf && (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
+           !organ_keeps_rope_rows(model->config.model_type);
+}
+
 /* The weight of the module in one model; NULL with a complaint. */
 static const organ_weight *find_weight(const organ_noise_module *m, const organ_weights *weights, const organ_model *model, complaint *c)
 {
-    char *name = NULL, shape[96];
-    if (asprintf(&name, "%s.weight", m->pair->module) < 0) {
-        complain(c, "'%.120s': no memory for its name", m->pair->module);
-        return NULL;
-    }
-    const organ_weight *const weight = organ_lora_weight(weights, name);
-    free(name);
-    if (weight && fits(m, weight))
-        return weight;
-    if (weight)
+    char shape[96];
+    const organ_weight *const weight = named(m, weights, model);
+    if (weight && !fits(m, weight))
         complain(c, "'%.120s' is %s in %.120s, but [%zu, %zu] by the adapter", m->pair->module,
                  organ_shape_text(weight->rank, weight->shape, shape), model->path, m->rows, m->cols);
+    else if (weight && is_permuted(m, model))
+        complain(c, "'%.120s' has its rows in another order in %.120s, a GGUF file of architecture '%.40s'", m->pair->module, model->path,
+                 model->config.model_type);
+    else if (weight)
+        return weight;
     else
         complain(c, "'%.120s' is not in %.120s", m->pair->module, model->path);
     return NULL;

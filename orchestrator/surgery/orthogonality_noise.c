@@ -373,20 +373,24 @@ static void finish_sums(stage *s)
                           &m->drawn_std);
 }
 
+static organ_status open_reader(const stage *s, const organ_model *model, const organ_weight *weight, organ_weight_reader **reader,
+                                organ_error *error)
+{
+    char note[256];
+    if (organ_weight_reader_open(model, weight, s->job->engine->kernels, note, reader, error))
+        return error->status;
+    if (*note)
+        organ_progress_note(s->job->progress, "%s: %s", model->path, note);
+    return ORGAN_OK;
+}
+
 static organ_status open_readers(stage *s, organ_error *error)
 {
     const organ_orthogonality_job *const job = s->job;
-    const organ_kernels *const kernels = job->engine->kernels;
-    char note[256];
-    if (organ_weight_reader_open(job->clean, s->module->clean, kernels, note, &s->clean, error))
-        return error->status;
-    for (size_t n = 0; n < job->noises; n++) {
-        if (organ_weight_reader_open(job->noisy[n], s->module->noisy[n], kernels, note, &s->noisy[n], error))
-            return error->status;
-        if (*note)
-            organ_progress_note(job->progress, "%s", note);
-    }
-    return ORGAN_OK;
+    open_reader(s, job->clean, s->module->clean, &s->clean, error);
+    for (size_t n = 0; n < job->noises && !error->status; n++)
+        open_reader(s, job->noisy[n], s->module->noisy[n], &s->noisy[n], error);
+    return error->status;
 }
 
 static void release(stage *s)
