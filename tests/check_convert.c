@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Quantisation and dequantisation as a library: every code and every number by a plain implementation, the same bytes whatever the way. */
 #include "tests/convert_rig.h"
+#include "tests/quantize_golden.h"
 #include "tests/suite_table.h"
 
 #include <fcntl.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define Q_PROJ    "model.layers.0.self_attn.q_proj.weight" /* BF16, 160 x 160 */
@@ -257,6 +259,51 @@ static void poke(const char *path, const char *name, uint64_t at, const void *da
     organ_model_close(model);
 }
 
+static void expect(const organ_model *model, const char *tensor, organ_dtype dtype, const void *golden, size_t size)
+{
+    size_t bytes;
+    unsigned char *const data = bytes_of(model, tensor, dtype, &bytes);
+    ck_assert_uint_eq(bytes, size);
+    for (size_t k = 0; k < bytes; k++)
+        ck_assert_msg(data[k] == ((const unsigned char *)golden)[k], "%s: byte %zu is %d, not %d", tensor, k, data[k],
+                      ((const unsigned char *)golden)[k]);
+    free(data);
+}
+
+/* What the owners of the formats make of the same numbers. */
+START_TEST(codes_are_those_of_the_owners)
+{
+    static const char name[] = "model.layers.0.mlp.up_proj.weight";
+    const struct {
+        const char *scheme, *scale;
+        organ_dtype scale_type;
+        const void *scales, *codes;
+        size_t scale_bytes, code_bytes;
+    } rows[] = {
+        {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes, sizeof golden_block_scales,
+         sizeof golden_block_codes},
+        {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes, sizeof golden_tensor_scales,
+         sizeof golden_tensor_codes},
+        {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes, sizeof golden_channel_scales,
+         sizeof golden_channel_codes},
+        {"int4-group32", "weight_scale", ORGAN_BF16, golden_int4_scales, golden_int4_words, sizeof golden_int4_scales,
+         sizeof golden_int4_words},
+    };
+    const made_tensor tensor = {name, ORGAN_BF16, 2, {GOLDEN_ROWS, GOLDEN_COLS}};
+    ck_assert_int_eq(mkdir(scratch_path("small"), 0777), 0);
+    make_shard(scratch_path("small/model.safetensors"), &tensor, 1);
+    spill(scratch_path("small/config.json"), "{}", 2);
+    poke("small", name, 0, golden_values, sizeof golden_values);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
+        organ_model *const model = open_sound("out");
+        expect(model, beside(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
+        expect(model, k == 3 ? beside(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes, rows[k].code_bytes);
+        organ_model_close(model);
+    }
+}
+END_TEST
+
 START_TEST(zeros_have_a_scale)
 {
     static unsigned char zeros[160 * 160 * 2];
@@ -341,7 +388,9 @@ END_TEST
 Suite *convert_numbers_suite(void)
 {
     const suite_case cases[] = {
-        {"numbers", {codes_are_the_nearest, numbers_come_back, zeros_have_a_scale, values_that_are_not_finite, overflow_is_counted}},
+        {"numbers",
+         {codes_are_the_nearest, codes_are_those_of_the_owners, numbers_come_back, zeros_have_a_scale, values_that_are_not_finite,
+          overflow_is_counted}},
         {"bytes", {same_bytes_whatever_the_way}},
     };
     return suite_of("convert", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
