@@ -17,7 +17,7 @@ static const organ_option options[] = {
      .help = "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and plots (SVG)"},
     {.name = "modules", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(orthogonality.modules),
      .help = "only the adapter's modules whose names match one of these, for example '*.mlp.*'"},
-    {.name = "draws", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 1000000, false, false}, .fallback = "100",
+    {.name = "draws", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 100000, false, false}, .fallback = "100",
      .offset = AT(orthogonality.draws), .help = "random matrices that each module is compared with"},
     {.name = "top-k", .value = ORGAN_VALUE_COUNT, .argument = "K", .range = {1, 65536, false, false}, .offset = AT(orthogonality.top_k),
      .help = "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has"},

@@ -60,14 +60,13 @@ double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64
 
 void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
 {
-    double sum = 0, squares = 0;
-    for (unsigned k = 0; k < draws; k++)
-        sum += organ_chance_cosine(seed, stream, k, elements);
-    *mean = sum / draws;
+    double middle = 0, squares = 0; /* by Welford's recurrence */
     for (unsigned k = 0; k < draws; k++) {
-        const double off = organ_chance_cosine(seed, stream, k, elements) - *mean;
-        squares += off * off;
+        const double cosine = organ_chance_cosine(seed, stream, k, elements), off = cosine - middle;
+        middle += off / (k + 1);
+        squares += off * (cosine - middle);
     }
+    *mean = middle;
     *std = sqrt(squares / (draws - 1));
 }
 

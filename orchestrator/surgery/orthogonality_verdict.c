@@ -35,15 +35,19 @@ static reading read_cosine(const organ_noise_fold *f)
 
 static json_t *counted(const organ_noise_fold *f, const reading *r)
 {
-    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as one matrix %.2f, "
+    char signs[64] = "";
+    if (f->signs > 0)
+        snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
+    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as one matrix %.2f%s, "
                         "largest |cosine| %.4f.",
-                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z, f->largest);
+                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z, signs, f->largest);
 }
 
 static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 {
     const reading r = read_cosine(f);
     const char *level = NULL;
+    char energy[32];
     if (f->defined == 0) {
         json_array_append_new(sentences, json_string("There is no cosine: wherever the adapter changes a weight, the noise is zero, or the "
                                                      "adapter changes nothing."));
@@ -62,12 +66,14 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     } else {
         level = "not orthogonal";
         json_array_append_new(
-            sentences, json_sprintf("Not orthogonal: overall cosine %.4f where chance gives about %.2g. %s", r.cosine, r.chance,
-                                    fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
-                                    : r.cosine >= 0
-                                        ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on "
-                                          "the noisy model (Method B) does."
-                                        : "The adapter goes against N, that is, it adds to what quantisation took."));
+            sentences,
+            json_sprintf(
+                "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
+                r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
+                fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
+                : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on "
+                                  "the noisy model (Method B) does."
+                                : "The adapter goes against N, that is, it adds to what quantisation took."));
     }
     json_array_append_new(sentences, counted(f, &r));
     return level;
