@@ -9,6 +9,7 @@
 #define STEP         16
 #define BINS_PER_ONE 64.0
 #define FEW          16 /* rows in the rms of a column, below which it says nothing */
+#define ENOUGH       4  /* segments in a row, from which on the change of the row is known */
 
 void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 {
@@ -16,22 +17,48 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         for (size_t b = 0; b < ORGAN_JUMP_BINS; b++) {
             sum->rows[c][b] += more->rows[c][b];
             sum->columns[c][b] += more->columns[c][b];
+            sum->whole_rows[c][b] += more->whole_rows[c][b];
+            sum->whole_columns[c][b] += more->whole_columns[c][b];
         }
 }
 
 static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 3 : line % 64 == 0 ? 2 : line % 32 == 0 ? 1 : 0; }
 
-static void count(uint32_t counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS], uint64_t line, double a, double b)
+static void count(organ_jump_counts counts, uint64_t line, double change)
 {
-    const double place = fabs(a - b) * BINS_PER_ONE;
+    const double place = fabs(change) * BINS_PER_ONE;
     if (isfinite(place))
         counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
 }
 
-void organ_jumps_pair(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
+/* The change of the whole row is taken off where there are enough segments to know it by. */
+static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
 {
+    double sum = 0, n = 0;
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++) {
+        const double change = (double)here->ln[s] - (double)above->ln[s];
+        count(jumps->whole_rows, row, change);
+        sum += isfinite(change) ? change : 0;
+        n += isfinite(change) ? 1 : 0;
+    }
+    const double mean = n > 0 ? sum / n : 0;
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
-        count(jumps->rows, row, (double)above->ln[s], (double)here->ln[s]);
+        if (n >= ENOUGH)
+            count(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
+}
+
+/* What the whole column changes by is in both of two that stand one below the other. */
+static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
+{
+    for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
+        count(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
+}
+
+void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
+{
+    if (row % STEP == 0)
+        pair_rows(jumps, row, &above->last_row, &below->first_row);
+    pair_columns(jumps, &above->last_columns, &below->first_columns);
 }
 
 /* ln of the root of the mean of squares; NaN of zeros and of what is not finite. */
@@ -69,7 +96,9 @@ typedef struct walk {
     const void *values;
     size_t cols, segments; /* whole ones */
     organ_jump_scratch *scratch;
+    organ_jump_edges *edges;
     size_t rows_in; /* that are in scratch->squares */
+    size_t groups;  /* of rows, whose columns are done */
 } walk;
 
 static void make_profile(const walk *w, size_t row, organ_row_profile *profile)
@@ -87,7 +116,7 @@ static void add_columns(walk *w, size_t row)
 {
     const size_t lines = (w->cols - 1) / STEP;
     float last = 0, room[SEGMENT];
-    for (size_t at = 0; at < w->cols && at / STEP < 8 * ORGAN_JUMP_SEGMENTS; at += SEGMENT) {
+    for (size_t at = 0; at < w->cols && at / STEP < ORGAN_JUMP_LINES; at += SEGMENT) {
         const size_t n = w->cols - at < SEGMENT ? w->cols - at : SEGMENT;
         const float *const x = widen(w->kernels, w->as, w->values, row * w->cols + at, n, room);
         for (size_t k = 0; k < n; k += STEP) {
@@ -102,20 +131,43 @@ static void add_columns(walk *w, size_t row)
     w->rows_in++;
 }
 
+/* The rows since the last call become a profile; the first of a strip is kept, for the strip above is elsewhere. */
 static void flush_columns(walk *w)
 {
-    for (size_t line = 1; line * STEP < w->cols && line < 8 * ORGAN_JUMP_SEGMENTS && w->rows_in >= FEW; line++)
-        count(w->jumps->columns, line * STEP, ln_rms(w->scratch->squares[2 * line], w->rows_in),
-              ln_rms(w->scratch->squares[2 * line + 1], w->rows_in));
+    organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
+    if (w->rows_in < FEW) {
+        memset(w->scratch->squares, 0, sizeof w->scratch->squares);
+        w->rows_in = 0;
+        return;
+    }
+    for (size_t line = 0; line < ORGAN_JUMP_LINES; line++)
+        here->change[line] =
+            line > 0 && line * STEP < w->cols
+                ? (float)(ln_rms(w->scratch->squares[2 * line + 1], w->rows_in) - ln_rms(w->scratch->squares[2 * line], w->rows_in))
+                : NAN;
+    for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
+        count(w->jumps->whole_columns, line * STEP, (double)here->change[line]);
+    if (w->groups++ > 0)
+        pair_columns(w->jumps, &w->edges->last_columns, here);
+    w->edges->last_columns = *here;
     memset(w->scratch->squares, 0, sizeof w->scratch->squares);
     w->rows_in = 0;
 }
 
+static void forget(organ_jump_edges *edges)
+{
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
+        edges->first_row.ln[s] = edges->last_row.ln[s] = NAN;
+    for (size_t line = 0; line < ORGAN_JUMP_LINES; line++)
+        edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
+}
+
 void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values, uint64_t first, size_t rows,
-                       size_t cols, organ_jump_scratch *scratch, organ_row_profile *first_row, organ_row_profile *last_row)
+                       size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
 {
     const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
-    walk w = {jumps, kernels, as, values, cols, segments, scratch, 0};
+    walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
+    forget(edges);
     flush_columns(&w);
     for (size_t r = 0; r < rows; r++) {
         const uint64_t row = first + r;
@@ -126,15 +178,15 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
         if (row % STEP == 0) {
             make_profile(&w, r, &scratch->here);
             if (r > 0)
-                organ_jumps_pair(jumps, row, &scratch->above, &scratch->here);
+                pair_rows(jumps, row, &scratch->above, &scratch->here);
             else
-                *first_row = scratch->here;
+                edges->first_row = scratch->here;
         }
         if (row % STEP == STEP - 1)
             make_profile(&w, r, &scratch->above);
     }
     flush_columns(&w);
-    make_profile(&w, rows - 1, last_row);
+    make_profile(&w, rows - 1, &edges->last_row);
 }
 
 /* NaN where nothing was counted. */
@@ -152,11 +204,10 @@ static double median(const uint32_t counts[ORGAN_JUMP_BINS])
 }
 
 /* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves, of which four to five are allowed. */
-unsigned organ_jumps_period(const uint32_t counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP_BINS], uint64_t lines, double *factor)
+static unsigned period_of(organ_jump_counts counts, uint64_t lines, double *factor)
 {
     static const unsigned periods[ORGAN_JUMP_CLASSES] = {16, 32, 64, 128}, shares[ORGAN_JUMP_CLASSES] = {2, 4, 8, 8};
     const double inside = median(counts[0]);
-    *factor = 1;
     for (size_t c = 1; c < ORGAN_JUMP_CLASSES; c++) {
         const uint64_t across = lines / shares[c];
         const double jump = median(counts[c]), least = fmax(1.5, 1 + 5 / sqrt((double)across));
@@ -169,4 +220,11 @@ unsigned organ_jumps_period(const uint32_t counts[ORGAN_JUMP_CLASSES][ORGAN_JUMP
         return periods[c];
     }
     return 0;
+}
+
+unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
+{
+    *factor = 1;
+    const unsigned period = period_of(less, lines, factor);
+    return period ? period : period_of(whole, lines, factor);
 }

@@ -16,8 +16,8 @@ typedef struct patient {
     uint64_t *dead_columns; /* a bit per column of each matrix, set until a value other than zero was seen */
     uint64_t words;         /* of one matrix */
     organ_jumps jumps;
-    organ_row_profile last_row; /* of the strip before */
-    uint64_t read;              /* bytes told to the progress */
+    organ_jump_edges edges; /* of the strip before */
+    uint64_t read;          /* bytes told to the progress */
 } patient;
 
 typedef struct scan {
@@ -38,7 +38,7 @@ typedef struct finding {
     organ_faulty_rows sick, dead;
     organ_distance distance;
     organ_jumps jumps;
-    organ_row_profile first_row, last_row;
+    organ_jump_edges edges;
 } finding;
 _Static_assert(sizeof(finding) <= 65536, "the result of a strip");
 
@@ -247,7 +247,7 @@ static organ_status work(void *context, const organ_weight_strip *strip, void *r
         find_columns(strip, s->as, f, p->dead_columns + strip->first / shape.rows * p->words);
     if (looks_for_jumps(weight))
         organ_jumps_strip(&f->jumps, s->kernels, s->as, strip->values, strip->first % shape.rows, strip->rows, strip->cols, &mine->jumps,
-                          &f->first_row, &f->last_row);
+                          &f->edges);
     return ORGAN_OK;
 }
 
@@ -297,7 +297,7 @@ static void add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
     sum->count += more->count;
 }
 
-static void conclude(organ_vitals *v, const patient *p)
+static void conclude(organ_vitals *v, patient *p)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
@@ -305,9 +305,9 @@ static void conclude(organ_vitals *v, const patient *p)
     v->levels = p->levels.set.count;
     v->kind = organ_level_kind_of(&p->levels.set);
     if (has_blocks(v->weight, true))
-        v->row_period = organ_jumps_period(p->jumps.rows, shape.count * (shape.rows / 16), &v->row_factor);
+        v->row_period = organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
     if (has_blocks(v->weight, false))
-        v->column_period = organ_jumps_period(p->jumps.columns, shape.cols / 16, &v->column_factor);
+        v->column_period = organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
 static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
@@ -324,9 +324,9 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     add_distances(&v->distance, &f->distance);
     if (looks_for_jumps(v->weight)) {
         organ_jumps_add(&p->jumps, &f->jumps);
-        if (row > 0 && row % 16 == 0)
-            organ_jumps_pair(&p->jumps, row, &p->last_row, &f->first_row);
-        p->last_row = f->last_row;
+        if (row > 0)
+            organ_jumps_join(&p->jumps, row, &p->edges, &f->edges);
+        p->edges = f->edges;
     }
     const uint64_t all = v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
     const uint64_t now = strip->last ? all : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
