@@ -17,7 +17,8 @@
 #define EXPLODED_MEAN 1.0
 #define EXPLODED_STD  10.0
 #define BIASED        0.2  /* |mean| in standard deviations */
-#define DEAD          0.01 /* share of rows or columns */
+#define DEAD          0.05 /* share of rows or columns */
+#define PEAKED        1000 /* excess kurtosis, above which a few values make the spread */
 #define PRUNED        0.1  /* share of zeros */
 
 /* "organ inspect MODEL --tensors --match NAME", as a shell takes it. */
@@ -194,6 +195,18 @@ static bool judge_codes(organ_autopsy_job *job, const organ_vitals *v)
     return true;
 }
 
+static const char *exploded_cause(const organ_vitals *v)
+{
+    if (organ_vitals_kurtosis(v) > PEAKED)
+        return "A few values carry it all: flipped bits, one wrong scale, or an overflow in a merge.";
+    if (v->weight->scheme == ORGAN_SCHEME_PLAIN)
+        return "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor instead of one for each "
+               "block; more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a global scale of NVFP4 "
+               "divides).";
+    return "Its scales are too large: of another tensor, the inverse of what they should be, or one scale of the whole tensor where each "
+           "block has its own.";
+}
+
 static bool judge_exploded(organ_autopsy_job *job, const organ_vitals *v)
 {
     const double std = organ_vitals_std(v);
@@ -202,15 +215,7 @@ static bool judge_exploded(organ_autopsy_job *job, const organ_vitals *v)
     if (!is_matrix(v->weight) || !(mean || spread))
         return false;
     const organ_verdict verdict = {"exploded", mean ? "exploded mean" : "exploded spread", "|mean| at most 1, std at most 10",
-                                   v->weight->scheme == ORGAN_SCHEME_PLAIN
-                                       ? "Hundreds are codes read as values, or block-quantised codes with one scale for the whole tensor "
-                                         "instead of one for each block; "
-                                         "more than that: a scale that divides where it should multiply (weight_scale_inv multiplies, a "
-                                         "global scale of NVFP4 divides)."
-                                       : "Its scales are too large: of another tensor, the inverse of what they should be, or one scale of "
-                                         "the whole tensor where each "
-                                         "block has its own.",
-                                   true};
+                                   exploded_cause(v), true};
     organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, std %.4g, min %.4g, max %.4g", v->moments.mean, std,
                        (double)v->moments.min, (double)v->moments.max);
     return true;
@@ -339,9 +344,9 @@ static void tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
         table && !finding ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
         : hole ? "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a download that "
                  "was interrupted; or padding to a multiple of the block size."
-               : "Structured pruning, padding, or channels that died in training; harmless if it is meant.";
+               : "Structured pruning, padding, or channels that died in training or were too small for the codes; harmless if it is meant.";
     const organ_verdict verdict = {rows ? "dead_rows" : "dead_columns", rows ? "rows of zeros" : "columns of zeros",
-                                   "at most 1 percent, and in embeddings half of the rows", cause, false};
+                                   "at most 5 percent, and in embeddings half of the rows", cause, false};
     if (rows)
         organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu rows, from %llu to %llu", (unsigned long long)count,
                            (unsigned long long)all, (unsigned long long)v->dead.first, (unsigned long long)v->dead.last);
@@ -349,7 +354,7 @@ static void tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
         organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count, (unsigned long long)all);
 }
 
-static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v)
+static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told)
 {
     const organ_matrices shape = organ_weight_matrices(v->weight);
     const uint64_t rows = shape.count * shape.rows, columns = shape.count * shape.cols;
@@ -359,7 +364,7 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v)
     if (v->weight->rank >= 2 && v->dead_columns > 0)
         tell_dead(job, v, false, v->dead_columns, columns, false);
     const double share = v->moments.n ? (double)v->moments.zero / (double)v->moments.n : 0;
-    if (is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
+    if (!told && is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
         const organ_verdict verdict = {"zeros", "many zeros", "at most 10 percent", "It was pruned.", false};
         organ_autopsy_tell(job, false, v->weight, &verdict, "%.2f percent of its values", 100 * share);
     }
@@ -383,5 +388,5 @@ void organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
         judge_expected(job, v);
     }
     judge_jumps(job, v);
-    judge_zeros(job, v);
+    judge_zeros(job, v, told);
 }

@@ -22,7 +22,7 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
         }
 }
 
-static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 3 : line % 64 == 0 ? 2 : line % 32 == 0 ? 1 : 0; }
+static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 2 : line % 64 == 0 ? 1 : 0; }
 
 static void count(organ_jump_counts counts, uint64_t line, double change)
 {
@@ -203,15 +203,16 @@ static double median(const uint32_t counts[ORGAN_JUMP_BINS])
     return (double)NAN;
 }
 
-/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves, of which four to five are allowed. */
-static unsigned period_of(organ_jump_counts counts, uint64_t lines, double *factor)
+/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves where lines are independent. They are not quite, for what a
+ * channel is like goes with it through all rows, more so with the change of whole rows and columns: that many times it are allowed. */
+static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
 {
-    static const unsigned periods[ORGAN_JUMP_CLASSES] = {16, 32, 64, 128}, shares[ORGAN_JUMP_CLASSES] = {2, 4, 8, 8};
-    const double inside = median(counts[0]);
-    for (size_t c = 1; c < ORGAN_JUMP_CLASSES; c++) {
-        const uint64_t across = lines / shares[c];
-        const double jump = median(counts[c]), least = fmax(1.5, 1 + 5 / sqrt((double)across));
-        if (across < 4 || !(inside >= 0) || !(jump > least * inside))
+    static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};
+    const uint64_t across = lines / 8; /* odd multiples of 64, and multiples of 128 */
+    const double inside = median(counts[0]), least = fmax(1.5, 1 + allowed / sqrt((double)across));
+    for (size_t c = 1; c < ORGAN_JUMP_CLASSES && across >= fewest; c++) {
+        const double jump = median(counts[c]);
+        if (!(inside >= 0) || !(jump > least * inside))
             continue;
         const double beyond = sqrt(jump * jump - inside * inside) / 0.6745; /* standard deviation of the jumps alone */
         if (beyond < 0.15)
@@ -225,6 +226,6 @@ static unsigned period_of(organ_jump_counts counts, uint64_t lines, double *fact
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
 {
     *factor = 1;
-    const unsigned period = period_of(less, lines, factor);
-    return period ? period : period_of(whole, lines, factor);
+    const unsigned period = period_of(less, lines, 8, 6, factor);
+    return period ? period : period_of(whole, lines, 16, 8, factor);
 }

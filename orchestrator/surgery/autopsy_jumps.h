@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Whether the spread of a weight's values jumps where blocks of scales meet. Whether or not a block of scales ends between two rows, the
  * rms of 128 values next to each other changes from the upper to the lower one as it does elsewhere in these rows; with the scales of other
- * blocks it does not, and the same holds for columns. Compared are changes across multiples of 128, 64 and 32 with changes across other
+ * blocks it does not, and the same holds for columns. Compared are changes across multiples of 128 and 64 with changes across other
  * multiples of 16, by the median of |change of ln rms|, with and without what the whole row or column changes by. */
 #ifndef ORGAN_AUTOPSY_JUMPS_H
 #define ORGAN_AUTOPSY_JUMPS_H
@@ -55,7 +55,7 @@ void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_d
 /* Adds what is between rows that end and rows that begin with row `row` of the same matrix. */
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below);
 
-/* The least distance of lines across which the spread jumps: 128, 64, 32, or 0 where it does not. `lines` is how many multiples of 16 there
+/* The least distance of lines across which the spread jumps: 128, 64, or 0 where it does not. `lines` is how many multiples of 16 there
  * are in all matrices. *factor is then by how much neighbours differ typically, more than they do elsewhere: 1.3 is 30 percent. */
 unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor);
 
