@@ -464,6 +464,7 @@ int main(void)
         {"numbers", {numbers_are_those_of_the_definition, levels_are_exact_up_to_the_limit, stacks_are_matrices, small_and_empty_tensors}},
         {"ways", {the_report_is_the_same_whatever_the_way}},
     };
-    Suite *suites[] = {suite_of("autopsy", cases, sizeof cases / sizeof *cases, autopsy_setup, autopsy_teardown), NULL};
+    Suite *suites[] = {suite_of("autopsy", cases, sizeof cases / sizeof *cases, autopsy_setup, autopsy_teardown), autopsy_packed_suite(),
+                       autopsy_faults_suite(), NULL};
     return run_suites(suites);
 }

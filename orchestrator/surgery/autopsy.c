@@ -143,7 +143,8 @@ static organ_status make_output(const char *path, bool *made, organ_error *error
     return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
 }
 
-static organ_status write_output(const char *directory, const json_t *report, organ_error *error)
+/* Of a directory that was made for them nothing is left if one of the two cannot be written. */
+static organ_status write_output(const char *directory, bool made, const json_t *report, organ_error *error)
 {
     char *json = NULL, *markdown = NULL, *text = NULL;
     if (asprintf(&json, "%s/autopsy.json", directory) < 0)
@@ -154,18 +155,22 @@ static organ_status write_output(const char *directory, const json_t *report, or
         organ_fail_errno(error, ENOMEM, "%s", directory);
     else if (organ_document_write(json, report, error) == ORGAN_OK && organ_autopsy_markdown(report, &text, error) == ORGAN_OK)
         organ_text_write(markdown, text, error);
+    if (error->status && made && json && markdown) {
+        unlink(json);
+        unlink(markdown);
+    }
     free(json);
     free(markdown);
     free(text);
     return error->status;
 }
 
-static organ_status finish(organ_autopsy_job *job, json_t **report, organ_error *error)
+static organ_status finish(organ_autopsy_job *job, bool made, json_t **report, organ_error *error)
 {
     *report = organ_autopsy_document(job);
     if (!*report || json_object_set_new(*report, "run", run_json(job)))
         return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
-    if (job->options->output && write_output(job->options->output, *report, error))
+    if (job->options->output && write_output(job->options->output, made, *report, error))
         return error->status;
     const size_t count = json_array_size(job->findings);
     const json_t *const first = json_array_get(job->findings, 0);
@@ -197,7 +202,7 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
     *report = NULL;
     job.started = organ_seconds_now();
     if (open_models(&job, error) == ORGAN_OK && make_output(options->output, &made, error) == ORGAN_OK && examine(&job, error) == ORGAN_OK)
-        finish(&job, report, error);
+        finish(&job, made, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED) {
         json_decref(*report);
         *report = NULL;
