@@ -117,7 +117,7 @@ static organ_table *modules_table(const json_t *report)
         organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
         organ_table_cell(table, "%.6g", organ_json_real(row, "norm"));
         organ_table_cell(table, "%s", organ_percent_text(100 * organ_json_real(row, "explained"), percent));
-        organ_table_cell(table, "%.6f", organ_json_real(row, "residual"));
+        organ_table_cell(table, "%s", organ_percent_text(100 * organ_json_real(row, "residual"), percent));
     }
     return table;
 }
@@ -135,7 +135,8 @@ static organ_table *dropped_table(const json_t *report)
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
         const bool known = json_is_number(json_object_get(row, "norm"));
-        organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
+        const char *const name = organ_json_text(row, "tensor");
+        organ_table_cell(table, "%s", strncmp(name, "base_model.model.", 17) == 0 ? name + 17 : name);
         organ_table_cell(table, "%s", organ_json_text(row, "why"));
         organ_table_cell(table, known ? "%.6g" : "-", organ_json_real(row, "norm"));
         organ_table_cell(table, "%s", organ_json_text(row, "norm_of"));
@@ -169,9 +170,12 @@ static void put_changes(FILE *out, const json_t *report, const organ_page *page)
     const json_t *const removed = organ_json_at(report, "targets_removed");
     organ_text_say(out, page, "  ", "Kept: %llu of %llu modules, with r = lora_alpha = %llu.", organ_json_count(report, "totals.modules"),
                    organ_json_count(report, "adapter.pairs"), r);
-    if (folded)
+    const double rounding = organ_json_real(report, "totals.worst_folding_error");
+    if (folded && rounding > 0)
         organ_text_say(out, page, "  ", "Folded: the scale of %llu module%s into B; rounding changed B by at most %.2g of its norm.",
-                       folded, folded == 1 ? "" : "s", organ_json_real(report, "totals.worst_folding_error"));
+                       folded, folded == 1 ? "" : "s", rounding);
+    else if (folded)
+        organ_text_say(out, page, "  ", "Folded: the scale of %llu module%s into B.", folded, folded == 1 ? "" : "s");
     if (padded)
         organ_text_say(out, page, "  ", "Filled up: %llu module%s of lower rank, with zeros.", padded, padded == 1 ? "" : "s");
     if (cut)
@@ -181,11 +185,19 @@ static void put_changes(FILE *out, const json_t *report, const organ_page *page)
                        organ_json_text(json_array_get(removed, k), ""));
 }
 
+/* A table with an empty line behind it, also in Markdown. */
+static organ_status put_table(organ_table *table, FILE *out, const organ_page *page, organ_error *error)
+{
+    if (organ_table_emit(table, out, page, error) == ORGAN_OK && !page)
+        fputc('\n', out);
+    return error->status;
+}
+
 static organ_status put_sanitized(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
 {
-    if (json_array_size(organ_json_at(report, "dropped")) && organ_table_emit(dropped_table(report), out, page, error) != ORGAN_OK)
+    if (json_array_size(organ_json_at(report, "dropped")) && put_table(dropped_table(report), out, page, error) != ORGAN_OK)
         return error->status;
-    if (organ_json_count(report, "totals.cut") && organ_table_emit(roles_table(report), out, page, error) != ORGAN_OK)
+    if (organ_json_count(report, "totals.cut") && put_table(roles_table(report), out, page, error) != ORGAN_OK)
         return error->status;
     put_changes(out, report, page ? page : &(organ_page){0, true});
     put_served(out, report, page ? page : &(organ_page){0, true});
@@ -259,7 +271,7 @@ static void put_notes(FILE *out, const json_t *report, const organ_page *page)
         organ_text_say(out, page, "  ", "No module has a higher rank than %llu: a larger one would hold nothing more, and r stays %llu.", r,
                        r);
     if (json_array_size(rest))
-        organ_text_say(out, page, "  ", "Copied as it is what is no factor: %zu tensor%s, the first is %s.", json_array_size(rest),
+        organ_text_say(out, page, "  ", "No factor, copied unchanged: %zu tensor%s, the first is %s.", json_array_size(rest),
                        json_array_size(rest) == 1 ? "" : "s", organ_json_text(json_array_get(rest, 0), ""));
     organ_text_say(out, page, "  ", "All modules have r = lora_alpha = %llu; %s became %s.", r, organ_quantity_text(before, was),
                    organ_quantity_text(organ_json_count(report, "totals.bytes"), is));
@@ -290,8 +302,8 @@ organ_status organ_resize_report_markdown(const json_t *report, char **markdown,
         return error->status;
     fputs("# An adapter of another rank\n\n", buffer.out);
     put_resized(buffer.out, report);
-    if (organ_table_emit(roles_table(report), buffer.out, NULL, error) != ORGAN_OK ||
-        organ_table_emit(modules_table(report), buffer.out, NULL, error) != ORGAN_OK) {
+    if (put_table(roles_table(report), buffer.out, NULL, error) != ORGAN_OK ||
+        put_table(modules_table(report), buffer.out, NULL, error) != ORGAN_OK) {
         organ_text_discard(&buffer);
         return error->status;
     }

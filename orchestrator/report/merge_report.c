@@ -197,7 +197,7 @@ static organ_table *modules_table(const json_t *report)
         organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
         organ_table_count(table, organ_json_count(row, "rank"));
         organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "delta_norm"));
+        organ_table_cell(table, "%.4g", organ_json_real(row, "delta_norm"));
         share_cell(table, row, "arrived");
         share_cell(table, row, "rounding_error");
     }
@@ -216,11 +216,15 @@ organ_status organ_merge_report_markdown(const json_t *report, char **markdown, 
     fputs("The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. \"Arrived\" is the "
           "share of the change that is in the output after rounding.\n\n",
           buffer.out);
-    if (organ_table_emit(roles_table(report), buffer.out, NULL, error) != ORGAN_OK ||
-        organ_table_emit(modules_table(report), buffer.out, NULL, error) != ORGAN_OK) {
+    if (organ_table_emit(roles_table(report), buffer.out, NULL, error) == ORGAN_OK) {
+        fputc('\n', buffer.out);
+        organ_table_emit(modules_table(report), buffer.out, NULL, error);
+    }
+    if (error->status) {
         organ_text_discard(&buffer);
         return error->status;
     }
+    fputc('\n', buffer.out);
     put_rest(buffer.out, report, &page);
     put_warning(buffer.out, report, &page);
     fputs("\n## Run\n", buffer.out);

@@ -23,13 +23,13 @@ const char *organ_lora_unservable(const char *name, bool factor)
 {
     static const struct {
         const char *word, *why;
-    } words[] = {{"lm_head", "its name has 'lm_head'"},     {"embed_tokens", "its name has 'embed_tokens'"},
-                 {"layernorm", "its name has 'layernorm'"}, {"norm", "its name has 'norm'"},
-                 {"bias", "its name has 'bias'"},           {"rotary_emb", "its name has 'rotary_emb'"}};
+    } words[] = {{"lm_head", "name has 'lm_head'"},     {"embed_tokens", "name has 'embed_tokens'"},
+                 {"layernorm", "name has 'layernorm'"}, {"norm", "name has 'norm'"},
+                 {"bias", "name has 'bias'"},           {"rotary_emb", "name has 'rotary_emb'"}};
     for (size_t k = 0; k < sizeof words / sizeof *words; k++)
         if (strstr(name, words[k].word))
             return words[k].why;
-    return factor ? NULL : "it is no factor of LoRA";
+    return factor ? NULL : "no factor of LoRA";
 }
 
 bool organ_lora_is_target(const char *target, const char *module)
