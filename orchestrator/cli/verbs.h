@@ -12,6 +12,7 @@
 #include "orchestrator/surgery/graft.h"
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/inspect.h"
+#include "orchestrator/surgery/lora_extract.h"
 #include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/lora_resize.h"
 #include "orchestrator/surgery/lora_sanitize.h"
@@ -40,6 +41,7 @@ typedef struct organ_call {
     organ_quantize_options quantize;
     organ_autopsy_options autopsy;
     bool print_ranges;                /* autopsy --print-ranges */
+    organ_lora_extract_options lora_extract;
     organ_lora_merge_options lora_merge;
     organ_lora_sanitize_options lora_sanitize;
     organ_lora_resize_options lora_resize;

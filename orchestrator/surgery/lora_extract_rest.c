@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ * Embeddings, norms, biases, stacked experts: how much each changed, and those that did kept whole. */
+#include "orchestrator/surgery/lora_extract_job.h"
+
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/low_rank_job.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct comparison {
+    organ_lora_job *job;
+    size_t *other_of; /* per item of the pass */
+} comparison;
+
+typedef struct sums {
+    double change, norm;
+} sums;
+
+bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
+
+static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    const comparison *const c = context;
+    (void)item, (void)error;
+    organ_lora_note(c->job, note);
+    return ORGAN_OK;
+}
+
+static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    sums *const s = result;
+    float *const values = strip->values;
+    const float *const base = strip->other;
+    const size_t n = strip->rows * strip->cols;
+    (void)context, (void)scratch, (void)error;
+    s->norm = organ_sum_of_squares(base, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] -= base[k];
+    s->change = organ_sum_of_squares(values, n);
+    return ORGAN_OK;
+}
+
+static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    const comparison *const c = context;
+    const sums *const s = result;
+    organ_lora_other *const other = &c->job->others[c->other_of[strip->item]];
+    (void)error;
+    other->change += s->change;
+    other->norm += s->norm;
+    organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
+    return ORGAN_OK;
+}
+
+organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
+{
+    organ_weight_item *const items = calloc(job->other_count + 1, sizeof *items);
+    comparison c = {job, calloc(job->other_count + 1, sizeof *c.other_of)};
+    size_t count = 0;
+    uint64_t values = 0;
+    for (size_t k = 0; k < job->other_count && items && c.other_of; k++)
+        if (!job->others[k].why && job->others[k].tuned->elements > 0) {
+            items[count] = (organ_weight_item){job->others[k].tuned, job->others[k].base};
+            values += job->others[k].tuned->elements;
+            c.other_of[count++] = k;
+        }
+    const organ_weight_pass pass = {.model = job->tuned,
+                                    .other_model = job->base,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = ORGAN_F32,
+                                    .result_bytes = sizeof(sums),
+                                    .context = &c,
+                                    .begin = compare_begin,
+                                    .work = compare_strip,
+                                    .retire = compare_retire};
+    if (!items || !c.other_of)
+        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    else if (count) {
+        organ_progress_begin(job->progress, "comparing the rest", values, 0);
+        organ_weight_pass_run(&pass, job->engine, error);
+        organ_progress_end(job->progress);
+    }
+    free(items);
+    free(c.other_of);
+    return error->status;
+}
+
+/* ---- kept whole ---- */
+
+/* "base_model.model.X.weight"; the bias of a module that has factors belongs to the layer that peft wraps. */
+static char *key_of(const organ_lora_job *job, const char *name)
+{
+    const char *const dot = strrchr(name, '.');
+    const size_t length = dot ? (size_t)(dot - name) : 0;
+    bool wrapped = false;
+    char *key;
+    for (size_t k = 0; k < job->module_count && dot; k++)
+        wrapped = wrapped || (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0);
+    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
+        return NULL;
+    return key;
+}
+
+/* A packed weight becomes numbers. */
+static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    char note[256];
+    if (organ_weight_reader_open(job->tuned, weight, job->engine->kernels, note, &reader, error))
+        return error->status;
+    const size_t rows = (size_t)organ_weight_reader_rows(reader), cols = (size_t)organ_weight_reader_cols(reader);
+    float *const values = organ_floats(rows, cols);
+    void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, rows) + 64);
+    if (!values || !scratch)
+        organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, weight->name);
+    else if (organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error) == ORGAN_OK)
+        organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape, values, error);
+    free(values);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
+{
+    for (size_t k = 0; k < job->other_count && !error->status; k++) {
+        organ_lora_other *const other = &job->others[k];
+        if (!other->tuned || !organ_lora_other_changed(other))
+            continue;
+        const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
+        if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
+            continue;
+        char *const key = key_of(job, other->tuned->name);
+        if (!key)
+            organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+        else if (plain)
+            organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
+        else
+            keep_packed(job, other->tuned, key, error);
+        other->kept = true;
+        free(key);
+    }
+    return error->status;
+}
