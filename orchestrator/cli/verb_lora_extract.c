@@ -37,7 +37,7 @@ static const organ_option_group groups[] = {{"Options", options, COUNT(options)}
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example examples[] = {
     {"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora", "What tuning changed, as an adapter of rank 256."},
-    {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64", "Made for the FP8 base: it mends what FP8 took away, too."},
+    {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64", "Mends what FP8 took away, too."},
     {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95", "To each module the rank it needs."}};
 
 static organ_status extract(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
@@ -53,13 +53,13 @@ const organ_verb organ_lora_extract_verb = {
     .summary = "make a LoRA adapter of what tuning changed",
     .about = "Compares a tuned model with its base and writes, for each linear layer, the best approximation of the change by two factors "
              "of low rank, in the form that peft and vLLM load: B A is added to the weight, lora_alpha is r.\n"
-             "A quantised base (FP8, INT4, ...) is dequantised strip by strip on the way, and the adapter then corrects what quantising took "
-             "away, too: on that base it comes closer to the tuned model than an adapter made from the plain base.\n"
+             "A quantised base (FP8, INT4, ...) is dequantised strip by strip on the way, and the adapter then corrects what quantising "
+             "took away, too: on that base it comes closer to the tuned model than an adapter made from the plain base.\n"
              "What changed and is no linear layer (embeddings, norms, biases, stacked experts) is listed with the size of its change; "
              "--save-full keeps it. ADAPTER/organ/LORA_REPORT.md and lora_extract.json say for each module how much of its change is "
              "explained, measured with the factors as they are stored.",
     .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups),
     .examples = examples, .example_count = COUNT(examples),
-    .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed meanwhile, shapes differ, a value is not finite, or "
-             "nothing changed; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+    .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed meanwhile, shapes differ, a value is not finite, "
+             "or nothing changed; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
     .run = run};

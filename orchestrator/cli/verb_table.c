@@ -379,8 +379,7 @@ static const organ_verb help_verb = {
 const organ_verb *const organ_verbs[] = {
     &inspect_verb, &prune_verb, &audit_verb, &extract_verb, &assemble_verb, &fleet_verb, &measure_verb, &graft_verb, &chimera_verb,
     &purify_verb, &organ_autopsy_verb, &organ_dequantize_verb, &organ_quantize_verb,
-    &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
-    &organ_lora_extract_verb, &organ_lora_merge_verb,
+    &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_orthogonality_verb,
     &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);

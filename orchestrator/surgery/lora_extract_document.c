@@ -204,28 +204,27 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
-static void warn(json_t *warnings, const char *format, size_t count) { json_array_append_new(warnings, json_sprintf(format, count)); }
+static void add_warning(json_t *warnings, size_t count, const char *what)
+{
+    json_array_append_new(warnings, json_sprintf("%zu %s", count, what));
+}
 
 static json_t *warnings_json(const organ_lora_job *job, const sums *all)
 {
     json_t *const warnings = json_array();
     size_t short_of = 0;
-    if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
-        warn(warnings, "vLLM serves no rank above 512, this adapter has %zu: extract or resize it with less.", all->rank_to);
     for (size_t k = 0; k < job->module_count; k++)
         short_of += job->modules[k].short_of_share;
+    if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
+        add_warning(warnings, all->rank_to, "is a rank that vLLM does not serve: 512 is its most.");
     if (short_of)
-        warn(warnings, "In %zu modules --rank is not enough for the share of the change that was asked for.", short_of);
-    if (is_dry(job))
-        return warnings;
-    if (count_others(job, false))
-        warn(warnings, "%zu tensors changed that are not in the adapter: without them it is not the tuned model. --save-full keeps them.",
-             count_others(job, false));
-    if (count_others(job, true))
-        warn(warnings,
-             "%zu tensors are kept whole (modules_to_save, biases): peft and organ lora merge put them in place, vLLM refuses an adapter "
-             "that has any.",
-             count_others(job, true));
+        add_warning(warnings, short_of, "modules need more rank than --rank allows for the share of their change that was asked for.");
+    if (!is_dry(job) && count_others(job, false))
+        add_warning(warnings, count_others(job, false),
+                    "tensors changed that are not in the adapter: without them it is not the tuned model. --save-full keeps them.");
+    if (!is_dry(job) && count_others(job, true))
+        add_warning(warnings, count_others(job, true),
+                    "tensors are kept whole in the adapter: peft and organ lora merge put them in place, vLLM refuses such an adapter.");
     return warnings;
 }
 
