@@ -52,7 +52,7 @@ struct organ_weight_reader {
     bool packed_zero;        /* PACKED: zero points are packed along rows */
     bool plus_one;           /* GPTQ: zero points are stored less 1 */
     int32_t *g_idx;          /* the group of each column, or NULL */
-    float *global;           /* NVFP4: one for each matrix */
+    float *global;           /* NVFP4: one for each matrix, or NULL */
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words, organ_weight_family_experts;
@@ -109,6 +109,9 @@ organ_status organ_weight_grid_read(const organ_weight_reader *reader, const wei
 
 /* Elements of the tensor's type to FP32: floats, integers, and exponents of E8M0 where a scale is U8. */
 void organ_weight_widen(const organ_weight_reader *reader, const organ_tensor *tensor, const void *elements, size_t n, float *floats);
+
+/* Reads the scale of each matrix: of scales in NVFP4, of values in a GGUF. */
+organ_status organ_weight_load_global(organ_weight_reader *reader, organ_error *error);
 
 /* Reads and checks the group of each column. */
 organ_status organ_weight_load_g_idx(organ_weight_reader *reader, organ_error *error);

@@ -82,6 +82,8 @@ static organ_status load(organ_weight_reader *r, char note[256], organ_error *er
     const organ_dtype dtype = r->weight->codes->dtype;
     const unsigned bits = table_bits(dtype);
     (void)note;
+    if (organ_weight_load_global(r, error))
+        return error->status;
     if (!bits)
         return ORGAN_OK;
     if (!(r->table = malloc(256 * sizeof *r->table)))
@@ -158,6 +160,9 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
         organ_widen(r->kernels, tensor->dtype, scratch, values, units);
     else
         cast(tensor->dtype, scratch, n, values);
+    float *floats = values;
+    for (size_t k = 0; r->global && k < n; k++)
+        floats[k] *= r->global[rows->matrix];
     return ORGAN_OK;
 }
 

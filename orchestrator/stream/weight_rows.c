@@ -3,10 +3,7 @@
  * rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
 #include "orchestrator/stream/weight_parts.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-#include <string.h>
 
 /* Where the parts of a batch lie in the scratch. */
 typedef struct batch_plan {
@@ -161,30 +158,12 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
 
 /* ---- what the bytes tell ---- */
 
-static organ_status load_global(organ_weight_reader *r, organ_error *error)
-{
-    const organ_tensor *tensor = r->weight->global;
-    const size_t count = (size_t)r->shape.count;
-    if (!tensor || count == 0)
-        return ORGAN_OK;
-    if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
-        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
-                          tensor->elements, organ_dtype_describe(tensor->dtype)->name);
-    if (!(r->global = malloc(count * sizeof *r->global)))
-        return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
-    if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->elements * sizeof *r->global, r->global, error))
-        return error->status;
-    for (size_t k = (size_t)tensor->elements; k < count; k++)
-        r->global[k] = r->global[0];
-    return ORGAN_OK;
-}
-
 static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
 {
     (void)note;
     if (organ_weight_load_g_idx(r, error))
         return error->status;
-    return load_global(r, error);
+    return organ_weight_load_global(r, error);
 }
 
 /* ---- rows ---- */

@@ -91,6 +91,24 @@ organ_status organ_weight_grid_read(const organ_weight_reader *r, const weight_g
     return ORGAN_OK;
 }
 
+organ_status organ_weight_load_global(organ_weight_reader *r, organ_error *error)
+{
+    const organ_tensor *tensor = r->weight->global;
+    const size_t count = (size_t)r->shape.count;
+    if (!tensor || count == 0)
+        return ORGAN_OK;
+    if (tensor->dtype != ORGAN_F32 || (tensor->elements != 1 && tensor->elements != count))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %" PRIu64 " elements of type %s, expected 1 of type F32", tensor->name,
+                          tensor->elements, organ_dtype_describe(tensor->dtype)->name);
+    if (!(r->global = malloc(count * sizeof *r->global)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", tensor->name);
+    if (organ_weight_fetch(r, tensor, 0, (size_t)tensor->elements * sizeof *r->global, r->global, error))
+        return error->status;
+    for (size_t k = (size_t)tensor->elements; k < count; k++)
+        r->global[k] = r->global[0];
+    return ORGAN_OK;
+}
+
 organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
 {
     const organ_tensor *tensor = r->weight->g_idx;
