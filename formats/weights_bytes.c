@@ -139,6 +139,8 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
         organ_weight_grid(search, weight, group, error) != ORGAN_OK)
         return error->status;
     weight->zero = organ_weight_relative(search, weight->codes->name, strlen(weight->codes->name), "_zero_point");
+    if (organ_weight_check_symmetry(search, weight, group, error) != ORGAN_OK)
+        return error->status;
     if (weight->zero && weight->zero->dtype != ORGAN_I8)
         return organ_weight_fail(search, weight->zero, error, "is %s, but the zero points of I8 codes are I8",
                                  organ_dtype_describe(weight->zero->dtype)->name);

@@ -30,6 +30,17 @@ organ_status organ_weight_scale_type(const organ_weight_search *search, const or
                              organ_dtype_describe(weight->scale->dtype)->name, organ_dtype_describe(weight->codes->dtype)->name, wanted);
 }
 
+organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group,
+                                         organ_error *error)
+{
+    if (group->symmetric == 0 && !weight->zero)
+        return organ_weight_fail(search, weight->codes, error, "is asymmetric (%s), but there is no '%.200s_zero_point'",
+                                 organ_quant_config_file(search->config), weight->name);
+    if (group->symmetric == 1 && weight->zero)
+        organ_weight_disagree(search, weight, "symmetric", 1, 0, 0, 0);
+    return ORGAN_OK;
+}
+
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight, const organ_tensor *tensor, unsigned rank,
                                  const uint64_t *shape, organ_error *error)
 {

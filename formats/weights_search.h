@@ -86,6 +86,10 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
 organ_status organ_weight_scale_type(const organ_weight_search *search, const organ_weight *weight, const organ_dtype *types,
                                      organ_error *error);
 
+/* There are zero points where the config promises them. */
+organ_status organ_weight_check_symmetry(organ_weight_search *search, const organ_weight *weight, const organ_quant_group *group,
+                                         organ_error *error);
+
 /* The tensor has exactly this shape. */
 organ_status organ_weight_expect(const organ_weight_search *search, const organ_weight *weight, const organ_tensor *tensor, unsigned rank,
                                  const uint64_t *shape, organ_error *error);

@@ -88,7 +88,9 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
 
 static void write_value(const char *what, const uint64_t value[2], char out[64])
 {
-    if (strcmp(what, "layout") == 0)
+    if (strcmp(what, "symmetric") == 0)
+        snprintf(out, 64, "%s", value[0] ? "true" : "false");
+    else if (strcmp(what, "layout") == 0)
         snprintf(out, 64, "%s", organ_scheme_name((organ_scheme)value[0]));
     else if (value[1])
         snprintf(out, 64, "%" PRIu64 " x %" PRIu64, value[0], value[1]);

@@ -155,6 +155,8 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
         wanted[weight->rank - 1] = weight->scale->shape[weight->scale->rank - 1];
         return organ_weight_expect(search, weight, weight->scale, weight->rank, wanted, error);
     }
+    if (organ_weight_check_symmetry(search, weight, group, error) != ORGAN_OK)
+        return error->status;
     if ((weight->zero && check_zero(search, weight, error) != ORGAN_OK) ||
         (weight->g_idx && check_index(search, weight, error) != ORGAN_OK))
         return error->status;

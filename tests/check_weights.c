@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the weights that a model means: what every scheme is found to be. */
 #include "tests/check_weights.h"
+#include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"
 #include "tests/weights_rig.h"
 
@@ -84,6 +85,12 @@ static const struct good {
     {WORDS(4, ",\"group_size\":64"), "$.weight_packed I32 64,32\n$.weight_scale BF16 64,2\n$.weight_shape I64 2=64,256",
      UP ".weight pack-quantized [64,256] 4 bits 1x128 scale shape: INT4, group 128, symmetric, BF16 scales\n"
         "note: config.json says group_size 64, but the tensors of '" UP ".weight' say 128: the tensors are believed\n"},
+    {WORDS(8, ",\"symmetric\":true"),
+     "$.weight I8 4,8\n$.weight_scale F32 4,1\n$.weight_zero_point I8 4,1\nb.weight I8 4,8\nb.weight_scale F32 4,1\nb.weight_zero_point I8 "
+     "4,1",
+     UP ".weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
+        "b.weight int8 [4,8] 8 bits 1x8 scale zero: INT8, per channel, asymmetric, F32 scales\n"
+        "note: config.json says symmetric true, but the tensors of '" UP ".weight' and 1 other say false: the tensors are believed\n"},
     /* floats of 4 bits, and of 8 with exponents */
     {NULL, "$.weight_packed U8 64,32\n$.weight_scale F8_E4M3 64,4\n$.weight_global_scale F32 1\n$.input_global_scale F32 1",
      UP ".weight nvfp4 [64,64] 4 bits 1x16 scale global DIVIDES: NVFP4, group 16, F8_E4M3 scales\n"
@@ -282,6 +289,39 @@ START_TEST(anatomy)
 }
 END_TEST
 
+/* The tensor scale of NVFP4 in GGUF stands beside the tensor, under one of two names; what scales inputs does not count. */
+static const struct gguf {
+    const char *scale, *type, *found;
+    organ_status status;
+} ggufs[] = {
+    {"s:blk.0.ffn_up.scale", "8:1 4:0", "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n", ORGAN_OK},
+    {"s:blk.0.ffn_up.weight.scale", "8:1 4:0", "blk.0.ffn_up.weight plain [2,64] 0 bits 0x0 global: NVFP4, F32 tensor scale\n", ORGAN_OK},
+    {"s:blk.0.ffn_down.scale", "8:1 4:0", "", ORGAN_OK},
+    {"s:blk.0.ffn_up.scale", "8:2 4:0",
+     "'blk.0.ffn_up.scale' is F32 of 2 values, but the tensor scale of 'blk.0.ffn_up.weight' is F32, one", ORGAN_BAD_INPUT},
+    {"s:blk.0.ffn_up.scale", "8:1 4:26", "'blk.0.ffn_up.scale' is I32 of 1 values", ORGAN_BAD_INPUT},
+};
+
+START_TEST(in_gguf)
+{
+    char words[400];
+    const struct gguf *const g = &ggufs[_i];
+    snprintf(words, sizeof words, HEAD(2, 0) "s:blk.0.ffn_up.weight 4:2 8:64 8:2 4:40 8:0 %s 4:1 %s 8:96 p:32 z:72 p:32 z:%d p:32",
+             g->scale, g->type, strstr(g->type, "8:2") ? 8 : 4);
+    gguf_file("m.gguf", words);
+    ck_assert_msg(organ_model_open(scratch_path("m.gguf"), &model, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_weights_find(model, &weights, &error), g->status);
+    if (g->status != ORGAN_OK) {
+        ck_assert_msg(strstr(error.message, g->found), "%s", error.message);
+        return;
+    }
+    ck_assert_str_eq(rig_text(weights), g->found);
+    ck_assert_uint_eq(weights->packed, 0);
+    ck_assert_uint_eq(weights->count, *g->found ? 1 : 2);
+    ck_assert(!weights->weights[0].divides);
+}
+END_TEST
+
 /* ---- what would take long ---- */
 
 /* As many tensors as a model of experts has, and each with a name of its own in a list of the config. */
@@ -373,6 +413,7 @@ static Suite *weights_suite(void)
     tcase_add_test(single, in_another_shard);
     tcase_add_loop_test(single, side_file, 0, COUNT(side_files));
     tcase_add_loop_test(single, side_file_refused, 0, 3);
+    tcase_add_loop_test(single, in_gguf, 0, COUNT(ggufs));
     tcase_add_test(single, plain_model);
     tcase_add_test(single, anatomy);
     suite_add_tcase(suite, single);

@@ -121,6 +121,12 @@ static const struct bad {
     {NULL, "$.compressed BF16 64\n$.bitmask U8 4,4", {"in the layout 'sparse-bitmask'"}},
     {NULL, "$.B I32 16,64\n$.s F16 2,32", {"in the layout 'marlin'"}},
     {NULL, "$.weight U8 64,1\n$.weight.absmax F32 4", {"in the layout 'bitsandbytes'"}},
+    {WORDS(4, ",\"symmetric\":false"),
+     PACKED4 "$.weight_shape I64 2=64,256",
+     {"'" UP ".weight_packed' is asymmetric (config.json), but there is no '" UP ".weight_zero_point'"}},
+    {WORDS(8, ",\"symmetric\":false"),
+     "$.weight I8 64,32\n$.weight_scale F32 64,1",
+     {"'" UP ".weight' is asymmetric (config.json), but there is no '" UP ".weight_zero_point'"}},
     /* floats of 4 bits */
     {NULL, "$.weight_packed U8 64,32", {"has no scales: there is no '" UP ".weight_scale'"}},
     {NULL,
