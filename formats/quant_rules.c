@@ -50,22 +50,43 @@ static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, c
     return ORGAN_OK;
 }
 
+/* Room for one more; false if there is no memory. */
+static bool make_room(void **array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return true;
+    const size_t wanted = *capacity ? 2 * *capacity : 16;
+    void *const larger = realloc(*array, wanted * size);
+    if (!larger)
+        return false;
+    *array = larger;
+    *capacity = wanted;
+    return true;
+}
+
+static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file, organ_error *error)
+{
+    void *values = rules->values;
+    const bool room = make_room(&values, rules->value_count, &rules->value_capacity, sizeof *rules->values);
+    rules->values = values;
+    if (!room || !organ_name_table_put(&rules->exact, text, rules->value_count))
+        return no_memory(file, error);
+    rules->values[rules->value_count++] = value;
+    return ORGAN_OK;
+}
+
 organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value, const char *file,
                                    const char *field, organ_error *error)
 {
-    if (rules->count == rules->capacity) {
-        const size_t capacity = rules->capacity ? 2 * rules->capacity : 16;
-        struct organ_rule *const larger = realloc(rules->rules, capacity * sizeof *larger);
-        if (!larger)
-            return no_memory(file, error);
-        rules->rules = larger;
-        rules->capacity = capacity;
-    }
-    struct organ_rule *const rule = &rules->rules[rules->count];
-    *rule = (struct organ_rule){kind, text, value, NULL};
-    rules->count++;
-    if (kind == ORGAN_RULE_EXACT && !organ_name_table_put(&rules->exact, text, rules->count - 1))
+    if (kind == ORGAN_RULE_EXACT)
+        return add_exact(rules, text, value, file, error);
+    void *list = rules->rules;
+    const bool room = make_room(&list, rules->count, &rules->capacity, sizeof *rules->rules);
+    rules->rules = list;
+    if (!room)
         return no_memory(file, error);
+    struct organ_rule *const rule = &rules->rules[rules->count++];
+    *rule = (struct organ_rule){kind, text, value, NULL};
     return kind == ORGAN_RULE_REGEX ? compile(rules, rule, file, field, error) : ORGAN_OK;
 }
 
@@ -135,11 +156,11 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
                                     const void **value, organ_error *error)
 {
     const size_t *const exact = organ_name_table_find(&rules->exact, module);
-    const struct organ_rule *best = exact ? &rules->rules[*exact] : NULL;
+    const struct organ_rule *best = NULL;
     for (size_t k = 0; !exact && k < rules->count; k++) {
         const struct organ_rule *const rule = &rules->rules[k];
         bool met;
-        if (rule->kind == ORGAN_RULE_EXACT || (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS)))
+        if (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS))
             continue;
         if (++rules->tried > TRIED_MOST)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors", file, rules->count);
@@ -148,8 +169,8 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
         if (met)
             best = rule;
     }
-    *found = best != NULL;
-    *value = best ? best->value : NULL;
+    *found = exact || best;
+    *value = exact ? rules->values[*exact] : best ? best->value : NULL;
     return ORGAN_OK;
 }
 
@@ -163,6 +184,7 @@ void organ_quant_rules_release(organ_quant_rules *rules)
     }
     free(rules->machine);
     free(rules->rules);
+    free(rules->values);
     organ_name_table_release(&rules->exact);
     *rules = (organ_quant_rules){0};
 }

@@ -23,9 +23,11 @@ struct organ_rule_machine;
 
 /* All zero is an empty list. */
 typedef struct organ_quant_rules {
-    struct organ_rule *rules;
+    struct organ_rule *rules; /* those that are tried one after the other */
     size_t count, capacity;
-    organ_name_table exact; /* text of an exact rule -> its index */
+    const void **values; /* of exact rules */
+    size_t value_count, value_capacity;
+    organ_name_table exact; /* text of an exact rule -> index of its value */
     struct organ_rule_machine *machine;
     uint64_t tried, dear; /* comparisons so far, and those of them that took long */
 } organ_quant_rules;

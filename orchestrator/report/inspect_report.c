@@ -223,8 +223,9 @@ static void put_config(FILE *out, const json_t *report, const organ_page *page)
             json_array_append_new(words, json_sprintf(facts[k][1], organ_json_count(config, facts[k][0])));
     if (json_is_true(json_object_get(config, "tie_word_embeddings")))
         json_array_append_new(words, json_string("tied embeddings"));
-    if (*organ_json_text(config, "quant_method"))
-        json_array_append_new(words, json_sprintf("quantised by %s", organ_json_text(config, "quant_method")));
+    const char *const method = organ_json_text(report, "quantization.method");
+    if (*method || *organ_json_text(config, "quant_method"))
+        json_array_append_new(words, json_sprintf("quantised by %s", *method ? method : organ_json_text(config, "quant_method")));
     char *sentence = json_is_object(config) ? joined(words) : strdup("no config.json beside it");
     organ_text_wrap(out, "  ", 2, sentence ? sentence : "", page);
     free(sentence);
