@@ -12,7 +12,8 @@
 static const organ_operand inspect_operands[] = {
     {"MODEL", "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json", AT(inspect.model), false}};
 static const organ_option inspect_options[] = {
-    {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(inspect.tensors), .help = "list every tensor, and which tensors each packed weight is made of"},
+    {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(inspect.tensors),
+     .help = "list every tensor, and which tensors each packed weight is made of"},
     {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(inspect.match),
      .help = "count and list only tensors whose name matches, for example '*.mlp.*'"}};
 static const organ_option_group inspect_groups[] = {{"Options", inspect_options, COUNT(inspect_options)},
