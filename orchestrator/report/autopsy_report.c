@@ -12,12 +12,25 @@
 static bool has_other(const json_t *report) { return json_is_object(json_object_get(report, "other")); }
 
 /* "-" where there is no number. */
-static void real_cell(organ_table *table, const json_t *row, const char *key, const char *format, double factor)
+static void real_cell(organ_table *table, const json_t *row, const char *key)
 {
     const json_t *const value = organ_json_at(row, key);
-    char text[40];
-    snprintf(text, sizeof text, strcmp(format, "%.2f %%") == 0 ? "%.2f %%" : "%.3g", factor * json_number_value(value));
-    organ_table_cell(table, "%s", json_is_number(value) ? text : "-");
+    if (json_is_number(value))
+        organ_table_cell(table, "%.3g", json_number_value(value));
+    else
+        organ_table_cell(table, "-");
+}
+
+static void percent_cell(organ_table *table, const json_t *row, const char *key, double factor)
+{
+    const json_t *const value = organ_json_at(row, key);
+    const double percent = factor * json_number_value(value);
+    if (!json_is_number(value))
+        organ_table_cell(table, "-");
+    else if (percent < 1e6)
+        organ_table_cell(table, "%.2f %%", percent);
+    else
+        organ_table_cell(table, "%.3g %%", percent);
 }
 
 /* ---- tables ---- */
@@ -36,16 +49,16 @@ static organ_table *roles_table(const json_t *report)
         const json_t *const row = json_array_get(roles, k);
         organ_table_cell(table, "%s", organ_json_text(row, "role"));
         organ_table_count(table, organ_json_count(row, "tensors"));
-        real_cell(table, row, "largest_mean", "", 1);
-        real_cell(table, row, "least_std", "", 1);
-        real_cell(table, row, "largest_std", "", 1);
-        real_cell(table, row, "min", "", 1);
-        real_cell(table, row, "max", "", 1);
-        real_cell(table, row, "zero_percent", "%.2f %%", 1);
+        real_cell(table, row, "largest_mean");
+        real_cell(table, row, "least_std");
+        real_cell(table, row, "largest_std");
+        real_cell(table, row, "min");
+        real_cell(table, row, "max");
+        percent_cell(table, row, "zero_percent", 1);
         organ_table_count(table, organ_json_count(row, "findings"));
         if (other) {
-            real_cell(table, row, "against_other.mean_relative_error", "%.2f %%", 100);
-            real_cell(table, row, "against_other.largest_relative_error", "%.2f %%", 100);
+            percent_cell(table, row, "against_other.mean_relative_error", 100);
+            percent_cell(table, row, "against_other.largest_relative_error", 100);
         }
     }
     return table;
@@ -74,16 +87,16 @@ static organ_table *tensors_table(const json_t *report)
         const json_t *const row = json_array_get(tensors, k);
         organ_table_cell(table, "%s", organ_json_text(row, "name"));
         organ_table_cell(table, "%s", organ_json_text(row, "stored"));
-        real_cell(table, row, "mean", "", 1);
-        real_cell(table, row, "std", "", 1);
-        real_cell(table, row, "min", "", 1);
-        real_cell(table, row, "max", "", 1);
-        real_cell(table, row, "kurtosis", "", 1);
-        real_cell(table, row, "zero_percent", "%.2f %%", 1);
+        real_cell(table, row, "mean");
+        real_cell(table, row, "std");
+        real_cell(table, row, "min");
+        real_cell(table, row, "max");
+        real_cell(table, row, "kurtosis");
+        percent_cell(table, row, "zero_percent", 1);
         levels_cell(table, row);
         if (other) {
-            real_cell(table, row, "against_other.relative_error", "%.2f %%", 100);
-            real_cell(table, row, "against_other.cosine", "", 1);
+            percent_cell(table, row, "against_other.relative_error", 100);
+            real_cell(table, row, "against_other.cosine");
         }
     }
     return table;
@@ -116,25 +129,34 @@ static void put_findings(FILE *out, const json_t *report, const organ_page *page
         fputc('\n', out);
 }
 
-/* "4 q_proj, 1 embed": how many remarks that something is outside of what is expected each role has. */
-static void put_unexpected(FILE *out, const json_t *report, const organ_page *page)
+/* How many remarks say that something is outside of what is expected; `text` becomes "4 q_proj, 1 embed". */
+static unsigned long long count_unexpected(const json_t *report, char text[400])
 {
     const json_t *const roles = organ_json_at(report, "roles");
-    char text[400] = "";
     unsigned long long all = 0;
+    *text = '\0';
     for (size_t k = 0; k < json_array_size(roles); k++) {
         const json_t *const row = json_array_get(roles, k);
         const unsigned long long count = organ_json_count(row, "outside_expected");
         const size_t used = strlen(text);
-        if (count > 0 && used < sizeof text - 40)
-            snprintf(text + used, sizeof text - used, "%s%llu %s", all ? ", " : "", count, organ_json_text(row, "role"));
+        if (count > 0 && used < 360)
+            snprintf(text + used, 400 - used, "%s%llu %s", all ? ", " : "", count, organ_json_text(row, "role"));
         all += count;
     }
-    if (all > 0)
-        organ_text_say(out, page, "  remark   ",
-                       "%llu weight%s outside of what is expected, which is no fault: %s. The ranges: organ autopsy --print-ranges", all,
-                       all == 1 ? "" : "s", text);
+    return all;
 }
+
+static void put_unexpected(FILE *out, const json_t *report, const organ_page *page)
+{
+    char text[400];
+    const unsigned long long count = count_unexpected(report, text);
+    if (count > 0)
+        organ_text_say(out, page, "  remark   ",
+                       "%llu weight%s outside of what is expected, which is no fault: %s. The ranges: organ autopsy --print-ranges", count,
+                       count == 1 ? " is" : "s are", text);
+}
+
+static bool is_unexpected(const json_t *row) { return strcmp(organ_json_text(row, "kind"), "expected") == 0; }
 
 static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
 {
@@ -143,7 +165,7 @@ static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
     put_unexpected(out, report, page);
     for (size_t k = 0; k < json_array_size(remarks); k++) {
         const json_t *const row = json_array_get(remarks, k);
-        if (strcmp(organ_json_text(row, "kind"), "expected") == 0)
+        if (is_unexpected(row))
             continue;
         if (shown++ >= MOST_SHOWN)
             more++;
@@ -252,12 +274,34 @@ static void mark_row(FILE *out, const json_t *row)
     fputc('\n', out);
 }
 
-static void mark_rows(FILE *out, const char *title, const json_t *rows)
+static void mark_findings(FILE *out, const json_t *report)
 {
-    fprintf(out, "\n## %s\n\n", title);
+    const json_t *const rows = organ_json_at(report, "findings");
+    fputs("\n## Findings\n\n", out);
     for (size_t k = 0; k < json_array_size(rows); k++)
         mark_row(out, json_array_get(rows, k));
     if (json_array_size(rows) == 0)
+        fputs("None.\n", out);
+}
+
+static void mark_remarks(FILE *out, const json_t *report)
+{
+    const json_t *const rows = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
+    char text[400];
+    const unsigned long long unexpected = count_unexpected(report, text);
+    fputs("\n## Remarks\n\n", out);
+    if (unexpected > 0)
+        fprintf(out, "- %llu weight%s outside of what is expected, which is no fault: %s.\n", unexpected, unexpected == 1 ? " is" : "s are",
+                text);
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        if (!is_unexpected(json_array_get(rows, k)))
+            mark_row(out, json_array_get(rows, k));
+    for (size_t k = 0; k < json_array_size(notes); k++) {
+        fputs("- ", out);
+        organ_markdown_text(out, organ_json_text(json_array_get(notes, k), ""), false);
+        fputc('\n', out);
+    }
+    if (json_array_size(rows) + json_array_size(notes) == 0)
         fputs("None.\n", out);
 }
 
@@ -278,11 +322,11 @@ static organ_table *ranges_table(const json_t *report)
             json_t *const flat = json_pack("{s:O*, s:O*}", "least", json_array_get(std, 0), "most", json_array_get(std, 1));
             organ_table_cell(table, "%s", role);
             organ_table_cell(table, "%s", k == 0 ? "expected" : "healthy");
-            real_cell(table, both[k], "mean", "", 1);
-            real_cell(table, flat, "least", "", 1);
-            real_cell(table, flat, "most", "", 1);
-            real_cell(table, both[k], "min", "", 1);
-            real_cell(table, both[k], "max", "", 1);
+            real_cell(table, both[k], "mean");
+            real_cell(table, flat, "least");
+            real_cell(table, flat, "most");
+            real_cell(table, both[k], "min");
+            real_cell(table, both[k], "max");
             json_decref(flat);
         }
     }
@@ -319,8 +363,8 @@ organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_err
     fprintf(out, "\n\n**%s**: %zu finding%s, %zu remarks.\n\n", count ? "Not healthy" : "Healthy", count, count == 1 ? "" : "s",
             json_array_size(organ_json_at(report, "remarks")));
     if (organ_table_emit(roles_table(report), out, NULL, error) == ORGAN_OK) {
-        mark_rows(out, "Findings", organ_json_at(report, "findings"));
-        mark_rows(out, "Remarks", organ_json_at(report, "remarks"));
+        mark_findings(out, report);
+        mark_remarks(out, report);
         fputs("\n## Tensors\n\n", out);
         organ_table_emit(tensors_table(report), out, NULL, error);
     }

@@ -110,10 +110,8 @@ static organ_status examine(organ_autopsy_job *job, organ_error *error)
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
-    for (size_t k = 0; k < job->count && !error->status; k++) {
-        organ_autopsy_judge(job, &job->vitals[k]);
-        organ_autopsy_judge_distance(job, &job->vitals[k]);
-    }
+    for (size_t k = 0; k < job->count && !error->status; k++)
+        organ_autopsy_judge_distance(job, &job->vitals[k], organ_autopsy_judge(job, &job->vitals[k]));
     return error->status;
 }
 

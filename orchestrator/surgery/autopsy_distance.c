@@ -90,8 +90,10 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
 /* ---- verdicts ---- */
 
 /* What a large difference looks like. */
-static const char *cause_of(const organ_weight *weight, organ_distance_view d)
+static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool sick)
 {
+    if (sick)
+        return "What else is found in this weight explains it.";
     if (!(fabs(d.cosine) <= 1.001))
         return "One of the two is zero: it was never loaded, or its scales are.";
     if (d.cosine > 0.95)
@@ -110,7 +112,7 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d)
            "nibbles in the wrong order, or a model that was trained on.";
 }
 
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v)
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick)
 {
     if (!v->other || v->unread)
         return;
@@ -122,9 +124,13 @@ void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v)
     snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what, 100 * usual.least,
              100 * usual.most, 100 * fmax(FAR, usual.most));
     if (far) {
-        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d), true};
-        organ_autopsy_tell(job, true, v->weight, &verdict, "relative error %.4g percent, cosine %.4f, norm %.4g of the other's",
-                           100 * d.relative, d.cosine, d.ratio);
+        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, sick), true};
+        if (isfinite(d.cosine))
+            organ_autopsy_tell(job, true, v->weight, &verdict, "relative error %.4g percent, cosine %.4f, norm %.4g of the other's",
+                               100 * d.relative, d.cosine, d.ratio);
+        else
+            organ_autopsy_tell(job, true, v->weight, &verdict, "norms %.4g here and %.4g there", sqrt(v->distance.own),
+                               sqrt(v->distance.other));
     } else if (d.relative > 1.5 * usual.most) {
         const organ_verdict verdict = {
             "unusual", "farther from the other model than is usual", range,

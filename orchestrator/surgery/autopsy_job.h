@@ -21,11 +21,11 @@ typedef struct organ_autopsy_job {
     bool broken;                /* memory ran out on the way */
 } organ_autopsy_job;
 
-/* Adds what is to be said of one weight. */
-void organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
+/* Adds what is to be said of one weight. Whether there was a finding. */
+bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
-/* The same of its distance from its counterpart. */
-void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v);
+/* The same of its distance from its counterpart; `sick`: a finding has been told that explains it. */
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
 
 /* Finds the counterparts of job->vitals, and says which are missing. */
 void organ_autopsy_pair(organ_autopsy_job *job);

@@ -72,6 +72,29 @@ static bool is_plain_float(const organ_weight *w)
     return w->scheme == ORGAN_SCHEME_PLAIN && (d == ORGAN_BF16 || d == ORGAN_F16 || d == ORGAN_F32 || d == ORGAN_F64);
 }
 
+/* Of so few levels in each block that their distribution says nothing. */
+static bool is_coarse(const organ_weight *w)
+{
+    switch (w->codes->dtype) {
+    case ORGAN_TQ1_0:
+    case ORGAN_TQ2_0:
+    case ORGAN_Q1_0:
+    case ORGAN_Q2_0:
+    case ORGAN_Q2_K:
+    case ORGAN_Q3_K:
+    case ORGAN_IQ1_S:
+    case ORGAN_IQ1_M:
+    case ORGAN_IQ2_XXS:
+    case ORGAN_IQ2_XS:
+    case ORGAN_IQ2_S:
+    case ORGAN_IQ3_XXS:
+    case ORGAN_IQ3_S:
+        return true;
+    default:
+        return w->bits > 0 && w->bits <= 3;
+    }
+}
+
 static bool has_zero_points(const organ_weight *w)
 {
     return w->scheme == ORGAN_SCHEME_GPTQ || w->scheme == ORGAN_SCHEME_AWQ_GEMM || w->scheme == ORGAN_SCHEME_AWQ_GEMV ||
@@ -286,7 +309,7 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
     const double range = (double)v->moments.max - (double)v->moments.min;
     if (!is_matrix(v->weight) || v->moments.n < MANY)
         return;
-    if (v->levels > 64 && (v->weight->bits == 0 || v->weight->bits > 3) && kurtosis > -1.3 && kurtosis < -1.1 && range < 4 * std) {
+    if (v->levels > 64 && !is_coarse(v->weight) && kurtosis > -1.3 && kurtosis < -1.1 && range < 4 * std) {
         const organ_verdict verdict = {"flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
                                        "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of "
                                        "nibbles or layout of words, so "
@@ -336,7 +359,7 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
                        rows ? v->row_factor : v->column_factor);
 }
 
-static void tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, uint64_t count, uint64_t all, bool hole)
+static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, uint64_t count, uint64_t all, bool hole)
 {
     const bool table = rows && is_table(v->weight);
     const bool finding = is_matrix(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
@@ -352,6 +375,7 @@ static void tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
                            (unsigned long long)all, (unsigned long long)v->dead.first, (unsigned long long)v->dead.last);
     else
         organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu of %llu columns", (unsigned long long)count, (unsigned long long)all);
+    return finding;
 }
 
 static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told)
@@ -359,10 +383,10 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told
     const organ_matrices shape = organ_weight_matrices(v->weight);
     const uint64_t rows = shape.count * shape.rows, columns = shape.count * shape.cols;
     if (v->weight->rank >= 2 && shape.cols > 1 && v->dead.count > 0)
-        tell_dead(job, v, true, v->dead.count, rows,
-                  v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count && v->dead.count > 1);
+        told |= tell_dead(job, v, true, v->dead.count, rows,
+                          v->dead.last + 1 == rows && v->dead.last - v->dead.first + 1 == v->dead.count && v->dead.count > 1);
     if (v->weight->rank >= 2 && v->dead_columns > 0)
-        tell_dead(job, v, false, v->dead_columns, columns, false);
+        told |= tell_dead(job, v, false, v->dead_columns, columns, false);
     const double share = v->moments.n ? (double)v->moments.zero / (double)v->moments.n : 0;
     if (!told && is_projection(v->weight) && is_plain_float(v->weight) && share > PRUNED) {
         const organ_verdict verdict = {"zeros", "many zeros", "at most 10 percent", "It was pruned.", false};
@@ -370,17 +394,18 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told
     }
 }
 
-void organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
+bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
 {
+    const size_t before = json_array_size(job->findings);
     if (v->unread || v->note) {
         const organ_verdict verdict = {v->unread ? "unread" : "note", v->unread ? "not looked at" : "a note of the reader", "", "", false};
         organ_autopsy_tell(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : v->note);
     }
     if (v->unread)
-        return;
+        return false;
     judge_finite(job, v);
     if (v->moments.n == 0 || judge_constant(job, v))
-        return;
+        return json_array_size(job->findings) > before;
     const bool told = judge_codes(job, v) || judge_exploded(job, v) || judge_range(job, v);
     if (!told) {
         judge_shape(job, v);
@@ -389,4 +414,5 @@ void organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
     }
     judge_jumps(job, v);
     judge_zeros(job, v, told);
+    return json_array_size(job->findings) > before;
 }
