@@ -136,6 +136,10 @@ START_TEST(noise_along_the_adapter)
         ck_assert_str_eq(organ_json_text(verdict, "direction"), "not orthogonal");
         ck_assert_str_eq(organ_json_text(verdict, "leakage"), "more than isotropic");
         ck_assert_str_eq(organ_json_text(verdict, "magnitude"), magnitudes[k]);
+        char *words = json_dumps(verdict, 0);
+        /* W_noisy + K is 3 K further from W_clean + K, instead of 2 K */
+        ck_assert_ptr_nonnull(strstr(words, k ? "the adapter adds 125 % of the squared distance" : "its own residual"));
+        free(words);
     }
 }
 END_TEST

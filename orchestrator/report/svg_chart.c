@@ -78,7 +78,7 @@ static void put_text(FILE *out, const char *s, size_t longest)
     if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
         cut = organ_text_shorten(visible, longest, true);
     for (const char *at = cut ? cut : ""; *at; at++)
-        if (strncmp(at, "\xEF\xBF\xBE", 3) == 0 || strncmp(at, "\xEF\xBF\xBF", 3) == 0) {
+        if (at[0] == '\xEF' && at[1] == '\xBF' && (at[2] == '\xBE' || at[2] == '\xBF')) {
             fputs("\xEF\xBF\xBD", out);
             at += 2;
         } else {

@@ -113,7 +113,12 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
                                                            : "noise like adapter";
     const char *const words = ratio <= ORGAN_SMALL_RATIO ? "smaller than" : ratio >= ORGAN_LARGE_RATIO ? "larger than" : "of the order of";
     json_array_append_new(sentences, json_sprintf("The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio));
-    if (before > 0)
+    const reading r = read_cosine(f);
+    if (!r.by_chance && !r.tiny && r.cosine > 0)
+        json_array_append_new(sentences,
+                              json_string("If it was made on the noisy model (Method B), its aim is not the clean model with the "
+                                          "adapter, and what it leaves is told by its own residual, not here."));
+    else if (before > 0)
         json_array_append_new(sentences,
                               json_sprintf("Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
                                            "clean model with the adapter. That is a distance of weights, not of answers.",
