@@ -81,6 +81,12 @@ static inline size_t weight_take(size_t *end, size_t bytes)
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
                                 organ_error *error);
 
+/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one behind the other. `room`: WEIGHT_ROOM bytes. */
+#define WEIGHT_ROOM ((size_t)1 << 17)
+organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row, size_t rows,
+                                        uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,
+                                        organ_error *error);
+
 /* Every type of the decoding kernels. */
 bool organ_weight_writes_all(const organ_weight_reader *reader, organ_dtype as);
 organ_real organ_weight_real(organ_dtype as);

@@ -123,17 +123,43 @@ organ_status organ_weight_load_g_idx(organ_weight_reader *r, organ_error *error)
     if (organ_weight_fetch(r, tensor, 0, n * sizeof *r->g_idx, r->g_idx, error))
         return error->status;
     const bool unused = r->weight->scheme == ORGAN_SCHEME_PACKED; /* a -1 anywhere: columns are in order of their groups */
-    bool ordered = false;
+    bool ordered = false, natural = true;
     for (size_t k = 0; k < n; k++) {
+        natural = natural && r->g_idx[k] >= 0 && (size_t)r->g_idx[k] == k / r->group;
         if (unused && r->g_idx[k] == -1)
             ordered = true;
         else if (r->g_idx[k] < 0 || (size_t)r->g_idx[k] >= r->groups)
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': column %zu is of group %" PRId32 ", there are %zu groups", tensor->name,
                               k, r->g_idx[k], r->groups);
     }
-    if (ordered) {
+    if (ordered || natural) {
         free(r->g_idx);
         r->g_idx = NULL;
+    }
+    return ORGAN_OK;
+}
+
+/* Passing over this many bytes costs less than another call of the system. */
+#define WORTH_A_CALL 4096
+
+organ_status organ_weight_fetch_columns(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
+                                        uint64_t first, size_t n, unsigned char *to, unsigned char *room, organ_error *error)
+{
+    if (n == width)
+        return organ_weight_fetch(r, tensor, row * width, rows * n, to, error);
+    const size_t whole = width - n <= WORTH_A_CALL && width <= WEIGHT_ROOM ? (size_t)(WEIGHT_ROOM / width) : 0;
+    for (size_t done = 0, take; done < rows; done += take) {
+        take = whole == 0 ? 1 : rows - done < whole ? rows - done : whole;
+        unsigned char *at = to + done * n;
+        if (whole == 0) {
+            if (organ_weight_fetch(r, tensor, (row + done) * width + first, n, at, error))
+                return error->status;
+            continue;
+        }
+        if (organ_weight_fetch(r, tensor, (row + done) * width, take * (size_t)width, room, error))
+            return error->status;
+        for (size_t k = 0; k < take; k++)
+            memcpy(at + k * n, room + k * (size_t)width + first, n);
     }
     return ORGAN_OK;
 }

@@ -21,6 +21,11 @@ typedef struct strip_plan {
     size_t end;
 } strip_plan;
 
+typedef struct strip_parts {
+    unsigned char *words, *turned, *loose, *line; /* `turned` is room for reading until the words are turned */
+    float *scales, *zeros, *scale_of, *zero_of;
+} strip_parts;
+
 /* Words of codes that go along with so many outputs: columns of the stored matrix. */
 static size_t columns_of(const organ_weight_reader *r, size_t rows) { return is_awq(r) ? rows / AWQ_CODES + 2 : rows; }
 
@@ -34,7 +39,9 @@ static strip_plan lay_out(const organ_weight_reader *r, size_t rows)
 {
     const size_t words = stored_rows(r) * columns_of(r, rows) * 4, cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
     size_t end = 0;
-    strip_plan p = {.words = weight_take(&end, words), .turned = weight_take(&end, words), .loose = weight_take(&end, cols)};
+    strip_plan p = {.words = weight_take(&end, words)};
+    p.turned = weight_take(&end, words > WEIGHT_ROOM ? words : WEIGHT_ROOM);
+    p.loose = weight_take(&end, cols + 8);
     p.line = weight_take(&end, rows * (2 * sizeof(float) + 1) + 128);
     p.scales = weight_take(&end, floats);
     p.zeros = weight_take(&end, floats);
@@ -45,6 +52,22 @@ static strip_plan lay_out(const organ_weight_reader *r, size_t rows)
 }
 
 static size_t scratch(const organ_weight_reader *r, size_t rows) { return lay_out(r, rows).end; }
+
+/* The scratch is 64-byte aligned, and so is each part of it. */
+static float *floats_at(unsigned char *base, size_t at) { return (float *)(void *)(base + at); }
+
+static strip_parts parts_of(const organ_weight_reader *r, size_t rows, unsigned char *base)
+{
+    const strip_plan p = lay_out(r, rows);
+    return (strip_parts){.words = base + p.words,
+                         .turned = base + p.turned,
+                         .loose = base + p.loose,
+                         .line = base + p.line,
+                         .scales = floats_at(base, p.scales),
+                         .zeros = floats_at(base, p.zeros),
+                         .scale_of = floats_at(base, p.scale_of),
+                         .zero_of = floats_at(base, p.zero_of)};
+}
 
 static organ_status check_size(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
                                organ_error *error)
@@ -84,7 +107,7 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
         check_size(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
         (w->zero && check_size(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
-    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1);
+    const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
     r->step = is_awq(r) ? AWQ_STEP : STEP;
     r->batch = fits < STEP ? STEP : fits > 1024 ? 1024 : fits / STEP * STEP;
     return ORGAN_OK;
@@ -97,111 +120,129 @@ static organ_status load(organ_weight_reader *r, char note[256], organ_error *er
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* `n` elements of 4 or 2 bytes of each of `rows` rows from column `first` on, one behind the other. */
+/* `n` elements of each of `rows` rows from column `first` on, one behind the other. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
-                                uint64_t first, size_t n, unsigned char *to, organ_error *error)
+                                uint64_t first, size_t n, unsigned char *to, unsigned char *room, organ_error *error)
 {
     const size_t size = organ_dtype_describe(tensor->dtype)->bytes;
-    if (n == width)
-        return organ_weight_fetch(r, tensor, row * width * size, rows * n * size, to, error);
-    for (size_t k = 0; k < rows; k++)
-        if (organ_weight_fetch(r, tensor, ((row + k) * width + first) * size, n * size, to + k * n * size, error))
-            return error->status;
-    return ORGAN_OK;
+    return organ_weight_fetch_columns(r, tensor, row, rows, width * size, first * size, n * size, to, room, error);
 }
 
 /* Scales of the outputs: rows x groups. */
-static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, unsigned char *line, float *scales,
-                                organ_error *error)
+static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
 {
-    float *floats = (float *)(void *)(line + weight_round(rows->count * sizeof(float)));
+    float *floats = floats_at(p->line, weight_round(rows->count * sizeof(float)));
     for (size_t g = 0; g < r->groups; g++) {
         const uint64_t row = rows->matrix * r->groups + g;
-        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, line, error))
+        if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->turned, error))
             return error->status;
-        organ_weight_widen(r, r->weight->scale, line, rows->count, floats);
+        organ_weight_widen(r, r->weight->scale, p->line, rows->count, floats);
         for (size_t k = 0; k < rows->count; k++)
-            scales[k * r->groups + g] = floats[k];
+            p->scales[k * r->groups + g] = floats[k];
     }
     return ORGAN_OK;
 }
 
 /* Zero points of the outputs of one group, as they are stored. */
-static organ_status read_zero_codes(const organ_weight_reader *r, uint64_t row, uint64_t first, size_t n, unsigned char *line,
+static organ_status read_zero_codes(const organ_weight_reader *r, const weight_rows *rows, size_t group, const strip_parts *p,
                                     unsigned char *codes, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t width = is_awq(r) ? r->shape.rows / AWQ_CODES : zero_words(r);
-    const weight_span span = organ_weight_span(w->bits, !is_awq(r), first, n);
-    if (fetch_strip(r, w->zero, row, 1, width, span.from, (size_t)(span.to - span.from), line, error))
+    const weight_span span = organ_weight_span(w->bits, !is_awq(r), rows->first, rows->count);
+    const unsigned char *line = p->line;
+    if (fetch_strip(r, w->zero, rows->matrix * r->groups + group, 1, width, span.from, (size_t)(span.to - span.from), p->line, p->turned,
+                    error))
         return error->status;
     if (!is_awq(r)) {
-        organ_unpack_bits(line, w->bits, 1, span.skip, codes, n);
+        organ_unpack_bits(line, w->bits, 1, span.skip, codes, rows->count);
         return ORGAN_OK;
     }
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < rows->count; k++) {
         const size_t at = span.skip + k, nibble = awq_nibble[at % AWQ_CODES];
         codes[k] = line[at / AWQ_CODES * 4 + nibble / 2] >> nibble % 2 * 4 & 15;
     }
     return ORGAN_OK;
 }
 
-static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, unsigned char *line, float *zeros, organ_error *error)
+static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
 {
     const unsigned most = (1u << r->weight->bits) - 1;
-    unsigned char *codes = line + weight_round(rows->count * 4 + 64);
+    unsigned char *codes = p->line + weight_round(rows->count * 4 + 64);
     for (size_t g = 0; g < r->groups; g++) {
-        if (r->weight->zero && read_zero_codes(r, rows->matrix * r->groups + g, rows->first, rows->count, line, codes, error))
+        if (r->weight->zero && read_zero_codes(r, rows, g, p, codes, error))
             return error->status;
         for (size_t k = 0; k < rows->count; k++) /* the 1 is added to a code by itself, and what is carried out of it is lost */
-            zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
+            p->zeros[k * r->groups + g] = (float)(r->weight->zero ? (codes[k] + (r->plus_one ? 1u : 0u)) & most : most / 2 + 1);
     }
     return ORGAN_OK;
 }
 
-/* The codes of output `at` of the strip: as they lie in its words, or a byte each. */
-static const unsigned char *codes_of(const organ_weight_reader *r, const unsigned char *turned, size_t at, unsigned char *loose)
+/* So that the codes of an output lie one behind the other: words are turned as a whole, of AutoAWQ's each byte by itself. */
+static void turn(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
-    const size_t cols = (size_t)r->shape.cols, stride = stored_rows(r) * 4;
-    if (!is_awq(r)) {
-        const unsigned char *words = turned + at * stride;
-        if (r->weight->bits == 4 || r->weight->bits == 8)
-            return words;
-        organ_unpack_bits(words, r->weight->bits, 1, 0, loose, cols);
-        return loose;
+    const size_t stored = stored_rows(r);
+    if (is_awq(r))
+        organ_transpose_u8(p->words, columns * 4, p->turned, stored, stored, columns * 4);
+    else
+        organ_transpose_u32((const uint32_t *)(void *)p->words, columns, (uint32_t *)(void *)p->turned, stored, stored, columns);
+}
+
+/* The low or high halves of n bytes; up to 7 more are written. */
+static void take_halves(const unsigned char *bytes, size_t n, unsigned shift, unsigned char *codes)
+{
+    for (size_t k = 0; k < n; k += 8) {
+        uint64_t eight = 0;
+        memcpy(&eight, bytes + k, n - k < 8 ? n - k : 8);
+        eight = eight >> shift & 0x0f0f0f0f0f0f0f0f;
+        memcpy(codes + k, &eight, sizeof eight);
     }
-    const unsigned nibble = awq_nibble[at % AWQ_CODES];
-    const unsigned char *bytes = turned + at / AWQ_CODES * stride + nibble / 2;
-    for (size_t k = 0; k < cols; k++)
-        loose[k] = bytes[4 * k] >> nibble % 2 * 4 & 15;
-    return loose;
+}
+
+/* The codes of output `at` of the strip: as they lie in its words, or a byte each. */
+static const unsigned char *codes_of(const organ_weight_reader *r, const strip_parts *p, size_t at)
+{
+    const size_t cols = (size_t)r->shape.cols;
+    if (is_awq(r)) {
+        const unsigned nibble = awq_nibble[at % AWQ_CODES];
+        take_halves(p->turned + (at / AWQ_CODES * 4 + nibble / 2) * cols, cols, nibble % 2 * 4, p->loose);
+        return p->loose;
+    }
+    const unsigned char *words = p->turned + at * stored_rows(r) * 4;
+    if (r->weight->bits == 4 || r->weight->bits == 8)
+        return words;
+    organ_unpack_bits(words, r->weight->bits, 1, 0, p->loose, cols);
+    return p->loose;
+}
+
+static void decode_row(const organ_weight_reader *r, const strip_parts *p, size_t k, const unsigned char *codes, organ_dtype as,
+                       void *values)
+{
+    const float *scale = p->scales + k * r->groups, *zero = p->zeros + k * r->groups;
+    organ_decode *decode = r->kernels->decode[r->code][organ_weight_real(as)];
+    if (!r->g_idx) {
+        decode(codes, scale, zero, r->group, values, (size_t)r->shape.cols);
+        return;
+    }
+    organ_weight_spread(r, scale, p->scale_of);
+    organ_weight_spread(r, zero, p->zero_of);
+    decode(codes, p->scale_of, p->zero_of, 1, values, (size_t)r->shape.cols);
 }
 
 static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *base,
                                organ_error *error)
 {
-    const strip_plan p = lay_out(r, rows->count);
-    const size_t stored = stored_rows(r), cols = (size_t)r->shape.cols, size = as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t);
-    const uint64_t codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
+    const strip_parts p = parts_of(r, rows->count, base);
+    const uint64_t stored = stored_rows(r), codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
     const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first;
-    float *scales = (float *)(void *)(base + p.scales), *zeros = (float *)(void *)(base + p.zeros);
-    float *scale_of = (float *)(void *)(base + p.scale_of), *zero_of = (float *)(void *)(base + p.zero_of);
-    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, stored, r->shape.rows / codes, first, (size_t)columns, base + p.words,
-                    error) ||
-        read_scales(r, rows, base + p.line, scales, error) || read_zeros(r, rows, base + p.line, zeros, error))
+    const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
+    if (fetch_strip(r, r->weight->codes, rows->matrix * stored, (size_t)stored, r->shape.rows / codes, first, (size_t)columns, p.words,
+                    p.turned, error) ||
+        read_scales(r, rows, &p, error) || read_zeros(r, rows, &p, error))
         return error->status;
-    organ_transpose_u32((const uint32_t *)(void *)(base + p.words), (size_t)columns, (uint32_t *)(void *)(base + p.turned), stored, stored,
-                        (size_t)columns);
-    for (size_t k = 0; k < rows->count; k++) {
-        const float *scale = scales + k * r->groups, *zero = zeros + k * r->groups;
-        if (r->g_idx) {
-            organ_weight_spread(r, scale, scale_of);
-            organ_weight_spread(r, zero, zero_of);
-        }
-        r->kernels->decode[r->code][organ_weight_real(as)](
-            codes_of(r, base + p.turned, (size_t)(rows->first - first * codes) + k, base + p.loose), r->g_idx ? scale_of : scale,
-            r->g_idx ? zero_of : zero, r->g_idx ? 1 : r->group, (unsigned char *)values + k * cols * size, cols);
-    }
+    turn(r, &p, (size_t)columns);
+    for (size_t k = 0; k < rows->count; k++)
+        decode_row(r, &p, k, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), as, (unsigned char *)values + k * row_bytes);
     return ORGAN_OK;
 }
 
