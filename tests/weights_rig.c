@@ -97,6 +97,7 @@ void rig_tensors(const char *file, const char *tensors)
 void rig_model(const char *config, const char *tensors)
 {
     rig_tensors("model.safetensors", tensors);
+    unlink(scratch_path("config.json"));
     if (config)
         scratch_text("config.json", config);
 }
@@ -129,6 +130,7 @@ const char *rig_text(const organ_weights *weights)
 {
     static char buffer[8192];
     FILE *const out = fmemopen(buffer, sizeof buffer, "w");
+    buffer[0] = '\0';
     for (size_t k = 0; k < weights->count; k++)
         if (weights->weights[k].scheme != ORGAN_SCHEME_PLAIN || weights->weights[k].global)
             put_weight(out, &weights->weights[k]);

@@ -19,7 +19,10 @@
  * numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */
 void rig_tensors(const char *file, const char *tensors);
 
-/* A model of one file, and its config.json where there is one. */
+/* Rows of a table that one test goes through: a process for each would take long under the sanitizers. */
+#define ROWS 16
+
+/* A model of one file, and its config.json where there is one; the one before is gone. */
 void rig_model(const char *config, const char *tensors);
 
 /* Opens what is in the scratch directory and finds its weights. */
