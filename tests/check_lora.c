@@ -23,7 +23,7 @@ START_TEST(full_disk_at_any_moment)
     const long writes = fault_count(FAULT_PWRITE);
     lora_way again = way;
     again.output = "none";
-    for (long n = 1; n <= writes; n += 1 + writes / 10) {
+    for (long n = 1; n <= writes; n += 1 + writes / 6) {
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         lora_refused(again, ORGAN_IO, "No space left");
         fault_clear();
@@ -50,7 +50,7 @@ START_TEST(unreadable_input)
     const long reads = fault_count(FAULT_PREAD);
     lora_way again = ways[_i];
     again.output = "none";
-    for (long n = 1; n <= reads; n += 1 + reads / 9) {
+    for (long n = 1; n <= reads; n += 1 + reads / 5) {
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
         lora_refused(again, ORGAN_IO, "Input/output error");
         fault_clear();

@@ -225,6 +225,26 @@ START_TEST(what_comes_whole)
 }
 END_TEST
 
+/* The text model of one with several parts has had other names. */
+static const struct alias {
+    made_tensor base, pair[2];
+} aliases[] = {
+    {WEIGHT("language_model.model.layers.0.x", 9, 7), {PAIR("model.language_model.layers.0.x", 2, 9, 7)}},
+    {WEIGHT("model.language_model.layers.0.x", 9, 7), {PAIR("language_model.model.layers.0.x", 2, 9, 7)}},
+    {WEIGHT("model.layers.0.x", 9, 7), {PAIR("model.language_model.layers.0.x", 2, 9, 7)}},
+    {WEIGHT("model.layers.0.x", 9, 7), {PAIR("layers.0.x", 2, 9, 7)}},
+    {WEIGHT("layers.0.x", 9, 7), {PAIR("model.layers.0.x", 2, 9, 7)}},
+};
+
+START_TEST(other_names)
+{
+    make_shard(scratch_path("named.safetensors"), &aliases[_i].base, 1);
+    lora_adapter("lora", "\"r\": 2, \"lora_alpha\": 4", aliases[_i].pair, 2);
+    lora_must((lora_way){.base = "named.safetensors", .adapter = "lora", .output = "out"});
+    ck_assert_str_eq(organ_json_text(json_array_get(organ_json_at(lora_report, "modules"), 0), "tensor"), aliases[_i].base.name);
+}
+END_TEST
+
 /* ---- what does not fit ---- */
 
 static const struct homeless {
@@ -389,6 +409,7 @@ Suite *lora_merge_suite(void)
     tcase_add_test(all, stored_the_other_way_round);
     tcase_add_test(all, a_flag_that_is_wrong);
     tcase_add_test(all, what_comes_whole);
+    tcase_add_loop_test(all, other_names, 0, COUNT(aliases));
     tcase_add_loop_test(all, no_place, 0, COUNT(homeless));
     tcase_add_test(all, all_of_them_are_listed);
     tcase_add_test(all, rounded_away);

@@ -152,16 +152,23 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
 
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
-    static const char prefix[] = "model.";
-    const organ_weight *found = organ_weights_named(weights, name);
-    char *longer = NULL;
-    if (found)
-        return found;
-    if (strncmp(name, prefix, sizeof prefix - 1) == 0 && (found = organ_weights_named(weights, name + sizeof prefix - 1)))
-        return found;
-    if (asprintf(&longer, "%s%s", prefix, name) >= 0) {
-        found = organ_weights_named(weights, longer);
-        free(longer);
+    /* What the one calls so, the other calls so. */
+    static const struct {
+        const char *mine, *its;
+    } prefixes[] = {{"", ""},
+                    {"model.", ""},
+                    {"", "model."},
+                    {"model.language_model.", "language_model.model."},
+                    {"language_model.model.", "model.language_model."},
+                    {"model.language_model.", "model."}};
+    const organ_weight *found = NULL;
+    for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++) {
+        const size_t length = strlen(prefixes[k].mine);
+        char *other = NULL;
+        if (strncmp(name, prefixes[k].mine, length) == 0 && asprintf(&other, "%s%s", prefixes[k].its, name + length) >= 0) {
+            found = organ_weights_named(weights, other);
+            free(other);
+        }
     }
     return found;
 }

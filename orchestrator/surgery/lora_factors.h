@@ -28,7 +28,8 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
                                 organ_error *error);
 
 /* The weight of a model that is called `name` ("model.layers.0.mlp.up_proj.weight") by the program that trained the adapter: the very name,
- * or with "model." before it, or without, for a model is also trained without its head. NULL if there is none. */
+ * or with "model." before it, or without, for a model is also trained without its head; and of a model of several parts the text model's
+ * names before and after transformers 4.52. NULL if there is none, or no memory. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
 /* How the training changed the base before it began (init_lora_weights "pissa", "olora", "corda", "loftq", "lora_ga"): the factors then fit
