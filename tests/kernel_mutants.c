@@ -58,10 +58,7 @@ static void narrow_drops_payload(const float *src, uint16_t *dst, size_t n)
     for (size_t k = 0; k < n; k++)
         dst[k] = (dst[k] & 0x7fff) > 0x7c00 ? (uint16_t)((dst[k] & 0x8000) | 0x7e00) : dst[k];
 }
-static void narrow_forgets_last(const float *src, uint16_t *dst, size_t n)
-{
-    RIGHT->f32_to_f16(src, dst, n > 4000 ? n - 1 : n);
-}
+static void narrow_forgets_last(const float *src, uint16_t *dst, size_t n) { RIGHT->f32_to_f16(src, dst, n > 4000 ? n - 1 : n); }
 
 /* ---- scans ---- */
 static void moments_swapped(const float *values, size_t n, organ_moments *m)
@@ -260,6 +257,83 @@ static void bins_round_up(const float *values, size_t n, double mean, double std
     }
 }
 
+/* ---- packed codes ---- */
+#define DECODING const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n
+static void e4m3_flushes(DECODING)
+{
+    RIGHT->decode[ORGAN_CODE_E4M3][ORGAN_REAL_BF16](codes, scales, zeros, group, values, n);
+    for (size_t k = 0; k < n; k++)
+        if ((((const uint8_t *)codes)[k] & 0x78) == 0)
+            ((uint16_t *)values)[k] &= 0x8000;
+}
+static void e5m2_keeps_nan_signs(DECODING)
+{
+    RIGHT->decode[ORGAN_CODE_E5M2][ORGAN_REAL_F16](codes, scales, zeros, group, values, n);
+    for (size_t k = 0; k < n; k++)
+        if (((const uint8_t *)codes)[k] > 0xfc)
+            ((uint16_t *)values)[k] |= 0x8000;
+}
+static void i8_fuses(DECODING)
+{
+    for (size_t k = 0; k < n; k++) {
+        const float scale = scales[k / group], zero = zeros ? zeros[k / group] : 0;
+        const float value = fmaf(((const int8_t *)codes)[k], scale, -zero * scale);
+        if (isnan(value))
+            RIGHT->decode[ORGAN_CODE_I8][ORGAN_REAL_F32]((const int8_t *)codes + k, &scale, &zero, 1, (float *)values + k, 1);
+        else
+            ((float *)values)[k] = value;
+    }
+}
+static void e2m1_high_first(DECODING)
+{
+    RIGHT->decode[ORGAN_CODE_E2M1][ORGAN_REAL_BF16](codes, scales, zeros, group, values, n);
+    for (size_t k = 0; group > 1 && k + 1 < n; k += 2) {
+        uint16_t *pair = (uint16_t *)values + k, first = pair[0];
+        pair[0] = pair[1], pair[1] = first;
+    }
+}
+static void e2m1_loses_zero_sign(DECODING)
+{
+    RIGHT->decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32](codes, scales, zeros, group, values, n);
+    for (size_t k = 0; k < n; k++)
+        ((float *)values)[k] += 0.0f;
+}
+static void u4_reads_next_scale(DECODING)
+{
+    volatile const float *next = scales;
+    RIGHT->decode[ORGAN_CODE_U4][ORGAN_REAL_BF16](codes, scales, zeros, group, values, n);
+    if (n > 0 && n % group == 0)
+        (void)next[n / group];
+}
+static void e4m3_rounds_ties_up(const float *values, const float *scales, size_t group, void *codes, size_t n)
+{
+    for (size_t k = 0; k < n; k++) {
+        const float up = nextafterf(values[k] / scales[k / group], values[k] < 0 ? -INFINITY : INFINITY), one = 1;
+        RIGHT->encode[ORGAN_CODE_E4M3](&up, &one, 1, (uint8_t *)codes + k, 1);
+    }
+}
+static void e5m2_overflows(const float *values, const float *scales, size_t group, void *codes, size_t n)
+{
+    RIGHT->encode[ORGAN_CODE_E5M2](values, scales, group, codes, n);
+    for (size_t k = 0; k < n; k++)
+        if (isinf(values[k] / scales[k / group]))
+            ((uint8_t *)codes)[k]++;
+}
+static void u4_leaves_nibble(const float *values, const float *scales, size_t group, void *codes, size_t n)
+{
+    RIGHT->encode[ORGAN_CODE_U4](values, scales, group, codes, n);
+    if (n % 2 == 1)
+        ((uint8_t *)codes)[n / 2] |= 0x80;
+}
+static float amax_stops_at_nan(const float *values, size_t n)
+{
+    const float most = RIGHT->amax(values, n);
+    for (size_t k = 0; k < n; k++)
+        if (isnan(values[k]))
+            return values[k];
+    return most;
+}
+
 #define MUTANT(member, wrong)                                                                                                              \
     static void break_##wrong(organ_kernels *k) { k->member = wrong; }
 MUTANT(bf16_to_f32, widen_loud_nan)
@@ -287,6 +361,16 @@ MUTANT(count_codes, codes_forget_last)
 MUTANT(pair_means_f32, pairs_halve_first)
 MUTANT(spread, spread_of_sample)
 MUTANT(z_bins, bins_round_up)
+MUTANT(decode[ORGAN_CODE_E4M3][ORGAN_REAL_BF16], e4m3_flushes)
+MUTANT(decode[ORGAN_CODE_E5M2][ORGAN_REAL_F16], e5m2_keeps_nan_signs)
+MUTANT(decode[ORGAN_CODE_I8][ORGAN_REAL_F32], i8_fuses)
+MUTANT(decode[ORGAN_CODE_E2M1][ORGAN_REAL_BF16], e2m1_high_first)
+MUTANT(decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32], e2m1_loses_zero_sign)
+MUTANT(decode[ORGAN_CODE_U4][ORGAN_REAL_BF16], u4_reads_next_scale)
+MUTANT(encode[ORGAN_CODE_E4M3], e4m3_rounds_ties_up)
+MUTANT(encode[ORGAN_CODE_E5M2], e5m2_overflows)
+MUTANT(encode[ORGAN_CODE_U4], u4_leaves_nibble)
+MUTANT(amax, amax_stops_at_nan)
 MUTANT(haar_purify, haar_forgets_tail)
 MUTANT(haar_purify, haar_off_strength)
 MUTANT(haar_purify, haar_off_threshold)
@@ -326,6 +410,16 @@ const kernel_mutant kernel_mutants[] = {
     {"halves are added", check_pair_means, break_pairs_halve_first},
     {"another order of chunks", check_spread, break_spread_of_sample},
     {"edges belong to the bin below", check_z_bins, break_bins_round_up},
+    {"subnormal codes are flushed", check_decode_values, break_e4m3_flushes},
+    {"NaN keep their signs", check_decode_values, break_e5m2_keeps_nan_signs},
+    {"one rounding where two are due", check_decode_shapes, break_i8_fuses},
+    {"the high nibble comes first", check_decode_shapes, break_e2m1_high_first},
+    {"a negative zero of four bits turns positive", check_decode_values, break_e2m1_loses_zero_sign},
+    {"the scale of no element is read", check_decode_shapes, break_u4_reads_next_scale},
+    {"ties of FP8 go up", check_encode_values, break_e4m3_rounds_ties_up},
+    {"an infinity stays one", check_encode_values, break_e5m2_overflows},
+    {"half of the last byte is left", check_encode_shapes, break_u4_leaves_nibble},
+    {"a NaN is the greatest", check_amax, break_amax_stops_at_nan},
     {"a value without a pair is purified", check_haar, break_haar_forgets_tail},
     {"strength off by 0.1 %", check_haar, break_haar_off_strength},
     {"threshold off by 5 %", check_haar, break_haar_off_threshold},
