@@ -24,7 +24,7 @@ copy() { cp -r out copy && sync -f copy; }
 dequantize() {
     "$organ" dequantize model -o out --quiet &
     while kill -0 $! 2>/dev/null; do
-        sed -n 's/^VmHWM: *\([0-9]*\) kB/\1/p' /proc/$!/status >>peaks 2>/dev/null || true
+        sed -n 's/^VmHWM:[[:space:]]*\([0-9]*\) kB/\1/p' /proc/$!/status >>peaks 2>/dev/null || true
         sleep 0.05
     done
     wait $!
