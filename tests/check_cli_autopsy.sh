@@ -25,6 +25,13 @@ COLUMNS=120 ends 0 autopsy tiny-qwen2 --tensors --match '*.layers.[13].mlp.*' --
 matches autopsy_tensors ../out
 ends 0 autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --quiet
 matches autopsy_other ../out
+ends 0 autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf tiny-qwen2 --quiet # names of the other format
+sed 's/tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)/tiny-qwen2-BF16-00001-of-00002.gguf (qwen2, GGUF, 2 files, 10.0 MB)/' ../out >../across
+matches autopsy_other ../across
+LC_ALL=C sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >turned.gguf
+ends 0 autopsy turned.gguf tiny-qwen2 --quiet
+prints "blk.3.attn_k.bias: not compared: [64]. In GGUF files of this"
+rm turned.gguf
 ends 0 autopsy tiny-qwen2 tiny-qwen2 --quiet --json --match '*.q_proj.weight'
 prints '"relative_error": 0.0'
 ends 0 autopsy tiny-qwen2 -o reports --match '*.layers.0.*'

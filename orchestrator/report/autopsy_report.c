@@ -179,6 +179,21 @@ static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
         organ_text_say(out, page, "  note     ", "%s", organ_json_text(json_array_get(notes, k), ""));
 }
 
+/* Tensors that belong to no weight, but for those that are known to be of no use in a plain model. */
+static void put_strays(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const strays = organ_json_at(report, "strays");
+    size_t shown = 0;
+    for (size_t k = 0; k < json_array_size(strays); k++) {
+        const json_t *const row = json_array_get(strays, k);
+        if (!json_is_true(json_object_get(row, "known")) && shown++ < MOST_SHOWN)
+            organ_text_say(out, page, "  note     ", "%s belongs to no weight: %s", organ_json_text(row, "tensor"),
+                           organ_json_text(row, "why"));
+    }
+    if (shown > MOST_SHOWN)
+        organ_text_say(out, page, "  ", "And %zu more tensors that belong to no weight; --json has all of them.", shown - MOST_SHOWN);
+}
+
 /* What the model is stored as, and how far copies in such schemes usually are from their originals. */
 static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
 {
@@ -237,6 +252,7 @@ static organ_status render(const json_t *report, const organ_page *page, bool te
     }
     put_findings(out, report, page);
     put_remarks(out, report, page);
+    put_strays(out, report, page);
     put_verdict(out, report, page);
     return organ_text_finish(&buffer, text, error);
 }

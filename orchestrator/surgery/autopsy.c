@@ -45,23 +45,6 @@ static organ_status choose(organ_autopsy_job *job, organ_error *error)
     return ORGAN_OK;
 }
 
-/* What is only in the other model is a finding where all of this one is looked at. */
-static void tell_extra(organ_autopsy_job *job)
-{
-    for (size_t k = 0; k < job->other_weights->count && !job->options->match; k++) {
-        const organ_weight *const weight = &job->other_weights->weights[k];
-        if (organ_weights_named(job->weights, weight->name))
-            continue;
-        const bool tied =
-            weight->anatomy.role == ORGAN_ROLE_OUTPUT && (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
-        const organ_verdict verdict = {"extra", "only in the other model", "",
-                                       tied ? "An output head that is tied to the embedding may be stored or not."
-                                            : "The two are of different kinds or formats, or a conversion lost or renamed it.",
-                                       true};
-        organ_autopsy_tell(job, !tied, weight, &verdict, "of %llu values", (unsigned long long)weight->elements);
-    }
-}
-
 static organ_status open_models(organ_autopsy_job *job, organ_error *error)
 {
     const organ_autopsy_options *const o = job->options;
@@ -75,7 +58,6 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (organ_model_open(o->other, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
     organ_autopsy_pair(job);
-    tell_extra(job);
     return ORGAN_OK;
 }
 
@@ -186,6 +168,7 @@ static void release(organ_autopsy_job *job)
     free(job->vitals);
     json_decref(job->findings);
     json_decref(job->remarks);
+    json_decref(job->only_in_other);
     organ_weights_free(job->weights);
     organ_weights_free(job->other_weights);
     organ_model_close(job->model);
@@ -195,7 +178,12 @@ static void release(organ_autopsy_job *job)
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
-    organ_autopsy_job job = {.options = options, .engine = engine, .progress = progress, .findings = json_array(), .remarks = json_array()};
+    organ_autopsy_job job = {.options = options,
+                             .engine = engine,
+                             .progress = progress,
+                             .findings = json_array(),
+                             .remarks = json_array(),
+                             .only_in_other = json_array()};
     bool made = false;
     *report = NULL;
     job.started = organ_seconds_now();

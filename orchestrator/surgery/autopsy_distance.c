@@ -2,6 +2,8 @@
  * A model beside its original: which weights have a counterpart, and whether they are as near as their scheme allows. */
 #include "orchestrator/surgery/autopsy_job.h"
 
+#include "orchestrator/surgery/counterpart.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -156,30 +158,84 @@ static bool same_shape(const organ_weight *a, const organ_weight *b)
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
+/* The weight of `in` that is called like `weight` of `model`, or as the other of the two formats calls it. */
+static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
+                                       const organ_weights *in)
+{
+    char name[ORGAN_COUNTERPART_SIZE];
+    const organ_weight *const same = organ_weights_named(in, weight->name);
+    if (same || !model->gguf == !other->gguf ||
+        !organ_counterpart_across(weight->name, &weight->anatomy, other->gguf != NULL, weight->anatomy.layer, name, sizeof name))
+        return same;
+    return organ_weights_named(in, name);
+}
+
+/* Why a weight of one format cannot be compared with that of the other, or NULL. */
+static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
+{
+    const organ_model *const gguf = job->model->gguf ? job->model : job->other;
+    const organ_role role = weight->anatomy.role;
+    const char *const architecture = gguf->config.model_type;
+    if (!job->model->gguf == !job->other->gguf)
+        return NULL;
+    const bool turned = strstr(weight->name, "_q.") || strstr(weight->name, "q_proj") || strstr(weight->name, "_k.") ||
+                        strstr(weight->name, "k_proj") || role == ORGAN_ROLE_QKV;
+    if (turned && !organ_keeps_rope_rows(architecture))
+        return "In GGUF files of this architecture the rows of q and k stand in another order: it is not compared.";
+    if (role == ORGAN_ROLE_NORM && strncmp(architecture, "gemma", 5) == 0)
+        return "GGUF files of this architecture store norms with one added: it is not compared.";
+    return NULL;
+}
+
 /* An output head that is tied to the embedding may be stored or not. */
 static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
 {
     return weight->anatomy.role == ORGAN_ROLE_OUTPUT && (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
 }
 
-void organ_autopsy_pair(organ_autopsy_job *job)
+static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
+{
+    char shape[128];
+    const bool tied = is_tied(job, weight);
+    const organ_verdict verdict = {here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
+                                   tied ? "An output head that is tied to the embedding may be stored or not."
+                                        : "The two are of different kinds or formats, or a conversion lost or renamed it.",
+                                   true};
+    organ_autopsy_tell(job, !tied, weight, &verdict, "%s", shape_text(weight, shape));
+}
+
+static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight *other)
 {
     char mine[128], its[128];
+    const char *const why = why_not_across(job, v->weight);
+    if (why) {
+        const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
+        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", shape_text(v->weight, mine));
+    } else if (!same_shape(v->weight, other)) {
+        const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
+                                       "A vocabulary that was extended or cut, a transposed matrix, or another model.", true};
+        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", shape_text(v->weight, mine), shape_text(other, its));
+    } else if (!v->unread)
+        v->other = other;
+}
+
+/* What is only in the other model is told where all of this one is looked at. */
+void organ_autopsy_pair(organ_autopsy_job *job)
+{
     for (size_t k = 0; k < job->count; k++) {
         organ_vitals *const v = &job->vitals[k];
-        const organ_weight *const other = organ_weights_named(job->other_weights, v->weight->name);
-        if (!other) {
-            const organ_verdict verdict = {"missing", "not in the other model", "",
-                                           is_tied(job, v->weight)
-                                               ? "An output head that is tied to the embedding may be stored or not."
-                                               : "The two are of different kinds or formats, or a conversion lost or renamed it.",
-                                           true};
-            organ_autopsy_tell(job, !is_tied(job, v->weight), v->weight, &verdict, "%s", shape_text(v->weight, mine));
-        } else if (!same_shape(v->weight, other)) {
-            const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
-                                           "A vocabulary that was extended or cut, a transposed matrix, or another model.", true};
-            organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", shape_text(v->weight, mine), shape_text(other, its));
-        } else if (!v->unread)
-            v->other = other;
+        const organ_weight *const other = find_across(job->model, v->weight, job->other, job->other_weights);
+        if (other)
+            pair_up(job, v, other);
+        else
+            tell_alone(job, v->weight, true);
+    }
+    for (size_t k = 0; k < job->other_weights->count; k++) {
+        const organ_weight *const weight = &job->other_weights->weights[k];
+        if (find_across(job->other, weight, job->model, job->weights))
+            continue;
+        job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
+        if (!job->options->match)
+            tell_alone(job, weight, false);
     }
 }

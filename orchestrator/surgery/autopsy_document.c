@@ -166,24 +166,13 @@ static json_t *schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
-/* Weights and tensors of the other model that have no counterpart here. */
-static json_t *extra_json(const organ_autopsy_job *job)
-{
-    json_t *const names = json_array();
-    for (size_t k = 0; job->other_weights && k < job->other_weights->count; k++) {
-        const char *const name = job->other_weights->weights[k].name;
-        if (!organ_weights_named(job->weights, name))
-            json_array_append_new(names, json_string(name));
-    }
-    return names;
-}
-
 static json_t *strays_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->weights->stray_count; k++) {
         const organ_stray *const stray = &job->weights->strays[k];
-        json_array_append_new(rows, json_pack("{s:s, s:s}", "tensor", stray->tensor->name, "why", stray->why ? stray->why : ""));
+        json_array_append_new(rows, json_pack("{s:s, s:b, s:s}", "tensor", stray->tensor->name, "known", (int)stray->dropped, "why",
+                                              stray->why ? stray->why : ""));
     }
     return rows;
 }
@@ -215,7 +204,6 @@ static json_t *definitions_json(void)
 json_t *organ_autopsy_document(organ_autopsy_job *job)
 {
     json_t *const tensors = json_array();
-    json_t *const extra = extra_json(job);
     for (size_t k = 0; k < job->count; k++)
         json_array_append_new(tensors, tensor_json(job, &job->vitals[k]));
     json_t *const document =
@@ -227,13 +215,10 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
     if (!document || job->broken) {
         json_decref(document);
         json_decref(tensors);
-        json_decref(extra);
         return NULL;
     }
     if (job->other)
-        json_object_set_new(document, "only_in_other", extra);
-    else
-        json_decref(extra);
+        json_object_set(document, "only_in_other", job->only_in_other);
     json_object_set_new(document, "tensors", tensors);
     json_object_set_new(document, "ranges", organ_ranges_json(&job->ranges));
     json_object_set_new(document, "definitions", definitions_json());

@@ -18,6 +18,7 @@ typedef struct organ_autopsy_job {
     size_t count; /* weights that were chosen */
     organ_vitals *vitals;
     json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
+    json_t *only_in_other;      /* names */
     bool broken;                /* memory ran out on the way */
 } organ_autopsy_job;
 
@@ -27,7 +28,8 @@ bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 /* The same of its distance from its counterpart; `sick`: a finding has been told that explains it. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
 
-/* Finds the counterparts of job->vitals, and says which are missing. */
+/* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says which weights of
+ * either have none. */
 void organ_autopsy_pair(organ_autopsy_job *job);
 
 /* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN where the counterpart is zero or nothing could be compared. */

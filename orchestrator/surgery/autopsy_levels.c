@@ -4,9 +4,11 @@
 #include <math.h>
 #include <string.h>
 
-#define SLOTS ((uint32_t)(2 * ORGAN_AUTOPSY_LEVELS))
-#define EMPTY 0xffffffffu /* the bits of a NaN, which is no level */
-#define PAGE  256         /* words that are looked at together: most pages are empty */
+#define SLOT_BITS 13
+#define SLOTS     ((uint32_t)1 << SLOT_BITS)
+#define EMPTY     0xffffffffu /* the bits of a NaN, which is no level */
+_Static_assert(SLOTS == 2 * ORGAN_AUTOPSY_LEVELS, "at most half of the slots are taken");
+#define PAGE 256 /* words that are looked at together: most pages are empty */
 
 static void empty(organ_level_set *set)
 {
@@ -14,12 +16,15 @@ static void empty(organ_level_set *set)
     set->count = 0;
 }
 
+/* The upper bits of the product, on which all bits have an influence. */
+static inline uint32_t place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
+
 /* At most half of the slots are ever taken. */
 static void add(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
         return;
-    uint32_t at = (bits * 0x9e3779b1u) >> 16 & (SLOTS - 1);
+    uint32_t at = place_of(bits);
     while (set->slots[at] != bits && set->slots[at] != EMPTY)
         at = (at + 1) & (SLOTS - 1);
     if (set->slots[at] == bits)
@@ -49,16 +54,23 @@ void organ_levels_begin(organ_level_scratch *scratch, const organ_level_union *a
     empty(&scratch->other);
 }
 
-/* A value whose lower half is zero is marked by its upper half, for what was BF16 before it became FP32 has many values of few levels. */
+/* A value whose lower half is zero is marked by its upper half, for what was BF16 before it became FP32 has many values of few levels. Most
+ * others of few levels are found at once where they were put. */
 static void add_floats(organ_level_scratch *scratch, const float *values, size_t n)
 {
-    for (size_t k = 0; k < n && scratch->other.count <= ORGAN_AUTOPSY_LEVELS; k++) {
+    const uint32_t *const slots = scratch->other.slots;
+    if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
+        return;
+    for (size_t k = 0; k < n; k++) {
         uint32_t bits;
         memcpy(&bits, &values[k], sizeof bits);
         if ((bits & 0xffff) == 0)
             scratch->seen[bits >> 16] = 1;
-        else if (is_level(bits))
+        else if (slots[place_of(bits)] != bits && is_level(bits)) {
             add(&scratch->other, bits);
+            if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
+                return;
+        }
     }
 }
 
