@@ -199,7 +199,7 @@ static json_t *targets_of(const organ_lora_job *job)
     return targets;
 }
 
-/* The modules that are kept whole, by their last words. */
+/* The modules that are kept whole, by their whole names: of a word peft asks for every module that ends so. */
 static json_t *kept_of(const organ_lora_job *job)
 {
     json_t *const words = json_array();
@@ -215,9 +215,9 @@ static json_t *kept_of(const organ_lora_job *job)
         for (size_t m = 0; m < job->module_count; m++)
             factors = factors || strcmp(job->modules[m].name, module) == 0;
         for (size_t w = 0; w < json_array_size(words); w++)
-            seen = seen || strcmp(json_string_value(json_array_get(words, w)), last_word(module)) == 0;
+            seen = seen || strcmp(json_string_value(json_array_get(words, w)), module) == 0;
         if (!factors && !seen)
-            json_array_append_new(words, json_string(last_word(module)));
+            json_array_append_new(words, json_string(module));
         free(module);
     }
     return words;

@@ -12,7 +12,7 @@
 
 typedef struct comparison {
     organ_lora_job *job;
-    size_t *other_of; /* per item of the pass */
+    organ_lora_other **others; /* of each item of the pass */
 } comparison;
 
 typedef struct sums {
@@ -47,26 +47,22 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
 {
     const comparison *const c = context;
     const sums *const s = result;
-    organ_lora_other *const other = &c->job->others[c->other_of[strip->item]];
+    organ_lora_other *const other = c->others[strip->item];
     (void)error;
     other->change += s->change;
     other->norm += s->norm;
-    organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
+    if (!c->job->writer) /* else it is part of a stage of other bytes */
+        organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
     return ORGAN_OK;
 }
 
-organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
+/* Sets change and norm of these pairs. */
+static organ_status compare(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
-    organ_weight_item *const items = calloc(job->other_count + 1, sizeof *items);
-    comparison c = {job, calloc(job->other_count + 1, sizeof *c.other_of)};
-    size_t count = 0;
-    uint64_t values = 0;
-    for (size_t k = 0; k < job->other_count && items && c.other_of; k++)
-        if (!job->others[k].why && job->others[k].tuned->elements > 0) {
-            items[count] = (organ_weight_item){job->others[k].tuned, job->others[k].base};
-            values += job->others[k].tuned->elements;
-            c.other_of[count++] = k;
-        }
+    organ_weight_item *const items = calloc(count + 1, sizeof *items);
+    comparison c = {job, others};
+    for (size_t k = 0; k < count && items; k++)
+        items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
     const organ_weight_pass pass = {.model = job->tuned,
                                     .other_model = job->base,
                                     .items = items,
@@ -77,32 +73,60 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
                                     .begin = compare_begin,
                                     .work = compare_strip,
                                     .retire = compare_retire};
-    if (!items || !c.other_of)
+    if (!items)
         organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
-    else if (count) {
-        organ_progress_begin(job->progress, "comparing the rest", values, 0);
+    else if (count)
         organ_weight_pass_run(&pass, job->engine, error);
-        organ_progress_end(job->progress);
-    }
     free(items);
-    free(c.other_of);
+    return error->status;
+}
+
+organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
+{
+    organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
+    size_t count = 0;
+    uint64_t values = 0;
+    for (size_t k = 0; k < job->other_count && others; k++)
+        if (!job->others[k].why && job->others[k].tuned->elements > 0) {
+            values += job->others[k].tuned->elements;
+            others[count++] = &job->others[k];
+        }
+    if (!others)
+        return organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    organ_progress_begin(job->progress, "comparing the rest", values, 0);
+    compare(job, others, count, error);
+    organ_progress_end(job->progress);
+    free(others);
     return error->status;
 }
 
 /* ---- kept whole ---- */
 
-/* "base_model.model.X.weight"; the bias of a module that has factors belongs to the layer that peft wraps. */
-static char *key_of(const organ_lora_job *job, const char *name)
+/* Whether peft wraps the layer that this bias belongs to: it does where the layer gets factors, which is where its weight changed. */
+static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped, organ_error *error)
+{
+    *wrapped = false;
+    for (size_t k = 0; k < job->module_count; k++)
+        if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0) {
+            organ_lora_other weight = {.base = job->modules[k].base, .tuned = job->modules[k].tuned};
+            compare(job, (organ_lora_other *[]){&weight}, 1, error);
+            *wrapped = weight.change != 0;
+        }
+    return error->status;
+}
+
+/* "base_model.model.X.weight", or what peft calls it within a layer that it wraps. */
+static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
 {
     const char *const dot = strrchr(name, '.');
     const size_t length = dot ? (size_t)(dot - name) : 0;
-    bool wrapped = false;
+    bool wrapped;
     char *key;
-    for (size_t k = 0; k < job->module_count && dot; k++)
-        wrapped = wrapped || (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0);
-    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
+    if (find_wrapped(job, name, length, &wrapped, error))
         return NULL;
-    return key;
+    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
+        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    return error->status ? NULL : key;
 }
 
 /* A packed weight becomes numbers. */
@@ -134,10 +158,10 @@ organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_
         const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
         if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
             continue;
-        char *const key = key_of(job, other->tuned->name);
+        char *const key = key_of(job, other->tuned->name, error);
         if (!key)
-            organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
-        else if (plain)
+            return error->status;
+        if (plain)
             organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
         else
             keep_packed(job, other->tuned, key, error);
