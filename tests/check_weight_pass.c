@@ -87,8 +87,8 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
     seen *s = context;
     ck_assert_uint_eq(item, s->begun);
     ck_assert_str_eq(note, "");
-    s->begun++;
-    return s->fail_begin && (long)s->begun == s->fail_begin ? organ_fail(error, ORGAN_BAD_INPUT, "begin %zu", item) : ORGAN_OK;
+    __atomic_store_n(&s->begun, item + 1, __ATOMIC_RELAXED);
+    return s->fail_begin && (long)item + 1 == s->fail_begin ? organ_fail(error, ORGAN_BAD_INPUT, "begin %zu", item) : ORGAN_OK;
 }
 
 static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *out, organ_error *error)
@@ -101,7 +101,8 @@ static organ_status work(void *context, const organ_weight_strip *strip, void *s
     const uint64_t ahead = s->strips - s->retired;
     s->most_ahead = ahead > s->most_ahead ? ahead : s->most_ahead;
     pthread_mutex_unlock(&s->lock);
-    if ((uintptr_t)strip->values % 4096 || (uintptr_t)scratch % 64 || r->hash || strip->item >= s->begun)
+    if ((uintptr_t)strip->values % 4096 || (uintptr_t)scratch % 64 || r->hash ||
+        strip->item >= __atomic_load_n(&s->begun, __ATOMIC_RELAXED))
         return organ_fail(error, ORGAN_USAGE, "strip %ld is not as promised", turn);
     if (s->slow)
         usleep(turn % 3 ? 0 : 2000);
