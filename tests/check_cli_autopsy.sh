@@ -41,6 +41,18 @@ if diff <(steady reports/autopsy.json) "$golden/autopsy_json.golden" >../differe
 ends 0 autopsy tiny-qwen2 -o reports --quiet # over what is there
 rm -r reports
 
+# ---- packed ones ----
+ln -s "${model%/*}/precision" precision
+for scheme in awq-gemm-32 awq-gemv-64 ct-float-quantized ct-int-quantized ct-mxfp4 ct-mxfp8 ct-packed-actorder gptq-v1-2 gptq-v1-4 \
+    gptq-auto-3 modelopt-nvfp4; do
+    ends 0 autopsy precision/$scheme --quiet
+    prints "no finding"
+done
+ends 0 autopsy precision/gptq-mislabelled-v1-4 --quiet
+prints "which is gptq_v2: read as gptq_v2."
+COLUMNS=300 ends 1 autopsy precision/fp8-ue8m0 --quiet
+prints "Its scales are too large"
+
 # ---- a sick one: the end of one shard was never written, and some of the last is noise ----
 mkdir sick
 cp -r tiny-qwen2/* sick

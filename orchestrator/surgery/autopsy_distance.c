@@ -47,6 +47,17 @@ static const struct {
     {ORGAN_IQ3_S, {0.1, 0.22, "IQ3_S"}},
     {ORGAN_IQ3_XXS, {0.12, 0.25, "IQ3_XXS"}},
     {ORGAN_Q2_K, {0.2, 0.45, "Q2_K"}},
+    {ORGAN_F8_E4M3FNUZ, {0.02, 0.04, "FP8 E4M3"}},
+    {ORGAN_F8_E5M2FNUZ, {0.04, 0.08, "FP8 E5M2"}},
+    {ORGAN_IQ2_S, {0.25, 0.5, "IQ2_S"}},
+    {ORGAN_IQ2_XS, {0.25, 0.55, "IQ2_XS"}},
+    {ORGAN_IQ2_XXS, {0.3, 0.6, "IQ2_XXS"}},
+    {ORGAN_Q2_0, {0.3, 0.65, "Q2_0"}},
+    {ORGAN_IQ1_S, {0.4, 0.9, "IQ1_S"}},
+    {ORGAN_IQ1_M, {0.4, 0.9, "IQ1_M"}},
+    {ORGAN_TQ1_0, {0.4, 0.9, "TQ1_0"}},
+    {ORGAN_TQ2_0, {0.4, 0.9, "TQ2_0"}},
+    {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
 };
 
 /* By the bits of a code, for schemes of whole numbers with groups. */
@@ -83,7 +94,7 @@ organ_usual_error organ_usual_error_of(const organ_weight *weight)
         for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
             if (plain[k].dtype == weight->codes->dtype)
                 return plain[k].usual;
-        return of_bits(0);
+        return (organ_usual_error){0, 1e-6, organ_dtype_describe(weight->codes->dtype)->name};
     default:
         return of_bits(weight->bits);
     }

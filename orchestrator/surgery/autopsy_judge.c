@@ -17,6 +17,7 @@
 #define EXPLODED_MEAN 1.0
 #define EXPLODED_STD  10.0
 #define BIASED        0.2  /* |mean| in standard deviations */
+#define COARSELY      3    /* times that, where a step of the codes is wider than a standard deviation */
 #define DEAD          0.05 /* share of rows or columns */
 #define PEAKED        1000 /* excess kurtosis, above which a few values make the spread */
 #define PRUNED        0.1  /* share of zeros */
@@ -317,7 +318,7 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
                                        true};
         organ_autopsy_tell(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations", kurtosis, range / std);
     }
-    if (is_projection(v->weight) && fabs(v->moments.mean) > BIASED * std) {
+    if (is_projection(v->weight) && fabs(v->moments.mean) > (is_coarse(v->weight) ? COARSELY : 1) * BIASED * std) {
         const organ_verdict verdict = {
             "biased", "biased mean", "|mean| at most 0.2 std",
             has_zero_points(v->weight)
@@ -362,7 +363,7 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
 static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, uint64_t count, uint64_t all, bool hole)
 {
     const bool table = rows && is_table(v->weight);
-    const bool finding = is_matrix(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
+    const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
     const char *const cause =
         table && !finding ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
         : hole ? "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a download that "
@@ -394,12 +395,20 @@ static void judge_zeros(organ_autopsy_job *job, const organ_vitals *v, bool told
     }
 }
 
+/* The note without the name of the weight, which is told anyway. */
+static const char *without_name(const organ_vitals *v)
+{
+    const size_t length = strlen(v->weight->name);
+    const bool named = strncmp(v->note, v->weight->name, length) == 0 && strncmp(v->note + length, ": ", 2) == 0;
+    return named ? v->note + length + 2 : v->note;
+}
+
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v)
 {
     const size_t before = json_array_size(job->findings);
     if (v->unread || v->note) {
         const organ_verdict verdict = {v->unread ? "unread" : "note", v->unread ? "not looked at" : "a note of the reader", "", "", false};
-        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : v->note);
+        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", v->unread ? v->unread : without_name(v));
     }
     if (v->unread)
         return false;
