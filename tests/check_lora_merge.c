@@ -22,6 +22,8 @@
         name ".weight", ORGAN_F32, 2, { rows, cols }                                                                                       \
     }
 
+static double number(const char *path) { return organ_json_real(lora_report, path); }
+
 static const char *fixture(const char *name)
 {
     static char path[4096 + 64];
@@ -225,6 +227,74 @@ START_TEST(what_comes_whole)
 }
 END_TEST
 
+#define DORA "\"r\": 4, \"lora_alpha\": 20, \"use_dora\": true"
+#define NORMS(name, n)                                                                                                                     \
+    {                                                                                                                                      \
+        LORA_PREFIX name ".lora_magnitude_vector", ORGAN_F32, 1, { n }                                                                     \
+    }
+
+/* Rows of W + D get the norms that the adapter has for them. */
+START_TEST(dora)
+{
+    static const made_tensor tensors[] = {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181)};
+    size_t out, in, rows;
+    lora_adapter("lora", DORA, tensors, 3);
+    lora_must((lora_way){.adapter = "lora", .output = "out", .dtype = "f32"});
+    double *const d = lora_product("lora", "model.layers.0.mlp.up_proj", &out, &in);
+    float *const was = lora_values(scratch_path("donor"), "model.layers.0.mlp.up_proj.weight", NULL);
+    float *const is = lora_values(scratch_path("out"), "model.layers.0.mlp.up_proj.weight", NULL);
+    float *const norms = lora_values(scratch_path("lora/adapter_model.safetensors"), tensors[2].name, &rows);
+    double change = 0;
+    ck_assert_uint_eq(rows, out);
+    for (size_t i = 0; i < out; i++) {
+        double norm = 0;
+        for (size_t k = i * in; k < (i + 1) * in; k++)
+            norm += ((double)was[k] + d[k]) * ((double)was[k] + d[k]);
+        for (size_t k = i * in; k < (i + 1) * in; k++) {
+            const double wanted = (double)norms[i] / sqrt(norm) * ((double)was[k] + d[k]);
+            change += (wanted - (double)was[k]) * (wanted - (double)was[k]);
+            ck_assert_msg(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k, (double)is[k],
+                          wanted);
+        }
+    }
+    ck_assert(fabs(number("totals.delta_norm") / sqrt(change) - 1) < 1e-5);
+    free(d);
+    free(was);
+    free(is);
+    free(norms);
+}
+END_TEST
+
+static const struct broken_dora {
+    const char *members;
+    made_tensor tensors[4];
+    const char *text;
+} broken_doras[] = {
+    {DORA, {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72)}, "use_dora is set, but there is no magnitude vector for it"},
+    {DORA,
+     {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 180)},
+     "has 180 values of F32, one for each of 181"},
+    {DORA, {PAIR("model.layers.9.mlp.up_proj", 4, 181, 72), NORMS("model.layers.9.mlp.up_proj", 181)}, "the base has no such tensor"},
+    {DORA,
+     {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181), NORMS("x", 181)},
+     "there is no pair of factors for it"},
+    {"\"r\": 4, \"lora_alpha\": 4",
+     {PAIR("model.layers.0.mlp.up_proj", 4, 181, 72), NORMS("model.layers.0.mlp.up_proj", 181)},
+     "but use_dora is not set"},
+};
+
+START_TEST(dora_without_its_norms)
+{
+    size_t count = 0;
+    while (count < 4 && broken_doras[_i].tensors[count].name)
+        count++;
+    lora_adapter("lora", broken_doras[_i].members, broken_doras[_i].tensors, count);
+    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, broken_doras[_i].text);
+    if (_i < 4)
+        lora_refused((lora_way){.adapter = "lora", .output = "out", .scale = 0.5}, ORGAN_USAGE, "what DoRA does to a weight has no scale");
+}
+END_TEST
+
 /* The text model of one with several parts has had other names. */
 static const struct alias {
     made_tensor base, pair[2];
@@ -285,8 +355,6 @@ START_TEST(all_of_them_are_listed)
 END_TEST
 
 /* ---- what rounding leaves ---- */
-
-static double number(const char *path) { return organ_json_real(lora_report, path); }
 
 /* A change of a thousandth of the last bit is gone in BF16, and there in F32. */
 START_TEST(rounded_away)
@@ -381,8 +449,6 @@ START_TEST(wrong_usage)
     strcpy(gguf, fixture("tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"));
     lora_refused((lora_way){.base = gguf, .output = "out"}, ORGAN_USAGE, "merged into safetensors models");
     static const made_tensor pairs[] = {PAIR("model.layers.0.self_attn.q_proj", 4, 72, 72)};
-    lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4, \"use_dora\": true", pairs, 2);
-    lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, "use_dora is set");
     lora_adapter("lora", "\"r\": 4, \"lora_alpha\": 4, \"init_lora_weights\": \"pissa_niter_4\"", pairs, 2);
     lora_refused((lora_way){.adapter = "lora", .output = "out"}, ORGAN_BAD_INPUT, "init_lora_weights is \"pissa_niter_4\"");
 }
@@ -409,6 +475,8 @@ Suite *lora_merge_suite(void)
     tcase_add_test(all, stored_the_other_way_round);
     tcase_add_test(all, a_flag_that_is_wrong);
     tcase_add_test(all, what_comes_whole);
+    tcase_add_test(all, dora);
+    tcase_add_loop_test(all, dora_without_its_norms, 0, COUNT(broken_doras));
     tcase_add_loop_test(all, other_names, 0, COUNT(aliases));
     tcase_add_loop_test(all, no_place, 0, COUNT(homeless));
     tcase_add_test(all, all_of_them_are_listed);

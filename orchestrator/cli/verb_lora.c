@@ -99,13 +99,13 @@ const organ_verb organ_lora_merge_verb = {
              "rounded once to the type that is written. The scale of each module is what peft makes of lora_alpha, r, use_rslora, "
              "rank_pattern and alpha_pattern; pairs of embeddings are merged too, and tensors that the adapter brings whole "
              "(modules_to_save, trained biases) replace the base's. If the base is packed (FP8, INT4, ...), it is dequantised on the way "
-             "and the output is plain.\n"
+             "and the output is plain. With DoRA each row of W + scale B A is brought to the norm that the adapter has for it.\n"
              "Every key of the adapter must find its place in the base: else all that do not are listed, and nothing is written.\n"
              "For each module the report says how much of the change arrived: a change that is finer than the type can hold is rounded "
              "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md and lora_merge.json have all of it.",
     .groups = merge_groups, .group_count = COUNT(merge_groups), .examples = merge_examples, .example_count = COUNT(merge_examples),
-    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, a factor is not "
-             "finite, or the adapter is DoRA; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, or a factor is "
+             "not finite; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
     .run = run_merge};
 
 /* ---- lora resize ---- */

@@ -77,6 +77,16 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
     return error->status;
 }
 
+organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, float **values,
+                                  organ_error *error)
+{
+    if (read_factor(adapter, tensor, kernels, 1, values, error) != ORGAN_OK) {
+        free(*values);
+        *values = NULL;
+    }
+    return error->status;
+}
+
 void organ_lora_factors_free(organ_lora_factors *factors)
 {
     free(factors->a);

@@ -19,6 +19,11 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
                                      double scale, organ_lora_factors *factors, organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
+/* All values of a tensor of an adapter, in a type that can be widened; to be freed. ORGAN_BAD_INPUT where one is not finite; ORGAN_IO.
+ * *values is NULL on error. */
+organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, float **values,
+                                  organ_error *error);
+
 /* ||B A||^2 in FP64, without forming the product: the sum of the products of B^T B and A A^T. Negative without memory. */
 double organ_lora_energy(const organ_lora_factors *factors);
 

@@ -29,13 +29,12 @@ static organ_status check_options(organ_merge_job *job, organ_error *error)
     return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", o->dtype);
 }
 
-static organ_status check_adapter(const organ_adapter *adapter, organ_error *error)
+static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(adapter);
-    if (adapter->dora)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: use_dora is set: DoRA scales the rows of the merged weight, which is not done here; "
-                          "merge it with peft (merge_and_unload)",
+    if (adapter->dora && scale != 1)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: use_dora is set: what DoRA does to a weight has no scale, it is merged as it is or not at all",
                           adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
@@ -59,7 +58,7 @@ static organ_status open_all(organ_merge_job *job, organ_error *error)
                           o->base);
     if (job->base->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
-    if (check_adapter(job->adapter, error) || organ_adapter_spares(o->output, job->adapter, error) ||
+    if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
         organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, o->force, error))
         return error->status;
     return organ_weights_find(job->base, &job->weights, error);

@@ -18,12 +18,13 @@ typedef struct organ_lora_merge_options {
     bool force, dry_run;
 } organ_lora_merge_options;
 
-/* Makes a model like the base in which every module of the adapter has its change, and tensors that the adapter brings whole
+/* Makes a model like the base in which every module of the adapter has its change (with DoRA the rows of W + scale B A are then brought to
+ * the norms that it has for them), and tensors that the adapter brings whole
  * (modules_to_save, biases) replace the base's. A base in FP8 or INT4 is dequantised on the way: the output is a plain model. *report is
  * schema organ.lora_merge/1, for the caller to release. If a key of the adapter finds no place in the base, ORGAN_BAD_INPUT: nothing is
  * written, and *report lists all such keys; with any other error it is NULL. Errors: ORGAN_USAGE (output exists or is an input, base in
- * GGUF or behind a URL), ORGAN_BAD_INPUT (malformed or changed files, factors that are not finite, DoRA, values that leave the range of the
- * type), ORGAN_IO, ORGAN_INTERRUPTED. */
+ * GGUF or behind a URL, a scale with DoRA), ORGAN_BAD_INPUT (malformed or changed files, factors that are not finite, values that leave the
+ * range of the type), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error);
 

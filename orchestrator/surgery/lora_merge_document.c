@@ -29,6 +29,8 @@ static json_t *module_json(const organ_merge_job *job, const organ_merge_part *p
                   organ_role_describe(p->anatomy.role)->name, "layer", (json_int_t)p->anatomy.layer, "rank", (json_int_t)p->rank,
                   "elements", (json_int_t)w->elements, "scale", part->scale, "stored", organ_weight_text(w, stored, sizeof stored), "dtype",
                   organ_dtype_describe(job->pieces[part->weight].dtype)->name);
+    if (row)
+        json_object_set_new(row, "dora", json_boolean(part->magnitudes != NULL));
     if (!row || job->options->dry_run || json_array_size(job->unplaced))
         return row;
     json_object_set_new(row, "delta_norm", json_real(sqrt(s->delta)));
@@ -98,7 +100,8 @@ static json_t *totals_json(const organ_merge_job *job)
 static json_t *definitions_json(void)
 {
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s}", "delta_norm", "||scale B A||, Frobenius, computed in FP32", "applied_ratio",
+        "{s:s, s:s, s:s, s:s, s:s}", "delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes",
+        "applied_ratio",
         "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: what the output has of the change", "arrived",
         "<T, scale B A> / ||scale B A||^2", "rounding_error", "||T - scale B A|| / ||scale B A||", "erased",
         "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change");

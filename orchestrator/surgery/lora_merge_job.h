@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/resharding.h"
 
-/* Sums over a weight. D is scale B A, T what the merge changed: the rounded sum W + D less the rounded W. */
+/* Sums over a weight. D is scale B A, with DoRA all that changes; T is what the merge changed: the rounded sum W + D less the rounded W. */
 typedef struct organ_merge_sums {
     double delta, applied, dot, miss; /* of D^2, T^2, T D, (T - D)^2 */
     uint64_t overflow;                /* 1 + the place of the first value that left the range of the type; 0: none */
@@ -20,9 +20,11 @@ typedef struct organ_merge_part {
     size_t weight;                  /* index into organ_weights.weights */
     const organ_adapter_pair *pair; /* NULL: it is only replaced */
     const organ_tensor *saved;      /* of the adapter, in whose place the base's values are not used; NULL: none */
+    const organ_tensor *magnitudes; /* DoRA: the norm that each row of the merged weight gets; NULL: none */
     bool transposed;                /* stored in_features x out_features: an embedding, Conv1D */
     double scale;
     organ_lora_factors factors; /* while it is worked on */
+    float *row_norms;           /* the values of `magnitudes`, likewise */
     organ_merge_sums sums;
 } organ_merge_part;
 

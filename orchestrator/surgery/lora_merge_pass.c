@@ -67,6 +67,21 @@ static void round_through(const organ_kernels *kernels, organ_dtype dtype, float
     organ_widen(kernels, dtype, codes, values, n);
 }
 
+/* DoRA: W + D with every row brought to its norm, in the place of D. */
+static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
+{
+    for (size_t i = 0; i < rows; i++) {
+        double squares = 0;
+        for (size_t k = i * cols; k < (i + 1) * cols; k++) {
+            const double v = (double)(values[k] + d[k]);
+            squares += v * v;
+        }
+        const float factor = (float)((double)norms[i] / sqrt(squares));
+        for (size_t k = i * cols; k < (i + 1) * cols; k++)
+            d[k] = factor * (values[k] + d[k]);
+    }
+}
+
 /* One block: `values` become the codes of the output, from values[0] on. `part` may be NULL. */
 static void merge_block(const run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first, size_t rows, size_t cols,
                         float *values, float *d, void *codes, organ_merge_sums *sums)
@@ -83,9 +98,13 @@ static void merge_block(const run *r, const organ_merge_part *part, organ_dtype 
     const float scale = (float)part->scale;
     float *const sum = codes; /* until it is rounded */
     product(part, first, rows, cols, d);
-    for (size_t k = 0; k < n; k++) {
+    for (size_t k = 0; k < n; k++)
         d[k] = d[k] * scale;
-        sum[k] = values[k] + d[k];
+    if (part->row_norms)
+        scale_rows(part->row_norms + first, rows, cols, values, d);
+    for (size_t k = 0; k < n; k++) {
+        sum[k] = part->row_norms ? d[k] : values[k] + d[k];
+        d[k] = part->row_norms ? d[k] - values[k] : d[k];
         if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
             sums->overflow = first * cols + k + 1;
     }
@@ -123,6 +142,21 @@ static organ_status merge_rows(const run *r, size_t weight, uint64_t first, size
 
 /* ---- weights that come from the base ---- */
 
+static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
+{
+    const organ_kernels *const kernels = job->engine->kernels;
+    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK && part->magnitudes)
+        organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
+    return error->status;
+}
+
+static void unload_part(organ_merge_part *part)
+{
+    organ_lora_factors_free(&part->factors);
+    free(part->row_norms);
+    part->row_norms = NULL;
+}
+
 static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
 {
     run *const r = context;
@@ -132,7 +166,7 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
         organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
     if (at == ORGAN_NO_PART || !job->parts[at].pair)
         return ORGAN_OK;
-    return organ_lora_factors_read(job->adapter, job->parts[at].pair, job->engine->kernels, 1, &job->parts[at].factors, error);
+    return load_part(job, &job->parts[at], error);
 }
 
 static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
@@ -167,7 +201,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
         sums->dot += more->dot;
         sums->miss += more->miss;
         if (strip->last)
-            organ_lora_factors_free(&job->parts[at].factors);
+            unload_part(&job->parts[at]);
     }
     return check_range(job, weight, more, error);
 }
@@ -185,7 +219,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
     if (!values || !raw || !scratch)
         organ_fail_errno(error, ENOMEM, "%s", t->name);
     else if (part->pair)
-        organ_lora_factors_read(job->adapter, part->pair, job->engine->kernels, 1, &part->factors, error);
+        load_part(job, part, error);
     for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
         const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
         if (organ_stop_asked(job->engine->stop))
@@ -198,7 +232,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
     }
     if (!error->status)
         check_range(job, part->weight, &part->sums, error);
-    organ_lora_factors_free(&part->factors);
+    unload_part(part);
     free(values);
     free(raw);
     free(scratch);
@@ -249,6 +283,6 @@ organ_status organ_merge_run(organ_merge_job *job, organ_resharding *plan, organ
             if (job->parts[k].saved && job->parts[k].saved->elements)
                 replace(&r, &job->parts[k], error);
     for (size_t k = 0; k < job->part_count; k++) /* of parts that an error left open */
-        organ_lora_factors_free(&job->parts[k].factors);
+        unload_part(&job->parts[k]);
     return error->status;
 }

@@ -136,6 +136,50 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     return ORGAN_OK;
 }
 
+/* ---- DoRA ---- */
+
+/* "base_model.model.MODULE.lora_magnitude_vector" belongs to the pair of MODULE; *is_one: it is such a key. */
+static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
+{
+    static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    const char *const at = strstr(name, word);
+    *is_one = at != NULL;
+    if (!at)
+        return ORGAN_OK;
+    char *const module = strndup(name, (size_t)(at - name));
+    if (!module)
+        return no_memory(job, error);
+    const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
+    free(module);
+    if (!job->adapter->dora)
+        return refuse(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
+    if (!pair)
+        return refuse(job, t, NULL, error, "there is no pair of factors for it");
+    if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
+        return refuse(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected", (unsigned long long)t->elements,
+                      organ_dtype_describe(t->dtype)->name, (unsigned long long)pair->out_features);
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].pair == pair) {
+            job->parts[k].magnitudes = t;
+            return ORGAN_OK;
+        }
+    return refuse(job, t, NULL, error, "its factors find no place");
+}
+
+/* With use_dora every pair has its magnitudes, and its weight stands as the factors say. */
+static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
+        const organ_merge_part *const part = &job->parts[k];
+        if (part->pair && !part->magnitudes)
+            refuse(job, part->pair->a, part->pair->b, error, "use_dora is set, but there is no magnitude vector for it");
+        else if (part->pair && part->transposed)
+            refuse(job, part->pair->a, part->pair->b, error, "DoRA of embeddings and of weights stored in x out is not merged");
+    }
+    return error->status;
+}
+
 /* ---- tensors that come whole ---- */
 
 /* "base_model.model.lm_head.modules_to_save.default.weight" is "lm_head.weight" of the base. */
@@ -154,6 +198,9 @@ static char *plain_name(const char *name)
 
 static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
+    bool magnitudes;
+    if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
+        return error->status;
     char *const name = plain_name(t->name), is[96], was[96];
     if (!name)
         return no_memory(job, error);
@@ -226,6 +273,8 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
         place_pair(job, &adapter->pairs[k], v, error);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
         place_rest(job, adapter->rest[k], error);
+    if (!error->status)
+        check_magnitudes(job, error);
     if (job->part_count)
         qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
     for (size_t k = 0; k < job->part_count; k++)

@@ -216,7 +216,7 @@ static organ_status refuse(const job *j, organ_error *error)
     if (j->adapter->dora)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded "
-                          "into B; merge the adapter with peft, or train without DoRA",
+                          "into B; merge it (organ lora merge), or train without DoRA",
                           j->adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
