@@ -49,8 +49,8 @@ typedef enum fault_call {
 } fault_call;
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void));
 void fault_clear(void);
-/* What may happen to a model that make_model made at "donor" while it is in use, for `then`: its first shard gets another time of change, its
- * second one is cut. */
+/* What may happen to a model that make_model made at "donor" while it is in use, for `then`: its first shard gets another time of change,
+ * its second one is cut. */
 void touch_donor(void);
 void cut_donor(void);
 /* Calls so far since the last fault_clear. */
