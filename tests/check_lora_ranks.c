@@ -78,7 +78,16 @@ START_TEST(sanitised)
     ck_assert_str_eq(organ_json_text(row, "why"), "name has 'embed_tokens'");
     row_of("dropped", "tensor", LORA_PREFIX "model.embed_tokens.lora_embedding_B");
     row = row_of("dropped", "tensor", LORA_PREFIX "model.norm.weight");
-    ck_assert_str_eq(organ_json_text(row, "norm_of"), "the tensor");
+    ck_assert_str_eq(organ_json_text(row, "norm_of"), "its change");
+    size_t n;
+    float *const saved = lora_values(scratch_path("adapter/adapter_model.safetensors"), LORA_PREFIX "model.norm.weight", &n);
+    float *const base = lora_values(scratch_path("donor"), "model.norm.weight", NULL);
+    double change = 0;
+    for (size_t k = 0; k < n; k++)
+        change += ((double)saved[k] - (double)base[k]) * ((double)saved[k] - (double)base[k]);
+    ck_assert(change > 0 && fabs(organ_json_real(row, "norm") / sqrt(change) - 1) < 1e-12);
+    free(saved);
+    free(base);
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "dropped")), 3);
     row = row_of("modules", "module", "model.layers.1.mlp.down_proj");
     ck_assert(fabs(organ_json_real(row, "norm") / norm_of("adapter", "model.layers.1.mlp.down_proj") - 1) < 1e-6);

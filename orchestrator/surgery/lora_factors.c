@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
 
 #include <cblas.h>
@@ -158,7 +159,77 @@ organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor
     return error->status;
 }
 
+/* Rows of the adapter's tensor beside those of the base. */
+typedef struct comparison {
+    organ_weight_reader *reader;
+    size_t step, cols;
+    float *its, *mine;
+    void *raw, *scratch;
+} comparison;
+
+static organ_status compare_rows(const organ_adapter *adapter, const organ_tensor *t, const organ_kernels *kernels, const comparison *c,
+                                 double *norm, organ_error *error)
+{
+    const size_t width = organ_dtype_describe(t->dtype)->bytes;
+    const uint64_t all = organ_weight_reader_rows(c->reader);
+    double sum = 0;
+    for (uint64_t at = 0; at < all; at += c->step) {
+        const size_t rows = all - at < c->step ? (size_t)(all - at) : c->step, n = rows * c->cols;
+        if (organ_weight_read(c->reader, at, rows, ORGAN_F32, c->its, c->scratch, error) ||
+            organ_model_read(adapter->model, t->file, c->raw, n * width, t->offset + at * c->cols * width, error))
+            return error->status;
+        organ_widen(kernels, t->dtype, c->raw, c->mine, n);
+        for (size_t k = 0; k < n; k++)
+            sum += ((double)c->mine[k] - (double)c->its[k]) * ((double)c->mine[k] - (double)c->its[k]);
+    }
+    *norm = sqrt(sum);
+    return ORGAN_OK;
+}
+
+static void *aligned_room(size_t bytes) { return aligned_alloc(64, (bytes + 64) / 64 * 64); }
+
+organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
+                                  const organ_weight *weight, const organ_kernels *kernels, double *norm, organ_error *error)
+{
+    comparison c = {0};
+    char note[256];
+    *norm = tensor->elements ? -1 : 0;
+    if (tensor->elements == 0 || !organ_can_widen(tensor->dtype))
+        return ORGAN_OK;
+    if (organ_weight_reader_open(base, weight, kernels, note, &c.reader, error) != ORGAN_OK)
+        return error->status;
+    c.cols = (size_t)organ_weight_reader_cols(c.reader);
+    c.step = organ_weight_reader_step(c.reader, c.cols < CHUNK ? CHUNK / c.cols : 1);
+    c.its = aligned_room(c.step * c.cols * sizeof(float));
+    c.mine = aligned_room(c.step * c.cols * sizeof(float));
+    c.raw = aligned_room(c.step * c.cols * organ_dtype_describe(tensor->dtype)->bytes);
+    c.scratch = aligned_room(organ_weight_reader_scratch(c.reader, c.step));
+    if (!c.its || !c.mine || !c.raw || !c.scratch)
+        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+    else
+        compare_rows(adapter, tensor, kernels, &c, norm, error);
+    free(c.its);
+    free(c.mine);
+    free(c.raw);
+    free(c.scratch);
+    organ_weight_reader_close(c.reader);
+    return error->status;
+}
+
 /* ---- places ---- */
+
+char *organ_adapter_plain_name(const char *name)
+{
+    static const char prefix[] = "base_model.model.";
+    static const char *const infixes[] = {".modules_to_save.default.", ".modules_to_save.", ".base_layer.", ".default."};
+    char *const plain = strdup(strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name);
+    for (size_t k = 0; plain && k < sizeof infixes / sizeof *infixes; k++) {
+        char *const at = strstr(plain, infixes[k]);
+        if (at)
+            memmove(at + 1, at + strlen(infixes[k]), strlen(at + strlen(infixes[k])) + 1);
+    }
+    return plain;
+}
 
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name)
 {
@@ -181,6 +252,11 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
         }
     }
     return found;
+}
+
+bool organ_weight_has_numbers(const organ_weight *weight)
+{
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
 }
 
 const char *organ_adapter_changed_base(const organ_adapter *adapter)

@@ -32,10 +32,21 @@ double organ_lora_energy(const organ_lora_factors *factors);
 organ_status organ_adapter_norm(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, double *norm,
                                 organ_error *error);
 
+/* The same of the difference to a weight of the base, which has its shape. */
+organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tensor *tensor, const organ_model *base,
+                                  const organ_weight *weight, const organ_kernels *kernels, double *norm, organ_error *error);
+
+/* What a tensor that comes whole is called in the base: "base_model.model.lm_head.modules_to_save.default.weight" is "lm_head.weight". To
+ * be freed; NULL without memory. */
+char *organ_adapter_plain_name(const char *name);
+
 /* The weight of a model that is called `name` ("model.layers.0.mlp.up_proj.weight") by the program that trained the adapter: the very name,
  * or with "model." before it, or without, for a model is also trained without its head; and of a model of several parts the text model's
  * names before and after transformers 4.52. NULL if there is none, or no memory. */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
+
+/* Whether its values can be computed with. */
+bool organ_weight_has_numbers(const organ_weight *weight);
 
 /* How the training changed the base before it began (init_lora_weights "pissa", "olora", "corda", "loftq", "lora_ga"): the factors then fit
  * that changed base only. NULL if it did not. */

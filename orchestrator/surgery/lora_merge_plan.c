@@ -50,12 +50,6 @@ static organ_merge_part *part_of(organ_merge_job *job, const organ_weight *weigh
     return &job->parts[job->part_of[at]];
 }
 
-/* Whether its values can be computed with. */
-static bool has_numbers(const organ_weight *weight)
-{
-    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(weight->codes->dtype);
-}
-
 static const char *missing_reason(const organ_merge_job *job, const char *name)
 {
     const organ_anatomy anatomy = organ_anatomy_of(name);
@@ -117,7 +111,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     free(name);
     if (!w)
         return refuse(job, p->a, p->b, error, "%s", missing);
-    if (!has_numbers(w))
+    if (!organ_weight_has_numbers(w))
         return refuse(job, p->a, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
     if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
@@ -182,26 +176,12 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
 
 /* ---- tensors that come whole ---- */
 
-/* "base_model.model.lm_head.modules_to_save.default.weight" is "lm_head.weight" of the base. */
-static char *plain_name(const char *name)
-{
-    static const char prefix[] = "base_model.model.";
-    static const char *const infixes[] = {".modules_to_save.default.", ".modules_to_save.", ".base_layer.", ".default."};
-    char *const plain = strdup(strncmp(name, prefix, sizeof prefix - 1) == 0 ? name + sizeof prefix - 1 : name);
-    for (size_t k = 0; plain && k < sizeof infixes / sizeof *infixes; k++) {
-        char *const at = strstr(plain, infixes[k]);
-        if (at)
-            memmove(at + 1, at + strlen(infixes[k]), strlen(at + strlen(infixes[k])) + 1);
-    }
-    return plain;
-}
-
 static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
 {
     bool magnitudes;
     if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
         return error->status;
-    char *const name = plain_name(t->name), is[96], was[96];
+    char *const name = organ_adapter_plain_name(t->name), is[96], was[96];
     if (!name)
         return no_memory(job, error);
     const organ_weight *const w = organ_lora_weight(job->weights, name);
@@ -214,7 +194,7 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
     if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
         return refuse(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is),
                       w->name, organ_shape_text(w->rank, w->shape, was));
-    if (!organ_can_widen(t->dtype) || !has_numbers(w))
+    if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
         return refuse(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
                       organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = part_of(job, w);

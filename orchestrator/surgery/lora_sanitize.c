@@ -66,6 +66,25 @@ static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char
     return drop(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
+/* What is lost with a tensor that comes whole is what it changes, where the base is known. */
+static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error)
+{
+    const organ_kernels *const kernels = j->rewrite.engine->kernels;
+    char *const name = organ_adapter_plain_name(t->name);
+    const organ_weight *w = name && j->weights ? organ_lora_weight(j->weights, name) : NULL;
+    double norm;
+    if (!name)
+        return no_memory(j, error);
+    free(name);
+    if (w &&
+        (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) || !organ_weight_has_numbers(w)))
+        w = NULL;
+    if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
+          : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
+        return error->status;
+    return drop(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
+}
+
 static organ_status sort_out(job *j, organ_error *error)
 {
     const organ_adapter *const adapter = j->adapter;
@@ -80,11 +99,8 @@ static organ_status sort_out(job *j, organ_error *error)
         else
             rw->rows[rw->count++] = organ_lora_row_of(&adapter->pairs[k]);
     }
-    for (size_t k = 0; k < adapter->rest_count && !error->status; k++) {
-        double norm;
-        if (organ_adapter_norm(adapter, adapter->rest[k], rw->engine->kernels, &norm, error) == ORGAN_OK)
-            drop(j, adapter->rest[k], organ_lora_unservable(adapter->rest[k]->name, false), norm, "the tensor", error);
-    }
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        drop_whole(j, adapter->rest[k], error);
     return error->status;
 }
 
@@ -156,8 +172,9 @@ static json_t *totals_json(const job *j)
 
 static json_t *definitions_json(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s}", "norm", "||scale B A||, Frobenius; of a tensor that is no factor its own norm", "residual",
-                     "|| scale B A - what is kept of it || / || scale B A ||", "explained", "1 - residual^2", "folding_error",
+    return json_pack("{s:s, s:s, s:s, s:s}", "norm",
+                     "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of its difference to it",
+                     "residual", "|| scale B A - what is kept of it || / || scale B A ||", "explained", "1 - residual^2", "folding_error",
                      "|| B as written - scale B || / || scale B ||: rounding to the type of the factors");
 }
 
