@@ -54,6 +54,12 @@ matches inspect_gptq ../out
 ends 0 inspect gptq --json --tensors --match '*up_proj*'
 matches inspect_gptq_json ../out
 
+# Taken apart it is the same model, with its config in another place.
+ends 0 extract fp8 -o apart
+ends 0 inspect apart
+prints "FP8 E4M3, block 128 x 128, F32 scales"
+prints "quantised by fp8"
+
 # ---- what is broken: told, and the rest is shown ----
 fp8 short 4
 ends 3 inspect short

@@ -132,6 +132,26 @@ START_TEST(can_be_inspected)
 }
 END_TEST
 
+/* Small files beside a model behind a URL; one that is not there is no fault, one that is too long is. */
+START_TEST(loads_small_files)
+{
+    organ_model *model;
+    organ_error error = {0};
+    char *bytes;
+    size_t length;
+    ck_assert_int_eq(organ_model_open(http_url(server, INDEX), &model, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_load(model, "config.json", 1 << 20, &bytes, &length, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(bytes);
+    ck_assert_uint_eq(strlen(bytes), length);
+    free(bytes);
+    ck_assert_int_eq(organ_model_load(model, "quantize_config.json", 1 << 20, &bytes, &length, &error), ORGAN_OK);
+    ck_assert_ptr_null(bytes);
+    ck_assert_int_eq(organ_model_load(model, "config.json", 5, &bytes, &length, &error), ORGAN_BAD_INPUT);
+    ck_assert_ptr_null(bytes);
+    organ_model_close(model);
+}
+END_TEST
+
 /* The committed model in two parts of GGUF, opened by its second one. */
 START_TEST(opens_a_split_gguf)
 {
@@ -196,7 +216,7 @@ Suite *http_model_suite(void)
     const suite_case cases[] = {
         {"model",
          {opens_by_its_index, opens_one_shard, reads_as_if_it_were_here, what_is_not_there, changed_meanwhile, can_be_inspected,
-          opens_a_split_gguf, large_stream_over_a_dead_server}},
+          loads_small_files, opens_a_split_gguf, large_stream_over_a_dead_server}},
     };
     return suite_of("http model", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
