@@ -101,6 +101,21 @@ static organ_status enter_names(organ_weight_search *search, organ_error *error)
     return ORGAN_OK;
 }
 
+/* A method that nobody here knows may have put anything into tensors that look plain. */
+static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
+{
+    static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
+                                        "quark", "modelopt", "auto-round", "intel/auto-round"};
+    const char *const method = organ_quant_config_method(search->config);
+    if (!is_packed_type(tensor->dtype) || tensor->rank < 2)
+        return ORGAN_OK;
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (strcmp(method, known[k]) == 0)
+            return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
+                      organ_quant_config_file(search->config), method, tensor->name);
+}
+
 /* What belongs to no packed weight stands alone or is a stray. */
 static organ_status find_rest(organ_weight_search *search, bool quantised, organ_error *error)
 {
@@ -115,26 +130,11 @@ static organ_status find_rest(organ_weight_search *search, bool quantised, organ
             search->strays[search->found.stray_count++] = (organ_stray){tensor, dropped, why};
             continue;
         }
-        if (search->config && organ_weight_check_alone(search, tensor, error) != ORGAN_OK)
+        if (search->config &&
+            (check_method(search, tensor, error) != ORGAN_OK || organ_weight_check_alone(search, tensor, error) != ORGAN_OK))
             return error->status;
         search->weights[search->count++] = organ_weight_plain(tensor);
     }
-    return ORGAN_OK;
-}
-
-/* A method that nobody here knows may have put anything into tensors that look plain. */
-static organ_status check_method(const organ_weight_search *search, organ_error *error)
-{
-    static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
-                                        "quark", "modelopt", "auto-round", "intel/auto-round"};
-    const char *const method = organ_quant_config_method(search->config);
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (strcmp(method, known[k]) == 0)
-            return ORGAN_OK;
-    for (size_t k = 0; k < search->model->tensor_count; k++)
-        if (is_packed_type(search->model->tensors[k].dtype) && search->model->tensors[k].rank > 1)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: quant_method is '%.60s', a method whose tensors ('%.200s') cannot be read",
-                              organ_quant_config_file(search->config), method, search->model->tensors[k].name);
     return ORGAN_OK;
 }
 
@@ -148,8 +148,7 @@ static organ_status find_all(organ_weight_search *search, organ_error *error)
 {
     const organ_model *const model = search->model;
     const bool plain = !model->gguf && is_plain_model(model);
-    if (!plain && !model->gguf &&
-        (organ_quant_config_read(model, &search->config, error) != ORGAN_OK || check_method(search, error) != ORGAN_OK))
+    if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, error) != ORGAN_OK)
         return error->status;
     if (!plain && (find_packed(search, error) != ORGAN_OK || enter_names(search, error) != ORGAN_OK))
         return error->status;

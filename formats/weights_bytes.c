@@ -161,12 +161,15 @@ organ_status organ_weight_check_alone(organ_weight_search *search, const organ_t
     const organ_quant_group *group;
     const organ_tensor *scale;
     bool named, spared;
-    if (!is_codes(codes->dtype) || codes->rank < 2 || find_scale(search, codes, &scale, error) != ORGAN_OK)
+    const bool words = codes->dtype == ORGAN_I32 || codes->dtype == ORGAN_U32 || codes->dtype == ORGAN_I16 || codes->dtype == ORGAN_U16;
+    if (!(is_codes(codes->dtype) || words) || codes->rank < 2 || find_scale(search, codes, &scale, error) != ORGAN_OK)
         return error->status;
     const char *const type = organ_dtype_describe(codes->dtype)->name;
     if (scale)
         return organ_weight_fail(search, codes, error, "is %s and has a scale, '%.200s': no scheme that is known has such codes", type,
                                  scale->name);
+    if (words)
+        return ORGAN_OK;
     const size_t length = strlen(codes->name) - (organ_ends_with(codes->name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, codes->name, length, "");
     if (!module)

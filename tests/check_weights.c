@@ -52,6 +52,11 @@ static const struct good {
      "m.experts.gate_up_proj fp8 [4,256,130] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n"},
     {NULL, "m.experts.w1.weight F8_E4M3 4,256,130\nm.experts.w1.weight_scale F32 4",
      "m.experts.w1.weight fp8 [4,256,130] 8 bits 256x130 scale: FP8 E4M3, per matrix, F32 scales\n"},
+    /* The keys tell what it is, whatever the method calls itself. */
+    {"{\"quantization_config\":{\"quant_method\":\"new_fp8\",\"weight_block_size\":[128,128]}}",
+     "$.weight F8_E4M3 256,64\n$.weight_scale_inv F32 2,1\n$.tokens I64 2,2",
+     UP ".weight fp8 [256,64] 8 bits 128x128 scale: FP8 E4M3, block 128 x 128, F32 scales\n"
+        "kept " UP ".tokens: stands beside a packed weight and is not known\n"},
     /* INT8 */
     {NULL, "$.weight I8 64,32\n$.weight_scale BF16 64,1",
      UP ".weight int8 [64,32] 8 bits 1x32 scale: INT8, per channel, symmetric, BF16 scales\n"},

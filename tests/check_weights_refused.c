@@ -49,6 +49,12 @@ static const struct bad {
      "$.weight F8_E4M3 256,512\n$.weight_scale_inv F32 2,4\n$.weight_scale F32 2,4",
      {"has two scales, '" UP ".weight_scale_inv' and '" UP ".weight_scale'"}},
     {NULL, "$.weight F4 64,64\n$.weight_scale F8_E4M3 64,4", {"'" UP ".weight' is F4 and has a scale, '" UP ".weight_scale': no scheme"}},
+    {"{\"quantization_config\":{\"quant_method\":\"quark\"}}",
+     "$.weight I32 64,8\n$.weight_scale F32 64,1",
+     {"'" UP ".weight' is I32 and has a scale, '" UP ".weight_scale': no scheme"}},
+    {"{\"quantization_config\":{\"quant_method\":\"eetq\"}}",
+     "$.weight I8 64,8\n$.weight_scales F16 64",
+     {"config.json: quant_method is 'eetq', a method whose tensors ('" UP ".weight') cannot be read"}},
     /* INT8 */
     {NULL, "$.weight I8 64,32\n$.weight_scale I8 64,1", {"is I8, but the scales of I8 codes are F32 or BF16 or F16"}},
     {NULL,
