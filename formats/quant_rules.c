@@ -8,11 +8,13 @@
 #include <string.h>
 
 #define PATTERN_LIMIT 4096u
-/* What one match may take at first, what it may take at most, and how many may take that much: together a few seconds. */
-#define CHEAP_STEPS 1000u
-#define DEAR_STEPS  100000u
-#define DEAR_MOST   1000u
-#define TRIED_MOST  ((uint64_t)100 * 1000 * 1000)
+/* A match is tried with few steps, then with more; what it may take is charged to all matches of a config, which together take seconds at
+ * most. Nearly all names need less than the first allowance. */
+static const struct allowance {
+    uint32_t steps;
+    uint64_t charge;
+} allowances[] = {{100, 20}, {1000, 1000}, {10000, 10000}, {100000, 100000}};
+#define CHARGE_MOST ((uint64_t)300 * 1000 * 1000)
 
 struct organ_rule {
     organ_rule_kind kind;
@@ -100,9 +102,13 @@ static int match(const organ_quant_rules *rules, const struct organ_rule *rule, 
 static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule *rule, const char *module, const char *file, bool *met,
                               organ_error *error)
 {
-    int result = match(rules, rule, module, CHEAP_STEPS);
-    if ((result == PCRE2_ERROR_MATCHLIMIT || result == PCRE2_ERROR_DEPTHLIMIT) && rules->dear++ < DEAR_MOST)
-        result = match(rules, rule, module, DEAR_STEPS);
+    int result = PCRE2_ERROR_MATCHLIMIT;
+    for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MOST; k++) {
+        rules->charged += allowances[k].charge;
+        result = match(rules, rule, module, allowances[k].steps);
+        if (result != PCRE2_ERROR_MATCHLIMIT && result != PCRE2_ERROR_DEPTHLIMIT)
+            break;
+    }
     *met = result >= 0;
     if (result >= 0 || result == PCRE2_ERROR_NOMATCH)
         return ORGAN_OK;
@@ -162,7 +168,8 @@ organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module
         bool met;
         if (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS))
             continue;
-        if (++rules->tried > TRIED_MOST)
+        rules->charged += 5;
+        if (rules->charged > CHARGE_MOST)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors", file, rules->count);
         if (try_rule(rules, rule, module, embedding, file, &met, error) != ORGAN_OK)
             return error->status;

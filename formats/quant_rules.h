@@ -29,7 +29,7 @@ typedef struct organ_quant_rules {
     size_t value_count, value_capacity;
     organ_name_table exact; /* text of an exact rule -> index of its value */
     struct organ_rule_machine *machine;
-    uint64_t tried, dear; /* comparisons so far, and those of them that took long */
+    uint64_t charged; /* for comparisons so far: what they may have taken */
 } organ_quant_rules;
 
 /* Appends a rule for `value`; `text` must outlive the list. `file` and `field` name it in messages. ORGAN_BAD_INPUT for a pattern that does
