@@ -3,6 +3,7 @@
  * every ISA. And values of companions that cannot be. */
 #include "formats/weights.h"
 #include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/widen.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 #include "tests/weights_rig.h"
@@ -348,6 +349,37 @@ START_TEST(files_that_are_cut)
 }
 END_TEST
 
+/* NVFP4 of GGUF: a scale for each matrix beside its blocks. */
+START_TEST(the_tensor_scale_of_gguf)
+{
+    enum { TALL = 3, BLOCKS = 2, VALUES = 64, BYTES = 36 };
+    organ_model *model;
+    organ_weights *weights;
+    organ_error error = {0};
+    rig_model(NULL, "a U8 2,3,72\nb F32 2\n");
+    ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
+    fill(model, 1);
+    const uint64_t shape[] = {2, TALL, BLOCKS * VALUES};
+    organ_tensor codes = *organ_model_find(model, "a");
+    codes.dtype = ORGAN_NVFP4;
+    codes.shape = shape;
+    const organ_weight w = {.name = "a", .rank = 3, .shape = shape, .codes = &codes, .global = organ_model_find(model, "b")};
+    unsigned char blocks[2 * TALL * BLOCKS * BYTES];
+    float expected[2 * TALL * BLOCKS * VALUES], global[2];
+    ck_assert_int_eq(organ_model_read(model, codes.file, blocks, sizeof blocks, codes.offset, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_model_read(model, w.global->file, global, sizeof global, w.global->offset, &error), ORGAN_OK);
+    organ_widen(organ_kernels_scalar, ORGAN_NVFP4, blocks, expected, 2 * TALL * BLOCKS);
+    for (size_t k = 0; k < sizeof expected / sizeof *expected; k++)
+        expected[k] *= global[k / (TALL * BLOCKS * VALUES)];
+    organ_weight_reader *reader = open_reader(model, &w, organ_kernels_scalar);
+    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 0, 2 * TALL, ORGAN_F32, (const unsigned char *)expected);
+    compare(&(golden){.name = "GGUF"}, &w, organ_kernels_scalar, reader, 2, 3, ORGAN_F32, (const unsigned char *)expected);
+    organ_weight_reader_close(reader);
+    organ_weights_free(weights);
+    organ_model_close(model);
+}
+END_TEST
+
 /* ---- values that cannot be ---- */
 
 /* Opens the reader of the only weight, which must fail with all fragments in the message. */
@@ -395,6 +427,7 @@ int main(void)
     tcase_add_checked_fixture(rows, scratch_begin, scratch_end);
     tcase_add_loop_test(rows, any_rows_are_the_same, 0, SAMPLES);
     tcase_add_loop_test(rows, files_that_are_cut, 0, SAMPLES);
+    tcase_add_test(rows, the_tensor_scale_of_gguf);
     tcase_add_checked_fixture(bad, scratch_begin, scratch_end);
     tcase_add_test(bad, groups_that_are_not_there);
     tcase_add_test(bad, values_that_are_no_numbers);

@@ -71,7 +71,10 @@ static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *read
     cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
         return (cut){0};
-    size_t rows = organ_weight_reader_step(reader, larger(ORGAN_STRIP_VALUES / c.cols, 1));
+    const size_t wanted = larger(ORGAN_STRIP_VALUES / c.cols, 1);
+    size_t rows = organ_weight_reader_step(reader, wanted);
+    if (rows / 8 > wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
+        rows = wanted;
     rows = (rows + multiple - 1) / multiple * multiple;
     c.strip_rows = c.matrix_rows < rows ? (size_t)c.matrix_rows : rows;
     return c;

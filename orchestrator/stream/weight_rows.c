@@ -205,12 +205,19 @@ static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
+/* Floats of the grid over these rows. */
+static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
+{
+    const uint64_t from = rows->first / grid->block_rows, last = (rows->first + rows->count - 1) / grid->block_rows;
+    return (size_t)((last - from + 1) * grid->stride);
+}
+
 static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
     const float offset = in_words(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
-    const size_t n = r->zero.tensor ? organ_weight_grid_rows(&r->zero, rows->count) * (size_t)r->zero.stride : r->groups;
+    const size_t n = r->zero.tensor ? floats_over(&r->zero, rows) : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
     for (size_t g = 0; has_zero(r) && g < n; g++)
@@ -225,7 +232,7 @@ static organ_status read_scales(const organ_weight_reader *r, const weight_rows 
     if (!r->global)
         return ORGAN_OK;
     const float global = r->global[rows->matrix];
-    const size_t n = organ_weight_grid_rows(&r->scale, rows->count) * (size_t)r->scale.stride;
+    const size_t n = floats_over(&r->scale, rows);
     for (size_t k = 0; k < n; k++)
         p->scales[k] = r->weight->divides ? p->scales[k] / global : p->scales[k] * global;
     return ORGAN_OK;
