@@ -35,9 +35,9 @@ typedef struct organ_weight {
     const organ_tensor *codes; /* the tensor itself, or the packed one */
     const organ_tensor *scale, *zero, *g_idx, *global, *shape_tensor;
     unsigned bits; /* of a code; 0 for block types of GGUF */
-    /* A scale is for block_rows x block_cols values; blocks at the bottom and right edges may be clipped. Per tensor: all rows and columns;
-     * per channel: one row, all columns; groups: one row, group_size columns. 0, 0 where there are no scales. With g_idx the group of a
-     * column is what g_idx says. */
+    /* A scale is for block_rows x block_cols values of the plain tensor; blocks at the bottom and right edges may be clipped. Per tensor:
+     * all rows and columns; per channel: one row, all columns; groups: one row, group_size columns. 0, 0 where there are no scales. With
+     * g_idx the group of a column is what g_idx says. */
     uint64_t block_rows, block_cols;
     bool dense_words; /* PACKED: codes of 3, 5, 6 and 7 bits run across words; else a word holds 32 / bits of them */
     bool divides;     /* NVFP4: the global scale divides */

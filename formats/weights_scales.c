@@ -162,7 +162,7 @@ organ_status organ_weight_grid(organ_weight_search *search, organ_weight *weight
             organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, m.rows, m.cols);
         return ORGAN_OK;
     }
-    if (weight->rank >= 2 && s->rank == weight->rank - 1 && same_axes(weight, s->rank)) {
+    if (!blocks && weight->rank >= 2 && s->rank == weight->rank - 1 && same_axes(weight, s->rank)) {
         weight->block_rows = 1;
         weight->block_cols = m.cols;
         return ORGAN_OK;

@@ -32,6 +32,7 @@ static const struct bad {
     {FP8(BLOCK128), "$.weight F8_E4M3 256,512\n$.weight_scale_inv F32 8", {"has shape [8]", "needs [2, 4]"}},
     {FP8(BLOCK128), "$.weight F8_E4M3 4,256,512\n$.weight_scale_inv F32 4,2,3", {"has shape [4, 2, 3]", "needs [2, 4] for each matrix"}},
     {FP8(BLOCK128), "$.weight F8_E4M3 4,256,512\n$.weight_scale_inv F32 3,2,4", {"has shape [3, 2, 4]", "[4, 256, 512]"}},
+    {FP8(BLOCK128), "$.weight F8_E4M3 4,512\n$.weight_scale_inv F32 4", {"has shape [4]", "needs [1, 4]"}},
     {NULL,
      "$.weight F8_E4M3 130,512\n$.weight_scale_inv F32 2,4",
      {"has shape [2, 4]", "[130, 512]", "cannot be told from that, and no config says it"}},
