@@ -80,7 +80,7 @@ rm -f plain.* one.*
 # ---- refused ----
 mkdir taken && echo x >taken/x
 cp -r fp8-block128 broken
-sed -i 's/"fp8"/"fp7"/' broken/config.json
+sed -i 's/^      128,$/      0,/' broken/config.json
 cp -r fp8-channel lost
 sed -i 's/q_proj\.weight_scale"/q_proj.weight_scalx"/' lost/model.safetensors
 refused 2 "dtype 'f8' is neither 'bf16' nor 'f16' nor 'f32'" dequantize tiny-qwen2 -o no --dtype f8
@@ -90,7 +90,7 @@ refused 2 "-o OUT is missing" dequantize tiny-qwen2
 refused 2 "max-shard-size" dequantize tiny-qwen2 -o no --max-shard-size big
 refused 2 "did you mean '--dtype'" dequantize tiny-qwen2 -o no --dtyp f16
 refused 2 "name a .gguf" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
-refused 3 "'fp7'" dequantize broken -o no
+refused 3 "weight_block_size" dequantize broken -o no
 refused 3 "model.layers.0.self_attn.q_proj" dequantize lost -o no
 refused 4 "nothing" dequantize nothing -o no
 refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
