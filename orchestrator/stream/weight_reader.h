@@ -11,8 +11,8 @@ typedef struct organ_weight_reader organ_weight_reader;
 /* Checks what only the bytes can tell and loads what every row needs (a g_idx, the scale of a tensor). ORGAN_BAD_INPUT for companions with
  * values that cannot be: a g_idx beyond the groups or negative (but where compressed-tensors stores a -1, it means that the g_idx is not
  * used, and columns are in the order of their groups). ORGAN_IO.
- * `note` becomes, where it is not NULL, a sentence the user should know (GPTQ: the data are of another version than the label says), else
- * "". All arguments must outlive the reader. *reader is NULL on error. */
+ * `note` becomes, where it is not NULL, a sentence the user should know about the weight, without its name (GPTQ: the data are of another
+ * version than the label says), else "". All arguments must outlive the reader. *reader is NULL on error. */
 organ_status organ_weight_reader_open(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, char note[256],
                                       organ_weight_reader **reader, organ_error *error);
 void organ_weight_reader_close(organ_weight_reader *reader); /* NULL is allowed */

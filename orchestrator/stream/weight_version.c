@@ -54,11 +54,11 @@ organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], o
     const bool says_v1 = census.all && census.below_half == census.all, says_v2 = census.all && census.half == census.all;
     r->plus_one = says_v1 || (!says_v2 && !w->labelled_v2);
     if (r->plus_one == w->labelled_v2)
-        snprintf(note, 256, "%s: the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s", w->name,
+        snprintf(note, 256, "the configuration says %s, but all its zero points are stored as %u, which is %s: read as %s",
                  w->labelled_v2 ? "gptq_v2" : "gptq", says_v1 ? half - 1 : half, says_v1 ? "gptq" : "gptq_v2",
                  says_v1 ? "gptq" : "gptq_v2");
     else if (r->plus_one && census.greatest)
-        snprintf(note, 256, "%s: %llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
-                 w->name, (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
+        snprintf(note, 256, "%llu of its %llu zero points are stored as %u, the greatest code: with the 1 that gptq adds they are 0",
+                 (unsigned long long)census.greatest, (unsigned long long)census.all, 2 * half - 1);
     return ORGAN_OK;
 }
