@@ -56,7 +56,7 @@ static const piece many[] = {
     {P "model.layers.2.mlp.up_proj.lora_B.default.weight", "F64", "[1,4]", 32},
     {"model.layers.2.self_attn.k_proj.lora_B.weight", "F32", "[1,2]", 8},
     {"model.layers.2.self_attn.k_proj.lora_A.weight", "F32", "[2,1]", 8},
-    {P "model.embed_tokens.lora_embedding_A", "F32", "[2,7]", 56},
+    {P "model.embed_tokens.lora_embedding_A.default", "F32", "[2,7]", 56},
     {P "model.embed_tokens.lora_embedding_B", "F32", "[3,2]", 24},
     {P "lm_head.weight", "F32", "[2]", 8},
     {P "model.layers.2.mlp.up_proj.lora_magnitude_vector", "F32", "[1]", 4},
