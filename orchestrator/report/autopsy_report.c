@@ -204,11 +204,12 @@ static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
         char count[32];
         organ_count_text(organ_json_count(row, "tensors"), count);
         if (has_other(report))
-            organ_text_say(out, page, "  ", "%s weights stored as %s: a relative error of %.3g to %.3g %% is usual.", count,
-                           organ_json_text(row, "stored"), json_number_value(json_array_get(usual, 0)),
+            organ_text_say(out, page, "  ", "%s weight%s stored as %s: a relative error of %.3g to %.3g %% is usual.", count,
+                           strcmp(count, "1") ? "s" : "", organ_json_text(row, "stored"), json_number_value(json_array_get(usual, 0)),
                            json_number_value(json_array_get(usual, 1)));
         else
-            organ_text_say(out, page, "  ", "%s weights stored as %s.", count, organ_json_text(row, "stored"));
+            organ_text_say(out, page, "  ", "%s weight%s stored as %s.", count, strcmp(count, "1") ? "s" : "",
+                           organ_json_text(row, "stored"));
     }
     if (json_array_size(schemes))
         fputc('\n', out);
@@ -369,15 +370,15 @@ organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_err
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     FILE *const out = buffer.out;
-    const size_t count = json_array_size(organ_json_at(report, "findings"));
+    const size_t count = json_array_size(organ_json_at(report, "findings")), remarks = json_array_size(organ_json_at(report, "remarks"));
     fputs("# Autopsy of ", out);
     organ_markdown_text(out, organ_json_text(report, "model.name"), false);
     if (has_other(report)) {
         fputs(" beside ", out);
         organ_markdown_text(out, organ_json_text(report, "other.name"), false);
     }
-    fprintf(out, "\n\n**%s**: %zu finding%s, %zu remarks.\n\n", count ? "Not healthy" : "Healthy", count, count == 1 ? "" : "s",
-            json_array_size(organ_json_at(report, "remarks")));
+    fprintf(out, "\n\n**%s**: %zu finding%s, %zu remark%s.\n\n", count ? "Not healthy" : "Healthy", count, count == 1 ? "" : "s", remarks,
+            remarks == 1 ? "" : "s");
     if (organ_table_emit(roles_table(report), out, NULL, error) == ORGAN_OK) {
         mark_findings(out, report);
         mark_remarks(out, report);

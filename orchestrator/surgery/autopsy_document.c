@@ -197,8 +197,7 @@ static json_t *definitions_json(void)
                      "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out.",
                      "finding",
                      "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what is "
-                     "expected, or worth "
-                     "knowing, and no fault.");
+                     "expected (of std by more than 2.5 percent), or worth knowing, and no fault.");
 }
 
 json_t *organ_autopsy_document(organ_autopsy_job *job)

@@ -16,11 +16,12 @@
 #define ENOUGH        256  /* values, from which on codes can be told from chance */
 #define EXPLODED_MEAN 1.0
 #define EXPLODED_STD  10.0
-#define BIASED        0.2  /* |mean| in standard deviations */
-#define COARSELY      3    /* times that, where a step of the codes is wider than a standard deviation */
-#define DEAD          0.05 /* share of rows or columns */
-#define PEAKED        1000 /* excess kurtosis, above which a few values make the spread */
-#define PRUNED        0.1  /* share of zeros */
+#define BIASED        0.2   /* |mean| in standard deviations */
+#define COARSELY      3     /* times that, where a step of the codes is wider than a standard deviation */
+#define SLACK         0.025 /* of the spread that is expected: 0.02 means about 0.02 */
+#define DEAD          0.05  /* share of rows or columns */
+#define PEAKED        1000  /* excess kurtosis, above which a few values make the spread */
+#define PRUNED        0.1   /* share of zeros */
 
 /* "organ inspect MODEL --tensors --match NAME", as a shell takes it. */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
@@ -292,9 +293,12 @@ static bool judge_range(organ_autopsy_job *job, const organ_vitals *v)
 static void judge_expected(organ_autopsy_job *job, const organ_vitals *v)
 {
     const organ_limits *const expected = &job->ranges.of[v->weight->anatomy.role].expected;
+    organ_limits about = *expected;
     char range[160];
     const char *what;
-    if (is_within(v, expected, &what))
+    about.std_least *= 1 - SLACK;
+    about.std_most *= 1 + SLACK;
+    if (is_within(v, &about, &what))
         return;
     range_text(expected, range);
     const organ_verdict verdict = {"expected", "outside of what is expected", range,
