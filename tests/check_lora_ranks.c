@@ -16,6 +16,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define PAIR         LORA_PAIR
+#define EIGHT        "\"r\": 8, \"lora_alpha\": 8, \"target_modules\": [\"q_proj\"]" /* of factors of rank 4 */
 #define SANE         "\"r\": 4, \"lora_alpha\": 4, \"target_modules\": [\"q_proj\"]"
 
 static const made_tensor q[] = {PAIR("model.layers.0.self_attn.q_proj", 4, 72, 72)};
@@ -136,8 +137,8 @@ static const struct finding {
 } findings[] = {
     {SANE ", \"modules_to_save\": [\"lm_head\"]", .where = "modules_to_save", .text = "not served"},
     {SANE ", \"use_dora\": true", .where = "use_dora", .text = "DoRA"},
-    {SANE ", \"rank_pattern\": {\"x\": 2}", .where = "rank_pattern", .text = "one r"},
-    {SANE ", \"alpha_pattern\": {\"x\": 2}", .where = "alpha_pattern", .text = "one lora_alpha"},
+    {EIGHT ", \"rank_pattern\": {\"q_proj\": 4}", .where = "rank_pattern", .text = "one r"},
+    {SANE ", \"alpha_pattern\": {\"q_proj\": 2}", .where = "alpha_pattern", .text = "one lora_alpha"},
     {SANE ", \"bias\": \"lora_only\"", .where = "bias", .text = "lora_only"},
     {SANE ", \"lora_bias\": true", .where = "lora_bias", .text = "biases of B"},
     {SANE ", \"trainable_token_indices\": [1]", .where = "trainable_token_indices", .text = "tokens"},
@@ -182,6 +183,9 @@ START_TEST(nothing_found)
     lora_adapter("lora", SANE ", \"rank_pattern\": {}, \"bias\": \"none\", \"modules_to_save\": [], \"use_rslora\": true", q, 2);
     lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .base = "donor", .rank = 4, .check = true});
     ck_assert_uint_eq(organ_json_count(lora_report, "output.max_lora_rank"), 8);
+    /* Patterns that leave the scale what lora_alpha and r alone say. */
+    lora_adapter("lora", EIGHT ", \"rank_pattern\": {\"q_proj\": 4}, \"alpha_pattern\": {\"q_proj\": 4}", q, 2);
+    lora_must((lora_way){.verb = LORA_SANITIZE, .adapter = "lora", .check = true});
     static const struct {
         uint64_t rank;
         unsigned served;

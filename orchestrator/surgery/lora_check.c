@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,6 +80,16 @@ static void check_targets(check *c)
     }
 }
 
+/* Whether patterns change nothing for a server that does not read them: every module's scale is that of lora_alpha and r alone. */
+static bool has_one_scale(const organ_adapter *adapter)
+{
+    const double scale = adapter->alpha / (adapter->rslora ? sqrt((double)adapter->r) : (double)adapter->r);
+    for (size_t k = 0; k < adapter->pair_count; k++)
+        if (adapter->pairs[k].scale != scale || adapter->pairs[k].rank > (uint64_t)adapter->r)
+            return false;
+    return true;
+}
+
 static void check_config(check *c)
 {
     static const struct {
@@ -92,7 +103,8 @@ static void check_config(check *c)
         {"trainable_token_indices", "tokens that are trained alone are not served"},
     };
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
-        if (is_set(json_object_get(c->adapter->config, fields[k].field)))
+        if (is_set(json_object_get(c->adapter->config, fields[k].field)) &&
+            !(strstr(fields[k].field, "_pattern") && has_one_scale(c->adapter)))
             find(c, "field", fields[k].field, "%s", fields[k].text);
     const char *const bias = json_string_value(json_object_get(c->adapter->config, "bias"));
     if (bias && strcmp(bias, "none") != 0)
