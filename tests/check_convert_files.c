@@ -278,6 +278,61 @@ START_TEST(strays_are_never_silent)
 }
 END_TEST
 
+/* Takes the shards of `from`, which have a tensor each, whose tensors have `part` in their names (or not: `without`). */
+static void take_shards(const char *from, const char *part, bool without, json_t *map, uint64_t *total)
+{
+    organ_model *const model = open_sound(from);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const organ_tensor *const tensor = &model->tensors[t];
+        char name[128], command[9000];
+        if ((strstr(tensor->name, part) != NULL) == without)
+            continue;
+        snprintf(name, sizeof name, "%s-%zu.safetensors", from, t);
+        snprintf(command, sizeof command, "cp '%s' '%s'", model->files[tensor->file].path, scratch_path("mixed/%s", name));
+        ck_assert_int_eq(system(command), 0);
+        json_object_set_new(map, tensor->name, json_string(name));
+        *total += tensor->bytes;
+    }
+    organ_model_close(model);
+}
+
+/* FP8 attention, INT4 feed-forward, plain norms and embedding, whatever the config says of it. */
+START_TEST(schemes_may_be_mixed)
+{
+    static const char *const names[] = {Q_PROJ, "model.layers.1.mlp.up_proj.weight"};
+    static const char *const origins[] = {"fp8", "int4"};
+    json_t *const map = json_object();
+    uint64_t total = 0;
+    size_t size;
+    must_convert("fp8", (convert_way){.scheme = "fp8-channel", .most = 1});
+    must_convert("int4", (convert_way){.scheme = "int4-group32", .most = 1});
+    ck_assert_int_eq(mkdir(scratch_path("mixed"), 0777), 0);
+    take_shards("fp8", ".mlp.", true, map, &total);
+    take_shards("int4", ".mlp.", false, map, &total);
+    json_t *const index = json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+    ck_assert_int_eq(json_dump_file(index, scratch_path("mixed/model.safetensors.index.json"), 0), 0);
+    json_decref(index);
+    char *const config = slurp(scratch_path("int4/config.json"), &size);
+    spill(scratch_path("mixed/config.json"), config, size);
+    free(config);
+    must_convert("out", (convert_way){.model = scratch_path("mixed"), .dtype = "f32"});
+    ck_assert_uint_eq(json_array_size(json_object_get(convert_report, "schemes")), 2);
+    organ_model *const after = open_sound("out"), *const donor = open_sound("donor");
+    ck_assert_uint_eq(after->tensor_count, donor->tensor_count);
+    for (size_t k = 0; k < 2; k++) {
+        size_t count, other;
+        organ_model *const before = open_sound(origins[k]);
+        float *const x = numbers_of(before, names[k], &count), *const y = numbers_of(after, names[k], &other);
+        ck_assert(count == other && memcmp(x, y, count * 4) == 0);
+        free(x);
+        free(y);
+        organ_model_close(before);
+    }
+    organ_model_close(after);
+    organ_model_close(donor);
+}
+END_TEST
+
 /* ---- other models ---- */
 
 START_TEST(gguf_becomes_gguf)
@@ -410,7 +465,7 @@ Suite *convert_files_suite(void)
          {edits_keep_the_rest, edits_refuse_what_is_no_object, config_becomes_that_of_a_plain_model, what_is_left_alone_is_named,
           config_that_cannot_be_edited}},
         {"beside", {other_files_come_along, a_stale_file_is_not_copied_over_the_output, strays_are_never_silent}},
-        {"models", {gguf_becomes_gguf, an_organ_directory_is_a_model_too, dry_run_writes_nothing, wrong_usage}},
+        {"models", {schemes_may_be_mixed, gguf_becomes_gguf, an_organ_directory_is_a_model_too, dry_run_writes_nothing, wrong_usage}},
     };
     return suite_of("convert files", cases, sizeof cases / sizeof *cases, setup, convert_teardown);
 }
