@@ -61,27 +61,31 @@ static void put_option(FILE *out, const organ_option *option, size_t column, con
     put_entry(out, term, column, meaning, page);
 }
 
-static void put_usage(FILE *out, const organ_verb *verb)
+static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
-    fprintf(out, "Usage: organ %s", verb->name);
-    for (size_t k = 0; k < verb->operand_count; k++)
-        fprintf(out, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);
+    char line[512];
+    size_t used = (size_t)snprintf(line, sizeof line, "organ %s", verb->name);
+    for (size_t k = 0; k < verb->operand_count && used < sizeof line; k++)
+        used += (size_t)snprintf(line + used, sizeof line - used, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);
     for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count; k++) {
+        for (size_t k = 0; k < verb->groups[g].count && used < sizeof line; k++) {
             const organ_option *const option = &verb->groups[g].options[k];
             if (option->required && option->letter)
-                fprintf(out, " -%c %s", option->letter, option->argument);
+                used += (size_t)snprintf(line + used, sizeof line - used, " -%c %s", option->letter, option->argument);
             else if (option->required)
-                fprintf(out, " --%s %s", option->name, option->argument);
+                used += (size_t)snprintf(line + used, sizeof line - used, " --%s %s", option->name, option->argument);
         }
-    fputs(verb->group_count ? " [options]\n\n" : "\n\n", out);
+    if (verb->group_count && used < sizeof line)
+        snprintf(line + used, sizeof line - used, " [options]");
+    organ_text_wrap(out, "Usage: ", 7, line, page);
+    fputc('\n', out);
 }
 
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, OPERAND_COLUMN = 12 };
     const organ_page narrow = readable(page);
-    put_usage(out, verb);
+    put_usage(out, verb, &narrow);
     put_paragraphs(out, verb->about, 0, &narrow);
     fputs(verb->operand_count ? "\n" : "", out);
     for (size_t k = 0; k < verb->operand_count; k++)

@@ -31,8 +31,8 @@ static const organ_example examples[] = {
     {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report", "FP8 noise against an adapter, with plots per layer."},
     {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter --noisy2 Qwen3-32B-INT4",
      "FP8 noise and INT4 noise, each against the adapter and both beside each other."},
-    {"organ orthogonality base noisy adapter --modules '*.self_attn.*' --json | jq '.noises[0].verdict'",
-     "The verdict on attention alone, for a program."}};
+    {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'",
+     "The verdict for a program."}};
 
 static organ_status work(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
