@@ -8,6 +8,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 struct organ_strips {
     const organ_rows *matrix;
@@ -82,6 +83,15 @@ static organ_status divide(organ_strips *s, bool hold, organ_error *error)
     return ORGAN_OK;
 }
 
+/* Fewer faults and fewer misses where the system has such pages; a wish. */
+static void ask_for_large_pages(const organ_strips *s)
+{
+    const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;
+    const uintptr_t to = ((uintptr_t)s->values + s->room * strip_bytes(s)) / page * page;
+    if (to > from)
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
 organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error)
 {
     *strips = NULL;
@@ -101,6 +111,8 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
         s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
         if (!s->energies || !s->values || !s->scratch)
             organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+        else
+            ask_for_large_pages(s);
     }
     if (error->status) {
         organ_strips_close(s);
