@@ -62,15 +62,15 @@ static bool ends_in_weight(const char *name)
 static const char *obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
 {
     if (tensor->rank != 2)
-        return "It is a stack of matrices, for which the scheme has no layout that is generally loaded.";
+        return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
     if (!ends_in_weight(tensor->name))
-        return "Its name does not end in '.weight', so its scales would have none.";
+        return "its name does not end in '.weight', so its scales would have none.";
     if (!organ_target_is_float(tensor))
-        return "Its type is none of BF16, F16 and F32.";
+        return "its type is none of BF16, F16 and F32.";
     if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
-        return "Embeddings are looked up, not multiplied: no server loads them in this scheme.";
+        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
     if (job->scheme->scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->size)
-        return "Its columns are not a whole number of groups; smaller groups may fit.";
+        return "its columns are not a whole number of groups; int4-group64 or int4-group32 may fit.";
     return NULL;
 }
 
@@ -150,8 +150,8 @@ static organ_status choose(organ_quantize_job *job, organ_error *error)
     for (size_t k = 0; k < job->weights->stray_count && !error->status; k++)
         keep(job, job->weights->strays[k].tensor);
     if (!error->status && job->part_count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' and all others that would be quantised cannot be: %s", model->path,
-                          job->left[0].tensor->name, job->left[0].why);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", model->path,
+                          job->options->scheme, job->left[0].tensor->name, job->left[0].why);
     return error->status;
 }
 
