@@ -5,7 +5,6 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static void put_adapter(FILE *out, const json_t *report)
@@ -23,9 +22,7 @@ static void put_end(FILE *out, const json_t *report, const organ_page *page)
     char duration[24];
     fputc('\n', out);
     organ_text_say(out, page, "  ", "Time: %s.", organ_duration_text(organ_json_real(report, "run.seconds"), duration));
-    fputs("\nAdapter:  ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputc('\n', out);
+    organ_output_line(out, report, "Adapter");
 }
 
 /* Modules of one role, put together. */
@@ -51,21 +48,13 @@ static void add(sums *s, const json_t *row)
     s->worst = residual > s->worst ? residual : s->worst;
 }
 
-static void range_cell(organ_table *table, unsigned long long from, unsigned long long to)
-{
-    if (from == to)
-        organ_table_count(table, to);
-    else
-        organ_table_cell(table, "%llu-%llu", from, to);
-}
-
 static void sums_cells(organ_table *table, const char *name, const sums *s)
 {
     char percent[32];
     organ_table_cell(table, "%s", name);
     organ_table_count(table, s->modules);
-    range_cell(table, s->before_from, s->before_to);
-    range_cell(table, s->rank_from, s->rank_to);
+    organ_range_cell(table, s->before_from, s->before_to);
+    organ_range_cell(table, s->rank_from, s->rank_to);
     organ_table_cell(table, "%s", organ_percent_text(s->energy > 0 ? 100 * (1 - s->lost / s->energy) : 100, percent));
     organ_table_cell(table, "%s", organ_percent_text(100 * (1 - s->worst * s->worst), percent));
 }
@@ -77,22 +66,17 @@ static organ_table *roles_table(const json_t *report)
                                            {"explained", ORGAN_RIGHT, false, false}, {"least", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const modules = organ_json_at(report, "modules");
-    const size_t count = json_array_size(modules);
     sums all = {0};
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < json_array_size(modules); k++) {
         const char *const role = organ_json_text(json_array_get(modules, k), "role");
         sums s = {0};
-        bool seen = false;
-        for (size_t j = 0; j < count && !seen; j++) {
-            const json_t *const row = json_array_get(modules, j);
-            const bool same = strcmp(organ_json_text(row, "role"), role) == 0;
-            seen = same && j < k;
-            if (same && !seen)
-                add(&s, row);
-        }
         add(&all, json_array_get(modules, k));
-        if (!seen)
-            sums_cells(table, role, &s);
+        if (!organ_role_is_new(modules, k))
+            continue;
+        for (size_t j = k; j < json_array_size(modules); j++)
+            if (strcmp(organ_json_text(json_array_get(modules, j), "role"), role) == 0)
+                add(&s, json_array_get(modules, j));
+        sums_cells(table, role, &s);
     }
     organ_table_totals(table);
     sums_cells(table, "all modules", &all);
@@ -109,15 +93,14 @@ static organ_table *modules_table(const json_t *report)
     const json_t *const rows = organ_json_at(report, "modules");
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
-        char percent[32];
         organ_table_cell(table, "%s", organ_json_text(row, "module"));
         organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
         organ_table_count(table, organ_json_count(row, "rank_before"));
         organ_table_count(table, organ_json_count(row, "rank"));
         organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
         organ_table_cell(table, "%.6g", organ_json_real(row, "norm"));
-        organ_table_cell(table, "%s", organ_percent_text(100 * organ_json_real(row, "explained"), percent));
-        organ_table_cell(table, "%s", organ_percent_text(100 * organ_json_real(row, "residual"), percent));
+        organ_share_cell(table, row, "explained");
+        organ_share_cell(table, row, "residual");
     }
     return table;
 }
@@ -223,11 +206,7 @@ organ_status organ_sanitize_report_terminal(const json_t *report, const organ_pa
         put_served(buffer.out, report, page);
     } else if (put_sanitized(buffer.out, report, page, error) == ORGAN_OK)
         put_end(buffer.out, report, page);
-    if (error->status) {
-        organ_text_discard(&buffer);
-        return error->status;
-    }
-    return organ_text_finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 organ_status organ_sanitize_report_markdown(const json_t *report, char **markdown, organ_error *error)
@@ -243,11 +222,7 @@ organ_status organ_sanitize_report_markdown(const json_t *report, char **markdow
         fputs("\n## Modules\n\n", buffer.out);
         organ_table_emit(modules_table(report), buffer.out, NULL, error);
     }
-    if (error->status) {
-        organ_text_discard(&buffer);
-        return error->status;
-    }
-    return organ_text_finish(&buffer, markdown, error);
+    return organ_text_end(&buffer, markdown, error);
 }
 
 /* ---- resize ---- */
@@ -284,13 +259,11 @@ organ_status organ_resize_report_terminal(const json_t *report, const organ_page
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_resized(buffer.out, report);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        put_notes(buffer.out, report, page);
+        put_end(buffer.out, report, page);
     }
-    put_notes(buffer.out, report, page);
-    put_end(buffer.out, report, page);
-    return organ_text_finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 organ_status organ_resize_report_markdown(const json_t *report, char **markdown, organ_error *error)
@@ -302,11 +275,9 @@ organ_status organ_resize_report_markdown(const json_t *report, char **markdown,
         return error->status;
     fputs("# An adapter of another rank\n\n", buffer.out);
     put_resized(buffer.out, report);
-    if (put_table(roles_table(report), buffer.out, NULL, error) != ORGAN_OK ||
-        put_table(modules_table(report), buffer.out, NULL, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (put_table(roles_table(report), buffer.out, NULL, error) == ORGAN_OK &&
+        put_table(modules_table(report), buffer.out, NULL, error) == ORGAN_OK) {
+        put_notes(buffer.out, report, &page);
     }
-    put_notes(buffer.out, report, &page);
-    return organ_text_finish(&buffer, markdown, error);
+    return organ_text_end(&buffer, markdown, error);
 }

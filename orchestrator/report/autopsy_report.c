@@ -218,7 +218,7 @@ static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
 static void put_verdict(FILE *out, const json_t *report, const organ_page *page)
 {
     const size_t findings = json_array_size(organ_json_at(report, "findings")), remarks = json_array_size(organ_json_at(report, "remarks"));
-    char seconds[24], rate[16], weights[32];
+    char weights[32];
     organ_count_text(organ_json_count(report, "weights"), weights);
     fputc('\n', out);
     if (findings == 0)
@@ -227,8 +227,7 @@ static void put_verdict(FILE *out, const json_t *report, const organ_page *page)
     else
         organ_text_say(out, page, "", "NOT healthy: %zu finding%s and %zu remark%s on %s weight%s.", findings, findings == 1 ? "" : "s",
                        remarks, remarks == 1 ? "" : "s", weights, strcmp(weights, "1") ? "s" : "");
-    organ_text_say(out, page, "  ", "Time: %s, %s/s.", organ_duration_text(organ_json_real(report, "run.seconds"), seconds),
-                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
+    organ_time_line(out, report, page, "");
 }
 
 static organ_status render(const json_t *report, const organ_page *page, bool tensors, char **text, organ_error *error)
@@ -313,11 +312,7 @@ static void mark_remarks(FILE *out, const json_t *report)
     for (size_t k = 0; k < json_array_size(rows); k++)
         if (!is_unexpected(json_array_get(rows, k)))
             mark_row(out, json_array_get(rows, k));
-    for (size_t k = 0; k < json_array_size(notes); k++) {
-        fputs("- ", out);
-        organ_markdown_text(out, organ_json_text(json_array_get(notes, k), ""), false);
-        fputc('\n', out);
-    }
+    organ_sentences_list(out, "- ", notes);
     if (json_array_size(rows) + json_array_size(notes) == 0)
         fputs("None.\n", out);
 }
@@ -350,19 +345,6 @@ static organ_table *ranges_table(const json_t *report)
     return table;
 }
 
-static void mark_definitions(FILE *out, const json_t *report)
-{
-    const char *term;
-    json_t *sentence;
-    fputs("\n## Definitions\n\n", out);
-    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
-    {
-        fprintf(out, "- **%s**: ", term);
-        organ_markdown_text(out, json_string_value(sentence), false);
-        fputc('\n', out);
-    }
-}
-
 organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_error *error)
 {
     organ_text buffer;
@@ -390,6 +372,6 @@ organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_err
         organ_text_discard(&buffer);
         return error->status;
     }
-    mark_definitions(out, report);
+    organ_definitions_list(out, report);
     return organ_text_finish(&buffer, text, error);
 }

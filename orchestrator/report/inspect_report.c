@@ -8,12 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void size_cell(organ_table *table, const json_t *object)
-{
-    char text[16];
-    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(object, "bytes"), text));
-}
-
 static void put_shape(FILE *out, const json_t *shape)
 {
     fputc('[', out);
@@ -72,7 +66,7 @@ static organ_table *roles_table(const json_t *report)
         organ_table_cell(table, "%s", organ_json_text(row, "group"));
         organ_table_count(table, organ_json_count(row, "tensors"));
         organ_table_count(table, organ_json_count(row, "elements"));
-        size_cell(table, row);
+        organ_bytes_cell(table, row, "bytes");
         written_cell(table, put_words, json_object_get(row, "dtypes"));
         written_cell(table, put_shapes, json_object_get(row, "shapes"));
     }
@@ -81,7 +75,7 @@ static organ_table *roles_table(const json_t *report)
     organ_table_cell(table, "%s", "");
     organ_table_count(table, organ_json_count(totals, "tensors"));
     organ_table_count(table, organ_json_count(totals, "elements"));
-    size_cell(table, totals);
+    organ_bytes_cell(table, totals, "bytes");
     return table;
 }
 
@@ -100,7 +94,7 @@ static organ_table *tensors_table(const json_t *report)
         organ_table_cell(table, "%s", organ_json_text(row, "role"));
         organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
         written_cell(table, put_shape, json_object_get(row, "shape"));
-        size_cell(table, row);
+        organ_bytes_cell(table, row, "bytes");
     }
     return table;
 }
@@ -120,7 +114,7 @@ static organ_table *schemes_table(const json_t *quantization)
         organ_table_cell(table, "%s", organ_json_text(row, "text"));
         organ_table_count(table, organ_json_count(row, "weights"));
         organ_table_count(table, organ_json_count(row, "elements"));
-        size_cell(table, row);
+        organ_bytes_cell(table, row, "bytes");
     }
     return table;
 }

@@ -10,22 +10,6 @@
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
-static void percent_cell(organ_table *table, const json_t *row, const char *key)
-{
-    char percent[32];
-    const json_t *const value = json_object_get(row, key);
-    organ_table_cell(table, "%s", json_is_number(value) ? organ_percent_text(100 * json_number_value(value), percent) : "-");
-}
-
-static void rank_cell(organ_table *table, const json_t *row)
-{
-    const unsigned long long from = organ_json_count(row, "rank_from"), to = organ_json_count(row, "rank_to");
-    if (from == to)
-        organ_table_count(table, to);
-    else
-        organ_table_cell(table, "%llu-%llu", from, to);
-}
-
 static void row_cells(organ_table *table, const char *name, const json_t *row, bool dry)
 {
     organ_table_cell(table, "%s", name);
@@ -35,13 +19,13 @@ static void row_cells(organ_table *table, const char *name, const json_t *row, b
             organ_table_cell(table, "-");
         return;
     }
-    rank_cell(table, row);
+    organ_range_cell(table, organ_json_count(row, "rank_from"), organ_json_count(row, "rank_to"));
     organ_table_count(table, organ_json_count(row, "parameters"));
     if (dry)
         return;
-    percent_cell(table, row, "change");
-    percent_cell(table, row, "explained");
-    percent_cell(table, row, "least_explained");
+    organ_share_cell(table, row, "change");
+    organ_share_cell(table, row, "explained");
+    organ_share_cell(table, row, "least_explained");
 }
 
 static organ_table *roles_table(const json_t *report)
@@ -123,9 +107,7 @@ static void put_end(FILE *out, const json_t *report, const organ_page *page)
         return;
     organ_text_say(out, page, "  ", "Time: %s, %s written.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
                    organ_quantity_text(organ_json_count(report, "adapter.bytes"), size));
-    fputs("\nAdapter:  ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputc('\n', out);
+    organ_output_line(out, report, "Adapter");
 }
 
 organ_status organ_lora_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
@@ -135,14 +117,12 @@ organ_status organ_lora_report_terminal(const json_t *report, const organ_page *
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_what(buffer.out, report, page);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        put_others(buffer.out, report, page);
+        put_warnings(buffer.out, report, page);
+        put_end(buffer.out, report, page);
     }
-    put_others(buffer.out, report, page);
-    put_warnings(buffer.out, report, page);
-    put_end(buffer.out, report, page);
-    return organ_text_finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 /* ---- the file ---- */
@@ -160,8 +140,8 @@ static organ_table *modules_table(const json_t *report)
         organ_table_cell(table, "%s", organ_json_text(row, "module"));
         organ_table_cell(table, "%s", organ_json_text(row, "base_stored"));
         organ_table_count(table, organ_json_count(row, "rank"));
-        percent_cell(table, row, "change");
-        percent_cell(table, row, "explained");
+        organ_share_cell(table, row, "change");
+        organ_share_cell(table, row, "explained");
         organ_table_cell(table, "%.4f", organ_json_real(row, "residual"));
         organ_table_count(table, organ_json_count(row, "passes"));
     }
@@ -180,7 +160,7 @@ static organ_table *others_table(const json_t *report)
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
         organ_table_cell(table, "%s", organ_json_text(row, "reason"));
-        percent_cell(table, row, "change");
+        organ_share_cell(table, row, "change");
         organ_table_cell(table, "%s", json_is_true(json_object_get(row, "kept")) ? "yes" : "no");
     }
     return table;
@@ -199,15 +179,11 @@ static organ_status put_tables(FILE *out, const json_t *report, organ_error *err
     return organ_table_emit(others_table(report), out, NULL, error);
 }
 
-static void put_list(FILE *out, const json_t *sentences)
+static void put_sentences(FILE *out, const json_t *sentences)
 {
     if (json_array_size(sentences))
         fputc('\n', out);
-    for (size_t k = 0; k < json_array_size(sentences); k++) {
-        fputs("- ", out);
-        organ_markdown_text(out, json_string_value(json_array_get(sentences, k)), false);
-        fputc('\n', out);
-    }
+    organ_sentences_list(out, "- ", sentences);
 }
 
 organ_status organ_lora_report_markdown(const json_t *report, char **markdown, organ_error *error)
@@ -223,13 +199,11 @@ organ_status organ_lora_report_markdown(const json_t *report, char **markdown, o
         "\"Change\" is the norm of W_tuned - W_base beside that of W_base. \"Explained\" is the share of its square that B A has, measured "
         "with the factors as they are stored; \"residual\" is the norm of what is left beside that of the change.\n\n",
         buffer.out);
-    if (put_tables(buffer.out, report, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (put_tables(buffer.out, report, error) == ORGAN_OK) {
+        put_sentences(buffer.out, organ_json_at(report, "warnings"));
+        put_sentences(buffer.out, organ_json_at(report, "notes"));
+        fputs("\n## Run\n\n", buffer.out);
+        put_end(buffer.out, report, &page);
     }
-    put_list(buffer.out, organ_json_at(report, "warnings"));
-    put_list(buffer.out, organ_json_at(report, "notes"));
-    fputs("\n## Run\n\n", buffer.out);
-    put_end(buffer.out, report, &page);
-    return organ_text_finish(&buffer, markdown, error);
+    return organ_text_end(&buffer, markdown, error);
 }

@@ -130,7 +130,7 @@ organ_status organ_measure_report_tensors(const json_t *report, const organ_page
 organ_status organ_measure_markdown(const json_t *report, char **text, organ_error *error)
 {
     organ_text buffer;
-    const json_t *const models = organ_json_at(report, "models"), *const definitions = organ_json_at(report, "definitions");
+    const json_t *const models = organ_json_at(report, "models");
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
@@ -146,10 +146,6 @@ organ_status organ_measure_markdown(const json_t *report, char **text, organ_err
         return status;
     }
     fputs("\n## Definitions\n\n", buffer.out);
-    for (size_t k = 0; k < json_array_size(definitions); k++) {
-        fputs("- ", buffer.out);
-        organ_markdown_text(buffer.out, organ_json_text(json_array_get(definitions, k), ""), false);
-        fputc('\n', buffer.out);
-    }
+    organ_sentences_list(buffer.out, "- ", organ_json_at(report, "definitions"));
     return organ_text_finish(&buffer, text, error);
 }

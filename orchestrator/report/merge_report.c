@@ -1,23 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/adapter_report.h"
 
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
 static size_t unplaced(const json_t *report) { return json_array_size(organ_json_at(report, "unplaced")); }
-
-/* "72.31 %" of a share. */
-static void share_cell(organ_table *table, const json_t *row, const char *key)
-{
-    char percent[32];
-    organ_table_cell(table, "%s", json_object_get(row, key) ? organ_percent_text(100 * organ_json_real(row, key), percent) : "-");
-}
 
 /* Modules of one role, put together. */
 typedef struct sums {
@@ -46,10 +37,7 @@ static void sums_cells(organ_table *table, const char *name, const sums *s, bool
     char percent[32];
     organ_table_cell(table, "%s", name);
     organ_table_count(table, s->modules);
-    if (s->rank_from == s->rank_to)
-        organ_table_count(table, s->rank_to);
-    else
-        organ_table_cell(table, "%llu-%llu", s->rank_from, s->rank_to);
+    organ_range_cell(table, s->rank_from, s->rank_to);
     organ_table_count(table, s->elements);
     if (dry)
         return;
@@ -64,22 +52,17 @@ static organ_table *roles_table(const json_t *report)
                                            {"arrived", ORGAN_RIGHT, false, false}, {"least", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, is_dry(report) ? 4 : 6);
     const json_t *const modules = organ_json_at(report, "modules");
-    const size_t count = json_array_size(modules);
     sums all = {0};
-    for (size_t k = 0; k < count; k++) {
+    for (size_t k = 0; k < json_array_size(modules); k++) {
         const char *const role = organ_json_text(json_array_get(modules, k), "role");
         sums s = {0};
-        bool seen = false;
-        for (size_t j = 0; j < count && !seen; j++) {
-            const json_t *const row = json_array_get(modules, j);
-            const bool same = strcmp(organ_json_text(row, "role"), role) == 0;
-            seen = same && j < k;
-            if (same && !seen)
-                add(&s, row);
-        }
         add(&all, json_array_get(modules, k));
-        if (!seen)
-            sums_cells(table, role, &s, is_dry(report));
+        if (!organ_role_is_new(modules, k))
+            continue;
+        for (size_t j = k; j < json_array_size(modules); j++)
+            if (strcmp(organ_json_text(json_array_get(modules, j), "role"), role) == 0)
+                add(&s, json_array_get(modules, j));
+        sums_cells(table, role, &s, is_dry(report));
     }
     organ_table_totals(table);
     sums_cells(table, "all merged", &all, is_dry(report));
@@ -149,15 +132,11 @@ static void put_rest(FILE *out, const json_t *report, const organ_page *page)
 
 static void put_end(FILE *out, const json_t *report, const organ_page *page)
 {
-    char duration[24], rate[16];
     if (is_dry(report))
         return;
     fputc('\n', out);
-    organ_text_say(out, page, "  ", "Time: %s, %s/s of output.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
-                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
-    fputs("\nModel:  ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputc('\n', out);
+    organ_time_line(out, report, page, " of output");
+    organ_output_line(out, report, "Model");
 }
 
 organ_status organ_merge_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
@@ -170,14 +149,12 @@ organ_status organ_merge_report_terminal(const json_t *report, const organ_page 
     put_unplaced(buffer.out, report, page);
     if (unplaced(report))
         return organ_text_finish(&buffer, text, error);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        put_rest(buffer.out, report, page);
+        put_warning(buffer.out, report, page);
+        put_end(buffer.out, report, page);
     }
-    put_rest(buffer.out, report, page);
-    put_warning(buffer.out, report, page);
-    put_end(buffer.out, report, page);
-    return organ_text_finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 /* ---- the file ---- */
@@ -198,8 +175,8 @@ static organ_table *modules_table(const json_t *report)
         organ_table_count(table, organ_json_count(row, "rank"));
         organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
         organ_table_cell(table, "%.4g", organ_json_real(row, "delta_norm"));
-        share_cell(table, row, "arrived");
-        share_cell(table, row, "rounding_error");
+        organ_share_cell(table, row, "arrived");
+        organ_share_cell(table, row, "rounding_error");
     }
     return table;
 }

@@ -9,19 +9,10 @@
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
-static void bytes_cell(organ_table *table, const json_t *object)
-{
-    char text[16];
-    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(object, "bytes"), text));
-}
-
 /* "Extracted MODEL\ninto OUT\n\n" */
 static void put_head(FILE *out, const json_t *report, const char *did, const char *model)
 {
-    fputs(is_dry(report) ? "Dry run, nothing was written: " : did, out);
-    organ_model_line(out, organ_json_at(report, model));
-    fputs(is_dry(report) ? "\nwould go into " : "\ninto ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
+    organ_made_line(out, report, did, model);
     fputs("\n\n", out);
 }
 
@@ -36,11 +27,8 @@ static void put_beside(FILE *out, const json_t *report, const organ_page *page, 
 
 static void put_time(FILE *out, const json_t *report, const organ_page *page)
 {
-    char duration[24], rate[16];
     if (!is_dry(report))
-        organ_text_say(out, page, "  ", "Time: %s, %s/s, on the disk.",
-                       organ_duration_text(organ_json_real(report, "run.seconds"), duration),
-                       organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
+        organ_time_line(out, report, page, ", on the disk");
 }
 
 /* The first lines of an array of strings. */
@@ -73,7 +61,7 @@ static organ_table *folders_table(const json_t *report)
         organ_table_cell(table, "%s%s", all ? "all tensors" : organ_json_text(row, "folder"), all ? "" : "/");
         organ_table_count(table, organ_json_count(row, "tensors"));
         organ_table_count(table, organ_json_count(row, "elements"));
-        bytes_cell(table, row);
+        organ_bytes_cell(table, row, "bytes");
     }
     return table;
 }
@@ -166,7 +154,7 @@ static organ_table *grafted_table(const json_t *report)
         organ_table_count(table, organ_json_count(row, "grafted.tensors"));
         organ_table_count(table, organ_json_count(row, "output.tensors"));
         organ_table_count(table, organ_json_count(row, "grafted.elements"));
-        bytes_cell(table, json_object_get(row, "grafted"));
+        organ_bytes_cell(table, json_object_get(row, "grafted"), "bytes");
     }
     return table;
 }

@@ -212,27 +212,6 @@ organ_status organ_orthogonality_report_terminal(const json_t *report, const org
 
 /* ---- the file ---- */
 
-static void put_list(FILE *out, const json_t *sentences)
-{
-    for (size_t k = 0; k < json_array_size(sentences); k++) {
-        fputs("- ", out);
-        organ_markdown_text(out, json_string_value(json_array_get(sentences, k)), false);
-        fputc('\n', out);
-    }
-}
-
-static void put_terms(FILE *out, const json_t *terms)
-{
-    const char *term;
-    json_t *sentence;
-    json_object_foreach((json_t *)terms, term, sentence)
-    {
-        fprintf(out, "- **%s**: ", term);
-        organ_markdown_text(out, json_string_value(sentence), false);
-        fputc('\n', out);
-    }
-}
-
 static organ_table *modules_table(const json_t *report, size_t n)
 {
     static const organ_column columns[] = {
@@ -271,7 +250,7 @@ static organ_status put_noise(FILE *out, const json_t *report, size_t n, organ_e
     fputs("\n\nStored as ", out);
     organ_markdown_text(out, organ_json_text(noise, "stored_as"), false);
     fputs(".\n\n", out);
-    put_list(out, organ_json_at(noise, "verdict.sentences"));
+    organ_sentences_list(out, "- ", organ_json_at(noise, "verdict.sentences"));
     fputc('\n', out);
     if (organ_table_emit(projections_table(noise), out, NULL, error))
         return error->status;
@@ -287,7 +266,7 @@ static organ_status put_agreement(FILE *out, const json_t *agreement, organ_erro
     if (!json_is_object(agreement))
         return ORGAN_OK;
     fputs("\n## The two noises beside each other\n\n", out);
-    put_list(out, organ_json_at(agreement, "verdict.sentences"));
+    organ_sentences_list(out, "- ", organ_json_at(agreement, "verdict.sentences"));
     fputc('\n', out);
     return organ_table_emit(agreement_table(agreement), out, NULL, error);
 }
@@ -321,9 +300,8 @@ organ_status organ_orthogonality_report_markdown(const json_t *report, char **ma
         organ_text_discard(&buffer);
         return error->status;
     }
-    fputs("\n## Definitions\n\n", out);
-    put_terms(out, organ_json_at(report, "definitions"));
+    organ_definitions_list(out, report);
     fputs("\n## Where the verdicts begin\n\n", out);
-    put_terms(out, organ_json_at(report, "thresholds"));
+    organ_terms_list(out, organ_json_at(report, "thresholds"));
     return organ_text_finish(&buffer, markdown, error);
 }

@@ -5,18 +5,11 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
 static const organ_page unlimited = {0}; /* of a file */
-
-static void bytes_cell(organ_table *table, const json_t *row, const char *key)
-{
-    char text[16];
-    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, key), text));
-}
 
 /* ---- what both have ---- */
 
@@ -32,28 +25,11 @@ static void put_shape(organ_table *table, const json_t *shape)
 
 static void put_time(FILE *out, const json_t *report, const organ_page *page, const char *name)
 {
-    char duration[24], rate[16];
     if (is_dry(report))
         return;
     fputc('\n', out);
-    organ_text_say(out, page, "  ", "Time: %s, %s/s of output.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
-                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
-    const char *const output = organ_json_text(report, "run.output");
-    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
-    const char *const dot = single ? strrchr(output, '.') : NULL;
-    char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
-    fputs("\nReport:  ", out);
-    organ_text_visible(out, stem ? stem : output);
-    fprintf(out, "%s%s\n", stem ? "" : "/organ/", name);
-    free(stem);
-}
-
-static void put_head(FILE *out, const json_t *report, const char *done)
-{
-    fputs(is_dry(report) ? "Dry run, nothing was written: " : done, out);
-    organ_model_line(out, organ_json_at(report, "model"));
-    fputs(is_dry(report) ? "\nwould go into " : "\ninto ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
+    organ_time_line(out, report, page, " of output");
+    organ_report_line(out, report, name);
 }
 
 static void put_list(FILE *out, const char *title, const json_t *rows, const char *name, const char *why)
@@ -76,27 +52,6 @@ static void put_list(FILE *out, const char *title, const json_t *rows, const cha
     }
 }
 
-static void put_definitions(FILE *out, const json_t *report)
-{
-    const char *term;
-    json_t *sentence;
-    fputs("\n## Definitions\n\n", out);
-    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
-    {
-        fprintf(out, "- **%s**: ", term);
-        organ_markdown_text(out, json_string_value(sentence), false);
-        fputc('\n', out);
-    }
-}
-
-static organ_status finish(organ_text *buffer, char **text, organ_error *error)
-{
-    if (!error->status)
-        return organ_text_finish(buffer, text, error);
-    organ_text_discard(buffer);
-    return error->status;
-}
-
 /* ---- dequantize ---- */
 
 static void scheme_row(organ_table *table, const char *name, const json_t *row)
@@ -104,8 +59,8 @@ static void scheme_row(organ_table *table, const char *name, const json_t *row)
     organ_table_cell(table, "%s", name);
     organ_table_count(table, organ_json_count(row, "weights"));
     organ_table_count(table, organ_json_count(row, "elements"));
-    bytes_cell(table, row, "bytes_before");
-    bytes_cell(table, row, "bytes_after");
+    organ_bytes_cell(table, row, "bytes_before");
+    organ_bytes_cell(table, row, "bytes_after");
 }
 
 static organ_table *schemes_table(const json_t *report)
@@ -165,7 +120,7 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
-    put_head(buffer.out, report, "Dequantised ");
+    organ_made_line(buffer.out, report, "Dequantised ", "model");
     fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.dtype"));
     if (json_array_size(organ_json_at(report, "schemes")) == 0)
         organ_text_say(buffer.out, page, "  ", "No tensor is packed: the model is plain already, and is only written anew.");
@@ -175,7 +130,7 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
     put_strays(buffer.out, report, page);
     put_not_finite(buffer.out, report, page);
     put_time(buffer.out, report, page, "DEQUANTIZE_REPORT.md");
-    return finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 static organ_table *weights_table(const json_t *report)
@@ -224,8 +179,8 @@ organ_status organ_dequantize_report_markdown(const json_t *report, char **markd
         fputs("\n## Weights\n\n", out);
         organ_table_emit(weights_table(report), out, NULL, error);
     }
-    put_definitions(out, report);
-    return finish(&buffer, markdown, error);
+    organ_definitions_list(out, report);
+    return organ_text_end(&buffer, markdown, error);
 }
 
 /* ---- quantize ---- */
@@ -241,8 +196,8 @@ static void role_row(organ_table *table, const char *name, const json_t *row)
     organ_table_cell(table, "%s", name);
     organ_table_count(table, organ_json_count(row, "tensors"));
     organ_table_count(table, organ_json_count(row, "elements"));
-    bytes_cell(table, row, "bytes_before");
-    bytes_cell(table, row, "bytes_after");
+    organ_bytes_cell(table, row, "bytes_before");
+    organ_bytes_cell(table, row, "bytes_after");
     error_cell(table, row);
 }
 
@@ -292,14 +247,14 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
-    put_head(buffer.out, report, "Quantised ");
+    organ_made_line(buffer.out, report, "Quantised ", "model");
     fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.scheme"));
     organ_table_emit(roles_table(report), buffer.out, page, error);
     put_plain(buffer.out, report, page);
     put_clipped(buffer.out, report, page);
     put_left(buffer.out, report, page);
     put_time(buffer.out, report, page, "QUANTIZE_REPORT.md");
-    return finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 static organ_table *tensors_table(const json_t *report)
@@ -340,6 +295,6 @@ organ_status organ_quantize_report_markdown(const json_t *report, char **markdow
         fputs("\n## Tensors\n\n", out);
         organ_table_emit(tensors_table(report), out, NULL, error);
     }
-    put_definitions(out, report);
-    return finish(&buffer, markdown, error);
+    organ_definitions_list(out, report);
+    return organ_text_end(&buffer, markdown, error);
 }

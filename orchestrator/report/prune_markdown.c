@@ -9,22 +9,13 @@
 
 static const organ_column item_columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};
 
-static void put_list(FILE *out, const char *lead, const json_t *sentences)
-{
-    for (size_t k = 0; k < json_array_size(sentences); k++) {
-        fputs(lead, out);
-        organ_markdown_text(out, organ_json_text(json_array_get(sentences, k), ""), false);
-        fputc('\n', out);
-    }
-}
-
 static organ_status put_head(const json_t *report, FILE *out, organ_error *error)
 {
     (void)error;
     fputs("# Surgery report: ", out);
     organ_markdown_text(out, organ_json_text(report, "donor.name"), false);
     fprintf(out, ", %s\n\n> **Read this first.**\n>\n", organ_json_text(report, "parameters.method"));
-    put_list(out, "> - ", organ_json_at(report, "errata"));
+    organ_sentences_list(out, "> - ", organ_json_at(report, "errata"));
     return ORGAN_OK;
 }
 
@@ -210,19 +201,9 @@ static organ_status put_integrity(const json_t *report, FILE *out, organ_error *
 static organ_status put_sentences(const json_t *report, FILE *out, organ_error *error)
 {
     (void)error;
-    const char *term;
-    json_t *sentence;
-    fputs("\n## Definitions\n\n", out);
-    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
-    {
-        fputs("- **", out);
-        organ_markdown_text(out, term, false);
-        fputs("**: ", out);
-        organ_markdown_text(out, json_string_value(sentence) ? json_string_value(sentence) : "", false);
-        fputc('\n', out);
-    }
+    organ_definitions_list(out, report);
     fputs("\n## What is not in this report\n\n", out);
-    put_list(out, "- ", organ_json_at(report, "not_in_this_report"));
+    organ_sentences_list(out, "- ", organ_json_at(report, "not_in_this_report"));
     fputs("\n## How to check it\n\n"
           "`organ audit DONOR OUTPUT` reads both models anew, never this report or its log, and counts again what was killed; it fails if "
           "any weight "

@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/purify_report.h"
 
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
@@ -82,21 +78,11 @@ static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
 
 static void put_end(FILE *out, const json_t *report, const organ_page *page)
 {
-    char duration[24], rate[16];
     if (is_dry(report))
         return;
     fputc('\n', out);
-    organ_text_say(out, page, "  ", "Time: %s, %s/s of purified weights.",
-                   organ_duration_text(organ_json_real(report, "run.seconds"), duration),
-                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate));
-    const char *const output = organ_json_text(report, "run.output");
-    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
-    const char *const dot = single ? strrchr(output, '.') : NULL;
-    char *stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
-    fputs("\nReport:  ", out);
-    organ_text_visible(out, stem ? stem : output);
-    fputs(single ? "PURIFY_REPORT.md\n" : "/organ/PURIFY_REPORT.md\n", out);
-    free(stem);
+    organ_time_line(out, report, page, " of purified weights");
+    organ_report_line(out, report, "PURIFY_REPORT.md");
 }
 
 organ_status organ_purify_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)
@@ -105,20 +91,15 @@ organ_status organ_purify_report_terminal(const json_t *report, const organ_page
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
-    fputs(is_dry(report) ? "Dry run, nothing was written: " : "Purified ", buffer.out);
-    organ_model_line(buffer.out, organ_json_at(report, "model"));
-    fputs(is_dry(report) ? "\nwould go into " : "\ninto ", buffer.out);
-    organ_text_visible(buffer.out, organ_json_text(report, "run.output"));
+    organ_made_line(buffer.out, report, "Purified ", "model");
     fputs("\nby ", buffer.out);
     put_parameters(buffer.out, report);
     fputs("\n\n", buffer.out);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) != ORGAN_OK) {
-        organ_text_discard(&buffer);
-        return error->status;
+    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        put_remarks(buffer.out, report, page);
+        put_end(buffer.out, report, page);
     }
-    put_remarks(buffer.out, report, page);
-    put_end(buffer.out, report, page);
-    return organ_text_finish(&buffer, text, error);
+    return organ_text_end(&buffer, text, error);
 }
 
 /* ---- the file ---- */
@@ -174,19 +155,6 @@ static void put_left_alone(FILE *out, const json_t *report)
     }
 }
 
-static void put_definitions(FILE *out, const json_t *report)
-{
-    const char *term;
-    json_t *sentence;
-    fputs("\n## Definitions\n\n", out);
-    json_object_foreach(json_object_get(report, "definitions"), term, sentence)
-    {
-        fprintf(out, "- **%s**: ", term);
-        organ_markdown_text(out, json_string_value(sentence), false);
-        fputc('\n', out);
-    }
-}
-
 organ_status organ_purify_report_markdown(const json_t *report, char **markdown, organ_error *error)
 {
     organ_text buffer;
@@ -209,6 +177,6 @@ organ_status organ_purify_report_markdown(const json_t *report, char **markdown,
         return error->status;
     }
     put_left_alone(out, report);
-    put_definitions(out, report);
+    organ_definitions_list(out, report);
     return organ_text_finish(&buffer, markdown, error);
 }

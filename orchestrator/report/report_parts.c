@@ -5,6 +5,7 @@
 #include "orchestrator/report/document.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *organ_percent_text(double percent, char out[32])
@@ -168,6 +169,98 @@ void organ_shell_word(FILE *out, const char *s)
     fputc('\'', out);
 }
 
+void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)
+{
+    const bool dry = json_is_true(organ_json_at(report, "dry_run"));
+    fputs(dry ? "Dry run, nothing was written: " : done, out);
+    organ_model_line(out, organ_json_at(report, model));
+    fputs(dry ? "\nwould go into " : "\ninto ", out);
+    organ_text_visible(out, organ_json_text(report, "run.output"));
+}
+
+void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what)
+{
+    char duration[24], rate[16];
+    organ_text_say(out, page, "  ", "Time: %s, %s/s%s.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
+                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate), what);
+}
+
+void organ_report_line(FILE *out, const json_t *report, const char *name)
+{
+    const char *const output = organ_json_text(report, "run.output");
+    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
+    const char *const dot = single ? strrchr(output, '.') : NULL;
+    char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
+    fputs("\nReport:  ", out);
+    organ_text_visible(out, stem ? stem : output);
+    fprintf(out, "%s%s\n", stem ? "" : "/organ/", name);
+    free(stem);
+}
+
+void organ_output_line(FILE *out, const json_t *report, const char *what)
+{
+    fprintf(out, "\n%s:  ", what);
+    organ_text_visible(out, organ_json_text(report, "run.output"));
+    fputc('\n', out);
+}
+
+void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences)
+{
+    for (size_t k = 0; k < json_array_size(sentences); k++) {
+        fputs(lead, out);
+        organ_markdown_text(out, organ_json_text(json_array_get(sentences, k), ""), false);
+        fputc('\n', out);
+    }
+}
+
+void organ_terms_list(FILE *out, const json_t *terms)
+{
+    const char *term;
+    json_t *sentence;
+    json_object_foreach((json_t *)terms, term, sentence)
+    {
+        fprintf(out, "- **%s**: ", term);
+        organ_markdown_text(out, organ_json_text(sentence, ""), false);
+        fputc('\n', out);
+    }
+}
+
+void organ_definitions_list(FILE *out, const json_t *report)
+{
+    fputs("\n## Definitions\n\n", out);
+    organ_terms_list(out, json_object_get(report, "definitions"));
+}
+
+void organ_bytes_cell(organ_table *table, const json_t *row, const char *key)
+{
+    char text[16];
+    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, key), text));
+}
+
+void organ_share_cell(organ_table *table, const json_t *row, const char *key)
+{
+    char percent[32];
+    const json_t *const share = json_object_get(row, key);
+    organ_table_cell(table, "%s", json_is_number(share) ? organ_percent_text(100 * json_number_value(share), percent) : "-");
+}
+
+void organ_range_cell(organ_table *table, unsigned long long from, unsigned long long to)
+{
+    if (from == to)
+        organ_table_count(table, to);
+    else
+        organ_table_cell(table, "%llu-%llu", from, to);
+}
+
+bool organ_role_is_new(const json_t *rows, size_t row)
+{
+    const char *const role = organ_json_text(json_array_get(rows, row), "role");
+    for (size_t k = 0; k < row; k++)
+        if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
+            return false;
+    return true;
+}
+
 organ_table *organ_files_table(const json_t *report)
 {
     static const organ_column columns[] = {
@@ -178,8 +271,7 @@ organ_table *organ_files_table(const json_t *report)
         const json_t *const row = json_array_get(files, k);
         organ_table_cell(table, "%s", organ_json_text(row, "name"));
         organ_table_count(table, organ_json_count(row, "tensors"));
-        char size[16];
-        organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, "bytes"), size));
+        organ_bytes_cell(table, row, "bytes");
     }
     return table;
 }

@@ -34,6 +34,40 @@ void organ_model_line(FILE *out, const json_t *model);
 /* `s` as one word of a POSIX shell; control characters by $'\n' notation. */
 void organ_shell_word(FILE *out, const char *s);
 
+/* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written: MODEL\nwould go into
+ * OUTPUT"; no newline at the end. `done` is "Purified "; `model` names the member of the report. */
+void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model);
+
+/* "  Time: 1.2 s, 310 MB/s of output." from report.run; `what` is " of output". */
+void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what);
+
+/* "Report:  OUT/organ/NAME" from report.run, or "Report:  OUT.NAME" beside a single file; an empty line before it. */
+void organ_report_line(FILE *out, const json_t *report, const char *name);
+
+/* "Adapter:  OUTPUT" from report.run with an empty line before it; `what` is "Adapter". */
+void organ_output_line(FILE *out, const json_t *report, const char *what);
+
+/* A Markdown list of an array of sentences, `lead` ("- ") before each. */
+void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences);
+
+/* A Markdown list of an object of terms and what they mean: "- **TERM**: SENTENCE". */
+void organ_terms_list(FILE *out, const json_t *terms);
+
+/* The section "Definitions" of report.definitions, an object; an empty line before it. */
+void organ_definitions_list(FILE *out, const json_t *report);
+
+/* A quantity of bytes, a member of the row. */
+void organ_bytes_cell(organ_table *table, const json_t *row, const char *key);
+
+/* "72.31 %" of a share in [0, 1], a member of the row; "-" where it is no number. */
+void organ_share_cell(organ_table *table, const json_t *row, const char *key);
+
+/* "4" or "4-16" */
+void organ_range_cell(organ_table *table, unsigned long long from, unsigned long long to);
+
+/* Whether no row before this one has its "role". */
+bool organ_role_is_new(const json_t *rows, size_t row);
+
 /* "1 file", "3 files" */
 void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many);
 

@@ -32,6 +32,14 @@ void organ_text_discard(organ_text *text)
     free(text->data);
 }
 
+organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
+{
+    if (!error->status)
+        return organ_text_finish(text, string, error);
+    organ_text_discard(text);
+    return error->status;
+}
+
 typedef struct range {
     uint32_t first, last;
 } range;

@@ -27,6 +27,8 @@ organ_status organ_text_open(organ_text *text, organ_error *error);
 /* *string is the whole text, NUL-terminated, for the caller to free; NULL and ORGAN_IO if memory ran out on the way. */
 organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
 void organ_text_discard(organ_text *text);
+/* The one or the other: finish, or discard where `error` tells of one already; its status. */
+organ_status organ_text_end(organ_text *text, char **string, organ_error *error);
 
 /* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN. */
 void organ_text_visible(FILE *out, const char *s);
