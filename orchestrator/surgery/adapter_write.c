@@ -242,18 +242,20 @@ const organ_output *organ_adapter_writer_output(const organ_adapter_writer *w) {
 organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *error) { return organ_output_sync(&w->output, error); }
 
 organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report, const char *markdown_name,
-                                         const char *markdown, organ_error *error)
+                                         organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
+                                         organ_error *error)
 {
     char *const folder = organ_publish_path(&w->output.publish, "organ");
-    char *json = NULL, *text = NULL;
-    if (!folder || asprintf(&json, "%s/%s", folder, name) < 0 || (markdown && asprintf(&text, "%s/%s", folder, markdown_name) < 0))
+    char *json = NULL, *page = NULL, *text = NULL;
+    if (!folder || asprintf(&json, "%s/%s", folder, name) < 0 || asprintf(&page, "%s/%s", folder, markdown_name) < 0)
         no_memory(w, error);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && markdown)
-        organ_text_write(text, markdown, error);
+    else if (markdown(report, &text, error) == ORGAN_OK && organ_document_write(json, report, error) == ORGAN_OK)
+        organ_text_write(page, text, error);
     free(folder);
     free(json);
+    free(page);
     free(text);
     return error->status;
 }

@@ -52,9 +52,10 @@ const organ_output *organ_adapter_writer_output(const organ_adapter_writer *writ
 /* Brings everything to the disk: what organ_adapter_writer_output says of its time is then right. */
 organ_status organ_adapter_writer_sync(organ_adapter_writer *writer, organ_error *error);
 
-/* Writes OUT/organ/NAME (and, with `markdown`, OUT/organ/MARKDOWN_NAME). */
+/* Writes OUT/organ/NAME and OUT/organ/MARKDOWN_NAME, which has what `markdown` makes of the report. */
 organ_status organ_adapter_writer_report(organ_adapter_writer *writer, const char *name, const json_t *report, const char *markdown_name,
-                                         const char *markdown, organ_error *error);
+                                         organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
+                                         organ_error *error);
 
 /* Publishes the adapter or, if `error` is set, removes it, and frees the writer. NULL is allowed. */
 organ_status organ_adapter_writer_end(organ_adapter_writer *writer, organ_error *error);

@@ -12,14 +12,6 @@ static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null();
 
 static double rounded(double x) { return round(x * 1e9) / 1e9; }
 
-static json_t *shape_json(const organ_weight *weight)
-{
-    json_t *const shape = json_array();
-    for (unsigned k = 0; k < weight->rank; k++)
-        json_array_append_new(shape, json_integer((json_int_t)weight->shape[k]));
-    return shape;
-}
-
 /* ---- tensors ---- */
 
 static json_t *distance_json(const organ_vitals *v)
@@ -52,10 +44,11 @@ static void add_numbers(json_t *row, const organ_vitals *v)
 static json_t *tensor_json(const organ_autopsy_job *job, const organ_vitals *v)
 {
     char stored[128];
-    json_t *const row = json_pack(
-        "{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_role_describe(v->weight->anatomy.role)->name, "layer",
-        v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
-        organ_weight_text(v->weight, stored, sizeof stored), "shape", shape_json(v->weight), "elements", (json_int_t)v->weight->elements);
+    json_t *const row =
+        json_pack("{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_role_describe(v->weight->anatomy.role)->name,
+                  "layer", v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
+                  organ_weight_text(v->weight, stored, sizeof stored), "shape", organ_dims_json(v->weight->rank, v->weight->shape),
+                  "elements", (json_int_t)v->weight->elements);
     if (v->unread)
         json_object_set_new(row, "unread", json_string(v->unread));
     else

@@ -57,11 +57,7 @@ static uint64_t packed_bytes(const organ_weight *weight)
     return bytes;
 }
 
-static void keep(organ_dequantize_job *job, const organ_tensor *tensor)
-{
-    job->pieces[job->piece_count++] =
-        (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
-}
+static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
 
 static void take(organ_dequantize_job *job, const organ_weight *weight)
 {

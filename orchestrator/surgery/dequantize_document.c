@@ -54,21 +54,15 @@ static json_t *schemes_json(const organ_dequantize_job *job)
     return rows;
 }
 
-static json_t *shape_json(const organ_weight *weight)
-{
-    const organ_tensor plain = {.rank = weight->rank, .shape = weight->shape};
-    return organ_shape_json(&plain);
-}
-
 static json_t *part_json(const organ_dequantize_job *job, const organ_dequantize_part *part)
 {
     char text[160];
     const organ_weight *const w = part->weight;
     return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", w->name, "role",
-                     organ_role_describe(w->anatomy.role)->name, "scheme", scheme_text(part, text), "shape", shape_json(w), "packed_as",
-                     w->codes->name, "bytes_before", (json_int_t)part->bytes_before, "bytes_after", (json_int_t)bytes_after(job, part),
-                     "infinite", (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
-                     *part->note ? organ_document_string(part->note) : json_null());
+                     organ_role_describe(w->anatomy.role)->name, "scheme", scheme_text(part, text), "shape",
+                     organ_dims_json(w->rank, w->shape), "packed_as", w->codes->name, "bytes_before", (json_int_t)part->bytes_before,
+                     "bytes_after", (json_int_t)bytes_after(job, part), "infinite", (json_int_t)part->infinite, "nan",
+                     (json_int_t)part->nan, "note", *part->note ? organ_document_string(part->note) : json_null());
 }
 
 static json_t *parts_json(const organ_dequantize_job *job)
@@ -94,33 +88,11 @@ static json_t *strays_json(const organ_dequantize_job *job)
     return rows;
 }
 
-static json_t *plain_json(const organ_dequantize_job *job)
-{
-    json_int_t count = 0, bytes = 0;
-    for (size_t k = 0; k < job->piece_count; k++)
-        if (job->pieces[k].same) {
-            count++;
-            bytes += (json_int_t)job->pieces[k].bytes;
-        }
-    return json_pack("{s:I, s:I}", "tensors", count, "bytes", bytes);
-}
-
 static json_t *notes_json(const organ_dequantize_job *job)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->weights->note_count; k++)
         json_array_append_new(rows, organ_document_string(job->weights->notes[k]));
-    return rows;
-}
-
-static json_t *files_json(const organ_resharding *plan)
-{
-    json_t *const rows = json_array();
-    for (size_t f = 0; f < organ_resharding_files(plan); f++) {
-        uint64_t bytes;
-        const char *const name = organ_resharding_file(plan, f, &bytes);
-        json_array_append_new(rows, json_pack("{s:o, s:I}", "name", organ_document_string(name), "bytes", (json_int_t)bytes));
-    }
     return rows;
 }
 
@@ -135,13 +107,9 @@ static json_t *definitions_json(void)
 
 static json_t *run_json(const organ_dequantize_job *job, const organ_output *output, const organ_resharding *plan)
 {
-    json_t *const run = organ_output_run(output, organ_resharding_bytes(plan));
-    if (run) {
-        json_object_set_new(run, "model", organ_document_string(job->options->model));
-        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(job->engine->workers)));
-        json_object_set_new(run, "cpu_isa", json_string(job->engine->kernels->isa));
+    json_t *const run = organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine);
+    if (run)
         json_object_set_new(run, "single_file", json_boolean(output->single));
-    }
     return run;
 }
 
@@ -157,7 +125,8 @@ json_t *organ_dequantize_document(void *context, const organ_output *output, con
     return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:I}, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
                      "organ.dequantize/1", "definition", "dequantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run,
                      "model", organ_model_json(job->model), "parameters", "dtype", organ_dtype_describe(job->as)->name, "max_shard_bytes",
-                     (json_int_t)job->options->most, "quant_method", job->weights->method, "totals", totals, "plain", plain_json(job),
-                     "schemes", schemes_json(job), "strays", strays_json(job), "notes", notes_json(job), "files", files_json(plan),
-                     "weights", parts_json(job), "definitions", definitions_json(), "run", run_json(job, output, plan));
+                     (json_int_t)job->options->most, "quant_method", job->weights->method, "totals", totals, "plain",
+                     organ_pieces_same_json(job->pieces, job->piece_count), "schemes", schemes_json(job), "strays", strays_json(job),
+                     "notes", notes_json(job), "files", organ_resharding_files_json(plan), "weights", parts_json(job), "definitions",
+                     definitions_json(), "run", run_json(job, output, plan));
 }

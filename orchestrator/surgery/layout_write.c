@@ -2,6 +2,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/layout.h"
+#include "orchestrator/surgery/tally.h"
 #include "orchestrator/version.h"
 
 #include <errno.h>
@@ -202,14 +203,6 @@ static json_t *keep_files(writing *w, organ_error *error)
     return sources;
 }
 
-static json_t *shape_json(const organ_tensor *tensor)
-{
-    json_t *const shape = json_array();
-    for (unsigned k = 0; k < tensor->rank; k++)
-        json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
-    return shape;
-}
-
 /* Zeros, or kept gaps, behind a tensor. */
 static uint64_t padding_behind(const organ_layout *layout, size_t k)
 {
@@ -226,8 +219,8 @@ static json_t *piece_json(const organ_layout *layout, size_t k)
     return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:o, s:s, s:o, s:I, s:I}", "role", organ_role_describe(anatomy->role)->name,
                      "group", organ_group_name(anatomy->group), "layer", anatomy->layer < 0 ? json_null() : json_integer(anatomy->layer),
                      "expert", anatomy->expert < 0 ? json_null() : json_integer(anatomy->expert), "dtype",
-                     organ_dtype_describe(piece->as.dtype)->name, "shape", shape_json(&piece->as), "bytes", (json_int_t)piece->as.bytes,
-                     "xxh3", digest_json(piece->xxh3), "file", piece->file, "source",
+                     organ_dtype_describe(piece->as.dtype)->name, "shape", organ_shape_json(&piece->as), "bytes",
+                     (json_int_t)piece->as.bytes, "xxh3", digest_json(piece->xxh3), "file", piece->file, "source",
                      organ_document_string(layout->files[piece->as.file].name), "offset", (json_int_t)piece->as.offset, "padding",
                      (json_int_t)padding_behind(layout, k));
 }

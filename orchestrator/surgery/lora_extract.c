@@ -141,12 +141,10 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
 
 static organ_status write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
-    char *markdown = NULL;
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
         organ_fail_errno(error, ENOMEM, "%s", job->options->output);
-    if (!error->status && organ_lora_report_markdown(*report, &markdown, error) == ORGAN_OK)
-        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", markdown, error);
-    free(markdown);
+    if (!error->status)
+        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_lora_report_markdown, error);
     return error->status;
 }
 

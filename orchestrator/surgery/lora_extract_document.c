@@ -72,14 +72,6 @@ static json_t *roles_json(const organ_lora_job *job)
     return rows;
 }
 
-static json_t *shape_json(const organ_weight *w)
-{
-    json_t *const shape = json_array();
-    for (unsigned d = 0; d < w->rank; d++)
-        json_array_append_new(shape, json_integer((json_int_t)w->shape[d]));
-    return shape;
-}
-
 static json_t *spectrum_json(const organ_lora_module *m)
 {
     json_t *const values = json_array();
@@ -92,10 +84,11 @@ static json_t *module_json(const organ_lora_job *job, const organ_lora_module *m
 {
     char base[120], tuned[120];
     const organ_anatomy *const a = &m->base->anatomy;
-    json_t *const row = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_role_describe(a->role)->name,
-                                  "layer", a->layer < 0 ? json_null() : json_integer(a->layer), "shape", shape_json(m->base), "base_stored",
-                                  organ_weight_text(m->base, base, sizeof base), "tuned_stored",
-                                  organ_weight_text(m->tuned, tuned, sizeof tuned), "rank", (json_int_t)m->rank);
+    json_t *const row =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_role_describe(a->role)->name, "layer",
+                  a->layer < 0 ? json_null() : json_integer(a->layer), "shape", organ_dims_json(m->base->rank, m->base->shape),
+                  "base_stored", organ_weight_text(m->base, base, sizeof base), "tuned_stored",
+                  organ_weight_text(m->tuned, tuned, sizeof tuned), "rank", (json_int_t)m->rank);
     if (!row || is_dry(job))
         return row;
     json_object_set_new(row, "change_norm", json_real(sqrt(m->change)));
@@ -142,9 +135,9 @@ static json_t *other_json(const organ_lora_other *other)
     if (!row)
         return NULL;
     if (other->base)
-        json_object_set_new(row, "shape_base", shape_json(other->base));
+        json_object_set_new(row, "shape_base", organ_dims_json(other->base->rank, other->base->shape));
     if (other->tuned)
-        json_object_set_new(row, "shape_tuned", shape_json(other->tuned));
+        json_object_set_new(row, "shape_tuned", organ_dims_json(other->tuned->rank, other->tuned->shape));
     json_object_set_new(row, "change_norm", other->why || !isfinite(other->change) ? json_null() : json_real(sqrt(other->change)));
     json_object_set_new(row, "change",
                         other->why || !isfinite(other->change) || !(other->norm > 0) ? json_null()

@@ -222,10 +222,8 @@ static void make_pieces(organ_merge_job *job)
             (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL};
     }
     for (size_t k = 0; k < weights->stray_count; k++) {
-        const organ_tensor *const t = weights->strays[k].tensor;
         if (!weights->strays[k].dropped)
-            job->pieces[job->piece_count++] =
-                (organ_shard_piece){.name = t->name, .dtype = t->dtype, .rank = t->rank, .shape = t->shape, .same = t};
+            job->pieces[job->piece_count++] = organ_piece_same(weights->strays[k].tensor);
     }
 }
 

@@ -92,14 +92,10 @@ static json_t *document_of(const job *j)
 
 static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
 {
-    char *markdown = NULL;
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     if (!config)
-        no_memory(j, error);
-    else if (organ_lora_write(&j->rewrite, w, j->adapter->rest, j->adapter->rest_count, error) == ORGAN_OK &&
-             organ_adapter_writer_finish(w, config, error) == ORGAN_OK && organ_adapter_writer_beside(w, j->adapter, error) == ORGAN_OK &&
-             organ_model_unchanged(j->adapter->model, error) == ORGAN_OK)
-        organ_adapter_writer_sync(w, error);
+        return no_memory(j, error);
+    organ_lora_put(&j->rewrite, w, config, j->adapter->rest, j->adapter->rest_count, error);
     json_decref(config);
     if (error->status)
         return error->status;
@@ -107,11 +103,8 @@ static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **repor
     j->output = *organ_adapter_writer_output(w);
     if (!(*report = document_of(j)))
         return no_memory(j, error);
-    if (organ_resize_report_markdown(*report, &markdown, error) == ORGAN_OK &&
-        organ_adapter_writer_report(w, "lora_resize.json", *report, "LORA_RESIZE_REPORT.md", markdown, error) == ORGAN_OK)
-        organ_adapter_writer_sync(w, error);
-    free(markdown);
-    return error->status;
+    organ_adapter_writer_report(w, "lora_resize.json", *report, "LORA_RESIZE_REPORT.md", organ_resize_report_markdown, error);
+    return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 
 static organ_status write_out(job *j, json_t **report, organ_error *error)

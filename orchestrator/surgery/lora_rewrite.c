@@ -301,6 +301,15 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     return config;
 }
 
+organ_status organ_lora_put(organ_lora_rewrite *rw, organ_adapter_writer *writer, const json_t *config, const organ_tensor *const *rest,
+                            size_t rest_count, organ_error *error)
+{
+    if (organ_lora_write(rw, writer, rest, rest_count, error) || organ_adapter_writer_finish(writer, config, error) ||
+        organ_adapter_writer_beside(writer, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error))
+        return error->status;
+    return organ_adapter_writer_sync(writer, error);
+}
+
 static double rounded(double x) { return round(x * 1e9) / 1e9; }
 
 json_t *organ_lora_row_json(const organ_lora_row *row)

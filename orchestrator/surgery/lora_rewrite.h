@@ -43,6 +43,11 @@ organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 organ_status organ_lora_write(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const organ_tensor *const *rest, size_t rest_count,
                               organ_error *error);
 
+/* All that an adapter is but for its report: the rows and `rest`, `config`, the files beside. The adapter was not changed meanwhile, and
+ * what was written is on the disk. */
+organ_status organ_lora_put(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const json_t *config,
+                            const organ_tensor *const *rest, size_t rest_count, organ_error *error);
+
 /* Bytes of the names and of the data, for organ_adapter_writer_begin. */
 organ_status organ_lora_sizes(const organ_lora_rewrite *rewrite, size_t *name_bytes, uint64_t *bytes, organ_error *error);
 

@@ -198,20 +198,14 @@ static json_t *document_of(const job *j)
 
 static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
 {
-    char *markdown = NULL;
-    if (organ_lora_write(&j->rewrite, w, NULL, 0, error) || organ_adapter_writer_finish(w, j->config, error) ||
-        organ_adapter_writer_beside(w, j->adapter, error) || organ_model_unchanged(j->adapter->model, error) ||
-        organ_adapter_writer_sync(w, error))
+    if (organ_lora_put(&j->rewrite, w, j->config, NULL, 0, error) != ORGAN_OK)
         return error->status;
     j->bytes = organ_adapter_writer_bytes(w);
     j->output = *organ_adapter_writer_output(w);
     if (!(*report = document_of(j)))
         return no_memory(j, error);
-    if (organ_sanitize_report_markdown(*report, &markdown, error) == ORGAN_OK &&
-        organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", markdown, error) == ORGAN_OK)
-        organ_adapter_writer_sync(w, error);
-    free(markdown);
-    return error->status;
+    organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_sanitize_report_markdown, error);
+    return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 
 static organ_status write_out(job *j, json_t **report, organ_error *error)

@@ -111,3 +111,14 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes)
     return json_pack("{s:o, s:f, s:f}", "output", organ_document_string(output->path), "seconds", organ_milliseconds(seconds),
                      "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0);
 }
+
+json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)
+{
+    json_t *const run = organ_output_run(output, bytes);
+    if (run) {
+        json_object_set_new(run, "model", organ_document_string(model));
+        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(engine->workers)));
+        json_object_set_new(run, "cpu_isa", json_string(engine->kernels->isa));
+    }
+    return run;
+}

@@ -180,13 +180,9 @@ static json_t *definitions_json(const organ_purify_job *job)
 
 static json_t *run_json(const organ_purify_job *job, const sums *all)
 {
-    json_t *run = organ_output_run(&job->output, (uint64_t)all->bytes);
-    if (run) {
-        json_object_set_new(run, "model", organ_document_string(job->options->model));
-        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(job->engine->workers)));
-        json_object_set_new(run, "cpu_isa", json_string(job->engine->kernels->isa));
+    json_t *const run = organ_output_run_on(&job->output, (uint64_t)all->bytes, job->options->model, job->engine);
+    if (run)
         json_object_set_new(run, "single_file", json_boolean(job->output.single));
-    }
     return run;
 }
 

@@ -120,11 +120,7 @@ static organ_status take(organ_quantize_job *job, const organ_weight *weight, or
     return ORGAN_OK;
 }
 
-static void keep(organ_quantize_job *job, const organ_tensor *tensor)
-{
-    job->pieces[job->piece_count++] =
-        (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
-}
+static void keep(organ_quantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
 
 static organ_status choose(organ_quantize_job *job, organ_error *error)
 {

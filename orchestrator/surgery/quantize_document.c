@@ -80,28 +80,6 @@ static json_t *left_json(const organ_quantize_job *job)
     return rows;
 }
 
-static json_t *plain_json(const organ_quantize_job *job)
-{
-    json_int_t count = 0, bytes = 0;
-    for (size_t k = 0; k < job->piece_count; k++)
-        if (job->pieces[k].same) {
-            count++;
-            bytes += (json_int_t)job->pieces[k].bytes;
-        }
-    return json_pack("{s:I, s:I}", "tensors", count, "bytes", bytes);
-}
-
-static json_t *files_json(const organ_resharding *plan)
-{
-    json_t *const rows = json_array();
-    for (size_t f = 0; f < organ_resharding_files(plan); f++) {
-        uint64_t bytes;
-        const char *const name = organ_resharding_file(plan, f, &bytes);
-        json_array_append_new(rows, json_pack("{s:o, s:I}", "name", organ_document_string(name), "bytes", (json_int_t)bytes));
-    }
-    return rows;
-}
-
 static json_t *definitions_json(const organ_quantize_job *job)
 {
     static const char *const scales[] = {
@@ -117,17 +95,6 @@ static json_t *definitions_json(const organ_quantize_job *job)
                      "relative_error",
                      "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in FP64; of "
                      "several tensors, over all their values together.");
-}
-
-static json_t *run_json(const organ_quantize_job *job, const organ_output *output, const organ_resharding *plan)
-{
-    json_t *const run = organ_output_run(output, organ_resharding_bytes(plan));
-    if (run) {
-        json_object_set_new(run, "model", organ_document_string(job->options->model));
-        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(job->engine->workers)));
-        json_object_set_new(run, "cpu_isa", json_string(job->engine->kernels->isa));
-    }
-    return run;
 }
 
 json_t *organ_quantize_document(void *context, const organ_output *output, const organ_resharding *plan)
@@ -147,6 +114,7 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
                      organ_model_json(job->model), "parameters", "scheme", job->scheme->name, "targets",
                      job->options->targets ? organ_document_string(job->options->targets) : json_null(), "max_shard_bytes",
                      (json_int_t)job->options->most, "totals", totals, "clipped_blocks", (json_int_t)organ_quantize_partial(job), "plain",
-                     plain_json(job), "roles", roles_json(job), "left_alone", left_json(job), "files", files_json(plan), "tensors", tensors,
-                     "definitions", definitions_json(job), "run", run_json(job, output, plan));
+                     organ_pieces_same_json(job->pieces, job->piece_count), "roles", roles_json(job), "left_alone", left_json(job), "files",
+                     organ_resharding_files_json(plan), "tensors", tensors, "definitions", definitions_json(job), "run",
+                     organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine));
 }

@@ -4,12 +4,12 @@
 #include "formats/arena.h"
 #include "formats/name_table.h"
 #include "formats/organ_directory.h"
+#include "orchestrator/report/document.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -297,6 +297,33 @@ uint64_t organ_resharding_bytes(const organ_resharding *r)
 }
 
 uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
+
+json_t *organ_resharding_files_json(const organ_resharding *plan)
+{
+    json_t *const rows = json_array();
+    for (size_t f = 0; f < organ_resharding_files(plan); f++) {
+        uint64_t bytes;
+        const char *const name = organ_resharding_file(plan, f, &bytes);
+        json_array_append_new(rows, json_pack("{s:o, s:I}", "name", organ_document_string(name), "bytes", (json_int_t)bytes));
+    }
+    return rows;
+}
+
+json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
+{
+    json_int_t same = 0, bytes = 0;
+    for (size_t k = 0; k < count; k++)
+        if (pieces[k].same) {
+            same++;
+            bytes += (json_int_t)pieces[k].bytes;
+        }
+    return json_pack("{s:I, s:I}", "tensors", same, "bytes", bytes);
+}
+
+organ_shard_piece organ_piece_same(const organ_tensor *tensor)
+{
+    return (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
+}
 
 const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].name; }
 

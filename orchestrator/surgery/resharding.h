@@ -9,6 +9,8 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
+#include <jansson.h>
+
 #define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
 
 #define ORGAN_INDEX_NAME "model.safetensors.index.json"
@@ -28,6 +30,9 @@ typedef struct organ_shard_piece {
 
 typedef struct organ_resharding organ_resharding;
 
+/* The piece of a tensor that stays as it is. */
+organ_shard_piece organ_piece_same(const organ_tensor *tensor);
+
 /* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one longer than `most`
  * bytes of data. One file is named `single` ("model.safetensors" if NULL), several model-00001-of-000NN.safetensors with an index. Within a
  * file data begin on a page, tensors of whole pages come first, then wider types before narrower ones, so that every tensor is aligned.
@@ -46,6 +51,10 @@ const char *organ_resharding_file(const organ_resharding *plan, size_t file, uin
 uint64_t organ_resharding_bytes(const organ_resharding *plan);                                 /* of all files, the index included */
 uint64_t organ_resharding_total(const organ_resharding *plan);    /* of the tensors alone: total_size of the index */
 const char *organ_resharding_entry(const organ_resharding *plan); /* the file to open the model by: the index or the only file */
+
+/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a plan. */
+json_t *organ_resharding_files_json(const organ_resharding *plan);
+json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 
 /* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is reserved. ORGAN_IO. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);

@@ -39,13 +39,15 @@ json_t *organ_model_json(const organ_model *model)
                      (json_int_t)organ_model_elements(model));
 }
 
-json_t *organ_shape_json(const organ_tensor *tensor)
+json_t *organ_dims_json(unsigned rank, const uint64_t *shape)
 {
-    json_t *shape = json_array();
-    for (unsigned k = 0; k < tensor->rank; k++)
-        json_array_append_new(shape, json_integer((json_int_t)tensor->shape[k]));
-    return shape;
+    json_t *const dims = json_array();
+    for (unsigned k = 0; k < rank; k++)
+        json_array_append_new(dims, json_integer((json_int_t)shape[k]));
+    return dims;
 }
+
+json_t *organ_shape_json(const organ_tensor *tensor) { return organ_dims_json(tensor->rank, tensor->shape); }
 
 static void count_in(group *g, const organ_tally *row)
 {

@@ -23,6 +23,8 @@ json_t *organ_model_json(const organ_model *model);
 
 /* The shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
+/* The same of dimensions that belong to no tensor: of a packed weight, say. */
+json_t *organ_dims_json(unsigned rank, const uint64_t *shape);
 
 uint64_t organ_model_elements(const organ_model *model);
 
