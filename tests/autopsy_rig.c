@@ -78,24 +78,14 @@ void autopsy_teardown(void)
 
 organ_status autopsy(const char *model, autopsy_way w, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     const organ_autopsy_options options = {.model = model, .other = w.other, .ranges = w.ranges, .match = w.match, .output = w.output};
     *error = (organ_error){0};
     json_decref(autopsy_result);
     autopsy_result = NULL;
-    ck_assert_int_eq(organ_topology_discover(&topology, error), ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(topology, w.threads ? w.threads : 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = w.memory ? w.memory : 128 << 20,
-                                 .stop = w.stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), w.isa, &why)};
-    ck_assert_ptr_nonnull(engine.kernels);
-    const organ_status status = organ_autopsy(&options, &engine, NULL, &autopsy_result, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){.isa = w.isa, .threads = w.threads, .memory = w.memory ? w.memory : 128 << 20, .stop = w.stop});
+    const organ_status status = organ_autopsy(&options, &room.engine, NULL, &autopsy_result, error);
+    run_engine_close(&room);
     ck_assert_int_eq(status, error->status);
     ck_assert_msg((autopsy_result != NULL) == (status == ORGAN_OK || status == ORGAN_CHECK_FAILED), "status %d: %s", (int)status,
                   error->message);

@@ -4,7 +4,7 @@
 #define AUTOPSY_RIG_H
 
 #include "orchestrator/surgery/autopsy.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 #include "tests/suite_table.h"
 
 /* A tensor of given bytes. */

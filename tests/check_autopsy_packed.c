@@ -40,19 +40,13 @@ static void quantise(const char *scheme)
 {
     const organ_quantize_options options = {
         .model = scratch_path("donor"), .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
+    run_engine room;
     organ_error error = {0};
     json_t *report = NULL;
-    const char *why;
-    organ_topology_discover(&topology, &error);
-    organ_workers_create(topology, 2, &workers, &error);
-    const organ_engine engine = {
-        .topology = topology, .workers = workers, .memory = 128 << 20, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    ck_assert_msg(organ_quantize_model(&options, &engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    run_engine_open(&room, (run_way){.memory = 128 << 20});
+    ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_close(&room);
 }
 
 static void setup(void)

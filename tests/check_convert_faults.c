@@ -40,7 +40,7 @@ START_TEST(full_disk_at_any_moment)
             fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
             ck_assert_int_eq(convert("out", way_of(verb), &error), ORGAN_IO);
             ck_assert_msg(strstr(error.message, "No space left"), "%s", error.message);
-            ck_assert(!convert_left("out"));
+            ck_assert(!scratch_left("out"));
             fault_clear();
         }
         for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
@@ -74,7 +74,7 @@ START_TEST(donor_changed_under_the_run)
             fault_at(FAULT_PREAD, n, 0, false, changes[k]);
             ck_assert_int_eq(convert("out", way_of(0), &error), ORGAN_BAD_INPUT);
             ck_assert_msg(strstr(error.message, names[k]), "%s", error.message);
-            ck_assert(!convert_left("out"));
+            ck_assert(!scratch_left("out"));
             fault_clear();
         }
 }
@@ -89,7 +89,7 @@ START_TEST(unreadable_donor)
             fault_at(FAULT_PREAD, n, EIO, true, NULL);
             ck_assert_int_eq(convert("out", way_of(verb), &error), ORGAN_IO);
             ck_assert_msg(strstr(error.message, "Input/output error"), "%s", error.message);
-            ck_assert(!convert_left("out"));
+            ck_assert(!scratch_left("out"));
             fault_clear();
         }
 }
@@ -109,7 +109,7 @@ START_TEST(interrupted_run_leaves_nothing)
             stop = (organ_stop){0};
             fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
             ck_assert_int_eq(convert("out", way, &error), ORGAN_INTERRUPTED);
-            ck_assert(!convert_left("out"));
+            ck_assert(!scratch_left("out"));
             fault_clear();
         }
         must_convert("out", way_of(verb));

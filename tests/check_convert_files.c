@@ -366,7 +366,7 @@ START_TEST(gguf_becomes_gguf)
     ck_assert_int_eq(convert("out", (convert_way){.model = donor}, &error), ORGAN_USAGE);
     ck_assert_int_eq(convert("out.safetensors", (convert_way){.model = donor}, &error), ORGAN_USAGE);
     ck_assert_int_eq(convert("out", (convert_way){.model = donor, .scheme = "fp8-tensor"}, &error), ORGAN_USAGE);
-    ck_assert(!convert_left("out"));
+    ck_assert(!scratch_left("out"));
 }
 END_TEST
 
@@ -392,7 +392,7 @@ START_TEST(dry_run_writes_nothing)
     static const char *const names[] = {"fp8-block128", NULL};
     for (size_t k = 0; k < 2; k++) {
         must_convert("out", (convert_way){.scheme = names[k], .dry_run = true});
-        ck_assert(!convert_left("out") && json_is_true(json_object_get(convert_report, "dry_run")));
+        ck_assert(!scratch_left("out") && json_is_true(json_object_get(convert_report, "dry_run")));
         json_t *const dry = json_incref(json_object_get(convert_report, "files"));
         must_convert("out", (convert_way){.scheme = names[k], .force = true});
         ck_assert(json_equal(dry, json_object_get(convert_report, "files")));
@@ -431,7 +431,7 @@ START_TEST(wrong_usage)
         const organ_status status = convert(rows[k].output, rows[k].way, &error);
         ck_assert_msg(status == rows[k].status, "row %zu: %d: %s", k, (int)status, error.message);
         ck_assert_msg(strstr(error.message, rows[k].words), "row %zu: %s", k, error.message);
-        ck_assert(!convert_left("no") && !exists(scratch_path(".donor.organ-partial")));
+        ck_assert(!scratch_left("no") && !exists(scratch_path(".donor.organ-partial")));
     }
 }
 END_TEST
@@ -445,7 +445,7 @@ START_TEST(config_that_cannot_be_edited)
     ck_assert_int_eq(remove(scratch_path("donor/config.json")), 0);
     ck_assert_int_eq(convert("out", (convert_way){.scheme = "fp8-tensor"}, &error), ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "config.json"), "%s", error.message);
-    ck_assert(!convert_left("out"));
+    ck_assert(!scratch_left("out"));
     must_convert("out", (convert_way){0}); /* a plain model needs none */
     ck_assert(!exists(scratch_path("out/config.json")));
 }

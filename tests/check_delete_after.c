@@ -2,7 +2,7 @@
  * Shards that come one by one and go when they are measured: the same report as if the model had been there, and nothing lost that was not
  * measured. */
 #include "orchestrator/surgery/measure.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 #include "tests/suite_table.h"
 
 #include <errno.h>
@@ -56,18 +56,12 @@ static bool is_there(const char *name) { return exists(scratch_path("coming/%s",
 
 static organ_status measure_with(organ_measure_options options, json_t **report, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     const organ_progress progress = {.note = keep_note};
     *error = (organ_error){0};
-    organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {
-        .topology = topology, .workers = workers, .memory = 64 << 20, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    const organ_status status = organ_measure(&options, &engine, &progress, report, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){0});
+    const organ_status status = organ_measure(&options, &room.engine, &progress, report, error);
+    run_engine_close(&room);
     return status;
 }
 

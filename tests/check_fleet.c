@@ -3,7 +3,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/fleet_find.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 #include "tests/suite_table.h"
 
 #include <fcntl.h>
@@ -54,23 +54,14 @@ static void teardown(void)
 
 static organ_status fleet(const char *directory, const char *output, bool no_extract, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     *error = (organ_error){0};
-    ck_assert_int_eq(organ_topology_discover(&topology, error), ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(topology, 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = 256 << 20,
-                                 .stop = &stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    run_engine_open(&room, (run_way){.memory = 256 << 20, .stop = &stop});
     const organ_fleet_options options = {
         .directory = scratch_path("%s", directory), .output = scratch_path("%s", output), .no_extract = no_extract};
     json_decref(report);
-    const organ_status status = organ_fleet(&options, &engine, NULL, &report, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    const organ_status status = organ_fleet(&options, &room.engine, NULL, &report, error);
+    run_engine_close(&room);
     return status;
 }
 

@@ -3,7 +3,7 @@
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/measure_stream.h"
 #include "tests/check_http.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 #include "tests/served_model.h"
 #include "tests/suite_table.h"
 
@@ -54,9 +54,8 @@ static void count_down(void *context, uint64_t bytes, const char *tensor, const 
 /* Measures the served model; without `output` as a name in the scratch directory there is no journal. */
 static organ_status measure(const char *output, size_t threads, const char *header, json_t **report, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why, *url = http_url(server, INDEX);
+    run_engine room;
+    const char *url = http_url(server, INDEX);
     const organ_progress progress = {.note = keep_note, .advance = count_down};
     const organ_measure_options options = {.models = &url,
                                            .model_count = 1,
@@ -64,16 +63,9 @@ static organ_status measure(const char *output, size_t threads, const char *head
                                            .headers = &header,
                                            .header_count = header != NULL};
     *error = (organ_error){0};
-    organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, (unsigned)threads, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = 64 << 20,
-                                 .stop = &stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    const organ_status status = organ_measure(&options, &engine, &progress, report, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){.threads = threads, .stop = &stop});
+    const organ_status status = organ_measure(&options, &room.engine, &progress, report, error);
+    run_engine_close(&room);
     return status;
 }
 

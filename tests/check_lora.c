@@ -36,7 +36,7 @@ START_TEST(full_disk_at_any_moment)
             const bool met = fault_count(calls[k]) >= n;
             fault_clear();
             ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %zu: %d", k, (int)status);
-            ck_assert(lora_left("none") != met);
+            ck_assert(scratch_left("none") != met);
             if (!met)
                 ck_assert_int_eq(rename(scratch_path("none"), scratch_path("unmet%zu-%ld", k, n)), 0);
         }

@@ -14,7 +14,7 @@ static void refused(lora_way w, organ_status status, const char *text)
     organ_error error;
     ck_assert_msg(lora_extract("out", w, &error) == status, "%d: %s", (int)error.status, error.message);
     ck_assert_msg(strstr(error.message, text) != NULL, "'%s' is not in '%s'", text, error.message);
-    ck_assert(!lora_left("out"));
+    ck_assert(!scratch_left("out"));
 }
 
 START_TEST(values_that_are_not_finite)
@@ -75,7 +75,7 @@ END_TEST
 START_TEST(a_dry_run_makes_nothing)
 {
     must_lora_extract("out", (lora_way){.options = {.dry_run = true, .rank = 40}});
-    ck_assert(!lora_left("out"));
+    ck_assert(!scratch_left("out"));
     ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.k_proj"), "rank")), 36);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(lora_result, "totals"), "modules")), 5);
 }
@@ -110,7 +110,7 @@ START_TEST(reading_fails_or_is_stopped)
         const bool met = fault_count(FAULT_PREAD) >= n;
         fault_clear();
         ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
-        ck_assert(!met || !lora_left("out"));
+        ck_assert(!met || !scratch_left("out"));
     }
     refused((lora_way){.stop = &stop}, ORGAN_INTERRUPTED, "");
 }

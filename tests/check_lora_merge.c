@@ -388,23 +388,17 @@ END_TEST
 
 static void quantize(const char *scheme)
 {
-    organ_topology *topology;
-    organ_workers *workers;
+    run_engine room;
     organ_error error = {0};
     json_t *report;
-    const char *why;
-    organ_topology_discover(&topology, &error);
-    organ_workers_create(topology, 2, &workers, &error);
-    const organ_engine engine = {
-        .topology = topology, .workers = workers, .memory = 64 << 20, .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
+    run_engine_open(&room, (run_way){0});
     const organ_quantize_options q = {.model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = scheme, .most = 1u << 30};
     const organ_dequantize_options d = {.model = q.output, .output = scratch_path("plain"), .dtype = "f32", .most = 1u << 30};
-    ck_assert_msg(organ_quantize_model(&q, &engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_quantize_model(&q, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    ck_assert_msg(organ_dequantize_model(&d, &engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_dequantize_model(&d, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
     json_decref(report);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_close(&room);
 }
 
 static const char *const schemes[] = {"fp8-block128", "fp8-channel"};
@@ -457,7 +451,7 @@ END_TEST
 START_TEST(dry_run)
 {
     lora_must((lora_way){.output = "out", .dry_run = true});
-    ck_assert(!lora_left("out"));
+    ck_assert(!scratch_left("out"));
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "modules")), 6);
 }
 END_TEST

@@ -35,13 +35,13 @@ static void copy_model(const char *to)
 
 static void quantise(const char *scheme, const char *to)
 {
-    lora_engine room;
+    run_engine room;
     json_t *report = NULL;
     organ_error error = {0};
     const organ_quantize_options options = {.model = MODEL, .output = scratch_path("%s", to), .scheme = scheme, .most = (uint64_t)1 << 40};
-    lora_engine_open(&room, 2, 0, NULL);
+    run_engine_open(&room, (run_way){0});
     ck_assert_msg(organ_quantize_model(&options, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
-    lora_engine_close(&room);
+    run_engine_close(&room);
     json_decref(report);
 }
 

@@ -342,7 +342,7 @@ START_TEST(writer_refuses)
                          ORGAN_BAD_INPUT);
         ck_assert_msg(strstr(error.message, rows[k].text), "%s", error.message);
         ck_assert_int_eq(organ_adapter_writer_end(w, &error), ORGAN_BAD_INPUT);
-        ck_assert(!lora_left("out"));
+        ck_assert(!scratch_left("out"));
     }
 }
 END_TEST

@@ -14,8 +14,6 @@
 #define Q "model.layers.0.self_attn.q_proj"
 #define V "model.layers.1.self_attn.v_proj"
 
-static bool something_left(void) { return exists(scratch_path("out")) || exists(scratch_path(".out.organ-partial")); }
-
 /* Fails with that status and a message that has all the words, up to the first NULL. */
 static void must_refuse(rig_way way, organ_status status, const char *const *words)
 {
@@ -24,7 +22,7 @@ static void must_refuse(rig_way way, organ_status status, const char *const *wor
     ck_assert_msg(rig_run(way, &error) == status, "%d: %s", (int)error.status, error.message);
     for (; *words; words++)
         ck_assert_msg(strstr(error.message, *words), "no '%s' in: %s", *words, error.message);
-    ck_assert(!something_left());
+    ck_assert(!scratch_left("out"));
 }
 #define REFUSED(status, way, ...) must_refuse((rig_way)way, status, (const char *const[]){__VA_ARGS__, NULL})
 #define WAY(...)                                                                                                                           \

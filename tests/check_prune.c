@@ -156,7 +156,7 @@ START_TEST(targets_are_chosen_by_name)
     ck_assert_int_eq(json_array_size(json_object_get(last_report, "projections")), 3);
     ck_assert_int_eq(prune("none", (way){.options = {.targets = "*.q_proj.weight,*.w7.*"}}, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "*.w7.*"));
-    ck_assert(!left("none"));
+    ck_assert(!scratch_left("none"));
 }
 END_TEST
 
@@ -165,7 +165,7 @@ START_TEST(dry_run_writes_nothing)
     must_prune("out", (way){.options = {.dry_run = true}});
     ck_assert(json_is_true(json_object_get(last_report, "dry_run")));
     ck_assert_int_gt(number_at(last_report, "totals", "target", "elements"), 0);
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
     organ_error error;
     ck_assert_int_eq(prune("donor", (way){.options = {.dry_run = true}}, &error), ORGAN_USAGE);
     must_prune("out", (way){0});
@@ -195,9 +195,9 @@ START_TEST(weights_that_are_not_finite)
     organ_model_close(model);
     ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_BAD_INPUT);
     ck_assert_ptr_nonnull(strstr(error.message, "'model.layers.1.mlp.down_proj.weight'"));
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
     ck_assert_int_eq(prune("out", (way){.options = {.sparsity = 30}}, &error), ORGAN_BAD_INPUT);
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
 }
 END_TEST
 
@@ -223,11 +223,11 @@ START_TEST(options_out_of_range)
                                        {.coupling = 9},   {.sparsity = 100},    {.sparsity = NAN},      {.beta = NAN}, {.coupling = NAN}};
     for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
         ck_assert_msg(prune("out", (way){.options = bad[k]}, &error) == ORGAN_USAGE, "options %zu are taken", k);
-        ck_assert(!left("out"));
+        ck_assert(!scratch_left("out"));
     }
     ck_assert_int_eq(prune("out", (way){.memory = 100000}, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--memory"));
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
 }
 END_TEST
 
@@ -246,7 +246,7 @@ START_TEST(types_that_cannot_be_pruned)
     free(data);
     ck_assert_int_eq(prune("out", (way){.options = {.donor = scratch_path("one.safetensors")}}, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "I16") != NULL, "%s", error.message);
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
 }
 END_TEST
 

@@ -135,11 +135,11 @@ START_TEST(donor_changed_under_the_run)
     fault_at(FAULT_PREAD, 12, 0, false, touch_donor);
     ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "model-00001-of-00002.safetensors") != NULL, "%s", error.message);
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
     fault_at(FAULT_PREAD, 12, 0, false, cut_donor);
     ck_assert_int_eq(prune("out", (way){0}, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "model-00002-of-00002.safetensors") != NULL, "%s", error.message);
-    ck_assert(!left("out"));
+    ck_assert(!scratch_left("out"));
 }
 END_TEST
 
@@ -154,11 +154,11 @@ START_TEST(unreadable_donor)
     fault_clear();
     ck_assert_int_eq(unlink(scratch_path("donor/model-00002-of-00002.safetensors")), 0);
     ck_assert_int_eq(prune("gone", (way){0}, &error), ORGAN_BAD_INPUT);
-    ck_assert(!left("gone"));
+    ck_assert(!scratch_left("gone"));
     ck_assert_int_eq(symlink("nowhere", scratch_path("donor/model-00002-of-00002.safetensors")), 0);
     ck_assert_int_ne(prune("gone", (way){0}, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(error.message, "model-00002-of-00002.safetensors"));
-    ck_assert(!left("gone"));
+    ck_assert(!scratch_left("gone"));
 }
 END_TEST
 

@@ -252,7 +252,7 @@ START_TEST(types_that_cannot_be_written)
                   "%s", error.message);
     ck_assert_int_eq(purify("no", (purify_way){.model = scratch_path("whole.safetensors")}, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "types like I16"), "%s", error.message);
-    ck_assert(!purify_left("no"));
+    ck_assert(!scratch_left("no"));
 }
 END_TEST
 
@@ -289,7 +289,7 @@ END_TEST
 START_TEST(dry_run_writes_nothing)
 {
     must_purify("out", (purify_way){.options = {.dry_run = true}});
-    ck_assert(!purify_left("out"));
+    ck_assert(!scratch_left("out"));
     ck_assert_int_eq((int)number(json_object_get(purify_result, "totals"), "tensors"), 14);
 }
 END_TEST
@@ -321,7 +321,7 @@ START_TEST(wrong_usage)
         const organ_status status = purify(rows[k].output, rows[k].way, &error);
         ck_assert_msg(status == ORGAN_USAGE || (rows[k].way.model && status == ORGAN_IO), "row %zu: %d: %s", k, (int)status, error.message);
         ck_assert_msg(strstr(error.message, rows[k].words), "row %zu: %s", k, error.message);
-        ck_assert(!purify_left("no") && !exists(scratch_path(".donor.organ-partial")));
+        ck_assert(!scratch_left("no") && !exists(scratch_path(".donor.organ-partial")));
     }
 }
 END_TEST

@@ -24,7 +24,7 @@ START_TEST(full_disk_at_any_moment)
         fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
         ck_assert_int_eq(purify("out", (purify_way){0}, &error), ORGAN_IO);
         ck_assert_msg(strstr(error.message, "No space left"), "%s", error.message);
-        ck_assert(!purify_left("out"));
+        ck_assert(!scratch_left("out"));
         fault_clear();
     }
     static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE, FAULT_RENAME};
@@ -56,7 +56,7 @@ START_TEST(donor_changed_under_the_run)
             fault_at(FAULT_PREAD, n, 0, false, changes[k]);
             ck_assert_int_eq(purify("out", (purify_way){0}, &error), ORGAN_BAD_INPUT);
             ck_assert_msg(strstr(error.message, names[k]), "%s", error.message);
-            ck_assert(!purify_left("out"));
+            ck_assert(!scratch_left("out"));
         }
 }
 END_TEST
@@ -68,7 +68,7 @@ START_TEST(unreadable_donor)
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
         ck_assert_int_eq(purify("out", (purify_way){0}, &error), ORGAN_IO);
         ck_assert_msg(strstr(error.message, "Input/output error"), "%s", error.message);
-        ck_assert(!purify_left("out"));
+        ck_assert(!scratch_left("out"));
         fault_clear();
     }
 }
@@ -98,7 +98,7 @@ START_TEST(values_that_are_not_finite)
             ck_assert_int_eq(purify("out", (purify_way){.options = {.method = methods[m]}}, &error), ORGAN_BAD_INPUT);
             ck_assert_msg(strstr(error.message, "'model.layers.1.self_attn.v_proj.weight' has values that are NaN or infinite"), "%s",
                           error.message);
-            ck_assert(!purify_left("out"));
+            ck_assert(!scratch_left("out"));
         }
     must_purify("out", (purify_way){.options = {.layers = "0"}}); /* what is not selected may hold anything */
     poison("model.layers.1.self_attn.v_proj.weight", 0x7f7fffff);
@@ -119,7 +119,7 @@ START_TEST(interrupted_run_leaves_nothing)
         stop = (organ_stop){0};
         fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
         ck_assert_int_eq(purify("out", (purify_way){.stop = &stop}, &error), ORGAN_INTERRUPTED);
-        ck_assert(!purify_left("out"));
+        ck_assert(!scratch_left("out"));
         fault_clear();
     }
     must_purify("out", (purify_way){0});

@@ -46,25 +46,15 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
 
 organ_status convert(const char *output, convert_way w, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     *error = (organ_error){0};
     json_decref(convert_report);
     convert_report = NULL;
-    organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, w.threads ? (unsigned)w.threads : 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = w.memory ? w.memory : 64 << 20,
-                                 .stop = w.stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), w.isa, &why)};
-    ck_assert_ptr_nonnull(engine.kernels);
-    const organ_status status = convert_on(&engine, output, &w, error);
+    run_engine_open(&room, (run_way){.isa = w.isa, .threads = w.threads, .memory = w.memory, .stop = w.stop});
+    const organ_status status = convert_on(&room.engine, output, &w, error);
     ck_assert_int_eq(status, error->status);
     ck_assert_int_eq(convert_report != NULL, status == ORGAN_OK);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_close(&room);
     return status;
 }
 
@@ -74,23 +64,13 @@ void must_convert(const char *output, convert_way way)
     ck_assert_msg(convert(output, way, &error) == ORGAN_OK, "%s", error.message);
 }
 
-bool convert_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
-
 void convert_same(const char *a, const char *b, const char *report)
 {
     char command[9000];
     snprintf(command, sizeof command, "diff -rq -x '%s' -x '*_REPORT.md' '%s' '%s' >'%s' 2>&1", report, scratch_path("%s", a),
              scratch_path("%s", b), scratch_path("differences"));
     ck_assert_msg(system(command) == 0, "%s and %s differ", a, b);
-    json_error_t e;
-    json_t *const x = json_load_file(scratch_path("%s/organ/%s", a, report), 0, &e), *const y = json_load_file(
-                                                                                         scratch_path("%s/organ/%s", b, report), 0, &e);
-    ck_assert(x && y && json_object_get(x, "run"));
-    json_object_del(x, "run");
-    json_object_del(y, "run");
-    ck_assert_msg(json_equal(x, y), "%s differs in %s and %s", report, a, b);
-    json_decref(x);
-    json_decref(y);
+    same_reports(a, b, report, NULL);
 }
 
 organ_model *open_sound(const char *name)

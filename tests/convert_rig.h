@@ -6,7 +6,7 @@
 #include "formats/model.h"
 #include "orchestrator/surgery/dequantize.h"
 #include "orchestrator/surgery/quantize.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 
@@ -35,9 +35,6 @@ void convert_teardown(void);
 /* `output` is a name in the scratch directory. quantize where a scheme is given, else dequantize. */
 organ_status convert(const char *output, convert_way way, organ_error *error);
 void must_convert(const char *output, convert_way way);
-
-/* Something is left of an output, whole or unfinished. */
-bool convert_left(const char *output);
 
 /* All files of two outputs are the same, and the report but for its "run". */
 void convert_same(const char *a, const char *b, const char *report);

@@ -180,28 +180,9 @@ float *lora_weight(const char *path, const char *name, size_t *rows, size_t *col
 
 /* ---- runs ---- */
 
-void lora_engine_open(lora_engine *room, size_t threads, uint64_t memory, const organ_stop *stop)
-{
-    organ_error error = {0};
-    const char *why;
-    ck_assert_int_eq(organ_topology_discover(&room->topology, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(room->topology, threads ? threads : 2, &room->workers, &error), ORGAN_OK);
-    room->engine = (organ_engine){.topology = room->topology,
-                                  .workers = room->workers,
-                                  .memory = memory ? memory : 64 << 20,
-                                  .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why),
-                                  .stop = stop};
-}
-
-void lora_engine_close(lora_engine *room)
-{
-    organ_workers_destroy(room->workers);
-    organ_topology_destroy(room->topology);
-}
-
 organ_status lora_extract(const char *output, lora_way w, organ_error *error)
 {
-    lora_engine room;
+    run_engine room;
     organ_lora_extract_options o = w.options;
     *error = (organ_error){0};
     o.base = w.base ? w.base : scratch_path("base.safetensors");
@@ -211,9 +192,9 @@ organ_status lora_extract(const char *output, lora_way w, organ_error *error)
     o.dtype = o.dtype ? o.dtype : w.bf16 ? "bf16" : "f32";
     json_decref(lora_result);
     lora_result = NULL;
-    lora_engine_open(&room, w.threads, w.memory, w.stop);
+    run_engine_open(&room, (run_way){.threads = w.threads, .memory = w.memory, .stop = w.stop});
     const organ_status status = organ_lora_extract(&o, &room.engine, NULL, &lora_result, error);
-    lora_engine_close(&room);
+    run_engine_close(&room);
     ck_assert((status == ORGAN_OK) == (lora_result != NULL));
     return status;
 }
@@ -223,8 +204,6 @@ void must_lora_extract(const char *output, lora_way way)
     organ_error error;
     ck_assert_msg(lora_extract(output, way, &error) == ORGAN_OK, "%s", error.message);
 }
-
-bool lora_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
 
 organ_adapter *lora_open(const char *output)
 {

@@ -6,7 +6,7 @@
 #include "formats/adapter.h"
 #include "formats/weights.h"
 #include "orchestrator/surgery/lora_extract.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 
@@ -46,8 +46,6 @@ float *lora_weight(const char *path, const char *weight, size_t *rows, size_t *c
 /* `output` is a name in the scratch directory. */
 organ_status lora_extract(const char *output, lora_way way, organ_error *error);
 void must_lora_extract(const char *output, lora_way way);
-bool lora_left(const char *output);
-
 organ_adapter *lora_open(const char *output);
 
 /* ||W_tuned - (W_base + scale B A)||, and ||W_tuned - W_base||. */
@@ -55,15 +53,6 @@ double lora_gap(const char *base, const char *tuned, const organ_adapter *adapte
 
 /* The row of lora_result.modules or .not_extracted of that name. */
 const json_t *lora_row(const char *list, const char *key, const char *name);
-
-/* An engine for what else a test needs. */
-typedef struct lora_engine {
-    organ_topology *topology;
-    organ_workers *workers;
-    organ_engine engine;
-} lora_engine;
-void lora_engine_open(lora_engine *room, size_t threads, uint64_t memory, const organ_stop *stop);
-void lora_engine_close(lora_engine *room);
 
 Suite *lora_results_suite(void);
 Suite *lora_faults_suite(void);

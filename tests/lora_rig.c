@@ -91,23 +91,14 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
 
 organ_status lora_run(lora_way w, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     *error = (organ_error){0};
     json_decref(lora_report);
     lora_report = NULL;
-    organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, w.threads ? w.threads : 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = w.memory ? w.memory : 64 << 20,
-                                 .stop = w.stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    const organ_status status = call(&w, &engine, error);
+    run_engine_open(&room, (run_way){.threads = w.threads, .memory = w.memory, .stop = w.stop});
+    const organ_status status = call(&w, &room.engine, error);
     ck_assert_int_eq(status, error->status);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_close(&room);
     return status;
 }
 
@@ -118,15 +109,13 @@ void lora_must(lora_way way)
     ck_assert_ptr_nonnull(lora_report);
 }
 
-bool lora_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
-
 void lora_refused(lora_way way, organ_status status, const char *text)
 {
     organ_error error;
     ck_assert_msg(lora_run(way, &error) == status, "%d instead of %d: %s", (int)error.status, (int)status, error.message);
     ck_assert_msg(strstr(error.message, text), "no \"%s\" in: %s", text, error.message);
     if (way.output && *way.output != '/')
-        ck_assert(!lora_left(way.output));
+        ck_assert(!scratch_left(way.output));
 }
 
 static float *widened(const organ_model *model, const organ_tensor *t)

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/lora_resize.h"
 #include "orchestrator/surgery/lora_sanitize.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 
@@ -47,8 +47,6 @@ organ_status lora_run(lora_way way, organ_error *error);
 void lora_must(lora_way way);
 /* The run ends so, its message has the text, and nothing is left of its output. */
 void lora_refused(lora_way way, organ_status status, const char *text);
-bool lora_left(const char *output);
-
 /* All values of a tensor of a safetensors model at the path, widened; to be freed. NULL where there is no such tensor. */
 float *lora_values(const char *path, const char *tensor, size_t *count);
 

@@ -71,42 +71,21 @@ organ_model *must_open(const char *path)
     return model;
 }
 
-/* ---- engines ---- */
+/* ---- runs ---- */
 
-typedef struct room {
-    organ_topology *topology;
-    organ_workers *workers;
-    organ_engine engine;
-} room;
-
-static void open_room(room *r, const way *w)
+static void open_room(run_engine *room, const way *w)
 {
-    organ_error error = {0};
-    const char *why;
-    ck_assert_int_eq(organ_topology_discover(&r->topology, &error), ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(r->topology, w->threads ? w->threads : 2, &r->workers, &error), ORGAN_OK);
-    r->engine = (organ_engine){.topology = r->topology,
-                               .workers = r->workers,
-                               .memory = w->memory ? w->memory : 64 << 20,
-                               .stop = w->stop,
-                               .kernels = organ_kernels_choose(organ_cpu_detect(), w->isa, &why)};
-    ck_assert_ptr_nonnull(r->engine.kernels);
-}
-
-static void close_room(room *r)
-{
-    organ_workers_destroy(r->workers);
-    organ_topology_destroy(r->topology);
+    run_engine_open(room, (run_way){.isa = w->isa, .threads = w->threads, .memory = w->memory, .stop = w->stop});
 }
 
 organ_status measure(const organ_model *model, way w, organ_z *out, organ_error *error)
 {
     const organ_z_options all = {0};
-    room r;
+    run_engine r;
     open_room(&r, &w);
     *error = (organ_error){0};
     organ_measure_tensors(model, w.options ? w.options : &all, &r.engine, NULL, out, error);
-    close_room(&r);
+    run_engine_close(&r);
     return error->status;
 }
 
@@ -120,11 +99,11 @@ organ_z *must_measure(const organ_model *model, way w)
 
 organ_status measure_models(const organ_measure_options *options, way w, json_t **report, organ_error *error)
 {
-    room r;
+    run_engine r;
     open_room(&r, &w);
     *error = (organ_error){0};
     organ_measure(options, &r.engine, NULL, report, error);
-    close_room(&r);
+    run_engine_close(&r);
     return error->status;
 }
 

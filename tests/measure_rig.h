@@ -4,7 +4,7 @@
 #define ORGAN_TEST_MEASURE_RIG_H
 
 #include "orchestrator/surgery/measure.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 

@@ -218,6 +218,8 @@ bool exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
+bool scratch_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
+
 static struct fault {
     long calls, at;
     int errnum;

@@ -34,6 +34,8 @@ char *slurp(const char *path, size_t *size);
 void spill(const char *path, const void *data, size_t size);
 bool same_files(const char *a, const char *b);
 bool exists(const char *path);
+/* Something is left of an output of that name in the scratch directory, whole or unfinished. */
+bool scratch_left(const char *output);
 
 /* Faults: the n-th call from now on of a wrapped function fails with errnum, or (errnum < 0) kills the process, or calls `then`. n counts
  * from 1; 0 switches it off. `again`: all later calls fail too. Link with -Wl,--wrap=pread,--wrap=pwrite,... */

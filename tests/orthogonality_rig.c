@@ -167,10 +167,8 @@ void rig_write(double alpha, const char *config)
 
 organ_status rig_run(rig_way way, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
+    run_engine room;
     organ_orthogonality_options o = way.options;
-    const char *why;
     *error = (organ_error){0};
     o.clean = o.clean ? o.clean : scratch_path("clean.safetensors");
     o.noisy = o.noisy ? o.noisy : scratch_path("noisy.safetensors");
@@ -178,16 +176,9 @@ organ_status rig_run(rig_way way, organ_error *error)
     o.draws = o.draws ? o.draws : 100;
     json_decref(rig_result);
     rig_result = NULL;
-    ck_assert_int_eq(organ_topology_discover(&topology, error), ORGAN_OK);
-    ck_assert_int_eq(organ_workers_create(topology, way.threads ? way.threads : 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = way.memory ? way.memory : 64 << 20,
-                                 .stop = way.stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), NULL, &why)};
-    const organ_status status = organ_orthogonality(&o, &engine, NULL, &rig_result, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){.threads = way.threads, .memory = way.memory, .stop = way.stop});
+    const organ_status status = organ_orthogonality(&o, &room.engine, NULL, &rig_result, error);
+    run_engine_close(&room);
     ck_assert_int_eq(status, error->status);
     ck_assert_msg((rig_result != NULL) == (status == ORGAN_OK), "a report and status %d", (int)status);
     return status;

@@ -4,7 +4,7 @@
 #define ORTHOGONALITY_RIG_H
 
 #include "orchestrator/surgery/orthogonality.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 

@@ -40,24 +40,12 @@ static void keep_note(void *context, const char *text)
 
 static organ_status with_engine(const way *w, organ_status (*go)(const way *, const organ_engine *, organ_error *), organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
-    organ_engine engine = {
-        .memory = w->memory ? w->memory : 64 << 20, .stop = w->stop, .kernels = organ_kernels_choose(organ_cpu_detect(), w->isa, &why)};
-    ck_assert_ptr_nonnull(engine.kernels);
+    run_engine room;
     *error = (organ_error){0};
     notes[0] = '\0';
-    if (w->machine)
-        organ_topology_synthetic(w->machine, NULL, &topology, error);
-    else
-        organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, w->threads ? w->threads : 2, &workers, error), ORGAN_OK);
-    engine.topology = topology;
-    engine.workers = workers;
-    const organ_status status = go(w, &engine, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){.isa = w->isa, .machine = w->machine, .threads = w->threads, .memory = w->memory, .stop = w->stop});
+    const organ_status status = go(w, &room.engine, error);
+    run_engine_close(&room);
     return status;
 }
 
@@ -107,18 +95,8 @@ void same_outputs(const char *a, const char *b)
     for (size_t k = 0; k < sizeof output_files / sizeof *output_files; k++)
         ck_assert_msg(same_files(scratch_path("%s/%s", a, output_files[k]), scratch_path("%s/%s", b, output_files[k])),
                       "%s differs in %s and %s", output_files[k], a, b);
-    json_error_t e;
-    json_t *x = json_load_file(scratch_path("%s/organ/prune.json", a), 0, &e),
-           *y = json_load_file(scratch_path("%s/organ/prune.json", b), 0, &e);
-    ck_assert_ptr_nonnull(x);
-    json_object_del(x, "run");
-    json_object_del(y, "run");
-    ck_assert_msg(json_equal(x, y), "prune.json differs in %s and %s", a, b);
-    json_decref(x);
-    json_decref(y);
+    same_reports(a, b, "prune.json", NULL);
 }
-
-bool left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
 
 long long number_at(const json_t *json, const char *a, const char *b, const char *c)
 {

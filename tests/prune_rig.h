@@ -5,7 +5,7 @@
 
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/prune_job.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 
@@ -32,9 +32,6 @@ organ_status audit(const char *output, organ_error *error);
 
 /* Every file of two outputs is the same, and prune.json but for its "run". */
 void same_outputs(const char *a, const char *b);
-
-/* Something is left of an output, whole or unfinished. */
-bool left(const char *output);
 
 long long number_at(const json_t *json, const char *a, const char *b, const char *c);
 

@@ -23,9 +23,7 @@ void purify_teardown(void)
 
 organ_status purify(const char *output, purify_way w, organ_error *error)
 {
-    organ_topology *topology = NULL;
-    organ_workers *workers = NULL;
-    const char *why;
+    run_engine room;
     organ_purify_options o = w.options;
     *error = (organ_error){0};
     o.model = w.model ? w.model : scratch_path("donor");
@@ -35,17 +33,9 @@ organ_status purify(const char *output, purify_way w, organ_error *error)
     o.threshold = o.threshold != 0 ? o.threshold : -1.0;
     json_decref(purify_result);
     purify_result = NULL;
-    organ_topology_discover(&topology, error);
-    ck_assert_int_eq(organ_workers_create(topology, w.threads ? (unsigned)w.threads : 2, &workers, error), ORGAN_OK);
-    const organ_engine engine = {.topology = topology,
-                                 .workers = workers,
-                                 .memory = w.memory ? w.memory : 64 << 20,
-                                 .stop = w.stop,
-                                 .kernels = organ_kernels_choose(organ_cpu_detect(), w.isa, &why)};
-    ck_assert_ptr_nonnull(engine.kernels);
-    const organ_status status = organ_purify(&o, &engine, NULL, &purify_result, error);
-    organ_workers_destroy(workers);
-    organ_topology_destroy(topology);
+    run_engine_open(&room, (run_way){.isa = w.isa, .threads = w.threads, .memory = w.memory, .stop = w.stop});
+    const organ_status status = organ_purify(&o, &room.engine, NULL, &purify_result, error);
+    run_engine_close(&room);
     return status;
 }
 
@@ -55,8 +45,6 @@ void must_purify(const char *output, purify_way way)
     ck_assert_msg(purify(output, way, &error) == ORGAN_OK, "%s", error.message);
 }
 
-bool purify_left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
-
 void purify_same(const char *a, const char *b)
 {
     static const char *const files[] = {"model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
@@ -64,15 +52,5 @@ void purify_same(const char *a, const char *b)
     for (size_t k = 0; k < sizeof files / sizeof *files; k++)
         ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])), "%s differs in %s and %s",
                       files[k], a, b);
-    json_error_t e;
-    json_t *x = json_load_file(scratch_path("%s/organ/purify.json", a), 0, &e),
-           *y = json_load_file(scratch_path("%s/organ/purify.json", b), 0, &e);
-    ck_assert(x && y);
-    json_object_del(x, "run");
-    json_object_del(y, "run");
-    json_object_del(x, "warning"); /* has the paths */
-    json_object_del(y, "warning");
-    ck_assert_msg(json_equal(x, y), "purify.json differs in %s and %s", a, b);
-    json_decref(x);
-    json_decref(y);
+    same_reports(a, b, "purify.json", "warning"); /* which has the paths */
 }

@@ -4,7 +4,7 @@
 #define PURIFY_RIG_H
 
 #include "orchestrator/surgery/purify.h"
-#include "tests/model_maker.h"
+#include "tests/run_rig.h"
 
 #include <check.h>
 
@@ -28,9 +28,6 @@ void purify_teardown(void);
 /* `output` is a name in the scratch directory. */
 organ_status purify(const char *output, purify_way way, organ_error *error);
 void must_purify(const char *output, purify_way way);
-
-/* Something is left of an output, whole or unfinished. */
-bool purify_left(const char *output);
 
 /* Every file of the model is the same in two outputs, and purify.json but for its "run". */
 void purify_same(const char *a, const char *b);
