@@ -2,13 +2,12 @@
  * Speed of every kernel on every table this CPU runs: GB/s (bytes read plus bytes written), elements per core cycle, ratios to memcpy and
  * to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256 MiB). The core's frequency is measured,
  * since a time stamp counter does not run at it. Usage: kernels [RESULT.json] */
+#include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/samples.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 
 enum { COLD_BYTES = 256 << 20, WARM_BYTES = 256 << 10, TILE = 256, ITERATIONS = 30, COLD_COLS = 8192 };
 
@@ -29,12 +28,7 @@ typedef struct result {
 } result;
 
 /* Of this thread alone: what others run on the machine meanwhile is not counted. */
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static double now(void) { return bench_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 static void keep(const void *p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
@@ -261,21 +255,11 @@ static void bench_all(FILE *json, const arrays *a, int cold, double frequency)
     }
 }
 
-static void *large(size_t bytes)
-{
-    void *p = aligned_alloc(2 << 20, bytes);
-    if (!p) {
-        perror("bench");
-        exit(EXIT_FAILURE);
-    }
-    madvise(p, bytes, MADV_HUGEPAGE); /* only asked for */
-    return p;
-}
-
 int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "build/bench/kernels.json";
-    const arrays a = {large(COLD_BYTES), large(COLD_BYTES), large(COLD_BYTES), aligned_alloc(64, organ_physarum_scratch(TILE, TILE))};
+    const arrays a = {bench_large(COLD_BYTES), bench_large(COLD_BYTES), bench_large(COLD_BYTES),
+                      aligned_alloc(64, organ_physarum_scratch(TILE, TILE))};
     const double frequency = core_frequency();
     samples random = {1};
     FILE *json = fopen(path, "w");

@@ -2,6 +2,7 @@
  * The rank 64 of 4096 x 4096 matrices, of a decaying spectrum (sigma_k = k^-0.7) and of white noise, by organ_low_rank and by LAPACK's
  * sgesdd in the same run: how far the residual is from the best there is, and how much sooner it is there. Fails where it is more than
  * 1.001 x (1.003 x of noise) or less than 20 x. bench_lora REPORT.json [N RANK] */
+#include "bench/bench_rig.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/low_rank.h"
@@ -13,27 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 typedef struct square {
     size_t n;
     float *values;
 } square;
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void stop_at(const organ_error *error)
-{
-    if (error->status) {
-        fprintf(stderr, "%s\n", error->message);
-        exit(4);
-    }
-}
 
 static void *room(size_t bytes)
 {
@@ -117,12 +102,12 @@ static figures by_organ(square *m, size_t rank, const organ_engine *engine)
     organ_svd svd;
     const organ_rows rows = {.rows = m->n, .cols = m->n, .name = "matrix", .context = m, .read = read_rows};
     const organ_low_rank_options options = {.rank = rank};
-    const double started = organ_seconds_now(), cpu = cpu_seconds();
+    const double started = organ_seconds_now(), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     organ_strips_open(&rows, engine, true, &strips, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     organ_low_rank(strips, &options, &svd, &error);
-    stop_at(&error);
-    const figures f = {organ_seconds_now() - started, cpu_seconds() - cpu, organ_svd_residual(&svd), svd.passes};
+    bench_stop_at(&error);
+    const figures f = {organ_seconds_now() - started, bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu, organ_svd_residual(&svd), svd.passes};
     organ_strips_close(strips);
     organ_svd_free(&svd);
     return f;
@@ -135,10 +120,10 @@ static figures by_lapack(const square *m, size_t rank)
     float *copy = room(bytes), *u = room(bytes), *vt = room(bytes), *sigma = room(m->n * sizeof *sigma);
     memcpy(copy, m->values, bytes);
     organ_blas_begin();
-    const double started = organ_seconds_now(), cpu = cpu_seconds();
+    const double started = organ_seconds_now(), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
     if (LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', n, n, copy, n, sigma, u, n, vt, n) != 0)
         exit(4);
-    figures f = {.seconds = organ_seconds_now() - started, .cpu = cpu_seconds() - cpu};
+    figures f = {.seconds = organ_seconds_now() - started, .cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu};
     organ_blas_end();
     double all = 0, rest = 0;
     for (size_t k = m->n; k-- > 0;) {
@@ -188,9 +173,9 @@ int main(int argc, char **argv)
     const size_t rank = argc > 2 ? strtoul(argv[3], NULL, 10) : 64;
     m.values = room(m.n * m.n * sizeof *m.values);
     organ_topology_discover(&topology, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     organ_workers_create(topology, 0, &workers, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     const organ_engine engine = {.topology = topology, .workers = workers, .memory = (uint64_t)1 << 32, .kernels = organ_kernels_scalar};
     json_t *rows = json_array();
     make_decaying(&m);

@@ -2,31 +2,16 @@
  * Speed of the Z-measure from the page cache, one thread, on every table this CPU runs: bytes of the tensors per second of that thread's
  * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES]:
  * FILE is made, and removed at the end. */
+#include "bench/bench_rig.h"
 #include "orchestrator/surgery/z_measure.h"
 #include "tests/samples.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { COLS = 4096, TENSORS = 8, RUNS = 3 };
-
-static double cpu_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void stop_at(const organ_error *error)
-{
-    if (error->status) {
-        fprintf(stderr, "%s\n", error->message);
-        exit(4);
-    }
-}
 
 static void write_row(FILE *out, organ_dtype dtype, samples *random)
 {
@@ -76,15 +61,15 @@ static double speed(const char *path, const organ_kernels *kernels, double *thet
     organ_engine engine = {.memory = 512 << 20, .kernels = kernels};
     organ_topology *topology;
     double best = 0;
-    organ_model_open(path, &model, &error), stop_at(&error);
-    organ_topology_discover(&topology, &error), stop_at(&error);
-    organ_workers_create(engine.topology = topology, 1, &engine.workers, &error), stop_at(&error);
+    organ_model_open(path, &model, &error), bench_stop_at(&error);
+    organ_topology_discover(&topology, &error), bench_stop_at(&error);
+    organ_workers_create(engine.topology = topology, 1, &engine.workers, &error), bench_stop_at(&error);
     for (int run = 0; run < RUNS; run++) {
         organ_z z[TENSORS] = {{0}};
         uint64_t bytes = 0;
-        const double start = cpu_seconds();
-        organ_measure_model(model, &engine, NULL, z, &error), stop_at(&error);
-        const double took = cpu_seconds() - start;
+        const double start = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
+        organ_measure_model(model, &engine, NULL, z, &error), bench_stop_at(&error);
+        const double took = bench_seconds(CLOCK_PROCESS_CPUTIME_ID) - start;
         for (size_t k = 0; k < TENSORS; k++)
             bytes += model->tensors[k].bytes;
         best = (double)bytes / took > best ? (double)bytes / took : best;

@@ -2,14 +2,13 @@
  * Codes of packed weights to floats and back, on every table this CPU runs, beside memcpy: GB/s (bytes read plus bytes written), where the
  * larger array has 256 MiB and so has memcpy's, measured in turns in the same run; by one thread and by one a CPU at once. The table ends
  * with the least ratio of the three formats that count most. Usage: precision [RESULT.json] */
+#include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/samples.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { BYTES = 256 << 20, ROW = 4096, MOST_THREADS = 64, TURNS = 7 };
@@ -124,12 +123,7 @@ static void *worker(void *argument)
 }
 
 /* What others run on the machine meanwhile does not count where one thread can be timed alone. */
-static double now(int threads)
-{
-    struct timespec t;
-    clock_gettime(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+static double now(int threads) { return bench_seconds(threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC); }
 
 static size_t elements(const subject *s, int threads)
 {
@@ -204,17 +198,6 @@ static void bench_all(FILE *json, const slice *whole, int threads)
         printf("%d thread%s, %s: E4M3, E2M1 and U4 to BF16 at %.2f x memcpy or more\n", threads, threads > 1 ? "s" : "", last, least);
 }
 
-static void *large(size_t bytes)
-{
-    void *p = aligned_alloc(2 << 20, bytes);
-    if (!p) {
-        perror("bench");
-        exit(EXIT_FAILURE);
-    }
-    madvise(p, bytes, MADV_HUGEPAGE); /* only asked for */
-    return p;
-}
-
 static void bench_threads(FILE *json, const slice *whole, int threads)
 {
     pthread_t ids[MOST_THREADS];
@@ -238,8 +221,8 @@ int main(int argc, char **argv)
 {
     const char *path = argc > 1 ? argv[1] : "build/bench/precision.json";
     const size_t factors = BYTES / 8; /* of groups of 16 nibbles */
-    unsigned char *in = large(BYTES), *codes = large(BYTES), *out = large(BYTES);
-    float *scales = large(factors * sizeof *scales), *zeros = large(factors * sizeof *zeros);
+    unsigned char *in = bench_large(BYTES), *codes = bench_large(BYTES), *out = bench_large(BYTES);
+    float *scales = bench_large(factors * sizeof *scales), *zeros = bench_large(factors * sizeof *zeros);
     const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     const slice whole = {in, codes, out, scales, zeros};
     samples random = {1};
