@@ -27,37 +27,20 @@ static void make_references(void)
 
 static const char *reference(int verb) { return verb ? "reference1" : "reference0"; }
 
+static organ_status convert_once(const void *way, const char *output, organ_error *error)
+{
+    return convert(output, *(const convert_way *)way, error);
+}
+
 START_TEST(full_disk_at_any_moment)
 {
-    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE, FAULT_RENAME};
-    organ_error error;
     make_references();
     for (int verb = 0; verb < 2; verb++) {
-        must_convert("counted", way_of(verb));
-        const long writes = fault_count(FAULT_PWRITE);
-        ck_assert(writes > 20);
-        for (long n = 1; n <= writes; n += 1 + writes / 6) {
-            fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
-            ck_assert_int_eq(convert("out", way_of(verb), &error), ORGAN_IO);
-            ck_assert_msg(strstr(error.message, "No space left"), "%s", error.message);
-            ck_assert(!scratch_left("out"));
-            fault_clear();
-        }
-        for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
-            fault_at(calls[k], 1, ENOSPC, true, NULL);
-            const organ_status status = convert("out", way_of(verb), &error);
-            const bool met = fault_count(calls[k]) >= 1;
-            fault_clear();
-            ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %zu: %d", k, (int)status);
-            ck_assert(exists(scratch_path("out")) != met);
-            if (!met)
-                ck_assert_int_eq(rename(scratch_path("out"), scratch_path("unmet%d-%zu", verb, k)), 0);
-        }
-        must_convert("out", way_of(verb));
+        const convert_way way = way_of(verb);
+        full_disk_leaves_nothing(convert_once, &way);
+        must_convert("out", way);
         convert_same(reference(verb), "out", reports[verb]);
         ck_assert_int_eq(rename(scratch_path("out"), scratch_path("done%d", verb)), 0);
-        ck_assert_int_eq(rename(scratch_path("counted"), scratch_path("counted%d", verb)), 0);
-        fault_clear();
     }
 }
 END_TEST

@@ -28,4 +28,11 @@ void run_engine_close(run_engine *room);
  * NULL). */
 void same_reports(const char *a, const char *b, const char *name, const char *also);
 
+/* One run that makes `output` in the scratch directory, as `way` says. */
+typedef organ_status run_once(const void *way, const char *output, organ_error *error);
+
+/* Fails the test unless each run ends with ORGAN_IO and leaves nothing that finds the disk full: at its first pwrite or a later one, up to
+ * the last, at the first or third call of what else writes. A run that makes no such call must succeed. */
+void full_disk_leaves_nothing(run_once *run, const void *way);
+
 #endif
