@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT
+ * The forward pass of a language model by layer streaming: the weights of one layer are in memory at a time, and all tokens of a batch of
+ * windows are carried through it. FP32, GEMM by BLAS, one BLAS thread per worker; the same bytes for any number of threads and any memory
+ * on one kind of CPU. */
+#ifndef ORGAN_FORWARD_H
+#define ORGAN_FORWARD_H
+
+#include "orchestrator/forward/forward_config.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+typedef struct organ_forward organ_forward;
+
+/* Reads the configuration and finds every weight that the architecture needs. ORGAN_BAD_INPUT for an architecture that is not known (by
+ * name), a weight that is missing or has the wrong shape. Both arguments must outlive it. *forward is NULL on error. */
+organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error);
+void organ_forward_close(organ_forward *forward); /* NULL is allowed */
+const organ_forward_config *organ_forward_describe(const organ_forward *forward);
+
+/* Windows of tokens, one behind the other: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0 and sees only
+ * itself. */
+typedef struct organ_windows {
+    const uint32_t *tokens;
+    size_t count;
+    const size_t *begin; /* count + 1 */
+} organ_windows;
+
+/* The input of a linear layer, for calibration: `inputs` is tokens x in_features, row-major, of tokens [first, first + tokens) of the
+ * batch. `tensor` is the plain name of the weight. With stacked or numbered experts only the tokens that were routed to it, in order. */
+typedef struct organ_tap {
+    void *context;
+    organ_status (*inputs)(void *context, const char *tensor, size_t first, size_t tokens, size_t in_features, const float *inputs,
+                           organ_error *error);
+} organ_tap;
+
+/* ---- the pass in steps: hidden states belong to the caller ---- */
+
+/* hidden: tokens x hidden_size. ORGAN_BAD_INPUT for a token beyond the vocabulary. */
+organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden, organ_error *error);
+
+/* The FP32 weights of a layer. A caller may change them (pruning) between two runs. */
+typedef struct organ_layer organ_layer;
+organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
+void organ_layer_free(organ_layer *layer); /* NULL is allowed */
+/* The weight of that plain name, rows x cols row-major, or NULL. */
+float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols);
+
+/* Carries the batch through the layer, in place. `tap` may be NULL. */
+organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
+                             const organ_tap *tap, organ_error *error);
+
+/* Final norm and output head for some tokens of the batch: `rows` are indices of tokens, ascending; each(context, k, logits) is called for
+ * k = 0 .. count - 1, on any worker, in any order; logits are vocab_size values that may be changed and are not kept. */
+organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
+                                  void (*each)(void *context, size_t k, float *logits), organ_error *error);
+
+/* ---- the whole pass ---- */
+
+/* All of it for a batch that fits the memory: embeds, runs every layer, hands out the logits of `rows`. */
+organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count, void *context,
+                               void (*each)(void *context, size_t k, float *logits), const organ_progress *progress, organ_error *error);
+
+/* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's memory; 0: not even one
+ * window of `context` tokens does. */
+size_t organ_forward_batch(const organ_forward *forward, size_t context);
+
+#endif
