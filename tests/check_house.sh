@@ -69,8 +69,9 @@ orchestrator
 machine machine orchestrator formats
 stream stream machine orchestrator formats kernels
 report report machine orchestrator formats
-surgery surgery report stream machine orchestrator formats kernels
-cli cli surgery report stream machine orchestrator formats kernels
+forward forward stream machine orchestrator formats kernels
+surgery surgery forward report stream machine orchestrator formats kernels
+cli cli surgery forward report stream machine orchestrator formats kernels
 LAW
 # shellcheck disable=SC2016
 awk '

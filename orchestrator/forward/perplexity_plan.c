@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT
+ * Which tokens are scored, and in which windows. */
+#include "orchestrator/forward/perplexity.h"
+
+#include "formats/utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const style_names[] = {"hf", "llama.cpp", "lm-eval"};
+
+const char *organ_perplexity_style_name(organ_perplexity_style style) { return style_names[style]; }
+
+bool organ_perplexity_style_parse(const char *name, organ_perplexity_style *style)
+{
+    for (size_t k = 0; k < sizeof style_names / sizeof *style_names; k++)
+        if (strcmp(name, style_names[k]) == 0) {
+            *style = (organ_perplexity_style)k;
+            return true;
+        }
+    return false;
+}
+
+void organ_perplexity_plan_free(organ_perplexity_plan *plan)
+{
+    free(plan->tokens);
+    free(plan->begin);
+    free(plan->rows);
+    free(plan->targets);
+    *plan = (organ_perplexity_plan){0};
+}
+
+/* A window of sequence[at .. at + inputs), each of which predicts the token behind it; those from `first` on are scored. */
+static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
+{
+    const size_t begin = plan->begin[plan->windows];
+    memcpy(plan->tokens + begin, sequence + at, inputs * sizeof *sequence);
+    for (size_t k = first; k < inputs; k++) {
+        plan->rows[plan->scored] = begin + k;
+        plan->targets[plan->scored++] = sequence[at + k + 1];
+    }
+    plan->begin[++plan->windows] = begin + inputs;
+}
+
+static void plan_hf(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
+{
+    for (size_t at = 0; at < count; at += context) {
+        const size_t tokens = count - at < context ? count - at : context;
+        if (tokens > 1)
+            add_window(plan, sequence, at, tokens - 1, 0);
+    }
+}
+
+static void plan_llama_cpp(organ_perplexity_plan *plan, const organ_perplexity_protocol *protocol, const uint32_t *sequence, size_t count)
+{
+    const size_t context = protocol->context;
+    for (size_t at = 0; at + context <= count; at += context) {
+        add_window(plan, sequence, at, context - 1, context / 2);
+        if (protocol->adds_bos)
+            plan->tokens[plan->begin[plan->windows - 1]] = (uint32_t)protocol->bos;
+    }
+}
+
+/* `sequence` begins with the prefix. */
+static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint32_t *sequence, size_t count)
+{
+    for (size_t predicted = 0; predicted + 1 < count;) {
+        const size_t left = count - 1 - predicted, more = left < context ? left : context, end = predicted + more;
+        const size_t inputs = end < context ? end : context;
+        add_window(plan, sequence, end - inputs, inputs, inputs - more);
+        predicted = end;
+    }
+}
+
+static organ_status check(const organ_perplexity_protocol *p, size_t count, const char *text, organ_error *error)
+{
+    if (p->context < 4)
+        return organ_fail(error, ORGAN_USAGE, "a context of %zu tokens is too short: at least 4 are needed", p->context);
+    if (p->style == ORGAN_STYLE_LM_EVAL && p->bos < 0 && p->eos < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: style lm-eval puts BOS or EOS before the text, and the tokenizer has neither", text);
+    if (p->style != ORGAN_STYLE_LM_EVAL && p->adds_bos && p->bos < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the model puts BOS before a text, and the tokenizer has none", text);
+    if (p->style == ORGAN_STYLE_LLAMA_CPP && count / 2 < p->context)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s has %zu tokens, but style llama.cpp needs two windows of %zu: %zu tokens; take a smaller --context", text,
+                          count, p->context, 2 * p->context);
+    if (count < 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu tokens: there is nothing to score", text, count);
+    return ORGAN_OK;
+}
+
+organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protocol, const uint32_t *tokens, size_t count, const char *text,
+                                        organ_perplexity_plan *plan, organ_error *error)
+{
+    const organ_perplexity_style style = protocol->style;
+    const int64_t prefix = style != ORGAN_STYLE_LM_EVAL ? (protocol->adds_bos ? protocol->bos : -1)
+                           : protocol->bos >= 0         ? protocol->bos
+                                                        : protocol->eos;
+    const size_t all = count + (prefix >= 0);
+    *plan = (organ_perplexity_plan){0};
+    if (check(protocol, count ? all : 0, text, error) != ORGAN_OK)
+        return error->status;
+    uint32_t *const sequence = malloc(all * sizeof *sequence);
+    /* The last window of lm-eval repeats at most a whole one; every other input is a token of its own or the last of the window before. */
+    const size_t windows = all / protocol->context + 2, inputs = 2 * all + windows;
+    plan->tokens = malloc(inputs * sizeof *plan->tokens);
+    plan->begin = calloc(windows + 1, sizeof *plan->begin);
+    plan->rows = malloc(all * sizeof *plan->rows);
+    plan->targets = malloc(all * sizeof *plan->targets);
+    if (!sequence || !plan->tokens || !plan->begin || !plan->rows || !plan->targets) {
+        free(sequence);
+        organ_perplexity_plan_free(plan);
+        return organ_fail_errno(error, ENOMEM, "%s", text);
+    }
+    if (prefix >= 0)
+        sequence[0] = (uint32_t)prefix;
+    memcpy(sequence + (prefix >= 0), tokens, count * sizeof *tokens);
+    if (style == ORGAN_STYLE_HF)
+        plan_hf(plan, protocol->context, sequence, all);
+    else if (style == ORGAN_STYLE_LLAMA_CPP)
+        plan_llama_cpp(plan, protocol, sequence, all);
+    else
+        plan_lm_eval(plan, protocol->context, sequence, all);
+    free(sequence);
+    return ORGAN_OK;
+}
+
+/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere behind. */
+static size_t blank(const unsigned char *s)
+{
+    if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))
+        return 1;
+    if (*s == 0xC2 && (s[1] == 0x85 || s[1] == 0xA0))
+        return 2;
+    if (*s < 0xE1 || *s > 0xE3 || organ_utf8_length(s) != 3)
+        return 0;
+    const unsigned code = (*s & 0x0FU) << 12 | (s[1] & 0x3FU) << 6 | (s[2] & 0x3FU);
+    return code == 0x1680 || (code >= 0x2000 && code <= 0x200A) || code == 0x2028 || code == 0x2029 || code == 0x202F || code == 0x205F ||
+                   code == 0x3000
+               ? 3
+               : 0;
+}
+
+uint64_t organ_perplexity_words(const char *text, size_t bytes)
+{
+    const unsigned char *const s = (const unsigned char *)text;
+    uint64_t words = 1;
+    bool inside = false;
+    for (size_t k = 0; k < bytes;) {
+        const size_t length = blank(s + k);
+        words += length && !inside;
+        inside = length > 0;
+        k += length ? length : 1;
+    }
+    return words;
+}

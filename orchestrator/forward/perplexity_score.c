@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT
+ * Windows go through all models batch by batch; of each scored token only a few numbers are kept. */
+#include "orchestrator/forward/perplexity.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+size_t organ_logits_top(const float *logits, size_t count)
+{
+    size_t top = 0;
+    for (size_t k = 1; k < count; k++)
+        top = logits[k] > logits[top] ? k : top;
+    return top;
+}
+
+/* ln of the sum of exp of all logits; not finite where they are not. */
+static double log_sum(const float *logits, size_t count)
+{
+    const double top = (double)logits[organ_logits_top(logits, count)];
+    double sum = 0;
+    for (size_t k = 0; k < count; k++)
+        sum += exp((double)logits[k] - top);
+    return top + log(sum);
+}
+
+/* Some scored tokens and one model. */
+typedef struct tile {
+    const uint32_t *targets;
+    size_t vocabulary;
+    double *nll, *divergence;
+    unsigned char *agrees;
+    float *kept;  /* rows of logits of the first model: written for it, read for the others; NULL for one model alone */
+    double *sums; /* log_sum of each of them */
+} tile;
+
+static void receive_first(void *receiver, size_t k, float *logits)
+{
+    const tile *const t = receiver;
+    const double sum = log_sum(logits, t->vocabulary);
+    t->nll[k] = sum - (double)logits[t->targets[k]];
+    if (!t->kept)
+        return;
+    memcpy(t->kept + k * t->vocabulary, logits, t->vocabulary * sizeof *logits);
+    t->sums[k] = sum;
+}
+
+static void receive_other(void *receiver, size_t k, float *logits)
+{
+    const tile *const t = receiver;
+    const float *const first = t->kept + k * t->vocabulary;
+    const double sum = log_sum(logits, t->vocabulary), first_sum = t->sums[k];
+    double divergence = 0;
+    for (size_t v = 0; v < t->vocabulary; v++) {
+        const double p = (double)first[v] - first_sum, q = (double)logits[v] - sum;
+        divergence += exp(p) * (p - q);
+    }
+    t->nll[k] = sum - (double)logits[t->targets[k]];
+    t->divergence[k] = divergence;
+    t->agrees[k] = organ_logits_top(logits, t->vocabulary) == organ_logits_top(first, t->vocabulary);
+}
+
+/* ---- batches ---- */
+
+typedef struct scoring {
+    const organ_perplexity_plan *plan;
+    const organ_logit_source *sources;
+    size_t count, tile_rows;
+    organ_token_scores *scores;
+    const organ_stop *stop;
+    float *kept;
+    double *sums;
+    size_t *rows; /* of a tile, counted from the beginning of the batch */
+} scoring;
+
+/* The window behind the last one of a batch that begins with `window`. */
+static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
+{
+    size_t end = window + 1;
+    while (end < plan->windows && plan->begin[end + 1] - plan->begin[window] <= batch_tokens)
+        end++;
+    return end;
+}
+
+size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens)
+{
+    size_t batches = 0;
+    for (size_t w = 0; w < plan->windows; w = batch_end(plan, w, batch_tokens))
+        batches++;
+    return batches;
+}
+
+static organ_status are_finite(const scoring *s, size_t m, size_t first, size_t count, organ_error *error)
+{
+    for (size_t k = first; k < first + count; k++)
+        if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
+            return organ_fail(error, ORGAN_BAD_INPUT, "model %zu of %zu: its logits for scored token %zu of %zu are not finite numbers",
+                              m + 1, s->count, k + 1, s->plan->scored);
+    return ORGAN_OK;
+}
+
+/* Scored tokens [first, first + count), whose batch begins at input `origin`, by all models. */
+static organ_status score_tile(scoring *s, size_t first, size_t count, size_t origin, organ_error *error)
+{
+    for (size_t k = 0; k < count; k++)
+        s->rows[k] = s->plan->rows[first + k] - origin;
+    for (size_t m = 0; m < s->count; m++) {
+        const organ_logit_source *const source = &s->sources[m];
+        const organ_token_scores *const scores = &s->scores[m];
+        tile t = {.targets = s->plan->targets + first,
+                  .vocabulary = (size_t)source->vocabulary,
+                  .nll = scores->nll + first,
+                  .divergence = m ? scores->divergence + first : NULL,
+                  .agrees = m ? scores->agrees + first : NULL,
+                  .kept = s->kept,
+                  .sums = s->sums};
+        if (organ_stop_asked(s->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
+        if (source->logits(source->context, s->rows, count, &t, m ? receive_other : receive_first, error) != ORGAN_OK ||
+            are_finite(s, m, first, count, error) != ORGAN_OK)
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* Windows [from, to); *next is the first scored token of theirs, and becomes that of the windows behind. */
+static organ_status score_batch(scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
+{
+    const organ_perplexity_plan *const plan = s->plan;
+    const size_t origin = plan->begin[from], end = plan->begin[to];
+    size_t *const begin = malloc((to - from + 1) * sizeof *begin), last = *next;
+    if (!begin)
+        return organ_fail_errno(error, ENOMEM, "%zu windows", to - from);
+    for (size_t w = from; w <= to; w++)
+        begin[w - from] = plan->begin[w] - origin;
+    const organ_windows windows = {.tokens = plan->tokens + origin, .count = to - from, .begin = begin};
+    for (size_t m = 0; m < s->count && !error->status; m++)
+        if (organ_stop_asked(s->stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "stopped while scoring");
+        else
+            s->sources[m].carry(s->sources[m].context, &windows, error);
+    free(begin);
+    while (last < plan->scored && plan->rows[last] < end)
+        last++;
+    for (size_t first = *next; first < last && !error->status; first += s->tile_rows)
+        score_tile(s, first, last - first < s->tile_rows ? last - first : s->tile_rows, origin, error);
+    *next = last;
+    return error->status;
+}
+
+static organ_status check(const scoring *s, organ_error *error)
+{
+    for (size_t m = 1; m < s->count; m++)
+        if (s->sources[m].vocabulary != s->sources[0].vocabulary)
+            return organ_fail(error, ORGAN_BAD_INPUT, "model %zu of %zu answers with %llu logits, the first one with %llu", m + 1, s->count,
+                              (unsigned long long)s->sources[m].vocabulary, (unsigned long long)s->sources[0].vocabulary);
+    for (size_t k = 0; k < s->plan->scored; k++)
+        if (s->plan->targets[k] >= s->sources[0].vocabulary)
+            return organ_fail(error, ORGAN_BAD_INPUT, "token %u of the text is beyond the %llu logits of the model", s->plan->targets[k],
+                              (unsigned long long)s->sources[0].vocabulary);
+    return ORGAN_OK;
+}
+
+static void tell(const scoring *s, size_t window, size_t scored, const organ_progress *progress)
+{
+    char name[64], remark[64];
+    double total = 0;
+    for (size_t k = 0; k < scored; k++)
+        total += s->scores[0].nll[k];
+    snprintf(name, sizeof name, "%zu of %zu windows", window, s->plan->windows);
+    snprintf(remark, sizeof remark, "perplexity so far %.3f", exp(total / (double)scored));
+    organ_progress_advance(progress, 0, name, scored ? remark : NULL);
+}
+
+organ_status organ_perplexity_score(const organ_perplexity_plan *plan, const organ_logit_source *sources, size_t count, size_t batch_tokens,
+                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop, const organ_progress *progress,
+                                    organ_error *error)
+{
+    scoring s = {.plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
+    size_t next = 0;
+    if (check(&s, error) != ORGAN_OK)
+        return error->status;
+    s.tile_rows = count > 1 ? (tile_rows ? tile_rows : 1) : plan->scored;
+    s.tile_rows = s.tile_rows < plan->scored ? s.tile_rows : plan->scored;
+    s.rows = malloc((s.tile_rows + 1) * sizeof *s.rows);
+    s.kept = count > 1 ? malloc(s.tile_rows * (size_t)sources[0].vocabulary * sizeof *s.kept) : NULL;
+    s.sums = malloc((s.tile_rows + 1) * sizeof *s.sums);
+    if (!s.rows || !s.sums || (count > 1 && !s.kept))
+        organ_fail_errno(error, ENOMEM, "logits of %zu tokens", s.tile_rows);
+    for (size_t w = 0; w < plan->windows && !error->status;) {
+        const size_t to = batch_end(plan, w, batch_tokens);
+        if (score_batch(&s, w, to, &next, error) == ORGAN_OK)
+            tell(&s, to, next, progress);
+        w = to;
+    }
+    free(s.rows);
+    free(s.kept);
+    free(s.sums);
+    return error->status;
+}
