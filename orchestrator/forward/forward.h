@@ -26,7 +26,9 @@ typedef struct organ_windows {
 } organ_windows;
 
 /* The input of a linear layer, for calibration: `inputs` is tokens x in_features, row-major, of tokens [first, first + tokens) of the
- * batch. `tensor` is the plain name of the weight. With stacked or numbered experts only the tokens that were routed to it, in order. */
+ * batch. `tensor` is the plain name of the weight. Of an expert only the tokens that were routed
+ * to it, in order, `first` counting these; an expert of a stacked tensor is "NAME[E]". A fused weight is told once. Called on the thread
+ * that runs the layer, `first` ascending for each tensor. */
 typedef struct organ_tap {
     void *context;
     organ_status (*inputs)(void *context, const char *tensor, size_t first, size_t tokens, size_t in_features, const float *inputs,
@@ -42,7 +44,8 @@ organ_status organ_forward_embed(organ_forward *forward, const organ_windows *wi
 typedef struct organ_layer organ_layer;
 organ_status organ_layer_load(organ_forward *forward, int32_t layer, organ_layer **loaded, organ_error *error);
 void organ_layer_free(organ_layer *layer); /* NULL is allowed */
-/* The weight of that plain name, rows x cols row-major, or NULL. */
+/* The weight of that plain name, rows x cols row-major, or NULL; of stacked experts all, one below the other, or as "NAME[E]" one. Rows of
+ * Q and K of GGUF files of the llama kind are in the order of Hugging Face. */
 float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols);
 
 /* Carries the batch through the layer, in place. `tap` may be NULL. */

@@ -13,6 +13,7 @@ typedef struct organ_rope_config {
     double theta, factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor;
     uint64_t original_context; /* original_max_position_embeddings */
     unsigned dimensions;       /* of a head that are turned: head_dim, or less with partial_rotary_factor */
+    bool exact_range;          /* yarn: the bounds of its ramp are not rounded to whole dimensions ("truncate": false) */
 } organ_rope_config;
 
 typedef struct organ_forward_config {
@@ -26,13 +27,15 @@ typedef struct organ_forward_config {
     unsigned window;                    /* sliding window in tokens, 0: none */
     const bool *windowed;               /* per layer; NULL: none is */
     bool qk_norm, norm_adds_one, sandwich_norms, tied_output;
-    bool rope_interleaved;          /* rows of Q and K as llama.cpp orders them in GGUF files of the llama kind: undone when loaded */
-    unsigned experts, experts_used; /* 0: dense */
+    bool qkv_bias, output_bias, mlp_bias; /* which linear layers have one; of a GGUF file: as its tensors say */
+    bool rope_interleaved;                /* rows of Q and K as llama.cpp orders them in GGUF files of the llama kind: undone when loaded */
+    unsigned experts, experts_used;       /* 0: dense */
     uint64_t expert_intermediate;
     bool normalise_experts;
 } organ_forward_config;
 
-/* Reads it. ORGAN_BAD_INPUT, naming architecture or field, for what is not known or cannot be. The caller releases *config. */
+/* Reads it: from the key-values if the model has them, else from config.json. ORGAN_BAD_INPUT, naming architecture or field, for what is
+ * not known or cannot be. The caller releases *config. */
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error);
 void organ_forward_config_release(organ_forward_config *config);
 

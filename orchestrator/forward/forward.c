@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/forward/forward.h"
+
+#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* What reading a layer takes beside it, for each worker: a strip and its codes. */
+#define STRIP_BYTES ((uint64_t)16 << 20)
+
+/* ---- opening ---- */
+
+static organ_status read_norm(organ_forward *f, organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    if (!(f->norm_values = organ_forward_floats((size_t)f->config.hidden, error)) ||
+        organ_weight_reader_open(f->model, f->norm, f->engine->kernels, NULL, &reader, error))
+        return error->status;
+    float *scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
+    if (scratch)
+        organ_weight_read(reader, 0, 1, ORGAN_F32, f->norm_values, scratch, error);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+static organ_status find_ends(organ_forward *f, organ_error *error)
+{
+    const organ_forward_config *c = &f->config;
+    const bool gguf = f->model->gguf != NULL;
+    f->embedding = organ_forward_weight_named(f, gguf ? "token_embd.weight" : "model.embed_tokens.weight", c->vocabulary, c->hidden, error);
+    if (!f->embedding)
+        return error->status;
+    f->norm = organ_forward_weight_named(f, gguf ? "output_norm.weight" : "model.norm.weight", 0, c->hidden, error);
+    if (!f->norm || read_norm(f, error))
+        return error->status;
+    f->output = c->tied_output ? f->embedding
+                               : organ_forward_weight_named(f, gguf ? "output.weight" : "lm_head.weight", c->vocabulary, c->hidden, error);
+    return error->status;
+}
+
+static organ_status find_layers(organ_forward *f, organ_error *error)
+{
+    f->plans = calloc(f->config.layers, sizeof *f->plans);
+    if (!f->plans)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a plan of %u layers", f->config.layers);
+    for (unsigned k = 0; k < f->config.layers; k++) {
+        if (organ_forward_plan_make(f, k, &f->plans[k], error))
+            return error->status;
+        f->most_floats = f->plans[k].floats > f->most_floats ? f->plans[k].floats : f->most_floats;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
+{
+    *forward = NULL;
+    organ_forward *f = calloc(1, sizeof *f);
+    if (!f)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    f->model = model;
+    f->engine = engine;
+    if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||
+        find_layers(f, error) || organ_forward_rotation_open(f, &f->config.rope, &f->rotation, error) ||
+        organ_forward_rotation_open(f, &f->config.rope_local, &f->rotation_local, error)) {
+        organ_forward_close(f);
+        return error->status;
+    }
+    *forward = f;
+    return ORGAN_OK;
+}
+
+void organ_forward_close(organ_forward *f)
+{
+    if (!f)
+        return;
+    for (unsigned k = 0; f->plans && k < f->config.layers; k++)
+        organ_forward_plan_release(&f->plans[k]);
+    free(f->plans);
+    free(f->norm_values);
+    organ_forward_rotation_close(&f->rotation);
+    organ_forward_rotation_close(&f->rotation_local);
+    organ_weights_free(f->weights);
+    organ_forward_config_release(&f->config);
+    free(f);
+}
+
+const organ_forward_config *organ_forward_describe(const organ_forward *forward) { return &forward->config; }
+
+/* ---- a layer ---- */
+
+static size_t room_for(const organ_forward_config *c, size_t tokens)
+{
+    const size_t a = organ_forward_attention_room(c, tokens), b = organ_forward_feed_room(c, tokens);
+    return a > b ? a : b;
+}
+
+/* Windows that go together: up to FORWARD_GROUP tokens, or one window. */
+static size_t group_end(const organ_windows *windows, size_t window)
+{
+    size_t until = window + 1;
+    while (until < windows->count && windows->begin[until + 1] - windows->begin[window] <= FORWARD_GROUP)
+        until++;
+    return until;
+}
+
+static organ_status run_groups(forward_group *g, float *hidden, organ_error *error)
+{
+    const organ_windows *windows = g->windows;
+    for (size_t w = 0; w < windows->count; w = g->until) {
+        g->window = w;
+        g->until = group_end(windows, w);
+        g->first = windows->begin[w];
+        g->tokens = windows->begin[g->until] - g->first;
+        g->hidden = hidden + g->first * g->forward->config.hidden;
+        if (g->tokens && (organ_forward_attention(g, error) || organ_forward_feed(g, error)))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
+                             const organ_tap *tap, organ_error *error)
+{
+    forward_group g = {.forward = forward, .layer = layer, .windows = windows, .tap = tap};
+    size_t most = 0;
+    for (size_t w = 0; w < windows->count; w = group_end(windows, w)) {
+        const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
+        most = tokens > most ? tokens : most;
+    }
+    g.room = organ_forward_floats(room_for(&forward->config, most), error);
+    g.routed = calloc((size_t)forward->config.experts + 1, sizeof *g.routed);
+    if (g.room && !g.routed)
+        organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", forward->config.experts);
+    if (g.room && g.routed)
+        run_groups(&g, hidden, error);
+    free(g.room);
+    free(g.routed);
+    free(g.products.items);
+    return error->status;
+}
+
+/* ---- the whole pass ---- */
+
+size_t organ_forward_batch(const organ_forward *f, size_t context)
+{
+    const organ_forward_config *c = &f->config;
+    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
+    const uint64_t workers = organ_workers_count(f->engine->workers), token = c->hidden * sizeof(float);
+    const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
+    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = workers * STRIP_BYTES;
+    const uint64_t taken = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
+    if (taken >= f->engine->memory || context == 0)
+        return 0;
+    const uint64_t tokens = (f->engine->memory - taken) / token;
+    return tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+}
+
+static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
+                               organ_error *error)
+{
+    for (unsigned k = 0; k < f->config.layers; k++) {
+        organ_layer *layer;
+        if (organ_layer_load(f, (int32_t)k, &layer, error))
+            return error->status;
+        organ_layer_run(f, layer, windows, hidden, NULL, error);
+        organ_layer_free(layer);
+        if (error->status)
+            return error->status;
+        organ_progress_advance(progress, (uint64_t)f->plans[k].floats * sizeof(float), NULL, NULL);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count, void *context,
+                               void (*each)(void *context, size_t k, float *logits), const organ_progress *progress, organ_error *error)
+{
+    const size_t tokens = windows->begin[windows->count];
+    uint64_t bytes = 0;
+    for (unsigned k = 0; k < forward->config.layers; k++)
+        bytes += (uint64_t)forward->plans[k].floats * sizeof(float);
+    float *hidden = organ_forward_floats(tokens * (size_t)forward->config.hidden, error);
+    if (!hidden)
+        return error->status;
+    organ_progress_begin(progress, "Forward pass", bytes, 0);
+    if (organ_forward_embed(forward, windows, hidden, error) == ORGAN_OK &&
+        run_layers(forward, windows, hidden, progress, error) == ORGAN_OK)
+        organ_forward_logits(forward, hidden, rows, count, context, each, error);
+    organ_progress_end(progress);
+    free(hidden);
+    return error->status;
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ * The feed-forward half of a layer, FORWARD_GROUP tokens at a time, and what both halves have in common. */
+#include "orchestrator/forward/forward_job.h"
+
+#include <stdio.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+
+static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- norms and sums of tokens ---- */
+
+typedef struct token_job {
+    const float *weights;
+    const float *from;
+    float *to;
+    size_t tokens, width;
+    double eps;
+    float plus;
+    bool gelu;
+} token_job;
+
+static void norm_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        organ_forward_norm(j->from + t * j->width, j->weights, j->plus, j->eps, j->width, j->to + t * j->width);
+}
+
+static void add_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
+        j->to[k] += j->from[k];
+}
+
+static void gate_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t first = index * TOKENS_AT_ONCE, tokens = lesser(TOKENS_AT_ONCE, j->tokens - first);
+    organ_forward_gate(j->gelu ? ORGAN_GELU_TANH : ORGAN_SILU, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
+}
+
+static size_t pieces(size_t tokens) { return (tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE; }
+
+organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    token_job j = {.weights = organ_forward_values(g->layer, part),
+                   .from = x,
+                   .to = y,
+                   .tokens = tokens,
+                   .width = (size_t)c->hidden,
+                   .eps = c->rms_eps,
+                   .plus = c->norm_adds_one ? 1 : 0};
+    return organ_forward_share(g->forward->engine, pieces(tokens), norm_tokens, &j, error);
+}
+
+organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens, organ_error *error)
+{
+    token_job j = {.from = out, .to = hidden, .tokens = tokens, .width = (size_t)g->forward->config.hidden};
+    if (g->forward->config.sandwich_norms && organ_forward_norm_all(g, part, out, out, tokens, error))
+        return error->status;
+    return organ_forward_share(g->forward->engine, pieces(tokens), add_tokens, &j, error);
+}
+
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width, organ_error *error)
+{
+    token_job j = {.from = up, .to = gate, .tokens = tokens, .width = width, .gelu = g->forward->config.activation == ORGAN_GELU_TANH};
+    return organ_forward_share(g->forward->engine, pieces(tokens), gate_tokens, &j, error);
+}
+
+organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in, const float *inputs,
+                               organ_error *error)
+{
+    if (!g->tap || tokens == 0)
+        return ORGAN_OK;
+    const forward_slot *slot = &g->layer->plan->slots[view.slot];
+    const char *name = slot->weight->name;
+    char of_stack[400];
+    if (slot->matrices > 1) {
+        snprintf(of_stack, sizeof of_stack, "%.300s[%llu]", name, (unsigned long long)(view.row / (slot->rows / slot->matrices)));
+        name = of_stack;
+    }
+    return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
+}
+
+bool organ_forward_next_piece(const forward_group *g, size_t first, size_t tokens, size_t *window, size_t *begin, size_t *count)
+{
+    for (; *window < g->until; ++*window) {
+        const size_t from = g->windows->begin[*window] - g->first, until = g->windows->begin[*window + 1] - g->first;
+        const size_t a = from > first ? from : first, b = lesser(until, first + tokens);
+        if (a < b) {
+            *begin = a;
+            *count = b - a;
+            ++*window;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- the feed-forward layer ---- */
+
+/* y = x W^T for tokens [first, first + tokens) of the group, window by window. */
+static organ_status add_products(forward_group *g, forward_part part, size_t out, size_t first, size_t tokens, const float *x, float *y,
+                                 organ_error *error)
+{
+    forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
+    linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
+    for (size_t w = g->window, begin, count; organ_forward_next_piece(g, first, tokens, &w, &begin, &count);)
+        if (organ_forward_products_add(&g->products, x + (begin - first) * linear.in, linear, y + (begin - first) * out, count, error))
+            return error->status;
+    return ORGAN_OK;
+}
+
+static organ_status dense(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    const size_t inner = (size_t)c->intermediate, hidden = (size_t)c->hidden;
+    const forward_view *parts = g->layer->plan->parts;
+    float *gate = room, *up = room + tokens * inner;
+    if (organ_forward_tap(g, parts[PART_GATE], g->first + first, tokens, hidden, normed, error))
+        return error->status;
+    if (parts[PART_UP].slot != parts[PART_GATE].slot &&
+        organ_forward_tap(g, parts[PART_UP], g->first + first, tokens, hidden, normed, error))
+        return error->status;
+    if (add_products(g, PART_GATE, inner, first, tokens, normed, gate, error) ||
+        add_products(g, PART_UP, inner, first, tokens, normed, up, error) ||
+        organ_forward_products_run(&g->products, g->forward->engine, error) || organ_forward_gate_all(g, gate, up, tokens, inner, error))
+        return error->status;
+    if (organ_forward_tap(g, parts[PART_DOWN], g->first + first, tokens, inner, gate, error) ||
+        add_products(g, PART_DOWN, hidden, first, tokens, gate, out, error))
+        return error->status;
+    return organ_forward_products_run(&g->products, g->forward->engine, error);
+}
+
+size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t inner = c->experts ? organ_forward_experts_room(c, lesser(tokens, FORWARD_GROUP)) : 0;
+    return lesser(tokens, FORWARD_GROUP) * 2 * (size_t)(c->hidden + (c->experts ? 0 : c->intermediate)) + inner;
+}
+
+organ_status organ_forward_feed(forward_group *g, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    for (size_t first = 0; first < g->tokens; first += FORWARD_GROUP) {
+        const size_t tokens = lesser(FORWARD_GROUP, g->tokens - first);
+        float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
+        float *room = out + tokens * c->hidden;
+        if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))
+            return error->status;
+        if (c->experts ? organ_forward_experts(g, first, tokens, normed, out, room, error)
+                       : dense(g, first, tokens, normed, out, room, error))
+            return error->status;
+        if (organ_forward_add_all(g, PART_NORM_FED, hidden, out, tokens, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT
+ * For tests: a model opened for the forward pass, and what it must compute. */
+#ifndef FORWARD_RIG_H
+#define FORWARD_RIG_H
+
+#include "orchestrator/forward/forward.h"
+
+#include <check.h>
+
+typedef struct session {
+    organ_topology *topology;
+    organ_workers *workers;
+    organ_engine engine;
+    organ_model *model;
+    organ_forward *forward;
+} session;
+
+#define ROOMY ((uint64_t)256 << 20)
+
+/* The status of what fails first; to be closed in any case. */
+organ_status session_open(session *s, const char *path, unsigned threads, uint64_t memory, organ_error *error);
+void session_close(session *s);
+
+/* Logits of `rows` of the windows, rows x vocabulary, to be freed; NULL with an error. */
+float *session_logits(session *s, const organ_windows *windows, const size_t *rows, size_t count, organ_error *error);
+
+/* What fixtures/make_forward_golden.py wrote. */
+typedef struct expected {
+    size_t tokens, rows, words;
+    uint32_t *token;
+    size_t *row;
+    float *logits;
+} expected;
+expected expected_read(const char *path);
+void expected_free(expected *e);
+
+/* The logits of the model at `path` for the tokens of `e`; the test ends if that fails. */
+float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t memory);
+double farthest(const float *a, const float *b, size_t n);
+
+#endif
