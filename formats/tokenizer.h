@@ -23,8 +23,8 @@ typedef struct organ_tokenizer_facts {
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer);
 
 /* The ids of `bytes` bytes of text, which may hold NUL and need not be valid UTF-8 (what is not is read as U+FFFD, as Python's replace
- * does). Added tokens in the text ("<|endoftext|>") become themselves where `special`, else their characters. BOS is not added. *ids is to
- * be freed. Any thread. ORGAN_IO without memory. */
+ * does). Special tokens in the text ("<|endoftext|>") become themselves where `special`, else their characters; other added tokens always.
+ * BOS is not added. *ids is to be freed. Any thread. ORGAN_IO without memory. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
                                     size_t *count, organ_error *error);
 

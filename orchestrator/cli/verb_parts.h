@@ -26,5 +26,6 @@ extern const organ_verb organ_dequantize_verb, organ_quantize_verb;
 extern const organ_verb organ_lora_sanitize_verb, organ_lora_merge_verb, organ_lora_resize_verb;
 extern const organ_verb organ_lora_extract_verb;
 extern const organ_verb organ_orthogonality_verb;
+extern const organ_verb organ_tokenize_verb;
 
 #endif

@@ -382,6 +382,7 @@ const organ_verb *const organ_verbs[] = {
     &purify_verb, &organ_autopsy_verb, &organ_dequantize_verb, &organ_quantize_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_orthogonality_verb,
+    &organ_tokenize_verb,
     &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 

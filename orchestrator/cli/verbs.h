@@ -21,6 +21,7 @@
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/purify.h"
 #include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/tokenize.h"
 
 /* Where the options of every verb arrive. */
 typedef struct organ_call {
@@ -40,11 +41,12 @@ typedef struct organ_call {
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;
     organ_autopsy_options autopsy;
-    bool print_ranges;                /* autopsy --print-ranges */
+    bool print_ranges; /* autopsy --print-ranges */
     organ_lora_extract_options lora_extract;
     organ_lora_merge_options lora_merge;
     organ_lora_sanitize_options lora_sanitize;
     organ_lora_resize_options lora_resize;
+    organ_tokenize_options tokenize;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

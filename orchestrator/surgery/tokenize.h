@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ * A text as the tokens of a model. */
+#ifndef ORGAN_TOKENIZE_H
+#define ORGAN_TOKENIZE_H
+
+#include "formats/status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+typedef struct organ_tokenize_options {
+    const char *model;
+    const char *text; /* a file, "-": standard input */
+    bool ids;         /* all ids into the report, not only the first tokens */
+    bool special;     /* special tokens that are written in the text are meant, not their characters */
+} organ_tokenize_options;
+
+/* *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS is told of, not counted. Texts of up to 1 GiB.
+ * ORGAN_BAD_INPUT, ORGAN_IO. */
+organ_status organ_tokenize(const organ_tokenize_options *options, json_t **report, organ_error *error);
+
+#endif
