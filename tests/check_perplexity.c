@@ -2,6 +2,7 @@
  * Perplexity: the windows of each style, written out by hand; scores of made-up models against the plain formulas; the same bits whatever
  * the batches. */
 #include "orchestrator/forward/perplexity.h"
+#include "orchestrator/surgery/speech.h"
 #include "tests/suite_table.h"
 
 #include <math.h>
@@ -167,7 +168,7 @@ static organ_status fake_logits(void *context, const size_t *rows, size_t count,
 
 static fake fakes[3];
 static organ_logit_source sources[3];
-static uint32_t text[TOKENS];
+static uint32_t sample[TOKENS];
 static organ_perplexity_plan plan;
 static organ_token_scores scores[3];
 
@@ -176,8 +177,8 @@ static void set_up(void)
     const organ_perplexity_protocol protocol = {.style = ORGAN_STYLE_HF, .context = 8, .bos = -1, .eos = -1};
     organ_error error = {0};
     for (size_t k = 0; k < TOKENS; k++)
-        text[k] = (uint32_t)(k * k * 7 + k / 3) % VOCABULARY;
-    ck_assert_int_eq(organ_perplexity_plan_make(&protocol, text, TOKENS, "text", &plan, &error), ORGAN_OK);
+        sample[k] = (uint32_t)(k * k * 7 + k / 3) % VOCABULARY;
+    ck_assert_int_eq(organ_perplexity_plan_make(&protocol, sample, TOKENS, "text", &plan, &error), ORGAN_OK);
     for (size_t m = 0; m < 3; m++) {
         fakes[m] = (fake){.seed = m == 2 ? 0 : (unsigned)m * 9, .broken = VOCABULARY};
         sources[m] = (organ_logit_source){&fakes[m], VOCABULARY, fake_carry, fake_logits};
@@ -300,7 +301,7 @@ START_TEST(models_that_do_not_do)
     sources[1].vocabulary = VOCABULARY - 1;
     refuse_score(2, NULL, ORGAN_BAD_INPUT, "answers with 36 logits, the first one with 37");
     sources[1].vocabulary = VOCABULARY;
-    fakes[1].broken = text[1];
+    fakes[1].broken = sample[1];
     refuse_score(2, NULL, ORGAN_BAD_INPUT, "model 2 of 2: its logits for scored token 2 of");
     plan.targets[4] = VOCABULARY;
     refuse_score(1, NULL, ORGAN_BAD_INPUT, "token 37 of the text is beyond the 37 logits");
@@ -376,12 +377,50 @@ START_TEST(styles_by_name)
 }
 END_TEST
 
+/* ---- what a model says ---- */
+
+static void expect_next(organ_speech *speech, const char *bytes, size_t count, const char *next)
+{
+    organ_error error = {0};
+    const char *text = NULL;
+    size_t length = 0;
+    organ_speech_add(speech, bytes, count);
+    ck_assert_int_eq(organ_speech_next(speech, &text, &length, &error), ORGAN_OK);
+    ck_assert_uint_eq(length, strlen(next));
+    ck_assert_mem_eq(text, next, length);
+}
+
+START_TEST(characters_come_whole)
+{
+    organ_speech speech;
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_speech_open(&speech, &error), ORGAN_OK);
+    expect_next(&speech, "a\n\tb", 4, "a\n\tb");
+    expect_next(&speech, "\xE2\x82", 2, "");
+    expect_next(&speech, "\xAC.", 2, "\xE2\x82\xAC.");
+    expect_next(&speech, "\xF0\x9F\x98", 3, "");
+    expect_next(&speech, "\x80", 1, "\xF0\x9F\x98\x80");
+    expect_next(&speech, "\x1B[1m\0", 5, "\\x1B[1m\\x00");
+    expect_next(&speech, "\xC3(", 2, "\\xC3(");                 /* it was no beginning after all */
+    expect_next(&speech, "\xE0\x80\x80", 3, "\\xE0\\x80\\x80"); /* too long a form of NUL */
+    expect_next(&speech, "\xFF", 1, "\\xFF");
+    expect_next(&speech, "\xF0\x9F", 2, "");
+    organ_speech_end(&speech);
+    expect_next(&speech, "", 0, "\\xF0\\x9F");
+    ck_assert_int_eq(organ_speech_close(&speech, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "\xE2\x82\xAC.\xF0\x9F\x98\x80\\x1B"));
+    free(text);
+}
+END_TEST
+
 int main(void)
 {
     const suite_case cases[] = {
         {"windows", {windows_of_hf, windows_of_llama_cpp, windows_of_lm_eval, texts_that_do_not_do}},
         {"scores", {scores_are_those_of_the_formulas, same_bits_whatever_the_batches, a_model_beside_itself, models_that_do_not_do}},
         {"figures", {figures_by_hand, words_as_python_counts_them, styles_by_name}},
+        {"speech", {characters_come_whole}},
     };
     return run_suites((Suite *const[]){suite_of("perplexity", cases, sizeof cases / sizeof *cases, set_up, tear_down), NULL});
 }

@@ -27,5 +27,6 @@ extern const organ_verb organ_lora_sanitize_verb, organ_lora_merge_verb, organ_l
 extern const organ_verb organ_lora_extract_verb;
 extern const organ_verb organ_orthogonality_verb;
 extern const organ_verb organ_tokenize_verb;
+extern const organ_verb organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 
 #endif

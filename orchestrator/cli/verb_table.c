@@ -383,6 +383,7 @@ const organ_verb *const organ_verbs[] = {
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_orthogonality_verb,
     &organ_tokenize_verb,
+    &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 

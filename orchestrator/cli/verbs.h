@@ -8,7 +8,9 @@
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/autopsy.h"
 #include "orchestrator/surgery/dequantize.h"
+#include "orchestrator/surgery/evaluate.h"
 #include "orchestrator/surgery/extract.h"
+#include "orchestrator/surgery/generate.h"
 #include "orchestrator/surgery/graft.h"
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/inspect.h"
@@ -47,6 +49,10 @@ typedef struct organ_call {
     organ_lora_sanitize_options lora_sanitize;
     organ_lora_resize_options lora_resize;
     organ_tokenize_options tokenize;
+    organ_perplexity_options perplexity;
+    organ_evaluate_options evaluate; /* but for the pruned models */
+    organ_words pruned;              /* evaluate PRUNED... */
+    organ_generate_options generate;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

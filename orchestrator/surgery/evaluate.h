@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * How well models predict a text: one of them, one beside another, or what pruning did to several. */
+#ifndef ORGAN_EVALUATE_H
+#define ORGAN_EVALUATE_H
+
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+#include <jansson.h>
+
+typedef struct organ_experiment_options {
+    const char *text;    /* a file */
+    const char *style;   /* "hf", "llama.cpp", "lm-eval" */
+    unsigned context;    /* tokens of a window; 0: 512 for llama.cpp, else 2048, but no more than the model was made for */
+    unsigned max_tokens; /* only the beginning of the text; 0: all of it */
+    const char *output;  /* directory to make, for the reports; NULL: none */
+    bool force;
+} organ_experiment_options;
+
+typedef struct organ_perplexity_options {
+    const char *model, *compare; /* compare: NULL for none */
+    organ_experiment_options experiment;
+} organ_perplexity_options;
+
+typedef struct organ_evaluate_options {
+    const char *donor;
+    const char *const *pruned;
+    size_t count;
+    const char *targets; /* as in organ_audit_options; NULL: what the log of each pruning says, else the projections */
+    organ_experiment_options experiment;
+} organ_evaluate_options;
+
+/* *report is schema organ.perplexity/1 (organ.evaluate/1), in `output` as perplexity.json and PERPLEXITY_REPORT.md (evaluate.json,
+ * EVALUATION_REPORT.md); the caller releases it; NULL on error, and then nothing is left of the output. All models score the same tokens in
+ * the same windows: ORGAN_BAD_INPUT where their tokenizers differ. Perplexities are of FP32 arithmetic on the weights as they are stored.
+ * `engine->memory` bounds weights of a layer, activations, hidden states and logits; the text, its tokens and their scores (up to 18 bytes
+ * a token and model) come on top. ORGAN_USAGE: unknown style, an output that exists or would hurt an input, too little memory for one
+ * window. ORGAN_BAD_INPUT: what tokenizer or forward pass do not know, a text that is too short. ORGAN_IO, ORGAN_INTERRUPTED. */
+organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
+                              json_t **report, organ_error *error);
+
+/* The same for a donor and what was made of it. Killed weights are counted anew from the bytes of both: those that are not zero in the
+ * donor and zero in the copy. */
+organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
+                            json_t **report, organ_error *error);
+
+#endif

@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# perplexity, evaluate and generate as their users see them: help, results of a model whose perplexity is known, refusals.
+. "$(dirname "$0")/cli_kit.sh"
+
+# number KEY: the value of the last line of ../out that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" ../out | tail -n 1; }
+# near VALUE WANTED TOLERANCE: relative.
+near() { awk -v x="$1" -v y="$2" -v t="$3" 'BEGIN { d = x - y; exit !(x != "" && (d < 0 ? -d : d) <= t * y) }'; }
+
+for verb in perplexity evaluate generate; do
+    ends 0 help "$verb"
+    matches "help_$verb" ../out
+done
+
+text=tiny-qwen2/heldout.txt
+
+# ---- what reference.json of the model says ----
+for context in 128 256; do
+    ends 0 perplexity tiny-qwen2 --text $text --context $context --json --quiet
+    block=$(sed -n "/\"context_$context\"/,/}/p" tiny-qwen2/reference.json)
+    perplexity=$(sed -n 's/^ *"perplexity": \([0-9.]*\).*/\1/p' <<<"$block")
+    scored=$(sed -n 's/^ *"scored_tokens": \([0-9]*\).*/\1/p' <<<"$block")
+    judge "perplexity at $context is $(number perplexity), not $perplexity" near "$(number perplexity)" "$perplexity" 1e-4
+    judge "$(number tokens_scored) tokens are scored, not $scored" test "$(number tokens_scored)" = "$scored"
+done
+
+# ---- reports ----
+short=(--text $text --context 64 --max-tokens 1000)
+ends 0 perplexity tiny-qwen2 "${short[@]}" -o report
+matches perplexity ../out
+matches perplexity_report report/PERPLEXITY_REPORT.md
+cp report/perplexity.json ../one.json
+ends 0 perplexity tiny-qwen2 "${short[@]}" --json --quiet --threads 1 --memory 16M
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../one.json) >../difference; then good; else
+    bad "--json differs from the file, or threads or memory change it" ../difference
+fi
+for style in llama.cpp lm-eval; do
+    ends 0 perplexity tiny-qwen2 "${short[@]}" --style $style --quiet
+    matches "perplexity_$style" ../out
+done
+
+ends 0 prune tiny-qwen2 -o pruned --sparsity 50 --quiet
+ends 0 perplexity tiny-qwen2 --compare pruned "${short[@]}" --quiet
+matches perplexity_compare ../out
+ends 0 perplexity tiny-qwen2 --compare tiny-qwen2 "${short[@]}" --json --quiet
+for key in difference difference_error kl_divergence; do judge "a model differs from itself: $key $(number $key)" test "$(number $key)" = 0.0; done
+for key in ratio top1_agreement; do judge "a model differs from itself: $key $(number $key)" test "$(number $key)" = 1.0; done
+
+ends 0 evaluate tiny-qwen2 pruned tiny-qwen2 "${short[@]}" -o evaluation --quiet
+matches evaluate ../out
+matches evaluation_report evaluation/EVALUATION_REPORT.md
+ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --targets '*.mlp.*' --json --quiet
+prints '"percent": '
+ends 0 audit tiny-qwen2 pruned --targets '*.mlp.*' --json --quiet || true
+
+# ---- generate ----
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --quiet
+matches generate ../out
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --json --quiet --threads 1
+matches generate_json ../out
+
+# ---- refusals ----
+refused 2 "--text" perplexity tiny-qwen2
+refused 2 "MODEL" perplexity
+refused 2 "PRUNED" evaluate tiny-qwen2 --text $text
+refused 2 "--prompt" generate tiny-qwen2
+refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
+refused 2 "--style 'gpt': hf, llama.cpp or lm-eval" perplexity tiny-qwen2 --text $text --style gpt
+refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
+mkdir there && touch there/file
+refused 2 "there" perplexity tiny-qwen2 --text $text -o there
+refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force
+refused 4 "nowhere" perplexity nowhere --text $text
+refused 4 "no.txt" perplexity tiny-qwen2 --text no.txt
+refused 3 "tiny-qwen2" perplexity tiny-qwen2 --text tiny-qwen2
+: >empty.txt
+refused 3 "empty.txt has 0 tokens" perplexity tiny-qwen2 --text empty.txt
+printf 'In the beginning' >short.txt
+refused 3 "two windows of 512: 1024 tokens" perplexity tiny-qwen2 --text short.txt --style llama.cpp -o out
+cp -rL tiny-qwen2 other && chmod -R u+w other
+sed -i 's/"merges": \[/"merges": [ ["Z","Z"],/' other/tokenizer.json
+refused 3 "another tokenizer" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
+sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
+refused 3 "UnheardOfModel" perplexity other "${short[@]}" -o out
+refused 3 "UnheardOfModel" generate other --prompt x
+mv pruned/tokenizer.json ../
+refused 3 "tokenizer" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+mv ../tokenizer.json pruned/
+printf '{"schema": "organ.else/1"}' >pruned/organ/prune.json
+refused 3 "its schema is 'organ.else/1'" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+finish
