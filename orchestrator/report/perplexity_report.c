@@ -11,11 +11,11 @@
 
 /* ---- cells ---- */
 
-/* Decimals that show two digits of an error, from 2 to 6. */
-static int decimals_for(double error)
+/* Decimals that show two digits of an error: 4 to 6, of a percentage 2 to 4. */
+static int decimals_for(double error, bool percent)
 {
-    const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 4;
-    return digits < 2 ? 2 : digits > 6 ? 6 : digits;
+    const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
+    return digits < least ? least : digits > least + 2 ? least + 2 : digits;
 }
 
 /* "20.692 +- 0.123", "inf" where a number was too large for a report. */
@@ -23,6 +23,7 @@ static const char *measured(const json_t *row, const char *key, const char *erro
 {
     const json_t *const value = organ_json_at(row, key), *const error = organ_json_at(row, error_key);
     const double x = scale * json_number_value(value), e = scale * json_number_value(error);
+    const int decimals = decimals_for(e, scale > 1);
     if (!json_is_number(value))
         snprintf(out, 64, "too large");
     else if (fabs(x) >= 1e6)
@@ -30,7 +31,7 @@ static const char *measured(const json_t *row, const char *key, const char *erro
     else if (!json_is_number(error))
         snprintf(out, 64, sign ? "%+.4f" : "%.4f", x);
     else
-        snprintf(out, 64, sign ? "%+.*f +- %.*f" : "%.*f +- %.*f", decimals_for(e), x, decimals_for(e), e);
+        snprintf(out, 64, sign ? "%+.*f +- %.*f" : "%.*f +- %.*f", decimals, x, decimals, e);
     return out;
 }
 
@@ -92,14 +93,21 @@ static organ_status put_model(FILE *out, const json_t *report, size_t m, const o
 
 /* ---- evaluate: one table ---- */
 
-static void evaluation_row(organ_table *table, const json_t *model, bool first)
+/* What of it a table shows: a narrow screen gets two of them. */
+typedef enum evaluation_part { PART_METHOD = 1, PART_FIGURES = 2, PART_ALL = 3 } evaluation_part;
+
+static void evaluation_row(organ_table *table, const json_t *model, bool first, evaluation_part part)
 {
     char text[64];
     const char *const method = organ_json_text(model, "method");
     organ_table_cell(table, "%s", organ_json_text(model, "model.name"));
-    organ_table_cell(table, "%s", first ? "donor" : *method ? method : "-");
-    plain_cell(table, model, "sparsity.target.percent", 2);
-    plain_cell(table, model, "sparsity.full.percent", 2);
+    if (part & PART_METHOD) {
+        organ_table_cell(table, "%s", first ? "donor" : *method ? method : "-");
+        plain_cell(table, model, "sparsity.target.percent", 2);
+        plain_cell(table, model, "sparsity.full.percent", 2);
+    }
+    if (!(part & PART_FIGURES))
+        return;
     organ_table_cell(table, "%s", measured(model, "figures.perplexity", "figures.perplexity_error", 1, false, text));
     organ_table_cell(table, "%s", first ? "-" : measured(model, "comparison.difference", "comparison.difference_error", 1, true, text));
     plain_cell(table, model, "figures.bits_per_byte", 4);
@@ -110,16 +118,36 @@ static void evaluation_row(organ_table *table, const json_t *model, bool first)
         organ_table_cell(table, "%.2f", 100 * organ_json_real(model, "comparison.top1_agreement"));
 }
 
-static organ_table *evaluation_table(const json_t *report)
+static organ_table *evaluation_table(const json_t *report, evaluation_part part)
 {
-    static const organ_column columns[] = {
+    static const organ_column method[] = {{"model", ORGAN_LEFT, true, true},
+                                          {"method", ORGAN_LEFT, true, false},
+                                          {"% target", ORGAN_RIGHT, false, false},
+                                          {"% full", ORGAN_RIGHT, false, false}};
+    static const organ_column figures[] = {{"model", ORGAN_LEFT, true, true},         {"perplexity", ORGAN_RIGHT, false, false},
+                                           {"difference", ORGAN_RIGHT, false, false}, {"bits/byte", ORGAN_RIGHT, false, false},
+                                           {"KL", ORGAN_RIGHT, false, false},         {"top-1 %", ORGAN_RIGHT, false, false}};
+    static const organ_column all[] = {
         {"model", ORGAN_LEFT, true, true},        {"method", ORGAN_LEFT, true, false},       {"% target", ORGAN_RIGHT, false, false},
         {"% full", ORGAN_RIGHT, false, false},    {"perplexity", ORGAN_RIGHT, false, false}, {"difference", ORGAN_RIGHT, false, false},
         {"bits/byte", ORGAN_RIGHT, false, false}, {"KL", ORGAN_RIGHT, false, false},         {"top-1 %", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    organ_table *const table = part == PART_METHOD    ? organ_table_create(method, sizeof method / sizeof *method)
+                               : part == PART_FIGURES ? organ_table_create(figures, sizeof figures / sizeof *figures)
+                                                      : organ_table_create(all, sizeof all / sizeof *all);
     for (size_t m = 0; m < json_array_size(models_of(report)); m++)
-        evaluation_row(table, json_array_get(models_of(report), m), m == 0);
+        evaluation_row(table, json_array_get(models_of(report), m), m == 0, part);
     return table;
+}
+
+/* On a screen that holds no more, what was done stands above what it cost. */
+static organ_status put_evaluation(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
+{
+    enum { ONE_TABLE = 112 };
+    if (!page || page->width == 0 || page->width >= ONE_TABLE)
+        return organ_table_emit(evaluation_table(report, PART_ALL), out, page, error);
+    if (organ_table_emit(evaluation_table(report, PART_METHOD), out, page, error) != ORGAN_OK)
+        return error->status;
+    return organ_table_emit(evaluation_table(report, PART_FIGURES), out, page, error);
 }
 
 /* Words that stand alone per word, for a table of models scored the lm-eval way. */
@@ -129,6 +157,8 @@ static organ_status put_words_table(FILE *out, const json_t *report, const organ
         {"model", ORGAN_LEFT, true, true}, {"per word", ORGAN_RIGHT, false, false}, {"per byte", ORGAN_RIGHT, false, false}};
     if (strcmp(organ_json_text(report, "experiment.style"), "lm-eval") != 0)
         return ORGAN_OK;
+    if (!page)
+        fputc('\n', out);
     organ_table *const table = organ_table_create(columns, 3);
     for (size_t m = 0; m < json_array_size(models_of(report)); m++) {
         const json_t *const model = json_array_get(models_of(report), m);
@@ -154,7 +184,7 @@ static void say_experiment(organ_text *buffer, const json_t *report)
             organ_json_count(e, "tokens_used") < organ_json_count(e, "text.tokens") ? " are used)" : "", organ_json_text(e, "text.xxh3"));
     fprintf(buffer->out, "Tokenizer: %s of %llu, digest %s. ", organ_json_text(e, "tokenizer.kind"),
             organ_json_count(e, "tokenizer.vocabulary"), organ_json_text(e, "tokenizer.digest"));
-    fprintf(buffer->out, "Style %s, context %llu: %s windows, %s tokens scored. BOS: %s.", organ_json_text(e, "style"),
+    fprintf(buffer->out, "Style %s, context %llu: %s windows, %s tokens scored; %s.", organ_json_text(e, "style"),
             organ_json_count(e, "context"), organ_count_text(organ_json_count(e, "windows"), windows),
             organ_count_text(organ_json_count(e, "tokens_scored"), scored), organ_json_text(e, "bos"));
 }
@@ -173,13 +203,15 @@ static char *experiment_text(const json_t *report, organ_error *error)
 /* Which models' killed weights could not be counted, and why. */
 static void put_not_counted(FILE *out, const json_t *report, const organ_page *page)
 {
+    bool told = page != NULL;
     for (size_t m = 0; m < json_array_size(models_of(report)); m++) {
         const json_t *const model = json_array_get(models_of(report), m);
         const char *const why = organ_json_text(model, "not_counted");
         if (*why && page)
             organ_text_say(out, page, "  ", "No sparsity for %s: %s.", organ_json_text(model, "model.name"), why);
         else if (*why) {
-            fputs("- No sparsity for ", out);
+            fputs(told ? "- No sparsity for " : "\n- No sparsity for ", out);
+            told = true;
             organ_markdown_text(out, organ_json_text(model, "model.name"), true);
             fputs(": ", out);
             organ_markdown_text(out, why, false);
@@ -225,7 +257,7 @@ organ_status organ_perplexity_report_terminal(const json_t *report, const organ_
     fputc('\n', out);
     free(experiment);
     if (is_evaluation(report)) {
-        organ_table_emit(evaluation_table(report), out, page, error);
+        put_evaluation(out, report, page, error);
         put_words_table(out, report, page, error);
         put_not_counted(out, report, page);
     }
@@ -296,8 +328,7 @@ organ_status organ_perplexity_report_markdown(const json_t *report, char **markd
     free(experiment);
     if (is_evaluation(report)) {
         fputc('\n', out);
-        organ_table_emit(evaluation_table(report), out, NULL, error);
-        fputc('\n', out);
+        put_evaluation(out, report, NULL, error);
         put_words_table(out, report, NULL, error);
         put_not_counted(out, report, NULL);
     } else

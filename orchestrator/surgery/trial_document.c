@@ -15,7 +15,7 @@ static const char *bos_policy(const organ_trial *trial)
     if (p->style == ORGAN_STYLE_LM_EVAL)
         return p->bos >= 0 ? "BOS before the text" : "EOS before the text: the tokenizer has no BOS";
     if (!p->adds_bos)
-        return "none: the model's tokenizer puts none before a text";
+        return "no BOS: the model's tokenizer puts none before a text";
     return p->style == ORGAN_STYLE_HF ? "BOS once before the text" : "BOS before the text and in place of the first token of every window";
 }
 
