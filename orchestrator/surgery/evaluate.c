@@ -179,39 +179,43 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-static json_t *evaluated(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
+/* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
+static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
 {
     char why[sizeof error->message] = "";
     json_t *const log = log_of(trial->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
         count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
-    json_t *const entry = error->status ? NULL : model_entry(trial, m, error);
-    json_t *const more = json_pack("{s:o, s:o, s:o, s:o, s:o}", "method", text_or_null(organ_json_at(log, "parameters.method")),
-                                   "definition", text_or_null(organ_json_at(log, "definition")), "wanted_sparsity",
-                                   number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity", sparsity ? sparsity : json_null(),
-                                   "not_counted", *why ? organ_document_string(why) : json_null());
-    if (!error->status && (!entry || !more || json_object_update(entry, more)))
-        organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
-    json_decref(more);
+    json_t *const history =
+        error->status ? NULL
+                      : json_pack("{s:o, s:o, s:o, s:o, s:o}", "method", text_or_null(organ_json_at(log, "parameters.method")),
+                                  "definition", text_or_null(organ_json_at(log, "definition")), "wanted_sparsity",
+                                  number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity", sparsity ? sparsity : json_null(),
+                                  "not_counted", *why ? organ_document_string(why) : json_null());
     json_decref(log);
-    return entry;
+    if (!error->status && !history)
+        organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+    return history;
 }
 
-static json_t *rows_json(const organ_evaluate_options *options, const organ_trial *trial, organ_error *error)
+/* One for each model but the first. */
+static json_t *histories_of(const organ_evaluate_options *options, const organ_trial *trial, organ_error *error)
 {
-    json_t *const models = json_array();
-    for (size_t m = 0; m < trial->count && !error->status; m++) {
-        json_t *const entry = m ? evaluated(options, trial, m, error) : model_entry(trial, m, error);
-        if (!error->status && json_array_append_new(models, entry))
+    json_t *const histories = json_array();
+    for (size_t m = 1; m < trial->count && !error->status; m++)
+        if (json_array_append_new(histories, history_of(options, trial, m, error)))
             organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
-    }
-    return models;
+    return histories;
 }
 
-static json_t *evaluation(const organ_evaluate_options *options, const organ_trial *trial, organ_error *error)
+static json_t *evaluation(const organ_trial *trial, const json_t *histories, organ_error *error)
 {
-    json_t *const report = document(trial, "organ.evaluate/1", rows_json(options, trial, error));
+    json_t *const models = models_json(trial, error);
+    for (size_t m = 1; m < json_array_size(models); m++)
+        if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
+            organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+    json_t *const report = document(trial, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
     if (!definitions)
         return report;
@@ -235,9 +239,12 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
     paths[0] = options->donor;
     for (size_t k = 0; k < options->count; k++)
         paths[k + 1] = options->pruned[k];
-    if (organ_trial_open(&trial, paths, options->count + 1, &options->experiment, engine, progress, error) == ORGAN_OK &&
-        organ_trial_run(&trial, error) == ORGAN_OK)
-        *report = evaluation(options, &trial, error);
+    if (organ_trial_open(&trial, paths, options->count + 1, &options->experiment, engine, progress, error) == ORGAN_OK) {
+        json_t *const histories = histories_of(options, &trial, error);
+        if (!error->status && organ_trial_run(&trial, error) == ORGAN_OK)
+            *report = evaluation(&trial, histories, error);
+        json_decref(histories);
+    }
     organ_trial_close(&trial);
     free(paths);
     return finish(&options->experiment, names, report, error);
