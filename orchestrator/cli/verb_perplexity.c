@@ -28,8 +28,8 @@
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
               "meanwhile, its architecture or tokenizer is not known, or the text is too short"
 #define PROTOCOLS \
-    "The same model has other perplexities by other protocols, so each report states text, tokenizer, style and context, and only numbers " \
-    "where all four agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare across tokenizers."
+    "The same model has other perplexities by other protocols, so each report states text, tokenizer, style and context, and only " \
+    "numbers where all four agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare across tokenizers."
 
 /* ---- perplexity ---- */
 
@@ -112,8 +112,8 @@ static organ_status run_evaluate(void *call, organ_error *error)
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
     .summary = "what prunings of a model cost, in one table",
-    .about = "Scores the donor and everything made of it on the same tokens in one run, and counts the killed weights anew from the bytes: "
-             "not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log beside a "
+    .about = "Scores the donor and everything made of it on the same tokens in one run, and counts the killed weights anew from the "
+             "bytes: not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log beside a "
              "pruned model names (organ/prune.json).\n"
              PROTOCOLS "\n"
              "Differences are to the donor, their errors those of paired tokens; KL is the mean of KL(donor || model) in nats a token; "
@@ -177,8 +177,8 @@ const organ_verb organ_generate_verb = {
     .name = "generate",
     .summary = "greedy text: whether a model still speaks",
     .about = "Continues the prompt with the likeliest token each time and prints what is added as it comes, without the prompt; stops at "
-             "EOS. Nothing is kept between tokens: for each one the whole text so far goes through the model, every layer read anew. That is "
-             "a smoke test for small models and short texts, not a way to chat.\n"
+             "EOS. Nothing is kept between tokens: for each one the whole text so far goes through the model, every layer read anew. That "
+             "is a smoke test for small models and short texts, not a way to chat.\n"
              "BOS stands before the prompt where the model's tokenizer puts one; names of special tokens in the prompt are those tokens. "
              "Control characters in the answer, but newline and tab, are shown as \\xNN.",
     .operands = generate_operands, .operand_count = COUNT(generate_operands),
