@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/prune_matrix_job.h"
+
+#include "orchestrator/surgery/low_rank_job.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PANEL ORGAN_CALIBRATION_BLOCK
+
+static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
+
+/* ---- moments as a matrix of FP32 ---- */
+
+typedef struct expansion {
+    const organ_input_moments *moments;
+    double alpha, damping;
+    float *values;
+} expansion;
+
+/* Rows [first, first + PANEL) of a block, from above the diagonal and mirrored. */
+static void expand_rows(void *context, size_t index, size_t worker)
+{
+    const expansion *const x = context;
+    const organ_input_moments *const m = x->moments;
+    const size_t first = index * PANEL, start = first / m->block * m->block, width = lesser(m->block, m->features - start);
+    const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
+    const double tokens = (double)m->tokens;
+    float *const values = x->values + start * m->block;
+    (void)worker;
+    for (size_t i = first - start; i < lesser(first - start + PANEL, width); i++)
+        for (size_t j = 0; j < width; j++) {
+            const double own = i <= j ? h[i * width + j] : h[j * width + i];
+            const double mixed = c ? x->alpha * c[i * width + j] + (1 - x->alpha) * own : own;
+            values[i * width + j] = (float)(mixed / tokens + (i == j ? x->damping : 0));
+        }
+}
+
+float *organ_expand_moments(const organ_matrix_job *job, double alpha, double damping)
+{
+    const organ_input_moments *const m = job->moments;
+    const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
+    expansion x = {m, alpha, damping, organ_floats(entries, 1)};
+    if (x.values)
+        organ_share(job->engine, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
+    return x.values;
+}
+
+/* ---- what is asked for ---- */
+
+static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
+{
+    const bool known = (o->pattern.keep == 2 && o->pattern.of == 4) || (o->pattern.keep == 4 && o->pattern.of == 8);
+    if (o->pattern.of && !known)
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u is not known; there are 2:4 and 4:8", o->name, o->pattern.keep,
+                          o->pattern.of);
+    if (o->pattern.of && cols % o->pattern.of)
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u", o->name, cols,
+                          o->pattern.keep, o->pattern.of);
+    if (o->pattern.of && o->sparsity != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well", o->name,
+                          o->pattern.keep, o->pattern.of, o->sparsity);
+    if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && o->method != ORGAN_PRUNE_PHYSARUM_V2))
+        return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name, o->sparsity);
+    if (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !(o->effort > 0 && o->effort <= 100))
+        return organ_fail(error, ORGAN_USAGE, "%s: an effort is above 0 and at most 100, not %g", o->name, o->effort);
+    return ORGAN_OK;
+}
+
+static organ_status check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows, size_t cols,
+                                organ_error *error)
+{
+    if (rows == 0 || cols == 0 || rows > INT_MAX || cols > INT_MAX)
+        return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
+    if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
+        return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
+    if (moments && moments->features != cols)
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
+    return ORGAN_OK;
+}
+
+static organ_status check_weights(const organ_matrix_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        if (!isfinite(job->weights[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight [%zu, %zu] is %g; it must be finite", job->options->name, k / job->cols,
+                              k % job->cols, (double)job->weights[k]);
+    return ORGAN_OK;
+}
+
+/* ---- what has come out ---- */
+
+static double weighted_norm(const float *a, const float *h_a, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)a[k] * (double)h_a[k];
+    return sum;
+}
+
+static organ_status measure(const organ_matrix_job *job, float *before, organ_error *error)
+{
+    const size_t n = job->rows * job->cols;
+    float *product = organ_floats(n, 1), *h = organ_expand_moments(job, 0, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    const organ_block_matrix moments = {job->cols, job->moments->block, h};
+    if (!product || !h)
+        organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
+    else {
+        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+        const double whole = weighted_norm(before, product, n);
+        for (size_t k = 0; k < n; k++)
+            before[k] -= job->weights[k];
+        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+        job->report->output_error = whole > 0 ? weighted_norm(before, product, n) / whole : 0;
+    }
+    free(product);
+    free(h);
+    return error->status;
+}
+
+static uint64_t zeros(const organ_matrix_job *job)
+{
+    uint64_t count = 0;
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        count += job->weights[k] == 0;
+    return count;
+}
+
+static organ_status run(organ_matrix_job *job, organ_error *error)
+{
+    if (job->options->method == ORGAN_PRUNE_PHYSARUM_V2)
+        return organ_prune_by_flow(job, error);
+    return job->options->method == ORGAN_PRUNE_SPARSEGPT ? organ_prune_by_sweep(job, error) : organ_prune_by_rank(job, error);
+}
+
+organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                                float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
+                                organ_error *error)
+{
+    const organ_input_moments *const moments = calibration ? organ_calibration_moments(calibration) : NULL;
+    organ_matrix_job job = {engine, options, moments, weights, rows, cols, keep, report};
+    *report = (organ_prune_matrix_report){.output_error = NAN};
+    if (check_shape(options, moments, rows, cols, error) || check_goal(options, cols, error) || check_weights(&job, error))
+        return error->status;
+    const size_t n = rows * cols;
+    float *before = options->measure ? organ_floats(n, 1) : NULL;
+    if (options->measure && !before)
+        return organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", options->name, rows, cols);
+    if (before)
+        memcpy(before, weights, n * sizeof *weights);
+    memset(keep, 1, n);
+    report->elements = n;
+    report->zero_before = zeros(&job);
+    report->block_diagonal = moments && moments->block < moments->features;
+    if (run(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK)) {
+        uint64_t masked = n;
+        for (size_t k = 0; k < n; k++)
+            masked -= keep[k];
+        report->zero_after = zeros(&job);
+        report->sparsity = 100 * (double)masked / (double)n;
+    }
+    free(before);
+    return error->status;
+}

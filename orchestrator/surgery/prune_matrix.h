@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ * Pruning one matrix by what its inputs are like: physarum v2, and the baselines it is measured against. The same bits for any number of
+ * threads, on one kind of CPU. */
+#ifndef ORGAN_PRUNE_MATRIX_H
+#define ORGAN_PRUNE_MATRIX_H
+
+#include "orchestrator/surgery/calibration.h"
+#include "orchestrator/surgery/staged_flow.h"
+
+#define ORGAN_PRUNE_STAGES 5
+
+typedef enum organ_prune_method {
+    ORGAN_PRUNE_PHYSARUM_V2, /* staged flow over importances, exact masked least squares after each stage */
+    ORGAN_PRUNE_MAGNITUDE,   /* the smallest |w| of the matrix; takes no calibration */
+    ORGAN_PRUNE_WANDA,       /* the smallest |w| act_norm of each row (Sun et al. 2023) */
+    ORGAN_PRUNE_SPARSEGPT    /* Frantar & Alistarh 2023: blocks of 128 columns, damping 0.01 of the mean of the diagonal */
+} organ_prune_method;
+
+typedef struct organ_prune_matrix_options {
+    organ_prune_method method;
+    const char *name;      /* of the tensor, for messages */
+    double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, physarum v2 only. Not with a pattern */
+    organ_pattern pattern; /* 2 of 4 or 4 of 8 kept; of = 0: none */
+    bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
+    double effort;         /* physarum v2: scales the iterations 6, 6, 6, 6, 16, each at least 1; in (0, 100] */
+    bool measure;          /* output_error is wanted: two more products with H */
+} organ_prune_matrix_options;
+
+typedef struct organ_prune_matrix_report {
+    uint64_t zero_before, zero_after, elements;
+    double sparsity;         /* percent of zeros in the mask. It misses what was asked for where more weights than that count for nothing */
+    double natural_sparsity; /* physarum v2 without a wish: what the flow decided; else 0 */
+    unsigned stages;         /* physarum v2 */
+    double gains[ORGAN_PRUNE_STAGES]; /* of the flow; infinite where it was not needed, 0 where the pattern decided */
+    unsigned iterations;              /* of conjugate gradients, in all */
+    bool block_diagonal;              /* H, for want of memory */
+    double output_error; /* ||(V - W) X||^2 / ||W X||^2 over the calibration tokens behind pruned layers, H damped by 0.03 of the mean of
+                            its diagonal; 0 for a matrix of zeros; NAN unless measured */
+} organ_prune_matrix_report;
+
+/* Prunes `weights`, rows x cols row by row, in place; keep becomes its mask, 1 or 0 each. `calibration` is finished and has cols features;
+ * NULL is allowed for magnitude. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, H and C per token and damped by 0.03 of
+ * the mean of H's diagonal; with a pattern its last stage keeps the most important of each group. ORGAN_USAGE for options that do not go
+ * together or with the shape, ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted, ORGAN_IO without memory,
+ * ORGAN_INTERRUPTED if the engine is stopped; then weights and keep are of no use. */
+organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                                float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
+                                organ_error *error);
+
+#endif

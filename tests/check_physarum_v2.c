@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all that can be wrong. */
+#include "tests/physarum_v2_rig.h"
+#include "tests/suite_table.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static layer given;
+static organ_engine engine;
+static json_t *golden;
+
+static void set_up(void)
+{
+    json_error_t fault;
+    given = make_layer();
+    engine = make_engine(0, (uint64_t)1 << 30);
+    golden = json_load_file("fixtures/physarum_v2/golden.json", 0, &fault);
+    ck_assert_msg(golden != NULL, "%s", fault.text);
+}
+
+static void tear_down(void)
+{
+    free_layer(&given);
+    free_engine(&engine);
+    json_decref(golden);
+}
+
+/* The greatest relative difference from the golden numbers of that name. */
+static double furthest(const json_t *numbers, const float *values, size_t n)
+{
+    double worst = 0;
+    ck_assert_uint_eq(json_array_size(numbers), n);
+    for (size_t k = 0; k < n; k++) {
+        const double wanted = json_number_value(json_array_get(numbers, k));
+        worst = fmax(worst, fabs((double)values[k] - wanted) / fmax(fabs(wanted), 1e-6));
+    }
+    return worst;
+}
+
+static bool golden_bit(const char *hex, size_t k)
+{
+    const char digit[2] = {hex[k / 4], 0};
+    return strtoul(digit, NULL, 16) >> (3 - k % 4) & 1;
+}
+
+/* In percent. */
+static double agreement(const json_t *method, const uint8_t *keep)
+{
+    const char *const hex = json_string_value(json_object_get(method, "keep"));
+    ck_assert_uint_eq(strlen(hex) * 4, LAYER_WEIGHTS);
+    size_t same = 0;
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        same += keep[k] == golden_bit(hex, k);
+    return 100.0 * (double)same / LAYER_WEIGHTS;
+}
+
+static double golden_number(const json_t *object, const char *name)
+{
+    const json_t *const value = json_object_get(object, name);
+    ck_assert(json_is_number(value));
+    return json_number_value(value);
+}
+
+static void check_relative(double value, double wanted, double share)
+{
+    ck_assert_msg(fabs(value - wanted) <= share * fabs(wanted), "%.9g is not within %g of %.9g", value, share, wanted);
+}
+
+START_TEST(saliency_is_the_golden_one)
+{
+    organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
+    const organ_input_moments *const m = organ_calibration_moments(c);
+    ck_assert_uint_eq(m->tokens, LAYER_TOKENS);
+    ck_assert_double_lt(furthest(json_object_get(golden, "act_norm"), m->act_norm, LAYER_COLS), 1e-6);
+    ck_assert_double_lt(furthest(json_object_get(golden, "contribution"), m->contribution, LAYER_COLS), 1e-5);
+    /* The noise of a chunk is scaled by the tokens up to it: right to second order. */
+    ck_assert_double_lt(furthest(json_object_get(golden, "stability"), m->stability, LAYER_COLS), 1e-4);
+    ck_assert(m->act_norm[LAYER_DEAD] == 0 && m->stability[LAYER_DEAD] == 1 && m->contribution[LAYER_DEAD] == 1);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+START_TEST(physarum_is_the_golden_one)
+{
+    const json_t *const wanted = json_object_get(golden, "physarum");
+    organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
+    pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .measure = true});
+    ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
+    ck_assert_double_ge(agreement(wanted, p.keep), 99.9);
+    check_relative(objective(&given, p.weights), golden_number(wanted, "objective"), 1e-3);
+    ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
+    ck_assert_uint_eq(p.report.stages, 5);
+    ck_assert_uint_eq(p.report.iterations, 40);
+    ck_assert(p.report.output_error > 0.001 && p.report.output_error < 0.01 && !p.report.block_diagonal);
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        ck_assert(p.keep[k] || p.weights[k] == 0);
+    free_pruned(&p);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+START_TEST(flow_alone_is_the_golden_one)
+{
+    organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
+    pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .no_compensate = true});
+    ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
+    ck_assert_double_ge(agreement(json_object_get(golden, "flow"), p.keep), 99.95);
+    ck_assert_uint_eq(p.report.stages, 1);
+    ck_assert_uint_eq(p.report.iterations, 0);
+    ck_assert(isnan(p.report.output_error));
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        ck_assert(p.weights[k] == (p.keep[k] ? given.weights[k] : 0));
+    free_pruned(&p);
+    p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.no_compensate = true});
+    ck_assert_double_le(fabs(p.report.natural_sparsity - golden_number(golden, "natural_percent")), 0.05);
+    ck_assert_double_le(fabs(p.report.sparsity - p.report.natural_sparsity), 0.1);
+    free_pruned(&p);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+START_TEST(sparsegpt_is_the_golden_one)
+{
+    const json_t *const wanted = json_object_get(golden, "sparsegpt");
+    organ_calibration *c = calibrate(&engine, &given, false, LAYER_TOKENS);
+    pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.method = ORGAN_PRUNE_SPARSEGPT, .sparsity = 50});
+    ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
+    ck_assert_double_ge(agreement(wanted, p.keep), 99.9);
+    check_relative(objective(&given, p.weights), golden_number(wanted, "objective"), 1e-3);
+    ck_assert_double_le(fabs(p.report.sparsity - 50), 0.1);
+    free_pruned(&p);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+/* With effort the iterations come to where the solution of the equations themselves is. */
+START_TEST(effort_reaches_the_exact_solution)
+{
+    const json_t *const wanted = json_object_get(golden, "physarum");
+    organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
+    double values[3];
+    for (int k = 0; k < 3; k++) {
+        pruned p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.sparsity = 50, .effort = k == 0 ? 0.2 : k == 1 ? 1 : 10});
+        ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
+        ck_assert_uint_eq(p.report.iterations, k == 0 ? 7 : k == 1 ? 40 : 400);
+        values[k] = objective(&given, p.weights);
+        free_pruned(&p);
+    }
+    ck_assert_double_gt(values[0], values[1]);
+    ck_assert_double_gt(values[1], values[2]);
+    /* Of another mask, since the stages between are solved better too. */
+    check_relative(values[2], golden_number(wanted, "exact_objective"), 1e-2);
+    organ_calibration_destroy(c);
+}
+END_TEST
+
+Suite *physarum_v2_golden_suite(void)
+{
+    const suite_case cases[] = {
+        {"golden", {saliency_is_the_golden_one, physarum_is_the_golden_one, flow_alone_is_the_golden_one, sparsegpt_is_the_golden_one}},
+        {"effort", {effort_reaches_the_exact_solution}}};
+    return suite_of("physarum v2: golden", cases, sizeof cases / sizeof *cases, set_up, tear_down);
+}
+
+int main(void)
+{
+    Suite *const suites[] = {physarum_v2_golden_suite(), physarum_v2_matrix_suite(), physarum_v2_parts_suite(), NULL};
+    return run_suites(suites);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * The layer of fixtures/make_physarum_v2_golden.py, and an engine to prune it with. */
+#ifndef PHYSARUM_V2_RIG_H
+#define PHYSARUM_V2_RIG_H
+
+#include "orchestrator/surgery/prune_matrix.h"
+
+#include <check.h>
+
+enum { LAYER_ROWS = 96, LAYER_COLS = 320, LAYER_TOKENS = 1100, LAYER_DEAD = 17, LAYER_WEIGHTS = LAYER_ROWS * LAYER_COLS };
+
+typedef struct layer {
+    float *weights, *inputs, *donor; /* rows x cols, tokens x cols twice */
+} layer;
+
+layer make_layer(void);
+void free_layer(layer *l);
+
+/* Stops the test if the machine has no such engine. threads = 0: one per core. */
+organ_engine make_engine(size_t threads, uint64_t memory);
+void free_engine(organ_engine *engine);
+
+/* Of the layer's inputs, in calls of so many tokens; finished. */
+organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call);
+
+typedef struct pruned {
+    float *weights;
+    uint8_t *keep;
+    organ_prune_matrix_report report;
+    organ_error error;
+} pruned;
+
+/* A pruned copy of the layer's weights. */
+pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration, organ_prune_matrix_options options);
+void free_pruned(pruned *p);
+
+/* What physarum v2 minimises, per token, from the activations themselves; damping 0.03 of the mean square. */
+double objective(const layer *l, const float *weights);
+
+Suite *physarum_v2_golden_suite(void);
+Suite *physarum_v2_matrix_suite(void);
+Suite *physarum_v2_parts_suite(void);
+
+#endif
