@@ -30,6 +30,7 @@ static const struct {
     {"forward/gemma2", "gemma2"},
     {"forward/gemma2.gguf", "gemma2"},
     {"forward/gemma3", "gemma3"},
+    {"forward/gemma3.gguf", "gemma3"},
 };
 enum { MODELS = sizeof models / sizeof *models };
 

@@ -152,7 +152,8 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     const uint64_t workers = organ_workers_count(f->engine->workers), token = c->hidden * sizeof(float);
     const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
     const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = workers * STRIP_BYTES;
-    const uint64_t taken = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
+    const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
+    const uint64_t head = organ_forward_head_bytes(f), taken = layer > head ? layer : head;
     if (taken >= f->engine->memory || context == 0)
         return 0;
     const uint64_t tokens = (f->engine->memory - taken) / token;

@@ -89,9 +89,12 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
     const struct {
         const char *name;
         uint64_t value, most;
-    } sizes[] = {{"num_hidden_layers", c->layers, 1 << 14},     {"num_attention_heads", c->heads, 1 << 16},
-                 {"num_key_value_heads", c->kv_heads, 1 << 16}, {"head_dim", c->head_dim, 1 << 14},
-                 {"hidden_size", c->hidden, 1 << 20},           {"intermediate_size", c->experts ? 1 : c->intermediate, 1 << 24},
+    } sizes[] = {{"num_hidden_layers", c->layers, FORWARD_MOST_LAYERS},
+                 {"num_attention_heads", c->heads, 1 << 16},
+                 {"num_key_value_heads", c->kv_heads, 1 << 16},
+                 {"head_dim", c->head_dim, 1 << 14},
+                 {"hidden_size", c->hidden, 1 << 20},
+                 {"intermediate_size", c->experts ? 1 : c->intermediate, 1 << 24},
                  {"vocab_size", c->vocabulary, 1 << 28}};
     for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
         if (sizes[k].value == 0 || sizes[k].value > sizes[k].most)

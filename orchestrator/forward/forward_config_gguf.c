@@ -136,7 +136,7 @@ static void read_windows(const source *s, const forward_family *family, organ_fo
 {
     const bool used = family->traits & (TRAIT_GEMMA | TRAIT_WINDOW_ALL);
     c->window = used ? size_of(s, "attention.sliding_window", 0) : 0;
-    if (c->window && c->layers <= (1u << 14) && !organ_forward_config_pattern(c, family->window_pattern))
+    if (c->window && c->layers <= FORWARD_MOST_LAYERS && !organ_forward_config_pattern(c, family->window_pattern))
         organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
 }
 

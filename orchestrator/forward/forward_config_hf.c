@@ -158,6 +158,7 @@ static bool *room_for_layers(const source *s, organ_forward_config *c)
     return windowed;
 }
 
+/* A list that gives layers a window is refused later on where there is none to give. */
 static void read_layer_types(const source *s, const json_t *types, organ_forward_config *c)
 {
     if (!json_is_array(types) || json_array_size(types) != c->layers) {
@@ -178,27 +179,29 @@ static void read_layer_types(const source *s, const json_t *types, organ_forward
     }
 }
 
+/* Layers by their number, where no list says it. */
+static void count_layers(const source *s, organ_forward_config *c)
+{
+    const unsigned traits = s->family->traits;
+    const unsigned from = traits & TRAIT_WINDOW_FLAG ? needed(s, "max_window_layers") : 0;
+    const unsigned pattern = traits & TRAIT_GEMMA ? size_of(s, "sliding_window_pattern", s->family->window_pattern) : 0;
+    bool *windowed = room_for_layers(s, c);
+    for (unsigned k = 0; windowed && k < c->layers; k++)
+        windowed[k] = k >= from && (pattern == 0 || (k + 1) % pattern != 0);
+}
+
 static void read_windows(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
-    const bool flagged = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS);
-    const bool gated = flagged && !flag_of(s, "use_sliding_window", false);
-    const unsigned window = size_of(s, "sliding_window", 0);
-    const json_t *types = member(s->root, "layer_types");
-    if (gated || c->layers > (1u << 14))
+    const json_t *types = traits & (TRAIT_WINDOW_FLAG | TRAIT_GEMMA) ? member(s->root, "layer_types") : NULL;
+    const bool off = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS) && !flag_of(s, "use_sliding_window", false);
+    if (c->layers > FORWARD_MOST_LAYERS || !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
         return;
-    c->window = window;
-    if (types && traits & (TRAIT_WINDOW_FLAG | TRAIT_GEMMA)) {
+    c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : size_of(s, "sliding_window", 0);
+    if (types)
         read_layer_types(s, types, c);
-        return;
-    }
-    if (window == 0 || (traits & TRAIT_GEMMA ? false : !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS))))
-        return;
-    bool *windowed = room_for_layers(s, c);
-    const unsigned from = traits & TRAIT_WINDOW_FLAG ? needed(s, "max_window_layers") : 0;
-    const unsigned pattern = traits & TRAIT_GEMMA ? size_of(s, "sliding_window_pattern", s->family->window_pattern) : 0;
-    for (unsigned k = 0; windowed && k < c->layers; k++)
-        windowed[k] = k >= from && (pattern == 0 || (k + 1) % pattern != 0);
+    else if (c->window)
+        count_layers(s, c);
 }
 
 /* ---- the rest ---- */

@@ -5,6 +5,8 @@
 
 #include "orchestrator/forward/forward_config.h"
 
+#define FORWARD_MOST_LAYERS (1u << 14)
+
 typedef enum forward_trait {
     TRAIT_QKV_BIAS = 1,    /* q, k and v have biases, whatever the config says */
     TRAIT_BIAS_FIELD = 2,  /* attention_bias gives q, k, v and o one */

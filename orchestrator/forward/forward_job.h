@@ -150,6 +150,9 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t positions, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
+/* Bytes that organ_forward_logits takes at most. */
+uint64_t organ_forward_head_bytes(const organ_forward *forward);
+
 /* ---- a layer on a group of windows ---- */
 
 typedef struct forward_group {

@@ -15,7 +15,7 @@
 
 #define HEAD_ROWS   ((size_t)64)   /* tokens of one product */
 #define HEAD_BLOCK  ((size_t)1024) /* words of one product */
-#define HEAD_TOKENS ((size_t)256)  /* tokens whose logits are held: the head is read once for so many */
+#define HEAD_TOKENS ((size_t)256)  /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
 
 /* Rows of a weight read by all workers. */
 typedef struct row_job {
@@ -26,8 +26,9 @@ typedef struct row_job {
     pthread_mutex_t lock;
     organ_error *error; /* the first fault */
     const organ_windows *windows;
-    const float *normed; /* HEAD_TOKENS x hidden, zeros behind the last */
+    const float *normed; /* held x hidden, zeros behind the last */
     float *hidden, *logits;
+    size_t held; /* tokens: a multiple of HEAD_ROWS */
     size_t tokens;
     void *context;
     void (*each)(void *context, size_t k, float *logits);
@@ -152,12 +153,25 @@ static void give_row(void *context, size_t index, size_t worker)
     j->each(j->context, j->first + index, logits);
 }
 
+static size_t held_tokens(const organ_forward *f)
+{
+    const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float)) / HEAD_ROWS * HEAD_ROWS;
+    return fit < HEAD_ROWS ? HEAD_ROWS : lesser((size_t)fit, HEAD_TOKENS);
+}
+
+uint64_t organ_forward_head_bytes(const organ_forward *f)
+{
+    const uint64_t hidden = f->config.hidden, held = held_tokens(f), workers = organ_workers_count(f->engine->workers);
+    const uint64_t block = HEAD_BLOCK * (2 * hidden + HEAD_ROWS); /* a block of words and, at most as large, its codes */
+    return (held * (hidden + f->config.vocabulary) + workers * block) * sizeof(float);
+}
+
 static organ_status give_rows(row_job *j, float *normed, const float *hidden, const size_t *rows, organ_error *error)
 {
     const organ_forward *f = j->forward;
     const organ_forward_config *c = &f->config;
     const size_t width = (size_t)c->hidden;
-    memset(normed, 0, HEAD_TOKENS * width * sizeof *normed);
+    memset(normed, 0, j->held * width * sizeof *normed);
     for (size_t k = 0; k < j->tokens; k++)
         organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, normed + k * width);
     if (organ_forward_share(f->engine, ((size_t)c->vocabulary + HEAD_BLOCK - 1) / HEAD_BLOCK, multiply_block, j, error))
@@ -168,17 +182,17 @@ static organ_status give_rows(row_job *j, float *normed, const float *hidden, co
 organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
                                   void (*each)(void *context, size_t k, float *logits), organ_error *error)
 {
-    const size_t width = (size_t)forward->config.hidden, most = lesser(count, HEAD_TOKENS);
+    const size_t width = (size_t)forward->config.hidden, held = held_tokens(forward);
     if (count == 0)
         return ORGAN_OK;
-    row_job j = {.forward = forward, .context = context, .each = each};
+    row_job j = {.forward = forward, .context = context, .each = each, .held = held};
     pthread_mutex_init(&j.lock, NULL);
-    float *normed = organ_forward_floats(HEAD_TOKENS * width, error);
+    float *normed = organ_forward_floats(held * width, error);
     j.normed = normed;
-    j.logits = organ_forward_floats(most * forward->config.vocabulary, error);
+    j.logits = organ_forward_floats(lesser(count, held) * forward->config.vocabulary, error);
     if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, HEAD_BLOCK * (width + HEAD_ROWS), error) == ORGAN_OK)
-        for (; j.first < count && error->status == ORGAN_OK; j.first += HEAD_TOKENS) {
-            j.tokens = lesser(HEAD_TOKENS, count - j.first);
+        for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
+            j.tokens = lesser(held, count - j.first);
             give_rows(&j, normed, hidden, rows + j.first, error);
         }
     close_rows(&j);
