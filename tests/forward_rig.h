@@ -38,4 +38,6 @@ void expected_free(expected *e);
 float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t memory);
 double farthest(const float *a, const float *b, size_t n);
 
+Suite *forward_faults_suite(void);
+
 #endif
