@@ -92,4 +92,13 @@ refused 3 "tokenizer" evaluate tiny-qwen2 pruned "${short[@]}" -o out
 mv ../tokenizer.json pruned/
 printf '{"schema": "organ.else/1"}' >pruned/organ/prune.json
 refused 3 "its schema is 'organ.else/1'" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+rm pruned/organ/prune.json
+
+# ---- Ctrl-C ----
+here="organ perplexity, interrupted"
+env --default-signal=INT timeout --preserve-status -s INT 1 "$organ" perplexity tiny-qwen2 --text $text --context 512 -o out >../out 2>../err
+code=$?
+judge "ends with $code instead of 130" test $code -eq 130
+judge "something was left behind" test -z "$(find . -maxdepth 1 -name '*out*')"
+[[ -s ../out ]] && bad "something is on stdout" ../out
 finish

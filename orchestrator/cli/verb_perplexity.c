@@ -29,7 +29,8 @@
               "meanwhile, its architecture or tokenizer is not known, or the text is too short"
 #define PROTOCOLS \
     "The same model has other perplexities by other protocols, so each report states text, tokenizer, style and context, and only " \
-    "numbers where all four agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare across tokenizers."
+    "numbers where all four agree stand beside each other. Bits per byte, over the bytes of just the scored tokens, compare " \
+    "across tokenizers."
 
 /* ---- perplexity ---- */
 
@@ -113,8 +114,8 @@ const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
     .summary = "what prunings of a model cost, in one table",
     .about = "Scores the donor and everything made of it on the same tokens in one run, and counts the killed weights anew from the "
-             "bytes: not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log beside a "
-             "pruned model names (organ/prune.json).\n"
+             "bytes: not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log "
+             "beside a pruned model names (organ/prune.json).\n"
              PROTOCOLS "\n"
              "Differences are to the donor, their errors those of paired tokens; KL is the mean of KL(donor || model) in nats a token; "
              "top-1 the share of tokens for which both find the same one likeliest.",
