@@ -287,6 +287,24 @@ START_TEST(matrices_that_cannot_be_pruned)
 }
 END_TEST
 
+START_TEST(sums_beyond_the_range_of_numbers)
+{
+    for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+        given.weights[k] *= 1e38f;
+    for (size_t m = 0; m < 4; m += 3) {
+        pruned p = prune_layer(&engine, &given, calibration, (organ_prune_matrix_options){.method = methods[m], .sparsity = 50});
+        if (p.error.status) {
+            ck_assert_int_eq(p.error.status, ORGAN_BAD_INPUT);
+            ck_assert_msg(strstr(p.error.message, "NaN or infinite") || strstr(p.error.message, "too large"), "%s", p.error.message);
+        } else
+            for (size_t k = 0; k < LAYER_WEIGHTS; k++)
+                ck_assert(isfinite(p.weights[k]));
+        ck_assert(methods[m] != ORGAN_PRUNE_PHYSARUM_V2 || p.error.status);
+        free_pruned(&p);
+    }
+}
+END_TEST
+
 START_TEST(a_stopped_engine_stops)
 {
     organ_stop stop = {0};
@@ -304,6 +322,7 @@ Suite *physarum_v2_matrix_suite(void)
         {"masks", {sparsity_is_what_was_asked_for, patterns_hold_exactly, ranked_methods_kill_the_least, better_methods_do_less_damage}},
         {"nothing", {a_zero_matrix_stays_one, weights_of_dead_inputs_go_first, zeros_count_towards_the_sparsity}},
         {"same bits", {threads_and_calls_do_not_show, blocks_serve_where_memory_is_short}},
-        {"refused", {options_that_do_not_go_together, matrices_that_cannot_be_pruned, a_stopped_engine_stops}}};
+        {"refused",
+         {options_that_do_not_go_together, matrices_that_cannot_be_pruned, sums_beyond_the_range_of_numbers, a_stopped_engine_stops}}};
     return suite_of("physarum v2: matrices", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

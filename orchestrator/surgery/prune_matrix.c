@@ -121,6 +121,16 @@ static organ_status measure(const organ_matrix_job *job, float *before, organ_er
     return error->status;
 }
 
+static organ_status check_result(const organ_matrix_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        if (!isfinite(job->weights[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large", job->options->name,
+                              k / job->cols, k % job->cols, (double)job->weights[k]);
+    return ORGAN_OK;
+}
+
 static uint64_t zeros(const organ_matrix_job *job)
 {
     uint64_t count = 0;
@@ -155,7 +165,7 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     report->elements = n;
     report->zero_before = zeros(&job);
     report->block_diagonal = moments && moments->block < moments->features;
-    if (run(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK)) {
+    if (run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK)) {
         uint64_t masked = n;
         for (size_t k = 0; k < n; k++)
             masked -= keep[k];

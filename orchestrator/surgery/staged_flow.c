@@ -45,16 +45,21 @@ static place place_of(const trial *t, size_t index)
 
 static bool lay_out(const trial *t, const place *p, float *importance)
 {
-    bool some = false;
+    const float *const food = t->flow->food + p->col;
+    uint32_t some = 0;
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->cols + p->col;
+        const float *const weights = t->flow->weights + at;
+        const uint8_t *const keep = t->keep + at;
         for (size_t j = 0; j < p->cols; j++) {
-            const float value = t->keep[at + j] ? fabsf(t->flow->weights[at + j]) * t->flow->food[p->col + j] : 0.0f;
+            const float value = fabsf(weights[j]) * food[j] * (float)keep[j];
             importance[i * TILE + j] = value;
-            some = some || value != 0;
+            uint32_t bits;
+            memcpy(&bits, &value, sizeof bits);
+            some |= bits;
         }
     }
-    return some;
+    return some != 0;
 }
 
 /* The most important that were killed come back until the group has as many as the pattern keeps. */
@@ -80,8 +85,11 @@ static uint64_t harvest(const trial *t, const place *p, const float *importance,
     uint64_t count = 0;
     for (size_t i = 0; i < p->rows; i++) {
         const size_t at = (p->row + i) * t->flow->cols + p->col;
-        for (size_t j = 0; j < p->cols; j++)
-            t->kept[at + j] = t->keep[at + j] && (!flowed || flowed[i * TILE + j] != 0);
+        if (flowed)
+            for (size_t j = 0; j < p->cols; j++)
+                t->kept[at + j] = (uint8_t)(t->keep[at + j] & (flowed[i * TILE + j] != 0));
+        else
+            memcpy(t->kept + at, t->keep + at, p->cols);
         for (size_t j = 0; pattern->of && j < p->cols; j += pattern->of)
             revive(pattern, importance + i * TILE + j, t->keep + at + j, t->kept + at + j);
         for (size_t j = 0; j < p->cols; j++)
