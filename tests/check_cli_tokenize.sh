@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ tokenize as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/cli_kit.sh"
+
+ends 0 help tokenize
+matches help_tokenize ../out
+cp ../out ../help
+ends 0 tokenize --help
+if cmp -s ../out ../help; then good; else bad "is not what 'organ help tokenize' prints"; fi
+
+# ---- results ----
+printf 'In the beginning God created\tthe heaven.\r\n<|endoftext|>\xff caf\xc3\xa9\n' >text
+ends 0 tokenize tiny-qwen2 --text text
+matches tokenize ../out
+ends 0 tokenize tiny-qwen2 --text text --special --json
+matches tokenize_json ../out
+ends 0 tokenize tiny-qwen2 --text text --ids
+cp ../out ids
+matches tokenize_ids ../out
+ends 0 tokenize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --text text --ids
+if cmp -s ../out ids; then good; else bad "GGUF gives other ids"; fi
+"$organ" tokenize tiny-qwen2 --text - --ids <text >../out 2>../err
+if cmp -s ../out ids; then good; else bad "standard input gives other ids" ../err; fi
+ends 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt --quiet
+prints "55,040 tokens in 202,093 bytes"
+: >empty
+ends 0 tokenize tiny-qwen2 --text empty
+prints "0 tokens in 0 bytes"
+ends 0 tokenize tiny-qwen2 --text empty --ids
+judge "an empty text has ids" test ! -s ../out
+
+# ---- refusals ----
+refused 2 "MODEL" tokenize
+refused 2 "--text" tokenize tiny-qwen2
+refused 2 "unknown option '--id'; did you mean '--ids'" tokenize tiny-qwen2 --text text --id
+refused 4 "nowhere" tokenize tiny-qwen2 --text nowhere
+refused 4 "nowhere" tokenize nowhere --text text
+refused 3 "is a directory" tokenize tiny-qwen2 --text tiny-qwen2
+mkdir bare
+cp tiny-qwen2/model-00001-of-00003.safetensors bare/model.safetensors
+refused 3 "there is no tokenizer.json" tokenize bare --text text
+echo '{"model":{"type":"Unigram","vocab":[["a",0.0]]}}' >bare/tokenizer.json
+refused 3 "tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
+head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json
+refused 3 "tokenizer.json: line" tokenize bare --text text
+sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
+refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
+finish
