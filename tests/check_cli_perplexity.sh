@@ -55,6 +55,10 @@ prints '"elements": 3317760,'
 ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet
 prints "No sparsity for tiny-qwen2-Q8_0.gguf: tensor 'model.embed_tokens.weight' is"
 
+printf 'In the \377\376 beginning was the word' >bytes.txt
+ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet
+prints "Not all of it is UTF-8"
+
 # ---- generate ----
 ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --quiet
 matches generate ../out

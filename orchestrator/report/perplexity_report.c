@@ -182,12 +182,14 @@ static void say_experiment(organ_text *buffer, const json_t *report)
                 ? organ_count_text(organ_json_count(e, "tokens_used"), used)
                 : "",
             organ_json_count(e, "tokens_used") < organ_json_count(e, "text.tokens") ? " are used)" : "", organ_json_text(e, "text.xxh3"));
+    if (!json_is_true(organ_json_at(e, "text.utf8")))
+        fputs("Not all of it is UTF-8: what is not is read as U+FFFD. ", buffer->out);
     fprintf(buffer->out, "Tokenizer: %s of %llu, digest %s. ", organ_json_text(e, "tokenizer.kind"),
             organ_json_count(e, "tokenizer.vocabulary"), organ_json_text(e, "tokenizer.digest"));
-    fprintf(buffer->out, "Style %s, context %llu: %s window%s, %s tokens scored; %s.", organ_json_text(e, "style"),
+    fprintf(buffer->out, "Style %s, context %llu: %s window%s, %s token%s scored; %s.", organ_json_text(e, "style"),
             organ_json_count(e, "context"), organ_count_text(organ_json_count(e, "windows"), windows),
             organ_json_count(e, "windows") == 1 ? "" : "s", organ_count_text(organ_json_count(e, "tokens_scored"), scored),
-            organ_json_text(e, "bos"));
+            organ_json_count(e, "tokens_scored") == 1 ? "" : "s", organ_json_text(e, "bos"));
 }
 
 static char *experiment_text(const json_t *report, organ_error *error)

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/trial.h"
 
 #include "formats/input_file.h"
+#include "formats/utf8.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output.h"
@@ -48,6 +49,15 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
 }
 
 /* ---- the text ---- */
+
+static bool is_utf8(const char *text, size_t bytes)
+{
+    const unsigned char *const s = (const unsigned char *)text;
+    for (size_t k = 0, length; k < bytes; k += length)
+        if (!(length = s[k] ? organ_utf8_length(s + k) : 1))
+            return false;
+    return true;
+}
 
 static organ_status choose_protocol(organ_trial *trial, organ_error *error)
 {
@@ -180,6 +190,7 @@ organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size
         return error->status;
     if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
         return error->status;
+    trial->utf8 = is_utf8(trial->text, trial->text_bytes);
     snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text, trial->text_bytes));
     if (!(trial->models = calloc(count, sizeof *trial->models)))
         return organ_fail_errno(error, ENOMEM, "%zu models", count);

@@ -28,6 +28,7 @@ typedef struct organ_trial {
     char *text;
     size_t text_bytes;
     char digest[17]; /* XXH3 of the text */
+    bool utf8;       /* all of it is */
     organ_perplexity_protocol protocol;
     size_t text_tokens, used_tokens; /* used: as --max-tokens leaves */
     organ_perplexity_plan plan;

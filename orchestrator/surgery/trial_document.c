@@ -24,12 +24,12 @@ json_t *organ_trial_experiment_json(const organ_trial *trial)
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
     const char *const slash = strrchr(trial->options->text, '/');
     return json_pack(
-        "{s:{s:o, s:I, s:s, s:I}, s:{s:s, s:I, s:s}, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "text", "name",
+        "{s:{s:o, s:I, s:s, s:b, s:I}, s:{s:s, s:I, s:s}, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "text", "name",
         organ_document_string(slash ? slash + 1 : trial->options->text), "bytes", (json_int_t)trial->text_bytes, "xxh3", trial->digest,
-        "tokens", (json_int_t)trial->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary", (json_int_t)facts->vocabulary, "digest",
-        facts->digest, "style", organ_perplexity_style_name(trial->protocol.style), "context", (json_int_t)trial->protocol.context,
-        "tokens_used", (json_int_t)trial->used_tokens, "windows", (json_int_t)trial->plan.windows, "tokens_scored",
-        (json_int_t)trial->plan.scored, "bytes_scored", (json_int_t)trial->scored_bytes, "words_scored",
+        "utf8", (int)trial->utf8, "tokens", (json_int_t)trial->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary",
+        (json_int_t)facts->vocabulary, "digest", facts->digest, "style", organ_perplexity_style_name(trial->protocol.style), "context",
+        (json_int_t)trial->protocol.context, "tokens_used", (json_int_t)trial->used_tokens, "windows", (json_int_t)trial->plan.windows,
+        "tokens_scored", (json_int_t)trial->plan.scored, "bytes_scored", (json_int_t)trial->scored_bytes, "words_scored",
         trial->protocol.style == ORGAN_STYLE_LM_EVAL ? json_integer((json_int_t)trial->words) : json_null(), "bos", bos_policy(trial));
 }
 
