@@ -56,8 +56,10 @@ ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --
 prints "No sparsity for tiny-qwen2-Q8_0.gguf: tensor 'model.embed_tokens.weight' is"
 
 printf 'In the \377\376 beginning was the word' >bytes.txt
-ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet
-prints "Not all of it is UTF-8"
+ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet --json
+prints '"utf8": false,'
+ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet -o bytes
+judge "the report does not say that it is not UTF-8" grep -q 'Not all of it is UTF-8' bytes/PERPLEXITY_REPORT.md
 
 # ---- generate ----
 ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --quiet

@@ -46,9 +46,9 @@ static const organ_option_group perplexity_groups[] = {{"Options", perplexity_op
                                                        {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example perplexity_examples[] = {
     {"organ perplexity Qwen2.5-0.5B --text wiki.test.raw", "Perplexity with its standard error, and bits per byte."},
-    {"organ perplexity Qwen2.5-0.5B --compare Qwen2.5-0.5B-Pruned --text wiki.test.raw", "What the pruning cost."},
-    {"organ perplexity model.gguf --text wiki.test.raw --style llama.cpp --context 512", "As llama-perplexity counts."},
-    {"organ perplexity Qwen2.5-0.5B --text wiki.test.raw --max-tokens 20000 --json | jq '.models[0].figures'",
+    {"organ perplexity Qwen2.5-0.5B --compare pruned --text wiki.test.raw", "What the pruning cost."},
+    {"organ perplexity model.gguf --text wiki.test.raw --style llama.cpp -c 512", "As llama-perplexity counts."},
+    {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json",
      "A quick look, for a program."}};
 
 static organ_status perplexity(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
@@ -140,7 +140,7 @@ static const organ_option_group generate_groups[] = {{"Options", generate_option
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example generate_examples[] = {
     {"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100", "A story, token by token."},
-    {"organ generate pruned --prompt 'The capital of France is' -n 8 --json | jq .generated.ids", "The ids that were chosen."}};
+    {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids", "The ids that were chosen."}};
 
 /* clang-format on */
 
