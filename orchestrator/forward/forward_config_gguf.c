@@ -132,6 +132,7 @@ static void read_scales(const source *s, const forward_family *family, organ_for
         c->final_softcap = real_of(s, "final_logit_softcapping", 0);
 }
 
+/* Phi-3 sees through its window as it was trained to; llama.cpp lets it see all. */
 static void read_windows(const source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool used = family->traits & (TRAIT_GEMMA | TRAIT_WINDOW_ALL);
