@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * Text to token ids and back: byte-level BPE and SentencePiece-style BPE, from tokenizer.json or from the metadata of a GGUF file. */
+ * Text to token ids and back: byte-level BPE and SentencePiece-style BPE, from tokenizer.json or from the metadata of a GGUF file.
+ *
+ * Ids are those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. What is a letter, a number or a normal form
+ * is as in the Unicode of the system's PCRE2 and utf8proc: characters that are newer, or newer than the package's tables, may be cut
+ * otherwise. A GGUF file only names how its text is cut: that is done as by the tokenizer.json of that name, "qwen2" with NFC. */
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
