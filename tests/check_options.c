@@ -175,7 +175,7 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o --blocksize 3", "prune: unknown option '--blocksize'; did you mean '--block-size'?"},
         {"prune d -o o --dry", "prune: unknown option '--dry'; did you mean '--dry-run'?"},
         {"prune d -o o --treads=3", "prune: unknown option '--treads'; did you mean '--threads'?"},
-        {"prune d -o o --calibration x", "prune: unknown option '--calibration'"},
+        {"prune d -o o --temperature x", "prune: unknown option '--temperature'"},
         {"prune d -o o -x", "prune: unknown option '-x'"},
         {"prune d -o o -qx", "prune: unknown option '-x'"},
         {"prune d -o o --=3", "prune: unknown option '--'"},

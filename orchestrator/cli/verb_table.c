@@ -31,13 +31,30 @@ static const organ_option prune_options[] = {
      .help = "the directory to make; it appears when it is whole"},
     {.name = "sparsity", .letter = 's', .value = ORGAN_VALUE_REAL, .argument = "S", .range = {0, 100, true, true},
      .offset = AT(prune.sparsity), .help = "percent of each tensor's weights to kill; if not given, the flow decides"},
+    {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "NAME", .fallback = "physarum-v1", .offset = AT(calibrated.method),
+     .help = "physarum-v1, physarum-v2, magnitude, wanda or sparsegpt"},
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(prune.targets),
      .help = "prune the tensors whose names match one of these instead of the projections"},
     {.name = "resume", .value = ORGAN_VALUE_FLAG, .offset = AT(prune.resume),
-     .help = "go on with a run that was interrupted; the result is the same"},
+     .help = "go on with a run that was interrupted; the result is the same; physarum-v1 only"},
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(prune.force), .help = "replace OUT if it exists"},
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(prune.dry_run),
      .help = "write nothing, only say what would be pruned"}};
+static const organ_option calibration_options[] = {
+    {.name = "calibration", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(calibrated.calibration),
+     .help = "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards"},
+    {.name = "samples", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1000000, false, false}, .fallback = "128",
+     .offset = AT(calibrated.samples), .help = "windows of the text, evenly spread over it"},
+    {.name = "context", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1048576, false, false}, .fallback = "512",
+     .offset = AT(calibrated.context), .help = "tokens of a window"},
+    {.name = "pattern", .value = ORGAN_VALUE_TEXT, .argument = "P", .offset = AT(calibrated.pattern),
+     .help = "2:4 or 4:8: of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"},
+    {.name = "no-compensate", .value = ORGAN_VALUE_FLAG, .offset = AT(calibrated.no_compensate),
+     .help = "physarum-v2: leave the kept weights as they are"},
+    {.name = "effort", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 100, true, false}, .fallback = "1",
+     .offset = AT(calibrated.effort), .help = "physarum-v2: scales the iterations of compensation"},
+    {.name = "seed", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {0, 4294967295, false, false}, .fallback = "0",
+     .offset = AT(calibrated.seed), .help = "physarum-v2: of the noise that shows which inputs are stable"}};
 static const organ_option flow_options[] = {
     {.name = "block-size", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {16, 4096, false, false}, .fallback = "256",
      .offset = AT(prune.block_size), .help = "edge of a tile in weights"},
@@ -48,13 +65,16 @@ static const organ_option flow_options[] = {
     {.name = "coupling", .value = ORGAN_VALUE_REAL, .argument = "L", .range = {0, 8, false, false}, .fallback = "1.0",
      .offset = AT(prune.coupling), .help = "how much a starved row or column pulls; with 0 magnitude alone decides"}};
 static const organ_option_group prune_groups[] = {{"Options", prune_options, COUNT(prune_options)},
-                                                  {"Physarum", flow_options, COUNT(flow_options)},
+                                                  {"Physarum v1", flow_options, COUNT(flow_options)},
+                                                  {"Calibrated methods", calibration_options, COUNT(calibration_options)},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example prune_examples[] = {
     {"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned", "Prunes the seven projections of every layer with the default flow."},
     {"organ prune donor -o pruned --sparsity 30 --targets '*.mlp.*_proj.weight'",
      "Kills 30 % of each feed-forward projection and leaves attention alone."},
+    {"organ prune donor -o half --method physarum-v2 --calibration a.txt --sparsity 50",
+     "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
     {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
     {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}};
 
@@ -64,7 +84,9 @@ static const organ_operand audit_operands[] = {{"DONOR", "the model as it was be
                                                {"PRUNED", "the pruned copy", AT(audit.pruned), false}};
 static const organ_option audit_options[] = {
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(audit.targets),
-     .help = "the tensors that were pruned, if it was not the projections: as given to prune"}};
+     .help = "the tensors that were pruned, if it was not the projections: as given to prune"},
+    {.name = "compensated", .value = ORGAN_VALUE_FLAG, .offset = AT(audit.compensated),
+     .help = "the pruning changed the weights that it kept (physarum-v2, sparsegpt): count them, do not fail for them"}};
 static const organ_option_group audit_groups[] = {{"Options", audit_options, COUNT(audit_options)},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
@@ -245,17 +267,20 @@ static const organ_verb inspect_verb = {
 
 static const organ_verb prune_verb = {
     .name = "prune",
-    .summary = "prune a model with Physarum v1 into a new directory",
-    .about = "Sets to zero the weights through which no flow goes: Physarum v1, a static magnitude flow over tiles, in which every weight "
-             "of a target tensor is seen exactly once. The targets are the attention and feed-forward projections (q, k, v, o, gate, up, "
+    .summary = "prune a model into a new directory",
+    .about = "Sets to zero the weights through which no flow goes: by default Physarum v1, a static magnitude flow over "
+             "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward projections (q, k, v, o, gate, up, "
              "down, with their fused and expert forms), unless --targets names others.\n"
+             "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
+             "changed to make up for what is killed. magnitude, wanda and sparsegpt are there to compare with, as they were published. "
+             "--memory must hold the hidden states of the calibration beside a layer.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
-             "A run that is interrupted leaves no half model; --resume goes on with it.",
+             "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.",
     .operands = prune_operands, .operand_count = COUNT(prune_operands), .groups = prune_groups, .group_count = COUNT(prune_groups),
     .examples = prune_examples, .example_count = COUNT(prune_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
-             "130 interrupted, to be resumed.",
+             "130 interrupted (physarum-v1: to be resumed).",
     .run = organ_run_prune};
 
 static const organ_verb audit_verb = {

@@ -30,7 +30,7 @@ organ_status organ_run_inspect(void *context, organ_error *error)
 static organ_status prune(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
-    return organ_prune(&call->prune, engine, progress, report, error);
+    return organ_prune_by_method(&call->prune, &call->calibrated, engine, progress, report, error);
 }
 
 organ_status organ_run_prune(void *call, organ_error *error) { return organ_run_work(call, prune, organ_prune_report_terminal, error); }

@@ -21,6 +21,7 @@
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
+#include "orchestrator/surgery/prune_calibrated.h"
 #include "orchestrator/surgery/purify.h"
 #include "orchestrator/surgery/quantize.h"
 #include "orchestrator/surgery/tokenize.h"
@@ -29,6 +30,7 @@
 typedef struct organ_call {
     organ_inspect_options inspect;
     organ_prune_options prune;
+    organ_prune_calibrated_options calibrated; /* prune --method */
     organ_audit_options audit;
     organ_measure_options measure; /* but for the models */
     organ_fleet_options fleet;

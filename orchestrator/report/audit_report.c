@@ -24,6 +24,9 @@ static void print_counts(const json_t *report, FILE *out, const organ_page *page
                    organ_percent_text(organ_json_real(report, "coverage.percent"), percent));
     organ_text_say(out, page, "  ", "Zero before: %s, not counted as killed.",
                    organ_count_text(organ_json_count(report, "zero_before"), zero));
+    if (json_is_integer(organ_json_at(report, "compensated")))
+        organ_text_say(out, page, "  ", "Changed: %s (compensated), counted among the kept.",
+                       organ_count_text(organ_json_count(report, "compensated"), zero));
     organ_text_say(out, page, "  ", "Not targets: %s tensors, %s of them identical byte for byte.",
                    organ_count_text(organ_json_count(report, "untouched.tensors"), tensors),
                    organ_count_text(organ_json_count(report, "untouched.identical"), identical));
@@ -36,7 +39,10 @@ static void print_verdict(const json_t *report, FILE *out, const organ_page *pag
     fputc('\n', out);
     for (size_t k = 0; k < count; k++)
         organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));
-    if (count == 0)
+    if (count == 0 && json_is_integer(organ_json_at(report, "compensated")))
+        organ_text_say(out, page, "",
+                       "It holds: the copy is the donor but for its target weights, of which so many are zero and so many changed.");
+    else if (count == 0)
         organ_text_say(out, page, "", "It holds: the copy is the donor with the killed weights set to zero, and nothing else.");
     else
         organ_text_say(out, page, "", "It does NOT hold: %zu problem%s.", count, count == 1 ? "" : "s");

@@ -42,12 +42,46 @@ static void amount_cells(organ_table *table, const char *item, const json_t *obj
                      organ_count_text(organ_json_count(object, "bytes"), bytes));
 }
 
-static void parameter_cells(organ_table *table, const json_t *report)
+static void calibration_cells(organ_table *table, const json_t *c)
+{
+    if (!json_is_object(c))
+        return;
+    organ_table_cell(table, "Calibration text");
+    organ_table_cell(table, "%s, %llu bytes, XXH3 %s, %llu tokens", organ_json_text(c, "text.name"), organ_json_count(c, "text.bytes"),
+                     organ_json_text(c, "text.xxh3"), organ_json_count(c, "text.tokens"));
+    organ_table_cell(table, "Tokenizer");
+    organ_table_cell(table, "%s, vocabulary %llu, digest %s", organ_json_text(c, "tokenizer.kind"),
+                     organ_json_count(c, "tokenizer.vocabulary"), organ_json_text(c, "tokenizer.digest"));
+    organ_table_cell(table, "Windows");
+    organ_table_cell(table, "%llu of %llu tokens, %s; %s", organ_json_count(c, "samples"), organ_json_count(c, "context"),
+                     organ_json_text(c, "windows"), organ_json_text(c, "bos"));
+    organ_table_cell(table, "Calibrated on");
+    organ_table_cell(table, "%s", organ_json_text(c, "streams"));
+    organ_table_cell(table, "Tensors whose inputs were taken in blocks of 256");
+    organ_table_cell(table, "%llu", organ_json_count(c, "block_diagonal_tensors"));
+}
+
+/* Of the methods that are not physarum v1. */
+static void goal_cells(organ_table *table, const json_t *report)
 {
     const json_t *const p = organ_json_at(report, "parameters");
-    const char *const targets = organ_json_text(p, "targets");
-    organ_table_cell(table, "Method");
-    organ_table_cell(table, "%s, definition %s", organ_json_text(p, "method"), organ_json_text(report, "definition"));
+    organ_table_cell(table, "Sparsity");
+    if (json_is_string(organ_json_at(p, "pattern")))
+        organ_table_cell(table, "pattern %s: at most so many of so many neighbours are kept", organ_json_text(p, "pattern"));
+    else if (json_is_number(organ_json_at(p, "sparsity")))
+        organ_table_cell(table, "%.15g %% of the elements of each tensor", organ_json_real(p, "sparsity"));
+    else
+        organ_table_cell(table, "what the flow decides in each tensor");
+    if (organ_json_at(p, "effort")) {
+        organ_table_cell(table, "Parameters");
+        organ_table_cell(table, "compensation=%s, effort=%.15g, seed=%llu", json_is_true(organ_json_at(p, "compensate")) ? "yes" : "no",
+                         organ_json_real(p, "effort"), organ_json_count(p, "seed"));
+    }
+    calibration_cells(table, organ_json_at(report, "calibration"));
+}
+
+static void flow_cells(organ_table *table, const json_t *p)
+{
     organ_table_cell(table, "Parameters");
     organ_table_cell(table, "block_size=%llu, iterations=%llu, beta=%.15g, coupling=%.15g, step=%.15g, threshold=%.15g",
                      organ_json_count(p, "block_size"), organ_json_count(p, "iterations"), organ_json_real(p, "beta"),
@@ -57,6 +91,18 @@ static void parameter_cells(organ_table *table, const json_t *report)
         organ_table_cell(table, "searched for in each tensor, so that %.15g %% of its elements are zeroed", organ_json_real(p, "sparsity"));
     else
         organ_table_cell(table, "%.15g: the sparsity is what the flow decides", organ_json_real(p, "gain"));
+}
+
+static void parameter_cells(organ_table *table, const json_t *report)
+{
+    const json_t *const p = organ_json_at(report, "parameters");
+    const char *const targets = organ_json_text(p, "targets");
+    organ_table_cell(table, "Method");
+    organ_table_cell(table, "%s, definition %s", organ_json_text(p, "method"), organ_json_text(report, "definition"));
+    if (organ_json_at(report, "compensates"))
+        goal_cells(table, report);
+    else
+        flow_cells(table, p);
     organ_table_cell(table, "Targets");
     organ_table_cell(table, "%s", *targets ? targets : "the projections q, k, v, o, gate, up and down, with their fused and expert forms");
 }
@@ -103,8 +149,14 @@ static organ_status put_aggregate(const json_t *report, FILE *out, organ_error *
     if (organ_table_emit(organ_totals_table(report), out, NULL, error) != ORGAN_OK)
         return error->status;
     organ_table *const table = organ_table_create(columns, 2);
+    const bool compensates = json_is_true(organ_json_at(report, "compensates"));
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
-        aggregate_row(table, counts[k][0], organ_count_text(organ_json_count(report, counts[k][1]), text));
+        if (organ_json_at(report, counts[k][1]))
+            aggregate_row(table, k == 2 && compensates ? "Target weights kept" : counts[k][0],
+                          organ_count_text(organ_json_count(report, counts[k][1]), text));
+    if (compensates)
+        aggregate_row(table, "Kept weights that were changed to compensate",
+                      organ_count_text(organ_json_count(report, "compensated"), text));
     for (size_t k = 0; k < sizeof percents / sizeof *percents; k++)
         aggregate_row(table, percents[k][0], organ_percent_text(organ_json_real(report, percents[k][1]), text));
     fputc('\n', out);
@@ -204,6 +256,15 @@ static organ_status put_sentences(const json_t *report, FILE *out, organ_error *
     organ_definitions_list(out, report);
     fputs("\n## What is not in this report\n\n", out);
     organ_sentences_list(out, "- ", organ_json_at(report, "not_in_this_report"));
+    if (json_is_true(organ_json_at(report, "compensates"))) {
+        fputs(
+            "\n## How to check it\n\n"
+            "`organ audit DONOR OUTPUT --compensated` reads both models anew, never this report or its log, and counts again what is zero "
+            "and what was changed; it fails if a tensor that was not a target differs in a single byte. The command for this run stands "
+            "below. The log of every tensor is `prune.jsonl`, the numbers of this report are `prune.json`, both beside it.\n",
+            out);
+        return ORGAN_OK;
+    }
     fputs("\n## How to check it\n\n"
           "`organ audit DONOR OUTPUT` reads both models anew, never this report or its log, and counts again what was killed; it fails if "
           "any weight "

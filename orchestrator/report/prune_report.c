@@ -20,14 +20,33 @@ static void print_names(const json_t *report, FILE *out)
     fputc('\n', out);
 }
 
+static void print_calibration(const json_t *report, FILE *out, const organ_page *page)
+{
+    const json_t *const calibration = organ_json_at(report, "calibration");
+    const unsigned long long cut = organ_json_count(calibration, "block_diagonal_tensors");
+    char changed[32];
+    if (json_is_object(calibration))
+        organ_text_say(out, page, "  ", "Calibrated by %s: %s, %llu windows of %llu tokens.", organ_json_text(report, "parameters.method"),
+                       organ_json_text(calibration, "text.name"), organ_json_count(calibration, "samples"),
+                       organ_json_count(calibration, "context"));
+    if (cut)
+        organ_text_say(out, page, "  ",
+                       "Of %llu tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse.", cut);
+    if (json_is_true(organ_json_at(report, "compensates")))
+        organ_text_say(out, page, "  ", "Compensated: %s kept weights were changed to make up for the killed.",
+                       organ_count_text(organ_json_count(report, "compensated"), changed));
+}
+
 static void print_counts(const json_t *report, FILE *out, const organ_page *page)
 {
-    char processed[32], elements[32], tiles[32], percent[32], zero[32];
-    organ_text_say(out, page, "  ", "Coverage: %s of %s target weights (%s), in %s tiles.",
+    char processed[32], elements[32], tiles[32], percent[32], zero[32], where[48] = "";
+    if (organ_json_at(report, "coverage.tiles"))
+        snprintf(where, sizeof where, ", in %s tiles", organ_count_text(organ_json_count(report, "coverage.tiles"), tiles));
+    organ_text_say(out, page, "  ", "Coverage: %s of %s target weights (%s)%s.",
                    organ_count_text(organ_json_count(report, "coverage.processed_elements"), processed),
                    organ_count_text(organ_json_count(report, "coverage.target_elements"), elements),
-                   organ_percent_text(organ_json_real(report, "coverage.percent"), percent),
-                   organ_count_text(organ_json_count(report, "coverage.tiles"), tiles));
+                   organ_percent_text(organ_json_real(report, "coverage.percent"), percent), where);
+    print_calibration(report, out, page);
     organ_text_say(out, page, "  ", "Zero before: %s, not counted as killed.",
                    organ_count_text(organ_json_count(report, "zero_before"), zero));
 }

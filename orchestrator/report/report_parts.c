@@ -125,6 +125,8 @@ void organ_audit_command(FILE *out, const json_t *report)
         fputs(" --targets ", out);
         organ_shell_word(out, targets);
     }
+    if (json_is_true(organ_json_at(report, "compensates")))
+        fputs(" --compensated", out);
     fputc('\n', out);
 }
 

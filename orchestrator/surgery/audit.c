@@ -173,9 +173,11 @@ static void judge_tensors(audit *a)
 {
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
-        if (f->target && f->counts.changed)
-            problem(a, "tensor '%s': %llu of %llu weights are neither the donor's nor zero", f->donor->name,
-                    (unsigned long long)f->counts.changed, (unsigned long long)f->donor->elements);
+        if (f->target && f->counts.changed && !a->options->compensated)
+            problem(a,
+                    "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
+                    "--compensated counts such weights)",
+                    f->donor->name, (unsigned long long)f->counts.changed, (unsigned long long)f->donor->elements);
         if (!f->target && f->different)
             problem(a, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
                     (unsigned long long)f->different, (unsigned long long)f->donor->bytes);
@@ -238,7 +240,7 @@ static sums sum_up(const audit *a)
     for (size_t t = 0; t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
         s.comparable += f->copy != NULL;
-        s.accounted += f->counts.zero_before + f->counts.killed + f->counts.kept;
+        s.accounted += f->counts.zero_before + f->counts.killed + f->counts.kept + (a->options->compensated ? f->counts.changed : 0);
         s.changed += f->counts.changed;
         s.others += !f->target;
         s.identical += !f->target && f->copy && f->different == 0;
@@ -254,8 +256,10 @@ static json_t *checks_json(audit *a, const sums *s, bool denominators)
     json_array_append_new(checks, organ_check_json("dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count,
                                                    "%zu of %zu tensors", s->comparable, count));
     json_array_append_new(checks,
-                          organ_check_json("target weights are the donor's or zero", s->accounted == a->targets.elements, "%s of %s",
-                                           organ_count_text(s->accounted, accounted), organ_count_text(a->targets.elements, targets)));
+                          organ_check_json(a->options->compensated ? "target weights are zero, the donor's or compensated"
+                                                                   : "target weights are the donor's or zero",
+                                           s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
+                                           organ_count_text(a->targets.elements, targets)));
     json_array_append_new(
         checks, organ_check_json("other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical, s->others));
     json_array_append_new(checks, organ_check_json("index valid", index_valid(a), "%s",
@@ -280,6 +284,7 @@ static int add_counts(json_t *document, const audit *a)
 {
     organ_tally *rows = calloc(a->targets.count + 1, sizeof *rows);
     json_t *tensors = json_array();
+    const bool compensated = a->options->compensated;
     size_t count = 0;
     for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
@@ -288,8 +293,8 @@ static int add_counts(json_t *document, const audit *a)
         rows[count++] = (organ_tally){.tensor = f->donor,
                                       .zero_before = f->counts.zero_before,
                                       .killed = f->counts.killed,
-                                      .kept = f->counts.kept,
-                                      .changed = f->counts.changed};
+                                      .kept = f->counts.kept + (compensated ? f->counts.changed : 0),
+                                      .changed = compensated ? 0 : f->counts.changed};
         json_array_append_new(tensors, tensor_json(f));
     }
     const int failed = !rows || organ_tally_add(document, a->donor, rows, count) || json_object_set_new(document, "tensors", tensors);
@@ -305,8 +310,11 @@ static json_t *document_of(audit *a)
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     if (a->more_problems)
         json_array_append_new(a->problems, json_sprintf("and %zu more", a->more_problems));
-    json_t *document = json_pack("{s:s, s:s, s:s, s:o}", "schema", "organ.audit/1", "definition", "physarum-v1/1", "organ", ORGAN_VERSION,
-                                 "donor", organ_model_json(a->donor));
+    json_t *document = json_pack("{s:s, s:s, s:s, s:o}", "schema", "organ.audit/1", "definition",
+                                 a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1", "organ", ORGAN_VERSION, "donor",
+                                 organ_model_json(a->donor));
+    if (document && a->options->compensated)
+        json_object_set_new(document, "compensated", json_integer((json_int_t)s.changed));
     json_t *rest = json_pack("{s:b, s:{s:I, s:I}, s:o, s:O, s:o, s:o}", "denominator_correct", (int)denominators, "untouched", "tensors",
                              (json_int_t)s.others, "identical", (json_int_t)s.identical, "checks", checks, "problems", a->problems,
                              "definitions", organ_definitions_json(a->options->targets), "run", run_json(a));

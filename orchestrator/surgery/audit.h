@@ -12,6 +12,7 @@
 typedef struct organ_audit_options {
     const char *donor, *pruned;
     const char *targets; /* as in organ_prune_options */
+    bool compensated;    /* what was not killed may have been changed: it is counted and no fault */
 } organ_audit_options;
 
 /* *report (schema organ.audit/1) is set for ORGAN_OK and for ORGAN_CHECK_FAILED, where report.problems says in sentences what does not

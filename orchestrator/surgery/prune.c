@@ -49,7 +49,7 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status open_donor(organ_prune_job *job, organ_error *error)
+organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->donor, &job->donor, error) || organ_model_is_here(job->donor, "pruned", error))
         return error->status;
@@ -69,6 +69,15 @@ static organ_status open_donor(organ_prune_job *job, organ_error *error)
         job->parts[k] =
             (organ_prune_part){.tensor = job->targets.tensors[k], .gain = job->options->sparsity < 0 ? ORGAN_PHYSARUM_GAIN : 0.0};
     return organ_model_other_files(donor, &job->others, error);
+}
+
+void organ_prune_job_close(organ_prune_job *job)
+{
+    organ_list_free(&job->others);
+    organ_targets_free(&job->targets);
+    organ_model_close(job->donor);
+    free(job->parts);
+    free(job->clocks);
 }
 
 static organ_status finish_tensor(writer *w, organ_prune_part *part, organ_error *error)
@@ -170,7 +179,8 @@ static organ_status write_lines(const organ_prune_job *job, const char *path, or
 }
 
 /* prune.jsonl, prune.json and REPORT.md; the journal has done its work. */
-static organ_status write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report, organ_error *error)
+organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
+                                       organ_error *error)
 {
     static const char *const names[] = {"organ/prune.jsonl", "organ/prune.json", "organ/REPORT.md", "organ/journal.jsonl", "organ"};
     enum { LINES, JSON, MARKDOWN, JOURNAL, FOLDER, COUNT };
@@ -242,7 +252,7 @@ static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publi
         organ_model_copy_finish(copy, error);
     organ_model_copy_end(copy);
     if (!error->status && organ_model_unchanged(job->donor, error) == ORGAN_OK)
-        write_reports(job, publish, started, report, error);
+        organ_prune_write_reports(job, publish, started, report, error);
     return error->status;
 }
 
@@ -296,8 +306,8 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
 {
     organ_prune_job job = {.options = options, .engine = engine, .progress = progress, .started_at = time(NULL)};
     *report = NULL;
-    if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK &&
-        organ_output_spares(options->output, job.donor, error) == ORGAN_OK) {
+    if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
+        organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK) {
         if (options->sparsity > 0 && options->sparsity < 1)
             organ_progress_note(progress, "--sparsity is in percent: %g kills %g %% of the weights; for %g %% it is --sparsity %g",
                                 options->sparsity, options->sparsity, 100 * options->sparsity, 100 * options->sparsity);
@@ -307,10 +317,6 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
                  !(*report = organ_prune_document(&job, NULL)))
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
     }
-    organ_list_free(&job.others);
-    organ_targets_free(&job.targets);
-    organ_model_close(job.donor);
-    free(job.parts);
-    free(job.clocks);
+    organ_prune_job_close(&job);
     return error->status;
 }

@@ -57,14 +57,19 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
     const organ_prune_counts *c = &part->counts;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s}", "tensor", tensor->name, "module",
-                     module, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "expert",
-                     tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "file",
-                     job->donor->files[tensor->file].name, "dtype", organ_dtype_describe(tensor->dtype)->name, "shape",
-                     organ_shape_json(tensor), "elements", (json_int_t)tensor->elements, "processed",
-                     (json_int_t)(c->zero_before + c->killed + c->kept), "tiles", (json_int_t)part->tiles, "zero_before",
-                     (json_int_t)c->zero_before, "killed", (json_int_t)c->killed, "kept", (json_int_t)c->kept, "percent",
-                     organ_percent(c->killed, tensor->elements), "gain", part->gain, "xxh3", part->xxh3);
+    json_t *line = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s}", "tensor", tensor->name,
+                             "module", module, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer),
+                             "expert", tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "file",
+                             job->donor->files[tensor->file].name, "dtype", organ_dtype_describe(tensor->dtype)->name, "shape",
+                             organ_shape_json(tensor), "elements", (json_int_t)tensor->elements, "processed",
+                             (json_int_t)(c->zero_before + c->killed + c->kept), "tiles", (json_int_t)part->tiles, "zero_before",
+                             (json_int_t)c->zero_before, "killed", (json_int_t)c->killed, "kept", (json_int_t)c->kept, "percent",
+                             organ_percent(c->killed, tensor->elements), "gain", part->gain, "xxh3", part->xxh3);
+    if (line && job->amend_line && job->amend_line(job, part, line)) {
+        json_decref(line);
+        line = NULL;
+    }
+    return line;
 }
 
 static json_t *untouched_json(const organ_prune_job *job)
@@ -162,7 +167,8 @@ json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity)
                              integrity ? integrity : json_array(), "definitions", organ_definitions_json(job->options->targets), "errata",
                              texts(errata, sizeof errata / sizeof *errata), "not_in_this_report",
                              texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
-    if (!document || !rest || add_counts(document, job) || json_object_update(document, rest)) {
+    if (!document || !rest || add_counts(document, job) || json_object_update(document, rest) ||
+        (job->amend && job->amend(job, document))) {
         json_decref(document);
         document = NULL;
     }

@@ -27,7 +27,8 @@ typedef struct organ_shard_clock {
     uint64_t bytes;
 } organ_shard_clock;
 
-typedef struct organ_prune_job {
+typedef struct organ_prune_job organ_prune_job;
+struct organ_prune_job {
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -40,7 +41,18 @@ typedef struct organ_prune_job {
     time_t started_at;
     organ_shard_clock *clocks; /* one per file of the donor */
     uint64_t pruned_bytes;     /* in this run */
-} organ_prune_job;
+    /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
+    int (*amend)(const organ_prune_job *job, json_t *document);
+    int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+};
+
+/* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
+organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
+void organ_prune_job_close(organ_prune_job *job);
+
+/* Checks the finished copy and writes prune.jsonl, prune.json and REPORT.md; *report is the content of prune.json. */
+organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
+                                       organ_error *error);
 
 /* The flow over parts: items[k] of the pass is parts[k]. */
 typedef struct organ_prune_flow {

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/prune_calibrated_job.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define VERSION_1 "physarum-v1"
+
+static const struct {
+    const char *name;
+    organ_prune_method method;
+} methods[] = {{"physarum-v2", ORGAN_PRUNE_PHYSARUM_V2},
+               {"magnitude", ORGAN_PRUNE_MAGNITUDE},
+               {"wanda", ORGAN_PRUNE_WANDA},
+               {"sparsegpt", ORGAN_PRUNE_SPARSEGPT}};
+
+bool organ_calibrated_needs_text(const organ_calibrated_job *job) { return job->method != ORGAN_PRUNE_MAGNITUDE; }
+
+/* ---- what goes with what ---- */
+
+static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
+        if (strcmp(job->options->method, methods[k].name) == 0) {
+            job->method = methods[k].method;
+            job->two_streams = job->method == ORGAN_PRUNE_PHYSARUM_V2 && !job->options->no_compensate;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt",
+                      job->options->method);
+}
+
+static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
+{
+    const char *const pattern = job->options->pattern;
+    if (!pattern)
+        return ORGAN_OK;
+    if (strcmp(pattern, "2:4") == 0)
+        job->pattern = (organ_pattern){2, 4};
+    else if (strcmp(pattern, "4:8") == 0)
+        job->pattern = (organ_pattern){4, 8};
+    else
+        return organ_fail(error, ORGAN_USAGE, "--pattern '%s' is not known: 2:4 or 4:8", pattern);
+    return ORGAN_OK;
+}
+
+static organ_status no_use(const char *option, const char *method, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", option, method);
+}
+
+/* Options of the text; `what` is the method that has none. */
+static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->calibration)
+        return no_use("--calibration", c->method, error);
+    if (c->samples != 128)
+        return no_use("--samples", c->method, error);
+    return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
+}
+
+static organ_status refuse_v2(const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->no_compensate)
+        return no_use("--no-compensate", c->method, error);
+    if (c->effort != 1)
+        return no_use("--effort", c->method, error);
+    return c->seed ? no_use("--seed", c->method, error) : ORGAN_OK;
+}
+
+/* Of the flow, that of v2 is defined with block size 256, 30 iterations, beta 2 and coupling 1. */
+static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (o->block_size != 256)
+        return no_use("--block-size", c->method, error);
+    if (o->iterations != 30)
+        return no_use("--iterations", c->method, error);
+    if (o->beta != 2)
+        return no_use("--beta", c->method, error);
+    if (o->coupling != 1)
+        return no_use("--coupling", c->method, error);
+    return o->resume ? organ_fail(error, ORGAN_USAGE, "--resume: a pruning by --method %s cannot go on where it stopped: it leaves nothing",
+                                  c->method)
+                     : ORGAN_OK;
+}
+
+static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->samples < 1 || c->samples > 1000000)
+        return organ_fail(error, ORGAN_USAGE, "%u samples are not in 1 .. 1000000", c->samples);
+    if (c->context < 1 || c->context > 1048576)
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in 1 .. 1048576", c->context);
+    if (!(c->effort > 0 && c->effort <= 100))
+        return organ_fail(error, ORGAN_USAGE, "effort %g is not above 0 and at most 100", c->effort);
+    if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100))
+        return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
+    return ORGAN_OK;
+}
+
+static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
+{
+    const bool sparsity = job->base.options->sparsity > 0, flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    if (sparsity && job->pattern.of)
+        return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
+                          job->options->pattern);
+    if (!sparsity && !job->pattern.of && !flow)
+        return organ_fail(error, ORGAN_USAGE, "--method %s needs --sparsity or --pattern", job->options->method);
+    return ORGAN_OK;
+}
+
+static organ_status check_options(organ_calibrated_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
+        refuse_v1(job->base.options, c, error) || check_goal(job, error))
+        return error->status;
+    if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
+        return error->status;
+    if (!organ_calibrated_needs_text(job))
+        return refuse_text(c, error);
+    if (!c->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text", c->method);
+    return ORGAN_OK;
+}
+
+/* ---- the run ---- */
+
+static organ_status open_all(organ_calibrated_job *job, organ_error *error)
+{
+    if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
+        return error->status;
+    const organ_model *const donor = job->base.donor;
+    if (!(job->parts = calloc(job->base.targets.count, sizeof *job->parts)))
+        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+    if (organ_output_spares(job->base.options->output, donor, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
+        const organ_tensor *const t = job->base.targets.tensors[k];
+        if (organ_tensor_matrices(t).cols % job->pattern.of)
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
+                              t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
+    }
+    if (organ_calibrated_needs_text(job) && donor->gguf)
+        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but --method %s works on safetensors models", donor->path,
+                          job->options->method);
+    return organ_calibrated_needs_text(job) ? organ_calibrated_text(job, error) : ORGAN_OK;
+}
+
+/* Magnitude looks at nothing but the matrix. */
+static organ_status prune_alone(organ_calibrated_job *job, organ_error *error)
+{
+    XXH3_state_t *const hash = XXH3_createState();
+    if (!hash)
+        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
+    for (size_t k = 0; k < job->base.targets.count && !error->status; k++) {
+        const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
+        float *const weights = malloc((size_t)(m.rows * m.cols) * sizeof *weights);
+        if (!weights)
+            organ_fail_errno(error, ENOMEM, "%s", job->base.targets.tensors[k]->name);
+        XXH3_64bits_reset(hash);
+        for (uint64_t e = 0; e < m.count && !error->status; e++)
+            if (organ_stop_asked(job->base.engine->stop))
+                organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", job->base.targets.tensors[k]->name);
+            else
+                organ_calibrated_matrix(job, k, e, NULL, weights, hash, error);
+        if (!error->status)
+            organ_calibrated_part_done(job, k, hash);
+        free(weights);
+    }
+    XXH3_freeState(hash);
+    return error->status;
+}
+
+static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *publish, json_t **report, organ_error *error)
+{
+    organ_prune_job *const base = &job->base;
+    const double started = organ_seconds_now();
+    if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, base->engine->stop, &job->copy, error) != ORGAN_OK)
+        return error->status;
+    organ_progress_begin(base->progress, "pruning", base->targets.bytes, base->targets.count);
+    if (organ_calibrated_needs_text(job))
+        organ_calibrated_layers(job, error);
+    else
+        prune_alone(job, error);
+    organ_progress_end(base->progress);
+    if (!error->status)
+        organ_model_copy_finish(job->copy, error);
+    organ_model_copy_end(job->copy);
+    if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK)
+        organ_prune_write_reports(base, publish, started, report, error);
+    return error->status;
+}
+
+static organ_status run_published(organ_calibrated_job *job, json_t **report, organ_error *error)
+{
+    const organ_prune_options *const options = job->base.options;
+    organ_publish publish;
+    if (organ_publish_begin(options->output, false, options->force, &publish, error) == ORGAN_OK) {
+        char *const folder = organ_publish_path(&publish, "organ");
+        if (!folder)
+            organ_fail_errno(error, ENOMEM, "%s", options->output);
+        else if (mkdir(folder, 0777) && errno != EEXIST)
+            organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        else
+            run_in_copy(job, &publish, report, error);
+        free(folder);
+        if (error->status || organ_publish_commit(&publish, error) != ORGAN_OK) {
+            json_decref(*report);
+            *report = NULL;
+            organ_publish_abandon(&publish);
+        }
+    }
+    organ_publish_end(&publish);
+    return error->status;
+}
+
+static void close_all(organ_calibrated_job *job)
+{
+    free(job->tokens);
+    free(job->begin);
+    free(job->donor_states);
+    free(job->pruned_states);
+    free(job->chunk);
+    free(job->parts);
+    organ_forward_close(job->forward);
+    organ_tokenizer_close(job->tokenizer);
+    organ_prune_job_close(&job->base);
+}
+
+organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+{
+    *report = NULL;
+    if (strcmp(calibrated->method, VERSION_1) == 0) {
+        if (refuse_text(calibrated, error) || refuse_v2(calibrated, error))
+            return error->status;
+        return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
+    }
+    organ_calibrated_job job = {.options = calibrated,
+                                .base = {.options = options,
+                                         .engine = engine,
+                                         .progress = progress,
+                                         .started_at = time(NULL),
+                                         .amend = organ_calibrated_amend,
+                                         .amend_line = organ_calibrated_amend_line}};
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK) {
+        if (!options->dry_run)
+            run_published(&job, report, error);
+        else if (organ_publish_check(options->output, options->force, error) == ORGAN_OK &&
+                 !(*report = organ_prune_document(&job.base, NULL)))
+            organ_fail_errno(error, ENOMEM, "%s", options->donor);
+    }
+    close_all(&job);
+    return error->status;
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/document.h"
+#include "orchestrator/surgery/prune_calibrated_job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const by_method[] = {
+    [ORGAN_PRUNE_PHYSARUM_V2] =
+        "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It "
+        "is another method than physarum v1, and no number of the one says anything about the other.",
+    [ORGAN_PRUNE_MAGNITUDE] =
+        "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.",
+    [ORGAN_PRUNE_WANDA] =
+        "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration text "
+        "is least.",
+    [ORGAN_PRUNE_SPARSEGPT] =
+        "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the "
+        "calibration text.",
+};
+static const char of_text[] =
+    "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
+static const char compensated[] =
+    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is zero, not that the rest is the "
+    "donor's.";
+static const char *const always[] = {
+    "Two experiments are never mixed: a kill rate of this run says nothing about perplexities or benchmark scores of another run, "
+    "snapshot, text or tokenizer.",
+    "A percentage of killed weights means nothing without its denominator. Each one here names it: the target tensors, or the full model.",
+};
+static const char *const not_told[] = {
+    "Quality. What pruning costs is not measured here: `organ evaluate DONOR OUTPUT --text FILE` does, with a text that was not calibrated "
+    "on.",
+    "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
+};
+
+static bool compensates(const organ_calibrated_job *job)
+{
+    return job->method == ORGAN_PRUNE_SPARSEGPT || (job->method == ORGAN_PRUNE_PHYSARUM_V2 && !job->options->no_compensate);
+}
+
+static json_t *errata_json(const organ_calibrated_job *job)
+{
+    json_t *const list = json_array();
+    json_array_append_new(list, json_string(by_method[job->method]));
+    if (organ_calibrated_needs_text(job))
+        json_array_append_new(list, json_string(of_text));
+    if (compensates(job))
+        json_array_append_new(list, json_string(compensated));
+    for (size_t k = 0; k < sizeof always / sizeof *always; k++)
+        json_array_append_new(list, json_string(always[k]));
+    return list;
+}
+
+static json_t *not_told_json(const organ_calibrated_job *job)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < sizeof not_told / sizeof *not_told; k++)
+        json_array_append_new(list, json_string(not_told[k]));
+    json_array_append_new(list, json_string(job->pattern.of
+                                                ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as "
+                                                  "hardware for it wants them."
+                                                : "Speed. Zeros scattered like these are no faster on hardware that expects structured "
+                                                  "sparsity."));
+    return list;
+}
+
+static json_t *parameters_json(const organ_calibrated_job *job)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    const char *const targets = job->base.options->targets;
+    const double sparsity = job->base.options->sparsity;
+    json_t *const p = json_pack("{s:s, s:o, s:o}", "method", c->method, "sparsity", sparsity < 0 ? json_null() : json_real(sparsity),
+                                "pattern", c->pattern ? json_string(c->pattern) : json_null());
+    if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
+        json_object_set_new(p, "compensate", json_boolean(!c->no_compensate));
+        json_object_set_new(p, "effort", json_real(c->effort));
+        json_object_set_new(p, "seed", json_integer((json_int_t)c->seed));
+    }
+    if (p && organ_calibrated_needs_text(job)) {
+        json_object_set_new(p, "samples", json_integer((json_int_t)c->samples));
+        json_object_set_new(p, "context", json_integer((json_int_t)c->context));
+    }
+    if (p)
+        json_object_set_new(p, "targets", targets ? organ_document_string(targets) : json_null());
+    return p;
+}
+
+static json_t *calibration_json(const organ_calibrated_job *job)
+{
+    if (!organ_calibrated_needs_text(job))
+        return json_null();
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
+    const char *const path = job->options->calibration, *const slash = strrchr(path, '/');
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++)
+        block_diagonal += job->parts[k].block_diagonal;
+    return json_pack("{s:{s:o, s:I, s:s, s:I}, s:{s:s, s:I, s:s}, s:I, s:I, s:I, s:s, s:s, s:s, s:I}", "text", "name",
+                     organ_document_string(slash ? slash + 1 : path), "bytes", (json_int_t)job->text_bytes, "xxh3", job->text_digest,
+                     "tokens", (json_int_t)job->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary", (json_int_t)facts->vocabulary,
+                     "digest", facts->digest, "samples", (json_int_t)job->options->samples, "context", (json_int_t)job->options->context,
+                     "tokens", (json_int_t)job->options->samples * (json_int_t)job->options->context, "windows",
+                     "evenly spread from the first token of the text to the last, without overlap", "bos",
+                     facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                        : "no BOS: the model's tokenizer puts none before a text",
+                     "streams",
+                     job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
+                                      : "inputs behind pruned layers",
+                     "block_diagonal_tensors", (json_int_t)block_diagonal);
+}
+
+int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    char definition[32];
+    uint64_t changed = 0;
+    for (size_t k = 0; k < base->targets.count; k++)
+        changed += job->parts[k].compensated;
+    snprintf(definition, sizeof definition, "%s/1", job->options->method);
+    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
+    json_object_del(document, "run");
+    json_object_del(json_object_get(document, "coverage"), "tiles");
+    const int failed =
+        json_object_set_new(document, "definition", json_string(definition)) |
+        json_object_set_new(document, "parameters", parameters_json(job)) | json_object_set_new(document, "errata", errata_json(job)) |
+        json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
+        json_object_set_new(document, "calibration", calibration_json(job)) |
+        json_object_set_new(document, "compensates", json_boolean(compensates(job))) |
+        json_object_set_new(document, "compensated", json_integer((json_int_t)changed)) |
+        json_object_set_new(definitions, "compensated",
+                            json_string("a target weight that is not zero in the output and not the donor's; counted among the kept")) |
+        json_object_set_new(document, "run", run);
+    return failed ? -1 : 0;
+}
+
+int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    const organ_calibrated_part *const told = &job->parts[part - base->parts];
+    json_object_del(line, "tiles");
+    json_object_del(line, "gain");
+    int failed = json_object_set_new(line, "compensated", json_integer((json_int_t)told->compensated));
+    if (organ_calibrated_needs_text(job))
+        failed |= json_object_set_new(line, "calibration_tokens", json_integer((json_int_t)told->tokens)) |
+                  json_object_set_new(line, "block_diagonal", json_boolean(told->block_diagonal));
+    if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
+        failed |= json_object_set_new(line, "stages", json_integer((json_int_t)told->stages)) |
+                  json_object_set_new(line, "conjugate_gradients", json_integer((json_int_t)told->iterations)) |
+                  json_object_set_new(line, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null());
+    return failed ? -1 : 0;
+}

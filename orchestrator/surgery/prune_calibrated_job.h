@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of a calibrated pruning share: prune_calibrated.c runs it, prune_calibrated_text.c cuts the text, prune_calibrated_layer.c
+ * works on a layer, prune_calibrated_document.c tells of it. */
+#ifndef ORGAN_PRUNE_CALIBRATED_JOB_H
+#define ORGAN_PRUNE_CALIBRATED_JOB_H
+
+#include "formats/tokenizer.h"
+#include "orchestrator/forward/forward.h"
+#include "orchestrator/surgery/prune_calibrated.h"
+#include "orchestrator/surgery/prune_job.h"
+#include "orchestrator/surgery/prune_matrix.h"
+
+#include <xxhash.h>
+
+/* What is told of one target beyond its counts. */
+typedef struct organ_calibrated_part {
+    uint64_t compensated; /* weights that are neither the donor's nor zero */
+    uint64_t tokens;      /* that it was calibrated with; of a stack of experts all together */
+    double natural;       /* sparsity that the flow decided; 0 where one was asked for */
+    unsigned stages, iterations;
+    bool block_diagonal;
+} organ_calibrated_part;
+
+typedef struct organ_calibrated_job {
+    organ_prune_job base; /* first: it is what amend gets */
+    const organ_prune_calibrated_options *options;
+    organ_prune_method method;
+    organ_pattern pattern;
+    bool two_streams; /* the donor's hidden states are carried along */
+    organ_calibrated_part *parts;
+    organ_tokenizer *tokenizer;
+    organ_forward *forward;
+    char text_digest[17];
+    size_t text_bytes, text_tokens;
+    uint32_t *tokens; /* samples x context */
+    size_t *begin;    /* of the windows, samples + 1 */
+    float *donor_states, *pruned_states, *chunk;
+    size_t chunk_windows;
+    uint64_t moments_memory; /* that the calibrations of a layer may take together */
+    organ_model_copy *copy;
+} organ_calibrated_job;
+
+/* Whether the method goes by a text. */
+bool organ_calibrated_needs_text(const organ_calibrated_job *job);
+
+/* Reads the text and cuts its windows. Needs the donor. */
+organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error);
+
+/* Prunes the targets of all layers along the text and writes them. */
+organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
+
+/* Prunes one matrix of a target (`weights` is rows x cols, as the donor stores it, and becomes what the output stores), counts and writes
+ * it. `calibration` is NULL for magnitude. The hash is that of the tensor so far. */
+organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
+                                     float *weights, XXH3_state_t *hash, organ_error *error);
+/* After its last matrix. */
+void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash);
+
+/* For organ_prune_job.amend and amend_line. -1 without memory. */
+int organ_calibrated_amend(const organ_prune_job *job, json_t *document);
+int organ_calibrated_amend_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+
+#endif

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT
+ * One matrix: pruned, rounded to what the donor stores, counted against it, written. */
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/prune_calibrated_job.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static organ_status prune(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, float *weights, uint8_t *keep,
+                          organ_error *error)
+{
+    const organ_tensor *const tensor = job->base.parts[part].tensor;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const double wanted = job->base.options->sparsity;
+    const organ_prune_matrix_options options = {.method = job->method,
+                                                .name = tensor->name,
+                                                .sparsity = wanted < 0 ? 0 : wanted,
+                                                .pattern = job->pattern,
+                                                .no_compensate = job->options->no_compensate,
+                                                .effort = job->options->effort};
+    organ_prune_matrix_report r;
+    organ_calibrated_part *const told = &job->parts[part];
+    if (organ_prune_matrix(job->base.engine, &options, calibration, weights, (size_t)m.rows, (size_t)m.cols, keep, &r, error) != ORGAN_OK)
+        return error->status;
+    for (uint64_t k = 0; k < m.rows * m.cols; k++)
+        weights[k] = keep[k] ? weights[k] : 0.0f;
+    told->natural += r.natural_sparsity / (double)m.count;
+    told->stages = r.stages;
+    told->iterations += r.iterations;
+    told->block_diagonal |= r.block_diagonal;
+    told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
+    return ORGAN_OK;
+}
+
+/* A weight can be finite in FP32 and beyond the range of what stores it. */
+static organ_status round_to_stored(const organ_calibrated_job *job, const organ_tensor *tensor, float *weights, void *stored, size_t n,
+                                    organ_error *error)
+{
+    organ_narrow(job->base.engine->kernels, tensor->dtype, weights, stored, n);
+    organ_widen(job->base.engine->kernels, tensor->dtype, stored, weights, n);
+    for (size_t k = 0; k < n; k++)
+        if (!isfinite(weights[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weight %zu is beyond the range of %s after compensation", tensor->name,
+                              k, organ_dtype_describe(tensor->dtype)->name);
+    return ORGAN_OK;
+}
+
+static void count(organ_calibrated_job *job, size_t part, const void *donor, const void *stored, size_t n)
+{
+    organ_prune_part *const p = &job->base.parts[part];
+    const organ_kernels *const kernels = job->base.engine->kernels;
+    organ_audit_counts c;
+    if (p->tensor->dtype == ORGAN_F32)
+        kernels->audit_32(donor, stored, n, &c);
+    else
+        kernels->audit_16(donor, stored, n, &c);
+    p->counts.zero_before += c.zero_before;
+    p->counts.killed += c.killed;
+    p->counts.kept += c.kept + c.changed;
+    job->parts[part].compensated += c.changed;
+}
+
+organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
+                                     float *weights, XXH3_state_t *hash, organ_error *error)
+{
+    const organ_tensor *const tensor = job->base.parts[part].tensor;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t n = (size_t)(m.rows * m.cols), bytes = (size_t)(tensor->bytes / m.count);
+    const uint64_t offset = tensor->offset + matrix * bytes;
+    void *const donor = malloc(bytes), *const stored = malloc(bytes);
+    uint8_t *const keep = malloc(n);
+    if (!donor || !stored || !keep)
+        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+    else if (organ_model_read(job->base.donor, tensor->file, donor, bytes, offset, error) == ORGAN_OK) {
+        if (!calibration)
+            organ_widen(job->base.engine->kernels, tensor->dtype, donor, weights, n);
+        if (prune(job, part, calibration, weights, keep, error) == ORGAN_OK &&
+            round_to_stored(job, tensor, weights, stored, n, error) == ORGAN_OK &&
+            organ_model_copy_write(job->copy, tensor, stored, bytes, offset, error) == ORGAN_OK) {
+            count(job, part, donor, stored, n);
+            XXH3_64bits_update(hash, stored, bytes);
+            job->base.pruned_bytes += bytes;
+            organ_progress_advance(job->base.progress, bytes, NULL, NULL);
+        }
+    }
+    free(donor);
+    free(stored);
+    free(keep);
+    return error->status;
+}
+
+void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash)
+{
+    organ_prune_part *const p = &job->base.parts[part];
+    char remark[32];
+    snprintf(p->xxh3, sizeof p->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
+    p->done = true;
+    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(p->counts.killed, p->tensor->elements));
+    organ_progress_advance(job->base.progress, 0, p->tensor->name, remark);
+}
