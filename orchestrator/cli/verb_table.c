@@ -73,7 +73,7 @@ static const organ_example prune_examples[] = {
     {"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned", "Prunes the seven projections of every layer with the default flow."},
     {"organ prune donor -o pruned --sparsity 30 --targets '*.mlp.*_proj.weight'",
      "Kills 30 % of each feed-forward projection and leaves attention alone."},
-    {"organ prune donor -o half --method physarum-v2 --calibration a.txt --sparsity 50",
+    {"organ prune donor -o half --method physarum-v2 --calibration a.txt -s 50",
      "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
     {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
     {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}};
@@ -269,8 +269,8 @@ static const organ_verb prune_verb = {
     .name = "prune",
     .summary = "prune a model into a new directory",
     .about = "Sets to zero the weights through which no flow goes: by default Physarum v1, a static magnitude flow over "
-             "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward projections (q, k, v, o, gate, up, "
-             "down, with their fused and expert forms), unless --targets names others.\n"
+             "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward "
+             "projections (q, k, v, o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
              "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
              "changed to make up for what is killed. magnitude, wanda and sparsegpt are there to compare with, as they were published. "
              "--memory must hold the hidden states of the calibration beside a layer.\n"

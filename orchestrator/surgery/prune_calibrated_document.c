@@ -29,7 +29,7 @@ static const char *const always[] = {
     "A percentage of killed weights means nothing without its denominator. Each one here names it: the target tensors, or the full model.",
 };
 static const char *const not_told[] = {
-    "Quality. What pruning costs is not measured here: `organ evaluate DONOR OUTPUT --text FILE` does, with a text that was not calibrated "
+    "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
     "on.",
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
 };

@@ -51,6 +51,19 @@ static uint64_t kept_bytes(const organ_calibrated_job *job, uint64_t chunk_token
     return job->two_streams ? most * chunk_tokens * sizeof(float) : 0;
 }
 
+/* What pruning the largest matrix takes beside its moments: see organ_prune_matrix; a mask, and the bytes of donor and output. */
+static uint64_t matrix_bytes(const organ_calibrated_job *job)
+{
+    uint64_t most = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++) {
+        const organ_tensor *const tensor = job->base.targets.tensors[k];
+        const organ_matrices m = organ_tensor_matrices(tensor);
+        const uint64_t bytes = 20 * m.rows * m.cols + 2 * (tensor->bytes / m.count);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
 static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
 {
     const organ_forward_config *const config = organ_forward_describe(job->forward);
@@ -60,12 +73,12 @@ static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
     job->chunk_windows = job->chunk_windows < samples ? job->chunk_windows : samples;
     const uint64_t chunk = job->chunk_windows * context, tokens = (uint64_t)samples * context, streams = job->two_streams ? 2 : 1;
     const uint64_t states = (streams * tokens + chunk) * width, room = (uint64_t)organ_forward_batch(job->forward, context) * width;
-    const uint64_t kept = kept_bytes(job, chunk);
+    const uint64_t gathering = kept_bytes(job, chunk), pruning = matrix_bytes(job), kept = gathering > pruning ? gathering : pruning;
     if (states + kept >= room) {
         char have[16], need[16], all[16];
         return organ_fail(error, ORGAN_USAGE,
-                          "--memory %s is too small: the hidden states of %zu windows of %zu tokens take %s, and with a layer and its "
-                          "inputs it is at least %s; fewer --samples or a shorter --context take less",
+                          "--memory %s is too small: the hidden states of %zu windows of %zu tokens take %s, and with a layer "
+                          "and what pruning it takes it is more than %s; fewer --samples or a shorter --context take less",
                           organ_quantity_text(memory, have), samples, context, organ_quantity_text(states, need),
                           organ_quantity_text(states + kept + (room < memory ? memory - room : memory), all));
     }
