@@ -280,6 +280,15 @@ static organ_status check_targets(const organ_calibrated_job *job, organ_error *
     return ORGAN_OK;
 }
 
+/* Behind the last layer with a target nothing is to be known. */
+static int32_t last_layer(const organ_calibrated_job *job)
+{
+    int32_t last = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++)
+        last = job->base.targets.tensors[k]->anatomy.layer > last ? job->base.targets.tensors[k]->anatomy.layer : last;
+    return last;
+}
+
 organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error)
 {
     const organ_forward_config *const config = organ_forward_describe(job->forward);
@@ -289,7 +298,8 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
         return error->status;
     if (job->two_streams)
         memcpy(job->donor_states, job->pruned_states, tokens * (size_t)config->hidden * sizeof(float));
-    for (int32_t l = 0; l < (int32_t)config->layers && !stopped(job, l, error); l++) {
+    const int32_t last = last_layer(job);
+    for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
         const bool pruned = count_units(job, l) > 0;
         if (organ_layer_load(job->forward, l, &layer, error) != ORGAN_OK)
@@ -298,7 +308,7 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
             prune_layer(job, layer, l, error);
         else if (job->two_streams)
             carry(job, layer, l, job->donor_states, error);
-        if (!error->status && l + 1 < (int32_t)config->layers)
+        if (!error->status && l < last)
             carry(job, layer, l, job->pruned_states, error);
         organ_layer_free(layer);
         if (error->status)

@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: MIT
+ * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are better, and whatever
+ * fails leaves nothing. */
+#include "formats/tokenizer.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/prune_calibrated.h"
+#include "tests/forward_rig.h"
+#include "tests/model_maker.h"
+#include "tests/suite_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TINY "fixtures/tiny-qwen2"
+
+static json_t *last_report;
+static organ_stop stop;
+
+static void setup(void)
+{
+    fault_clear();
+    stop = (organ_stop){0};
+    scratch_make();
+}
+
+static void teardown(void)
+{
+    fault_clear();
+    json_decref(last_report);
+    last_report = NULL;
+    scratch_remove();
+}
+
+/* How one run differs from the usual. */
+typedef struct way {
+    const char *donor;
+    unsigned threads;
+    uint64_t memory;
+    double sparsity; /* 0: none */
+    organ_prune_calibrated_options c;
+    const char *targets;
+    bool force;
+} way;
+
+static organ_status prune(const char *output, way w, organ_error *error)
+{
+    session s;
+    const char *const donor = w.donor ? w.donor : scratch_path("donor");
+    const organ_prune_options o = {.donor = donor,
+                                   .output = scratch_path("%s", output),
+                                   .block_size = 256,
+                                   .iterations = 30,
+                                   .beta = 2,
+                                   .coupling = 1,
+                                   .sparsity = w.sparsity > 0 ? w.sparsity : -1,
+                                   .targets = w.targets,
+                                   .force = w.force};
+    const bool text = !w.c.method || strcmp(w.c.method, "magnitude") != 0;
+    w.c.method = w.c.method ? w.c.method : "physarum-v2";
+    w.c.calibration = w.c.calibration || !text ? w.c.calibration : scratch_path("text");
+    w.c.samples = w.c.samples ? w.c.samples : text ? 12 : 128;
+    w.c.context = w.c.context ? w.c.context : text ? 40 : 512;
+    w.c.effort = w.c.effort > 0 ? w.c.effort : 1;
+    json_decref(last_report);
+    last_report = NULL;
+    /* The engine is what is wanted of it. */
+    (void)session_open(&s, TINY, w.threads ? w.threads : 2, w.memory ? w.memory : ROOMY, error);
+    ck_assert_int_eq(error->status, ORGAN_OK);
+    s.engine.stop = &stop;
+    const organ_status status = organ_prune_by_method(&o, &w.c, &s.engine, NULL, &last_report, error);
+    ck_assert_int_eq(status, error->status);
+    ck_assert((last_report != NULL) == (status == ORGAN_OK));
+    session_close(&s);
+    return status;
+}
+
+static void must_prune(const char *output, way w)
+{
+    organ_error error;
+    ck_assert_msg(prune(output, w, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static bool left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
+
+static void must_fail(way w, organ_status status, const char *told)
+{
+    organ_error error;
+    const organ_status got = prune("out", w, &error);
+    ck_assert_msg(got == status, "ends with %d instead of %d: %s", (int)got, (int)status, error.message);
+    ck_assert_msg(strstr(error.message, told) != NULL, "'%s' does not say '%s'", error.message, told);
+    ck_assert(!left("out"));
+}
+
+/* ---- a donor: a small model with a tokenizer of single characters ---- */
+
+static void copy(const char *from, const char *to)
+{
+    size_t size;
+    char *bytes = slurp(from, &size);
+    ck_assert_msg(bytes != NULL, "%s", from);
+    spill(to, bytes, size);
+    free(bytes);
+}
+
+/* Characters '!' to '~' are tokens 0 .. 93, and `extra` more follow. */
+static void make_tokenizer(unsigned extra)
+{
+    json_t *vocabulary = json_object();
+    for (int c = '!'; c <= '~'; c++)
+        json_object_set_new(vocabulary, (char[2]){(char)c}, json_integer(c - '!'));
+    for (unsigned k = 0; k < extra; k++) {
+        char name[3] = {(char)('a' + k % 26), (char)('a' + k / 26), '\0'};
+        json_object_set_new(vocabulary, name, json_integer(94 + (json_int_t)k));
+    }
+    json_t *merges = json_array();
+    for (unsigned k = 0; k < extra; k++)
+        json_array_append_new(merges, json_sprintf("%c %c", 'a' + k % 26, 'a' + k / 26));
+    json_t *tokenizer =
+        json_pack("{s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                  "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
+    ck_assert_ptr_nonnull(tokenizer);
+    ck_assert_int_eq(json_dump_file(tokenizer, scratch_path("donor/tokenizer.json"), 0), 0);
+    json_decref(tokenizer);
+}
+
+static void make_donor(const char *kind)
+{
+    char path[200], text[4000];
+    uint32_t state = 7;
+    mkdir(scratch_path("donor"), 0755);
+    snprintf(path, sizeof path, "fixtures/forward/%s/model.safetensors", kind);
+    copy(path, scratch_path("donor/model.safetensors"));
+    snprintf(path, sizeof path, "fixtures/forward/%s/config.json", kind);
+    copy(path, scratch_path("donor/config.json"));
+    make_tokenizer(0);
+    for (size_t k = 0; k < sizeof text; k++)
+        text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
+    spill(scratch_path("text"), text, sizeof text);
+}
+
+/* ---- what it does ---- */
+
+static void same_outputs(const char *a, const char *b)
+{
+    static const char *const files[] = {"model.safetensors", "config.json", "tokenizer.json", "organ/prune.jsonl"};
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        ck_assert_msg(same_files(scratch_path("%s/%s", a, files[k]), scratch_path("%s/%s", b, files[k])), "%s differs in %s and %s",
+                      files[k], a, b);
+}
+
+START_TEST(same_bytes_whatever_the_way)
+{
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
+    make_donor("qwen3");
+    for (size_t m = 0; m < 3; m++) {
+        const way usual = {.sparsity = 40, .threads = 1, .force = true, .c = {.method = methods[m]}};
+        way other = usual;
+        must_prune("a", usual);
+        other.threads = 3;
+        other.memory = (uint64_t)128 << 20;
+        must_prune("b", other);
+        same_outputs("a", "b");
+    }
+}
+END_TEST
+
+START_TEST(seed_and_text_decide)
+{
+    make_donor("llama");
+    must_prune("a", (way){.sparsity = 40});
+    must_prune("b", (way){.sparsity = 40, .c = {.seed = 1}});
+    ck_assert(!same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
+    must_prune("c", (way){.sparsity = 40, .c = {.samples = 11}});
+    ck_assert(!same_files(scratch_path("a/model.safetensors"), scratch_path("c/model.safetensors")));
+}
+END_TEST
+
+static double real_at(const char *path)
+{
+    const json_t *at = last_report;
+    char copy_of[100], *rest = NULL;
+    snprintf(copy_of, sizeof copy_of, "%s", path);
+    for (char *key = strtok_r(copy_of, ".", &rest); key; key = strtok_r(NULL, ".", &rest))
+        at = json_object_get(at, key);
+    ck_assert_msg(json_is_number(at), "%s", path);
+    return json_number_value(at);
+}
+
+/* Every target, of every method, has what was asked for; the counts add up and are those of an audit. */
+START_TEST(sparsity_is_met_and_audited)
+{
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "magnitude"};
+    make_donor("qwen2");
+    for (size_t m = 0; m < 4; m++) {
+        must_prune("out", (way){.sparsity = 40, .force = true, .c = {.method = methods[m]}});
+        ck_assert_double_eq_tol(real_at("per_tensor.min"), 40, 1.6); /* rows of 32 allow wanda no less than 3 points a step */
+        ck_assert_double_eq_tol(real_at("per_tensor.max"), 40, 1.6);
+        ck_assert_double_eq(real_at("coverage.percent"), 100);
+        const double killed = real_at("totals.target.killed"), changed = real_at("compensated");
+        ck_assert((changed > 0) == (m < 2));
+        session s;
+        organ_error error;
+        ck_assert_int_eq(session_open(&s, TINY, 2, ROOMY, &error), ORGAN_OK);
+        const organ_audit_options plain = {.donor = scratch_path("donor"), .pruned = scratch_path("out")};
+        organ_audit_options lenient = plain;
+        lenient.compensated = true;
+        json_decref(last_report);
+        ck_assert_int_eq(organ_audit(&plain, &s.engine, NULL, &last_report, &error), m < 2 ? ORGAN_CHECK_FAILED : ORGAN_OK);
+        ck_assert(m >= 2 || strstr(error.message, "--compensated") != NULL);
+        json_decref(last_report);
+        error = (organ_error){0};
+        ck_assert_msg(organ_audit(&lenient, &s.engine, NULL, &last_report, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_double_eq(real_at("totals.target.killed"), killed);
+        ck_assert_double_eq(real_at("compensated"), changed);
+        session_close(&s);
+    }
+}
+END_TEST
+
+/* The values of a tensor of an output, to be freed. */
+static float *values_of(const char *output, const char *name, size_t *rows, size_t *cols)
+{
+    organ_model *model;
+    organ_error error = {0};
+    const char *why;
+    ck_assert_int_eq(organ_model_open(scratch_path("%s", output), &model, &error), ORGAN_OK);
+    const organ_tensor *t = organ_model_find(model, name);
+    void *bytes = malloc(t->bytes);
+    float *values = malloc(t->elements * sizeof *values);
+    ck_assert_int_eq(organ_model_read(model, t->file, bytes, t->bytes, t->offset, &error), ORGAN_OK);
+    organ_widen(organ_kernels_choose(organ_cpu_detect(), NULL, &why), t->dtype, bytes, values, t->elements);
+    *rows = t->shape[0];
+    *cols = t->shape[1];
+    organ_model_close(model);
+    free(bytes);
+    return values;
+}
+
+START_TEST(patterns_hold)
+{
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "magnitude"};
+    make_donor("qwen3");
+    for (size_t k = 0; k < 8; k++) {
+        const size_t of = k % 2 ? 8 : 4;
+        size_t rows, cols;
+        must_prune("out", (way){.force = true, .c = {.method = methods[k / 2], .pattern = k % 2 ? "4:8" : "2:4"}});
+        float *v = values_of("out", "model.layers.1.mlp.down_proj.weight", &rows, &cols);
+        for (size_t g = 0; g < rows * cols / of; g++) {
+            size_t zero = 0;
+            for (size_t j = 0; j < of; j++) {
+                zero += v[g * of + j] == 0;
+                ck_assert(v[g * of + j] != 0 || !signbit(v[g * of + j]));
+            }
+            ck_assert_msg(zero >= of / 2, "%s: group %zu has %zu zeros", methods[k / 2], g, zero);
+        }
+        free(v);
+    }
+}
+END_TEST
+
+START_TEST(experts)
+{
+    static const char *const kinds[] = {"qwen3moe", "qwen3moe-stacked", "mixtral"};
+    for (size_t k = 0; k < 3; k++) {
+        make_donor(kinds[k]);
+        must_prune("whole", (way){.sparsity = 40, .force = true, .c = {.samples = 40}});
+        ck_assert_double_eq(real_at("coverage.percent"), 100);
+        must_fail((way){.donor = scratch_path("donor"), .sparsity = 40, .force = true, .c = {.samples = 1, .context = 1}}, ORGAN_BAD_INPUT,
+                  "no token of the calibration was routed to this expert");
+    }
+}
+END_TEST
+
+/* ---- which method is better ---- */
+
+/* How far layer 0 of the pruned model is from that of the donor, on tokens that it was not calibrated on. */
+static double distance(session *donor, const char *pruned, const organ_windows *windows)
+{
+    const size_t n = windows->begin[windows->count] * (size_t)organ_forward_describe(donor->forward)->hidden;
+    session other;
+    organ_error error;
+    organ_layer *layer[2];
+    float *states[2] = {malloc(n * sizeof(float)), malloc(n * sizeof(float))};
+    double sum = 0;
+    ck_assert_int_eq(session_open(&other, scratch_path("%s", pruned), 2, ROOMY, &error), ORGAN_OK);
+    session *const both[2] = {donor, &other};
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(organ_forward_embed(both[k]->forward, windows, states[k], &error), ORGAN_OK);
+        ck_assert_int_eq(organ_layer_load(both[k]->forward, 0, &layer[k], &error), ORGAN_OK);
+        ck_assert_int_eq(organ_layer_run(both[k]->forward, layer[k], windows, states[k], NULL, &error), ORGAN_OK);
+        organ_layer_free(layer[k]);
+    }
+    for (size_t k = 0; k < n; k++)
+        sum += (double)(states[0][k] - states[1][k]) * (double)(states[0][k] - states[1][k]);
+    session_close(&other);
+    free(states[0]);
+    free(states[1]);
+    return sum;
+}
+
+START_TEST(better_methods_are_better)
+{
+    static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
+    const size_t begin[] = {0, 128, 256, 384, 512};
+    double far[3];
+    session donor;
+    organ_error error;
+    organ_tokenizer *tokenizer;
+    uint32_t *ids;
+    size_t size, count;
+    ck_assert_int_eq(session_open(&donor, TINY, 2, ROOMY, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_tokenizer_open(donor.model, &tokenizer, &error), ORGAN_OK);
+    char *text = slurp(TINY "/heldout.txt", &size);
+    ck_assert_int_eq(organ_tokenizer_encode(tokenizer, text, 8000, true, &ids, &count, &error), ORGAN_OK);
+    ck_assert_uint_ge(count, 512);
+    const organ_windows windows = {ids, 4, begin};
+    for (size_t m = 0; m < 3; m++) {
+        must_prune("out", (way){.donor = TINY,
+                                .sparsity = 50,
+                                .force = true,
+                                .targets = "model.layers.0.*_proj.weight",
+                                .c = {.method = methods[m], .calibration = TINY "/calibration.txt", .samples = 32, .context = 128}});
+        far[m] = distance(&donor, "out", &windows);
+    }
+    ck_assert_msg(far[0] < far[1] && far[1] < far[2], "v2 %g, sparsegpt %g, wanda %g", far[0], far[1], far[2]);
+    organ_tokenizer_close(tokenizer);
+    session_close(&donor);
+    free(text);
+    free(ids);
+}
+END_TEST
+
+/* ---- faults ---- */
+
+START_TEST(refusals)
+{
+    make_donor("qwen3");
+    const way usual = {.sparsity = 40};
+    way w = usual;
+    w.c.calibration = scratch_path("missing");
+    must_fail(w, ORGAN_IO, "missing");
+    w = usual;
+    w.c.samples = 3000;
+    must_fail(w, ORGAN_USAGE, "windows of 40, not 3000");
+    w = usual;
+    w.memory = (uint64_t)8 << 20;
+    must_fail(w, ORGAN_USAGE, "is too small");
+    w = usual;
+    w.targets = "model.embed_tokens.weight";
+    must_fail(w, ORGAN_USAGE, "in none of the");
+    w = usual;
+    w.c.effort = 101;
+    must_fail(w, ORGAN_USAGE, "effort 101");
+    make_tokenizer(26 * 26);
+    must_fail(usual, ORGAN_BAD_INPUT, "vocabulary");
+    spill(scratch_path("donor/tokenizer.json"), "{}", 2);
+    must_fail(usual, ORGAN_BAD_INPUT, "tokenizer.json");
+    ck_assert_int_eq(unlink(scratch_path("donor/tokenizer.json")), 0);
+    must_fail(usual, ORGAN_BAD_INPUT, "tokenizer");
+}
+END_TEST
+
+START_TEST(weights_that_are_no_numbers)
+{
+    organ_model *model;
+    organ_error error = {0};
+    make_donor("qwen3");
+    ck_assert_int_eq(organ_model_open(scratch_path("donor"), &model, &error), ORGAN_OK);
+    const organ_tensor *t = organ_model_find(model, "model.layers.1.mlp.up_proj.weight");
+    const off_t at = (off_t)t->offset;
+    const uint64_t size = t->bytes / t->elements;
+    organ_model_close(model);
+    const int fd = open(scratch_path("donor/model.safetensors"), O_RDWR);
+    ck_assert_int_eq(pwrite(fd, (unsigned char[4]){0xff, 0xff, 0xff, 0xff}, size, at), (ssize_t)size);
+    close(fd);
+    must_fail((way){.sparsity = 40}, ORGAN_BAD_INPUT, "model.layers.1.mlp");
+    must_fail((way){.sparsity = 40, .c = {.method = "magnitude"}}, ORGAN_BAD_INPUT, "model.layers.1.mlp.up_proj.weight");
+}
+END_TEST
+
+static void ask_to_stop(void) { organ_stop_ask(&stop); }
+
+START_TEST(full_disk_and_interruption_leave_nothing)
+{
+    make_donor("qwen3");
+    for (long n = 1; n < 14; n += 4) {
+        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
+        must_fail((way){.sparsity = 40}, ORGAN_IO, "No space left");
+        fault_clear();
+        fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
+        must_fail((way){.sparsity = 40}, ORGAN_INTERRUPTED, "stopped");
+        fault_clear();
+        stop = (organ_stop){0};
+    }
+    must_prune("out", (way){.sparsity = 40});
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {
+        {"results", {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts}},
+        {"objective", {better_methods_are_better}},
+        {"faults", {refusals, weights_that_are_no_numbers, full_disk_and_interruption_leave_nothing}},
+    };
+    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
+    return run_suites(suites);
+}
