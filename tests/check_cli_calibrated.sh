@@ -41,6 +41,8 @@ ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0
 prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
+ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
+says '--sparsity is in percent'
 judge "a dry run made something" test ! -e nothing
 
 # ---- refusals ----

@@ -301,6 +301,14 @@ static organ_status run_published(organ_prune_job *job, json_t **report, organ_e
     return error->status;
 }
 
+void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress)
+{
+    const double s = options->sparsity;
+    if (s > 0 && s < 1)
+        organ_progress_note(progress, "--sparsity is in percent: %g kills %g %% of the weights; for %g %% it is --sparsity %g", s, s,
+                            100 * s, 100 * s);
+}
+
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
@@ -308,9 +316,7 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
     *report = NULL;
     if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
         organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK) {
-        if (options->sparsity > 0 && options->sparsity < 1)
-            organ_progress_note(progress, "--sparsity is in percent: %g kills %g %% of the weights; for %g %% it is --sparsity %g",
-                                options->sparsity, options->sparsity, 100 * options->sparsity, 100 * options->sparsity);
+        organ_prune_note_percent(options, progress);
         if (!options->dry_run)
             run_published(&job, report, error);
         else if (organ_publish_check(options->output, options->force || options->resume, error) == ORGAN_OK &&

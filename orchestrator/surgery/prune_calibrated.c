@@ -250,6 +250,7 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
                                          .amend = organ_calibrated_amend,
                                          .amend_line = organ_calibrated_amend_line}};
     if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK) {
+        organ_prune_note_percent(options, progress);
         if (!options->dry_run)
             run_published(&job, report, error);
         else if (organ_publish_check(options->output, options->force, error) == ORGAN_OK &&

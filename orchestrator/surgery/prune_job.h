@@ -50,6 +50,9 @@ struct organ_prune_job {
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
 
+/* Tells one who has written a fraction that a sparsity is in percent. */
+void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress);
+
 /* Checks the finished copy and writes prune.jsonl, prune.json and REPORT.md; *report is the content of prune.json. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error);
