@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * OpenBLAS takes a buffer for each call from a table by blas_memory_alloc and gives it back by blas_memory_free. Built without threads, it
  * does not lock that table. Both functions are called through the dynamic linker, which prefers those of the program: these take a lock
- * and go on to the library's own. A first small product shows whether they were reached. */
+ * and go on to the library's own. A first product shows whether they were reached. */
 #include "orchestrator/machine/blas.h"
 
 #include <cblas.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 /* Of OpenBLAS; absent from other libraries. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
@@ -15,6 +16,8 @@ extern int openblas_get_parallel(void) __attribute__((weak));
 
 /* The table has room for twice as many, and some builds fail when it grows. */
 #define MOST_BUFFERS 60
+
+#define PROBE 256 /* edge of the first product: small ones take no buffer on some CPUs */
 
 typedef void *take_function(int);
 typedef void give_function(void *);
@@ -67,11 +70,14 @@ static void prepare(void)
 {
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
-    float a[32 * 32] = {1}, b[32 * 32] = {1}, c[32 * 32];
+    float *const square = calloc(3, PROBE * PROBE * sizeof *square);
     pthread_mutex_lock(&table);
     const unsigned long before = taken;
     pthread_mutex_unlock(&table);
-    cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, 32, 32, 32, 1, a, 32, b, 32, 0, c, 32);
+    if (square)
+        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, PROBE, PROBE, PROBE, 1, square, PROBE, square + PROBE * PROBE, PROBE, 0,
+                    square + 2 * PROBE * PROBE, PROBE);
+    free(square);
     pthread_mutex_lock(&table);
     serial = taken == before && openblas_get_parallel && openblas_get_parallel() == 0;
     pthread_mutex_unlock(&table);
