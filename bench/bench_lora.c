@@ -20,16 +20,6 @@ typedef struct square {
     float *values;
 } square;
 
-static void *room(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!memory) {
-        fputs("no memory\n", stderr);
-        exit(4);
-    }
-    return memory;
-}
-
 /* ---- matrices ---- */
 
 /* The Walsh-Hadamard transform, orthonormal, of n values that are `step` apart. n is a power of two. */
@@ -46,7 +36,7 @@ static void hadamard(float *values, size_t n, size_t step)
 
 static void signs(square *m, uint64_t stream, bool columns)
 {
-    float *s = room(m->n * sizeof *s);
+    float *s = bench_room(m->n * sizeof *s);
     organ_philox_uniform(1, stream, 0, s, m->n);
     for (size_t i = 0; i < m->n; i++)
         for (size_t j = 0; j < m->n; j++)
@@ -117,7 +107,7 @@ static figures by_lapack(const square *m, size_t rank)
 {
     const size_t bytes = m->n * m->n * sizeof(float);
     const int n = (int)m->n;
-    float *copy = room(bytes), *u = room(bytes), *vt = room(bytes), *sigma = room(m->n * sizeof *sigma);
+    float *copy = bench_room(bytes), *u = bench_room(bytes), *vt = bench_room(bytes), *sigma = bench_room(m->n * sizeof *sigma);
     memcpy(copy, m->values, bytes);
     organ_blas_begin();
     const double started = organ_seconds_now(), cpu = bench_seconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -171,7 +161,7 @@ int main(int argc, char **argv)
         return fputs("usage: bench_lora REPORT.json [N RANK]\n", stderr), 2;
     square m = {.n = argc > 2 ? strtoul(argv[2], NULL, 10) : 4096};
     const size_t rank = argc > 2 ? strtoul(argv[3], NULL, 10) : 64;
-    m.values = room(m.n * m.n * sizeof *m.values);
+    m.values = bench_room(m.n * m.n * sizeof *m.values);
     organ_topology_discover(&topology, &error);
     bench_stop_at(&error);
     organ_workers_create(topology, 0, &workers, &error);

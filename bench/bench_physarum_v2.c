@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Physarum v2 and sparsegpt on the linear layers of one layer of Qwen2.5-0.5B: generated weights, 8,192 generated calibration tokens, 50 %.
  * Seconds of calibrating and of pruning; fails where v2 takes more than 3 x as long as sparsegpt. bench_physarum_v2 REPORT.json [TOKENS] */
+#include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/philox.h"
 #include "orchestrator/surgery/prune_matrix.h"
@@ -52,28 +53,10 @@ static void add_since(seconds *sum, seconds start)
     sum->cpu += end.cpu - start.cpu;
 }
 
-static void stop_at(const organ_error *error)
-{
-    if (error->status) {
-        fprintf(stderr, "%s\n", error->message);
-        exit(4);
-    }
-}
-
-static void *room(size_t bytes)
-{
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!memory) {
-        fputs("no memory\n", stderr);
-        exit(4);
-    }
-    return memory;
-}
-
 /* Inputs that are partly explained by each other, of unequal strength; those in the donor are near them. */
 static void make_inputs(size_t features, uint64_t block, float *ours, float *donor)
 {
-    float *latent = room(CALL * LATENT * sizeof *latent), *mix = room(LATENT * features * sizeof *mix);
+    float *latent = bench_room(CALL * LATENT * sizeof *latent), *mix = bench_room(LATENT * features * sizeof *mix);
     organ_philox_uniform(1, 2 * block, 0, ours, CALL * features);
     organ_philox_uniform(2, 2 * block, 0, donor, CALL * features);
     organ_philox_uniform(3, 2 * block, 0, latent, CALL * LATENT);
@@ -94,22 +77,22 @@ static organ_calibration *calibrate(const organ_engine *engine, const input *in,
 {
     organ_error error = {0};
     organ_calibration *c;
-    float *ours = room(CALL * in->features * sizeof *ours), *donor = room(CALL * in->features * sizeof *donor);
+    float *ours = bench_room(CALL * in->features * sizeof *ours), *donor = bench_room(CALL * in->features * sizeof *donor);
     const organ_calibration_options options = {.features = in->features, .name = "calibration", .two_streams = two_streams};
     seconds start = now();
     organ_calibration_create(&options, engine, &c, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     add_since(&f->calibrating, start);
     for (size_t t = 0; t < tokens; t += CALL) {
         make_inputs(in->features, t, ours, donor);
         start = now();
         organ_calibration_add(c, ours, two_streams ? donor : NULL, CALL, &error);
-        stop_at(&error);
+        bench_stop_at(&error);
         add_since(&f->calibrating, start);
     }
     start = now();
     organ_calibration_finish(c, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     add_since(&f->calibrating, start);
     free(ours);
     free(donor);
@@ -122,13 +105,13 @@ static void prune(const organ_engine *engine, organ_prune_method method, const c
     organ_error error = {0};
     organ_prune_matrix_report report;
     const size_t n = rows * in->features;
-    float *weights = room(n * sizeof *weights);
-    uint8_t *keep = room(n);
+    float *weights = bench_room(n * sizeof *weights);
+    uint8_t *keep = bench_room(n);
     organ_philox_normal(7, rows, 0, weights, n);
     const organ_prune_matrix_options options = {.method = method, .name = name, .sparsity = 50, .effort = 1};
     const seconds start = now();
     organ_prune_matrix(engine, &options, c, weights, rows, in->features, keep, &report, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     seconds taken = {0};
     add_since(&taken, start);
     f->pruning.wall += taken.wall;
@@ -171,9 +154,9 @@ int main(int argc, char **argv)
         return fputs("usage: bench_physarum_v2 REPORT.json [TOKENS]\n", stderr), 2;
     const size_t tokens = argc > 2 ? strtoul(argv[2], NULL, 10) : 8192;
     organ_topology_discover(&topology, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     organ_workers_create(topology, 0, &workers, &error);
-    stop_at(&error);
+    bench_stop_at(&error);
     const organ_engine engine = {topology, workers, (uint64_t)2 << 30, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL};
     const figures theirs = run(&engine, ORGAN_PRUNE_SPARSEGPT, tokens), ours = run(&engine, ORGAN_PRUNE_PHYSARUM_V2, tokens);
     json_t *methods = json_array();

@@ -23,22 +23,13 @@ static void teardown(void)
     scratch_remove();
 }
 
-static void copy(const char *from, const char *to)
-{
-    size_t size;
-    char *bytes = slurp(from, &size);
-    ck_assert_msg(bytes != NULL, "%s", from);
-    spill(to, bytes, size);
-    free(bytes);
-}
-
 /* scratch/m is fixtures/forward/`base` with one field of its config changed; `value` is JSON, NULL takes the field away. */
 static void change(const char *base, const char *key, const char *value)
 {
     char path[200];
     mkdir(scratch_path("m"), 0755);
     snprintf(path, sizeof path, "fixtures/forward/%s/model.safetensors", base);
-    copy(path, scratch_path("m/model.safetensors"));
+    copy_file(path, scratch_path("m/model.safetensors"));
     snprintf(path, sizeof path, "fixtures/forward/%s/config.json", base);
     json_t *config = json_load_file(path, 0, NULL);
     ck_assert_ptr_nonnull(config);
@@ -134,7 +125,7 @@ START_TEST(no_config_at_all)
 {
     static const char *const says[3] = {"no config.json"};
     mkdir(scratch_path("m"), 0755);
-    copy("fixtures/forward/llama/model.safetensors", scratch_path("m/model.safetensors"));
+    copy_file("fixtures/forward/llama/model.safetensors", scratch_path("m/model.safetensors"));
     refused(scratch_path("m"), says);
 }
 END_TEST

@@ -100,15 +100,6 @@ static void must_fail(way w, organ_status status, const char *told)
 
 /* ---- a donor: a small model with a tokenizer of single characters ---- */
 
-static void copy(const char *from, const char *to)
-{
-    size_t size;
-    char *bytes = slurp(from, &size);
-    ck_assert_msg(bytes != NULL, "%s", from);
-    spill(to, bytes, size);
-    free(bytes);
-}
-
 /* Characters '!' to '~' are tokens 0 .. 93, and `extra` more follow. */
 static void make_tokenizer(unsigned extra)
 {
@@ -136,9 +127,9 @@ static void make_donor(const char *kind)
     uint32_t state = 7;
     mkdir(scratch_path("donor"), 0755);
     snprintf(path, sizeof path, "fixtures/forward/%s/model.safetensors", kind);
-    copy(path, scratch_path("donor/model.safetensors"));
+    copy_file(path, scratch_path("donor/model.safetensors"));
     snprintf(path, sizeof path, "fixtures/forward/%s/config.json", kind);
-    copy(path, scratch_path("donor/config.json"));
+    copy_file(path, scratch_path("donor/config.json"));
     make_tokenizer(0);
     for (size_t k = 0; k < sizeof text; k++)
         text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);

@@ -202,6 +202,15 @@ void spill(const char *path, const void *data, size_t size)
     must(out && fwrite(data, 1, size, out) == size && fclose(out) == 0, path);
 }
 
+void copy_file(const char *from, const char *to)
+{
+    size_t size;
+    char *data = slurp(from, &size);
+    must(data != NULL, from);
+    spill(to, data, size);
+    free(data);
+}
+
 bool same_files(const char *a, const char *b)
 {
     size_t n = 0, m = 1;

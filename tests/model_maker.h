@@ -32,6 +32,8 @@ void make_model(const char *directory, int layers, uint64_t hidden);
 /* Whole content of a file; to be freed. NULL where there is none. */
 char *slurp(const char *path, size_t *size);
 void spill(const char *path, const void *data, size_t size);
+/* Ends the test where there is no such file. */
+void copy_file(const char *from, const char *to);
 bool same_files(const char *a, const char *b);
 bool exists(const char *path);
 /* Something is left of an output of that name in the scratch directory, whole or unfinished. */

@@ -2,30 +2,16 @@
  * Products of BLAS and other work, dealt out to the workers in pieces that do not depend on how many there are. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/stream/share.h"
 
 #include <cblas.h>
 #include <errno.h>
 #include <stdlib.h>
 
-typedef struct sharing {
-    const organ_stop *stop;
-    size_t count, next;
-    void (*task)(void *context, size_t index, size_t worker);
-    void *context;
-} sharing;
-
-static void take_part(void *context, size_t worker)
-{
-    sharing *const s = context;
-    for (size_t k; !organ_stop_asked(s->stop) && (k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->count;)
-        s->task(s->context, k, worker);
-}
-
 organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
                                  void *context, organ_error *error)
 {
-    sharing s = {.stop = engine->stop, .count = count, .task = task, .context = context};
-    organ_workers_run(engine->workers, take_part, &s);
+    organ_share(engine, engine->stop, count, task, context);
     return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }
 

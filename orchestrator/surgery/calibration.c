@@ -3,6 +3,7 @@
  * panel by panel, and are added to sums in FP64. */
 #include "orchestrator/surgery/calibration.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/low_rank_job.h"
 #include "orchestrator/surgery/saliency.h"
@@ -75,8 +76,8 @@ static void add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
-    organ_share(c->engine, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
-    organ_share(c->engine, c->panel_count, add_panel, c);
+    organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
+    organ_share(c->engine, NULL, c->panel_count, add_panel, c);
     c->moments.tokens += c->held;
     c->held = 0;
 }
@@ -249,7 +250,7 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT,
                           "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to prune by", c->options.name, n,
                           (unsigned long long)c->moments.tokens);
-    organ_share(c->engine, (n + PANEL - 1) / PANEL, settle_tile, c);
+    organ_share(c->engine, NULL, (n + PANEL - 1) / PANEL, settle_tile, c);
     if (c->singular)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
                           c->options.name, c->moments.mean_diagonal);

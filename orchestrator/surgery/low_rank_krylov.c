@@ -4,6 +4,7 @@
  * alone and summed in the order of its strips, so that the bits depend on nothing else. */
 #include "orchestrator/surgery/low_rank_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/philox.h"
 
@@ -107,8 +108,8 @@ static void make_orthogonal(krylov *y, size_t columns)
 {
     const organ_engine *const engine = organ_strips_engine(y->strips);
     y->c_rows = columns;
-    organ_share(engine, panels_of(columns), project_part, y);
-    organ_share(engine, panels_of(y->n), subtract_part, y);
+    organ_share(engine, NULL, panels_of(columns), project_part, y);
+    organ_share(engine, NULL, panels_of(y->n), subtract_part, y);
 }
 
 /* Some rows of V c, for l columns from c_from on, in the place of the first l of V. */
@@ -148,7 +149,7 @@ static bool keep_best(krylov *y)
     if (!analyse(y, true))
         return false;
     y->c_from = y->k - y->l;
-    organ_share(organ_strips_engine(y->strips), panels_of(y->n), rotate_part, y);
+    organ_share(organ_strips_engine(y->strips), NULL, panels_of(y->n), rotate_part, y);
     for (size_t column = 0; column < y->l; column++) {
         memset(y->h + column * y->most, 0, y->l * sizeof *y->h);
         y->h[column * y->most + column] = y->values[y->c_from + column];

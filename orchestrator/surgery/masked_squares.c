@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/masked_squares.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -44,7 +45,7 @@ void organ_block_multiply(const organ_engine *engine, const organ_block_matrix *
     const size_t whole = h->size / h->block, rest = h->size % h->block;
     product p = {.h = h, .matrix = matrix, .rows = rows, .result = result};
     p.panels = whole * ((h->block + PANEL - 1) / PANEL) + (rest + PANEL - 1) / PANEL;
-    organ_share(engine, (rows + STRIP - 1) / STRIP * p.panels, multiply_part, &p);
+    organ_share(engine, NULL, (rows + STRIP - 1) / STRIP * p.panels, multiply_part, &p);
 }
 
 /* ---- conjugate gradients, row by row between the products ---- */
@@ -140,12 +141,12 @@ static organ_status iterate(const organ_engine *engine, gradients *g, unsigned i
     const organ_masked_squares *const problem = g->problem;
     const size_t parts = (problem->rows + ROWS_A_GO - 1) / ROWS_A_GO;
     organ_block_multiply(engine, &problem->h, g->v, problem->rows, g->hp);
-    organ_share(engine, parts, begin_rows, g);
+    organ_share(engine, NULL, parts, begin_rows, g);
     for (unsigned k = 0; k < iterations; k++) {
         if (organ_stop_asked(engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", name);
         organ_block_multiply(engine, &problem->h, g->p, problem->rows, g->hp);
-        organ_share(engine, parts, move_rows, g);
+        organ_share(engine, NULL, parts, move_rows, g);
     }
     return ORGAN_OK;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include <errno.h>
@@ -45,7 +46,7 @@ float *organ_expand_moments(const organ_matrix_job *job, double alpha, double da
     const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
     expansion x = {m, alpha, damping, organ_floats(entries, 1)};
     if (x.values)
-        organ_share(job->engine, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
+        organ_share(job->engine, NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
     return x.values;
 }
 

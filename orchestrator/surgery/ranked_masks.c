@@ -2,6 +2,7 @@
  * The baselines that rank weights and cut: magnitude over the matrix, wanda within each row. */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include <errno.h>
@@ -85,7 +86,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
     if (job->options->method == ORGAN_PRUNE_MAGNITUDE && !job->options->pattern.of)
         organ_mask_least(job->weights, n, (size_t)llround(job->options->sparsity / 100 * (double)n), job->keep);
     else {
-        organ_share(job->engine, job->rows, cut_row, job);
+        organ_share(job->engine, NULL, job->rows, cut_row, job);
         for (size_t row = 0; row < job->rows; row++)
             if (job->keep[row * job->cols] == 2)
                 return organ_fail_errno(error, ENOMEM, "%s", job->options->name);

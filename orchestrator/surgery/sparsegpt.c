@@ -2,6 +2,7 @@
  * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to its right. */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -121,10 +122,10 @@ static organ_status sweep_block(sweep *s, organ_error *error)
         s->u = factor + (s->first - s->start) * (s->width + 1);
         if (!job->options->pattern.of) {
             const size_t all = job->rows * s->n;
-            organ_share(job->engine, strips, score_rows, s);
+            organ_share(job->engine, NULL, strips, score_rows, s);
             organ_mask_least(s->scores, all, (size_t)llround(job->options->sparsity / 100 * (double)all), s->kept);
         }
-        organ_share(job->engine, strips, sweep_rows, s);
+        organ_share(job->engine, NULL, strips, sweep_rows, s);
     }
     return ORGAN_OK;
 }

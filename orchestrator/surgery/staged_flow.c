@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/staged_flow.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include <errno.h>
@@ -122,7 +123,7 @@ static double try_gain(const organ_engine *engine, trial *t, double gain)
     const size_t tiles = (t->flow->rows + TILE - 1) / TILE * t->across;
     uint64_t kept = 0;
     t->gain = gain;
-    organ_share(engine, tiles, try_tile, t);
+    organ_share(engine, NULL, tiles, try_tile, t);
     for (size_t k = 0; k < tiles; k++)
         kept += t->counts[k];
     const double all = (double)t->flow->rows * (double)t->flow->cols;
@@ -251,5 +252,5 @@ static void keep_groups(void *context, size_t row, size_t worker)
 void organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, uint8_t *keep)
 {
     groups g = {flow, keep};
-    organ_share(engine, flow->rows, keep_groups, &g);
+    organ_share(engine, NULL, flow->rows, keep_groups, &g);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/strips.h"
 
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include <errno.h>
@@ -22,27 +23,6 @@ struct organ_strips {
     size_t scratch_bytes;
     char *scratch; /* readers x scratch_bytes */
 };
-
-/* ---- work shared by all workers ---- */
-
-typedef struct sharing {
-    size_t count, next;
-    void (*task)(void *context, size_t index, size_t worker);
-    void *context;
-} sharing;
-
-static void take_part(void *context, size_t worker)
-{
-    sharing *const s = context;
-    for (size_t k; (k = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->count;)
-        s->task(s->context, k, worker);
-}
-
-void organ_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker), void *context)
-{
-    sharing s = {.count = count, .task = task, .context = context};
-    organ_workers_run(engine->workers, take_part, &s);
-}
 
 double organ_sum_of_squares(const float *values, size_t n)
 {
@@ -229,7 +209,7 @@ static organ_status run_set(passage *p, organ_error *error)
     if (p->error.status)
         return organ_fail(error, p->error.status, "%s", p->error.message);
     if (p->work->after)
-        organ_share(s->engine, p->work->tasks, do_after, p);
+        organ_share(s->engine, NULL, p->work->tasks, do_after, p);
     p->first += p->set_count;
     return ORGAN_OK;
 }

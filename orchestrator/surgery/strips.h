@@ -52,9 +52,6 @@ organ_status organ_strips_run(organ_strips *strips, const organ_strip_work *work
 /* The sum of the squares in FP64, once all strips have been gone through. */
 double organ_strips_energy(const organ_strips *strips);
 
-/* Calls task(context, 0 .. count-1, worker) on all workers of the engine, any order, and returns when all have returned. */
-void organ_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker), void *context);
-
 /* The sum of the squares, in FP64 over 16 lanes; NaN or infinite if a value is. */
 double organ_sum_of_squares(const float *values, size_t n);
 
