@@ -71,7 +71,9 @@ stream stream machine orchestrator formats kernels
 report report machine orchestrator formats
 forward forward stream machine orchestrator formats kernels
 surgery surgery forward report stream machine orchestrator formats kernels
-cli cli surgery forward report stream machine orchestrator formats kernels
+command command machine orchestrator formats
+serve serve command surgery forward report stream machine orchestrator formats kernels
+cli cli serve command surgery forward report stream machine orchestrator formats kernels
 LAW
 # shellcheck disable=SC2016
 awk '

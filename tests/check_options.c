@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/cli: the table of verbs, the parser, help, and the living line. */
 #include "orchestrator/cli/help.h"
-#include "orchestrator/cli/options.h"
+#include "orchestrator/command/options.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verbs.h"
 

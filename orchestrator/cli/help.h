@@ -3,7 +3,7 @@
 #ifndef ORGAN_HELP_H
 #define ORGAN_HELP_H
 
-#include "orchestrator/cli/options.h"
+#include "orchestrator/command/options.h"
 #include "orchestrator/report/text.h"
 
 /* `organ` without arguments: what there is. */

@@ -40,18 +40,18 @@ static organ_status run(void *context, organ_error *error)
 
 static const organ_operand operands[] = {
     {"MODEL", "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised on the way", AT(autopsy.model),
-     true},
-    {"OTHER", "the model to compare it with: the original of a quantised copy, for example", AT(autopsy.other), true}};
+     true, ORGAN_NAMES_MODEL},
+    {"OTHER", "the model to compare it with: the original of a quantised copy, for example", AT(autopsy.other), true, ORGAN_NAMES_MODEL}};
 static const organ_option options[] = {
     {.name = "ranges", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(autopsy.ranges),
-     .help = "other ranges, by role, group or default: what --print-ranges prints, changed"},
+     .help = "other ranges, by role, group or default: what --print-ranges prints, changed", .names = ORGAN_NAMES_INPUT},
     {.name = "print-ranges", .value = ORGAN_VALUE_FLAG, .offset = AT(print_ranges),
      .help = "print the ranges that are used without --ranges, as such a file, and do nothing else"},
     {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(autopsy.match),
      .help = "look only at weights whose name matches, for example '*.mlp.*'"},
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor with its numbers"},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(autopsy.output),
-     .help = "write autopsy.json and AUTOPSY_REPORT.md into this directory"}};
+     .help = "write autopsy.json and AUTOPSY_REPORT.md into this directory", .names = ORGAN_NAMES_OUTPUT}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
                                             {"Machine", ORGAN_MACHINE_OPTIONS},
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};

@@ -9,14 +9,15 @@
 /* ---- lora sanitize ---- */
 
 static const organ_operand sanitize_operands[] = {
-    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_sanitize.adapter), false}};
+    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_sanitize.adapter), false,
+     ORGAN_NAMES_INPUT}};
 static const organ_option sanitize_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .offset = AT(lora_sanitize.output),
-     .help = "the adapter to make, a directory; not with --check"},
+     .help = "the adapter to make, a directory; not with --check", .names = ORGAN_NAMES_OUTPUT},
     {.name = "check", .value = ORGAN_VALUE_FLAG, .offset = AT(lora_sanitize.check),
      .help = "write nothing, list everything that a server would refuse"},
     {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .offset = AT(lora_sanitize.base),
-     .help = "see that MODEL has every module, in the shape that the factors have"},
+     .help = "see that MODEL has every module, in the shape that the factors have", .names = ORGAN_NAMES_MODEL},
     {.name = "max-rank", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false},
      .offset = AT(lora_sanitize.max_rank),
      .help = "the rank that the server is set to: higher ones are cut to their best approximation, or with --check refused; a check takes "
@@ -62,11 +63,11 @@ const organ_verb organ_lora_sanitize_verb = {
 
 static const organ_option merge_options[] = {
     {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .required = true, .offset = AT(lora_merge.base),
-     .help = "the model that the adapter was trained on, plain or packed; it is only read"},
+     .help = "the model that the adapter was trained on, plain or packed; it is only read", .names = ORGAN_NAMES_MODEL},
     {.name = "adapter", .value = ORGAN_VALUE_TEXT, .argument = "DIR", .required = true, .offset = AT(lora_merge.adapter),
-     .help = "the adapter, as peft saves it"},
+     .help = "the adapter, as peft saves it", .names = ORGAN_NAMES_INPUT},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(lora_merge.output),
-     .help = "the directory to make, with all files of MODEL; X.safetensors: one file and no config"},
+     .help = "the directory to make, with all files of MODEL; X.safetensors: one file and no config", .names = ORGAN_NAMES_OUTPUT},
     {.name = "scale", .value = ORGAN_VALUE_REAL, .argument = "S", .range = {-1e6, 1e6, false, false}, .fallback = "1",
      .offset = AT(lora_merge.scale), .help = "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again"},
     {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .offset = AT(lora_merge.dtype),
@@ -111,10 +112,11 @@ const organ_verb organ_lora_merge_verb = {
 /* ---- lora resize ---- */
 
 static const organ_operand resize_operands[] = {
-    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_resize.adapter), false}};
+    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_resize.adapter), false,
+     ORGAN_NAMES_INPUT}};
 static const organ_option resize_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(lora_resize.output),
-     .help = "the adapter to make, a directory"},
+     .help = "the adapter to make, a directory", .names = ORGAN_NAMES_OUTPUT},
     {.name = "rank", .value = ORGAN_VALUE_COUNT, .argument = "R", .range = {1, 65536, false, false}, .required = true,
      .offset = AT(lora_resize.rank), .help = "no module has a higher rank"},
     {.name = "energy", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 1, true, false}, .offset = AT(lora_resize.energy),

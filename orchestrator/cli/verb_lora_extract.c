@@ -7,14 +7,14 @@
 /* clang-format off: tables are laid out by hand */
 
 static const organ_operand operands[] = {
-    {"SHARE", "of --rank-by energy", AT(lora_extract.share), true}};
+    {"SHARE", "of --rank-by energy", AT(lora_extract.share), true, ORGAN_NAMES_NOTHING}};
 static const organ_option options[] = {
     {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .required = true, .offset = AT(lora_extract.base),
-     .help = "the model that the adapter will sit on: plain, or quantised as it will be served"},
+     .help = "the model that the adapter will sit on: plain, or quantised as it will be served", .names = ORGAN_NAMES_MODEL},
     {.name = "tuned", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .required = true, .offset = AT(lora_extract.tuned),
-     .help = "what was made of it; both are only read"},
+     .help = "what was made of it; both are only read", .names = ORGAN_NAMES_MODEL},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "ADAPTER", .required = true, .offset = AT(lora_extract.output),
-     .help = "the directory to make, as peft saves it"},
+     .help = "the directory to make, as peft saves it", .names = ORGAN_NAMES_OUTPUT},
     {.name = "rank", .letter = 'r', .value = ORGAN_VALUE_COUNT, .argument = "R", .range = {1, 65536, false, false}, .fallback = "256",
      .offset = AT(lora_extract.rank), .help = "the rank of each module, or the most with --rank-by"},
     {.name = "rank-by", .value = ORGAN_VALUE_TEXT, .argument = "energy", .offset = AT(lora_extract.rank_by),

@@ -7,14 +7,16 @@
 /* clang-format off: tables are laid out by hand */
 
 static const organ_operand operands[] = {
-    {"CLEAN", "the model before quantisation", AT(orthogonality.clean), false},
-    {"NOISY", "the same model quantised, however it is stored, also as GGUF, or dequantised again", AT(orthogonality.noisy), false},
-    {"ADAPTER", "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors", AT(orthogonality.adapter), false}};
+    {"CLEAN", "the model before quantisation", AT(orthogonality.clean), false, ORGAN_NAMES_MODEL},
+    {"NOISY", "the same model quantised, however it is stored, also as GGUF, or dequantised again", AT(orthogonality.noisy), false,
+     ORGAN_NAMES_MODEL},
+    {"ADAPTER", "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors", AT(orthogonality.adapter), false,
+     ORGAN_NAMES_INPUT}};
 static const organ_option options[] = {
     {.name = "noisy2", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .offset = AT(orthogonality.noisy2),
-     .help = "the same model quantised another way: both noises are measured, and whether they agree"},
+     .help = "the same model quantised another way: both noises are measured, and whether they agree", .names = ORGAN_NAMES_MODEL},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(orthogonality.output),
-     .help = "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and plots (SVG)"},
+     .help = "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and plots (SVG)", .names = ORGAN_NAMES_OUTPUT},
     {.name = "modules", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(orthogonality.modules),
      .help = "only the adapter's modules whose names match one of these, for example '*.mlp.*'"},
     {.name = "draws", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 100000, false, false}, .fallback = "100",

@@ -12,7 +12,8 @@
 
 #define EXPERIMENT(verb)                                                                                                                   \
     {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(verb.experiment.text),                  \
-     .help = "the text to predict, UTF-8; taken as it is"},                                                                                \
+     .help = "the text to predict, UTF-8; taken as it is",
+     .names = ORGAN_NAMES_INPUT},                                                                                \
     {.name = "style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .fallback = "hf", .offset = AT(verb.experiment.style),               \
      .help = "hf: every token of a window but its first is scored, the last short window too; llama.cpp: the second half of each whole "   \
              "window; lm-eval: every token, rolling, also per word and per byte"},                                                         \
@@ -22,7 +23,8 @@
     {.name = "max-tokens", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 4294967295.0, false, false},                          \
      .offset = AT(verb.experiment.max_tokens), .help = "only the first N tokens of the text; if not given, all"},                          \
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(verb.experiment.output),                  \
-     .help = "the directory to make, with the report as JSON and Markdown"},                                                               \
+     .help = "the directory to make, with the report as JSON and Markdown",
+     .names = ORGAN_NAMES_OUTPUT},                                                               \
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(verb.experiment.force), .help = "replace DIR if it exists"}
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
@@ -35,12 +37,13 @@
 /* ---- perplexity ---- */
 
 static const organ_operand perplexity_operands[] = {
-    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(perplexity.model), false}};
+    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(perplexity.model), false,
+     ORGAN_NAMES_MODEL}};
 static const organ_option perplexity_options[] = {
     EXPERIMENT(perplexity),
     {.name = "compare", .value = ORGAN_VALUE_TEXT, .argument = "OTHER", .offset = AT(perplexity.compare),
      .help = "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how often both find "
-             "the same token likeliest"}};
+             "the same token likeliest", .names = ORGAN_NAMES_MODEL}};
 static const organ_option_group perplexity_groups[] = {{"Options", perplexity_options, COUNT(perplexity_options)},
                                                        {"Machine", ORGAN_MACHINE_OPTIONS},
                                                        {"Output", ORGAN_OUTPUT_OPTIONS}};
@@ -83,8 +86,8 @@ const organ_verb organ_perplexity_verb = {
 /* ---- evaluate ---- */
 
 static const organ_operand evaluate_operands[] = {
-    {"DONOR", "the model as it was", AT(evaluate.donor), false},
-    {"PRUNED...", "what was made of it, one or more", AT(pruned), false}};
+    {"DONOR", "the model as it was", AT(evaluate.donor), false, ORGAN_NAMES_MODEL},
+    {"PRUNED...", "what was made of it, one or more", AT(pruned), false, ORGAN_NAMES_MODEL}};
 static const organ_option evaluate_options[] = {
     EXPERIMENT(evaluate),
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(evaluate.targets),
@@ -129,7 +132,8 @@ const organ_verb organ_evaluate_verb = {
 /* ---- generate ---- */
 
 static const organ_operand generate_operands[] = {
-    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(generate.model), false}};
+    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(generate.model), false,
+     ORGAN_NAMES_MODEL}};
 static const organ_option generate_options[] = {
     {.name = "prompt", .letter = 'p', .value = ORGAN_VALUE_TEXT, .argument = "TEXT", .required = true, .offset = AT(generate.prompt),
      .help = "what the text begins with"},

@@ -13,10 +13,10 @@
 /* ---- dequantize ---- */
 
 static const organ_operand dequantize_operands[] = {
-    {"MODEL", "the model to dequantise; it is only read, never changed", AT(dequantize.model), false}};
+    {"MODEL", "the model to dequantise; it is only read, never changed", AT(dequantize.model), false, ORGAN_NAMES_MODEL}};
 static const organ_option dequantize_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(dequantize.output),
-     .help = "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf"},
+     .help = "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .names = ORGAN_NAMES_OUTPUT},
     {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .fallback = "bf16", .offset = AT(dequantize.dtype),
      .help = "the type of what was packed; tensors that are plain keep theirs"},
     SHARD_OPTION(dequantize),
@@ -64,10 +64,10 @@ const organ_verb organ_dequantize_verb = {
 /* ---- quantize ---- */
 
 static const organ_operand quantize_operands[] = {
-    {"MODEL", "the model to quantise; it is only read, never changed", AT(quantize.model), false}};
+    {"MODEL", "the model to quantise; it is only read, never changed", AT(quantize.model), false, ORGAN_NAMES_MODEL}};
 static const organ_option quantize_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(quantize.output),
-     .help = "the directory to make; it appears when it is whole"},
+     .help = "the directory to make; it appears when it is whole", .names = ORGAN_NAMES_OUTPUT},
     {.name = "scheme", .letter = 's', .value = ORGAN_VALUE_TEXT, .argument = "SCHEME", .required = true, .offset = AT(quantize.scheme),
      .help = "fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64 or int4-group32"},
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(quantize.targets),

@@ -10,7 +10,8 @@
 /* ---- inspect ---- */
 
 static const organ_operand inspect_operands[] = {
-    {"MODEL", "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json", AT(inspect.model), false}};
+    {"MODEL", "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json", AT(inspect.model), false,
+     ORGAN_NAMES_MODEL}};
 static const organ_option inspect_options[] = {
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(inspect.tensors),
      .help = "list every tensor, and which tensors each packed weight is made of"},
@@ -25,10 +26,11 @@ static const organ_example inspect_examples[] = {
 
 /* ---- prune ---- */
 
-static const organ_operand prune_operands[] = {{"DONOR", "the model to prune; it is only read, never changed", AT(prune.donor), false}};
+static const organ_operand prune_operands[] = {{"DONOR", "the model to prune; it is only read, never changed", AT(prune.donor), false,
+ORGAN_NAMES_MODEL}};
 static const organ_option prune_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(prune.output),
-     .help = "the directory to make; it appears when it is whole"},
+     .help = "the directory to make; it appears when it is whole", .names = ORGAN_NAMES_OUTPUT},
     {.name = "sparsity", .letter = 's', .value = ORGAN_VALUE_REAL, .argument = "S", .range = {0, 100, true, true},
      .offset = AT(prune.sparsity), .help = "percent of each tensor's weights to kill; if not given, the flow decides"},
     {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "NAME", .fallback = "physarum-v1", .offset = AT(calibrated.method),
@@ -42,7 +44,7 @@ static const organ_option prune_options[] = {
      .help = "write nothing, only say what would be pruned"}};
 static const organ_option calibration_options[] = {
     {.name = "calibration", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(calibrated.calibration),
-     .help = "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards"},
+     .help = "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards", .names = ORGAN_NAMES_INPUT},
     {.name = "samples", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1000000, false, false}, .fallback = "128",
      .offset = AT(calibrated.samples), .help = "windows of the text, evenly spread over it"},
     {.name = "context", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1048576, false, false}, .fallback = "512",
@@ -80,8 +82,8 @@ static const organ_example prune_examples[] = {
 
 /* ---- audit ---- */
 
-static const organ_operand audit_operands[] = {{"DONOR", "the model as it was before pruning", AT(audit.donor), false},
-                                               {"PRUNED", "the pruned copy", AT(audit.pruned), false}};
+static const organ_operand audit_operands[] = {{"DONOR", "the model as it was before pruning", AT(audit.donor), false, ORGAN_NAMES_MODEL},
+                                               {"PRUNED", "the pruned copy", AT(audit.pruned), false, ORGAN_NAMES_MODEL}};
 static const organ_option audit_options[] = {
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(audit.targets),
      .help = "the tensors that were pruned, if it was not the projections: as given to prune"},
@@ -98,10 +100,10 @@ static const organ_example audit_examples[] = {
 
 static const organ_operand extract_operands[] = {
     {"MODEL", "the model to take apart: a .gguf file (of a split one any part), a directory, a .safetensors file", AT(extract.model),
-     false}};
+     false, ORGAN_NAMES_MODEL}};
 static const organ_option extract_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .required = true, .offset = AT(extract.output),
-     .help = "the organ directory to make; it appears when it is whole"},
+     .help = "the organ directory to make; it appears when it is whole", .names = ORGAN_NAMES_OUTPUT},
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.force), .help = "replace DIR if it exists"},
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.dry_run),
      .help = "write nothing, only say what would be in DIR"}};
@@ -115,10 +117,11 @@ static const organ_example extract_examples[] = {
 /* ---- assemble ---- */
 
 static const organ_operand assemble_operands[] = {
-    {"DIR", "an organ directory; or a model in several files, to make one of them", AT(assemble.directory), false}};
+    {"DIR", "an organ directory; or a model in several files, to make one of them", AT(assemble.directory), false, ORGAN_NAMES_MODEL}};
 static const organ_option assemble_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(assemble.output),
-     .help = "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut"},
+     .help = "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut",
+     .names = ORGAN_NAMES_OUTPUT},
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.force), .help = "replace OUT if it exists"},
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.dry_run),
      .help = "write nothing, only say which files there would be"}};
@@ -132,10 +135,10 @@ static const organ_example assemble_examples[] = {
 /* ---- fleet ---- */
 
 static const organ_operand fleet_operands[] = {
-    {"DIR", "the directory under which the models lie; nothing in it is changed", AT(fleet.directory), false}};
+    {"DIR", "the directory under which the models lie; nothing in it is changed", AT(fleet.directory), false, ORGAN_NAMES_INPUT}};
 static const organ_option fleet_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(fleet.output),
-     .help = "the directory for organs and reports, made if need be"},
+     .help = "the directory for organs and reports, made if need be", .names = ORGAN_NAMES_OUTPUT},
     {.name = "no-extract", .value = ORGAN_VALUE_FLAG, .offset = AT(fleet.no_extract), .help = "measure only, take no model apart"}};
 static const organ_option_group fleet_groups[] = {{"Options", fleet_options, COUNT(fleet_options)},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
@@ -148,10 +151,10 @@ static const organ_example fleet_examples[] = {
 
 static const organ_operand measure_operands[] = {
     {"MODEL...", "one model or several to compare: directories, files, what organ extract made, or http(s) URLs of files", AT(models),
-     false}};
+     false, ORGAN_NAMES_MODEL}};
 static const organ_option measure_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUTDIR", .offset = AT(measure.output),
-     .help = "write z_report.json and Z_MEASURE_REPORT.md into this directory"},
+     .help = "write z_report.json and Z_MEASURE_REPORT.md into this directory", .names = ORGAN_NAMES_OUTPUT},
     {.name = "type", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .offset = AT(measure.types),
      .help = "only tensors of these kinds: skeleton, organ, embed, norm, other, all"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(measure.layers),
@@ -183,11 +186,11 @@ static const organ_example measure_examples[] = {
 
 static const organ_option graft_options[] = {
     {.name = "source", .value = ORGAN_VALUE_TEXT, .argument = "A", .required = true, .offset = AT(graft.source),
-     .help = "the model whose tensors are taken"},
+     .help = "the model whose tensors are taken", .names = ORGAN_NAMES_MODEL},
     {.name = "target", .value = ORGAN_VALUE_TEXT, .argument = "B", .required = true, .offset = AT(graft.target),
-     .help = "the model into a copy of which they are put"},
+     .help = "the model into a copy of which they are put", .names = ORGAN_NAMES_MODEL},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "C", .required = true, .offset = AT(graft.output),
-     .help = "the copy to make, of the format of B: .gguf, .safetensors, or a directory"},
+     .help = "the copy to make, of the format of B: .gguf, .safetensors, or a directory", .names = ORGAN_NAMES_OUTPUT},
     {.name = "type", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .offset = AT(graft.types),
      .help = "organ (feed-forward, experts), skeleton (attention), embed, norm, other or all, which is meant if not given"},
     LAYERS_OPTION("source"), MAP_OPTION,
@@ -204,14 +207,14 @@ static const organ_example graft_examples[] = {
      "Layers 10 to 15 once more behind the last of 22."}};
 static const organ_option chimera_options[] = {
     {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "A", .required = true, .offset = AT(graft.target),
-     .help = "the model that gives the body"},
+     .help = "the model that gives the body", .names = ORGAN_NAMES_MODEL},
     {.name = "donor", .value = ORGAN_VALUE_TEXT, .argument = "B", .required = true, .offset = AT(graft.source),
-     .help = "the model that gives the rest"},
+     .help = "the model that gives the rest", .names = ORGAN_NAMES_MODEL},
     {.name = "take", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .required = true, .offset = AT(graft.types),
      .help = "what is taken from the donor: organ, skeleton, embed, norm, other or all"},
     LAYERS_OPTION("donor"), MAP_OPTION,
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "C", .required = true, .offset = AT(graft.output),
-     .help = "the model to make, of the format of the base"},
+     .help = "the model to make, of the format of the base", .names = ORGAN_NAMES_OUTPUT},
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.force), .help = "replace C if it exists"},
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be taken"}};
@@ -224,10 +227,11 @@ static const organ_example chimera_examples[] = {
 /* ---- purify ---- */
 
 static const organ_operand purify_operands[] = {
-    {"MODEL", "the model to purify, also an organ directory; it is only read, never changed", AT(purify.model), false}};
+    {"MODEL", "the model to purify, also an organ directory; it is only read, never changed", AT(purify.model), false, ORGAN_NAMES_MODEL}};
 static const organ_option purify_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(purify.output),
-     .help = "the directory to make, with the model's files and a report; X.gguf or X.safetensors: a single file, of a single file"},
+     .help = "the directory to make, with the model's files and a report; X.gguf or X.safetensors: a single file, of a single file",
+     .names = ORGAN_NAMES_OUTPUT},
     {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "fft|haar", .required = true, .offset = AT(purify.method),
      .help = "tell noise by the spectrum of each row, or by wavelets at scale s and 2s"},
     {.name = "threshold", .value = ORGAN_VALUE_REAL, .argument = "K", .range = {0, 1e6, false, false}, .offset = AT(purify.threshold),
@@ -252,8 +256,10 @@ static const organ_example purify_examples[] = {
 
 /* ---- help, version ---- */
 
-static const organ_operand help_operands[] = {{"VERB", "the verb to explain; all of them in short if not given", AT(topic), true},
-                                              {"WORD", "the second word of a verb that has two", AT(topic_second), true}};
+static const organ_operand help_operands[] = {{"VERB", "the verb to explain; all of them in short if not given", AT(topic), true,
+ORGAN_NAMES_NOTHING},
+                                              {"WORD", "the second word of a verb that has two", AT(topic_second), true,
+                                               ORGAN_NAMES_NOTHING}};
 static const organ_option_group help_groups[] = {{"Options", ORGAN_HELP_OPTIONS}};
 
 static const organ_verb inspect_verb = {

@@ -7,10 +7,11 @@
 /* clang-format off: tables are laid out by hand */
 
 static const organ_operand operands[] = {
-    {"MODEL", "a model directory with a tokenizer.json, or a GGUF model with a tokenizer in it", AT(tokenize.model), false}};
+    {"MODEL", "a model directory with a tokenizer.json, or a GGUF model with a tokenizer in it", AT(tokenize.model), false,
+     ORGAN_NAMES_MODEL}};
 static const organ_option options[] = {
     {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(tokenize.text),
-     .help = "the text; - is standard input"},
+     .help = "the text; - is standard input", .names = ORGAN_NAMES_INPUT},
     {.name = "ids", .value = ORGAN_VALUE_FLAG, .offset = AT(tokenize.ids),
      .help = "print the ids, one a line; with --json, into the document"},
     {.name = "special", .value = ORGAN_VALUE_FLAG, .offset = AT(tokenize.special),

@@ -3,7 +3,7 @@
 #ifndef ORGAN_VERBS_H
 #define ORGAN_VERBS_H
 
-#include "orchestrator/cli/options.h"
+#include "orchestrator/command/options.h"
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/autopsy.h"

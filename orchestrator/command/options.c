@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/cli/options.h"
+#include "orchestrator/command/options.h"
 
 #include "orchestrator/machine/quantity.h"
 

@@ -18,6 +18,14 @@ typedef enum organ_value {
     ORGAN_VALUE_BYTES  /* an amount as organ_quantity_parse reads it; uint64_t */
 } organ_value;
 
+/* What a text names. Whoever runs verbs for others, completes words or makes forms must know which of them are paths. */
+typedef enum organ_names {
+    ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
+    ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory or a URL */
+    ORGAN_NAMES_INPUT,   /* another file or directory to read */
+    ORGAN_NAMES_OUTPUT   /* a file or directory to write */
+} organ_names;
+
 typedef struct organ_range {
     double from, to;
     bool after_from, before_to; /* the bound itself is not allowed */
@@ -33,6 +41,8 @@ typedef struct organ_option {
     const char *fallback; /* the value if it is not given, as one would write it; NULL: the member is left alone */
     const char *help;     /* begins in lower case, no full stop */
     size_t offset;        /* of the member */
+    organ_names names;    /* of texts and words */
+    const char *choices;  /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -54,6 +64,7 @@ typedef struct organ_operand {
     const char *help;
     size_t offset; /* of a const char * member, NULL where not given; of "MODEL...": of an organ_words */
     bool optional;
+    organ_names names;
 } organ_operand;
 
 typedef struct organ_example {
