@@ -12,8 +12,7 @@
 
 #define EXPERIMENT(verb)                                                                                                                   \
     {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(verb.experiment.text),                  \
-     .help = "the text to predict, UTF-8; taken as it is",
-     .names = ORGAN_NAMES_INPUT},                                                                                \
+     .help = "the text to predict, UTF-8; taken as it is", .names = ORGAN_NAMES_INPUT},                                                    \
     {.name = "style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .fallback = "hf", .offset = AT(verb.experiment.style),               \
      .help = "hf: every token of a window but its first is scored, the last short window too; llama.cpp: the second half of each whole "   \
              "window; lm-eval: every token, rolling, also per word and per byte"},                                                         \
@@ -23,8 +22,7 @@
     {.name = "max-tokens", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 4294967295.0, false, false},                          \
      .offset = AT(verb.experiment.max_tokens), .help = "only the first N tokens of the text; if not given, all"},                          \
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(verb.experiment.output),                  \
-     .help = "the directory to make, with the report as JSON and Markdown",
-     .names = ORGAN_NAMES_OUTPUT},                                                               \
+     .help = "the directory to make, with the report as JSON and Markdown", .names = ORGAN_NAMES_OUTPUT},                                  \
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(verb.experiment.force), .help = "replace DIR if it exists"}
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
