@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/html_parts.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/report_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void put_line(organ_html *html, char *line)
+{
+    static const char warning[] = "WARNING";
+    line += strspn(line, " ");
+    if (strncmp(line, warning, sizeof warning - 1) == 0)
+        organ_html_caution(html, "%s", line + sizeof warning - 1 + strspn(line + sizeof warning - 1, " "));
+    else if (*line)
+        organ_html_paragraph(html, "%s", line);
+}
+
+/* The page fails as for a chart that could not be made. */
+static void fail(organ_html *html) { organ_html_chart(html, NULL, NULL); }
+
+void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report)
+{
+    static const organ_page unlimited = {0, true};
+    organ_text buffer;
+    organ_error error = {0};
+    char *text = NULL, *rest;
+    if (organ_text_open(&buffer, &error) == ORGAN_OK) {
+        write(buffer.out, report, &unlimited);
+        organ_text_finish(&buffer, &text, &error);
+    }
+    if (!text)
+        fail(html);
+    for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
+        put_line(html, line);
+    free(text);
+}
+
+void organ_html_model(organ_html *html, const char *what, const json_t *model)
+{
+    organ_text buffer;
+    organ_error error = {0};
+    char *text = NULL;
+    if (organ_text_open(&buffer, &error) == ORGAN_OK) {
+        organ_model_line(buffer.out, model);
+        organ_text_finish(&buffer, &text, &error);
+    }
+    if (text)
+        organ_html_paragraph(html, "%s: %s.", what, text);
+    else
+        fail(html);
+    free(text);
+}
+
+void organ_html_sentences(organ_html *html, const json_t *sentences)
+{
+    for (size_t k = 0; k < json_array_size(sentences); k++)
+        organ_html_paragraph(html, "%s", organ_json_text(json_array_get(sentences, k), ""));
+}
+
+void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what)
+{
+    char shown[32], count[32];
+    if (all > most)
+        organ_html_paragraph(html, "The table shows the first %s of %s %s; the report as JSON has all.", organ_count_text(most, shown),
+                             organ_count_text(all, count), what);
+}
+
+double organ_json_number(const json_t *row, const char *key)
+{
+    const json_t *const value = organ_json_at(row, key);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+double organ_json_percent(const json_t *row, const char *key) { return 100 * organ_json_number(row, key); }

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: MIT
+ * What pages of several reports say the same way. */
+#ifndef ORGAN_HTML_PARTS_H
+#define ORGAN_HTML_PARTS_H
+
+#include "orchestrator/report/html_page.h"
+
+/* What `write` says to a screen of unlimited width: each line a paragraph of the page, one that begins with WARNING a caution. */
+void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report);
+
+/* "Base: tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)." from an object like report.model. */
+void organ_html_model(organ_html *html, const char *what, const json_t *model);
+
+/* Each of an array of sentences a paragraph. */
+void organ_html_sentences(organ_html *html, const json_t *sentences);
+
+/* A table that shows the first `most` of `all` rows: the sentence that says so, or nothing where they are all there. */
+void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what);
+
+/* A number of a row; NaN where it is none. Percent: of a share. */
+double organ_json_number(const json_t *row, const char *key);
+double organ_json_percent(const json_t *row, const char *key);
+
+#endif

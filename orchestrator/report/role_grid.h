@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * Rows of a report laid out by layer and role: what a heat map of a model shows, and charts over its layers, one panel a role. */
+#ifndef ORGAN_ROLE_GRID_H
+#define ORGAN_ROLE_GRID_H
+
+#include "orchestrator/report/html_page.h"
+#include "orchestrator/report/svg_chart.h"
+#include "orchestrator/report/svg_heat_map.h"
+
+/* Which rows, and what of them. Rows without a layer of 0 or more have no place. */
+typedef struct organ_grid_source {
+    const json_t *rows;                                      /* objects with "layer" */
+    const char *role_key;                                    /* the member that says what it is: "role", "projection" */
+    double (*value)(const json_t *row, const void *context); /* NaN: nothing */
+    bool (*marks)(const json_t *row, const void *context);   /* NULL: none is marked */
+    bool (*takes)(const json_t *row, const void *context);   /* NULL: all rows have a place */
+    const void *context;
+    bool least; /* of several rows in one place the least counts, else the greatest */
+} organ_grid_source;
+
+enum { ORGAN_GRID_ROLES = 32 }; /* roles a grid has at most, the first that come */
+
+typedef struct organ_role_grid {
+    size_t roles, layers;
+    const char *role_names[ORGAN_GRID_ROLES]; /* the report's, in the order in which they come */
+    double *places;                           /* layers, ascending */
+    const char **layer_names;
+    double *values; /* roles x layers, NaN where nothing stands */
+    bool *marked;   /* the same shape */
+} organ_role_grid;
+
+/* Destroy it after an error, too. ORGAN_IO without memory. */
+organ_status organ_role_grid_create(const organ_grid_source *source, organ_role_grid *grid, organ_error *error);
+void organ_role_grid_destroy(organ_role_grid *grid);
+
+/* A chart of roles by layers on the page; `map` says all but rows, columns and values. Nothing where no row has a place, or all stand in
+ * one layer and role. */
+void organ_html_role_map(organ_html *html, const organ_grid_source *source, const organ_heat_map *map, const char *caption);
+
+/* A chart with one panel a role on the page: as many sources as chart->series_count, then of the band's low and high edges where it has a
+ * band_name, all over the same rows. `chart` says all but the panels. Nothing where no row has a place. */
+void organ_html_role_panels(organ_html *html, const organ_grid_source *sources, const organ_chart *chart, const char *caption);
+
+/* Whether any row of the source has a value. */
+bool organ_grid_has_values(const organ_grid_source *source);
+
+#endif
