@@ -266,7 +266,7 @@ matches purify_dry ../out
 judge "a dry run wrote something" test ! -e out
 refused 2 "purify: --method fft|haar is missing" purify tiny-qwen2 -o out
 refused 2 "purify: -o OUT is missing" purify tiny-qwen2 --method haar
-refused 2 "method 'dwt' is neither 'fft' nor 'haar'" purify tiny-qwen2 -o out --method dwt
+refused 2 "purify: --method is 'dwt', but must be one of fft, haar" purify tiny-qwen2 -o out --method dwt
 refused 2 "--strength is '2', but must be a number (0 to 1)" purify tiny-qwen2 -o out --method haar --strength 2
 refused 2 "--threshold" purify tiny-qwen2 -o out --method haar --threshold -1
 refused 2 "liver" purify tiny-qwen2 -o out --method haar --type liver

@@ -47,7 +47,7 @@ judge "a dry run made something" test ! -e nothing
 
 # ---- refusals ----
 v2=(prune tiny-qwen2 -o new --method physarum-v2)
-refused 2 "--method 'wand' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt" prune tiny-qwen2 -o new --method wand
+refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
 for method in physarum-v2 wanda sparsegpt; do
     refused 2 "--method $method needs --calibration FILE" prune tiny-qwen2 -o new --method $method --sparsity 50
 done
@@ -61,7 +61,7 @@ refused 2 '--effort has no meaning for --method sparsegpt' prune tiny-qwen2 -o n
 refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3
 refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@]}" --beta 3
 refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64
-refused 2 "--pattern '1:2' is not known: 2:4 or 4:8" "${v2[@]}" "${short[@]}" --pattern 1:2
+refused 2 "--pattern is '1:2', but must be one of 2:4, 4:8" "${v2[@]}" "${short[@]}" --pattern 1:2
 refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
 refused 2 '--resume: a pruning by --method physarum-v2 cannot go on' "${v2[@]}" "${short[@]}" --resume
 refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000

@@ -80,7 +80,7 @@ refused 2 "did you mean 'lora merge'" lora merg
 refused 2 "--base MODEL is missing" lora merge --adapter tiny-lora -o no
 refused 2 "--adapter DIR is missing" lora merge --base tiny-qwen2 -o no
 refused 2 "did you mean '--scale'" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --scal 2
-refused 2 "dtype 'fp8' is not one of bf16, f16, f32" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --dtype fp8
+refused 2 "lora merge: --dtype is 'fp8', but must be one of bf16, f16, f32" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --dtype fp8
 refused 2 "-o OUT is missing" lora sanitize tiny-lora
 refused 2 "with --check nothing is written" lora sanitize tiny-lora --check -o no
 refused 2 "--rank R is missing" lora resize tiny-lora -o no

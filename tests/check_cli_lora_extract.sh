@@ -46,7 +46,7 @@ refused 2 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tuned -o tiny-qwen
 refused 2 "--rank-by energy: '1.5' is not a share above 0, at most 1" lora extract --base tiny-qwen2 --tuned tuned -o no --rank-by energy 1.5
 refused 2 "'0.9' is one word too many" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
 refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --modules q_proj,x_proj
-refused 2 "dtype 'f64' is not one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
+refused 2 "lora extract: --dtype is 'f64', but must be one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
 refused 2 "safetensors models" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
 refused 3 "there is nothing to extract" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet
 refused 4 "nowhere" lora extract --base tiny-qwen2 --tuned nowhere -o no

@@ -73,7 +73,7 @@ refused 2 "MODEL" perplexity
 refused 2 "PRUNED" evaluate tiny-qwen2 --text $text
 refused 2 "-p TEXT" generate tiny-qwen2
 refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
-refused 2 "--style 'gpt' is not known: hf, llama.cpp or lm-eval" perplexity tiny-qwen2 --text $text --style gpt
+refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 mkdir there && touch there/file
 refused 2 "--memory: 16.8 MB is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 16M

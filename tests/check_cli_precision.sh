@@ -83,7 +83,7 @@ cp -r fp8-block128 broken
 sed -i 's/^      128,$/      0,/' broken/config.json
 cp -r fp8-channel lost
 sed -i 's/q_proj\.weight_scale"/q_proj.weight_scalx"/' lost/model.safetensors
-refused 2 "dtype 'f8' is neither 'bf16' nor 'f16' nor 'f32'" dequantize tiny-qwen2 -o no --dtype f8
+refused 2 "dequantize: --dtype is 'f8', but must be one of bf16, f16, f32" dequantize tiny-qwen2 -o no --dtype f8
 refused 2 "taken" dequantize fp8-tensor -o taken
 refused 2 "tiny-qwen2" dequantize tiny-qwen2 -o tiny-qwen2 --force
 refused 2 "-o OUT is missing" dequantize tiny-qwen2
@@ -94,7 +94,7 @@ refused 3 "weight_block_size" dequantize broken -o no
 refused 3 "model.layers.0.self_attn.q_proj" dequantize lost -o no
 refused 4 "nothing" dequantize nothing -o no
 refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
-refused 2 "scheme 'fp8' is none of fp8-block128" quantize tiny-qwen2 -o no --scheme fp8
+refused 2 "quantize: --scheme is 'fp8', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no --scheme fp8
 refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
 refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
 refused 2 "is quantised already (fp8): dequantize it first" quantize fp8-block128 -o no -s int4-group32

@@ -38,7 +38,7 @@ void organ_engine_close(organ_engine_room *room)
 organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, organ_error *error)
 {
     *room = (organ_engine_room){0};
-    organ_terminal_open(&room->terminal, stderr, call->quiet);
+    organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
     room->progress = organ_terminal_progress(&room->terminal);
     const organ_kernels *const kernels = organ_kernels_wanted(error);
     if (!kernels || organ_topology_discover(&room->topology, error) != ORGAN_OK ||

@@ -51,9 +51,11 @@ static void option_term(const organ_option *option, char *out, size_t size)
 
 static void put_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
-    char term[96], meaning[640], range[80];
+    char term[96], meaning[800], range[ORGAN_RANGE_ROOM];
     option_term(option, term, sizeof term);
     organ_option_range(option, range, sizeof range);
+    if (option->choices && strcmp(option->choices, option->argument) == 0)
+        *range = '\0'; /* the term has them */
     const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%s", option->help);
     if (*range || option->fallback)
         snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", range, *range && option->fallback ? "; " : "",

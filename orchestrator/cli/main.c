@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ VERB ARGUMENTS [options] */
 #include "orchestrator/cli/help.h"
+#include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verbs.h"
 #include "orchestrator/report/report_parts.h"
@@ -46,8 +47,22 @@ static void occupy_standard_streams(void)
             _exit(ORGAN_IO);
 }
 
-static void say_error(const organ_error *error)
+/* Whether events are asked for, of words that could not be read as options. */
+static bool asks_for_events(int argc, char *const *argv)
 {
+    for (int k = 0; k < argc && strcmp(argv[k], "--") != 0; k++)
+        if (strcmp(argv[k], "--progress=json") == 0 ||
+            (k + 1 < argc && strcmp(argv[k], "--progress") == 0 && strcmp(argv[k + 1], "json") == 0))
+            return true;
+    return false;
+}
+
+static void say_error(const organ_error *error, bool events)
+{
+    if (events) {
+        organ_event_error(stderr, error);
+        return;
+    }
     fputs("organ: ", stderr);
     organ_text_visible(stderr, error->message);
     fputc('\n', stderr);
@@ -82,8 +97,10 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     organ_call call = organ_call_make(&stop);
     bool help = false;
     if (organ_options_parse(verb, argc, argv, &call, &help, error) != ORGAN_OK) {
-        say_error(error);
-        fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
+        const bool events = asks_for_events(argc, argv);
+        say_error(error, events);
+        if (!events)
+            fprintf(stderr, "Try 'organ help %s'.\n", verb->name);
         return error->status;
     }
     if (help) {
@@ -92,9 +109,10 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
         return ORGAN_OK;
     }
     const organ_status status = verb->run(&call, error);
+    const bool events = call.progress && strcmp(call.progress, "json") == 0;
     if (status != ORGAN_OK)
-        say_error(error);
-    if (status == ORGAN_INTERRUPTED)
+        say_error(error, events);
+    if (status == ORGAN_INTERRUPTED && !events)
         say_resume(verb, argc, argv);
     return status;
 }
@@ -110,21 +128,25 @@ static organ_status run(int argc, char *const *argv, organ_error *error)
     const organ_verb *const verb = organ_verb_find(name, argc > 2 ? argv[2] : NULL, &words, error);
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
-    say_error(error);
-    fputs("'organ help' lists all verbs.\n", stderr);
+    const bool events = asks_for_events(argc, argv);
+    say_error(error, events);
+    if (!events)
+        fputs("'organ help' lists all verbs.\n", stderr);
     return error->status;
 }
 
 /* Whoever read our output and went away has what he wanted; a full disk has not. */
-static organ_status finish_output(organ_status status)
+static organ_status finish_output(organ_status status, bool events)
 {
+    organ_error error = {0};
     struct pollfd reader = {.fd = STDOUT_FILENO};
     const bool left = poll(&reader, 1, 0) == 1 && (reader.revents & POLLERR);
     const bool lost = ferror(stdout);
     const bool closed = fclose(stdout) == 0;
     if ((closed && !lost) || left)
         return status;
-    fprintf(stderr, "organ: standard output: %s\n", closed ? "not everything could be written" : strerror(errno));
+    organ_fail(&error, ORGAN_IO, "standard output: %s", closed ? "not everything could be written" : strerror(errno));
+    say_error(&error, events);
     return status == ORGAN_OK ? ORGAN_IO : status;
 }
 
@@ -134,5 +156,5 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");
-    return (int)finish_output(run(argc, argv, &error));
+    return (int)finish_output(run(argc, argv, &error), asks_for_events(argc, argv));
 }

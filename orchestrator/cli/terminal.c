@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/terminal.h"
 
-#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/cli/progress_events.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
 
 #include <langinfo.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 #include <unistd.h>
 
 static const double redraw_seconds = 0.1; /* more often only flickers */
+static const double event_seconds = 0.2;  /* beside what is told of finished tensors */
 static const double settle_seconds = 0.3; /* before this a rate means nothing */
 
 organ_page organ_terminal_page(FILE *stream)
@@ -26,12 +28,15 @@ organ_page organ_terminal_page(FILE *stream)
     return page;
 }
 
-void organ_terminal_open(organ_terminal *terminal, FILE *out, bool quiet)
+void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet)
 {
-    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR");
-    *terminal = (organ_terminal){.out = out, .quiet = quiet, .page = organ_terminal_page(out)};
-    terminal->live = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
-    terminal->colour = terminal->live && !(plain && *plain);
+    const char *const type = getenv("TERM"), *const plain = getenv("NO_COLOR"), *const wanted = progress ? progress : "auto";
+    const bool able = isatty(fileno(out)) && type && *type && strcmp(type, "dumb") != 0;
+    *terminal = (organ_terminal){.out = out, .page = organ_terminal_page(out)};
+    terminal->quiet = quiet || strcmp(wanted, "none") == 0;
+    terminal->events = !terminal->quiet && strcmp(wanted, "json") == 0;
+    terminal->live = strcmp(wanted, "bar") == 0 || (able && strcmp(wanted, "auto") == 0);
+    terminal->colour = terminal->live && able && !(plain && *plain);
 }
 
 /* ---- the living line ---- */
@@ -139,6 +144,8 @@ static void begin(void *context, const char *what, uint64_t bytes, size_t tensor
     terminal->tensors = tensors;
     terminal->done = terminal->count = 0;
     terminal->started = terminal->drawn = now;
+    if (terminal->events)
+        organ_event_begin(terminal->out, what, bytes, tensors);
 }
 
 /* Names come from files: what could move the cursor is shown as \xNN. */
@@ -170,11 +177,30 @@ static void log_tensor(const organ_terminal *terminal, double now)
     fputc('\n', terminal->out);
 }
 
+static organ_event_stage stage_of(const organ_terminal *terminal)
+{
+    return (organ_event_stage){.done = terminal->done, .bytes = terminal->bytes, .tensors = terminal->count};
+}
+
+static void tell_advance(organ_terminal *terminal, const char *tensor, const char *remark, double now)
+{
+    terminal->count += tensor != NULL;
+    if (!tensor && now - terminal->drawn < event_seconds)
+        return;
+    const organ_event_stage stage = stage_of(terminal);
+    organ_event_advance(terminal->out, &stage, tensor, remark);
+    terminal->drawn = now;
+}
+
 static void advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
     const double now = organ_seconds_now();
     terminal->done += bytes;
+    if (terminal->events) {
+        tell_advance(terminal, tensor, remark, now);
+        return;
+    }
     if (tensor && !terminal->quiet) {
         terminal->count++;
         remember(terminal, tensor, remark);
@@ -188,8 +214,11 @@ static void advance(void *context, uint64_t bytes, const char *tensor, const cha
 static void end(void *context)
 {
     organ_terminal *const terminal = context;
+    const organ_event_stage stage = stage_of(terminal);
     terminal->what[0] = '\0';
-    if (!terminal->quiet)
+    if (terminal->events)
+        organ_event_end(terminal->out, &stage);
+    else if (!terminal->quiet)
         clear_line(terminal);
     fflush(terminal->out);
 }
@@ -197,7 +226,9 @@ static void end(void *context)
 static void note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;
-    if (terminal->quiet)
+    if (terminal->events)
+        organ_event_note(terminal->out, text);
+    if (terminal->quiet || terminal->events)
         return;
     clear_line(terminal);
     fputs("organ: ", terminal->out);

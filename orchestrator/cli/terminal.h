@@ -9,6 +9,7 @@
 typedef struct organ_terminal {
     FILE *out;
     bool quiet;  /* nothing at all */
+    bool events; /* JSON, one object a line */
     bool live;   /* `out` is a terminal that can redraw a line */
     bool colour; /* and may be coloured */
     organ_page page;
@@ -23,8 +24,9 @@ typedef struct organ_terminal {
 /* The page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 as the locale says. */
 organ_page organ_terminal_page(FILE *stream);
 
-/* Decides by `out`, TERM, NO_COLOR and the locale how progress is shown there. */
-void organ_terminal_open(organ_terminal *terminal, FILE *out, bool quiet);
+/* `progress` is "bar", "lines", "json" (progress_events.h), "none", or "auto": a bar if `out` is a terminal that can redraw a line, else
+ * lines. NULL is auto; `quiet` makes it none. Colour is for terminals without NO_COLOR. */
+void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progress, bool quiet);
 
 /* Callbacks that show on `terminal`, which must outlive them. */
 organ_progress organ_terminal_progress(organ_terminal *terminal);

@@ -70,7 +70,7 @@ static const organ_option merge_options[] = {
      .help = "the directory to make, with all files of MODEL; X.safetensors: one file and no config", .names = ORGAN_NAMES_OUTPUT},
     {.name = "scale", .value = ORGAN_VALUE_REAL, .argument = "S", .range = {-1e6, 1e6, false, false}, .fallback = "1",
      .offset = AT(lora_merge.scale), .help = "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again"},
-    {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .offset = AT(lora_merge.dtype),
+    {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .choices = "bf16|f16|f32", .offset = AT(lora_merge.dtype),
      .help = "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"},
     {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},
      .fallback = "5G", .offset = AT(lora_merge.most), .help = "begin a new file where the next tensor would make one longer than this"},

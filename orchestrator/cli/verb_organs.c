@@ -6,7 +6,7 @@
 /* The terminal alone: these verbs only move bytes. */
 static organ_progress open_terminal(const organ_call *call, organ_terminal *terminal)
 {
-    organ_terminal_open(terminal, stderr, call->quiet);
+    organ_terminal_open(terminal, stderr, call->progress, call->quiet);
     return organ_terminal_progress(terminal);
 }
 

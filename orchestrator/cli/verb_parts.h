@@ -10,9 +10,9 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define AT(member)   offsetof(organ_call, member)
 
-enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 3, ORGAN_HELP_OPTION_COUNT = 1 };
+enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 4, ORGAN_HELP_OPTION_COUNT = 1 };
 extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT]; /* --threads, --memory */
-extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];   /* --json, --quiet, --help */
+extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];   /* --json, --progress, --quiet, --help */
 extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];       /* --help */
 
 /* For the initialiser of an organ_option_group. */

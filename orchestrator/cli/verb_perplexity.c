@@ -13,7 +13,8 @@
 #define EXPERIMENT(verb)                                                                                                                   \
     {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(verb.experiment.text),                  \
      .help = "the text to predict, UTF-8; taken as it is", .names = ORGAN_NAMES_INPUT},                                                    \
-    {.name = "style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .fallback = "hf", .offset = AT(verb.experiment.style),               \
+    {.name = "style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .fallback = "hf", .choices = "hf|llama.cpp|lm-eval",                 \
+     .offset = AT(verb.experiment.style),                                                                                                  \
      .help = "hf: every token of a window but its first is scored, the last short window too; llama.cpp: the second half of each whole "   \
              "window; lm-eval: every token, rolling, also per word and per byte"},                                                         \
     {.name = "context", .letter = 'c', .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {4, 1048576, false, false},                   \

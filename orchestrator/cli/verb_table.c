@@ -7,6 +7,8 @@
 
 /* clang-format off: tables are laid out by hand */
 
+#define TYPE_CHOICES .argument = "TYPE,...", .choices = "skeleton|organ|embed|norm|other|all", .several = true
+
 /* ---- inspect ---- */
 
 static const organ_operand inspect_operands[] = {
@@ -34,7 +36,7 @@ static const organ_option prune_options[] = {
     {.name = "sparsity", .letter = 's', .value = ORGAN_VALUE_REAL, .argument = "S", .range = {0, 100, true, true},
      .offset = AT(prune.sparsity), .help = "percent of each tensor's weights to kill; if not given, the flow decides"},
     {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "NAME", .fallback = "physarum-v1", .offset = AT(calibrated.method),
-     .help = "physarum-v1, physarum-v2, magnitude, wanda or sparsegpt"},
+     .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt", .help = "how to choose what is killed"},
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(prune.targets),
      .help = "prune the tensors whose names match one of these instead of the projections"},
     {.name = "resume", .value = ORGAN_VALUE_FLAG, .offset = AT(prune.resume),
@@ -49,8 +51,8 @@ static const organ_option calibration_options[] = {
      .offset = AT(calibrated.samples), .help = "windows of the text, evenly spread over it"},
     {.name = "context", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1048576, false, false}, .fallback = "512",
      .offset = AT(calibrated.context), .help = "tokens of a window"},
-    {.name = "pattern", .value = ORGAN_VALUE_TEXT, .argument = "P", .offset = AT(calibrated.pattern),
-     .help = "2:4 or 4:8: of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"},
+    {.name = "pattern", .value = ORGAN_VALUE_TEXT, .argument = "2:4|4:8", .choices = "2:4|4:8", .offset = AT(calibrated.pattern),
+     .help = "of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"},
     {.name = "no-compensate", .value = ORGAN_VALUE_FLAG, .offset = AT(calibrated.no_compensate),
      .help = "physarum-v2: leave the kept weights as they are"},
     {.name = "effort", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 100, true, false}, .fallback = "1",
@@ -155,8 +157,8 @@ static const organ_operand measure_operands[] = {
 static const organ_option measure_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUTDIR", .offset = AT(measure.output),
      .help = "write z_report.json and Z_MEASURE_REPORT.md into this directory", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "type", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .offset = AT(measure.types),
-     .help = "only tensors of these kinds: skeleton, organ, embed, norm, other, all"},
+    {.name = "type", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .offset = AT(measure.types),
+     .help = "only tensors of these kinds"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(measure.layers),
      .help = "only tensors of these layers, for example 5-20 or 0-3,8"},
     {.name = "delete-after", .value = ORGAN_VALUE_FLAG, .offset = AT(measure.delete_after),
@@ -191,8 +193,8 @@ static const organ_option graft_options[] = {
      .help = "the model into a copy of which they are put", .names = ORGAN_NAMES_MODEL},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "C", .required = true, .offset = AT(graft.output),
      .help = "the copy to make, of the format of B: .gguf, .safetensors, or a directory", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "type", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .offset = AT(graft.types),
-     .help = "organ (feed-forward, experts), skeleton (attention), embed, norm, other or all, which is meant if not given"},
+    {.name = "type", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .offset = AT(graft.types),
+     .help = "what is taken: skeleton is attention, organ feed-forward and experts; if not given, all"},
     LAYERS_OPTION("source"), MAP_OPTION,
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.force), .help = "replace C if it exists"},
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
@@ -210,8 +212,8 @@ static const organ_option chimera_options[] = {
      .help = "the model that gives the body", .names = ORGAN_NAMES_MODEL},
     {.name = "donor", .value = ORGAN_VALUE_TEXT, .argument = "B", .required = true, .offset = AT(graft.source),
      .help = "the model that gives the rest", .names = ORGAN_NAMES_MODEL},
-    {.name = "take", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .required = true, .offset = AT(graft.types),
-     .help = "what is taken from the donor: organ, skeleton, embed, norm, other or all"},
+    {.name = "take", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .required = true, .offset = AT(graft.types),
+     .help = "what is taken from the donor"},
     LAYERS_OPTION("donor"), MAP_OPTION,
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "C", .required = true, .offset = AT(graft.output),
      .help = "the model to make, of the format of the base", .names = ORGAN_NAMES_OUTPUT},
@@ -232,14 +234,14 @@ static const organ_option purify_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(purify.output),
      .help = "the directory to make, with the model's files and a report; X.gguf or X.safetensors: a single file, of a single file",
      .names = ORGAN_NAMES_OUTPUT},
-    {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "fft|haar", .required = true, .offset = AT(purify.method),
-     .help = "tell noise by the spectrum of each row, or by wavelets at scale s and 2s"},
+    {.name = "method", .value = ORGAN_VALUE_TEXT, .argument = "fft|haar", .choices = "fft|haar", .required = true,
+     .offset = AT(purify.method), .help = "tell noise by the spectrum of each row, or by wavelets at scale s and 2s"},
     {.name = "threshold", .value = ORGAN_VALUE_REAL, .argument = "K", .range = {0, 1e6, false, false}, .offset = AT(purify.threshold),
      .help = "how many times the noise floor something must be to be none; if not given, 3 for fft, 1 for haar"},
     {.name = "strength", .value = ORGAN_VALUE_REAL, .argument = "S", .range = {0, 1, false, false}, .fallback = "0.1",
      .offset = AT(purify.strength), .help = "which part of the noise is removed"},
-    {.name = "type", .value = ORGAN_VALUE_TEXT, .argument = "TYPE,...", .offset = AT(purify.types),
-     .help = "purify all tensors of these kinds instead of the projections: skeleton, organ, embed, norm, other, all"},
+    {.name = "type", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .offset = AT(purify.types),
+     .help = "purify all tensors of these kinds instead of the projections"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(purify.layers),
      .help = "only in these layers, for example 5-20 or 0-3,8"},
     {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(purify.force), .help = "replace OUT if it exists"},

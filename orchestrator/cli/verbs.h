@@ -58,6 +58,7 @@ typedef struct organ_call {
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
+    const char *progress;             /* how it is shown: see organ_terminal_open */
     bool json, quiet, help;
     const organ_stop *stop;
 } organ_call;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_NAMES = 64, LONGEST_NAME = 32 };
+enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32 };
 
 /* ---- near names ---- */
 
@@ -69,10 +69,22 @@ static void bound_text(const organ_option *option, double bound, char out[32])
     snprintf(out, 32, "%llu%c", (unsigned long long)amount, units[unit]);
 }
 
+bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE])
+{
+    const char *at = option->choices;
+    for (; at && k > 0; k--)
+        at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL;
+    if (at)
+        snprintf(choice, ORGAN_LONGEST_CHOICE, "%.*s", (int)strcspn(at, "|"), at);
+    return at != NULL;
+}
+
 void organ_option_range(const organ_option *option, char *out, size_t size)
 {
-    char from[32], to[32];
+    char from[32], to[32], choice[ORGAN_LONGEST_CHOICE];
     *out = '\0';
+    for (size_t k = 0, used = 0; used < size && organ_option_choice(option, k, choice); k++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s", k ? ", " : "", choice);
     if (option->value < ORGAN_VALUE_COUNT)
         return;
     bound_text(option, option->range.from, from);
@@ -92,9 +104,12 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
                                         [ORGAN_VALUE_COUNT] = "a whole number",
                                         [ORGAN_VALUE_REAL] = "a number",
                                         [ORGAN_VALUE_BYTES] = "an amount of memory like 512M or 2G"};
-    char range[80];
+    char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
-    snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
+    if (option->choices)
+        snprintf(out, size, option->several ? "of %s, separated by commas" : "one of %s", range);
+    else
+        snprintf(out, size, *range ? "%s (%s)" : "%s%s", kinds[option->value], range);
 }
 
 /* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers here. */
@@ -131,15 +146,52 @@ static void store_number(const organ_option *option, double number, void *member
         *(uint64_t *)member = (uint64_t)number;
 }
 
+static bool is_choice(const organ_option *option, const char *text, size_t length)
+{
+    char choice[ORGAN_LONGEST_CHOICE];
+    for (size_t k = 0; organ_option_choice(option, k, choice); k++)
+        if (strlen(choice) == length && memcmp(text, choice, length) == 0)
+            return true;
+    return false;
+}
+
+static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length, organ_error *error)
+{
+    char choices[MOST_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
+    const char *names[MOST_CHOICES];
+    size_t count = 0;
+    for (; count < MOST_CHOICES && organ_option_choice(option, count, choices[count]); count++)
+        names[count] = choices[count];
+    snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
+    const char *const nearest = length > 3 ? organ_nearest(typed, names, count) : NULL; /* "f64" is near to "f16" and means another */
+    organ_option_allows(option, allowed, sizeof allowed);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s%s%s", verb->name, option->name,
+                      option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, nearest ? "; did you mean '" : "",
+                      nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text, organ_error *error)
+{
+    for (size_t length;; text += length + 1) {
+        length = option->several ? strcspn(text, ",") : strlen(text);
+        if (!is_choice(option, text, length))
+            return refuse_choice(verb, option, text, length, error);
+        if (!text[length])
+            return ORGAN_OK;
+    }
+}
+
 static organ_status store(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
 {
     void *const member = (char *)values + option->offset;
-    char allowed[128];
+    char allowed[2 * ORGAN_RANGE_ROOM];
     double number = 0;
     if (option->value == ORGAN_VALUE_FLAG) {
         *(bool *)member = true;
         return ORGAN_OK;
     }
+    if (option->choices && check_choices(verb, option, text, error) != ORGAN_OK)
+        return error->status;
     if (option->value == ORGAN_VALUE_TEXT && *text) {
         *(const char **)member = text;
         return ORGAN_OK;
@@ -228,7 +280,7 @@ static organ_status take_option(parser *p, const organ_option *option, const cha
     const char *text = inline_value;
     if (option->value != ORGAN_VALUE_FLAG && !text) {
         if (p->at >= p->argc) {
-            char allowed[128];
+            char allowed[2 * ORGAN_RANGE_ROOM];
             organ_option_allows(option, allowed, sizeof allowed);
             return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
         }

@@ -43,6 +43,7 @@ typedef struct organ_option {
     size_t offset;        /* of the member */
     organ_names names;    /* of texts and words */
     const char *choices;  /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
+    bool several;         /* of choices: more than one may be given, separated by commas */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -91,10 +92,15 @@ typedef struct organ_verb {
  * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is allowed. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error);
 
-/* The value that is allowed, in words: "a whole number (16 to 4096)". */
+/* The k-th choice of an option; false behind the last. */
+#define ORGAN_LONGEST_CHOICE 32
+bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE]);
+
+/* The value that is allowed, in words: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);
 
-/* The range alone: "16 to 4096", "above 0, at most 64"; "" for flags and texts. */
+/* The range alone: "16 to 4096", "above 0, at most 64"; or the choices: "fft, haar"; "" for flags and other texts. */
+#define ORGAN_RANGE_ROOM 160
 void organ_option_range(const organ_option *option, char *out, size_t size);
 
 /* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its beginning. */
