@@ -10,4 +10,7 @@
 /* Tables, checks, problems and the verdict as the last line; for the caller to free. */
 organ_status organ_audit_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 
+/* The same as a page, for the caller to free. */
+organ_status organ_audit_report_html(const json_t *report, char **html, organ_error *error);
+
 #endif

@@ -14,4 +14,7 @@ organ_status organ_prune_report_markdown(const json_t *report, char **markdown, 
 /* What `organ prune` says at its end, for the caller to free. Understands the report of a dry run. */
 organ_status organ_prune_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 
+/* The content of organ/REPORT.html, for the caller to free. As of REPORT.md, only its last section depends on the run. */
+organ_status organ_prune_report_html(const json_t *report, char **html, organ_error *error);
+
 #endif

@@ -2,6 +2,7 @@
 #include "orchestrator/report/svg_chart.h"
 
 #include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/text.h"
 
 #include <math.h>
@@ -10,25 +11,6 @@
 #include <string.h>
 
 enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
-
-/* Everything that is drawn is a class, so that one block of rules turns light into dark. */
-static const char style[] =
-    "<style>\n"
-    ".oc-paper{fill:#ffffff}.oc-text{fill:#1f2328;font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
-    ".oc-title{font-size:17px;font-weight:600}.oc-head{font-weight:600}.oc-faint{fill:#59636e}.oc-tick{font-size:11px;fill:#59636e}\n"
-    ".oc-grid{stroke:#d1d9e0;stroke-width:1;fill:none}.oc-axis{stroke:#818b98;stroke-width:1;fill:none}"
-    ".oc-band{fill:#818b98;fill-opacity:.28}.oc-line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}"
-    ".oc-ref{fill:none;stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 4}.oc-mark{stroke:none}\n"
-    ".oc-s0{stroke:#0072b2}.oc-f0{fill:#0072b2}.oc-s1{stroke:#d55e00}.oc-f1{fill:#d55e00}.oc-s2{stroke:#007f5f}.oc-f2{fill:#007f5f}"
-    ".oc-s3{stroke:#a8508a}.oc-f3{fill:#a8508a}.oc-s4{stroke:#8a6d00}.oc-f4{fill:#8a6d00}.oc-s5{stroke:#3f3f9f}.oc-f5{fill:#3f3f9f}\n"
-    "@media (prefers-color-scheme:dark){"
-    ".oc-paper{fill:#0d1117}.oc-text{fill:#e6edf3}.oc-faint,.oc-tick{fill:#9198a1}.oc-grid{stroke:#2f353d}.oc-axis{stroke:#656c76}"
-    ".oc-band{fill:#9198a1;fill-opacity:.3}.oc-ref{stroke:#b1bac4}\n"
-    ".oc-s0{stroke:#58b4e9}.oc-f0{fill:#58b4e9}.oc-s1{stroke:#ff9248}.oc-f1{fill:#ff9248}.oc-s2{stroke:#35c79a}.oc-f2{fill:#35c79a}"
-    ".oc-s3{stroke:#e29ac4}.oc-f3{fill:#e29ac4}.oc-s4{stroke:#e6c84f}.oc-f4{fill:#e6c84f}.oc-s5{stroke:#a5a8ff}.oc-f5{fill:#a5a8ff}}\n"
-    "</style>\n";
-
-static const char *const dashes[ORGAN_CHART_COLOURS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
 
 typedef struct drawing {
     const organ_chart *chart;
@@ -41,100 +23,14 @@ typedef struct drawing {
     double left_now, top_now; /* of the plot area that is being drawn */
 } drawing;
 
-/* ---- writing ---- */
-
-/* A coordinate in hundredths: no locale, no more digits than a screen shows. */
-static void put_number(FILE *out, double value)
-{
-    const long hundredths = lround(fmin(fmax(value, -1e6), 1e6) * 100);
-    const long whole = labs(hundredths) / 100, rest = labs(hundredths) % 100;
-    fprintf(out, "%s%ld", hundredths < 0 ? "-" : "", whole);
-    if (rest)
-        fprintf(out, rest % 10 ? ".%02ld" : ".%.1ld", rest % 10 ? rest : rest / 10);
-}
-
-/* `format` has a %f for every number: "<line x1=\"%f\" ...". */
-static void put(FILE *out, const char *format, const double *numbers)
-{
-    for (const char *at = format; *at; at++)
-        if (at[0] == '%' && at[1] == 'f') {
-            put_number(out, *numbers++);
-            at++;
-        } else {
-            fputc(*at, out);
-        }
-}
-#define PUT(out, format, ...) put(out, format, (const double[]){__VA_ARGS__})
-
-/* Text of any origin as XML: control characters and broken UTF-8 have become \xNN before, U+FFFE and U+FFFF may not stand in XML at all. */
-static void put_text(FILE *out, const char *s, size_t longest)
-{
-    organ_text text;
-    organ_error ignored = {0};
-    char *visible = NULL, *cut = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return;
-    organ_text_visible(text.out, s ? s : "");
-    if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
-        cut = organ_text_shorten(visible, longest, true);
-    for (const char *at = cut ? cut : ""; *at; at++)
-        if (at[0] == '\xEF' && at[1] == '\xBF' && (at[2] == '\xBE' || at[2] == '\xBF')) {
-            fputs("\xEF\xBF\xBD", out);
-            at += 2;
-        } else {
-            switch (*at) {
-            case '&':
-                fputs("&amp;", out);
-                break;
-            case '<':
-                fputs("&lt;", out);
-                break;
-            case '>':
-                fputs("&gt;", out);
-                break;
-            case '"':
-                fputs("&quot;", out);
-                break;
-            default:
-                fputc(*at, out);
-            }
-        }
-    free(visible);
-    free(cut);
-}
-
-/* About how wide text of 12 pixels is. */
-static double text_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
-
 static void put_label(const drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
 {
-    PUT(d->out, "<text x=\"%f\" y=\"%f\"", x, y);
-    fprintf(d->out, " class=\"oc-text%s\" text-anchor=\"%s\">", class, anchor);
-    put_text(d->out, s, longest);
-    fputs("</text>\n", d->out);
+    organ_svg_label(d->out, x, y, class, anchor, s, longest);
 }
 
 /* ---- marks ---- */
 
 static unsigned look_of(const drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
-
-static void put_marker(FILE *out, unsigned kind, double x, double y)
-{
-    fputs("<path d=\"", out);
-    if (kind == 0)
-        PUT(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);
-    else if (kind == 1)
-        PUT(out, "M%f %fh5.2v5.2h-5.2z", x - 2.6, y - 2.6);
-    else if (kind == 2)
-        PUT(out, "M%f %fl3.6 6.2h-7.2z", x, y - 3.8);
-    else if (kind == 3)
-        PUT(out, "M%f %fl3.8 3.8l-3.8 3.8l-3.8-3.8z", x, y - 3.8);
-    else if (kind == 4)
-        PUT(out, "M%f %fl-3.6-6.2h7.2z", x, y + 3.8);
-    else
-        PUT(out, "M%f %fh2v-2.5h2.6v2.5h2v2.6h-2v2.5h-2.6v-2.5h-2z", x - 3.3, y - 1.3);
-    fprintf(out, "\" class=\"oc-mark oc-f%u\">", kind);
-}
 
 static bool there(const drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
 {
@@ -150,9 +46,9 @@ static void put_place(const drawing *d, double x)
     char number[32];
     const organ_chart *const c = d->chart;
     if (c->names && x >= 0 && x < (double)c->name_count)
-        put_text(d->out, c->names[(size_t)x], 80);
+        organ_svg_text(d->out, c->names[(size_t)x], 80);
     else {
-        put_text(d->out, c->x_label, 80);
+        organ_svg_text(d->out, c->x_label, 80);
         fprintf(d->out, " %s", organ_number_text(x, 6, number));
     }
 }
@@ -162,7 +58,7 @@ static void put_tip(const drawing *d, size_t series, double x, double y)
 {
     char number[32];
     fputs("<title>", d->out);
-    put_text(d->out, d->chart->series[series].name, 80);
+    organ_svg_text(d->out, d->chart->series[series].name, 80);
     fputs(", ", d->out);
     put_place(d, x);
     fprintf(d->out, ": %s</title>", organ_number_text(y, 4, number));
@@ -177,18 +73,18 @@ static void put_line(const drawing *d, const organ_chart_panel *panel, size_t se
     fputs("<path d=\"", d->out);
     for (size_t k = 0; k < panel->count; k++) {
         if (there(d, panel, series, k))
-            PUT(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+            ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
         open = there(d, panel, series, k);
         /* An expectation that is known at one place alone is a short stroke. */
         if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1)))
-            PUT(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+            ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
     }
     if (reference)
         fputs("\" class=\"oc-ref\"/>\n", d->out);
     else {
         fprintf(d->out, "\" class=\"oc-line oc-s%u\"", kind);
-        if (*dashes[kind])
-            fprintf(d->out, " stroke-dasharray=\"%s\"", dashes[kind]);
+        if (*organ_svg_dashes[kind])
+            fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[kind]);
         fputs("/>\n", d->out);
     }
 }
@@ -205,7 +101,7 @@ static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t
         const double x = at_x(d, panel->x[k]);
         if (x < free_from && !alone)
             continue;
-        put_marker(d->out, look_of(d, series), x, at_y(d, y[k]));
+        organ_svg_marker(d->out, look_of(d, series), x, at_y(d, y[k]));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</path>\n", d->out);
         free_from = x + 9;
@@ -238,8 +134,8 @@ static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t se
             continue;
         const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
         /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
-        PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
-            fmax(fabs(ground - top), 0.5));
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
+                  fmax(fabs(ground - top), 0.5));
         fprintf(d->out, " class=\"oc-mark oc-f%u\">", look_of(d, series));
         put_tip(d, series, panel->x[k], y[k]);
         fputs("</rect>\n", d->out);
@@ -256,7 +152,7 @@ static void put_band(const drawing *d, const organ_chart_panel *panel)
         if (!isfinite(low) || !isfinite(high) || !isfinite(panel->x[k]) || (d->chart->log_y && !(low > 0 && high > 0)))
             continue;
         const double from = fmax(at_x(d, panel->x[k]) - half, d->left_now), to = fmin(at_x(d, panel->x[k]) + half, right);
-        PUT(d->out, open ? " M%f %fH%fV%fH%fz" : "M%f %fH%fV%fH%fz", from, at_y(d, high), to, at_y(d, low), from);
+        ORGAN_SVG(d->out, open ? " M%f %fH%fV%fH%fz" : "M%f %fH%fV%fH%fz", from, at_y(d, high), to, at_y(d, low), from);
         open = true;
     }
     fputs("\"/>\n", d->out);
@@ -269,16 +165,16 @@ static void put_axes(const drawing *d, bool first_column, bool last_row)
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
     for (size_t k = 0; k < d->y_tick_count; k++) {
         const double y = bottom - d->y_ticks[k].at * d->panel_height;
-        PUT(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
+        ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
         if (first_column)
             put_label(d, left - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
     }
-    PUT(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
     for (size_t k = 0; k < d->x_tick_count; k++)
-        PUT(d->out, "M%f %fv4", left + d->x_ticks[k].at * d->panel_width, bottom);
+        ORGAN_SVG(d->out, "M%f %fv4", left + d->x_ticks[k].at * d->panel_width, bottom);
     fputs("\"/>\n", d->out);
     if (d->chart->bars && !d->chart->log_y)
-        PUT(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f\"/>\n", left, at_y(d, 0), right);
+        ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f\"/>\n", left, at_y(d, 0), right);
     if (!last_row)
         return;
     /* Named places have as much room as lies between two ticks. */
@@ -342,15 +238,15 @@ static void put_swatch(const drawing *d, size_t series, double x, double y)
     const organ_chart_series *const s = &d->chart->series[series];
     const unsigned kind = look_of(d, series);
     if (s->reference)
-        PUT(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
+        ORGAN_SVG(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
     else if (d->chart->bars) {
-        PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"12\" height=\"12\"", x + 6, y - 6);
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"12\" height=\"12\"", x + 6, y - 6);
         fprintf(d->out, " class=\"oc-mark oc-f%u\"/>\n", kind);
     } else {
-        PUT(d->out, "<path d=\"M%f %fh24\"", x, y);
-        fprintf(d->out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", kind, *dashes[kind] ? " stroke-dasharray=\"" : "", dashes[kind],
-                *dashes[kind] ? "\"" : "");
-        put_marker(d->out, kind, x + 12, y);
+        ORGAN_SVG(d->out, "<path d=\"M%f %fh24\"", x, y);
+        fprintf(d->out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", kind, *organ_svg_dashes[kind] ? " stroke-dasharray=\"" : "",
+                organ_svg_dashes[kind], *organ_svg_dashes[kind] ? "\"" : "");
+        organ_svg_marker(d->out, kind, x + 12, y);
         fputs("</path>\n", d->out);
     }
 }
@@ -365,7 +261,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
         return y;
     for (size_t k = 0; k < entries; k++) {
         const char *const name = k < c->series_count ? c->series[k].name : c->band_name;
-        const double width = 30 + fmin(text_pixels(name), 6.6 * 60) + 22;
+        const double width = 30 + fmin(organ_svg_pixels(name), 6.6 * 60) + 22;
         if (x > LEFT && x + width > WIDTH - RIGHT) {
             x = LEFT;
             y += LEGEND_ROW;
@@ -373,7 +269,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
         if (drawn && k < c->series_count)
             put_swatch(d, k, x, y);
         else if (drawn)
-            PUT(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"12\" class=\"oc-band\"/>\n", x, y - 6);
+            ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"12\" class=\"oc-band\"/>\n", x, y - 6);
         if (drawn)
             put_label(d, x + 30, y + 4, "", "start", name, 60);
         x += width;
@@ -452,20 +348,14 @@ static void arrange(drawing *d)
 static void put_frame(const drawing *d)
 {
     const organ_chart *const c = d->chart;
-    PUT(d->out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %f %f\" width=\"%f\" height=\"%f\" role=\"img\">\n<title>", WIDTH,
-        d->height, WIDTH, d->height);
-    put_text(d->out, c->title, 200);
-    fputs("</title>\n<desc>", d->out);
-    put_text(d->out, c->description, 4000);
-    fprintf(d->out, "</desc>\n%s", style);
-    PUT(d->out, "<rect width=\"%f\" height=\"%f\" class=\"oc-paper\"/>\n", WIDTH, d->height);
+    organ_svg_begin(d->out, WIDTH, d->height, c->title, c->description, "");
     put_label(d, LEFT, TITLE_ROW, " oc-title", "start", c->title, 90);
     if (c->subtitle)
         put_label(d, LEFT, TITLE_ROW + 20, " oc-faint", "start", c->subtitle, 130);
     put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, true);
     const double plots = d->row_height * (double)d->rows, middle = d->top + plots / 2;
-    PUT(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
-    put_text(d->out, c->y_label, 60);
+    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
+    organ_svg_text(d->out, c->y_label, 60);
     fputs("</text>\n", d->out);
     put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
 }

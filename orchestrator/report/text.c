@@ -84,20 +84,24 @@ static size_t decode(const char *s, uint32_t *code)
     return *code >= lowest[length] && *code <= 0x10FFFF && (*code < 0xD800 || *code > 0xDFFF) ? length : 0;
 }
 
-void organ_text_visible(FILE *out, const char *s)
+void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
     while (*s) {
         uint32_t code = 0;
         const size_t length = decode(s, &code);
         const size_t step = length ? length : 1;
         if (length && !WITHIN(hidden, code))
-            fwrite(s, 1, length, out);
+            put(out, s, length);
         else
             for (size_t k = 0; k < step; k++)
                 fprintf(out, "\\x%02x", (unsigned char)s[k]);
         s += step;
     }
 }
+
+static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
+
+void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
 
 static size_t columns(uint32_t code)
 {

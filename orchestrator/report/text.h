@@ -33,6 +33,10 @@ organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
 /* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN. */
 void organ_text_visible(FILE *out, const char *s);
 
+/* The same for text that is quoted on its way: `put` gets what stays as it is, one character of UTF-8 at a time. */
+typedef void organ_text_put(FILE *out, const char *s, size_t length);
+void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
+
 /* Columns that the valid UTF-8 string takes: 2 for East Asian wide characters and emoji, 0 for combining marks. */
 size_t organ_text_width(const char *s);
 

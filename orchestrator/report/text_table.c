@@ -101,6 +101,15 @@ static organ_status check_whole(const organ_table *table, organ_error *error)
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
 }
 
+organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    *view = (organ_table_view){table->columns, table->column_count, table->cells, table->cell_count,
+                               table->totals < table->cell_count ? table->totals : table->cell_count};
+    return ORGAN_OK;
+}
+
 /* ---- terminal ---- */
 
 static void measure(const organ_table *table, size_t *widths)

@@ -31,6 +31,16 @@ void organ_table_totals(organ_table *table);
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
+/* What stands in a table, for those who write it in another form; the table's own, until it changes. */
+typedef struct organ_table_view {
+    const organ_column *columns;
+    size_t column_count;
+    char *const *cells; /* visible UTF-8; rows from left to right, the last may be shorter */
+    size_t cell_count;
+    size_t totals; /* the first cell of the totals; cell_count: none */
+} organ_table_view;
+organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error);
+
 /* Writes `s` so that Markdown shows it as it is, in running text or in a cell; `code` sets it as code. */
 void organ_markdown_text(FILE *out, const char *s, bool code);
 

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/html_page.h"
+
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/html_style.h"
+#include "orchestrator/report/markup.h"
+#include "orchestrator/report/svg_parts.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The table of contents is known last and stands before the body: three texts that become one. */
+struct organ_html {
+    organ_text front, contents, body;
+    size_t sections, charts, tables;
+    bool failed; /* something could not be made: the page would be incomplete */
+};
+
+static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
+{
+    fprintf(out,
+            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
+            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
+            "<meta name=\"referrer\" content=\"no-referrer\">\n"
+            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '%s'; "
+            "base-uri 'none'; form-action 'none'\">\n<title>",
+            organ_html_script_hash);
+    organ_markup_text(out, kind);
+    fputs(": ", out);
+    organ_markup_text(out, title);
+    fprintf(out, "</title>\n<style>\n%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style);
+    fputs("<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<p class=\"kind\">", out);
+    organ_markup_text(out, kind);
+    fputs("</p>\n<h1>", out);
+    organ_markup_text(out, title);
+    fputs("</h1>\n", out);
+    if (lead) {
+        fputs("<p class=\"lead\">", out);
+        organ_markup_text(out, lead);
+        fputs("</p>\n", out);
+    }
+    fputs("</header>\n", out);
+}
+
+organ_html *organ_html_create(const char *kind, const char *title, const char *lead)
+{
+    organ_error ignored = {0};
+    organ_html *const html = calloc(1, sizeof *html);
+    organ_text *const parts[] = {&html->front, &html->contents, &html->body};
+    for (size_t k = 0; html && k < 3; k++)
+        if (organ_text_open(parts[k], &ignored) != ORGAN_OK) {
+            while (k--)
+                organ_text_discard(parts[k]);
+            free(html);
+            return NULL;
+        }
+    if (html)
+        put_front(html->front.out, kind, title, lead);
+    return html;
+}
+
+void organ_html_destroy(organ_html *html)
+{
+    if (!html)
+        return;
+    organ_text_discard(&html->front);
+    organ_text_discard(&html->contents);
+    organ_text_discard(&html->body);
+    free(html);
+}
+
+/* ---- text ---- */
+
+void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count)
+{
+    if (!html || count == 0)
+        return;
+    fputs("<ul class=\"merits\">\n", html->body.out);
+    for (size_t k = 0; k < count; k++) {
+        fputs("<li><b>", html->body.out);
+        organ_markup_text(html->body.out, figures[k].value);
+        fputs("</b> <span>", html->body.out);
+        organ_markup_text(html->body.out, figures[k].meaning);
+        fputs("</span></li>\n", html->body.out);
+    }
+    fputs("</ul>\n", html->body.out);
+}
+
+/* What an address may end with: "3-sparsity-by-layer". */
+static void put_anchor(FILE *out, size_t number, const char *title)
+{
+    bool gap = true;
+    fprintf(out, "s%zu", number);
+    for (size_t length = 0; *title && length < 48; title++) {
+        if (!isascii((unsigned char)*title) || !isalnum((unsigned char)*title)) {
+            gap = true;
+            continue;
+        }
+        fprintf(out, "%s%c", gap ? "-" : "", tolower((unsigned char)*title));
+        gap = false;
+        length++;
+    }
+}
+
+void organ_html_section(organ_html *html, const char *title)
+{
+    if (!html)
+        return;
+    FILE *const out = html->body.out, *const contents = html->contents.out;
+    if (html->sections++)
+        fputs("</section>\n", out);
+    fputs("<section aria-labelledby=\"", out);
+    put_anchor(out, html->sections, title);
+    fputs("\">\n<h2 id=\"", out);
+    put_anchor(out, html->sections, title);
+    fputs("\">", out);
+    organ_markup_text(out, title);
+    fputs("</h2>\n", out);
+    fputs("<li><a href=\"#", contents);
+    put_anchor(contents, html->sections, title);
+    fputs("\">", contents);
+    organ_markup_text(contents, title);
+    fputs("</a></li>\n", contents);
+}
+
+static void put_formatted(organ_html *html, const char *format, va_list args)
+{
+    char *text = NULL;
+    if (vasprintf(&text, format, args) < 0) {
+        html->failed = true;
+        return;
+    }
+    organ_markup_text(html->body.out, text);
+    free(text);
+}
+
+void organ_html_paragraph(organ_html *html, const char *format, ...)
+{
+    if (!html)
+        return;
+    va_list args;
+    va_start(args, format);
+    fputs("<p>", html->body.out);
+    put_formatted(html, format, args);
+    fputs("</p>\n", html->body.out);
+    va_end(args);
+}
+
+void organ_html_caution(organ_html *html, const char *format, ...)
+{
+    if (!html)
+        return;
+    va_list args;
+    va_start(args, format);
+    fputs("<p class=\"caution\"><b>Mind:</b> ", html->body.out);
+    put_formatted(html, format, args);
+    fputs("</p>\n", html->body.out);
+    va_end(args);
+}
+
+void organ_html_command(organ_html *html, const char *command)
+{
+    if (!html)
+        return;
+    fputs("<div class=\"command\"><pre tabindex=\"0\"><code>", html->body.out);
+    organ_markup_text(html->body.out, command);
+    fputs("</code></pre></div>\n", html->body.out);
+}
+
+/* ---- tables ---- */
+
+/* One class a column says how it is set; that is shorter than one a cell. */
+static void put_column_classes(FILE *out, const organ_table_view *view)
+{
+    bool first = true;
+    for (size_t c = 0; c < view->column_count; c++) {
+        if (view->columns[c].align == ORGAN_RIGHT)
+            fprintf(out, "%sn%zu", first ? " class=\"" : " ", c + 1);
+        else if (view->columns[c].code)
+            fprintf(out, "%sc%zu", first ? " class=\"" : " ", c + 1);
+        else
+            continue;
+        first = false;
+    }
+    fputs(first ? "" : "\"", out);
+}
+
+static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_t to, const char *group)
+{
+    if (from >= to && strcmp(group, "tfoot") == 0)
+        return;
+    fprintf(out, "<%s>\n", group);
+    for (size_t k = from; k < to; k++) {
+        const size_t column = k % view->column_count;
+        fputs(column ? "<td>" : "<tr><th scope=\"row\">", out);
+        organ_markup_text(out, view->cells[k]);
+        fputs(column ? "</td>" : "</th>", out);
+        if (column + 1 == view->column_count || k + 1 == to)
+            fputs("</tr>\n", out);
+    }
+    fprintf(out, "</%s>\n", group);
+}
+
+static void put_table(FILE *out, const organ_table_view *view, const char *caption, size_t number)
+{
+    fputs("<div class=\"table\"><div class=\"box\" role=\"region\" tabindex=\"0\" ", out);
+    fprintf(out, caption ? "aria-labelledby=\"table%zu\"" : "aria-label=\"Table %zu\"", number);
+    fputs(">\n<table", out);
+    put_column_classes(out, view);
+    fputs(">\n", out);
+    if (caption) {
+        fprintf(out, "<caption id=\"table%zu\">", number);
+        organ_markup_text(out, caption);
+        fputs("</caption>\n", out);
+    }
+    fputs("<thead>\n<tr>", out);
+    for (size_t c = 0; c < view->column_count; c++) {
+        fputs("<th scope=\"col\">", out);
+        organ_markup_text(out, view->columns[c].title);
+        fputs("</th>", out);
+    }
+    fputs("</tr>\n</thead>\n", out);
+    put_rows(out, view, 0, view->totals, "tbody");
+    put_rows(out, view, view->totals, view->cell_count, "tfoot");
+    fputs("</table>\n</div></div>\n", out);
+}
+
+void organ_html_table(organ_html *html, organ_table *table, const char *caption)
+{
+    organ_table_view view;
+    organ_error ignored = {0};
+    if (html && organ_table_look(table, &view, &ignored) == ORGAN_OK)
+        put_table(html->body.out, &view, caption, ++html->tables);
+    else if (html)
+        html->failed = true;
+    organ_table_destroy(table);
+}
+
+void organ_html_checks(organ_html *html, const json_t *checks)
+{
+    if (!html)
+        return;
+    FILE *const out = html->body.out;
+    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"Table %zu\">\n", ++html->tables);
+    fputs("<table>\n<thead>\n<tr><th scope=\"col\">check</th><th scope=\"col\">result</th><th scope=\"col\">detail</th></tr>\n"
+          "</thead>\n<tbody>\n",
+          out);
+    for (size_t k = 0; k < json_array_size(checks); k++) {
+        const json_t *const check = json_array_get(checks, k);
+        fputs("<tr><th scope=\"row\">", out);
+        organ_markup_text(out, organ_json_text(check, "check"));
+        fputs(json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 holds</td><td>"
+                                                         : "</th><td class=\"no\">\u2717 FAILED</td><td>",
+              out);
+        organ_markup_text(out, organ_json_text(check, "detail"));
+        fputs("</td></tr>\n", out);
+    }
+    fputs("</tbody>\n</table>\n</div></div>\n", out);
+}
+
+/* ---- charts ---- */
+
+/* Writes `svg` up to `mark` and returns what is behind it; where there is no such mark the whole. */
+static const char *put_until(FILE *out, const char *svg, const char *mark)
+{
+    const char *const found = strstr(svg, mark);
+    fwrite(svg, 1, found ? (size_t)(found - svg) : strlen(svg), out);
+    return found ? found + strlen(mark) : svg + strlen(svg);
+}
+
+/* The page has the style already, and many figures: names must be told apart. */
+static void put_inline(FILE *out, const char *svg, size_t number)
+{
+    svg = put_until(out, svg, "role=\"img\">\n<title>");
+    fprintf(out, "role=\"img\" aria-labelledby=\"chart%zu\" aria-describedby=\"about%zu\">\n<title id=\"chart%zu\">", number, number,
+            number);
+    svg = put_until(out, svg, "<desc>");
+    fprintf(out, "<desc id=\"about%zu\">", number);
+    svg = put_until(out, svg, "<style>\n");
+    const char *const end = strstr(svg, "</style>\n");
+    fputs(end ? end + strlen("</style>\n") : svg, out);
+}
+
+void organ_html_chart(organ_html *html, char *svg, const char *caption)
+{
+    if (html && svg) {
+        const size_t number = ++html->charts;
+        fprintf(html->body.out, "<figure>\n<div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"Figure %zu\">\n", number);
+        put_inline(html->body.out, svg, number);
+        fputs("</div>\n<figcaption>", html->body.out);
+        organ_markup_text(html->body.out, caption);
+        fputs("</figcaption>\n</figure>\n", html->body.out);
+    } else if (html)
+        html->failed = true;
+    free(svg);
+}
+
+/* ---- the whole ---- */
+
+static void put_end(organ_html *html)
+{
+    FILE *const out = html->body.out;
+    if (html->sections)
+        fputs("</section>\n", out);
+    fprintf(out,
+            "</main>\n<footer>Made by organ. This page is whole: it asks nothing of a "
+            "network.</footer>\n<script>%s</script>\n</body>\n</html>\n",
+            organ_html_script);
+}
+
+/* Takes all three texts, whatever happens to one of them. */
+static bool finish_parts(organ_html *html, char *parts[3])
+{
+    organ_error ignored = {0};
+    organ_text *const texts[] = {&html->front, &html->contents, &html->body};
+    bool whole = true;
+    for (size_t k = 0; k < 3; k++)
+        whole = organ_text_finish(texts[k], &parts[k], &ignored) == ORGAN_OK && whole;
+    return whole;
+}
+
+organ_status organ_html_finish(organ_html *html, char **text, organ_error *error)
+{
+    char *parts[3] = {NULL, NULL, NULL};
+    *text = NULL;
+    if (!html)
+        return organ_fail(error, ORGAN_IO, "no memory for a page");
+    put_end(html);
+    const bool contents = html->sections > 1, whole = finish_parts(html, parts) && !html->failed;
+    if (!whole || asprintf(text, "%s%s%s%s<main id=\"main\">\n%s", parts[0], contents ? "<nav aria-label=\"Contents\">\n<ul>\n" : "",
+                           contents ? parts[1] : "", contents ? "</ul>\n</nav>\n" : "", parts[2]) < 0) {
+        *text = NULL;
+        organ_fail(error, ORGAN_IO, "no memory for a page");
+    }
+    for (size_t k = 0; k < 3; k++)
+        free(parts[k]);
+    free(html);
+    return error->status;
+}

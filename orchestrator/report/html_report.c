@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/html_report.h"
+
+#include "orchestrator/report/audit_report.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/prune_report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_status make_page(const json_t *report, char **html, organ_error *error);
+
+/* clang-format off: tables are laid out by hand */
+static const struct {
+    const char *schema;
+    make_page *make;
+} pages[] = {
+    {"organ.audit/1", organ_audit_report_html},
+    {"organ.prune/1", organ_prune_report_html},
+};
+/* clang-format on */
+
+void organ_html_report_known(char *out, size_t size)
+{
+    size_t length = 0;
+    for (size_t k = 0; k < sizeof pages / sizeof *pages && length < size; k++)
+        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", pages[k].schema);
+}
+
+organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
+{
+    const char *const schema = organ_json_text(report, "schema");
+    char known[1024] = "";
+    *html = NULL;
+    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
+        if (strcmp(pages[k].schema, schema) == 0)
+            return pages[k].make(report, html, error);
+    organ_html_report_known(known, sizeof known);
+    if (!*schema)
+        return organ_fail(error, ORGAN_BAD_INPUT, "the document has no \"schema\", so it is no report; there are pages for %s", known);
+    return organ_fail(error, ORGAN_BAD_INPUT, "there is no page for a report with the schema '%s'; there are pages for %s", schema, known);
+}
+
+organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error)
+{
+    char *html = NULL;
+    if (organ_html_report(report, &html, error) == ORGAN_OK)
+        organ_text_write(path, html, error);
+    free(html);
+    return error->status;
+}
+
+organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error)
+{
+    const char *const dot = strrchr(markdown_path, '.');
+    const int length = dot && strcmp(dot, ".md") == 0 ? (int)(dot - markdown_path) : (int)strlen(markdown_path);
+    char *path = NULL;
+    if (asprintf(&path, "%.*s.html", length, markdown_path) < 0)
+        return organ_fail(error, ORGAN_IO, "%s: no memory for its page", markdown_path);
+    organ_html_report_write(path, report, error);
+    free(path);
+    return error->status;
+}

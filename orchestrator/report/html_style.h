@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ * The style sheet and the script of every HTML page of this program. */
+#ifndef ORGAN_HTML_STYLE_H
+#define ORGAN_HTML_STYLE_H
+
+extern const char organ_html_style[];  /* without <style> */
+extern const char organ_html_script[]; /* without <script>: tables sort and filter, commands are copied */
+/* SHA-256 of the script as a Content-Security-Policy has it: what anyone else might put into a page does not run. */
+extern const char organ_html_script_hash[];
+
+#endif

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT
+ * REPORT.html: organ.prune/1 as a page. */
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/html_page.h"
+#include "orchestrator/report/prune_report.h"
+#include "orchestrator/report/sparsity_html.h"
+
+organ_status organ_prune_report_html(const json_t *report, char **html, organ_error *error)
+{
+    organ_html *const page = organ_html_create("Pruning", organ_json_text(report, "donor.name"), NULL);
+    organ_sparsity_merits(page, report);
+    organ_sparsity_sections(page, report);
+    organ_html_section(page, "Checks");
+    organ_html_checks(page, organ_json_at(report, "integrity"));
+    organ_html_ending(page, organ_json_at(report, "definitions"), organ_json_at(report, "run"));
+    return organ_html_finish(page, html, error);
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * What every SVG is drawn with: one style sheet, numbers that no locale changes, text of any origin, markers. */
+#ifndef ORGAN_SVG_PARTS_H
+#define ORGAN_SVG_PARTS_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+#define ORGAN_SVG_LOOKS 6
+
+/* The rules that all charts share, without <style>. A page that holds several charts has them once. */
+extern const char organ_svg_style[];
+
+/* Of lines by look; "" is a whole line. */
+extern const char *const organ_svg_dashes[ORGAN_SVG_LOOKS];
+
+/* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the paper. An end tag is
+ * left to the caller. */
+void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style);
+
+/* `format` has a %f for every number: "<line x1=\"%f\" ...". */
+void organ_svg_put(FILE *out, const char *format, const double *numbers);
+#define ORGAN_SVG(out, format, ...) organ_svg_put(out, format, (const double[]){__VA_ARGS__})
+
+/* Text of any origin as XML, cut to `longest` columns. NULL is "". */
+void organ_svg_text(FILE *out, const char *s, size_t longest);
+
+/* About how wide text of 12 pixels is. */
+double organ_svg_pixels(const char *s);
+
+/* A line of text; `class` is "" or more classes with a blank before each, `anchor` start, middle or end. */
+void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest);
+
+/* A marker by look, below ORGAN_SVG_LOOKS; the path is left open for a <title>. */
+void organ_svg_marker(FILE *out, unsigned kind, double x, double y);
+
+#endif
