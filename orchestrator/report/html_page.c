@@ -30,7 +30,7 @@ static void put_front(FILE *out, const char *kind, const char *title, const char
     organ_markup_text(out, kind);
     fputs(": ", out);
     organ_markup_text(out, title);
-    fprintf(out, "</title>\n<style>\n%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style);
+    fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style, organ_svg_heat_style);
     fputs("<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<p class=\"kind\">", out);
     organ_markup_text(out, kind);
     fputs("</p>\n<h1>", out);

@@ -11,6 +11,9 @@
 /* The rules that all charts share, without <style>. A page that holds several charts has them once. */
 extern const char organ_svg_style[];
 
+/* The rules of heat maps: oc-q0 to oc-q20 of a scale, oc-d0 to oc-d20 of a diverging one, oc-tq0 ... for text in such a cell. */
+extern const char organ_svg_heat_style[];
+
 /* Of lines by look; "" is a whole line. */
 extern const char *const organ_svg_dashes[ORGAN_SVG_LOOKS];
 
