@@ -16,6 +16,8 @@ digests() {
 
 # ---- help and version ----
 ends 0
+matches start ../out
+ends 0 help
 matches overview ../out
 ends 0 --help
 matches overview ../out

@@ -263,7 +263,8 @@ START_TEST(help_fits_the_screen)
             organ_error error = {0};
             char *help = NULL;
             ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-            organ_help_overview(text.out, organ_verbs, organ_verb_count, &page);
+            organ_help_start(text.out, &page);
+            organ_help_overview(text.out, &page);
             organ_help_verb(text.out, organ_verbs[v], &page);
             ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
             for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))

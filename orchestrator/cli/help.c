@@ -108,21 +108,43 @@ void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
     }
 }
 
-void organ_help_overview(FILE *out, const organ_verb *const *verbs, size_t count, const organ_page *page)
+static void put_title(FILE *out, const organ_page *page)
 {
-    enum { COLUMN = 12 };
-    const organ_page narrow = readable(page);
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
     organ_text_wrap(
         out, "", 0,
-        "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory.", &narrow);
-    fputs("\nUsage: organ VERB ARGUMENTS [options]\n\n", out);
-    for (size_t k = 0; k < count; k++)
-        put_entry(out, verbs[k]->name, COLUMN, verbs[k]->summary, &narrow);
-    fputs("\nStart with:\n"
-          "  organ inspect MODEL             what is in it\n"
-          "  organ prune MODEL -o PRUNED     prune it\n"
-          "  organ audit MODEL PRUNED        prove what was done\n"
-          "\n'organ help VERB' explains a verb with examples.\n",
-          out);
+        "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory.", page);
+    fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
+}
+
+void organ_help_start(FILE *out, const organ_page *page)
+{
+    enum { COLUMN = 12 };
+    static const char *const first_needed[] = {"inspect", "prune", "audit", "measure", "evaluate", "serve"};
+    const organ_page narrow = readable(page);
+    put_title(out, &narrow);
+    for (size_t n = 0; n < sizeof first_needed / sizeof *first_needed; n++)
+        for (size_t k = 0; k < organ_verb_count; k++) {
+            const organ_verb *const verb = organ_verbs[k];
+            if (strcmp(verb->name, first_needed[n]) != 0)
+                continue;
+            fputc('\n', out);
+            put_entry(out, verb->name, COLUMN, verb->summary, &narrow);
+            fprintf(out, "%*s%s\n", COLUMN, "", verb->examples[0].command);
+        }
+    fprintf(out, "\n'organ help' lists all %zu verbs, 'organ help VERB' explains one with examples.\n", organ_verb_count);
+}
+
+void organ_help_overview(FILE *out, const organ_page *page)
+{
+    enum { COLUMN = 17 };
+    const organ_page narrow = readable(page);
+    put_title(out, &narrow);
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        const char *const title = organ_verb_section_at(organ_verbs[k]);
+        if (title)
+            fprintf(out, "\n%s:\n", title);
+        put_entry(out, organ_verbs[k]->name, COLUMN, organ_verbs[k]->summary, &narrow);
+    }
+    fputs("\n'organ help VERB' explains a verb with examples.\n", out);
 }

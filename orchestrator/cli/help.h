@@ -3,11 +3,14 @@
 #ifndef ORGAN_HELP_H
 #define ORGAN_HELP_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/cli/verbs.h"
 #include "orchestrator/report/text.h"
 
-/* `organ` without arguments: what there is. */
-void organ_help_overview(FILE *out, const organ_verb *const *verbs, size_t count, const organ_page *page);
+/* `organ` without arguments: the few verbs that a newcomer needs, with an example each. */
+void organ_help_start(FILE *out, const organ_page *page);
+
+/* `organ help`: all verbs by what they are for. */
+void organ_help_overview(FILE *out, const organ_page *page);
 
 /* `organ help VERB`: all of one verb. */
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page);

@@ -119,7 +119,12 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 
 static organ_status run(int argc, char *const *argv, organ_error *error)
 {
-    const char *name = argc > 1 ? argv[1] : "help";
+    const organ_page page = organ_terminal_page(stdout);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (argc < 2) {
+        organ_help_start(stdout, &page);
+        return ORGAN_OK;
+    }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)

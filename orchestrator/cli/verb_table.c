@@ -2,9 +2,6 @@
  * The one table of verbs and options. */
 #include "orchestrator/cli/verb_parts.h"
 
-#include <stdio.h>
-#include <string.h>
-
 /* clang-format off: tables are laid out by hand */
 
 #define TYPE_CHOICES .argument = "TYPE,...", .choices = "skeleton|organ|embed|norm|other|all", .several = true
@@ -411,65 +408,29 @@ static const organ_verb help_verb = {
     .run = organ_run_help};
 
 const organ_verb *const organ_verbs[] = {
-    &inspect_verb, &prune_verb, &audit_verb, &extract_verb, &assemble_verb, &fleet_verb, &measure_verb, &graft_verb, &chimera_verb,
-    &purify_verb, &organ_autopsy_verb, &organ_dequantize_verb, &organ_quantize_verb,
+    &inspect_verb,
+    &prune_verb, &audit_verb, &purify_verb,
+    &measure_verb, &fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb,
+    &extract_verb, &assemble_verb, &graft_verb, &chimera_verb,
+    &organ_dequantize_verb, &organ_quantize_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
-    &organ_orthogonality_verb,
-    &organ_tokenize_verb,
-    &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
+    &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
+_Static_assert(COUNT(organ_verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
+
+const organ_verb_section organ_verb_sections[] = {
+    {"Look", &inspect_verb},
+    {"Prune and prove it", &prune_verb},
+    {"Measure", &measure_verb},
+    {"Take apart and put together", &extract_verb},
+    {"Precision", &organ_dequantize_verb},
+    {"LoRA adapters", &organ_lora_extract_verb},
+    {"Compute with a model", &organ_tokenize_verb},
+    {"This program", &version_verb}};
+const size_t organ_verb_section_count = COUNT(organ_verb_sections);
 
 organ_call organ_call_make(const organ_stop *stop)
 {
     return (organ_call){.prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop};
-}
-
-/* ---- finding ---- */
-
-/* Whether `name` is a word of two: "lora" of "lora extract". */
-static bool is_family(const char *name, const organ_verb *verb)
-{
-    const size_t length = strlen(name);
-    return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
-}
-
-/* "lora: the next word is missing; it is one of extract, merge" */
-static const organ_verb *refuse_second(const char *family, const char *second, organ_error *error)
-{
-    char all[256] = "";
-    const char *names[COUNT(organ_verbs)];
-    size_t count = 0;
-    for (size_t k = 0; k < organ_verb_count; k++)
-        if (is_family(family, organ_verbs[k])) {
-            names[count] = strchr(organ_verbs[k]->name, ' ') + 1;
-            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", count ? ", " : "", names[count]);
-            count++;
-        }
-    const char *const nearest = second ? organ_nearest(second, names, count) : NULL;
-    if (!second)
-        organ_fail(error, ORGAN_USAGE, "%s: what to do is missing: one of %s", family, all);
-    else if (nearest)
-        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s'; did you mean '%s %s'?", family, second, family, nearest);
-    else
-        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s': '%s' goes with %s", family, second, family, all);
-    return NULL;
-}
-
-const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error)
-{
-    const char *names[COUNT(organ_verbs)];
-    bool family = false;
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        names[k] = organ_verbs[k]->name;
-        family = family || is_family(name, organ_verbs[k]);
-        *words = is_family(name, organ_verbs[k]) ? 2 : 1;
-        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
-            return organ_verbs[k];
-    }
-    if (family)
-        return refuse_second(name, second, error);
-    const char *const nearest = organ_nearest(name, names, organ_verb_count);
-    organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
-    return NULL;
 }

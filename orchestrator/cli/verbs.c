@@ -113,6 +113,6 @@ organ_status organ_run_help(void *context, organ_error *error)
     if (verb)
         organ_help_verb(stdout, verb, &page);
     else if (!call->topic)
-        organ_help_overview(stdout, organ_verbs, organ_verb_count, &page);
+        organ_help_overview(stdout, &page);
     return error->status;
 }

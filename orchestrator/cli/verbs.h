@@ -58,7 +58,7 @@ typedef struct organ_call {
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
-    const char *progress;             /* how it is shown: see organ_terminal_open */
+    const char *progress; /* how it is shown: see organ_terminal_open */
     bool json, quiet, help;
     const organ_stop *stop;
 } organ_call;
@@ -66,8 +66,20 @@ typedef struct organ_call {
 /* A call with the values that no option sets. */
 organ_call organ_call_make(const organ_stop *stop);
 
-extern const organ_verb *const organ_verbs[];
+#define ORGAN_MOST_VERBS 64
+extern const organ_verb *const organ_verbs[]; /* by section */
 extern const size_t organ_verb_count;
+
+/* The list of verbs in parts, each of which begins at a verb and ends where the next one begins. */
+typedef struct organ_verb_section {
+    const char *title;
+    const organ_verb *first;
+} organ_verb_section;
+extern const organ_verb_section organ_verb_sections[];
+extern const size_t organ_verb_section_count;
+
+/* The title of the section that begins at this verb, or NULL. */
+const char *organ_verb_section_at(const organ_verb *verb);
 
 /* The verb of that name, which for some is two words ("lora extract"): `second` is the next word or NULL, *words how many were used. NULL
  * with ORGAN_USAGE and a suggestion if there is none. */

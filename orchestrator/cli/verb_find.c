@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/verbs.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Whether `name` is a word of two: "lora" of "lora extract". */
+static bool is_family(const char *name, const organ_verb *verb)
+{
+    const size_t length = strlen(name);
+    return strncmp(verb->name, name, length) == 0 && verb->name[length] == ' ';
+}
+
+/* "lora: the next word is missing; it is one of extract, merge" */
+static const organ_verb *refuse_second(const char *family, const char *second, organ_error *error)
+{
+    char all[256] = "";
+    const char *names[ORGAN_MOST_VERBS];
+    size_t count = 0;
+    for (size_t k = 0; k < organ_verb_count; k++)
+        if (is_family(family, organ_verbs[k])) {
+            names[count] = strchr(organ_verbs[k]->name, ' ') + 1;
+            snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", count ? ", " : "", names[count]);
+            count++;
+        }
+    const char *const nearest = second ? organ_nearest(second, names, count) : NULL;
+    if (!second)
+        organ_fail(error, ORGAN_USAGE, "%s: what to do is missing: one of %s", family, all);
+    else if (nearest)
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s'; did you mean '%s %s'?", family, second, family, nearest);
+    else
+        organ_fail(error, ORGAN_USAGE, "unknown verb '%s %s': '%s' goes with %s", family, second, family, all);
+    return NULL;
+}
+
+const char *organ_verb_section_at(const organ_verb *verb)
+{
+    for (size_t k = 0; k < organ_verb_section_count; k++)
+        if (organ_verb_sections[k].first == verb)
+            return organ_verb_sections[k].title;
+    return NULL;
+}
+
+const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error)
+{
+    const char *names[ORGAN_MOST_VERBS];
+    bool family = false;
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        names[k] = organ_verbs[k]->name;
+        family = family || is_family(name, organ_verbs[k]);
+        *words = is_family(name, organ_verbs[k]) ? 2 : 1;
+        if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
+            return organ_verbs[k];
+    }
+    if (family)
+        return refuse_second(name, second, error);
+    const char *const nearest = organ_nearest(name, names, organ_verb_count);
+    organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
+    return NULL;
+}
