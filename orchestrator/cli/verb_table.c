@@ -44,6 +44,9 @@ static const organ_option prune_options[] = {
 static const organ_option calibration_options[] = {
     {.name = "calibration", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(calibrated.calibration),
      .help = "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards", .names = ORGAN_NAMES_INPUT},
+    {.name = "imatrix", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(calibrated.imatrix),
+     .help = "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate",
+     .names = ORGAN_NAMES_INPUT},
     {.name = "samples", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1000000, false, false}, .fallback = "128",
      .offset = AT(calibrated.samples), .help = "windows of the text, evenly spread over it"},
     {.name = "context", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 1048576, false, false}, .fallback = "512",
@@ -278,7 +281,9 @@ static const organ_verb prune_verb = {
              "projections (q, k, v, o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
              "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
              "changed to make up for what is killed. magnitude, wanda and sparsegpt are there to compare with, as they were published. "
-             "--memory must hold the hidden states of the calibration beside a layer.\n"
+             "--memory must hold the hidden states of the calibration beside a layer. With --imatrix an importance matrix of "
+             "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
+             "nothing is compensated.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
              "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.",

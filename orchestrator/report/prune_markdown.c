@@ -61,6 +61,26 @@ static void calibration_cells(organ_table *table, const json_t *c)
     organ_table_cell(table, "%llu", organ_json_count(c, "block_diagonal_tensors"));
 }
 
+static void imatrix_cells(organ_table *table, const json_t *m)
+{
+    const json_t *const datasets = organ_json_at(m, "datasets");
+    if (!json_is_object(m))
+        return;
+    organ_table_cell(table, "Imatrix");
+    organ_table_cell(table, "%s (%s), %llu bytes, XXH3 %s, %llu entries", organ_json_text(m, "name"), organ_json_text(m, "format"),
+                     organ_json_count(m, "bytes"), organ_json_text(m, "xxh3"), organ_json_count(m, "entries"));
+    joined_cell(table, "Its texts, as its maker named them", datasets);
+    organ_table_cell(table, "Its chunks");
+    if (json_is_integer(organ_json_at(m, "chunks")) && json_is_integer(organ_json_at(m, "chunk_size")))
+        organ_table_cell(table, "%llu of %llu tokens", organ_json_count(m, "chunks"), organ_json_count(m, "chunk_size"));
+    else if (json_is_integer(organ_json_at(m, "chunks")))
+        organ_table_cell(table, "%llu, of how many tokens it does not say", organ_json_count(m, "chunks"));
+    else
+        organ_table_cell(table, "it does not say");
+    organ_table_cell(table, "What an imatrix lacks");
+    organ_table_cell(table, "%s", organ_json_text(m, "lacks"));
+}
+
 /* Of the methods that are not physarum v1. */
 static void goal_cells(organ_table *table, const json_t *report)
 {
@@ -72,12 +92,13 @@ static void goal_cells(organ_table *table, const json_t *report)
         organ_table_cell(table, "%.15g %% of the elements of each tensor", organ_json_real(p, "sparsity"));
     else
         organ_table_cell(table, "what the flow decides in each tensor");
-    if (organ_json_at(p, "effort")) {
+    if (organ_json_at(p, "effort") && !json_is_object(organ_json_at(report, "imatrix"))) {
         organ_table_cell(table, "Parameters");
         organ_table_cell(table, "compensation=%s, effort=%.15g, seed=%llu", json_is_true(organ_json_at(p, "compensate")) ? "yes" : "no",
                          organ_json_real(p, "effort"), organ_json_count(p, "seed"));
     }
     calibration_cells(table, organ_json_at(report, "calibration"));
+    imatrix_cells(table, organ_json_at(report, "imatrix"));
 }
 
 static void flow_cells(organ_table *table, const json_t *p)

@@ -20,15 +20,45 @@ static void print_names(const json_t *report, FILE *out)
     fputc('\n', out);
 }
 
+static const char *chunks_text(const json_t *imatrix, char *out, size_t size)
+{
+    const unsigned long long chunks = organ_json_count(imatrix, "chunks"), tokens = organ_json_count(imatrix, "chunk_size");
+    if (!json_is_integer(organ_json_at(imatrix, "chunks")))
+        snprintf(out, size, "chunks unknown");
+    else if (json_is_integer(organ_json_at(imatrix, "chunk_size")))
+        snprintf(out, size, "%llu chunk%s of %llu tokens", chunks, chunks == 1 ? "" : "s", tokens);
+    else
+        snprintf(out, size, "%llu chunk%s", chunks, chunks == 1 ? "" : "s");
+    return out;
+}
+
+static const char *datasets_text(const json_t *imatrix, char *out, size_t size)
+{
+    const json_t *const names = organ_json_at(imatrix, "datasets");
+    const size_t count = json_array_size(names);
+    if (count == 0)
+        snprintf(out, size, "a text that it does not name");
+    else if (count == 1)
+        snprintf(out, size, "%.250s", organ_json_text(json_array_get(names, 0), ""));
+    else
+        snprintf(out, size, "%.230s and %zu more", organ_json_text(json_array_get(names, 0), ""), count - 1);
+    return out;
+}
+
 static void print_calibration(const json_t *report, FILE *out, const organ_page *page)
 {
     const json_t *const calibration = organ_json_at(report, "calibration");
     const unsigned long long cut = organ_json_count(calibration, "block_diagonal_tensors");
-    char changed[32];
+    char changed[32], chunks[64], datasets[300];
     if (json_is_object(calibration))
         organ_text_say(out, page, "  ", "Calibrated by %s: %s, %llu windows of %llu tokens.", organ_json_text(report, "parameters.method"),
                        organ_json_text(calibration, "text.name"), organ_json_count(calibration, "samples"),
                        organ_json_count(calibration, "context"));
+    const json_t *const imatrix = organ_json_at(report, "imatrix");
+    if (json_is_object(imatrix))
+        organ_text_say(out, page, "  ", "By an imatrix: no contribution, no compensation; %s (XXH3 %s), %llu entries, %s, made with %s.",
+                       organ_json_text(imatrix, "name"), organ_json_text(imatrix, "xxh3"), organ_json_count(imatrix, "entries"),
+                       chunks_text(imatrix, chunks, sizeof chunks), datasets_text(imatrix, datasets, sizeof datasets));
     if (cut)
         organ_text_say(out, page, "  ",
                        "Of %llu tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse.", cut);

@@ -264,4 +264,42 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
     return ORGAN_OK;
 }
 
+organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
+                                          organ_calibration **calibration, organ_error *error)
+{
+    const size_t n = options->features;
+    *calibration = NULL;
+    if (n == 0 || n > MOST_FEATURES)
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name, MOST_FEATURES, n);
+    organ_calibration *const c = calloc(1, sizeof *c);
+    if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
+        free(c);
+        return no_memory(options, error);
+    }
+    bool known = false;
+    c->options = *options;
+    for (size_t j = 0; j < n && !error->status; j++) {
+        if (!(norms[j] >= 0) || !isfinite(norms[j]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the norm of input %zu is %g; it must be finite and not negative", options->name, j,
+                       (double)norms[j]);
+        known |= norms[j] > 0;
+        c->factors[j] = norms[j];
+        c->factors[n + j] = c->factors[2 * n + j] = 1;
+        c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
+    }
+    if (!error->status && !known)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to prune by", options->name, n);
+    c->moments.features = c->moments.block = n;
+    c->moments.tokens = tokens;
+    c->moments.act_norm = c->factors;
+    c->moments.stability = c->factors + n;
+    c->moments.contribution = c->factors + 2 * n;
+    c->finished = true;
+    if (error->status)
+        organ_calibration_destroy(c);
+    else
+        *calibration = c;
+    return error->status;
+}
+
 const organ_input_moments *organ_calibration_moments(const organ_calibration *c) { return c->finished ? &c->moments : NULL; }

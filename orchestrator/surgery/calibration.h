@@ -23,8 +23,8 @@ typedef struct organ_calibration_options {
 typedef struct organ_input_moments {
     size_t features, block;
     uint64_t tokens;
-    const double *h;           /* X_p^T X_p: of a block only what is on or above the diagonal; a finite number */
-    const double *c;           /* X_d^T X_p, whole; NULL with one stream */
+    const double *h; /* X_p^T X_p: of a block only what is on or above the diagonal; a finite number. NULL where only norms are known */
+    const double *c; /* X_d^T X_p, whole; NULL with one stream */
     double mean_diagonal;      /* of H / tokens */
     const float *act_norm;     /* per feature: sqrt(mean x^2) */
     const float *stability;    /* 1 / (1 + CV^2) of |x + noise|, in (0, 1]; 1 for an input that is always zero */
@@ -47,6 +47,12 @@ organ_status organ_calibration_add(organ_calibration *calibration, const float *
 
 /* To be called once, after the last token. ORGAN_BAD_INPUT where there was no token or all inputs were zero: there is nothing to go by. */
 organ_status organ_calibration_finish(organ_calibration *calibration, organ_error *error);
+
+/* A finished calibration of which nothing is known but act_norm: no H and no C, stability and contribution 1. `norms` are features numbers,
+ * finite, none negative, not all 0 (ORGAN_BAD_INPUT, named by feature); `tokens` is what they were taken over, as somebody says. Seed,
+ * layer and streams of the options have no meaning. */
+organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
+                                          organ_calibration **calibration, organ_error *error);
 
 /* NULL before it is finished. Belongs to the calibration. */
 const organ_input_moments *organ_calibration_moments(const organ_calibration *calibration);

@@ -20,7 +20,14 @@ static const struct {
                {"wanda", ORGAN_PRUNE_WANDA},
                {"sparsegpt", ORGAN_PRUNE_SPARSEGPT}};
 
-bool organ_calibrated_needs_text(const organ_calibrated_job *job) { return job->method != ORGAN_PRUNE_MAGNITUDE; }
+bool organ_calibrated_needs_text(const organ_calibrated_job *job) { return job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix; }
+
+bool organ_calibrated_compensates(const organ_calibrated_job *job)
+{
+    if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
+        return !job->options->no_compensate && !job->options->imatrix;
+    return job->method == ORGAN_PRUNE_SPARSEGPT;
+}
 
 /* ---- what goes with what ---- */
 
@@ -29,7 +36,7 @@ static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
         if (strcmp(job->options->method, methods[k].name) == 0) {
             job->method = methods[k].method;
-            job->two_streams = job->method == ORGAN_PRUNE_PHYSARUM_V2 && !job->options->no_compensate;
+            job->two_streams = job->method == ORGAN_PRUNE_PHYSARUM_V2 && organ_calibrated_compensates(job);
             return ORGAN_OK;
         }
     return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt",
@@ -63,6 +70,28 @@ static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_e
     if (c->samples != 128)
         return no_use("--samples", c->method, error);
     return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
+}
+
+/* An imatrix has neither windows nor what ties the inputs together. */
+static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    static const char with[] = "%s has no meaning with --imatrix: it has no %s";
+    if (c->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--calibration and --imatrix: one of the two says what the inputs are like, not both");
+    if (job->method == ORGAN_PRUNE_MAGNITUDE)
+        return no_use("--imatrix", c->method, error);
+    if (job->method == ORGAN_PRUNE_SPARSEGPT)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--method sparsegpt needs how the inputs go together, and an imatrix has only how large each is: --calibration FILE");
+    if (c->samples != 128)
+        return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
+    if (c->context != 512)
+        return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
+    if (c->effort != 1)
+        return organ_fail(error, ORGAN_USAGE, with, "--effort", "compensation");
+    return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
 }
 
 static organ_status refuse_v2(const organ_prune_calibrated_options *c, organ_error *error)
@@ -122,14 +151,34 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
         return error->status;
     if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
         return error->status;
+    if (c->imatrix)
+        return check_imatrix(job, error);
     if (!organ_calibrated_needs_text(job))
         return refuse_text(c, error);
     if (!c->calibration)
-        return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text", c->method);
+        return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
+                          job->method == ORGAN_PRUNE_SPARSEGPT ? "" : ", or --imatrix FILE");
     return ORGAN_OK;
 }
 
 /* ---- the run ---- */
+
+/* Without a text a matrix is in memory whole: its weights, the bytes of donor and output, three masks and what ranks a row or a tile. */
+static organ_status check_memory(const organ_calibrated_job *job, organ_error *error)
+{
+    const uint64_t memory = job->base.engine->memory;
+    for (size_t k = 0; k < job->base.targets.count; k++) {
+        const organ_tensor *const t = job->base.targets.tensors[k];
+        const organ_matrices m = organ_tensor_matrices(t);
+        const uint64_t needed = 8 * m.rows * m.cols + 2 * (t->bytes / m.count);
+        char have[16], need[16];
+        if (needed > memory)
+            return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: to prune a matrix of tensor '%s', %llu x %llu, takes %s",
+                              organ_quantity_text(memory, have), t->name, (unsigned long long)m.rows, (unsigned long long)m.cols,
+                              organ_quantity_text(needed, need));
+    }
+    return ORGAN_OK;
+}
 
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 {
@@ -149,10 +198,27 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
     if (organ_calibrated_needs_text(job) && donor->gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but --method %s works on safetensors models", donor->path,
                           job->options->method);
-    return organ_calibrated_needs_text(job) ? organ_calibrated_text(job, error) : ORGAN_OK;
+    if (organ_calibrated_needs_text(job))
+        return organ_calibrated_text(job, error);
+    if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
+        return error->status;
+    return check_memory(job, error);
 }
 
-/* Magnitude looks at nothing but the matrix. */
+/* By the matrix alone, and by what an imatrix says of its inputs. */
+static organ_status prune_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, XXH3_state_t *hash,
+                                 organ_error *error)
+{
+    organ_calibration *calibration = NULL;
+    if (organ_stop_asked(job->base.engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", job->base.targets.tensors[part]->name);
+    if (!job->imatrix || organ_calibrated_norms(job, part, matrix, &calibration, error) == ORGAN_OK)
+        organ_calibrated_matrix(job, part, matrix, calibration, weights, hash, error);
+    organ_calibration_destroy(calibration);
+    return error->status;
+}
+
+/* One matrix after the other, without a forward pass. */
 static organ_status prune_alone(organ_calibrated_job *job, organ_error *error)
 {
     XXH3_state_t *const hash = XXH3_createState();
@@ -165,10 +231,7 @@ static organ_status prune_alone(organ_calibrated_job *job, organ_error *error)
             organ_fail_errno(error, ENOMEM, "%s", job->base.targets.tensors[k]->name);
         XXH3_64bits_reset(hash);
         for (uint64_t e = 0; e < m.count && !error->status; e++)
-            if (organ_stop_asked(job->base.engine->stop))
-                organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", job->base.targets.tensors[k]->name);
-            else
-                organ_calibrated_matrix(job, k, e, NULL, weights, hash, error);
+            prune_matrix(job, k, e, weights, hash, error);
         if (!error->status)
             organ_calibrated_part_done(job, k, hash);
         free(weights);
@@ -192,7 +255,8 @@ static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *
     if (!error->status)
         organ_model_copy_finish(job->copy, error);
     organ_model_copy_end(job->copy);
-    if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK)
+    if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK &&
+        (!job->imatrix || organ_imatrix_unchanged(job->imatrix, error) == ORGAN_OK))
         organ_prune_write_reports(base, publish, started, report, error);
     return error->status;
 }
@@ -230,6 +294,7 @@ static void close_all(organ_calibrated_job *job)
     free(job->parts);
     organ_forward_close(job->forward);
     organ_tokenizer_close(job->tokenizer);
+    organ_imatrix_close(job->imatrix);
     organ_prune_job_close(&job->base);
 }
 
@@ -240,6 +305,8 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
     if (strcmp(calibrated->method, VERSION_1) == 0) {
         if (refuse_text(calibrated, error) || refuse_v2(calibrated, error))
             return error->status;
+        if (calibrated->imatrix)
+            return no_use("--imatrix", VERSION_1, error);
         return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
     }
     organ_calibrated_job job = {.options = calibrated,

@@ -18,6 +18,18 @@ static const char *const by_method[] = {
         "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the "
         "calibration text.",
 };
+static const char *const by_imatrix[] = {
+    [ORGAN_PRUNE_PHYSARUM_V2] =
+        "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each weight times the root "
+        "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which prunes better; "
+        "physarum v1 is another again, and no number of the one says anything about the other.",
+    [ORGAN_PRUNE_WANDA] =
+        "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times the root mean "
+        "square of their input, as the imatrix tells it, is least.",
+};
+static const char of_imatrix[] =
+    "What is killed depends on the imatrix, and so on the model, the tokenizer and the text that it was made with: nothing here can check "
+    "that the model was this donor. Its inputs are those of the whole model: what was pruned in the layers before is not in them.";
 static const char of_text[] =
     "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
 static const char compensated[] =
@@ -34,18 +46,13 @@ static const char *const not_told[] = {
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
 };
 
-static bool compensates(const organ_calibrated_job *job)
-{
-    return job->method == ORGAN_PRUNE_SPARSEGPT || (job->method == ORGAN_PRUNE_PHYSARUM_V2 && !job->options->no_compensate);
-}
-
 static json_t *errata_json(const organ_calibrated_job *job)
 {
     json_t *const list = json_array();
-    json_array_append_new(list, json_string(by_method[job->method]));
-    if (organ_calibrated_needs_text(job))
-        json_array_append_new(list, json_string(of_text));
-    if (compensates(job))
+    json_array_append_new(list, json_string(job->imatrix ? by_imatrix[job->method] : by_method[job->method]));
+    if (organ_calibrated_needs_text(job) || job->imatrix)
+        json_array_append_new(list, json_string(job->imatrix ? of_imatrix : of_text));
+    if (organ_calibrated_compensates(job))
         json_array_append_new(list, json_string(compensated));
     for (size_t k = 0; k < sizeof always / sizeof *always; k++)
         json_array_append_new(list, json_string(always[k]));
@@ -73,7 +80,9 @@ static json_t *parameters_json(const organ_calibrated_job *job)
     json_t *const p = json_pack("{s:s, s:o, s:o}", "method", c->method, "sparsity", sparsity < 0 ? json_null() : json_real(sparsity),
                                 "pattern", c->pattern ? json_string(c->pattern) : json_null());
     if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
-        json_object_set_new(p, "compensate", json_boolean(!c->no_compensate));
+        json_object_set_new(p, "compensate", json_boolean(organ_calibrated_compensates(job)));
+        json_object_set_new(p, "contribution", json_boolean(!job->imatrix));
+        json_object_set_new(p, "stability", json_boolean(!job->imatrix));
         json_object_set_new(p, "effort", json_real(c->effort));
         json_object_set_new(p, "seed", json_integer((json_int_t)c->seed));
     }
@@ -109,6 +118,23 @@ static json_t *calibration_json(const organ_calibrated_job *job)
                      "block_diagonal_tensors", (json_int_t)block_diagonal);
 }
 
+static json_t *number_or_null(int64_t number) { return number < 0 ? json_null() : json_integer((json_int_t)number); }
+
+static json_t *imatrix_json(const organ_calibrated_job *job)
+{
+    const organ_imatrix *const m = job->imatrix;
+    if (!m)
+        return json_null();
+    const char *const slash = strrchr(m->path, '/');
+    json_t *const datasets = json_array();
+    for (size_t k = 0; k < m->dataset_count; k++)
+        json_array_append_new(datasets, organ_document_string(m->datasets[k]));
+    return json_pack("{s:o, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:s}", "name", organ_document_string(slash ? slash + 1 : m->path), "format",
+                     m->format, "bytes", (json_int_t)m->bytes, "xxh3", job->text_digest, "entries", (json_int_t)m->entry_count, "datasets",
+                     datasets, "chunks", number_or_null(m->chunks), "chunk_size", number_or_null(m->chunk_size), "lacks",
+                     "contribution, stability and compensation: it has only the mean square of each input");
+}
+
 int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
@@ -116,7 +142,8 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     uint64_t changed = 0;
     for (size_t k = 0; k < base->targets.count; k++)
         changed += job->parts[k].compensated;
-    snprintf(definition, sizeof definition, "%s/1", job->options->method);
+    snprintf(definition, sizeof definition, "%s%s/1", job->options->method,
+             job->imatrix && job->method == ORGAN_PRUNE_PHYSARUM_V2 ? "-imatrix" : "");
     json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
     json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
@@ -124,8 +151,8 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
         json_object_set_new(document, "definition", json_string(definition)) |
         json_object_set_new(document, "parameters", parameters_json(job)) | json_object_set_new(document, "errata", errata_json(job)) |
         json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
-        json_object_set_new(document, "calibration", calibration_json(job)) |
-        json_object_set_new(document, "compensates", json_boolean(compensates(job))) |
+        json_object_set_new(document, "calibration", calibration_json(job)) | json_object_set_new(document, "imatrix", imatrix_json(job)) |
+        json_object_set_new(document, "compensates", json_boolean(organ_calibrated_compensates(job))) |
         json_object_set_new(document, "compensated", json_integer((json_int_t)changed)) |
         json_object_set_new(definitions, "compensated",
                             json_string("a target weight that is not zero in the output and not the donor's; counted among the kept")) |
@@ -143,6 +170,10 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     if (organ_calibrated_needs_text(job))
         failed |= json_object_set_new(line, "calibration_tokens", json_integer((json_int_t)told->tokens)) |
                   json_object_set_new(line, "block_diagonal", json_boolean(told->block_diagonal));
+    if (job->imatrix)
+        failed |= json_object_set_new(line, "imatrix_entry", json_string(told->entry)) |
+                  json_object_set_new(line, strcmp(job->imatrix->format, "GGUF") == 0 ? "calibration_tokens" : "calibration_chunks",
+                                      json_integer((json_int_t)told->tokens));
     if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
         failed |= json_object_set_new(line, "stages", json_integer((json_int_t)told->stages)) |
                   json_object_set_new(line, "conjugate_gradients", json_integer((json_int_t)told->iterations)) |

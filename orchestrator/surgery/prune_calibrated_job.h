@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a calibrated pruning share: prune_calibrated.c runs it, prune_calibrated_text.c cuts the text, prune_calibrated_layer.c
- * works on a layer, prune_calibrated_document.c tells of it. */
+ * What the parts of a calibrated pruning share: prune_calibrated.c runs it, prune_calibrated_text.c cuts the text,
+ * prune_calibrated_imatrix.c reads an imatrix in its place, prune_calibrated_layer.c works on a layer, prune_calibrated_document.c tells of
+ * it. */
 #ifndef ORGAN_PRUNE_CALIBRATED_JOB_H
 #define ORGAN_PRUNE_CALIBRATED_JOB_H
 
+#include "formats/imatrix.h"
 #include "formats/tokenizer.h"
 #include "orchestrator/forward/forward.h"
 #include "orchestrator/surgery/prune_calibrated.h"
@@ -18,6 +20,8 @@ typedef struct organ_calibrated_part {
     uint64_t tokens;      /* that it was calibrated with; of a stack of experts all together */
     double natural;       /* sparsity that the flow decided; 0 where one was asked for */
     unsigned stages, iterations;
+    uint64_t experts;  /* of its kind in its layer, where it is one of them: 0, or for an imatrix */
+    const char *entry; /* of the imatrix */
     bool block_diagonal;
 } organ_calibrated_part;
 
@@ -30,7 +34,8 @@ typedef struct organ_calibrated_job {
     organ_calibrated_part *parts;
     organ_tokenizer *tokenizer;
     organ_forward *forward;
-    char text_digest[17];
+    organ_imatrix *imatrix; /* NULL: a text, or nothing */
+    char text_digest[17];   /* of the text or the imatrix */
     size_t text_bytes, text_tokens;
     uint32_t *tokens; /* samples x context */
     size_t *begin;    /* of the windows, samples + 1 */
@@ -42,15 +47,23 @@ typedef struct organ_calibrated_job {
 
 /* Whether the method goes by a text. */
 bool organ_calibrated_needs_text(const organ_calibrated_job *job);
+/* Whether weights that are kept are changed. */
+bool organ_calibrated_compensates(const organ_calibrated_job *job);
 
 /* Reads the text and cuts its windows. Needs the donor. */
 organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error);
+
+/* Opens the imatrix and finds the entries of all targets. Needs the donor. */
+organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
+/* What it says of a matrix of a target, to be destroyed by the caller. */
+organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix, organ_calibration **calibration,
+                                    organ_error *error);
 
 /* Prunes the targets of all layers along the text and writes them. */
 organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
 
 /* Prunes one matrix of a target (`weights` is rows x cols, as the donor stores it, and becomes what the output stores), counts and writes
- * it. `calibration` is NULL for magnitude. The hash is that of the tensor so far. */
+ * it. `calibration` is NULL for magnitude; without a text the weights are read here. The hash is that of the tensor so far. */
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
                                      float *weights, XXH3_state_t *hash, organ_error *error);
 /* After its last matrix. */

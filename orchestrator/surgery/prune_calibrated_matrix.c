@@ -18,7 +18,7 @@ static organ_status prune(organ_calibrated_job *job, size_t part, const organ_ca
                                                 .name = tensor->name,
                                                 .sparsity = wanted < 0 ? 0 : wanted,
                                                 .pattern = job->pattern,
-                                                .no_compensate = job->options->no_compensate,
+                                                .no_compensate = !organ_calibrated_compensates(job),
                                                 .effort = job->options->effort};
     organ_prune_matrix_report r;
     organ_calibrated_part *const told = &job->parts[part];
@@ -74,7 +74,7 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
     if (!donor || !stored || !keep)
         organ_fail_errno(error, ENOMEM, "%s", tensor->name);
     else if (organ_model_read(job->base.donor, tensor->file, donor, bytes, offset, error) == ORGAN_OK) {
-        if (!calibration)
+        if (!organ_calibrated_needs_text(job))
             organ_widen(job->base.engine->kernels, tensor->dtype, donor, weights, n);
         if (prune(job, part, calibration, weights, keep, error) == ORGAN_OK &&
             round_to_stored(job, tensor, weights, stored, n, error) == ORGAN_OK &&

@@ -78,6 +78,9 @@ static organ_status check_shape(const organ_prune_matrix_options *o, const organ
         return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
     if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
         return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
+    const bool compensates = o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+    if (moments && !moments->h && (compensates || o->measure))
+        return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, and only their norms are known", o->name);
     if (moments && moments->features != cols)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
     return ORGAN_OK;

@@ -39,11 +39,12 @@ typedef struct organ_prune_matrix_report {
 } organ_prune_matrix_report;
 
 /* Prunes `weights`, rows x cols row by row, in place; keep becomes its mask, 1 or 0 each. `calibration` is finished and has cols features;
- * NULL is allowed for magnitude. Physarum v2 solves V H = W (C / 2 + H / 2) on the kept weights, H and C per token and damped by 0.03 of
- * the mean of H's diagonal; with a pattern its last stage keeps the most important of each group. ORGAN_USAGE for options that do not go
- * together or with the shape, ORGAN_BAD_INPUT for weights that are not finite or an H that cannot be inverted, ORGAN_IO without memory,
- * ORGAN_INTERRUPTED if the engine is stopped; then weights and keep are of no use. Takes, beside what is given, up to 19 bytes a weight (23
- * to measure) and 4 bytes an entry of H for physarum v2; 640 bytes a row and 4 an entry of H for sparsegpt. */
+ * NULL is allowed for magnitude; one made of norms alone does for wanda and for physarum v2 without compensation. Physarum v2 solves V H =
+ * W (C / 2 + H / 2) on the kept weights, H and C per token and damped by 0.03 of the mean of H's diagonal; with a pattern its last stage
+ * keeps the most important of each group. ORGAN_USAGE for options that do not go together or with the shape, ORGAN_BAD_INPUT for weights
+ * that are not finite or an H that cannot be inverted, ORGAN_IO without memory, ORGAN_INTERRUPTED if the engine is stopped; then weights
+ * and keep are of no use. Takes, beside what is given, up to 19 bytes a weight (23 to measure) and 4 bytes an entry of H for physarum v2;
+ * 640 bytes a row and 4 an entry of H for sparsegpt. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
                                 float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
                                 organ_error *error);
