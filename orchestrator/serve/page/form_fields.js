@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: MIT
+// A field for each operand and option of a verb, as the server describes them.
+import { make, put, say, set } from "./elements.js";
+
+let serial = 0;
+
+function sentence(text) {
+    return text ? text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
+}
+
+// "16 to 4096", with the words for bounds that are not allowed themselves.
+function rangeWords(range) {
+    if (!range) return "";
+    const low = (range.after_from ? "above " : "") + range.from, high = (range.before_to ? "below " : "") + range.to;
+    return range.after_from || range.before_to ? low + ", " + (range.before_to ? high : "at most " + range.to) : low + " to " + high;
+}
+
+function hintOf(item) {
+    const parts = [sentence(item.help)];
+    if (item.kind === "count" || item.kind === "real") parts.push("From " + rangeWords(item.range) + ".");
+    if (item.kind === "bytes") parts.push("A size such as 512M or 4G.");
+    return parts.filter(Boolean).join(" ").replace("From above", "Above");
+}
+
+// The parts that all fields have: label, help, and the place of a fault.
+function frame(item, input, inner) {
+    const fault = make("p", { class: "wrong", id: input.id + "-fault" });
+    const help = make("p", { class: "help", id: input.id + "-help" }, hintOf(item));
+    input.setAttribute("aria-describedby", fault.id + " " + help.id);
+    const label = make("label", { for: input.id }, titleOf(item), item.required && make("span", { class: "flag" }, " required"));
+    const element = make("div", { class: "field", dataset: { field: item.name } });
+    if (item.kind === "flag") put(element, make("div", { class: "tick" }, input, label), help, fault);
+    else put(element, label, inner || input, fault, help);
+    return { element, fault };
+}
+
+function titleOf(item) {
+    if (item.operand) return item.name;
+    return item.name[0].toUpperCase() + item.name.slice(1).replaceAll("-", " ");
+}
+
+function fallbackWords(item) {
+    return item.default === undefined ? "" : String(item.default);
+}
+
+function flagField(item, id) {
+    const input = make("input", { type: "checkbox", id, name: item.name });
+    return { input, read: () => input.checked || undefined, write: value => { input.checked = value === true || value === "true"; } };
+}
+
+function choiceField(item, id) {
+    const none = item.default === undefined ? (item.required ? "Choose" : "not given") : item.default + " (default)";
+    const input = make("select", { id, name: item.name, required: item.required }, make("option", { value: "" }, none),
+        item.choices.filter(choice => choice !== item.default).map(choice => make("option", { value: choice }, choice)));
+    return { input, read: () => input.value || undefined, write: value => { input.value = value; } };
+}
+
+function numberField(item, id) {
+    const real = item.kind === "real";
+    const input = make("input", { type: "number", id, name: item.name, min: item.range && item.range.from, max: item.range && item.range.to,
+        step: real ? "any" : 1, inputmode: real ? "decimal" : "numeric", placeholder: fallbackWords(item), required: item.required });
+    return { input, read: () => input.value === "" ? undefined : Number(input.value), write: value => { input.value = value; } };
+}
+
+function textInput(item, id) {
+    const lists = { model: "model-names", input: "input-names" };
+    const place = { model: "a model of this server", input: "a path under the directory of this server", output: "where to write" };
+    return make("input", { type: "text", id, name: item.name, list: lists[item.names], autocomplete: "off", spellcheck: "false",
+        autocapitalize: "none", placeholder: fallbackWords(item) || place[item.names] || "", required: item.required });
+}
+
+function textField(item, id) {
+    const input = textInput(item, id);
+    return { input, read: () => input.value.trim() || undefined, write: value => { input.value = value; } };
+}
+
+// Several texts: an input each, and a button for one more.
+function wordsField(item, id) {
+    const rest = make("div");
+    const input = textInput(item, id);
+    const add = value => {
+        const more = textInput({ ...item, required: false }, id + "-" + ++serial);
+        more.setAttribute("aria-label", titleOf(item) + ", another");
+        more.value = value || "";
+        rest.append(more);
+        return more;
+    };
+    const inner = make("div", { class: "several" }, input, rest,
+        make("button", { type: "button", class: "quiet", onclick: () => add().focus() }, "Add another"));
+    return {
+        input, inner,
+        read: () => {
+            const words = [input, ...rest.children].map(one => one.value.trim()).filter(Boolean);
+            return words.length ? words : undefined;
+        },
+        write: value => {
+            const [head, ...tail] = [value].flat();
+            input.value = head || "";
+            set(rest);
+            tail.forEach(add);
+        },
+    };
+}
+
+function makerOf(item) {
+    if (item.kind === "flag") return flagField;
+    if (item.kind === "words" || item.repeats) return wordsField;
+    if (item.choices) return choiceField;
+    return item.kind === "count" || item.kind === "real" ? numberField : textField;
+}
+
+// {name, element, input, read(), write(value), complain(text), check()}: `check` is true if the browser finds nothing wrong.
+export function fieldOf(item) {
+    const field = makerOf(item)(item, "f-" + item.name.replace(/[^A-Za-z0-9]/g, "-") + "-" + ++serial);
+    const { element, fault } = frame(item, field.input, field.inner);
+    const complain = text => {
+        say(fault, text);
+        if (text) field.input.setAttribute("aria-invalid", "true");
+        else field.input.removeAttribute("aria-invalid");
+    };
+    field.input.addEventListener("input", () => complain(""));
+    const check = () => {
+        const { validity } = field.input;
+        const name = titleOf(item);
+        if (validity.valid) complain("");
+        else if (validity.badInput) complain(name + " must be a number.");
+        else if (validity.valueMissing) complain(name + " is needed.");
+        else if (validity.stepMismatch) complain(name + " must be a whole number.");
+        else if (validity.rangeUnderflow || validity.rangeOverflow) complain(name + " is " + field.input.value + ", but must be " + rangeWords(item.range) + ".");
+        else complain(field.input.validationMessage);
+        return validity.valid;
+    };
+    return { ...field, name: item.name, item, element, complain, check };
+}

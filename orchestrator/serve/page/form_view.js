@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: MIT
+// The form of a verb: fields from its description, the command line as one goes, dry run and start.
+import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
+import { commandLine } from "./command_line.js";
+import { fieldOf } from "./form_fields.js";
+import { jobPanel } from "./progress.js";
+import { ask, tell } from "./wire.js";
+
+// Options that buttons stand for.
+const BUTTONS = ["dry-run", "resume"];
+// Groups that most runs leave alone.
+const FOLDED = ["Machine", "Output"];
+// What the name of an output begins with, where one model is read.
+const ENDINGS = { prune: "-pruned", extract: "-organs", purify: "-purified", dequantize: "-plain", quantize: "-quantized" };
+
+// The names for the pickers, once for all fields.
+async function nameLists(signal) {
+    const names = await ask("/models?limit=500", signal).then(page => page.models.map(model => model.path), () => []);
+    const list = id => make("datalist", { id }, names.map(name => make("option", { value: name })));
+    return [list("model-names"), list("input-names")];
+}
+
+function groupElement(group, fields) {
+    if (FOLDED.includes(group.title))
+        return make("details", { class: "group" }, make("summary", null, group.title), fields.map(field => field.element));
+    return make("fieldset", null, make("legend", null, group.title), fields.map(field => field.element));
+}
+
+// Fields of the whole form in its order, and the elements that hold them.
+function buildFields(verb) {
+    const operands = verb.operands.map(operand => fieldOf({ ...operand, kind: operand.repeats ? "words" : "text", operand: true }));
+    const groups = verb.groups.map(group => ({
+        group, fields: group.options.filter(option => !BUTTONS.includes(option.name)).map(option => fieldOf(option)),
+    })).filter(({ fields }) => fields.length);
+    // What has to be given stands on top, whatever group it is in.
+    const needed = groups.flatMap(({ fields }) => fields.filter(field => field.item.required));
+    const elements = [
+        (operands.length || needed.length) && make("fieldset", null, make("legend", null, "What"),
+            [...operands, ...needed].map(field => field.element)),
+        groups.map(({ group, fields }) => ({ group, fields: fields.filter(field => !field.item.required) }))
+            .filter(({ fields }) => fields.length).map(({ group, fields }) => groupElement(group, fields)),
+    ];
+    return { fields: [...operands, ...groups.flatMap(({ fields }) => fields)], elements };
+}
+
+function valuesOf(fields) {
+    const values = {};
+    for (const field of fields) {
+        const value = field.read();
+        if (value !== undefined) values[field.name] = value;
+    }
+    return values;
+}
+
+// A name for the output follows that of the model until somebody writes one.
+function suggestOutput(verb, fields) {
+    const output = fields.find(field => field.item.names === "output" && field.name === "output");
+    const model = fields.find(field => field.item.operand && field.item.names === "model");
+    const ending = ENDINGS[verb.name];
+    if (!output || !model || !ending) return;
+    let own = output.read() !== undefined;
+    output.input.addEventListener("input", () => { own = true; });
+    const follow = () => {
+        const name = (model.read() || "").replace(/\.(gguf|safetensors)$/, "");
+        if (!own) output.write(name ? name + ending : "");
+    };
+    model.input.addEventListener("input", follow);
+    follow();
+}
+
+function firstValues(fields, query) {
+    const model = query.get("model");
+    const takes = fields.find(field => field.item.names === "model" || (field.item.operand && field.item.names === "input"));
+    if (model && takes) takes.write(model);
+    const given = new Map();
+    for (const [name, value] of query) given.set(name, [...(given.get(name) || []), value]);
+    for (const field of fields) {
+        const values = given.get("a." + field.name);
+        if (values) field.write(values.length > 1 ? values : values[0]);
+    }
+}
+
+// The address of a form with these values, to do a thing again or to pass it on.
+export function formAddressWith(verb, values) {
+    const query = new URLSearchParams();
+    for (const [name, value] of Object.entries(values))
+        for (const one of [value].flat()) query.append("a." + name, one);
+    return "#/verbs/" + encodeURIComponent(verb) + "?" + query;
+}
+
+function showFaults(fault, fields, place) {
+    const rest = [];
+    let at = null;
+    for (const { field: pointer = "", detail = "" } of fault.faults) {
+        const name = pointer.split("/")[2];
+        const field = fields.find(one => one.name === name);
+        if (field) {
+            field.complain(detail[0].toUpperCase() + detail.slice(1) + ".");
+            at = at || field;
+            field.element.closest("details")?.setAttribute("open", "");
+        } else rest.push((name ? name + " " : "") + detail);
+    }
+    const message = fault.faults.length ? rest.join(" ") || "See the marked fields." : fault.message;
+    set(place, faultBox({ title: fault.title, message }));
+    if (at) at.input.focus();
+}
+
+export async function showForm(place, address, signal) {
+    const [verb, lists] = await Promise.all([ask("/verbs/" + encodeURIComponent(address.name), signal), nameLists(signal)]);
+    const { fields, elements } = buildFields(verb);
+    firstValues(fields, address.query);
+    suggestOutput(verb, fields);
+    const command = make("pre", { class: "command", id: "command", tabindex: 0, "aria-label": "Command line" });
+    const faults = make("div"), trial = make("div");
+    const values = () => valuesOf(fields);
+    const write = () => { command.textContent = commandLine(verb, values()); };
+    let leaveTrial = null;
+
+    const send = async dry => {
+        set(faults);
+        const wrong = fields.filter(field => !field.check());
+        for (const field of wrong) field.element.closest("details")?.setAttribute("open", "");
+        if (wrong.length) {
+            wrong[0].input.focus();
+            return;
+        }
+        try {
+            const job = await tell("POST", "/jobs", { verb: verb.name, arguments: dry ? { ...values(), "dry-run": true } : values() });
+            document.dispatchEvent(new CustomEvent("organ-jobs"));
+            if (!dry) {
+                location.hash = "#/jobs/" + encodeURIComponent(job.id);
+                return;
+            }
+            leaveTrial?.abort();
+            leaveTrial = new AbortController();
+            signal.addEventListener("abort", () => leaveTrial.abort(), { once: true });
+            set(trial, make("h2", { tabindex: -1 }, "Dry run"), await jobPanel(job.id, AbortSignal.any([signal, leaveTrial.signal])));
+            trial.querySelector("h2").focus();
+        } catch (fault) {
+            if (!fault.title) throw fault;
+            showFaults(fault, fields, faults);
+        }
+    };
+
+    const form = make("form", { novalidate: true, class: "form", id: "form" });
+    form.addEventListener("submit", event => {
+        event.preventDefault();
+        send(false);
+    });
+    form.addEventListener("input", write);
+    put(form, make("div", null, elements, faults, make("div", { class: "actions" },
+        make("button", { type: "submit", class: "main", id: "start" }, "Start"),
+        verb.dry_run && make("button", { type: "button", id: "dry-run", onclick: () => send(true) }, "Dry run"))),
+    make("div", { class: "side" },
+        make("section", { class: "panel", "aria-labelledby": "same" }, copyButton(() => command.textContent),
+            make("h2", { id: "same" }, "The same on the command line"), command,
+            make("p", { class: "help" }, "In the directory of this server. The program's manual: organ help " + verb.name)),
+        make("section", { class: "panel", "aria-labelledby": "about" }, make("h2", { id: "about" }, "What it does"),
+            verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)))));
+    write();
+    set(place, make("h1", null, verb.name), make("p", { class: "lead" }, verb.summary[0].toUpperCase() + verb.summary.slice(1) + "."), form, trial, lists);
+    announce("");
+    return verb.name;
+}

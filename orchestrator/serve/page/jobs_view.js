@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+// All jobs, the newest first; those that run move.
+import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
+import { follow, lives, meters, stateElement } from "./progress.js";
+import { ask, pause, tell } from "./wire.js";
+import { moment, count } from "./words.js";
+
+const LIMIT = 25;
+// A browser keeps six connections to a server, for all its tabs: the rest of them is for everything else.
+const FOLLOWED = 3;
+
+function jobItem(job, faults) {
+    const bars = meters(), state = make("span"), actions = make("span");
+    const cancel = async () => {
+        set(faults);
+        try {
+            await tell("DELETE", "/jobs/" + encodeURIComponent(job.id));
+            announce("The job was cancelled.");
+        } catch (fault) {
+            if (!fault.title) throw fault;
+            set(faults, faultBox(fault));
+        }
+    };
+    let was = "";
+    const update = now => {
+        bars.update(now);
+        if (now.state === was) return;
+        if (was) document.dispatchEvent(new CustomEvent("organ-jobs"));
+        was = now.state;
+        set(state, stateElement(now));
+        set(actions, lives(now) && make("button", { type: "button", class: "danger", onclick: cancel, "aria-label": "Cancel " + job.command }, "Cancel"));
+    };
+    update(job);
+    const element = make("li", null,
+        make("div", { class: "head" },
+            make("h2", null, make("a", { href: "#/jobs/" + encodeURIComponent(job.id) }, job.verb)), state,
+            make("span", { class: "faint" }, moment(job.created)), actions),
+        make("pre", { class: "command" }, job.command), bars.element);
+    return { id: job.id, element, update };
+}
+
+export async function showJobs(place, address, signal) {
+    let offset = 0, following = new AbortController();
+    const list = make("div"), faults = make("div");
+    const paint = page => {
+        following.abort();
+        following = new AbortController();
+        const items = page.jobs.map(job => jobItem(job, faults));
+        const to = page.offset + items.length;
+        set(list, page.total ? make("ul", { class: "cards rows jobs", "aria-label": "Jobs" }, items.map(item => item.element))
+            : make("p", { class: "note" }, "Nothing was started yet. ", make("a", { href: "#/verbs" }, "Start something"), "."),
+        page.total > items.length && make("div", { class: "pages" },
+            make("button", { type: "button", disabled: page.offset === 0, onclick: () => turn(-1) }, "Newer"),
+            make("span", null, count(page.offset + 1) + " to " + count(to) + " of " + count(page.total)),
+            make("button", { type: "button", disabled: to >= page.total, onclick: () => turn(1) }, "Older")));
+        const both = AbortSignal.any([signal, following.signal]);
+        page.jobs.forEach((job, k) => {
+            if (lives(job) && page.jobs.slice(0, k).filter(lives).length < FOLLOWED) follow(job.id, items[k].update, both);
+        });
+        return items;
+    };
+    const look = () => ask("/jobs?" + new URLSearchParams({ limit: LIMIT, offset }), signal);
+    let items = [];
+    const turn = async step => {
+        offset = Math.max(0, offset + step * LIMIT);
+        items = paint(await look());
+    };
+    set(place, make("h1", null, "Jobs"), make("p", { class: "lead" }, "What was started on this server, the newest first."), faults, list);
+    items = paint(await look());
+    // New jobs, and those that are not followed, every few seconds.
+    (async () => {
+        while (await pause(3000, signal)) {
+            const page = await look().catch(() => null);
+            if (!page) continue;
+            if (page.jobs.length === items.length && page.jobs.every((job, k) => job.id === items[k].id)) page.jobs.forEach((job, k) => items[k].update(job));
+            else items = paint(page);
+        }
+    })();
+    return "Jobs";
+}

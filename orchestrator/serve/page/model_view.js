@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+// One model: what it is, its anatomy, its tensors, and what can be done with it.
+import { anatomy } from "./anatomy.js";
+import { make, set } from "./elements.js";
+import { tensorTable } from "./tensor_table.js";
+import { formAddress } from "./verbs_view.js";
+import { ask, pathOf } from "./wire.js";
+import { bytes, count } from "./words.js";
+
+// What most people want of a model; the rest is under "More".
+const FIRST = ["prune", "measure", "autopsy", "inspect"];
+
+function facts(model) {
+    const entries = [["Architecture", model.architecture], ["Format", model.format], ["Type", model.dtypes && model.dtypes.join(", ")],
+        ["Layers", model.layers && count(model.layers)], ["Tensors", count(model.tensors)], ["Weights", model.elements && count(model.elements)],
+        ["Size", bytes(model.bytes)], ["Files", model.files && count(model.files)]];
+    return make("dl", { class: "facts" }, entries.filter(([, value]) => value).map(([name, value]) =>
+        make("div", null, make("dt", null, name), make("dd", null, value))));
+}
+
+// The address of the view with its filter, without a step in the history for each letter.
+function keeper(path) {
+    return filter => {
+        const query = new URLSearchParams(filter).toString();
+        history.replaceState(null, "", "#/models/" + pathOf(path) + (query ? "?" + query : ""));
+    };
+}
+
+export async function showModel(place, address, signal) {
+    const path = address.name;
+    const model = await ask("/models/" + pathOf(path), signal);
+    const cells = model.anatomy;
+    const tensors = tensorTable(path, cells, address.query, keeper(path), signal);
+    const choose = wanted => {
+        tensors.choose(wanted);
+        document.getElementById("tensors").scrollIntoView({ block: "start" });
+    };
+    set(place, make("h1", null, path),
+        make("div", { class: "actions" },
+            FIRST.map((verb, k) => make("a", { class: k ? "button" : "button main", href: formAddress(verb, path) }, verb[0].toUpperCase() + verb.slice(1))),
+            make("a", { class: "button", href: "#/verbs?" + new URLSearchParams({ model: path }) }, "More …")),
+        facts(model),
+        make("section", { "aria-labelledby": "anatomy" }, make("h2", { id: "anatomy" }, "Anatomy"), anatomy(cells, choose, signal)),
+        tensors.element);
+    await tensors.load();
+    return path;
+}

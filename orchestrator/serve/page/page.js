@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+// The frame of the page: which view the address asks for, the login, and what is the same in all views.
+import { announce, faultBox, make, set } from "./elements.js";
+import { ask, pause, tell } from "./wire.js";
+import { showForm } from "./form_view.js";
+import { showJob } from "./job_view.js";
+import { showJobs } from "./jobs_view.js";
+import { showModel } from "./model_view.js";
+import { showModels } from "./models_view.js";
+import { showVerbs } from "./verbs_view.js";
+
+const content = document.getElementById("content");
+let leave = new AbortController(); // ends what the view that is shown has begun
+let first = true;
+
+// "#/models/a/b?match=x" -> {section: "models", name: "a/b", query}
+function readAddress() {
+    const [path, query] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
+    const parts = path.split("/").map(part => {
+        try {
+            return decodeURIComponent(part);
+        } catch {
+            return part; // typed by hand
+        }
+    });
+    return { section: parts[0] || "models", name: parts.slice(1).join("/"), query: new URLSearchParams(query || "") };
+}
+
+function viewOf(address) {
+    if (address.section === "models") return address.name ? showModel : showModels;
+    if (address.section === "verbs") return address.name ? showForm : showVerbs;
+    if (address.section === "jobs") return address.name ? showJob : showJobs;
+    return null;
+}
+
+function markSection(section) {
+    for (const link of document.querySelectorAll("[data-section]"))
+        if (link.dataset.section === section) link.setAttribute("aria-current", "page");
+        else link.removeAttribute("aria-current");
+}
+
+// A view gets its place, the address and a signal that is raised when it is left; it gives its title. Its heading takes the focus, so that
+// the keyboard and those who hear the page are where the new content begins.
+async function show() {
+    leave.abort();
+    leave = new AbortController();
+    const { signal } = leave;
+    const address = readAddress();
+    const view = viewOf(address);
+    markSection(address.section);
+    const place = make("div", { class: "view" });
+    try {
+        if (!view) throw Object.assign(new Error("The page has nothing called '" + address.section + "'."), { title: "Nothing here." });
+        document.title = (await view(place, address, signal)) + " – organ";
+    } catch (fault) {
+        if (signal.aborted || fault.name === "AbortError" || fault.status === 401) return;
+        document.title = "organ";
+        set(place, make("h1", null, fault.title || "This did not work."), faultBox(fault, show));
+        if (fault.status === 0) pause(3000, signal).then(still => still && show());
+        if (!fault.title) reportError(fault); // a fault of the page itself: for the console too
+    }
+    if (signal.aborted) return;
+    set(content, place);
+    const heading = content.querySelector("h1");
+    heading.tabIndex = -1;
+    if (!first) {
+        window.scrollTo(0, 0);
+        heading.focus({ preventScroll: true });
+    }
+    first = false;
+}
+
+function showLogin() {
+    leave.abort();
+    document.getElementById("logout").hidden = true;
+    document.title = "Log in – organ";
+    const token = make("input", { type: "password", id: "token", name: "token", autocomplete: "current-password", required: true,
+        "aria-describedby": "token-fault token-help" });
+    const wrong = make("p", { class: "wrong", id: "token-fault", role: "alert" });
+    const form = make("form", { class: "panel narrow" },
+        make("h1", { tabindex: -1 }, "Log in"),
+        make("p", { id: "token-help", class: "faint" }, "This server wants the token of the file that it was started with (--token-file)."),
+        make("div", { class: "field" }, make("label", { for: "token" }, "Token"), token, wrong),
+        make("div", { class: "actions" }, make("button", { type: "submit", class: "main" }, "Log in")));
+    form.addEventListener("submit", async event => {
+        event.preventDefault();
+        try {
+            await tell("POST", "/login", { token: token.value });
+            await begin();
+        } catch (fault) {
+            wrong.textContent = fault.status === 401 ? "This is not the token." : (fault.title || "") + " " + fault.message;
+            token.setAttribute("aria-invalid", "true");
+            token.select();
+        }
+    });
+    set(content, form);
+    token.focus();
+}
+
+async function logOut() {
+    await tell("POST", "/logout");
+    showLogin();
+}
+
+// What can be asked without a token.
+async function settings() {
+    const response = await fetch("/page/settings.json").catch(() => null);
+    return response && response.ok ? response.json() : { token: false };
+}
+
+// The number of jobs that run, in the navigation.
+async function countJobs() {
+    const badge = document.getElementById("running");
+    try {
+        const { total: running } = await ask("/jobs?state=running&limit=1");
+        badge.hidden = !running;
+        badge.textContent = running ? running + " running" : "";
+    } catch {
+        badge.hidden = true; // the views say what is wrong
+    }
+}
+
+async function begin() {
+    await show();
+    document.getElementById("logout").hidden = !(await settings()).token;
+    await countJobs();
+}
+
+document.addEventListener("organ-login", showLogin);
+document.addEventListener("organ-jobs", countJobs);
+document.getElementById("logout").addEventListener("click", logOut);
+document.getElementById("skip").addEventListener("click", event => {
+    event.preventDefault(); // the address is that of a view
+    content.focus();
+    content.scrollIntoView();
+});
+window.addEventListener("hashchange", show);
+window.addEventListener("unhandledrejection", event => {
+    if (event.reason && event.reason.name === "AbortError") event.preventDefault();
+    else if (event.reason && event.reason.title) {
+        event.preventDefault();
+        announce(event.reason.title);
+    }
+});
+begin();

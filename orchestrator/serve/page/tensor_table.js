@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+// The tensors of a model, page by page, by name, role, part and layer.
+import { announce, faultBox, make, set, table } from "./elements.js";
+import { GROUPS } from "./anatomy.js";
+import { ask, pathOf } from "./wire.js";
+import { bytes, count, counted, shape } from "./words.js";
+
+const LIMIT = 50;
+const COLUMNS = [{ title: "Tensor" }, { title: "Role" }, { title: "Layer", number: true }, { title: "Type" }, { title: "Shape" },
+    { title: "Size", number: true }];
+
+function rowOf(tensor) {
+    return { cells: [make("span", { class: "mono" }, tensor.name), (tensor.role || "other").replaceAll("_", " "),
+        tensor.layer === null || tensor.layer === undefined ? "" : String(tensor.layer), tensor.dtype, shape(tensor.shape), bytes(tensor.bytes)] };
+}
+
+// What is typed is a part of a name, or a pattern where it has a star.
+function pattern(text) {
+    return /[*?[]/.test(text) ? text : "*" + text + "*";
+}
+
+function field(title, input, wide) {
+    return make("div", { class: wide ? "wide" : null }, make("label", { for: input.id }, title), input);
+}
+
+function choice(id, none, options) {
+    return make("select", { id }, make("option", { value: "" }, none), options.map(({ value, title }) => make("option", { value }, title)));
+}
+
+// {element, load(), choose({layer, role, group})}. `keep(filter)` is told of each change, for the address.
+export function tensorTable(path, cells, first, keep, signal) {
+    const match = make("input", { type: "search", id: "tensor-match", autocomplete: "off", spellcheck: "false", placeholder: "q_proj, or *.mlp.*" });
+    const values = (name, title) => [...new Set(cells.map(cell => cell[name]))].filter(value => value !== null)
+        .sort((a, b) => typeof a === "number" ? a - b : a.localeCompare(b)).map(value => ({ value, title: title(value) }));
+    const controls = {
+        match,
+        group: choice("tensor-group", "all", GROUPS.filter(g => cells.some(cell => cell.group === g.name)).map(g => ({ value: g.name, title: g.title }))),
+        role: choice("tensor-role", "all", values("role", role => role.replaceAll("_", " "))),
+        layer: choice("tensor-layer", "all", values("layer", String)),
+    };
+    const rows = make("div", { "aria-live": "off" });
+    let offset = 0, asked = 0;
+    const filter = () => Object.fromEntries(Object.entries(controls).map(([name, input]) => [name, input.value.trim()]).filter(([, value]) => value));
+
+    async function load() {
+        const turn = ++asked, now = filter();
+        const query = new URLSearchParams({ limit: LIMIT, offset, ...now });
+        if (now.match) query.set("match", pattern(now.match));
+        keep(now);
+        try {
+            const page = await ask("/models/" + pathOf(path) + "/tensors?" + query, signal);
+            if (turn !== asked) return; // an answer that was overtaken
+            set(rows, pageOf(page));
+            announce(counted(page.total, "tensor"));
+        } catch (fault) {
+            if (fault.name !== "AbortError" && turn === asked) set(rows, faultBox(fault, load));
+        }
+    }
+    const turnTo = step => {
+        offset = Math.max(0, offset + step * LIMIT);
+        load();
+    };
+    function pageOf(page) {
+        if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
+        const to = page.offset + page.tensors.length;
+        return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS, page.tensors.map(rowOf)),
+            page.total > page.tensors.length && make("div", { class: "pages" },
+                make("button", { type: "button", disabled: page.offset === 0, onclick: () => turnTo(-1) }, "Previous"),
+                make("span", null, count(page.offset + 1) + " to " + count(to) + " of " + count(page.total)),
+                make("button", { type: "button", disabled: to >= page.total, onclick: () => turnTo(1) }, "Next"))];
+    }
+    const fresh = () => {
+        offset = 0;
+        return load();
+    };
+    const choose = wanted => {
+        for (const [name, input] of Object.entries(controls))
+            input.value = wanted[name] === undefined || wanted[name] === null ? "" : String(wanted[name]);
+        return fresh();
+    };
+
+    let timer = 0;
+    match.addEventListener("input", () => {
+        clearTimeout(timer);
+        timer = setTimeout(fresh, 200);
+    });
+    for (const input of [controls.group, controls.role, controls.layer]) input.addEventListener("change", fresh);
+    for (const [name, input] of Object.entries(controls)) input.value = first.get(name) || "";
+    const element = make("section", { "aria-labelledby": "tensors" }, make("h2", { id: "tensors" }, "Tensors"),
+        make("div", { class: "filters", role: "search" }, field("Name", match, true), field("Part", controls.group), field("Role", controls.role),
+            field("Layer", controls.layer),
+            make("button", { type: "button", onclick: () => choose({}) }, "Show all")),
+        rows);
+    return { element, load, choose };
+}
