@@ -52,7 +52,7 @@ static void put_words(FILE *out, const json_t *words)
         fprintf(out, "%s%s", k ? " " : "", organ_json_text(json_array_get(words, k), ""));
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_inspect_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, false, false},     {"group", ORGAN_LEFT, false, false},
                                            {"tensors", ORGAN_RIGHT, false, false}, {"elements", ORGAN_RIGHT, false, false},
@@ -79,7 +79,7 @@ static organ_table *roles_table(const json_t *report)
     return table;
 }
 
-static organ_table *tensors_table(const json_t *report)
+organ_table *organ_inspect_tensors_table(const json_t *report)
 {
     static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, false},
                                            {"role", ORGAN_LEFT, false, false},
@@ -101,7 +101,7 @@ static organ_table *tensors_table(const json_t *report)
 
 /* ---- how it is quantised ---- */
 
-static organ_table *schemes_table(const json_t *quantization)
+organ_table *organ_inspect_schemes_table(const json_t *quantization)
 {
     static const organ_column columns[] = {{"quantised as", ORGAN_LEFT, true, false},
                                            {"weights", ORGAN_RIGHT, false, false},
@@ -133,7 +133,7 @@ static void put_stored(FILE *out, const json_t *row)
     }
 }
 
-static organ_table *weights_table(const json_t *weights)
+organ_table *organ_inspect_weights_table(const json_t *weights)
 {
     static const organ_column columns[] = {{"weight", ORGAN_LEFT, true, false},
                                            {"shape", ORGAN_LEFT, false, false},
@@ -154,9 +154,9 @@ static organ_status put_quantization(FILE *out, const json_t *report, const orga
 {
     const json_t *const quantization = organ_json_at(report, "quantization"), *const weights = json_object_get(quantization, "weights");
     if (json_array_size(json_object_get(quantization, "schemes")) > 0 &&
-        organ_table_emit(schemes_table(quantization), out, page, error) != ORGAN_OK)
+        organ_table_emit(organ_inspect_schemes_table(quantization), out, page, error) != ORGAN_OK)
         return error->status;
-    return json_array_size(weights) > 0 ? organ_table_emit(weights_table(weights), out, page, error) : ORGAN_OK;
+    return json_array_size(weights) > 0 ? organ_table_emit(organ_inspect_weights_table(weights), out, page, error) : ORGAN_OK;
 }
 
 /* What belongs to no weight: what is of use nowhere as a number, the rest by name as far as there is room. */
@@ -181,7 +181,7 @@ static void put_strays(FILE *out, const json_t *strays, const organ_page *page)
                        dropped > 1 ? "s" : "", first);
 }
 
-static void put_notes(FILE *out, const json_t *report, const organ_page *page)
+void organ_inspect_notes(FILE *out, const json_t *report, const organ_page *page)
 {
     const json_t *const notes = organ_json_at(report, "quantization.notes");
     for (size_t k = 0; k < json_array_size(notes); k++)
@@ -204,7 +204,7 @@ static char *joined(const json_t *words)
 }
 
 /* The facts of config.json that a person asks for first, in one sentence. */
-static void put_config(FILE *out, const json_t *report, const organ_page *page)
+void organ_inspect_config(FILE *out, const json_t *report, const organ_page *page)
 {
     static const char *const facts[][2] = {
         {"num_hidden_layers", "%llu layers"},  {"hidden_size", "hidden %llu"},           {"intermediate_size", "intermediate %llu"},
@@ -235,7 +235,7 @@ static void put_head(FILE *out, const json_t *report, const organ_page *page)
         organ_text_visible(out, model_type);
     }
     fputc('\n', out);
-    put_config(out, report, page);
+    organ_inspect_config(out, report, page);
     fputc('\n', out);
 }
 
@@ -252,7 +252,7 @@ static void put_foot(FILE *out, const json_t *report, const organ_page *page)
                    json_is_string(organ_json_at(report, "match")) ? "what matches" : "the model");
     if (prunable < organ_json_count(target, "tensors"))
         organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned.", prunable);
-    put_notes(out, report, page);
+    organ_inspect_notes(out, report, page);
     for (size_t k = 0; k < json_array_size(problems); k++)
         organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));
     if (json_array_size(problems) == 0)
@@ -266,7 +266,7 @@ organ_status organ_inspect_report_terminal(const json_t *report, const organ_pag
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_head(buffer.out, report, page);
-    organ_status status = organ_table_emit(roles_table(report), buffer.out, page, error);
+    organ_status status = organ_table_emit(organ_inspect_roles_table(report), buffer.out, page, error);
     if (status == ORGAN_OK)
         status = put_quantization(buffer.out, report, page, error);
     /* An organ directory has a file for every tensor: that is no news. */
@@ -274,7 +274,7 @@ organ_status organ_inspect_report_terminal(const json_t *report, const organ_pag
     if (status == ORGAN_OK && !apart && json_array_size(organ_json_at(report, "files")) > 1)
         status = organ_table_emit(organ_files_table(report), buffer.out, page, error);
     if (status == ORGAN_OK && organ_json_at(report, "tensors"))
-        status = organ_table_emit(tensors_table(report), buffer.out, page, error);
+        status = organ_table_emit(organ_inspect_tensors_table(report), buffer.out, page, error);
     if (status != ORGAN_OK) {
         organ_text_discard(&buffer);
         return status;

@@ -5,9 +5,6 @@
 #include "orchestrator/report/report_parts.h"
 
 #define MOST_REASONS 20 /* tensors without theta that are named */
-#define CAUTION                                                                                                                            \
-    "theta tells how far the distribution of the values is from noise. A higher theta is no evidence of a better model: damage can raise " \
-    "it."
 
 /* Where tables go: to a page, or into Markdown where `page` is NULL. */
 typedef struct sheet {
@@ -113,7 +110,7 @@ static organ_status render_terminal(const json_t *report, const organ_page *page
         organ_text_discard(&buffer);
         return status;
     }
-    organ_text_say(buffer.out, page, "", "%s", CAUTION);
+    organ_text_say(buffer.out, page, "", "%s", ORGAN_MEASURE_CAUTION);
     return organ_text_finish(&buffer, text, error);
 }
 
@@ -136,7 +133,7 @@ organ_status organ_measure_markdown(const json_t *report, char **text, organ_err
         return error->status;
     const sheet s = {buffer.out, NULL, false};
     fprintf(buffer.out,
-            "# Z-measure\n\n> **Read this first.** %s\n\nDefinition %s; organ %s. All tensors: the JSON file beside this one.\n", CAUTION,
+            "# Z-measure\n\n> **Read this first.** %s\n\nDefinition %s; organ %s. All tensors: the JSON file beside this one.\n", ORGAN_MEASURE_CAUTION,
             organ_json_text(report, "definition"), organ_json_text(report, "organ"));
     organ_status status = put_ranking(&s, report, error);
     for (size_t k = 0; k < json_array_size(models) && status == ORGAN_OK; k++)

@@ -16,7 +16,15 @@ organ_status organ_measure_report_tensors(const json_t *report, const organ_page
 /* Z_MEASURE_REPORT.md; for the caller to free. */
 organ_status organ_measure_markdown(const json_t *report, char **text, organ_error *error);
 
-/* Tables that both are made of; `model` is an entry of report.models. */
+/* A page: of one model everything, of several how they stand beside each other and a short section for each. */
+organ_status organ_measure_report_html(const json_t *report, char **html, organ_error *error);
+
+/* What no reader of theta may miss. */
+#define ORGAN_MEASURE_CAUTION                                                                                                              \
+    "theta tells how far the distribution of the values is from noise. A higher theta is no evidence of a better model: damage can raise " \
+    "it."
+
+/* Tables that all are made of; `model` is an entry of report.models. */
 organ_table *organ_measure_ranking_table(const json_t *report);
 organ_table *organ_measure_groups_table(const json_t *report);
 organ_table *organ_measure_roles_table(const json_t *model);

@@ -43,7 +43,7 @@ static void put_list(FILE *out, const json_t *lines, const organ_page *page, con
 
 /* ---- extract ---- */
 
-static organ_table *folders_table(const json_t *report)
+organ_table *organ_extract_folders_table(const json_t *report)
 {
     static const organ_column columns[] = {{"folder", ORGAN_LEFT, false, false},
                                            {"tensors", ORGAN_RIGHT, false, false},
@@ -88,7 +88,7 @@ organ_status organ_extract_report_terminal(const json_t *report, const organ_pag
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_head(buffer.out, report, "Extracted ", "model");
-    if (organ_table_emit(folders_table(report), buffer.out, page, error) != ORGAN_OK) {
+    if (organ_table_emit(organ_extract_folders_table(report), buffer.out, page, error) != ORGAN_OK) {
         organ_text_discard(&buffer);
         return error->status;
     }
@@ -136,7 +136,7 @@ organ_status organ_assemble_report_terminal(const json_t *report, const organ_pa
 
 /* ---- graft ---- */
 
-static organ_table *grafted_table(const json_t *report)
+organ_table *organ_graft_groups_table(const json_t *report)
 {
     static const organ_column columns[] = {{"group", ORGAN_LEFT, false, false},
                                            {"grafted", ORGAN_RIGHT, false, false},
@@ -173,7 +173,7 @@ static void put_graft_head(FILE *out, const json_t *report, bool fits)
 static organ_status put_grafted(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
 {
     char percent[32];
-    if (organ_table_emit(grafted_table(report), out, page, error) != ORGAN_OK)
+    if (organ_table_emit(organ_graft_groups_table(report), out, page, error) != ORGAN_OK)
         return error->status;
     organ_text_say(out, page, "  ", "%s of the output's elements are the source's. The header is %s.",
                    organ_percent_text(organ_json_real(report, "totals.percent_of_elements"), percent),

@@ -25,7 +25,7 @@ static void row_cells(organ_table *table, const char *name, const json_t *row, b
     theta_cell(table, row, "theta_after");
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_purify_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},
                                            {"tensors", ORGAN_RIGHT, false, false},
@@ -43,7 +43,7 @@ static organ_table *roles_table(const json_t *report)
     return table;
 }
 
-static void put_parameters(FILE *out, const json_t *report)
+void organ_purify_parameters(FILE *out, const json_t *report)
 {
     const char *types = organ_json_text(report, "parameters.type"), *layers = organ_json_text(report, "parameters.layers");
     fprintf(out, "%s, threshold %.15g, strength %.15g; ", organ_json_text(report, "parameters.method"),
@@ -93,9 +93,9 @@ organ_status organ_purify_report_terminal(const json_t *report, const organ_page
         return error->status;
     organ_made_line(buffer.out, report, "Purified ", "model");
     fputs("\nby ", buffer.out);
-    put_parameters(buffer.out, report);
+    organ_purify_parameters(buffer.out, report);
     fputs("\n\n", buffer.out);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+    if (organ_table_emit(organ_purify_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
         put_remarks(buffer.out, report, page);
         put_end(buffer.out, report, page);
     }
@@ -104,7 +104,7 @@ organ_status organ_purify_report_terminal(const json_t *report, const organ_page
 
 /* ---- the file ---- */
 
-static organ_table *tensors_table(const json_t *report)
+organ_table *organ_purify_tensors_table(const json_t *report)
 {
     static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},          {"type", ORGAN_LEFT, false, false},
                                            {"energy before", ORGAN_RIGHT, false, false}, {"energy after", ORGAN_RIGHT, false, false},
@@ -165,12 +165,12 @@ organ_status organ_purify_report_markdown(const json_t *report, char **markdown,
     fputs("# Purification of ", out);
     organ_markdown_text(out, organ_json_text(report, "model.name"), false);
     fprintf(out, "\n\nDefinition %s: ", organ_json_text(report, "definition"));
-    put_parameters(out, report);
+    organ_purify_parameters(out, report);
     fputs(".\n\n", out);
     put_warning(out, report);
-    if (organ_table_emit(roles_table(report), out, NULL, error) == ORGAN_OK) {
+    if (organ_table_emit(organ_purify_roles_table(report), out, NULL, error) == ORGAN_OK) {
         fputs("\nA higher theta is no evidence of a better model.\n\n## Tensors\n\n", out);
-        organ_table_emit(tensors_table(report), out, NULL, error);
+        organ_table_emit(organ_purify_tensors_table(report), out, NULL, error);
     }
     if (error->status) {
         organ_text_discard(&buffer);

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * What the pages of a measurement and of a fleet share. */
+#ifndef ORGAN_MEASURE_HTML_H
+#define ORGAN_MEASURE_HTML_H
+
+#include "orchestrator/report/html_page.h"
+
+/* Sections on several models: their ranking with chimeras, parts, layers, kin. `models` as in an organ.measure/1. */
+void organ_measure_html_fleet(organ_html *html, const json_t *report);
+
+/* A section for each of the models, as short as their number asks for. */
+void organ_measure_html_models(organ_html *html, const json_t *models);
+
+/* Stars, and what has no theta. */
+void organ_measure_html_ratings(organ_html *html, const json_t *model);
+
+/* The wells of a model as a table, the first `most`; or that there are none. */
+void organ_measure_html_wells(organ_html *html, const json_t *model, size_t most);
+
+#endif

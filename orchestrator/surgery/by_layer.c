@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/by_layer.h"
+
+#include <stdlib.h>
+
+/* -1, in no layer, comes last. */
+static int by_cell(const void *a, const void *b)
+{
+    const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y = &((const organ_layer_amount *)b)->anatomy;
+    const uint32_t l = (uint32_t)x->layer, m = (uint32_t)y->layer;
+    return l != m ? (l > m) - (l < m) : (int)x->role - (int)y->role;
+}
+
+/* The sums of one layer, by role. */
+static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ROLE_COUNT])
+{
+    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+        sums[r] = (organ_layer_amount){0};
+    for (size_t k = 0; k < count; k++) {
+        organ_layer_amount *const sum = &sums[rows[k].anatomy.role];
+        sum->elements += rows[k].elements;
+        sum->bytes += rows[k].bytes;
+        sum->grafted += rows[k].grafted;
+    }
+}
+
+static void append(json_t *matrix, const organ_layer_amount sums[ORGAN_ROLE_COUNT], const bool used[ORGAN_ROLE_COUNT], int which)
+{
+    json_t *const line = json_array();
+    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+        if (used[r])
+            json_array_append_new(line, json_integer((json_int_t)(which == 0   ? sums[r].elements
+                                                                  : which == 1 ? sums[r].bytes
+                                                                               : sums[r].grafted)));
+    json_array_append_new(matrix, line);
+}
+
+json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
+{
+    static const char *const keys[] = {"elements", "bytes", "grafted"};
+    organ_layer_amount sums[ORGAN_ROLE_COUNT];
+    bool used[ORGAN_ROLE_COUNT] = {false};
+    json_t *const roles = json_array(), *const layers = json_array(), *const matrices[] = {json_array(), json_array(), json_array()};
+    if (!rows || !roles || !layers)
+        return NULL;
+    qsort(rows, count, sizeof *rows, by_cell);
+    for (size_t k = 0; k < count; k++)
+        used[rows[k].anatomy.role] = true;
+    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+        if (used[r])
+            json_array_append_new(roles, json_string(organ_role_describe((organ_role)r)->name));
+    for (size_t from = 0, to; from < count; from = to) {
+        for (to = from; to < count && rows[to].anatomy.layer == rows[from].anatomy.layer; to++)
+            ;
+        sum_layer(rows + from, to - from, sums);
+        json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
+        for (int m = 0; m < 3; m++)
+            append(matrices[m], sums, used, m);
+    }
+    json_t *const document = json_pack("{s:o, s:o}", "roles", roles, "layers", layers);
+    for (int m = 0; m < 3; m++)
+        if (m < 2 || grafted)
+            json_object_set_new(document, keys[m], matrices[m]);
+        else
+            json_decref(matrices[m]);
+    return document;
+}
