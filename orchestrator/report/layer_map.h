@@ -13,9 +13,9 @@ typedef struct organ_layer_map_note organ_layer_map_note;
 
 /* The fields are there after organ_layer_map_settle. */
 typedef struct organ_layer_map {
-    size_t layers, roles; /* 0: nothing was added */
-    bool outside;         /* the last of `layers` stands for what is in no layer */
-    double *layer;        /* their numbers, ascending; of `outside` one more than the last */
+    size_t layers, roles;                    /* 0: nothing was added */
+    bool outside;                            /* the last of `layers` stands for what is in no layer */
+    double *layer;                           /* their numbers, ascending; of `outside` one more than the last */
     const char *role[ORGAN_LAYER_MAP_ROLES]; /* in the order of the anatomy */
     double *value;                           /* roles x layers; NAN: no such tensor */
     bool *marked;                            /* the same shape */
@@ -28,22 +28,22 @@ typedef struct organ_layer_map {
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);
 
-/* One tensor: values of the same cell become their mean by weight, which is above 0; what is not finite only makes the cell known. layer < 0:
- * none. `role` must outlive the map. */
+/* One tensor: values of the same cell become their mean by weight, which is above 0; what is not finite only makes the cell known. layer <
+ * 0: none. `role` must outlive the map. */
 void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight);
 
 /* The cell gets an outline. */
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role);
 
-/* Adds the cells of report.by_layer, {"roles", "layers", "elements": layers x roles, key: the same, ...}, that have elements: `factor` x key,
- * by the matrix `over` if that is not NULL. */
+/* Adds the cells of report.by_layer, {"roles", "layers", "elements": layers x roles, key: the same, ...}, that have elements: `factor` x
+ * key, by the matrix `over` if that is not NULL. */
 void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, const char *key, const char *over, double factor);
 
 /* Nothing can be added any more. false without memory, or if there is nothing to show. */
 bool organ_layer_map_settle(organ_layer_map *map);
 
-/* Roles downwards, layers across. `look` has the words and the scale; layers, roles, values and marks come from the map. NULL without memory
- * or cells. */
+/* Roles downwards, layers across. `look` has the words and the scale; layers, roles, values and marks come from the map. NULL without
+ * memory or cells. */
 char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look);
 
 #endif

@@ -21,8 +21,8 @@ char *organ_measure_parts_svg(const json_t *model);
 /* Bars: mean theta of every role, with whiskers from the least to the most. */
 char *organ_measure_roles_svg(const json_t *model);
 
-/* A point a tensor, E against `key` ("K" or "C"), both with the name of what they tell. Of more than `most` tensors: a point for the mean of
- * every role in every layer. */
+/* A point a tensor, E against `key` ("K" or "C"), both with the name of what they tell. Of more than `most` tensors: a point for the mean
+ * of every role in every layer. */
 char *organ_measure_indicators_svg(const json_t *model, const char *key, const char *label, size_t most);
 
 /* ---- of several models; `kin` and `order` as organ_measure_kin makes them ---- */

@@ -141,13 +141,12 @@ char *organ_measure_depths_svg(const json_t *models, const size_t *order)
                 values[m * columns + (size_t)layer] = organ_json_number(json_array_get(layers, k), "theta_mean");
         }
     }
-    char *const svg =
-        models_map(models, order,
-                   (organ_heat_map){.title = "Theta by layer",
-                                    .description = "Mean theta of the tensors of every layer of every model, in degrees.",
-                                    .column_label = "layer",
-                                    .columns = columns,
-                                    .values = values});
+    char *const svg = models_map(models, order,
+                                 (organ_heat_map){.title = "Theta by layer",
+                                                  .description = "Mean theta of the tensors of every layer of every model, in degrees.",
+                                                  .column_label = "layer",
+                                                  .columns = columns,
+                                                  .values = values});
     free(values);
     return svg;
 }
@@ -185,7 +184,8 @@ char *organ_measure_bodies_svg(const json_t *models, const organ_kin *kin)
     }
     const organ_scatter scatter = {.title = "Skeleton and organs",
                                    .subtitle = "a point for each model",
-                                   .description = "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
+                                   .description =
+                                       "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
                                    .x_label = "theta of the skeleton (attention), degrees",
                                    .y_label = "theta of the organs, degrees",
                                    .kinds = kinds,

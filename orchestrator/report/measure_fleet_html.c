@@ -56,16 +56,17 @@ static void put_kin(organ_html *html, const json_t *models, const organ_kin *kin
     if (!any)
         return;
     organ_html_section(html, "Chimeras and kin");
-    organ_html_paragraph(html, "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
-                               "and share of zeros are taken for the same tensor. A model whose tensors are all found in two others, and in "
-                               "neither of them alone, is a chimera; the one with more of them is its body. Tensors whose values are all the "
-                               "same do not count, and types that a graft has converted are not recognised.");
+    organ_html_paragraph(html,
+                         "Two tensors with the same number of elements, mean, standard deviation, least and greatest value, kurtosis "
+                         "and share of zeros are taken for the same tensor. A model whose tensors are all found in two others, and in "
+                         "neither of them alone, is a chimera; the one with more of them is its body. Tensors whose values are all the "
+                         "same do not count, and types that a graft has converted are not recognised.");
     organ_html_table(html, kin_table(models, kin, order), "Which models share tensors, and how many.");
 }
 
 /* ---- all models ---- */
 
-static void put_figures(organ_html *html, const json_t *models)
+void organ_measure_html_figures(organ_html *html, const json_t *models)
 {
     char count[32], tensors[32], range[64], wells[32];
     unsigned long long measured = 0, found = 0;

@@ -79,14 +79,16 @@ static void put_layers(organ_html *html, const json_t *model, const organ_layer_
     if (!map || map->count == 0)
         return;
     organ_html_section(html, "Layers and roles");
-    organ_html_chart(html, organ_measure_map_svg(map),
-                     "Every cell is the mean theta of the tensors of one role in one layer. An outline marks a gravitational well: a tensor "
-                     "whose theta is lower than that of its neighbours in the layers before and after.");
+    organ_html_chart(
+        html, organ_measure_map_svg(map),
+        "Every cell is the mean theta of the tensors of one role in one layer. An outline marks a gravitational well: a tensor "
+        "whose theta is lower than that of its neighbours in the layers before and after.");
     if (map->layers - map->outside > 1)
         organ_html_chart(html, organ_measure_lines_svg(map), "The same through the layers, role by role.");
     if (json_array_size(json_object_get(model, "layers")) > 0)
-        organ_html_table(html, organ_measure_layers_table(model), "Theta of every layer in degrees: the mean over its tensors, that weighted "
-                                                                  "by elements, and the mean of its skeleton, organs and norms.");
+        organ_html_table(html, organ_measure_layers_table(model),
+                         "Theta of every layer in degrees: the mean over its tensors, that weighted "
+                         "by elements, and the mean of its skeleton, organs and norms.");
 }
 
 static void put_indicators(organ_html *html, const json_t *model)
@@ -122,9 +124,11 @@ static void put_model(organ_html *html, const json_t *model)
     put_layers(html, model, map);
     organ_layer_map_destroy(map);
     organ_html_section(html, "Roles");
-    organ_html_chart(html, organ_measure_roles_svg(model), "Mean theta of every role; the whisker goes from its least to its highest tensor.");
-    organ_html_table(html, organ_measure_roles_table(model), "Theta in degrees by role, then by part of the model. Levels are distinct "
-                                                             "values of a tensor: few are the mark of quantisation, not of signal.");
+    organ_html_chart(html, organ_measure_roles_svg(model),
+                     "Mean theta of every role; the whisker goes from its least to its highest tensor.");
+    organ_html_table(html, organ_measure_roles_table(model),
+                     "Theta in degrees by role, then by part of the model. Levels are distinct "
+                     "values of a tensor: few are the mark of quantisation, not of signal.");
     put_indicators(html, model);
     organ_html_section(html, "Gravitational wells");
     organ_measure_html_wells(html, model, MOST_WELLS);
@@ -166,10 +170,12 @@ organ_status organ_measure_report_html(const json_t *report, char **text, organ_
     const json_t *const models = json_object_get(report, "models"), *const only = json_array_get(models, 0);
     const bool one = json_array_size(models) == 1;
     organ_html *const html = one ? open_one(only) : open_many(models);
-    if (one)
+    if (one) {
         put_figures(html, only);
-    if (one)
         organ_html_model(html, "Measured", json_object_get(only, "model"));
+    } else {
+        organ_measure_html_figures(html, models);
+    }
     organ_html_caution(html, "%s", ORGAN_MEASURE_CAUTION);
     if (one) {
         put_model(html, only);

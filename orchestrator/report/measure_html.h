@@ -5,6 +5,9 @@
 
 #include "orchestrator/report/html_page.h"
 
+/* The figures on top of the page of several models. */
+void organ_measure_html_figures(organ_html *html, const json_t *models);
+
 /* Sections on several models: their ranking with chimeras, parts, layers, kin. `models` as in an organ.measure/1. */
 void organ_measure_html_fleet(organ_html *html, const json_t *report);
 

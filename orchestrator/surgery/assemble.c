@@ -79,6 +79,16 @@ static json_t *files_json(const organ_layout *layout)
     return rows;
 }
 
+/* What the model consists of. */
+static bool add_anatomy(json_t *document, const organ_layout *layout)
+{
+    organ_layer_amount *const rows = organ_layout_amounts(layout, NULL);
+    const bool whole = json_object_set_new(document, "groups", organ_by_group_json(rows, layout->piece_count)) == 0 &&
+                       json_object_set_new(document, "by_layer", organ_by_layer_json(rows, layout->piece_count, false)) == 0;
+    free(rows);
+    return whole;
+}
+
 static json_t *document_of(const assembly *a)
 {
     const uint64_t bytes = organ_layout_bytes(&a->layout);
@@ -87,11 +97,16 @@ static json_t *document_of(const assembly *a)
     if (run)
         json_object_set_new(run, "directory", organ_document_string(a->options->directory));
     const bool same = a->model->manifest && !a->merged && !a->layout.changed && json_is_array(changed) && json_array_size(changed) == 0;
-    return json_pack("{s:s, s:s, s:b, s:o, s:s, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:b, s:o, s:o, s:o}", "schema", "organ.assemble/1",
-                     "organ", ORGAN_VERSION, "dry_run", (int)a->options->dry_run, "model", organ_model_json(a->model), "format",
-                     a->layout.format, "files", files_json(&a->layout), "totals", "tensors", (json_int_t)a->layout.piece_count, "bytes",
-                     (json_int_t)bytes, "beside", "files", (json_int_t)a->beside.count, "bytes", (json_int_t)a->beside.bytes, "merged",
-                     (int)a->merged, "donor_again", a->options->dry_run ? json_null() : json_boolean(same), "changed", changed, "run", run);
+    json_t *document =
+        json_pack("{s:s, s:s, s:b, s:o, s:s, s:o, s:{s:I, s:I}, s:{s:I, s:I}, s:b, s:o, s:o}", "schema", "organ.assemble/1", "organ",
+                  ORGAN_VERSION, "dry_run", (int)a->options->dry_run, "model", organ_model_json(a->model), "format", a->layout.format,
+                  "files", files_json(&a->layout), "totals", "tensors", (json_int_t)a->layout.piece_count, "bytes", (json_int_t)bytes,
+                  "beside", "files", (json_int_t)a->beside.count, "bytes", (json_int_t)a->beside.bytes, "merged", (int)a->merged,
+                  "donor_again", a->options->dry_run ? json_null() : json_boolean(same), "changed", changed);
+    if (add_anatomy(document, &a->layout) && json_object_set_new(document, "run", run) == 0)
+        return document;
+    json_decref(document);
+    return NULL;
 }
 
 static organ_status write_out(assembly *a, const organ_progress *progress, const organ_stop *stop, organ_error *error)

@@ -44,6 +44,14 @@ static json_t *sources_json(const organ_layout *layout)
     return rows;
 }
 
+static json_t *layers_json(const organ_layout *layout)
+{
+    organ_layer_amount *const rows = organ_layout_amounts(layout, NULL);
+    json_t *const layers = organ_by_layer_json(rows, layout->piece_count, false);
+    free(rows);
+    return layers;
+}
+
 static json_t *document_of(const extraction *e, const organ_output *output)
 {
     json_t *const folders = json_array();
@@ -57,11 +65,11 @@ static json_t *document_of(const extraction *e, const organ_output *output)
     json_t *run = organ_output_run(output, bytes);
     if (run)
         json_object_set_new(run, "model", organ_document_string(e->options->model));
-    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:{s:I, s:I, s:I}, s:o, s:{s:I, s:I}, s:o}", "schema", "organ.extract/1", "organ",
+    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:{s:I, s:I, s:I}, s:o, s:o, s:{s:I, s:I}, s:o}", "schema", "organ.extract/1", "organ",
                      ORGAN_VERSION, "dry_run", (int)e->options->dry_run, "model", organ_model_json(e->model), "folders", folders, "totals",
-                     "tensors", (json_int_t)e->layout.piece_count, "elements", (json_int_t)elements, "bytes", (json_int_t)bytes, "sources",
-                     sources_json(&e->layout), "beside", "files", (json_int_t)e->beside.count, "bytes", (json_int_t)e->beside.bytes, "run",
-                     run);
+                     "tensors", (json_int_t)e->layout.piece_count, "elements", (json_int_t)elements, "bytes", (json_int_t)bytes, "by_layer",
+                     layers_json(&e->layout), "sources", sources_json(&e->layout), "beside", "files", (json_int_t)e->beside.count, "bytes",
+                     (json_int_t)e->beside.bytes, "run", run);
 }
 
 static organ_status write_out(extraction *e, organ_output *output, const organ_progress *progress, const organ_stop *stop,

@@ -106,10 +106,12 @@ static json_t *tensors_json(const organ_graft_job *job)
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->layout.piece_count; k++) {
         const organ_piece *const piece = &job->layout.pieces[k];
+        json_t *const digest = job->options->dry_run ? json_null() : json_sprintf("%016llx", (unsigned long long)piece->xxh3);
         if (is_grafted(job, piece))
-            json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s}", "name", piece->as.name, "from", piece->from->name, "dtype",
+            json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", piece->as.name, "from", piece->from->name, "dtype",
                                                   organ_dtype_describe(piece->as.dtype)->name, "source_dtype",
-                                                  organ_dtype_describe(piece->from->dtype)->name));
+                                                  organ_dtype_describe(piece->from->dtype)->name, "xxh3", digest));
+        json_decref(digest);
     }
     return rows;
 }
@@ -124,6 +126,14 @@ static json_t *totals_json(const organ_graft_job *job)
     }
     return json_pack("{s:o, s:o, s:f}", "grafted", counts_json(&taken), "output", counts_json(&all), "percent_of_elements",
                      organ_percent(taken.elements, all.elements));
+}
+
+static json_t *layers_json(const organ_graft_job *job)
+{
+    organ_layer_amount *const rows = organ_layout_amounts(&job->layout, job->source);
+    json_t *const layers = organ_by_layer_json(rows, job->layout.piece_count, true);
+    free(rows);
+    return layers;
 }
 
 static json_t *text_or_null(const char *text) { return text ? organ_document_string(text) : json_null(); }
@@ -141,10 +151,10 @@ static json_t *document_of(const organ_graft_job *job)
         json_pack("{s:s, s:s, s:b, s:o, s:o, s:{s:o, s:o, s:o}, s:O}", "schema", "organ.graft/1", "organ", ORGAN_VERSION, "dry_run",
                   (int)o->dry_run, "source", organ_model_json(job->source), "target", organ_model_json(job->target), "parameters", "type",
                   text_or_null(o->types), "layers", text_or_null(o->layers), "map", text_or_null(o->map), "mismatches", job->mismatches);
-    json_t *rest =
-        fits ? json_pack("{s:o, s:o, s:b, s:O, s:O, s:o, s:o}", "totals", totals_json(job), "groups", groups_json(job), "header_anew",
-                         (int)job->anew, "metadata", job->metadata, "notes", job->notes, "tensors", tensors_json(job), "run", run)
-             : json_pack("{s:o}", "run", run);
+    json_t *rest = fits ? json_pack("{s:o, s:o, s:o, s:b, s:O, s:O, s:o, s:o}", "totals", totals_json(job), "groups", groups_json(job),
+                                    "by_layer", layers_json(job), "header_anew", (int)job->anew, "metadata", job->metadata, "notes",
+                                    job->notes, "tensors", tensors_json(job), "run", run)
+                        : json_pack("{s:o}", "run", run);
     if (!document || !rest || json_object_update(document, rest)) {
         json_decref(document);
         document = NULL;

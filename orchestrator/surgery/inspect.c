@@ -4,6 +4,7 @@
 #include "formats/model.h"
 #include "formats/weights.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/by_layer.h"
 #include "orchestrator/surgery/inspect_weights.h"
 #include "orchestrator/surgery/targets.h"
 #include "orchestrator/version.h"
@@ -206,6 +207,16 @@ static json_t *describe_dtypes(const organ_tensor *const *tensors, size_t count,
     return dtypes;
 }
 
+static json_t *describe_layers(const organ_tensor *const *tensors, size_t count)
+{
+    organ_layer_amount *const rows = calloc(count + 1, sizeof *rows);
+    for (size_t k = 0; rows && k < count; k++)
+        rows[k] = (organ_layer_amount){.anatomy = tensors[k]->anatomy, .elements = tensors[k]->elements, .bytes = tensors[k]->bytes};
+    json_t *const layers = organ_by_layer_json(rows, count, false);
+    free(rows);
+    return layers;
+}
+
 /* What was counted, and how much of it pruning works on by default. */
 static void describe_totals(json_t *report, const organ_tensor *const *tensors, size_t count, bool *whole)
 {
@@ -342,6 +353,7 @@ static json_t *make_report(const organ_inspect_options *options, const organ_mod
     describe_totals(report, chosen, count, whole);
     set(report, "dtypes", describe_dtypes(chosen, count, whole), whole);
     set(report, "roles", describe_roles(chosen, count, whole), whole);
+    set(report, "by_layer", describe_layers(chosen, count), whole);
     set(report, "quantization", organ_inspect_weights(options, model, weights, whole), whole);
     set(report, "problems", describe_problems(model, weights, fault, whole), whole);
     if (options->tensors)

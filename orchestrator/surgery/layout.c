@@ -156,6 +156,19 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
+organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ_model *giver)
+{
+    organ_layer_amount *const rows = calloc(layout->piece_count + 1, sizeof *rows);
+    for (size_t k = 0; rows && k < layout->piece_count; k++) {
+        const organ_piece *const piece = &layout->pieces[k];
+        rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
+                                       .elements = piece->as.elements,
+                                       .bytes = piece->as.bytes,
+                                       .grafted = giver && piece->model == giver ? piece->as.elements : 0};
+    }
+    return rows;
+}
+
 uint64_t organ_layout_bytes(const organ_layout *layout)
 {
     uint64_t bytes = 0;

@@ -11,6 +11,7 @@
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
+#include "orchestrator/surgery/by_layer.h"
 
 #include <jansson.h>
 
@@ -63,6 +64,10 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
 /* Makes the pieces one GGUF file of that name: in their order, with the key-values that `writer` has. ORGAN_BAD_INPUT where the format
  * cannot hold one of them. */
 organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error);
+
+/* The pieces for organ_by_layer_json, one each; `giver` is the model whose pieces count as grafted, or NULL. To be freed; NULL without
+ * memory. */
+organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ_model *giver);
 
 /* Bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT
+ * The page of organ.fleet/1. */
+#include "orchestrator/report/fleet_report.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/html_parts.h"
+#include "orchestrator/report/measure_html.h"
+#include "orchestrator/report/measure_report.h"
+#include "orchestrator/report/svg_heat_map.h"
+#include "orchestrator/report/svg_ranking.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static bool is_whole(const json_t *model) { return strcmp(organ_json_text(model, "status"), "ok") == 0; }
+
+static void put_figures(organ_html *html, const json_t *report)
+{
+    char models[32], size[16], tensors[32], failed[32];
+    organ_count_text(organ_json_count(report, "totals.models"), models);
+    organ_quantity_text(organ_json_count(report, "totals.bytes"), size);
+    organ_count_text(organ_json_count(report, "totals.tensors"), tensors);
+    organ_count_text(organ_json_count(report, "totals.failed"), failed);
+    const organ_html_figure_of_merit figures[] = {{models, "models"}, {size, "of files"}, {tensors, "tensors"}, {failed, "models failed"}};
+    organ_html_figures_of_merit(html, figures, COUNT(figures));
+}
+
+static void put_faults(organ_html *html, const json_t *models)
+{
+    for (size_t k = 0; k < json_array_size(models); k++) {
+        const json_t *const model = json_array_get(models, k);
+        if (!is_whole(model))
+            organ_html_caution(html, "Failed: %s: %s", organ_json_text(model, "name"), organ_json_text(model, "error"));
+    }
+}
+
+/* ---- what was dissected ---- */
+
+static char *anatomies_svg(const json_t *models)
+{
+    static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other"};
+    const size_t all = json_array_size(models);
+    double *const values = calloc(all * COUNT(groups) + 1, sizeof *values);
+    const char **const names = calloc(all + 1, sizeof *names);
+    char *svg = NULL;
+    size_t count = 0;
+    for (size_t k = 0; values && names && k < all; k++) {
+        const json_t *const model = json_array_get(models, k), *const organs = json_object_get(model, "organs");
+        double sum = 0;
+        for (size_t g = 0; g < COUNT(groups); g++)
+            sum += (double)organ_json_count(json_object_get(organs, groups[g]), "bytes");
+        if (sum <= 0)
+            continue;
+        for (size_t g = 0; g < COUNT(groups); g++)
+            values[count * COUNT(groups) + g] = 100 * (double)organ_json_count(json_object_get(organs, groups[g]), "bytes") / sum;
+        names[count++] = organ_json_text(model, "name");
+    }
+    if (count > 0)
+        organ_heat_map_svg(&(organ_heat_map){.title = "Anatomy of the models",
+                                             .description = "How much of the bytes of each model is skeleton, organs, embedding and norms, "
+                                                            "in percent.",
+                                             .row_label = "model",
+                                             .column_label = "part",
+                                             .value_label = "of the bytes, percent",
+                                             .rows = count,
+                                             .columns = COUNT(groups),
+                                             .row_names = names,
+                                             .column_names = groups,
+                                             .values = values,
+                                             .high = 100,
+                                             .plain = count > 300},
+                           &svg, &(organ_error){0});
+    free(values);
+    free(names);
+    return svg;
+}
+
+/* Sizes, or the mean theta where `theta`. */
+static char *bars_svg(const json_t *models, bool theta)
+{
+    const size_t all = json_array_size(models);
+    organ_ranking_bar *const bars = calloc(all + 1, sizeof *bars);
+    char *svg = NULL;
+    size_t count = 0;
+    for (size_t k = 0; bars && k < all; k++) {
+        const json_t *const model = json_array_get(models, k);
+        const double value = theta ? organ_json_number(model, "theta_mean") : (double)organ_json_count(model, "model.bytes") / 1e6;
+        if (is_whole(model) && isfinite(value))
+            bars[count++] = (organ_ranking_bar){.name = organ_json_text(model, "name"), .value = {value, NAN}};
+    }
+    const organ_ranking ranking = {.title = theta ? "Mean theta" : "Size",
+                                   .description = theta ? "A bar for each model: the mean theta of its tensors, in degrees."
+                                                        : "A bar for each model: the size of its files.",
+                                   .value_label = theta ? "theta, degrees" : "size, MB",
+                                   .series = {theta ? "mean theta" : "size", NULL},
+                                   .digits = theta ? 4 : 3,
+                                   .unit = theta ? "°" : " MB",
+                                   .bars = bars,
+                                   .count = count};
+    if (bars && count > 0)
+        organ_ranking_svg(&ranking, &svg, &(organ_error){0});
+    free(bars);
+    return svg;
+}
+
+static bool any_whole(const json_t *models)
+{
+    bool any = false;
+    for (size_t k = 0; k < json_array_size(models); k++)
+        any |= is_whole(json_array_get(models, k)) && organ_json_count(json_array_get(models, k), "model.bytes") > 0;
+    return any;
+}
+
+static void put_dissection(organ_html *html, const json_t *report, bool theta)
+{
+    const json_t *const models = json_object_get(report, "models");
+    organ_html_section(html, "Dissection");
+    organ_html_table(html, organ_fleet_models_table(report),
+                     "Every model that was found: its size, how long it took to take it apart, and "
+                     "the mean theta of its tensors.");
+    organ_html_paragraph(html, "Unchanged since the last run: %llu of %llu.", organ_json_count(report, "run.unchanged"),
+                         organ_json_count(report, "totals.models"));
+    if (!any_whole(models))
+        return;
+    organ_html_chart(html, bars_svg(models, false), "The size of the files of each model.");
+    organ_html_chart(html, anatomies_svg(models), "What each model consists of: skeleton is attention, organs are feed-forward networks.");
+    if (theta)
+        organ_html_chart(html, bars_svg(models, true), "The mean theta of each model. The measure report beside this has everything.");
+}
+
+organ_status organ_fleet_report_html(const json_t *report, char **text, organ_error *error)
+{
+    const json_t *const models = json_object_get(report, "models"), *const measure = json_object_get(report, "measure");
+    char title[64];
+    snprintf(title, sizeof title, "%llu models", organ_json_count(report, "totals.models"));
+    organ_html *const html = organ_html_create("Fleet", title, "Every model that was found, taken apart and measured.");
+    put_figures(html, report);
+    put_faults(html, models);
+    organ_html_caution(html, "%s", ORGAN_MEASURE_CAUTION);
+    if (measure)
+        organ_measure_html_fleet(html, measure);
+    put_dissection(html, report, !measure);
+    if (measure) {
+        organ_measure_html_models(html, json_object_get(measure, "models"));
+        organ_html_section(html, "Definitions");
+        organ_html_sentences(html, json_object_get(measure, "definitions"));
+    }
+    organ_html_ending(html, NULL, json_object_get(report, "run"));
+    return organ_html_finish(html, text, error);
+}
