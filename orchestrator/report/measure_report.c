@@ -133,8 +133,8 @@ organ_status organ_measure_markdown(const json_t *report, char **text, organ_err
         return error->status;
     const sheet s = {buffer.out, NULL, false};
     fprintf(buffer.out,
-            "# Z-measure\n\n> **Read this first.** %s\n\nDefinition %s; organ %s. All tensors: the JSON file beside this one.\n", ORGAN_MEASURE_CAUTION,
-            organ_json_text(report, "definition"), organ_json_text(report, "organ"));
+            "# Z-measure\n\n> **Read this first.** %s\n\nDefinition %s; organ %s. All tensors: the JSON file beside this one.\n",
+            ORGAN_MEASURE_CAUTION, organ_json_text(report, "definition"), organ_json_text(report, "organ"));
     organ_status status = put_ranking(&s, report, error);
     for (size_t k = 0; k < json_array_size(models) && status == ORGAN_OK; k++)
         status = put_model(&s, json_array_get(models, k), error);
