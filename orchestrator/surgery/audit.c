@@ -8,6 +8,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
+#include "orchestrator/surgery/tile_map.h"
 #include "orchestrator/version.h"
 
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 
 #define MOST_PROBLEMS 100 /* sentences; what is beyond is counted */
+#define MAP_BLOCK     256 /* physarum v1 works on blocks of this size unless it is told otherwise */
 
 /* One tensor of the donor and what became of it. */
 typedef struct finding {
@@ -39,6 +41,7 @@ typedef struct audit {
     size_t item_count;
     json_t *problems;
     size_t more_problems;
+    json_t *tile_map; /* NULL: no target is a matrix */
     double started;
 } audit;
 
@@ -216,18 +219,6 @@ static bool denominators_hold(audit *a, uint64_t accounted)
     return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
 }
 
-static json_t *tensor_json(const finding *f)
-{
-    char module[160];
-    organ_anatomy_module(f->donor->name, module, sizeof module);
-    const organ_audit_counts *c = &f->counts;
-    return json_pack("{s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:f}", "name", f->donor->name, "module", module, "layer",
-                     f->donor->anatomy.layer < 0 ? json_null() : json_integer(f->donor->anatomy.layer), "dtype",
-                     organ_dtype_describe(f->donor->dtype)->name, "shape", organ_shape_json(f->donor), "elements",
-                     (json_int_t)f->donor->elements, "zero_before", (json_int_t)c->zero_before, "killed", (json_int_t)c->killed, "kept",
-                     (json_int_t)c->kept, "changed", (json_int_t)c->changed, "percent", organ_percent(c->killed, f->donor->elements));
-}
-
 /* Sums over the findings that the checks and the document speak of. */
 typedef struct sums {
     uint64_t accounted, changed;
@@ -280,26 +271,45 @@ static json_t *run_json(const audit *a)
                      (json_int_t)organ_workers_count(a->engine->workers));
 }
 
-static int add_counts(json_t *document, const audit *a)
+/* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */
+static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
 {
     organ_tally *rows = calloc(a->targets.count + 1, sizeof *rows);
-    json_t *tensors = json_array();
-    const bool compensated = a->options->compensated;
-    size_t count = 0;
+    const bool compensated = a->options->compensated && as_told;
+    *count = 0;
     for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
         const finding *f = &a->findings[t];
-        if (!f->target)
-            continue;
-        rows[count++] = (organ_tally){.tensor = f->donor,
-                                      .zero_before = f->counts.zero_before,
-                                      .killed = f->counts.killed,
-                                      .kept = f->counts.kept + (compensated ? f->counts.changed : 0),
-                                      .changed = compensated ? 0 : f->counts.changed};
-        json_array_append_new(tensors, tensor_json(f));
+        if (f->target && (f->copy || !present))
+            rows[(*count)++] = (organ_tally){.tensor = f->donor,
+                                             .zero_before = f->counts.zero_before,
+                                             .killed = f->counts.killed,
+                                             .kept = f->counts.kept + (compensated ? f->counts.changed : 0),
+                                             .changed = compensated ? 0 : f->counts.changed};
     }
-    const int failed = !rows || organ_tally_add(document, a->donor, rows, count) || json_object_set_new(document, "tensors", tensors);
+    return rows;
+}
+
+static int add_counts(json_t *document, const audit *a)
+{
+    size_t count;
+    organ_tally *rows = tally_rows(a, false, true, &count), *plain = tally_rows(a, false, false, &count);
+    const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
+                       json_object_set_new(document, "tensors", organ_tally_tensors(plain, count, true)) ||
+                       (a->tile_map && json_object_set(document, "tile_map", a->tile_map));
     free(rows);
+    free(plain);
     return failed ? -1 : 0;
+}
+
+static organ_status map_tiles(audit *a, organ_error *error)
+{
+    size_t count;
+    organ_tally *rows = tally_rows(a, true, false, &count);
+    if (!rows)
+        return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
+    organ_tile_map(a->donor, a->copy, rows, count, MAP_BLOCK, a->engine, &a->tile_map, error);
+    free(rows);
+    return error->status;
 }
 
 static json_t *document_of(audit *a)
@@ -342,7 +352,8 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     audit a = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
     a.started = organ_seconds_now();
-    if (open_both(&a, error) == ORGAN_OK && pair_up(&a, error) == ORGAN_OK && compare(&a, error) == ORGAN_OK) {
+    if (open_both(&a, error) == ORGAN_OK && pair_up(&a, error) == ORGAN_OK && compare(&a, error) == ORGAN_OK &&
+        map_tiles(&a, error) == ORGAN_OK) {
         if (!(*report = document_of(&a)))
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
         else if (json_array_size(a.problems))
@@ -350,6 +361,7 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
                        json_string_value(json_array_get(a.problems, 0)));
     }
     json_decref(a.problems);
+    json_decref(a.tile_map);
     organ_targets_free(&a.targets);
     organ_model_close(a.donor);
     organ_model_close(a.copy);

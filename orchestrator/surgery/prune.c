@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/prune_report.h"
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/surgery/output.h"
@@ -73,6 +74,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 
 void organ_prune_job_close(organ_prune_job *job)
 {
+    json_decref(job->tile_map);
     organ_list_free(&job->others);
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
@@ -178,7 +180,7 @@ static organ_status write_lines(const organ_prune_job *job, const char *path, or
     return error->status;
 }
 
-/* prune.jsonl, prune.json and REPORT.md; the journal has done its work. */
+/* prune.jsonl, prune.json, REPORT.md and REPORT.html; the journal has done its work. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error)
 {
@@ -189,7 +191,8 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
     for (int k = 0; k < COUNT; k++)
         if (!(paths[k] = organ_publish_path(publish, names[k])))
             organ_fail_errno(error, ENOMEM, "%s", names[k]);
-    if (!error->status && organ_prune_check_copy(job, publish->partial, &checks, error) == ORGAN_OK) {
+    if (!error->status && organ_prune_check_copy(job, publish->partial, &checks, error) == ORGAN_OK &&
+        organ_prune_map_tiles(job, publish->partial, error) == ORGAN_OK) {
         job->seconds = organ_seconds_now() - started;
         *report = organ_prune_document(job, checks);
         checks = NULL;
@@ -197,7 +200,8 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
             organ_fail_errno(error, ENOMEM, "%s", publish->final);
         else if (write_lines(job, paths[LINES], error) == ORGAN_OK && organ_document_write(paths[JSON], *report, error) == ORGAN_OK &&
                  organ_prune_report_markdown(*report, &markdown, error) == ORGAN_OK &&
-                 organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK) {
+                 organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK &&
+                 organ_html_report_beside(paths[MARKDOWN], *report, error) == ORGAN_OK) {
             unlink(paths[JOURNAL]);
             organ_sync_directory(paths[FOLDER], error);
         }

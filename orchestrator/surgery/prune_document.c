@@ -143,16 +143,22 @@ static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
     return json_object_set_new(json_object_get(document, "coverage"), "tiles", json_integer(tiles));
 }
 
-static int add_counts(json_t *document, const organ_prune_job *job)
+organ_tally *organ_prune_tally(const organ_prune_job *job)
 {
-    organ_tally *rows = calloc(job->targets.count, sizeof *rows);
-    if (!rows)
-        return -1;
-    for (size_t k = 0; k < job->targets.count; k++) {
+    organ_tally *rows = calloc(job->targets.count + 1, sizeof *rows);
+    for (size_t k = 0; rows && k < job->targets.count; k++) {
         const organ_prune_counts *c = &job->parts[k].counts;
         rows[k] = (organ_tally){.tensor = job->parts[k].tensor, .zero_before = c->zero_before, .killed = c->killed, .kept = c->kept};
     }
-    const int failed = organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job);
+    return rows;
+}
+
+static int add_counts(json_t *document, const organ_prune_job *job)
+{
+    organ_tally *rows = organ_prune_tally(job);
+    const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
+                       json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
+                       (job->tile_map && json_object_set(document, "tile_map", job->tile_map));
     free(rows);
     return failed ? -1 : 0;
 }

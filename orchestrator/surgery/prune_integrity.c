@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/prune_job.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/tile_map.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -104,5 +105,22 @@ organ_status organ_prune_check_copy(const organ_prune_job *job, const char *dire
     json_array_foreach(*checks, index, check) if (!json_is_true(json_object_get(check, "ok")))
         organ_fail(error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
                    json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
+    return error->status;
+}
+
+organ_status organ_prune_map_tiles(organ_prune_job *job, const char *directory, organ_error *error)
+{
+    char *path = path_of_copy(job, directory);
+    organ_tally *rows = organ_prune_tally(job);
+    organ_model *copy = NULL;
+    json_decref(job->tile_map);
+    job->tile_map = NULL;
+    if (!path || !rows)
+        organ_fail_errno(error, ENOMEM, "%s", directory);
+    else if (organ_model_open(path, &copy, error) == ORGAN_OK)
+        organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error);
+    organ_model_close(copy);
+    free(rows);
+    free(path);
     return error->status;
 }

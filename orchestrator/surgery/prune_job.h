@@ -41,6 +41,7 @@ struct organ_prune_job {
     time_t started_at;
     organ_shard_clock *clocks; /* one per file of the donor */
     uint64_t pruned_bytes;     /* in this run */
+    json_t *tile_map;          /* once the output is whole; NULL: none */
     /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
     int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
@@ -53,7 +54,7 @@ void organ_prune_job_close(organ_prune_job *job);
 /* Tells one who has written a fraction that a sparsity is in percent. */
 void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress);
 
-/* Checks the finished copy and writes prune.jsonl, prune.json and REPORT.md; *report is the content of prune.json. */
+/* Checks the finished copy and writes prune.jsonl, prune.json, REPORT.md and REPORT.html; *report is the content of prune.json. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error);
 
@@ -102,6 +103,12 @@ json_t *organ_prune_journal_head(const organ_prune_job *job);
 /* Opens the finished copy at `directory` anew and holds it against the donor. *checks is the "integrity" of the document, set unless memory
  * runs out; an error if one of the checks does not hold. */
 organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error);
+
+/* Counts anew, in donor and copy, where in one tensor the killed weights lie: job->tile_map. Errors as of organ_tile_map. */
+organ_status organ_prune_map_tiles(organ_prune_job *job, const char *directory, organ_error *error);
+
+/* The counts of all parts, for the caller to free; NULL without memory. */
+organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* The content of prune.json; `integrity` (may be NULL) is taken over. NULL without memory. */
 json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity);

@@ -159,6 +159,31 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
     return failed ? -1 : 0;
 }
 
+static json_t *tensor_json(const organ_tally *row, bool audit)
+{
+    const organ_tensor *const tensor = row->tensor;
+    char module[160];
+    organ_anatomy_module(tensor->name, module, sizeof module);
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:o*, s:f}", "name", tensor->name, "module", module, "layer",
+                     tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "expert",
+                     tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "dtype",
+                     organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "elements", (json_int_t)tensor->elements,
+                     "zero_before", (json_int_t)row->zero_before, "killed", (json_int_t)row->killed, "kept", (json_int_t)row->kept,
+                     "changed", audit ? json_integer((json_int_t)row->changed) : NULL, "percent",
+                     organ_percent(row->killed, tensor->elements));
+}
+
+json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; list && k < count; k++)
+        if (json_array_append_new(list, tensor_json(&rows[k], audit))) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
 json_t *organ_check_json(const char *check, bool ok, const char *detail, ...)
 {
     char text[256];

@@ -31,6 +31,10 @@ uint64_t organ_model_elements(const organ_model *model);
 /* Adds "totals", "zero_before", "kept", "coverage", "per_tensor", "projections" and "layers" to `document`. -1 without memory, else 0. */
 int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count);
 
+/* {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed", "kept", "percent"} of each row, and of an
+ * audit "changed"; an array, NULL without memory. */
+json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit);
+
 /* {"check", "ok", "detail"}: one thing that was looked at. */
 json_t *organ_check_json(const char *check, bool ok, const char *detail, ...) __attribute__((format(printf, 3, 4)));
 
