@@ -13,12 +13,13 @@ const char organ_svg_style[] =
     ".oc-title{font-size:17px;font-weight:600}.oc-head{font-weight:600}.oc-faint{fill:#59636e}.oc-tick{font-size:11px;fill:#59636e}\n"
     ".oc-grid{stroke:#d1d9e0;stroke-width:1;fill:none}.oc-axis{stroke:#818b98;stroke-width:1;fill:none}"
     ".oc-band{fill:#818b98;fill-opacity:.28}.oc-line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}"
-    ".oc-ref{fill:none;stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 4}.oc-mark{stroke:none}\n"
+    ".oc-ref{fill:none;stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 "
+    "4}.oc-mark{stroke:none}.oc-whisker{fill:none;stroke:#1f2328;stroke-width:1.4}\n"
     ".oc-s0{stroke:#0072b2}.oc-f0{fill:#0072b2}.oc-s1{stroke:#d55e00}.oc-f1{fill:#d55e00}.oc-s2{stroke:#007f5f}.oc-f2{fill:#007f5f}"
     ".oc-s3{stroke:#a8508a}.oc-f3{fill:#a8508a}.oc-s4{stroke:#8a6d00}.oc-f4{fill:#8a6d00}.oc-s5{stroke:#3f3f9f}.oc-f5{fill:#3f3f9f}\n"
     "@media screen and (prefers-color-scheme:dark){"
     ".oc-paper{fill:#0d1117}.oc-text{fill:#e6edf3}.oc-faint,.oc-tick{fill:#9198a1}.oc-grid{stroke:#2f353d}.oc-axis{stroke:#656c76}"
-    ".oc-band{fill:#9198a1;fill-opacity:.3}.oc-ref{stroke:#b1bac4}\n"
+    ".oc-band{fill:#9198a1;fill-opacity:.3}.oc-ref{stroke:#b1bac4}.oc-whisker{stroke:#e6edf3}\n"
     ".oc-s0{stroke:#58b4e9}.oc-f0{fill:#58b4e9}.oc-s1{stroke:#ff9248}.oc-f1{fill:#ff9248}.oc-s2{stroke:#35c79a}.oc-f2{fill:#35c79a}"
     ".oc-s3{stroke:#e29ac4}.oc-f3{fill:#e29ac4}.oc-s4{stroke:#e6c84f}.oc-f4{fill:#e6c84f}.oc-s5{stroke:#a5a8ff}.oc-f5{fill:#a5a8ff}}\n";
 
