@@ -3,7 +3,12 @@
 
 #include "orchestrator/report/audit_report.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/fleet_report.h"
+#include "orchestrator/report/inspect_report.h"
+#include "orchestrator/report/measure_report.h"
+#include "orchestrator/report/organs_report.h"
 #include "orchestrator/report/prune_report.h"
+#include "orchestrator/report/purify_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,8 +21,11 @@ static const struct {
     const char *schema;
     make_page *make;
 } pages[] = {
-    {"organ.audit/1", organ_audit_report_html},
-    {"organ.prune/1", organ_prune_report_html},
+    {"organ.assemble/1", organ_assemble_report_html}, {"organ.audit/1", organ_audit_report_html},
+    {"organ.extract/1", organ_extract_report_html},   {"organ.fleet/1", organ_fleet_report_html},
+    {"organ.graft/1", organ_graft_report_html},       {"organ.inspect/1", organ_inspect_report_html},
+    {"organ.measure/1", organ_measure_report_html},   {"organ.prune/1", organ_prune_report_html},
+    {"organ.purify/1", organ_purify_report_html},
 };
 /* clang-format on */
 
