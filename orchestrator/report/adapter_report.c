@@ -59,7 +59,7 @@ static void sums_cells(organ_table *table, const char *name, const sums *s)
     organ_table_cell(table, "%s", organ_percent_text(100 * (1 - s->worst * s->worst), percent));
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_adapter_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},         {"modules", ORGAN_RIGHT, false, false},
                                            {"rank", ORGAN_RIGHT, false, false},      {"new rank", ORGAN_RIGHT, false, false},
@@ -83,7 +83,7 @@ static organ_table *roles_table(const json_t *report)
     return table;
 }
 
-static organ_table *modules_table(const json_t *report)
+organ_table *organ_adapter_modules_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"type", ORGAN_LEFT, false, false},
                                            {"rank", ORGAN_RIGHT, false, false},      {"new rank", ORGAN_RIGHT, false, false},
@@ -91,7 +91,7 @@ static organ_table *modules_table(const json_t *report)
                                            {"explained", ORGAN_RIGHT, false, false}, {"residual", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "module"));
         organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
@@ -107,7 +107,7 @@ static organ_table *modules_table(const json_t *report)
 
 /* ---- sanitize ---- */
 
-static organ_table *dropped_table(const json_t *report)
+organ_table *organ_adapter_dropped_table(const json_t *report)
 {
     static const organ_column columns[] = {{"left out", ORGAN_LEFT, true, true},
                                            {"because", ORGAN_LEFT, false, false},
@@ -127,7 +127,7 @@ static organ_table *dropped_table(const json_t *report)
     return table;
 }
 
-static void put_served(FILE *out, const json_t *report, const organ_page *page)
+void organ_adapter_served(FILE *out, const json_t *report, const organ_page *page)
 {
     const unsigned long long r = organ_json_count(report, "output.r"), limit = organ_json_count(report, "output.max_lora_rank");
     if (limit)
@@ -146,7 +146,7 @@ static void put_findings(FILE *out, const json_t *report, const organ_page *page
         organ_text_say(out, page, "  ", "Nothing that a server would refuse.");
 }
 
-static void put_changes(FILE *out, const json_t *report, const organ_page *page)
+void organ_adapter_changes(FILE *out, const json_t *report, const organ_page *page)
 {
     const unsigned long long folded = organ_json_count(report, "totals.folded"), padded = organ_json_count(report, "totals.padded");
     const unsigned long long cut = organ_json_count(report, "totals.cut"), r = organ_json_count(report, "output.r");
@@ -178,12 +178,12 @@ static organ_status put_table(organ_table *table, FILE *out, const organ_page *p
 
 static organ_status put_sanitized(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
 {
-    if (json_array_size(organ_json_at(report, "dropped")) && put_table(dropped_table(report), out, page, error) != ORGAN_OK)
+    if (json_array_size(organ_json_at(report, "dropped")) && put_table(organ_adapter_dropped_table(report), out, page, error) != ORGAN_OK)
         return error->status;
-    if (organ_json_count(report, "totals.cut") && put_table(roles_table(report), out, page, error) != ORGAN_OK)
+    if (organ_json_count(report, "totals.cut") && put_table(organ_adapter_roles_table(report), out, page, error) != ORGAN_OK)
         return error->status;
-    put_changes(out, report, page ? page : &(organ_page){0, true});
-    put_served(out, report, page ? page : &(organ_page){0, true});
+    organ_adapter_changes(out, report, page ? page : &(organ_page){0, true});
+    organ_adapter_served(out, report, page ? page : &(organ_page){0, true});
     return ORGAN_OK;
 }
 
@@ -203,7 +203,7 @@ organ_status organ_sanitize_report_terminal(const json_t *report, const organ_pa
     fputs("\n\n", buffer.out);
     if (check) {
         put_findings(buffer.out, report, page);
-        put_served(buffer.out, report, page);
+        organ_adapter_served(buffer.out, report, page);
     } else if (put_sanitized(buffer.out, report, page, error) == ORGAN_OK)
         put_end(buffer.out, report, page);
     return organ_text_end(&buffer, text, error);
@@ -220,7 +220,7 @@ organ_status organ_sanitize_report_markdown(const json_t *report, char **markdow
     fputs(".\n\n", buffer.out);
     if (put_sanitized(buffer.out, report, NULL, error) == ORGAN_OK) {
         fputs("\n## Modules\n\n", buffer.out);
-        organ_table_emit(modules_table(report), buffer.out, NULL, error);
+        organ_table_emit(organ_adapter_modules_table(report, SIZE_MAX), buffer.out, NULL, error);
     }
     return organ_text_end(&buffer, markdown, error);
 }
@@ -237,7 +237,7 @@ static void put_resized(FILE *out, const json_t *report)
     fputs("\n\n", out);
 }
 
-static void put_notes(FILE *out, const json_t *report, const organ_page *page)
+void organ_adapter_notes(FILE *out, const json_t *report, const organ_page *page)
 {
     const json_t *const rest = organ_json_at(report, "kept_as_they_are");
     const unsigned long long r = organ_json_count(report, "r"), before = organ_json_count(report, "totals.bytes_before");
@@ -259,8 +259,8 @@ organ_status organ_resize_report_terminal(const json_t *report, const organ_page
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_resized(buffer.out, report);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
-        put_notes(buffer.out, report, page);
+    if (organ_table_emit(organ_adapter_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        organ_adapter_notes(buffer.out, report, page);
         put_end(buffer.out, report, page);
     }
     return organ_text_end(&buffer, text, error);
@@ -275,9 +275,9 @@ organ_status organ_resize_report_markdown(const json_t *report, char **markdown,
         return error->status;
     fputs("# An adapter of another rank\n\n", buffer.out);
     put_resized(buffer.out, report);
-    if (put_table(roles_table(report), buffer.out, NULL, error) == ORGAN_OK &&
-        put_table(modules_table(report), buffer.out, NULL, error) == ORGAN_OK) {
-        put_notes(buffer.out, report, &page);
+    if (put_table(organ_adapter_roles_table(report), buffer.out, NULL, error) == ORGAN_OK &&
+        put_table(organ_adapter_modules_table(report, SIZE_MAX), buffer.out, NULL, error) == ORGAN_OK) {
+        organ_adapter_notes(buffer.out, report, &page);
     }
     return organ_text_end(&buffer, markdown, error);
 }

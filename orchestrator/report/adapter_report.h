@@ -4,7 +4,7 @@
 #ifndef ORGAN_ADAPTER_REPORT_H
 #define ORGAN_ADAPTER_REPORT_H
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text_table.h"
 
 #include <jansson.h>
 
@@ -19,5 +19,26 @@ organ_status organ_sanitize_report_terminal(const json_t *report, const organ_pa
 /* LORA_RESIZE_REPORT.md, and what `organ lora resize` says. */
 organ_status organ_resize_report_markdown(const json_t *report, char **markdown, organ_error *error);
 organ_status organ_resize_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
+
+/* Pages. */
+organ_status organ_merge_report_html(const json_t *report, char **html, organ_error *error);
+organ_status organ_sanitize_report_html(const json_t *report, char **html, organ_error *error);
+organ_status organ_resize_report_html(const json_t *report, char **html, organ_error *error);
+
+/* Parts that several views show. Of a merge: roles, the first `most` modules, what else came of the adapter, what rounding took. */
+organ_table *organ_merge_roles_table(const json_t *report);
+organ_table *organ_merge_modules_table(const json_t *report, size_t most);
+void organ_merge_rest(FILE *out, const json_t *report, const organ_page *page);
+void organ_merge_warning(FILE *out, const json_t *report, const organ_page *page);
+
+/* Of both others: roles and the first `most` modules. */
+organ_table *organ_adapter_roles_table(const json_t *report);
+organ_table *organ_adapter_modules_table(const json_t *report, size_t most);
+
+/* Of sanitising: what was left out, what was changed, with which rank a server serves it. Of resizing: what there is to know. */
+organ_table *organ_adapter_dropped_table(const json_t *report);
+void organ_adapter_changes(FILE *out, const json_t *report, const organ_page *page);
+void organ_adapter_served(FILE *out, const json_t *report, const organ_page *page);
+void organ_adapter_notes(FILE *out, const json_t *report, const organ_page *page);
 
 #endif

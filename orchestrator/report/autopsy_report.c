@@ -35,7 +35,7 @@ static void percent_cell(organ_table *table, const json_t *row, const char *key,
 
 /* ---- tables ---- */
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_autopsy_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {
         {"role", ORGAN_LEFT, true, true},          {"n", ORGAN_RIGHT, false, false},      {"|mean|", ORGAN_RIGHT, false, false},
@@ -73,7 +73,7 @@ static void levels_cell(organ_table *table, const json_t *row)
         organ_table_cell(table, "%s", json_is_string(levels) ? "more" : "-");
 }
 
-static organ_table *tensors_table(const json_t *report)
+organ_table *organ_autopsy_tensors_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {
         {"tensor", ORGAN_LEFT, true, true},      {"stored", ORGAN_LEFT, true, false},  {"mean", ORGAN_RIGHT, false, false},
@@ -83,7 +83,7 @@ static organ_table *tensors_table(const json_t *report)
     const bool other = has_other(report);
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns - (other ? 0 : 2));
     const json_t *const tensors = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(tensors); k++) {
+    for (size_t k = 0; k < json_array_size(tensors) && k < most; k++) {
         const json_t *const row = json_array_get(tensors, k);
         organ_table_cell(table, "%s", organ_json_text(row, "name"));
         organ_table_cell(table, "%s", organ_json_text(row, "stored"));
@@ -129,8 +129,7 @@ static void put_findings(FILE *out, const json_t *report, const organ_page *page
         fputc('\n', out);
 }
 
-/* How many remarks say that something is outside of what is expected; `text` becomes "4 q_proj, 1 embed". */
-static unsigned long long count_unexpected(const json_t *report, char text[400])
+unsigned long long organ_autopsy_unexpected(const json_t *report, char text[400])
 {
     const json_t *const roles = organ_json_at(report, "roles");
     unsigned long long all = 0;
@@ -149,7 +148,7 @@ static unsigned long long count_unexpected(const json_t *report, char text[400])
 static void put_unexpected(FILE *out, const json_t *report, const organ_page *page)
 {
     char text[400];
-    const unsigned long long count = count_unexpected(report, text);
+    const unsigned long long count = organ_autopsy_unexpected(report, text);
     if (count > 0)
         organ_text_say(out, page, "  remark   ",
                        "%llu weight%s outside of what is expected, which is no fault: %s. The ranges: organ autopsy --print-ranges", count,
@@ -194,8 +193,7 @@ static void put_strays(FILE *out, const json_t *report, const organ_page *page)
         organ_text_say(out, page, "  ", "And %zu more tensors that belong to no weight; --json has all of them.", shown - MOST_SHOWN);
 }
 
-/* What the model is stored as, and how far copies in such schemes usually are from their originals. */
-static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
+void organ_autopsy_schemes(FILE *out, const json_t *report, const organ_page *page)
 {
     const json_t *const schemes = organ_json_at(report, "schemes");
     for (size_t k = 0; k < json_array_size(schemes); k++) {
@@ -215,19 +213,17 @@ static void put_schemes(FILE *out, const json_t *report, const organ_page *page)
         fputc('\n', out);
 }
 
-static void put_verdict(FILE *out, const json_t *report, const organ_page *page)
+void organ_autopsy_verdict(FILE *out, const json_t *report, const organ_page *page)
 {
     const size_t findings = json_array_size(organ_json_at(report, "findings")), remarks = json_array_size(organ_json_at(report, "remarks"));
     char weights[32];
     organ_count_text(organ_json_count(report, "weights"), weights);
-    fputc('\n', out);
     if (findings == 0)
         organ_text_say(out, page, "", "Healthy: %s weight%s, no finding, %zu remark%s.", weights, strcmp(weights, "1") ? "s" : "", remarks,
                        remarks == 1 ? "" : "s");
     else
         organ_text_say(out, page, "", "NOT healthy: %zu finding%s and %zu remark%s on %s weight%s.", findings, findings == 1 ? "" : "s",
                        remarks, remarks == 1 ? "" : "s", weights, strcmp(weights, "1") ? "s" : "");
-    organ_time_line(out, report, page, "");
 }
 
 static organ_status render(const json_t *report, const organ_page *page, bool tensors, char **text, organ_error *error)
@@ -244,16 +240,18 @@ static organ_status render(const json_t *report, const organ_page *page, bool te
         organ_model_line(out, organ_json_at(report, "other"));
     }
     fputs("\n\n", out);
-    put_schemes(out, report, page);
-    if (organ_table_emit(roles_table(report), out, page, error) != ORGAN_OK ||
-        (tensors && organ_table_emit(tensors_table(report), out, page, error) != ORGAN_OK)) {
+    organ_autopsy_schemes(out, report, page);
+    if (organ_table_emit(organ_autopsy_roles_table(report), out, page, error) != ORGAN_OK ||
+        (tensors && organ_table_emit(organ_autopsy_tensors_table(report, SIZE_MAX), out, page, error) != ORGAN_OK)) {
         organ_text_discard(&buffer);
         return error->status;
     }
     put_findings(out, report, page);
     put_remarks(out, report, page);
     put_strays(out, report, page);
-    put_verdict(out, report, page);
+    fputc('\n', out);
+    organ_autopsy_verdict(out, report, page);
+    organ_time_line(out, report, page, "");
     return organ_text_finish(&buffer, text, error);
 }
 
@@ -304,7 +302,7 @@ static void mark_remarks(FILE *out, const json_t *report)
 {
     const json_t *const rows = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
     char text[400];
-    const unsigned long long unexpected = count_unexpected(report, text);
+    const unsigned long long unexpected = organ_autopsy_unexpected(report, text);
     fputs("\n## Remarks\n\n", out);
     if (unexpected > 0)
         fprintf(out, "- %llu weight%s outside of what is expected, which is no fault: %s.\n", unexpected, unexpected == 1 ? " is" : "s are",
@@ -317,7 +315,7 @@ static void mark_remarks(FILE *out, const json_t *report)
         fputs("None.\n", out);
 }
 
-static organ_table *ranges_table(const json_t *report)
+organ_table *organ_autopsy_ranges_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, false, true},     {"", ORGAN_LEFT, false, false},
                                            {"|mean|", ORGAN_RIGHT, false, false}, {"std from", ORGAN_RIGHT, false, false},
@@ -361,14 +359,14 @@ organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_err
     }
     fprintf(out, "\n\n**%s**: %zu finding%s, %zu remark%s.\n\n", count ? "Not healthy" : "Healthy", count, count == 1 ? "" : "s", remarks,
             remarks == 1 ? "" : "s");
-    if (organ_table_emit(roles_table(report), out, NULL, error) == ORGAN_OK) {
+    if (organ_table_emit(organ_autopsy_roles_table(report), out, NULL, error) == ORGAN_OK) {
         mark_findings(out, report);
         mark_remarks(out, report);
         fputs("\n## Tensors\n\n", out);
-        organ_table_emit(tensors_table(report), out, NULL, error);
+        organ_table_emit(organ_autopsy_tensors_table(report, SIZE_MAX), out, NULL, error);
     }
     fputs("\n## Ranges\n\nOutside of what is expected is a remark, outside of what is healthy a finding.\n\n", out);
-    if (error->status || organ_table_emit(ranges_table(report), out, NULL, error) != ORGAN_OK) {
+    if (error->status || organ_table_emit(organ_autopsy_ranges_table(report), out, NULL, error) != ORGAN_OK) {
         organ_text_discard(&buffer);
         return error->status;
     }

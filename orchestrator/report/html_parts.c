@@ -19,39 +19,47 @@ static void put_line(organ_html *html, char *line)
         organ_html_paragraph(html, "%s", line);
 }
 
-/* The page fails as for a chart that could not be made. */
-static void fail(organ_html *html) { organ_html_chart(html, NULL, NULL); }
+/* As for a chart that could not be made. */
+void organ_html_fail(organ_html *html) { organ_html_chart(html, NULL, NULL); }
 
-void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report)
+char *organ_report_words(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error)
 {
     static const organ_page unlimited = {0, true};
     organ_text buffer;
+    char *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return NULL;
+    write(buffer.out, report, &unlimited);
+    if (organ_text_finish(&buffer, &text, error) == ORGAN_OK && *text && text[strlen(text) - 1] == '\n')
+        text[strlen(text) - 1] = '\0';
+    return text;
+}
+
+void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report)
+{
     organ_error error = {0};
-    char *text = NULL, *rest;
-    if (organ_text_open(&buffer, &error) == ORGAN_OK) {
-        write(buffer.out, report, &unlimited);
-        organ_text_finish(&buffer, &text, &error);
-    }
+    char *const text = organ_report_words(write, report, &error), *rest;
     if (!text)
-        fail(html);
+        organ_html_fail(html);
     for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))
         put_line(html, line);
     free(text);
 }
 
+static void put_model(FILE *out, const json_t *model, const organ_page *page)
+{
+    (void)page;
+    organ_model_line(out, model);
+}
+
 void organ_html_model(organ_html *html, const char *what, const json_t *model)
 {
-    organ_text buffer;
     organ_error error = {0};
-    char *text = NULL;
-    if (organ_text_open(&buffer, &error) == ORGAN_OK) {
-        organ_model_line(buffer.out, model);
-        organ_text_finish(&buffer, &text, &error);
-    }
+    char *const text = organ_report_words(put_model, model, &error);
     if (text)
         organ_html_paragraph(html, "%s: %s.", what, text);
     else
-        fail(html);
+        organ_html_fail(html);
     free(text);
 }
 

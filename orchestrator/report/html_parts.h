@@ -5,11 +5,17 @@
 
 #include "orchestrator/report/html_page.h"
 
+/* What `write` says, as one string without the newline at its end, for the caller to free. NULL and ORGAN_IO without memory. */
+char *organ_report_words(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error);
+
 /* What `write` says to a screen of unlimited width: each line a paragraph of the page, one that begins with WARNING a caution. */
 void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report);
 
 /* "Base: tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)." from an object like report.model. */
 void organ_html_model(organ_html *html, const char *what, const json_t *model);
+
+/* Fails the page, where something that was to be on it could not be made for want of memory. */
+void organ_html_fail(organ_html *html);
 
 /* Each of an array of sentences a paragraph. */
 void organ_html_sentences(organ_html *html, const json_t *sentences);

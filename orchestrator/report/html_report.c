@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/html_report.h"
 
+#include "orchestrator/report/adapter_report.h"
 #include "orchestrator/report/audit_report.h"
+#include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/fleet_report.h"
 #include "orchestrator/report/inspect_report.h"
+#include "orchestrator/report/lora_report.h"
 #include "orchestrator/report/measure_report.h"
 #include "orchestrator/report/organs_report.h"
+#include "orchestrator/report/orthogonality_report.h"
+#include "orchestrator/report/perplexity_report.h"
+#include "orchestrator/report/precision_report.h"
 #include "orchestrator/report/prune_report.h"
 #include "orchestrator/report/purify_report.h"
+#include "orchestrator/report/tokenize_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +29,23 @@ static const struct {
     make_page *make;
 } pages[] = {
     {"organ.assemble/1", organ_assemble_report_html}, {"organ.audit/1", organ_audit_report_html},
+    {"organ.audit/1", organ_audit_report_html},
+    {"organ.autopsy/1", organ_autopsy_report_html},
+    {"organ.dequantize/1", organ_dequantize_report_html},
+    {"organ.evaluate/1", organ_perplexity_report_html},
     {"organ.extract/1", organ_extract_report_html},   {"organ.fleet/1", organ_fleet_report_html},
     {"organ.graft/1", organ_graft_report_html},       {"organ.inspect/1", organ_inspect_report_html},
+    {"organ.lora_extract/1", organ_lora_report_html},
+    {"organ.lora_merge/1", organ_merge_report_html},
+    {"organ.lora_resize/1", organ_resize_report_html},
+    {"organ.lora_sanitize/1", organ_sanitize_report_html},
     {"organ.measure/1", organ_measure_report_html},   {"organ.prune/1", organ_prune_report_html},
+    {"organ.orthogonality/1", organ_orthogonality_report_html},
+    {"organ.perplexity/1", organ_perplexity_report_html},
+    {"organ.prune/1", organ_prune_report_html},
     {"organ.purify/1", organ_purify_report_html},
+    {"organ.quantize/1", organ_quantize_report_html},
+    {"organ.tokenize/1", organ_tokenize_report_html},
 };
 /* clang-format on */
 

@@ -28,7 +28,7 @@ static void row_cells(organ_table *table, const char *name, const json_t *row, b
     organ_share_cell(table, row, "least_explained");
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_lora_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"projection", ORGAN_LEFT, true, true}, {"modules", ORGAN_RIGHT, false, false},
                                            {"rank", ORGAN_RIGHT, false, false},    {"parameters", ORGAN_RIGHT, false, false},
@@ -117,7 +117,7 @@ organ_status organ_lora_report_terminal(const json_t *report, const organ_page *
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
     put_what(buffer.out, report, page);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+    if (organ_table_emit(organ_lora_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
         put_others(buffer.out, report, page);
         put_warnings(buffer.out, report, page);
         put_end(buffer.out, report, page);
@@ -127,7 +127,7 @@ organ_status organ_lora_report_terminal(const json_t *report, const organ_page *
 
 /* ---- the file ---- */
 
-static organ_table *modules_table(const json_t *report)
+organ_table *organ_lora_modules_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"base stored as", ORGAN_LEFT, false, false},
                                            {"rank", ORGAN_RIGHT, false, false},      {"change", ORGAN_RIGHT, false, false},
@@ -135,7 +135,7 @@ static organ_table *modules_table(const json_t *report)
                                            {"passes", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "module"));
         organ_table_cell(table, "%s", organ_json_text(row, "base_stored"));
@@ -148,7 +148,7 @@ static organ_table *modules_table(const json_t *report)
     return table;
 }
 
-static organ_table *others_table(const json_t *report)
+organ_table *organ_lora_others_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},
                                            {"what it is", ORGAN_LEFT, false, false},
@@ -156,7 +156,7 @@ static organ_table *others_table(const json_t *report)
                                            {"kept whole", ORGAN_LEFT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "not_extracted");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
         organ_table_cell(table, "%s", organ_json_text(row, "reason"));
@@ -168,15 +168,15 @@ static organ_table *others_table(const json_t *report)
 
 static organ_status put_tables(FILE *out, const json_t *report, organ_error *error)
 {
-    if (organ_table_emit(roles_table(report), out, NULL, error) != ORGAN_OK)
+    if (organ_table_emit(organ_lora_roles_table(report), out, NULL, error) != ORGAN_OK)
         return error->status;
     fputs("\n## Modules\n\n", out);
-    if (organ_table_emit(modules_table(report), out, NULL, error) != ORGAN_OK)
+    if (organ_table_emit(organ_lora_modules_table(report, SIZE_MAX), out, NULL, error) != ORGAN_OK)
         return error->status;
     if (json_array_size(organ_json_at(report, "not_extracted")) == 0)
         return ORGAN_OK;
     fputs("\n## Changed, without factors\n\n", out);
-    return organ_table_emit(others_table(report), out, NULL, error);
+    return organ_table_emit(organ_lora_others_table(report, SIZE_MAX), out, NULL, error);
 }
 
 static void put_sentences(FILE *out, const json_t *sentences)

@@ -4,6 +4,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
@@ -45,7 +46,7 @@ static void sums_cells(organ_table *table, const char *name, const sums *s, bool
     organ_table_cell(table, "%s", organ_percent_text(100 * s->least, percent));
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_merge_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},       {"modules", ORGAN_RIGHT, false, false},
                                            {"rank", ORGAN_RIGHT, false, false},    {"weights", ORGAN_RIGHT, false, false},
@@ -70,7 +71,7 @@ static organ_table *roles_table(const json_t *report)
 }
 
 /* One row for each module that more than half was rounded away of. */
-static void put_warning(FILE *out, const json_t *report, const organ_page *page)
+void organ_merge_warning(FILE *out, const json_t *report, const organ_page *page)
 {
     const unsigned long long erased = organ_json_count(report, "totals.erased");
     const json_t *const modules = organ_json_at(report, "modules");
@@ -116,7 +117,7 @@ static void put_unplaced(FILE *out, const json_t *report, const organ_page *page
                        organ_json_text(json_array_get(rows, k), "reason"));
 }
 
-static void put_rest(FILE *out, const json_t *report, const organ_page *page)
+void organ_merge_rest(FILE *out, const json_t *report, const organ_page *page)
 {
     const json_t *const replaced = organ_json_at(report, "replaced");
     const unsigned long long dequantised = organ_json_count(report, "totals.dequantised");
@@ -149,9 +150,9 @@ organ_status organ_merge_report_terminal(const json_t *report, const organ_page 
     put_unplaced(buffer.out, report, page);
     if (unplaced(report))
         return organ_text_finish(&buffer, text, error);
-    if (organ_table_emit(roles_table(report), buffer.out, page, error) == ORGAN_OK) {
-        put_rest(buffer.out, report, page);
-        put_warning(buffer.out, report, page);
+    if (organ_table_emit(organ_merge_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
+        organ_merge_rest(buffer.out, report, page);
+        organ_merge_warning(buffer.out, report, page);
         put_end(buffer.out, report, page);
     }
     return organ_text_end(&buffer, text, error);
@@ -159,7 +160,7 @@ organ_status organ_merge_report_terminal(const json_t *report, const organ_page 
 
 /* ---- the file ---- */
 
-static organ_table *modules_table(const json_t *report)
+organ_table *organ_merge_modules_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"stored as", ORGAN_LEFT, false, false},
                                            {"written as", ORGAN_LEFT, false, false}, {"rank", ORGAN_RIGHT, false, false},
@@ -167,7 +168,7 @@ static organ_table *modules_table(const json_t *report)
                                            {"arrived", ORGAN_RIGHT, false, false},   {"rounding error", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "module"));
         organ_table_cell(table, "%s", organ_json_text(row, "stored"));
@@ -193,17 +194,17 @@ organ_status organ_merge_report_markdown(const json_t *report, char **markdown, 
     fputs("The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. \"Arrived\" is the "
           "share of the change that is in the output after rounding.\n\n",
           buffer.out);
-    if (organ_table_emit(roles_table(report), buffer.out, NULL, error) == ORGAN_OK) {
+    if (organ_table_emit(organ_merge_roles_table(report), buffer.out, NULL, error) == ORGAN_OK) {
         fputc('\n', buffer.out);
-        organ_table_emit(modules_table(report), buffer.out, NULL, error);
+        organ_table_emit(organ_merge_modules_table(report, SIZE_MAX), buffer.out, NULL, error);
     }
     if (error->status) {
         organ_text_discard(&buffer);
         return error->status;
     }
     fputc('\n', buffer.out);
-    put_rest(buffer.out, report, &page);
-    put_warning(buffer.out, report, &page);
+    organ_merge_rest(buffer.out, report, &page);
+    organ_merge_warning(buffer.out, report, &page);
     fputs("\n## Run\n", buffer.out);
     put_end(buffer.out, report, &page);
     return organ_text_finish(&buffer, markdown, error);

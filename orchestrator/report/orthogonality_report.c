@@ -70,19 +70,19 @@ static organ_table *folds_table(organ_table *table, const json_t *rows, const ch
     return table;
 }
 
-static organ_table *projections_table(const json_t *noise)
+organ_table *organ_orthogonality_projections(const json_t *noise)
 {
     return folds_table(organ_table_create(COLUMNS(noise_columns)), organ_json_at(noise, "projections"), "projection",
                        organ_json_at(noise, "total"), false);
 }
 
-static organ_table *layers_table(const json_t *noise)
+organ_table *organ_orthogonality_layers(const json_t *noise)
 {
     return folds_table(organ_table_create(COLUMNS(layer_columns)), organ_json_at(noise, "layers"), "layer", organ_json_at(noise, "total"),
                        false);
 }
 
-static organ_table *agreement_table(const json_t *agreement)
+organ_table *organ_orthogonality_agreement(const json_t *agreement)
 {
     return folds_table(organ_table_create(COLUMNS(agreement_columns)), organ_json_at(agreement, "projections"), "projection",
                        organ_json_at(agreement, "total"), true);
@@ -112,7 +112,7 @@ static const json_t *most(const json_t *report, size_t n, const char *key)
     return best;
 }
 
-static void put_extremes(FILE *out, const json_t *report, size_t n, const organ_page *page, const char *lead)
+void organ_orthogonality_extremes(FILE *out, const json_t *report, size_t n, const organ_page *page, const char *lead)
 {
     static const struct {
         const char *key, *words;
@@ -193,13 +193,13 @@ organ_status organ_orthogonality_report_terminal(const json_t *report, const org
         fputs(n ? "\nThe noise of " : "The noise of ", out);
         put_noise_name(out, noise);
         fputs("\n\n", out);
-        organ_table_emit(projections_table(noise), out, page, error);
+        organ_table_emit(organ_orthogonality_projections(noise), out, page, error);
         put_sentences(out, organ_json_at(noise, "verdict"), page, "  ");
-        put_extremes(out, report, n, page, "  ");
+        organ_orthogonality_extremes(out, report, n, page, "  ");
     }
     if (!error->status && json_is_object(agreement)) {
         fputs("\nThe two noises beside each other\n\n", out);
-        organ_table_emit(agreement_table(agreement), out, page, error);
+        organ_table_emit(organ_orthogonality_agreement(agreement), out, page, error);
         put_sentences(out, organ_json_at(agreement, "verdict"), page, "  ");
     }
     if (error->status) {
@@ -252,10 +252,10 @@ static organ_status put_noise(FILE *out, const json_t *report, size_t n, organ_e
     fputs(".\n\n", out);
     organ_sentences_list(out, "- ", organ_json_at(noise, "verdict.sentences"));
     fputc('\n', out);
-    if (organ_table_emit(projections_table(noise), out, NULL, error))
+    if (organ_table_emit(organ_orthogonality_projections(noise), out, NULL, error))
         return error->status;
     fputs("\n### Layers\n\n", out);
-    if (organ_table_emit(layers_table(noise), out, NULL, error))
+    if (organ_table_emit(organ_orthogonality_layers(noise), out, NULL, error))
         return error->status;
     fputs("\n### Modules\n\n", out);
     return organ_table_emit(modules_table(report, n), out, NULL, error);
@@ -268,7 +268,7 @@ static organ_status put_agreement(FILE *out, const json_t *agreement, organ_erro
     fputs("\n## The two noises beside each other\n\n", out);
     organ_sentences_list(out, "- ", organ_json_at(agreement, "verdict.sentences"));
     fputc('\n', out);
-    return organ_table_emit(agreement_table(agreement), out, NULL, error);
+    return organ_table_emit(organ_orthogonality_agreement(agreement), out, NULL, error);
 }
 
 static void put_plots(FILE *out)

@@ -18,8 +18,7 @@ static int decimals_for(double error, bool percent)
     return digits < least ? least : digits > least + 2 ? least + 2 : digits;
 }
 
-/* "20.692 +- 0.123", "inf" where a number was too large for a report. */
-static const char *measured(const json_t *row, const char *key, const char *error_key, double scale, bool sign, char out[64])
+const char *organ_measured_text(const json_t *row, const char *key, const char *error_key, double scale, bool sign, char out[64])
 {
     const json_t *const value = organ_json_at(row, key), *const error = organ_json_at(row, error_key);
     const double x = scale * json_number_value(value), e = scale * json_number_value(error);
@@ -59,7 +58,7 @@ static void figure_rows(organ_table *table, const json_t *model, bool lm_eval)
     char text[64];
     for (size_t k = 0; k < (lm_eval ? 5 : 3); k++) {
         organ_table_cell(table, "%s", rows[k][0]);
-        organ_table_cell(table, "%s", measured(model, rows[k][1], rows[k][2], 1, false, text));
+        organ_table_cell(table, "%s", organ_measured_text(model, rows[k][1], rows[k][2], 1, false, text));
     }
 }
 
@@ -76,7 +75,7 @@ static void comparison_rows(organ_table *table, const json_t *model)
     char text[64];
     for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
         organ_table_cell(table, "%s", rows[k].name);
-        organ_table_cell(table, "%s", measured(model, rows[k].key, rows[k].error, rows[k].scale, rows[k].sign, text));
+        organ_table_cell(table, "%s", organ_measured_text(model, rows[k].key, rows[k].error, rows[k].scale, rows[k].sign, text));
     }
 }
 
@@ -108,8 +107,9 @@ static void evaluation_row(organ_table *table, const json_t *model, bool first, 
     }
     if (!(part & PART_FIGURES))
         return;
-    organ_table_cell(table, "%s", measured(model, "figures.perplexity", "figures.perplexity_error", 1, false, text));
-    organ_table_cell(table, "%s", first ? "-" : measured(model, "comparison.difference", "comparison.difference_error", 1, true, text));
+    organ_table_cell(table, "%s", organ_measured_text(model, "figures.perplexity", "figures.perplexity_error", 1, false, text));
+    organ_table_cell(table, "%s",
+                     first ? "-" : organ_measured_text(model, "comparison.difference", "comparison.difference_error", 1, true, text));
     plain_cell(table, model, "figures.bits_per_byte", 4);
     plain_cell(table, model, "comparison.kl_divergence", 4);
     if (first)
@@ -203,8 +203,7 @@ static char *experiment_text(const json_t *report, organ_error *error)
     return text;
 }
 
-/* Which models' killed weights could not be counted, and why. */
-static void put_not_counted(FILE *out, const json_t *report, const organ_page *page)
+void organ_perplexity_not_counted(FILE *out, const json_t *report, const organ_page *page)
 {
     bool told = page != NULL;
     for (size_t m = 0; m < json_array_size(models_of(report)); m++) {
@@ -262,7 +261,7 @@ organ_status organ_perplexity_report_terminal(const json_t *report, const organ_
     if (is_evaluation(report)) {
         put_evaluation(out, report, page, error);
         put_words_table(out, report, page, error);
-        put_not_counted(out, report, page);
+        organ_perplexity_not_counted(out, report, page);
     }
     for (size_t m = 0; !is_evaluation(report) && m < json_array_size(models_of(report)) && !error->status; m++) {
         fputs(titles[m > 0], out);
@@ -333,7 +332,7 @@ organ_status organ_perplexity_report_markdown(const json_t *report, char **markd
         fputc('\n', out);
         put_evaluation(out, report, NULL, error);
         put_words_table(out, report, NULL, error);
-        put_not_counted(out, report, NULL);
+        organ_perplexity_not_counted(out, report, NULL);
     } else
         put_models(out, report, error);
     if (error->status) {

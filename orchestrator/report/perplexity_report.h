@@ -11,4 +11,13 @@
 organ_status organ_perplexity_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error);
 organ_status organ_perplexity_report_markdown(const json_t *report, char **markdown, organ_error *error);
 
+/* A page; *html is to be freed, NULL on error. */
+organ_status organ_perplexity_report_html(const json_t *report, char **html, organ_error *error);
+
+/* "20.692 +- 0.123" with decimals that show two digits of the error, or "too large" where a number was too large for a report. */
+const char *organ_measured_text(const json_t *row, const char *key, const char *error_key, double scale, bool sign, char out[64]);
+
+/* Which models' killed weights could not be counted, and why: on a page, or as Markdown where that is NULL. */
+void organ_perplexity_not_counted(FILE *out, const json_t *report, const organ_page *page);
+
 #endif

@@ -63,7 +63,7 @@ static void scheme_row(organ_table *table, const char *name, const json_t *row)
     organ_bytes_cell(table, row, "bytes_after");
 }
 
-static organ_table *schemes_table(const json_t *report)
+organ_table *organ_dequantize_schemes_table(const json_t *report)
 {
     static const organ_column columns[] = {{"scheme", ORGAN_LEFT, true, false},
                                            {"tensors", ORGAN_RIGHT, false, false},
@@ -79,7 +79,7 @@ static organ_table *schemes_table(const json_t *report)
     return table;
 }
 
-static void put_plain(FILE *out, const json_t *report, const organ_page *page)
+void organ_precision_plain(FILE *out, const json_t *report, const organ_page *page)
 {
     char bytes[16], count[32];
     organ_text_say(out, page ? page : &unlimited, page ? "  " : "", "%s plain tensors, %s, keep their type.",
@@ -104,7 +104,7 @@ static void put_strays(FILE *out, const json_t *report, const organ_page *page)
                        dropped == 1 ? "" : "the first ", first);
 }
 
-static void put_not_finite(FILE *out, const json_t *report, const organ_page *page)
+void organ_dequantize_not_finite(FILE *out, const json_t *report, const organ_page *page)
 {
     char infinite[32], nan[32];
     const uint64_t i = organ_json_count(report, "totals.infinite"), n = organ_json_count(report, "totals.nan");
@@ -125,15 +125,15 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
     if (json_array_size(organ_json_at(report, "schemes")) == 0)
         organ_text_say(buffer.out, page, "  ", "No tensor is packed: the model is plain already, and is only written anew.");
     else
-        organ_table_emit(schemes_table(report), buffer.out, page, error);
-    put_plain(buffer.out, report, page);
+        organ_table_emit(organ_dequantize_schemes_table(report), buffer.out, page, error);
+    organ_precision_plain(buffer.out, report, page);
     put_strays(buffer.out, report, page);
-    put_not_finite(buffer.out, report, page);
+    organ_dequantize_not_finite(buffer.out, report, page);
     put_time(buffer.out, report, page, "DEQUANTIZE_REPORT.md");
     return organ_text_end(&buffer, text, error);
 }
 
-static organ_table *weights_table(const json_t *report)
+organ_table *organ_dequantize_weights_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"weight", ORGAN_LEFT, false, true},  {"scheme", ORGAN_LEFT, false, false},
                                            {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
@@ -141,7 +141,7 @@ static organ_table *weights_table(const json_t *report)
                                            {"NaN", ORGAN_RIGHT, false, false},   {"note", ORGAN_LEFT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "weights");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "name"));
         organ_table_cell(table, "%s", organ_json_text(row, "scheme"));
@@ -166,18 +166,18 @@ organ_status organ_dequantize_report_markdown(const json_t *report, char **markd
     organ_markdown_text(out, organ_json_text(report, "model.name"), false);
     fprintf(out, "\n\nDefinition %s; packed weights became %s.\n\n", organ_json_text(report, "definition"),
             organ_json_text(report, "parameters.dtype"));
-    put_not_finite(out, report, NULL);
+    organ_dequantize_not_finite(out, report, NULL);
     if (json_array_size(organ_json_at(report, "schemes")) == 0)
         fputs("No tensor is packed: the model was plain already.\n\n", out);
     else
-        organ_table_emit(schemes_table(report), out, NULL, error);
+        organ_table_emit(organ_dequantize_schemes_table(report), out, NULL, error);
     fputc('\n', out);
-    put_plain(out, report, NULL);
+    organ_precision_plain(out, report, NULL);
     put_list(out, "Notes", organ_json_at(report, "notes"), NULL, NULL);
     put_list(out, "Tensors of no weight", organ_json_at(report, "strays"), "tensor", "why");
     if (json_array_size(organ_json_at(report, "weights")) && !error->status) {
         fputs("\n## Weights\n\n", out);
-        organ_table_emit(weights_table(report), out, NULL, error);
+        organ_table_emit(organ_dequantize_weights_table(report, SIZE_MAX), out, NULL, error);
     }
     organ_definitions_list(out, report);
     return organ_text_end(&buffer, markdown, error);
@@ -201,7 +201,7 @@ static void role_row(organ_table *table, const char *name, const json_t *row)
     error_cell(table, row);
 }
 
-static organ_table *roles_table(const json_t *report)
+organ_table *organ_quantize_roles_table(const json_t *report)
 {
     static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},       {"tensors", ORGAN_RIGHT, false, false},
                                            {"weights", ORGAN_RIGHT, false, false}, {"before", ORGAN_RIGHT, false, false},
@@ -215,7 +215,7 @@ static organ_table *roles_table(const json_t *report)
     return table;
 }
 
-static void put_clipped(FILE *out, const json_t *report, const organ_page *page)
+void organ_quantize_clipped(FILE *out, const json_t *report, const organ_page *page)
 {
     const unsigned long long count = organ_json_count(report, "clipped_blocks");
     if (count)
@@ -249,22 +249,22 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
         return error->status;
     organ_made_line(buffer.out, report, "Quantised ", "model");
     fprintf(buffer.out, "\nas %s\n\n", organ_json_text(report, "parameters.scheme"));
-    organ_table_emit(roles_table(report), buffer.out, page, error);
-    put_plain(buffer.out, report, page);
-    put_clipped(buffer.out, report, page);
+    organ_table_emit(organ_quantize_roles_table(report), buffer.out, page, error);
+    organ_precision_plain(buffer.out, report, page);
+    organ_quantize_clipped(buffer.out, report, page);
     put_left(buffer.out, report, page);
     put_time(buffer.out, report, page, "QUANTIZE_REPORT.md");
     return organ_text_end(&buffer, text, error);
 }
 
-static organ_table *tensors_table(const json_t *report)
+organ_table *organ_quantize_tensors_table(const json_t *report, size_t most)
 {
     static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},  {"type", ORGAN_LEFT, false, false},
                                            {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
                                            {"after", ORGAN_RIGHT, false, false}, {"relative error", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *const rows = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
         organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
@@ -286,14 +286,14 @@ organ_status organ_quantize_report_markdown(const json_t *report, char **markdow
     fputs("# Quantisation of ", out);
     organ_markdown_text(out, organ_json_text(report, "model.name"), false);
     fprintf(out, "\n\nDefinition %s, scheme %s.\n\n", organ_json_text(report, "definition"), organ_json_text(report, "parameters.scheme"));
-    organ_table_emit(roles_table(report), out, NULL, error);
+    organ_table_emit(organ_quantize_roles_table(report), out, NULL, error);
     fputc('\n', out);
-    put_plain(out, report, NULL);
-    put_clipped(out, report, NULL);
+    organ_precision_plain(out, report, NULL);
+    organ_quantize_clipped(out, report, NULL);
     put_list(out, "Targets that stay as they are", organ_json_at(report, "left_alone"), "tensor", "why");
     if (!error->status) {
         fputs("\n## Tensors\n\n", out);
-        organ_table_emit(tensors_table(report), out, NULL, error);
+        organ_table_emit(organ_quantize_tensors_table(report, SIZE_MAX), out, NULL, error);
     }
     organ_definitions_list(out, report);
     return organ_text_end(&buffer, markdown, error);

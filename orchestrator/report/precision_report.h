@@ -3,7 +3,7 @@
 #ifndef ORGAN_PRECISION_REPORT_H
 #define ORGAN_PRECISION_REPORT_H
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text_table.h"
 
 #include <jansson.h>
 
@@ -14,5 +14,20 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
 /* As Markdown, with every tensor. */
 organ_status organ_dequantize_report_markdown(const json_t *report, char **markdown, organ_error *error);
 organ_status organ_quantize_report_markdown(const json_t *report, char **markdown, organ_error *error);
+
+/* Pages. */
+organ_status organ_dequantize_report_html(const json_t *report, char **html, organ_error *error);
+organ_status organ_quantize_report_html(const json_t *report, char **html, organ_error *error);
+
+/* Parts that several views show: packed weights by scheme, the first `most` of them; quantised ones by role, the first `most`. */
+organ_table *organ_dequantize_schemes_table(const json_t *report);
+organ_table *organ_dequantize_weights_table(const json_t *report, size_t most);
+organ_table *organ_quantize_roles_table(const json_t *report);
+organ_table *organ_quantize_tensors_table(const json_t *report, size_t most);
+
+/* What stays plain; values that are not finite; blocks that servers clip. A line each, or nothing; as Markdown where `page` is NULL. */
+void organ_precision_plain(FILE *out, const json_t *report, const organ_page *page);
+void organ_dequantize_not_finite(FILE *out, const json_t *report, const organ_page *page);
+void organ_quantize_clipped(FILE *out, const json_t *report, const organ_page *page);
 
 #endif

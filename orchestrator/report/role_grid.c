@@ -117,7 +117,7 @@ void organ_html_role_map(organ_html *html, const organ_grid_source *source, cons
     const bool made = organ_role_grid_create(source, &grid, &error) == ORGAN_OK;
     if (made && grid.roles * grid.layers > 1) {
         organ_heat_map whole = *map;
-        whole.row_label = "role";
+        whole.row_label = source->role_key;
         whole.column_label = "layer";
         whole.rows = grid.roles;
         whole.columns = grid.layers;

@@ -37,7 +37,7 @@ static void put_summary(FILE *out, const json_t *report, const organ_page *page)
           out);
 }
 
-static organ_table *first_table(const json_t *report)
+organ_table *organ_tokenize_first_table(const json_t *report)
 {
     static const organ_column columns[] = {{"id", ORGAN_RIGHT, false, false}, {"piece", ORGAN_LEFT, true, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
@@ -63,7 +63,7 @@ organ_status organ_tokenize_report_terminal(const json_t *report, const organ_pa
     put_summary(buffer.out, report, page);
     if (organ_json_count(report, "tokens")) {
         fputs("\nThe first tokens:\n\n", buffer.out);
-        if (organ_table_emit(first_table(report), buffer.out, page, error) != ORGAN_OK) {
+        if (organ_table_emit(organ_tokenize_first_table(report), buffer.out, page, error) != ORGAN_OK) {
             organ_text_discard(&buffer);
             return error->status;
         }
