@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
+#include "orchestrator/cli/html_file.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 
 #include <stdlib.h>
 
@@ -10,6 +12,8 @@ void organ_show(const organ_call *call, const json_t *report, organ_render *rend
     const organ_page page = organ_terminal_page(stdout);
     organ_error fault = {0};
     char *text = NULL;
+    if (call->html && organ_html_file_check(call->html, &fault) == ORGAN_OK)
+        organ_html_report_write(call->html, report, &fault);
     if (call->json)
         organ_document_print(report, stdout, &fault);
     else if (render(report, &page, &text, &fault) == ORGAN_OK)

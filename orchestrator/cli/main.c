@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * organ VERB ARGUMENTS [options] */
 #include "orchestrator/cli/help.h"
+#include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verbs.h"
@@ -108,7 +109,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
         organ_help_verb(stdout, verb, &page);
         return ORGAN_OK;
     }
-    const organ_status status = verb->run(&call, error);
+    /* A run may take hours: what could not be written at its end is refused at its beginning. */
+    const organ_status status = call.html && organ_html_file_check(call.html, error) ? error->status : verb->run(&call, error);
     const bool events = call.progress && strcmp(call.progress, "json") == 0;
     if (status != ORGAN_OK)
         say_error(error, events);

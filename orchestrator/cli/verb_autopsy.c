@@ -29,6 +29,8 @@ static organ_status run(void *context, organ_error *error)
     const organ_call *const call = context;
     if (call->print_ranges && call->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without a model: it prints the ranges that are used without --ranges");
+    if (call->print_ranges && call->html)
+        return organ_fail(error, ORGAN_USAGE, "--print-ranges goes without --html: what it prints is no report");
     if (call->print_ranges)
         return print_ranges(error);
     if (!call->autopsy.model)

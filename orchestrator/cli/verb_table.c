@@ -415,7 +415,7 @@ static const organ_verb help_verb = {
 const organ_verb *const organ_verbs[] = {
     &inspect_verb,
     &prune_verb, &audit_verb, &purify_verb,
-    &measure_verb, &fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb,
+    &measure_verb, &fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
     &extract_verb, &assemble_verb, &graft_verb, &chimera_verb,
     &organ_dequantize_verb, &organ_quantize_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,

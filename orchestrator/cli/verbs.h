@@ -59,6 +59,8 @@ typedef struct organ_call {
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
     const char *progress; /* how it is shown: see organ_terminal_open */
+    const char *html;                      /* where the report goes as a page, too; NULL: nowhere */
+    const char *saved_report, *saved_page; /* report FILE -o PAGE */
     bool json, quiet, help;
     const organ_stop *stop;
 } organ_call;

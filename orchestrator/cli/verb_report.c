@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * report: a saved report as a page. */
+#include "formats/input_file.h"
+#include "orchestrator/cli/html_file.h"
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+
+#define LARGEST_REPORT ((size_t)64 << 20)
+
+static json_t *load(const char *path, organ_error *error)
+{
+    json_error_t fault;
+    char *bytes = NULL;
+    size_t length = 0;
+    if (organ_input_load(path, path, LARGEST_REPORT, &bytes, &length, error) != ORGAN_OK)
+        return NULL;
+    json_t *const report = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &fault);
+    free(bytes);
+    if (!report && json_error_code(&fault) == json_error_out_of_memory)
+        organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
+    else if (!report)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d, column %d: %s", path, fault.line, fault.column, fault.text);
+    return report;
+}
+
+static organ_status run(void *context, organ_error *error)
+{
+    const organ_call *const call = context;
+    if (organ_html_file_check(call->saved_page, error) != ORGAN_OK)
+        return error->status;
+    json_t *const report = load(call->saved_report, error);
+    char *html = NULL;
+    if (report && organ_html_report(report, &html, error) != ORGAN_OK && error->status == ORGAN_BAD_INPUT) {
+        const organ_error fault = *error;
+        *error = (organ_error){0};
+        organ_fail(error, fault.status, "%s: %s", call->saved_report, fault.message);
+    }
+    if (html)
+        organ_text_write(call->saved_page, html, error);
+    free(html);
+    json_decref(report);
+    return error->status;
+}
+
+/* clang-format off: tables are laid out by hand */
+
+static const organ_operand operands[] = {
+    {"FILE", "a report that was saved: prune.json, z_report.json, or what --json printed", AT(saved_report), false, ORGAN_NAMES_INPUT}};
+static const organ_option options[] = {
+    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "PAGE", .required = true, .offset = AT(saved_page),
+     .help = "the page; a page that is there is replaced, any other file is left alone", .names = ORGAN_NAMES_OUTPUT}};
+static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Output", ORGAN_HELP_OPTIONS}};
+static const organ_example examples[] = {
+    {"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
+    {"organ audit DONOR OUT --json >audit.json; organ report audit.json -o audit.html", "The page of an audit, later."}};
+
+const organ_verb organ_report_verb = {
+    .name = "report",
+    .summary = "a saved report as a web page",
+    .about = "Makes the page of any report that another verb wrote as JSON: the same that --html writes. The page stands alone: its style, "
+             "its charts and what sorts its tables are in it, and it asks nothing of a network.",
+    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups), .examples = examples,
+    .example_count = COUNT(examples),
+    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page; 3 FILE is no report, or none that has a page; 4 it cannot be read, or "
+             "the page not written.",
+    .run = run};
