@@ -32,7 +32,8 @@ struct organ_calibration {
     float *factors; /* act_norm, stability, contribution */
     organ_saliency_sums sums;
     double *sum_room;
-    float *levels;
+    const float *levels;
+    float *own_levels;
     float *chunk[2]; /* CHUNK x features: behind pruned layers, in the donor */
     size_t held;     /* tokens in the chunk */
     float *products; /* per worker: PANEL x PANEL */
@@ -111,7 +112,8 @@ static bool take_memory(organ_calibration *c)
     c->c = c->options.two_streams ? calloc(entries, sizeof *c->c) : NULL;
     c->factors = calloc(3 * n, sizeof *c->factors);
     c->sum_room = calloc(5 * n, sizeof *c->sum_room);
-    c->levels = organ_normal_levels();
+    c->own_levels = c->options.levels ? NULL : organ_normal_levels();
+    c->levels = c->options.levels ? c->options.levels : c->own_levels;
     c->chunk[0] = organ_floats(CHUNK, n);
     c->chunk[1] = c->options.two_streams ? organ_floats(CHUNK, n) : NULL;
     c->products = organ_floats(organ_workers_count(c->engine->workers), PANEL * PANEL);
@@ -151,13 +153,14 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
 static void free_work(organ_calibration *c)
 {
     free(c->sum_room);
-    free(c->levels);
+    free(c->own_levels);
     free(c->chunk[0]);
     free(c->chunk[1]);
     free(c->products);
     free(c->panels);
     c->sum_room = NULL;
-    c->levels = c->products = c->chunk[0] = c->chunk[1] = NULL;
+    c->levels = NULL;
+    c->own_levels = c->products = c->chunk[0] = c->chunk[1] = NULL;
     c->panels = NULL;
 }
 

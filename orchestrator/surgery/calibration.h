@@ -14,7 +14,8 @@ typedef struct organ_calibration_options {
     const char *name; /* for messages; must outlive the calibration */
     uint64_t seed;    /* of the input noise, together with `layer` */
     uint32_t layer;
-    bool two_streams; /* the inputs in the donor are given as well and C is summed; else C is H */
+    bool two_streams;    /* the inputs in the donor are given as well and C is summed; else C is H */
+    const float *levels; /* organ_normal_levels() of somebody who makes many; must outlive the tokens. NULL: its own */
 } organ_calibration_options;
 
 /* What is known after organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They lie as blocks along the diagonal,

@@ -291,6 +291,7 @@ static void close_all(organ_calibrated_job *job)
     free(job->donor_states);
     free(job->pruned_states);
     free(job->chunk);
+    free(job->levels);
     free(job->parts);
     organ_forward_close(job->forward);
     organ_tokenizer_close(job->tokenizer);

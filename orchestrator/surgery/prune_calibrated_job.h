@@ -40,6 +40,7 @@ typedef struct organ_calibrated_job {
     uint32_t *tokens; /* samples x context */
     size_t *begin;    /* of the windows, samples + 1 */
     float *donor_states, *pruned_states, *chunk;
+    float *levels; /* of the input noise, for all calibrations */
     size_t chunk_windows;
     uint64_t moments_memory; /* that the calibrations of a layer may take together */
     organ_model_copy *copy;

@@ -2,6 +2,7 @@
  * Layer by layer: the inputs of its matrices are gathered behind what is pruned already and, where both are wanted, in the donor; then all
  * its targets are pruned, and the pruned stream goes on through the weights as they are stored. */
 #include "orchestrator/surgery/prune_calibrated_job.h"
+#include "orchestrator/surgery/saliency.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,8 +72,12 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
     const bool two = job->two_streams && !u->expert;
     *made = (group){.leader = index, .features = features, .engine = *job->base.engine};
     made->engine.memory = (uint64_t)((double)job->moments_memory * ((double)features * (double)features / g->squares));
-    const organ_calibration_options options = {
-        .features = features, .name = u->name, .seed = job->options->seed, .layer = (uint32_t)g->layer, .two_streams = two};
+    const organ_calibration_options options = {.features = features,
+                                               .name = u->name,
+                                               .seed = job->options->seed,
+                                               .layer = (uint32_t)g->layer,
+                                               .two_streams = two,
+                                               .levels = job->levels};
     if (features != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
@@ -299,6 +304,8 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
     if (job->two_streams)
         memcpy(job->donor_states, job->pruned_states, tokens * (size_t)config->hidden * sizeof(float));
     const int32_t last = last_layer(job);
+    if (!(job->levels = organ_normal_levels()))
+        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
     for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
         const bool pruned = count_units(job, l) > 0;
