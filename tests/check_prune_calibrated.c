@@ -377,6 +377,79 @@ START_TEST(weights_that_are_no_numbers)
 }
 END_TEST
 
+/* A donor of the shapes of fixtures/forward/qwen3 in F16; one projection of it is at the end of the range of F16, so that what makes up for
+ * its killed weights is beyond. */
+static void make_full_range(void)
+{
+    static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_F16, 2, {96, 32}},
+                                          {"model.layers.0.input_layernorm.weight", ORGAN_F16, 1, {32}},
+                                          {"model.layers.0.mlp.down_proj.weight", ORGAN_F16, 2, {32, 48}},
+                                          {"model.layers.0.mlp.gate_proj.weight", ORGAN_F16, 2, {48, 32}},
+                                          {"model.layers.0.mlp.up_proj.weight", ORGAN_F16, 2, {48, 32}},
+                                          {"model.layers.0.post_attention_layernorm.weight", ORGAN_F16, 1, {32}},
+                                          {"model.layers.0.self_attn.k_norm.weight", ORGAN_F16, 1, {16}},
+                                          {"model.layers.0.self_attn.k_proj.weight", ORGAN_F16, 2, {32, 32}},
+                                          {"model.layers.0.self_attn.o_proj.weight", ORGAN_F16, 2, {32, 64}},
+                                          {"model.layers.0.self_attn.q_norm.weight", ORGAN_F16, 1, {16}},
+                                          {"model.layers.0.self_attn.q_proj.weight", ORGAN_F16, 2, {64, 32}},
+                                          {"model.layers.0.self_attn.v_proj.weight", ORGAN_F16, 2, {32, 32}},
+                                          {"model.norm.weight", ORGAN_F16, 1, {32}}};
+    organ_model *model;
+    organ_error error = {0};
+    json_t *config;
+    make_donor("qwen3");
+    ck_assert_ptr_nonnull(config = json_load_file(scratch_path("donor/config.json"), 0, NULL));
+    json_object_set_new(config, "num_hidden_layers", json_integer(1));
+    json_object_set_new(config, "layer_types", json_pack("[s]", "full_attention"));
+    ck_assert_int_eq(json_dump_file(config, scratch_path("donor/config.json"), 0), 0);
+    json_decref(config);
+    make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
+    ck_assert_msg(organ_model_open(scratch_path("donor"), &model, &error) == ORGAN_OK, "%s", error.message);
+    const organ_tensor *t = organ_model_find(model, "model.layers.0.mlp.up_proj.weight");
+    const int fd = open(scratch_path("donor/model.safetensors"), O_RDWR);
+    const uint16_t most = 0x7bff; /* 65504 */
+    for (uint64_t k = 0; k < t->elements; k++)
+        ck_assert_int_eq(pwrite(fd, &most, sizeof most, (off_t)(t->offset + k * sizeof most)), sizeof most);
+    close(fd);
+    organ_model_close(model);
+}
+
+START_TEST(compensation_beyond_the_range)
+{
+    static const char *const methods[] = {"physarum-v2", "sparsegpt"};
+    make_full_range();
+    for (size_t m = 0; m < 2; m++)
+        must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT,
+                  "tensor 'model.layers.0.mlp.up_proj.weight': weight ");
+    must_fail((way){.sparsity = 40}, ORGAN_BAD_INPUT, "is beyond the range of F16 after compensation");
+    must_prune("out", (way){.sparsity = 40, .c = {.no_compensate = true}});
+}
+END_TEST
+
+static void touch(void)
+{
+    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, scratch_path("donor/model.safetensors"), then, 0), 0);
+}
+
+static void cut(void) { ck_assert_int_eq(truncate(scratch_path("donor/model.safetensors"), 5000), 0); }
+
+START_TEST(donor_that_changes)
+{
+    static const char *const methods[] = {"physarum-v2", "wanda", "magnitude"};
+    for (size_t m = 0; m < 3; m++) {
+        make_donor("qwen3");
+        fault_at(FAULT_PWRITE, 3, 0, false, touch);
+        must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT, "model.safetensors: was written to while");
+        fault_clear();
+        make_donor("qwen3");
+        fault_at(FAULT_PWRITE, 3, 0, false, cut);
+        must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT, " while it was read, ");
+        fault_clear();
+    }
+}
+END_TEST
+
 static void ask_to_stop(void) { organ_stop_ask(&stop); }
 
 START_TEST(full_disk_and_interruption_leave_nothing)
@@ -400,7 +473,9 @@ int main(void)
     const suite_case cases[] = {
         {"results", {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts}},
         {"objective", {better_methods_are_better}},
-        {"faults", {refusals, weights_that_are_no_numbers, full_disk_and_interruption_leave_nothing}},
+        {"faults",
+         {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes,
+          full_disk_and_interruption_leave_nothing}},
     };
     Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
