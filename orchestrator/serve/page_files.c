@@ -14,7 +14,9 @@
     FILE(style_css, "style.css", STYLE)                                                                                                    \
     FILE(organ_svg, "organ.svg", IMAGE)                                                                                                    \
     FILE(page_js, "page.js", SCRIPT)                                                                                                       \
+    FILE(path_picker_js, "path_picker.js", SCRIPT)                                                                                         \
     FILE(elements_js, "elements.js", SCRIPT)                                                                                               \
+    FILE(files_list_js, "files_list.js", SCRIPT)                                                                                           \
     FILE(wire_js, "wire.js", SCRIPT)                                                                                                       \
     FILE(words_js, "words.js", SCRIPT)                                                                                                     \
     FILE(models_view_js, "models_view.js", SCRIPT)                                                                                         \

@@ -46,6 +46,7 @@ wire() {
 }
 
 browser_begin() {
+    : >"$web_scratch/driver"
     chromedriver --port=0 >"$web_scratch/driver" 2>&1 &
     driver_process=$!
     local port=
@@ -108,7 +109,7 @@ write() {
 # press KEY...: keys one after the other, as from a keyboard: Tab, Enter, Right, Space, or texts.
 press() {
     local -A keys=([Tab]='\ue004' [Enter]='\ue007' [Space]=' ' [Right]='\ue014' [Left]='\ue012' [Up]='\ue013' [Down]='\ue015' [Shift]='\ue008' [Escape]='\ue00c')
-    local list= key text
+    local list="" key text
     for key in "$@"; do
         text=${keys[$key]:-$key}
         if [[ -n ${keys[$key]:-} ]]; then

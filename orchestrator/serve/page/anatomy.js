@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // A model's anatomy as a picture: a column for each layer, bytes as area. The same scale holds for what stands outside the layers.
 import { draw, make } from "./elements.js";
-import { bytes, count, counted } from "./words.js";
+import { bytes, count } from "./words.js";
 
 export const GROUPS = [
     { name: "skeleton", title: "Skeleton", about: "attention" },
@@ -46,7 +46,7 @@ function measure(columns) {
 }
 
 function label(cell, column) {
-    return cell.role.replaceAll("_", " ") + ", " + column.title + ": " + bytes(cell.bytes) + ", " + counted(cell.tensors, "tensor");
+    return cell.role.replaceAll("_", " ") + ", " + column.title + ": " + bytes(cell.bytes);
 }
 
 // What a cell can be called where there is little room: "q_proj" is q.
@@ -135,7 +135,7 @@ function legend(cells, choose) {
     return list;
 }
 
-// `cells` are {layer or null, role, group, tensors, bytes}; `choose` gets {layer, role} or {group}.
+// `cells` are {layer or null, role, group, bytes}; `choose` gets {layer, role} or {group}.
 export function anatomy(cells, choose, signal) {
     const columns = columnsOf(cells);
     const layers = columns.filter(column => column.layer !== null).length;

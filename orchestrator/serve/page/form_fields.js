@@ -28,7 +28,8 @@ function frame(item, input, inner) {
     const help = make("p", { class: "help", id: input.id + "-help" }, hintOf(item));
     input.setAttribute("aria-describedby", fault.id + " " + help.id);
     const label = make("label", { for: input.id }, titleOf(item), item.required && make("span", { class: "flag" }, " required"));
-    const element = make("div", { class: "field", dataset: { field: item.name } });
+    const short = ["count", "real", "bytes", "flag"].includes(item.kind) || item.choices;
+    const element = make("div", { class: short ? "field short" : "field", dataset: { field: item.name } });
     if (item.kind === "flag") put(element, make("div", { class: "tick" }, input, label), help, fault);
     else put(element, label, inner || input, fault, help);
     return { element, fault };
@@ -69,9 +70,15 @@ function textInput(item, id) {
         autocapitalize: "none", placeholder: fallbackWords(item) || place[item.names] || "", required: item.required });
 }
 
+// What was typed, or undefined. A directory is named without the slash at its end.
+function textOf(item, input) {
+    const text = input.value.trim();
+    return (item.names === "nothing" ? text : text.replace(/(.)\/+$/, "$1")) || undefined;
+}
+
 function textField(item, id) {
     const input = textInput(item, id);
-    return { input, read: () => input.value.trim() || undefined, write: value => { input.value = value; } };
+    return { input, read: () => textOf(item, input), write: value => { input.value = value; } };
 }
 
 // Several texts: an input each, and a button for one more.
@@ -90,7 +97,7 @@ function wordsField(item, id) {
     return {
         input, inner,
         read: () => {
-            const words = [input, ...rest.children].map(one => one.value.trim()).filter(Boolean);
+            const words = [input, ...rest.children].map(one => textOf(item, one)).filter(Boolean);
             return words.length ? words : undefined;
         },
         write: value => {

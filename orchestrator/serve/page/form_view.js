@@ -3,27 +3,22 @@
 import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
 import { commandLine } from "./command_line.js";
 import { fieldOf } from "./form_fields.js";
+import { pathLists } from "./path_picker.js";
 import { jobPanel } from "./progress.js";
 import { ask, tell } from "./wire.js";
+import { counted } from "./words.js";
 
 // Options that buttons stand for.
 const BUTTONS = ["dry-run", "resume"];
-// Groups that most runs leave alone.
-const FOLDED = ["Machine", "Output"];
 // What the name of an output begins with, where one model is read.
 const ENDINGS = { prune: "-pruned", extract: "-organs", purify: "-purified", dequantize: "-plain", quantize: "-quantized" };
 
-// The names for the pickers, once for all fields.
-async function nameLists(signal) {
-    const names = await ask("/models?limit=500", signal).then(page => page.models.map(model => model.path), () => []);
-    const list = id => make("datalist", { id }, names.map(name => make("option", { value: name })));
-    return [list("model-names"), list("input-names")];
-}
-
-function groupElement(group, fields) {
-    if (FOLDED.includes(group.title))
-        return make("details", { class: "group" }, make("summary", null, group.title), fields.map(field => field.element));
-    return make("fieldset", null, make("legend", null, group.title), fields.map(field => field.element));
+// The first group is open; the others say what they have, and open where something in them was given.
+function groupElement({ group, fields }, k) {
+    const grid = make("div", { class: "fields" }, fields.map(field => field.element));
+    if (k === 0) return make("fieldset", null, make("legend", null, group.title), grid);
+    return make("details", { class: "group" },
+        make("summary", null, group.title, make("span", { class: "flag" }, " " + counted(fields.length, "option"))), grid);
 }
 
 // Fields of the whole form in its order, and the elements that hold them.
@@ -38,7 +33,7 @@ function buildFields(verb) {
         (operands.length || needed.length) && make("fieldset", null, make("legend", null, "What"),
             [...operands, ...needed].map(field => field.element)),
         groups.map(({ group, fields }) => ({ group, fields: fields.filter(field => !field.item.required) }))
-            .filter(({ fields }) => fields.length).map(({ group, fields }) => groupElement(group, fields)),
+            .filter(({ fields }) => fields.length).map(groupElement),
     ];
     return { fields: [...operands, ...groups.flatMap(({ fields }) => fields)], elements };
 }
@@ -76,7 +71,9 @@ function firstValues(fields, query) {
     for (const [name, value] of query) given.set(name, [...(given.get(name) || []), value]);
     for (const field of fields) {
         const values = given.get("a." + field.name);
-        if (values) field.write(values.length > 1 ? values : values[0]);
+        if (!values) continue;
+        field.write(values.length > 1 ? values : values[0]);
+        field.element.closest("details")?.setAttribute("open", "");
     }
 }
 
@@ -105,8 +102,13 @@ function showFaults(fault, fields, place) {
     if (at) at.input.focus();
 }
 
+function aboutElement(verb) {
+    return make("details", { class: "about" }, make("summary", null, "What it does"), verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)));
+}
+
 export async function showForm(place, address, signal) {
-    const [verb, lists] = await Promise.all([ask("/verbs/" + encodeURIComponent(address.name), signal), nameLists(signal)]);
+    const form = make("form", { novalidate: true, class: "form", id: "form" });
+    const [verb, lists] = await Promise.all([ask("/verbs/" + encodeURIComponent(address.name), signal), pathLists(form, signal)]);
     const { fields, elements } = buildFields(verb);
     firstValues(fields, address.query);
     suggestOutput(verb, fields);
@@ -142,21 +144,18 @@ export async function showForm(place, address, signal) {
         }
     };
 
-    const form = make("form", { novalidate: true, class: "form", id: "form" });
     form.addEventListener("submit", event => {
         event.preventDefault();
         send(false);
     });
     form.addEventListener("input", write);
-    put(form, make("div", null, elements, faults, make("div", { class: "actions" },
-        make("button", { type: "submit", class: "main", id: "start" }, "Start"),
-        verb.dry_run && make("button", { type: "button", id: "dry-run", onclick: () => send(true) }, "Dry run"))),
-    make("div", { class: "side" },
-        make("section", { class: "panel", "aria-labelledby": "same" }, copyButton(() => command.textContent),
+    put(form, make("div", null, aboutElement(verb), elements),
+        make("section", { class: "panel side", "aria-labelledby": "same" }, copyButton(() => command.textContent),
             make("h2", { id: "same" }, "The same on the command line"), command,
-            make("p", { class: "help" }, "In the directory of this server. The program's manual: organ help " + verb.name)),
-        make("section", { class: "panel", "aria-labelledby": "about" }, make("h2", { id: "about" }, "What it does"),
-            verb.about.split("\n").filter(Boolean).map(text => make("p", null, text)))));
+            make("p", { class: "help" }, "In the directory of this server. More: organ help " + verb.name), faults,
+            make("div", { class: "actions" },
+                make("button", { type: "submit", class: "main", id: "start" }, "Start"),
+                verb.dry_run && make("button", { type: "button", id: "dry-run", onclick: () => send(true) }, "Dry run"))));
     write();
     set(place, make("h1", null, verb.name), make("p", { class: "lead" }, verb.summary[0].toUpperCase() + verb.summary.slice(1) + "."), form, trial, lists);
     announce("");

@@ -46,16 +46,16 @@ export async function showJobs(place, address, signal) {
         following.abort();
         following = new AbortController();
         const items = page.jobs.map(job => jobItem(job, faults));
-        const to = page.offset + items.length;
+        const to = offset + items.length;
         set(list, page.total ? make("ul", { class: "cards rows jobs", "aria-label": "Jobs" }, items.map(item => item.element))
             : make("p", { class: "note" }, "Nothing was started yet. ", make("a", { href: "#/verbs" }, "Start something"), "."),
         page.total > items.length && make("div", { class: "pages" },
-            make("button", { type: "button", disabled: page.offset === 0, onclick: () => turn(-1) }, "Newer"),
-            make("span", null, count(page.offset + 1) + " to " + count(to) + " of " + count(page.total)),
+            make("button", { type: "button", disabled: offset === 0, onclick: () => turn(-1) }, "Newer"),
+            make("span", null, count(offset + 1) + " to " + count(to) + " of " + count(page.total)),
             make("button", { type: "button", disabled: to >= page.total, onclick: () => turn(1) }, "Older")));
         const both = AbortSignal.any([signal, following.signal]);
         page.jobs.forEach((job, k) => {
-            if (lives(job) && page.jobs.slice(0, k).filter(lives).length < FOLLOWED) follow(job.id, items[k].update, both);
+            if (lives(job) && page.jobs.slice(0, k).filter(lives).length < FOLLOWED) follow(job, items[k].update, both);
         });
         return items;
     };

@@ -2,6 +2,7 @@
 // One model: what it is, its anatomy, its tensors, and what can be done with it.
 import { anatomy } from "./anatomy.js";
 import { make, set } from "./elements.js";
+import { filesList } from "./files_list.js";
 import { tensorTable } from "./tensor_table.js";
 import { formAddress } from "./verbs_view.js";
 import { ask, pathOf } from "./wire.js";
@@ -35,13 +36,14 @@ export async function showModel(place, address, signal) {
         tensors.choose(wanted);
         document.getElementById("tensors").scrollIntoView({ block: "start" });
     };
+    const files = await filesList([path], false, signal);
     set(place, make("h1", null, path),
         make("div", { class: "actions" },
             FIRST.map((verb, k) => make("a", { class: k ? "button" : "button main", href: formAddress(verb, path) }, verb[0].toUpperCase() + verb.slice(1))),
             make("a", { class: "button", href: "#/verbs?" + new URLSearchParams({ model: path }) }, "More …")),
         facts(model),
         make("section", { "aria-labelledby": "anatomy" }, make("h2", { id: "anatomy" }, "Anatomy"), anatomy(cells, choose, signal)),
-        tensors.element);
+        tensors.element, files && make("section", { "aria-labelledby": "files" }, make("h2", { id: "files" }, "Files"), files));
     await tensors.load();
     return path;
 }

@@ -51,7 +51,9 @@ async function show() {
     const place = make("div", { class: "view" });
     try {
         if (!view) throw Object.assign(new Error("The page has nothing called '" + address.section + "'."), { title: "Nothing here." });
-        document.title = (await view(place, address, signal)) + " – organ";
+        const title = await view(place, address, signal);
+        if (signal.aborted) return;
+        document.title = title + " – organ";
     } catch (fault) {
         if (signal.aborted || fault.name === "AbortError" || fault.status === 401) return;
         document.title = "organ";
@@ -59,7 +61,6 @@ async function show() {
         if (fault.status === 0) pause(3000, signal).then(still => still && show());
         if (!fault.title) reportError(fault); // a fault of the page itself: for the console too
     }
-    if (signal.aborted) return;
     set(content, place);
     const heading = content.querySelector("h1");
     heading.tabIndex = -1;

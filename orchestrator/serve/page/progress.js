@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A job as it goes: followed by server-sent events, which a browser takes up again by itself when the server was away.
 import { announce, copyButton, faultBox, make, say, set } from "./elements.js";
-import { addressOf, ask, askText, away, pathOf, pause, tell } from "./wire.js";
+import { filesList } from "./files_list.js";
+import { addressOf, ask, askText, away, has, pause, tell } from "./wire.js";
 import { bytes, count, duration, moment } from "./words.js";
 
 export const STATES = {
@@ -22,38 +23,76 @@ export function stateElement(job) {
     return make("span", { class: "state state-" + state.look, dataset: { mark: state.mark } }, state.word);
 }
 
-// Calls heard(job) for each change until the signal is raised or the job is over.
-export function follow(id, heard, signal) {
-    let source = null, wait = 1000, silence = 0;
-    signal.addEventListener("abort", () => {
+// What an event of the program says about how far it is, put into the job.
+function take(job, name, event) {
+    if (name === "begin")
+        job.progress = { stage: event.what, bytes: 0, of: event.bytes, tensors: 0, of_tensors: event.tensors, tensor: null };
+    else
+        job.progress = { ...job.progress, bytes: event.bytes, of: event.of, tensors: event.tensors,
+            tensor: event.tensor ? [event.tensor, event.remark].filter(Boolean).join("  ") : job.progress && job.progress.tensor };
+}
+
+// Calls heard(job) for each change until the signal is raised or the job is over. Stages and tensors come as events; how fast it goes is
+// asked of the server, who has seen all of the stage.
+export function follow(first, heard, signal) {
+    const path = "/jobs/" + encodeURIComponent(first.id);
+    let job = first, source = null, wait = 1000, silence = 0, due = 0, asked = 0;
+    const tell = () => {
+        if (!due) due = setTimeout(() => {
+            due = 0;
+            if (!signal.aborted) heard(job);
+        }, 100);
+    };
+    const refresh = async () => {
+        if (Date.now() - asked < 1000) return;
+        asked = Date.now();
+        const now = await ask(path, signal).catch(() => null);
+        if (now && now.progress && lives(job)) {
+            const { bytes_per_second, seconds_left } = now.progress;
+            job.progress = { ...now.progress, ...job.progress, bytes_per_second, seconds_left };
+            tell();
+        }
+    };
+    const close = () => {
         clearTimeout(silence);
+        clearTimeout(due);
         if (source) source.close();
-    }, { once: true });
+    };
+    const alive = () => {
+        clearTimeout(silence);
+        away(false);
+        wait = 1000;
+    };
     const open = () => {
-        source = new EventSource(addressOf("/jobs/" + encodeURIComponent(id) + "/events"));
-        const hear = event => {
-            clearTimeout(silence);
-            away(false);
-            wait = 1000;
-            const job = JSON.parse(event.data);
+        source = new EventSource(addressOf(path + "/events"));
+        source.addEventListener("job", event => {
+            alive();
+            const progress = job.progress;
+            job = JSON.parse(event.data);
+            job.progress = job.progress && { ...job.progress, tensor: (progress && progress.tensor) || job.progress.tensor };
+            if (!lives(job)) close();
             heard(job);
-            if (!lives(job)) source.close();
-        };
-        source.addEventListener("job", hear);
-        source.addEventListener("error", async () => {
-            if (signal.aborted) return;
+        });
+        for (const name of ["begin", "advance"])
+            source.addEventListener(name, event => {
+                alive();
+                take(job, name, JSON.parse(event.data));
+                tell();
+                refresh();
+            });
+        source.addEventListener("error", async event => {
+            if (signal.aborted || event instanceof MessageEvent) return; // the latter is what the program said, not the connection
             clearTimeout(silence);
             silence = setTimeout(() => away(true), 2500); // a stream that ended begins again sooner than that
             if (source.readyState !== EventSource.CLOSED) return; // it tries again by itself
-            await pause(wait, signal);
+            if (await pause(wait, signal)) look();
             wait = Math.min(wait * 2, 15000);
-            if (!signal.aborted) look();
         });
     };
     // An answer that was refused closes the source for good; then the job itself says what is the matter.
     const look = async () => {
         try {
-            const job = await ask("/jobs/" + encodeURIComponent(id), signal);
+            job = await ask(path, signal);
             heard(job);
             if (lives(job)) open();
         } catch (fault) {
@@ -61,7 +100,8 @@ export function follow(id, heard, signal) {
             if (await pause(wait, signal)) look();
         }
     };
-    if (!signal.aborted) open();
+    signal.addEventListener("abort", close, { once: true });
+    if (!signal.aborted && lives(job)) open();
 }
 
 // Bar and figures. {element, update(job)}
@@ -93,15 +133,19 @@ export function meters() {
     return { element: make("div", null, bar, line, last), update };
 }
 
+function secondsOf(job) {
+    return (Date.parse(job.finished) - Date.parse(job.started)) / 1000;
+}
+
 // What became of the job, in a sentence.
 function ending(job) {
-    const took = Number.isFinite(job.seconds) ? " after " + duration(job.seconds) : "";
+    const took = Number.isFinite(secondsOf(job)) ? " after " + duration(secondsOf(job)) : "";
+    if (job.cancelling && lives(job)) return "It is asked to stop.";
     if (job.state === "queued") return "It begins when another job has ended.";
     if (job.state === "running") return "";
-    if (job.state === "done") return "Finished" + took + ".";
-    if (job.state === "interrupted" || job.state === "cancelled")
-        return "Stopped" + took + "." + (job.resumable ? " What was done is kept: it can go on from there." : "");
-    return "Ended" + took + " with exit code " + job.exit_code + ".";
+    if (job.state === "done") return "Finished" + took + (job.code === 1 ? ": what was to be checked does not hold." : ".");
+    const kept = job.resumable ? " What was done is kept: it can go on from there." : "";
+    return (job.state === "failed" ? "Ended" : "Stopped") + took + "." + (job.message ? " " + job.message + (/[.!?]$/.test(job.message) ? "" : ".") : "") + kept;
 }
 
 function times(job) {
@@ -130,9 +174,13 @@ async function resultOf(job, signal) {
         make("pre", { class: "log", tabindex: 0 }, shown));
 }
 
+// What there is to see of a job that is over.
 async function endOf(job, signal) {
-    if (job.report) return frameOf(job);
-    return job.result ? resultOf(job, signal) : null;
+    if (job.state !== "done") return null;
+    const path = "/jobs/" + encodeURIComponent(job.id);
+    const shown = await has(path + "/report", signal) ? frameOf(job) : await resultOf(job, signal);
+    const files = await filesList(job.outputs || [], true, signal);
+    return [shown, files && make("section", { "aria-labelledby": "files-title" }, make("h2", { id: "files-title" }, "Files"), files)];
 }
 
 function logOf(id, signal) {
@@ -149,12 +197,16 @@ function logOf(id, signal) {
     return { element: fold, load };
 }
 
-// Buttons for a state: only those that would do something.
-function buttons(job, act) {
+// Buttons for a state: only those that would do something. `alone`: the job has the page for itself.
+function buttons(job, act, alone) {
     const list = [];
-    if (lives(job)) list.push(make("button", { type: "button", class: "danger", onclick: () => act("DELETE", "", "cancelled") }, "Cancel"));
-    if (job.resumable && !lives(job) && job.state !== "done")
+    if (lives(job)) list.push(make("button", { type: "button", class: "danger", disabled: job.cancelling,
+        onclick: () => act("DELETE", "", "cancelled") }, "Cancel"));
+    if (job.resumable)
         list.push(make("button", { type: "button", class: "main", onclick: () => act("POST", "/resume", "resumed") }, "Resume"));
+    if (alone && !lives(job))
+        list.push(make("button", { type: "button", class: "quiet", title: "The files that it wrote stay", onclick: () => act("DELETE", "", "removed") },
+            "Remove from the list"));
     return list;
 }
 
@@ -183,10 +235,15 @@ export async function jobPanel(id, signal, again) {
     const act = async (method, path, what) => {
         set(faults);
         try {
-            await tell(method, "/jobs/" + encodeURIComponent(id) + path);
+            const job = await tell(method, "/jobs/" + encodeURIComponent(id) + path);
             announce("The job was " + what + ".");
             document.dispatchEvent(new CustomEvent("organ-jobs"));
-            watch();
+            if (!job) {
+                location.hash = "#/jobs";
+                return;
+            }
+            await update(job);
+            watch(job);
         } catch (fault) {
             if (!fault.title) throw fault;
             set(faults, faultBox(fault));
@@ -196,23 +253,24 @@ export async function jobPanel(id, signal, again) {
         bars.update(job);
         tellAll(job);
         log.load();
-        if (job.state === state) return;
-        state = job.state;
+        const now = job.state + job.attempts + job.cancelling;
+        if (now === state) return;
+        state = now;
         set(head, stateElement(job));
-        say(words, job.error || ending(job));
+        say(words, ending(job));
         set(stamps, times(job));
-        set(actions, buttons(job, act), again && !lives(job) && again(job));
+        set(actions, again && !lives(job) && again(job), buttons(job, act, Boolean(again)));
         set(result);
         document.dispatchEvent(new CustomEvent("organ-jobs"));
         if (!lives(job)) set(result, await endOf(job, signal).catch(fault => fault.name === "AbortError" ? null : faultBox(fault)));
     };
-    const watch = () => {
+    const watch = job => {
         following?.abort();
         following = new AbortController();
-        follow(id, update, AbortSignal.any([signal, following.signal]));
+        follow(job, update, AbortSignal.any([signal, following.signal]));
     };
     await update(first);
-    watch();
+    watch(first);
     return make("div", null, head, words, bars.element, actions, faults,
         make("section", { class: "panel" }, copyButton(() => first.command), make("h2", null, "Command line"), command, stamps),
         result, log.element);

@@ -84,9 +84,35 @@ export async function tell(method, path, body) {
     return response.status === 204 || response.headers.get("Content-Length") === "0" ? null : response.json();
 }
 
-// Whatever lies under the root.
-export async function askFile(path, signal) {
-    return send("GET", "/files/" + pathOf(path), undefined, signal);
+export function fileAddress(path) {
+    return "/files/" + pathOf(path);
+}
+
+// A page of a directory below the root.
+export async function askFile(path, cursor, signal) {
+    return (await send("GET", fileAddress(path) + (cursor ? "?" + new URLSearchParams({ cursor }) : ""), undefined, signal)).json();
+}
+
+// {directory, bytes} or null: only files have a tag.
+export async function lookFile(path, signal) {
+    try {
+        const { headers } = await send("HEAD", fileAddress(path), undefined, signal);
+        return { directory: !headers.has("ETag"), bytes: Number(headers.get("Content-Length")) };
+    } catch (fault) {
+        if (fault.status === 404) return null;
+        throw fault;
+    }
+}
+
+// Whether there is something at this address of the interface.
+export async function has(path, signal) {
+    try {
+        await send("HEAD", API + path, undefined, signal);
+        return true;
+    } catch (fault) {
+        if (fault.status === 404) return false;
+        throw fault;
+    }
 }
 
 export function addressOf(path) {
