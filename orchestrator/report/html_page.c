@@ -160,6 +160,30 @@ void organ_html_caution(organ_html *html, const char *format, ...)
     va_end(args);
 }
 
+void organ_html_list(organ_html *html, const json_t *sentences)
+{
+    if (!html || json_array_size(sentences) == 0)
+        return;
+    fputs("<ul>\n", html->body.out);
+    for (size_t k = 0; k < json_array_size(sentences); k++) {
+        fputs("<li>", html->body.out);
+        organ_markup_text(html->body.out, organ_json_text(json_array_get(sentences, k), ""));
+        fputs("</li>\n", html->body.out);
+    }
+    fputs("</ul>\n", html->body.out);
+}
+
+void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences)
+{
+    if (!html || json_array_size(sentences) == 0)
+        return;
+    fputs("<div class=\"caution\"><b>", html->body.out);
+    organ_markup_text(html->body.out, title);
+    fputs("</b>\n", html->body.out);
+    organ_html_list(html, sentences);
+    fputs("</div>\n", html->body.out);
+}
+
 void organ_html_command(organ_html *html, const char *command)
 {
     if (!html)
@@ -273,9 +297,8 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
 /* The page has the style already, and many figures: names must be told apart. */
 static void put_inline(FILE *out, const char *svg, size_t number)
 {
-    svg = put_until(out, svg, "role=\"img\">\n<title>");
-    fprintf(out, "role=\"img\" aria-labelledby=\"chart%zu\" aria-describedby=\"about%zu\">\n<title id=\"chart%zu\">", number, number,
-            number);
+    svg = put_until(out, svg, "role=\"img\">");
+    fprintf(out, "role=\"img\" aria-describedby=\"about%zu\">", number);
     svg = put_until(out, svg, "<desc>");
     fprintf(out, "<desc id=\"about%zu\">", number);
     svg = put_until(out, svg, "<style>\n");

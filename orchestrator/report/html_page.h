@@ -30,6 +30,12 @@ void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute
 /* A sentence set apart that must be read: what the numbers do not mean. */
 void organ_html_caution(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* An array of sentences that must be read, set apart together under `title`. */
+void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences);
+
+/* An array of sentences as a list. */
+void organ_html_list(organ_html *html, const json_t *sentences);
+
 /* A command line to copy. */
 void organ_html_command(organ_html *html, const char *command);
 

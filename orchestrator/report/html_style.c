@@ -33,6 +33,9 @@ const char organ_html_style[] =
     ".caution{max-width:none;margin:.8rem 0;padding:.6rem 1rem;background:var(--warnwash);"
     "border-left:.3rem solid var(--warn);border-radius:.2rem}\n"
     ".caution b{color:var(--warn)}\n"
+    ".caution ul{margin:.3rem 0;padding-left:1.2rem}\n"
+    "section>ul{max-width:46rem;padding-left:1.2rem}\n"
+    "li{margin:.2rem 0}\n"
     ".box{overflow:auto;max-width:100%;border:1px solid var(--line);border-radius:.5rem}\n"
     ".box:focus-visible{outline-offset:-2px}\n"
     ".table{margin:1rem 0}\n"
@@ -103,7 +106,7 @@ const char organ_html_script[] =
     "for(const table of document.querySelectorAll('.table table')){\n"
     " const body=table.tBodies[0],rows=[...body.rows],heads=[...table.tHead.rows[0].cells];\n"
     " const cell=(row,k)=>row.cells[k]?row.cells[k].textContent:'';\n"
-    " if(rows.length>1)heads.forEach((head,k)=>{\n"
+    " if(rows.length>2)heads.forEach((head,k)=>{\n"
     "  const button=document.createElement('button');\n"
     "  button.type='button';\n"
     "  button.append(...head.childNodes);\n"
@@ -157,4 +160,4 @@ const char organ_html_script[] =
     " command.append(button);\n"
     "}\n";
 
-const char organ_html_script_hash[] = "sha256-L7RhNfpT8cpoZexKNyK3/Wi9ndEKdZDNeXgZRNsqARk=";
+const char organ_html_script_hash[] = "sha256-w2ATyqji+0no0I7fx7YLmLDfSRCsiukFiHRXV2RYVGo=";

@@ -128,11 +128,10 @@ static void parameter_cells(organ_table *table, const json_t *report)
     organ_table_cell(table, "%s", *targets ? targets : "the projections q, k, v, o, gate, up and down, with their fused and expert forms");
 }
 
-static organ_status put_inputs(const json_t *report, FILE *out, organ_error *error)
+organ_table *organ_prune_inputs_table(const json_t *report)
 {
     organ_table *const table = organ_table_create(item_columns, 2);
     const char *const model_type = organ_json_text(report, "donor.model_type");
-    fputs("\n## Inputs and outputs\n\n", out);
     organ_table_cell(table, "Donor");
     organ_table_cell(table, "%s (%s%s%s)", organ_json_text(report, "donor.name"), organ_json_text(report, "donor.architecture"),
                      *model_type ? ", " : "", model_type);
@@ -143,7 +142,13 @@ static organ_status put_inputs(const json_t *report, FILE *out, organ_error *err
     parameter_cells(table, report);
     joined_cell(table, "Other files copied", organ_json_at(report, "copied_files"));
     joined_cell(table, "Files with weights copied unpruned", organ_json_at(report, "other_weights"));
-    return organ_table_emit(table, out, NULL, error);
+    return table;
+}
+
+static organ_status put_inputs(const json_t *report, FILE *out, organ_error *error)
+{
+    fputs("\n## Inputs and outputs\n\n", out);
+    return organ_table_emit(organ_prune_inputs_table(report), out, NULL, error);
 }
 
 static void aggregate_row(organ_table *table, const char *what, const char *count)
@@ -152,7 +157,7 @@ static void aggregate_row(organ_table *table, const char *what, const char *coun
     organ_table_cell(table, "%s", count);
 }
 
-static organ_status put_aggregate(const json_t *report, FILE *out, organ_error *error)
+organ_table *organ_prune_counts_table(const json_t *report)
 {
     static const organ_column columns[] = {{"quantity", ORGAN_LEFT, false, false}, {"value", ORGAN_RIGHT, false, false}};
     static const char *const counts[][2] = {{"Tensors pruned", "per_tensor.tensors"},
@@ -166,9 +171,6 @@ static organ_status put_aggregate(const json_t *report, FILE *out, organ_error *
                                               {"Least of them", "per_tensor.min"},
                                               {"Greatest of them", "per_tensor.max"}};
     char text[32];
-    fputs("\n## Aggregate sparsity\n\n", out);
-    if (organ_table_emit(organ_totals_table(report), out, NULL, error) != ORGAN_OK)
-        return error->status;
     organ_table *const table = organ_table_create(columns, 2);
     const bool compensates = json_is_true(organ_json_at(report, "compensates"));
     for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
@@ -180,8 +182,16 @@ static organ_status put_aggregate(const json_t *report, FILE *out, organ_error *
                       organ_count_text(organ_json_count(report, "compensated"), text));
     for (size_t k = 0; k < sizeof percents / sizeof *percents; k++)
         aggregate_row(table, percents[k][0], organ_percent_text(organ_json_real(report, percents[k][1]), text));
+    return table;
+}
+
+static organ_status put_aggregate(const json_t *report, FILE *out, organ_error *error)
+{
+    fputs("\n## Aggregate sparsity\n\n", out);
+    if (organ_table_emit(organ_totals_table(report), out, NULL, error) != ORGAN_OK)
+        return error->status;
     fputc('\n', out);
-    return organ_table_emit(table, out, NULL, error);
+    return organ_table_emit(organ_prune_counts_table(report), out, NULL, error);
 }
 
 static organ_status put_projections(const json_t *report, FILE *out, organ_error *error)

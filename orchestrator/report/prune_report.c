@@ -118,7 +118,7 @@ static void print_next(const json_t *report, FILE *out)
     organ_audit_command(out, report);
 }
 
-static organ_table *plan_table(const json_t *report)
+organ_table *organ_prune_plan_table(const json_t *report)
 {
     static const organ_column columns[] = {
         {"projection", ORGAN_LEFT, true, true}, {"tensors", ORGAN_RIGHT, false, false}, {"weights", ORGAN_RIGHT, false, false}};
@@ -144,7 +144,7 @@ static organ_status print_plan(const json_t *report, FILE *out, const organ_page
     char tensors[32], bytes[16], full[32], percent[32];
     const unsigned long long all = organ_json_count(report, "totals.full.elements"),
                              target = organ_json_count(report, "totals.target.elements");
-    if (organ_table_emit(plan_table(report), out, page, error) != ORGAN_OK)
+    if (organ_table_emit(organ_prune_plan_table(report), out, page, error) != ORGAN_OK)
         return error->status;
     organ_text_say(out, page, "  ", "The targets are %s of the model's %s weights.",
                    organ_percent_text(all ? 100.0 * (double)target / (double)all : 0.0, percent), organ_count_text(all, full));

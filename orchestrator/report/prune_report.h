@@ -3,7 +3,7 @@
 #ifndef ORGAN_PRUNE_REPORT_H
 #define ORGAN_PRUNE_REPORT_H
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text_table.h"
 
 #include <jansson.h>
 
@@ -16,5 +16,14 @@ organ_status organ_prune_report_terminal(const json_t *report, const organ_page 
 
 /* The content of organ/REPORT.html, for the caller to free. As of REPORT.md, only its last section depends on the run. */
 organ_status organ_prune_report_html(const json_t *report, char **html, organ_error *error);
+
+/* What was pruned, how, and what went along unchanged: item, value. */
+organ_table *organ_prune_inputs_table(const json_t *report);
+
+/* Counts over all targets: quantity, value. */
+organ_table *organ_prune_counts_table(const json_t *report);
+
+/* What a dry run would do: projections with their tensors and weights. */
+organ_table *organ_prune_plan_table(const json_t *report);
 
 #endif

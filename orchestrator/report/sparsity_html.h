@@ -8,7 +8,13 @@
 /* Killed weights over both denominators, coverage and tensors, on top. */
 void organ_sparsity_merits(organ_html *html, const json_t *report);
 
-/* Sections with charts and tables: denominators, projections, layers, one tensor, all tensors. */
+/* Killed weights over both denominators, by projection and by layer: sections with charts and tables. */
 void organ_sparsity_sections(organ_html *html, const json_t *report);
+
+/* Where in one tensor the killed weights lie, of report.tile_map; nothing where there is none. */
+void organ_sparsity_tiles(organ_html *html, const json_t *report);
+
+/* All target tensors of report.tensors; of very many those farthest from the mean. */
+void organ_sparsity_tensors(organ_html *html, const json_t *report);
 
 #endif

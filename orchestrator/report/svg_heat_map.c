@@ -162,7 +162,7 @@ static void arrange(drawing *d)
     const bool square = m->plain && !m->row_names && !m->column_names;
     const double column_names = widest(m->column_names, m->columns);
     d->left = 44 + widest(m->row_names, m->rows) + 8;
-    d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 88);
+    d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
     if (square) /* a field of tiles keeps its shape, as far as that can be seen */
         d->cell_height = fmin(fmax(d->cell_width, 12), fmax(560.0 / (double)(d->rows ? d->rows : 1), 3));
@@ -329,8 +329,8 @@ static void put_key(const drawing *d)
     for (int k = 0; k < 3; k++)
         organ_svg_label(d->out, left + (end - left) * k / 2, y + 25, " oc-tick", "middle",
                         organ_number_text(d->low + (d->high - d->low) * k / 2, 3, number), 16);
-    organ_svg_label(d->out, x, y + 10, "", "start", d->map->value_label, 60);
-    x += fmin(organ_svg_pixels(d->map->value_label), 60 * 6.6) + 26;
+    organ_svg_label(d->out, x, y + 10, "", "start", d->map->value_label, 80);
+    x += fmin(organ_svg_pixels(d->map->value_label), 80 * 6.6) + 26;
     if (d->marks && d->map->mark_name) {
         ORGAN_SVG(d->out, "<path class=\"oc-rim\" d=\"M%f %fh14v10h-14z\"/>\n<path class=\"oc-gleam\" d=\"M%f %fh14v10h-14z\"/>\n", x,
                   y + 1, x, y + 1);

@@ -320,9 +320,10 @@ static json_t *document_of(audit *a)
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     if (a->more_problems)
         json_array_append_new(a->problems, json_sprintf("and %zu more", a->more_problems));
-    json_t *document = json_pack("{s:s, s:s, s:s, s:o}", "schema", "organ.audit/1", "definition",
+    json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:{s:o}}", "schema", "organ.audit/1", "definition",
                                  a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1", "organ", ORGAN_VERSION, "donor",
-                                 organ_model_json(a->donor));
+                                 organ_model_json(a->donor), "parameters", "targets",
+                                 a->options->targets ? organ_document_string(a->options->targets) : json_null());
     if (document && a->options->compensated)
         json_object_set_new(document, "compensated", json_integer((json_int_t)s.changed));
     json_t *rest = json_pack("{s:b, s:{s:I, s:I}, s:o, s:O, s:o, s:o}", "denominator_correct", (int)denominators, "untouched", "tensors",
