@@ -28,6 +28,7 @@
     FILE(form_fields_js, "form_fields.js", SCRIPT)                                                                                         \
     FILE(command_line_js, "command_line.js", SCRIPT)                                                                                       \
     FILE(jobs_view_js, "jobs_view.js", SCRIPT)                                                                                             \
+    FILE(job_panel_js, "job_panel.js", SCRIPT)                                                                                             \
     FILE(job_view_js, "job_view.js", SCRIPT)                                                                                               \
     FILE(progress_js, "progress.js", SCRIPT)
 

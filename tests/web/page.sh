@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 # The page of `organ serve` in a real browser: what a person does with it, step by step, with pointer, keyboard, narrow screen and both
 # colour schemes. `ninja test-web` runs it; it ends with the line "N passed, N failed" and leaves pictures in build/web/.
+# shellcheck disable=SC2317 # functions are called by name
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 top=$PWD
@@ -60,9 +61,11 @@ tab_to() {
     done
     fail "the Tab key does not come to $1"
 }
-# tidy_check NAME FILE
+# tidy_check NAME FILE. Attributes that HTML and ARIA have and tidy 5.6 does not know yet are passed over.
 tidy_check() {
-    if tidy -quiet -errors --drop-empty-elements no "$2" >"$web_scratch/tidy" 2>&1; then pass; else fail "tidy on $1" "$web_scratch/tidy"; fi
+    tidy -quiet -errors --drop-empty-elements no "$2" 2>&1 |
+        grep -vE 'proprietary attribute "(aria-current|autocapitalize|inputmode)"' >"$web_scratch/tidy"
+    if [[ -s $web_scratch/tidy ]]; then fail "tidy on $1" "$web_scratch/tidy"; else pass; fi
 }
 
 test_opening() {
@@ -261,7 +264,7 @@ each_view() {
     done
 }
 narrow() {
-    expect "width of $1 at 400 px" "$(js 'return document.documentElement.scrollWidth')" 400
+    expect "$1 scrolls to the side at 400 px" "$(js 'return innerWidth === 400 && document.documentElement.scrollWidth <= 400')" true
 }
 contrasts() {
     js "document.querySelectorAll('details').forEach(d => { d.open = true; })" >"$web_scratch/null"

@@ -4,7 +4,7 @@ import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
 import { commandLine } from "./command_line.js";
 import { fieldOf } from "./form_fields.js";
 import { pathLists } from "./path_picker.js";
-import { jobPanel } from "./progress.js";
+import { jobPanel } from "./job_panel.js";
 import { ask, tell } from "./wire.js";
 import { counted } from "./words.js";
 

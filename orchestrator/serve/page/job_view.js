@@ -2,7 +2,7 @@
 // One job, and the files that it wrote.
 import { make, set } from "./elements.js";
 import { formAddressWith } from "./form_view.js";
-import { jobPanel } from "./progress.js";
+import { jobPanel } from "./job_panel.js";
 import { ask } from "./wire.js";
 
 export async function showJob(place, address, signal) {

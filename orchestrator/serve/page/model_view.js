@@ -15,8 +15,8 @@ function facts(model) {
     const entries = [["Architecture", model.architecture], ["Format", model.format], ["Type", model.dtypes && model.dtypes.join(", ")],
         ["Layers", model.layers && count(model.layers)], ["Tensors", count(model.tensors)], ["Weights", model.elements && count(model.elements)],
         ["Size", bytes(model.bytes)], ["Files", model.files && count(model.files)]];
-    return make("dl", { class: "facts" }, entries.filter(([, value]) => value).map(([name, value]) =>
-        make("div", null, make("dt", null, name), make("dd", null, value))));
+    return make("ul", { class: "facts", "aria-label": "Facts" }, entries.filter(([, value]) => value).map(([name, value]) =>
+        make("li", null, make("span", null, name + " "), make("strong", null, value))));
 }
 
 // The address of the view with its filter, without a step in the history for each letter.

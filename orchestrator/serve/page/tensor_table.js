@@ -62,11 +62,11 @@ export function tensorTable(path, cells, first, keep, signal) {
     };
     function pageOf(page) {
         if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
-        const to = page.offset + page.tensors.length;
+        const to = offset + page.tensors.length;
         return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS, page.tensors.map(rowOf)),
             page.total > page.tensors.length && make("div", { class: "pages" },
-                make("button", { type: "button", disabled: page.offset === 0, onclick: () => turnTo(-1) }, "Previous"),
-                make("span", null, count(page.offset + 1) + " to " + count(to) + " of " + count(page.total)),
+                make("button", { type: "button", disabled: offset === 0, onclick: () => turnTo(-1) }, "Previous"),
+                make("span", null, count(offset + 1) + " to " + count(to) + " of " + count(page.total)),
                 make("button", { type: "button", disabled: to >= page.total, onclick: () => turnTo(1) }, "Next"))];
     }
     const fresh = () => {

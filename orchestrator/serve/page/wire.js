@@ -104,17 +104,6 @@ export async function lookFile(path, signal) {
     }
 }
 
-// Whether there is something at this address of the interface.
-export async function has(path, signal) {
-    try {
-        await send("HEAD", API + path, undefined, signal);
-        return true;
-    } catch (fault) {
-        if (fault.status === 404) return false;
-        throw fault;
-    }
-}
-
 export function addressOf(path) {
     return API + path;
 }

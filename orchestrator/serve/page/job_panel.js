@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT
+// All that there is of one job: state, progress, what can be done about it, report, files, log.
+import { announce, copyButton, faultBox, make, say, set } from "./elements.js";
+import { filesList } from "./files_list.js";
+import { follow, lives, meters, STATES, stateElement } from "./progress.js";
+import { addressOf, ask, askText, tell } from "./wire.js";
+import { bytes, counted, duration, moment } from "./words.js";
+
+function sentence(text) {
+    return text ? " " + text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
+}
+
+// What became of the job.
+function ending(job) {
+    const took = Number.isFinite(job.seconds) ? " after " + duration(job.seconds) : "";
+    if (job.cancelling && lives(job)) return "It was asked to stop, and finishes what it has begun.";
+    if (job.state === "queued") return "It begins when another job has ended.";
+    if (job.state === "running") return "";
+    if (job.state === "done") return "Finished" + took + (job.exit_code === 1 ? ": what was to be checked does not hold." : ".");
+    return (job.state === "failed" ? "Ended" : "Stopped") + took + "." + sentence(job.error) +
+        (job.resumable ? " What was done is kept: it can go on from there." : "");
+}
+
+function times(job) {
+    const entries = [["Asked for", job.created], ["Begun", job.started], ["Ended", job.finished]];
+    return make("p", { class: "meters" }, entries.filter(([, time]) => time).map(([name, time]) => make("span", null, name + " " + moment(time))));
+}
+
+function frameOf(job) {
+    const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/report");
+    return make("section", { "aria-labelledby": "report-title" }, make("h2", { id: "report-title" }, "Report"),
+        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open it in a tab of its own")),
+        // Scripts sort the report's tables; everything else that a page can do is not for it.
+        make("iframe", { class: "report", src: address, sandbox: "allow-scripts", title: "Report of " + job.verb }));
+}
+
+// The JSON of a job without a page of its own.
+async function resultOf(job, signal) {
+    const text = await askText("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
+    let shown = text;
+    try {
+        shown = JSON.stringify(JSON.parse(text), null, 2);
+    } catch {
+        shown = text; // not JSON: as it is
+    }
+    return make("section", { "aria-labelledby": "result-title" }, make("h2", { id: "result-title" }, "Result"),
+        make("pre", { class: "log", tabindex: 0 }, shown));
+}
+
+// What there is to see of a job that is over.
+async function endOf(job, signal) {
+    if (job.state !== "done") return null;
+    const shown = job.report ? frameOf(job) : job.result && await resultOf(job, signal);
+    const files = await filesList(job.outputs || [], true, signal);
+    return [shown, files && make("section", { "aria-labelledby": "files-title" }, make("h2", { id: "files-title" }, "Files"), files)];
+}
+
+// A line of the log as the terminal would show it.
+function logLine(line) {
+    let event = {};
+    try {
+        event = JSON.parse(line);
+    } catch {
+        return line;
+    }
+    if (event.event === "begin") return [event.what, event.bytes ? bytes(event.bytes) : "", event.tensors ? counted(event.tensors, "tensor") : ""].filter(Boolean).join(", ");
+    if (event.event === "advance") return event.tensor ? "[" + event.tensors + "] " + [event.tensor, event.remark].filter(Boolean).join("  ") : "";
+    if (event.event === "end") return "";
+    return event.text || event.message || line;
+}
+
+function logOf(id, signal) {
+    const text = make("pre", { class: "log", tabindex: 0, "aria-label": "Log" });
+    const fold = make("details", { class: "group" }, make("summary", null, "Log"), text);
+    let asked = 0;
+    const load = async last => {
+        if (!fold.open || (Date.now() - asked < 1000 && !last)) return;
+        asked = Date.now();
+        const log = await askText("/jobs/" + encodeURIComponent(id) + "/log", signal)
+            .catch(fault => fault.status === 404 ? "" : fault.title || "");
+        const below = text.scrollTop + text.clientHeight >= text.scrollHeight - 4; // stays at the end if one was there
+        say(text, log.split("\n").map(line => line && logLine(line)).filter(Boolean).join("\n") || "Nothing was said so far.");
+        if (below) text.scrollTop = text.scrollHeight;
+    };
+    fold.addEventListener("toggle", () => load(true));
+    return { element: fold, load };
+}
+
+// Buttons for a state: only those that would do something. `alone`: the job has the page for itself.
+function buttons(job, act, alone) {
+    const list = [];
+    if (lives(job)) list.push(make("button", { type: "button", class: "danger", disabled: job.cancelling,
+        onclick: () => act("DELETE", "", "cancelled") }, "Cancel"));
+    if (job.resumable)
+        list.push(make("button", { type: "button", class: "main", onclick: () => act("POST", "/resume", "resumed") }, "Resume"));
+    if (alone && !lives(job))
+        list.push(make("button", { type: "button", class: "quiet", title: "The files that it wrote stay", onclick: () => act("DELETE", "", "removed") },
+            "Remove from the list"));
+    return list;
+}
+
+function announcer() {
+    let next = 0, state = "";
+    return job => {
+        const now = job.progress;
+        if (job.state !== state) announce(STATES[job.state] ? job.verb + ": " + STATES[job.state].word : "");
+        else if (job.state === "running" && now && now.of && Date.now() > next)
+            announce(Math.floor(now.bytes / now.of * 100) + " % done" + (Number.isFinite(now.seconds_left) ? ", " + duration(now.seconds_left) + " left" : ""));
+        else return;
+        state = job.state;
+        next = Date.now() + 15000;
+    };
+}
+
+// All of one job: {verb, element}. It follows the job until the signal is raised.
+export async function jobPanel(id, signal, again) {
+    const first = await ask("/jobs/" + encodeURIComponent(id), signal);
+    const head = make("p", null), words = make("p"), faults = make("div"), actions = make("div", { class: "actions" }), stamps = make("div");
+    const command = make("pre", { class: "command", tabindex: 0, "aria-label": "Command line" }, first.command);
+    const result = make("div");
+    const bars = meters(), log = logOf(id, signal), tellAll = announcer();
+    let state = "", following = null;
+
+    const act = async (method, path, what) => {
+        set(faults);
+        try {
+            const job = await tell(method, "/jobs/" + encodeURIComponent(id) + path);
+            announce("The job was " + what + ".");
+            document.dispatchEvent(new CustomEvent("organ-jobs"));
+            if (!job) {
+                location.hash = "#/jobs";
+                return;
+            }
+            await update(job);
+            watch(job);
+        } catch (fault) {
+            if (!fault.title) throw fault;
+            set(faults, faultBox(fault));
+        }
+    };
+    const update = async job => {
+        bars.update(job);
+        tellAll(job);
+        log.load(!lives(job));
+        const now = job.state + job.attempts + job.cancelling;
+        if (now === state) return;
+        state = now;
+        set(head, stateElement(job));
+        say(words, ending(job));
+        set(stamps, times(job));
+        set(actions, again && !lives(job) && again(job), buttons(job, act, Boolean(again)));
+        set(result);
+        document.dispatchEvent(new CustomEvent("organ-jobs"));
+        if (!lives(job)) set(result, await endOf(job, signal).catch(fault => fault.name === "AbortError" ? null : faultBox(fault)));
+    };
+    const watch = job => {
+        following?.abort();
+        following = new AbortController();
+        follow(job, update, AbortSignal.any([signal, following.signal]));
+    };
+    await update(first);
+    watch(first);
+    return make("div", null, head, words, bars.element, actions, faults,
+        make("section", { class: "panel" }, copyButton(() => first.command), make("h2", null, "Command line"), command, stamps),
+        result, log.element);
+}
