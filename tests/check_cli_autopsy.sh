@@ -37,6 +37,7 @@ prints '"relative_error": 0.0'
 ends 0 autopsy tiny-qwen2 -o reports --match '*.layers.0.*'
 judge "there is no report" test -s reports/AUTOPSY_REPORT.md -a -s reports/autopsy.json
 matches AUTOPSY_REPORT reports/AUTOPSY_REPORT.md
+judge "no page beside the report" grep -q "</html>" reports/AUTOPSY_REPORT.html
 matches autopsy_json reports/autopsy.json
 ends 0 autopsy tiny-qwen2 -o reports --quiet # over what is there
 rm -r reports
@@ -70,6 +71,7 @@ says "organ: sick: "
 ends 1 autopsy sick tiny-qwen2 --quiet --json -o reports --match '*.layers.[13].mlp.*'
 matches autopsy_sick_json ../out
 matches AUTOPSY_REPORT_sick reports/AUTOPSY_REPORT.md
+judge "no page beside the report" grep -q "</html>" reports/AUTOPSY_REPORT.html
 rm -r reports sick
 
 # ---- ranges ----

@@ -20,6 +20,7 @@ says "tiny-lora: 7 things in it a server would refuse"
 ends 0 lora sanitize tiny-lora -o servable --base tiny-qwen2 --quiet
 matches lora_sanitize ../out
 matches LORA_SANITIZE_REPORT servable/organ/LORA_SANITIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" servable/organ/LORA_SANITIZE_REPORT.html
 matches lora_sanitize_config servable/adapter_config.json
 ends 0 lora sanitize servable --check --base tiny-qwen2
 matches lora_check_clean ../out
@@ -34,6 +35,7 @@ ends 0 lora sanitize cut --check --max-rank 2 --quiet
 ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged --quiet
 matches lora_merge ../out
 matches LORA_MERGE_REPORT merged/organ/LORA_MERGE_REPORT.md
+judge "no page beside the report" grep -q "</html>" merged/organ/LORA_MERGE_REPORT.html
 judge "the tokenizer is not there" cmp -s tiny-qwen2/tokenizer.json merged/tokenizer.json
 ends 0 inspect merged
 prints "No problems found"
@@ -45,7 +47,7 @@ ends 0 lora merge --base tiny-qwen2 --adapter servable -o no --dry-run --scale 0
 matches lora_merge_dry ../out
 judge "a dry run left something" test ! -e no
 ends 0 lora merge --base tiny-qwen2 --adapter servable -o one.safetensors --quiet
-judge "no report beside the file" test -s one.lora_merge.json -a -s one.LORA_MERGE_REPORT.md
+judge "no report beside the file" test -s one.lora_merge.json -a -s one.LORA_MERGE_REPORT.md -a -s one.LORA_MERGE_REPORT.html
 rm one.*
 cp -r tiny-lora/. lost
 sed -i 's/layers\.1\./layers.7./g' lost/adapter_model.safetensors
@@ -64,6 +66,7 @@ rm -r fp8 from-fp8
 ends 0 lora resize tiny-lora --rank 2 -o small --quiet
 matches lora_resize ../out
 matches LORA_RESIZE_REPORT small/organ/LORA_RESIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" small/organ/LORA_RESIZE_REPORT.html
 ends 0 lora resize tiny-lora --rank 64 -o same --quiet
 matches lora_resize_larger ../out
 ends 0 lora resize tiny-lora --rank 4 --energy 0.75 -o energy --quiet --json

@@ -15,7 +15,7 @@ if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora extr
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
 matches lora_extract ../out
 judge "there is a word on stderr" test ! -s ../err
-judge "the report is not there" test -s adapter/organ/LORA_REPORT.md -a -s adapter/organ/lora_extract.json
+judge "the report is not there" test -s adapter/organ/LORA_REPORT.md -a -s adapter/organ/LORA_REPORT.html -a -s adapter/organ/lora_extract.json
 ends 0 lora merge --base tiny-qwen2 --adapter adapter -o no --dry-run # every key finds its place
 ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 1 --memory 8M
 prints '"schema": "organ.lora_extract/1"'

@@ -45,7 +45,7 @@ matches orthogonality_log ../err
 ends 0 orthogonality tiny-qwen2 fp8 adapter --noisy2 int4 -o report --quiet
 matches orthogonality_two ../out
 [[ -s ../err ]] && bad "--quiet is not quiet" ../err
-for file in orthogonality.json ORTHOGONALITY_REPORT.md magnitude.svg cosine.svg leakage.svg; do judge "no $file" test -s report/$file; done
+for file in orthogonality.json ORTHOGONALITY_REPORT.md ORTHOGONALITY_REPORT.html magnitude.svg cosine.svg leakage.svg; do judge "no $file" test -s report/$file; done
 matches orthogonality_report report/ORTHOGONALITY_REPORT.md
 for plot in magnitude cosine leakage; do
     judge "the report does not show $plot.svg" grep -qF "]($plot.svg)" report/ORTHOGONALITY_REPORT.md

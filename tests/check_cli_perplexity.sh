@@ -30,6 +30,7 @@ short=(--text $text --context 64 --max-tokens 1000)
 ends 0 perplexity tiny-qwen2 "${short[@]}" -o report
 matches perplexity ../out
 matches perplexity_report report/PERPLEXITY_REPORT.md
+judge "no page beside the report" grep -q "</html>" report/PERPLEXITY_REPORT.html
 cp report/perplexity.json ../one.json
 ends 0 perplexity tiny-qwen2 "${short[@]}" --json --quiet --threads 1 --memory 32M
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../one.json) >../difference; then good; else
@@ -50,6 +51,7 @@ for key in ratio top1_agreement; do judge "a model differs from itself: $key $(n
 ends 0 evaluate tiny-qwen2 pruned tiny-qwen2 "${short[@]}" -o evaluation --quiet
 matches evaluate ../out
 matches evaluation_report evaluation/EVALUATION_REPORT.md
+judge "no page beside the report" grep -q "</html>" evaluation/EVALUATION_REPORT.html
 ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --targets '*.mlp.*' --json --quiet
 prints '"elements": 3317760,'
 ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet

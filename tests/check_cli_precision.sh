@@ -22,6 +22,7 @@ for scheme in fp8-block128 fp8-tensor fp8-channel int4-group32; do
     judge "tokenizer.json did not come along" cmp -s tiny-qwen2/tokenizer.json $scheme/tokenizer.json
 done
 matches QUANTIZE_REPORT int4-group32/organ/QUANTIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" int4-group32/organ/QUANTIZE_REPORT.html
 matches quantize_report_json int4-group32/organ/quantize.json
 ends 0 quantize tiny-qwen2 -o fp8-block128 --scheme fp8-block128 --force
 grep -v '^\[' ../err >../notes
@@ -55,6 +56,7 @@ done
 ends 0 dequantize int4-group32 -o plain --dtype f32 --max-shard-size 4M
 matches dequantize_f32 ../out
 matches DEQUANTIZE_REPORT plain/organ/DEQUANTIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" plain/organ/DEQUANTIZE_REPORT.html
 matches dequantize_report_json plain/organ/dequantize.json
 judge "the report about the quantisation is gone" cmp -s int4-group32/organ/quantize.json plain/organ/donor/quantize.json
 judge "the type is not told" grep -q '"torch_dtype": "float32"' plain/config.json
@@ -70,7 +72,7 @@ matches dequantize_plain ../out
 rm -r plain
 ends 0 dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o plain.gguf --dtype f16
 matches dequantize_gguf ../out
-judge "no report beside the file" test -s plain.dequantize.json -a -s plain.DEQUANTIZE_REPORT.md
+judge "no report beside the file" test -s plain.dequantize.json -a -s plain.DEQUANTIZE_REPORT.md -a -s plain.DEQUANTIZE_REPORT.html
 ends 0 inspect plain.gguf
 prints "No problems found"
 ends 0 dequantize fp8-tensor -o one.safetensors --quiet

@@ -53,7 +53,7 @@ static const organ_option options[] = {
      .help = "look only at weights whose name matches, for example '*.mlp.*'"},
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor with its numbers"},
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(autopsy.output),
-     .help = "write autopsy.json and AUTOPSY_REPORT.md into this directory", .names = ORGAN_NAMES_OUTPUT}};
+     .help = "write autopsy.json and AUTOPSY_REPORT.md and .html into this directory", .names = ORGAN_NAMES_OUTPUT}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
                                             {"Machine", ORGAN_MACHINE_OPTIONS},
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};

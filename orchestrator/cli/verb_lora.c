@@ -103,7 +103,8 @@ const organ_verb organ_lora_merge_verb = {
              "and the output is plain. With DoRA each row of W + scale B A is brought to the norm that the adapter has for it.\n"
              "Every key of the adapter must find its place in the base: else all that do not are listed, and nothing is written.\n"
              "For each module the report says how much of the change arrived: a change that is finer than the type can hold is rounded "
-             "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md and lora_merge.json have all of it.",
+             "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md (and .html) and "
+             "lora_merge.json have all of it.",
     .groups = merge_groups, .group_count = COUNT(merge_groups), .examples = merge_examples, .example_count = COUNT(merge_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, or a factor is "
              "not finite; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",

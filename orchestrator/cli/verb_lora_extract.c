@@ -56,7 +56,8 @@ const organ_verb organ_lora_extract_verb = {
              "A quantised base (FP8, INT4, ...) is dequantised strip by strip on the way, and the adapter then corrects what quantising "
              "took away, too: on that base it comes closer to the tuned model than an adapter made from the plain base.\n"
              "What changed and is no linear layer (embeddings, norms, biases, stacked experts) is listed with the size of its change; "
-             "--save-full keeps it. ADAPTER/organ/LORA_REPORT.md and lora_extract.json say for each module how much of its change is "
+             "--save-full keeps it. ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json say for each module how much of "
+             "its change is "
              "explained, measured with the factors as they are stored.",
     .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups),
     .examples = examples, .example_count = COUNT(examples),

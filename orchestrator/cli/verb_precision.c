@@ -51,7 +51,8 @@ const organ_verb organ_dequantize_verb = {
              "keeps its type and its bytes, whatever --dtype says: torch_dtype becomes --dtype, and whoever loads the model in one type "
              "casts those few tensors. All other files come along.\n"
              "A model that has no packed tensor is written anew in shards of --max-shard-size, and a note says so.\n"
-             "OUT/organ/DEQUANTIZE_REPORT.md and dequantize.json tell of every weight: its scheme, its shape, its bytes before and after, "
+             "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json tell of every weight: its scheme, its shape, its bytes before "
+             "and after, "
              "and how many of its values are infinite or NaN. A tensor that could not be converted is named there and on stderr. A run "
              "that ends early leaves nothing.",
     .operands = dequantize_operands, .operand_count = COUNT(dequantize_operands),
@@ -103,7 +104,8 @@ const organ_verb organ_quantize_verb = {
              "quantization_config that transformers and vLLM read: fp8-block128 as DeepSeek-V3 and Qwen3-FP8 have it "
              "(weight_scale_inv), the others as compressed-tensors does (float-quantized, with activations quantised per token when the "
              "model runs; pack-quantized, symmetric, with activations as they are).\n"
-             "OUT/organ/QUANTIZE_REPORT.md and quantize.json tell how much each tensor and each kind of projection has lost: the norm of "
+             "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection has lost: "
+             "the norm of "
              "the difference over the norm of the weights. A target that the scheme cannot hold stays as it is, is named in "
              "quantization_config as one to be left alone, and in the report with the reason. A run that ends early leaves nothing.",
     .operands = quantize_operands, .operand_count = COUNT(quantize_operands),

@@ -32,33 +32,34 @@ static const char *measured(const json_t *row, const char *key, const char *erro
 
 /* ---- the experiment ---- */
 
-static void count_row(organ_table *table, const json_t *experiment, const char *name, const char *key)
+static void row(organ_table *table, const char *what, const char *here)
 {
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(experiment, key));
+    organ_table_cell(table, "%s", what);
+    organ_table_cell(table, "%s", here);
 }
 
 static organ_table *experiment_table(const json_t *report)
 {
     static const organ_column columns[] = {{"what", ORGAN_LEFT, false, false}, {"here", ORGAN_LEFT, false, false}};
-    static const char *const words[][2] = {{"text", "text.name"},
-                                           {"digest of the text (XXH3)", "text.xxh3"},
-                                           {"tokenizer", "tokenizer.kind"},
-                                           {"digest of the tokenizer", "tokenizer.digest"},
-                                           {"style", "style"},
-                                           {"begin of text", "bos"}};
     const json_t *const e = organ_json_at(report, "experiment");
     organ_table *const table = organ_table_create(columns, 2);
-    for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
-        organ_table_cell(table, "%s", words[k][0]);
-        organ_table_cell(table, "%s", organ_json_text(e, words[k][1]));
-    }
-    count_row(table, e, "context, tokens", "context");
-    count_row(table, e, "bytes of the text", "text.bytes");
-    count_row(table, e, "tokens of the text", "text.tokens");
-    count_row(table, e, "tokens used", "tokens_used");
-    count_row(table, e, "tokens scored", "tokens_scored");
-    count_row(table, e, "windows", "windows");
+    char a[32], b[32];
+    organ_table_cell(table, "text");
+    organ_table_cell(table, "%s, %s bytes, %s tokens", organ_json_text(e, "text.name"),
+                     organ_count_text(organ_json_count(e, "text.bytes"), a), organ_count_text(organ_json_count(e, "text.tokens"), b));
+    row(table, "digest of the text (XXH3)", organ_json_text(e, "text.xxh3"));
+    organ_table_cell(table, "tokenizer");
+    organ_table_cell(table, "%s of %s", organ_json_text(e, "tokenizer.kind"),
+                     organ_count_text(organ_json_count(e, "tokenizer.vocabulary"), a));
+    row(table, "digest of the tokenizer", organ_json_text(e, "tokenizer.digest"));
+    organ_table_cell(table, "style");
+    organ_table_cell(table, "%s; %s", organ_json_text(e, "style"), organ_json_text(e, "bos"));
+    organ_table_cell(table, "context");
+    organ_table_cell(table, "%s tokens", organ_count_text(organ_json_count(e, "context"), a));
+    const unsigned long long windows = organ_json_count(e, "windows");
+    organ_table_cell(table, "scored");
+    organ_table_cell(table, "%s of the first %s tokens, in %llu window%s", organ_count_text(organ_json_count(e, "tokens_scored"), a),
+                     organ_count_text(organ_json_count(e, "tokens_used"), b), windows, windows == 1 ? "" : "s");
     return table;
 }
 
@@ -66,7 +67,7 @@ static void put_experiment(organ_html *html, const json_t *report)
 {
     organ_html_section(html, "The experiment");
     organ_html_caution(html,
-                       "The same model has other perplexities by other protocols: %s Errors are standard errors; tokens are taken as "
+                       "The same model has other perplexities by other protocols. %s Errors are standard errors; tokens are taken as "
                        "independent.",
                        organ_json_text(report, "definitions.same experiment"));
     if (json_is_false(organ_json_at(report, "experiment.text.utf8")))
@@ -141,8 +142,7 @@ static bool gather(cloud *c, const char *key, bool origin)
     for (size_t k = 1; k < c->count; k++)
         c->points[k].joined = c->points[k].kind == c->points[k - 1].kind;
     if (origin) /* last, so that it stands above the ends of the lines */
-        c->points[c->count++] =
-            (organ_point){.y = organ_json_number(donor, key), .kind = 0, .name = organ_json_text(donor, "model.name"), .named = true};
+        c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = 0, .name = organ_json_text(donor, "model.name")};
     return true;
 }
 
@@ -253,22 +253,16 @@ static void put_differences(organ_html *html, const json_t *report)
 static void percent_cell(organ_table *table, const json_t *row, const char *key, double scale)
 {
     const double value = scale * organ_json_number(row, key);
-    organ_table_cell(table, isfinite(value) ? "%.2f %%" : "-", value);
+    organ_table_cell(table, isfinite(value) ? "%.2f" : "-", value);
 }
 
 static organ_table *models_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"model", ORGAN_LEFT, true, true},
-                                           {"method", ORGAN_LEFT, true, false},
-                                           {"of the targets", ORGAN_RIGHT, false, false},
-                                           {"of the full model", ORGAN_RIGHT, false, false},
-                                           {"perplexity", ORGAN_RIGHT, false, false},
-                                           {"difference", ORGAN_RIGHT, false, false},
-                                           {"bits per byte", ORGAN_RIGHT, false, false},
-                                           {"KL", ORGAN_RIGHT, false, false},
-                                           {"same top token", ORGAN_RIGHT, false, false},
-                                           {"per word", ORGAN_RIGHT, false, false},
-                                           {"per byte", ORGAN_RIGHT, false, false}};
+    static const organ_column columns[] = {
+        {"model", ORGAN_LEFT, true, true},        {"method", ORGAN_LEFT, true, false},       {"% target", ORGAN_RIGHT, false, false},
+        {"% full", ORGAN_RIGHT, false, false},    {"perplexity", ORGAN_RIGHT, false, false}, {"difference", ORGAN_RIGHT, false, false},
+        {"bits/byte", ORGAN_RIGHT, false, false}, {"KL", ORGAN_RIGHT, false, false},         {"top-1 %", ORGAN_RIGHT, false, false},
+        {"per word", ORGAN_RIGHT, false, false},  {"per byte", ORGAN_RIGHT, false, false}};
     const bool words = is_lm_eval(report);
     organ_table *const table = organ_table_create(columns, words ? 11 : 9);
     for (size_t m = 0; m < json_array_size(models_of(report)); m++) {
@@ -356,9 +350,10 @@ static void put_merits(organ_html *html, const json_t *report)
 static void put_evaluation(organ_html *html, const json_t *report)
 {
     organ_html_section(html, "Models");
-    organ_html_table(html, models_table(report),
-                     "Killed weights are counted from the bytes, of the target tensors and of the full model; difference, KL and same top "
-                     "token are to the donor");
+    organ_html_table(
+        html, models_table(report),
+        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; difference, KL "
+        "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor");
     organ_html_words(html, organ_perplexity_not_counted, report);
     organ_html_section(html, "What it cost");
     if (has_sparsity(report))

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/adapter_write.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
@@ -251,8 +252,9 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *na
         no_memory(w, error);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else if (markdown(report, &text, error) == ORGAN_OK && organ_document_write(json, report, error) == ORGAN_OK)
-        organ_text_write(page, text, error);
+    else if (markdown(report, &text, error) == ORGAN_OK && organ_document_write(json, report, error) == ORGAN_OK &&
+             organ_text_write(page, text, error) == ORGAN_OK)
+        organ_html_report_beside(page, report, error);
     free(folder);
     free(json);
     free(page);

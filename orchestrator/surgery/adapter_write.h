@@ -52,7 +52,7 @@ const organ_output *organ_adapter_writer_output(const organ_adapter_writer *writ
 /* Brings everything to the disk: what organ_adapter_writer_output says of its time is then right. */
 organ_status organ_adapter_writer_sync(organ_adapter_writer *writer, organ_error *error);
 
-/* Writes OUT/organ/NAME and OUT/organ/MARKDOWN_NAME, which has what `markdown` makes of the report. */
+/* Writes OUT/organ/NAME, OUT/organ/MARKDOWN_NAME, which has what `markdown` makes of the report, and its page beside it. */
 organ_status organ_adapter_writer_report(organ_adapter_writer *writer, const char *name, const json_t *report, const char *markdown_name,
                                          organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
                                          organ_error *error);

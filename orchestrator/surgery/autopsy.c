@@ -4,6 +4,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -123,7 +124,7 @@ static organ_status make_output(const char *path, bool *made, organ_error *error
     return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
 }
 
-/* Of a directory that was made for them nothing is left if one of the two cannot be written. */
+/* Of a directory that was made for them nothing is left if one of the three cannot be written; the page is the last. */
 static organ_status write_output(const char *directory, bool made, const json_t *report, organ_error *error)
 {
     char *json = NULL, *markdown = NULL, *text = NULL;
@@ -133,8 +134,9 @@ static organ_status write_output(const char *directory, bool made, const json_t 
         markdown = NULL;
     if (!json || !markdown)
         organ_fail_errno(error, ENOMEM, "%s", directory);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_autopsy_markdown(report, &text, error) == ORGAN_OK)
-        organ_text_write(markdown, text, error);
+    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_autopsy_markdown(report, &text, error) == ORGAN_OK &&
+             organ_text_write(markdown, text, error) == ORGAN_OK)
+        organ_html_report_beside(markdown, report, error);
     if (error->status && made && json && markdown) {
         unlink(json);
         unlink(markdown);

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/evaluate.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/perplexity_report.h"
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/output.h"
@@ -25,8 +26,8 @@ static organ_status write_reports(const organ_output *output, const char *const 
     if (!json || !page)
         organ_fail_errno(error, ENOMEM, "%s", output->path);
     else if (organ_document_write(json, report, error) == ORGAN_OK &&
-             organ_perplexity_report_markdown(report, &markdown, error) == ORGAN_OK)
-        organ_text_write(page, markdown, error);
+             organ_perplexity_report_markdown(report, &markdown, error) == ORGAN_OK && organ_text_write(page, markdown, error) == ORGAN_OK)
+        organ_html_report_beside(page, report, error);
     free(json);
     free(page);
     free(markdown);

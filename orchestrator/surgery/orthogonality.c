@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/orthogonality_charts.h"
 #include "orchestrator/report/orthogonality_report.h"
 #include "orchestrator/surgery/adapter_write.h"
@@ -245,14 +246,16 @@ static organ_status write_charts(const organ_output *output, const json_t *repor
 
 static organ_status write_reports(const organ_output *output, const json_t *report, organ_error *error)
 {
-    char *const path = organ_publish_path(&output->publish, "orthogonality.json"), *markdown = NULL;
-    if (!path)
-        return organ_fail_errno(error, ENOMEM, "%s", output->path);
-    if (organ_document_write(path, report, error) == ORGAN_OK &&
-        organ_orthogonality_report_markdown(report, &markdown, error) == ORGAN_OK &&
-        write_text(output, "ORTHOGONALITY_REPORT.md", markdown, error) == ORGAN_OK)
+    char *const path = organ_publish_path(&output->publish, "orthogonality.json");
+    char *const words = organ_publish_path(&output->publish, "ORTHOGONALITY_REPORT.md"), *markdown = NULL;
+    if (!path || !words)
+        organ_fail_errno(error, ENOMEM, "%s", output->path);
+    else if (organ_document_write(path, report, error) == ORGAN_OK &&
+             organ_orthogonality_report_markdown(report, &markdown, error) == ORGAN_OK &&
+             organ_text_write(words, markdown, error) == ORGAN_OK && organ_html_report_beside(words, report, error) == ORGAN_OK)
         write_charts(output, report, error);
     free(path);
+    free(words);
     free(markdown);
     return error->status;
 }

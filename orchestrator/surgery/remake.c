@@ -3,6 +3,7 @@
 
 #include "formats/input_file.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/surgery/layout.h"
 
 #include <errno.h>
@@ -136,8 +137,9 @@ static organ_status write_reports(const work *w, const char *stem, const json_t 
         markdown = NULL;
     if (!json || !markdown)
         no_memory(w, error);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && w->remake->markdown(report, &text, error) == ORGAN_OK)
-        organ_text_write(markdown, text, error);
+    else if (organ_document_write(json, report, error) == ORGAN_OK && w->remake->markdown(report, &text, error) == ORGAN_OK &&
+             organ_text_write(markdown, text, error) == ORGAN_OK)
+        organ_html_report_beside(markdown, report, error);
     free(json);
     free(markdown);
     free(text);

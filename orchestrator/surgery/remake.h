@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * A whole model written anew from another one: tensors of new types or values in new shards, with config.json changed where it must be, all
- * other files taken along (of a model named by one of its files: config.json alone), a report inside, published when whole or not at all.
+ * other files taken along (of a model named by one of its files: config.json alone), reports inside, published when whole or not at all.
  */
 #ifndef ORGAN_REMAKE_H
 #define ORGAN_REMAKE_H
