@@ -29,5 +29,6 @@ extern const organ_verb organ_lora_extract_verb;
 extern const organ_verb organ_orthogonality_verb;
 extern const organ_verb organ_tokenize_verb;
 extern const organ_verb organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
+extern const organ_verb organ_serve_verb;
 
 #endif

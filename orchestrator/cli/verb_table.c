@@ -420,6 +420,7 @@ const organ_verb *const organ_verbs[] = {
     &organ_dequantize_verb, &organ_quantize_verb,
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
+    &organ_serve_verb,
     &version_verb, &help_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 _Static_assert(COUNT(organ_verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
@@ -432,6 +433,7 @@ const organ_verb_section organ_verb_sections[] = {
     {"Precision", &organ_dequantize_verb},
     {"LoRA adapters", &organ_lora_extract_verb},
     {"Compute with a model", &organ_tokenize_verb},
+    {"Serve", &organ_serve_verb},
     {"This program", &version_verb}};
 const size_t organ_verb_section_count = COUNT(organ_verb_sections);
 

@@ -4,6 +4,7 @@
 #define ORGAN_VERBS_H
 
 #include "orchestrator/command/options.h"
+#include "orchestrator/serve/serve.h"
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/autopsy.h"
@@ -55,6 +56,7 @@ typedef struct organ_call {
     organ_evaluate_options evaluate; /* but for the pruned models */
     organ_words pruned;              /* evaluate PRUNED... */
     organ_generate_options generate;
+    organ_serve_options serve;
     const char *topic, *topic_second; /* help VERB */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;

@@ -13,18 +13,24 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct organ_jail; /* serve/jail.h: the only way to files below the root */
-struct organ_jobs; /* of the area of jobs */
+struct organ_jail;  /* serve/jail.h: the only way to files below the root */
+struct organ_jobs;  /* of the area of jobs */
+struct organ_tally; /* serve/http_tally.h */
+struct organ_guard; /* serve/http_guard.h */
+struct organ_shelf; /* of the area of models */
 
 /* What all areas know. One for a server, the same for all threads; after the areas have started nobody changes it. */
 typedef struct organ_app {
     const struct organ_jail *jail;
     const organ_verb *const *verbs;
     size_t verb_count;
-    unsigned job_limit;      /* --jobs: how many run at once */
-    bool token;              /* a token is asked for: the page must log in */
-    bool quiet;              /* nothing on stderr but errors */
-    struct organ_jobs *jobs; /* set by the area of jobs when it starts */
+    unsigned job_limit; /* --jobs: how many run at once */
+    bool token;         /* a token is asked for: the page must log in */
+    bool quiet;         /* nothing on stderr but errors */
+    struct organ_tally *tally;
+    const struct organ_guard *guard;
+    struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
+    struct organ_shelf *shelf; /* set by the area of models */
 } organ_app;
 
 /* ---- request ---- */

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http_connection.h"
+
+#include "orchestrator/report/text.h"
+#include "orchestrator/serve/http_parts.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+static double seconds_since(const struct timespec *from)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - from->tv_sec) + 1e-9 * (double)(now.tv_nsec - from->tv_nsec);
+}
+
+/* ---- connections ---- */
+
+static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
+{
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *const address = info ? info->client_addr : NULL;
+    snprintf(text, size, "-");
+    if (address && address->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text, (socklen_t)size);
+    else if (address && address->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
+}
+
+void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched, enum MHD_ConnectionNotificationCode code)
+{
+    organ_server *const server = context;
+    char peer[64];
+    organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer_of(connection, peer, sizeof peer);
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->timeout);
+    } else if (*watched) {
+        organ_watch_remove(server->watch, *watched);
+        *watched = NULL;
+    }
+}
+
+static void set_deadline(const organ_http_request *request, unsigned seconds)
+{
+    if (request->watched)
+        organ_watch_until(request->server->watch, request->watched, seconds);
+}
+
+void organ_http_on_slow(void *context, const char *peer)
+{
+    organ_server *const server = context;
+    organ_tally_slow(server->tally);
+    if (!server->app.quiet)
+        fprintf(stderr, "%s closed: no whole request within %u seconds\n", peer, server->timeout);
+}
+
+/* ---- the log ---- */
+
+static void say(const organ_http_request *request, bool whole)
+{
+    const organ_http_reply *const reply = &request->reply;
+    organ_error error = {0};
+    organ_text text;
+    char *line = NULL;
+    if (organ_text_open(&text, &error) != ORGAN_OK)
+        return;
+    fprintf(text.out, "%s ", request->watched ? organ_watched_peer(request->watched) : "-");
+    organ_text_visible(text.out, *request->verb ? request->verb : "-");
+    fputc(' ', text.out);
+    organ_text_visible(text.out, request->target);
+    fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * seconds_since(&request->began));
+    if (!whole)
+        fputs(" broken off", text.out);
+    if (*reply->why)
+        fprintf(text.out, ": %s", reply->why);
+    fputc('\n', text.out);
+    if (organ_text_finish(&text, &line, &error) == ORGAN_OK)
+        fputs(line, stderr);
+    free(line);
+}
+
+void organ_http_on_message(void *context, const char *format, va_list list)
+{
+    const organ_server *const server = context;
+    char message[500];
+    if (server->app.quiet)
+        return;
+    vsnprintf(message, sizeof message, format, list);
+    message[strcspn(message, "\r\n")] = '\0';
+    fputs("http: ", stderr);
+    organ_text_visible(stderr, message);
+    fputc('\n', stderr);
+}
+
+/* ---- requests ---- */
+
+size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strlen(text);
+}
+
+void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
+{
+    organ_http_request *const request = calloc(1, sizeof *request);
+    char *const copy = strdup(target);
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (!request || !copy) {
+        free(request);
+        free(copy);
+        return NULL;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &request->began);
+    request->server = context;
+    request->connection = connection;
+    request->target = copy;
+    request->watched = info ? info->socket_context : NULL;
+    request->reply.fd = -1;
+    return request;
+}
+
+/* Whether the body that is announced may come. */
+static bool body_passes(organ_http_request *request)
+{
+    const char *const length = organ_http_header(request, "Content-Length"), *const coding =
+                                                                                 organ_http_header(request, "Transfer-Encoding");
+    const unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
+    if (!request->route->body && (coding || bytes > 0))
+        organ_http_problem(&request->reply, 400, "%s takes no body", request->route->pattern);
+    else if (bytes > ORGAN_HTTP_BODY_LIMIT)
+        organ_http_problem(&request->reply, 413, "the body has %llu bytes; at most %u are read", bytes, ORGAN_HTTP_BODY_LIMIT);
+    else
+        return true;
+    return false;
+}
+
+static enum MHD_Result begin(organ_http_request *request, const char *verb)
+{
+    organ_server *const server = request->server;
+    snprintf(request->verb, sizeof request->verb, "%s", verb);
+    set_deadline(request, server->timeout);
+    bool good = organ_http_target_read(request);
+    if (good) {
+        /* Who may not ask does not learn what there is. */
+        const bool routed = organ_http_routed(request);
+        good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
+    }
+    if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
+        organ_http_problem(&request->reply, 503, "the server is being stopped");
+        good = false;
+    }
+    request->state = good ? REQUEST_BODY : REQUEST_QUEUED;
+    return good ? MHD_YES : organ_http_send(request);
+}
+
+static void take_body(organ_http_request *request, const char *data, size_t bytes)
+{
+    if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
+        request->body_too_long = true;
+        return;
+    }
+    if (request->body_bytes + bytes >= request->body_room) {
+        const size_t room = 2 * (request->body_bytes + bytes) + 1;
+        char *const body = realloc(request->body, room);
+        if (!body) {
+            request->body_too_long = true;
+            return;
+        }
+        request->body = body;
+        request->body_room = room;
+    }
+    memcpy(request->body + request->body_bytes, data, bytes);
+    request->body_bytes += bytes;
+    request->body[request->body_bytes] = '\0';
+}
+
+static enum MHD_Result answer(organ_http_request *request)
+{
+    set_deadline(request, 0);
+    request->counted = true;
+    __atomic_add_fetch(&request->server->answering, 1, __ATOMIC_RELEASE);
+    if (request->body_too_long) {
+        organ_http_problem(&request->reply, 413, "the body has more than %u bytes", ORGAN_HTTP_BODY_LIMIT);
+        return organ_http_send(request);
+    }
+    if (request->route->waits && organ_desk_take(request->server->desk, request))
+        return MHD_YES;
+    if (request->route->waits) {
+        organ_http_problem(&request->reply, 503, "too many requests wait for the disk");
+        organ_http_reply_header(&request->reply, "Retry-After", "1");
+    } else
+        request->route->handle(request, &request->reply);
+    return organ_http_send(request);
+}
+
+enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target, const char *verb,
+                                      const char *version, const char *data, size_t *bytes, void **held)
+{
+    organ_http_request *const request = *held;
+    (void)context;
+    (void)connection;
+    (void)target;
+    (void)version;
+    if (!request)
+        return MHD_NO;
+    switch (request->state) {
+    case REQUEST_NEW:
+        return begin(request, verb);
+    case REQUEST_BODY:
+        if (*bytes == 0)
+            return answer(request);
+        take_body(request, data, *bytes);
+        *bytes = 0;
+        return MHD_YES;
+    case REQUEST_READY:
+        return organ_http_send(request);
+    case REQUEST_AT_DESK:
+    case REQUEST_QUEUED:
+        *bytes = 0;
+        return MHD_YES;
+    }
+    return MHD_NO;
+}
+
+static void free_request(organ_http_request *request)
+{
+    organ_http_reply_clear(&request->reply);
+    for (size_t k = 0; k < request->parameter_count; k++) {
+        free((char *)request->parameters[k].name);
+        free((char *)request->parameters[k].value);
+    }
+    free(request->target);
+    free(request->path);
+    free(request->query_text);
+    free(request->body);
+    free(request);
+}
+
+void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
+{
+    organ_http_request *const request = *held;
+    organ_server *const server = context;
+    (void)connection;
+    if (!request)
+        return;
+    *held = NULL;
+    if (request->counted)
+        __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
+    const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (whole && !request->head && request->reply.kind != REPLY_STREAM)
+        organ_tally_bytes(server->tally, request->reply.size);
+    organ_tally_request(server->tally, request->route, request->reply.status, seconds_since(&request->began));
+    if (!server->app.quiet)
+        say(request, whole);
+    set_deadline(request, server->timeout);
+    free_request(request);
+}

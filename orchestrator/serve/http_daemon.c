@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http_daemon.h"
+
+#include "orchestrator/serve/http_connection.h"
+#include "orchestrator/serve/http_listen.h"
+#include "orchestrator/serve/http_parts.h"
+#include "orchestrator/serve/jail.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+enum { DESK_THREADS = 4, DESK_ROOM = 256, CONNECTION_MEMORY = 32 << 10, LOOSE_DESCRIPTORS = 512 };
+
+/* ---- starting ---- */
+
+/* A connection and the file that it is sent need a descriptor each. */
+static void want_descriptors(unsigned connections)
+{
+    struct rlimit limit;
+    const rlim_t wanted = 2 * (rlim_t)connections + LOOSE_DESCRIPTORS;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
+{
+    bool open_to_others = false;
+    server->guard.hosts = &server->hosts;
+    server->hosts = options->hosts;
+    if (options->token_file && organ_guard_token(&server->guard, options->token_file, &open_to_others, error) != ORGAN_OK)
+        return error->status;
+    if (open_to_others)
+        fprintf(stderr, "organ: %s: other users may read the token (chmod 600 would end that)\n", options->token_file);
+    server->app.token = server->guard.token != NULL;
+    return organ_guard_session(&server->guard, error);
+}
+
+static organ_status open_parts(const organ_serve_options *options, organ_server *server, organ_error *error)
+{
+    struct organ_jail *jail = NULL;
+    server->timeout = options->timeout;
+    server->app =
+        (organ_app){.verbs = options->verbs, .verb_count = options->verb_count, .job_limit = options->jobs, .quiet = options->quiet};
+    if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
+        return error->status;
+    server->app.jail = jail;
+    server->tally = organ_tally_create();
+    server->watch = organ_watch_create();
+    server->app.tally = server->tally;
+    server->app.guard = &server->guard;
+    if (!server->tally || !server->watch)
+        return organ_fail_errno(error, ENOMEM, "the server");
+    if (open_guard(options, server, error) != ORGAN_OK)
+        return error->status;
+    return organ_desk_create(DESK_THREADS, DESK_ROOM, &server->desk, error);
+}
+
+static organ_status start_areas(organ_server *server, organ_error *error)
+{
+    for (const organ_area *const *area = organ_areas; *area && !error->status; area++) {
+        server->started++;
+        if ((*area)->start)
+            (*area)->start(&server->app, error);
+    }
+    return error->status;
+}
+
+static organ_status start_daemon(const organ_serve_options *options, organ_server *server, organ_error *error)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, organ_http_on_request, server,
+        MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
+        threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, options->per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, options->timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
+        organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK,
+        organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+    return server->daemon ? ORGAN_OK : organ_fail_errno(error, errno, "the threads of the server cannot be started");
+}
+
+organ_status organ_server_open(const organ_serve_options *options, organ_server **made, organ_error *error)
+{
+    organ_listening listening;
+    organ_server *const server = calloc(1, sizeof *server);
+    *made = NULL;
+    if (!server)
+        return organ_fail_errno(error, ENOMEM, "the server");
+    pthread_mutex_init(&server->stream_lock, NULL);
+    server->listener = -1;
+    want_descriptors(options->connections);
+    if (open_parts(options, server, error) == ORGAN_OK &&
+        organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
+        server->listener = listening.fd;
+        server->port = listening.port;
+        server->guard.any_address = listening.any;
+        snprintf(server->guard.address, sizeof server->guard.address, "%s", listening.address);
+        snprintf(server->url, sizeof server->url, "http://%s:%u/", listening.any ? "127.0.0.1" : listening.address, listening.port);
+        if (start_areas(server, error) == ORGAN_OK)
+            start_daemon(options, server, error);
+    }
+    if (error->status)
+        organ_server_close(server, 0);
+    else
+        *made = server;
+    return error->status;
+}
+
+const char *organ_server_url(const organ_server *server) { return server->url; }
+unsigned organ_server_port(const organ_server *server) { return server->port; }
+
+/* ---- running and ending ---- */
+
+void organ_server_tick(organ_server *server)
+{
+    organ_watch_tick(server->watch, organ_http_on_slow, server);
+    organ_http_streams_tick(server);
+}
+
+static bool busy(organ_server *server)
+{
+    pthread_mutex_lock(&server->stream_lock);
+    const bool streams = server->stream_count > 0;
+    pthread_mutex_unlock(&server->stream_lock);
+    return streams || organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
+}
+
+/* Waits for replies under way; those at the desk and streams must be gone before the daemon may be stopped, which they are soon: they wait
+ * for the disk at most. */
+static void finish(organ_server *server, unsigned seconds)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    for (unsigned k = 0; busy(server); k++) {
+        organ_http_streams_tick(server);
+        if (k >= 100 * seconds && !organ_desk_busy(server->desk))
+            break;
+        nanosleep(&pause, NULL);
+    }
+}
+
+void organ_server_close(organ_server *server, unsigned seconds)
+{
+    if (!server)
+        return;
+    __atomic_store_n(&server->stopping, 1, __ATOMIC_RELEASE);
+    if (server->daemon)
+        MHD_quiesce_daemon(server->daemon);
+    for (size_t k = 0; k < server->started; k++)
+        if (organ_areas[k]->drain)
+            organ_areas[k]->drain(&server->app);
+    if (server->daemon) {
+        finish(server, seconds);
+        MHD_stop_daemon(server->daemon);
+    }
+    organ_desk_destroy(server->desk);
+    while (server->started-- > 0)
+        if (organ_areas[server->started]->stop)
+            organ_areas[server->started]->stop(&server->app);
+    if (server->listener >= 0)
+        close(server->listener);
+    organ_guard_release(&server->guard);
+    organ_watch_destroy(server->watch);
+    organ_tally_destroy(server->tally);
+    organ_jail_close((struct organ_jail *)server->app.jail);
+    pthread_mutex_destroy(&server->stream_lock);
+    free(server);
+}

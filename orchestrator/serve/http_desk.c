@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http_desk.h"
+
+#include "orchestrator/serve/http_parts.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_desk {
+    pthread_mutex_t lock;
+    pthread_cond_t called;
+    organ_http_request *first, **last;
+    size_t waiting, handled, most, thread_count;
+    bool ending;
+    pthread_t threads[];
+};
+
+static organ_http_request *next_request(organ_desk *desk)
+{
+    pthread_mutex_lock(&desk->lock);
+    while (!desk->first && !desk->ending)
+        pthread_cond_wait(&desk->called, &desk->lock);
+    organ_http_request *const request = desk->first;
+    if (request) {
+        desk->first = request->next;
+        if (!desk->first)
+            desk->last = &desk->first;
+        desk->waiting--;
+        desk->handled++;
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return request;
+}
+
+static void *serve_desk(void *context)
+{
+    organ_desk *const desk = context;
+    for (organ_http_request *request; (request = next_request(desk));) {
+        request->route->handle(request, &request->reply);
+        request->state = REQUEST_READY;
+        MHD_resume_connection(request->connection);
+        pthread_mutex_lock(&desk->lock);
+        desk->handled--;
+        pthread_mutex_unlock(&desk->lock);
+    }
+    return NULL;
+}
+
+organ_status organ_desk_create(size_t threads, size_t most, organ_desk **made, organ_error *error)
+{
+    organ_desk *const desk = *made = calloc(1, sizeof *desk + threads * sizeof *desk->threads);
+    if (!desk)
+        return organ_fail_errno(error, ENOMEM, "threads for requests");
+    pthread_mutex_init(&desk->lock, NULL);
+    pthread_cond_init(&desk->called, NULL);
+    desk->last = &desk->first;
+    desk->most = most;
+    while (desk->thread_count < threads) {
+        const int failed = pthread_create(&desk->threads[desk->thread_count], NULL, serve_desk, desk);
+        if (failed) {
+            organ_fail_errno(error, failed, "threads for requests");
+            organ_desk_destroy(desk);
+            *made = NULL;
+            return error->status;
+        }
+        desk->thread_count++;
+    }
+    return ORGAN_OK;
+}
+
+void organ_desk_destroy(organ_desk *desk)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    desk->ending = true;
+    pthread_cond_broadcast(&desk->called);
+    pthread_mutex_unlock(&desk->lock);
+    for (size_t k = 0; k < desk->thread_count; k++)
+        pthread_join(desk->threads[k], NULL);
+    pthread_mutex_destroy(&desk->lock);
+    pthread_cond_destroy(&desk->called);
+    free(desk);
+}
+
+bool organ_desk_take(organ_desk *desk, organ_http_request *request)
+{
+    pthread_mutex_lock(&desk->lock);
+    const bool room = desk->waiting < desk->most;
+    if (room) {
+        request->state = REQUEST_AT_DESK;
+        request->next = NULL;
+        /* Before anyone can find it: whoever resumes it must find it suspended. */
+        MHD_suspend_connection(request->connection);
+        *desk->last = request;
+        desk->last = &request->next;
+        desk->waiting++;
+        pthread_cond_signal(&desk->called);
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return room;
+}
+
+bool organ_desk_busy(organ_desk *desk)
+{
+    if (!desk)
+        return false;
+    pthread_mutex_lock(&desk->lock);
+    const bool busy = desk->waiting + desk->handled > 0;
+    pthread_mutex_unlock(&desk->lock);
+    return busy;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * Threads for handlers that may wait: the connection rests meanwhile, and those that serve connections go on. */
+#ifndef ORGAN_HTTP_DESK_H
+#define ORGAN_HTTP_DESK_H
+
+#include "orchestrator/serve/http_exchange.h"
+
+typedef struct organ_desk organ_desk;
+
+organ_status organ_desk_create(size_t threads, size_t most, organ_desk **desk, organ_error *error);
+void organ_desk_destroy(organ_desk *desk); /* after the last request was done; NULL is allowed */
+
+/* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait already. */
+bool organ_desk_take(organ_desk *desk, organ_http_request *request);
+
+/* Whether a request waits or is being handled, its connection not yet resumed. NULL: no. */
+bool organ_desk_busy(organ_desk *desk);
+
+#endif

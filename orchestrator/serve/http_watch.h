@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * All open connections, and until when each must have sent its request: who drips a byte now and then is cut off. Any thread. */
+#ifndef ORGAN_HTTP_WATCH_H
+#define ORGAN_HTTP_WATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct organ_watch organ_watch;
+typedef struct organ_watched organ_watched;
+
+organ_watch *organ_watch_create(void); /* NULL without memory */
+void organ_watch_destroy(organ_watch *watch);
+
+/* A connection with `seconds` to go; NULL without memory. */
+organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, unsigned seconds);
+void organ_watch_remove(organ_watch *watch, organ_watched *watched); /* before its descriptor is closed */
+/* From now on it has so many seconds; 0: as long as it takes. */
+void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds);
+const char *organ_watched_peer(const organ_watched *watched);
+size_t organ_watch_count(organ_watch *watch);
+
+/* Shuts down all that are late and calls `tell` for each. */
+void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context);
+
+#endif

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/serve.h"
+
+#include "orchestrator/report/text.h"
+#include "orchestrator/serve/http_daemon.h"
+
+#include <stdio.h>
+#include <time.h>
+
+enum { SECONDS_TO_FINISH = 10 };
+
+organ_status organ_serve(const organ_serve_options *options, organ_error *error)
+{
+    const struct timespec pause = {.tv_nsec = 100000000};
+    organ_server *server;
+    if (organ_server_open(options, &server, error) != ORGAN_OK)
+        return error->status;
+    fputs("organ: serving ", stderr);
+    organ_text_visible(stderr, options->root);
+    fprintf(stderr, " at %s%s\n", organ_server_url(server), options->token_file ? " (with a token)" : "");
+    while (!organ_stop_asked(options->stop)) {
+        organ_server_tick(server);
+        nanosleep(&pause, NULL);
+    }
+    fputs("organ: stopping\n", stderr);
+    organ_server_close(server, SECONDS_TO_FINISH);
+    return ORGAN_OK;
+}

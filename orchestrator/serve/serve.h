@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * organ serve: the verbs, the models below one directory and a page, over HTTP. */
+#ifndef ORGAN_SERVE_H
+#define ORGAN_SERVE_H
+
+#include "formats/status.h"
+#include "orchestrator/command/options.h"
+#include "orchestrator/stream/stop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct organ_serve_options {
+    const char *root;       /* nothing outside of it is read or written */
+    const char *listen;     /* "127.0.0.1:8935", "[::1]:8935", ":8935" for all addresses; port 0: any that is free */
+    const char *token_file; /* NULL: none, and only loopback may be listened on */
+    organ_words hosts;      /* further names by which the server is reached */
+    unsigned jobs;          /* that run at once */
+    unsigned connections, per_address;
+    unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
+    bool quiet;       /* no line for each request */
+    const organ_verb *const *verbs;
+    size_t verb_count;
+    const organ_stop *stop;
+} organ_serve_options;
+
+/* Serves until `stop` asks, then finishes what it is sending: ORGAN_OK. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the token's file), ORGAN_IO
+ * (root, address, threads). Says on stderr where it listens, and what it refuses. */
+organ_status organ_serve(const organ_serve_options *options, organ_error *error);
+
+#endif
