@@ -166,3 +166,24 @@ size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS
     }
     return count;
 }
+
+int organ_decimals_for(double largest, int digits)
+{
+    if (!(fabs(largest) < 1e6) || fabs(largest) < 1e-2)
+        return -1;
+    const int decimals = digits - 1 - (int)floor(log10(fabs(largest)));
+    return decimals < 0 ? 0 : decimals > 6 ? 6 : decimals;
+}
+
+char *organ_fixed_text(double value, int decimals, char out[32])
+{
+    unsigned long long power = 1;
+    for (int k = 0; k < decimals; k++)
+        power *= 10;
+    const unsigned long long scaled = (unsigned long long)llround(fabs(value) * (double)power), rest = scaled % power;
+    int length = snprintf(out, 32, "%s%llu%s", value < 0 && scaled ? "-" : "", scaled / power, decimals ? "." : "");
+    for (unsigned long long place = power / 10; place; place /= 10)
+        out[length++] = (char)('0' + rest / place % 10);
+    out[length] = '\0';
+    return out;
+}

@@ -106,7 +106,7 @@ const char organ_html_script[] =
     "for(const table of document.querySelectorAll('.table table')){\n"
     " const body=table.tBodies[0],rows=[...body.rows],heads=[...table.tHead.rows[0].cells];\n"
     " const cell=(row,k)=>row.cells[k]?row.cells[k].textContent:'';\n"
-    " if(rows.length>2)heads.forEach((head,k)=>{\n"
+    " if(rows.length>2&&heads.length>2)heads.forEach((head,k)=>{\n"
     "  const button=document.createElement('button');\n"
     "  button.type='button';\n"
     "  button.append(...head.childNodes);\n"
@@ -160,4 +160,4 @@ const char organ_html_script[] =
     " command.append(button);\n"
     "}\n";
 
-const char organ_html_script_hash[] = "sha256-w2ATyqji+0no0I7fx7YLmLDfSRCsiukFiHRXV2RYVGo=";
+const char organ_html_script_hash[] = "sha256-ImCaqKrczWCh7pfb4r4PVv7qHhYB01euPrASAulkAHk=";

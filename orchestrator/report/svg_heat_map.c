@@ -9,8 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDTH = 960, RIGHT = 20, TITLE_ROW = 26, STEPS = 21, MOST_CELLS = 4096, MOST_SIDE = 256, LONGEST_NAME = 30 };
-enum { SCALE_STEP = 11, SCALE_LEFT = 8 };
+enum {
+    WIDTH = 960,
+    LEFT = 20,
+    RIGHT = 20,
+    SCALE_STEP = 11,
+    TITLE_ROW = 26,
+    STEPS = 21,
+    MOST_CELLS = 4096,
+    MOST_SIDE = 256,
+    LONGEST_NAME = 30
+};
 
 typedef struct drawing {
     const organ_heat_map *map;
@@ -93,26 +102,15 @@ static void choose_scale(drawing *d)
     for (size_t k = 0; k < d->rows * d->columns; k++)
         if (isfinite(d->values[k]))
             largest = fmax(largest, fabs(d->values[k]));
-    d->decimals = largest >= 1e5 || largest < 1e-2 ? -1 : largest >= 100 ? 0 : largest >= 10 ? 1 : largest >= 1 ? 2 : 3;
+    d->decimals = organ_decimals_for(largest, 3);
 }
 
 /* ---- numbers ---- */
 
-/* As many decimals as its neighbours have, whatever the locale. */
+/* As many decimals as its neighbours have. */
 static const char *value_text(const drawing *d, double value, char out[32])
 {
-    static const unsigned powers[] = {1, 10, 100, 1000};
-    if (d->decimals < 0)
-        return organ_number_text(value, 3, out);
-    const unsigned scaled = (unsigned)lround(fabs(value) * powers[d->decimals]), rest = scaled % powers[d->decimals];
-    const int length = snprintf(out, 32, "%s%u", value < 0 && scaled ? "-" : "", scaled / powers[d->decimals]);
-    if (d->decimals == 1)
-        snprintf(out + length, 8, ".%01u", rest % 10);
-    else if (d->decimals == 2)
-        snprintf(out + length, 8, ".%02u", rest % 100);
-    else if (d->decimals == 3)
-        snprintf(out + length, 8, ".%03u", rest % 1000);
-    return out;
+    return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
 static unsigned step_of(const drawing *d, double value)
@@ -320,7 +318,7 @@ static void put_column_names(const drawing *d)
 static void put_key(const drawing *d)
 {
     char number[32];
-    const double y = d->top - 46, left = SCALE_LEFT + d->left, end = left + STEPS * SCALE_STEP;
+    const double y = d->top - 46, left = LEFT + 8, end = left + STEPS * SCALE_STEP;
     double x = end + 26;
     for (unsigned k = 0; k < STEPS; k++) {
         ORGAN_SVG(d->out, "<path d=\"M%f %fh%fv12h-%fz\"", left + SCALE_STEP * (double)k, y, SCALE_STEP, SCALE_STEP);
@@ -354,13 +352,13 @@ static void put_subtitle(const drawing *d)
         snprintf(text, sizeof text, "%s", subtitle);
     else
         return;
-    organ_svg_label(d->out, d->left, TITLE_ROW + 20, " oc-faint", "start", text, 125);
+    organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", text, 125);
 }
 
 static void put_all(const drawing *d)
 {
     organ_svg_begin(d->out, WIDTH, d->height, d->map->title, d->map->description, organ_svg_heat_style);
-    organ_svg_label(d->out, d->left, TITLE_ROW, " oc-title", "start", d->map->title, 90);
+    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", d->map->title, 90);
     put_subtitle(d);
     put_key(d);
     put_cells(d);

@@ -15,6 +15,7 @@ typedef struct drawing {
     FILE *out;
     size_t count; /* of bars that are drawn */
     bool two;
+    int decimals; /* that all values have; negative: each its own */
     organ_scale scale;
     organ_tick ticks[ORGAN_MOST_TICKS];
     size_t tick_count;
@@ -24,13 +25,32 @@ typedef struct drawing {
 static const char *value_text(const drawing *d, double value, char out[64])
 {
     char number[32];
-    snprintf(out, 64, "%s%.24s", organ_number_text(value, d->ranking->digits, number), d->ranking->unit ? d->ranking->unit : "");
+    const char *const text =
+        d->decimals < 0 ? organ_number_text(value, d->ranking->digits, number) : organ_fixed_text(value, d->decimals, number);
+    snprintf(out, 64, "%s%.24s", text, d->ranking->unit ? d->ranking->unit : "");
     return out;
 }
 
 static double cut_pixels(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 
 /* ---- layout ---- */
+
+/* Values below each other have the same decimals, unless one of them would vanish by that. */
+static void choose_decimals(drawing *d)
+{
+    double largest = 0, smallest = (double)INFINITY;
+    for (size_t k = 0; k < d->count; k++)
+        for (int v = 0; v < 1 + d->two; v++) {
+            const double value = fabs(d->ranking->bars[k].value[v]);
+            if (isfinite(value) && value > 0) {
+                largest = fmax(largest, value);
+                smallest = fmin(smallest, value);
+            }
+        }
+    d->decimals = organ_decimals_for(largest, d->ranking->digits);
+    if (d->decimals >= 0 && smallest < pow(10, -d->decimals))
+        d->decimals = -1;
+}
 
 static void choose_scale(drawing *d)
 {
@@ -163,6 +183,7 @@ organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_e
     if (organ_text_open(&text, error) != ORGAN_OK)
         return error->status;
     d.out = text.out;
+    choose_decimals(&d);
     choose_scale(&d);
     arrange(&d);
     put_head(&d);
