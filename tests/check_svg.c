@@ -6,6 +6,7 @@
 
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"
+#include "tests/svg_reader.h"
 
 #include <check.h>
 #include <locale.h>
@@ -44,75 +45,6 @@ static char *draw(const organ_chart *chart)
     return svg;
 }
 
-/* ---- a reader of XML that knows what these files use, and takes nothing else ---- */
-
-static const char *name_end(const char *at)
-{
-    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' || *at == ':')
-        at++;
-    return at;
-}
-
-static bool is_entity(const char *at)
-{
-    return strncmp(at, "&amp;", 5) == 0 || strncmp(at, "&lt;", 4) == 0 || strncmp(at, "&gt;", 4) == 0 || strncmp(at, "&quot;", 6) == 0;
-}
-
-/* Text or the value of an attribute up to `end`. (An assertion for every character would take its time.) */
-static const char *text_end(const char *at, char end)
-{
-    for (; *at && *at != end; at++) {
-        const bool none = *at == '\xEF' && at[1] == '\xBF' && (at[2] == '\xBE' || at[2] == '\xBF'); /* U+FFFE, U+FFFF */
-        if (((unsigned char)*at < 0x20 && *at != '\n') || *at == '<' || none || (*at == '&' && !is_entity(at)))
-            ck_abort_msg("what may not stand in XML: %.40s", at);
-    }
-    ck_assert_msg(*at == end, "no end");
-    return at;
-}
-
-static const char *attributes_end(const char *at)
-{
-    while (*at == ' ') {
-        const char *end = name_end(++at);
-        ck_assert_msg(end > at && strncmp(end, "=\"", 2) == 0, "no attribute: %.40s", at);
-        ck_assert_msg(strncmp(at, "on", 2) != 0 && strncmp(at, "href", 4) != 0, "an attribute that acts: %.40s", at);
-        at = text_end(end + 2, '"') + 1;
-    }
-    return at;
-}
-
-static const char *element_end(const char *at, int depth)
-{
-    ck_assert_msg(*at == '<' && depth < 8, "no element: %.40s", at);
-    const char *const name = at + 1, *end = name_end(name);
-    ck_assert(end > name && strncmp(name, "script", 6) != 0);
-    at = attributes_end(end);
-    if (strncmp(at, "/>", 2) == 0)
-        return at + 2;
-    ck_assert_msg(*at == '>', "%.40s", at);
-    at = text_end(at + 1, '<');
-    while (at[1] != '/')
-        at = text_end(element_end(at, depth + 1), '<');
-    ck_assert_msg(strncmp(at + 2, name, (size_t)(end - name)) == 0 && at[2 + (end - name)] == '>', "%.*s ends as %.20s", (int)(end - name),
-                  name, at);
-    return at + 3 + (end - name);
-}
-
-static void must_be_well_formed(const char *svg)
-{
-    ck_assert_str_eq(element_end(svg, 0), "\n");
-    ck_assert(strstr(svg, "role=\"img\"") && strstr(svg, "<title>") && strstr(svg, "<desc>") && strstr(svg, "prefers-color-scheme:dark"));
-    ck_assert_msg(!strstr(svg, "nan") && !strstr(svg, "inf\"") && !strstr(svg, "NAN"), "a number that is none");
-}
-
-static size_t count_of(const char *text, const char *what)
-{
-    size_t count = 0;
-    for (const char *at = strstr(text, what); at; at = strstr(at + 1, what))
-        count++;
-    return count;
-}
-
 /* ---- tests ---- */
 
 START_TEST(golden_chart)
@@ -120,7 +52,7 @@ START_TEST(golden_chart)
     char *svg = draw(&small);
     size_t size;
     char *golden = slurp("tests/svg/small_chart.svg", &size);
-    must_be_well_formed(svg);
+    svg_must_be_well_formed(svg);
     ck_assert_ptr_nonnull(golden);
     ck_assert_msg(strlen(svg) == size && memcmp(svg, golden, size) == 0, "differs from tests/svg/small_chart.svg");
     free(golden);
@@ -146,9 +78,9 @@ START_TEST(marks_lie_at_their_values)
     const char *const grid = strstr(svg, "class=\"oc-grid\" d=\"M76 ");
     ck_assert_ptr_nonnull(grid);
     const double zero = strtod(strstr(grid, "M76 ") + 4, NULL);
-    ck_assert_msg(count_of(svg, "<title>measured &amp; found, layer") == 3, "a gap has a mark");
-    ck_assert_uint_eq(count_of(svg, "<title>again, layer"), 4);
-    ck_assert_uint_eq(count_of(svg, "<title>expected"), 0);
+    ck_assert_msg(count_in(svg, "<title>measured &amp; found, layer") == 3, "a gap has a mark");
+    ck_assert_uint_eq(count_in(svg, "<title>again, layer"), 4);
+    ck_assert_uint_eq(count_in(svg, "<title>expected"), 0);
     const char *mark = strstr(svg, "<title>measured &amp; found, layer 0: 0.5<");
     ck_assert_ptr_nonnull(mark);
     while (strncmp(mark, "d=\"M", 4) != 0)
@@ -179,53 +111,42 @@ START_TEST(bars_have_names)
                                .panels = &panel,
                                .panel_count = 1};
     char *svg = draw(&chart);
-    must_be_well_formed(svg);
+    svg_must_be_well_formed(svg);
     for (size_t k = 0; k < 3; k++) {
         char label[40];
         snprintf(label, sizeof label, ">%s</text>", names[k]);
         ck_assert_msg(strstr(svg, label), "no label %s", label);
     }
     ck_assert(strstr(svg, "class=\"oc-mark oc-f3\"><title>share, q_proj: -1</title>") && strstr(svg, "share, down_proj: 0<"));
-    ck_assert_uint_eq(count_of(svg, "class=\"oc-ref\""), 2); /* the line, and its sample in the legend */
+    ck_assert_uint_eq(count_in(svg, "class=\"oc-ref\""), 2); /* the line, and its sample in the legend */
     free(svg);
 }
 END_TEST
 
-static const char *const hostile[] = {
-    "<script>alert(1)</script>",
-    "\"/><g onload=\"x\">",
-    "a & b ]]> &lt; <!-- -->",
-    "line\nbreak\ttab\x01\x1b[31mred",
-    "\xff\xfe broken \xc3",
-    "\xe2\x80\xae reversed",
-    "\xef\xbf\xbe and \xef\xbf\xbf",
-    "",
-    "a name that is very much longer than any legend, title or panel could ever show in one line, until somebody cuts it"};
-
-START_TEST(hostile_names)
+START_TEST(any_names_are_shown)
 {
     const double y[] = {1, 2, 3};
     const double *const ys[] = {y};
-    for (size_t k = 0; k < sizeof hostile / sizeof *hostile; k++)
+    for (size_t k = 0; k < HOSTILE_NAMES; k++)
         for (int bars = 0; bars < 2; bars++) {
-            const char *const names[] = {hostile[k], hostile[k], hostile[k]};
-            const organ_chart_series series[] = {{hostile[k], 7, false}};
-            const organ_chart_panel panel[] = {{hostile[k], 3, places, ys, y, y}};
-            const organ_chart chart = {.title = hostile[k],
-                                       .subtitle = hostile[k],
-                                       .description = hostile[k],
-                                       .x_label = hostile[k],
-                                       .y_label = hostile[k],
+            const char *const names[] = {hostile_names[k], hostile_names[k], hostile_names[k]};
+            const organ_chart_series series[] = {{hostile_names[k], 7, false}};
+            const organ_chart_panel panel[] = {{hostile_names[k], 3, places, ys, y, y}};
+            const organ_chart chart = {.title = hostile_names[k],
+                                       .subtitle = hostile_names[k],
+                                       .description = hostile_names[k],
+                                       .x_label = hostile_names[k],
+                                       .y_label = hostile_names[k],
                                        .series = series,
                                        .series_count = 1,
-                                       .band_name = hostile[k],
+                                       .band_name = hostile_names[k],
                                        .panels = panel,
                                        .panel_count = 1,
                                        .bars = bars,
                                        .names = bars ? names : NULL,
                                        .name_count = 3};
             char *svg = draw(&chart);
-            must_be_well_formed(svg);
+            svg_must_be_well_formed(svg);
             ck_assert_ptr_null(strstr(svg, "<script"));
             ck_assert_ptr_null(strstr(svg, "\xe2\x80\xae"));
             free(svg);
@@ -267,14 +188,14 @@ START_TEST(any_values_are_drawn)
                                            .log_y = kind & 2,
                                            .whole_x = n == 1};
                 char *svg = draw(&chart);
-                must_be_well_formed(svg);
+                svg_must_be_well_formed(svg);
                 if (k == 0 || counts[n] == 0)
-                    ck_assert_uint_ge(count_of(svg, ">no values<"), 1);
+                    ck_assert_uint_ge(count_in(svg, ">no values<"), 1);
                 free(svg);
             }
     const organ_chart nothing = {.title = "nothing"};
     char *svg = draw(&nothing);
-    must_be_well_formed(svg);
+    svg_must_be_well_formed(svg);
     free(svg);
 }
 END_TEST
@@ -347,8 +268,8 @@ int main(int argc, char **argv)
         return error.status;
     }
     const suite_case cases[] = {
-        {"charts", {golden_chart, no_locale_shows, marks_lie_at_their_values, bars_have_names, hostile_names, any_values_are_drawn}},
+        {"charts", {golden_chart, no_locale_shows, marks_lie_at_their_values, bars_have_names, any_names_are_shown, any_values_are_drawn}},
         {"axes", {ticks_are_round, numbers_are_short}},
     };
-    return run_suites((Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL});
+    return run_suites((Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), svg_maps_suite(), NULL});
 }

@@ -152,7 +152,7 @@ static void put_point(const drawing *d, const organ_point *p)
 
 static bool is_free(const drawing *d, const box *b)
 {
-    if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top || b->bottom > d->top + PLOT_HEIGHT)
+    if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
         return false;
     for (size_t k = 0; k < d->taken_count; k++) {
         const box *const t = &d->taken[k];
@@ -166,10 +166,11 @@ static bool is_free(const drawing *d, const box *b)
 static void put_name(drawing *d, const organ_point *p)
 {
     const double x = at_x(d, p->x), y = at_y(d, p->y), width = fmin(organ_svg_pixels(p->name), 6.6 * LONGEST_NAME);
+    const double left = fmin(fmax(x - width / 2, LEFT), WIDTH - RIGHT - width);
     const box places[] = {{x + 7, y - 7, x + 7 + width, y + 7},
                           {x - 7 - width, y - 7, x - 7, y + 7},
-                          {x - width / 2, y - 20, x + width / 2, y - 6},
-                          {x - width / 2, y + 6, x + width / 2, y + 20}};
+                          {left, y - 20, left + width, y - 6},
+                          {left, y + 6, left + width, y + 20}};
     for (size_t k = 0; k < sizeof places / sizeof *places; k++)
         if (is_free(d, &places[k])) {
             d->taken[d->taken_count++] = places[k];
