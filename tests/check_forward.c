@@ -30,6 +30,12 @@ static const struct {
     {"forward/qwen3moe.gguf", "qwen3moe"},
     {"forward/phi3", "phi3"},
     {"forward/phi3.gguf", "phi3"},
+    {"forward/llama-dynamic", "llama-dynamic"},
+    {"forward/llama-dynamic", "llama-dynamic.short"},
+    {"forward/phi3-longrope", "phi3-longrope"},
+    {"forward/phi3-longrope", "phi3-longrope.short"},
+    {"forward/phi3-longrope.gguf", "phi3-longrope"},
+    {"forward/phi3-longrope.gguf", "phi3-longrope.short"},
     {"forward/gemma2", "gemma2"},
     {"forward/gemma2.gguf", "gemma2"},
     {"forward/gemma3", "gemma3"},
@@ -123,6 +129,8 @@ START_TEST(a_window_is_as_if_it_were_alone)
     check_batch("fixtures/tiny-qwen2", WORDS);
     check_batch("fixtures/forward/mixtral", 96);
     check_batch("fixtures/forward/gemma3", 96);
+    check_batch("fixtures/forward/llama-dynamic", 96);
+    check_batch("fixtures/forward/phi3-longrope", 96);
 }
 END_TEST
 

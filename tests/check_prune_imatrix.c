@@ -205,42 +205,53 @@ static void make_imatrix(const char *gguf, int64_t unseen)
 
 /* A tensor of the Hugging Face model, and the same weights in the GGUF model, from `from` of `of` equal parts on. */
 static const struct twin {
-    const char *kind, *gguf_kind, *hf, *gguf;
+    const char *kind, *hf, *gguf;
     uint64_t from, of;
 } twins[] = {
-    {"phi3", "phi3", "model.layers.1.self_attn.qkv_proj.weight", "blk.1.attn_qkv.weight", 0, 1},
-    {"phi3", "phi3", "model.layers.2.mlp.gate_up_proj.weight", "blk.2.ffn_up.weight", 0, 1},
-    {"phi3", "phi3", "model.layers.2.self_attn.o_proj.weight", "blk.2.attn_output.weight", 0, 1},
-    {"qwen3moe", "qwen3moe", "model.layers.0.mlp.experts.0.down_proj.weight", "blk.0.ffn_down_exps.weight", 0, 6},
-    {"qwen3moe", "qwen3moe", "model.layers.2.mlp.experts.5.gate_proj.weight", "blk.2.ffn_gate_exps.weight", 5, 6},
-    {"qwen3moe", "qwen3moe", "model.layers.2.self_attn.k_proj.weight", "blk.2.attn_k.weight", 0, 1},
-    {"qwen3moe-stacked", "qwen3moe", "model.layers.1.mlp.experts.down_proj", "blk.1.ffn_down_exps.weight", 0, 1},
-    {"mixtral", "mixtral", "model.layers.1.block_sparse_moe.experts.3.w1.weight", "blk.1.ffn_gate_exps.weight", 3, 6},
-    {"mixtral", "mixtral", "model.layers.1.block_sparse_moe.experts.2.w2.weight", "blk.1.ffn_down_exps.weight", 2, 6},
-    {"mixtral", "mixtral", "model.layers.1.block_sparse_moe.experts.2.w3.weight", "blk.1.ffn_up_exps.weight", 2, 6},
+    {"phi3", "model.layers.1.self_attn.qkv_proj.weight", "blk.1.attn_qkv.weight", 0, 1},
+    {"phi3", "model.layers.2.mlp.gate_up_proj.weight", "blk.2.ffn_up.weight", 0, 1},
+    {"phi3", "model.layers.2.self_attn.o_proj.weight", "blk.2.attn_output.weight", 0, 1},
+    {"qwen3moe", "model.layers.0.mlp.experts.0.down_proj.weight", "blk.0.ffn_down_exps.weight", 0, 6},
+    {"qwen3moe", "model.layers.2.mlp.experts.5.gate_proj.weight", "blk.2.ffn_gate_exps.weight", 5, 6},
+    {"qwen3moe", "model.layers.2.self_attn.k_proj.weight", "blk.2.attn_k.weight", 0, 1},
+    {"qwen3moe-stacked", "model.layers.1.mlp.experts.down_proj", "blk.1.ffn_down_exps.weight", 0, 1},
+    {"mixtral", "model.layers.1.block_sparse_moe.experts.3.w1.weight", "blk.1.ffn_gate_exps.weight", 3, 6},
+    {"mixtral", "model.layers.1.block_sparse_moe.experts.2.w2.weight", "blk.1.ffn_down_exps.weight", 2, 6},
+    {"mixtral", "model.layers.1.block_sparse_moe.experts.2.w3.weight", "blk.1.ffn_up_exps.weight", 2, 6},
 };
 
-START_TEST(names_of_both_formats)
+static void compare_twin(const organ_model *a, const organ_model *b, const struct twin *t)
 {
-    const struct twin *const t = &twins[_i];
-    char hf[100], gguf[100];
-    uint64_t count, all;
-    snprintf(hf, sizeof hf, "fixtures/forward/%s", t->kind);
-    snprintf(gguf, sizeof gguf, "fixtures/forward/%s.gguf", t->gguf_kind);
-    make_imatrix(gguf, -1);
-    must_prune(hf, "hf", (way){.imatrix = scratch_path("m")});
-    must_prune(gguf, "gguf", (way){.imatrix = scratch_path("m")});
-    organ_model *const a = opened(scratch_path("hf")), *const b = opened(scratch_path("gguf"));
+    uint64_t count, all, zeros = 0;
     float *const x = values_of(a, t->hf, &count), *const y = values_of(b, t->gguf, &all);
-    uint64_t zeros = 0;
     ck_assert_uint_eq(count * t->of, all);
     for (uint64_t k = 0; k < count; k++) {
-        ck_assert_msg(x[k] == y[t->from * count + k], "weight %llu", (unsigned long long)k);
+        ck_assert_msg(x[k] == y[t->from * count + k], "%s: weight %llu", t->hf, (unsigned long long)k);
         zeros += x[k] == 0;
     }
     ck_assert(zeros >= count / 2 && zeros < count / 2 + count / 20);
     free(x);
     free(y);
+}
+
+static const char *const kinds[] = {"phi3", "qwen3moe", "qwen3moe-stacked", "mixtral"};
+
+START_TEST(names_of_both_formats)
+{
+    char hf[100], gguf[100];
+    size_t compared = 0;
+    snprintf(hf, sizeof hf, "fixtures/forward/%s", kinds[_i]);
+    snprintf(gguf, sizeof gguf, "fixtures/forward/%s.gguf", _i == 2 ? kinds[1] : kinds[_i]);
+    make_imatrix(gguf, -1);
+    must_prune(hf, "hf", (way){.imatrix = scratch_path("m")});
+    must_prune(gguf, "gguf", (way){.imatrix = scratch_path("m")});
+    organ_model *const a = opened(scratch_path("hf")), *const b = opened(scratch_path("gguf"));
+    for (size_t k = 0; k < sizeof twins / sizeof *twins; k++)
+        if (strcmp(twins[k].kind, kinds[_i]) == 0) {
+            compare_twin(a, b, &twins[k]);
+            compared++;
+        }
+    ck_assert(compared > 0);
     organ_model_close(a);
     organ_model_close(b);
 }
@@ -334,7 +345,7 @@ int main(void)
     Suite *const suite = suite_of("prune_imatrix", cases, sizeof cases / sizeof *cases, setup, teardown);
     TCase *const names = tcase_create("names");
     tcase_add_checked_fixture(names, setup, teardown);
-    tcase_add_loop_test(names, names_of_both_formats, 0, sizeof twins / sizeof *twins);
+    tcase_add_loop_test(names, names_of_both_formats, 0, sizeof kinds / sizeof *kinds);
     suite_add_tcase(suite, names);
     Suite *const suites[] = {suite, NULL};
     return run_suites(suites);

@@ -18,7 +18,7 @@ typedef struct job {
     const forward_rotation *rotation;
     float *q, *k, *v, *out;
     size_t q_width, kv_width;
-    const size_t *position; /* of each token of the group */
+    const size_t *position; /* of each token of the group: its row in the rotation */
     tile *tiles;
     size_t tile_count;
     float *scratch; /* per worker */
@@ -109,10 +109,11 @@ static void attend(void *context, size_t index, size_t worker)
 
 /* ---- all of it ---- */
 
-/* What belongs to the windows of the group: positions and tiles. */
-static organ_status cut(job *j, size_t **positions, size_t *longest, organ_error *error)
+/* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
+static organ_status cut(job *j, forward_rotation *rotation, size_t **positions, size_t *longest, organ_error *error)
 {
     const forward_group *g = j->group;
+    size_t row;
     *longest = 0;
     *positions = malloc(g->tokens * sizeof **positions);
     j->tiles = malloc((g->tokens / FORWARD_QUERIES + (g->until - g->window)) * sizeof *j->tiles);
@@ -121,8 +122,10 @@ static organ_status cut(job *j, size_t **positions, size_t *longest, organ_error
     for (size_t w = g->window; w < g->until; w++) {
         const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
         *longest = tokens > *longest ? tokens : *longest;
+        if (organ_forward_rotation_reach(rotation, tokens, &row, error) != ORGAN_OK)
+            return error->status;
         for (size_t t = 0; t < tokens; t++)
-            (*positions)[first + t] = t;
+            (*positions)[first + t] = row + t;
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
             j->tiles[j->tile_count++] = (tile){first, tokens, t, lesser(FORWARD_QUERIES, tokens - t)};
     }
@@ -197,7 +200,8 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     forward_rotation *rotation = g->layer->windowed ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;
     size_t *positions = NULL, longest;
-    if (cut(&j, &positions, &longest, error) == ORGAN_OK && organ_forward_rotation_reach(rotation, longest, error) == ORGAN_OK &&
+    organ_forward_rotation_begin(rotation);
+    if (cut(&j, rotation, &positions, &longest, error) == ORGAN_OK &&
         organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
         run(&j, normed, projected, longest, error);
     free(positions);

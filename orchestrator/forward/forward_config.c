@@ -51,8 +51,13 @@ static organ_status check_rope(const char *label, const organ_forward_config *c,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_theta is %g, not above 1", label, rope->theta);
     if (rope->kind != ORGAN_ROPE_DEFAULT && (!(rope->factor > 0) || !isfinite(rope->factor)))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the rope scaling factor is %g, not above 0", label, rope->factor);
-    if ((rope->kind == ORGAN_ROPE_LLAMA3 || rope->kind == ORGAN_ROPE_YARN) && rope->original_context == 0)
+    if (rope->kind != ORGAN_ROPE_DEFAULT && rope->kind != ORGAN_ROPE_LINEAR && rope->original_context == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: original_max_position_embeddings is 0", label);
+    if (rope->kind == ORGAN_ROPE_DYNAMIC && rope->dimensions == 2)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: rope_type 'dynamic' has no meaning for 2 dimensions of a head", label);
+    if (rope->kind == ORGAN_ROPE_LONGROPE && (!(rope->attention_factor > 0) || !isfinite(rope->attention_factor)))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the attention factor of the rotation is %g, not above 0", label,
+                          rope->attention_factor);
     if (rope->kind == ORGAN_ROPE_LLAMA3 && !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: high_freq_factor %g is not above low_freq_factor %g", label, rope->high_freq_factor,
                           rope->low_freq_factor);
@@ -128,4 +133,12 @@ void organ_forward_config_release(organ_forward_config *config)
 {
     free((void *)config->windowed);
     config->windowed = NULL;
+    const organ_rope_config *const rope = &config->rope, *const local = &config->rope_local;
+    if (local->short_factors != rope->short_factors)
+        free((void *)local->short_factors);
+    if (local->long_factors != rope->long_factors)
+        free((void *)local->long_factors);
+    free((void *)rope->short_factors);
+    free((void *)rope->long_factors);
+    config->rope = config->rope_local = (organ_rope_config){0};
 }

@@ -6,14 +6,23 @@
 #include "formats/model.h"
 
 typedef enum organ_activation { ORGAN_SILU, ORGAN_GELU_TANH } organ_activation;
-typedef enum organ_rope { ORGAN_ROPE_DEFAULT, ORGAN_ROPE_LINEAR, ORGAN_ROPE_LLAMA3, ORGAN_ROPE_YARN } organ_rope;
+typedef enum organ_rope {
+    ORGAN_ROPE_DEFAULT,
+    ORGAN_ROPE_LINEAR,
+    ORGAN_ROPE_LLAMA3,
+    ORGAN_ROPE_YARN,
+    ORGAN_ROPE_DYNAMIC, /* beyond the original context the base grows with the length of the window */
+    ORGAN_ROPE_LONGROPE /* beyond it frequencies are divided by other factors than up to it */
+} organ_rope;
 
 typedef struct organ_rope_config {
     organ_rope kind;
     double theta, factor, low_freq_factor, high_freq_factor, beta_fast, beta_slow, attention_factor;
-    uint64_t original_context; /* original_max_position_embeddings */
+    uint64_t original_context; /* original_max_position_embeddings; dynamic: max_position_embeddings */
     unsigned dimensions;       /* of a head that are turned: head_dim, or less with partial_rotary_factor */
     bool exact_range;          /* yarn: the bounds of its ramp are not rounded to whole dimensions ("truncate": false) */
+    /* longrope: dimensions / 2 each, of the configuration; NULL in a GGUF file, where they are tensors */
+    const float *short_factors, *long_factors;
 } organ_rope_config;
 
 typedef struct organ_forward_config {

@@ -57,7 +57,17 @@ static double real_of(const source *s, const char *key, double fallback)
     return value;
 }
 
-static organ_rope_config read_rope(const source *s, const organ_forward_config *c)
+/* Files of Phi-3 with a long context say so by the tensors of their factors alone. */
+static bool has_longrope(const source *s, const organ_model *model)
+{
+    const bool brief = organ_model_find(model, ORGAN_ROPE_SHORT), lasting = organ_model_find(model, ORGAN_ROPE_LONG);
+    if (brief != lasting)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s'", s->label,
+                   brief ? ORGAN_ROPE_SHORT : ORGAN_ROPE_LONG, brief ? ORGAN_ROPE_LONG : ORGAN_ROPE_SHORT);
+    return brief && lasting;
+}
+
+static organ_rope_config read_rope(const source *s, const organ_model *model, const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1, .theta = real_of(s, "rope.freq_base", 1e4)};
     rope.dimensions = size_of(s, "rope.dimension_count", c->head_dim);
@@ -68,6 +78,12 @@ static organ_rope_config read_rope(const source *s, const organ_forward_config *
     if (kv && !kind)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not text", s->label, full);
     rope.factor = real_of(s, "rope.scaling.factor", 1);
+    if (has_longrope(s, model)) {
+        rope.kind = ORGAN_ROPE_LONGROPE;
+        rope.original_context = size_of(s, "rope.scaling.original_context_length", (unsigned)c->context);
+        rope.attention_factor = real_of(s, "rope.scaling.attn_factor", 1);
+        return rope;
+    }
     if (!kind || (length == 4 && memcmp(kind, "none", 4) == 0))
         return rope;
     if (length == 6 && memcmp(kind, "linear", 6) == 0) {
@@ -152,7 +168,7 @@ static organ_status read_all(const source *s, const organ_model *model, const fo
     c->mlp_bias = organ_model_find(model, "blk.0.ffn_down.bias");
     c->tied_output = !organ_model_find(model, "output.weight");
     c->rope_interleaved = strcmp(family->gguf, "llama") == 0;
-    c->rope = c->rope_local = read_rope(s, c);
+    c->rope = c->rope_local = read_rope(s, model, c);
     if (family->traits & TRAIT_LOCAL_ROPE)
         c->rope_local =
             (organ_rope_config){.attention_factor = 1, .theta = real_of(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};

@@ -81,8 +81,13 @@ static void read_kind(const source *s, const json_t *object, organ_rope_config *
     static const struct {
         const char *name;
         organ_rope kind;
-    } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR}, {"llama3", ORGAN_ROPE_LLAMA3}, {"yarn", ORGAN_ROPE_YARN}};
+    } kinds[] = {{"default", ORGAN_ROPE_DEFAULT}, {"linear", ORGAN_ROPE_LINEAR},   {"llama3", ORGAN_ROPE_LLAMA3},
+                 {"yarn", ORGAN_ROPE_YARN},       {"dynamic", ORGAN_ROPE_DYNAMIC}, {"longrope", ORGAN_ROPE_LONGROPE},
+                 {"su", ORGAN_ROPE_LONGROPE}};
     const char *word = word_of(s, object, "rope_type", word_of(s, object, "type", "default"));
+    /* Early files of Phi-3 call it by other names. */
+    if (strcmp(word, "yarn") == 0 && member(object, "long_factor"))
+        word = "longrope";
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         if (strcmp(word, kinds[k].name) == 0) {
             rope->kind = kinds[k].kind;
@@ -107,6 +112,39 @@ static void read_yarn(const source *s, const json_t *object, organ_rope_config *
     rope->exact_range = truncate && !json_is_true(truncate);
 }
 
+/* An array of a number above 0 for each two dimensions, to be freed. */
+static float *factors_of(const source *s, const json_t *object, const char *key, unsigned dimensions)
+{
+    const json_t *const array = member(object, key);
+    const size_t count = dimensions / 2;
+    if (json_array_size(array) != count || count == 0) {
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s has %zu numbers, not one for each two of the %u dimensions that are rotated",
+                   s->label, key, json_array_size(array), dimensions);
+        return NULL;
+    }
+    float *const factors = malloc(count * sizeof *factors);
+    if (!factors)
+        organ_fail_errno(s->error, ENOMEM, "%s", s->label);
+    for (size_t k = 0; factors && k < count; k++) {
+        const json_t *const value = json_array_get(array, k);
+        factors[k] = (float)json_number_value(value);
+        if (!json_is_number(value) || !(factors[k] > 0) || !isfinite(factors[k]))
+            refuse(s, key, value, "a number above 0");
+    }
+    return factors;
+}
+
+/* The factor itself only scales attention; where it is not told, the contexts tell it. */
+static void read_longrope(const source *s, const json_t *object, const organ_forward_config *c, organ_rope_config *rope)
+{
+    const double original = (double)rope->original_context;
+    rope->factor = real_of(s, object, "factor", original > 0 ? (double)c->context / original : 0);
+    const double own = rope->factor <= 1 || original <= 1 ? 1 : sqrt(1 + log(rope->factor) / log(original));
+    rope->attention_factor = real_of(s, object, "attention_factor", own);
+    rope->short_factors = factors_of(s, object, "short_factor", rope->dimensions);
+    rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
+}
+
 /* `object` holds the fields of the rotation, NULL if there are none; `theta` counts where it has none. */
 static organ_rope_config read_rope(const source *s, const json_t *object, double theta, const organ_forward_config *c)
 {
@@ -120,9 +158,15 @@ static organ_rope_config read_rope(const source *s, const json_t *object, double
     const double fallback = real_of(s, s->root, "original_max_position_embeddings", (double)c->context);
     const double original = real_of(s, object, "original_max_position_embeddings", fallback);
     rope.original_context = original >= 1 && original < 1e15 ? (uint64_t)original : 0;
+    if (rope.kind == ORGAN_ROPE_LONGROPE) {
+        read_longrope(s, object, c, &rope);
+        return rope;
+    }
     if (!member(object, "factor"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope scaling has no factor", s->label);
     rope.factor = real_of(s, object, "factor", 0);
+    if (rope.kind == ORGAN_ROPE_DYNAMIC)
+        rope.original_context = c->context;
     if (rope.kind == ORGAN_ROPE_LLAMA3) {
         rope.low_freq_factor = real_of(s, object, "low_freq_factor", 1);
         rope.high_freq_factor = real_of(s, object, "high_freq_factor", 4);

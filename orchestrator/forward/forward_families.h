@@ -7,6 +7,10 @@
 
 #define FORWARD_MOST_LAYERS (1u << 14)
 
+/* Tensors of GGUF files that have what frequencies are divided by. */
+#define ORGAN_ROPE_SHORT "rope_factors_short.weight"
+#define ORGAN_ROPE_LONG  "rope_factors_long.weight"
+
 typedef enum forward_trait {
     TRAIT_QKV_BIAS = 1,    /* q, k and v have biases, whatever the config says */
     TRAIT_BIAS_FIELD = 2,  /* attention_bias gives q, k, v and o one */

@@ -61,11 +61,22 @@ typedef struct forward_plan {
     size_t floats;
 } forward_plan;
 
-/* cos and sin of positions x dimensions / 2, grown when a longer window comes. */
+/* Rows of the tables for the positions of windows of one kind. */
+typedef struct forward_rotation_part {
+    size_t kind, first, positions;
+} forward_rotation_part;
+
+#define FORWARD_ROTATION_PARTS 3 /* that are kept for the next layer */
+
+/* cos and sin of rows x dimensions / 2. Windows that turn at other frequencies, for they are longer, have rows of their own. */
 typedef struct forward_rotation {
-    size_t positions, half;
+    size_t rows, half;
     float *frequencies, *cosines, *sines;
+    float *short_factors, *long_factors; /* of a GGUF file, else NULL */
     float scale;
+    const organ_rope_config *rope;
+    forward_rotation_part *parts;
+    size_t part_count;
 } forward_rotation;
 
 struct organ_forward {
@@ -147,7 +158,10 @@ void organ_forward_softcap(float *values, size_t n, float cap);
 
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope, forward_rotation *rotation,
                                          organ_error *error);
-organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t positions, organ_error *error);
+/* To be called before the rows of a group of windows are asked for: those of groups before may be forgotten. */
+void organ_forward_rotation_begin(forward_rotation *rotation);
+/* *first becomes the row of position 0 for a window of so many tokens, each of which has its row behind it. Tables may move. */
+organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
 /* Bytes that organ_forward_logits takes at most. */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Rotary positions. Angles are products of FP32 numbers, as the models were trained with. */
+#include "orchestrator/forward/forward_families.h"
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/stream/weight_reader.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define PI 3.14159265358979323846
 
@@ -40,24 +43,39 @@ static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
-/* GGUF files of Llama 3 carry what the frequencies are divided by. */
-static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
+/* ---- opening ---- */
+
+/* What a GGUF file says of frequencies as a tensor: what they are divided by. NULL where there is no such tensor. */
+static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors, organ_error *error)
 {
-    const char *name = "rope_freqs.weight";
+    *factors = NULL;
     if (!f->model->gguf || !organ_weights_named(f->weights, name))
         return ORGAN_OK;
-    const organ_weight *weight = organ_forward_weight_named(f, name, 0, rotation->half, error);
+    const organ_weight *weight = organ_forward_weight_named(f, name, 0, half, error);
     organ_weight_reader *reader = NULL;
     if (!weight || organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
         return error->status;
-    float *factors = organ_forward_floats(rotation->half, error);
+    *factors = organ_forward_floats(half, error);
     float *scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
-    if (factors && scratch && organ_weight_read(reader, 0, 1, ORGAN_F32, factors, scratch, error) == ORGAN_OK)
+    if (*factors && scratch)
+        organ_weight_read(reader, 0, 1, ORGAN_F32, *factors, scratch, error);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    for (size_t k = 0; k < half && !error->status; k++)
+        if (!((*factors)[k] > 0) || !isfinite((*factors)[k]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': factor %zu is %g, not above 0", f->model->path, name, k,
+                       (double)(*factors)[k]);
+    return error->status;
+}
+
+/* GGUF files of Llama 3 carry the factors of all windows. */
+static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
+{
+    float *factors;
+    if (read_factors(f, "rope_freqs.weight", rotation->half, &factors, error) == ORGAN_OK && factors)
         for (size_t k = 0; k < rotation->half; k++)
             rotation->frequencies[k] /= factors[k];
     free(factors);
-    free(scratch);
-    organ_weight_reader_close(reader);
     return error->status;
 }
 
@@ -66,6 +84,7 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 {
     rotation->half = rope->dimensions / 2;
     rotation->scale = (float)rope->attention_factor;
+    rotation->rope = rope;
     if (!(rotation->frequencies = organ_forward_floats(rotation->half, error)))
         return error->status;
     for (unsigned k = 0; k < rotation->half; k++) {
@@ -75,31 +94,94 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
                                    : rope->kind == ORGAN_ROPE_YARN   ? yarn(rope, frequency, k)
                                                                      : frequency;
     }
+    if (rope->kind == ORGAN_ROPE_LONGROPE && !rope->short_factors &&
+        (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||
+         read_factors(forward, ORGAN_ROPE_LONG, rotation->half, &rotation->long_factors, error)))
+        return error->status;
     return rope == &forward->config.rope ? divide_frequencies(forward, rotation, error) : ORGAN_OK;
 }
 
-organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t positions, organ_error *error)
+/* ---- tables ---- */
+
+/* Windows of one kind turn at the same frequencies. */
+static size_t kind_of(const organ_rope_config *rope, size_t tokens)
 {
-    if (positions <= rotation->positions)
-        return ORGAN_OK;
-    float *cosines = organ_forward_floats(positions * rotation->half, error),
-          *sines = organ_forward_floats(positions * rotation->half, error);
-    if (!cosines || !sines) {
+    if (tokens <= rope->original_context)
+        return 0;
+    return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
+}
+
+static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
+{
+    const organ_rope_config *const rope = r->rope;
+    if (rope->kind == ORGAN_ROPE_LONGROPE) {
+        const float *const brief = rope->short_factors ? rope->short_factors : r->short_factors;
+        const float *const lasting = rope->long_factors ? rope->long_factors : r->long_factors;
+        return r->frequencies[k] / (kind ? lasting : brief)[k];
+    }
+    if (rope->kind != ORGAN_ROPE_DYNAMIC || kind == 0)
+        return r->frequencies[k];
+    const double growth = rope->factor * (double)kind / (double)rope->original_context - (rope->factor - 1);
+    const double theta = rope->theta * pow(growth, rope->dimensions / (rope->dimensions - 2.0));
+    return 1.0f / powf((float)theta, (float)(2 * k) / (float)rope->dimensions);
+}
+
+static void fill(forward_rotation *r, const forward_rotation_part *part)
+{
+    for (size_t k = 0; k < r->half; k++) {
+        const float frequency = frequency_of(r, part->kind, k);
+        for (size_t p = 0; p < part->positions; p++) {
+            const float angle = (float)p * frequency;
+            r->cosines[(part->first + p) * r->half + k] = cosf(angle) * r->scale;
+            r->sines[(part->first + p) * r->half + k] = sinf(angle) * r->scale;
+        }
+    }
+}
+
+void organ_forward_rotation_begin(forward_rotation *rotation)
+{
+    if (rotation->part_count > FORWARD_ROTATION_PARTS)
+        rotation->part_count = rotation->rows = 0;
+}
+
+/* Tables of `rows`, with what they hold. */
+static organ_status grow(forward_rotation *r, size_t rows, organ_error *error)
+{
+    float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);
+    forward_rotation_part *const parts = realloc(r->parts, (r->part_count + 1) * sizeof *parts);
+    r->parts = parts ? parts : r->parts;
+    if (!parts)
+        organ_fail_errno(error, ENOMEM, "cannot allocate a rotation of %zu tokens", rows);
+    if (error->status) {
         free(cosines);
         free(sines);
         return error->status;
     }
-    for (size_t p = 0; p < positions; p++)
-        for (size_t k = 0; k < rotation->half; k++) {
-            const float angle = (float)p * rotation->frequencies[k];
-            cosines[p * rotation->half + k] = cosf(angle) * rotation->scale;
-            sines[p * rotation->half + k] = sinf(angle) * rotation->scale;
+    if (r->rows) {
+        memcpy(cosines, r->cosines, r->rows * r->half * sizeof *cosines);
+        memcpy(sines, r->sines, r->rows * r->half * sizeof *sines);
+    }
+    free(r->cosines);
+    free(r->sines);
+    r->cosines = cosines;
+    r->sines = sines;
+    r->rows = rows;
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
+{
+    const size_t kind = kind_of(rotation->rope, tokens), before = rotation->rows;
+    for (size_t k = 0; k < rotation->part_count; k++)
+        if (rotation->parts[k].kind == kind && rotation->parts[k].positions >= tokens) {
+            *first = rotation->parts[k].first;
+            return ORGAN_OK;
         }
-    free(rotation->cosines);
-    free(rotation->sines);
-    rotation->cosines = cosines;
-    rotation->sines = sines;
-    rotation->positions = positions;
+    if (grow(rotation, before + tokens, error) != ORGAN_OK)
+        return error->status;
+    rotation->parts[rotation->part_count++] = (forward_rotation_part){kind, before, tokens};
+    fill(rotation, &rotation->parts[rotation->part_count - 1]);
+    *first = before;
     return ORGAN_OK;
 }
 
@@ -108,4 +190,7 @@ void organ_forward_rotation_close(forward_rotation *rotation)
     free(rotation->frequencies);
     free(rotation->cosines);
     free(rotation->sines);
+    free(rotation->short_factors);
+    free(rotation->long_factors);
+    free(rotation->parts);
 }
