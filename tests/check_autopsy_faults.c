@@ -227,7 +227,8 @@ START_TEST(reads_that_fail)
         ck_assert_int_eq(status, ORGAN_IO);
         ck_assert(!exists(scratch_path("out")));
     }
-    ck_assert(exists(scratch_path("out/autopsy.json")) && exists(scratch_path("out/AUTOPSY_REPORT.md")));
+    ck_assert(exists(scratch_path("out/autopsy.json")) && exists(scratch_path("out/AUTOPSY_REPORT.md")) &&
+              exists(scratch_path("out/AUTOPSY_REPORT.html")));
 }
 END_TEST
 

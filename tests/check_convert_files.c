@@ -83,7 +83,8 @@ START_TEST(single_file)
 {
     organ_model *const donor = open_sound("donor");
     must_convert("one.safetensors", (convert_way){.most = 1000});
-    ck_assert(exists(scratch_path("one.dequantize.json")) && exists(scratch_path("one.DEQUANTIZE_REPORT.md")));
+    ck_assert(exists(scratch_path("one.dequantize.json")) && exists(scratch_path("one.DEQUANTIZE_REPORT.md")) &&
+              exists(scratch_path("one.DEQUANTIZE_REPORT.html")));
     organ_model *const model = open_sound("one.safetensors");
     same_tensors(donor, model);
     organ_model_close(model);
@@ -226,7 +227,8 @@ START_TEST(other_files_come_along)
         ck_assert_msg(!exists(scratch_path("out/%s", gone[k])), "%s", gone[k]);
     ck_assert(!exists(scratch_path("out/model.safetensors.index.json"))); /* of the shards that it had */
     ck_assert(same_files(scratch_path("packed/organ/quantize.json"), scratch_path("out/organ/donor/quantize.json")));
-    ck_assert(exists(scratch_path("out/organ/dequantize.json")) && exists(scratch_path("out/organ/DEQUANTIZE_REPORT.md")));
+    ck_assert(exists(scratch_path("out/organ/dequantize.json")) && exists(scratch_path("out/organ/DEQUANTIZE_REPORT.md")) &&
+              exists(scratch_path("out/organ/DEQUANTIZE_REPORT.html")));
 }
 END_TEST
 
