@@ -70,6 +70,16 @@ export function table(caption, columns, rows) {
         body);
 }
 
+// Buttons to the pages before and behind; nothing where all is on one. `turn` gets -1 or 1.
+export function pager(offset, shown, total, turn, back = "Previous", on = "Next") {
+    if (total <= shown) return null;
+    const number = value => value.toLocaleString("en-GB");
+    return make("div", { class: "pages" },
+        make("button", { type: "button", disabled: offset === 0, onclick: () => turn(-1) }, back),
+        make("span", null, number(offset + 1) + " to " + number(offset + shown) + " of " + number(total)),
+        make("button", { type: "button", disabled: offset + shown >= total, onclick: () => turn(1) }, on));
+}
+
 // A button that copies what `text()` gives, and says so.
 export function copyButton(text) {
     const button = make("button", { type: "button", class: "quiet copy" }, "Copy");

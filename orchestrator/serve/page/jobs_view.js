@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // All jobs, the newest first; those that run move.
-import { announce, copyButton, faultBox, make, put, set } from "./elements.js";
+import { announce, faultBox, make, pager, set } from "./elements.js";
 import { follow, lives, meters, stateElement } from "./progress.js";
 import { ask, pause, tell } from "./wire.js";
-import { moment, count } from "./words.js";
+import { moment } from "./words.js";
 
 const LIMIT = 25;
 // A browser keeps six connections to a server, for all its tabs: the rest of them is for everything else.
@@ -46,13 +46,9 @@ export async function showJobs(place, address, signal) {
         following.abort();
         following = new AbortController();
         const items = page.jobs.map(job => jobItem(job, faults));
-        const to = offset + items.length;
         set(list, page.total ? make("ul", { class: "cards rows jobs", "aria-label": "Jobs" }, items.map(item => item.element))
             : make("p", { class: "note" }, "Nothing was started yet. ", make("a", { href: "#/verbs" }, "Start something"), "."),
-        page.total > items.length && make("div", { class: "pages" },
-            make("button", { type: "button", disabled: offset === 0, onclick: () => turn(-1) }, "Newer"),
-            make("span", null, count(offset + 1) + " to " + count(to) + " of " + count(page.total)),
-            make("button", { type: "button", disabled: to >= page.total, onclick: () => turn(1) }, "Older")));
+        pager(offset, items.length, page.total, turn, "Newer", "Older"));
         const both = AbortSignal.any([signal, following.signal]);
         page.jobs.forEach((job, k) => {
             if (lives(job) && page.jobs.slice(0, k).filter(lives).length < FOLLOWED) follow(job, items[k].update, both);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The models under the root.
-import { announce, make, set, table } from "./elements.js";
-import { bytes, count, counted, moment } from "./words.js";
+import { announce, faultBox, make, pager, set, table } from "./elements.js";
+import { bytes, count, counted } from "./words.js";
 import { ask } from "./wire.js";
 
 const LIMIT = 50;
@@ -16,27 +16,36 @@ const COLUMNS = [{ title: "Model" }, { title: "Architecture" }, { title: "Format
     { title: "Size", number: true }];
 
 export async function showModels(place, address, signal) {
-    let offset = 0, search = address.query.get("q") || "";
+    let offset = 0, search = address.query.get("q") || "", asked = 0;
     const list = make("div");
     const input = make("input", { type: "search", id: "model-search", value: search, autocomplete: "off", spellcheck: "false" });
     const load = async () => {
+        const turn = ++asked;
         const query = new URLSearchParams({ limit: LIMIT, offset });
         if (search) query.set("q", search);
         const page = await ask("/models?" + query, signal);
-        set(list, listOf(page, search, step => {
-            offset = Math.max(0, offset + step * LIMIT);
-            load();
-        }));
+        if (turn === asked) set(list, listOf(page, offset, search, turnTo)); // else an answer that was overtaken
         return page;
+    };
+    const again = async () => {
+        try {
+            announce(counted((await load()).total, "model") + " found");
+        } catch (fault) {
+            if (fault.name !== "AbortError") set(list, faultBox(fault, again));
+        }
+    };
+    const turnTo = step => {
+        offset = Math.max(0, offset + step * LIMIT);
+        again();
     };
     let timer = 0;
     input.addEventListener("input", () => {
         clearTimeout(timer);
-        timer = setTimeout(async () => {
+        timer = setTimeout(() => {
             search = input.value.trim();
             offset = 0;
             history.replaceState(null, "", "#/models" + (search ? "?" + new URLSearchParams({ q: search }) : ""));
-            announce(counted((await load()).total, "model") + " found");
+            again();
         }, 200);
     });
     set(place, make("h1", null, "Models"),
@@ -48,14 +57,9 @@ export async function showModels(place, address, signal) {
     return "Models";
 }
 
-function listOf(page, search, turn) {
+function listOf(page, offset, search, turnTo) {
     if (!page.total)
         return make("p", { class: "note" }, search ? "No model has '" + search + "' in its name."
             : "There is no model in this directory yet. Put one there (a directory with safetensors, or a .gguf file) and load this page again.");
-    const from = page.offset + 1, to = page.offset + page.models.length;
-    return [table(counted(page.total, "model"), COLUMNS, page.models.map(rowOf)),
-        page.total > page.models.length && make("div", { class: "pages" },
-            make("button", { type: "button", disabled: page.offset === 0, onclick: () => turn(-1) }, "Previous"),
-            make("span", null, count(from) + " to " + count(to) + " of " + count(page.total)),
-            make("button", { type: "button", disabled: to >= page.total, onclick: () => turn(1) }, "Next"))];
+    return [table(counted(page.total, "model"), COLUMNS, page.models.map(rowOf)), pager(offset, page.models.length, page.total, turnTo)];
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 // The tensors of a model, page by page, by name, role, part and layer.
-import { announce, faultBox, make, set, table } from "./elements.js";
+import { announce, faultBox, make, pager, set, table } from "./elements.js";
 import { GROUPS } from "./anatomy.js";
 import { ask, pathOf } from "./wire.js";
-import { bytes, count, counted, shape } from "./words.js";
+import { bytes, counted, shape } from "./words.js";
 
 const LIMIT = 50;
 const COLUMNS = [{ title: "Tensor" }, { title: "Role" }, { title: "Layer", number: true }, { title: "Type" }, { title: "Shape" },
@@ -62,12 +62,8 @@ export function tensorTable(path, cells, first, keep, signal) {
     };
     function pageOf(page) {
         if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
-        const to = offset + page.tensors.length;
         return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS, page.tensors.map(rowOf)),
-            page.total > page.tensors.length && make("div", { class: "pages" },
-                make("button", { type: "button", disabled: offset === 0, onclick: () => turnTo(-1) }, "Previous"),
-                make("span", null, count(offset + 1) + " to " + count(to) + " of " + count(page.total)),
-                make("button", { type: "button", disabled: to >= page.total, onclick: () => turnTo(1) }, "Next"))];
+            pager(offset, page.tensors.length, page.total, turnTo)];
     }
     const fresh = () => {
         offset = 0;
