@@ -156,7 +156,7 @@ static const organ_operand measure_operands[] = {
      false, ORGAN_NAMES_MODEL}};
 static const organ_option measure_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUTDIR", .offset = AT(measure.output),
-     .help = "write z_report.json and Z_MEASURE_REPORT.md into this directory", .names = ORGAN_NAMES_OUTPUT},
+     .help = "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html into this directory", .names = ORGAN_NAMES_OUTPUT},
     {.name = "type", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .offset = AT(measure.types),
      .help = "only tensors of these kinds"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(measure.layers),
@@ -335,7 +335,7 @@ static const organ_verb fleet_verb = {
     .summary = "take apart and measure every model under a directory",
     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ directories), takes each "
              "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "
-             "z_report_complete.json and Z_MEASURE_REPORT.md.\n"
+             "z_report_complete.json Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html.\n"
              "A broken model is reported and the others go on. A second run into the same OUT does only what changed.",
     .operands = fleet_operands, .operand_count = COUNT(fleet_operands), .groups = fleet_groups, .group_count = COUNT(fleet_groups),
     .examples = fleet_examples, .example_count = COUNT(fleet_examples),
@@ -390,7 +390,7 @@ static const organ_verb purify_verb = {
              "What such a filter calls noise is most of what a model knows. The report says how much of the energy went, and warns above "
              "5 %; a higher theta is no evidence of a better model.\n"
              "OUT becomes what the model is: a directory with the same files, or a single file. The report lies in OUT/organ, or beside "
-             "the file: PURIFY_REPORT.md to read, purify.json with all numbers.",
+             "the file: PURIFY_REPORT.md and .html to read, purify.json with all numbers.",
     .operands = purify_operands, .operand_count = COUNT(purify_operands), .groups = purify_groups, .group_count = COUNT(purify_groups),
     .examples = purify_examples, .example_count = COUNT(purify_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists, or --type names a tensor whose type cannot be written; 3 the model is malformed, has "

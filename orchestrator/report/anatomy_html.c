@@ -13,8 +13,7 @@
 
 enum { MOST_BARS = 60 };
 
-/* The unit in which the greatest amount has one to three digits before the point. */
-static const char *unit_of(double most, double *factor)
+const char *organ_anatomy_unit(double most, double *factor)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
     size_t k = 0;
@@ -45,7 +44,7 @@ void organ_anatomy_html_bars(organ_html *html, const json_t *rows, const char *k
         most = bytes > most ? bytes : most;
         sum += bytes;
     }
-    snprintf(unit, sizeof unit, " %s", unit_of(most, &factor));
+    snprintf(unit, sizeof unit, " %s", organ_anatomy_unit(most, &factor));
     snprintf(label, sizeof label, "size,%s", unit);
     for (size_t k = 0; k < json_array_size(rows) && count < MOST_BARS; k++) {
         const json_t *const row = json_array_get(rows, k);
@@ -54,7 +53,9 @@ void organ_anatomy_html_bars(organ_html *html, const json_t *rows, const char *k
             continue;
         organ_percent_text(100 * bytes / sum, shares[count]);
         bars[count] =
-            (organ_ranking_bar){.name = full_name(organ_json_text(row, key)), .value = {factor * bytes, NAN}, .remark = shares[count]};
+            (organ_ranking_bar){.name = strcmp(key, "group") == 0 ? full_name(organ_json_text(row, key)) : organ_json_text(row, key),
+                                .value = {factor * bytes, NAN},
+                                .remark = shares[count]};
         count++;
     }
     if (count == 0)
@@ -80,12 +81,11 @@ void organ_anatomy_html_groups(organ_html *html, const json_t *groups)
 
 /* ---- by layer ---- */
 
-/* What stands in no layer would be the darkest cell of all. */
 static organ_layer_map *layers_of(const json_t *report, const char *key, const char *over, double factor)
 {
     organ_layer_map *const map = organ_layer_map_create();
-    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), key, over, factor);
-    if (!organ_layer_map_settle(map) || map->layers - map->outside == 0) {
+    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), key, over, factor, false);
+    if (!organ_layer_map_settle(map)) {
         organ_layer_map_destroy(map);
         return NULL;
     }
@@ -99,22 +99,18 @@ void organ_anatomy_html_bytes(organ_html *html, const json_t *report)
     organ_layer_map *map = layers_of(report, "bytes", NULL, 1);
     if (!map)
         return;
-    const size_t layers = map->layers - map->outside;
-    for (size_t r = 0; r < map->roles; r++)
-        for (size_t l = 0; l < layers; l++)
-            most = map->value[r * map->layers + l] > most ? map->value[r * map->layers + l] : most;
-    snprintf(label, sizeof label, "size, %s", unit_of(most, &factor));
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        most = map->value[k] > most ? map->value[k] : most;
+    snprintf(label, sizeof label, "size, %s", organ_anatomy_unit(most, &factor));
     for (size_t k = 0; k < map->layers * map->roles; k++)
         map->value[k] *= factor;
     organ_html_chart(html,
                      organ_layer_map_svg(map, &(organ_heat_map){.title = "Size by layer and role",
                                                                 .description = "The bytes of the tensors of each role in each layer.",
                                                                 .value_label = label,
-                                                                .high = most * factor,
+
                                                                 .plain = map->layers * map->roles > 1500}),
-                     map->outside ? "Where the bytes are. The column \"none\" has what stands in no layer; where it is larger than any "
-                                    "layer, it has the darkest colour all the same."
-                                  : "Where the bytes are.");
+                     "Where the bytes of the layers are; what stands in no layer is not shown.");
     organ_layer_map_destroy(map);
 }
 

@@ -40,26 +40,55 @@ static void put_faults(organ_html *html, const json_t *models)
 
 /* ---- what was dissected ---- */
 
-static char *anatomies_svg(const json_t *models)
+static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other"};
+
+static double bytes_of(const json_t *model, size_t group)
 {
-    static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other"};
-    const size_t all = json_array_size(models);
-    double *const values = calloc(all * COUNT(groups) + 1, sizeof *values);
-    const char **const names = calloc(all + 1, sizeof *names);
-    char *svg = NULL;
+    return (double)organ_json_count(json_object_get(json_object_get(model, "organs"), groups[group]), "bytes");
+}
+
+/* A column for each part that any of the models has. */
+static size_t columns_of(const json_t *models, size_t columns[COUNT(groups)])
+{
     size_t count = 0;
-    for (size_t k = 0; values && names && k < all; k++) {
-        const json_t *const model = json_array_get(models, k), *const organs = json_object_get(model, "organs");
+    for (size_t g = 0; g < COUNT(groups); g++) {
+        bool any = false;
+        for (size_t k = 0; k < json_array_size(models) && !any; k++)
+            any = bytes_of(json_array_get(models, k), g) > 0;
+        if (any)
+            columns[count++] = g;
+    }
+    return count;
+}
+
+/* A row for each model with bytes; how many. */
+static size_t fill_shares(const json_t *models, const size_t *columns, size_t width, double *values, const char **names)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < json_array_size(models) && width > 0; k++) {
+        const json_t *const model = json_array_get(models, k);
         double sum = 0;
         for (size_t g = 0; g < COUNT(groups); g++)
-            sum += (double)organ_json_count(json_object_get(organs, groups[g]), "bytes");
+            sum += bytes_of(model, g);
         if (sum <= 0)
             continue;
-        for (size_t g = 0; g < COUNT(groups); g++)
-            values[count * COUNT(groups) + g] = 100 * (double)organ_json_count(json_object_get(organs, groups[g]), "bytes") / sum;
+        for (size_t c = 0; c < width; c++)
+            values[count * width + c] = 100 * bytes_of(model, columns[c]) / sum;
         names[count++] = organ_json_text(model, "name");
     }
-    if (count > 0)
+    return count;
+}
+
+static char *anatomies_svg(const json_t *models)
+{
+    size_t columns[COUNT(groups)], count;
+    const size_t width = columns_of(models, columns);
+    double *const values = calloc(json_array_size(models) * width + 1, sizeof *values);
+    const char **const names = calloc(json_array_size(models) + 1, sizeof *names), *used[COUNT(groups)];
+    char *svg = NULL;
+    for (size_t c = 0; c < width; c++)
+        used[c] = groups[columns[c]];
+    if (values && names && (count = fill_shares(models, columns, width, values, names)) > 0)
         organ_heat_map_svg(&(organ_heat_map){.title = "Anatomy of the models",
                                              .description = "How much of the bytes of each model is skeleton, organs, embedding and norms, "
                                                             "in percent.",
@@ -67,9 +96,9 @@ static char *anatomies_svg(const json_t *models)
                                              .column_label = "part",
                                              .value_label = "of the bytes, percent",
                                              .rows = count,
-                                             .columns = COUNT(groups),
+                                             .columns = width,
                                              .row_names = names,
-                                             .column_names = groups,
+                                             .column_names = used,
                                              .values = values,
                                              .high = 100,
                                              .plain = count > 300},

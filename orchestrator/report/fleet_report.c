@@ -80,6 +80,6 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
     organ_text_say(buffer.out, page, "  ", "Time: %s.", organ_duration_text(organ_json_real(report, "run.seconds"), time));
     fputs("\nReports: ", buffer.out);
     organ_text_visible(buffer.out, organ_json_text(report, "run.output"));
-    fputs("/Z_MEASURE_REPORT.md, z_report_complete.json, dissection_report.json\n", buffer.out);
+    fputs("/Z_MEASURE_REPORT.html and .md, z_report_complete.json, dissection_report.json\n", buffer.out);
     return organ_text_finish(&buffer, text, error);
 }

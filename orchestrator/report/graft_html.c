@@ -3,6 +3,7 @@
 #include "orchestrator/report/organs_report.h"
 
 #include "formats/anatomy.h"
+#include "orchestrator/report/anatomy_html.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/layer_map.h"
@@ -34,20 +35,27 @@ static void put_figures(organ_html *html, const json_t *report)
 static char *parts_svg(const json_t *groups)
 {
     organ_ranking_bar bars[ORGAN_GROUP_OTHER + 1];
+    char *svg = NULL, unit[16], label[32];
     size_t count = 0;
-    char *svg = NULL;
+    double most = 0, factor;
+    for (size_t k = 0; k < json_array_size(groups); k++)
+        most = fmax(most, organ_json_number(json_array_get(groups, k), "output.bytes"));
+    snprintf(unit, sizeof unit, " %s", organ_anatomy_unit(most, &factor));
+    snprintf(label, sizeof label, "size,%s", unit);
     for (size_t k = 0; k < json_array_size(groups) && count <= ORGAN_GROUP_OTHER; k++) {
         const json_t *const row = json_array_get(groups, k);
         const double grafted = organ_json_number(row, "grafted.bytes"), all = organ_json_number(row, "output.bytes");
-        bars[count++] = (organ_ranking_bar){.name = organ_json_text(row, "group"), .value = {(all - grafted) / 1e6, grafted / 1e6}};
+        bars[count++] =
+            (organ_ranking_bar){.name = organ_json_text(row, "group"),
+                                .value = {all > grafted ? factor * (all - grafted) : NAN, grafted > 0 ? factor * grafted : NAN}};
     }
     const organ_ranking ranking = {.title = "Anatomy",
                                    .description = "Two bars for each part of the output: the bytes that stayed of the target, and those "
                                                   "that the source gave. The table has the numbers.",
-                                   .value_label = "size, MB",
+                                   .value_label = label,
                                    .series = {"of the target", "of the source"},
                                    .digits = 3,
-                                   .unit = " MB",
+                                   .unit = unit,
                                    .bars = bars,
                                    .count = count};
     organ_ranking_svg(&ranking, &svg, &(organ_error){0});
@@ -57,7 +65,7 @@ static char *parts_svg(const json_t *groups)
 static void put_map(organ_html *html, const json_t *report)
 {
     organ_layer_map *const map = organ_layer_map_create();
-    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), "grafted", "elements", 100);
+    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), "grafted", "elements", 100, true);
     if (organ_layer_map_settle(map))
         organ_html_chart(html,
                          organ_layer_map_svg(map, &(organ_heat_map){.title = "What the source gave, by layer and role",

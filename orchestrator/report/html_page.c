@@ -221,6 +221,8 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
         fputs(column ? "<td>" : "<tr><th scope=\"row\">", out);
         organ_markup_text(out, view->cells[k]);
         fputs(column ? "</td>" : "</th>", out);
+        for (size_t c = column + 1; c < view->column_count && k + 1 == to; c++)
+            fputs("<td></td>", out);
         if (column + 1 == view->column_count || k + 1 == to)
             fputs("</tr>\n", out);
     }

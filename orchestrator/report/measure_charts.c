@@ -49,7 +49,8 @@ organ_layer_map *organ_measure_map(const json_t *model)
     const json_t *const tensors = json_object_get(model, "per_tensor"), *const wells = json_object_get(model, "wells");
     for (size_t k = 0; k < json_array_size(tensors); k++) {
         const json_t *const row = json_array_get(tensors, k);
-        organ_layer_map_add(map, layer_of(row), organ_json_text(row, "role"), organ_json_number(row, "theta"), 1);
+        if (layer_of(row) >= 0)
+            organ_layer_map_add(map, layer_of(row), organ_json_text(row, "role"), organ_json_number(row, "theta"), 1);
     }
     for (size_t k = 0; k < json_array_size(wells); k++)
         organ_layer_map_mark(map, layer_of(json_array_get(wells, k)), organ_json_text(json_array_get(wells, k), "role"));
@@ -80,39 +81,35 @@ char *organ_measure_map_svg(const organ_layer_map *map)
 
 /* ---- lines through the layers ---- */
 
-char *organ_measure_lines_svg(const organ_layer_map *map)
+char *organ_measure_lines_svg(const organ_layer_map *map, organ_line_part part)
 {
-    static const char *const titles[] = {"skeleton (attention)", "organs (feed-forward)", "embedding", "norms", "other"};
+    static const char *const titles[] = {"Attention through the layers", "Feed-forward through the layers", "Norms and the rest"};
     organ_chart_series series[ORGAN_LAYER_MAP_ROLES];
-    const double *values[PARTS][ORGAN_LAYER_MAP_ROLES] = {{NULL}};
-    organ_chart_panel panels[PARTS];
-    unsigned looks[PARTS] = {0};
-    size_t count = 0, used = 0;
+    const double *values[ORGAN_LAYER_MAP_ROLES];
+    size_t used = 0;
     char *svg = NULL;
-    const size_t layers = map ? map->layers - map->outside : 0;
     for (size_t r = 0; map && r < map->roles; r++) {
-        bool any = false;
-        for (size_t l = 0; l < layers; l++)
-            any |= isfinite(map->value[r * map->layers + l]);
-        if (!any)
-            continue;
         const organ_group group = group_of_role(map->role[r]);
-        values[group][used] = map->value + r * map->layers;
-        series[used++] = (organ_chart_series){.name = map->role[r], .look = looks[group]++};
+        if (part != (group == ORGAN_GROUP_SKELETON ? ORGAN_LINES_ATTENTION
+                     : group == ORGAN_GROUP_ORGAN  ? ORGAN_LINES_FEED
+                                                   : ORGAN_LINES_REST))
+            continue;
+        values[used] = map->value + r * map->layers;
+        series[used] = (organ_chart_series){.name = map->role[r], .look = (unsigned)used};
+        used++;
     }
-    for (size_t g = 0; g < PARTS; g++)
-        if (looks[g])
-            panels[count++] = (organ_chart_panel){.title = titles[g], .count = layers, .x = map->layer, .y = values[g]};
-    const organ_chart chart = {.title = "Theta through the layers",
-                               .subtitle = "mean over the tensors of a role",
+    if (used == 0)
+        return NULL;
+    const organ_chart chart = {.title = titles[part],
+                               .subtitle = "theta, mean over the tensors of a role",
                                .description = "A line for each role: its mean theta in every layer, in degrees.",
                                .x_label = "layer",
                                .y_label = "theta, degrees",
                                .whole_x = true,
                                .series = series,
                                .series_count = used,
-                               .panels = panels,
-                               .panel_count = count};
+                               .panels = &(organ_chart_panel){.count = map->layers, .x = map->layer, .y = values},
+                               .panel_count = 1};
     organ_chart_svg(&chart, &svg, &(organ_error){0});
     return svg;
 }

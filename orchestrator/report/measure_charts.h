@@ -7,13 +7,14 @@
 #include "orchestrator/report/layer_map.h"
 #include "orchestrator/report/measure_kin.h"
 
-/* Mean theta by layer and role, wells outlined; settled. */
+/* Mean theta by layer and role of what stands in a layer, wells outlined; settled. */
 organ_layer_map *organ_measure_map(const json_t *model);
 
 char *organ_measure_map_svg(const organ_layer_map *map);
 
-/* Lines per role through the layers, a panel for each part of the body. */
-char *organ_measure_lines_svg(const organ_layer_map *map);
+/* Lines per role through the layers, for one part of the body; NULL also where no role is of that part. */
+typedef enum organ_line_part { ORGAN_LINES_ATTENTION, ORGAN_LINES_FEED, ORGAN_LINES_REST, ORGAN_LINES_PARTS } organ_line_part;
+char *organ_measure_lines_svg(const organ_layer_map *map, organ_line_part part);
 
 /* The same by part of the body alone, from model.layers. */
 char *organ_measure_parts_svg(const json_t *model);

@@ -30,6 +30,7 @@ char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, cons
     organ_ranking_bar *const bars = calloc(count + 1, sizeof *bars);
     char(*const remarks)[160] = calloc(count + 1, sizeof *remarks);
     char *svg = NULL;
+    bool any = false;
     for (size_t k = 0; bars && remarks && k < count; k++) {
         const json_t *const model = json_array_get(models, order[k]);
         const organ_kin *const own = &kin[order[k]];
@@ -39,10 +40,11 @@ char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, cons
         if (own->body != ORGAN_KIN_NONE) {
             snprintf(remarks[k], sizeof *remarks, "chimera with %zu tensors of %.100s", own->from_donor, name_of(models, own->donor));
             bars[k].remark = remarks[k];
+            any = true;
         }
     }
     const organ_ranking ranking = {.title = "Models by mean theta",
-                                   .subtitle = "chimeras set in below the model that most of their tensors come from",
+                                   .subtitle = any ? "chimeras set in below the model that most of their tensors come from" : NULL,
                                    .description = "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted "
                                                   "by their elements. The table below has the numbers.",
                                    .value_label = "theta, degrees",
@@ -59,6 +61,17 @@ char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, cons
 }
 
 /* ---- models downwards ---- */
+
+enum { PARTS = 5 };
+
+static double theta_of_group(const json_t *model, const char *group)
+{
+    const json_t *const groups = json_object_get(model, "groups");
+    for (size_t k = 0; k < json_array_size(groups); k++)
+        if (strcmp(organ_json_text(json_array_get(groups, k), "group"), group) == 0)
+            return organ_json_number(json_array_get(groups, k), "theta_mean");
+    return NAN;
+}
 
 static char *models_map(const json_t *models, const size_t *order, organ_heat_map look)
 {
@@ -82,28 +95,37 @@ static char *models_map(const json_t *models, const size_t *order, organ_heat_ma
     return svg;
 }
 
+/* The parts that any of the models has. */
+static size_t groups_of(const json_t *models, const char *used[PARTS])
+{
+    static const char *const groups[PARTS] = {"skeleton", "organ", "embed", "norm", "other"};
+    size_t count = 0;
+    for (size_t g = 0; g < PARTS; g++) {
+        bool any = false;
+        for (size_t m = 0; m < shown_of(models) && !any; m++)
+            any = isfinite(theta_of_group(json_array_get(models, m), groups[g]));
+        if (any)
+            used[count++] = groups[g];
+    }
+    return count;
+}
+
 char *organ_measure_groups_svg(const json_t *models, const size_t *order)
 {
-    static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "other"};
-    const size_t rows = shown_of(models);
-    double *const values = calloc(rows * COUNT(groups) + 1, sizeof *values);
+    const char *groups[PARTS];
+    const size_t rows = shown_of(models), columns = groups_of(models, groups);
+    double *const values = calloc(rows * columns + 1, sizeof *values);
     if (!values)
         return NULL;
-    for (size_t k = 0; k < rows * COUNT(groups); k++)
-        values[k] = NAN;
-    for (size_t m = 0; m < rows; m++) {
-        const json_t *const list = json_object_get(json_array_get(models, order[m]), "groups");
-        for (size_t k = 0; k < json_array_size(list); k++)
-            for (size_t g = 0; g < COUNT(groups); g++)
-                if (strcmp(organ_json_text(json_array_get(list, k), "group"), groups[g]) == 0)
-                    values[m * COUNT(groups) + g] = organ_json_number(json_array_get(list, k), "theta_mean");
-    }
+    for (size_t m = 0; m < rows; m++)
+        for (size_t g = 0; g < columns; g++)
+            values[m * columns + g] = theta_of_group(json_array_get(models, order[m]), groups[g]);
     char *const svg = models_map(models, order,
                                  (organ_heat_map){.title = "Theta by part of the model",
                                                   .description = "Mean theta of skeleton, organs, embedding and norms of every model, in "
                                                                  "degrees. The table below has the numbers.",
                                                   .column_label = "part",
-                                                  .columns = COUNT(groups),
+                                                  .columns = columns,
                                                   .column_names = groups,
                                                   .values = values});
     free(values);
@@ -154,15 +176,6 @@ char *organ_measure_depths_svg(const json_t *models, const size_t *order)
 /* ---- models as points ---- */
 
 static const char *const kinds[] = {"model", "chimera"};
-
-static double theta_of_group(const json_t *model, const char *group)
-{
-    const json_t *const groups = json_object_get(model, "groups");
-    for (size_t k = 0; k < json_array_size(groups); k++)
-        if (strcmp(organ_json_text(json_array_get(groups, k), "group"), group) == 0)
-            return organ_json_number(json_array_get(groups, k), "theta_mean");
-    return NAN;
-}
 
 static organ_point *points_of(const json_t *models, const organ_kin *kin)
 {
@@ -215,13 +228,13 @@ char *organ_measure_sizes_svg(const json_t *models, const organ_kin *kin)
     organ_point *const points = points_of(models, kin);
     char *svg = NULL;
     for (size_t k = 0; points && k < count; k++) {
-        points[k].x = (double)organ_json_count(json_array_get(models, k), "elements");
+        points[k].x = (double)organ_json_count(json_array_get(models, k), "elements") / 1e6;
         points[k].y = organ_json_number(json_array_get(models, k), "theta_mean");
     }
     const organ_scatter scatter = {.title = "Theta and size",
                                    .subtitle = "a point for each model",
                                    .description = "Mean theta of every model, in degrees, against the number of its parameters.",
-                                   .x_label = "parameters",
+                                   .x_label = "parameters, millions",
                                    .y_label = "mean theta, degrees",
                                    .log_x = true,
                                    .kinds = kinds,

@@ -94,7 +94,7 @@ static void put_ranking(organ_html *html, const json_t *report, const organ_kin 
     const json_t *const models = json_object_get(report, "models");
     organ_html_section(html, "Ranking");
     organ_html_chart(html, organ_measure_ranking_svg(models, kin, order),
-                     "The models by their mean theta. A chimera stands below the model that most of its tensors come from.");
+                     "The models by their mean theta; a chimera stands below the model that most of its tensors come from.");
     organ_html_table(html, organ_measure_ranking_table(report), "Theta in degrees; signal is its sine. Tensors: those with a theta.");
     organ_html_section(html, "Parts and layers");
     organ_html_chart(html, organ_measure_groups_svg(models, order),

@@ -76,15 +76,24 @@ static void put_figures(organ_html *html, const json_t *model)
 
 static void put_layers(organ_html *html, const json_t *model, const organ_layer_map *map)
 {
+    static const char *const captions[] = {"The roles of the attention, from the first layer to the last.",
+                                           "The roles of the feed-forward network.", "Norms, and what else a layer has."};
+    const bool wells = json_array_size(json_object_get(model, "wells")) > 0;
     if (!map || map->count == 0)
         return;
     organ_html_section(html, "Layers and roles");
-    organ_html_chart(
-        html, organ_measure_map_svg(map),
-        "Every cell is the mean theta of the tensors of one role in one layer. An outline marks a gravitational well: a tensor "
-        "whose theta is lower than that of its neighbours in the layers before and after.");
-    if (map->layers - map->outside > 1)
-        organ_html_chart(html, organ_measure_lines_svg(map), "The same through the layers, role by role.");
+    organ_html_chart(html, organ_measure_map_svg(map),
+                     wells
+                         ? "Every cell is the mean theta of the tensors of one role in one layer. An outline marks a gravitational well: a "
+                           "tensor whose theta is lower than that of its neighbours in the layers before and after. What stands in no "
+                           "layer is below, among the roles."
+                         : "Every cell is the mean theta of the tensors of one role in one layer. What stands in no layer is below, among "
+                           "the roles.");
+    for (int part = 0; part < ORGAN_LINES_PARTS && map->layers > 1; part++) {
+        char *const svg = organ_measure_lines_svg(map, (organ_line_part)part);
+        if (svg)
+            organ_html_chart(html, svg, captions[part]);
+    }
     if (json_array_size(json_object_get(model, "layers")) > 0)
         organ_html_table(html, organ_measure_layers_table(model),
                          "Theta of every layer in degrees: the mean over its tensors, that weighted "

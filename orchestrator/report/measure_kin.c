@@ -4,14 +4,16 @@
 #include "orchestrator/report/document.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* What a tensor is known by: two with the same of all of these have the same values, but for a chance that needs no thought. */
+/* What a tensor is known by: two with the same of all of these have the same values, but for a chance that needs no thought. The moments
+ * are rounded: of one tensor in two types or orders of rows they may differ in their last bits. */
 typedef struct print {
-    double of[6]; /* mean, std, min, max, kurtosis, share of zeros */
+    double of[6]; /* mean by std, std, min, max, kurtosis, share of zeros */
     json_int_t elements;
     size_t model;
     uint64_t owners; /* a bit for each model that has it */
@@ -32,6 +34,14 @@ static int by_model(const void *a, const void *b)
     return (x->model > y->model) - (x->model < y->model);
 }
 
+/* To 33 bits. */
+static double rounded(double x)
+{
+    int exponent;
+    const double mantissa = frexp(x, &exponent);
+    return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
+}
+
 /* Tensors whose values are all the same, as those of a new norm, are no one's own. */
 static bool take_print(const json_t *tensor, size_t model, print *p)
 {
@@ -43,7 +53,12 @@ static bool take_print(const json_t *tensor, size_t model, print *p)
             return false;
         p->of[k] = json_number_value(value);
     }
-    return p->of[1] > 0;
+    if (!(p->of[1] > 0))
+        return false;
+    p->of[0] = round(p->of[0] / p->of[1] * 1e8);
+    p->of[1] = rounded(p->of[1]);
+    p->of[4] = round(p->of[4] * 1e4);
+    return true;
 }
 
 static size_t take_prints(const json_t *models, size_t most, print *prints)
@@ -70,13 +85,13 @@ static void find_owners(print *prints, size_t count)
     qsort(prints, count, sizeof *prints, by_model);
 }
 
-/* The model other than `self` that has most of those that `but` has not; how many, or 0. */
-static size_t most_of(const print *prints, size_t count, size_t self, uint64_t but, size_t *model)
+/* The one of the models `among` that has most of those that `but` has not; how many, or 0. */
+static size_t most_of(const print *prints, size_t count, uint64_t among, uint64_t but, size_t *model)
 {
     size_t counts[64] = {0}, best = 0;
     for (size_t k = 0; k < count; k++)
         for (size_t m = 0; m < ORGAN_KIN_MOST && !(prints[k].owners & but); m++)
-            counts[m] += m != self && prints[k].owners >> m & 1;
+            counts[m] += (prints[k].owners & among) >> m & 1;
     *model = ORGAN_KIN_NONE;
     for (size_t m = 0; m < ORGAN_KIN_MOST; m++)
         if (counts[m] > best) {
@@ -86,21 +101,36 @@ static size_t most_of(const print *prints, size_t count, size_t self, uint64_t b
     return best;
 }
 
-static void settle(const print *prints, size_t count, size_t self, organ_kin *kin)
+/* Sets the body and the donor if two of the models `among` have all, and neither alone. */
+static bool find_parents(const print *prints, size_t count, uint64_t among, organ_kin *kin)
 {
     size_t body, donor;
-    kin->tensors = count;
-    kin->shared = most_of(prints, count, self, 0, &body);
-    kin->like = body;
-    if (body == ORGAN_KIN_NONE || kin->shared == count)
-        return;
-    const size_t rest = most_of(prints, count, self, UINT64_C(1) << body, &donor);
-    if (kin->shared + rest != count)
-        return;
+    const size_t most = most_of(prints, count, among, 0, &body);
+    if (body == ORGAN_KIN_NONE || most == count || most + most_of(prints, count, among, UINT64_C(1) << body, &donor) != count)
+        return false;
     kin->body = body;
     kin->donor = donor;
-    kin->from_body = kin->shared;
-    kin->from_donor = rest;
+    kin->from_body = most;
+    kin->from_donor = count - most;
+    return true;
+}
+
+/* Among all models first; then, where that goes as well, among those that are no chimeras themselves. */
+static void settle(const print *prints, size_t known, organ_kin *kin)
+{
+    uint64_t chimeras = 0;
+    for (int again = 0; again < 2; again++) {
+        const uint64_t others = again ? ~chimeras : ~UINT64_C(0);
+        for (size_t from = 0, to; from < known; from = to) {
+            const size_t self = prints[from].model;
+            for (to = from; to < known && prints[to].model == self; to++)
+                ;
+            kin[self].tensors = to - from;
+            kin[self].shared = most_of(prints + from, to - from, ~(UINT64_C(1) << self), 0, &kin[self].like);
+            if (kin[self].shared < kin[self].tensors && find_parents(prints + from, to - from, others & ~(UINT64_C(1) << self), &kin[self]))
+                chimeras |= UINT64_C(1) << self;
+        }
+    }
 }
 
 /* The model and behind it those that it is the body of; each once, whatever stands in `body`. */
@@ -156,11 +186,7 @@ organ_status organ_measure_kin(const json_t *models, organ_kin *kin, size_t *ord
     find_owners(prints, known);
     for (size_t m = 0; m < count; m++)
         kin[m] = (organ_kin){.body = ORGAN_KIN_NONE, .donor = ORGAN_KIN_NONE, .like = ORGAN_KIN_NONE};
-    for (size_t from = 0, to; from < known; from = to) {
-        for (to = from; to < known && prints[to].model == prints[from].model; to++)
-            ;
-        settle(prints + from, to - from, prints[from].model, &kin[prints[from].model]);
-    }
+    settle(prints, known, kin);
     free(prints);
     return arrange(kin, count, order, error);
 }

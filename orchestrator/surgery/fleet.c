@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/measure_report.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/fleet_find.h"
@@ -239,6 +240,18 @@ static json_t *z_report(const fleet *f)
     return organ_measure_document(ranked);
 }
 
+/* The page has both: what was dissected and what was measured. */
+static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
+{
+    json_t *whole = json_copy((json_t *)report);
+    if (!whole || json_object_set(whole, "measure", z))
+        organ_fail_errno(error, ENOMEM, "%s", markdown);
+    else
+        organ_html_report_beside(markdown, whole, error);
+    json_decref(whole);
+    return error->status;
+}
+
 static organ_status write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };
@@ -248,8 +261,8 @@ static organ_status write_reports(const fleet *f, json_t *report, organ_error *e
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
         organ_fail_errno(error, ENOMEM, "%s", f->options->output);
     else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
-             organ_measure_markdown(z, &markdown, error) == ORGAN_OK)
-        organ_text_write(paths[MARKDOWN], markdown, error);
+             organ_measure_markdown(z, &markdown, error) == ORGAN_OK && organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
+        write_page(paths[MARKDOWN], report, z, error);
     for (int k = 0; k < COUNT; k++)
         free(paths[k]);
     free(markdown);

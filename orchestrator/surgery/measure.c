@@ -4,6 +4,7 @@
 #include "formats/http_source.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/measure_report.h"
 #include "orchestrator/surgery/measure_shards.h"
 #include "orchestrator/surgery/measure_stream.h"
@@ -161,8 +162,8 @@ static organ_status write_output(const char *directory, const json_t *report, or
     if (error->status == ORGAN_OK && organ_measure_markdown(report, &text, error) == ORGAN_OK) {
         if (asprintf(&path, "%s/Z_MEASURE_REPORT.md", directory) < 0)
             organ_fail_errno(error, ENOMEM, "%s", directory);
-        else
-            organ_text_write(path, text, error);
+        else if (organ_text_write(path, text, error) == ORGAN_OK)
+            organ_html_report_beside(path, report, error);
     }
     free(path);
     free(text);

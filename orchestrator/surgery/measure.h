@@ -13,7 +13,7 @@
 typedef struct organ_measure_options {
     const char *const *models;
     size_t model_count;
-    const char *output;         /* directory for z_report.json and Z_MEASURE_REPORT.md; NULL: none */
+    const char *output;         /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: none */
     const char *types, *layers; /* as in organ_selection_parse */
     const char *const *headers; /* for models behind URLs, as organ_model_access has them */
     size_t header_count;

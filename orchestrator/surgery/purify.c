@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/purify_job.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/purify_report.h"
 #include "orchestrator/stream/widen.h"
 
@@ -154,7 +155,7 @@ static organ_status write_copy(organ_purify_job *job, organ_error *error)
     return error->status ? error->status : organ_model_unchanged(job->donor, error);
 }
 
-/* Writes both reports; `stem` is what stands before their names. */
+/* Writes the report and its two views; `stem` is what stands before their names. */
 static organ_status write_reports(const char *stem, const json_t *report, organ_error *error)
 {
     char *json = NULL, *markdown = NULL, *text = NULL;
@@ -164,8 +165,9 @@ static organ_status write_reports(const char *stem, const json_t *report, organ_
         markdown = NULL;
     if (!json || !markdown)
         organ_fail_errno(error, ENOMEM, "%s", stem);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_purify_report_markdown(report, &text, error) == ORGAN_OK)
-        organ_text_write(markdown, text, error);
+    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_purify_report_markdown(report, &text, error) == ORGAN_OK &&
+             organ_text_write(markdown, text, error) == ORGAN_OK)
+        organ_html_report_beside(markdown, report, error);
     free(json);
     free(markdown);
     free(text);
@@ -186,7 +188,7 @@ static organ_status write_reports_inside(const organ_purify_job *job, const json
     return error->status;
 }
 
-/* "X.gguf" has its reports in "X.purify.json" and "X.PURIFY_REPORT.md". */
+/* "X.gguf" has its reports in "X.purify.json", "X.PURIFY_REPORT.md" and "X.PURIFY_REPORT.html". */
 static organ_status write_reports_beside(const organ_purify_job *job, const json_t *report, organ_error *error)
 {
     const char *path = job->output.path;

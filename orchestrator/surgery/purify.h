@@ -23,9 +23,9 @@ typedef struct organ_purify_options {
  * the donor is one file and `output` ends as it does, one file. Selected are the projections of the anatomy table; with `types` every
  * tensor of those groups, a vector being one row. Of projections, those in a type that cannot be written are left alone and listed; where
  * `types` names such a tensor, that is ORGAN_USAGE. Rows of one value stay. *report is schema organ.purify/1 and lies with a
- * PURIFY_REPORT.md in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on error. Then nothing
- * is left of the output. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the donor is malformed, was changed, or holds NaN or infinity where it is to
- * be purified), ORGAN_IO, ORGAN_INTERRUPTED. */
+ * PURIFY_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on error.
+ * Then nothing is left of the output. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the donor is malformed, was changed, or holds NaN or infinity
+ * where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error);
 
