@@ -81,11 +81,19 @@ void organ_anatomy_html_groups(organ_html *html, const json_t *groups)
 
 /* ---- by layer ---- */
 
+static double highest_of(const organ_layer_map *map)
+{
+    double most = 0;
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        most = map->value[k] > most ? map->value[k] : most;
+    return most;
+}
+
 static organ_layer_map *layers_of(const json_t *report, const char *key, const char *over, double factor)
 {
     organ_layer_map *const map = organ_layer_map_create();
     organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), key, over, factor, false);
-    if (!organ_layer_map_settle(map)) {
+    if (!organ_layer_map_settle(map) || map->layers * map->roles < 2) {
         organ_layer_map_destroy(map);
         return NULL;
     }
@@ -94,13 +102,12 @@ static organ_layer_map *layers_of(const json_t *report, const char *key, const c
 
 void organ_anatomy_html_bytes(organ_html *html, const json_t *report)
 {
-    double factor, most = 0;
+    double factor;
     char label[32];
-    organ_layer_map *map = layers_of(report, "bytes", NULL, 1);
+    organ_layer_map *const map = layers_of(report, "bytes", NULL, 1);
     if (!map)
         return;
-    for (size_t k = 0; k < map->layers * map->roles; k++)
-        most = map->value[k] > most ? map->value[k] : most;
+    const double most = highest_of(map);
     snprintf(label, sizeof label, "size, %s", organ_anatomy_unit(most, &factor));
     for (size_t k = 0; k < map->layers * map->roles; k++)
         map->value[k] *= factor;
@@ -108,7 +115,7 @@ void organ_anatomy_html_bytes(organ_html *html, const json_t *report)
                      organ_layer_map_svg(map, &(organ_heat_map){.title = "Size by layer and role",
                                                                 .description = "The bytes of the tensors of each role in each layer.",
                                                                 .value_label = label,
-
+                                                                .high = factor * most,
                                                                 .plain = map->layers * map->roles > 1500}),
                      "Where the bytes of the layers are; what stands in no layer is not shown.");
     organ_layer_map_destroy(map);
@@ -123,6 +130,7 @@ void organ_anatomy_html_bits(organ_html *html, const json_t *report)
                                                                     .description = "How many bits each weight of a role in a layer "
                                                                                    "takes in the file, scales of blocks included.",
                                                                     .value_label = "bits per weight",
+                                                                    .high = highest_of(map),
                                                                     .plain = map->layers * map->roles > 1500}),
                          "How finely each weight is stored, the scales of its block included.");
     organ_layer_map_destroy(map);

@@ -12,6 +12,8 @@
 
 enum { MOST_TENSORS = 1500, MOST_WEIGHTS = 1000 };
 
+static bool is_packed(const json_t *report) { return json_array_size(organ_json_at(report, "quantization.schemes")) > 0; }
+
 static void put_figures(organ_html *html, const json_t *report)
 {
     char size[16], tensors[32], elements[32], bits[32];
@@ -23,7 +25,8 @@ static void put_figures(organ_html *html, const json_t *report)
     snprintf(bits, sizeof bits, "%.4g", count ? 8.0 * (double)organ_json_count(totals, "bytes") / (double)count : 0.0);
     const organ_html_figure_of_merit figures[] = {
         {size, "of tensors"}, {tensors, "tensors"}, {elements, "elements"}, {bits, "bits per element"}};
-    organ_html_figures_of_merit(html, figures, count ? 4 : 3);
+    /* of packed weights the elements are words with several weights in each */
+    organ_html_figures_of_merit(html, figures, count && !is_packed(report) ? 4 : 3);
 }
 
 /* What is wrong, or that nothing is. */
@@ -91,8 +94,7 @@ static void put_anatomy(organ_html *html, const json_t *report)
     if (json_array_size(json_object_get(report, "dtypes")) > 1)
         organ_anatomy_html_bars(html, json_object_get(report, "dtypes"), "dtype", "Size by type", "How the elements are stored.");
     organ_anatomy_html_bytes(html, report);
-    /* of packed weights the elements are words with several weights in each */
-    if (json_array_size(json_object_get(report, "dtypes")) > 1 && json_array_size(organ_json_at(report, "quantization.schemes")) == 0)
+    if (json_array_size(json_object_get(report, "dtypes")) > 1 && !is_packed(report))
         organ_anatomy_html_bits(html, report);
 }
 

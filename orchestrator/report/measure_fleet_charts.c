@@ -38,7 +38,7 @@ char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, cons
                                       .value = {organ_json_number(model, "theta_mean"), organ_json_number(model, "theta_weighted")},
                                       .depth = (unsigned)own->depth};
         if (own->body != ORGAN_KIN_NONE) {
-            snprintf(remarks[k], sizeof *remarks, "chimera with %zu tensors of %.100s", own->from_donor, name_of(models, own->donor));
+            snprintf(remarks[k], sizeof *remarks, "with %zu of %.100s", own->from_donor, name_of(models, own->donor));
             bars[k].remark = remarks[k];
             any = true;
         }

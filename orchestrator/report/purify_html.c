@@ -64,6 +64,9 @@ static organ_layer_map *map_of(const json_t *report)
 static void put_map(organ_html *html, const json_t *report)
 {
     organ_layer_map *const map = map_of(report);
+    double most = 1;
+    for (size_t k = 0; map && k < map->layers * map->roles; k++)
+        most = map->value[k] > most ? map->value[k] : most;
     if (map && map->count)
         organ_html_chart(html,
                          organ_layer_map_svg(map, &(organ_heat_map){.title = "Energy removed by layer and role",
@@ -71,6 +74,7 @@ static void put_map(organ_html *html, const json_t *report)
                                                                                    "each layer that was taken away. The table of tensors "
                                                                                    "has the numbers.",
                                                                     .value_label = "energy removed, percent",
+                                                                    .high = fmin(100, 5 * ceil(most / 5)),
                                                                     .plain = map->layers * map->roles > 1500}),
                          "What the filter called noise and took away, as a share of the energy that was there.");
     organ_layer_map_destroy(map);
