@@ -101,32 +101,32 @@ static int by_sparsity(const void *a, const void *b)
 
 static void name_kinds(cloud *c)
 {
-    c->kinds[c->kind_count++] = "the donor";
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
         const char *const method = method_of(model_at(c->report, m));
-        size_t k = 1;
+        size_t k = 0;
         while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
             k++;
-        if (k == c->kind_count && k < MOST_KINDS)
+        if (k == c->kind_count && k + 1 < MOST_KINDS)
             c->kinds[c->kind_count++] = method;
     }
 }
 
+/* Methods beyond those that have a kind of their own share the last one. */
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
-    unsigned k = 1;
-    while (k < c->kind_count - 1 && strcmp(c->kinds[k], method_of(model)) != 0)
+    unsigned k = 0;
+    while (k + 1 < c->kind_count && strcmp(c->kinds[k], method_of(model)) != 0)
         k++;
     return k;
 }
 
-/* With `origin` the lines of all methods begin in the donor. */
+/* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in both charts. */
 static bool gather(cloud *c, const char *key, bool origin)
 {
     const size_t models = json_array_size(models_of(c->report));
     const json_t *const donor = model_at(c->report, 0);
     name_kinds(c);
-    c->points = calloc(models + c->kind_count, sizeof *c->points);
+    c->points = calloc(models + c->kind_count + 1, sizeof *c->points);
     if (!c->points)
         return false;
     for (size_t m = 1; m < models; m++) {
@@ -136,13 +136,16 @@ static bool gather(cloud *c, const char *key, bool origin)
             c->points[c->count++] = (organ_point){
                 .x = x, .y = organ_json_number(model, key), .kind = kind_of(c, model), .name = organ_json_text(model, "model.name")};
     }
-    for (unsigned k = 1; k < c->kind_count && origin; k++)
+    for (unsigned k = 0; k < c->kind_count && origin; k++)
         c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = k};
     qsort(c->points, c->count, sizeof *c->points, by_sparsity);
     for (size_t k = 1; k < c->count; k++)
         c->points[k].joined = c->points[k].kind == c->points[k - 1].kind;
-    if (origin) /* last, so that it stands above the ends of the lines */
-        c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = 0, .name = organ_json_text(donor, "model.name")};
+    if (!origin)
+        return true;
+    c->kinds[c->kind_count] = "the donor"; /* its point comes last and so stands above the ends of the lines */
+    c->points[c->count++] =
+        (organ_point){.y = organ_json_number(donor, key), .kind = (unsigned)c->kind_count++, .name = organ_json_text(donor, "model.name")};
     return true;
 }
 
@@ -213,39 +216,59 @@ static int by_value(const void *a, const void *b)
     return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
 }
 
-static void put_differences(organ_html *html, const json_t *report)
+enum { REMARK = 96 };
+
+/* One bar a model but the first; false without memory. */
+static bool gather_bars(const json_t *report, organ_ranking_bar **bars, char (**remarks)[REMARK], size_t *count)
 {
     const size_t models = json_array_size(models_of(report));
-    organ_ranking_bar *const bars = calloc(models + 1, sizeof *bars);
-    organ_error error = {0};
-    size_t count = 0;
-    char *svg = NULL;
-    for (size_t m = 1; m < models && bars; m++) {
+    *bars = calloc(models + 1, sizeof **bars);
+    *remarks = calloc(models + 1, sizeof **remarks);
+    *count = 0;
+    if (!*bars || !*remarks)
+        return false;
+    for (size_t m = 1; m < models; m++, (*count)++) {
         const json_t *const model = model_at(report, m);
         const double value = organ_json_number(model, "comparison.difference");
         const double deviation = organ_json_number(model, "comparison.difference_error");
-        bars[count] = (organ_ranking_bar){.name = organ_json_text(model, "model.name"), .value = {value, NAN}};
+        const double sparsity = organ_json_number(model, "sparsity.target.percent");
+        organ_ranking_bar *const bar = &(*bars)[*count];
+        *bar = (organ_ranking_bar){.name = organ_json_text(model, "model.name"), .value = {value, NAN}};
         if (deviation > 0) {
-            bars[count].low = value - deviation;
-            bars[count].high = value + deviation;
+            bar->low = value - deviation;
+            bar->high = value + deviation;
         }
-        count++;
+        if (isfinite(sparsity)) {
+            snprintf((*remarks)[*count], REMARK, "%.60s, %.4g %% killed", method_of(model), sparsity);
+            bar->remark = (*remarks)[*count];
+        }
     }
-    if (bars)
-        qsort(bars, count, sizeof *bars, by_value);
+    qsort(*bars, *count, sizeof **bars, by_value);
+    return true;
+}
+
+static void put_differences(organ_html *html, const json_t *report)
+{
+    organ_ranking_bar *bars;
+    char(*remarks)[REMARK];
+    organ_error error = {0};
+    size_t count;
+    char *svg = NULL;
+    const bool made = gather_bars(report, &bars, &remarks, &count);
     const organ_ranking ranking = {.title = "What it cost in perplexity",
                                    .subtitle =
                                        "perplexity less that of the donor, on the same tokens, with one standard error to each side",
                                    .description = "Difference in perplexity of each model to the donor, from the least to the most.",
                                    .value_label = "difference in perplexity",
                                    .series = {"difference to the donor", NULL},
-                                   .digits = 3,
+                                   .digits = 5,
                                    .bars = bars,
                                    .count = count};
-    if (bars)
+    if (made)
         organ_ranking_svg(&ranking, &svg, &error);
     organ_html_chart(html, svg, "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself.");
     free(bars);
+    free(remarks);
 }
 
 /* ---- tables ---- */
@@ -324,24 +347,38 @@ static void put_figures_table(organ_html *html, const json_t *report)
 
 /* ---- the page ---- */
 
+/* A number, and what it is with its error. */
+typedef struct merit {
+    char value[64], meaning[128];
+} merit;
+
+static organ_html_figure_of_merit merit_of(merit *m, const json_t *model, const char *key, const char *error_key, const char *what)
+{
+    measured(model, key, error_key, 1, strstr(key, ".difference") != NULL, m->value);
+    char *const between = strstr(m->value, " \u00b1 ");
+    snprintf(m->meaning, sizeof m->meaning, "%s%s%.40s", what, between ? "," : "", between ? between : "");
+    if (between)
+        *between = '\0';
+    return (organ_html_figure_of_merit){m->value, m->meaning};
+}
+
 static void put_merits(organ_html *html, const json_t *report)
 {
     const json_t *const first = model_at(report, 0), *const second = is_evaluation(report) ? NULL : model_at(report, 1);
-    char texts[4][64], tokens[32];
-    organ_html_figure_of_merit figures[4] = {{measured(first, "figures.perplexity", "figures.perplexity_error", 1, false, texts[0]),
-                                              is_evaluation(report) ? "perplexity of the donor"
-                                              : second              ? "perplexity of the first"
-                                                                    : "perplexity"}};
-    size_t count = 1;
+    organ_html_figure_of_merit figures[4];
+    merit merits[3];
+    char tokens[32];
+    size_t count = 0;
+    figures[count++] = merit_of(&merits[0], first, "figures.perplexity", "figures.perplexity_error",
+                                is_evaluation(report) ? "perplexity of the donor"
+                                : second              ? "perplexity of the first"
+                                                      : "perplexity");
     if (second) {
-        measured(second, "figures.perplexity", "figures.perplexity_error", 1, false, texts[1]);
-        measured(second, "comparison.difference", "comparison.difference_error", 1, true, texts[2]);
-        figures[count++] = (organ_html_figure_of_merit){texts[1], "perplexity of the second"};
-        figures[count++] = (organ_html_figure_of_merit){texts[2], "difference, on the same tokens"};
-    } else {
-        measured(first, "figures.bits_per_byte", "figures.bits_per_byte_error", 1, false, texts[1]);
-        figures[count++] = (organ_html_figure_of_merit){texts[1], "bits per byte"};
-    }
+        figures[count++] = merit_of(&merits[1], second, "figures.perplexity", "figures.perplexity_error", "perplexity of the second");
+        figures[count++] =
+            merit_of(&merits[2], second, "comparison.difference", "comparison.difference_error", "difference, on the same tokens");
+    } else
+        figures[count++] = merit_of(&merits[1], first, "figures.bits_per_byte", "figures.bits_per_byte_error", "bits per byte");
     organ_count_text(organ_json_count(report, "experiment.tokens_scored"), tokens);
     figures[count++] = (organ_html_figure_of_merit){tokens, "tokens scored"};
     organ_html_figures_of_merit(html, figures, count);
@@ -361,14 +398,26 @@ static void put_evaluation(organ_html *html, const json_t *report)
     put_differences(html, report);
 }
 
+static void put_title(FILE *out, const json_t *report, const organ_page *page)
+{
+    (void)page;
+    fputs(organ_json_text(model_at(report, 0), "model.name"), out);
+    if (!is_evaluation(report) && model_at(report, 1))
+        fprintf(out, " beside %s", organ_json_text(model_at(report, 1), "model.name"));
+}
+
 organ_status organ_perplexity_report_html(const json_t *report, char **html, organ_error *error)
 {
     const char *const lead = is_evaluation(report)
                                  ? "What was done to the donor, and what it cost: all models scored the same tokens in one run."
                              : model_at(report, 1) ? "Two models beside each other: both scored the same tokens in one run."
                                                    : NULL;
-    organ_html *const page =
-        organ_html_create(is_evaluation(report) ? "Evaluation" : "Perplexity", organ_json_text(model_at(report, 0), "model.name"), lead);
+    *html = NULL;
+    char *const title = organ_report_words(put_title, report, error);
+    if (!title)
+        return error->status;
+    organ_html *const page = organ_html_create(is_evaluation(report) ? "Evaluation" : "Perplexity", title, lead);
+    free(title);
     put_merits(page, report);
     put_experiment(page, report);
     if (is_evaluation(report))
