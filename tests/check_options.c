@@ -254,6 +254,73 @@ START_TEST(the_table_is_sound)
 }
 END_TEST
 
+static void expect_fallback(const organ_verb *verb, const organ_option *option)
+{
+    organ_call given = organ_call_make(NULL), silent = organ_call_make(NULL);
+    organ_error error = {0};
+    bool help = false;
+    static const size_t sizes[] = {sizeof(bool), sizeof(char *), 0, sizeof(unsigned), sizeof(double), sizeof(uint64_t)};
+    char name[64], *const words[] = {name, (char *)(uintptr_t)option->fallback, (char[]){"--help"}}; /* with it, nothing is missed */
+    snprintf(name, sizeof name, "--%s", option->name);
+    ck_assert_msg(organ_options_parse(verb, 3, words, &given, &help, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_int_eq(organ_options_parse(verb, 1, words + 2, &silent, &help, &error), ORGAN_OK);
+    ck_assert_msg(memcmp((char *)&given + option->offset, (char *)&silent + option->offset, sizes[option->value]) == 0, "%s --%s %s",
+                  verb->name, option->name, option->fallback);
+}
+
+/* Help and manual say of each option what it does, what it takes and what it is otherwise, and that is so. */
+START_TEST(every_option_is_explained)
+{
+    for (size_t v = 0; v < organ_verb_count; v++)
+        for (size_t g = 0; g < organ_verbs[v]->group_count; g++)
+            for (size_t k = 0; k < organ_verbs[v]->groups[g].count; k++) {
+                const organ_option *const option = &organ_verbs[v]->groups[g].options[k];
+                char meaning[ORGAN_MEANING_ROOM], range[ORGAN_RANGE_ROOM], choice[ORGAN_LONGEST_CHOICE];
+                organ_help_meaning(option, meaning);
+                organ_option_range(option, range, sizeof range);
+                ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s", organ_verbs[v]->name,
+                              option->name);
+                ck_assert_msg(strstr(meaning, range) || (option->choices && strcmp(option->choices, option->argument) == 0), "%s", meaning);
+                ck_assert_msg(!option->fallback || strstr(meaning, option->fallback), "%s", meaning);
+                if (option->fallback)
+                    expect_fallback(organ_verbs[v], option);
+                for (size_t c = 0; organ_option_choice(option, c, choice); c++)
+                    ck_assert_msg(*choice && strlen(choice) < ORGAN_LONGEST_CHOICE - 1 && !strpbrk(choice, " ,'"), "%s", choice);
+                ck_assert(!option->choices || option->value == ORGAN_VALUE_TEXT);
+            }
+}
+END_TEST
+
+START_TEST(choices_are_held_to)
+{
+    static const char methods[] = "but must be one of physarum-v1, physarum-v2, magnitude, wanda, sparsegpt",
+                      kinds[] = "but must be of skeleton, organ, embed, norm, other, all, separated by commas";
+    static const struct {
+        const char *line, *fault, *allowed, *hint; /* no fault: taken */
+    } rows[] = {{"prune --method wanda -h", NULL, "", ""},
+                {"prune --method=wanda -h", NULL, "", ""},
+                {"prune --method wanda2", "prune: --method is 'wanda2', ", methods, "; did you mean 'wanda'?"},
+                {"prune --method ~", "prune: --method is '', ", methods, ""},
+                {"prune --method physarum-v1|physarum-v2", "prune: --method is 'physarum-v1|physarum-v2', ", methods, ""},
+                {"measure --type organ,norm,all -h", NULL, "", ""},
+                {"measure --type organ,,norm", "measure: --type has '', ", kinds, ""},
+                {"measure --type organ,nrom", "measure: --type has 'nrom', ", kinds, "; did you mean 'norm'?"},
+                {"measure --type liver", "measure: --type has 'liver', ", kinds, ""},
+                {"completion fish", NULL, "", ""},
+                {"completion fis", "completion: 'fis' is not one of bash|zsh|fish", "", ""}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        organ_call call;
+        organ_error error = {0};
+        bool help = false;
+        char message[400] = "";
+        if (rows[k].fault)
+            snprintf(message, sizeof message, "%s%s%s", rows[k].fault, rows[k].allowed, rows[k].hint);
+        ck_assert_int_eq(parse(rows[k].line, &call, &help, &error), rows[k].fault ? ORGAN_USAGE : ORGAN_OK);
+        ck_assert_str_eq(error.message, message);
+    }
+}
+END_TEST
+
 START_TEST(help_fits_the_screen)
 {
     for (size_t width = 50; width <= 130; width += 10)
@@ -374,12 +441,12 @@ int main(void)
 {
     const struct {
         const char *name;
-        const TTest *tests[10];
+        const TTest *tests[12];
     } cases[] = {{"options",
                   {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
                    what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing,
-                   faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused}},
-                 {"help", {the_table_is_sound, help_fits_the_screen}},
+                   faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
+                 {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
                  {"terminal", {the_living_line, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};
     Suite *const suite = suite_create("options");
     for (size_t c = 0; c < COUNT(cases); c++) {

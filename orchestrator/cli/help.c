@@ -49,17 +49,23 @@ static void option_term(const organ_option *option, char *out, size_t size)
     snprintf(out, size, "%s--%s%s%s", letter, option->name, option->argument ? " " : "", option->argument ? option->argument : "");
 }
 
-static void put_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM])
 {
-    char term[96], meaning[800], range[ORGAN_RANGE_ROOM];
-    option_term(option, term, sizeof term);
+    char range[ORGAN_RANGE_ROOM];
     organ_option_range(option, range, sizeof range);
     if (option->choices && strcmp(option->choices, option->argument) == 0)
         *range = '\0'; /* the term has them */
-    const size_t used = (size_t)snprintf(meaning, sizeof meaning, "%s", option->help);
+    const size_t used = (size_t)snprintf(meaning, ORGAN_MEANING_ROOM, "%s", option->help);
     if (*range || option->fallback)
-        snprintf(meaning + used, sizeof meaning - used, " (%s%s%s%s)", range, *range && option->fallback ? "; " : "",
+        snprintf(meaning + used, ORGAN_MEANING_ROOM - used, " (%s%s%s%s)", range, *range && option->fallback ? "; " : "",
                  option->fallback ? "default " : "", option->fallback ? option->fallback : "");
+}
+
+static void put_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+{
+    char term[96], meaning[ORGAN_MEANING_ROOM];
+    option_term(option, term, sizeof term);
+    organ_help_meaning(option, meaning);
     put_entry(out, term, column, meaning, page);
 }
 
@@ -132,7 +138,7 @@ void organ_help_start(FILE *out, const organ_page *page)
             put_entry(out, verb->name, COLUMN, verb->summary, &narrow);
             fprintf(out, "%*s%s\n", COLUMN, "", verb->examples[0].command);
         }
-    fprintf(out, "\n'organ help' lists all %zu verbs, 'organ help VERB' explains one with examples.\n", organ_verb_count);
+    fputs("\n'organ help' lists all verbs, 'organ help VERB' explains one with examples.\n", out);
 }
 
 void organ_help_overview(FILE *out, const organ_page *page)

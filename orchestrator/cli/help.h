@@ -15,4 +15,8 @@ void organ_help_overview(FILE *out, const organ_page *page);
 /* `organ help VERB`: all of one verb. */
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
+/* What an option does, with its range and what it is if not given. */
+#define ORGAN_MEANING_ROOM 1024
+void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);
+
 #endif

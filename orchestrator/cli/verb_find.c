@@ -58,3 +58,13 @@ const organ_verb *organ_verb_find(const char *name, const char *second, int *wor
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
     return NULL;
 }
+
+const organ_verb *organ_verb_topic(const organ_call *call, const char *asker, organ_error *error)
+{
+    int words = 1;
+    const organ_verb *const verb = organ_verb_find(call->topic, call->topic_second, &words, error);
+    if (!verb || words == 2 || !call->topic_second)
+        return verb;
+    organ_fail(error, ORGAN_USAGE, "%s: '%s' is one word too many: '%s' is a verb of one word", asker, call->topic_second, verb->name);
+    return NULL;
+}

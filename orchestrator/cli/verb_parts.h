@@ -28,6 +28,7 @@ extern const organ_verb organ_lora_sanitize_verb, organ_lora_merge_verb, organ_l
 extern const organ_verb organ_lora_extract_verb;
 extern const organ_verb organ_orthogonality_verb;
 extern const organ_verb organ_tokenize_verb;
+extern const organ_verb organ_manual_verb, organ_completion_verb;
 extern const organ_verb organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
 

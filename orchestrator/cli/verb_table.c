@@ -258,10 +258,9 @@ static const organ_example purify_examples[] = {
 
 /* ---- help, version ---- */
 
-static const organ_operand help_operands[] = {{"VERB", "the verb to explain; all of them in short if not given", AT(topic), true,
-ORGAN_NAMES_NOTHING},
-                                              {"WORD", "the second word of a verb that has two", AT(topic_second), true,
-                                               ORGAN_NAMES_NOTHING}};
+static const organ_operand help_operands[] = {
+    {"VERB", "the verb to explain; all of them in short if not given", AT(topic), true, ORGAN_NAMES_VERB},
+    {"WORD", "the second word of a verb that has two", AT(topic_second), true, ORGAN_NAMES_VERB}};
 static const organ_option_group help_groups[] = {{"Options", ORGAN_HELP_OPTIONS}};
 
 static const organ_verb inspect_verb = {
@@ -421,7 +420,7 @@ const organ_verb *const organ_verbs[] = {
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &organ_serve_verb,
-    &version_verb, &help_verb};
+    &version_verb, &help_verb, &organ_manual_verb, &organ_completion_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 _Static_assert(COUNT(organ_verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
 

@@ -105,11 +105,7 @@ organ_status organ_run_help(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     const organ_page page = organ_terminal_page(stdout);
-    int words = 1;
-    const organ_verb *const verb = call->topic ? organ_verb_find(call->topic, call->topic_second, &words, error) : NULL;
-    if (verb && words == 1 && call->topic_second)
-        return organ_fail(error, ORGAN_USAGE, "help: '%s' is one word too many: '%s' is a verb of one word", call->topic_second,
-                          verb->name);
+    const organ_verb *const verb = call->topic ? organ_verb_topic(call, "help", error) : NULL;
     if (verb)
         organ_help_verb(stdout, verb, &page);
     else if (!call->topic)

@@ -57,7 +57,8 @@ typedef struct organ_call {
     organ_words pruned;              /* evaluate PRUNED... */
     organ_generate_options generate;
     organ_serve_options serve;
-    const char *topic, *topic_second; /* help VERB */
+    const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
+    bool list;                        /* manual --list */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
     const char *progress; /* how it is shown: see organ_terminal_open */
@@ -88,6 +89,9 @@ const char *organ_verb_section_at(const organ_verb *verb);
 /* The verb of that name, which for some is two words ("lora extract"): `second` is the next word or NULL, *words how many were used. NULL
  * with ORGAN_USAGE and a suggestion if there is none. */
 const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error);
+
+/* The verb that the operands of `asker` ("help") name, which are call->topic and call->topic_second; NULL with ORGAN_USAGE. */
+const organ_verb *organ_verb_topic(const organ_call *call, const char *asker, organ_error *error);
 
 /* What each verb does; `call` is an organ_call. Results go to stdout, whose errors stay in its error flag; progress goes to stderr. */
 organ_status organ_run_inspect(void *call, organ_error *error);

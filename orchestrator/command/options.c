@@ -331,10 +331,13 @@ static organ_status take_operand(parser *p, const char *text, organ_error *error
     if (p->operands == count && !repeated)
         return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
     const organ_operand *const operand = &p->verb->operands[repeated ? count - 1 : p->operands++];
+    const organ_option choices = {.name = operand->name, .choices = strchr(operand->name, '|') ? operand->name : NULL};
     void *const member = (char *)p->values + operand->offset;
     organ_words *const words = repeats(operand) ? member : NULL;
     if (*text == '\0')
         return organ_fail(error, ORGAN_USAGE, "%s: %s is empty", p->verb->name, operand->name);
+    if (choices.choices && !is_choice(&choices, text, strlen(text)))
+        return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not one of %s", p->verb->name, text, operand->name);
     if (words && words->count == ORGAN_MOST_WORDS)
         return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MOST_WORDS, operand->name);
     if (words)

@@ -23,7 +23,8 @@ typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
     ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory or a URL */
     ORGAN_NAMES_INPUT,   /* another file or directory to read */
-    ORGAN_NAMES_OUTPUT   /* a file or directory to write */
+    ORGAN_NAMES_OUTPUT,  /* a file or directory to write */
+    ORGAN_NAMES_VERB     /* a verb of this program, or its second word */
 } organ_names;
 
 typedef struct organ_range {
@@ -61,7 +62,7 @@ typedef struct organ_words {
 } organ_words;
 
 typedef struct organ_operand {
-    const char *name; /* "DONOR"; the last may be "MODEL...": it takes all words to come */
+    const char *name; /* "DONOR"; the last may be "MODEL...": it takes all words to come; "bash|zsh|fish": one of these */
     const char *help;
     size_t offset; /* of a const char * member, NULL where not given; of "MODEL...": of an organ_words */
     bool optional;

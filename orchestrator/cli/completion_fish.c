@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/completion.h"
+
+#include <string.h>
+
+static void put_quoted(FILE *out, const char *text)
+{
+    fputc('\'', out);
+    for (; *text; text++)
+        fprintf(out, "%s%c", *text == '\'' || *text == '\\' ? "\\" : "", *text);
+    fputc('\'', out);
+}
+
+static void put_choices(FILE *out, const char *choices)
+{
+    for (; *choices; choices++)
+        fputc(*choices == '|' ? ' ' : *choices, out);
+}
+
+/* "complete -c organ -n '__organ_is prune' " */
+static void put_condition(FILE *out, const organ_verb *verb) { fprintf(out, "complete -c organ -n '__organ_is %s'", verb->name); }
+
+static void put_option(FILE *out, const organ_verb *verb, const organ_option *option)
+{
+    char brief[ORGAN_BRIEF_ROOM];
+    organ_completion_brief(option->help, brief);
+    put_condition(out, verb);
+    fprintf(out, " -l %s", option->name);
+    if (option->letter)
+        fprintf(out, " -s %c", option->letter);
+    if (option->choices) {
+        fputs(option->several ? " -x -a '(__fish_append , " : " -x -a '", out);
+        put_choices(out, option->choices);
+        fputs(option->several ? ")'" : "'", out);
+    } else if (option->value != ORGAN_VALUE_FLAG)
+        fputs(option->names == ORGAN_NAMES_NOTHING ? " -x" : " -r -F", out);
+    fputs(" -d ", out);
+    put_quoted(out, brief);
+    fputc('\n', out);
+}
+
+/* Words behind the options: fish offers them all at any place. */
+static void put_operands(FILE *out, const organ_verb *verb)
+{
+    bool paths = false;
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        const organ_operand *const operand = &verb->operands[k];
+        if (strchr(operand->name, '|')) {
+            put_condition(out, verb);
+            fputs(" -a '", out);
+            put_choices(out, operand->name);
+            fputs("'\n", out);
+        } else if (operand->names == ORGAN_NAMES_VERB && k == 0) {
+            fprintf(out, "complete -c organ -n '__organ_behind %s' -a '(__organ_verbs)'\n", verb->name);
+        }
+        paths = paths || (operand->names >= ORGAN_NAMES_MODEL && operand->names <= ORGAN_NAMES_OUTPUT);
+    }
+    if (paths) {
+        put_condition(out, verb);
+        fputs(" -F\n", out);
+    }
+}
+
+static const char fish_start[] =
+    "# Completion of organ for fish, made by 'organ completion fish'.\n"
+    "\n"
+    "# Whether the words typed so far begin with this verb.\n"
+    "function __organ_is\n"
+    "    set -l typed (commandline -opc)\n"
+    "    set -l last (math (count $argv) + 1)\n"
+    "    test (count $typed) -ge $last; and test (string join -- ' ' $typed[2..$last]) = (string join -- ' ' $argv)\n"
+    "end\n"
+    "\n"
+    "# Whether these are all the words typed so far.\n"
+    "function __organ_behind\n"
+    "    set -l typed (commandline -opc)\n"
+    "    test (count $typed) -gt 1; and test (string join -- ' ' $typed[2..-1]) = (string join -- ' ' $argv)\n"
+    "end\n"
+    "\n"
+    "function __organ_verbs\n";
+
+static void put_words(FILE *out, const char *of)
+{
+    char family[ORGAN_FAMILY_ROOM];
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        const char *const word = organ_completion_family(organ_verbs[k], family);
+        const bool opens = !*of && organ_completion_opens_family(k);
+        if (strcmp(family, of) != 0 && !opens)
+            continue;
+        if (*of)
+            fprintf(out, "complete -c organ -n '__organ_behind %s; or __organ_behind help %s; or __organ_behind manual %s' -a %s -d ", of,
+                    of, of, word);
+        else
+            fprintf(out, "    printf '%%s\\t%%s\\n' %s ", opens ? family : word);
+        put_quoted(out, opens ? "verbs of two words" : organ_verbs[k]->summary);
+        fputc('\n', out);
+    }
+}
+
+void organ_completion_fish(FILE *out)
+{
+    char family[ORGAN_FAMILY_ROOM];
+    fputs(fish_start, out);
+    put_words(out, "");
+    fputs("end\n\ncomplete -c organ -f\ncomplete -c organ -n 'test (count (commandline -opc)) -eq 1' -a '(__organ_verbs)'\n", out);
+    for (size_t k = 0; k < organ_verb_count; k++)
+        if (organ_completion_opens_family(k) && organ_completion_family(organ_verbs[k], family))
+            put_words(out, family);
+    for (size_t v = 0; v < organ_verb_count; v++) {
+        fputc('\n', out);
+        put_operands(out, organ_verbs[v]);
+        for (size_t g = 0; g < organ_verbs[v]->group_count; g++)
+            for (size_t k = 0; k < organ_verbs[v]->groups[g].count; k++)
+                put_option(out, organ_verbs[v], &organ_verbs[v]->groups[g].options[k]);
+    }
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/cli/completion.h"
+
+#include <string.h>
+
+static const char apostrophe[] = "'\\''";
+
+/* Text inside a specification, where brackets and colons have a meaning. */
+static void put_text(FILE *out, const char *text, const char *special)
+{
+    for (; *text; text++)
+        if (*text == '\'')
+            fputs(apostrophe, out);
+        else
+            fprintf(out, "%s%c", strchr(special, *text) ? "\\" : "", *text);
+}
+
+/* ":FILE:_files" */
+static void put_action(FILE *out, const char *name, organ_names names, const char *choices, bool several)
+{
+    fputc(':', out);
+    put_text(out, name, ":\\");
+    fputc(':', out);
+    if (choices && several) {
+        fputs("_values -s , kind ", out);
+        for (; *choices; choices++)
+            fputc(*choices == '|' ? ' ' : *choices, out);
+    } else if (choices) {
+        fputc('(', out);
+        for (; *choices; choices++)
+            fprintf(out, "%s%c", *choices == ':' ? "\\" : "", *choices == '|' ? ' ' : *choices);
+        fputc(')', out);
+    } else if (names == ORGAN_NAMES_VERB)
+        fputs("_organ_verbs", out);
+    else
+        fputs(names == ORGAN_NAMES_NOTHING ? " " : "_files", out);
+}
+
+/* '(-o --output)'{-o+,--output=}'[the directory to make]:OUT:_files' */
+static void put_option(FILE *out, const organ_option *option)
+{
+    char brief[ORGAN_BRIEF_ROOM];
+    const bool takes = option->value != ORGAN_VALUE_FLAG, repeated = option->value == ORGAN_VALUE_WORDS;
+    organ_completion_brief(option->help, brief);
+    fputs(" \\\n            ", out);
+    if (option->letter)
+        fprintf(out, "'(-%c --%s)'{-%c%s,--%s%s}'[", option->letter, option->name, option->letter, takes ? "+" : "", option->name,
+                takes ? "=" : "");
+    else
+        fprintf(out, "'%s--%s%s[", repeated ? "*" : "", option->name, takes ? "=" : "");
+    put_text(out, brief, "[]:\\");
+    fputc(']', out);
+    if (takes)
+        put_action(out, option->argument, option->names, option->choices, option->several);
+    fputc('\'', out);
+}
+
+static void put_operand(FILE *out, const organ_operand *operand, size_t number)
+{
+    const bool repeated = strstr(operand->name, "...") != NULL;
+    fputs(" \\\n            '", out);
+    if (repeated)
+        fputc('*', out);
+    else
+        fprintf(out, "%zu%s", number, operand->optional ? ":" : "");
+    put_action(out, operand->name, operand->names, strchr(operand->name, '|') ? operand->name : NULL, false);
+    fputc('\'', out);
+}
+
+static void put_verb(FILE *out, const organ_verb *verb)
+{
+    fprintf(out, "    '%s')\n        _arguments -s -S", verb->name);
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            put_option(out, &verb->groups[g].options[k]);
+    for (size_t k = 0; k < verb->operand_count; k++)
+        put_operand(out, &verb->operands[k], k + 1);
+    fputs(" ;;\n", out);
+}
+
+static void put_summary(FILE *out, const char *word, const char *summary)
+{
+    fprintf(out, "        '%s:", word);
+    put_text(out, summary, "\\");
+    fputs("'\n", out);
+}
+
+/* The words that may come first, each family once; or the second words of a family. */
+static void put_words(FILE *out, const char *of)
+{
+    char family[ORGAN_FAMILY_ROOM], summary[64];
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        const char *const word = organ_completion_family(organ_verbs[k], family);
+        if (strcmp(family, of) == 0)
+            put_summary(out, word, organ_verbs[k]->summary);
+        else if (!*of && organ_completion_opens_family(k)) {
+            snprintf(summary, sizeof summary, "%s ...", family);
+            put_summary(out, family, summary);
+        }
+    }
+}
+
+void organ_completion_zsh(FILE *out)
+{
+    char family[ORGAN_FAMILY_ROOM];
+    fputs("#compdef organ\n# Completion of organ for zsh, made by 'organ completion zsh'.\n\n"
+          "_organ_verbs() {\n    local -a verbs=(\n",
+          out);
+    put_words(out, "");
+    fputs("    )\n    _describe verb verbs\n}\n\n_organ_second() {\n    local -a verbs\n    case $1 in\n", out);
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        if (!organ_completion_opens_family(k))
+            continue;
+        organ_completion_family(organ_verbs[k], family);
+        fprintf(out, "    %s) verbs=(\n", family);
+        put_words(out, family);
+        fputs("        ) ;;\n", out);
+    }
+    fputs("    *) return 1 ;;\n    esac\n    ((CURRENT > $2)) || _describe verb verbs\n}\n\n"
+          "_organ() {\n"
+          "    local verb=$words[2]\n"
+          "    if ((CURRENT == 2)); then\n"
+          "        _organ_verbs\n"
+          "        return\n"
+          "    fi\n"
+          "    if _organ_second \"$verb\" 3; then\n"
+          "        ((CURRENT == 3)) && return\n"
+          "        verb+=\" $words[3]\"\n"
+          "        shift words\n"
+          "        ((CURRENT--))\n"
+          "    elif [[ $verb == (help|manual) ]] && ((CURRENT == 4)) && _organ_second \"$words[3]\" 4; then\n"
+          "        return\n"
+          "    fi\n"
+          "    shift words\n"
+          "    ((CURRENT--))\n"
+          "    case $verb in\n",
+          out);
+    for (size_t k = 0; k < organ_verb_count; k++)
+        put_verb(out, organ_verbs[k]);
+    fputs("    esac\n}\n\n[[ $zsh_eval_context[-1] == loadautofunc ]] && _organ \"$@\" || compdef _organ organ\n", out);
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ * Text stands in lines of moderate width, as sources of manual pages do: readers' tools warn of long ones. */
+#include "orchestrator/cli/manual_page.h"
+
+#include "orchestrator/cli/help.h"
+#include "orchestrator/version.h"
+
+#include <stdint.h>
+#include <string.h>
+
+enum { LINE_WIDTH = 76 };
+
+/* ---- roff ---- */
+
+/* A character of valid UTF-8 as its number; *s moves behind it. */
+static uint32_t next_character(const char **s)
+{
+    const unsigned char *const at = (const unsigned char *)*s;
+    const size_t more = *at < 0x80 ? 0 : *at < 0xe0 ? 1 : *at < 0xf0 ? 2 : 3;
+    uint32_t character = more ? *at & (0x3fu >> more) : *at;
+    for (size_t k = 1; k <= more; k++)
+        character = character << 6 | (at[k] & 0x3fu);
+    *s += more + 1;
+    return character;
+}
+
+/* How a character is written so that it is not taken for a command, and dashes and quotes stay what they are. */
+static size_t escape(uint32_t c, char out[16])
+{
+    static const struct {
+        char c;
+        const char *name;
+    } names[] = {{'\\', "\\e"}, {'-', "\\-"}, {'\'', "\\(aq"}, {'"', "\\(dq"}, {'`', "\\(ga"}, {'^', "\\(ha"}, {'~', "\\(ti"}};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (c == (uint32_t)names[k].c)
+            return (size_t)snprintf(out, 16, "%s", names[k].name);
+    return (size_t)snprintf(out, 16, c < 0x80 ? "%c" : "\\[u%04X]", c);
+}
+
+/* Writes `length` bytes of text; or, without `out`, says how long they become. */
+static size_t put_escaped(FILE *out, const char *text, size_t length)
+{
+    size_t sum = 0;
+    char escaped[16];
+    for (const char *end = text + length; text < end;) {
+        sum += escape(next_character(&text), escaped);
+        if (out)
+            fputs(escaped, out);
+    }
+    return sum;
+}
+
+static void put_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
+
+/* Words up to the end of the paragraph, in lines that begin with no dot; `column` of the first line are taken. Options are not hyphenated.
+ */
+static void put_words(FILE *out, const char *text, size_t length, size_t column)
+{
+    for (const char *end = text + length; text < end;) {
+        const size_t space = strcspn(text, " "), word = space < (size_t)(end - text) ? space : (size_t)(end - text);
+        const size_t width = put_escaped(NULL, text, word) + 3;
+        if (column > 0 && column + width > LINE_WIDTH) {
+            fputc('\n', out);
+            column = 0;
+        } else if (column > 0)
+            column += (size_t)fprintf(out, " ");
+        fputs(column == 0 && *text == '.' ? "\\&" : *text == '-' ? "\\%" : "", out);
+        put_escaped(out, text, word);
+        column += width;
+        text += word + strspn(text + word, " ");
+    }
+    fputc('\n', out);
+}
+
+/* Paragraphs that '\n' separates. */
+static void put_text(FILE *out, const char *text)
+{
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        put_words(out, text, length, 0);
+        text += length + (text[length] == '\n');
+        fputs(*text ? ".PP\n" : "", out);
+    }
+}
+
+static void put_header(FILE *out, const char *page)
+{
+    char title[ORGAN_MANUAL_NAME_ROOM];
+    size_t k = 0;
+    for (; page[k] && k + 1 < sizeof title; k++)
+        title[k] = (char)(page[k] >= 'a' && page[k] <= 'z' ? page[k] - 'a' + 'A' : page[k]);
+    title[k] = '\0';
+    fprintf(out, ".\\\" Made by organ from its table of verbs and options.\n.TH %s 1 %s \"organ %s\" \"organ manual\"\n.SH NAME\n", title,
+            ORGAN_RELEASED, ORGAN_VERSION);
+}
+
+/* ---- a verb ---- */
+
+void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM])
+{
+    snprintf(name, ORGAN_MANUAL_NAME_ROOM, "organ-%s", verb->name);
+    for (char *space = strchr(name, ' '); space; space = strchr(space, ' '))
+        *space = '-';
+}
+
+static void put_argument(FILE *out, const char *argument)
+{
+    fputs("\\fI", out);
+    put_word(out, argument);
+    fputs("\\fR", out);
+}
+
+static void put_required(FILE *out, const organ_option *option)
+{
+    fputs("\\fB", out);
+    if (option->letter)
+        fprintf(out, "\\-%c", option->letter);
+    else {
+        fputs("\\-\\-", out);
+        put_word(out, option->name);
+    }
+    fputs("\\fR\n", out);
+    put_argument(out, option->argument);
+    fputc('\n', out);
+}
+
+static void put_synopsis(FILE *out, const organ_verb *verb)
+{
+    fprintf(out, ".SH SYNOPSIS\n.B organ %s\n", verb->name);
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        fputs(verb->operands[k].optional ? "[" : "", out);
+        put_argument(out, verb->operands[k].name);
+        fputs(verb->operands[k].optional ? "]\n" : "\n", out);
+    }
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            if (verb->groups[g].options[k].required)
+                put_required(out, &verb->groups[g].options[k]);
+    fputs("[\\fIoptions\\fR]\n", out);
+}
+
+static void put_option(FILE *out, const organ_option *option)
+{
+    char meaning[ORGAN_MEANING_ROOM];
+    fputs(".TP\n", out);
+    if (option->letter)
+        fprintf(out, "\\fB\\-%c\\fR, ", option->letter);
+    fputs("\\fB\\-\\-", out);
+    put_word(out, option->name);
+    fputs("\\fR", out);
+    if (option->argument) {
+        fputc(' ', out);
+        put_argument(out, option->argument);
+    }
+    fputc('\n', out);
+    organ_help_meaning(option, meaning);
+    put_text(out, meaning);
+}
+
+static void put_options(FILE *out, const organ_verb *verb)
+{
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        fputs(k == 0 ? ".SH ARGUMENTS\n.TP\n" : ".TP\n", out);
+        put_argument(out, verb->operands[k].name);
+        fputc('\n', out);
+        put_text(out, verb->operands[k].help);
+    }
+    fputs(".SH OPTIONS\n", out);
+    for (size_t g = 0; g < verb->group_count; g++) {
+        if (verb->group_count > 1)
+            fprintf(out, ".SS %s\n", verb->groups[g].title);
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            put_option(out, &verb->groups[g].options[k]);
+    }
+}
+
+static void put_example(FILE *out, const organ_example *example, bool first)
+{
+    fputs(first ? "" : ".PP\n", out);
+    put_text(out, example->does);
+    fputs(".PP\n.in +4n\n.EX\n", out);
+    put_word(out, example->command);
+    fputs("\n.EE\n.in\n", out);
+}
+
+static void put_reference(FILE *out, const organ_verb *verb, const char *end)
+{
+    char name[ORGAN_MANUAL_NAME_ROOM];
+    organ_manual_name(verb, name);
+    fputs(".BR \\%", out);
+    put_word(out, name);
+    fprintf(out, " (1)%s\n", end);
+}
+
+/* The program and the verbs of the same section. */
+static void put_neighbours(FILE *out, const organ_verb *verb)
+{
+    size_t at = 0, from = 0, to = 0;
+    while (organ_verbs[at] != verb)
+        at++;
+    for (from = at; !organ_verb_section_at(organ_verbs[from]);)
+        from--;
+    for (to = at + 1; to < organ_verb_count && !organ_verb_section_at(organ_verbs[to]);)
+        to++;
+    fprintf(out, ".SH SEE ALSO\n.BR organ (1)%s\n", to - from > 1 ? "," : "");
+    for (size_t k = from, left = to - from - 1; k < to; k++)
+        if (k != at)
+            put_reference(out, organ_verbs[k], --left ? "," : "");
+}
+
+void organ_manual_of_verb(FILE *out, const organ_verb *verb)
+{
+    char name[ORGAN_MANUAL_NAME_ROOM];
+    organ_manual_name(verb, name);
+    put_header(out, name);
+    const size_t taken = put_escaped(out, name, strlen(name));
+    fputs(" \\-", out);
+    put_words(out, verb->summary, strlen(verb->summary), taken + 3);
+    put_synopsis(out, verb);
+    fputs(".SH DESCRIPTION\n", out);
+    put_text(out, verb->about);
+    put_options(out, verb);
+    if (verb->exits) {
+        fputs(".SH EXIT STATUS\n", out);
+        put_text(out, verb->exits);
+    }
+    fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
+    for (size_t k = 0; k < verb->example_count; k++)
+        put_example(out, &verb->examples[k], k == 0);
+    put_neighbours(out, verb);
+}
+
+/* ---- the program ---- */
+
+static void put_terms(FILE *out, const char *const (*rows)[2], size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        fputs(".TP\n.B ", out);
+        put_word(out, rows[k][0]);
+        fputc('\n', out);
+        put_text(out, rows[k][1]);
+    }
+}
+
+static void put_verbs(FILE *out)
+{
+    fputs(".SH VERBS\n", out);
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        const char *const title = organ_verb_section_at(organ_verbs[k]);
+        if (title)
+            fprintf(out, ".SS %s\n", title);
+        fputs(".TP\n", out);
+        put_reference(out, organ_verbs[k], "");
+        put_text(out, organ_verbs[k]->summary);
+    }
+}
+
+void organ_manual_of_program(FILE *out)
+{
+    static const char *const exits[][2] = {{"0", "Done."},
+                                           {"1", "The check that was asked for does not hold."},
+                                           {"2", "The call is wrong, or what is to be written exists."},
+                                           {"3", "A file is malformed, inconsistent, or changed while it was read."},
+                                           {"4", "The system refuses: a file that cannot be read, a full disk, no memory."},
+                                           {"130", "Interrupted: nothing half done is left, or it can be resumed."}};
+    static const char *const variables[][2] = {
+        {"ORGAN_ISA", "The instruction set for the kernels: scalar, avx2, avx512 or neon. The results are the same with all."},
+        {"NO_COLOR", "If it is not empty, no colour is shown."},
+        {"TERM", "If it is dumb or empty, progress comes in lines instead of a bar."},
+        {"COLUMNS", "The width of what is printed, where standard output is no terminal."}};
+    put_header(out, "organ");
+    fputs("organ \\- open language models, operate on them, and prove what was done\n"
+          ".SH SYNOPSIS\n.B organ\n\\fIVERB\\fR\n\\fIARGUMENTS\\fR\n[\\fIoptions\\fR]\n.SH DESCRIPTION\n",
+          out);
+    put_text(out, "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory. "
+                  "Inputs are only read. Outputs grow under a hidden name and appear when they are whole. Results are the same with any "
+                  "number of threads and any amount of memory.\n"
+                  "Each verb has a page of its own, organ-VERB(1), which is also what 'organ help VERB' shows.");
+    put_verbs(out);
+    fputs(".SH EXIT STATUS\n", out);
+    put_terms(out, exits, sizeof exits / sizeof *exits);
+    fputs(".SH ENVIRONMENT\n", out);
+    put_terms(out, variables, sizeof variables / sizeof *variables);
+    fputs(".SH SEE ALSO\n", out);
+    for (size_t k = 0; k < organ_verb_count; k++)
+        put_reference(out, organ_verbs[k], k + 1 < organ_verb_count ? "," : "");
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT
+ * Pages of the manual in roff (man macros), made from the table of verbs. */
+#ifndef ORGAN_MANUAL_PAGE_H
+#define ORGAN_MANUAL_PAGE_H
+
+#include "orchestrator/command/options.h"
+
+#include <stdio.h>
+
+/* organ(1): the program and all its verbs. */
+void organ_manual_of_program(FILE *out);
+
+/* organ-VERB(1). */
+void organ_manual_of_verb(FILE *out, const organ_verb *verb);
+
+/* What the page of a verb is called: "organ-lora-extract". */
+#define ORGAN_MANUAL_NAME_ROOM 64
+void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]);
+
+#endif
