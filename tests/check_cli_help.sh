@@ -90,7 +90,8 @@ ends 0 manual lora resize
 cp ../out ../wanted
 ends 0 manual organ-lora-resize
 same "two names of one page" ../out ../wanted
-matches manual_lora_resize ../out
+ends 0 manual version
+matches manual_version ../out
 refused 2 "unknown verb 'prun'; did you mean 'prune'?" manual prun
 refused 2 "manual: 'more' is one word too many" manual prune more
 refused 2 "completion: 'ksh' is not one of bash|zsh|fish" completion ksh

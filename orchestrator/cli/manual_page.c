@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { LINE_WIDTH = 76 };
+enum { LINE_WIDTH = 78 };
 
 /* ---- roff ---- */
 
@@ -58,8 +58,8 @@ static void put_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {
         const size_t space = strcspn(text, " "), word = space < (size_t)(end - text) ? space : (size_t)(end - text);
-        const size_t width = put_escaped(NULL, text, word) + 3;
-        if (column > 0 && column + width > LINE_WIDTH) {
+        const size_t width = put_escaped(NULL, text, word) + (*text == '-' || *text == '.' ? 2 : 0);
+        if (column > 0 && column + 1 + width > LINE_WIDTH) {
             fputc('\n', out);
             column = 0;
         } else if (column > 0)

@@ -56,7 +56,7 @@ static const organ_option options[] = {
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Output", ORGAN_HELP_OPTIONS}};
 static const organ_example examples[] = {
     {"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
-    {"organ audit DONOR OUT --json >audit.json; organ report audit.json -o audit.html", "The page of an audit, later."}};
+    {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html", "The page of an audit, later."}};
 
 const organ_verb organ_report_verb = {
     .name = "report",
