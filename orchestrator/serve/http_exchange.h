@@ -68,6 +68,9 @@ void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
 /* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail": <the message>}. The
  * detail is made harmless like an organ_error and is what the log says about the refusal. */
 void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same with one more member, whose reference is taken. */
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
 /* The same for a fault: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500 for all others. */
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 

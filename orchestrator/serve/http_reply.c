@@ -100,19 +100,34 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
+static void problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, va_list list)
 {
     char message[1000];
     organ_error harmless = {0};
+    vsnprintf(message, sizeof message, format, list);
+    organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
+    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_http_status_title(status), "status",
+                                       (int)status, "detail", harmless.message);
+    if (value)
+        json_object_set_new(document, name, value);
+    reply_json(reply, status, "application/problem+json", document);
+    snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
+}
+
+void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...)
+{
     va_list list;
     va_start(list, format);
-    vsnprintf(message, sizeof message, format, list);
+    problem(reply, status, NULL, NULL, format, list);
     va_end(list);
-    organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
-    reply_json(reply, status, "application/problem+json",
-               json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_http_status_title(status), "status", (int)status,
-                         "detail", harmless.message));
-    snprintf(reply->why, sizeof reply->why, "%.399s", harmless.message);
+}
+
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    problem(reply, status, name, value, format, list);
+    va_end(list);
 }
 
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error)

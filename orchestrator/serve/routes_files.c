@@ -80,7 +80,7 @@ static void get_file(const organ_http_request *request, organ_http_reply *reply)
     {"limit", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 10000, \"default\": 1000}",                     \
      "of a directory: how many entries at most"},                                                                                          \
     {                                                                                                                                      \
-        "cursor", ORGAN_IN_QUERY, false, ORGAN_TEXT_SCHEMA, "of a directory: the entries behind this name; \"next\" of the page before"    \
+        "cursor", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "of a directory: the entries behind this name; \"next\" of the page before"    \
     }
 static const organ_http_parameter_row root_parameters[] = {PAGING};
 static const organ_http_parameter_row file_parameters[] = {

@@ -1,0 +1,573 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the root. The processes
+ * are this program itself, which then does what the file says that it is given as model. */
+#include "orchestrator/cli/verbs.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/serve/job_confine.h"
+#include "orchestrator/serve/job_keeper.h"
+#include "tests/scratch_model.h"
+#include "tests/suite_table.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ID = 1000 }; /* room for an id, or for the message of a refusal */
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- the process of a job ---- */
+
+static void say(const char *event) { fprintf(stderr, "%s\n", event); }
+
+static bool can_open(const char *path, int flags)
+{
+    const int fd = open(path, flags, 0600);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static bool can_connect(void)
+{
+    const struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const bool reached = connect(fd, (const struct sockaddr *)&there, sizeof there) == 0 || errno == ECONNREFUSED;
+    close(fd);
+    return reached;
+}
+
+static int count_files(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* What a job may and may not, as a report. */
+static int peek(void)
+{
+    const int inside = can_open("models/peek", O_RDONLY), written = can_open("out/new", O_WRONLY | O_CREAT);
+    const int renamed = rename("out/new", "models/new") == 0, executed = execl("/bin/sh", "sh", "-c", "exit", (char *)NULL) == 0;
+    printf("{\"schema\":\"organ.peek/1\",\"read_inside\":%d,\"write_inside\":%d,\"rename_inside\":%d,\"execute\":%d,", inside, written,
+           renamed, executed);
+    printf("\"read_link\":%d,\"read_outside\":%d,\"read_passwd\":%d,\"write_outside\":%d,\"write_up\":%d,", can_open("leak", O_RDONLY),
+           can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY), can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT),
+           can_open("../escaped", O_WRONLY | O_CREAT));
+    printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(), kill(getppid(), 0) == 0, count_files(),
+           getenv("SECRET_TOKEN") != NULL, getsid(0) == getpid());
+    return 0;
+}
+
+static int wait_for_a_signal(void)
+{
+    sigset_t set;
+    int number = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
+    say("{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
+    sigwait(&set, &number);
+    say("{\"event\":\"error\",\"status\":\"interrupted\",\"code\":130,\"message\":\"stopped\"}");
+    return 130;
+}
+
+static void be_stubborn(void)
+{
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
+    for (;;)
+        pause();
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int k = 0; k < argc; k++)
+        if (strcmp(argv[k], word) == 0)
+            return true;
+    return false;
+}
+
+/* "wait" ends at once where it is resumed; "gate" ends when the file "go" appears. */
+static int act(int argc, char **argv)
+{
+    const char *const what = strrchr(argv[argc - 1], '/') ? strrchr(argv[argc - 1], '/') + 1 : argv[argc - 1];
+    if (strcmp(what, "peek") == 0)
+        return peek();
+    if (strcmp(what, "wait") == 0 && !has_word(argc, argv, "--resume"))
+        return wait_for_a_signal();
+    if (strcmp(what, "stubborn") == 0)
+        be_stubborn();
+    if (strcmp(what, "crash") == 0)
+        raise(SIGKILL);
+    for (int k = 0; strcmp(what, "gate") == 0 && k < 2000 && access("go", F_OK) != 0; k++)
+        usleep(10000);
+    say("{\"event\":\"begin\",\"what\":\"working\",\"bytes\":100,\"tensors\":1}");
+    if (strcmp(what, "fail") == 0) {
+        say("{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"the model is broken\"}");
+        return 3;
+    }
+    printf("{\"schema\":\"organ.test/1\",\"words\":%d,\"resumed\":%d}\n", argc, has_word(argc, argv, "--resume"));
+    if (strcmp(what, "check") == 0)
+        say("{\"event\":\"error\",\"status\":\"check failed\",\"code\":1,\"message\":\"it does not hold\"}");
+    return strcmp(what, "check") == 0;
+}
+
+/* ---- the rig ---- */
+
+static organ_jail *jail;
+static organ_jobs *jobs;
+static organ_jobs_setup way;
+
+static void open_jobs(void)
+{
+    organ_error error = {0};
+    ck_assert_msg(organ_jobs_open(&way, NULL, &jobs, &error) == ORGAN_OK, "%s", error.message);
+}
+
+static void setup(void)
+{
+    static const char *const models[] = {"peek", "wait", "stubborn", "crash", "fail", "check", "done", "gate"};
+    organ_error error = {0};
+    scratch_begin();
+    mkdir(scratch_path("root"), 0755);
+    mkdir(scratch_path("root/models"), 0755);
+    mkdir(scratch_path("root/out"), 0755);
+    for (size_t k = 0; k < COUNT(models); k++) {
+        char name[64];
+        snprintf(name, sizeof name, "root/models/%s", models[k]);
+        scratch_text(name, models[k]);
+    }
+    scratch_text("outside", "not ours");
+    ck_assert_int_eq(symlink("../outside", scratch_path("root/leak")), 0);
+    ck_assert_msg(organ_jail_open(scratch_path("root"), &jail, &error) == ORGAN_OK, "%s", error.message);
+    setenv("SECRET_TOKEN", "x", 1);
+    way = (organ_jobs_setup){.jail = jail,
+                             .verbs = organ_verbs,
+                             .verb_count = organ_verb_count,
+                             .limit = 1,
+                             .kept = 50,
+                             .most_queued = 4,
+                             .program = "/proc/self/exe",
+                             .patience = 20};
+    open_jobs();
+}
+
+static void teardown(void)
+{
+    organ_jobs_close(jobs);
+    organ_jail_close(jail);
+    scratch_end();
+}
+
+/* An attempt at a prune of models/MODEL to out/OUTPUT; its status, and the id if it is 201. */
+static unsigned add(const char *model, const char *output, char id[ID])
+{
+    organ_job_words words;
+    organ_error error = {0};
+    json_t *faults = NULL, *view = NULL;
+    json_t *const request = json_pack("{s:s, s:{s:o, s:o}}", "verb", "prune", "arguments", "DONOR", json_sprintf("models/%s", model),
+                                      "output", json_sprintf("out/%s", output));
+    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 0);
+    json_decref(request);
+    const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
+    snprintf(id, ID, "%s", view ? organ_json_text(view, "id") : error.message);
+    json_decref(view);
+    return status;
+}
+
+static json_t *view_of(const char *id)
+{
+    organ_error error = {0};
+    json_t *view = NULL;
+    ck_assert_msg(organ_jobs_show(jobs, id, &view, &error) == 200, "%s", error.message);
+    return view;
+}
+
+/* Waits until the job is in that state; the view, to be released. */
+static json_t *await(const char *id, const char *state)
+{
+    json_t *view = view_of(id);
+    for (int k = 0; k < 3000 && strcmp(organ_json_text(view, "state"), state) != 0; k++) {
+        json_decref(view);
+        usleep(10000);
+        view = view_of(id);
+    }
+    char *const text = json_dumps(view, JSON_COMPACT);
+    ck_assert_msg(strcmp(organ_json_text(view, "state"), state) == 0, "not %s: %s", state, text);
+    free(text);
+    return view;
+}
+
+static void becomes(const char *id, const char *state) { json_decref(await(id, state)); }
+
+/* Until the process has said where it is. */
+static void is_at(const char *id, const char *stage)
+{
+    for (int k = 0; k < 3000; k++) {
+        json_t *const view = view_of(id);
+        const bool there = strcmp(organ_json_text(view, "progress.stage"), stage) == 0;
+        json_decref(view);
+        if (there)
+            return;
+        usleep(10000);
+    }
+    ck_abort_msg("job %s is never at '%s'", id, stage);
+}
+
+static unsigned delete (const char *id)
+{
+    organ_error error = {0};
+    json_t *view = NULL;
+    const unsigned status = organ_jobs_delete(jobs, id, &view, &error);
+    json_decref(view);
+    return status;
+}
+
+static unsigned resume(const char *id)
+{
+    organ_error error = {0};
+    json_t *view = NULL;
+    const unsigned status = organ_jobs_resume(jobs, id, &view, &error);
+    json_decref(view);
+    return status;
+}
+
+static json_t *result_of(const char *id)
+{
+    organ_error error = {0};
+    json_t *result = NULL;
+    ck_assert_msg(organ_jobs_result(jobs, id, &result, &error) == 200, "%s", error.message);
+    return result;
+}
+
+static pid_t process_of(const char *id)
+{
+    char path[1100];
+    snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", id);
+    json_t *const record = json_load_file(scratch_path(path), 0, NULL);
+    const pid_t pid = (pid_t)organ_json_count(record, "process.pid");
+    json_decref(record);
+    return pid;
+}
+
+/* ---- one job ---- */
+
+START_TEST(jobs_end_as_their_programs_do)
+{
+    static const struct {
+        const char *model, *state, *error;
+        int code;
+    } rows[] = {{"done", "done", "", 0},
+                {"check", "done", "it does not hold", 1},
+                {"fail", "failed", "the model is broken", 3},
+                {"crash", "failed", "ended by signal 9 (Killed)", -1}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        char id[ID];
+        ck_assert_uint_eq(add(rows[k].model, rows[k].model, id), 201);
+        json_t *const view = await(id, rows[k].state);
+        const json_t *const code = json_object_get(view, "exit_code");
+        ck_assert_str_eq(organ_json_text(view, "error"), rows[k].error);
+        ck_assert(rows[k].code < 0 ? json_is_null(code) : json_integer_value(code) == rows[k].code);
+        ck_assert_int_eq(json_is_true(json_object_get(view, "result")), strcmp(rows[k].state, "done") == 0);
+        ck_assert(*organ_json_text(view, "started") && *organ_json_text(view, "finished"));
+        json_decref(view);
+    }
+}
+END_TEST
+
+START_TEST(a_job_stays_below_the_root)
+{
+    static const char *const yes[] = {"read_inside", "write_inside", "rename_inside", "leader"};
+    static const char *const no[] = {"read_link", "read_outside", "read_passwd", "write_outside", "write_up", "execute", "secret"};
+    char id[ID];
+    /* Without Landlock nothing would be shown here; the kernels that tests run on have it since 2022. */
+    ck_assert_int_ge(organ_confine_version(), 2);
+    ck_assert_int_eq(organ_jobs_confinement(jobs), organ_confine_version());
+    ck_assert_uint_eq(add("peek", "peek", id), 201);
+    becomes(id, "done");
+    json_t *const result = result_of(id);
+    for (size_t k = 0; k < COUNT(yes); k++)
+        ck_assert_msg(organ_json_count(result, yes[k]) == 1, "%s", yes[k]);
+    for (size_t k = 0; k < COUNT(no); k++)
+        ck_assert_msg(organ_json_count(result, no[k]) == 0, "%s", no[k]);
+    ck_assert_uint_eq(organ_json_count(result, "files"), 3);
+    if (organ_confine_version() >= 4)
+        ck_assert_uint_eq(organ_json_count(result, "tcp"), 0);
+    if (organ_confine_version() >= 6)
+        ck_assert_uint_eq(organ_json_count(result, "signal"), 0);
+    json_decref(result);
+    ck_assert_int_ne(access("/tmp/organ-escaped", F_OK), 0);
+}
+END_TEST
+
+START_TEST(a_cancelled_job_can_go_on)
+{
+    char id[ID];
+    ck_assert_uint_eq(add("wait", "w", id), 201);
+    is_at(id, "waiting");
+    json_t *const running = view_of(id);
+    ck_assert(organ_json_real(running, "progress.fraction") == 0.4);
+    ck_assert_str_eq(organ_json_text(running, "progress.tensor"), "first");
+    json_decref(running);
+    ck_assert_uint_eq(resume(id), 409);
+    ck_assert_uint_eq(delete (id), 202);
+    json_t *const view = await(id, "cancelled");
+    ck_assert(json_is_true(json_object_get(view, "resumable")) && json_integer_value(json_object_get(view, "exit_code")) == 130);
+    json_decref(view);
+    ck_assert_uint_eq(resume(id), 202);
+    becomes(id, "done");
+    json_t *const result = result_of(id);
+    ck_assert_uint_eq(organ_json_count(result, "resumed"), 1);
+    json_decref(result);
+    ck_assert_uint_eq(resume(id), 409);
+    ck_assert_uint_eq(delete (id), 204);
+    ck_assert_uint_eq(delete (id), 404);
+    ck_assert_uint_eq(resume(id), 404);
+    ck_assert_int_eq(access(scratch_path("root/models/wait"), F_OK), 0);
+}
+END_TEST
+
+START_TEST(who_does_not_end_is_killed)
+{
+    char id[ID];
+    organ_jobs_close(jobs);
+    way.patience = 0.2;
+    open_jobs();
+    ck_assert_uint_eq(add("stubborn", "s", id), 201);
+    is_at(id, "waiting");
+    const pid_t pid = process_of(id);
+    ck_assert_int_gt(pid, 0);
+    ck_assert_uint_eq(delete (id), 202);
+    ck_assert_uint_eq(delete (id), 202);
+    json_t *const view = await(id, "cancelled");
+    ck_assert_str_eq(organ_json_text(view, "error"), "ended by signal 9 (Killed)");
+    json_decref(view);
+    ck_assert(kill(pid, 0) != 0 && errno == ESRCH);
+}
+END_TEST
+
+/* ---- many jobs ---- */
+
+START_TEST(jobs_wait_their_turn)
+{
+    char first[ID], second[ID], third[ID], other[ID];
+    ck_assert_uint_eq(add("gate", "a", first), 201);
+    ck_assert_uint_eq(add("done", "b", second), 201);
+    ck_assert_uint_eq(add("done", "c", third), 201);
+    becomes(first, "running");
+    ck_assert_uint_eq(add("done", "a", other), 409);
+    ck_assert_ptr_nonnull(strstr(other, "out/a belongs to job"));
+    mkdir(scratch_path("root/out/a"), 0755);
+    ck_assert_uint_eq(add("done", "a/b", other), 409);
+    becomes(second, "queued");
+    ck_assert_uint_eq(delete (third), 202);
+    json_t *const view = await(third, "cancelled");
+    ck_assert(!json_is_true(json_object_get(view, "resumable")));
+    json_decref(view);
+    ck_assert_uint_eq(resume(third), 409);
+    json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 1, 1), *const queued = organ_jobs_list(jobs, ORGAN_JOB_QUEUED, 0, 10);
+    ck_assert_uint_eq(organ_json_count(list, "total"), 3);
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(list, "jobs"), 0), "id"), second);
+    ck_assert_uint_eq(organ_json_count(queued, "total"), 1);
+    json_decref(list);
+    json_decref(queued);
+    scratch_text("root/go", "");
+    becomes(first, "done");
+    becomes(second, "done");
+    ck_assert_uint_eq(add("done", "a", other), 201);
+    becomes(other, "done");
+}
+END_TEST
+
+START_TEST(the_queue_has_an_end)
+{
+    char id[ID], name[8];
+    ck_assert_uint_eq(add("gate", "a", id), 201);
+    becomes(id, "running");
+    for (int k = 0; k < 4; k++) {
+        snprintf(name, sizeof name, "b%d", k);
+        ck_assert_uint_eq(add("done", name, id), 201);
+    }
+    ck_assert_uint_eq(add("done", "c", id), 429);
+    scratch_text("root/go", "");
+}
+END_TEST
+
+START_TEST(the_oldest_records_go)
+{
+    char id[6][ID];
+    organ_error error = {0};
+    json_t *view = NULL;
+    organ_jobs_close(jobs);
+    way.kept = 3;
+    open_jobs();
+    for (int k = 0; k < 6; k++) {
+        ck_assert_uint_eq(add("done", "a", id[k]), 201);
+        becomes(id[k], "done");
+    }
+    usleep(300000);
+    json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 0, 10);
+    ck_assert_uint_eq(organ_json_count(list, "total"), 3);
+    json_decref(list);
+    ck_assert_uint_eq(organ_jobs_show(jobs, id[2], &view, &error), 404);
+    json_decref(view_of(id[3]));
+}
+END_TEST
+
+/* ---- restarts ---- */
+
+START_TEST(what_ran_is_watched_on)
+{
+    char running[ID], queued[ID];
+    ck_assert_uint_eq(add("gate", "a", running), 201);
+    ck_assert_uint_eq(add("done", "b", queued), 201);
+    becomes(running, "running");
+    organ_jobs_close(jobs);
+    open_jobs();
+    becomes(running, "running");
+    becomes(queued, "queued");
+    scratch_text("root/go", "");
+    json_t *const view = await(running, "done");
+    ck_assert(json_is_true(json_object_get(view, "result")) && json_integer_value(json_object_get(view, "exit_code")) == 0);
+    json_decref(view);
+    becomes(queued, "done");
+    organ_jobs_close(jobs);
+    open_jobs();
+    becomes(running, "done");
+}
+END_TEST
+
+START_TEST(an_adopted_job_can_be_cancelled)
+{
+    char id[ID];
+    ck_assert_uint_eq(add("wait", "a", id), 201);
+    is_at(id, "waiting");
+    organ_jobs_close(jobs);
+    open_jobs();
+    is_at(id, "waiting");
+    ck_assert_uint_eq(delete (id), 202);
+    json_t *const view = await(id, "cancelled");
+    ck_assert_int_eq(json_integer_value(json_object_get(view, "exit_code")), 130);
+    json_decref(view);
+}
+END_TEST
+
+START_TEST(who_died_meanwhile_was_interrupted)
+{
+    char id[ID];
+    ck_assert_uint_eq(add("stubborn", "a", id), 201);
+    is_at(id, "waiting");
+    const pid_t pid = process_of(id);
+    organ_jobs_close(jobs);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    open_jobs();
+    json_t *const view = await(id, "interrupted");
+    ck_assert(json_is_true(json_object_get(view, "resumable")));
+    ck_assert(json_is_null(json_object_get(view, "exit_code")));
+    json_decref(view);
+}
+END_TEST
+
+/* A number that was given to another process since is not the job. */
+START_TEST(another_process_of_that_number_is_not_ours)
+{
+    static const char *const changes[] = {"{\"born\": 1}", "{\"boot\": \"another\"}"};
+    for (size_t k = 0; k < COUNT(changes); k++) {
+        char id[ID], path[1100], name[8];
+        snprintf(name, sizeof name, "o%zu", k);
+        ck_assert_uint_eq(add("stubborn", name, id), 201);
+        is_at(id, "waiting");
+        const pid_t pid = process_of(id);
+        organ_jobs_close(jobs);
+        snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", id);
+        json_t *const record = json_load_file(scratch_path(path), 0, NULL), *const change = json_loads(changes[k], 0, NULL);
+        json_object_update(json_object_get(record, "process"), change);
+        ck_assert_int_eq(json_dump_file(record, scratch_path(path), 0), 0);
+        json_decref(record);
+        json_decref(change);
+        open_jobs();
+        becomes(id, "interrupted");
+        ck_assert_int_eq(kill(pid, 0), 0);
+        ck_assert_uint_eq(delete (id), 204);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    }
+}
+END_TEST
+
+/* The record is data of the directory that is served: what it says is asked for again, not believed. */
+START_TEST(a_queued_record_is_read_as_a_request)
+{
+    char running[ID], queued[ID], path[1100];
+    ck_assert_uint_eq(add("gate", "a", running), 201);
+    ck_assert_uint_eq(add("done", "b", queued), 201);
+    becomes(running, "running");
+    organ_jobs_close(jobs);
+    snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", queued);
+    json_t *const record = json_load_file(scratch_path(path), 0, NULL);
+    json_object_set_new(json_object_get(record, "arguments"), "DONOR", json_string("leak"));
+    ck_assert_int_eq(json_dump_file(record, scratch_path(path), 0), 0);
+    json_decref(record);
+    open_jobs();
+    json_t *const view = await(queued, "failed");
+    ck_assert_ptr_nonnull(strstr(organ_json_text(view, "error"), "/arguments/DONOR"));
+    json_decref(view);
+    scratch_text("root/go", "");
+    becomes(running, "done");
+}
+END_TEST
+
+START_TEST(a_link_planted_meanwhile_stops_a_resume)
+{
+    char id[ID];
+    ck_assert_uint_eq(add("wait", "a", id), 201);
+    is_at(id, "waiting");
+    ck_assert_uint_eq(delete (id), 202);
+    becomes(id, "cancelled");
+    ck_assert_int_eq(unlink(scratch_path("root/models/wait")), 0);
+    ck_assert_int_eq(symlink("../../outside", scratch_path("root/models/wait")), 0);
+    ck_assert_uint_eq(resume(id), 422);
+    becomes(id, "cancelled");
+}
+END_TEST
+
+START_TEST(broken_records_do_not_stop_the_server)
+{
+    char id[ID];
+    organ_jobs_close(jobs);
+    mkdir(scratch_path("root/.organ/jobs/20260101-000000-000000"), 0700);
+    mkdir(scratch_path("root/.organ/jobs/20260101-000000-000001"), 0700);
+    scratch_text("root/.organ/jobs/20260101-000000-000001/job.json", "{\"schema\": ");
+    open_jobs();
+    ck_assert_uint_eq(add("done", "a", id), 201);
+    becomes(id, "done");
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc > 1)
+        return act(argc, argv);
+    signal(SIGPIPE, SIG_IGN);
+    const suite_case cases[] = {
+        {"one", {jobs_end_as_their_programs_do, a_job_stays_below_the_root, a_cancelled_job_can_go_on, who_does_not_end_is_killed}},
+        {"many", {jobs_wait_their_turn, the_queue_has_an_end, the_oldest_records_go}},
+        {"restart",
+         {what_ran_is_watched_on, an_adopted_job_can_be_cancelled, who_died_meanwhile_was_interrupted,
+          another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request, a_link_planted_meanwhile_stops_a_resume,
+          broken_records_do_not_stop_the_server}}};
+    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), setup, teardown), NULL};
+    return run_suites(suites);
+}
