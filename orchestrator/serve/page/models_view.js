@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT
 // The models under the root.
 import { announce, faultBox, make, pager, set, table } from "./elements.js";
-import { bytes, count, counted } from "./words.js";
-import { ask } from "./wire.js";
+import { bytes, count, counted, moment } from "./words.js";
+import { ask, pathOf } from "./wire.js";
 
 const LIMIT = 50;
 
-function rowOf(model) {
-    return { cells: [
-        make("a", { href: "#/models/" + model.path.split("/").map(encodeURIComponent).join("/") }, model.path),
-        model.architecture || "", model.format || "", count(model.tensors), bytes(model.bytes),
-    ] };
+// Columns that at least one model has something for.
+const COLUMNS = [
+    { title: "Model", cell: model => make("a", { href: "#/models/" + pathOf(model.path) }, model.path) },
+    { title: "Kind", cell: model => model.kind },
+    { title: "Architecture", cell: model => model.architecture },
+    { title: "Tensors", number: true, cell: model => Number.isFinite(model.tensors) ? count(model.tensors) : null },
+    { title: "Size", number: true, cell: model => bytes(model.bytes) },
+    { title: "Changed", cell: model => Number.isFinite(model.modified) ? moment(model.modified) : null },
+];
+
+function modelTable(models, total) {
+    const columns = COLUMNS.filter(column => models.some(column.cell));
+    return table(counted(total, "model"), columns, models.map(model => ({ cells: columns.map(column => column.cell(model) || "") })));
 }
-const COLUMNS = [{ title: "Model" }, { title: "Architecture" }, { title: "Format" }, { title: "Tensors", number: true },
-    { title: "Size", number: true }];
 
 export async function showModels(place, address, signal) {
     let offset = 0, search = address.query.get("q") || "", asked = 0;
@@ -61,5 +67,5 @@ function listOf(page, offset, search, turnTo) {
     if (!page.total)
         return make("p", { class: "note" }, search ? "No model has '" + search + "' in its name."
             : "There is no model in this directory yet. Put one there (a directory with safetensors, or a .gguf file) and load this page again.");
-    return [table(counted(page.total, "model"), COLUMNS, page.models.map(rowOf)), pager(offset, page.models.length, page.total, turnTo)];
+    return [modelTable(page.models, page.total), pager(offset, page.models.length, page.total, turnTo)];
 }
