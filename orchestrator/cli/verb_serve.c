@@ -46,15 +46,16 @@ static const organ_example examples[] = {
 const organ_verb organ_serve_verb = {
     .name = "serve",
     .summary = "models, reports and all verbs over HTTP, and a page for browsers",
-    .about = "Serves one directory: the models in it with their tensors, its files as downloads with ranges, the verbs as jobs, and a page "
-             "at / for all of that. /api/v1/openapi.json describes the API, /healthz says whether the server answers, /metrics has counters "
-             "for Prometheus.\n"
-             "Nothing outside DIR is read or written: paths are resolved by the kernel beneath DIR (openat2), links are not followed, "
-             "hidden files are not shown. Without a token only loopback is listened on. With one, requests carry 'Authorization: Bearer TOKEN', "
-             "or the cookie that the page gets for it. Hosts that are not this server's and requests from pages of other sites are "
-             "refused. There is no encryption: for other machines put a proxy with TLS, or a tunnel, in front.\n"
-             "Each request is a line on stderr: address, method, path, status, bytes, time, and why if it was refused. Ctrl-C ends the "
-             "server after what it is sending.",
+    .about = "Serves one directory: the models in it with their tensors, its files as downloads with ranges, the verbs as jobs, and "
+             "a page at / for all of that. /api/v1/openapi.json describes the API, /healthz says whether the server answers, "
+             "/metrics has counters for Prometheus.\n"
+             "Nothing outside DIR is read or written: paths are resolved by the kernel beneath DIR (openat2), links are not "
+             "followed, hidden files are not shown. Without a token only loopback is listened on. With one, requests carry "
+             "'Authorization: Bearer TOKEN', or the cookie that the page gets for it. Hosts that are not this server's and requests "
+             "from pages of other sites are refused. There is no encryption: for other machines put a proxy with TLS, or a tunnel, "
+             "in front.\n"
+             "Each request is a line on stderr: address, method, path, status, bytes, time, and why if it was refused. Ctrl-C ends "
+             "the server after what it is sending.",
     .groups = groups, .group_count = COUNT(groups), .examples = examples, .example_count = COUNT(examples),
     .exits = "0 it was asked to stop; 2 wrong usage; 3 the token's file is malformed; 4 the directory cannot be opened, or the address not "
              "listened on.",

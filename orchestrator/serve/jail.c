@@ -79,6 +79,15 @@ const char *organ_jail_relative(const organ_jail *jail, const char *absolute)
     return strncmp(absolute, jail->path, length) == 0 && absolute[length] == '/' ? absolute + length + 1 : NULL;
 }
 
+void organ_jail_unroot(const organ_jail *jail, char *message)
+{
+    const size_t length = strcmp(jail->path, "/") == 0 ? 0 : strlen(jail->path);
+    for (char *at = message; length && (at = strstr(at, jail->path));) {
+        const size_t gone = length + (at[length] == '/');
+        memmove(at, at + gone, strlen(at + gone) + 1);
+    }
+}
+
 /* ---- paths ---- */
 
 static const char *wrong_with(const char *path)

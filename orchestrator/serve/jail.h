@@ -51,4 +51,7 @@ void organ_jail_list_free(organ_jail_entry *entries, size_t count);
 /* The path below the root of an absolute one; NULL for everything else. Points into `absolute`. */
 const char *organ_jail_relative(const organ_jail *jail, const char *absolute);
 
+/* Takes "ROOT/" out of a message wherever it stands, in place: where the root is on this machine is not for clients. */
+void organ_jail_unroot(const organ_jail *jail, char *message);
+
 #endif
