@@ -62,7 +62,7 @@ organ_status organ_sanitize_report_html(const json_t *report, char **html, organ
     const size_t count = json_array_size(organ_json_at(report, "findings"));
     char lead[128], findings[32], modules[32], dropped[32], rank[32];
     const organ_html_figure_of_merit figures[] = {
-        {organ_count_text(count, findings), "things in it that a server would refuse"},
+        {organ_count_text(count, findings), check ? "things in it that a server would refuse" : "things a server would have refused"},
         {organ_count_text(organ_json_count(report, "totals.modules"), modules), check ? "modules to keep" : "modules kept"},
         {organ_count_text(json_array_size(organ_json_at(report, "dropped")), dropped), check ? "tensors to leave out" : "tensors left out"},
         {organ_count_text(organ_json_count(report, "output.r"), rank), "rank, the same of all modules"}};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_TENSORS = 1200, MOST_ROWS = 200, MOST_COMMANDS = 3 };
+enum { MOST_TENSORS = 1200, MOST_ROWS = 200, MOST_COMMANDS = 3, MOST_CAUSES = 40 };
 
 /* What charts know of the report besides a row: the names of tensors with findings, and the floor of a logarithmic band. */
 typedef struct view {
@@ -118,14 +118,14 @@ static bool is_matrix(const json_t *row, const void *context)
 
 /* ---- findings ---- */
 
+/* Rows of findings or of remarks; causes stand in a table of their own, for many rows have the same. */
 static organ_table *marks_table(const json_t *rows, bool (*skips)(const json_t *row), size_t *count)
 {
     static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, true},
                                            {"what", ORGAN_LEFT, false, false},
                                            {"value", ORGAN_LEFT, false, false},
-                                           {"healthy", ORGAN_LEFT, false, false},
-                                           {"what usually causes it", ORGAN_LEFT, false, false}};
-    static const char *const keys[] = {"tensor", "what", "value", "range", "cause"};
+                                           {"healthy", ORGAN_LEFT, false, false}};
+    static const char *const keys[] = {"tensor", "what", "value", "range"};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     *count = 0;
     for (size_t k = 0; k < json_array_size(rows); k++) {
@@ -136,6 +136,32 @@ static organ_table *marks_table(const json_t *rows, bool (*skips)(const json_t *
             organ_table_cell(table, "%s", organ_json_text(row, keys[c]));
     }
     return table;
+}
+
+static bool is_new_cause(const json_t *const *causes, size_t count, const json_t *row)
+{
+    for (size_t k = 0; k < count; k++)
+        if (strcmp(organ_json_text(causes[k], "what"), organ_json_text(row, "what")) == 0 &&
+            strcmp(organ_json_text(causes[k], "cause"), organ_json_text(row, "cause")) == 0)
+            return false;
+    return *organ_json_text(row, "cause") != '\0';
+}
+
+static void put_causes(organ_html *html, const json_t *rows, bool (*skips)(const json_t *row))
+{
+    static const organ_column columns[] = {{"what", ORGAN_LEFT, false, false}, {"what usually causes it", ORGAN_LEFT, false, false}};
+    const json_t *causes[MOST_CAUSES];
+    organ_table *const table = organ_table_create(columns, 2);
+    size_t count = 0;
+    for (size_t k = 0; k < json_array_size(rows) && count < MOST_CAUSES; k++) {
+        const json_t *const row = json_array_get(rows, k);
+        if ((skips && skips(row)) || !is_new_cause(causes, count, row))
+            continue;
+        causes[count++] = row;
+        organ_table_cell(table, "%s", organ_json_text(row, "what"));
+        organ_table_cell(table, "%s", organ_json_text(row, "cause"));
+    }
+    organ_html_table(html, table, NULL);
 }
 
 static void put_commands(organ_html *html, const json_t *findings)
@@ -162,8 +188,9 @@ static void put_findings(organ_html *html, const json_t *report)
         organ_html_paragraph(html, "None: no weight has what no healthy weight has.");
         return;
     }
-    organ_html_table(html, marks_table(findings, NULL, &count), "Weights that are not healthy, and why");
+    organ_html_table(html, marks_table(findings, NULL, &count), "Weights that are not healthy");
     organ_html_left_out(html, count, MOST_ROWS, "findings");
+    put_causes(html, findings, NULL);
     put_commands(html, findings);
 }
 
@@ -199,9 +226,10 @@ static void put_remarks(organ_html *html, const json_t *report)
         organ_html_paragraph(html, "%llu weight%s outside of what is expected, which is no fault: %s.", unexpected,
                              unexpected == 1 ? " is" : "s are", text);
     organ_table *const table = marks_table(remarks, is_unexpected, &count);
-    if (count > 0)
+    if (count > 0) {
         organ_html_table(html, table, "Remarks: unusual, but no fault by itself");
-    else
+        put_causes(html, remarks, is_unexpected);
+    } else
         organ_table_destroy(table);
     organ_html_left_out(html, count, MOST_ROWS, "remarks");
     organ_html_sentences(html, notes);

@@ -8,6 +8,7 @@
 #include "orchestrator/report/share_html.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { MOST_MODULES = 2000, MOST_UNPLACED = 500 };
 
@@ -59,13 +60,23 @@ static void put_arrived(organ_html *html, const json_t *report)
                       "one half, rounding took more than it left: --dtype f32 keeps it.");
 }
 
+static void put_title(FILE *out, const json_t *report, const organ_page *page)
+{
+    (void)page;
+    fprintf(out, "%s into %s", organ_json_text(report, "adapter.name"), organ_json_text(report, "base.name"));
+}
+
 organ_status organ_merge_report_html(const json_t *report, char **html, organ_error *error)
 {
-    organ_html *const page =
-        organ_html_create(is_dry(report) ? "LoRA merge, dry run" : "LoRA merge", organ_json_text(report, "adapter.name"),
-                          unplaced(report) ? "Does not fit, nothing was written."
-                          : is_dry(report) ? "Dry run, nothing was written: every key finds its place."
-                                           : "Merged into its base.");
+    *html = NULL;
+    char *const title = organ_report_words(put_title, report, error);
+    if (!title)
+        return error->status;
+    organ_html *const page = organ_html_create(is_dry(report) ? "LoRA merge, dry run" : "LoRA merge", title,
+                                               unplaced(report) ? "Does not fit, nothing was written."
+                                               : is_dry(report) ? "Dry run, nothing was written: every key finds its place."
+                                                                : "What the adapter changes is in the weights now, rounded to their type.");
+    free(title);
     put_merits(page, report);
     if (unplaced(report))
         put_unplaced(page, report);

@@ -78,12 +78,13 @@ static void put_verdict_table(organ_html *html, const json_t *report)
     for (size_t n = 0; n < noise_count(report); n++) {
         const json_t *const noise = noise_at(report, n);
         const size_t sentences = json_array_size(organ_json_at(noise, "verdict.sentences"));
-        snprintf(names[n], sizeof *names, "the noise of %.80s, stored as %.80s", organ_json_text(noise, "noisy.name"),
-                 organ_json_text(noise, "stored_as"));
+        snprintf(names[n], sizeof *names, "the noise of %.80s", organ_json_text(noise, "noisy.name"));
         columns[n] = (organ_column){names[n], ORGAN_LEFT, false, false};
         rows = sentences > rows ? sentences : rows;
     }
     organ_table *const table = organ_table_create(columns, noise_count(report));
+    for (size_t n = 0; n < noise_count(report); n++)
+        organ_table_cell(table, "Stored as %s.", organ_json_text(noise_at(report, n), "stored_as"));
     for (size_t k = 0; k < rows; k++)
         for (size_t n = 0; n < noise_count(report); n++)
             organ_table_cell(table, "%s", organ_json_text(json_array_get(organ_json_at(noise_at(report, n), "verdict.sentences"), k), ""));

@@ -18,13 +18,12 @@ static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(rep
 
 /* ---- what both have ---- */
 
-static void put_merits(organ_html *html, const json_t *report, const char *count_key, const char *what, const char *extra,
-                       const char *extra_words)
+static void put_merits(organ_html *html, const json_t *report, const organ_html_figure_of_merit own[2])
 {
-    char count[32], before[16], after[16];
+    char before[16], after[16];
     const organ_html_figure_of_merit figures[] = {
-        {extra, extra_words},
-        {organ_count_text(organ_json_count(report, count_key), count), what},
+        own[0],
+        own[1],
         {organ_quantity_text(organ_json_count(report, "totals.bytes_before"), before), "before"},
         {organ_quantity_text(organ_json_count(report, "totals.bytes_after"), after), is_dry(report) ? "they would become" : "after"}};
     organ_html_figures_of_merit(html, figures, sizeof figures / sizeof *figures);
@@ -144,15 +143,29 @@ static void put_packed(organ_html *html, const json_t *report)
     organ_html_table(html, kinds_table(report), "Schemes by role");
 }
 
+/* Notes, and values that are not finite, only where there are any: all columns are too many for most screens. */
+static size_t columns_for(const json_t *report)
+{
+    const json_t *const rows = organ_json_at(report, "weights");
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        if (*organ_json_text(json_array_get(rows, k), "note"))
+            return ORGAN_DEQUANTIZE_COLUMNS;
+    return organ_json_count(report, "totals.infinite") + organ_json_count(report, "totals.nan") ? ORGAN_DEQUANTIZE_COLUMNS - 1
+                                                                                                : ORGAN_DEQUANTIZE_COLUMNS - 3;
+}
+
 organ_status organ_dequantize_report_html(const json_t *report, char **html, organ_error *error)
 {
     const json_t *const weights = organ_json_at(report, "weights");
-    char lead[160], bad[32];
+    char lead[160], bad[32], packed[32];
     snprintf(lead, sizeof lead, "Packed weights %s %.40s; what is plain keeps its type and its bytes.",
              is_dry(report) ? "would become" : "became", organ_json_text(report, "parameters.dtype"));
-    organ_count_text(organ_json_count(report, "totals.infinite") + organ_json_count(report, "totals.nan"), bad);
+    const organ_html_figure_of_merit own[] = {
+        {organ_count_text(organ_json_count(report, "totals.weights"), packed), "packed weights"},
+        {organ_count_text(organ_json_count(report, "totals.infinite") + organ_json_count(report, "totals.nan"), bad),
+         "values that are infinite or NaN"}};
     organ_html *const page = organ_html_create("Dequantisation", organ_json_text(report, "model.name"), lead);
-    put_merits(page, report, "totals.weights", "packed weights", bad, "values that are infinite or NaN");
+    put_merits(page, report, own);
     organ_html_section(page, "Schemes");
     put_dry(page, report);
     organ_html_model(page, "Model", organ_json_at(report, "model"));
@@ -162,7 +175,7 @@ organ_status organ_dequantize_report_html(const json_t *report, char **html, org
     put_list(page, "Tensors of no weight", organ_json_at(report, "strays"), "Tensors that belong to no weight");
     if (json_array_size(weights)) {
         organ_html_section(page, "Weights");
-        organ_html_table(page, organ_dequantize_weights_table(report, MOST_TENSORS), "Every packed weight");
+        organ_html_table(page, organ_dequantize_weights_table(report, MOST_TENSORS, columns_for(report)), "Every packed weight");
         organ_html_left_out(page, json_array_size(weights), MOST_TENSORS, "weights");
     }
     organ_html_ending(page, json_object_get(report, "definitions"), json_object_get(report, "run"));
@@ -234,14 +247,16 @@ organ_status organ_quantize_report_html(const json_t *report, char **html, organ
 {
     const json_t *const tensors = organ_json_at(report, "tensors");
     const double lost = organ_json_percent(report, "totals.relative_error");
-    char lead[160], text[40] = "-";
+    char lead[160], count[32], text[40] = "-";
     snprintf(lead, sizeof lead, "Projections %s codes of %.60s, each the nearest to its weight: no calibration, no data.",
              is_dry(report) ? "would become" : "became", organ_json_text(report, "parameters.scheme"));
     if (isfinite(lost))
         snprintf(text, sizeof text, "%.4f %%", lost);
+    const organ_html_figure_of_merit own[] = {{text, "relative error of all together"},
+                                              {organ_count_text(organ_json_count(report, "totals.tensors"), count),
+                                               is_dry(report) ? "tensors to quantise" : "tensors quantised"}};
     organ_html *const page = organ_html_create("Quantisation", organ_json_text(report, "model.name"), lead);
-    put_merits(page, report, "totals.tensors", is_dry(report) ? "tensors to quantise" : "tensors quantised", text,
-               "relative error of all together");
+    put_merits(page, report, own);
     put_errors(page, report);
     organ_html_section(page, "Roles");
     put_dry(page, report);

@@ -133,13 +133,13 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
     return organ_text_end(&buffer, text, error);
 }
 
-organ_table *organ_dequantize_weights_table(const json_t *report, size_t most)
+organ_table *organ_dequantize_weights_table(const json_t *report, size_t most, size_t columns)
 {
-    static const organ_column columns[] = {{"weight", ORGAN_LEFT, false, true},  {"scheme", ORGAN_LEFT, false, false},
-                                           {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false}, {"infinite", ORGAN_RIGHT, false, false},
-                                           {"NaN", ORGAN_RIGHT, false, false},   {"note", ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    static const organ_column all[ORGAN_DEQUANTIZE_COLUMNS] = {
+        {"weight", ORGAN_LEFT, false, true},   {"scheme", ORGAN_LEFT, false, false}, {"shape", ORGAN_LEFT, false, false},
+        {"before", ORGAN_RIGHT, false, false}, {"after", ORGAN_RIGHT, false, false}, {"infinite", ORGAN_RIGHT, false, false},
+        {"NaN", ORGAN_RIGHT, false, false},    {"note", ORGAN_LEFT, false, false}};
+    organ_table *const table = organ_table_create(all, columns);
     const json_t *const rows = organ_json_at(report, "weights");
     for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         const json_t *const row = json_array_get(rows, k);
@@ -148,9 +148,12 @@ organ_table *organ_dequantize_weights_table(const json_t *report, size_t most)
         put_shape(table, json_object_get(row, "shape"));
         organ_table_count(table, organ_json_count(row, "bytes_before"));
         organ_table_count(table, organ_json_count(row, "bytes_after"));
-        organ_table_count(table, organ_json_count(row, "infinite"));
-        organ_table_count(table, organ_json_count(row, "nan"));
-        organ_table_cell(table, "%s", organ_json_text(row, "note"));
+        if (columns > 5) {
+            organ_table_count(table, organ_json_count(row, "infinite"));
+            organ_table_count(table, organ_json_count(row, "nan"));
+        }
+        if (columns > 7)
+            organ_table_cell(table, "%s", organ_json_text(row, "note"));
     }
     return table;
 }
@@ -177,7 +180,7 @@ organ_status organ_dequantize_report_markdown(const json_t *report, char **markd
     put_list(out, "Tensors of no weight", organ_json_at(report, "strays"), "tensor", "why");
     if (json_array_size(organ_json_at(report, "weights")) && !error->status) {
         fputs("\n## Weights\n\n", out);
-        organ_table_emit(organ_dequantize_weights_table(report, SIZE_MAX), out, NULL, error);
+        organ_table_emit(organ_dequantize_weights_table(report, SIZE_MAX, ORGAN_DEQUANTIZE_COLUMNS), out, NULL, error);
     }
     organ_definitions_list(out, report);
     return organ_text_end(&buffer, markdown, error);

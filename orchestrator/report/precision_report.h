@@ -19,9 +19,12 @@ organ_status organ_quantize_report_markdown(const json_t *report, char **markdow
 organ_status organ_dequantize_report_html(const json_t *report, char **html, organ_error *error);
 organ_status organ_quantize_report_html(const json_t *report, char **html, organ_error *error);
 
-/* Parts that several views show: packed weights by scheme, the first `most` of them; quantised ones by role, the first `most`. */
+enum { ORGAN_DEQUANTIZE_COLUMNS = 8 }; /* weight, scheme, shape, before, after, infinite, NaN, note */
+
+/* Parts that several views show: packed weights by scheme, the first `most` of them with the first `columns`; quantised ones by role, the
+ * first `most`. */
 organ_table *organ_dequantize_schemes_table(const json_t *report);
-organ_table *organ_dequantize_weights_table(const json_t *report, size_t most);
+organ_table *organ_dequantize_weights_table(const json_t *report, size_t most, size_t columns);
 organ_table *organ_quantize_roles_table(const json_t *report);
 organ_table *organ_quantize_tensors_table(const json_t *report, size_t most);
 

@@ -99,10 +99,13 @@ static void choose_scale(drawing *d)
         d->high += margin;
     }
     double largest = fmax(fabs(d->low), fabs(d->high));
+    bool whole = true; /* ranks, counts */
     for (size_t k = 0; k < d->rows * d->columns; k++)
-        if (isfinite(d->values[k]))
+        if (isfinite(d->values[k])) {
             largest = fmax(largest, fabs(d->values[k]));
-    d->decimals = organ_decimals_for(largest, 3);
+            whole = whole && d->values[k] == floor(d->values[k]);
+        }
+    d->decimals = whole && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
 }
 
 /* ---- numbers ---- */
