@@ -36,11 +36,12 @@ size_t organ_scale_ticks(const organ_scale *scale, organ_tick ticks[ORGAN_MOST_T
 /* A finite number with so many significant digits (1 to 9), as short as that: "0.00412", "-120", "1.5e-07", "3". Returns `out`. */
 char *organ_number_text(double value, int digits, char out[32]);
 
-/* How many decimals give numbers up to `largest` so many significant digits (1 to 9): 0 to 6, or -1 where numbers are better told one by one,
- * by organ_number_text. */
+/* How many decimals give numbers up to `largest` so many significant digits (1 to 9): 0 to 6, or -1 where numbers are better told one by
+ * one, by organ_number_text. */
 int organ_decimals_for(double largest, int digits);
 
-/* The same with a fixed number of decimals, 0 to 6, so that numbers below each other agree: "4.90". |value| is below 10^9. Returns `out`. */
+/* The same with a fixed number of decimals, 0 to 6, so that numbers below each other agree: "4.90". |value| is below 10^9. Returns `out`.
+ */
 char *organ_fixed_text(double value, int decimals, char out[32]);
 
 #endif

@@ -170,7 +170,7 @@ static void arrange(drawing *d)
     d->slanted = m->column_names && column_names + 8 > d->cell_width;
     d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
     d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58;
-    d->height = d->top + d->cell_height * (double)d->rows + d->names_height + 30;
+    d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
     choose_text_size(d);
 }
 

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: MIT
+ * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report holds; small enough;
+ * and no half of one when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
+ * writes the page of a large made-up report to stdout, to be looked at. */
+#include "formats/utf8.h"
+#include "orchestrator/report/html_page.h"
+#include "orchestrator/report/html_report.h"
+#include "orchestrator/report/svg_heat_map.h"
+
+#include "tests/suite_table.h"
+#include "tests/svg_reader.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+
+/* How many allocations are still granted; negative: all. The one that fails is the only one. */
+static long granted = -1;
+
+static bool refused(void) { return granted >= 0 && granted-- == 0; }
+
+void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
+void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
+void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
+
+/* ---- a reader of HTML that takes nothing but what these pages are made of ---- */
+
+enum { DEEPEST = 32 };
+
+typedef struct reader {
+    const char *open[DEEPEST]; /* names of elements, in the page */
+    size_t lengths[DEEPEST], depth;
+    size_t h1, styles, scripts, mains;
+} reader;
+
+static bool is(const char *name, size_t length, const char *what) { return strlen(what) == length && strncmp(name, what, length) == 0; }
+
+static const char *skip_name(const char *at)
+{
+    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' || *at == ':')
+        at++;
+    return at;
+}
+
+static const char *skip_text(const char *at, const char *ends)
+{
+    static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&quot;"};
+    for (; *at && !strchr(ends, *at); at++) {
+        bool known = *at != '&';
+        for (size_t k = 0; k < 4 && !known; k++)
+            known = strncmp(at, entities[k], strlen(entities[k])) == 0;
+        if (!known || *at == '>' || ((unsigned char)*at < 0x20 && *at != '\n'))
+            ck_abort_msg("what may not stand in text: %.40s", at);
+    }
+    ck_assert_msg(*at, "no end");
+    return at;
+}
+
+static const char *skip_attributes(const char *at)
+{
+    while (*at == ' ') {
+        const char *const name = ++at;
+        at = skip_name(at);
+        ck_assert_msg(at > name && strncmp(at, "=\"", 2) == 0, "no attribute: %.40s", name);
+        ck_assert_msg(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0, "%.40s", name);
+        ck_assert_msg(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s", name);
+        at = skip_text(at + 2, "\"") + 1;
+    }
+    return at;
+}
+
+static const char *read_start(reader *r, const char *at)
+{
+    const char *const name = at + 1, *const end = skip_name(name);
+    const size_t length = (size_t)(end - name);
+    ck_assert_msg(length > 0, "%.40s", at);
+    at = skip_attributes(end);
+    if (strncmp(at, "/>", 2) == 0)
+        return at + 2;
+    ck_assert_msg(*at == '>', "%.40s", at);
+    r->h1 += is(name, length, "h1");
+    r->mains += is(name, length, "main");
+    r->styles += is(name, length, "style");
+    r->scripts += is(name, length, "script");
+    if (is(name, length, "meta"))
+        return at + 1;
+    if (is(name, length, "style"))
+        return strstr(at, "</style>") + 8;
+    if (is(name, length, "script"))
+        return strstr(at, "</script>") + 9;
+    ck_assert_uint_lt(r->depth, DEEPEST);
+    r->open[r->depth] = name;
+    r->lengths[r->depth++] = length;
+    return at + 1;
+}
+
+static const char *read_end(reader *r, const char *at)
+{
+    const char *const name = at + 2, *const end = skip_name(name);
+    ck_assert_msg(r->depth > 0 && *end == '>', "%.40s", at);
+    r->depth--;
+    ck_assert_msg(r->lengths[r->depth] == (size_t)(end - name) && strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
+                  "%.*s ends as %.40s", (int)r->lengths[r->depth], r->open[r->depth], at);
+    return end + 1;
+}
+
+/* Every name once, and no reference to one that is not there. */
+static void check_names(const char *page)
+{
+    static const char *const references[] = {"href=\"#", "aria-labelledby=\"", "aria-describedby=\""};
+    for (const char *at = strstr(page, " id=\""); at; at = strstr(at + 1, " id=\"")) {
+        char whole[160];
+        snprintf(whole, sizeof whole, "%.*s\"", (int)strcspn(at + 5, "\"") + 5, at);
+        ck_assert_msg(count_in(page, whole) == 1, "%s stands there twice", whole);
+    }
+    for (size_t k = 0; k < sizeof references / sizeof *references; k++)
+        for (const char *at = strstr(page, references[k]); at; at = strstr(at + 1, references[k])) {
+            char id[160];
+            const char *const name = at + strlen(references[k]);
+            snprintf(id, sizeof id, " id=\"%.*s\"", (int)strcspn(name, "\""), name);
+            ck_assert_msg(strstr(page, id), "nothing has%s", id);
+        }
+}
+
+static void must_be_page(const char *page)
+{
+    static const char start[] = "<!doctype html>\n";
+    reader r = {0};
+    ck_assert(strncmp(page, start, sizeof start - 1) == 0);
+    const char *at = page + sizeof start - 1;
+    while (*at) {
+        if (*at != '<')
+            at = *at == '\n' && r.depth == 0 ? at + 1 : skip_text(at, "<");
+        else
+            at = at[1] == '/' ? read_end(&r, at) : read_start(&r, at);
+    }
+    ck_assert_uint_eq(r.depth, 0);
+    ck_assert_msg(r.h1 == 1 && r.mains == 1 && r.styles == 1 && r.scripts == 1, "h1 %zu, main %zu, style %zu, script %zu", r.h1, r.mains,
+                  r.styles, r.scripts);
+    ck_assert(organ_utf8_valid(page));
+    ck_assert_ptr_null(strstr(page, "\xe2\x80\xae"));
+    static const char *const needed[] = {"<html lang=\"en\">",
+                                         "<meta charset=\"utf-8\">",
+                                         "name=\"viewport\"",
+                                         "Content-Security-Policy\" content=\"default-src 'none'",
+                                         "prefers-color-scheme:dark",
+                                         "@media print",
+                                         "class=\"skip\" href=\"#main\"",
+                                         "<main id=\"main\">"};
+    for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
+        ck_assert_msg(strstr(page, needed[k]), "no %s", needed[k]);
+    ck_assert_ptr_null(strstr(page, "url("));
+    ck_assert_ptr_null(strstr(page, "@import"));
+    check_names(page);
+}
+
+/* ---- reports ---- */
+
+static json_t *counts_json(json_int_t elements, json_int_t killed)
+{
+    return json_pack("{s:I, s:I, s:f}", "elements", elements, "killed", killed, "percent", 100.0 * (double)killed / (double)elements);
+}
+
+static json_t *tensor_json(const char *prefix, size_t layer, const char *module)
+{
+    char name[400];
+    const json_int_t elements = 4096 * 4096, killed = (json_int_t)(3600000 + 2000 * layer + 300 * (unsigned char)module[0]);
+    snprintf(name, sizeof name, "%s.layers.%zu.%s.weight", prefix, layer, module);
+    json_t *const row = counts_json(elements, killed);
+    json_object_set_new(row, "name", json_string(name));
+    json_object_set_new(row, "module", json_string(module));
+    json_object_set_new(row, "layer", json_integer((json_int_t)layer));
+    json_object_set_new(row, "expert", json_null());
+    json_object_set_new(row, "dtype", json_string("BF16"));
+    json_object_set_new(row, "shape", json_pack("[i, i]", 4096, 4096));
+    json_object_set_new(row, "zero_before", json_integer(0));
+    json_object_set_new(row, "kept", json_integer(elements - killed));
+    return row;
+}
+
+static json_t *tile_map_json(const char *tensor)
+{
+    json_t *const killed = json_array();
+    for (int k = 0; k < 1024; k++)
+        json_array_append_new(killed, json_integer(3000 + k % 700));
+    return json_pack("{s:s, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:i, s:o}", "tensor", tensor, "percent", 22.5, "mean", 21.5, "matrices", 1,
+                     "matrix_rows", 4096, "matrix_cols", 4096, "tile", 128, "rows", 32, "cols", 32, "killed", killed);
+}
+
+/* A pruning of so many layers of seven projections; `name` stands wherever a name can stand. It must be valid UTF-8. */
+static json_t *prune_report(size_t layers, const char *name)
+{
+    static const char *const modules[] = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+                                          "mlp.gate_proj",    "mlp.up_proj",      "mlp.down_proj"};
+    json_t *const tensors = json_array(), *const by_layer = json_array(), *const projections = json_array();
+    for (size_t l = 0; l < layers; l++) {
+        for (size_t m = 0; m < 7; m++)
+            json_array_append_new(tensors, tensor_json(name, l, modules[m]));
+        json_t *const row = counts_json(7 * 16777216, 7 * 3600000 + (json_int_t)l);
+        json_object_set_new(row, "layer", json_integer((json_int_t)l));
+        json_object_set_new(row, "tensors", json_integer(7));
+        json_array_append_new(by_layer, row);
+    }
+    for (size_t m = 0; m < 7; m++) {
+        json_t *const row = counts_json((json_int_t)layers * 16777216, (json_int_t)layers * 3600000);
+        json_object_update_new(row, json_pack("{s:s, s:I, s:f, s:f, s:f}", "name", m ? modules[m] : name, "tensors", (json_int_t)layers,
+                                              "mean", 21.5, "min", 21.0, "max", 22.5));
+        json_array_append_new(projections, row);
+    }
+    json_t *const report = json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s}, s:{s:o, s:o}}", "schema", "organ.prune/1",
+                                     "definition", "physarum-v1/1", "dry_run", 0, "donor", "name", name, "format", "safetensors",
+                                     "architecture", name, "files", 3, "parameters", "method", "physarum-v1", "targets", name, "totals",
+                                     "target", counts_json(100000, 21500), "full", counts_json(120000, 21500));
+    json_object_update_new(report,
+                           json_pack("{s:{s:f, s:i, s:i}, s:{s:i, s:f, s:f, s:f}, s:o, s:o, s:o, s:o, s:[s], s:[s], s:[{s:s, s:b, s:s}]}",
+                                     "coverage", "percent", 100.0, "tiles", 144, "processed_elements", 100000, "per_tensor", "tensors",
+                                     (int)layers * 7, "mean", 21.5, "min", 21.0, "max", 22.5, "projections", projections, "layers",
+                                     by_layer, "tensors", tensors, "tile_map", tile_map_json(name), "errata", name, "not_in_this_report",
+                                     name, "integrity", "check", name, "ok", 0, "detail", name));
+    json_object_update_new(report, json_pack("{s:{s:s, s:s}, s:{s:s, s:s, s:f, s:f, s:[s], s:[{s:s, s:i}]}}", "definitions", "killed", name,
+                                             name, "a term", "run", "donor", name, "output", name, "seconds", 0.25, "bytes_per_second", 3e8,
+                                             "words", name, "shards", "file", name, "tensors", 3));
+    return report;
+}
+
+static char *page_of(const json_t *report)
+{
+    organ_error error = {0};
+    char *page = NULL;
+    ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s", error.message);
+    return page;
+}
+
+/* ---- tests ---- */
+
+START_TEST(a_thousand_tensors_stay_below_a_megabyte)
+{
+    json_t *const report = prune_report(143, "model");
+    char *const page = page_of(report);
+    must_be_page(page);
+    ck_assert_uint_eq(json_array_size(json_object_get(report, "tensors")), 1001);
+    ck_assert_uint_lt(strlen(page), 1000000);
+    ck_assert_msg(count_in(page, "<tr><th scope=\"row\">model.layers.") == 1001, "%zu rows",
+                  count_in(page, "<tr><th scope=\"row\">model.layers."));
+    free(page);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(what_varies_stands_in_the_last_section)
+{
+    json_t *const one = prune_report(2, "model"), *const two = prune_report(2, "model");
+    json_object_set_new(two, "run", json_pack("{s:s, s:s, s:f}", "donor", "elsewhere", "output", "there", "seconds", 99.0));
+    char *const pages[] = {page_of(one), page_of(two)};
+    const char *const runs[] = {strstr(pages[0], "<section aria-labelledby=\"s12-run\">"),
+                                strstr(pages[1], "<section aria-labelledby=\"s12-run\">")};
+    ck_assert(runs[0] && runs[1]);
+    ck_assert_int_eq(runs[0] - pages[0], runs[1] - pages[1]);
+    ck_assert(memcmp(pages[0], pages[1], (size_t)(runs[0] - pages[0])) == 0);
+    ck_assert_uint_eq(count_in(runs[0], "<section"), 1);
+    ck_assert_ptr_nonnull(strstr(runs[1], "organ audit elsewhere there"));
+    for (int k = 0; k < 2; k++)
+        free(pages[k]);
+    json_decref(one);
+    json_decref(two);
+}
+END_TEST
+
+START_TEST(hostile_names_in_reports)
+{
+    for (size_t k = 0; k < HOSTILE_NAMES; k++) {
+        json_t *const valid = json_string(hostile_names[k]);
+        json_t *const report = valid ? prune_report(3, hostile_names[k]) : NULL;
+        json_decref(valid);
+        if (!report)
+            continue; /* broken UTF-8 is in no document */
+        char *const page = page_of(report);
+        must_be_page(page);
+        ck_assert_uint_eq(count_in(page, "<script"), 1);
+        free(page);
+        json_decref(report);
+    }
+}
+END_TEST
+
+static organ_table *table_of(const char *text)
+{
+    static const organ_column columns[] = {{"a & b", ORGAN_LEFT, true, true}, {"<n>", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, 2);
+    organ_table_cell(table, "%s", text);
+    organ_table_count(table, 1234);
+    organ_table_totals(table);
+    organ_table_cell(table, "all");
+    organ_table_cell(table, "%s", text);
+    return table;
+}
+
+static organ_html *page_with(const char *text)
+{
+    static const double values[] = {1, 2, 3, 4};
+    const organ_html_figure_of_merit merits[] = {{text, text}};
+    const organ_heat_map map = {.title = text,
+                                .description = text,
+                                .row_label = text,
+                                .column_label = text,
+                                .value_label = text,
+                                .rows = 2,
+                                .columns = 2,
+                                .values = values};
+    organ_html *const html = organ_html_create(text, text, text);
+    organ_html_figures_of_merit(html, merits, 1);
+    for (int twice = 0; twice < 2; twice++) {
+        organ_error ignored = {0};
+        char *svg = NULL;
+        organ_html_section(html, text);
+        organ_html_paragraph(html, "%s", text);
+        organ_html_caution(html, "%s", text);
+        organ_html_command(html, text);
+        organ_html_table(html, table_of(text), twice ? NULL : text);
+        organ_heat_map_svg(&map, &svg, &ignored);
+        organ_html_chart(html, svg, text);
+    }
+    return html;
+}
+
+START_TEST(hostile_names_anywhere)
+{
+    for (size_t k = 0; k < HOSTILE_NAMES; k++) {
+        organ_error error = {0};
+        char *page = NULL;
+        ck_assert_int_eq(organ_html_finish(page_with(hostile_names[k]), &page, &error), ORGAN_OK);
+        must_be_page(page);
+        ck_assert_uint_eq(count_in(page, "<script"), 1);
+        free(page);
+    }
+}
+END_TEST
+
+START_TEST(parts_are_where_they_belong)
+{
+    organ_error error = {0};
+    char *page = NULL;
+    ck_assert_int_eq(organ_html_finish(page_with("Some & text"), &page, &error), ORGAN_OK);
+    ck_assert(strstr(page, "<title>Some &amp; text: Some &amp; text</title>"));
+    ck_assert(strstr(page, "<li><a href=\"#s1-some-text\">Some &amp; text</a></li>"));
+    ck_assert(strstr(page, "<h2 id=\"s2-some-text\">"));
+    ck_assert(strstr(page, "<table class=\"c1 n2\">\n<caption id=\"table1\">Some &amp; text</caption>"));
+    ck_assert(strstr(page, "<th scope=\"col\">&lt;n&gt;</th>"));
+    ck_assert(strstr(page, "<tbody>\n<tr><th scope=\"row\">Some &amp; text</th><td>1,234</td></tr>\n</tbody>\n<tfoot>"));
+    ck_assert(strstr(page, "aria-label=\"Table 2\""));
+    ck_assert(strstr(page, "role=\"img\" aria-describedby=\"about2\""));
+    ck_assert(strstr(page, "<figcaption>Some &amp; text</figcaption>"));
+    ck_assert_uint_eq(count_in(page, ".oc-paper{fill:#ffffff}"), 1);
+    free(page);
+}
+END_TEST
+
+/* Each member of a sound report in turn is something else: a page or a refusal, never a fault. */
+START_TEST(any_member_may_be_anything)
+{
+    json_t *const report = prune_report(2, "model");
+    json_t *const others[] = {json_null(),
+                              json_string("<b>"),
+                              json_integer(-1),
+                              json_real(1e308),
+                              json_array(),
+                              json_pack("[[], {}, 3]"),
+                              json_pack("{s:{s:[i]}}", "name", "layer", 7)};
+    char *page;
+    const char *key;
+    json_t *value;
+    void *next;
+    json_object_foreach_safe(report, next, key, value)
+    {
+        json_t *const was = json_incref(value);
+        for (size_t k = 0; k < sizeof others / sizeof *others && strcmp(key, "schema") != 0; k++) {
+            json_object_set(report, key, others[k]);
+            page = page_of(report);
+            must_be_page(page);
+            free(page);
+        }
+        json_object_set_new(report, key, was);
+    }
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++)
+        json_decref(others[k]);
+    json_decref(report);
+}
+END_TEST
+
+/* A document that says no more than what it is has a page, too: of every schema. */
+START_TEST(bare_documents)
+{
+    char known[2000], *rest;
+    size_t count = 0;
+    organ_html_report_known(known, sizeof known);
+    for (char *schema = strtok_r(known, ", ", &rest); schema; schema = strtok_r(NULL, ", ", &rest), count++) {
+        json_t *const report = json_pack("{s:s}", "schema", schema);
+        char *const page = page_of(report);
+        must_be_page(page);
+        free(page);
+        json_decref(report);
+    }
+    ck_assert_uint_ge(count, 2);
+}
+END_TEST
+
+START_TEST(what_has_no_page_is_refused)
+{
+    static const char *const texts[] = {"{}", "{\"schema\": 7}", "[]", "3", "{\"schema\": \"organ.nothing/1\"}"};
+    for (size_t k = 0; k < sizeof texts / sizeof *texts; k++) {
+        organ_error error = {0};
+        char *page = (char *)"";
+        json_t *const report = json_loads(texts[k], JSON_DECODE_ANY, NULL);
+        ck_assert_ptr_nonnull(report);
+        ck_assert_int_eq(organ_html_report(report, &page, &error), ORGAN_BAD_INPUT);
+        ck_assert_ptr_null(page);
+        ck_assert_msg(strstr(error.message, "organ.prune/1"), "%s", error.message);
+        ck_assert_msg(k < 4 || strstr(error.message, "organ.nothing/1"), "%s", error.message);
+        json_decref(report);
+    }
+}
+END_TEST
+
+START_TEST(no_memory)
+{
+    json_t *const report = prune_report(2, "model");
+    for (long k = 0, all = 0; !all; k++) {
+        organ_error error = {0};
+        char *page = NULL;
+        granted = k;
+        organ_html_report(report, &page, &error);
+        all = granted >= 0;
+        granted = -1;
+        ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "allocation %ld: status %d: %s", k, (int)error.status, error.message);
+        ck_assert(all ? page != NULL : page == NULL);
+        free(page);
+        ck_assert(all ? k > 30 : k < 100000);
+    }
+    json_decref(report);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "--print") == 0) {
+        organ_error error = {0};
+        json_t *const report = prune_report(143, "model");
+        char *page = NULL;
+        if (organ_html_report(report, &page, &error) == ORGAN_OK)
+            fputs(page, stdout);
+        free(page);
+        json_decref(report);
+        return error.status;
+    }
+    const suite_case cases[] = {
+        {"pages", {parts_are_where_they_belong, hostile_names_anywhere}},
+        {"reports",
+         {a_thousand_tensors_stay_below_a_megabyte, what_varies_stands_in_the_last_section, hostile_names_in_reports,
+          any_member_may_be_anything, bare_documents, what_has_no_page_is_refused}},
+        {"no memory", {no_memory}},
+    };
+    return run_suites((Suite *const[]){suite_of("html", cases, sizeof cases / sizeof *cases, NULL, NULL), NULL});
+}
