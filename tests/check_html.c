@@ -219,7 +219,8 @@ static json_t *prune_report(size_t layers, const char *name)
     json_t *const report = json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:s, s:i}, s:{s:s, s:s}, s:{s:o, s:o}}", "schema", "organ.prune/1",
                                      "definition", "physarum-v1/1", "dry_run", 0, "donor", "name", name, "format", "safetensors",
                                      "architecture", name, "files", 3, "parameters", "method", "physarum-v1", "targets", name, "totals",
-                                     "target", counts_json(100000, 21500), "full", counts_json(120000, 21500));
+                                     "target", counts_json(7 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000), "full",
+                                     counts_json(9 * (json_int_t)layers * 16777216, 7 * (json_int_t)layers * 3600000));
     json_object_update_new(report,
                            json_pack("{s:{s:f, s:i, s:i}, s:{s:i, s:f, s:f, s:f}, s:o, s:o, s:o, s:o, s:[s], s:[s], s:[{s:s, s:b, s:s}]}",
                                      "coverage", "percent", 100.0, "tiles", 144, "processed_elements", 100000, "per_tensor", "tensors",

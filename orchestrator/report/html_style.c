@@ -39,7 +39,7 @@ const char organ_html_style[] =
     ".box{overflow:auto;max-width:100%;border:1px solid var(--line);border-radius:.5rem}\n"
     ".box:focus-visible{outline-offset:-2px}\n"
     ".table{margin:1rem 0}\n"
-    ".table .box{max-height:80vh}\n"
+    ".table .box{max-height:min(80vh,46rem)}\n"
     "table{border-collapse:collapse;width:100%;font-size:.9rem;line-height:1.4;font-variant-numeric:tabular-nums}\n"
     "caption{padding:.5rem .8rem;color:var(--faint);text-align:left}\n"
     "th,td{padding:.32rem .8rem;text-align:left;vertical-align:top;font-weight:400}\n"

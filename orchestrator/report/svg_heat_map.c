@@ -167,7 +167,7 @@ static void arrange(drawing *d)
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
     if (square) /* a field of tiles keeps its shape, as far as that can be seen */
         d->cell_height = fmin(fmax(d->cell_width, 12), fmax(560.0 / (double)(d->rows ? d->rows : 1), 3));
-    d->slanted = m->column_names && column_names + 8 > d->cell_width;
+    d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
     d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
     d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58;
     d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
@@ -301,7 +301,7 @@ static void put_column_names(const drawing *d)
 {
     char number[32];
     const double y = d->top + d->cell_height * (double)d->rows;
-    const double room = d->slanted ? 12 : d->map->column_names ? 0 : widest(NULL, d->map->columns) + 6;
+    const double room = d->slanted ? 12 : widest(d->map->column_names, d->map->columns) + 6;
     const size_t step = every(d->cell_width, room);
     for (size_t c = 0; c < d->columns; c += step) {
         const char *const name = name_of(d->map->column_names, c * d->column_step, number);
