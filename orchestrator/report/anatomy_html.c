@@ -89,49 +89,44 @@ static double highest_of(const organ_layer_map *map)
     return most;
 }
 
-static organ_layer_map *layers_of(const json_t *report, const char *key, const char *over, double factor)
+/* A heat map of a matrix by elements, if there is more than one cell of it. `unit`: bytes become what suits the largest. */
+static void put_map(organ_html *html, organ_layer_map *map, bool unit, organ_heat_map look, const char *caption)
 {
-    organ_layer_map *const map = organ_layer_map_create();
-    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), key, over, factor, false);
-    if (!organ_layer_map_settle(map) || map->layers * map->roles < 2) {
-        organ_layer_map_destroy(map);
-        return NULL;
+    char label[32];
+    double factor = 1;
+    organ_layer_map_settle(map);
+    if (map && !map->failed && map->layers * map->roles < 2)
+        return;
+    const double most = map && !map->failed ? highest_of(map) : 0;
+    if (unit) {
+        snprintf(label, sizeof label, "size, %s", organ_anatomy_unit(most, &factor));
+        look.value_label = label;
     }
-    return map;
+    for (size_t k = 0; map && k < map->layers * map->roles && !map->failed; k++)
+        map->value[k] *= factor;
+    look.high = most * factor;
+    look.plain = map && map->layers * map->roles > 1500;
+    organ_html_chart(html, organ_layer_map_svg(map, &look), caption);
 }
 
 void organ_anatomy_html_bytes(organ_html *html, const json_t *report)
 {
-    double factor;
-    char label[32];
-    organ_layer_map *const map = layers_of(report, "bytes", NULL, 1);
-    if (!map)
-        return;
-    const double most = highest_of(map);
-    snprintf(label, sizeof label, "size, %s", organ_anatomy_unit(most, &factor));
-    for (size_t k = 0; k < map->layers * map->roles; k++)
-        map->value[k] *= factor;
-    organ_html_chart(html,
-                     organ_layer_map_svg(map, &(organ_heat_map){.title = "Size by layer and role",
-                                                                .description = "The bytes of the tensors of each role in each layer.",
-                                                                .value_label = label,
-                                                                .high = factor * most,
-                                                                .plain = map->layers * map->roles > 1500}),
-                     "Where the bytes of the layers are; what stands in no layer is not shown.");
+    organ_layer_map *const map = organ_layer_map_create();
+    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), "bytes", NULL, 1, false);
+    put_map(html, map, true,
+            (organ_heat_map){.title = "Size by layer and role", .description = "The bytes of the tensors of each role in each layer."},
+            "Where the bytes of the layers are; what stands in no layer is not shown.");
     organ_layer_map_destroy(map);
 }
 
 void organ_anatomy_html_bits(organ_html *html, const json_t *report)
 {
-    organ_layer_map *const map = layers_of(report, "bytes", "elements", 8);
-    if (map)
-        organ_html_chart(html,
-                         organ_layer_map_svg(map, &(organ_heat_map){.title = "Bits per weight by layer and role",
-                                                                    .description = "How many bits each weight of a role in a layer "
-                                                                                   "takes in the file, scales of blocks included.",
-                                                                    .value_label = "bits per weight",
-                                                                    .high = highest_of(map),
-                                                                    .plain = map->layers * map->roles > 1500}),
-                         "How finely each weight is stored, the scales of its block included.");
+    organ_layer_map *const map = organ_layer_map_create();
+    organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), "bytes", "elements", 8, false);
+    put_map(html, map, false,
+            (organ_heat_map){.title = "Bits per weight by layer and role",
+                             .description = "How many bits each weight of a role in a layer takes in the file, scales of blocks included.",
+                             .value_label = "bits per weight"},
+            "How finely each weight is stored, the scales of its block included.");
     organ_layer_map_destroy(map);
 }

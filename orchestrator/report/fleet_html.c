@@ -108,6 +108,11 @@ static char *anatomies_svg(const json_t *models)
     return svg;
 }
 
+static double value_of(const json_t *model, bool theta)
+{
+    return !is_whole(model) ? NAN : theta ? organ_json_number(model, "theta_mean") : organ_json_number(model, "model.bytes") / 1e6;
+}
+
 /* Sizes, or the mean theta where `theta`. */
 static char *bars_svg(const json_t *models, bool theta)
 {
@@ -117,8 +122,8 @@ static char *bars_svg(const json_t *models, bool theta)
     size_t count = 0;
     for (size_t k = 0; bars && k < all; k++) {
         const json_t *const model = json_array_get(models, k);
-        const double value = theta ? organ_json_number(model, "theta_mean") : (double)organ_json_count(model, "model.bytes") / 1e6;
-        if (is_whole(model) && isfinite(value))
+        const double value = value_of(model, theta);
+        if (isfinite(value))
             bars[count++] = (organ_ranking_bar){.name = organ_json_text(model, "name"), .value = {value, NAN}};
     }
     const organ_ranking ranking = {.title = theta ? "Mean theta" : "Size",
@@ -130,17 +135,18 @@ static char *bars_svg(const json_t *models, bool theta)
                                    .unit = theta ? "°" : " MB",
                                    .bars = bars,
                                    .count = count};
-    if (bars && count > 0)
+    if (bars)
         organ_ranking_svg(&ranking, &svg, &(organ_error){0});
     free(bars);
     return svg;
 }
 
-static bool any_whole(const json_t *models)
+/* Whether any model has a value that bars_svg shows. */
+static bool any_bar(const json_t *models, bool theta)
 {
     bool any = false;
     for (size_t k = 0; k < json_array_size(models); k++)
-        any |= is_whole(json_array_get(models, k)) && organ_json_count(json_array_get(models, k), "model.bytes") > 0;
+        any |= isfinite(value_of(json_array_get(models, k), theta));
     return any;
 }
 
@@ -153,11 +159,13 @@ static void put_dissection(organ_html *html, const json_t *report, bool theta)
                      "the mean theta of its tensors.");
     organ_html_paragraph(html, "Unchanged since the last run: %llu of %llu.", organ_json_count(report, "run.unchanged"),
                          organ_json_count(report, "totals.models"));
-    if (!any_whole(models))
-        return;
-    organ_html_chart(html, bars_svg(models, false), "The size of the files of each model.");
-    organ_html_chart(html, anatomies_svg(models), "What each model consists of: skeleton is attention, organs are feed-forward networks.");
-    if (theta)
+    size_t columns[COUNT(groups)];
+    if (any_bar(models, false))
+        organ_html_chart(html, bars_svg(models, false), "The size of the files of each model.");
+    if (columns_of(models, columns) > 0)
+        organ_html_chart(html, anatomies_svg(models),
+                         "What each model consists of: skeleton is attention, organs are feed-forward networks.");
+    if (theta && any_bar(models, true))
         organ_html_chart(html, bars_svg(models, true), "The mean theta of each model. The measure report beside this has everything.");
 }
 

@@ -66,7 +66,8 @@ static void put_map(organ_html *html, const json_t *report)
 {
     organ_layer_map *const map = organ_layer_map_create();
     organ_layer_map_add_matrix(map, json_object_get(report, "by_layer"), "grafted", "elements", 100, true);
-    if (organ_layer_map_settle(map))
+    organ_layer_map_settle(map);
+    if (!organ_layer_map_is_empty(map))
         organ_html_chart(html,
                          organ_layer_map_svg(map, &(organ_heat_map){.title = "What the source gave, by layer and role",
                                                                     .description = "Percent of the elements of each role in each layer "
@@ -74,7 +75,7 @@ static void put_map(organ_html *html, const json_t *report)
                                                                     .value_label = "of the source, percent",
                                                                     .low = 0,
                                                                     .high = 100,
-                                                                    .plain = map->layers * map->roles > 1500}),
+                                                                    .plain = map && map->layers * map->roles > 1500}),
                          "0 is the target's, 100 the source's. The column \"none\" has what stands in no layer.");
     organ_layer_map_destroy(map);
 }
@@ -134,6 +135,8 @@ organ_status organ_graft_report_html(const json_t *report, char **text, organ_er
                                                !fits            ? "The models do not fit: nothing was written."
                                                : is_dry(report) ? "A dry run: what would be grafted; nothing was written."
                                                                 : "A copy of the target in which the chosen tensors are the source's.");
+    if (!title)
+        organ_html_chart(html, NULL, NULL); /* no memory: the page fails */
     if (fits)
         put_fit(html, report);
     if (!fits) {

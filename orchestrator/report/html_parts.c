@@ -69,6 +69,21 @@ void organ_html_sentences(organ_html *html, const json_t *sentences)
         organ_html_paragraph(html, "%s", organ_json_text(json_array_get(sentences, k), ""));
 }
 
+json_t *organ_json_first(const json_t *report, const char *key, size_t most)
+{
+    const json_t *const rows = json_object_get(report, key);
+    json_t *part = json_object(), *const first = json_array();
+    bool whole = part && json_object_set(part, key, first) == 0;
+    for (size_t k = 0; k < json_array_size(rows) && k < most && whole; k++)
+        whole = json_array_append(first, json_array_get(rows, k)) == 0;
+    json_decref(first);
+    if (!whole) {
+        json_decref(part);
+        part = NULL;
+    }
+    return part;
+}
+
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what)
 {
     char shown[32], count[32];

@@ -29,19 +29,25 @@ static void put_figures(organ_html *html, const json_t *report)
     organ_html_figures_of_merit(html, figures, count && !is_packed(report) ? 4 : 3);
 }
 
+static bool add_check(json_t *checks, bool ok, const char *detail)
+{
+    return json_array_append_new(checks,
+                                 json_pack("{s:s, s:b, s:s}", "check", "headers, index and config", "ok", (int)ok, "detail", detail)) == 0;
+}
+
 /* What is wrong, or that nothing is. */
 static void put_health(organ_html *html, const json_t *report)
 {
     const json_t *const problems = json_object_get(report, "problems");
     json_t *const checks = json_array();
-    for (size_t k = 0; k < json_array_size(problems); k++)
-        json_array_append_new(
-            checks, json_pack("{s:s, s:b, s:O}", "check", "headers, index and config", "ok", 0, "detail", json_array_get(problems, k)));
-    if (json_array_size(problems) == 0)
-        json_array_append_new(checks,
-                              json_pack("{s:s, s:b, s:s}", "check", "headers, index and config", "ok", 1, "detail", "no problems found"));
+    bool whole = json_array_size(problems) > 0 || add_check(checks, true, "no problems found");
+    for (size_t k = 0; k < json_array_size(problems) && whole; k++)
+        whole = add_check(checks, false, organ_json_text(json_array_get(problems, k), ""));
     organ_html_section(html, "Health of the file");
-    organ_html_checks(html, checks);
+    if (whole)
+        organ_html_checks(html, checks);
+    else
+        organ_html_chart(html, NULL, NULL); /* no memory: the page fails */
     organ_html_words(html, organ_inspect_notes, report);
     json_decref(checks);
 }
@@ -59,15 +65,6 @@ static void put_targets(organ_html *html, const json_t *report)
         json_is_string(json_object_get(report, "match")) ? "what matches" : "the model", organ_json_count(target, "prunable_tensors"));
 }
 
-/* The first `most` of the rows of `key`. */
-static json_t *first_of(const json_t *rows, size_t most)
-{
-    json_t *const first = json_array();
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++)
-        json_array_append(first, json_array_get(rows, k));
-    return first;
-}
-
 static void put_quantization(organ_html *html, const json_t *report)
 {
     const json_t *const quantization = json_object_get(report, "quantization"), *const weights = json_object_get(quantization, "weights");
@@ -79,10 +76,11 @@ static void put_quantization(organ_html *html, const json_t *report)
                      "other types, counted above as they are stored.");
     if (json_array_size(weights) == 0)
         return;
-    json_t *const first = first_of(weights, MOST_WEIGHTS);
-    organ_html_table(html, organ_inspect_weights_table(first), "Every weight, and the tensors that it is stored as.");
+    json_t *const part = organ_json_first(quantization, "weights", MOST_WEIGHTS);
+    organ_html_table(html, part ? organ_inspect_weights_table(json_object_get(part, "weights")) : NULL,
+                     "Every weight, and the tensors that it is stored as.");
     organ_html_left_out(html, json_array_size(weights), MOST_WEIGHTS, "weights");
-    json_decref(first);
+    json_decref(part);
 }
 
 static void put_anatomy(organ_html *html, const json_t *report)
@@ -103,8 +101,7 @@ static void put_tensors(organ_html *html, const json_t *report)
     const json_t *const tensors = json_object_get(report, "tensors");
     if (!tensors)
         return;
-    json_t *const part = json_object();
-    json_object_set_new(part, "tensors", first_of(tensors, MOST_TENSORS));
+    json_t *const part = organ_json_first(report, "tensors", MOST_TENSORS);
     organ_html_section(html, "Tensors");
     organ_html_table(html, part ? organ_inspect_tensors_table(part) : NULL, "Every tensor in the order of the files.");
     organ_html_left_out(html, json_array_size(tensors), MOST_TENSORS, "tensors");

@@ -24,7 +24,7 @@ typedef struct organ_layer_map {
     bool failed;
 } organ_layer_map;
 
-/* NULL without memory, which the functions below accept. */
+/* NULL without memory, which the functions below accept: then there is no chart. */
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);
 
@@ -42,6 +42,9 @@ void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, co
 
 /* Nothing can be added any more. false without memory, or if there is nothing to show. */
 bool organ_layer_map_settle(organ_layer_map *map);
+
+/* Nothing was added, and that is no fault. */
+bool organ_layer_map_is_empty(const organ_layer_map *map);
 
 /* Roles downwards, layers across. `look` has the words and the scale; layers, roles, values and marks come from the map. NULL without
  * memory or cells. */

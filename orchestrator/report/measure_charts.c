@@ -81,6 +81,22 @@ char *organ_measure_map_svg(const organ_layer_map *map)
 
 /* ---- lines through the layers ---- */
 
+static bool is_of_part(const char *role, organ_line_part part)
+{
+    const organ_group group = group_of_role(role);
+    return part == (group == ORGAN_GROUP_SKELETON ? ORGAN_LINES_ATTENTION
+                    : group == ORGAN_GROUP_ORGAN  ? ORGAN_LINES_FEED
+                                                  : ORGAN_LINES_REST);
+}
+
+bool organ_measure_has_lines(const organ_layer_map *map, organ_line_part part)
+{
+    bool any = false;
+    for (size_t r = 0; map && r < map->roles; r++)
+        any |= is_of_part(map->role[r], part);
+    return any;
+}
+
 char *organ_measure_lines_svg(const organ_layer_map *map, organ_line_part part)
 {
     static const char *const titles[] = {"Attention through the layers", "Feed-forward through the layers", "Norms and the rest"};
@@ -88,18 +104,15 @@ char *organ_measure_lines_svg(const organ_layer_map *map, organ_line_part part)
     const double *values[ORGAN_LAYER_MAP_ROLES];
     size_t used = 0;
     char *svg = NULL;
-    for (size_t r = 0; map && r < map->roles; r++) {
-        const organ_group group = group_of_role(map->role[r]);
-        if (part != (group == ORGAN_GROUP_SKELETON ? ORGAN_LINES_ATTENTION
-                     : group == ORGAN_GROUP_ORGAN  ? ORGAN_LINES_FEED
-                                                   : ORGAN_LINES_REST))
+    if (!map || map->failed)
+        return NULL;
+    for (size_t r = 0; r < map->roles; r++) {
+        if (!is_of_part(map->role[r], part))
             continue;
         values[used] = map->value + r * map->layers;
         series[used] = (organ_chart_series){.name = map->role[r], .look = (unsigned)used};
         used++;
     }
-    if (used == 0)
-        return NULL;
     const organ_chart chart = {.title = titles[part],
                                .subtitle = "theta, mean over the tensors of a role",
                                .description = "A line for each role: its mean theta in every layer, in degrees.",
@@ -215,26 +228,25 @@ static size_t tensor_points(const json_t *tensors, const char *key, organ_point 
     return count;
 }
 
-/* A point for every role in every layer: `points` has room for as many as there are tensors. */
-static size_t cell_points(const json_t *tensors, const char *key, organ_point *points)
+/* A point for every role in every layer: `points` has room for as many as there are tensors. false without memory. */
+static bool cell_points(const json_t *tensors, const char *key, organ_point *points, size_t *count)
 {
     organ_layer_map *const x = organ_layer_map_create(), *const y = organ_layer_map_create();
-    size_t count = 0;
     for (size_t k = 0; k < json_array_size(tensors); k++) {
         const json_t *const row = json_array_get(tensors, k);
         organ_layer_map_add(x, layer_of(row), organ_json_text(row, "role"), organ_json_number(row, "E"), 1);
         organ_layer_map_add(y, layer_of(row), organ_json_text(row, "role"), organ_json_number(row, key), 1);
     }
-    if (organ_layer_map_settle(x) && organ_layer_map_settle(y))
-        for (size_t k = 0; k < x->layers * x->roles; k++)
-            if (isfinite(x->value[k]) && isfinite(y->value[k]))
-                points[count++] = (organ_point){.x = x->value[k],
-                                                .y = y->value[k],
-                                                .kind = (unsigned)group_of_role(x->role[k / x->layers]),
-                                                .name = x->role[k / x->layers]};
+    const bool whole = organ_layer_map_settle(x) && organ_layer_map_settle(y);
+    for (size_t k = 0; whole && k < x->layers * x->roles; k++)
+        if (isfinite(x->value[k]) && isfinite(y->value[k]))
+            points[(*count)++] = (organ_point){.x = x->value[k],
+                                               .y = y->value[k],
+                                               .kind = (unsigned)group_of_role(x->role[k / x->layers]),
+                                               .name = x->role[k / x->layers]};
     organ_layer_map_destroy(x); /* the names are those of the report */
     organ_layer_map_destroy(y);
-    return count;
+    return whole;
 }
 
 char *organ_measure_indicators_svg(const json_t *model, const char *key, const char *label, size_t most)
@@ -242,14 +254,29 @@ char *organ_measure_indicators_svg(const json_t *model, const char *key, const c
     const json_t *const tensors = json_object_get(model, "per_tensor");
     const size_t all = json_array_size(tensors);
     organ_point *const points = calloc(all + 1, sizeof *points);
-    char *svg = NULL, title[16];
+    char *svg = NULL, title[16], subtitle[80];
     if (!points)
         return NULL;
     snprintf(title, sizeof title, "E and %s", key);
-    const size_t count = all > most ? cell_points(tensors, key, points) : tensor_points(tensors, key, points);
+    size_t count = 0;
+    if (all > most && !cell_points(tensors, key, points, &count)) {
+        free(points);
+        return NULL;
+    }
+    if (all <= most)
+        count = tensor_points(tensors, key, points);
+    const size_t step = 1 + count / (3 * most);
+    if (all <= most)
+        snprintf(subtitle, sizeof subtitle, "a point for each tensor");
+    else
+        snprintf(subtitle, sizeof subtitle, "means over the tensors of a role in a layer%s%.0zu", step > 1 ? ", one of " : "",
+                 step > 1 ? step : 0);
+    for (size_t k = 0; k * step < count; k++)
+        points[k] = points[k * step];
+    count = (count + step - 1) / step;
     name_farthest(points, count);
     const organ_scatter scatter = {.title = title,
-                                   .subtitle = all > most ? "means over the tensors of a role in a layer" : "a point for each tensor",
+                                   .subtitle = subtitle,
                                    .description = "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of "
                                                   "the model. The table of tensors has the numbers.",
                                    .x_label = "E, from the entropy",

@@ -12,8 +12,9 @@ organ_layer_map *organ_measure_map(const json_t *model);
 
 char *organ_measure_map_svg(const organ_layer_map *map);
 
-/* Lines per role through the layers, for one part of the body; NULL also where no role is of that part. */
+/* Lines per role through the layers, for one part of the body, and whether any role is of that part. */
 typedef enum organ_line_part { ORGAN_LINES_ATTENTION, ORGAN_LINES_FEED, ORGAN_LINES_REST, ORGAN_LINES_PARTS } organ_line_part;
+bool organ_measure_has_lines(const organ_layer_map *map, organ_line_part part);
 char *organ_measure_lines_svg(const organ_layer_map *map, organ_line_part part);
 
 /* The same by part of the body alone, from model.layers. */

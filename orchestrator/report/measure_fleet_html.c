@@ -146,7 +146,7 @@ static void put_model(organ_html *html, const json_t *model, bool cells)
     organ_measure_html_ratings(html, model);
     if (cells) {
         organ_layer_map *const map = organ_measure_map(model);
-        if (map && map->count)
+        if (!organ_layer_map_is_empty(map))
             organ_html_chart(html, organ_measure_map_svg(map), "Mean theta by layer and role; wells are outlined.");
         organ_layer_map_destroy(map);
     } else if (json_array_size(json_object_get(model, "layers")) > 1) {

@@ -14,34 +14,28 @@ enum {
     MOST_POINTS = 1200,  /* tensors with a point of their own */
     MOST_TENSORS = 1500, /* rows of the table of tensors */
     MOST_WELLS = 200,
+    MOST_LAYERS = 600, /* with lines through them, and rows of their table */
     MOST_REASONS = 50
 };
 
 /* ---- what pages of one and of several models share ---- */
 
-void organ_measure_html_ratings(organ_html *html, const json_t *model)
+static void put_ratings(FILE *out, const json_t *model, const organ_page *page)
 {
-    organ_text text;
-    char *line = NULL;
-    if (organ_text_open(&text, &(organ_error){0}) == ORGAN_OK) {
-        organ_measure_ratings_line(text.out, model);
-        organ_text_finish(&text, &line, &(organ_error){0});
-    }
-    organ_html_paragraph(html, "%s", line ? line : "");
-    free(line);
+    (void)page;
+    organ_measure_ratings_line(out, model);
+    fputc('\n', out);
 }
+
+void organ_measure_html_ratings(organ_html *html, const json_t *model) { organ_html_words(html, put_ratings, model); }
 
 /* A table of the first `most` rows of a member of `model`. */
 static void put_first(organ_html *html, const json_t *model, const char *key, size_t most, organ_table *(*make)(const json_t *model),
                       const char *what, const char *caption)
 {
-    const json_t *const rows = json_object_get(model, key);
-    json_t *const first = json_array(), *const part = json_object();
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++)
-        json_array_append(first, json_array_get(rows, k));
-    json_object_set_new(part, key, first);
+    json_t *const part = organ_json_first(model, key, most);
     organ_html_table(html, part ? make(part) : NULL, caption);
-    organ_html_left_out(html, json_array_size(rows), most, what);
+    organ_html_left_out(html, json_array_size(json_object_get(model, key)), most, what);
     json_decref(part);
 }
 
@@ -79,7 +73,7 @@ static void put_layers(organ_html *html, const json_t *model, const organ_layer_
     static const char *const captions[] = {"The roles of the attention, from the first layer to the last.",
                                            "The roles of the feed-forward network.", "Norms, and what else a layer has."};
     const bool wells = json_array_size(json_object_get(model, "wells")) > 0;
-    if (!map || map->count == 0)
+    if (organ_layer_map_is_empty(map))
         return;
     organ_html_section(html, "Layers and roles");
     organ_html_chart(html, organ_measure_map_svg(map),
@@ -89,15 +83,13 @@ static void put_layers(organ_html *html, const json_t *model, const organ_layer_
                            "layer is below, among the roles."
                          : "Every cell is the mean theta of the tensors of one role in one layer. What stands in no layer is below, among "
                            "the roles.");
-    for (int part = 0; part < ORGAN_LINES_PARTS && map->layers > 1; part++) {
-        char *const svg = organ_measure_lines_svg(map, (organ_line_part)part);
-        if (svg)
-            organ_html_chart(html, svg, captions[part]);
-    }
+    for (int part = 0; part < ORGAN_LINES_PARTS && map && map->layers > 1 && map->layers <= MOST_LAYERS; part++)
+        if (organ_measure_has_lines(map, (organ_line_part)part))
+            organ_html_chart(html, organ_measure_lines_svg(map, (organ_line_part)part), captions[part]);
     if (json_array_size(json_object_get(model, "layers")) > 0)
-        organ_html_table(html, organ_measure_layers_table(model),
-                         "Theta of every layer in degrees: the mean over its tensors, that weighted "
-                         "by elements, and the mean of its skeleton, organs and norms.");
+        put_first(html, model, "layers", MOST_LAYERS, organ_measure_layers_table, "layers",
+                  "Theta of every layer in degrees: the mean over its tensors, that weighted "
+                  "by elements, and the mean of its skeleton, organs and norms.");
 }
 
 static void put_indicators(organ_html *html, const json_t *model)

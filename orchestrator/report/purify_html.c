@@ -67,7 +67,7 @@ static void put_map(organ_html *html, const json_t *report)
     double most = 1;
     for (size_t k = 0; map && k < map->layers * map->roles; k++)
         most = map->value[k] > most ? map->value[k] : most;
-    if (map && map->count)
+    if (!organ_layer_map_is_empty(map))
         organ_html_chart(html,
                          organ_layer_map_svg(map, &(organ_heat_map){.title = "Energy removed by layer and role",
                                                                     .description = "Percent of the energy of the tensors of each role in "
@@ -75,7 +75,7 @@ static void put_map(organ_html *html, const json_t *report)
                                                                                    "has the numbers.",
                                                                     .value_label = "energy removed, percent",
                                                                     .high = fmin(100, 5 * ceil(most / 5)),
-                                                                    .plain = map->layers * map->roles > 1500}),
+                                                                    .plain = map && map->layers * map->roles > 1500}),
                          "What the filter called noise and took away, as a share of the energy that was there.");
     organ_layer_map_destroy(map);
 }
@@ -109,15 +109,11 @@ static char *thetas_svg(const json_t *roles)
 
 static void put_tensors(organ_html *html, const json_t *report)
 {
-    const json_t *const rows = json_object_get(report, "tensors");
-    json_t *const first = json_array(), *const part = json_object();
-    for (size_t k = 0; k < json_array_size(rows) && k < MOST_TENSORS; k++)
-        json_array_append(first, json_array_get(rows, k));
-    json_object_set_new(part, "tensors", first);
+    json_t *const part = organ_json_first(report, "tensors", MOST_TENSORS);
     organ_html_section(html, "Tensors");
     organ_html_table(html, part ? organ_purify_tensors_table(part) : NULL,
                      "The energy of every tensor before and after, what was removed of it, and theta in degrees.");
-    organ_html_left_out(html, json_array_size(rows), MOST_TENSORS, "tensors");
+    organ_html_left_out(html, json_array_size(json_object_get(report, "tensors")), MOST_TENSORS, "tensors");
     json_decref(part);
 }
 
