@@ -73,12 +73,21 @@ static void make_inputs(size_t features, uint64_t block, float *ours, float *don
     free(mix);
 }
 
-static organ_calibration *calibrate(const organ_engine *engine, const input *in, bool two_streams, size_t tokens, figures *f)
+static float *make_weights(size_t rows, size_t features)
+{
+    float *const weights = bench_room(rows * features * sizeof *weights);
+    organ_philox_normal(7, rows, 0, weights, rows * features);
+    return weights;
+}
+
+static organ_calibration *calibrate(const organ_engine *engine, const input *in, bool two_streams, size_t tokens, const float *weights,
+                                    figures *f)
 {
     organ_error error = {0};
     organ_calibration *c;
     float *ours = bench_room(CALL * in->features * sizeof *ours), *donor = bench_room(CALL * in->features * sizeof *donor);
-    const organ_calibration_options options = {.features = in->features, .name = "calibration", .two_streams = two_streams};
+    const organ_calibration_options options = {
+        .features = in->features, .name = "calibration", .two_streams = two_streams, .weights = weights, .rows = in->matrices[0].rows};
     seconds start = now();
     organ_calibration_create(&options, engine, &c, &error);
     bench_stop_at(&error);
@@ -105,9 +114,8 @@ static void prune(const organ_engine *engine, organ_prune_method method, const c
     organ_error error = {0};
     organ_prune_matrix_report report;
     const size_t n = rows * in->features;
-    float *weights = bench_room(n * sizeof *weights);
+    float *weights = make_weights(rows, in->features);
     uint8_t *keep = bench_room(n);
-    organ_philox_normal(7, rows, 0, weights, n);
     const organ_prune_matrix_options options = {.method = method, .name = name, .sparsity = 50, .effort = 1};
     const seconds start = now();
     organ_prune_matrix(engine, &options, c, weights, rows, in->features, keep, &report, &error);
@@ -127,10 +135,13 @@ static figures run(const organ_engine *engine, organ_prune_method method, size_t
 {
     figures f = {0};
     for (size_t k = 0; k < sizeof inputs / sizeof *inputs; k++) {
-        organ_calibration *c = calibrate(engine, &inputs[k], method == ORGAN_PRUNE_PHYSARUM_V2, tokens, &f);
+        const bool v2 = method == ORGAN_PRUNE_PHYSARUM_V2, alone = !inputs[k].matrices[1].name;
+        float *const weights = v2 && alone ? make_weights(inputs[k].matrices[0].rows, inputs[k].features) : NULL;
+        organ_calibration *c = calibrate(engine, &inputs[k], v2, tokens, weights, &f);
         for (size_t m = 0; m < 3 && inputs[k].matrices[m].name; m++)
             prune(engine, method, inputs[k].matrices[m].name, inputs[k].matrices[m].rows, &inputs[k], c, &f);
         organ_calibration_destroy(c);
+        free(weights);
     }
     return f;
 }

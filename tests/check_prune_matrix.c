@@ -299,7 +299,6 @@ START_TEST(sums_beyond_the_range_of_numbers)
         } else
             for (size_t k = 0; k < LAYER_WEIGHTS; k++)
                 ck_assert(isfinite(p.weights[k]));
-        ck_assert(methods[m] != ORGAN_PRUNE_PHYSARUM_V2 || p.error.status);
         free_pruned(&p);
     }
 }

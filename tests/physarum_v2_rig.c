@@ -79,12 +79,18 @@ void free_engine(organ_engine *engine)
     organ_topology_destroy((organ_topology *)engine->topology);
 }
 
-organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call)
+static organ_calibration *calibrate_so(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call,
+                                       const float *weights)
 {
     organ_error error = {0};
     organ_calibration *c;
-    const organ_calibration_options options = {
-        .features = LAYER_COLS, .name = "layer", .seed = NOISE_SEED, .layer = NOISE_LAYER, .two_streams = two_streams};
+    const organ_calibration_options options = {.features = LAYER_COLS,
+                                               .name = "layer",
+                                               .seed = NOISE_SEED,
+                                               .layer = NOISE_LAYER,
+                                               .two_streams = two_streams,
+                                               .weights = weights,
+                                               .rows = LAYER_ROWS};
     organ_calibration_create(&options, engine, &c, &error);
     for (size_t t = 0; t < LAYER_TOKENS && !error.status; t += tokens_a_call) {
         const size_t some = t + tokens_a_call < LAYER_TOKENS ? tokens_a_call : LAYER_TOKENS - t;
@@ -92,6 +98,16 @@ organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool tw
     }
     ck_assert_msg(!error.status && organ_calibration_finish(c, &error) == ORGAN_OK, "%s", error.message);
     return c;
+}
+
+organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call)
+{
+    return calibrate_so(engine, l, two_streams, tokens_a_call, NULL);
+}
+
+organ_calibration *calibrate_with_weights(const organ_engine *engine, const layer *l, size_t tokens_a_call)
+{
+    return calibrate_so(engine, l, true, tokens_a_call, l->weights);
 }
 
 pruned prune_layer(const organ_engine *engine, const layer *l, const organ_calibration *calibration, organ_prune_matrix_options options)

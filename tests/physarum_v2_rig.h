@@ -23,6 +23,9 @@ void free_engine(organ_engine *engine);
 /* Of the layer's inputs, in calls of so many tokens; finished. */
 organ_calibration *calibrate(const organ_engine *engine, const layer *l, bool two_streams, size_t tokens_a_call);
 
+/* The same with both streams and the layer's weights. */
+organ_calibration *calibrate_with_weights(const organ_engine *engine, const layer *l, size_t tokens_a_call);
+
 typedef struct pruned {
     float *weights;
     uint8_t *keep;

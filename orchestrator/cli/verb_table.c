@@ -56,7 +56,7 @@ static const organ_option calibration_options[] = {
     {.name = "no-compensate", .value = ORGAN_VALUE_FLAG, .offset = AT(calibrated.no_compensate),
      .help = "physarum-v2: leave the kept weights as they are"},
     {.name = "effort", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 100, true, false}, .fallback = "1",
-     .offset = AT(calibrated.effort), .help = "physarum-v2: scales the iterations of compensation"},
+     .offset = AT(calibrated.effort), .help = "physarum-v2: scales the products with the second moments that compensation takes"},
     {.name = "seed", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {0, 4294967295, false, false}, .fallback = "0",
      .offset = AT(calibrated.seed), .help = "physarum-v2: of the noise that shows which inputs are stable"}};
 static const organ_option flow_options[] = {

@@ -16,6 +16,7 @@
 
 #define PANEL         ORGAN_CALIBRATION_BLOCK
 #define CHUNK         ((size_t)512) /* tokens */
+#define TOKENS_A_GO   ((size_t)128)
 #define MOST_FEATURES ((size_t)1 << 20)
 #define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
 
@@ -28,7 +29,7 @@ struct organ_calibration {
     organ_calibration_options options;
     const organ_engine *engine;
     organ_input_moments moments;
-    double *h, *c;
+    double *h, *c, *bent;
     float *factors; /* act_norm, stability, contribution */
     organ_saliency_sums sums;
     double *sum_room;
@@ -37,6 +38,7 @@ struct organ_calibration {
     float *chunk[2]; /* CHUNK x features: behind pruned layers, in the donor */
     size_t held;     /* tokens in the chunk */
     float *products; /* per worker: PANEL x PANEL */
+    float *shift;    /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL without weights */
     panel *panels;
     size_t panel_count;
     int singular; /* a tile that LAPACK could not invert */
@@ -73,12 +75,52 @@ static void add_panel(void *context, size_t index, size_t worker)
             sums[(p->row - start + i) * width + p->col - start + j] += (double)product[i * PANEL + j];
 }
 
+/* A part of (X_d - X_p) W^T; X_d has become the difference. */
+static void shift_part(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, rows = c->options.rows, across = (rows + PANEL - 1) / PANEL;
+    const size_t token = index / across * TOKENS_A_GO, row = index % across * PANEL;
+    (void)worker;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)lesser(TOKENS_A_GO, c->held - token), (int)lesser(PANEL, rows - row), (int)n,
+                1, c->chunk[1] + token * n, (int)n, c->options.weights + row * n, (int)n, 0, c->shift + token * rows + row, (int)rows);
+    organ_blas_end();
+}
+
+static void bend_part(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, across = (n + PANEL - 1) / PANEL;
+    const size_t row = index / across * PANEL, col = index % across * PANEL;
+    const size_t rows = lesser(PANEL, c->options.rows - row), cols = lesser(PANEL, n - col);
+    float *const product = c->products + worker * PANEL * PANEL;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->shift + row, (int)c->options.rows,
+                c->chunk[0] + col, (int)n, 0, product, (int)PANEL);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            c->bent[(row + i) * n + col + j] += (double)product[i * PANEL + j];
+}
+
+static void bend(organ_calibration *c)
+{
+    const size_t n = c->options.features, rows = c->options.rows, panels = (rows + PANEL - 1) / PANEL;
+    for (size_t k = 0; k < c->held * n; k++)
+        c->chunk[1][k] -= c->chunk[0][k];
+    organ_share(c->engine, NULL, (c->held + TOKENS_A_GO - 1) / TOKENS_A_GO * panels, shift_part, c);
+    organ_share(c->engine, NULL, panels * ((n + PANEL - 1) / PANEL), bend_part, c);
+}
+
 static void add_chunk(organ_calibration *c)
 {
     if (c->held == 0)
         return;
     organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
     organ_share(c->engine, NULL, c->panel_count, add_panel, c);
+    if (c->bent)
+        bend(c);
     c->moments.tokens += c->held;
     c->held = 0;
 }
@@ -98,7 +140,7 @@ static void list_panels(organ_calibration *c)
         for (size_t col = start; col < end; col += PANEL) {
             if (col >= row)
                 c->panels[c->panel_count++] = (panel){row, col, false};
-            if (c->options.two_streams)
+            if (c->options.two_streams && !c->options.weights)
                 c->panels[c->panel_count++] = (panel){row, col, true};
         }
     }
@@ -109,7 +151,11 @@ static bool take_memory(organ_calibration *c)
     const size_t n = c->options.features, block = c->moments.block, entries = n / block * block * block + n % block * (n % block);
     const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
     c->h = calloc(entries, sizeof *c->h);
-    c->c = c->options.two_streams ? calloc(entries, sizeof *c->c) : NULL;
+    c->c = c->options.two_streams && !c->options.weights ? calloc(entries, sizeof *c->c) : NULL;
+    if (c->options.weights) {
+        c->bent = calloc(c->options.rows * n, sizeof *c->bent);
+        c->shift = organ_floats(CHUNK, c->options.rows);
+    }
     c->factors = calloc(3 * n, sizeof *c->factors);
     c->sum_room = calloc(5 * n, sizeof *c->sum_room);
     c->own_levels = c->options.levels ? NULL : organ_normal_levels();
@@ -122,8 +168,22 @@ static bool take_memory(organ_calibration *c)
         double *const s = c->sum_room;
         c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
     }
-    return c->h && (c->c || !c->options.two_streams) && c->factors && c->sum_room && c->levels && c->chunk[0] &&
+    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && c->sum_room && c->levels && c->chunk[0] &&
            (c->chunk[1] || !c->options.two_streams) && c->products && c->panels;
+}
+
+bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
+
+/* Weights that are not used are forgotten. */
+static void choose_sums(organ_calibration *c)
+{
+    const uint64_t features = c->options.features, squares = features * features;
+    const uint64_t bent = 16 * squares + 8 * (uint64_t)c->options.rows * features;
+    const bool useful = c->options.two_streams && c->options.weights && organ_calibration_takes_weights(c->options.rows, (size_t)features);
+    if (!useful || bent > c->engine->memory)
+        c->options.weights = NULL;
+    const uint64_t whole = c->options.weights ? bent : squares * (c->options.two_streams ? 24 : 16);
+    c->moments.block = whole <= c->engine->memory || features <= PANEL ? (size_t)features : PANEL;
 }
 
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,
@@ -136,11 +196,10 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
     organ_calibration *c = calloc(1, sizeof *c);
     if (!c)
         return no_memory(options, error);
-    const uint64_t whole = (uint64_t)options->features * options->features * (options->two_streams ? 24 : 16);
     c->options = *options;
     c->engine = engine;
     c->moments.features = options->features;
-    c->moments.block = whole <= engine->memory || options->features <= PANEL ? options->features : PANEL;
+    choose_sums(c);
     if (!take_memory(c)) {
         organ_calibration_destroy(c);
         return no_memory(options, error);
@@ -157,10 +216,11 @@ static void free_work(organ_calibration *c)
     free(c->chunk[0]);
     free(c->chunk[1]);
     free(c->products);
+    free(c->shift);
     free(c->panels);
     c->sum_room = NULL;
     c->levels = NULL;
-    c->own_levels = c->products = c->chunk[0] = c->chunk[1] = NULL;
+    c->own_levels = c->shift = c->products = c->chunk[0] = c->chunk[1] = NULL;
     c->panels = NULL;
 }
 
@@ -171,6 +231,7 @@ void organ_calibration_destroy(organ_calibration *c)
     free_work(c);
     free(c->h);
     free(c->c);
+    free(c->bent);
     free(c->factors);
     free(c);
 }
@@ -259,6 +320,8 @@ organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
                           c->options.name, c->moments.mean_diagonal);
     c->moments.h = c->h;
     c->moments.c = c->c;
+    c->moments.bent = c->bent;
+    c->moments.rows = c->bent ? c->options.rows : 0;
     c->moments.act_norm = c->factors;
     c->moments.stability = c->factors + n;
     c->moments.contribution = c->factors + 2 * n;

@@ -16,7 +16,14 @@ typedef struct organ_calibration_options {
     uint32_t layer;
     bool two_streams;    /* the inputs in the donor are given as well and C is summed; else C is H */
     const float *levels; /* organ_normal_levels() of somebody who makes many; must outlive the tokens. NULL: its own */
+    /* With two streams, the weights W of the only matrix behind these inputs, rows x features, or NULL: where it is less work and H is
+     * whole, W (C - H) is summed in place of C. They must outlive the last organ_calibration_add and not change. */
+    const float *weights;
+    size_t rows;
 } organ_calibration_options;
+
+/* Whether weights of so many rows would be used. */
+bool organ_calibration_takes_weights(size_t rows, size_t features);
 
 /* What is known after organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They lie as blocks along the diagonal,
  * each row by row, one behind the other: one block of features x features, or blocks of ORGAN_CALIBRATION_BLOCK where the whole does not
@@ -24,8 +31,10 @@ typedef struct organ_calibration_options {
 typedef struct organ_input_moments {
     size_t features, block;
     uint64_t tokens;
-    const double *h; /* X_p^T X_p: of a block only what is on or above the diagonal; a finite number. NULL where only norms are known */
-    const double *c; /* X_d^T X_p, whole; NULL with one stream */
+    const double *h;    /* X_p^T X_p: of a block only what is on or above the diagonal; a finite number. NULL where only norms are known */
+    const double *c;    /* X_d^T X_p, whole; NULL with one stream or where `bent` is there */
+    const double *bent; /* W (X_d - X_p)^T X_p, rows x features; NULL without weights, or where they were not used */
+    size_t rows;        /* of bent; else 0 */
     double mean_diagonal;      /* of H / tokens */
     const float *act_norm;     /* per feature: sqrt(mean x^2) */
     const float *stability;    /* 1 / (1 + CV^2) of |x + noise|, in (0, 1]; 1 for an input that is always zero */
@@ -34,8 +43,9 @@ typedef struct organ_input_moments {
 
 typedef struct organ_calibration organ_calibration;
 
-/* H is whole where 24 bytes (16 with one stream) times features^2 fit the engine's memory: FP64 sums, and FP32 copies while a matrix is
- * pruned. `engine` must outlive the calibration. ORGAN_USAGE for an impossible number of features, ORGAN_IO without memory. */
+/* H is whole where 24 bytes (16 with one stream or with weights) times features^2 fit the engine's memory, with 8 bytes a weight: FP64
+ * sums, and FP32 copies while a matrix is pruned. `engine` must outlive the calibration. ORGAN_USAGE for an impossible number of features,
+ * ORGAN_IO without memory. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,
                                       organ_error *error);
 void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allowed */

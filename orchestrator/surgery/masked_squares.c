@@ -1,61 +1,80 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/masked_squares.h"
 
-#include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/preconditioner.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define STRIP     ((size_t)512) /* rows and columns of a product's parts: they must not depend on the number of threads */
-#define PANEL     ((size_t)256)
-#define ROWS_A_GO ((size_t)16)
+#define ROWS_A_GO ((size_t)64)
 #define LANES     8
+
+struct organ_masked_squares {
+    const organ_engine *engine;
+    const char *name;
+    organ_block_matrix h;
+    size_t rows, scratch; /* numbers of a worker beside its rows */
+    organ_preconditioner *preconditioner;
+    float *r, *p, *hp;   /* residual (also where nothing is kept), direction, its product with H */
+    double *rz;          /* per row: residual times preconditioned residual */
+    float *room;         /* per worker: ROWS_A_GO x h.size, and scratch */
+    uint8_t *before;     /* mask of the last solve */
+    const uint8_t *keep; /* of the solve that runs */
+    float *v;
+};
 
 static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
-/* ---- products with H ---- */
+/* ---- making ---- */
 
-typedef struct product {
-    const organ_block_matrix *h;
-    const float *matrix;
-    size_t rows, panels;
-    float *result;
-} product;
-
-static void multiply_part(void *context, size_t index, size_t worker)
+organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
+                                         organ_masked_squares **squares, organ_error *error)
 {
-    const product *const p = context;
-    const size_t n = p->h->size, block = p->h->block, per_block = (block + PANEL - 1) / PANEL;
-    const size_t row = index / p->panels * STRIP, at = index % p->panels, start = at / per_block * block;
-    const size_t width = lesser(block, n - start), col = at % per_block * PANEL;
-    (void)worker;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)lesser(STRIP, p->rows - row), (int)lesser(PANEL, width - col), (int)width,
-                1, p->matrix + row * n + start, (int)n, p->h->values + start * block + col, (int)width, 0,
-                p->result + row * n + start + col, (int)n);
-    organ_blas_end();
+    *squares = NULL;
+    organ_masked_squares *s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", name);
+    *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
+    if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
+        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
+        s->r = organ_floats(rows, h->size);
+        s->p = organ_floats(rows, h->size);
+        s->hp = organ_floats(rows, h->size);
+        s->rz = calloc(rows, sizeof *s->rz);
+        s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
+        s->before = malloc(rows * h->size);
+        if (s->r && s->p && s->hp && s->rz && s->room && s->before) {
+            memset(s->before, 1, rows * h->size);
+            *squares = s;
+            return ORGAN_OK;
+        }
+        organ_fail_errno(error, ENOMEM, "%s: least squares of %zu x %zu", name, rows, h->size);
+    }
+    organ_masked_squares_destroy(s);
+    return error->status;
 }
 
-void organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix, size_t rows, float *result)
+void organ_masked_squares_destroy(organ_masked_squares *s)
 {
-    const size_t whole = h->size / h->block, rest = h->size % h->block;
-    product p = {.h = h, .matrix = matrix, .rows = rows, .result = result};
-    p.panels = whole * ((h->block + PANEL - 1) / PANEL) + (rest + PANEL - 1) / PANEL;
-    organ_share(engine, NULL, (rows + STRIP - 1) / STRIP * p.panels, multiply_part, &p);
+    if (!s)
+        return;
+    organ_preconditioner_destroy(s->preconditioner);
+    free(s->r);
+    free(s->p);
+    free(s->hp);
+    free(s->rz);
+    free(s->room);
+    free(s->before);
+    free(s);
 }
 
-/* ---- conjugate gradients, row by row between the products ---- */
+float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
 
-typedef struct gradients {
-    const organ_masked_squares *problem;
-    float *v, *r, *p, *hp; /* solution, residual, direction, H times it */
-    float *reciprocal;     /* of the diagonal of H */
-    double *rz;            /* per row: residual times preconditioned residual */
-} gradients;
+/* ---- rows ---- */
 
 static double fold(const double lanes[LANES])
 {
@@ -75,103 +94,112 @@ static double dot(const float *a, const float *b, size_t n)
     return fold(lanes);
 }
 
-static double weighted_square(const float *r, const float *reciprocal, size_t n)
+/* y += a x */
+static void add(float *y, float a, const float *x, size_t n)
 {
-    double lanes[LANES] = {0};
-    size_t k = 0;
-    for (; k + LANES <= n; k += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            lanes[l] += (double)r[k + l] * (double)r[k + l] * (double)reciprocal[k + l];
-    for (size_t l = 0; k < n; k++, l++)
-        lanes[l] += (double)r[k] * (double)r[k] * (double)reciprocal[k];
-    return fold(lanes);
+    for (size_t k = 0; k < n; k++)
+        y[k] += a * x[k];
 }
 
-static void begin_row(const gradients *g, size_t row)
+/* p = the weights that go, negative, and what the preconditioner puts in their place; v without the one and with the other. */
+static void begin_rows(void *context, size_t index, size_t worker)
 {
-    const size_t n = g->problem->h.size, at = row * n;
-    const float *const target = g->problem->target + at, *const hv = g->hp + at;
-    const uint8_t *const keep = g->problem->keep + at;
-    float *const r = g->r + at, *const p = g->p + at;
-    for (size_t k = 0; k < n; k++) {
-        r[k] = keep[k] ? target[k] - hv[k] : 0.0f;
-        p[k] = r[k] * g->reciprocal[k];
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
+    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
+    float *restrict const p = s->p + at, *restrict const v = s->v + at;
+    const uint8_t *restrict const keep = s->keep + at;
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = keep[k] ? 0.0f : v[k];
+        v[k] = keep[k] ? v[k] : 0.0f;
     }
-    g->rz[row] = weighted_square(r, g->reciprocal, n);
+    organ_blas_begin();
+    for (size_t i = 0; i < rows; i++)
+        organ_preconditioner_remove(s->preconditioner, first + i, s->before + at + i * n, keep + i * n, scratch);
+    organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
+    add(z, 1, s->r + at, rows * n);
+    organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
+    organ_blas_end();
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = z[k] - p[k];
+        v[k] += z[k];
+    }
+    memcpy(s->before + at, keep, rows * n);
+}
+
+/* The product of the first step has come. */
+static void settle_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, first = index * ROWS_A_GO, at = first * n;
+    (void)worker;
+    add(s->r + at, -1, s->hp + at, lesser(ROWS_A_GO, s->rows - first) * n);
+}
+
+/* After it: the first direction of conjugate gradients. */
+static void turn_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
+    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch);
+    settle_rows(s, index, worker);
+    organ_blas_begin();
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, s->p + at, scratch);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++)
+        s->rz[first + i] = dot(s->r + at + i * n, s->p + at + i * n, n);
 }
 
 /* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
-static void move_row(const gradients *g, size_t row)
+static void step_rows(void *context, size_t index, size_t worker)
 {
-    const size_t n = g->problem->h.size, at = row * n;
-    const uint8_t *const keep = g->problem->keep + at;
-    float *const v = g->v + at, *const r = g->r + at, *const p = g->p + at;
-    const float *const hp = g->hp + at;
-    const double length = dot(p, hp, n);
-    const float alpha = length > 0 ? (float)(g->rz[row] / length) : 0.0f;
-    for (size_t k = 0; k < n; k++) {
-        v[k] += alpha * p[k];
-        r[k] = keep[k] ? r[k] - alpha * hp[k] : 0.0f;
-    }
-    const double next = weighted_square(r, g->reciprocal, n);
-    const float beta = g->rz[row] > 0 ? (float)(next / g->rz[row]) : 0.0f;
-    for (size_t k = 0; k < n; k++)
-        p[k] = r[k] * g->reciprocal[k] + beta * p[k];
-    g->rz[row] = next;
-}
-
-static void begin_rows(void *context, size_t index, size_t worker)
-{
-    const gradients *const g = context;
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size;
     (void)worker;
-    for (size_t row = index * ROWS_A_GO; row < lesser((index + 1) * ROWS_A_GO, g->problem->rows); row++)
-        begin_row(g, row);
-}
-
-static void move_rows(void *context, size_t index, size_t worker)
-{
-    const gradients *const g = context;
-    (void)worker;
-    for (size_t row = index * ROWS_A_GO; row < lesser((index + 1) * ROWS_A_GO, g->problem->rows); row++)
-        move_row(g, row);
-}
-
-static organ_status iterate(const organ_engine *engine, gradients *g, unsigned iterations, const char *name, organ_error *error)
-{
-    const organ_masked_squares *const problem = g->problem;
-    const size_t parts = (problem->rows + ROWS_A_GO - 1) / ROWS_A_GO;
-    organ_block_multiply(engine, &problem->h, g->v, problem->rows, g->hp);
-    organ_share(engine, NULL, parts, begin_rows, g);
-    for (unsigned k = 0; k < iterations; k++) {
-        if (organ_stop_asked(engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", name);
-        organ_block_multiply(engine, &problem->h, g->p, problem->rows, g->hp);
-        organ_share(engine, NULL, parts, move_rows, g);
+    for (size_t row = index * ROWS_A_GO; row < lesser((index + 1) * ROWS_A_GO, s->rows); row++) {
+        const double length = dot(s->p + row * n, s->hp + row * n, n);
+        const float alpha = length > 0 ? (float)(s->rz[row] / length) : 0.0f;
+        add(s->v + row * n, alpha, s->p + row * n, n);
+        add(s->r + row * n, -alpha, s->hp + row * n, n);
     }
+}
+
+static void aim_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
+    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
+    organ_blas_begin();
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++) {
+        const double next = dot(s->r + at + i * n, z + i * n, n);
+        const float beta = s->rz[first + i] > 0 ? (float)(next / s->rz[first + i]) : 0.0f;
+        float *const p = s->p + at + i * n;
+        for (size_t k = 0; k < n; k++)
+            p[k] = z[i * n + k] + beta * p[k];
+        s->rz[first + i] = next;
+    }
+}
+
+/* ---- solving ---- */
+
+organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v, organ_error *error)
+{
+    const size_t parts = (s->rows + ROWS_A_GO - 1) / ROWS_A_GO;
+    s->keep = keep;
+    s->v = v;
+    organ_share(s->engine, NULL, parts, begin_rows, s);
+    for (unsigned k = 0; k < products; k++) {
+        if (organ_stop_asked(s->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
+        organ_block_multiply(s->engine, &s->h, s->p, s->rows, s->hp);
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, step_rows, s);
+    }
+    if (products == 1)
+        organ_share(s->engine, NULL, parts, settle_rows, s);
     return ORGAN_OK;
-}
-
-organ_status organ_masked_squares_solve(const organ_engine *engine, const organ_masked_squares *problem, unsigned iterations, float *v,
-                                        const char *name, organ_error *error)
-{
-    const size_t n = problem->h.size, block = problem->h.block;
-    gradients g = {.problem = problem, .v = v, .r = organ_floats(problem->rows, n), .p = organ_floats(problem->rows, n)};
-    g.hp = organ_floats(problem->rows, n);
-    g.reciprocal = organ_floats(n, 1);
-    g.rz = calloc(problem->rows, sizeof *g.rz);
-    if (!g.r || !g.p || !g.hp || !g.reciprocal || !g.rz)
-        organ_fail_errno(error, ENOMEM, "%s: least squares of %zu x %zu", name, problem->rows, n);
-    else {
-        for (size_t j = 0; j < n; j++) {
-            const size_t start = j / block * block, width = lesser(block, n - start);
-            g.reciprocal[j] = 1.0f / problem->h.values[start * block + (j - start) * (width + 1)];
-        }
-        iterate(engine, &g, iterations, name, error);
-    }
-    free(g.r);
-    free(g.p);
-    free(g.hp);
-    free(g.reciprocal);
-    free(g.rz);
-    return error->status;
 }

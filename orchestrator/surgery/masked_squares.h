@@ -1,31 +1,27 @@
 /* SPDX-License-Identifier: MIT
- * Least squares over the weights that a mask keeps: V H = T on the kept weights of each row, all others zero, by conjugate gradients.
- * Stands on BLAS: the same bits for any number of threads, on one kind of CPU. */
+ * Least squares over the weights that a mask keeps, as the mask shrinks: V H = T on the kept weights of each row, all others zero, by
+ * preconditioned conjugate gradients. Stands on BLAS: the same bits for any number of threads, on one kind of CPU. */
 #ifndef ORGAN_MASKED_SQUARES_H
 #define ORGAN_MASKED_SQUARES_H
 
-#include "orchestrator/stream/pass.h"
+#include "orchestrator/surgery/block_matrix.h"
 
-/* A symmetric matrix as blocks along the diagonal, each row by row and whole, one behind the other: block k begins at k * block * block. */
-typedef struct organ_block_matrix {
-    size_t size, block;
-    const float *values;
-} organ_block_matrix;
+typedef struct organ_masked_squares organ_masked_squares;
 
-/* product = matrix * H, all rows x H.size row by row; FP32. `product` overlaps nothing. */
-void organ_block_multiply(const organ_engine *engine, const organ_block_matrix *h, const float *matrix, size_t rows, float *product);
+/* For matrices of rows x h->size, none masked yet. h is positive definite and must outlive it, name (for messages) too. ORGAN_IO without
+ * memory for 3 x rows x h->size numbers and the preconditioner; ORGAN_BAD_INPUT where H is nothing that LAPACK can work with. */
+organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
+                                         organ_masked_squares **squares, organ_error *error);
+void organ_masked_squares_destroy(organ_masked_squares *squares); /* NULL is allowed */
 
-typedef struct organ_masked_squares {
-    size_t rows;
-    organ_block_matrix h; /* positive definite */
-    const float *target;  /* T, rows x h.size */
-    const uint8_t *keep;  /* 1: kept, 0: zero; rows x h.size */
-} organ_masked_squares;
+/* T - V H, rows x h.size: to be filled for the V that the first solve begins with. From then on it is kept up. */
+float *organ_masked_squares_residual(organ_masked_squares *squares);
 
-/* So many iterations, preconditioned with the diagonal of H, from v (zero where the mask is), which becomes the solution as far as they
- * reach; each is one product with H. Products and vectors are FP32, dot products FP64. ORGAN_IO without memory for 3 x rows x h.size
- * numbers; ORGAN_INTERRUPTED if the engine is stopped: then v is of an earlier iteration. `name` is for messages. */
-organ_status organ_masked_squares_solve(const organ_engine *engine, const organ_masked_squares *problem, unsigned iterations, float *v,
-                                        const char *name, organ_error *error);
+/* Takes the weights where keep is 0 out of v and moves the others towards the solution, by so many products with H, at least one. v is what
+ * the last solve left (or what the residual was filled for); keep (1 or 0, rows x h.size) is within the last one. The first product takes
+ * back, as far as the preconditioner knows, what leaving them out has done; each further one is an iteration. Products and vectors are
+ * FP32, dot products FP64. ORGAN_INTERRUPTED if the engine is stopped: then v is of an earlier iteration. */
+organ_status organ_masked_squares_solve(organ_masked_squares *squares, const uint8_t *keep, unsigned products, float *v,
+                                        organ_error *error);
 
 #endif

@@ -14,7 +14,7 @@ typedef struct organ_prune_calibrated_options {
     unsigned context;        /* tokens of a window, 1 .. 1048576; default 512 */
     const char *pattern;     /* "2:4", "4:8"; NULL: none */
     bool no_compensate;      /* physarum-v2: what is kept keeps its bits */
-    double effort;           /* physarum-v2: scales the iterations of compensation, above 0 and at most 100; default 1 */
+    double effort;           /* physarum-v2: scales the products with the second moments that compensation takes, in (0, 100]; default 1 */
     unsigned seed;           /* physarum-v2: of the input noise; default 0 */
 } organ_prune_calibrated_options;
 

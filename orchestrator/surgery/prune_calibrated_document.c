@@ -176,7 +176,7 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
                                       json_integer((json_int_t)told->tokens));
     if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
         failed |= json_object_set_new(line, "stages", json_integer((json_int_t)told->stages)) |
-                  json_object_set_new(line, "conjugate_gradients", json_integer((json_int_t)told->iterations)) |
+                  json_object_set_new(line, "products", json_integer((json_int_t)told->products)) |
                   json_object_set_new(line, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null());
     return failed ? -1 : 0;
 }

@@ -19,7 +19,7 @@ typedef struct organ_calibrated_part {
     uint64_t compensated; /* weights that are neither the donor's nor zero */
     uint64_t tokens;      /* that it was calibrated with; of a stack of experts all together */
     double natural;       /* sparsity that the flow decided; 0 where one was asked for */
-    unsigned stages, iterations;
+    unsigned stages, products;
     uint64_t experts;  /* of its kind in its layer, where it is one of them: 0, or for an imatrix */
     const char *entry; /* of the imatrix */
     bool block_diagonal;

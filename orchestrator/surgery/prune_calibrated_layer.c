@@ -13,6 +13,7 @@
 typedef struct group {
     size_t leader; /* the unit that is listened to */
     size_t features;
+    bool alone;          /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory is the share of this group */
     organ_calibration *calibration;
     float *kept; /* inputs of a chunk in the pruned stream; NULL with one stream */
@@ -30,6 +31,7 @@ typedef struct unit {
 typedef struct gathering {
     organ_calibrated_job *job;
     int32_t layer;
+    organ_layer *loaded;
     unit *units;
     size_t unit_count;
     group *groups; /* room for one per unit */
@@ -72,16 +74,22 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
     const bool two = job->two_streams && !u->expert;
     *made = (group){.leader = index, .features = features, .engine = *job->base.engine};
     made->engine.memory = (uint64_t)((double)job->moments_memory * ((double)features * (double)features / g->squares));
-    const organ_calibration_options options = {.features = features,
-                                               .name = u->name,
-                                               .seed = job->options->seed,
-                                               .layer = (uint32_t)g->layer,
-                                               .two_streams = two,
-                                               .levels = job->levels};
+    organ_calibration_options options = {.features = features,
+                                         .name = u->name,
+                                         .seed = job->options->seed,
+                                         .layer = (uint32_t)g->layer,
+                                         .two_streams = two,
+                                         .levels = job->levels};
     if (features != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
     u->group = g->group_count++;
+    if (two && organ_calibration_takes_weights((size_t)u->rows, features)) {
+        uint64_t rows = 0, cols = 0;
+        options.weights = organ_layer_weight(g->loaded, u->name, &rows, &cols);
+        options.rows = (size_t)rows;
+        made->alone = options.weights != NULL;
+    }
     if (two && !(made->kept = malloc(job->chunk_windows * job->options->context * features * sizeof *made->kept)))
         return organ_fail_errno(error, ENOMEM, "%s", u->name);
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
@@ -93,7 +101,8 @@ static group *listener(gathering *g, size_t index, size_t features, const float 
     unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
         const unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
-        if (before && inputs == g->last_input && same_parent(u->name, before->name) && features == before->cols && features == u->cols)
+        if (before && inputs == g->last_input && same_parent(u->name, before->name) && features == before->cols && features == u->cols &&
+            !g->groups[before->group].alone)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)
             return NULL;
@@ -264,7 +273,7 @@ static void close_gathering(gathering *g)
 
 static organ_status prune_layer(organ_calibrated_job *job, organ_layer *layer, int32_t number, organ_error *error)
 {
-    gathering g = {.job = job, .layer = number, .last = SIZE_MAX};
+    gathering g = {.job = job, .layer = number, .loaded = layer, .last = SIZE_MAX};
     if (list_units(&g, error) == ORGAN_OK && gather(&g, layer, error) == ORGAN_OK && finish_groups(&g, error) == ORGAN_OK)
         prune_units(&g, layer, error);
     close_gathering(&g);

@@ -28,7 +28,7 @@ static organ_status prune(organ_calibrated_job *job, size_t part, const organ_ca
         weights[k] = keep[k] ? weights[k] : 0.0f;
     told->natural += r.natural_sparsity / (double)m.count;
     told->stages = r.stages;
-    told->iterations += r.iterations;
+    told->products += r.products;
     told->block_diagonal |= r.block_diagonal;
     told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
     return ORGAN_OK;

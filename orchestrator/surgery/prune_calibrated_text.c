@@ -51,14 +51,14 @@ static uint64_t kept_bytes(const organ_calibrated_job *job, uint64_t chunk_token
     return job->two_streams ? most * chunk_tokens * sizeof(float) : 0;
 }
 
-/* What pruning the largest matrix takes beside its moments: see organ_prune_matrix; a mask, and the bytes of donor and output. */
+/* What pruning the largest matrix takes beside its moments, and the bytes of donor and output. */
 static uint64_t matrix_bytes(const organ_calibrated_job *job)
 {
     uint64_t most = 0;
     for (size_t k = 0; k < job->base.targets.count; k++) {
         const organ_tensor *const tensor = job->base.targets.tensors[k];
         const organ_matrices m = organ_tensor_matrices(tensor);
-        const uint64_t bytes = 20 * m.rows * m.cols + 2 * (tensor->bytes / m.count);
+        const uint64_t bytes = organ_prune_matrix_memory(m.rows, m.cols) + 2 * (tensor->bytes / m.count);
         most = bytes > most ? bytes : most;
     }
     return most;

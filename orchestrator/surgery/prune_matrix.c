@@ -18,7 +18,7 @@ static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 typedef struct expansion {
     const organ_input_moments *moments;
-    double alpha, damping;
+    double c, h, damping;
     float *values;
 } expansion;
 
@@ -35,16 +35,16 @@ static void expand_rows(void *context, size_t index, size_t worker)
     for (size_t i = first - start; i < lesser(first - start + PANEL, width); i++)
         for (size_t j = 0; j < width; j++) {
             const double own = i <= j ? h[i * width + j] : h[j * width + i];
-            const double mixed = c ? x->alpha * c[i * width + j] + (1 - x->alpha) * own : own;
+            const double mixed = x->c * (c ? c[i * width + j] : own) + x->h * own;
             values[i * width + j] = (float)(mixed / tokens + (i == j ? x->damping : 0));
         }
 }
 
-float *organ_expand_moments(const organ_matrix_job *job, double alpha, double damping)
+float *organ_expand_moments(const organ_matrix_job *job, double c, double h, double damping)
 {
     const organ_input_moments *const m = job->moments;
     const size_t rest = m->features % m->block, entries = m->features / m->block * m->block * m->block + rest * rest;
-    expansion x = {m, alpha, damping, organ_floats(entries, 1)};
+    expansion x = {m, c, h, damping, organ_floats(entries, 1)};
     if (x.values)
         organ_share(job->engine, NULL, (m->features + PANEL - 1) / PANEL, expand_rows, &x);
     return x.values;
@@ -83,6 +83,8 @@ static organ_status check_shape(const organ_prune_matrix_options *o, const organ
         return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, and only their norms are known", o->name);
     if (moments && moments->features != cols)
         return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
+    if (moments && moments->bent && moments->rows != rows)
+        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows, calibrated with the weights of %zu", o->name, rows, moments->rows);
     return ORGAN_OK;
 }
 
@@ -108,7 +110,7 @@ static double weighted_norm(const float *a, const float *h_a, size_t n)
 static organ_status measure(const organ_matrix_job *job, float *before, organ_error *error)
 {
     const size_t n = job->rows * job->cols;
-    float *product = organ_floats(n, 1), *h = organ_expand_moments(job, 0, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    float *product = organ_floats(n, 1), *h = organ_expand_moments(job, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
     const organ_block_matrix moments = {job->cols, job->moments->block, h};
     if (!product || !h)
         organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
@@ -178,4 +180,10 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     }
     free(before);
     return error->status;
+}
+
+uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols)
+{
+    /* Three matrices of FP32 and four masks; the preconditioner's squares for a whole H, or of its blocks. */
+    return 20 * rows * cols + 16640 * rows;
 }

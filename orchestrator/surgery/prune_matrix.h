@@ -22,7 +22,7 @@ typedef struct organ_prune_matrix_options {
     double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, physarum v2 only. Not with a pattern */
     organ_pattern pattern; /* 2 of 4 or 4 of 8 kept; of = 0: none */
     bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
-    double effort;         /* physarum v2: scales the iterations 6, 6, 6, 6, 16, each at least 1; in (0, 100] */
+    double effort;         /* physarum v2: scales the products 1, 1, 2, 4, 4 of the stages, each at least 1; in (0, 100] */
     bool measure;          /* output_error is wanted: two more products with H */
 } organ_prune_matrix_options;
 
@@ -32,7 +32,7 @@ typedef struct organ_prune_matrix_report {
     double natural_sparsity; /* physarum v2 without a wish: what the flow decided; else 0 */
     unsigned stages;         /* physarum v2 */
     double gains[ORGAN_PRUNE_STAGES]; /* of the flow; infinite where it was not needed, 0 where the pattern decided */
-    unsigned iterations;              /* of conjugate gradients, in all */
+    unsigned products;                /* with H that compensation took, in all */
     bool block_diagonal;              /* H, for want of memory */
     double output_error; /* ||(V - W) X||^2 / ||W X||^2 over the calibration tokens behind pruned layers, H damped by 0.03 of the mean of
                             its diagonal; 0 for a matrix of zeros; NAN unless measured */
@@ -48,5 +48,8 @@ typedef struct organ_prune_matrix_report {
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
                                 float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
                                 organ_error *error);
+
+/* Bytes for a matrix, at most, `keep` among them (physarum v2; 4 a weight more to measure). */
+uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols);
 
 #endif

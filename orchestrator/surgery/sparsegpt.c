@@ -132,7 +132,7 @@ static organ_status sweep_block(sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    sweep s = {.job = job, .factor = organ_expand_moments(job, 0, 0)};
+    sweep s = {.job = job, .factor = organ_expand_moments(job, 0, 1, 0)};
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);

@@ -85,16 +85,18 @@ static uint64_t harvest(const trial *t, const place *p, const float *importance,
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
     for (size_t i = 0; i < p->rows; i++) {
-        const size_t at = (p->row + i) * t->flow->cols + p->col;
+        const size_t at = (p->row + i) * t->flow->cols + p->col, cols = p->cols;
+        const uint8_t *restrict const before = t->keep + at;
+        uint8_t *restrict const after = t->kept + at;
         if (flowed)
-            for (size_t j = 0; j < p->cols; j++)
-                t->kept[at + j] = (uint8_t)(t->keep[at + j] & (flowed[i * TILE + j] != 0));
+            for (size_t j = 0; j < cols; j++)
+                after[j] = (uint8_t)(before[j] & (flowed[i * TILE + j] != 0));
         else
-            memcpy(t->kept + at, t->keep + at, p->cols);
-        for (size_t j = 0; pattern->of && j < p->cols; j += pattern->of)
-            revive(pattern, importance + i * TILE + j, t->keep + at + j, t->kept + at + j);
-        for (size_t j = 0; j < p->cols; j++)
-            count += t->kept[at + j];
+            memcpy(after, before, cols);
+        for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
+            revive(pattern, importance + i * TILE + j, before + j, after + j);
+        for (size_t j = 0; j < cols; j++)
+            count += after[j];
     }
     return count;
 }
@@ -181,7 +183,7 @@ static organ_status find(const organ_engine *engine, trial *t, search *s, double
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: a tile has weights that are NaN or infinite: there is no flow through them",
                               t->flow->name);
         remember(s, t, rate, percent);
-        if (percent <= 0 || s->best_error <= ORGAN_FLOW_TOLERANCE || (round == 0 && rate > percent))
+        if (percent <= 0 || s->best_error <= t->flow->tolerance || (round == 0 && rate > percent))
             break;
         if (round == 0)
             s->high = 0;

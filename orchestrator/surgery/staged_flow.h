@@ -6,9 +6,10 @@
 #include "orchestrator/stream/pass.h"
 
 #define ORGAN_FLOW_TILE ((size_t)256)
-/* Percentage points by which the search for a gain is content to miss; more only where no gain comes nearer. Far less than what shows in a
- * rate: what is left after all stages is sensitive to it. */
-#define ORGAN_FLOW_TOLERANCE 0.004
+/* Percentage points by which the search for a gain is content to miss in the end; more only where no gain comes nearer. Far less than what
+ * shows in a rate: what is left after all stages is sensitive to it. On the way there a tenth of a point is near enough. */
+#define ORGAN_FLOW_TOLERANCE       0.004
+#define ORGAN_FLOW_STAGE_TOLERANCE 0.1
 
 /* Of each `of` neighbours in a row, from column 0 on, `keep` are kept. of = 0: no pattern. */
 typedef struct organ_pattern {
@@ -21,6 +22,7 @@ typedef struct organ_flow {
     const float *food;    /* per column, >= 0 and at most about 1 */
     size_t rows, cols;
     organ_pattern pattern; /* a group never loses more than this allows: its most important are kept */
+    double tolerance;      /* percentage points */
     const char *name;      /* for messages */
 } organ_flow;
 
