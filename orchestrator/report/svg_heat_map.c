@@ -165,8 +165,11 @@ static void arrange(drawing *d)
     d->left = 44 + widest(m->row_names, m->rows) + 8;
     d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
     d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
-    if (square) /* a field of tiles keeps its shape, as far as that can be seen */
-        d->cell_height = fmin(fmax(d->cell_width, 12), fmax(560.0 / (double)(d->rows ? d->rows : 1), 3));
+    if (square) { /* a field of tiles keeps its shape, as far as that can be seen */
+        const double most = 600.0 / (double)(d->rows ? d->rows : 1);
+        d->cell_height = fmax(fmin(d->cell_width, most), 3);
+        d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
+    }
     d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
     d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
     d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58;
