@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,6 +135,20 @@ static void make_donor(const char *kind)
     for (size_t k = 0; k < sizeof text; k++)
         text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
     spill(scratch_path("text"), text, sizeof text);
+}
+
+/* Changes the donor's config.json. */
+static void configure(const char *format, ...)
+{
+    va_list values;
+    va_start(values, format);
+    json_t *const config = json_load_file(scratch_path("donor/config.json"), 0, NULL), *const news = json_vpack_ex(NULL, 0, format, values);
+    va_end(values);
+    ck_assert(config && news);
+    ck_assert_int_eq(json_object_update(config, news), 0);
+    ck_assert_int_eq(json_dump_file(config, scratch_path("donor/config.json"), 0), 0);
+    json_decref(config);
+    json_decref(news);
 }
 
 /* ---- what it does ---- */
@@ -269,6 +284,51 @@ START_TEST(experts)
 }
 END_TEST
 
+/* What memory is short of is taken from the widest. */
+START_TEST(narrow_inputs_are_whole_before_wide_ones)
+{
+    const way w = {.donor = TINY,
+                   .sparsity = 50,
+                   .memory = (uint64_t)64 << 20,
+                   .targets = "model.layers.0.*_proj.weight",
+                   .c = {.calibration = TINY "/calibration.txt", .samples = 4, .context = 64}};
+    must_prune("out", w);
+    ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 1);
+    size_t size;
+    char *const lines = slurp(scratch_path("out/organ/prune.jsonl"), &size), *const wide = strstr(lines, "mlp.down_proj.weight");
+    ck_assert(wide && strstr(wide, "\"block_diagonal\":true") < strchr(wide, '\n'));
+    free(lines);
+}
+END_TEST
+
+/* The hidden states of a usual calibration do not fit into the usual memory where a model is as wide as Qwen2.5-0.5B; nothing is begun. */
+START_TEST(hidden_states_that_do_not_fit)
+{
+    static const made_tensor tensors[] = {{"model.embed_tokens.weight", ORGAN_BF16, 2, {96, 896}},
+                                          {"model.layers.0.input_layernorm.weight", ORGAN_BF16, 1, {896}},
+                                          {"model.layers.0.mlp.down_proj.weight", ORGAN_BF16, 2, {896, 4864}},
+                                          {"model.layers.0.mlp.gate_proj.weight", ORGAN_BF16, 2, {4864, 896}},
+                                          {"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {4864, 896}},
+                                          {"model.layers.0.post_attention_layernorm.weight", ORGAN_BF16, 1, {896}},
+                                          {"model.layers.0.self_attn.k_norm.weight", ORGAN_BF16, 1, {64}},
+                                          {"model.layers.0.self_attn.k_proj.weight", ORGAN_BF16, 2, {128, 896}},
+                                          {"model.layers.0.self_attn.o_proj.weight", ORGAN_BF16, 2, {896, 896}},
+                                          {"model.layers.0.self_attn.q_norm.weight", ORGAN_BF16, 1, {64}},
+                                          {"model.layers.0.self_attn.q_proj.weight", ORGAN_BF16, 2, {896, 896}},
+                                          {"model.layers.0.self_attn.v_proj.weight", ORGAN_BF16, 2, {128, 896}},
+                                          {"model.norm.weight", ORGAN_BF16, 1, {896}}};
+    static char text[128 * 512];
+    make_donor("qwen3");
+    configure("{s:i, s:i, s:i, s:i, s:i, s:i, s:[s]}", "num_hidden_layers", 1, "hidden_size", 896, "intermediate_size", 4864, "head_dim",
+              64, "num_attention_heads", 14, "num_key_value_heads", 2, "layer_types", "full_attention");
+    make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
+    memset(text, 'a', sizeof text);
+    spill(scratch_path("text"), text, sizeof text);
+    const way w = {.sparsity = 50, .memory = (uint64_t)512 << 20, .c = {.samples = 128, .context = 512}};
+    must_fail(w, ORGAN_USAGE, "--memory 537 MB is too small: the hidden states of 128 windows of 512 tokens take 473 MB");
+}
+END_TEST
+
 /* ---- which method is better ---- */
 
 /* How far layer 0 of the pruned model is from that of the donor, on tokens that it was not calibrated on. */
@@ -319,6 +379,7 @@ START_TEST(better_methods_are_better)
                                 .force = true,
                                 .targets = "model.layers.0.*_proj.weight",
                                 .c = {.method = methods[m], .calibration = TINY "/calibration.txt", .samples = 32, .context = 128}});
+        ck_assert_double_eq(real_at("calibration.block_diagonal_tensors"), 0);
         far[m] = distance(&donor, "out", &windows);
     }
     ck_assert_msg(far[0] < far[1] && far[1] < far[2], "v2 %g, sparsegpt %g, wanda %g", far[0], far[1], far[2]);
@@ -396,13 +457,8 @@ static void make_full_range(void)
                                           {"model.norm.weight", ORGAN_F16, 1, {32}}};
     organ_model *model;
     organ_error error = {0};
-    json_t *config;
     make_donor("qwen3");
-    ck_assert_ptr_nonnull(config = json_load_file(scratch_path("donor/config.json"), 0, NULL));
-    json_object_set_new(config, "num_hidden_layers", json_integer(1));
-    json_object_set_new(config, "layer_types", json_pack("[s]", "full_attention"));
-    ck_assert_int_eq(json_dump_file(config, scratch_path("donor/config.json"), 0), 0);
-    json_decref(config);
+    configure("{s:i, s:[s]}", "num_hidden_layers", 1, "layer_types", "full_attention");
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
     ck_assert_msg(organ_model_open(scratch_path("donor"), &model, &error) == ORGAN_OK, "%s", error.message);
     const organ_tensor *t = organ_model_find(model, "model.layers.0.mlp.up_proj.weight");
@@ -471,7 +527,9 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"results", {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts}},
+        {"results",
+         {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts,
+          narrow_inputs_are_whole_before_wide_ones, hidden_states_that_do_not_fit}},
         {"objective", {better_methods_are_better}},
         {"faults",
          {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes,

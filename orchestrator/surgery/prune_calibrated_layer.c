@@ -13,8 +13,12 @@
 typedef struct group {
     size_t leader; /* the unit that is listened to */
     size_t features;
+<<<<<<< HEAD
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
     organ_engine engine; /* its memory is the share of this group */
+=======
+    organ_engine engine; /* its memory says whether the moments are one block */
+>>>>>>> d1e9f33 (Calibration: memory goes to narrow inputs first, so that only the widest are taken in blocks)
     organ_calibration *calibration;
     float *kept; /* inputs of a chunk in the pruned stream; NULL with one stream */
 } group;
@@ -25,6 +29,7 @@ typedef struct unit {
     uint64_t matrix, rows, cols;
     size_t group; /* SIZE_MAX: none yet */
     bool expert;  /* the streams may route other tokens to it: one stream */
+    bool whole;   /* there is memory for its second moments as one block */
 } unit;
 
 /* One layer while its inputs are gathered. */
@@ -36,7 +41,6 @@ typedef struct gathering {
     size_t unit_count;
     group *groups; /* room for one per unit */
     size_t group_count;
-    double squares;          /* sum of cols^2 over the units */
     size_t last;             /* unit that was told last in this run, SIZE_MAX: none */
     const float *last_input; /* and its inputs */
 } gathering;
@@ -73,6 +77,7 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
     group *const made = &g->groups[g->group_count];
     const bool two = job->two_streams && !u->expert;
     *made = (group){.leader = index, .features = features, .engine = *job->base.engine};
+<<<<<<< HEAD
     made->engine.memory = (uint64_t)((double)job->moments_memory * ((double)features * (double)features / g->squares));
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
@@ -80,6 +85,15 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
                                          .layer = (uint32_t)g->layer,
                                          .two_streams = two,
                                          .levels = job->levels};
+=======
+    made->engine.memory = u->whole ? UINT64_MAX : 0;
+    const organ_calibration_options options = {.features = features,
+                                               .name = u->name,
+                                               .seed = job->options->seed,
+                                               .layer = (uint32_t)g->layer,
+                                               .two_streams = two,
+                                               .levels = job->levels};
+>>>>>>> d1e9f33 (Calibration: memory goes to narrow inputs first, so that only the widest are taken in blocks)
     if (features != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
@@ -198,6 +212,39 @@ static size_t count_units(const organ_calibrated_job *job, int32_t layer)
     return count;
 }
 
+/* Bytes of the second moments of one unit: organ_calibration_create. */
+static uint64_t moments_of(const gathering *g, const unit *u, uint64_t block)
+{
+    return u->cols * (block < u->cols ? block : u->cols) * (g->job->two_streams && !u->expert ? 24 : 16);
+}
+
+static int by_cols(const void *a, const void *b)
+{
+    const unit *const x = *(const unit *const *)a, *const y = *(const unit *const *)b;
+    return x->cols != y->cols ? (x->cols > y->cols) - (x->cols < y->cols) : (x > y) - (x < y);
+}
+
+/* As many units as the memory allows have their moments whole: the narrow ones first, each as if no other saw its inputs. */
+static organ_status share_moments(gathering *g, organ_error *error)
+{
+    unit **const sorted = calloc(g->unit_count + 1, sizeof *sorted);
+    uint64_t taken = 0;
+    if (!sorted)
+        return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        sorted[k] = &g->units[k];
+        taken += moments_of(g, &g->units[k], ORGAN_CALIBRATION_BLOCK);
+    }
+    qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
+    for (size_t k = 0; k < g->unit_count; k++) {
+        const uint64_t more = moments_of(g, sorted[k], UINT64_MAX) - moments_of(g, sorted[k], ORGAN_CALIBRATION_BLOCK);
+        sorted[k]->whole = taken + more <= g->job->moments_memory;
+        taken += sorted[k]->whole ? more : 0;
+    }
+    free(sorted);
+    return ORGAN_OK;
+}
+
 static organ_status list_units(gathering *g, organ_error *error)
 {
     const organ_targets *const targets = &g->job->base.targets;
@@ -214,10 +261,9 @@ static organ_status list_units(gathering *g, organ_error *error)
             *u = (unit){.part = k, .matrix = e, .rows = m.rows, .cols = m.cols, .group = SIZE_MAX};
             u->expert = m.count > 1 || tensor->anatomy.expert >= 0;
             snprintf(u->name, sizeof u->name, m.count > 1 ? "%.300s[%llu]" : "%.399s", tensor->name, (unsigned long long)e);
-            g->squares += (double)m.cols * (double)m.cols;
         }
     }
-    return ORGAN_OK;
+    return share_moments(g, error);
 }
 
 static organ_status finish_groups(gathering *g, organ_error *error)
