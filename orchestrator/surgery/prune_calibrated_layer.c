@@ -13,12 +13,8 @@
 typedef struct group {
     size_t leader; /* the unit that is listened to */
     size_t features;
-<<<<<<< HEAD
     bool alone;          /* calibrated with its leader's weights: no other unit may join */
-    organ_engine engine; /* its memory is the share of this group */
-=======
     organ_engine engine; /* its memory says whether the moments are one block */
->>>>>>> d1e9f33 (Calibration: memory goes to narrow inputs first, so that only the widest are taken in blocks)
     organ_calibration *calibration;
     float *kept; /* inputs of a chunk in the pruned stream; NULL with one stream */
 } group;
@@ -77,23 +73,13 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
     group *const made = &g->groups[g->group_count];
     const bool two = job->two_streams && !u->expert;
     *made = (group){.leader = index, .features = features, .engine = *job->base.engine};
-<<<<<<< HEAD
-    made->engine.memory = (uint64_t)((double)job->moments_memory * ((double)features * (double)features / g->squares));
+    made->engine.memory = u->whole ? UINT64_MAX : 0;
     organ_calibration_options options = {.features = features,
                                          .name = u->name,
                                          .seed = job->options->seed,
                                          .layer = (uint32_t)g->layer,
                                          .two_streams = two,
                                          .levels = job->levels};
-=======
-    made->engine.memory = u->whole ? UINT64_MAX : 0;
-    const organ_calibration_options options = {.features = features,
-                                               .name = u->name,
-                                               .seed = job->options->seed,
-                                               .layer = (uint32_t)g->layer,
-                                               .two_streams = two,
-                                               .levels = job->levels};
->>>>>>> d1e9f33 (Calibration: memory goes to narrow inputs first, so that only the widest are taken in blocks)
     if (features != u->cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' has rows of %llu weights but gets %zu inputs", u->name,
                           (unsigned long long)u->cols, features);
