@@ -5,16 +5,15 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/serve/job_confine.h"
 #include "orchestrator/serve/job_keeper.h"
+#include "tests/job_actor.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,106 +21,6 @@
 enum { ID = 1000 }; /* room for an id, or for the message of a refusal */
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-/* ---- the process of a job ---- */
-
-static void say(const char *event) { fprintf(stderr, "%s\n", event); }
-
-static bool can_open(const char *path, int flags)
-{
-    const int fd = open(path, flags, 0600);
-    if (fd >= 0)
-        close(fd);
-    return fd >= 0;
-}
-
-static bool can_connect(void)
-{
-    const struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    const bool reached = connect(fd, (const struct sockaddr *)&there, sizeof there) == 0 || errno == ECONNREFUSED;
-    close(fd);
-    return reached;
-}
-
-static int count_files(void)
-{
-    int count = 0;
-    for (int fd = 0; fd < 1024; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
-/* What a job may and may not, as a report. */
-static int peek(void)
-{
-    const int inside = can_open("models/peek", O_RDONLY), written = can_open("out/new", O_WRONLY | O_CREAT);
-    const int renamed = rename("out/new", "models/new") == 0, executed = execl("/bin/sh", "sh", "-c", "exit", (char *)NULL) == 0;
-    printf("{\"schema\":\"organ.peek/1\",\"read_inside\":%d,\"write_inside\":%d,\"rename_inside\":%d,\"execute\":%d,", inside, written,
-           renamed, executed);
-    printf("\"read_link\":%d,\"read_outside\":%d,\"read_passwd\":%d,\"write_outside\":%d,\"write_up\":%d,", can_open("leak", O_RDONLY),
-           can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY), can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT),
-           can_open("../escaped", O_WRONLY | O_CREAT));
-    printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(), kill(getppid(), 0) == 0, count_files(),
-           getenv("SECRET_TOKEN") != NULL, getsid(0) == getpid());
-    return 0;
-}
-
-static int wait_for_a_signal(void)
-{
-    sigset_t set;
-    int number = 0;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
-    say("{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
-    sigwait(&set, &number);
-    say("{\"event\":\"error\",\"status\":\"interrupted\",\"code\":130,\"message\":\"stopped\"}");
-    return 130;
-}
-
-static void be_stubborn(void)
-{
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
-    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
-    for (;;)
-        pause();
-}
-
-static bool has_word(int argc, char **argv, const char *word)
-{
-    for (int k = 0; k < argc; k++)
-        if (strcmp(argv[k], word) == 0)
-            return true;
-    return false;
-}
-
-/* "wait" ends at once where it is resumed; "gate" ends when the file "go" appears. */
-static int act(int argc, char **argv)
-{
-    const char *const what = strrchr(argv[argc - 1], '/') ? strrchr(argv[argc - 1], '/') + 1 : argv[argc - 1];
-    if (strcmp(what, "peek") == 0)
-        return peek();
-    if (strcmp(what, "wait") == 0 && !has_word(argc, argv, "--resume"))
-        return wait_for_a_signal();
-    if (strcmp(what, "stubborn") == 0)
-        be_stubborn();
-    if (strcmp(what, "crash") == 0)
-        raise(SIGKILL);
-    for (int k = 0; strcmp(what, "gate") == 0 && k < 2000 && access("go", F_OK) != 0; k++)
-        usleep(10000);
-    say("{\"event\":\"begin\",\"what\":\"working\",\"bytes\":100,\"tensors\":1}");
-    if (strcmp(what, "fail") == 0) {
-        say("{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"the model is broken\"}");
-        return 3;
-    }
-    printf("{\"schema\":\"organ.test/1\",\"words\":%d,\"resumed\":%d}\n", argc, has_word(argc, argv, "--resume"));
-    if (strcmp(what, "check") == 0)
-        say("{\"event\":\"error\",\"status\":\"check failed\",\"code\":1,\"message\":\"it does not hold\"}");
-    return strcmp(what, "check") == 0;
-}
 
 /* ---- the rig ---- */
 
@@ -559,7 +458,7 @@ END_TEST
 int main(int argc, char **argv)
 {
     if (argc > 1)
-        return act(argc, argv);
+        return act_as_job(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     const suite_case cases[] = {
         {"one", {jobs_end_as_their_programs_do, a_job_stays_below_the_root, a_cancelled_job_can_go_on, who_does_not_end_is_killed}},

@@ -83,8 +83,8 @@ START_TEST(arguments_become_words)
          "[\"organ\",\"generate\",\"--prompt=--help\",\"--tokens=3\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
          "organ generate b.gguf --prompt=--help --tokens=3", "[\"b.gguf\"]", "[]"},
         {"{\"verb\":\"fleet\",\"arguments\":{\"DIR\":\"models/a\",\"output\":\"out/f\"}}",
-         "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]", "organ fleet models/a --output=out/f", "[\"models/a\"]",
-         "[\"out/f\"]"}};
+         "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
+         "organ fleet models/a --output=out/f", "[\"models/a\"]", "[\"out/f\"]"}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         organ_job_words words;
         json_t *faults;
@@ -107,6 +107,7 @@ START_TEST(arguments_become_words)
 }
 END_TEST
 
+#define LONG          "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
 #define PRUNE(more)   "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/a\",\"output\":\"out/p\"" more "}}"
 #define INSPECT(path) "{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":" path "}}"
 
@@ -145,7 +146,7 @@ START_TEST(every_fault_is_named)
         {PRUNE(",\"memory\":\"lots\""), 422, "/arguments/memory", "an amount of memory like 512M or 2G"},
         {PRUNE(",\"memory\":\"1M\""), 422, "/arguments/memory", "an amount of memory"},
         {PRUNE(",\"memory\":1024"), 422, "/arguments/memory", "is 1024, but must be an amount of memory like 512M or 2G (8M to 16T)"},
-        {PRUNE(",\"targets\":\"\""), 422, "/arguments/targets", "has 0 bytes"},
+        {PRUNE(",\"targets\":\"\""), 422, "/arguments/targets", "has 0 characters"},
         {PRUNE(",\"targets\":[\"*\"]"), 422, "/arguments/targets", "is an array, but must be a text"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":\"b.gguf\"}}", 422, "/arguments/MODEL", "must be an array of 1 to 256 texts"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[]}}", 422, "/arguments/MODEL", "must be an array"},
@@ -160,6 +161,7 @@ START_TEST(every_fault_is_named)
         {INSPECT("\"models//a\""), 422, "/arguments/MODEL", ""},
         {INSPECT("\"a\\nb\""), 422, "/arguments/MODEL", ""},
         {INSPECT("\"none\""), 404, "/arguments/MODEL", ""},
+        {INSPECT("\"" LONG LONG LONG "\""), 404, "/arguments/MODEL", "so long a name"},
         {INSPECT("\"leak\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\"models/etc/passwd\""), 403, "/arguments/MODEL", ""},
         {INSPECT("\".hidden\""), 403, "/arguments/MODEL", ""},
@@ -326,6 +328,35 @@ START_TEST(the_interface_describes_itself)
 }
 END_TEST
 
+/* Every "$ref" leads to something. */
+static void refers_well(const json_t *document, const json_t *value)
+{
+    const char *const target = json_string_value(json_object_get(value, "$ref"));
+    const char *key;
+    json_t *member;
+    size_t k;
+    if (target) {
+        char path[200] = "";
+        ck_assert_msg(strncmp(target, "#/", 2) == 0, "%s", target);
+        for (const char *at = target + 2; *at && strlen(path) < sizeof path - 1; at++)
+            path[strlen(path)] = *at == '/' ? '.' : *at;
+        ck_assert_msg(organ_json_at(document, path) != NULL, "%s", target);
+    }
+    json_object_foreach((json_t *)value, key, member) refers_well(document, member);
+    json_array_foreach(value, k, member) refers_well(document, member);
+}
+
+START_TEST(what_is_served_is_described)
+{
+    organ_error error = {0};
+    json_t *const document = organ_open_api(organ_areas, organ_verbs, organ_verb_count, &error);
+    ck_assert_msg(document != NULL, "%s", error.message);
+    refers_well(document, document);
+    ck_assert_ptr_nonnull(json_object_get(json_object_get(document, "paths"), "/api/v1/jobs/{id}/events"));
+    json_decref(document);
+}
+END_TEST
+
 /* ---- records ---- */
 
 static organ_job *new_job(const organ_job_store *store)
@@ -478,7 +509,7 @@ int main(void)
         {"words",
          {arguments_become_words, every_fault_is_named, all_faults_come_at_once, a_nul_never_ends_a_word,
           every_option_that_takes_a_file_says_so, resumed_words_have_resume_once, paths_clash_where_one_lies_in_the_other}},
-        {"description", {verbs_describe_themselves, the_interface_describes_itself}},
+        {"description", {verbs_describe_themselves, the_interface_describes_itself, what_is_served_is_described}},
         {"records", {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
         {"progress", {progress_follows_the_events, what_is_no_event_is_a_note}}};
     Suite *const suites[] = {suite_of("jobs", cases, COUNT(cases), setup, teardown), NULL};

@@ -108,14 +108,13 @@ static const char *wrong_with(const char *path)
 static unsigned check(const char *path, organ_error *error)
 {
     const char *wrong = wrong_with(path);
-    bool hidden = false;
+    bool hidden = false, endless = false;
     for (const char *segment = path; !wrong && *path && strcmp(path, ".") != 0;) {
         const size_t length = strcspn(segment, "/");
         if (length == 0 || strncmp(segment, ".", length) == 0 || (length == 2 && strncmp(segment, "..", 2) == 0))
             wrong = "it has a segment that is empty, '.' or '..'";
-        else if (length > NAME_MAX)
-            wrong = "it has a name that is too long";
         hidden = hidden || segment[0] == '.';
+        endless = endless || length > NAME_MAX;
         if (!segment[length])
             break;
         segment += length + 1;
@@ -124,7 +123,9 @@ static unsigned check(const char *path, organ_error *error)
         organ_fail(error, ORGAN_USAGE, "'%s': %s", path, wrong);
     else if (hidden)
         organ_fail(error, ORGAN_USAGE, "'%s': hidden files are not served", path);
-    return wrong ? 400 : hidden ? 403 : 0;
+    else if (endless)
+        organ_fail(error, ORGAN_USAGE, "there is no file with so long a name as in '%s'", path);
+    return wrong ? 400 : hidden ? 403 : endless ? 404 : 0;
 }
 
 static unsigned refuse(const char *path, int number, organ_error *error)

@@ -53,14 +53,23 @@ static const char *kind_of(const json_t *value)
 
 /* ---- values ---- */
 
+/* Characters of valid UTF-8. */
+static size_t letters(const char *text)
+{
+    size_t count = 0;
+    for (; *text; text++)
+        count += ((unsigned char)*text & 0xC0) != 0x80;
+    return count;
+}
+
 /* A text that can be a word: not empty, not too long, without NUL. NULL after a fault. */
 static const char *plain_text(reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
     if (!text)
         fault(r, 422, field, "is %s, but must be a text", kind_of(value));
-    else if (*text == '\0' || json_string_length(value) > LONGEST_TEXT)
-        fault(r, 422, field, "has %zu bytes, but must have 1 to %d", json_string_length(value), LONGEST_TEXT);
+    else if (*text == '\0' || letters(text) > LONGEST_TEXT)
+        fault(r, 422, field, "has %zu characters, but must have 1 to %d", letters(text), LONGEST_TEXT);
     else if (strlen(text) != json_string_length(value))
         fault(r, 422, field, "has a NUL in it");
     else

@@ -13,7 +13,7 @@
     "[^./\\\\\\\\\\\\u0000-\\\\u001f\\\\u007f]"                                                                                            \
     "[^/\\\\\\\\\\\\u0000-\\\\u001f\\\\u007f]*"
 #define ORGAN_PATH_SCHEMA                                                                                                                  \
-    "{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 1000, \"pattern\": \"^" ORGAN_SEGMENT "(/" ORGAN_SEGMENT ")*$\"}"
+    "{\"type\": \"string\", \"minLength\": 1, \"maxLength\": 500, \"pattern\": \"^" ORGAN_SEGMENT "(/" ORGAN_SEGMENT ")*$\"}"
 #define ORGAN_PROBLEM_REF "{\"$ref\": \"#/components/schemas/Problem\"}" /* the schema is of the area "server" */
 
 #endif

@@ -230,17 +230,20 @@ static const organ_http_parameter_row list_parameters[] = {
      "how many of the newest to leave out"},
     {"limit", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, \"default\": 100}", "how many at most"}};
 static const organ_http_parameter_row verb_parameters[] = {
-    {"verb", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[a-z]+( [a-z]+)?$\"}", "its name; those of two words with a blank"}};
+    {"verb", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[a-z]+( [a-z]+)?$\"}",
+     "its name; those of two words with a blank"}};
 
 static const organ_http_answer post_answers[] = {
     {201, JSON, JOB, "the job, queued; its place is in Location"},
     {403, PROBLEM, "a path leads over a link, to a hidden name, or may not be read"},
     {404, PROBLEM, "a path does not exist"},
-    {409, PROBLEM, "a job that is queued or running writes what this one reads or writes, or reads what it writes; or a path is of the wrong kind"},
+    {409, PROBLEM, "a job that is queued or running writes what this one reads or writes, or reads what it writes; or a path is of the "
+     "wrong kind"},
     {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\""},
     {429, PROBLEM, "too many jobs wait"}};
 static const organ_http_answer list_answers[] = {
-    {200, JSON, "{\"type\": \"object\", \"required\": [\"jobs\", \"total\", \"offset\"], \"properties\": {\"jobs\": {\"type\": \"array\", \"items\": " JOB
+    {200, JSON, "{\"type\": \"object\", \"required\": [\"jobs\", \"total\", \"offset\"], \"properties\": "
+     "{\"jobs\": {\"type\": \"array\", \"items\": " JOB
      "}, \"total\": {\"type\": \"integer\", \"minimum\": 0}, \"offset\": {\"type\": \"integer\", \"minimum\": 0}}}", "the newest first"}};
 static const organ_http_answer job_answers[] = {{200, JSON, JOB, "the job and how far it is"}, NO_JOB};
 static const organ_http_answer delete_answers[] = {
@@ -286,7 +289,8 @@ static const organ_http_route routes[] = {
      .summary = "Goes on with a job that stopped early", PARAMETERS(id_parameters), ANSWERS(resume_answers), .waits = true},
     {GET, .pattern = JOBS "/{id}/events", .handle = get_events, .operation = "followJob", .tag = "jobs",
      .summary = "Follows a job as server-sent events",
-     .about = "Events: \"job\" with the job whenever its state or progress changes, and as the last one; \"begin\", \"advance\" and \"end\" of a stage, "
+     .about = "Events: \"job\" with the job whenever its state or progress changes, and as the last one; \"begin\", "
+              "\"advance\" and \"end\" of a stage, "
               "\"note\" and \"error\" as the program gives them with --progress json.",
      PARAMETERS(event_parameters), ANSWERS(event_answers), .waits = true},
     {GET, .pattern = JOBS "/{id}/result", .handle = get_result, .operation = "getJobResult", .tag = "jobs",
@@ -309,7 +313,8 @@ static const organ_http_route routes[] = {
 
 static const organ_http_schema schemas[] = {
     {"Job",
-     "{\"type\": \"object\", \"required\": [\"id\", \"verb\", \"arguments\", \"command\", \"outputs\", \"state\", \"created\", \"started\", "
+     "{\"type\": \"object\", \"required\": [\"id\", \"verb\", \"arguments\", \"command\", \"outputs\", \"state\", "
+     "\"created\", \"started\", "
      "\"finished\", \"seconds\", \"attempts\", \"exit_code\", \"error\", \"cancelling\", \"resumable\", \"result\", \"report\", "
      "\"progress\"], \"properties\": {"
      "\"id\": {\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}, \"verb\": {\"type\": \"string\"}, "
@@ -319,7 +324,8 @@ static const organ_http_schema schemas[] = {
      "\"state\": {\"enum\": [\"queued\", \"running\", \"done\", \"failed\", \"cancelled\", \"interrupted\"]}, "
      "\"created\": {\"type\": \"string\", \"format\": \"date-time\"}, \"started\": " MAYBE_TEXT ", \"finished\": " MAYBE_TEXT ", "
      "\"attempts\": " COUNT_WORD ", "
-     "\"exit_code\": {\"type\": [\"integer\", \"null\"], \"description\": \"exit code of the program; 1: done, but the check that was asked for "
+     "\"exit_code\": {\"type\": [\"integer\", \"null\"], \"description\": \"exit code of the program; 1: done, but the check "
+     "that was asked for "
      "did not hold\"}, "
      "\"error\": {\"type\": [\"string\", \"null\"], \"description\": \"why it did not end well\"}, "
      "\"seconds\": {\"type\": [\"number\", \"null\"], \"description\": \"how long the last attempt took\"}, "
@@ -331,7 +337,8 @@ static const organ_http_schema schemas[] = {
      "{\"type\": \"object\", \"required\": [\"stage\", \"bytes\", \"of\", \"tensors\", \"of_tensors\", \"fraction\", \"tensor\", "
      "\"bytes_per_second\", \"seconds_left\"], \"properties\": {\"stage\": {\"type\": \"string\"}, \"bytes\": " COUNT_WORD ", \"of\": "
      COUNT_WORD ", \"tensors\": " COUNT_WORD ", \"of_tensors\": " COUNT_WORD ", \"fraction\": {\"type\": [\"number\", \"null\"], "
-     "\"minimum\": 0, \"maximum\": 1}, \"tensor\": " MAYBE_TEXT ", \"bytes_per_second\": " MAYBE_REAL ", \"seconds_left\": " MAYBE_REAL "}}"},
+     "\"minimum\": 0, \"maximum\": 1}, \"tensor\": " MAYBE_TEXT ", "
+     "\"bytes_per_second\": " MAYBE_REAL ", \"seconds_left\": " MAYBE_REAL "}}"},
     {"VerbBrief",
      "{\"type\": \"object\", \"required\": [\"name\", \"summary\", \"resumable\", \"dry_run\"], \"properties\": {\"name\": {\"type\": "
      "\"string\"}, \"summary\": {\"type\": \"string\"}, \"resumable\": " TRUTH ", \"dry_run\": " TRUTH "}}"},

@@ -49,6 +49,8 @@ static void post_login(const organ_http_request *request, organ_http_reply *repl
     const char *const token = json_string_value(json_object_get(body, "token"));
     if (!token)
         organ_http_problem(reply, 400, "\"token\" is missing, or no text");
+    else if (json_object_size(body) != 1)
+        organ_http_problem(reply, 400, "there is more than \"token\"");
     else if (guard->token && !organ_guard_same(guard->token, token)) {
         organ_http_problem(reply, 401, "the token is wrong");
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
@@ -99,7 +101,8 @@ static const organ_http_route routes[] = {
      .tag = "server",
      .summary = "Exchanges the token for a cookie",
      .about = "For browsers: the cookie stands for the token until the server ends. Without a token on the server every text is good.",
-     .body = "{\"type\": \"object\", \"required\": [\"token\"], \"properties\": {\"token\": {\"type\": \"string\"}}}",
+     .body = "{\"type\": \"object\", \"required\": [\"token\"], \"additionalProperties\": false, \"properties\": {\"token\": "
+             "{\"type\": \"string\", \"pattern\": \"^[^\\\\u0000]*$\"}}}",
      .answers = login_answers,
      .answer_count = COUNT_OF(login_answers),
      .open = true},
