@@ -2,11 +2,11 @@
  * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report holds; small enough;
  * and no half of one when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
  * writes the page of a large made-up report to stdout, to be looked at. */
-#include "formats/utf8.h"
 #include "orchestrator/report/html_page.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/svg_heat_map.h"
 
+#include "tests/html_reader.h"
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"
 
@@ -31,137 +31,6 @@ static bool refused(void) { return granted >= 0 && granted-- == 0; }
 void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
 void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
 void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
-
-/* ---- a reader of HTML that takes nothing but what these pages are made of ---- */
-
-enum { DEEPEST = 32 };
-
-typedef struct reader {
-    const char *open[DEEPEST]; /* names of elements, in the page */
-    size_t lengths[DEEPEST], depth;
-    size_t h1, styles, scripts, mains;
-} reader;
-
-static bool is(const char *name, size_t length, const char *what) { return strlen(what) == length && strncmp(name, what, length) == 0; }
-
-static const char *skip_name(const char *at)
-{
-    while ((*at >= 'a' && *at <= 'z') || (*at >= 'A' && *at <= 'Z') || (*at >= '0' && *at <= '9') || *at == '-' || *at == ':')
-        at++;
-    return at;
-}
-
-static const char *skip_text(const char *at, const char *ends)
-{
-    static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&quot;"};
-    for (; *at && !strchr(ends, *at); at++) {
-        bool known = *at != '&';
-        for (size_t k = 0; k < 4 && !known; k++)
-            known = strncmp(at, entities[k], strlen(entities[k])) == 0;
-        if (!known || *at == '>' || ((unsigned char)*at < 0x20 && *at != '\n'))
-            ck_abort_msg("what may not stand in text: %.40s", at);
-    }
-    ck_assert_msg(*at, "no end");
-    return at;
-}
-
-static const char *skip_attributes(const char *at)
-{
-    while (*at == ' ') {
-        const char *const name = ++at;
-        at = skip_name(at);
-        ck_assert_msg(at > name && strncmp(at, "=\"", 2) == 0, "no attribute: %.40s", name);
-        ck_assert_msg(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0, "%.40s", name);
-        ck_assert_msg(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s", name);
-        at = skip_text(at + 2, "\"") + 1;
-    }
-    return at;
-}
-
-static const char *read_start(reader *r, const char *at)
-{
-    const char *const name = at + 1, *const end = skip_name(name);
-    const size_t length = (size_t)(end - name);
-    ck_assert_msg(length > 0, "%.40s", at);
-    at = skip_attributes(end);
-    if (strncmp(at, "/>", 2) == 0)
-        return at + 2;
-    ck_assert_msg(*at == '>', "%.40s", at);
-    r->h1 += is(name, length, "h1");
-    r->mains += is(name, length, "main");
-    r->styles += is(name, length, "style");
-    r->scripts += is(name, length, "script");
-    if (is(name, length, "meta"))
-        return at + 1;
-    if (is(name, length, "style"))
-        return strstr(at, "</style>") + 8;
-    if (is(name, length, "script"))
-        return strstr(at, "</script>") + 9;
-    ck_assert_uint_lt(r->depth, DEEPEST);
-    r->open[r->depth] = name;
-    r->lengths[r->depth++] = length;
-    return at + 1;
-}
-
-static const char *read_end(reader *r, const char *at)
-{
-    const char *const name = at + 2, *const end = skip_name(name);
-    ck_assert_msg(r->depth > 0 && *end == '>', "%.40s", at);
-    r->depth--;
-    ck_assert_msg(r->lengths[r->depth] == (size_t)(end - name) && strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
-                  "%.*s ends as %.40s", (int)r->lengths[r->depth], r->open[r->depth], at);
-    return end + 1;
-}
-
-/* Every name once, and no reference to one that is not there. */
-static void check_names(const char *page)
-{
-    static const char *const references[] = {"href=\"#", "aria-labelledby=\"", "aria-describedby=\""};
-    for (const char *at = strstr(page, " id=\""); at; at = strstr(at + 1, " id=\"")) {
-        char whole[160];
-        snprintf(whole, sizeof whole, "%.*s\"", (int)strcspn(at + 5, "\"") + 5, at);
-        ck_assert_msg(count_in(page, whole) == 1, "%s stands there twice", whole);
-    }
-    for (size_t k = 0; k < sizeof references / sizeof *references; k++)
-        for (const char *at = strstr(page, references[k]); at; at = strstr(at + 1, references[k])) {
-            char id[160];
-            const char *const name = at + strlen(references[k]);
-            snprintf(id, sizeof id, " id=\"%.*s\"", (int)strcspn(name, "\""), name);
-            ck_assert_msg(strstr(page, id), "nothing has%s", id);
-        }
-}
-
-static void must_be_page(const char *page)
-{
-    static const char start[] = "<!doctype html>\n";
-    reader r = {0};
-    ck_assert(strncmp(page, start, sizeof start - 1) == 0);
-    const char *at = page + sizeof start - 1;
-    while (*at) {
-        if (*at != '<')
-            at = *at == '\n' && r.depth == 0 ? at + 1 : skip_text(at, "<");
-        else
-            at = at[1] == '/' ? read_end(&r, at) : read_start(&r, at);
-    }
-    ck_assert_uint_eq(r.depth, 0);
-    ck_assert_msg(r.h1 == 1 && r.mains == 1 && r.styles == 1 && r.scripts == 1, "h1 %zu, main %zu, style %zu, script %zu", r.h1, r.mains,
-                  r.styles, r.scripts);
-    ck_assert(organ_utf8_valid(page));
-    ck_assert_ptr_null(strstr(page, "\xe2\x80\xae"));
-    static const char *const needed[] = {"<html lang=\"en\">",
-                                         "<meta charset=\"utf-8\">",
-                                         "name=\"viewport\"",
-                                         "Content-Security-Policy\" content=\"default-src 'none'",
-                                         "prefers-color-scheme:dark",
-                                         "@media print",
-                                         "class=\"skip\" href=\"#main\"",
-                                         "<main id=\"main\">"};
-    for (size_t k = 0; k < sizeof needed / sizeof *needed; k++)
-        ck_assert_msg(strstr(page, needed[k]), "no %s", needed[k]);
-    ck_assert_ptr_null(strstr(page, "url("));
-    ck_assert_ptr_null(strstr(page, "@import"));
-    check_names(page);
-}
 
 /* ---- reports ---- */
 
@@ -247,7 +116,7 @@ START_TEST(a_thousand_tensors_stay_below_a_megabyte)
 {
     json_t *const report = prune_report(143, "model");
     char *const page = page_of(report);
-    must_be_page(page);
+    html_must_be_page(page);
     ck_assert_uint_eq(json_array_size(json_object_get(report, "tensors")), 1001);
     ck_assert_uint_lt(strlen(page), 1000000);
     ck_assert_msg(count_in(page, "<tr><th scope=\"row\">model.layers.") == 1001, "%zu rows",
@@ -285,7 +154,7 @@ START_TEST(hostile_names_in_reports)
         if (!report)
             continue; /* broken UTF-8 is in no document */
         char *const page = page_of(report);
-        must_be_page(page);
+        html_must_be_page(page);
         ck_assert_uint_eq(count_in(page, "<script"), 1);
         free(page);
         json_decref(report);
@@ -339,7 +208,7 @@ START_TEST(hostile_names_anywhere)
         organ_error error = {0};
         char *page = NULL;
         ck_assert_int_eq(organ_html_finish(page_with(hostile_names[k]), &page, &error), ORGAN_OK);
-        must_be_page(page);
+        html_must_be_page(page);
         ck_assert_uint_eq(count_in(page, "<script"), 1);
         free(page);
     }
@@ -386,7 +255,7 @@ START_TEST(any_member_may_be_anything)
         for (size_t k = 0; k < sizeof others / sizeof *others && strcmp(key, "schema") != 0; k++) {
             json_object_set(report, key, others[k]);
             page = page_of(report);
-            must_be_page(page);
+            html_must_be_page(page);
             free(page);
         }
         json_object_set_new(report, key, was);
@@ -406,7 +275,7 @@ START_TEST(bare_documents)
     for (char *schema = strtok_r(known, ", ", &rest); schema; schema = strtok_r(NULL, ", ", &rest), count++) {
         json_t *const report = json_pack("{s:s}", "schema", schema);
         char *const page = page_of(report);
-        must_be_page(page);
+        html_must_be_page(page);
         free(page);
         json_decref(report);
     }
