@@ -198,10 +198,13 @@ static size_t count_units(const organ_calibrated_job *job, int32_t layer)
     return count;
 }
 
-/* Bytes of the second moments of one unit: organ_calibration_create. */
-static uint64_t moments_of(const gathering *g, const unit *u, uint64_t block)
+/* Bytes of the second moments of one unit, whole or in blocks: organ_calibration_create. */
+static uint64_t moments_of(const gathering *g, const unit *u, bool whole)
 {
-    return u->cols * (block < u->cols ? block : u->cols) * (g->job->two_streams && !u->expert ? 24 : 16);
+    const bool two = g->job->two_streams && !u->expert;
+    if (whole && two && organ_calibration_takes_weights((size_t)u->rows, (size_t)u->cols))
+        return 16 * u->cols * u->cols + 8 * u->rows * u->cols;
+    return u->cols * (whole || u->cols < ORGAN_CALIBRATION_BLOCK ? u->cols : ORGAN_CALIBRATION_BLOCK) * (two ? 24 : 16);
 }
 
 static int by_cols(const void *a, const void *b)
@@ -219,11 +222,11 @@ static organ_status share_moments(gathering *g, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "%zu matrices of layer %d", g->unit_count, (int)g->layer);
     for (size_t k = 0; k < g->unit_count; k++) {
         sorted[k] = &g->units[k];
-        taken += moments_of(g, &g->units[k], ORGAN_CALIBRATION_BLOCK);
+        taken += moments_of(g, &g->units[k], false);
     }
     qsort(sorted, g->unit_count, sizeof *sorted, by_cols);
     for (size_t k = 0; k < g->unit_count; k++) {
-        const uint64_t more = moments_of(g, sorted[k], UINT64_MAX) - moments_of(g, sorted[k], ORGAN_CALIBRATION_BLOCK);
+        const uint64_t more = moments_of(g, sorted[k], true) - moments_of(g, sorted[k], false);
         sorted[k]->whole = taken + more <= g->job->moments_memory;
         taken += sorted[k]->whole ? more : 0;
     }
