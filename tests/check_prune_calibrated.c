@@ -289,7 +289,7 @@ START_TEST(narrow_inputs_are_whole_before_wide_ones)
 {
     const way w = {.donor = TINY,
                    .sparsity = 50,
-                   .memory = (uint64_t)78 << 20,
+                   .memory = (uint64_t)60 << 20,
                    .targets = "model.layers.0.*_proj.weight",
                    .c = {.calibration = TINY "/calibration.txt", .samples = 4, .context = 64}};
     must_prune("out", w);
