@@ -218,13 +218,14 @@ static void stop(organ_app *app)
     }
 
 static const organ_http_parameter_row list_parameters[] = {
-    {"q", ORGAN_IN_QUERY, false, ORGAN_TEXT_SCHEMA, "only models whose path has this in it"}, PAGING};
+    {"q", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "only models whose path has this in it"}, PAGING};
 static const organ_http_parameter_row model_parameters[] = {MODEL_PATH};
 static const organ_http_parameter_row tensor_parameters[] = {
     MODEL_PATH,
-    {"match", ORGAN_IN_QUERY, false, ORGAN_TEXT_SCHEMA, "only names that match this pattern: *.mlp.*"},
-    {"role", ORGAN_IN_QUERY, false, ORGAN_TEXT_SCHEMA, "only this role: q_proj, norm, ..."},
-    {"group", ORGAN_IN_QUERY, false, "{\"type\": \"string\", \"examples\": [\"skeleton\", \"organ\", \"embed\", \"norm\", \"other\"]}",
+    {"match", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "only names that match this pattern: *.mlp.*"},
+    {"role", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "only this role: q_proj, norm, ..."},
+    {"group", ORGAN_IN_QUERY, false,
+     "{\"type\": \"string\", \"pattern\": \"^[^\\\\u0000-\\\\u001f\\\\u007f]*$\", \"examples\": [\"skeleton\", \"organ\", \"embed\", \"norm\", \"other\"]}",
      "only this part of the body"},
     {"layer", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 2147483647}", "only this layer"},
     {"sort", ORGAN_IN_QUERY, false,

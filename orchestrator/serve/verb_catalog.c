@@ -141,13 +141,16 @@ static json_t *operand_schema(const organ_operand *operand)
 
 static json_t *arguments_schema(const organ_verb *verb)
 {
-    json_t *const properties = json_object(), *const required = json_array();
-    char key[64];
+    json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
+    char key[64], before[64] = "";
     for (size_t k = 0; k < verb->operand_count; k++) {
         organ_operand_key(&verb->operands[k], key);
         json_object_set_new(properties, key, operand_schema(&verb->operands[k]));
         if (!verb->operands[k].optional)
             json_array_append_new(required, json_string(key));
+        else if (k > 0) /* an operand cannot be given without the one before it */
+            json_object_set_new(together, key, json_pack("[s]", before));
+        strcpy(before, key);
     }
     const organ_option *option;
     for (size_t k = 0; (option = organ_job_option(verb, k)); k++) {
@@ -155,7 +158,8 @@ static json_t *arguments_schema(const organ_verb *verb)
         if (option->required)
             json_array_append_new(required, json_string(option->name));
     }
-    return json_pack("{s:s, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required, "additionalProperties", 0);
+    return json_pack("{s:s, s:o, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required, "dependentRequired",
+                     together, "additionalProperties", 0);
 }
 
 json_t *organ_verb_request_schema(const organ_verb *verb)
