@@ -31,6 +31,12 @@ void organ_sparsity_merits(organ_html *html, const json_t *report)
     organ_html_figures_of_merit(html, figures, sizeof figures / sizeof *figures);
 }
 
+/* A method that was told a sparsity may reach it in every tensor. */
+static bool all_alike(const json_t *report)
+{
+    return organ_json_real(report, "per_tensor.max") - organ_json_real(report, "per_tensor.min") < 0.005;
+}
+
 /* ---- projections ---- */
 
 static double share(unsigned long long part, unsigned long long whole)
@@ -211,10 +217,11 @@ static void put_heat_map(organ_html *html, const json_t *report)
             .values = f.values};
         organ_heat_map_svg(&map, &svg, &ignored);
     }
-    organ_html_chart(
-        html, svg,
-        "How densely each projection of each layer is pruned. The scale spans from the least to the most: small differences show, "
-        "so read the numbers, too.");
+    organ_html_chart(html, svg,
+                     all_alike(report)
+                         ? "All target tensors are pruned equally densely."
+                         : "How densely each projection of each layer is pruned. The scale spans from the least to the most: small "
+                           "differences show, so read the numbers, too.");
     free_field(&f);
 }
 
@@ -295,9 +302,10 @@ static void put_layers(organ_html *html, const json_t *report)
     char *svg = NULL;
     if (count) {
         organ_html_section(html, "By layer");
-        if (numbers)
+        if (numbers && !all_alike(report))
             draw_layers(report, numbers, &svg, &ignored);
-        organ_html_chart(html, svg, "Whether layers differ. The axis does not begin at zero.");
+        if (!all_alike(report))
+            organ_html_chart(html, svg, "Whether layers differ. The axis does not begin at zero.");
         organ_html_table(html, layers_table(layers), "Killed weights by layer, in percent of the layer's target weights");
     }
     free(numbers);
