@@ -164,6 +164,7 @@ bool organ_layer_map_settle(organ_layer_map *map)
     qsort(map->notes, map->count, sizeof *map->notes, by_cell);
     if (!make_room(map)) {
         map->failed = true;
+        map->layers = map->roles = 0;
         return false;
     }
     for (size_t k = 0; k < map->layers * map->roles; k++)

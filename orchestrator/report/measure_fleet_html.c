@@ -29,20 +29,20 @@ static void kin_row(organ_table *table, const json_t *models, size_t model, cons
 static organ_table *kin_table(const json_t *models, const organ_kin *kin, const size_t *order)
 {
     static const organ_column columns[] = {{"model", ORGAN_LEFT, true, false},
-                                           {"is", ORGAN_LEFT, false, false},
-                                           {"of", ORGAN_LEFT, true, false},
-                                           {"tensors", ORGAN_RIGHT, false, false},
-                                           {"of its", ORGAN_RIGHT, false, false}};
+                                           {"relation", ORGAN_LEFT, false, false},
+                                           {"other model", ORGAN_LEFT, true, false},
+                                           {"shared tensors", ORGAN_RIGHT, false, false},
+                                           {"of", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     for (size_t k = 0; k < json_array_size(models); k++) {
         const size_t model = order[k];
         const organ_kin *const own = &kin[model];
         if (own->body != ORGAN_KIN_NONE) {
-            kin_row(table, models, model, "a chimera in the body", own->body, own->from_body, own->tensors);
-            kin_row(table, models, model, "with the rest", own->donor, own->from_donor, own->tensors);
+            kin_row(table, models, model, "a chimera in the body of", own->body, own->from_body, own->tensors);
+            kin_row(table, models, model, "with the rest of", own->donor, own->from_donor, own->tensors);
         } else if (own->like != ORGAN_KIN_NONE) {
-            kin_row(table, models, model, own->shared == own->tensors ? "the same weights" : "in part the weights", own->like, own->shared,
-                    own->tensors);
+            kin_row(table, models, model, own->shared == own->tensors ? "of the same weights as" : "in part of the weights of", own->like,
+                    own->shared, own->tensors);
         }
     }
     return table;
