@@ -4,16 +4,10 @@
  * writes the page of a measured fleet of made-up models to stdout, to be looked at. */
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/fleet.h"
-#include "orchestrator/surgery/graft.h"
-#include "orchestrator/surgery/inspect.h"
-#include "orchestrator/surgery/measure.h"
-#include "orchestrator/surgery/purify.h"
 #include "tests/html_reader.h"
+#include "tests/html_rig.h"
 #include "tests/kin_suite.h"
-#include "tests/run_rig.h"
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"
 
@@ -42,85 +36,6 @@ static bool refused(void) { return granted >= 0 && granted-- == 0; }
 void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
 void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
 void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
-
-/* ---- reports ---- */
-
-static run_engine room;
-
-static void setup(void)
-{
-    fault_clear();
-    scratch_make();
-    run_engine_open(&room, (run_way){.memory = 256 << 20});
-}
-
-static void teardown(void)
-{
-    run_engine_close(&room);
-    scratch_remove();
-}
-
-static json_t *must(organ_status status, json_t *report, const organ_error *error)
-{
-    ck_assert_msg(status == ORGAN_OK && report, "%s", error->message);
-    return report;
-}
-
-static json_t *measured(const char *const *models, size_t count)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    const organ_measure_options options = {.models = models, .model_count = count};
-    const organ_status status = organ_measure(&options, &room.engine, NULL, &report, &error);
-    return must(status, report, &error);
-}
-
-static json_t *grafted(const char *source, const char *target, const char *output, bool dry_run)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    const organ_graft_options options = {
-        .source = source, .target = target, .output = output, .types = "organ", .layers = "1-2", .dry_run = dry_run};
-    const organ_status status = organ_graft(&options, room.engine.kernels, NULL, NULL, &report, &error);
-    return must(status, report, &error);
-}
-
-static json_t *purified(const char *model, const char *output, double strength, bool dry_run)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    const organ_purify_options options = {
-        .model = model, .output = output, .method = "haar", .threshold = -1, .strength = strength, .dry_run = dry_run};
-    const organ_status status = organ_purify(&options, &room.engine, NULL, &report, &error);
-    return must(status, report, &error);
-}
-
-static json_t *extracted(const char *model, const char *output)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    const organ_status status = organ_extract(&(organ_extract_options){.model = model, .output = output}, NULL, NULL, &report, &error);
-    return must(status, report, &error);
-}
-
-static json_t *assembled(const char *directory, const char *output)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    const organ_assemble_options options = {.directory = directory, .output = output};
-    const organ_status status = organ_assemble(&options, NULL, NULL, &report, &error);
-    return must(status, report, &error);
-}
-
-/* Also of a model with problems. */
-static json_t *inspected(const char *model)
-{
-    json_t *report = NULL;
-    organ_error error = {0};
-    organ_inspect(&(organ_inspect_options){.model = model, .tensors = true}, &report, &error);
-    ck_assert_msg(report != NULL, "%s", error.message);
-    return report;
-}
 
 /* ---- pages ---- */
 
@@ -347,7 +262,7 @@ START_TEST(page_of_a_fleet)
     make_shard(scratch_path("models/alone.safetensors"), alone, 2);
     spill(scratch_path("models/broken.gguf"), "GGUF\3\0\0\0junk", 12);
     const organ_fleet_options options = {.directory = models, .output = output};
-    ck_assert_int_eq(organ_fleet(&options, &room.engine, NULL, &report, &error), ORGAN_CHECK_FAILED);
+    ck_assert_int_eq(organ_fleet(&options, &html_room.engine, NULL, &report, &error), ORGAN_CHECK_FAILED);
     char *page = page_of(report);
     must_say(page, "Failed: broken.gguf");
     must_not_say(page, "Ranking");
@@ -549,13 +464,13 @@ static int print_fleet(void)
 {
     organ_error error = {0};
     char *page = NULL;
-    setup();
+    html_setup();
     json_t *const report = deep_report(13, 48);
     if (organ_html_report(report, &page, &error) == ORGAN_OK)
         fputs(page, stdout);
     free(page);
     json_decref(report);
-    teardown();
+    html_teardown();
     return error.status;
 }
 
@@ -570,5 +485,6 @@ int main(int argc, char **argv)
         {"size", {pages_stay_below_a_megabyte}},
         {"anything", {hostile_names_anywhere, any_member_may_be_anything, no_memory}},
     };
-    return run_suites((Suite *const[]){suite_of("html_models", cases, sizeof cases / sizeof *cases, setup, teardown), kin_suite(), NULL});
+    return run_suites(
+        (Suite *const[]){suite_of("html_models", cases, sizeof cases / sizeof *cases, html_setup, html_teardown), kin_suite(), NULL});
 }
