@@ -263,6 +263,6 @@ Suite *results_suite(void)
 
 int main(void)
 {
-    Suite *const suites[] = {results_suite(), faults_suite(), NULL};
+    Suite *const suites[] = {results_suite(), faults_suite(), tile_map_suite(), NULL};
     return run_suites(suites);
 }

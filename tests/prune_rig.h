@@ -37,5 +37,6 @@ long long number_at(const json_t *json, const char *a, const char *b, const char
 
 Suite *results_suite(void);
 Suite *faults_suite(void);
+Suite *tile_map_suite(void);
 
 #endif
