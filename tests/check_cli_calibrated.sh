@@ -40,6 +40,9 @@ ends 0 audit tiny-qwen2 wanda --quiet
 ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0.mlp.*_proj.weight' "${short[@]}"
 prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
 ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
+gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50
+ends 0 audit $gguf gguf --compensated --quiet
 ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
 ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
 says '--sparsity is in percent'
@@ -67,7 +70,7 @@ refused 2 '--resume: a pruning by --method physarum-v2 cannot go on' "${v2[@]}" 
 refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000
 refused 2 'is too small: the hidden states of 100 windows of 512 tokens take' "${v2[@]}" --calibration $text --samples 100 --memory 8M
 refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'
-refused 2 'is GGUF' prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o new --method wanda -s 50 "${short[@]}"
+refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"
 refused 2 'v2 exists' prune tiny-qwen2 -o v2 --method magnitude -s 50
 refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt
 

@@ -101,27 +101,6 @@ static void must_fail(way w, organ_status status, const char *told)
 
 /* ---- a donor: a small model with a tokenizer of single characters ---- */
 
-/* Characters '!' to '~' are tokens 0 .. 93, and `extra` more follow. */
-static void make_tokenizer(unsigned extra)
-{
-    json_t *vocabulary = json_object();
-    for (int c = '!'; c <= '~'; c++)
-        json_object_set_new(vocabulary, (char[2]){(char)c}, json_integer(c - '!'));
-    for (unsigned k = 0; k < extra; k++) {
-        char name[3] = {(char)('a' + k % 26), (char)('a' + k / 26), '\0'};
-        json_object_set_new(vocabulary, name, json_integer(94 + (json_int_t)k));
-    }
-    json_t *merges = json_array();
-    for (unsigned k = 0; k < extra; k++)
-        json_array_append_new(merges, json_sprintf("%c %c", 'a' + k % 26, 'a' + k / 26));
-    json_t *tokenizer =
-        json_pack("{s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
-                  "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
-    ck_assert_ptr_nonnull(tokenizer);
-    ck_assert_int_eq(json_dump_file(tokenizer, scratch_path("donor/tokenizer.json"), 0), 0);
-    json_decref(tokenizer);
-}
-
 static void make_donor(const char *kind)
 {
     char path[200], text[4000];
@@ -131,7 +110,7 @@ static void make_donor(const char *kind)
     copy_file(path, scratch_path("donor/model.safetensors"));
     snprintf(path, sizeof path, "fixtures/forward/%s/config.json", kind);
     copy_file(path, scratch_path("donor/config.json"));
-    make_tokenizer(0);
+    make_tokenizer(scratch_path("donor/tokenizer.json"), 0);
     for (size_t k = 0; k < sizeof text; k++)
         text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
     spill(scratch_path("text"), text, sizeof text);
@@ -411,7 +390,7 @@ START_TEST(refusals)
     w = usual;
     w.c.effort = 101;
     must_fail(w, ORGAN_USAGE, "effort 101");
-    make_tokenizer(26 * 26);
+    make_tokenizer(scratch_path("donor/tokenizer.json"), 26 * 26);
     must_fail(usual, ORGAN_BAD_INPUT, "vocabulary");
     spill(scratch_path("donor/tokenizer.json"), "{}", 2);
     must_fail(usual, ORGAN_BAD_INPUT, "tokenizer.json");

@@ -257,6 +257,55 @@ START_TEST(names_of_both_formats)
 }
 END_TEST
 
+/* ---- GGUF donors by a text ---- */
+
+/* Row `row` of Q or K of a model of the llama kind, of heads of `head` rows, in a GGUF file. */
+static uint64_t turned(uint64_t row, uint64_t head) { return row - row % head + row % head % (head / 2) * 2 + row % head / (head / 2); }
+
+static void compare_turned(const organ_model *a, const organ_model *b, const char *hf, const char *gguf, uint64_t cols, uint64_t head)
+{
+    uint64_t count, all;
+    float *const x = values_of(a, hf, &count), *const y = values_of(b, gguf, &all);
+    ck_assert_uint_eq(count, all);
+    for (uint64_t r = 0; r < count / cols; r++)
+        ck_assert_msg(memcmp(x + r * cols, y + turned(r, head) * cols, cols * sizeof *x) == 0, "%s: row %llu", hf, (unsigned long long)r);
+    free(x);
+    free(y);
+}
+
+/* Wherever the same weights come from, the same is done to them: rows of Q and K that llama.cpp has in another order stay in it. */
+START_TEST(same_weights_in_both_formats)
+{
+    static const char *const methods[] = {"physarum-v2", "wanda"};
+    char text[4000];
+    uint32_t state = 7;
+    for (size_t k = 0; k < sizeof text; k++)
+        text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
+    spill(scratch_path("text"), text, sizeof text);
+    mkdir(scratch_path("donor"), 0777);
+    mkdir(scratch_path("donor-gguf"), 0777);
+    copy_file("fixtures/forward/mixtral/model.safetensors", scratch_path("donor/model.safetensors"));
+    copy_file("fixtures/forward/mixtral/config.json", scratch_path("donor/config.json"));
+    copy_file("fixtures/forward/mixtral.gguf", scratch_path("donor-gguf/m.gguf"));
+    make_tokenizer(scratch_path("donor/tokenizer.json"), 0);
+    make_tokenizer(scratch_path("donor-gguf/tokenizer.json"), 0);
+    for (size_t m = 0; m < 2; m++) {
+        const way w = {.method = methods[m], .calibration = scratch_path("text")};
+        must_prune(scratch_path("donor"), "hf", w);
+        must_prune(scratch_path("donor-gguf"), "gguf", w);
+        organ_model *const a = opened(scratch_path("hf")), *const b = opened(scratch_path("gguf"));
+        for (size_t k = 0; k < sizeof twins / sizeof *twins; k++)
+            if (strcmp(twins[k].kind, "mixtral") == 0)
+                compare_twin(a, b, &twins[k]);
+        compare_turned(a, b, "model.layers.2.self_attn.q_proj.weight", "blk.2.attn_q.weight", 32, 8);
+        compare_turned(a, b, "model.layers.2.self_attn.k_proj.weight", "blk.2.attn_k.weight", 32, 8);
+        compare_turned(a, b, "model.layers.1.self_attn.v_proj.weight", "blk.1.attn_v.weight", 32, 2);
+        organ_model_close(a);
+        organ_model_close(b);
+    }
+}
+END_TEST
+
 /* ---- what does not fit ---- */
 
 START_TEST(expert_without_tokens)
@@ -339,7 +388,7 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {
-        {"results", {same_tokens_same_mask, same_bytes_whatever_the_way}},
+        {"results", {same_tokens_same_mask, same_bytes_whatever_the_way, same_weights_in_both_formats}},
         {"faults", {expert_without_tokens, other_model, square_stack, memory, imatrix_that_changes, full_disk}},
     };
     Suite *const suite = suite_of("prune_imatrix", cases, sizeof cases / sizeof *cases, setup, teardown);

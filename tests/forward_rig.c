@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/forward_rig.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,4 +121,24 @@ double farthest(const float *a, const float *b, size_t n)
         most = d <= most ? most : d; /* a NaN is far */
     }
     return most;
+}
+
+void make_tokenizer(const char *path, unsigned extra)
+{
+    json_t *vocabulary = json_object();
+    for (int c = '!'; c <= '~'; c++)
+        json_object_set_new(vocabulary, (char[2]){(char)c}, json_integer(c - '!'));
+    for (unsigned k = 0; k < extra; k++) {
+        char name[3] = {(char)('a' + k % 26), (char)('a' + k / 26), '\0'};
+        json_object_set_new(vocabulary, name, json_integer(94 + (json_int_t)k));
+    }
+    json_t *merges = json_array();
+    for (unsigned k = 0; k < extra; k++)
+        json_array_append_new(merges, json_sprintf("%c %c", 'a' + k % 26, 'a' + k / 26));
+    json_t *tokenizer =
+        json_pack("{s:{s:s, s:b, s:b}, s:{s:s}, s:{s:s, s:o, s:o}}", "pre_tokenizer", "type", "ByteLevel", "add_prefix_space", 0,
+                  "use_regex", 1, "decoder", "type", "ByteLevel", "model", "type", "BPE", "vocab", vocabulary, "merges", merges);
+    ck_assert_ptr_nonnull(tokenizer);
+    ck_assert_int_eq(json_dump_file(tokenizer, path, 0), 0);
+    json_decref(tokenizer);
 }

@@ -38,6 +38,9 @@ void expected_free(expected *e);
 float *logits_of(const char *path, const expected *e, unsigned threads, uint64_t memory);
 double farthest(const float *a, const float *b, size_t n);
 
+/* Writes a tokenizer.json of single characters: '!' to '~' are tokens 0 .. 93, and `extra` pairs of letters follow. */
+void make_tokenizer(const char *path, unsigned extra);
+
 Suite *forward_faults_suite(void);
 
 #endif

@@ -195,9 +195,6 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
                               t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
     }
-    if (organ_calibrated_needs_text(job) && donor->gguf)
-        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but --method %s works on safetensors models", donor->path,
-                          job->options->method);
     if (organ_calibrated_needs_text(job))
         return organ_calibrated_text(job, error);
     if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)

@@ -63,7 +63,8 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
 /* Prunes the targets of all layers along the text and writes them. */
 organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
 
-/* Prunes one matrix of a target (`weights` is rows x cols, as the donor stores it, and becomes what the output stores), counts and writes
+/* Prunes one matrix of a target (`weights` is rows x cols, in the order of the forward pass, and
+ * becomes what the output stores), counts and writes
  * it. `calibration` is NULL for magnitude; without a text the weights are read here. The hash is that of the tensor so far. */
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
                                      float *weights, XXH3_state_t *hash, organ_error *error);

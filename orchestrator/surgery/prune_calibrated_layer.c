@@ -66,6 +66,13 @@ static bool same_parent(const char *a, const char *b)
     return length > 0 && length == parent_length(b) && strncmp(a, b, length) == 0;
 }
 
+/* Both in the attention or both in the feed-forward, whose inputs may come in the same memory; GGUF names alone do not tell them apart. */
+static bool same_place(const gathering *g, const unit *a, const unit *b)
+{
+    const organ_tensor *const *const tensors = g->job->base.targets.tensors;
+    return same_parent(a->name, b->name) && tensors[a->part]->anatomy.group == tensors[b->part]->anatomy.group;
+}
+
 static organ_status open_group(gathering *g, size_t index, size_t features, organ_error *error)
 {
     organ_calibrated_job *const job = g->job;
@@ -101,7 +108,7 @@ static group *listener(gathering *g, size_t index, size_t features, const float 
     unit *const u = &g->units[index];
     if (u->group == SIZE_MAX) {
         const unit *const before = g->last == SIZE_MAX ? NULL : &g->units[g->last];
-        if (before && inputs == g->last_input && same_parent(u->name, before->name) && features == before->cols && features == u->cols &&
+        if (before && inputs == g->last_input && same_place(g, u, before) && features == before->cols && features == u->cols &&
             !g->groups[before->group].alone)
             u->group = before->group;
         else if (open_group(g, index, features, error) != ORGAN_OK)

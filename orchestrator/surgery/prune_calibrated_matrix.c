@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static organ_status prune(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, float *weights, uint8_t *keep,
                           organ_error *error)
@@ -34,17 +35,51 @@ static organ_status prune(organ_calibrated_job *job, size_t part, const organ_ca
     return ORGAN_OK;
 }
 
+/* ---- the order of rows ---- */
+
+/* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama kind. 0: the same. */
+static uint64_t turned_rows(const organ_calibrated_job *job, const organ_tensor *tensor)
+{
+    const organ_forward_config *const config = organ_calibrated_needs_text(job) ? organ_forward_describe(job->forward) : NULL;
+    const bool turned = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
+    return config && config->rope_interleaved && turned ? config->head_dim : 0;
+}
+
+/* From the order of the forward pass to that of the file (0, h/2, 1, h/2 + 1, ... of a head of h rows), or back. */
+static organ_status turn_rows(const organ_tensor *tensor, float *weights, uint64_t head, bool to_file, organ_error *error)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t row_bytes = (size_t)m.cols * sizeof *weights;
+    float *const rows = malloc((size_t)head * row_bytes);
+    if (!rows)
+        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+    for (uint64_t first = 0; first + head <= m.rows; first += head) {
+        memcpy(rows, weights + first * m.cols, (size_t)head * row_bytes);
+        for (uint64_t r = 0; r < head; r++) {
+            const uint64_t own = r % 2 * (head / 2) + r / 2;
+            memcpy(weights + (first + (to_file ? r : own)) * m.cols, rows + (to_file ? own : r) * m.cols, row_bytes);
+        }
+    }
+    free(rows);
+    return ORGAN_OK;
+}
+
+/* ---- what is stored ---- */
+
 /* A weight can be finite in FP32 and beyond the range of what stores it. */
 static organ_status round_to_stored(const organ_calibrated_job *job, const organ_tensor *tensor, float *weights, void *stored, size_t n,
                                     organ_error *error)
 {
+    const uint64_t head = turned_rows(job, tensor);
+    if (head && turn_rows(tensor, weights, head, true, error) != ORGAN_OK)
+        return error->status;
     organ_narrow(job->base.engine->kernels, tensor->dtype, weights, stored, n);
     organ_widen(job->base.engine->kernels, tensor->dtype, stored, weights, n);
     for (size_t k = 0; k < n; k++)
         if (!isfinite(weights[k]))
             return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weight %zu is beyond the range of %s after compensation", tensor->name,
                               k, organ_dtype_describe(tensor->dtype)->name);
-    return ORGAN_OK;
+    return head ? turn_rows(tensor, weights, head, false, error) : ORGAN_OK;
 }
 
 static void count(organ_calibrated_job *job, size_t part, const void *donor, const void *stored, size_t n)
