@@ -150,16 +150,54 @@ static bool any_bar(const json_t *models, bool theta)
     return any;
 }
 
+/* What the models are; how long they took stands at the end, with the run. */
+static organ_table *models_table(const json_t *models)
+{
+    static const organ_column columns[] = {{"model", ORGAN_LEFT, true, true},
+                                           {"architecture", ORGAN_LEFT, false, false},
+                                           {"size", ORGAN_RIGHT, false, false},
+                                           {"tensors", ORGAN_RIGHT, false, false},
+                                           {"mean theta", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, COUNT(columns));
+    for (size_t k = 0; k < json_array_size(models); k++) {
+        const json_t *const model = json_array_get(models, k), *const theta = json_object_get(model, "theta_mean");
+        char size[16];
+        organ_table_cell(table, "%s", organ_json_text(model, "name"));
+        organ_table_cell(table, "%s", is_whole(model) ? organ_json_text(model, "model.architecture") : "failed");
+        organ_table_cell(table, "%s", is_whole(model) ? organ_quantity_text(organ_json_count(model, "model.bytes"), size) : "-");
+        if (is_whole(model))
+            organ_table_count(table, organ_json_count(model, "model.tensors"));
+        else
+            organ_table_cell(table, "-");
+        organ_table_cell(table, json_is_number(theta) ? "%.2f°" : "-", json_number_value(theta));
+    }
+    return table;
+}
+
+static organ_table *times_table(const json_t *models)
+{
+    static const organ_column columns[] = {
+        {"model", ORGAN_LEFT, true, true}, {"taken apart in", ORGAN_RIGHT, false, false}, {"measured in", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, COUNT(columns));
+    for (size_t k = 0; k < json_array_size(models); k++) {
+        const json_t *const model = json_array_get(models, k);
+        char time[24];
+        if (!is_whole(model))
+            continue;
+        organ_table_cell(table, "%s", organ_json_text(model, "name"));
+        organ_table_cell(table, "%s",
+                         *organ_json_text(model, "folder") ? organ_duration_text(organ_json_real(model, "seconds"), time) : "-");
+        organ_table_cell(table, "%s", organ_duration_text(organ_json_real(model, "measure_seconds"), time));
+    }
+    return table;
+}
+
 static void put_dissection(organ_html *html, const json_t *report, bool theta)
 {
     const json_t *const models = json_object_get(report, "models");
-    organ_html_section(html, "Dissection");
-    organ_html_table(html, organ_fleet_models_table(report),
-                     "Every model that was found: its size, how long it took to take it apart, and "
-                     "the mean theta of its tensors.");
-    organ_html_paragraph(html, "Unchanged since the last run: %llu of %llu.", organ_json_count(report, "run.unchanged"),
-                         organ_json_count(report, "totals.models"));
     size_t columns[COUNT(groups)];
+    organ_html_section(html, "Dissection");
+    organ_html_table(html, models_table(models), "Every model that was found, with the mean theta of its tensors.");
     if (any_bar(models, false))
         organ_html_chart(html, bars_svg(models, false), "The size of the files of each model.");
     if (columns_of(models, columns) > 0)
@@ -187,5 +225,6 @@ organ_status organ_fleet_report_html(const json_t *report, char **text, organ_er
         organ_html_sentences(html, json_object_get(measure, "definitions"));
     }
     organ_html_ending(html, NULL, json_object_get(report, "run"));
+    organ_html_table(html, times_table(models), "How long each model took when it was done; unchanged ones are not done again.");
     return organ_html_finish(html, text, error);
 }

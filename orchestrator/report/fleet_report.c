@@ -35,7 +35,7 @@ static void model_row(organ_table *table, const json_t *model)
     theta_cell(table, model);
 }
 
-organ_table *organ_fleet_models_table(const json_t *report)
+static organ_table *models_table(const json_t *report)
 {
     static const organ_column columns[] = {{"model", ORGAN_LEFT, true, true},        {"architecture", ORGAN_LEFT, false, false},
                                            {"size", ORGAN_RIGHT, false, false},      {"tensors", ORGAN_RIGHT, false, false},
@@ -70,7 +70,7 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
-    if (organ_table_emit(organ_fleet_models_table(report), buffer.out, page, error) != ORGAN_OK) {
+    if (organ_table_emit(models_table(report), buffer.out, page, error) != ORGAN_OK) {
         organ_text_discard(&buffer);
         return error->status;
     }

@@ -3,7 +3,7 @@
 #ifndef ORGAN_FLEET_REPORT_H
 #define ORGAN_FLEET_REPORT_H
 
-#include "orchestrator/report/text_table.h"
+#include "orchestrator/report/text.h"
 
 #include <jansson.h>
 
@@ -12,7 +12,5 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
 
 /* A page. Where the report has a member "measure", an organ.measure/1 of the same models, all that this tells of them as well. */
 organ_status organ_fleet_report_html(const json_t *report, char **html, organ_error *error);
-
-organ_table *organ_fleet_models_table(const json_t *report);
 
 #endif

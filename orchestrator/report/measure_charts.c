@@ -249,6 +249,15 @@ static bool cell_points(const json_t *tensors, const char *key, organ_point *poi
     return whole;
 }
 
+/* One more than the highest that is met. */
+static size_t kinds_of(const organ_point *points, size_t count)
+{
+    size_t used = 1;
+    for (size_t k = 0; k < count; k++)
+        used = points[k].kind + 1 > used ? points[k].kind + 1 : used;
+    return used;
+}
+
 char *organ_measure_indicators_svg(const json_t *model, const char *key, const char *label, size_t most)
 {
     const json_t *const tensors = json_object_get(model, "per_tensor");
@@ -282,7 +291,7 @@ char *organ_measure_indicators_svg(const json_t *model, const char *key, const c
                                    .x_label = "E, from the entropy",
                                    .y_label = label,
                                    .kinds = parts,
-                                   .kind_count = PARTS,
+                                   .kind_count = kinds_of(points, count),
                                    .points = points,
                                    .count = count};
     organ_scatter_svg(&scatter, &svg, &(organ_error){0});

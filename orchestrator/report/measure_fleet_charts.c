@@ -177,6 +177,15 @@ char *organ_measure_depths_svg(const json_t *models, const size_t *order)
 
 static const char *const kinds[] = {"model", "chimera"};
 
+/* Without a chimera there is one kind. */
+static size_t kinds_of(const organ_kin *kin, size_t count)
+{
+    size_t used = 1;
+    for (size_t k = 0; k < count; k++)
+        used = kin[k].body != ORGAN_KIN_NONE ? COUNT(kinds) : used;
+    return used;
+}
+
 static organ_point *points_of(const json_t *models, const organ_kin *kin)
 {
     const size_t count = json_array_size(models);
@@ -202,7 +211,7 @@ char *organ_measure_bodies_svg(const json_t *models, const organ_kin *kin)
                                    .x_label = "theta of the skeleton (attention), degrees",
                                    .y_label = "theta of the organs, degrees",
                                    .kinds = kinds,
-                                   .kind_count = COUNT(kinds),
+                                   .kind_count = kinds_of(kin, count),
                                    .points = points,
                                    .count = count};
     if (points)
@@ -238,7 +247,7 @@ char *organ_measure_sizes_svg(const json_t *models, const organ_kin *kin)
                                    .y_label = "mean theta, degrees",
                                    .log_x = true,
                                    .kinds = kinds,
-                                   .kind_count = COUNT(kinds),
+                                   .kind_count = kinds_of(kin, count),
                                    .points = points,
                                    .count = count};
     if (points)
