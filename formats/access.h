@@ -3,8 +3,12 @@
 #ifndef ORGAN_ACCESS_H
 #define ORGAN_ACCESS_H
 
+#include "formats/api.h"
+
 #include <stdbool.h>
 #include <stddef.h>
+
+ORGAN_API_BEGIN
 
 /* All zero is the usual. Everything pointed to must outlive the model. */
 typedef struct organ_model_access {
@@ -17,5 +21,7 @@ typedef struct organ_model_access {
     bool (*stopped)(void *context); /* asked several times a second: true ends waiting and reading, ORGAN_INTERRUPTED */
     void (*note)(void *context, const char *text); /* one sentence: a connection broke and is tried again */
 } organ_model_access;
+
+ORGAN_API_END
 
 #endif

@@ -3,9 +3,12 @@
 #ifndef ORGAN_ADAPTER_H
 #define ORGAN_ADAPTER_H
 
+#include "formats/api.h"
 #include "formats/model.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 #define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
 #define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
@@ -46,5 +49,7 @@ void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
 
 /* The pair of that module or NULL; constant time. */
 const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module);
+
+ORGAN_API_END
 
 #endif

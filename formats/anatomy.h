@@ -3,8 +3,12 @@
 #ifndef ORGAN_ANATOMY_H
 #define ORGAN_ANATOMY_H
 
+#include "formats/api.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 /* The part of the body: skeleton = attention, organ = feed-forward, embed = embedding and output head, norm = normalisation. */
 typedef enum organ_group { ORGAN_GROUP_SKELETON, ORGAN_GROUP_ORGAN, ORGAN_GROUP_EMBED, ORGAN_GROUP_NORM, ORGAN_GROUP_OTHER } organ_group;
@@ -55,5 +59,7 @@ organ_anatomy organ_anatomy_of(const char *tensor_name);
  * without ".weight": "self_attn.q_proj", "mlp.down_proj", "mlp.experts.down_proj", "ffn_down_exps"; where there is no layer, the whole name
  * without ".weight". `out` gets at most `size` bytes with its NUL (cut if longer). */
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size);
+
+ORGAN_API_END
 
 #endif

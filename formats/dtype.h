@@ -3,9 +3,13 @@
 #ifndef ORGAN_DTYPE_H
 #define ORGAN_DTYPE_H
 
+#include "formats/api.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 typedef enum organ_dtype {
     /* Types of safetensors, in the order in which its writer sorts them from the right; many are GGUF types too. */
@@ -79,5 +83,7 @@ organ_dtype organ_dtype_from_ggml(int64_t type);
 
 /* Bytes of so many elements; false if that is not a whole number of blocks or does not fit. */
 bool organ_dtype_bytes(organ_dtype dtype, uint64_t elements, uint64_t *bytes);
+
+ORGAN_API_END
 
 #endif

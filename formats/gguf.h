@@ -4,11 +4,14 @@
 #ifndef ORGAN_GGUF_H
 #define ORGAN_GGUF_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 /* Value types as numbered on disk. */
 typedef enum organ_gguf_type {
@@ -68,5 +71,7 @@ const char *organ_gguf_string(const organ_gguf *gguf, const char *key, size_t *l
  * integer is asked for, beyond 63 bits. */
 bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *value);
 bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value);
+
+ORGAN_API_END
 
 #endif

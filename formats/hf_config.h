@@ -3,11 +3,14 @@
 #ifndef ORGAN_HF_CONFIG_H
 #define ORGAN_HF_CONFIG_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 #define ORGAN_CONFIG_LIMIT ((size_t)16 << 20) /* no config.json is longer */
 
@@ -32,5 +35,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
 
 /* Python writes NaN and Infinity where JSON has no such words: they become numbers and nulls of the same length. */
 void organ_hf_config_tidy(char *bytes, size_t length);
+
+ORGAN_API_END
 
 #endif

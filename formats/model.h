@@ -3,6 +3,7 @@
 #ifndef ORGAN_MODEL_H
 #define ORGAN_MODEL_H
 
+#include "formats/api.h"
 #include "formats/access.h"
 #include "formats/anatomy.h"
 #include "formats/dtype.h"
@@ -14,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <time.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_tensor {
     const char *name; /* valid UTF-8 without NUL */
@@ -101,5 +104,7 @@ const organ_tensor *organ_model_find(const organ_model *model, const char *name)
 
 /* ORGAN_BAD_INPUT if a file of the model was changed, cut or replaced (size, modification time, inode by path) since it was opened. */
 organ_status organ_model_unchanged(const organ_model *model, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,7 +3,11 @@
 #ifndef ORGAN_STATUS_H
 #define ORGAN_STATUS_H
 
+#include "formats/api.h"
+
 #include <stddef.h>
+
+ORGAN_API_BEGIN
 
 /* The numbers are the exit codes of the command line. */
 typedef enum organ_status {
@@ -28,5 +32,7 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
 
 /* The same for a failed system call: appends ": " and the text of `errnum`. Status is ORGAN_IO. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+ORGAN_API_END
 
 #endif

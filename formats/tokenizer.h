@@ -7,7 +7,10 @@
 #ifndef ORGAN_TOKENIZER_H
 #define ORGAN_TOKENIZER_H
 
+#include "formats/api.h"
 #include "formats/model.h"
+
+ORGAN_API_BEGIN
 
 typedef struct organ_tokenizer organ_tokenizer;
 
@@ -35,5 +38,7 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
 /* The bytes of one token as they stand in a text (that of a SentencePiece word begins with its blank); special tokens have their names.
  * "" for an id beyond the vocabulary. They belong to the tokenizer. */
 const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes);
+
+ORGAN_API_END
 
 #endif

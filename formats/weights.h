@@ -5,7 +5,10 @@
 #ifndef ORGAN_WEIGHTS_H
 #define ORGAN_WEIGHTS_H
 
+#include "formats/api.h"
 #include "formats/model.h"
+
+ORGAN_API_BEGIN
 
 /* How codes become values. c is a code, s its scale, z its zero point; every formula is FP32, each operation rounded. */
 typedef enum organ_scheme {
@@ -78,5 +81,7 @@ organ_matrices organ_weight_matrices(const organ_weight *weight);
 
 /* "FP8 E4M3, block 128 x 128, F32 scales", "INT4, group 128, asymmetric, BF16 scales", "BF16": at most `size` bytes. Returns `out`. */
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size);
+
+ORGAN_API_END
 
 #endif

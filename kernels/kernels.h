@@ -9,6 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
 /* Physarum v1 on one tile; gain g, step 0.5, threshold 0.25 of the model's definition "physarum-v1/1". */
 typedef struct organ_physarum_params {
     int iterations;  /* n_iter, >= 0 */
@@ -193,5 +198,10 @@ int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params);
 
 /* One table per ISA; NULL where this build has none. */
 extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx2, *const organ_kernels_avx512, *const organ_kernels_neon;
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
 
 #endif

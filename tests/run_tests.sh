@@ -104,7 +104,7 @@ sanitize() {
     # At -O2 the instrumented scalar kernels alone would compile for minutes; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" || return
-    in_tree sanitize build/sanitize "$(programs) $(scripts | grep -vx house)"
+    in_tree sanitize build/sanitize "$(programs) $(scripts | grep -vxE "house|install")"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.

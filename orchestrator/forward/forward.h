@@ -5,9 +5,12 @@
 #ifndef ORGAN_FORWARD_H
 #define ORGAN_FORWARD_H
 
+#include "formats/api.h"
 #include "orchestrator/forward/forward_config.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
+
+ORGAN_API_BEGIN
 
 typedef struct organ_forward organ_forward;
 
@@ -66,5 +69,7 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
 /* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's memory; 0: not even one
  * window of `context` tokens does. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);
+
+ORGAN_API_END
 
 #endif

@@ -3,7 +3,10 @@
 #ifndef ORGAN_FORWARD_CONFIG_H
 #define ORGAN_FORWARD_CONFIG_H
 
+#include "formats/api.h"
 #include "formats/model.h"
+
+ORGAN_API_BEGIN
 
 typedef enum organ_activation { ORGAN_SILU, ORGAN_GELU_TANH } organ_activation;
 typedef enum organ_rope {
@@ -47,5 +50,7 @@ typedef struct organ_forward_config {
  * not known or cannot be. The caller releases *config. */
 organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error);
 void organ_forward_config_release(organ_forward_config *config);
+
+ORGAN_API_END
 
 #endif

@@ -4,7 +4,10 @@
 #ifndef ORGAN_PERPLEXITY_H
 #define ORGAN_PERPLEXITY_H
 
+#include "formats/api.h"
 #include "orchestrator/forward/forward.h"
+
+ORGAN_API_BEGIN
 
 /* ---- the protocol ---- */
 
@@ -105,5 +108,7 @@ organ_status organ_perplexity_compare(const organ_token_scores *first, const org
 
 /* Words as Python's re.split(r"\s+", text) counts them: runs of white space plus one. */
 uint64_t organ_perplexity_words(const char *text, size_t bytes);
+
+ORGAN_API_END
 
 #endif

@@ -3,8 +3,12 @@
 #ifndef ORGAN_QUANTITY_H
 #define ORGAN_QUANTITY_H
 
+#include "formats/api.h"
+
 #include <stdbool.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 /* "512M", "64m", "1.5G", "2GiB", "4096": a number and an optional K, M, G or T (powers of 1024; "iB" and "B" allowed, either
  * case). A fraction needs K, M, G or T; what is left of a byte is dropped. false, with *bytes untouched, for anything else: empty, sign,
@@ -21,5 +25,7 @@ char *organ_duration_text(double seconds, char out[24]);
 
 /* 1450103613 -> "1,450,103,613". Returns `out`. */
 char *organ_count_text(uint64_t count, char out[32]);
+
+ORGAN_API_END
 
 #endif

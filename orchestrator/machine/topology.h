@@ -3,10 +3,13 @@
 #ifndef ORGAN_TOPOLOGY_H
 #define ORGAN_TOPOLOGY_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_topology organ_topology;
 
@@ -39,5 +42,7 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place);
 /* `bytes` of zeroed memory, page-aligned, on that node where the system allows it; NULL with errno set if there is none. */
 void *organ_topology_allocate(const organ_topology *topology, unsigned node, size_t bytes);
 void organ_topology_free(const organ_topology *topology, void *memory, size_t bytes); /* NULL is allowed */
+
+ORGAN_API_END
 
 #endif

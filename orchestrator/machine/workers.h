@@ -3,7 +3,10 @@
 #ifndef ORGAN_WORKERS_H
 #define ORGAN_WORKERS_H
 
+#include "formats/api.h"
 #include "orchestrator/machine/topology.h"
+
+ORGAN_API_BEGIN
 
 typedef struct organ_workers organ_workers;
 
@@ -23,5 +26,7 @@ void organ_workers_run(organ_workers *workers, void (*work)(void *context, size_
 /* The same, split: start returns at once, wait until all have returned. */
 void organ_workers_start(organ_workers *workers, void (*work)(void *context, size_t worker), void *context);
 void organ_workers_wait(organ_workers *workers);
+
+ORGAN_API_END
 
 #endif

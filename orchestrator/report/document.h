@@ -3,10 +3,13 @@
 #ifndef ORGAN_DOCUMENT_H
 #define ORGAN_DOCUMENT_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <jansson.h>
 #include <stdio.h>
+
+ORGAN_API_BEGIN
 
 /* Writes `document` with keys in insertion order and indent 2 (arrays of numbers stand on one line), newline at the end. A real number has
  * the fewest digits, 15 to 17, that read back as the same number. Errors of `out` stay in its error flag; ORGAN_IO if memory ran out. */
@@ -29,5 +32,7 @@ const json_t *organ_json_at(const json_t *json, const char *path);
 const char *organ_json_text(const json_t *json, const char *path);
 unsigned long long organ_json_count(const json_t *json, const char *path);
 double organ_json_real(const json_t *json, const char *path);
+
+ORGAN_API_END
 
 #endif

@@ -3,9 +3,12 @@
 #ifndef ORGAN_HTML_REPORT_H
 #define ORGAN_HTML_REPORT_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 /* For the caller to free. ORGAN_BAD_INPUT for a document without a schema, or with one that has no page. */
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error);
@@ -18,5 +21,7 @@ organ_status organ_html_report_write(const char *path, const json_t *report, org
 
 /* The same beside the report's Markdown: its name with .html in place of .md. */
 organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

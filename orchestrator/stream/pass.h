@@ -4,10 +4,13 @@
 #ifndef ORGAN_PASS_H
 #define ORGAN_PASS_H
 
+#include "formats/api.h"
 #include "formats/model.h"
 #include "kernels/kernels.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/stop.h"
+
+ORGAN_API_BEGIN
 
 /* What a pass runs on. */
 typedef struct organ_engine {
@@ -62,5 +65,7 @@ typedef struct organ_pass {
  * if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped; else what `retire` returned. When it returns
  * nothing of it runs any more. */
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error);
+
+ORGAN_API_END
 
 #endif

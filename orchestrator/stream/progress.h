@@ -3,8 +3,12 @@
 #ifndef ORGAN_PROGRESS_H
 #define ORGAN_PROGRESS_H
 
+#include "formats/api.h"
+
 #include <stddef.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 /* Any member may be NULL. Calls come from one thread at a time, not always the same. */
 typedef struct organ_progress {
@@ -23,5 +27,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+ORGAN_API_END
 
 #endif

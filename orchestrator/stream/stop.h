@@ -3,7 +3,11 @@
 #ifndef ORGAN_STOP_H
 #define ORGAN_STOP_H
 
+#include "formats/api.h"
+
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 /* Starts as zeros. */
 typedef struct organ_stop {
@@ -15,5 +19,7 @@ static inline void organ_stop_ask(organ_stop *stop) { __atomic_store_n(&stop->as
 
 /* NULL never asks. */
 static inline bool organ_stop_asked(const organ_stop *stop) { return stop && __atomic_load_n(&stop->asked, __ATOMIC_RELAXED); }
+
+ORGAN_API_END
 
 #endif

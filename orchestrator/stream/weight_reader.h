@@ -3,8 +3,11 @@
 #ifndef ORGAN_WEIGHT_READER_H
 #define ORGAN_WEIGHT_READER_H
 
+#include "formats/api.h"
 #include "formats/weights.h"
 #include "kernels/kernels.h"
+
+ORGAN_API_BEGIN
 
 typedef struct organ_weight_reader organ_weight_reader;
 
@@ -35,5 +38,7 @@ organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first
 
 /* Bytes of files that reading these rows takes: for progress. */
 uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t rows);
+
+ORGAN_API_END
 
 #endif

@@ -3,12 +3,15 @@
 #ifndef ORGAN_ASSEMBLE_H
 #define ORGAN_ASSEMBLE_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_assemble_options {
     const char *directory; /* an organ directory; any other model is taken too, so that split ones can be merged */
@@ -22,5 +25,7 @@ typedef struct organ_assemble_options {
  * NULL on error. Errors as organ_extract; ORGAN_USAGE also where the output's format is not the donor's. */
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
                             organ_error *error);
+
+ORGAN_API_END
 
 #endif

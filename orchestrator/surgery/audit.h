@@ -3,11 +3,14 @@
 #ifndef ORGAN_AUDIT_H
 #define ORGAN_AUDIT_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_audit_options {
     const char *donor, *pruned;
@@ -19,5 +22,7 @@ typedef struct organ_audit_options {
  * hold; the caller releases it. Other statuses: a model could not be read. */
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
+
+ORGAN_API_END
 
 #endif

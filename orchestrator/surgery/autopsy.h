@@ -4,10 +4,13 @@
 #ifndef ORGAN_AUTOPSY_H
 #define ORGAN_AUTOPSY_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_autopsy_options {
     const char *model;
@@ -26,5 +29,7 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
 
 /* The ranges that are used without a file, as such a file. NULL without memory. */
 json_t *organ_autopsy_ranges(void);
+
+ORGAN_API_END
 
 #endif

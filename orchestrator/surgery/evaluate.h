@@ -3,10 +3,13 @@
 #ifndef ORGAN_EVALUATE_H
 #define ORGAN_EVALUATE_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_experiment_options {
     const char *text;    /* a file */
@@ -43,5 +46,7 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
  * donor and zero in the copy. */
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
                             json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,12 +3,15 @@
 #ifndef ORGAN_EXTRACT_H
 #define ORGAN_EXTRACT_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_extract_options {
     const char *model, *output;
@@ -20,5 +23,7 @@ typedef struct organ_extract_options {
  */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
                            organ_error *error);
+
+ORGAN_API_END
 
 #endif

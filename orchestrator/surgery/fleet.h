@@ -3,12 +3,15 @@
 #ifndef ORGAN_FLEET_H
 #define ORGAN_FLEET_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_fleet_options {
     const char *directory;
@@ -23,5 +26,7 @@ typedef struct organ_fleet_options {
  * kept) as ever. */
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
+
+ORGAN_API_END
 
 #endif

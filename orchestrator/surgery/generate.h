@@ -3,10 +3,13 @@
 #ifndef ORGAN_GENERATE_H
 #define ORGAN_GENERATE_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_generate_options {
     const char *model, *prompt;
@@ -26,5 +29,7 @@ typedef struct organ_listener {
  * do not know, no token to begin with, logits that are not finite. ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
                             const organ_listener *listener, json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

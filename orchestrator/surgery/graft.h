@@ -3,6 +3,7 @@
 #ifndef ORGAN_GRAFT_H
 #define ORGAN_GRAFT_H
 
+#include "formats/api.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
@@ -11,6 +12,8 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_graft_options {
     const char *source; /* whose tensors are taken */
@@ -28,5 +31,7 @@ typedef struct organ_graft_options {
  * target's type with `kernels`. Other errors as organ_extract. */
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels, const organ_progress *progress,
                          const organ_stop *stop, json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -4,11 +4,14 @@
 #ifndef ORGAN_LORA_EXTRACT_H
 #define ORGAN_LORA_EXTRACT_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_lora_extract_options {
     const char *base, *tuned, *output;
@@ -32,5 +35,7 @@ typedef struct organ_lora_extract_options {
  * shape that differs, values that are not finite, models that are the same or have nothing in common), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine, const organ_progress *progress,
                                 json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,11 +3,14 @@
 #ifndef ORGAN_LORA_MERGE_H
 #define ORGAN_LORA_MERGE_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_lora_merge_options {
     const char *base, *adapter, *output;
@@ -27,5 +30,7 @@ typedef struct organ_lora_merge_options {
  * range of the type), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,11 +3,14 @@
 #ifndef ORGAN_LORA_RESIZE_H
 #define ORGAN_LORA_RESIZE_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_lora_resize_options {
     const char *adapter, *output;
@@ -22,5 +25,7 @@ typedef struct organ_lora_resize_options {
  * *report is organ.lora_resize/1, for the caller to release; NULL on error. Errors as of organ_lora_sanitize. */
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

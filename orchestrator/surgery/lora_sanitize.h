@@ -3,11 +3,14 @@
 #ifndef ORGAN_LORA_SANITIZE_H
 #define ORGAN_LORA_SANITIZE_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_lora_sanitize_options {
     const char *adapter, *output; /* `output` is not used with `check` */
@@ -24,5 +27,7 @@ typedef struct organ_lora_sanitize_options {
  * module that the base does not have), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

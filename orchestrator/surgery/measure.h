@@ -3,12 +3,15 @@
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/z_measure.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_measure_options {
     const char *const *models;
@@ -43,5 +46,7 @@ json_t *organ_measure_wells(const organ_model *model, const organ_z *measured);
 
 /* "***", "**", "*" or "". */
 const char *organ_measure_rating(double theta);
+
+ORGAN_API_END
 
 #endif

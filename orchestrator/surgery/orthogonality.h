@@ -4,10 +4,13 @@
 #ifndef ORGAN_ORTHOGONALITY_H
 #define ORGAN_ORTHOGONALITY_H
 
+#include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_orthogonality_options {
     const char *clean, *noisy, *adapter;
@@ -28,5 +31,7 @@ typedef struct organ_orthogonality_options {
  * not finite; an adapter that is more than W + scale B A. ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

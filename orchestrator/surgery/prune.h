@@ -3,11 +3,14 @@
 #ifndef ORGAN_PRUNE_H
 #define ORGAN_PRUNE_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_prune_options {
     const char *donor, *output;
@@ -25,5 +28,7 @@ typedef struct organ_prune_options {
  * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
+
+ORGAN_API_END
 
 #endif

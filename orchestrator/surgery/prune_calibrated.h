@@ -4,7 +4,10 @@
 #ifndef ORGAN_PRUNE_CALIBRATED_H
 #define ORGAN_PRUNE_CALIBRATED_H
 
+#include "formats/api.h"
 #include "orchestrator/surgery/prune.h"
+
+ORGAN_API_BEGIN
 
 typedef struct organ_prune_calibrated_options {
     const char *method;      /* "physarum-v1", "physarum-v2", "magnitude", "wanda", "sparsegpt" */
@@ -25,5 +28,7 @@ typedef struct organ_prune_calibrated_options {
  * imatrix that has no entry for a target or one that does not fit. */
 organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
                                    const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,12 +3,15 @@
 #ifndef ORGAN_PURIFY_H
 #define ORGAN_PURIFY_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_purify_options {
     const char *model, *output;
@@ -28,5 +31,7 @@ typedef struct organ_purify_options {
  * where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -3,6 +3,7 @@
 #ifndef ORGAN_QUANTIZE_H
 #define ORGAN_QUANTIZE_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -10,6 +11,8 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_quantize_options {
     const char *model, *output;
@@ -27,5 +30,7 @@ typedef struct organ_quantize_options {
  * malformed, was changed, or a target has values that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. */
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

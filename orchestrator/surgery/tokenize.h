@@ -3,10 +3,13 @@
 #ifndef ORGAN_TOKENIZE_H
 #define ORGAN_TOKENIZE_H
 
+#include "formats/api.h"
 #include "formats/status.h"
 
 #include <jansson.h>
 #include <stdbool.h>
+
+ORGAN_API_BEGIN
 
 typedef struct organ_tokenize_options {
     const char *model;
@@ -18,5 +21,7 @@ typedef struct organ_tokenize_options {
 /* *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS is told of, not counted. Texts of up to 1 GiB.
  * ORGAN_BAD_INPUT, ORGAN_IO. */
 organ_status organ_tokenize(const organ_tokenize_options *options, json_t **report, organ_error *error);
+
+ORGAN_API_END
 
 #endif

@@ -4,9 +4,12 @@
 #ifndef ORGAN_Z_MEASURE_H
 #define ORGAN_Z_MEASURE_H
 
+#include "formats/api.h"
 #include "formats/model.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
+
+ORGAN_API_BEGIN
 
 #define ORGAN_Z_DEFINITION "z/1"
 #define ORGAN_Z_LEVELS     65536 /* distinct values are counted exactly up to here */
@@ -52,5 +55,7 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
 /* All tensors. */
 organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress, organ_z *out,
                                  organ_error *error);
+
+ORGAN_API_END
 
 #endif

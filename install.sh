@@ -1,0 +1,42 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What `ninja install` does when everything is built: install.sh "LIBRARIES" HEADER...
+# PREFIX (default /usr/local) and DESTDIR are taken from the environment.
+set -eu
+prefix=${PREFIX:-/usr/local}
+to=${DESTDIR:-}$prefix
+libraries=$1
+shift
+version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
+name=liborgan.so.0 # the soname in build.ninja
+
+install -D -m 755 build/organ "$to/bin/organ"
+install -D -m 644 build/liborgan.a "$to/lib/liborgan.a"
+install -m 755 build/liborgan.so "$to/lib/liborgan.so.$version"
+ln -sf "liborgan.so.$version" "$to/lib/$name"
+ln -sf "$name" "$to/lib/liborgan.so"
+for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
+
+# Reports are documents of jansson, which programs use too; the rest is needed where liborgan.a is linked.
+private=$(printf '%s\n' "$libraries" | sed 's/-lmicrohttpd //; s/-ljansson //')
+install -d "$to/lib/pkgconfig"
+cat >"$to/lib/pkgconfig/organ.pc" <<END
+prefix=$prefix
+libdir=\${prefix}/lib
+includedir=\${prefix}/include
+
+Name: organ
+Description: Opens language models as files, operates on them and proves what it did
+Version: $version
+Cflags: -I\${includedir}/organ
+Requires: jansson
+Libs: -L\${libdir} -lorgan
+Libs.private: $private -pthread
+END
+chmod 644 "$to/lib/pkgconfig/organ.pc"
+
+install -d "$to/share/man/man1"
+install -m 644 build/man/*.1 "$to/share/man/man1"
+install -D -m 644 build/completion/organ "$to/share/bash-completion/completions/organ"
+install -D -m 644 build/completion/_organ "$to/share/zsh/site-functions/_organ"
+install -D -m 644 build/completion/organ.fish "$to/share/fish/vendor_completions.d/organ.fish"
