@@ -5,6 +5,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/surgery/fleet.h"
+#include "orchestrator/surgery/measure.h"
 #include "tests/html_reader.h"
 #include "tests/html_rig.h"
 #include "tests/kin_suite.h"
@@ -279,6 +280,38 @@ START_TEST(page_of_a_fleet)
 }
 END_TEST
 
+/* What lies beside the Markdown is the page of the JSON that lies there. */
+static void must_lie_beside(const char *json, const char *html)
+{
+    size_t size;
+    json_t *const report = json_load_file(json, 0, NULL);
+    char *const there = slurp(html, &size), *const page = page_of(report);
+    ck_assert_ptr_nonnull(there);
+    ck_assert_str_eq(there, page);
+    free(there), free(page);
+    json_decref(report);
+}
+
+START_TEST(pages_lie_beside_the_other_views)
+{
+    json_t *report = NULL;
+    organ_error error = {0};
+    char output[4096], small[4096];
+    snprintf(output, sizeof output, "%s", scratch_path("out"));
+    snprintf(small, sizeof small, "%s", scratch_path("small"));
+    make_model(small, 2, 32);
+    const organ_measure_options options = {.models = (const char *const[]){small}, .model_count = 1, .output = output};
+    ck_assert_int_eq(organ_measure(&options, &html_room.engine, NULL, &report, &error), ORGAN_OK);
+    json_decref(report);
+    json_decref(purified(small, scratch_path("pure"), 0.1, false));
+    make_shard(scratch_path("one.safetensors"), (const made_tensor[]){{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {64, 64}}}, 1);
+    json_decref(purified(scratch_path("one.safetensors"), scratch_path("other.safetensors"), 0.1, false));
+    must_lie_beside(scratch_path("out/z_report.json"), scratch_path("out/Z_MEASURE_REPORT.html"));
+    must_lie_beside(scratch_path("pure/organ/purify.json"), scratch_path("pure/organ/PURIFY_REPORT.html"));
+    must_lie_beside(scratch_path("other.purify.json"), scratch_path("other.PURIFY_REPORT.html"));
+}
+END_TEST
+
 /* ---- size ---- */
 
 /* A measured model with more layers: copies of layer 1, each a little different. */
@@ -481,7 +514,7 @@ int main(int argc, char **argv)
     const suite_case cases[] = {
         {"pages",
          {page_of_a_measured_model, wells_are_outlined, chimeras_stand_beside_their_bodies, page_of_a_purification, pages_of_parts,
-          page_of_a_graft, layers_add_up, page_of_an_inspection, page_of_a_fleet}},
+          page_of_a_graft, layers_add_up, page_of_an_inspection, page_of_a_fleet, pages_lie_beside_the_other_views}},
         {"size", {pages_stay_below_a_megabyte}},
         {"anything", {hostile_names_anywhere, any_member_may_be_anything, no_memory}},
     };

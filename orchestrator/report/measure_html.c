@@ -146,8 +146,8 @@ static organ_html *open_one(const json_t *model)
     const double least = organ_json_number(model, "theta_min"), most = organ_json_number(model, "theta_max");
     const unsigned long long tensors = organ_json_count(model, "tensors");
     if (json_is_number(json_object_get(model, "theta_mean")))
-        snprintf(lead, sizeof lead, "How far the weights are from noise, tensor by tensor: from %.2f° to %.2f° over %llu tensor%s.", least,
-                 most, tensors, tensors == 1 ? "" : "s");
+        snprintf(lead, sizeof lead, "How far each of %llu tensor%s is from noise: %.2f° to %.2f°.", tensors, tensors == 1 ? "" : "s", least,
+                 most);
     else
         snprintf(lead, sizeof lead, "How far the weights are from noise: none of %llu tensor%s has a theta.", tensors,
                  tensors == 1 ? "" : "s");
