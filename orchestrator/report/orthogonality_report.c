@@ -176,7 +176,7 @@ static void put_end(FILE *out, const json_t *report, const organ_page *page)
         return;
     fputs("\nReport:  ", out);
     organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputs("/ORTHOGONALITY_REPORT.md\n", out);
+    fputs("/ORTHOGONALITY_REPORT.md (and .html)\n", out);
 }
 
 organ_status organ_orthogonality_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)

@@ -241,7 +241,7 @@ static void put_end(FILE *out, const json_t *report, const organ_page *page)
         return;
     fputs("\nReport:  ", out);
     organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputs(is_evaluation(report) ? "/EVALUATION_REPORT.md\n" : "/PERPLEXITY_REPORT.md\n", out);
+    fputs(is_evaluation(report) ? "/EVALUATION_REPORT.md (and .html)\n" : "/PERPLEXITY_REPORT.md (and .html)\n", out);
 }
 
 organ_status organ_perplexity_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)

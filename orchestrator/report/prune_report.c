@@ -114,7 +114,7 @@ static void print_next(const json_t *report, FILE *out)
 {
     fputs("\nReport:  ", out);
     organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputs("/organ/REPORT.md\nProof:   ", out);
+    fputs("/organ/REPORT.md (and .html)\nProof:   ", out);
     organ_audit_command(out, report);
 }
 

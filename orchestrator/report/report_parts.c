@@ -195,7 +195,7 @@ void organ_report_line(FILE *out, const json_t *report, const char *name)
     char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
     fputs("\nReport:  ", out);
     organ_text_visible(out, stem ? stem : output);
-    fprintf(out, "%s%s\n", stem ? "" : "/organ/", name);
+    fprintf(out, "%s%s (and .html)\n", stem ? "" : "/organ/", name);
     free(stem);
 }
 

@@ -41,7 +41,8 @@ void organ_made_line(FILE *out, const json_t *report, const char *done, const ch
 /* "  Time: 1.2 s, 310 MB/s of output." from report.run; `what` is " of output". */
 void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what);
 
-/* "Report:  OUT/organ/NAME" from report.run, or "Report:  OUT.NAME" beside a single file; an empty line before it. */
+/* "Report:  OUT/organ/NAME (and .html)" from report.run, or "Report:  OUT.NAME (and .html)" beside a single file; an empty line before it.
+ */
 void organ_report_line(FILE *out, const json_t *report, const char *name);
 
 /* "Adapter:  OUTPUT" from report.run with an empty line before it; `what` is "Adapter". */
