@@ -106,12 +106,12 @@ START_TEST(physarum_comes_to_the_golden_one)
     const double exact = golden_number(json_object_get(golden, "physarum"), "objective");
     organ_calibration *c = calibrate(&engine, &given, true, LAYER_TOKENS);
     double share[3];
-    const double least = run_with_effort(c, 0.25, 5, &share[0]), usual = run_with_effort(c, 1, 12, &share[1]),
-                 most = run_with_effort(c, 16, 192, &share[2]);
-    check_relative(most, exact, 1e-4);
+    const double least = run_with_effort(c, 0.25, 5, &share[0]), usual = run_with_effort(c, 1, 11, &share[1]),
+                 most = run_with_effort(c, 16, 176, &share[2]);
+    check_relative(most, exact, 5e-4);
     ck_assert_double_ge(share[2], 99.5);
     ck_assert_double_gt(least, usual);
-    check_relative(usual, exact, 1e-3);
+    check_relative(usual, exact, 5e-3);
     ck_assert_double_ge(share[1], 97);
     organ_calibration_destroy(c);
 }
@@ -138,7 +138,7 @@ START_TEST(weights_take_the_place_of_moments)
         }
     pruned p = prune_layer(&engine, &given, with, (organ_prune_matrix_options){.sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
-    check_relative(objective(&given, p.weights), golden_number(json_object_get(golden, "physarum"), "objective"), 1e-3);
+    check_relative(objective(&given, p.weights), golden_number(json_object_get(golden, "physarum"), "objective"), 5e-3);
     free_pruned(&p);
     organ_error error = {0};
     organ_prune_matrix_report report;

@@ -22,7 +22,7 @@ typedef struct organ_prune_matrix_options {
     double sparsity;       /* percent of zeros, in (0, 100); 0: what the flow decides at gain 6, physarum v2 only. Not with a pattern */
     organ_pattern pattern; /* 2 of 4 or 4 of 8 kept; of = 0: none */
     bool no_compensate;    /* physarum v2: flow alone, one stage, weights keep their bits */
-    double effort;         /* physarum v2: scales the products 1, 1, 2, 4, 4 of the stages, each at least 1; in (0, 100] */
+    double effort;         /* physarum v2: scales the products 1, 1, 2, 4, 3 of the stages, each at least 1; in (0, 100] */
     bool measure;          /* output_error is wanted: two more products with H */
 } organ_prune_matrix_options;
 

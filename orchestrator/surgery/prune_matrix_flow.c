@@ -13,7 +13,7 @@
 #define DONOR_SHARE  0.5 /* alpha */
 
 static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.65, 0.80, 0.92, 1.0};
-static const unsigned products[ORGAN_PRUNE_STAGES] = {1, 1, 2, 4, 4};
+static const unsigned products[ORGAN_PRUNE_STAGES] = {1, 1, 2, 4, 3};
 
 typedef struct staged {
     organ_matrix_job *job;

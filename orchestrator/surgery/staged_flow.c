@@ -135,19 +135,29 @@ static double try_gain(const organ_engine *engine, trial *t, double gain)
 /* ---- the search ---- */
 
 typedef struct search {
-    double low, low_rate;   /* a gain that kills too much; 0: none yet */
-    double high, high_rate; /* one that kills too little */
+    double low, low_rate;                  /* a gain that kills too much; 0: none yet */
+    double high, high_rate;                /* one that kills too little */
+    double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
     double best, best_rate, best_error;
     uint8_t *best_kept;
 } search;
 
-/* The next gain to try: on the line between both ends over the logarithm of the gain, but not next to an end. */
-static double next_gain(const search *s, double tried, double percent)
+/* While all gains tried kill too much, or all too little: a careful step, then the line through the last two, and somewhat beyond where it
+ * meets the goal. */
+static double step_out(const search *s, double percent)
 {
-    if (s->high == 0)
-        return tried * 2;
-    if (s->low == 0)
-        return tried / 2;
+    const double sign = s->high == 0 ? 1 : -1, rise = s->now_rate - s->last_rate;
+    double step = 0.25;
+    if (s->last > 0)
+        step = rise != 0 ? 1.2 * sign * (percent - s->now_rate) * log2(s->now / s->last) / rise : 2;
+    return s->now * exp2(sign * fmin(2, fmax(0.05, step)));
+}
+
+/* The next gain to try: on the line between both ends over the logarithm of the gain, but not next to an end. */
+static double next_gain(const search *s, double percent)
+{
+    if (s->high == 0 || s->low == 0)
+        return step_out(s, percent);
     const double share = (s->low_rate - percent) / (s->low_rate - s->high_rate);
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
@@ -155,6 +165,10 @@ static double next_gain(const search *s, double tried, double percent)
 static void remember(search *s, trial *t, double rate, double percent)
 {
     const double off = fabs(rate - percent);
+    s->last = s->now;
+    s->last_rate = s->now_rate;
+    s->now = isfinite(t->gain) ? t->gain : 0;
+    s->now_rate = rate;
     if (rate > percent) {
         s->low = t->gain;
         s->low_rate = rate;
@@ -187,7 +201,7 @@ static organ_status find(const organ_engine *engine, trial *t, search *s, double
             break;
         if (round == 0)
             s->high = 0;
-        const double next = round == 0 ? first : next_gain(s, t->gain, percent);
+        const double next = round == 0 ? first : next_gain(s, percent);
         if (next < LEAST_GAIN || next > MOST_GAIN || (float)next == (float)t->gain)
             break;
         gain = next;

@@ -7,9 +7,9 @@
 
 #define ORGAN_FLOW_TILE ((size_t)256)
 /* Percentage points by which the search for a gain is content to miss in the end; more only where no gain comes nearer. Far less than what
- * shows in a rate: what is left after all stages is sensitive to it. On the way there a tenth of a point is near enough. */
+ * shows in a rate: what is left after all stages is sensitive to it. On the way there a quarter of a point is near enough. */
 #define ORGAN_FLOW_TOLERANCE       0.004
-#define ORGAN_FLOW_STAGE_TOLERANCE 0.1
+#define ORGAN_FLOW_STAGE_TOLERANCE 0.25
 
 /* Of each `of` neighbours in a row, from column 0 on, `keep` are kept. of = 0: no pattern. */
 typedef struct organ_pattern {
