@@ -90,6 +90,10 @@ void organ_http_on_message(void *context, const char *format, va_list list)
         return;
     vsnprintf(message, sizeof message, format, list);
     message[strcspn(message, "\r\n")] = '\0';
+    /* Of a page that was sent, nothing but that it was. */
+    char *const page = strstr(message, " ('<");
+    if (page)
+        *page = '\0';
     fputs("http: ", stderr);
     organ_text_visible(stderr, message);
     fputc('\n', stderr);
@@ -256,6 +260,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     organ_tally_request(server->tally, request->route, request->reply.status, seconds_since(&request->began));
     if (!server->app.quiet)
         say(request, whole);
-    set_deadline(request, server->timeout);
+    /* The library closes what is idle; this is for who begins the next request and does not end it. */
+    set_deadline(request, 2 * server->timeout);
     free_request(request);
 }

@@ -18,32 +18,83 @@ enum { DEEPEST = 16, MOST_LOOKED_AT = 200000 };
 
 struct organ_jail {
     int root;
+    bool by_steps; /* the kernel has no openat2 */
     char path[PATH_MAX];
 };
 
 /* ---- the root ---- */
 
-static int open_beneath(int root, const char *path, uint64_t flags)
+/* One name in a directory, which is not followed if it is a link. */
+static int open_entry(int directory, const char *name, uint64_t flags)
+{
+    struct stat about;
+    const int fd = openat(directory, name, (int)flags | O_NOFOLLOW | O_CLOEXEC);
+    const int number = errno;
+    if (fd < 0) {
+        /* A link that should be a directory is reported as none. */
+        const bool link = number == ENOTDIR && fstatat(directory, name, &about, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(about.st_mode);
+        errno = link ? ELOOP : number;
+        return -1;
+    }
+    if (fstat(fd, &about) == 0 && !S_ISLNK(about.st_mode))
+        return fd;
+    close(fd);
+    errno = ELOOP;
+    return -1;
+}
+
+/* For kernels without openat2: the same by one step after the other. Paths have no "..", so that no step leads up. */
+static int open_by_steps(int root, const char *path, uint64_t flags)
+{
+    char name[NAME_MAX + 1];
+    int at = openat(root, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    while (at >= 0) {
+        const size_t length = strcspn(path, "/");
+        const bool last = !path[length];
+        if (length > NAME_MAX) {
+            close(at);
+            errno = ENAMETOOLONG;
+            return -1;
+        }
+        memcpy(name, path, length);
+        name[length] = '\0';
+        const int next = open_entry(at, name, last ? flags : O_PATH | O_DIRECTORY), number = errno;
+        close(at);
+        errno = number;
+        if (last)
+            return next;
+        at = next;
+        path += length + 1;
+    }
+    return -1;
+}
+
+static int open_beneath(const organ_jail *jail, const char *path, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
     int fd;
+    if (jail->by_steps)
+        return open_by_steps(jail->root, path, flags);
     /* EAGAIN: something was renamed meanwhile, and the kernel cannot tell whether the way led outside. */
-    for (int tries = 0; (fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
+    for (int tries = 0; (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
     return fd;
 }
 
-static organ_status check_kernel(const char *root, const organ_jail *jail, organ_error *error)
+static organ_status check_kernel(const char *root, organ_jail *jail, organ_error *error)
 {
-    const int fd = open_beneath(jail->root, ".", O_RDONLY | O_DIRECTORY);
-    if (fd < 0 && errno == ENOSYS)
-        return organ_fail(error, ORGAN_IO,
-                          "--root %s: this system has no openat2 (Linux 5.6 or newer), without which nothing can be served safely", root);
+    int fd = open_beneath(jail, ".", O_RDONLY | O_DIRECTORY);
+    /* Linux before 5.6 and some emulators do not have it, some sandboxes forbid it. */
+    jail->by_steps = fd < 0 && (errno == ENOSYS || errno == EPERM);
+    if (jail->by_steps)
+        fd = open_beneath(jail, ".", O_RDONLY | O_DIRECTORY);
     if (fd < 0)
         return organ_fail_errno(error, errno, "--root %s", root);
     close(fd);
     return ORGAN_OK;
 }
+
+void organ_jail_walk(organ_jail *jail) { jail->by_steps = true; }
 
 organ_status organ_jail_open(const char *root, organ_jail **made, organ_error *error)
 {
@@ -161,7 +212,7 @@ static unsigned handle_of(const organ_jail *jail, const char *path, int *fd, str
     const unsigned bad = check(path, error);
     if (bad)
         return bad;
-    *fd = open_beneath(jail->root, named(path), O_PATH);
+    *fd = open_beneath(jail, named(path), O_PATH);
     if (*fd < 0)
         return refuse(path, errno, error);
     if (fstat(*fd, about) == 0)
@@ -195,7 +246,7 @@ static unsigned open_as(const organ_jail *jail, const char *path, bool directory
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': %s", path, directory ? "is not a directory" : "is a directory");
         return 409;
     }
-    *fd = open_beneath(jail->root, named(path), O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
+    *fd = open_beneath(jail, named(path), O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
     if (*fd < 0)
         return refuse(path, errno, error);
     /* It may have been replaced in between. */

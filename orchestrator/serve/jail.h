@@ -12,9 +12,11 @@
 
 typedef struct organ_jail organ_jail;
 
-/* ORGAN_IO if it is no directory or cannot be read, or if the kernel has no openat2 (Linux before 5.6, some sandboxes). */
+/* Names are resolved by openat2 (RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS), on systems without it (Linux before 5.6)
+ * step by step. ORGAN_IO if the root is no directory or cannot be read. */
 organ_status organ_jail_open(const char *root, organ_jail **jail, organ_error *error);
 void organ_jail_close(organ_jail *jail);             /* NULL is allowed */
+void organ_jail_walk(organ_jail *jail);              /* step by step from now on, for tests */
 const char *organ_jail_root(const organ_jail *jail); /* its real path, absolute, without a slash at the end (but "/") */
 
 /* All paths are relative to the root, '/' between segments; "" or "." is the root. Every function gives 0 or the HTTP status that fits,

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT
+ * The suites of the server. */
+#ifndef CHECK_SERVE_H
+#define CHECK_SERVE_H
+
+#include <check.h>
+
+Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, limits, what cannot be started */
+
+#endif
