@@ -122,6 +122,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     request->server = context;
     request->connection = connection;
     request->target = copy;
+    request->line = target;
     request->watched = info ? info->socket_context : NULL;
     request->reply.fd = -1;
     return request;
@@ -142,12 +143,26 @@ static bool body_passes(organ_http_request *request)
     return false;
 }
 
-static enum MHD_Result begin(organ_http_request *request, const char *verb)
+/* The library gives the target up to a zero byte in it. Between its end and the version of HTTP stands nothing but what parted them. */
+static bool target_is_whole(organ_http_request *request, const char *version)
+{
+    const char *const end = request->line + strlen(request->target);
+    if ((uintptr_t)version <= (uintptr_t)end)
+        return true;
+    for (const char *c = end; c < version; c++)
+        if (*c && *c != ' ' && *c != '\t') {
+            organ_http_problem(&request->reply, 400, "the target has a zero byte");
+            return false;
+        }
+    return true;
+}
+
+static enum MHD_Result begin(organ_http_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
     set_deadline(request, server->timeout);
-    bool good = organ_http_target_read(request);
+    bool good = target_is_whole(request, version) && organ_http_target_read(request);
     if (good) {
         /* Who may not ask does not learn what there is. */
         const bool routed = organ_http_routed(request);
@@ -208,12 +223,11 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     (void)context;
     (void)connection;
     (void)target;
-    (void)version;
     if (!request)
         return MHD_NO;
     switch (request->state) {
     case REQUEST_NEW:
-        return begin(request, verb);
+        return begin(request, verb, version);
     case REQUEST_BODY:
         if (*bytes == 0)
             return answer(request);

@@ -48,8 +48,9 @@ struct organ_http_request {
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began;
-    char *target; /* as it came */
-    char *path;   /* decoded */
+    char *target;     /* as it came */
+    const char *line; /* the same in the library's memory */
+    char *path;       /* decoded */
     char verb[16];
     organ_http_method method;
     bool head;
