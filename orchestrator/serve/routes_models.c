@@ -225,7 +225,8 @@ static const organ_http_parameter_row tensor_parameters[] = {
     {"match", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "only names that match this pattern: *.mlp.*"},
     {"role", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "only this role: q_proj, norm, ..."},
     {"group", ORGAN_IN_QUERY, false,
-     "{\"type\": \"string\", \"pattern\": \"^[^\\\\u0000-\\\\u001f\\\\u007f]*$\", \"examples\": [\"skeleton\", \"organ\", \"embed\", \"norm\", \"other\"]}",
+     "{\"type\": \"string\", \"pattern\": \"^[^\\\\u0000-\\\\u001f\\\\u007f]*$\", \"examples\": "
+     "[\"skeleton\", \"organ\", \"embed\", \"norm\", \"other\"]}",
      "only this part of the body"},
     {"layer", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 2147483647}", "only this layer"},
     {"sort", ORGAN_IN_QUERY, false,
