@@ -18,7 +18,7 @@ cp -r fixtures/tiny-qwen2 "$root/tiny-qwen2"
 cp fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "$root/more/q8.gguf"
 hostile='<img src=x onerror=alert(1)>'
 cp -r fixtures/tiny-qwen2 "$root/$hostile"
-slow=1500 # iterations of the flow that take some seconds
+slow=6000 # iterations of the flow that take some seconds
 
 server=
 base=
@@ -190,8 +190,8 @@ test_progress() {
     expect "a download" "$(js_later 'const done = arguments[0]; fetch([...document.querySelectorAll("a[download]")].find(a => a.textContent.includes("prune.json")).href)
         .then(r => r.json()).then(j => done(j.schema))' | jq -r .)" "organ.prune/1"
     whole_shot "$pictures/done.png"
-    click "details summary"
-    await "the log" "return document.querySelector('details .log').textContent.length > 20"
+    click "details.group summary"
+    await "the log" "return document.querySelector('details.group .log').textContent.length > 20"
     no_errors "job"
 }
 

@@ -9,7 +9,7 @@ function fileItem(path, name, size) {
         Number.isFinite(size) && make("span", { class: "faint" }, " " + bytes(size)));
 }
 
-// Its entries are asked for when it is opened, a page of them at a time.
+// Its entries are asked for when it is opened, a page of them at a time. "organ" holds what a verb tells of its work.
 function directoryItem(path, name, signal, open) {
     const list = make("ul", { class: "files" });
     const fold = make("details", null, make("summary", null, name + "/"), list);
@@ -18,7 +18,7 @@ function directoryItem(path, name, signal, open) {
         const page = await askFile(path, cursor, signal);
         for (const entry of page.entries) {
             const below = path + "/" + entry.name;
-            put(list, entry.type === "directory" ? directoryItem(below, entry.name, signal, false) : fileItem(below, entry.name, entry.bytes));
+            put(list, entry.type === "directory" ? directoryItem(below, entry.name, signal, entry.name === "organ") : fileItem(below, entry.name, entry.bytes));
         }
         if (page.next === null) return;
         const more = make("li", null, make("button", { type: "button", onclick: () => {

@@ -92,7 +92,7 @@ function showFaults(fault, fields, place) {
         const name = pointer.split("/")[2];
         const field = fields.find(one => one.name === name);
         if (field) {
-            field.complain(detail[0].toUpperCase() + detail.slice(1) + ".");
+            field.complain(/^(is|has|must) /.test(detail) ? name + " " + detail : detail);
             at = at || field;
             field.element.closest("details")?.setAttribute("open", "");
         } else rest.push((name ? name + " " : "") + detail);

@@ -6,10 +6,6 @@ import { follow, lives, meters, STATES, stateElement } from "./progress.js";
 import { addressOf, ask, askText, tell } from "./wire.js";
 import { bytes, counted, duration, moment } from "./words.js";
 
-function sentence(text) {
-    return text ? " " + text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".") : "";
-}
-
 // What became of the job.
 function ending(job) {
     const took = Number.isFinite(job.seconds) ? " after " + duration(job.seconds) : "";
@@ -17,8 +13,9 @@ function ending(job) {
     if (job.state === "queued") return "It begins when another job has ended.";
     if (job.state === "running") return "";
     if (job.state === "done") return "Finished" + took + (job.exit_code === 1 ? ": what was to be checked does not hold." : ".");
-    return (job.state === "failed" ? "Ended" : "Stopped") + took + "." + sentence(job.error) +
-        (job.resumable ? " What was done is kept: it can go on from there." : "");
+    const why = job.error ? ": " + job.error : "";
+    if (job.state === "failed") return "Ended" + took + why;
+    return "Stopped" + took + (job.resumable ? ". What was done is kept: it can go on from there." : why || ".");
 }
 
 function times(job) {
