@@ -55,9 +55,21 @@ export function faultBox(fault, again) {
         again && make("p", null, make("button", { type: "button", onclick: again }, "Try again")));
 }
 
-// A table with a caption; `columns` are {title, number} and cells are nodes or texts. On a narrow screen each row becomes a block whose
+// The head of a column; one that sorts is a button that says which way, `sort` is {by, turn(by)}: "bytes", or "-bytes" downwards.
+function headCell(column, sort) {
+    const about = { scope: "col", role: "columnheader", class: column.number ? "number" : null };
+    if (!column.sort || !sort) return make("th", about, column.title);
+    const up = sort.by === column.sort, down = sort.by === "-" + column.sort;
+    // Numbers begin with the largest.
+    const next = column.number ? (down ? column.sort : "-" + column.sort) : (up ? "-" + column.sort : column.sort);
+    return make("th", { ...about, "aria-sort": up ? "ascending" : down ? "descending" : null },
+        make("button", { type: "button", class: "sorts", onclick: () => sort.turn(next), dataset: { sort: column.sort } },
+            column.title, make("span", { "aria-hidden": true, class: "faint" }, up ? " ↑" : down ? " ↓" : " ↕")));
+}
+
+// A table with a caption; `columns` are {title, number, sort} and cells are nodes or texts. On a narrow screen each row becomes a block whose
 // cells carry the title of their column.
-export function table(caption, columns, rows) {
+export function table(caption, columns, rows, sort) {
     const body = make("tbody", { role: "rowgroup" });
     for (const row of rows)
         put(body, make("tr", { role: "row" }, row.cells.map((cell, k) => make(k ? "td" : "th", { class: columns[k].number ? "number" : null,
@@ -65,8 +77,7 @@ export function table(caption, columns, rows) {
     // The roles stand there because a table that is laid out as blocks is none any more to some browsers.
     return make("table", { class: "stack", role: "table" },
         make("caption", null, caption),
-        make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, columns.map(column =>
-            make("th", { scope: "col", role: "columnheader", class: column.number ? "number" : null }, column.title)))),
+        make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, columns.map(column => headCell(column, sort)))),
         body);
 }
 

@@ -23,10 +23,18 @@ function times(job) {
     return make("p", { class: "meters" }, entries.filter(([, time]) => time).map(([name, time]) => make("span", null, name + " " + moment(time))));
 }
 
+// To what comes behind the report, which has many stops for the Tab key.
+function skip(button) {
+    const summaries = [...document.querySelectorAll("main details > summary")];
+    const next = summaries.find(summary => button.compareDocumentPosition(summary) & Node.DOCUMENT_POSITION_FOLLOWING);
+    if (next) next.focus();
+}
+
 function frameOf(job) {
     const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/report");
     return make("section", { "aria-labelledby": "report-title" }, make("h2", { id: "report-title" }, "Report"),
-        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open it in a tab of its own")),
+        make("p", null, make("a", { href: address, target: "_blank", rel: "noopener" }, "Open it in a tab of its own"), " ",
+            make("button", { type: "button", class: "quiet", onclick: event => skip(event.target) }, "Skip the report")),
         // Scripts sort the report's tables; everything else that a page can do is not for it.
         make("iframe", { class: "report", src: address, sandbox: "allow-scripts", title: "Report of " + job.verb }));
 }

@@ -42,6 +42,7 @@ export async function showModel(place, address, signal) {
             FIRST.map((verb, k) => make("a", { class: k ? "button" : "button main", href: formAddress(verb, path) }, verb[0].toUpperCase() + verb.slice(1))),
             make("a", { class: "button", href: "#/verbs?" + new URLSearchParams({ model: path }) }, "More …")),
         facts(model),
+        model.problems.length > 0 && make("div", { class: "note" }, model.problems.map(problem => make("p", null, problem))),
         make("section", { "aria-labelledby": "anatomy" }, make("h2", { id: "anatomy" }, "Anatomy"), anatomy(cells, choose, signal)),
         tensors.element, files && make("section", { "aria-labelledby": "files" }, make("h2", { id: "files" }, "Files"), files));
     await tensors.load();

@@ -6,9 +6,16 @@ import { ask, pathOf } from "./wire.js";
 
 const LIMIT = 50;
 
+// The directory itself can be a model, too; an address cannot name it, but a form can.
+function nameCell(model) {
+    if (model.path === ".") return make("a", { href: "#/verbs?model=." }, ". (the directory itself)");
+    const link = make("a", { href: "#/models/" + pathOf(model.path) }, model.path);
+    return model.fault ? make("span", null, link, make("br"), make("span", { class: "wrong" }, model.fault)) : link;
+}
+
 // Columns that at least one model has something for.
 const COLUMNS = [
-    { title: "Model", cell: model => make("a", { href: "#/models/" + pathOf(model.path) }, model.path) },
+    { title: "Model", cell: nameCell },
     { title: "Kind", cell: model => model.kind },
     { title: "Architecture", cell: model => model.architecture },
     { title: "Tensors", number: true, cell: model => Number.isFinite(model.tensors) ? count(model.tensors) : null },
@@ -67,5 +74,6 @@ function listOf(page, offset, search, turnTo) {
     if (!page.total)
         return make("p", { class: "note" }, search ? "No model has '" + search + "' in its name."
             : "There is no model in this directory yet. Put one there (a directory with safetensors, or a .gguf file) and load this page again.");
-    return [modelTable(page.models, page.total), pager(offset, page.models.length, page.total, turnTo)];
+    return [modelTable(page.models, page.total),
+        page.cut && make("p", { class: "note" }, "More lies in this directory than the server looks at: too many folders, or too deep."), pager(offset, page.models.length, page.total, turnTo)];
 }

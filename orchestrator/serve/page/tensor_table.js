@@ -6,8 +6,8 @@ import { ask, pathOf } from "./wire.js";
 import { bytes, counted, shape } from "./words.js";
 
 const LIMIT = 50;
-const COLUMNS = [{ title: "Tensor" }, { title: "Role" }, { title: "Layer", number: true }, { title: "Type" }, { title: "Shape" },
-    { title: "Size", number: true }];
+const COLUMNS = [{ title: "Tensor", sort: "name" }, { title: "Role" }, { title: "Layer", number: true, sort: "layer" }, { title: "Type" },
+    { title: "Shape" }, { title: "Size", number: true, sort: "bytes" }];
 
 function rowOf(tensor) {
     return { cells: [make("span", { class: "mono" }, tensor.name), (tensor.role || "other").replaceAll("_", " "),
@@ -39,14 +39,15 @@ export function tensorTable(path, cells, first, keep, signal) {
         layer: choice("tensor-layer", "all", values("layer", String)),
     };
     const rows = make("div", { "aria-live": "off" });
-    let offset = 0, asked = 0;
+    let offset = 0, asked = 0, by = first.get("sort") || "";
     const filter = () => Object.fromEntries(Object.entries(controls).map(([name, input]) => [name, input.value.trim()]).filter(([, value]) => value));
 
     async function load() {
         const turn = ++asked, now = filter();
         const query = new URLSearchParams({ limit: LIMIT, offset, ...now });
         if (now.match) query.set("match", pattern(now.match));
-        keep(now);
+        if (by) query.set("sort", by);
+        keep(by ? { ...now, sort: by } : now);
         try {
             const page = await ask("/models/" + pathOf(path) + "/tensors?" + query, signal);
             if (turn !== asked) return; // an answer that was overtaken
@@ -62,12 +63,19 @@ export function tensorTable(path, cells, first, keep, signal) {
     };
     function pageOf(page) {
         if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
-        return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS, page.tensors.map(rowOf)),
+        return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS,
+            page.tensors.map(rowOf), { by, turn: sortBy }),
             pager(offset, page.tensors.length, page.total, turnTo)];
     }
     const fresh = () => {
         offset = 0;
         return load();
+    };
+    // The button that was pressed is made anew, and keeps the focus.
+    const sortBy = async next => {
+        by = next;
+        await fresh();
+        rows.querySelector("[data-sort=" + next.replace("-", "") + "]")?.focus();
     };
     const choose = wanted => {
         for (const [name, input] of Object.entries(controls))
