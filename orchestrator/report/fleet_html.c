@@ -3,6 +3,7 @@
 #include "orchestrator/report/fleet_report.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/anatomy_html.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/measure_html.h"
@@ -110,7 +111,7 @@ static char *anatomies_svg(const json_t *models)
 
 static double value_of(const json_t *model, bool theta)
 {
-    return !is_whole(model) ? NAN : theta ? organ_json_number(model, "theta_mean") : organ_json_number(model, "model.bytes") / 1e6;
+    return !is_whole(model) ? NAN : theta ? organ_json_number(model, "theta_mean") : organ_json_number(model, "model.bytes");
 }
 
 /* Sizes, or the mean theta where `theta`. */
@@ -118,21 +119,26 @@ static char *bars_svg(const json_t *models, bool theta)
 {
     const size_t all = json_array_size(models);
     organ_ranking_bar *const bars = calloc(all + 1, sizeof *bars);
-    char *svg = NULL;
+    char *svg = NULL, unit[16], label[32];
     size_t count = 0;
+    double most = 0, factor = 1;
+    for (size_t k = 0; k < all; k++)
+        most = fmax(most, value_of(json_array_get(models, k), theta));
+    snprintf(unit, sizeof unit, "%s%s", theta ? "" : " ", theta ? "°" : organ_anatomy_unit(most, &factor));
+    snprintf(label, sizeof label, "%s%s", theta ? "theta, degrees" : "size,", theta ? "" : unit);
     for (size_t k = 0; bars && k < all; k++) {
         const json_t *const model = json_array_get(models, k);
-        const double value = value_of(model, theta);
+        const double value = factor * value_of(model, theta);
         if (isfinite(value))
             bars[count++] = (organ_ranking_bar){.name = organ_json_text(model, "name"), .value = {value, NAN}};
     }
     const organ_ranking ranking = {.title = theta ? "Mean theta" : "Size",
                                    .description = theta ? "A bar for each model: the mean theta of its tensors, in degrees."
                                                         : "A bar for each model: the size of its files.",
-                                   .value_label = theta ? "theta, degrees" : "size, MB",
+                                   .value_label = label,
                                    .series = {theta ? "mean theta" : "size", NULL},
                                    .digits = theta ? 4 : 3,
-                                   .unit = theta ? "°" : " MB",
+                                   .unit = unit,
                                    .bars = bars,
                                    .count = count};
     if (bars)

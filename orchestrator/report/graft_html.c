@@ -124,6 +124,19 @@ static void put_fit(organ_html *html, const json_t *report)
     put_tensors(html, report);
 }
 
+static void put_mismatches(organ_html *html, const json_t *mismatches)
+{
+    static const organ_column columns[] = {{"number", ORGAN_RIGHT, false, false}, {"mismatch", ORGAN_LEFT, true, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < json_array_size(mismatches) && k < MOST_TENSORS; k++) {
+        organ_table_count(table, k + 1);
+        organ_table_cell(table, "%s", organ_json_text(json_array_get(mismatches, k), ""));
+    }
+    organ_html_section(html, "What does not fit");
+    organ_html_table(html, table, "Everything that keeps the source from being grafted, the models first, then their tensors.");
+    organ_html_left_out(html, json_array_size(mismatches), MOST_TENSORS, "mismatches");
+}
+
 organ_status organ_graft_report_html(const json_t *report, char **text, organ_error *error)
 {
     const json_t *const mismatches = json_object_get(report, "mismatches");
@@ -142,10 +155,8 @@ organ_status organ_graft_report_html(const json_t *report, char **text, organ_er
     if (!fits) {
         organ_html_model(html, "Source", json_object_get(report, "source"));
         organ_html_model(html, "Target", json_object_get(report, "target"));
-        organ_html_section(html, "What does not fit");
+        put_mismatches(html, mismatches);
     }
-    for (size_t k = 0; k < json_array_size(mismatches); k++)
-        organ_html_caution(html, "%s", organ_json_text(json_array_get(mismatches, k), ""));
     organ_html_ending(html, NULL, json_object_get(report, "run"));
     free(title);
     return organ_html_finish(html, text, error);
