@@ -2,6 +2,7 @@
  * The HTTP server against those who mean harm, and what keeps it from starting. */
 #include "orchestrator/serve/jail.h"
 #include "tests/check_serve.h"
+#include "tests/malformed.h"
 #include "tests/scratch_model.h"
 #include "tests/serve_rig.h"
 #include "tests/suite_table.h"
@@ -179,78 +180,19 @@ END_TEST
 
 /* ---- malformed requests ---- */
 
-static uint64_t state;
-
-static unsigned below(unsigned n)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (unsigned)(state >> 33) % n;
-}
-
-/* A good request with some of its bytes changed, doubled, cut out; or bytes alone. */
-static size_t malform(char *to, size_t room)
-{
-    static const char *const good[] = {
-        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-        "GET /files/text.txt?limit=3 HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\nIf-None-Match: \"a\"\r\nConnection: close\r\n\r\n",
-        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"x\"}",
-        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n"
-        "{\"token\":\"x\"}\r\n0\r\n\r\n",
-        "GET /api/v1/models/tiny/tensors?match=*.mlp.*&sort=-bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"};
-    static const char *const pieces[] = {"\r\n",
-                                         "\n",
-                                         "\r",
-                                         "%00",
-                                         "%",
-                                         "../",
-                                         " ",
-                                         "\t",
-                                         ":",
-                                         "Content-Length: 99999999999999999999\r\n",
-                                         "Content-Length: -1\r\n",
-                                         "Transfer-Encoding: chunked\r\n",
-                                         "HTTP/1.0",
-                                         "HTTP/9.9",
-                                         "\xff\xfe",
-                                         "\0",
-                                         "Host: evil\r\n",
-                                         "ffffffffffffffff\r\n",
-                                         "0\r\n\r\n",
-                                         "?",
-                                         "#",
-                                         "\x1b[2J"};
-    const char *const base = good[below(COUNT(good))];
-    size_t length = strlen(base);
-    memcpy(to, base, length);
-    for (unsigned changes = 1 + below(6); changes > 0; changes--) {
-        const size_t at = below((unsigned)length + 1);
-        const char *const piece = pieces[below(COUNT(pieces))];
-        const size_t size = *piece ? strlen(piece) : 1, cut = below(3) == 0 ? below((unsigned)(length - at) + 1) : 0;
-        if (below(3) == 0 && at < length)
-            to[at] = (char)below(256);
-        else if (length + size < room) {
-            memmove(to + at + size, to + at + cut, length - at - cut);
-            memcpy(to + at, piece, size);
-            length = length + size - cut;
-        }
-    }
-    return length;
-}
-
 /* Many at once, since what is never ended is waited for. */
 START_TEST(malformed_requests)
 {
     enum { ROUNDS = 10, AT_ONCE = 40 };
-    char text[2048], answer[16384];
+    char text[MALFORMED_ROOM], answer[16384];
+    uint64_t state = 0x9e3779b97f4a7c15u;
     serve_begin((organ_serve_options){.timeout = 5});
-    state = 0x9e3779b97f4a7c15u;
     for (int round = 0; round < ROUNDS; round++) {
         int fds[AT_ONCE], status = 0;
         for (int k = 0; k < AT_ONCE; k++) {
             fds[k] = serve_connect();
-            send(fds[k], text, malform(text, sizeof text), MSG_NOSIGNAL);
+            const size_t length = malformed_request(&state, text);
+            send(fds[k], text, length, MSG_NOSIGNAL);
         }
         usleep(50000);
         for (int k = 0; k < AT_ONCE; k++) {

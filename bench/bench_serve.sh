@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The server under load: bench_serve.sh ORGAN MAKE_MODEL CLIENTS DIR. Needs ab (apache2-utils), curl and jq, and room for a model of 1.5 GB twice.
+# 64 clients with 1,000 requests each while a job prunes, the job alone for comparison; 10,000 malformed requests; slow clients; what becomes of
+# the server's memory.
+set -euo pipefail
+organ=$1 make_model=$2 clients=$3 area=$4
+port=${PORT:-18936}
+base=http://127.0.0.1:$port
+mkdir -p "$area/root"
+[[ -d $area/root/model ]] || "$make_model" "$area/root/model" 1 70000
+"$organ" serve --root "$area/root" --listen "127.0.0.1:$port" --timeout 5 2>"$area/log" &
+server=$!
+trap 'kill $server 2>/dev/null; wait $server' EXIT
+until curl -sf "$base/healthz" >/dev/null; do sleep 0.1; done
+
+memory() { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
+# load PATH [REQUESTS]: what ab says of it in one line.
+load() {
+    ab -q -k -n "${2:-64000}" -c 64 "$base$1" 2>/dev/null | awk -v path="$1" '
+        /^Complete requests/ { n = $3 } /^Failed requests/ { bad = $3 } /^Non-2xx/ { bad += $3 } /^Requests per second/ { rate = $4 }
+        $1 == "50%" { half = $2 } $1 == "99%" { most = $2 } /longest/ { longest = $2 }
+        END { printf "%-28s %6d requests, %d failed, %8.0f a second; ms: median %s, 99 %% %s, longest %s\n", path, n, bad, rate, half, most, longest }'
+}
+# job: runs one pruning to its end and prints its seconds.
+job() {
+    local id view
+    rm -rf "$area/root/pruned"
+    id=$(curl -sf -H 'Content-Type: application/json' -d '{"verb": "prune", "arguments": {"DONOR": "model", "output": "pruned"}}' "$base/api/v1/jobs" | jq -r .id)
+    while view=$(curl -sf "$base/api/v1/jobs/$id") && [[ $(jq -r .state <<<"$view") == @(queued|running) ]]; do sleep 0.1; done
+    jq -r '"\(.state), \(.seconds * 10 | round / 10) s"' <<<"$view"
+}
+
+echo "64 clients, keep-alive:"
+load /healthz 6400 >"$area/warm"
+echo "  memory before: $(memory) kB"
+load /healthz
+load '/api/v1/models/model/tensors?limit=5'
+load /api/v1/models
+load /files/model/config.json
+echo "  memory after:  $(memory) kB"
+echo "a job alone:            $(job)"
+echo "a job under 64 clients that ask as an open page does, 100 requests a second:"
+(while kill -0 $server 2>/dev/null && [[ ! -e $area/done ]]; do
+    ab -q -k -n 100 -c 64 "$base/healthz" >>"$area/paced" 2>/dev/null
+    sleep 1
+done) &
+pace=$!
+echo "                        $(job)"
+touch "$area/done" && wait $pace && rm -f "$area/done" "$area/paced"
+echo "a job and 64 clients as fast as they can:"
+load /healthz >"$area/full" & full=$!
+echo "                        $(job)"
+wait $full && cat "$area/full"
+echo "10,000 malformed requests:"
+"$clients" malformed "$port" 10000 1
+echo "200 slow clients, 5 seconds allowed, and 16 others meanwhile:"
+"$clients" slow "$port" 200 10 &
+slow=$!
+sleep 1
+ab -q -n 3200 -c 16 "$base/healthz" 2>/dev/null | grep -E 'Complete|Failed|longest'
+wait $slow
+echo "  memory at last: $(memory) kB; the server says $(curl -sf "$base/healthz")"
