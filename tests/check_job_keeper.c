@@ -291,7 +291,7 @@ END_TEST
 
 START_TEST(the_queue_has_an_end)
 {
-    char id[ID], name[8];
+    char id[ID], name[32];
     ck_assert_uint_eq(add("gate", "a", id), 201);
     becomes(id, "running");
     for (int k = 0; k < 4; k++) {
@@ -384,7 +384,7 @@ START_TEST(another_process_of_that_number_is_not_ours)
 {
     static const char *const changes[] = {"{\"born\": 1}", "{\"boot\": \"another\"}"};
     for (size_t k = 0; k < COUNT(changes); k++) {
-        char id[ID], path[1100], name[8];
+        char id[ID], path[1100], name[32];
         snprintf(name, sizeof name, "o%zu", k);
         ck_assert_uint_eq(add("stubborn", name, id), 201);
         is_at(id, "waiting");

@@ -69,12 +69,13 @@ static bool allow_path(int rules, const char *path, uint64_t what)
     return allowed;
 }
 
-/* The loader and the libraries; time zone; what hwloc, OpenBLAS and the C library ask about processors, memory and limits. */
+/* The loader and the libraries; time zone; the process itself, whose number stays when it executes; what hwloc, OpenBLAS and the C library
+ * ask about processors, memory and limits. */
 static bool allow_system(int rules)
 {
     static const char *const libraries[] = {"/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"};
-    static const char *const trees[] = {"/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/hwdata", "/sys/devices",
-                                        "/sys/class/dmi",    "/sys/fs/cgroup",      "/sys/bus"};
+    static const char *const trees[] = {"/proc/self",   "/usr/share/locale", "/usr/share/zoneinfo", "/usr/share/hwdata",
+                                        "/sys/devices", "/sys/class/dmi",    "/sys/fs/cgroup",      "/sys/bus"};
     static const char *const files[] = {"/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/localtime",    "/proc/cpuinfo",
                                         "/proc/meminfo",    "/proc/stat",         "/proc/filesystems", "/proc/sys/vm/overcommit_memory"};
     for (size_t k = 0; k < sizeof libraries / sizeof *libraries; k++)
