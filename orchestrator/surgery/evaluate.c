@@ -180,6 +180,15 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
+/* By an imatrix a method is another than by a text. */
+static json_t *method_of(const json_t *log)
+{
+    const json_t *const method = organ_json_at(log, "parameters.method");
+    if (json_is_string(method) && json_is_object(organ_json_at(log, "imatrix")))
+        return json_sprintf("%s by imatrix", json_string_value(method));
+    return text_or_null(method);
+}
+
 /* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
 {
@@ -189,11 +198,11 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_tri
     if (!error->status)
         count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
     json_t *const history =
-        error->status ? NULL
-                      : json_pack("{s:o, s:o, s:o, s:o, s:o}", "method", text_or_null(organ_json_at(log, "parameters.method")),
-                                  "definition", text_or_null(organ_json_at(log, "definition")), "wanted_sparsity",
-                                  number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity", sparsity ? sparsity : json_null(),
-                                  "not_counted", *why ? organ_document_string(why) : json_null());
+        error->status
+            ? NULL
+            : json_pack("{s:o, s:o, s:o, s:o, s:o}", "method", method_of(log), "definition", text_or_null(organ_json_at(log, "definition")),
+                        "wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity",
+                        sparsity ? sparsity : json_null(), "not_counted", *why ? organ_document_string(why) : json_null());
     json_decref(log);
     if (!error->status && !history)
         organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
