@@ -48,16 +48,17 @@ organ_html *organ_html_create(const char *kind, const char *title, const char *l
 {
     organ_error ignored = {0};
     organ_html *const html = calloc(1, sizeof *html);
+    if (!html)
+        return NULL;
     organ_text *const parts[] = {&html->front, &html->contents, &html->body};
-    for (size_t k = 0; html && k < 3; k++)
+    for (size_t k = 0; k < 3; k++)
         if (organ_text_open(parts[k], &ignored) != ORGAN_OK) {
             while (k--)
                 organ_text_discard(parts[k]);
             free(html);
             return NULL;
         }
-    if (html)
-        put_front(html->front.out, kind, title, lead);
+    put_front(html->front.out, kind, title, lead);
     return html;
 }
 
