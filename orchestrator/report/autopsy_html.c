@@ -118,26 +118,6 @@ static bool is_matrix(const json_t *row, const void *context)
 
 /* ---- findings ---- */
 
-/* Rows of findings or of remarks; causes stand in a table of their own, for many rows have the same. */
-static organ_table *marks_table(const json_t *rows, bool (*skips)(const json_t *row), size_t *count)
-{
-    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, true},
-                                           {"what", ORGAN_LEFT, false, false},
-                                           {"value", ORGAN_LEFT, false, false},
-                                           {"healthy", ORGAN_LEFT, false, false}};
-    static const char *const keys[] = {"tensor", "what", "value", "range"};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    *count = 0;
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
-        if ((skips && skips(row)) || (*count)++ >= MOST_ROWS)
-            continue;
-        for (size_t c = 0; c < sizeof keys / sizeof *keys; c++)
-            organ_table_cell(table, "%s", organ_json_text(row, keys[c]));
-    }
-    return table;
-}
-
 static bool is_new_cause(const json_t *const *causes, size_t count, const json_t *row)
 {
     for (size_t k = 0; k < count; k++)
@@ -164,6 +144,33 @@ static void put_causes(organ_html *html, const json_t *rows, bool (*skips)(const
     organ_html_table(html, table, NULL);
 }
 
+/* Rows of findings or of remarks; causes stand in a table of their own, for many rows have the same. */
+static void put_marks(organ_html *html, const json_t *rows, bool (*skips)(const json_t *row), const char *caption, const char *what)
+{
+    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, true},
+                                           {"what", ORGAN_LEFT, false, false},
+                                           {"value", ORGAN_LEFT, false, false},
+                                           {"healthy", ORGAN_LEFT, false, false}};
+    static const char *const keys[] = {"tensor", "what", "value", "range"};
+    size_t count = 0, shown = 0;
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        count += !skips || !skips(json_array_get(rows, k));
+    if (count == 0)
+        return;
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < json_array_size(rows) && shown < MOST_ROWS; k++) {
+        const json_t *const row = json_array_get(rows, k);
+        if (skips && skips(row))
+            continue;
+        shown++;
+        for (size_t c = 0; c < sizeof keys / sizeof *keys; c++)
+            organ_table_cell(table, "%s", organ_json_text(row, keys[c]));
+    }
+    organ_html_table(html, table, caption);
+    organ_html_left_out(html, count, MOST_ROWS, what);
+    put_causes(html, rows, skips);
+}
+
 static void put_commands(organ_html *html, const json_t *findings)
 {
     const char *last = "";
@@ -182,15 +189,12 @@ static void put_commands(organ_html *html, const json_t *findings)
 static void put_findings(organ_html *html, const json_t *report)
 {
     const json_t *const findings = organ_json_at(report, "findings");
-    size_t count;
     organ_html_section(html, "Findings");
     if (json_array_size(findings) == 0) {
         organ_html_paragraph(html, "None: no weight has what no healthy weight has.");
         return;
     }
-    organ_html_table(html, marks_table(findings, NULL, &count), "Weights that are not healthy");
-    organ_html_left_out(html, count, MOST_ROWS, "findings");
-    put_causes(html, findings, NULL);
+    put_marks(html, findings, NULL, "Weights that are not healthy", "findings");
     put_commands(html, findings);
 }
 
@@ -218,20 +222,13 @@ static void put_remarks(organ_html *html, const json_t *report)
     const json_t *const remarks = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
     char text[400];
     const unsigned long long unexpected = organ_autopsy_unexpected(report, text);
-    size_t count;
     organ_html_section(html, "Remarks");
     if (json_array_size(remarks) + json_array_size(notes) + json_array_size(organ_json_at(report, "strays")) == 0)
         organ_html_paragraph(html, "None.");
     if (unexpected > 0)
         organ_html_paragraph(html, "%llu weight%s outside of what is expected, which is no fault: %s.", unexpected,
                              unexpected == 1 ? " is" : "s are", text);
-    organ_table *const table = marks_table(remarks, is_unexpected, &count);
-    if (count > 0) {
-        organ_html_table(html, table, "Remarks: unusual, but no fault by itself");
-        put_causes(html, remarks, is_unexpected);
-    } else
-        organ_table_destroy(table);
-    organ_html_left_out(html, count, MOST_ROWS, "remarks");
+    put_marks(html, remarks, is_unexpected, "Remarks: unusual, but no fault by itself", "remarks");
     organ_html_sentences(html, notes);
     put_strays(html, report);
 }
@@ -399,13 +396,25 @@ static void put_title(FILE *out, const json_t *report, const organ_page *page)
     fprintf(out, "%s%s%s", organ_json_text(report, "model.name"), *other ? " beside " : "", other);
 }
 
+/* The names of weights that have findings, as members of an object; NULL without memory. */
+static json_t *sick_names(const json_t *report)
+{
+    const json_t *const findings = organ_json_at(report, "findings");
+    json_t *const names = json_object();
+    for (size_t k = 0; k < json_array_size(findings); k++)
+        if (json_object_set_new(names, organ_json_text(json_array_get(findings, k), "tensor"), json_true())) {
+            json_decref(names);
+            return NULL;
+        }
+    return names;
+}
+
 organ_status organ_autopsy_report_html(const json_t *report, char **html, organ_error *error)
 {
-    view v = {.report = report, .sick = json_object()};
-    const json_t *const findings = organ_json_at(report, "findings");
+    view v = {.report = report, .sick = sick_names(report)};
     *html = NULL;
-    for (size_t k = 0; k < json_array_size(findings); k++)
-        json_object_set_new(v.sick, organ_json_text(json_array_get(findings, k), "tensor"), json_true());
+    if (!v.sick)
+        return organ_fail(error, ORGAN_IO, "no memory for a page");
     char *const title = organ_report_words(put_title, report, error);
     char *const verdict = title ? organ_report_words(organ_autopsy_verdict, report, error) : NULL;
     if (verdict) {

@@ -100,6 +100,8 @@ organ_status organ_lora_report_html(const json_t *report, char **html, organ_err
         put_explained(page, report);
     put_tables(page, report);
     json_t *const run = json_copy((json_t *)(uintptr_t)json_object_get(report, "run"));
+    if (json_object_get(report, "run") && !run)
+        organ_html_fail(page);
     json_object_del(run, "module_seconds"); /* as many numbers as modules, which tell a reader nothing */
     organ_html_ending(page, json_object_get(report, "definitions"), run);
     json_decref(run);

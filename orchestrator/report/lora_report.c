@@ -15,7 +15,7 @@ static void row_cells(organ_table *table, const char *name, const json_t *row, b
     organ_table_cell(table, "%s", name);
     organ_table_count(table, organ_json_count(row, "modules"));
     if (organ_json_count(row, "modules") == 0) { /* all unchanged */
-        for (size_t k = 0; k < 5; k++)
+        for (size_t k = 0; k < (dry ? 2 : 5); k++)
             organ_table_cell(table, "-");
         return;
     }

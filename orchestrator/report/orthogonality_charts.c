@@ -57,7 +57,7 @@ static void add_panel(plot *p, const char *projection)
     organ_chart_panel *const panel = &p->panels[p->panel_count];
     const double **const y = p->y[p->panel_count];
     const size_t from = p->used;
-    for (size_t k = 0; k < json_array_size(places); k++) {
+    for (size_t k = 0; k < json_array_size(places) && p->used < p->room; k++) { /* a projection that is told twice has no room */
         const json_t *const row = json_array_get(places, k);
         if (strcmp(organ_json_text(row, "projection"), projection) != 0 || !json_is_integer(json_object_get(row, "layer")))
             continue;
