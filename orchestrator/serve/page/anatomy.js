@@ -35,12 +35,13 @@ function columnsOf(cells) {
     return list;
 }
 
-// Widths in parts of a layer's: a column outside the layers is as high as the highest layer and as wide as its bytes want.
+// Widths in parts of a layer's: a column outside the layers is as high as the highest layer and as wide as its bytes want, or lower where
+// it would be too thin to be seen.
 function measure(columns) {
     const tallest = Math.max(1, ...columns.filter(c => c.layer !== null).map(c => c.bytes));
     for (const column of columns) {
         column.width = column.layer !== null ? 1 : Math.max(column.bytes / tallest, 0.02);
-        column.height = column.layer !== null ? column.bytes / tallest : 1;
+        column.height = column.bytes / tallest / column.width;
     }
     return columns.reduce((sum, c) => sum + c.width, 0);
 }

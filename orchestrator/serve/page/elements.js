@@ -67,12 +67,12 @@ function headCell(column, sort) {
             column.title, make("span", { "aria-hidden": true, class: "faint" }, up ? " ↑" : down ? " ↓" : " ↕")));
 }
 
-// A table with a caption; `columns` are {title, number, sort} and cells are nodes or texts. On a narrow screen each row becomes a block whose
+// A table with a caption; `columns` are {title, number, tight, sort} and cells are nodes or texts. On a narrow screen each row becomes a block whose
 // cells carry the title of their column.
 export function table(caption, columns, rows, sort) {
     const body = make("tbody", { role: "rowgroup" });
     for (const row of rows)
-        put(body, make("tr", { role: "row" }, row.cells.map((cell, k) => make(k ? "td" : "th", { class: columns[k].number ? "number" : null,
+        put(body, make("tr", { role: "row" }, row.cells.map((cell, k) => make(k ? "td" : "th", { class: columns[k].number ? "number" : columns[k].tight ? "tight" : null,
             scope: k ? null : "row", role: k ? "cell" : "rowheader", "data-title": columns[k].title }, cell))));
     // The roles stand there because a table that is laid out as blocks is none any more to some browsers.
     return make("table", { class: "stack", role: "table" },

@@ -8,8 +8,8 @@ import { jobPanel } from "./job_panel.js";
 import { ask, tell } from "./wire.js";
 import { counted } from "./words.js";
 
-// Options that buttons stand for.
-const BUTTONS = ["dry-run", "resume"];
+// Options that buttons stand for, and the one that deletes what was read: that is not for a page, where one click is quickly made.
+const ELSEWHERE = ["dry-run", "resume", "delete-after"];
 // What the name of an output begins with, where one model is read.
 const ENDINGS = { prune: "-pruned", extract: "-organs", purify: "-purified", dequantize: "-plain", quantize: "-quantized" };
 
@@ -25,7 +25,7 @@ function groupElement({ group, fields }, k) {
 function buildFields(verb) {
     const operands = verb.operands.map(operand => fieldOf({ ...operand, kind: operand.repeats ? "words" : "text", operand: true }));
     const groups = verb.groups.map(group => ({
-        group, fields: group.options.filter(option => !BUTTONS.includes(option.name)).map(option => fieldOf(option)),
+        group, fields: group.options.filter(option => !ELSEWHERE.includes(option.name)).map(option => fieldOf(option)),
     })).filter(({ fields }) => fields.length);
     // What has to be given stands on top, whatever group it is in.
     const needed = groups.flatMap(({ fields }) => fields.filter(field => field.item.required));

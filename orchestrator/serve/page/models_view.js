@@ -20,7 +20,7 @@ const COLUMNS = [
     { title: "Architecture", cell: model => model.architecture },
     { title: "Tensors", number: true, cell: model => Number.isFinite(model.tensors) ? count(model.tensors) : null },
     { title: "Size", number: true, cell: model => bytes(model.bytes) },
-    { title: "Changed", cell: model => Number.isFinite(model.modified) ? moment(model.modified) : null },
+    { title: "Changed", tight: true, cell: model => Number.isFinite(model.modified) ? moment(model.modified) : null },
 ];
 
 function modelTable(models, total) {
