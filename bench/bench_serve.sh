@@ -7,9 +7,9 @@ set -euo pipefail
 organ=$1 make_model=$2 clients=$3 area=$4
 port=${PORT:-18936}
 base=http://127.0.0.1:$port
-mkdir -p "$area/root"
-[[ -d $area/root/model ]] || "$make_model" "$area/root/model" 1 70000
-"$organ" serve --root "$area/root" --listen "127.0.0.1:$port" --timeout 5 2>"$area/log" &
+mkdir -p "$area/served"
+[[ -d $area/served/model ]] || "$make_model" "$area/served/model" 1 70000
+"$organ" serve --root "$area/served" --listen "127.0.0.1:$port" --timeout 5 2>"$area/log" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server' EXIT
 until curl -sf "$base/healthz" >/dev/null; do sleep 0.1; done
@@ -25,8 +25,8 @@ load() {
 # job: runs one pruning to its end and prints its seconds.
 job() {
     local id view
-    rm -rf "$area/root/pruned"
-    id=$(curl -sf -H 'Content-Type: application/json' -d '{"verb": "prune", "arguments": {"DONOR": "model", "output": "pruned"}}' "$base/api/v1/jobs" | jq -r .id)
+    rm -rf "$area/served/pruned"
+    id=$(curl -sf -H 'Content-Type: application/json' -d '{"verb": "prune", "arguments": {"DONOR": "model", "output": "pruned", "iterations": 150}}' "$base/api/v1/jobs" | jq -r .id)
     while view=$(curl -sf "$base/api/v1/jobs/$id") && [[ $(jq -r .state <<<"$view") == @(queued|running) ]]; do sleep 0.1; done
     jq -r '"\(.state), \(.seconds * 10 | round / 10) s"' <<<"$view"
 }
@@ -39,23 +39,19 @@ load '/api/v1/models/model/tensors?limit=5'
 load /api/v1/models
 load /files/model/config.json
 echo "  memory after:  $(memory) kB"
-echo "a job alone:            $(job)"
-echo "a job under 64 clients that ask as an open page does, 100 requests a second:"
-(while kill -0 $server 2>/dev/null && [[ ! -e $area/done ]]; do
-    ab -q -k -n 100 -c 64 "$base/healthz" >>"$area/paced" 2>/dev/null
-    sleep 1
-done) &
-pace=$!
-echo "                        $(job)"
-touch "$area/done" && wait $pace && rm -f "$area/done" "$area/paced"
-echo "a job and 64 clients as fast as they can:"
-load /healthz >"$area/full" & full=$!
-echo "                        $(job)"
-wait $full && cat "$area/full"
+echo "a job alone, and one while 64 clients send 1,000 requests each, in turn:"
+for _ in 1 2 3; do
+    alone=$(job)
+    (sleep 2 && load /healthz >"$area/full") &
+    full=$!
+    echo "  $alone; $(job)"
+    wait $full
+done
+cat "$area/full"
 echo "10,000 malformed requests:"
 "$clients" malformed "$port" 10000 1
-echo "200 slow clients, 5 seconds allowed, and 16 others meanwhile:"
-"$clients" slow "$port" 200 10 &
+echo "150 slow clients, 5 seconds allowed, and 16 others meanwhile:"
+"$clients" slow "$port" 150 10 &
 slow=$!
 sleep 1
 ab -q -n 3200 -c 16 "$base/healthz" 2>/dev/null | grep -E 'Complete|Failed|longest'
