@@ -386,7 +386,9 @@ START_TEST(what_cannot_be_started)
     refuses((organ_serve_options){.token_file = scratch_path("short")}, ORGAN_BAD_INPUT, "15 characters; allowed are 16 to 1024");
     scratch_text("blank", "0123456789 abcdefg\n");
     refuses((organ_serve_options){.token_file = scratch_path("blank")}, ORGAN_BAD_INPUT, "character 11");
-    scratch_file("long", filled("", 2000, ""), 2000);
+    char *const many = filled("", 2000, "");
+    scratch_text("long", many);
+    free(many);
     refuses((organ_serve_options){.token_file = scratch_path("long")}, ORGAN_BAD_INPUT, "allowed are 16 to 1024");
     serve_begin((organ_serve_options){0});
     snprintf(busy, sizeof busy, "127.0.0.1:%u", serve_port());
