@@ -238,9 +238,9 @@ static void put_table(FILE *out, const organ_table_view *view, const char *capti
     put_column_classes(out, view);
     fputs(">\n", out);
     if (caption) {
-        fprintf(out, "<caption id=\"table%zu\">", number);
+        fprintf(out, "<caption id=\"table%zu\"><span>", number);
         organ_markup_text(out, caption);
-        fputs("</caption>\n", out);
+        fputs("</span></caption>\n", out);
     }
     fputs("<thead>\n<tr>", out);
     for (size_t c = 0; c < view->column_count; c++) {

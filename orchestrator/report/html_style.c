@@ -72,6 +72,7 @@ const char organ_html_style[] =
     "dt{font-weight:600}\n"
     "dd{margin:0 0 .6rem 1.2rem}\n"
     "footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--line);color:var(--faint);font-size:.88rem}\n"
+    "caption span{position:sticky;left:.8rem;display:inline-block;max-width:min(46rem,calc(100vw - 3.6rem))}\n"
     "@media (max-width:40rem){th,td{padding:.3rem .55rem}h2{margin-top:2rem}}\n"
     "@media print{body{max-width:none;padding:0;font-size:10pt}nav,.skip,.filter,.command button{display:none}"
     ".box,.table .box{overflow:visible;max-height:none}figure,.merits li,.caution,tr{break-inside:avoid}h2{break-after:avoid}"
@@ -90,7 +91,9 @@ const char organ_html_style[] =
     ":is(tbody,tfoot) :is(th,td):nth-child(11),.c12 :is(tbody,tfoot) :is(th,td):nth-child(12),.c13 :is(tbody,tfoot) :is(th,"
     "td):nth-child(13),.c14 :is(tbody,tfoot) :is(th,td):nth-child(14),.c15 :is(tbody,tfoot) :is(th,td):nth-child(15),.c16 "
     ":is(tbody,tfoot) :is(th,td):nth-child(16){font-family:ui-monospace,'SF Mono',Menlo,Consolas,'DejaVu Sans Mono',"
-    "monospace;font-size:.93em;white-space:nowrap}\n";
+    "monospace;font-size:.93em;white-space:nowrap}\n"
+    "@media (max-width:40rem){.c1 :is(tbody,tfoot) :is(th,td):nth-child(1){min-width:12rem;white-space:normal;"
+    "overflow-wrap:anywhere}}\n";
 
 const char organ_html_script[] =
     "'use strict';\n"
