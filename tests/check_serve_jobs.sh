@@ -177,6 +177,13 @@ gives 422 POST /api/v1/jobs '{"verb":"serve","arguments":{"root":"/"}}'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","sparsity":130,"oops":1}}'
 has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
 has '"/arguments/oops"'
+prune out/e
+begun
+kill -TERM "$server" && wait "$server"
+judge "ends with $?" test $? -eq 0
+judge "says nothing of the job that goes on" grep -q '1 running and 0 waiting jobs are left' ../serve
+serve
+reaches done
 kill -TERM "$server" && wait "$server"
 judge "ends with $?" test $? -eq 0
 server=

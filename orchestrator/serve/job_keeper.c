@@ -223,6 +223,14 @@ void organ_jobs_close(organ_jobs *jobs)
     free(jobs);
 }
 
+size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    const size_t count = count_in(jobs, state);
+    pthread_mutex_unlock(&jobs->mutex);
+    return count;
+}
+
 int organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
 
 /* ---- what clients ask for ---- */

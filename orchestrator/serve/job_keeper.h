@@ -57,6 +57,9 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
 /* Lines of Prometheus' text format. */
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out);
 
+/* How many jobs are in that state now. */
+size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state);
+
 /* Which Landlock confines the jobs; 0: none, paths are only checked before. */
 int organ_jobs_confinement(const organ_jobs *jobs);
 

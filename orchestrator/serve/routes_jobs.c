@@ -203,6 +203,10 @@ static organ_status start(organ_app *app, organ_error *error)
 
 static void stop(organ_app *app)
 {
+    const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
+    const size_t waiting = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_QUEUED) : 0;
+    if (running + waiting > 0)
+        fprintf(stderr, "organ: %zu running and %zu waiting jobs are left for the next server; what runs goes on\n", running, waiting);
     organ_jobs_close(app->jobs);
     app->jobs = NULL;
 }
