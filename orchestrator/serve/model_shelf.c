@@ -239,6 +239,14 @@ unsigned organ_shelf_model(organ_shelf *shelf, const char *path, json_t **model,
     return status;
 }
 
+/* Counting references is atomic, but orders nothing: the lock does that. */
+void organ_shelf_release(organ_shelf *shelf, json_t *model)
+{
+    pthread_mutex_lock(&shelf->lock);
+    json_decref(model);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
 /* ---- summaries ---- */
 
 static json_t *make_summary(organ_shelf *shelf, const char *path)
@@ -250,11 +258,11 @@ static json_t *make_summary(organ_shelf *shelf, const char *path)
     static const char *const taken[] = {"format", "architecture", "tensors", "elements", "bytes", "files"};
     json_t *made = json_object();
     for (size_t k = 0; made && k < sizeof taken / sizeof *taken; k++)
-        if (json_object_set(made, taken[k], json_object_get(model, taken[k])) != 0) {
+        if (json_object_set_new(made, taken[k], json_deep_copy(json_object_get(model, taken[k]))) != 0) {
             json_decref(made);
             made = NULL;
         }
-    json_decref(model);
+    organ_shelf_release(shelf, model);
     return made;
 }
 
@@ -267,13 +275,15 @@ json_t *organ_shelf_summary(organ_shelf *shelf, const char *path)
     const uint64_t key = XXH3_64bits_withSeed(path, strlen(path), identity) | 1;
     summary *const place = &shelf->summaries[key / 2 % SUMMARIES];
     pthread_mutex_lock(&shelf->lock);
-    json_t *made = place->key == key ? json_incref(place->document) : NULL;
+    json_t *made = place->key == key ? json_deep_copy(place->document) : NULL;
     pthread_mutex_unlock(&shelf->lock);
     if (made || !(made = make_summary(shelf, path)))
         return made;
     pthread_mutex_lock(&shelf->lock);
     json_decref(place->document);
-    *place = (summary){key, json_incref(made)};
+    *place = (summary){key, json_deep_copy(made)};
+    if (!place->document)
+        place->key = 0;
     pthread_mutex_unlock(&shelf->lock);
     return made;
 }

@@ -18,9 +18,11 @@ void organ_shelf_destroy(organ_shelf *shelf);            /* NULL is allowed */
 json_t *organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit, size_t *total, bool *cut, organ_error *error);
 
 /* The model at a path: {path, format, architecture, model_type, dtypes, layers, tensors, elements, bytes, files, problems, anatomy,
- * inspect, list}: "inspect" is organ.inspect/1 but for its tensors, "list" those; "anatomy" sums them by layer and role. To be released,
- * not to be changed. 0, or the HTTP status that fits: those of organ_jail_input, 422 for what is no model or malformed. */
+ * inspect, list}: "inspect" is organ.inspect/1 but for its tensors, "list" those; "anatomy" sums them by layer and role. It is shared:
+ * not to be changed, and given back with organ_shelf_release after everything that was made of it. 0, or the HTTP status that fits: those
+ * of organ_jail_input, 422 for what is no model or malformed. */
 unsigned organ_shelf_model(organ_shelf *shelf, const char *path, json_t **model, organ_error *error);
+void organ_shelf_release(organ_shelf *shelf, json_t *model); /* NULL is allowed */
 
 /* {format, architecture, tensors, elements, bytes, files} of it, or {fault}; to be released. NULL without memory. */
 json_t *organ_shelf_summary(organ_shelf *shelf, const char *path);

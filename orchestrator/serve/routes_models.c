@@ -70,7 +70,7 @@ static void get_model(const organ_http_request *request, organ_http_reply *reply
     if (shown)
         json_object_del(shown, "list");
     organ_http_reply_json(reply, 200, shown);
-    json_decref(model);
+    organ_shelf_release(organ_http_app(request)->shelf, model);
 }
 
 /* ---- tensors ---- */
@@ -188,7 +188,7 @@ static void get_tensors(const organ_http_request *request, organ_http_reply *rep
         organ_http_problem(reply, status, "%s", error.message);
     else
         organ_http_reply_json(reply, 200, tensors_page(&w, json_object_get(model, "list"), offset, limit));
-    json_decref(model);
+    organ_shelf_release(organ_http_app(request)->shelf, model);
 }
 
 /* ---- the area ---- */
