@@ -227,6 +227,27 @@ static void put_heat_map(organ_html *html, const json_t *report)
 
 /* ---- layers ---- */
 
+/* From the least pruned tensor of each layer to the most; layers ascend. */
+static void spread(const json_t *tensors, const double *places, size_t count, double *low, double *high)
+{
+    for (size_t t = 0; t < json_array_size(tensors); t++) {
+        const json_t *const row = json_array_get(tensors, t);
+        const double percent = organ_json_real(row, "percent"), layer = (double)layer_of(row);
+        size_t from = 0, to = count;
+        while (from < to) {
+            const size_t middle = (from + to) / 2;
+            if (places[middle] < layer)
+                from = middle + 1;
+            else
+                to = middle;
+        }
+        if (from < count && places[from] == layer) {
+            low[from] = fmin(low[from], percent);
+            high[from] = fmax(high[from], percent);
+        }
+    }
+}
+
 static organ_status draw_layers(const json_t *report, double *places, char **svg, organ_error *error)
 {
     const json_t *const layers = organ_json_at(report, "layers"), *const tensors = organ_json_at(report, "tensors");
@@ -241,22 +262,7 @@ static organ_status draw_layers(const json_t *report, double *places, char **svg
         mean[k] = organ_json_real(report, "totals.target.percent");
         low[k] = high[k] = (double)NAN;
     }
-    for (size_t t = 0; t < json_array_size(tensors); t++) {
-        const json_t *const row = json_array_get(tensors, t);
-        const double percent = organ_json_real(row, "percent"), layer = (double)layer_of(row);
-        size_t from = 0, to = count; /* layers ascend */
-        while (from < to) {
-            const size_t middle = (from + to) / 2;
-            if (places[middle] < layer)
-                from = middle + 1;
-            else
-                to = middle;
-        }
-        if (from < count && places[from] == layer) {
-            low[from] = fmin(low[from], percent);
-            high[from] = fmax(high[from], percent);
-        }
-    }
+    spread(tensors, places, count, low, high);
     const organ_chart_panel panel = {.count = count, .x = places, .y = lines, .band_low = low, .band_high = high};
     const organ_chart chart = {.title = "Killed weights by layer",
                                .description =
