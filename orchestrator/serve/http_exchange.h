@@ -75,8 +75,8 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
 void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 
 /* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range and If-Range (206,
- * 304, 416). `name` is what a browser saves it as. The type follows from the name: text, JSON and pictures are shown as what they are only
- * where that is harmless, HTML in a sandbox; all else is an attachment. */
+ * 304, 416). `name` is what a browser saves it as, and its type follows from it. HTML is shown in a sandbox; everything else is an
+ * attachment. */
 void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
