@@ -11,6 +11,7 @@ struct organ_http_waker {
     organ_server *server; /* NULL until it is sent */
     struct MHD_Connection *connection;
     organ_tally *tally;
+    size_t *sent; /* of the request, which outlives every read */
     bool resting, woken;
     time_t last; /* read, in seconds of the monotonic clock */
     struct organ_http_waker *before, *after;
@@ -84,6 +85,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *to, size_t ro
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (state == ORGAN_STREAM_WAIT || bytes == 0)
         return rest(waker);
+    *waker->sent += bytes;
     organ_tally_bytes(waker->tally, bytes);
     return (ssize_t)bytes;
 }
@@ -112,6 +114,7 @@ struct MHD_Response *organ_http_stream_response(organ_http_request *request)
     request->reply.waker = NULL;
     waker->connection = request->connection;
     waker->tally = server->tally;
+    waker->sent = &request->reply.size;
     pthread_mutex_lock(&server->stream_lock);
     waker->server = server;
     waker->after = server->streams;
