@@ -225,7 +225,7 @@ static const organ_http_parameter_row id_parameters[] = {
     {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"}};
 static const organ_http_parameter_row event_parameters[] = {
     {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"},
-    {"Last-Event-ID", ORGAN_IN_HEADER, false, ORGAN_LINE_SCHEMA,
+    {"Last-Event-ID", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA,
      "the id of the last event that was seen: what came after it is sent; anything else: all"}};
 static const organ_http_parameter_row list_parameters[] = {
     {"state", ORGAN_IN_QUERY, false,
