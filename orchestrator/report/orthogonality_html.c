@@ -54,8 +54,8 @@ static void put_merits(organ_html *html, const json_t *report)
         const struct {
             const char *format, *key, *words;
         } rows[] = {{"%.4f", "total.cosine", "cosine of noise and adapter, %.40s"},
-                    {"%.3g", "total.ratio", "times the adapter's change is the noise, %.40s"},
-                    {"%.3g", "total.leakage_over_expected", "times the expected leakage, %.40s"}};
+                    {"%.3g", "total.ratio", "noise beside the change by the adapter, %.40s"},
+                    {"%.3g", "total.leakage_over_expected", "leakage beside its expectation, %.40s"}};
         for (size_t k = 0; k < 3; k++) {
             const double value = organ_json_number(noise, rows[k].key);
             if (!isfinite(value))
