@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Help, manual and completion come from one table: each has every verb and every option, and nothing else. bash completes for real here.
+# shellcheck disable=SC2154,SC2034 # what the script for bash defines and uses
 . "$(dirname "$0")/cli_kit.sh"
 
 # same WHAT A B: two lists of words agree.
@@ -33,7 +34,7 @@ sed -nE "/^_organ_verbs/,/^    \)/s/^        '([a-z]+):.*/\1/p" ../zsh_script | 
 same "first words in zsh" ../shown ../first
 sed -nE "/^function __organ_verbs/,/^end/s/.*%s.n' ([a-z]+) .*/\1/p" ../fish_script | sort >../shown
 same "first words in fish" ../shown ../first
-for family in $(sed -n 's/ .*//p' ../verbs | sort -u | grep -x lora); do
+while read -r family; do
     sed -n "s/^$family //p" ../verbs | sort >../second
     tr ' ' '\n' <<<"${_organ_families[$family]}" | sort >../shown
     same "second words of $family in bash" ../shown ../second
@@ -41,7 +42,7 @@ for family in $(sed -n 's/ .*//p' ../verbs | sort -u | grep -x lora); do
     same "second words of $family in zsh" ../shown ../second
     sed -nE "s/.*__organ_behind $family; .* -a ([a-z]+) -d .*/\1/p" ../fish_script | sort >../shown
     same "second words of $family in fish" ../shown ../second
-done
+done < <(sed -n 's/ .*//p' ../verbs | sort -u)
 
 # ---- options, verb by verb ----
 while read -r verb; do

@@ -363,9 +363,9 @@ START_TEST(the_living_line)
 {
     organ_terminal terminal = half_done(120, true);
     expect_line(&terminal, 110,
-                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10.0 s left  model.layers.12.….down_proj.weight 22.41 % killed");
+                "pruning ━━━━━━━━━━━━━━━───────────────  50.0 %  100 MB/s  10 s left  model.layers.12.mlp.down_proj.weight 22.41 % killed");
     terminal = half_done(80, false);
-    expect_line(&terminal, 110, "pruning #######.......  50.0 %  100 MB/s  10.0 s left  model.layer...proj.weight");
+    expect_line(&terminal, 110, "pruning #######.......  50.0 %  100 MB/s  10 s left  model.layers..._proj.weight");
     terminal.done = 0;
     *terminal.finished = '\0';
     expect_line(&terminal, 110, "pruning ..............   0.0 %");
@@ -374,6 +374,18 @@ START_TEST(the_living_line)
     terminal.done = 1;
     terminal.bytes = 0;
     expect_line(&terminal, 100.1, "pruning ############## 100.0 %");
+}
+END_TEST
+
+/* What a resumed run finds done comes at once; then the speed is that of the work. */
+START_TEST(the_time_left_follows_the_speed)
+{
+    organ_terminal terminal = half_done(80, false);
+    terminal.speed = 1e7;
+    *terminal.finished = '\0';
+    expect_line(&terminal, 110, "pruning #######.......  50.0 %  10.0 MB/s  1 min 40 s left");
+    terminal.speed = 2e9;
+    expect_line(&terminal, 110, "pruning #######.......  50.0 %  2.0 GB/s  1 s left");
 }
 END_TEST
 
@@ -442,12 +454,14 @@ int main(void)
     const struct {
         const char *name;
         const TTest *tests[12];
-    } cases[] = {{"options",
-                  {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
-                   what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing,
-                   faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
-                 {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
-                 {"terminal", {the_living_line, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};
+    } cases[] = {
+        {"options",
+         {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
+          what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing, faults_name_option_value_and_range,
+          near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
+        {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
+        {"terminal",
+         {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};
     Suite *const suite = suite_create("options");
     for (size_t c = 0; c < COUNT(cases); c++) {
         TCase *const group = tcase_create(cases[c].name);

@@ -182,7 +182,7 @@ END_TEST
 START_TEST(tables_fit_the_screen)
 {
     organ_table *const table = sample_table();
-    for (size_t width = 41; width < 70; width++) {
+    for (size_t width = 34; width < 70; width++) {
         const organ_page page = {.width = width, .utf8 = true};
         sheet s;
         open_sheet(&s);
@@ -194,6 +194,44 @@ START_TEST(tables_fit_the_screen)
         free(text);
     }
     organ_table_destroy(table);
+}
+END_TEST
+
+/* Each part has the names; what stands in none of a part's columns leaves no blanks. */
+START_TEST(tables_too_wide_come_in_parts)
+{
+    organ_table *const table = sample_table();
+    const organ_page page = {.width = 36, .utf8 = false};
+    sheet s;
+    open_sheet(&s);
+    ck_assert_int_eq(organ_table_print(table, s.text.out, &page, &s.error), ORGAN_OK);
+    expect(&s, "  tensor                     killed\n"
+               "  ---------------------------------\n"
+               "  model.l...j.weight  1,450,103,613\n"
+               "  重み\\x0a                        7\n"
+               "  ---------------------------------\n"
+               "  all                 1,450,103,620\n"
+               "\n"
+               "  tensor              note\n"
+               "  -----------------------------\n"
+               "  model.l...j.weight  a|b_c <i>\n"
+               "  重み\\x0a\n"
+               "  -----------------------------\n"
+               "  all\n");
+    organ_table_destroy(table);
+}
+END_TEST
+
+START_TEST(wide_lines_are_folded)
+{
+    const organ_page narrow = {.width = 20, .utf8 = true};
+    sheet s;
+    open_sheet(&s);
+    organ_text_fold(s.text.out, "short\n\n  Model:   tiny (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere at all\nlast  one",
+                    &narrow);
+    organ_text_fold(s.text.out, "\nno limit here, so that all of it stays on one line\n", &wide);
+    expect(&s, "short\n\n  Model:   tiny\n    (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere\n  at all\nlast  one"
+               "\nno limit here, so that all of it stays on one line\n");
 }
 END_TEST
 
@@ -275,6 +313,8 @@ static TCase *table_cases(void)
     TCase *const cases = tcase_create("table");
     tcase_add_test(cases, tables_on_a_terminal);
     tcase_add_test(cases, tables_fit_the_screen);
+    tcase_add_test(cases, tables_too_wide_come_in_parts);
+    tcase_add_test(cases, wide_lines_are_folded);
     tcase_add_test(cases, tables_in_markdown);
     tcase_add_test(cases, an_empty_table_has_its_titles);
     tcase_add_test(cases, a_table_without_memory_is_an_error);

@@ -17,7 +17,7 @@ void organ_show(const organ_call *call, const json_t *report, organ_render *rend
     if (call->json)
         organ_document_print(report, stdout, &fault);
     else if (render(report, &page, &text, &fault) == ORGAN_OK)
-        fputs(text, stdout);
+        organ_text_fold(stdout, text, &page);
     free(text);
     if (fault.status != ORGAN_OK)
         *error = fault;

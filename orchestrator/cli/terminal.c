@@ -6,6 +6,7 @@
 #include "orchestrator/machine/stopwatch.h"
 
 #include <langinfo.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -13,6 +14,8 @@
 
 static const double redraw_seconds = 0.1; /* more often only flickers */
 static const double event_seconds = 0.2;  /* beside what is told of finished tensors */
+static const double speed_seconds = 0.5;  /* over which a speed is taken */
+static const double shortest_window = 5;  /* seconds over which speeds are averaged */
 static const double settle_seconds = 0.3; /* before this a rate means nothing */
 
 organ_page organ_terminal_page(FILE *stream)
@@ -55,15 +58,38 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
+/* How fast it went lately: parts of a stage differ, and what a resumed run finds done costs no time. The longer the stage, the longer is
+ * "lately", so that the time left does not jump. */
+static void measure_speed(organ_terminal *terminal, double now)
+{
+    const double seconds = now - terminal->measured, elapsed = now - terminal->started;
+    if (seconds < speed_seconds)
+        return;
+    const double speed = (double)(terminal->done - terminal->measured_done) / seconds;
+    const double window = elapsed / 3 > shortest_window ? elapsed / 3 : shortest_window;
+    terminal->speed = terminal->speed > 0 ? terminal->speed + (speed - terminal->speed) * (1 - exp(-seconds / window)) : speed;
+    terminal->measured = now;
+    terminal->measured_done = terminal->done;
+}
+
+/* Whole seconds: tenths only flicker. */
+static const char *time_left(double seconds, char out[24])
+{
+    if (seconds >= 59.5)
+        return organ_duration_text(seconds, out);
+    snprintf(out, 24, "%.0f s", seconds < 1 ? 1 : seconds);
+    return out;
+}
+
 static void put_rate(FILE *out, const organ_terminal *terminal, double seconds)
 {
     char rate[16], left[24];
     if (seconds < settle_seconds || terminal->done == 0)
         return;
-    const double speed = (double)terminal->done / seconds;
+    const double speed = terminal->speed > 0 ? terminal->speed : (double)terminal->done / seconds;
     fprintf(out, "  %s/s", organ_quantity_text((uint64_t)speed, rate));
     if (terminal->done < terminal->bytes)
-        fprintf(out, "  %s left", organ_duration_text((double)(terminal->bytes - terminal->done) / speed, left));
+        fprintf(out, "  %s left", time_left((double)(terminal->bytes - terminal->done) / speed, left));
 }
 
 /* The tensor finished last in at most `room` columns. Its name gives way to the remark; where both are too much, the name stands alone. */
@@ -143,7 +169,9 @@ static void begin(void *context, const char *what, uint64_t bytes, size_t tensor
     terminal->bytes = bytes;
     terminal->tensors = tensors;
     terminal->done = terminal->count = 0;
-    terminal->started = terminal->drawn = now;
+    terminal->started = terminal->drawn = terminal->measured = now;
+    terminal->measured_done = 0;
+    terminal->speed = 0;
     if (terminal->events)
         organ_event_begin(terminal->out, what, bytes, tensors);
 }
@@ -207,6 +235,7 @@ static void advance(void *context, uint64_t bytes, const char *tensor, const cha
         if (!terminal->live)
             log_tensor(terminal, now);
     }
+    measure_speed(terminal, now);
     if (terminal->live && !terminal->quiet && now - terminal->drawn >= redraw_seconds)
         draw(terminal, now);
 }

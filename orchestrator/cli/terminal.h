@@ -19,6 +19,9 @@ typedef struct organ_terminal {
     uint64_t bytes, done;
     size_t tensors, count; /* of the stage; finished so far */
     double started, drawn; /* seconds of the monotonic clock */
+    double speed;          /* bytes a second lately; 0: not known yet */
+    double measured;       /* when, and how much was done then */
+    uint64_t measured_done;
 } organ_terminal;
 
 /* The page of a stream: the width of its terminal, or COLUMNS, or no limit; UTF-8 as the locale says. */

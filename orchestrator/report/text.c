@@ -182,6 +182,50 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
     fputc('\n', out);
 }
 
+/* A command of this program, alone or behind a title: it is there to be copied and stays whole. */
+static bool is_command(const char *line, size_t length)
+{
+    const char *const command = strstr(line, "organ "), *const end = line + length;
+    const size_t before = command ? (size_t)(command - line) : 0;
+    return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
+}
+
+/* One line of `length` bytes: a word goes with the blanks before it. */
+static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
+{
+    const size_t indent = strspn(line, " ");
+    size_t column = 0;
+    for (const char *at = line, *const end = line + length; at < end;) {
+        const size_t blanks = strspn(at, " "), left = (size_t)(end - at);
+        const size_t word = blanks < left ? strcspn(at + blanks, " \n") : 0;
+        char *const copy = strndup(at + blanks, word);
+        const size_t width = copy ? organ_text_width(copy) : word;
+        free(copy);
+        if (column > indent && page->width && column + blanks + width > page->width) {
+            fprintf(out, "\n%*s", (int)indent + 2, "");
+            column = indent + 2 + width;
+        } else {
+            fprintf(out, "%*s", (int)(blanks < left ? blanks : left), "");
+            column += blanks + width;
+        }
+        fprintf(out, "%.*s", (int)word, at + blanks);
+        at += blanks + word;
+    }
+}
+
+void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
+{
+    while (*lines) {
+        const size_t length = strcspn(lines, "\n");
+        if (is_command(lines, length))
+            fprintf(out, "%.*s", (int)length, lines);
+        else
+            fold_line(out, lines, length, page);
+        fputs(lines[length] ? "\n" : "", out);
+        lines += length + (lines[length] == '\n');
+    }
+}
+
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
 {
     organ_text text;

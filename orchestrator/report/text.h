@@ -51,4 +51,8 @@ void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, 
 /* The same for a sentence of its own: `lead` indents by its width, what could harm a terminal is made visible. */
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* Writes lines as they are; one that is wider than the page is broken between words and goes on indented as it began. Commands
+ * of this program ("  organ prune ...") and words that are wider than the page stay whole. */
+void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
+
 #endif

@@ -123,25 +123,69 @@ static void measure(const organ_table *table, size_t *widths)
     }
 }
 
-static size_t line_width(const organ_table *table, const size_t *widths)
+/* The columns that are printed beside each other; those that name the row come first in every part of a table that is too wide. */
+typedef struct part {
+    const size_t *widths; /* of all columns */
+    size_t names, from, to;
+} part;
+
+/* The k-th column of a part; column_count behind the last. */
+static size_t column_of(const organ_table *table, const part *p, size_t k)
+{
+    const size_t column = k < p->names ? k : p->from + k - p->names;
+    return k < p->names || column < p->to ? column : table->column_count;
+}
+
+static size_t line_width(const organ_table *table, const part *p)
 {
     size_t width = INDENT;
-    for (size_t c = 0; c < table->column_count; c++)
-        width += widths[c] + (c ? GAP : 0);
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++)
+        width += p->widths[c] + (k ? GAP : 0);
     return width;
 }
 
-/* Takes what is too much from the shortening columns, always from the widest of them. */
+/* Numbers before the first text belong to the names. */
+static size_t names_of(const organ_table *table)
+{
+    size_t names = 1;
+    while (names < table->column_count && table->columns[names - 1].align == ORGAN_RIGHT)
+        names++;
+    return names < table->column_count ? names : 1;
+}
+
+/* The part that begins at column `from`: as many columns as there is room for, one at least. */
+static part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
+{
+    part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
+    while (p.to < table->column_count) {
+        p.to++;
+        if (limit == 0 || line_width(table, &p) <= limit)
+            continue;
+        p.to--;
+        break;
+    }
+    return p;
+}
+
+/* Takes what is too much from the shortening columns, always from the widest of them. Where that is not enough the table comes in parts,
+ * and then names need not be that short. */
 static void fit(const organ_table *table, size_t *widths, size_t limit)
 {
-    for (size_t excess = line_width(table, widths); limit && excess > limit; excess--) {
+    const part all = {.widths = widths, .to = table->column_count};
+    for (size_t excess = line_width(table, &all); limit && excess > limit; excess--) {
         size_t widest = table->column_count;
         for (size_t c = 0; c < table->column_count; c++)
             if (table->columns[c].shortens && widths[c] > SHORTEST && (widest == table->column_count || widths[c] > widths[widest]))
                 widest = c;
-        if (widest == table->column_count)
-            return;
-        widths[widest]--;
+        if (widest < table->column_count) {
+            widths[widest]--;
+            continue;
+        }
+        measure(table, widths);
+        for (size_t c = 0; c < table->column_count; c++)
+            if (table->columns[c].shortens && widths[c] > limit / 2)
+                widths[c] = limit / 2 > SHORTEST ? limit / 2 : SHORTEST;
+        return;
     }
 }
 
@@ -155,37 +199,54 @@ static void print_field(FILE *out, const char *text, size_t width, organ_align a
         fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
 }
 
-static bool print_row(const organ_table *table, char *const *cells, size_t count, const size_t *widths, FILE *out, const organ_page *page)
+/* `count` cells of the row are there. */
+static bool print_row(const organ_table *table, char *const *cells, size_t count, const part *p, FILE *out, const organ_page *page)
 {
-    while (count > 1 && *cells[count - 1] == '\0')
-        count--; /* no blanks at the end of a line */
-    for (size_t c = 0; c < count; c++) {
-        char *const text = organ_text_shorten(cells[c], widths[c] > SHORTEST ? widths[c] : SHORTEST, page->utf8);
+    size_t last = 0;
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < count; k++)
+        last = *cells[c] ? k : last; /* no blanks at the end of a line */
+    for (size_t k = 0; k <= last; k++) {
+        const size_t c = column_of(table, p, k);
+        char *const text = organ_text_shorten(cells[c], p->widths[c] > SHORTEST ? p->widths[c] : SHORTEST, page->utf8);
         if (!text)
             return false;
-        fprintf(out, "%*s", c ? GAP : INDENT, "");
-        print_field(out, text, widths[c], table->columns[c].align, c + 1 == count);
+        fprintf(out, "%*s", k ? GAP : INDENT, "");
+        print_field(out, text, p->widths[c], table->columns[c].align, k == last);
         free(text);
     }
     fputc('\n', out);
     return true;
 }
 
-static void print_titles(const organ_table *table, const size_t *widths, FILE *out)
+static void print_titles(const organ_table *table, const part *p, FILE *out)
 {
-    for (size_t c = 0; c < table->column_count; c++) {
-        fprintf(out, "%*s", c ? GAP : INDENT, "");
-        print_field(out, table->columns[c].title, widths[c], table->columns[c].align, c + 1 == table->column_count);
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
+        fprintf(out, "%*s", k ? GAP : INDENT, "");
+        print_field(out, table->columns[c].title, p->widths[c], table->columns[c].align, column_of(table, p, k + 1) == table->column_count);
     }
     fputc('\n', out);
 }
 
-static void print_rule(const organ_table *table, const size_t *widths, FILE *out, const organ_page *page)
+static void print_rule(const organ_table *table, const part *p, FILE *out, const organ_page *page)
 {
     fprintf(out, "%*s", INDENT, "");
-    for (size_t k = INDENT, end = line_width(table, widths); k < end; k++)
+    for (size_t k = INDENT, end = line_width(table, p); k < end; k++)
         fputs(page->utf8 ? "─" : "-", out);
     fputc('\n', out);
+}
+
+static bool print_part(const organ_table *table, const part *p, FILE *out, const organ_page *page)
+{
+    print_titles(table, p, out);
+    print_rule(table, p, out, page);
+    bool whole = true;
+    for (size_t k = 0; k < table->cell_count && whole; k += table->column_count) {
+        const size_t left = table->cell_count - k;
+        if (k == table->totals)
+            print_rule(table, p, out, page);
+        whole = print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, p, out, page);
+    }
+    return whole;
 }
 
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
@@ -197,14 +258,12 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
         return organ_fail(error, ORGAN_IO, "no memory for a table");
     measure(table, widths);
     fit(table, widths, page->width);
-    print_titles(table, widths, out);
-    print_rule(table, widths, out, page);
-    bool whole = true;
-    for (size_t k = 0; k < table->cell_count && whole; k += table->column_count) {
-        const size_t left = table->cell_count - k;
-        if (k == table->totals)
-            print_rule(table, widths, out, page);
-        whole = print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, widths, out, page);
+    part p = part_from(table, widths, names_of(table), page->width);
+    bool whole = print_part(table, &p, out, page);
+    while (whole && p.to < table->column_count) {
+        p = part_from(table, widths, p.to, page->width);
+        fputc('\n', out);
+        whole = print_part(table, &p, out, page);
     }
     free(widths);
     return whole ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");

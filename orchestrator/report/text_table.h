@@ -27,7 +27,9 @@ void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,1
 /* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 
-/* Both write whole lines. Missing cells of the last row are empty. ORGAN_IO if memory ran out; errors of `out` stay in its error flag. */
+/* Both write whole lines. A table that is wider than the page although columns were shortened is printed in parts below each other, each
+ * with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO if memory ran out; errors of `out` stay in its
+ * error flag. */
 organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
 
