@@ -227,10 +227,13 @@ START_TEST(wide_lines_are_folded)
     const organ_page narrow = {.width = 20, .utf8 = true};
     sheet s;
     open_sheet(&s);
-    organ_text_fold(s.text.out, "short\n\n  Model:   tiny (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere at all\nlast  one",
-                    &narrow);
+    organ_text_fold(
+        s.text.out,
+        "short\n\n  Model:   tiny (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere at all\n  Proof:  organ audit one two\nlast  one",
+        &narrow);
     organ_text_fold(s.text.out, "\nno limit here, so that all of it stays on one line\n", &wide);
-    expect(&s, "short\n\n  Model:   tiny\n    (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere\n  at all\nlast  one"
+    expect(&s, "short\n\n  Model:   tiny\n    (Qwen2, 3 files)\naveryveryverylongwordthatfitsnowhere\n  at all\n  Proof:  organ audit one "
+               "two\nlast  one"
                "\nno limit here, so that all of it stays on one line\n");
 }
 END_TEST
