@@ -61,8 +61,9 @@ static int wait_for_a_signal(void)
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
-    say("{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
+    /* At once: who has read the first line has read the second. */
+    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}\n"
+        "{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
     sigwait(&set, &number);
     say("{\"event\":\"error\",\"status\":\"interrupted\",\"code\":130,\"message\":\"stopped\"}");
     return 130;
