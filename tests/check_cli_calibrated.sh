@@ -91,6 +91,7 @@ kill -INT "$pid"
 wait "$pid"
 judge "ends with another code than 130" test $? = 130
 judge "something is left" test -z "$(compgen -G '.stopped*')$(compgen -G 'stopped*')"
-says 'stopped'
+judge "it does not say that it was stopped" grep -q 'stopped\|interrupted' ../err
+judge "it offers to go on, which cannot be" bash -c '! grep -q "to go on" ../err'
 
 finish
