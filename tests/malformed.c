@@ -19,8 +19,8 @@ size_t malformed_request(uint64_t *state, char *to)
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
         "GET /files/text.txt?limit=3 HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1\r\nIf-None-Match: \"a\"\r\nConnection: close\r\n\r\n",
         "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{\"token\":\"x\"}",
-        "POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n"
-        "{\"token\":\"x\"}\r\n0\r\n\r\n",
+        ("POST /api/v1/login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nd\r\n"
+         "{\"token\":\"x\"}\r\n0\r\n\r\n"),
         "GET /api/v1/models/tiny/tensors?match=*.mlp.*&sort=-bytes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"};
     static const char *const pieces[] = {"\r\n",
                                          "\n",
