@@ -50,7 +50,7 @@ static int peek(void)
            can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY), can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT),
            can_open("../escaped", O_WRONLY | O_CREAT));
     printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(), kill(getppid(), 0) == 0, count_files(),
-           getenv("SECRET_TOKEN") != NULL, getsid(0) == getpid());
+           getenv("SECRET_TOKEN") != NULL, getpgid(0) == getpid());
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/http_daemon.h"
 
 #include "orchestrator/serve/http_connection.h"
+#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/http_listen.h"
 #include "orchestrator/serve/http_parts.h"
 #include "orchestrator/serve/jail.h"
@@ -69,8 +70,19 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-static organ_status start_daemon(const organ_serve_options *options, organ_server *server, organ_error *error)
+typedef struct starting {
+    const organ_serve_options *options;
+    organ_server *server;
+    int fault;
+} starting;
+
+/* The threads that answer requests have the priority of the one that starts them. */
+static void *start_below_jobs(void *context)
 {
+    starting *const s = context;
+    const organ_serve_options *const options = s->options;
+    organ_server *const server = s->server;
+    organ_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
     server->daemon = MHD_start_daemon(
@@ -81,7 +93,17 @@ static organ_status start_daemon(const organ_serve_options *options, organ_serve
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
         organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK,
         organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
-    return server->daemon ? ORGAN_OK : organ_fail_errno(error, errno, "the threads of the server cannot be started");
+    s->fault = errno;
+    return NULL;
+}
+
+static organ_status start_daemon(const organ_serve_options *options, organ_server *server, organ_error *error)
+{
+    starting s = {.options = options, .server = server};
+    pthread_t thread;
+    if ((s.fault = pthread_create(&thread, NULL, start_below_jobs, &s)) == 0)
+        pthread_join(thread, NULL);
+    return server->daemon ? ORGAN_OK : organ_fail_errno(error, s.fault, "the threads of the server cannot be started");
 }
 
 organ_status organ_server_open(const organ_serve_options *options, organ_server **made, organ_error *error)

@@ -105,8 +105,9 @@ static bool prepare(const child *self, int program)
     const int root = lift(self->plan->root), output = lift(self->output), log = lift(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     quiet_signals();
-    setsid();
-    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + 5);
+    /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
+     * priority would count for nothing. */
+    setpgid(0, 0);
     return setrlimit(RLIMIT_CORE, &none) == 0 && root >= 0 && fchdir(root) == 0 && place(nothing, 0) && place(output, 1) && place(log, 2) &&
            (self->plan->confine == 0 || organ_confine(self->plan->confine, root, program));
 }

@@ -28,8 +28,8 @@ typedef struct organ_process_plan {
  * strings are the environment's; NULL without memory. */
 char **organ_process_environment(void);
 
-/* Starts the program in a session of its own, with standard output and error going to those descriptors, none other open, a little behind
- * others in priority, without core dumps. It waits for organ_process_release (or ends where `*gate` is closed unreleased), so that it can
+/* Starts the program in a process group of its own, with standard output and error going to those descriptors, none other open, without
+ * core dumps. It waits for organ_process_release (or ends where `*gate` is closed unreleased), so that it can
  * be written down before it does anything. ORGAN_IO if it cannot be started or confined. */
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, int output, int log, organ_process *process, int *gate,
                                  organ_error *error);
