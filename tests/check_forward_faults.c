@@ -300,11 +300,30 @@ START_TEST(memory_that_is_too_small)
 }
 END_TEST
 
+/* Whoever decides by it decides the same with any number of threads. */
+START_TEST(what_is_spare_is_so_for_all_threads)
+{
+    uint64_t spare[2];
+    for (int k = 0; k < 2; k++) {
+        session s;
+        organ_error error = {0};
+        ck_assert_int_eq(session_open(&s, "fixtures/tiny-qwen2", k ? 7 : 1, (uint64_t)76 << 20, &error), ORGAN_OK);
+        spare[k] = organ_forward_spare(s.forward, 128);
+        ck_assert_uint_gt(organ_forward_batch(s.forward, 128), 0);
+        session_close(&s);
+    }
+    ck_assert_uint_eq(spare[0], spare[1]);
+    ck_assert(spare[0] > (uint64_t)20 << 20 && spare[0] < (uint64_t)76 << 20);
+}
+END_TEST
+
 Suite *forward_faults_suite(void)
 {
     const suite_case cases[] = {
         {"refused", {configs_that_cannot_be, no_config_at_all, gguf_that_cannot_be}},
-        {"run", {a_token_beyond_the_vocabulary, nan_does_no_harm, files_that_fail_later, memory_that_is_too_small}},
+        {"run",
+         {a_token_beyond_the_vocabulary, nan_does_no_harm, files_that_fail_later, memory_that_is_too_small,
+          what_is_spare_is_so_for_all_threads}},
     };
     return suite_of("forward_faults", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 /* What reading a layer takes beside it, for each worker: a strip and its codes. */
-#define STRIP_BYTES ((uint64_t)16 << 20)
+#define STRIP_BYTES ((uint64_t)16 << 20) /* what one worker takes to read a layer, at most */
 
 /* ---- opening ---- */
 
@@ -145,20 +145,33 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-size_t organ_forward_batch(const organ_forward *f, size_t context)
+uint64_t organ_forward_reading(const organ_forward *f)
+{
+    const uint64_t share = f->engine->memory / 8;
+    return share > STRIP_BYTES ? share : STRIP_BYTES;
+}
+
+/* Bytes of the memory that the pass leaves, where attention takes so many for its scores, and the output head so many instead; 0: none. */
+static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t scores, uint64_t head)
 {
     const organ_forward_config *c = &f->config;
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t workers = organ_workers_count(f->engine->workers), token = c->hidden * sizeof(float);
-    const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
-    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = workers * STRIP_BYTES;
+    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = organ_forward_reading(f);
     const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
-    const uint64_t head = organ_forward_head_bytes(f), taken = layer > head ? layer : head;
-    if (taken >= f->engine->memory || context == 0)
-        return 0;
-    const uint64_t tokens = (f->engine->memory - taken) / token;
-    return tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+    const uint64_t taken = layer > head ? layer : head;
+    return taken >= f->engine->memory ? 0 : f->engine->memory - taken;
 }
+
+size_t organ_forward_batch(const organ_forward *f, size_t context)
+{
+    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
+    const uint64_t workers = organ_workers_count(f->engine->workers), token = f->config.hidden * sizeof(float);
+    const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
+    const uint64_t tokens = left_beside(f, context, scores, organ_forward_head_bytes(f)) / token;
+    return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+}
+
+uint64_t organ_forward_spare(const organ_forward *f, size_t context) { return left_beside(f, context, f->engine->memory / 16, 0); }
 
 static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
                                organ_error *error)

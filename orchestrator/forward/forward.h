@@ -70,6 +70,10 @@ organ_status organ_forward_run(organ_forward *forward, const organ_windows *wind
  * window of `context` tokens does. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);
 
+/* Bytes of the engine's memory that a layer and what it takes leave to others, the same for every number of threads: a sixteenth of the
+ * memory is set aside for what each thread takes. 0: none. */
+uint64_t organ_forward_spare(const organ_forward *forward, size_t context);
+
 ORGAN_API_END
 
 #endif

@@ -49,6 +49,7 @@ static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ
         items[k].weight = plan->slots[k].weight;
     organ_engine rest = *f->engine;
     rest.memory -= (uint64_t)plan->floats * sizeof(float);
+    rest.memory = rest.memory < organ_forward_reading(f) ? rest.memory : organ_forward_reading(f);
     const organ_weight_pass pass = {
         .model = f->model, .items = items, .item_count = plan->count, .as = ORGAN_F32, .context = layer, .work = keep_strip};
     organ_weight_pass_run(&pass, &rest, error);

@@ -72,7 +72,9 @@ static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
     job->chunk_windows = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
     job->chunk_windows = job->chunk_windows < samples ? job->chunk_windows : samples;
     const uint64_t chunk = job->chunk_windows * context, tokens = (uint64_t)samples * context, streams = job->two_streams ? 2 : 1;
-    const uint64_t states = (streams * tokens + chunk) * width, room = (uint64_t)organ_forward_batch(job->forward, context) * width;
+    const uint64_t states = (streams * tokens + chunk) * width, batch = (uint64_t)organ_forward_batch(job->forward, context) * width;
+    /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
+    const uint64_t spare = organ_forward_spare(job->forward, context), room = batch < spare ? batch : spare;
     const uint64_t gathering = kept_bytes(job, chunk), pruning = matrix_bytes(job), kept = gathering > pruning ? gathering : pruning;
     if (states + kept >= room) {
         char have[16], need[16], all[16];
@@ -82,7 +84,7 @@ static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
                           organ_quantity_text(memory, have), samples, context, organ_quantity_text(states, need),
                           organ_quantity_text(states + kept + (room < memory ? memory - room : memory), all));
     }
-    job->moments_memory = room - states - kept;
+    job->moments_memory = spare - states - kept;
     job->pruned_states = malloc((size_t)(tokens * width));
     job->chunk = malloc((size_t)(chunk * width));
     job->donor_states = job->two_streams ? malloc((size_t)(tokens * width)) : NULL;
