@@ -8,6 +8,7 @@
 #include "orchestrator/surgery/measure.h"
 #include "tests/html_reader.h"
 #include "tests/html_rig.h"
+#include "tests/memory_rig.h"
 #include "tests/kin_suite.h"
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"
@@ -21,22 +22,6 @@
 #define QWEN "fixtures/tiny-qwen2"
 #define Q8   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"
 #define BF16 "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf"
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* How many allocations are still granted; negative: all. The one that fails is the only one. */
-static long granted = -1;
-
-static bool refused(void) { return granted >= 0 && granted-- == 0; }
-
-void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
 
 /* ---- pages ---- */
 
@@ -472,21 +457,9 @@ START_TEST(no_memory)
     json_t *reports[KINDS];
     all_kinds(reports);
     for (size_t r = 0; r < KINDS; r++) {
-        bool all = false;
         long last = 0;
-        for (long k = 0; !all; k += 1 + k / 50) { /* each of the first, then ever fewer */
-            organ_error error = {0};
-            char *page = NULL;
-            granted = k;
-            organ_html_report(reports[r], &page, &error);
-            all = granted >= 0;
-            granted = -1;
-            ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "%s: allocation %ld: status %d: %s",
-                          organ_json_text(reports[r], "schema"), k, (int)error.status, error.message);
-            ck_assert(all ? page != NULL : page == NULL);
-            free(page);
-            last = k;
-        }
+        while (!memory_of_page(reports[r], last)) /* each of the first, then ever fewer */
+            last += 1 + last / 50;
         ck_assert_int_gt(last, 10);
         json_decref(reports[r]);
     }

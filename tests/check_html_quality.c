@@ -17,6 +17,7 @@
 #include "orchestrator/surgery/tokenize.h"
 
 #include "tests/html_reader.h"
+#include "tests/memory_rig.h"
 #include "tests/run_rig.h"
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"
@@ -30,22 +31,6 @@
 #define TEXT   MODEL "/heldout.txt"
 #define SHARD  ((uint64_t)1 << 40)
 #define LAYERS 143 /* of seven matrices: a thousand */
-
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* How many allocations are still granted; negative: all. The one that fails is the only one. */
-static long granted = -1;
-
-static bool refused(void) { return granted >= 0 && granted-- == 0; }
-
-void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
 
 /* ---- the reports, made once for all tests ---- */
 
@@ -441,18 +426,8 @@ START_TEST(no_memory)
     for (size_t d = 0; d < DOCUMENTS; d++) {
         json_t *const report = json_deep_copy(documents[d]);
         trim(report);
-        for (long k = 0, all = 0; !all; k += k < 40 ? 1 : 37) {
-            organ_error error = {0};
-            char *page = NULL;
-            granted = k;
-            organ_html_report(report, &page, &error);
-            all = granted >= 0;
-            granted = -1;
-            ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "document %zu, allocation %ld: status %d: %s", d, k,
-                          (int)error.status, error.message);
-            ck_assert_msg(all ? page != NULL : page == NULL, "document %zu, allocation %ld", d, k);
-            free(page);
-        }
+        for (long k = 0; !memory_of_page(report, k);)
+            k += k < 40 ? 1 : 37;
         json_decref(report);
     }
 }

@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/extract.h"
 #include "tests/gguf_maker.h"
+#include "tests/memory_rig.h"
 #include "tests/scratch_model.h"
 
 #include <check.h>
@@ -12,34 +13,17 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-/* How many allocations are still granted; negative: all. The one that fails is the only one. */
-static long granted = -1;
-
-static bool refused(void) { return granted >= 0 && granted-- == 0; }
-
-void *__wrap_malloc(size_t size) { return refused() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return refused() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *old, size_t size) { return refused() ? NULL : __real_realloc(old, size); }
-
 /* The parser of JSON cannot always tell a refused allocation from a bad token: then it is enough that the model is not opened. */
 static void open_with_each_fault(const char *path, bool in_parser)
 {
-    json_set_alloc_funcs(in_parser ? __wrap_malloc : __real_malloc, free);
+    memory_counts_json(in_parser);
     const int before = open_files();
     for (long k = 0;; k++) {
         organ_error error = {0};
         organ_model *model;
-        granted = k;
+        memory_fails_after(k);
         const organ_status status = organ_model_open(path, &model, &error);
-        const bool all_granted = granted >= 0;
-        granted = -1;
+        const bool all_granted = memory_returns();
         ck_assert_int_eq(status, error.status);
         if (status == ORGAN_OK)
             organ_model_close(model);
@@ -84,14 +68,13 @@ START_TEST(gguf_writer)
         organ_error error = {0};
         organ_gguf_writer *writer = NULL;
         organ_gguf_layout layout;
-        granted = k;
+        memory_fails_after(k);
         if (organ_gguf_writer_create(&writer, &error) == ORGAN_OK &&
             organ_gguf_writer_set_string(writer, "a", "x", 1, &error) == ORGAN_OK &&
             organ_gguf_writer_set_split(writer, 0, 2, 1, &error) == ORGAN_OK &&
             organ_gguf_writer_tensor(writer, "t", ORGAN_F32, 1, (const uint64_t[]){4}, &error) == ORGAN_OK)
             organ_gguf_writer_finish(writer, &layout, &error);
-        all = granted >= 0;
-        granted = -1;
+        all = memory_returns();
         ck_assert_int_eq(error.status, all ? ORGAN_OK : ORGAN_IO);
         organ_gguf_writer_destroy(writer);
     }
@@ -113,17 +96,16 @@ END_TEST
 /* Taken apart, opened apart and put together, with each fault: what cannot be finished is not there. One tensor: no threads. */
 START_TEST(organ_directory)
 {
-    json_set_alloc_funcs(__real_malloc, free); /* whatever a test before this one has set */
+    memory_counts_json(false); /* whatever a test before this one has set */
     scratch_begin();
     gguf_file("a.gguf", "'GGUF' 4:3 8:1 8:1 s:k 4:4 4:7 s:blk.0.ffn_up.weight 4:1 8:40 4:24 8:0 p:32 c:40 x:09 p:32");
     for (long k = 0, all = 0; !all; k++) {
         organ_error error = {0};
         json_t *report = NULL;
         const organ_extract_options options = {.model = scratch_path("a.gguf"), .output = scratch_path("apart")};
-        granted = k;
+        memory_fails_after(k);
         organ_extract(&options, NULL, NULL, &report, &error);
-        all = granted >= 0;
-        granted = -1;
+        all = memory_returns();
         ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "allocation %ld: status %d", k, (int)error.status);
         ck_assert_int_eq(access(scratch_path("apart"), F_OK), all ? 0 : -1);
         ck_assert_int_eq(access(scratch_path(".apart.organ-partial"), F_OK), -1);
@@ -134,10 +116,9 @@ START_TEST(organ_directory)
         organ_error error = {0};
         json_t *report = NULL;
         const organ_assemble_options options = {.directory = scratch_path("apart"), .output = scratch_path("b.gguf")};
-        granted = k;
+        memory_fails_after(k);
         organ_assemble(&options, NULL, NULL, &report, &error);
-        all = granted >= 0;
-        granted = -1;
+        all = memory_returns();
         ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "allocation %ld: status %d", k, (int)error.status);
         ck_assert_int_eq(access(scratch_path("b.gguf"), F_OK), all ? 0 : -1);
         json_decref(report);
