@@ -119,7 +119,7 @@ static char *bars_svg(const json_t *models, bool theta)
 {
     const size_t all = json_array_size(models);
     organ_ranking_bar *const bars = calloc(all + 1, sizeof *bars);
-    char *svg = NULL, unit[16], label[32];
+    char unit[16], label[32];
     size_t count = 0;
     double most = 0, factor = 1;
     for (size_t k = 0; k < all; k++)
@@ -132,19 +132,14 @@ static char *bars_svg(const json_t *models, bool theta)
         if (isfinite(value))
             bars[count++] = (organ_ranking_bar){.name = organ_json_text(model, "name"), .value = {value, NAN}};
     }
-    const organ_ranking ranking = {.title = theta ? "Mean theta" : "Size",
-                                   .description = theta ? "A bar for each model: the mean theta of its tensors, in degrees."
-                                                        : "A bar for each model: the size of its files.",
-                                   .value_label = label,
-                                   .series = {theta ? "mean theta" : "size", NULL},
-                                   .digits = theta ? 4 : 3,
-                                   .unit = unit,
-                                   .bars = bars,
-                                   .count = count};
-    if (bars)
-        organ_ranking_svg(&ranking, &svg, &(organ_error){0});
-    free(bars);
-    return svg;
+    return organ_ranking_of((organ_ranking){.title = theta ? "Mean theta" : "Size",
+                                            .description = theta ? "A bar for each model: the mean theta of its tensors, in degrees."
+                                                                 : "A bar for each model: the size of its files.",
+                                            .value_label = label,
+                                            .series = {theta ? "mean theta" : "size", NULL},
+                                            .digits = theta ? 4 : 3,
+                                            .unit = unit},
+                            bars, count);
 }
 
 /* Whether any model has a value that bars_svg shows. */

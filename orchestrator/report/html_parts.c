@@ -92,6 +92,28 @@ void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *
                              organ_count_text(all, count), what);
 }
 
+char *organ_ranking_of(organ_ranking look, organ_ranking_bar *bars, size_t count)
+{
+    char *svg = NULL;
+    look.bars = bars;
+    look.count = count;
+    if (bars)
+        organ_ranking_svg(&look, &svg, &(organ_error){0});
+    free(bars);
+    return svg;
+}
+
+char *organ_scatter_of(organ_scatter look, organ_point *points, size_t count)
+{
+    char *svg = NULL;
+    look.points = points;
+    look.count = count;
+    if (points)
+        organ_scatter_svg(&look, &svg, &(organ_error){0});
+    free(points);
+    return svg;
+}
+
 double organ_json_number(const json_t *row, const char *key)
 {
     const json_t *const value = organ_json_at(row, key);

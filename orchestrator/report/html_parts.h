@@ -4,6 +4,8 @@
 #define ORGAN_HTML_PARTS_H
 
 #include "orchestrator/report/html_page.h"
+#include "orchestrator/report/svg_ranking.h"
+#include "orchestrator/report/svg_scatter.h"
 
 /* What `write` says, as one string without the newline at its end, for the caller to free. NULL and ORGAN_IO without memory. */
 char *organ_report_words(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error);
@@ -25,6 +27,11 @@ json_t *organ_json_first(const json_t *report, const char *key, size_t most);
 
 /* A table that shows the first `most` of `all` rows: the sentence that says so, or nothing where they are all there. */
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what);
+
+/* The chart of these bars or points, which are freed, for organ_html_chart; `look` says all the rest. NULL without memory, or where there
+ * was none for them: they are NULL. */
+char *organ_ranking_of(organ_ranking look, organ_ranking_bar *bars, size_t count);
+char *organ_scatter_of(organ_scatter look, organ_point *points, size_t count);
 
 /* A number of a row; NaN where it is none. Percent: of a share. */
 double organ_json_number(const json_t *row, const char *key);

@@ -177,25 +177,19 @@ char *organ_measure_roles_svg(const json_t *model)
     const size_t most = json_array_size(roles);
     organ_ranking_bar *const bars = calloc(most + 1, sizeof *bars);
     size_t count = 0;
-    char *svg = NULL;
     for (size_t k = 0; bars && k < most; k++) {
         const json_t *const row = json_array_get(roles, k);
         if (json_is_number(json_object_get(row, "theta_mean")))
             bars[count++] = role_bar(row, organ_json_text(row, "role"), 0);
     }
-    const organ_ranking ranking = {.title = "Theta by role",
-                                   .subtitle = "mean over the tensors; the whisker goes from the least to the most",
-                                   .description = "A bar for each role: the mean theta of its tensors in degrees.",
-                                   .value_label = "theta, degrees",
-                                   .series = {"mean theta", NULL},
-                                   .digits = 3,
-                                   .unit = "°",
-                                   .bars = bars,
-                                   .count = count};
-    if (bars)
-        organ_ranking_svg(&ranking, &svg, &(organ_error){0});
-    free(bars);
-    return svg;
+    return organ_ranking_of((organ_ranking){.title = "Theta by role",
+                                            .subtitle = "mean over the tensors; the whisker goes from the least to the most",
+                                            .description = "A bar for each role: the mean theta of its tensors in degrees.",
+                                            .value_label = "theta, degrees",
+                                            .series = {"mean theta", NULL},
+                                            .digits = 3,
+                                            .unit = "°"},
+                            bars, count);
 }
 
 /* ---- E, K and C ---- */
@@ -263,7 +257,7 @@ char *organ_measure_indicators_svg(const json_t *model, const char *key, const c
     const json_t *const tensors = json_object_get(model, "per_tensor");
     const size_t all = json_array_size(tensors);
     organ_point *const points = calloc(all + 1, sizeof *points);
-    char *svg = NULL, title[16], subtitle[80];
+    char title[16], subtitle[80];
     if (!points)
         return NULL;
     snprintf(title, sizeof title, "E and %s", key);
@@ -284,17 +278,14 @@ char *organ_measure_indicators_svg(const json_t *model, const char *key, const c
         points[k] = points[k * step];
     count = (count + step - 1) / step;
     name_farthest(points, count);
-    const organ_scatter scatter = {.title = title,
-                                   .subtitle = subtitle,
-                                   .description = "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of "
-                                                  "the model. The table of tensors has the numbers.",
-                                   .x_label = "E, from the entropy",
-                                   .y_label = label,
-                                   .kinds = parts,
-                                   .kind_count = kinds_of(points, count),
-                                   .points = points,
-                                   .count = count};
-    organ_scatter_svg(&scatter, &svg, &(organ_error){0});
-    free(points);
-    return svg;
+    return organ_scatter_of((organ_scatter){.title = title,
+                                            .subtitle = subtitle,
+                                            .description =
+                                                "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of "
+                                                "the model. The table of tensors has the numbers.",
+                                            .x_label = "E, from the entropy",
+                                            .y_label = label,
+                                            .kinds = parts,
+                                            .kind_count = kinds_of(points, count)},
+                            points, count);
 }

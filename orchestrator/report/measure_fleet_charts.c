@@ -27,11 +27,10 @@ static size_t shown_of(const json_t *models)
 char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, const size_t *order)
 {
     const size_t count = json_array_size(models);
-    organ_ranking_bar *const bars = calloc(count + 1, sizeof *bars);
     char(*const remarks)[160] = calloc(count + 1, sizeof *remarks);
-    char *svg = NULL;
+    organ_ranking_bar *const bars = remarks ? calloc(count + 1, sizeof *bars) : NULL;
     bool any = false;
-    for (size_t k = 0; bars && remarks && k < count; k++) {
+    for (size_t k = 0; bars && k < count; k++) {
         const json_t *const model = json_array_get(models, order[k]);
         const organ_kin *const own = &kin[order[k]];
         bars[k] = (organ_ranking_bar){.name = name_of(models, order[k]),
@@ -43,19 +42,16 @@ char *organ_measure_ranking_svg(const json_t *models, const organ_kin *kin, cons
             any = true;
         }
     }
-    const organ_ranking ranking = {.title = "Models by mean theta",
-                                   .subtitle = any ? "chimeras set in below the model that most of their tensors come from" : NULL,
-                                   .description = "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted "
-                                                  "by their elements. The table below has the numbers.",
-                                   .value_label = "theta, degrees",
-                                   .series = {"every tensor once", "by elements"},
-                                   .digits = 4,
-                                   .unit = "°",
-                                   .bars = bars,
-                                   .count = count};
-    if (bars && remarks)
-        organ_ranking_svg(&ranking, &svg, &(organ_error){0});
-    free(bars);
+    char *const svg = organ_ranking_of(
+        (organ_ranking){.title = "Models by mean theta",
+                        .subtitle = any ? "chimeras set in below the model that most of their tensors come from" : NULL,
+                        .description = "Two bars for each model, in degrees: the mean theta over its tensors, and that weighted "
+                                       "by their elements. The table below has the numbers.",
+                        .value_label = "theta, degrees",
+                        .series = {"every tensor once", "by elements"},
+                        .digits = 4,
+                        .unit = "°"},
+        bars, count);
     free(remarks);
     return svg;
 }
@@ -199,25 +195,19 @@ char *organ_measure_bodies_svg(const json_t *models, const organ_kin *kin)
 {
     const size_t count = json_array_size(models);
     organ_point *const points = points_of(models, kin);
-    char *svg = NULL;
     for (size_t k = 0; points && k < count; k++) {
         points[k].x = theta_of_group(json_array_get(models, k), "skeleton");
         points[k].y = theta_of_group(json_array_get(models, k), "organ");
     }
-    const organ_scatter scatter = {.title = "Skeleton and organs",
-                                   .subtitle = "a point for each model",
-                                   .description =
-                                       "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
-                                   .x_label = "theta of the skeleton (attention), degrees",
-                                   .y_label = "theta of the organs, degrees",
-                                   .kinds = kinds,
-                                   .kind_count = kinds_of(kin, count),
-                                   .points = points,
-                                   .count = count};
-    if (points)
-        organ_scatter_svg(&scatter, &svg, &(organ_error){0});
-    free(points);
-    return svg;
+    return organ_scatter_of(
+        (organ_scatter){.title = "Skeleton and organs",
+                        .subtitle = "a point for each model",
+                        .description = "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
+                        .x_label = "theta of the skeleton (attention), degrees",
+                        .y_label = "theta of the organs, degrees",
+                        .kinds = kinds,
+                        .kind_count = kinds_of(kin, count)},
+        points, count);
 }
 
 bool organ_measure_sizes_differ(const json_t *models)
@@ -235,23 +225,17 @@ char *organ_measure_sizes_svg(const json_t *models, const organ_kin *kin)
 {
     const size_t count = json_array_size(models);
     organ_point *const points = points_of(models, kin);
-    char *svg = NULL;
     for (size_t k = 0; points && k < count; k++) {
         points[k].x = (double)organ_json_count(json_array_get(models, k), "elements") / 1e6;
         points[k].y = organ_json_number(json_array_get(models, k), "theta_mean");
     }
-    const organ_scatter scatter = {.title = "Theta and size",
-                                   .subtitle = "a point for each model",
-                                   .description = "Mean theta of every model, in degrees, against the number of its parameters.",
-                                   .x_label = "parameters, millions",
-                                   .y_label = "mean theta, degrees",
-                                   .log_x = true,
-                                   .kinds = kinds,
-                                   .kind_count = kinds_of(kin, count),
-                                   .points = points,
-                                   .count = count};
-    if (points)
-        organ_scatter_svg(&scatter, &svg, &(organ_error){0});
-    free(points);
-    return svg;
+    return organ_scatter_of((organ_scatter){.title = "Theta and size",
+                                            .subtitle = "a point for each model",
+                                            .description = "Mean theta of every model, in degrees, against the number of its parameters.",
+                                            .x_label = "parameters, millions",
+                                            .y_label = "mean theta, degrees",
+                                            .log_x = true,
+                                            .kinds = kinds,
+                                            .kind_count = kinds_of(kin, count)},
+                            points, count);
 }

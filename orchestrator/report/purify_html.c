@@ -84,25 +84,19 @@ static char *thetas_svg(const json_t *roles)
 {
     const size_t count = json_array_size(roles);
     organ_ranking_bar *const bars = calloc(count + 1, sizeof *bars);
-    char *svg = NULL;
     for (size_t k = 0; bars && k < count; k++) {
         const json_t *const row = json_array_get(roles, k);
         bars[k] = (organ_ranking_bar){.name = organ_json_text(row, "role"),
                                       .value = {organ_json_number(row, "theta_before"), organ_json_number(row, "theta_after")}};
     }
-    const organ_ranking ranking = {.title = "Theta before and after",
-                                   .subtitle = "mean over the tensors of a role",
-                                   .description = "Two bars for each role: its mean theta before and after, in degrees.",
-                                   .value_label = "theta, degrees",
-                                   .series = {"before", "after"},
-                                   .digits = 3,
-                                   .unit = "°",
-                                   .bars = bars,
-                                   .count = count};
-    if (bars)
-        organ_ranking_svg(&ranking, &svg, &(organ_error){0});
-    free(bars);
-    return svg;
+    return organ_ranking_of((organ_ranking){.title = "Theta before and after",
+                                            .subtitle = "mean over the tensors of a role",
+                                            .description = "Two bars for each role: its mean theta before and after, in degrees.",
+                                            .value_label = "theta, degrees",
+                                            .series = {"before", "after"},
+                                            .digits = 3,
+                                            .unit = "°"},
+                            bars, count);
 }
 
 /* ---- tables ---- */
