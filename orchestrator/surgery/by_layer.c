@@ -24,15 +24,25 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-static void append(json_t *matrix, const organ_layer_amount sums[ORGAN_ROLE_COUNT], const bool used[ORGAN_ROLE_COUNT], int which)
+static int append(json_t *matrix, const organ_layer_amount sums[ORGAN_ROLE_COUNT], const bool used[ORGAN_ROLE_COUNT], int which)
 {
     json_t *const line = json_array();
+    int failed = json_array_append(matrix, line);
     for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
         if (used[r])
-            json_array_append_new(line, json_integer((json_int_t)(which == 0   ? sums[r].elements
-                                                                  : which == 1 ? sums[r].bytes
-                                                                               : sums[r].grafted)));
-    json_array_append_new(matrix, line);
+            failed |= json_array_append_new(line, json_integer((json_int_t)(which == 0   ? sums[r].elements
+                                                                            : which == 1 ? sums[r].bytes
+                                                                                         : sums[r].grafted)));
+    json_decref(line);
+    return failed;
+}
+
+/* A new array as a member of the document; the document holds it. */
+static json_t *member(json_t *document, const char *key)
+{
+    json_t *const array = json_array();
+    const bool held = json_object_set_new(document, key, array) == 0;
+    return held ? array : NULL;
 }
 
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
@@ -40,29 +50,31 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
     static const char *const keys[] = {"elements", "bytes", "grafted"};
     organ_layer_amount sums[ORGAN_ROLE_COUNT];
     bool used[ORGAN_ROLE_COUNT] = {false};
-    json_t *const roles = json_array(), *const layers = json_array(), *const matrices[] = {json_array(), json_array(), json_array()};
-    if (!rows || !roles || !layers)
-        return NULL;
-    qsort(rows, count, sizeof *rows, by_cell);
-    for (size_t k = 0; k < count; k++)
+    json_t *const document = rows ? json_object() : NULL, *const roles = member(document, "roles"),
+                  *const layers = member(document, "layers");
+    json_t *matrices[3] = {NULL};
+    int failed = !roles || !layers;
+    for (int m = 0; m < (grafted ? 3 : 2); m++)
+        failed |= !(matrices[m] = member(document, keys[m]));
+    if (rows)
+        qsort(rows, count, sizeof *rows, by_cell);
+    for (size_t k = 0; rows && k < count; k++)
         used[rows[k].anatomy.role] = true;
-    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+    for (int r = 0; r < ORGAN_ROLE_COUNT && !failed; r++)
         if (used[r])
-            json_array_append_new(roles, json_string(organ_role_describe((organ_role)r)->name));
-    for (size_t from = 0, to; from < count; from = to) {
+            failed |= json_array_append_new(roles, json_string(organ_role_describe((organ_role)r)->name));
+    for (size_t from = 0, to; from < count && !failed; from = to) {
         for (to = from; to < count && rows[to].anatomy.layer == rows[from].anatomy.layer; to++)
             ;
         sum_layer(rows + from, to - from, sums);
-        json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
-        for (int m = 0; m < 3; m++)
-            append(matrices[m], sums, used, m);
+        failed |= json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
+        for (int m = 0; m < 3 && matrices[m]; m++)
+            failed |= append(matrices[m], sums, used, m);
     }
-    json_t *const document = json_pack("{s:o, s:o}", "roles", roles, "layers", layers);
-    for (int m = 0; m < 3; m++)
-        if (m < 2 || grafted)
-            json_object_set_new(document, keys[m], matrices[m]);
-        else
-            json_decref(matrices[m]);
+    if (failed) {
+        json_decref(document);
+        return NULL;
+    }
     return document;
 }
 
