@@ -103,7 +103,8 @@ static json_t *document_of(const assembly *a)
                   "files", files_json(&a->layout), "totals", "tensors", (json_int_t)a->layout.piece_count, "bytes", (json_int_t)bytes,
                   "beside", "files", (json_int_t)a->beside.count, "bytes", (json_int_t)a->beside.bytes, "merged", (int)a->merged,
                   "donor_again", a->options->dry_run ? json_null() : json_boolean(same), "changed", changed);
-    if (add_anatomy(document, &a->layout) && json_object_set_new(document, "run", run) == 0)
+    const bool whole = add_anatomy(document, &a->layout);
+    if (json_object_set_new(document, "run", run) == 0 && whole) /* which is the document's in any case */
         return document;
     json_decref(document);
     return NULL;
