@@ -334,7 +334,7 @@ END_TEST
 
 START_TEST(tokens)
 {
-    char cookie[256];
+    char header[256];
     scratch_text("token", "  correct-horse-battery\n");
     serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     expect_answer("GET /healthz", "", NULL, 200, "ok");
@@ -359,10 +359,19 @@ START_TEST(tokens)
                                         "Bearer correct-horse-batteryy", "Bearer ",
                                         "Basic correct-horse-battery",   "correct-horse-battery"};
     for (size_t k = 0; k < COUNT(wrong); k++) {
-        snprintf(cookie, sizeof cookie, "Authorization: %s\r\n", wrong[k]);
-        expect_answer("GET /metrics", cookie, NULL, 401, wrong[k][0] == 'B' ? "the token is wrong" : NULL);
+        snprintf(header, sizeof header, "Authorization: %s\r\n", wrong[k]);
+        expect_answer("GET /metrics", header, NULL, 401, wrong[k][0] == 'B' ? "the token is wrong" : NULL);
     }
     expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"wrong\"}", 401, "the token is wrong");
+    serve_end();
+}
+END_TEST
+
+START_TEST(a_login_gives_a_cookie)
+{
+    char cookie[256];
+    scratch_text("token", "correct-horse-battery");
+    serve_begin((organ_serve_options){.token_file = scratch_path("token")});
     served answer = ask_for("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"correct-horse-battery\"}");
     ck_assert_int_eq(answer.status, 204);
     ck_assert_ptr_nonnull(strstr(header_of(&answer, "Set-Cookie"), "; HttpOnly; SameSite=Strict"));
@@ -393,7 +402,7 @@ int main(void)
                                  {health_and_metrics, methods_are_told, models_are_listed, a_model_is_described,
                                   a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}},
                                 {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
-                                {"guard", {hosts, origins, tokens, secrets_are_compared_whole}}};
+                                {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, secrets_are_compared_whole}}};
     Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(), NULL};
     return run_suites(suites);
 }
