@@ -37,14 +37,14 @@ static size_t role_of(organ_layer_map *map, const char *role)
         if (strcmp(map->role[k], role) == 0)
             return k;
     if (map->roles == ORGAN_LAYER_MAP_ROLES)
-        return map->roles - 1;
+        return map->as_met ? ORGAN_LAYER_MAP_ROLES : map->roles - 1;
     map->role[map->roles] = role;
     return map->roles++;
 }
 
 static void take(organ_layer_map *map, organ_layer_map_note note, const char *role)
 {
-    if (!map || map->failed)
+    if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
         return;
     if (map->count == map->room) {
         const size_t room = map->room ? 2 * map->room : 256;
@@ -56,7 +56,6 @@ static void take(organ_layer_map *map, organ_layer_map_note note, const char *ro
         map->notes = grown;
         map->room = room;
     }
-    note.role = role_of(map, role);
     note.layer = note.layer < 0 ? LLONG_MAX : note.layer;
     map->notes[map->count++] = note;
 }
@@ -142,17 +141,20 @@ static bool make_room(organ_layer_map *map)
 static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
 {
     const organ_layer_map_note *const notes = map->notes + first;
-    double sum = 0, weight = 0;
+    double sum = 0, weight = 0, extreme = NAN;
     size_t count = 0;
     while (first + count < map->count && by_cell(&notes[count], notes) == 0) {
-        if (isfinite(notes[count].value)) {
-            sum += notes[count].value * notes[count].weight;
+        const double value = notes[count].value;
+        if (isfinite(value)) {
+            sum += value * notes[count].weight;
             weight += notes[count].weight;
         }
+        if (isnan(extreme) || (map->fold == ORGAN_FOLD_LEAST ? value < extreme : value > extreme))
+            extreme = value;
         map->marked[notes->role * map->layers + layer] |= notes[count].mark;
         count++;
     }
-    map->value[notes->role * map->layers + layer] = weight > 0 ? sum / weight : NAN;
+    map->value[notes->role * map->layers + layer] = map->fold != ORGAN_FOLD_MEAN ? extreme : weight > 0 ? sum / weight : NAN;
     return count;
 }
 
@@ -160,7 +162,8 @@ bool organ_layer_map_settle(organ_layer_map *map)
 {
     if (!map || map->failed || map->count == 0)
         return false;
-    order_roles(map);
+    if (!map->as_met)
+        order_roles(map);
     qsort(map->notes, map->count, sizeof *map->notes, by_cell);
     if (!make_room(map)) {
         map->failed = true;
@@ -199,7 +202,7 @@ char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look
     }
     whole.rows = map->roles;
     whole.columns = map->layers;
-    whole.row_label = "role";
+    whole.row_label = look->row_label ? look->row_label : "role";
     whole.column_label = "layer";
     whole.row_names = map->role;
     whole.column_names = names;

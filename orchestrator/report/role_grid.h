@@ -18,21 +18,6 @@ typedef struct organ_grid_source {
     bool least; /* of several rows in one place the least counts, else the greatest */
 } organ_grid_source;
 
-enum { ORGAN_GRID_ROLES = 32 }; /* roles a grid has at most, the first that come */
-
-typedef struct organ_role_grid {
-    size_t roles, layers;
-    const char *role_names[ORGAN_GRID_ROLES]; /* the report's, in the order in which they come */
-    double *places;                           /* layers, ascending */
-    const char **layer_names;
-    double *values; /* roles x layers, NaN where nothing stands */
-    bool *marked;   /* the same shape */
-} organ_role_grid;
-
-/* Destroy it after an error, too. ORGAN_IO without memory. */
-organ_status organ_role_grid_create(const organ_grid_source *source, organ_role_grid *grid, organ_error *error);
-void organ_role_grid_destroy(organ_role_grid *grid);
-
 /* A chart of roles by layers on the page; `map` says all but rows, columns and values. Nothing where no row has a place, or all stand in
  * one layer and role. */
 void organ_html_role_map(organ_html *html, const organ_grid_source *source, const organ_heat_map *map, const char *caption);

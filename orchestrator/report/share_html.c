@@ -3,6 +3,7 @@
 
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_parts.h"
+#include "orchestrator/report/layer_map.h"
 #include "orchestrator/report/report_parts.h"
 #include "orchestrator/report/role_grid.h"
 #include "orchestrator/report/svg_ranking.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_ROLES = ORGAN_GRID_ROLES, REMARK = 64 };
+enum { MOST_ROLES = ORGAN_LAYER_MAP_ROLES, REMARK = 64 };
 
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
