@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/prune_calibrated.h"
 #include "tests/forward_rig.h"
+#include "tests/method_rig.h"
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"
 
@@ -21,22 +22,12 @@
 
 #define TINY "fixtures/tiny-qwen2"
 
-static json_t *last_report;
 static organ_stop stop;
 
 static void setup(void)
 {
-    fault_clear();
     stop = (organ_stop){0};
-    scratch_make();
-}
-
-static void teardown(void)
-{
-    fault_clear();
-    json_decref(last_report);
-    last_report = NULL;
-    scratch_remove();
+    method_setup();
 }
 
 /* How one run differs from the usual. */
@@ -52,34 +43,21 @@ typedef struct way {
 
 static organ_status prune(const char *output, way w, organ_error *error)
 {
-    session s;
-    const char *const donor = w.donor ? w.donor : scratch_path("donor");
-    const organ_prune_options o = {.donor = donor,
-                                   .output = scratch_path("%s", output),
-                                   .block_size = 256,
-                                   .iterations = 30,
-                                   .beta = 2,
-                                   .coupling = 1,
-                                   .sparsity = w.sparsity > 0 ? w.sparsity : -1,
-                                   .targets = w.targets,
-                                   .force = w.force};
     const bool text = !w.c.method || strcmp(w.c.method, "magnitude") != 0;
     w.c.method = w.c.method ? w.c.method : "physarum-v2";
     w.c.calibration = w.c.calibration || !text ? w.c.calibration : scratch_path("text");
     w.c.samples = w.c.samples ? w.c.samples : text ? 12 : 128;
     w.c.context = w.c.context ? w.c.context : text ? 40 : 512;
     w.c.effort = w.c.effort > 0 ? w.c.effort : 1;
-    json_decref(last_report);
-    last_report = NULL;
-    /* The engine is what is wanted of it. */
-    (void)session_open(&s, TINY, w.threads ? w.threads : 1, w.memory ? w.memory : ROOMY, error);
-    ck_assert_int_eq(error->status, ORGAN_OK);
-    s.engine.stop = &stop;
-    const organ_status status = organ_prune_by_method(&o, &w.c, &s.engine, NULL, &last_report, error);
-    ck_assert_int_eq(status, error->status);
-    ck_assert((last_report != NULL) == (status == ORGAN_OK));
-    session_close(&s);
-    return status;
+    const method_way whole = {.donor = w.donor ? w.donor : scratch_path("donor"),
+                              .targets = w.targets,
+                              .sparsity = w.sparsity > 0 ? w.sparsity : -1,
+                              .force = w.force,
+                              .threads = w.threads ? w.threads : 1,
+                              .memory = w.memory,
+                              .stop = &stop,
+                              .options = w.c};
+    return method_prune(output, &whole, error);
 }
 
 static void must_prune(const char *output, way w)
@@ -88,15 +66,10 @@ static void must_prune(const char *output, way w)
     ck_assert_msg(prune(output, w, &error) == ORGAN_OK, "%s", error.message);
 }
 
-static bool left(const char *output) { return exists(scratch_path("%s", output)) || exists(scratch_path(".%s.organ-partial", output)); }
-
 static void must_fail(way w, organ_status status, const char *told)
 {
     organ_error error;
-    const organ_status got = prune("out", w, &error);
-    ck_assert_msg(got == status, "ends with %d instead of %d: %s", (int)got, (int)status, error.message);
-    ck_assert_msg(strstr(error.message, told) != NULL, "'%s' does not say '%s'", error.message, told);
-    ck_assert(!left("out"));
+    method_must_have_failed(prune("out", w, &error), status, &error, told);
 }
 
 /* ---- a donor: a small model with a tokenizer of single characters ---- */
@@ -514,6 +487,6 @@ int main(void)
          {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes,
           full_disk_and_interruption_leave_nothing}},
     };
-    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
+    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, setup, method_teardown), NULL};
     return run_suites(suites);
 }

@@ -4,6 +4,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/prune_calibrated.h"
 #include "tests/forward_rig.h"
+#include "tests/method_rig.h"
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"
 
@@ -17,22 +18,6 @@
 #define TEXT  TINY "/calibration.txt"
 #define GIVEN "fixtures/imatrix/tiny-qwen2.gguf"
 
-static json_t *last_report;
-
-static void setup(void)
-{
-    fault_clear();
-    scratch_make();
-}
-
-static void teardown(void)
-{
-    fault_clear();
-    json_decref(last_report);
-    last_report = NULL;
-    scratch_remove();
-}
-
 typedef struct way {
     const char *method, *imatrix, *calibration, *targets;
     double sparsity;
@@ -42,30 +27,19 @@ typedef struct way {
 
 static organ_status prune(const char *donor, const char *output, way w, organ_error *error)
 {
-    session s;
-    const organ_prune_options o = {.donor = donor,
-                                   .output = scratch_path("%s", output),
-                                   .block_size = 256,
-                                   .iterations = 30,
-                                   .beta = 2,
-                                   .coupling = 1,
-                                   .sparsity = w.sparsity > 0 ? w.sparsity : 50,
-                                   .targets = w.targets,
-                                   .force = true};
-    const organ_prune_calibrated_options c = {.method = w.method ? w.method : "wanda",
-                                              .imatrix = w.imatrix,
-                                              .calibration = w.calibration,
-                                              .samples = w.calibration ? 16 : 128,
-                                              .context = w.calibration ? 128 : 512,
-                                              .effort = 1};
-    json_decref(last_report);
-    last_report = NULL;
-    (void)session_open(&s, TINY, w.threads ? w.threads : 2, w.memory ? w.memory : ROOMY, error);
-    ck_assert_int_eq(error->status, ORGAN_OK);
-    const organ_status status = organ_prune_by_method(&o, &c, &s.engine, NULL, &last_report, error);
-    ck_assert_int_eq(status, error->status);
-    session_close(&s);
-    return status;
+    const method_way whole = {.donor = donor,
+                              .targets = w.targets,
+                              .sparsity = w.sparsity > 0 ? w.sparsity : 50,
+                              .force = true,
+                              .threads = w.threads ? w.threads : 2,
+                              .memory = w.memory,
+                              .options = {.method = w.method ? w.method : "wanda",
+                                          .imatrix = w.imatrix,
+                                          .calibration = w.calibration,
+                                          .samples = w.calibration ? 16 : 128,
+                                          .context = w.calibration ? 128 : 512,
+                                          .effort = 1}};
+    return method_prune(output, &whole, error);
 }
 
 static void must_prune(const char *donor, const char *output, way w)
@@ -77,10 +51,7 @@ static void must_prune(const char *donor, const char *output, way w)
 static void must_fail(const char *donor, way w, organ_status status, const char *told)
 {
     organ_error error;
-    const organ_status got = prune(donor, "out", w, &error);
-    ck_assert_msg(got == status, "ends with %d instead of %d: %s", (int)got, (int)status, error.message);
-    ck_assert_msg(strstr(error.message, told) != NULL, "'%s' does not say '%s'", error.message, told);
-    ck_assert(!scratch_left("out"));
+    method_must_have_failed(prune(donor, "out", w, &error), status, &error, told);
 }
 
 /* ---- values ---- */
@@ -391,9 +362,9 @@ int main(void)
         {"results", {same_tokens_same_mask, same_bytes_whatever_the_way, same_weights_in_both_formats}},
         {"faults", {expert_without_tokens, other_model, square_stack, memory, imatrix_that_changes, full_disk}},
     };
-    Suite *const suite = suite_of("prune_imatrix", cases, sizeof cases / sizeof *cases, setup, teardown);
+    Suite *const suite = suite_of("prune_imatrix", cases, sizeof cases / sizeof *cases, method_setup, method_teardown);
     TCase *const names = tcase_create("names");
-    tcase_add_checked_fixture(names, setup, teardown);
+    tcase_add_checked_fixture(names, method_setup, method_teardown);
     tcase_add_loop_test(names, names_of_both_formats, 0, sizeof kinds / sizeof *kinds);
     suite_add_tcase(suite, names);
     Suite *const suites[] = {suite, NULL};

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * For tests of pruning by a method: one run over a model, and what is left when it fails. */
+#ifndef ORGAN_TEST_METHOD_RIG_H
+#define ORGAN_TEST_METHOD_RIG_H
+
+#include "orchestrator/surgery/prune_calibrated.h"
+
+#include <jansson.h>
+
+extern json_t *last_report; /* of the last run, NULL if it failed; released by method_teardown */
+
+/* The scratch directory, with no fault in what the system does. */
+void method_setup(void);
+void method_teardown(void);
+
+typedef struct method_way {
+    const char *donor, *targets;
+    double sparsity;
+    bool force;
+    unsigned threads;
+    uint64_t memory; /* 0: roomy */
+    const organ_stop *stop;
+    organ_prune_calibrated_options options;
+} method_way;
+
+/* `output` is a name in the scratch directory. */
+organ_status method_prune(const char *output, const method_way *w, organ_error *error);
+
+/* Fails the test unless a run to "out" ended like this, with `told` in its message, and left nothing. */
+void method_must_have_failed(organ_status got, organ_status status, const organ_error *error, const char *told);
+
+#endif
