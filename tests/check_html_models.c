@@ -25,15 +25,6 @@
 
 /* ---- pages ---- */
 
-static char *page_of(const json_t *report)
-{
-    organ_error error = {0};
-    char *page = NULL;
-    ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s", error.message);
-    html_must_be_page(page);
-    return page;
-}
-
 static void must_say(const char *page, const char *what) { ck_assert_msg(strstr(page, what) != NULL, "no '%s'", what); }
 static void must_not_say(const char *page, const char *what) { ck_assert_msg(strstr(page, what) == NULL, "'%s'", what); }
 
@@ -55,7 +46,7 @@ static size_t rows_of(const char *page, const char *prefix)
 START_TEST(page_of_a_measured_model)
 {
     json_t *const report = measured((const char *const[]){Q8}, 1), *const model = json_array_get(json_object_get(report, "models"), 0);
-    char *const page = page_of(report);
+    char *const page = html_page_of(report);
     must_say_real(page, "<b>%.2f°</b>", organ_json_real(model, "theta_mean"));
     must_say_real(page, "<b>%.2f°</b>", organ_json_real(model, "theta_weighted"));
     must_say(page, "<b>4 of 50</b>");
@@ -76,7 +67,7 @@ START_TEST(wells_are_outlined)
     json_array_append_new(json_object_get(model, "wells"),
                           json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f}", "name", "blk.1.attn_q.weight", "role", "q_proj", "layer", 1,
                                     "theta", 7.5, "before", 12.5, "after", 8.25, "std", 0.5));
-    char *const page = page_of(report);
+    char *const page = html_page_of(report);
     must_say(page, "gravitational well</text>");
     must_say(page, "<tr><th scope=\"row\">blk.1.attn_q.weight</th><td>q_proj</td><td>7.50</td><td>12.50</td><td>8.25</td>");
     must_not_say(page, "There are none");
@@ -91,7 +82,7 @@ START_TEST(chimeras_stand_beside_their_bodies)
     snprintf(chimera, sizeof chimera, "%s", scratch_path("chimera.gguf"));
     json_decref(grafted(Q8, BF16, chimera, false));
     json_t *const report = measured((const char *const[]){Q8, BF16, chimera}, 3);
-    char *const page = page_of(report);
+    char *const page = html_page_of(report);
     must_say(page, "with 6 of tiny-qwen2-Q8_0.gguf");
     must_say(page, "<td>a chimera in the body of</td><td>tiny-qwen2-BF16-00001-of-00002.gguf</td><td>44</td><td>50</td>");
     must_say(page, "<td>with the rest of</td><td>tiny-qwen2-Q8_0.gguf</td><td>6</td><td>50</td>");
@@ -107,7 +98,7 @@ START_TEST(page_of_a_purification)
     char output[4096];
     snprintf(output, sizeof output, "%s", scratch_path("pure"));
     json_t *const report = purified(QWEN, output, 0.1, false), *const dry = purified(QWEN, scratch_path("none"), 0.1, true);
-    char *page = page_of(report), percent[32];
+    char *page = html_page_of(report), percent[32];
     snprintf(percent, sizeof percent, "<b>%.2f %%</b>", organ_json_real(report, "totals.energy_removed_percent"));
     must_say(page, percent);
     must_say_real(page, "<b>%.2f°</b>", organ_json_real(report, "totals.theta_after"));
@@ -116,7 +107,7 @@ START_TEST(page_of_a_purification)
     ck_assert_uint_eq(rows_of(page, "model.layers."), 28);
     ck_assert_uint_eq(count_in(page, "<svg"), 2);
     free(page);
-    page = page_of(dry);
+    page = html_page_of(dry);
     must_say(page, "28</b> <span>tensors would be purified; nothing was written");
     ck_assert_uint_eq(count_in(page, "<svg"), 0);
     free(page);
@@ -132,19 +123,19 @@ START_TEST(pages_of_parts)
     snprintf(parts, sizeof parts, "%s", scratch_path("parts"));
     snprintf(whole, sizeof whole, "%s", scratch_path("whole"));
     json_t *const taken = extracted(QWEN, parts), *const made = assembled(parts, whole);
-    char *page = page_of(taken);
+    char *page = html_page_of(taken);
     must_say(page, "skeleton (attention)");
     must_say(page, "manifest.json has the XXH3 digest of every tensor");
     must_say(page, "<b>50</b>");
     ck_assert_uint_eq(count_in(page, "<svg"), 2);
     free(page);
-    page = page_of(made);
+    page = html_page_of(made);
     must_say(page, "byte for byte what the donor was");
     ck_assert_uint_eq(rows_of(page, "model-0000"), 3);
     free(page);
     json_object_set_new(made, "donor_again", json_false());
     json_array_append_new(json_object_get(made, "changed"), json_string("model.layers.2.mlp.up_proj.weight"));
-    page = page_of(made);
+    page = html_page_of(made);
     must_say(page, "<tr><th scope=\"row\">model.layers.2.mlp.up_proj.weight</th><td>up_proj</td>");
     free(page);
     json_decref(taken);
@@ -162,19 +153,19 @@ START_TEST(page_of_a_graft)
     json_t *const manifest = json_load_file(scratch_path("parts/manifest.json"), 0, NULL);
     const json_t *const donors = json_object_get(json_object_get(manifest, "tensors"), organ_json_text(tensor, "from"));
     ck_assert_str_eq(organ_json_text(tensor, "xxh3"), organ_json_text(donors, "xxh3"));
-    char *page = page_of(report);
+    char *page = html_page_of(report);
     must_say(page, "<b>33.44 %</b>");
     must_say(page, "<b>6 of 50</b>");
     must_say(page, organ_json_text(tensor, "xxh3"));
     ck_assert_uint_eq(rows_of(page, "blk."), 6);
     free(page);
     json_object_set_new(report, "mismatches", json_pack("[s]", "hidden size 320 and 64"));
-    page = page_of(report);
+    page = html_page_of(report);
     must_say(page, "hidden size 320 and 64");
     must_say(page, "do not fit");
     free(page);
     json_t *const dry = grafted(Q8, BF16, scratch_path("none.gguf"), true);
-    page = page_of(dry);
+    page = html_page_of(dry);
     must_not_say(page, "XXH3");
     free(page);
     json_decref(report), json_decref(dry), json_decref(manifest);
@@ -212,7 +203,7 @@ END_TEST
 START_TEST(page_of_an_inspection)
 {
     json_t *const report = inspected(Q8), *const packed = inspected("fixtures/precision/fp8-block128");
-    char *page = page_of(report);
+    char *page = html_page_of(report);
     must_say(page, "<b>4,960,832</b>");
     must_say(page, "<b>8.522</b>");
     must_say(page, "no problems found");
@@ -220,11 +211,11 @@ START_TEST(page_of_an_inspection)
     ck_assert_uint_eq(count_in(page, "<svg"), 4); /* roles, types, bytes, bits */
     json_array_append_new(json_object_get(report, "problems"), json_string("the index names a file that is not there"));
     free(page);
-    page = page_of(report);
+    page = html_page_of(report);
     must_say(page, "the index names a file that is not there");
     must_not_say(page, "no problems found");
     free(page);
-    page = page_of(packed);
+    page = html_page_of(packed);
     must_not_say(page, "bits per"); /* the elements of packed weights are no weights */
     must_say(page, "Quantisation");
     free(page);
@@ -249,7 +240,7 @@ START_TEST(page_of_a_fleet)
     spill(scratch_path("models/broken.gguf"), "GGUF\3\0\0\0junk", 12);
     const organ_fleet_options options = {.directory = models, .output = output};
     ck_assert_int_eq(organ_fleet(&options, &html_room.engine, NULL, &report, &error), ORGAN_CHECK_FAILED);
-    char *page = page_of(report);
+    char *page = html_page_of(report);
     must_say(page, "Failed: broken.gguf");
     must_not_say(page, "Ranking");
     free(page);
@@ -270,7 +261,7 @@ static void must_lie_beside(const char *json, const char *html)
 {
     size_t size;
     json_t *const report = json_load_file(json, 0, NULL);
-    char *const there = slurp(html, &size), *const page = page_of(report);
+    char *const there = slurp(html, &size), *const page = html_page_of(report);
     ck_assert_ptr_nonnull(there);
     ck_assert_str_eq(there, page);
     free(there), free(page);
@@ -337,14 +328,14 @@ static json_t *deep_report(size_t models, int layers)
 START_TEST(pages_stay_below_a_megabyte)
 {
     json_t *const one = deep_report(1, 84), *const fleet = deep_report(13, 48), *const endless = deep_report(1, 700);
-    char *page = page_of(one);
+    char *page = html_page_of(one);
     ck_assert_uint_ge(rows_of(page, "model.layers."), 1000);
     ck_assert_msg(strlen(page) < 1000000, "one: %zu", strlen(page));
     free(page);
-    page = page_of(fleet);
+    page = html_page_of(fleet);
     ck_assert_msg(strlen(page) < 1000000, "fleet: %zu", strlen(page));
     free(page);
-    page = page_of(endless);
+    page = html_page_of(endless);
     ck_assert_msg(strlen(page) < 2000000, "endless: %zu", strlen(page));
     must_say(page, "The table shows the first 1,500 of 8,400 tensors");
     free(page);
@@ -399,7 +390,7 @@ START_TEST(hostile_names_anywhere)
             json_t *const valid = json_string(hostile_names[k]), *const report = json_deep_copy(reports[r]);
             if (valid) { /* broken UTF-8 is in no document */
                 rename_all(report, hostile_names[k]);
-                char *const page = page_of(report);
+                char *const page = html_page_of(report);
                 ck_assert_uint_eq(count_in(page, "<script"), 1);
                 free(page);
             }

@@ -164,21 +164,12 @@ static void drop_documents(void)
         json_decref(documents[k]);
 }
 
-static char *page_of(const json_t *report)
-{
-    organ_error error = {0};
-    char *page = NULL;
-    ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s", error.message);
-    html_must_be_page(page);
-    return page;
-}
-
 /* ---- what stands there ---- */
 
 /* Fails the test unless every row's `key` heads a row of a table. */
 static void has_rows(document which, const char *rows, const char *key)
 {
-    char *const page = page_of(documents[which]);
+    char *const page = html_page_of(documents[which]);
     const json_t *const all = organ_json_at(documents[which], rows);
     ck_assert_msg(json_array_size(all) > 0, "document %d has no %s", (int)which, rows);
     for (size_t k = 0; k < json_array_size(all); k++) {
@@ -191,7 +182,7 @@ static void has_rows(document which, const char *rows, const char *key)
 
 static void has_texts(document which, const char *const *texts)
 {
-    char *const page = page_of(documents[which]);
+    char *const page = html_page_of(documents[which]);
     for (; *texts; texts++)
         ck_assert_msg(strstr(page, *texts), "document %d does not say: %s", (int)which, *texts);
     free(page);
@@ -245,7 +236,7 @@ END_TEST
 
 START_TEST(an_autopsy_begins_with_its_findings)
 {
-    char *const page = page_of(documents[AUTOPSY]);
+    char *const page = html_page_of(documents[AUTOPSY]);
     const char *const finding = strstr(page, organ_json_text(json_array_get(organ_json_at(documents[AUTOPSY], "findings"), 0), "cause"));
     const char *const layers = strstr(page, "id=\"s2-");
     ck_assert(strstr(page, "<p class=\"lead\">NOT healthy: ") && finding && layers && finding < layers);
@@ -261,7 +252,7 @@ START_TEST(noise_begins_with_its_verdict)
     const json_t *const noises = organ_json_at(documents[ORTHOGONALITY], "noises");
     for (size_t n = 0; n < 2; n++) {
         const json_t *const sentences = organ_json_at(json_array_get(noises, n), "verdict.sentences");
-        char *const page = page_of(documents[ORTHOGONALITY]);
+        char *const page = html_page_of(documents[ORTHOGONALITY]);
         ck_assert_uint_ge(json_array_size(sentences), 3);
         ck_assert_ptr_nonnull(strstr(page, organ_json_text(json_array_get(sentences, 0), "")));
         free(page);
@@ -319,7 +310,7 @@ static void stays_small(document which, const char *rows, const char *key, size_
     for (size_t n = 0; n < json_array_size(noises); n++)
         multiply(json_object_get(json_array_get(noises, n), "places"), 1, NULL, layers);
     ck_assert_uint_ge(json_array_size(json_object_get(report, rows)), at_least);
-    char *const page = page_of(report);
+    char *const page = html_page_of(report);
     ck_assert_msg(strlen(page) < 1000000, "document %d: %zu bytes", (int)which, strlen(page));
     free(page);
     json_decref(report);
@@ -364,7 +355,7 @@ START_TEST(names_may_hold_anything)
         for (size_t d = k % 2; d < DOCUMENTS && valid; d += 2) { /* broken UTF-8 is in no document */
             json_t *const report = json_deep_copy(documents[d]);
             rename_all(report, hostile_names[k]);
-            char *const page = page_of(report);
+            char *const page = html_page_of(report);
             ck_assert_uint_eq(count_in(page, "<script"), 1);
             free(page);
             json_decref(report);
@@ -400,7 +391,7 @@ static void spoil(json_t *report, json_t *value, size_t *turn)
         spoil(report, member, turn);
         json_incref(member);
         json_object_set_new(value, key, json_loads(others[(*turn)++ % (sizeof others / sizeof *others)], JSON_DECODE_ANY, NULL));
-        free(page_of(report));
+        free(html_page_of(report));
         json_object_set_new(value, key, member);
     }
     if (json_array_size(value))

@@ -3,6 +3,7 @@
 #include "tests/html_reader.h"
 
 #include "formats/utf8.h"
+#include "orchestrator/report/html_report.h"
 #include "tests/svg_reader.h"
 
 #include <check.h>
@@ -137,4 +138,13 @@ void html_must_be_page(const char *page)
     ck_assert_ptr_null(strstr(page, "url("));
     ck_assert_ptr_null(strstr(page, "@import"));
     check_names(page);
+}
+
+char *html_page_of(const json_t *report)
+{
+    organ_error error = {0};
+    char *page = NULL;
+    ck_assert_msg(organ_html_report(report, &page, &error) == ORGAN_OK, "%s", error.message);
+    html_must_be_page(page);
+    return page;
 }
