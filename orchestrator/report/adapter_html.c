@@ -36,13 +36,7 @@ static void put_kept(organ_html *html, const json_t *report)
 static organ_table *findings_table(const json_t *report)
 {
     static const organ_column columns[] = {{"where", ORGAN_LEFT, true, true}, {"why a server refuses it", ORGAN_LEFT, false, false}};
-    const json_t *const rows = organ_json_at(report, "findings");
-    organ_table *const table = organ_table_create(columns, 2);
-    for (size_t k = 0; k < json_array_size(rows) && k < MOST_FINDINGS; k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), "where"));
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), "text"));
-    }
-    return table;
+    return organ_pairs_table(columns, organ_json_at(report, "findings"), "where", "text", MOST_FINDINGS);
 }
 
 static void put_findings(organ_html *html, const json_t *report, bool check)

@@ -205,15 +205,9 @@ static void put_strays(organ_html *html, const json_t *report)
     static const organ_column columns[] = {{"tensor of no weight", ORGAN_LEFT, true, true}, {"why", ORGAN_LEFT, false, false}};
     const json_t *const strays = organ_json_at(report, "strays");
     const size_t count = json_array_size(strays);
-    organ_table *table;
     if (count == 0)
         return;
-    table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < count && k < MOST_ROWS; k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(strays, k), "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(strays, k), "why"));
-    }
-    organ_html_table(html, table, "Tensors that belong to no weight");
+    organ_html_table(html, organ_pairs_table(columns, strays, "tensor", "why", MOST_ROWS), "Tensors that belong to no weight");
     organ_html_left_out(html, count, MOST_ROWS, "such tensors");
 }
 

@@ -84,6 +84,16 @@ json_t *organ_json_first(const json_t *report, const char *key, size_t most)
     return part;
 }
 
+organ_table *organ_pairs_table(const organ_column columns[2], const json_t *rows, const char *first, const char *second, size_t most)
+{
+    organ_table *const table = organ_table_create(columns, 2);
+    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
+        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), first));
+        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), second));
+    }
+    return table;
+}
+
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what)
 {
     char shown[32], count[32];

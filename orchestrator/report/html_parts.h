@@ -25,6 +25,9 @@ void organ_html_sentences(organ_html *html, const json_t *sentences);
 /* A document of the first `most` rows of the array `key` of a report, for a table of no more; NULL without memory. */
 json_t *organ_json_first(const json_t *report, const char *key, size_t most);
 
+/* A table of two texts of each row, the first `most` rows; NULL without memory. */
+organ_table *organ_pairs_table(const organ_column columns[2], const json_t *rows, const char *first, const char *second, size_t most);
+
 /* A table that shows the first `most` of `all` rows: the sentence that says so, or nothing where they are all there. */
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what);
 

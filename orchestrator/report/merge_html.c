@@ -39,13 +39,9 @@ static void put_unplaced(organ_html *html, const json_t *report)
 {
     static const organ_column columns[] = {{"tensor of the adapter", ORGAN_LEFT, true, true}, {"why", ORGAN_LEFT, false, false}};
     const json_t *const rows = organ_json_at(report, "unplaced");
-    organ_table *const table = organ_table_create(columns, 2);
-    for (size_t k = 0; k < json_array_size(rows) && k < MOST_UNPLACED; k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), "reason"));
-    }
     organ_html_section(html, "What found no place");
-    organ_html_table(html, table, "Keys of the adapter that the base has no place for: nothing was written");
+    organ_html_table(html, organ_pairs_table(columns, rows, "tensor", "reason", MOST_UNPLACED),
+                     "Keys of the adapter that the base has no place for: nothing was written");
     organ_html_left_out(html, json_array_size(rows), MOST_UNPLACED, "keys");
 }
 

@@ -117,13 +117,9 @@ static void put_left_alone(organ_html *html, const json_t *report)
     const json_t *const left = json_object_get(report, "left_alone");
     if (json_array_size(left) == 0)
         return;
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < json_array_size(left) && k < MOST_TENSORS; k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(left, k), "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(left, k), "dtype"));
-    }
     organ_html_section(html, "Left alone");
-    organ_html_table(html, table, "Projections in types that cannot be written.");
+    organ_html_table(html, organ_pairs_table(columns, left, "tensor", "dtype", MOST_TENSORS),
+                     "Projections in types that cannot be written.");
     organ_html_left_out(html, json_array_size(left), MOST_TENSORS, "tensors that were left alone");
 }
 
