@@ -18,7 +18,7 @@ cp -r fixtures/tiny-qwen2 "$root/tiny-qwen2"
 cp fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "$root/more/q8.gguf"
 hostile='<img src=x onerror=alert(1)>'
 cp -r fixtures/tiny-qwen2 "$root/$hostile"
-slow=6000 # iterations of the flow that take some seconds
+slow=60000 # iterations of the flow that take half a minute where nothing else runs
 
 server=
 base=
@@ -187,7 +187,7 @@ test_progress() {
     await "the button to go on" "return [...document.querySelectorAll('button')].some(b => b.textContent === 'Resume')"
     click '.actions button.main'
     await_text "Running"
-    AWAIT=60 await_text "Done"
+    AWAIT=300 await_text "Done"
     await_here "iframe.report"
     expect "the report's cage" "$(js_text 'return document.querySelector("iframe.report").getAttribute("sandbox")')" "allow-scripts"
     wire POST /frame '{"id": 0}' >"$web_scratch/null" || fail "the frame of the report"
@@ -310,7 +310,7 @@ test_restart() {
     serve "$port"
     await "the banner is gone" "return document.getElementById('away').hidden"
     # The job has gone on without the server.
-    AWAIT=60 await_text "Done"
+    AWAIT=300 await_text "Done"
     no_errors "restart" 'ERR_CONNECTION|ERR_INCOMPLETE|ERR_EMPTY|status of 50'
     unserve
 }
