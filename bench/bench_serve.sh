@@ -26,7 +26,7 @@ load() {
 job() {
     local id view
     rm -rf "$area/served/pruned"
-    id=$(curl -sf -H 'Content-Type: application/json' -d '{"verb": "prune", "arguments": {"DONOR": "model", "output": "pruned", "iterations": 150}}' "$base/api/v1/jobs" | jq -r .id)
+    id=$(curl -sf -H 'Content-Type: application/json' -d '{"verb": "prune", "arguments": {"DONOR": "model", "output": "pruned", "iterations": 400}}' "$base/api/v1/jobs" | jq -r .id)
     while view=$(curl -sf "$base/api/v1/jobs/$id") && [[ $(jq -r .state <<<"$view") == @(queued|running) ]]; do sleep 0.1; done
     jq -r '"\(.state), \(.seconds * 10 | round / 10) s"' <<<"$view"
 }
@@ -42,7 +42,7 @@ echo "  memory after:  $(memory) kB"
 echo "a job alone, and one while 64 clients send 1,000 requests each, in turn:"
 for _ in 1 2 3; do
     alone=$(job)
-    (sleep 2 && load /healthz >"$area/full") &
+    (sleep 0.5 && load /healthz >"$area/full") &
     full=$!
     echo "  $alone; $(job)"
     wait $full
