@@ -174,16 +174,21 @@ static bool take_memory(organ_calibration *c)
 
 bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
 
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole)
+{
+    if (whole && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
+        return 16 * features * features + 8 * rows * features;
+    return features * (whole || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
+}
+
 /* Weights that are not used are forgotten. */
 static void choose_sums(organ_calibration *c)
 {
-    const uint64_t features = c->options.features, squares = features * features;
-    const uint64_t bent = 16 * squares + 8 * (uint64_t)c->options.rows * features;
-    const bool useful = c->options.two_streams && c->options.weights && organ_calibration_takes_weights(c->options.rows, (size_t)features);
-    if (!useful || bent > c->engine->memory)
+    const organ_calibration_options *const o = &c->options;
+    const bool fits = organ_calibration_memory(o->features, o->weights ? o->rows : 0, o->two_streams, true) <= c->engine->memory;
+    c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
+    if (!fits || !o->two_streams || !o->weights || !organ_calibration_takes_weights(o->rows, o->features))
         c->options.weights = NULL;
-    const uint64_t whole = c->options.weights ? bent : squares * (c->options.two_streams ? 24 : 16);
-    c->moments.block = whole <= c->engine->memory || features <= PANEL ? (size_t)features : PANEL;
 }
 
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,

@@ -25,6 +25,10 @@ typedef struct organ_calibration_options {
 /* Whether weights of so many rows would be used. */
 bool organ_calibration_takes_weights(size_t rows, size_t features);
 
+/* Bytes of its sums, and of the FP32 copies while a matrix is pruned: with H whole or in blocks, and for the weights of so many rows
+ * (0: without). */
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole);
+
 /* What is known after organ_calibration_finish. H and C are sums over tokens, not means, in FP64. They lie as blocks along the diagonal,
  * each row by row, one behind the other: one block of features x features, or blocks of ORGAN_CALIBRATION_BLOCK where the whole does not
  * fit the memory. Block k begins at k * block * block and is min(block, features - k * block) wide. */
@@ -43,9 +47,8 @@ typedef struct organ_input_moments {
 
 typedef struct organ_calibration organ_calibration;
 
-/* H is whole where 24 bytes (16 with one stream or with weights) times features^2 fit the engine's memory, with 8 bytes a weight: FP64
- * sums, and FP32 copies while a matrix is pruned. `engine` must outlive the calibration. ORGAN_USAGE for an impossible number of features,
- * ORGAN_IO without memory. */
+/* H is whole where organ_calibration_memory fits the engine's memory. `engine` must outlive the calibration. ORGAN_USAGE for an impossible
+ * number of features, ORGAN_IO without memory. */
 organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,
                                       organ_error *error);
 void organ_calibration_destroy(organ_calibration *calibration); /* NULL is allowed */

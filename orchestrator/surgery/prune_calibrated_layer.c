@@ -205,13 +205,11 @@ static size_t count_units(const organ_calibrated_job *job, int32_t layer)
     return count;
 }
 
-/* Bytes of the second moments of one unit, whole or in blocks: organ_calibration_create. */
+/* Bytes of the second moments of one unit, whole or in blocks. */
 static uint64_t moments_of(const gathering *g, const unit *u, bool whole)
 {
     const bool two = g->job->two_streams && !u->expert;
-    if (whole && two && organ_calibration_takes_weights((size_t)u->rows, (size_t)u->cols))
-        return 16 * u->cols * u->cols + 8 * u->rows * u->cols;
-    return u->cols * (whole || u->cols < ORGAN_CALIBRATION_BLOCK ? u->cols : ORGAN_CALIBRATION_BLOCK) * (two ? 24 : 16);
+    return organ_calibration_memory(u->cols, u->rows, two, whole);
 }
 
 static int by_cols(const void *a, const void *b)
