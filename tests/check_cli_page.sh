@@ -9,6 +9,7 @@ page=$(dirname "$golden")/../orchestrator/serve/page
 # serve [OPTIONS]: $port is where it listens.
 serve() {
     local k
+    : >../served
     # A server that is started in the background must still hear of SIGINT.
     env --default-signal=INT "$organ" serve --root "$scratch/area" --listen 127.0.0.1:0 --quiet "$@" >../served 2>&1 </dev/null &
     server=$!

@@ -15,6 +15,7 @@ trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
 passed=0
 failed=0
+failures=()
 
 # The value of a one-line variable or statement of build.ninja.
 listed() { sed -n "s/^$1 //p" build.ninja; }
@@ -32,9 +33,16 @@ report() {
     printf '%-9s %-10s %6d passed, %d failed %7d.%d s%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) "${6:+  ($6)}"
     if (($4 > 0)); then
         tail -n 200 "$scratch/log" | sed 's/^/    /'
+        failures+=("$1 $2: $(complaints)")
     fi
     passed=$((passed + $3))
     failed=$((failed + $4))
+}
+
+# The first complaints of the log on one line: what Check says of a test, what a script says of a check, else its last line.
+complaints() {
+    { grep -E '^[^ ]+:[0-9]+:[EF]:|^FAILED|runtime error|ERROR: ' "$scratch/log" || tail -n 1 "$scratch/log"; } |
+        head -n 3 | cut -c 1-240 | paste -sd ';'
 }
 
 # "PASSED FAILED" of the log: the summaries of Check, or the last line of a script.
@@ -151,5 +159,7 @@ for tree in "$@"; do
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done
+# A log is often seen by its end alone.
+if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))

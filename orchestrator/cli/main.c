@@ -12,6 +12,7 @@
 #include <locale.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -165,5 +166,7 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");
+    /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
+    setenv("HWLOC_HIDE_ERRORS", "2", 0);
     return (int)finish_output(run(argc, argv, &error), asks_for_events(argc, argv));
 }
