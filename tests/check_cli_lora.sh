@@ -80,6 +80,13 @@ cp -r tiny-lora/. zero
 sed -i 's/"r": 4/"r": 0/' zero/adapter_config.json
 refused 2 "lora: what to do is missing: one of" lora
 refused 2 "did you mean 'lora merge'" lora merg
+refused 2 "unknown verb 'resize'; did you mean 'lora resize'?" resize tiny-lora -o no
+for words in "help lora" "lora --help" "lora -h"; do
+    # shellcheck disable=SC2086
+    ends 0 $words
+    prints "  lora sanitize  make a LoRA adapter fit to be served"
+    prints "'organ help lora VERB' explains one with examples."
+done
 refused 2 "--base MODEL is missing" lora merge --adapter tiny-lora -o no
 refused 2 "--adapter DIR is missing" lora merge --base tiny-qwen2 -o no
 refused 2 "did you mean '--scale'" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --scal 2

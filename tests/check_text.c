@@ -222,6 +222,30 @@ START_TEST(tables_too_wide_come_in_parts)
 }
 END_TEST
 
+/* One column beside the names is already too much: both texts give way, a number never does. */
+START_TEST(tables_on_a_very_narrow_screen)
+{
+    static const organ_column columns[] = {
+        {"denominator", ORGAN_LEFT, false, false}, {"killed", ORGAN_RIGHT, false, false}, {"because", ORGAN_LEFT, false, false}};
+    const organ_page page = {.width = 30, .utf8 = false};
+    organ_table *const table = organ_table_create(columns, COUNT(columns));
+    organ_table_cell(table, "full: every weight of the model");
+    organ_table_count(table, 1450103613);
+    organ_table_cell(table, "there is a flow through it");
+    sheet s;
+    open_sheet(&s);
+    ck_assert_int_eq(organ_table_print(table, s.text.out, &page, &s.error), ORGAN_OK);
+    expect(&s, "  denominator           killed\n"
+               "  ----------------------------\n"
+               "  full:...model  1,450,103,613\n"
+               "\n"
+               "  denominator    because\n"
+               "  ----------------------------\n"
+               "  full:...model  there...gh it\n");
+    organ_table_destroy(table);
+}
+END_TEST
+
 START_TEST(wide_lines_are_folded)
 {
     const organ_page narrow = {.width = 20, .utf8 = true};
@@ -317,6 +341,7 @@ static TCase *table_cases(void)
     tcase_add_test(cases, tables_on_a_terminal);
     tcase_add_test(cases, tables_fit_the_screen);
     tcase_add_test(cases, tables_too_wide_come_in_parts);
+    tcase_add_test(cases, tables_on_a_very_narrow_screen);
     tcase_add_test(cases, wide_lines_are_folded);
     tcase_add_test(cases, tables_in_markdown);
     tcase_add_test(cases, an_empty_table_has_its_titles);

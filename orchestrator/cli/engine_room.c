@@ -33,11 +33,7 @@ const organ_kernels *organ_kernels_wanted(organ_error *error)
     return kernels;
 }
 
-void organ_engine_close(organ_engine_room *room)
-{
-    organ_workers_destroy(room->workers);
-    organ_topology_destroy(room->topology);
-}
+void organ_engine_close(organ_engine_room *room) { organ_engine_destroy(room->engine); }
 
 organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, organ_error *error)
 {
@@ -45,17 +41,13 @@ organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, 
     organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
     room->progress = organ_terminal_progress(&room->terminal);
     const organ_kernels *const kernels = organ_kernels_wanted(error);
-    if (!kernels || organ_topology_discover(&room->topology, error) != ORGAN_OK ||
-        organ_workers_create(room->topology, call->threads, &room->workers, error) != ORGAN_OK) {
-        organ_engine_close(room);
+    if (!kernels || organ_engine_create(kernels, call->threads, call->memory, &room->engine, error) != ORGAN_OK)
         return error->status;
-    }
-    const size_t count = organ_workers_count(room->workers), pinned = organ_workers_pinned(room->workers);
+    room->engine->stop = call->stop;
+    const size_t count = organ_workers_count(room->engine->workers), pinned = organ_workers_pinned(room->engine->workers);
     if (pinned < count)
         organ_progress_note(&room->progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned,
                             count);
-    room->engine = (organ_engine){
-        .topology = room->topology, .workers = room->workers, .memory = call->memory, .kernels = kernels, .stop = call->stop};
     return ORGAN_OK;
 }
 
@@ -65,7 +57,7 @@ organ_status organ_run_work(const organ_call *call, organ_work *work, organ_rend
     json_t *report = NULL;
     if (organ_engine_open(call, &room, error) != ORGAN_OK)
         return error->status;
-    work(call, &room.engine, &room.progress, &report, error);
+    work(call, room.engine, &room.progress, &report, error);
     organ_engine_close(&room);
     if (report)
         organ_show(call, report, render, error);

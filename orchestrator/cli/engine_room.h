@@ -5,7 +5,7 @@
 
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verbs.h"
-#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/engine.h"
 
 #include <jansson.h>
 
@@ -20,9 +20,7 @@ const organ_kernels *organ_kernels_wanted(organ_error *error);
 
 /* Made for one run. It must not be moved: the progress knows its terminal. */
 typedef struct organ_engine_room {
-    organ_topology *topology;
-    organ_workers *workers;
-    organ_engine engine;
+    organ_engine *engine;
     organ_terminal terminal;
     organ_progress progress;
 } organ_engine_room;

@@ -91,8 +91,9 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
-    enum { COLUMN = 26, OPERAND_COLUMN = 12 };
+    enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
     const organ_page narrow = readable(page);
+    const size_t column = narrow.width < 60 ? NARROW_COLUMN : COLUMN;
     put_usage(out, verb, &narrow);
     put_paragraphs(out, verb->about, 0, &narrow);
     fputs(verb->operand_count ? "\n" : "", out);
@@ -101,7 +102,7 @@ void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
     for (size_t g = 0; g < verb->group_count; g++) {
         fprintf(out, "\n%s:\n", verb->groups[g].title);
         for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_option(out, &verb->groups[g].options[k], COLUMN, &narrow);
+            put_option(out, &verb->groups[g].options[k], column, &narrow);
     }
     if (verb->exits) {
         fputs("\nExit code:\n", out);
@@ -138,7 +139,8 @@ void organ_help_start(FILE *out, const organ_page *page)
             put_entry(out, verb->name, COLUMN, verb->summary, &narrow);
             fprintf(out, "%*s%s\n", COLUMN, "", verb->examples[0].command);
         }
-    fputs("\n'organ help' lists all verbs, 'organ help VERB' explains one with examples.\n", out);
+    fputc('\n', out);
+    organ_text_wrap(out, "", 0, "'organ help' lists all verbs, 'organ help VERB' explains one with examples.", &narrow);
 }
 
 void organ_help_overview(FILE *out, const organ_page *page)
@@ -152,5 +154,25 @@ void organ_help_overview(FILE *out, const organ_page *page)
             fprintf(out, "\n%s:\n", title);
         put_entry(out, organ_verbs[k]->name, COLUMN, organ_verbs[k]->summary, &narrow);
     }
-    fputs("\n'organ help VERB' explains a verb with examples.\n", out);
+    fputc('\n', out);
+    organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
+}
+
+bool organ_help_family(FILE *out, const char *word, const organ_page *page)
+{
+    enum { COLUMN = 17 };
+    const organ_page narrow = readable(page);
+    const size_t length = strlen(word);
+    bool found = false;
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        if (strncmp(organ_verbs[k]->name, word, length) != 0 || organ_verbs[k]->name[length] != ' ')
+            continue;
+        if (!found)
+            fprintf(out, "Usage: organ %s VERB ARGUMENTS [options]\n\n", word);
+        put_entry(out, organ_verbs[k]->name, COLUMN, organ_verbs[k]->summary, &narrow);
+        found = true;
+    }
+    if (found)
+        fprintf(out, "\n'organ help %s VERB' explains one with examples.\n", word);
+    return found;
 }

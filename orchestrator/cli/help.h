@@ -15,6 +15,9 @@ void organ_help_overview(FILE *out, const organ_page *page);
 /* `organ help VERB`: all of one verb. */
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
+/* The verbs that begin with this word ("lora"): false, and nothing printed, if none does. */
+bool organ_help_family(FILE *out, const char *word, const organ_page *page);
+
 /* What an option does, with its range and what it is if not given. */
 #define ORGAN_MEANING_ROOM 1024
 void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_ROOM]);

@@ -122,6 +122,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     return status;
 }
 
+static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
 static organ_status run(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
@@ -130,10 +132,12 @@ static organ_status run(int argc, char *const *argv, organ_error *error)
         organ_help_start(stdout, &page);
         return ORGAN_OK;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+    if (is_help(name))
         name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
+    if (argc > 2 && is_help(argv[2]) && organ_help_family(stdout, name, &page))
+        return ORGAN_OK;
     int words = 1;
     const organ_verb *const verb = organ_verb_find(name, argc > 2 ? argv[2] : NULL, &words, error);
     if (verb)

@@ -41,6 +41,17 @@ const char *organ_verb_section_at(const organ_verb *verb)
     return NULL;
 }
 
+/* The verb of two words that ends with this one: who types "merge" means "lora merge". */
+static const char *with_second(const char *word)
+{
+    for (size_t k = 0; k < organ_verb_count; k++) {
+        const char *const blank = strchr(organ_verbs[k]->name, ' ');
+        if (blank && strcmp(blank + 1, word) == 0)
+            return organ_verbs[k]->name;
+    }
+    return NULL;
+}
+
 const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error)
 {
     const char *names[ORGAN_MOST_VERBS];
@@ -54,7 +65,7 @@ const organ_verb *organ_verb_find(const char *name, const char *second, int *wor
     }
     if (family)
         return refuse_second(name, second, error);
-    const char *const nearest = organ_nearest(name, names, organ_verb_count);
+    const char *const of_family = with_second(name), *const nearest = of_family ? of_family : organ_nearest(name, names, organ_verb_count);
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
     return NULL;
 }

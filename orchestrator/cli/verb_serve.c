@@ -35,7 +35,7 @@ static const organ_option limits[] = {
      .offset = AT(serve.timeout), .help = "in which a request must have arrived, and that a connection may be idle"}};
 static const organ_option output[] = {
     {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "no line on stderr for each request"},
-    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this"}};
+    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Limits", limits, COUNT(limits)},
                                             {"Output", output, COUNT(output)}};
 static const organ_example examples[] = {

@@ -105,6 +105,8 @@ organ_status organ_run_help(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     const organ_page page = organ_terminal_page(stdout);
+    if (call->topic && !call->topic_second && organ_help_family(stdout, call->topic, &page))
+        return ORGAN_OK;
     const organ_verb *const verb = call->topic ? organ_verb_topic(call, "help", error) : NULL;
     if (verb)
         organ_help_verb(stdout, verb, &page);

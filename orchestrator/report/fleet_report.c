@@ -13,7 +13,7 @@ static void theta_cell(organ_table *table, const json_t *model)
 {
     const json_t *theta = organ_json_at(model, "theta_mean");
     if (json_is_real(theta))
-        organ_table_cell(table, "%.2f°", json_real_value(theta));
+        organ_table_cell(table, "%.2f", json_real_value(theta));
     else
         organ_table_cell(table, "-");
 }
@@ -39,7 +39,7 @@ static organ_table *models_table(const json_t *report)
 {
     static const organ_column columns[] = {{"model", ORGAN_LEFT, true, true},        {"architecture", ORGAN_LEFT, false, false},
                                            {"size", ORGAN_RIGHT, false, false},      {"tensors", ORGAN_RIGHT, false, false},
-                                           {"dissected", ORGAN_RIGHT, false, false}, {"mean theta", ORGAN_RIGHT, false, false}};
+                                           {"dissected", ORGAN_RIGHT, false, false}, {"theta mean", ORGAN_RIGHT, false, false}};
     organ_table *table = organ_table_create(columns, sizeof columns / sizeof *columns);
     const json_t *models = organ_json_at(report, "models");
     char size[16];

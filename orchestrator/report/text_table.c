@@ -189,6 +189,22 @@ static void fit(const organ_table *table, size_t *widths, size_t limit)
     }
 }
 
+/* Where one column beside the names is still too much, the texts of both give way, the wider first; numbers never do. */
+static void squeeze(const organ_table *table, size_t *widths, size_t limit)
+{
+    const size_t names = names_of(table);
+    for (size_t c = names; limit && c < table->column_count; c++) {
+        const part p = {.widths = widths, .names = names, .from = c, .to = c + 1};
+        while (line_width(table, &p) > limit) {
+            const bool text = table->columns[c].align == ORGAN_LEFT && widths[c] > widths[names - 1];
+            const size_t giving = text ? c : names - 1;
+            if (table->columns[giving].align != ORGAN_LEFT || widths[giving] <= SHORTEST)
+                break;
+            widths[giving]--;
+        }
+    }
+}
+
 static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
 {
     const size_t used = organ_text_width(text);
@@ -258,6 +274,7 @@ organ_status organ_table_print(const organ_table *table, FILE *out, const organ_
         return organ_fail(error, ORGAN_IO, "no memory for a table");
     measure(table, widths);
     fit(table, widths, page->width);
+    squeeze(table, widths, page->width);
     part p = part_from(table, widths, names_of(table), page->width);
     bool whole = print_part(table, &p, out, page);
     while (whole && p.to < table->column_count) {

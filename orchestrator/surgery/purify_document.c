@@ -109,47 +109,22 @@ static json_t *parameters_json(const organ_purify_job *job)
                      o->layers ? organ_document_string(o->layers) : json_null());
 }
 
-/* A shell command with a path in it, "path" or "path/name". */
-static json_t *command(const char *before, const char *path, const char *name, const char *after)
+/* How the damage is measured. */
+static json_t *command_json(const organ_purify_job *job)
 {
-    char *text = NULL, *whole = NULL;
+    char *text = NULL;
     size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out || asprintf(&whole, "%s%s%s", path, name ? "/" : "", name ? name : "") < 0)
-        whole = NULL;
-    if (out && whole) {
-        fputs(before, out);
-        organ_shell_word(out, whole);
-        fputs(after, out);
-    }
-    json_t *string = out && fclose(out) == 0 && whole ? organ_document_string(text) : NULL;
-    free(whole);
+    FILE *const out = open_memstream(&text, &size);
+    if (!out)
+        return NULL;
+    fputs("organ evaluate ", out);
+    organ_shell_word(out, job->donor->path);
+    fputc(' ', out);
+    organ_shell_word(out, job->output.path);
+    fputs(" --text TEXT", out);
+    json_t *const command = fclose(out) == 0 ? organ_document_string(text) : NULL;
     free(text);
-    return string;
-}
-
-/* How the damage is measured: perplexity of both models on one text, which other programs tell. */
-static json_t *commands_json(const organ_purify_job *job)
-{
-    static const char *const llama = "llama-perplexity -m ", *const llama_end = " -f TEXT";
-    static const char *const eval = "lm_eval --model hf --tasks wikitext --model_args pretrained=";
-    const organ_model *donor = job->donor;
-    const organ_output *output = &job->output;
-    json_t *rows = json_array();
-    if (donor->manifest)
-        json_array_append_new(rows, command("organ assemble ", output->path, NULL, donor->gguf ? " -o purified.gguf" : " -o purified"));
-    if (donor->gguf) {
-        if (!donor->manifest)
-            json_array_append_new(rows, command(llama, donor->files[0].path, NULL, llama_end));
-        json_array_append_new(rows, donor->manifest
-                                        ? command(llama, "purified.gguf", NULL, llama_end)
-                                        : command(llama, output->path, output->single ? NULL : donor->files[0].name, llama_end));
-    } else {
-        if (!donor->manifest)
-            json_array_append_new(rows, command(eval, donor->directory, NULL, ""));
-        json_array_append_new(rows, command(eval, donor->manifest ? "purified" : output->path, NULL, ""));
-    }
-    return rows;
+    return command;
 }
 
 static json_t *warning_json(const organ_purify_job *job, const sums *all)
@@ -157,10 +132,10 @@ static json_t *warning_json(const organ_purify_job *job, const sums *all)
     if (job->options->dry_run || removed_percent(all->before, all->after) <= MUCH)
         return json_null();
     return json_pack(
-        "{s:s, s:f, s:o}", "text",
+        "{s:s, s:f, s:[o]}", "text",
         "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of what a model knows: "
         "measure the damage, as the perplexity of both models on the same text, before this one is used.",
-        "energy_removed_percent", removed_percent(all->before, all->after), "commands", commands_json(job));
+        "energy_removed_percent", removed_percent(all->before, all->after), "commands", command_json(job));
 }
 
 static json_t *definitions_json(const organ_purify_job *job)

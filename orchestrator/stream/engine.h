@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT
+ * An engine for the machine that the program runs on: what organ_pass_run and every operation work with. */
+#ifndef ORGAN_ENGINE_H
+#define ORGAN_ENGINE_H
+
+#include "formats/api.h"
+#include "formats/status.h"
+#include "orchestrator/stream/pass.h"
+
+ORGAN_API_BEGIN
+
+/* Cores, memory nodes, pinned threads and kernels together. `kernels` NULL: the best for this CPU. `threads` 0: one per core. `memory` 0:
+ * 512 MiB. Nothing asks it to stop until the caller sets engine->stop. ORGAN_IO if a thread or memory is refused; *engine is NULL then. */
+organ_status organ_engine_create(const organ_kernels *kernels, size_t threads, uint64_t memory, organ_engine **engine, organ_error *error);
+
+/* Waits for the threads. NULL is allowed. Only for what organ_engine_create made. */
+void organ_engine_destroy(organ_engine *engine);
+
+ORGAN_API_END
+
+#endif
