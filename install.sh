@@ -1,10 +1,20 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What `ninja install` does when everything is built: install.sh "LIBRARIES" HEADER...
+# `ninja uninstall` takes away what it installed: install.sh --remove
 # PREFIX (default /usr/local) and DESTDIR are taken from the environment.
 set -eu
 prefix=${PREFIX:-/usr/local}
 to=${DESTDIR:-}$prefix
+bash=$to/share/bash-completion/completions/organ
+zsh=$to/share/zsh/site-functions/_organ
+fish=$to/share/fish/vendor_completions.d/organ.fish
+if [ "$1" = --remove ]; then
+    rm -f "$to/bin/organ" "$to/lib/liborgan.a" "$to"/lib/liborgan.so* "$to/lib/pkgconfig/organ.pc" "$bash" "$zsh" "$fish"
+    rm -f "$to/share/man/man1/organ.1" "$to"/share/man/man1/organ-*.1
+    rm -rf "$to/include/organ"
+    exit
+fi
 libraries=$1
 shift
 version=$(sed -n 's/^#define ORGAN_VERSION "\(.*\)"$/\1/p' orchestrator/version.h)
@@ -37,6 +47,6 @@ chmod 644 "$to/lib/pkgconfig/organ.pc"
 
 install -d "$to/share/man/man1"
 install -m 644 build/man/*.1 "$to/share/man/man1"
-install -D -m 644 build/completion/organ "$to/share/bash-completion/completions/organ"
-install -D -m 644 build/completion/_organ "$to/share/zsh/site-functions/_organ"
-install -D -m 644 build/completion/organ.fish "$to/share/fish/vendor_completions.d/organ.fish"
+install -D -m 644 build/completion/organ "$bash"
+install -D -m 644 build/completion/_organ "$zsh"
+install -D -m 644 build/completion/organ.fish "$fish"

@@ -31,6 +31,9 @@ holds "install fails" env PREFIX="$prefix" DESTDIR= ./install.sh "$(variable lib
 holds "install with DESTDIR fails" env PREFIX=/usr DESTDIR="$scratch/stage" ./install.sh "$(variable libs)" $public
 holds "DESTDIR holds something else" diff <(cd "$prefix" && find . | sort) <(cd "$scratch/stage/usr" && find . | sort)
 holds "organ.pc names the scratch directory" grep -qx 'prefix=/usr' "$scratch/stage/usr/lib/pkgconfig/organ.pc"
+touch "$scratch/stage/usr/bin/other"
+holds "uninstall fails" env PREFIX=/usr DESTDIR="$scratch/stage" ./install.sh --remove
+holds "uninstall leaves or takes something" diff <(cd "$scratch/stage" && find . -not -type d) <(echo ./usr/bin/other)
 rm -r "$scratch/stage"
 
 # ---- the program and what belongs to it ----

@@ -25,4 +25,7 @@ const char *organ_completion_family(const organ_verb *verb, char family[ORGAN_FA
 /* Whether it is the first verb of its family in the list, so that each family is named once. */
 bool organ_completion_opens_family(size_t verb);
 
+/* What the verbs of a family are about, by the first of them: the section that they stand in. */
+const char *organ_completion_about_family(size_t verb);
+
 #endif

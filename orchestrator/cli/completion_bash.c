@@ -36,6 +36,12 @@ bool organ_completion_opens_family(size_t verb)
     return *family != '\0';
 }
 
+const char *organ_completion_about_family(size_t verb)
+{
+    const char *const section = organ_verb_section_at(organ_verbs[verb]);
+    return section ? section : organ_verbs[verb]->summary;
+}
+
 /* ---- bash ---- */
 
 static const char bash_start[] = "# Completion of organ for bash, made by 'organ completion bash'.\n"

@@ -92,7 +92,7 @@ static void put_words(FILE *out, const char *of)
                     of, of, word);
         else
             fprintf(out, "    printf '%%s\\t%%s\\n' %s ", opens ? family : word);
-        put_quoted(out, opens ? "verbs of two words" : organ_verbs[k]->summary);
+        put_quoted(out, opens ? organ_completion_about_family(k) : organ_verbs[k]->summary);
         fputc('\n', out);
     }
 }

@@ -88,15 +88,13 @@ static void put_summary(FILE *out, const char *word, const char *summary)
 /* The words that may come first, each family once; or the second words of a family. */
 static void put_words(FILE *out, const char *of)
 {
-    char family[ORGAN_FAMILY_ROOM], summary[64];
+    char family[ORGAN_FAMILY_ROOM];
     for (size_t k = 0; k < organ_verb_count; k++) {
         const char *const word = organ_completion_family(organ_verbs[k], family);
         if (strcmp(family, of) == 0)
             put_summary(out, word, organ_verbs[k]->summary);
-        else if (!*of && organ_completion_opens_family(k)) {
-            snprintf(summary, sizeof summary, "%s ...", family);
-            put_summary(out, family, summary);
-        }
+        else if (!*of && organ_completion_opens_family(k))
+            put_summary(out, family, organ_completion_about_family(k));
     }
 }
 

@@ -40,7 +40,7 @@ static const organ_option_group groups[] = {{"Options", options, COUNT(options)}
                                             {"Output", output, COUNT(output)}};
 static const organ_example examples[] = {
     {"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
-    {"organ serve --root models --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
+    {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
     {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}};
 
 const organ_verb organ_serve_verb = {
