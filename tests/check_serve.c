@@ -403,6 +403,7 @@ int main(void)
                                   a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}},
                                 {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
                                 {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, secrets_are_compared_whole}}};
-    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(), NULL};
+    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(),
+                             serve_heads_suite(), NULL};
     return run_suites(suites);
 }

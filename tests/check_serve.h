@@ -6,5 +6,6 @@
 #include <check.h>
 
 Suite *serve_faults_suite(void); /* paths that lead outside, malformed requests, limits, what cannot be started */
+Suite *serve_heads_suite(void);  /* requests byte for byte */
 
 #endif

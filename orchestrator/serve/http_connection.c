@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 static double seconds_since(const struct timespec *from)
 {
@@ -143,26 +144,12 @@ static bool body_passes(organ_http_request *request)
     return false;
 }
 
-/* The library gives the target up to a zero byte in it. Between its end and the version of HTTP stands nothing but what parted them. */
-static bool target_is_whole(organ_http_request *request, const char *version)
-{
-    const char *const end = request->line + strlen(request->target);
-    if ((uintptr_t)version <= (uintptr_t)end)
-        return true;
-    for (const char *c = end; c < version; c++)
-        if (*c && *c != ' ' && *c != '\t') {
-            organ_http_problem(&request->reply, 400, "the target has a zero byte");
-            return false;
-        }
-    return true;
-}
-
 static enum MHD_Result begin(organ_http_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
     set_deadline(request, server->timeout);
-    bool good = target_is_whole(request, version) && organ_http_target_read(request);
+    bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
         /* Who may not ask does not learn what there is. */
         const bool routed = organ_http_routed(request);
@@ -229,11 +216,18 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     case REQUEST_NEW:
         return begin(request, verb, version);
     case REQUEST_BODY:
-        if (*bytes == 0)
-            return answer(request);
-        take_body(request, data, *bytes);
-        *bytes = 0;
-        return MHD_YES;
+        if (*bytes > 0) {
+            take_body(request, data, *bytes);
+            *bytes = 0;
+            return MHD_YES;
+        }
+        /* A connection that rests while the library would still read from it is read from when it goes on, and one whose client has sent
+         * its last byte is then closed without the reply. Asked again, which is at once, the library waits for nothing but us. */
+        if (request->route->waits && !request->asked) {
+            request->asked = true;
+            return MHD_YES;
+        }
+        return answer(request);
     case REQUEST_READY:
         return organ_http_send(request);
     case REQUEST_AT_DESK:
@@ -258,17 +252,28 @@ static void free_request(organ_http_request *request)
     free(request);
 }
 
+/* A client that has said its last word shall not have to wait until the connection has been idle for long enough: what the library has seen
+ * of it once, together with the request, it does not see again. */
+static void part_from_silent(struct MHD_Connection *connection)
+{
+    char byte;
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        shutdown(info->connect_fd, SHUT_RD);
+}
+
 void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
 {
     organ_http_request *const request = *held;
     organ_server *const server = context;
-    (void)connection;
     if (!request)
         return;
     *held = NULL;
     if (request->counted)
         __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
     const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (whole)
+        part_from_silent(connection);
     if (whole && !request->head && request->reply.kind != REPLY_STREAM)
         organ_tally_bytes(server->tally, request->reply.size);
     organ_tally_request(server->tally, request->route, request->reply.status, seconds_since(&request->began));

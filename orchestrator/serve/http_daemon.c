@@ -90,7 +90,7 @@ static void *start_below_jobs(void *context)
         MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
         threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, options->per_address,
         MHD_OPTION_CONNECTION_TIMEOUT, options->timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
+        MHD_OPTION_STRICT_FOR_CLIENT, 0, MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
         organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server, MHD_OPTION_UNESCAPE_CALLBACK,
         organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
     s->fault = errno;
@@ -114,6 +114,7 @@ organ_status organ_server_open(const organ_serve_options *options, organ_server 
     if (!server)
         return organ_fail_errno(error, ENOMEM, "the server");
     pthread_mutex_init(&server->stream_lock, NULL);
+    json_object_seed(0); /* or the first objects of several threads would each choose it */
     server->listener = -1;
     want_descriptors(options->connections);
     if (open_parts(options, server, error) == ORGAN_OK &&

@@ -44,6 +44,7 @@ typedef struct organ_server organ_server;
 
 struct organ_http_request {
     organ_server *server;
+    bool asked;   /* for the reply, once already */
     bool counted; /* among those being answered */
     struct MHD_Connection *connection;
     organ_request_state state;
@@ -87,6 +88,11 @@ struct organ_server {
     organ_http_waker *streams; /* all that are open */
     size_t stream_count;
 };
+
+/* ---- http_head.c: whether a request says one thing to all who read it ---- */
+
+/* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
+bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version);
 
 /* ---- http_target.c: what a request asks for ---- */
 
