@@ -276,8 +276,8 @@ unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view,
 {
     pthread_mutex_lock(&jobs->mutex);
     const unsigned status = insert(jobs, words, view, error);
+    organ_job_words_release(words); /* here, for the job has them too now */
     pthread_mutex_unlock(&jobs->mutex);
-    organ_job_words_release(words);
     return status;
 }
 

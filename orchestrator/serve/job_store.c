@@ -311,15 +311,17 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 static json_t *text_or_null(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
+/* A view leaves the lock that guards the job; a reference to a part of the job would be counted without it. */
+static json_t *copy_of(const organ_job *job, const char *key) { return json_deep_copy(json_object_get(job->fixed, key)); }
+
 json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
     const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
-    return json_pack("{s:s, s:O, s:O, s:O, s:O, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o}", "id", job->id, "verb",
-                     json_object_get(job->fixed, "verb"), "arguments", json_object_get(job->fixed, "arguments"), "command",
-                     json_object_get(job->fixed, "command"), "outputs", json_object_get(job->fixed, "writes"), "state",
-                     organ_job_state_names[job->state], "created", text_or_null(job->created), "started", text_or_null(job->started),
-                     "finished", text_or_null(job->finished), "seconds",
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o}", "id", job->id, "verb",
+                     copy_of(job, "verb"), "arguments", copy_of(job, "arguments"), "command", copy_of(job, "command"), "outputs",
+                     copy_of(job, "writes"), "state", organ_job_state_names[job->state], "created", text_or_null(job->created), "started",
+                     text_or_null(job->started), "finished", text_or_null(job->finished), "seconds",
                      job->seconds >= 0 && !active ? json_real(job->seconds) : json_null(), "attempts", (int)job->attempts, "exit_code",
                      job->code >= 0 ? json_integer(job->code) : json_null(), "error", text_or_null(job->message), "cancelling",
                      job->cancelling && active, "resumable", resumes && stopped && job->attempts > 0, "result", job->result && !active,

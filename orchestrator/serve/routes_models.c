@@ -57,6 +57,21 @@ static void get_models(const organ_http_request *request, organ_http_reply *repl
 
 /* ---- one model ---- */
 
+/* What the shelf keeps is read by several threads at once. A reference to a part of it would be counted by all of them, so parts are
+ * copied. */
+static json_t *without_list(json_t *model)
+{
+    json_t *const shown = json_object();
+    bool whole = shown != NULL;
+    for (void *at = json_object_iter(model); at && whole; at = json_object_iter_next(model, at))
+        if (strcmp(json_object_iter_key(at), "list") != 0)
+            whole = json_object_set_new(shown, json_object_iter_key(at), json_deep_copy(json_object_iter_value(at))) == 0;
+    if (whole)
+        return shown;
+    json_decref(shown);
+    return NULL;
+}
+
 static void get_model(const organ_http_request *request, organ_http_reply *reply)
 {
     json_t *model;
@@ -66,10 +81,7 @@ static void get_model(const organ_http_request *request, organ_http_reply *reply
         organ_http_problem(reply, status, "%s", error.message);
         return;
     }
-    json_t *const shown = json_copy(model);
-    if (shown)
-        json_object_del(shown, "list");
-    organ_http_reply_json(reply, 200, shown);
+    organ_http_reply_json(reply, 200, without_list(model));
     organ_shelf_release(organ_http_app(request)->shelf, model);
 }
 
@@ -164,7 +176,7 @@ static json_t *tensors_page(const wish *w, const json_t *list, uint64_t offset, 
     const size_t count = page ? rank(w, list, found, &bytes) : 0;
     bool whole = page != NULL;
     for (size_t k = (size_t)offset; offset < count && k < count && k - offset < limit; k++)
-        whole = json_array_append(page, found[k].tensor) == 0 && whole;
+        whole = json_array_append_new(page, json_deep_copy(found[k].tensor)) == 0 && whole;
     free(found);
     json_t *const document =
         json_pack("{s:I, s:I, s:I, s:O?}", "total", (json_int_t)count, "offset", (json_int_t)offset, "bytes", bytes, "tensors", page);
