@@ -70,6 +70,16 @@ static bool read_id(const organ_json_text *text, organ_json_span span, uint32_t 
     return span.end > span.begin && value < ID_LIMIT && (text->bytes[span.begin] != '0' || span.end == span.begin + 1);
 }
 
+/* Ids may have holes (check_holes), but a token takes bytes to name: what lies further out than the file is long is refused before there is
+ * room for it. */
+static organ_status check_reach(const organ_json_text *text, const char *list, const char *word, uint32_t id, organ_error *error)
+{
+    if (id < text->length + ID_SLACK)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.100s': id %u is far beyond the tokens that a file of %zu bytes can name",
+                      text->label, list, word, id, text->length);
+}
+
 static organ_status put_word(organ_tokenizer *t, const organ_json_text *text, const json_t *name, organ_json_span value, organ_error *error)
 {
     const char *word = json_string_value(name);
@@ -81,6 +91,8 @@ static organ_status put_word(organ_tokenizer *t, const organ_json_text *text, co
     if (bytes > ORGAN_TOKEN_SIZE)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: vocab: id %u has %zu bytes; at most %u are read", text->label, id, bytes,
                           ORGAN_TOKEN_SIZE);
+    if (check_reach(text, "vocab", word, id, error) != ORGAN_OK)
+        return error->status;
     const uint32_t there = organ_tokenizer_id(t, word, bytes);
     if (there != ORGAN_NO_ID)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: vocab: '%.100s' is there twice, as %u and as %u", text->label, word, there, id);
@@ -320,6 +332,8 @@ static organ_status put_added(organ_tokenizer *t, const organ_json_text *text, c
     if (!json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= ID_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens: '%.100s': 'id' is no number from 0 to %d", text->label, word,
                           ID_LIMIT - 1);
+    if (check_reach(text, "added_tokens", word, (uint32_t)json_integer_value(id), error) != ORGAN_OK)
+        return error->status;
     const organ_added added = {.text = word,
                                .bytes = bytes,
                                .id = (uint32_t)json_integer_value(id),
