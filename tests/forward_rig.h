@@ -42,5 +42,6 @@ double farthest(const float *a, const float *b, size_t n);
 void make_tokenizer(const char *path, unsigned extra);
 
 Suite *forward_faults_suite(void);
+Suite *forward_past_suite(void);
 
 #endif

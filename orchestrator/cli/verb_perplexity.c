@@ -181,13 +181,13 @@ const organ_verb organ_generate_verb = {
     .name = "generate",
     .summary = "greedy text: whether a model still speaks",
     .about = "Continues the prompt with the likeliest token each time and prints what is added as it comes, without the prompt; stops at "
-             "EOS. Nothing is kept between tokens: for each one the whole text so far goes through the model, every layer read anew. That "
-             "is a smoke test for small models and short texts, not a way to chat.\n"
+             "EOS. Keys and values of the text stay in memory, and the weights of as many layers as --memory holds beside them; all others "
+             "are read anew for each token. That is a smoke test, not a way to chat.\n"
              "BOS stands before the prompt where the model's tokenizer puts one; names of special tokens in the prompt are those tokens. "
              "Control characters in the answer, but newline and tab, are shown as \\xNN.",
     .operands = generate_operands, .operand_count = COUNT(generate_operands),
     .groups = generate_groups, .group_count = COUNT(generate_groups),
     .examples = generate_examples, .example_count = COUNT(generate_examples),
-    .exits = "0 done; 2 wrong usage, or --memory does not hold one layer and the text; 3 the model is malformed or changed meanwhile, its "
-             "architecture or tokenizer is not known; 4 it cannot be read; 130 interrupted.",
+    .exits = "0 done; 2 wrong usage, or --memory does not hold one layer and keys and values of the text; 3 the model is malformed or "
+             "changed meanwhile, its architecture or tokenizer is not known; 4 it cannot be read; 130 interrupted.",
     .run = run_generate};

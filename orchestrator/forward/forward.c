@@ -122,10 +122,10 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     return ORGAN_OK;
 }
 
-organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
-                             const organ_tap *tap, organ_error *error)
+organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
 {
-    forward_group g = {.forward = forward, .layer = layer, .windows = windows, .tap = tap};
+    forward_group g = {.forward = forward, .layer = layer, .windows = windows, .tap = tap, .before = before};
     size_t most = 0;
     for (size_t w = 0; w < windows->count; w = group_end(windows, w)) {
         const size_t tokens = windows->begin[group_end(windows, w)] - windows->begin[w];
@@ -141,6 +141,12 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
     free(g.routed);
     free(g.products.items);
     return error->status;
+}
+
+organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows, float *hidden,
+                             const organ_tap *tap, organ_error *error)
+{
+    return organ_forward_layer_run(forward, layer, windows, NULL, hidden, tap, error);
 }
 
 /* ---- the whole pass ---- */
@@ -169,6 +175,14 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
     const uint64_t tokens = left_beside(f, context, scores, organ_forward_head_bytes(f)) / token;
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
+}
+
+bool organ_forward_fits(const organ_forward *f, size_t together, size_t most, uint64_t bytes)
+{
+    const uint64_t scores = organ_workers_count(f->engine->workers) * FORWARD_QUERIES * (most + 1) * sizeof(float);
+    const uint64_t left = left_beside(f, together, scores, organ_forward_head_bytes(f)),
+                   states = together * f->config.hidden * sizeof(float);
+    return left > bytes && left - bytes >= states;
 }
 
 uint64_t organ_forward_spare(const organ_forward *f, size_t context) { return left_beside(f, context, f->engine->memory / 16, 0); }

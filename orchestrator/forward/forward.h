@@ -66,6 +66,23 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
 organ_status organ_forward_run(organ_forward *forward, const organ_windows *windows, const size_t *rows, size_t count, void *context,
                                void (*each)(void *context, size_t k, float *logits), const organ_progress *progress, organ_error *error);
 
+/* ---- a text that grows ---- */
+
+/* Keys and values of the tokens that went through, of all layers, so that a text that grows carries only its new tokens through them. */
+typedef struct organ_forward_past organ_forward_past;
+
+/* For one text, of `first` tokens at first and at most `most` in the end. ORGAN_USAGE where the engine's memory does not hold that beside a
+ * layer. Belongs to the forward pass and is closed before it. *past is NULL on error. */
+organ_status organ_forward_past_open(organ_forward *forward, size_t first, size_t most, organ_forward_past **past, organ_error *error);
+void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
+
+/* The logits of the last of `count` tokens: those of the call before, and at least one behind them. They are those of organ_forward_run on
+ * one window of all the tokens but for rounding, for the products have other shapes; the same bytes for any threads and memory. Where the
+ * rotation goes by the length of the text (dynamic, longrope beyond its original context), all tokens go through anew at that length. After
+ * an error all go through anew, too. */
+organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
+                                    void (*each)(void *context, size_t k, float *logits), organ_error *error);
+
 /* How many tokens a batch may have so that one layer's weights, activations and buffers stay inside the engine's memory; 0: not even one
  * window of `context` tokens does. */
 size_t organ_forward_batch(const organ_forward *forward, size_t context);

@@ -10,14 +10,14 @@
 #define TOKENS_AT_ONCE ((size_t)32)
 
 typedef struct tile {
-    size_t first, tokens, query, queries; /* the window, in the group; the queries, in the window */
+    size_t first, query, queries; /* the window, in the group; the queries, in the window */
 } tile;
 
 typedef struct job {
     forward_group *group;
     const forward_rotation *rotation;
-    float *q, *k, *v, *out;
-    size_t q_width, kv_width;
+    float *q, *k, *v, *out; /* k and v begin with those of the tokens before the group */
+    size_t q_width, kv_width, before;
     const size_t *position; /* of each token of the group: its row in the rotation */
     tile *tiles;
     size_t tile_count;
@@ -66,7 +66,7 @@ static void turn_tokens(void *context, size_t index, size_t worker)
     const size_t first = index * TOKENS_AT_ONCE, until = lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
         turn_heads(j, j->q + t * j->q_width, c->heads, t, PART_NORM_Q);
-        turn_heads(j, j->k + t * j->kv_width, c->kv_heads, t, PART_NORM_K);
+        turn_heads(j, j->k + (j->before + t) * j->kv_width, c->kv_heads, t, PART_NORM_K);
     }
 }
 
@@ -93,7 +93,7 @@ static void attend(void *context, size_t index, size_t worker)
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
     const size_t lo = t->query >= window ? t->query - window + 1 : 0, keys = t->query + t->queries - lo;
     float *sums = j->scratch + worker * j->scratch_floats, *scores = sums + FORWARD_QUERIES;
-    const float *q = j->q + (t->first + t->query) * j->q_width + head * dim;
+    const float *q = j->q + (t->first + t->query - j->before) * j->q_width + head * dim;
     const float *k = j->k + (t->first + lo) * j->kv_width + kv_head * dim, *v = j->v + (k - j->k);
     float *out = j->out + (q - j->q);
     const int m = (int)t->queries, n = (int)keys, d = (int)dim, ldq = (int)j->q_width, ldk = (int)j->kv_width;
@@ -121,13 +121,13 @@ static organ_status cut(job *j, forward_rotation *rotation, size_t **positions, 
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu tokens", g->tokens);
     for (size_t w = g->window; w < g->until; w++) {
         const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
-        *longest = tokens > *longest ? tokens : *longest;
-        if (organ_forward_rotation_reach(rotation, tokens, &row, error) != ORGAN_OK)
+        *longest = j->before + tokens > *longest ? j->before + tokens : *longest;
+        if (organ_forward_rotation_reach(rotation, j->before + tokens, &row, error) != ORGAN_OK)
             return error->status;
         for (size_t t = 0; t < tokens; t++)
-            (*positions)[first + t] = row + t;
+            (*positions)[first + t] = row + j->before + t;
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] = (tile){first, tokens, t, lesser(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] = (tile){first, j->before + t, lesser(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;
@@ -137,7 +137,7 @@ static organ_status project(job *j, const float *normed, organ_error *error)
 {
     forward_group *g = j->group;
     static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
-    float *const to[3] = {j->q, j->k, j->v};
+    float *const to[3] = {j->q, j->k + j->before * j->kv_width, j->v + j->before * j->kv_width};
     size_t named = SIZE_MAX;
     for (size_t p = 0; p < 3; p++) {
         const forward_view view = g->layer->plan->parts[parts[p]];
@@ -197,6 +197,11 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     j.out = j.q + g->tokens * j.q_width;
     j.k = j.out + g->tokens * j.q_width;
     j.v = j.k + g->tokens * j.kv_width;
+    if (g->before) {
+        j.k = g->before->keys;
+        j.v = g->before->values;
+        j.before = g->before->tokens;
+    }
     forward_rotation *rotation = g->layer->windowed ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;
     size_t *positions = NULL, longest;

@@ -158,6 +158,8 @@ void organ_forward_softcap(float *values, size_t n, float cap);
 
 organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope, forward_rotation *rotation,
                                          organ_error *error);
+/* Windows of one kind turn at the same frequencies. */
+size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
 /* To be called before the rows of a group of windows are asked for: those of groups before may be forgotten. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
 /* *first becomes the row of position 0 for a window of so many tokens, each of which has its row behind it. Tables may move. */
@@ -172,6 +174,13 @@ uint64_t organ_forward_reading(const organ_forward *forward);
 
 /* ---- a layer on a group of windows ---- */
 
+/* Keys and values of one layer, kv_heads x head_dim a token: the first `tokens` of them are of tokens before the group, which is one
+ * window; those of the group come behind them. */
+typedef struct forward_keys {
+    float *keys, *values;
+    size_t tokens;
+} forward_keys;
+
 typedef struct forward_group {
     organ_forward *forward;
     const organ_layer *layer;
@@ -181,9 +190,17 @@ typedef struct forward_group {
     float *hidden;        /* of the group */
     float *room;          /* of activations */
     const organ_tap *tap;
+    const forward_keys *before; /* NULL: windows begin in the group */
     forward_products products;
     size_t *routed; /* of each expert, tokens so far */
 } forward_group;
+
+/* organ_layer_run, for one window that goes on where `before` ends; NULL: for any windows, from their beginnings. */
+organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error);
+
+/* Whether the memory holds `bytes` beside a layer that `together` tokens are carried through, each of which sees up to `most`. */
+bool organ_forward_fits(const organ_forward *forward, size_t together, size_t most, uint64_t bytes);
 
 /* Floats of room for a group of so many tokens. */
 size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);

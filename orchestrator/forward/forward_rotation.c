@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PI 3.14159265358979323846
+#define PI           3.14159265358979323846
+#define ROWS_AT_ONCE ((size_t)64) /* a text that grows does not make its table anew with each token */
 
 static float llama3(const organ_rope_config *rope, float frequency)
 {
@@ -103,9 +104,9 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 
 /* ---- tables ---- */
 
-/* Windows of one kind turn at the same frequencies. */
-static size_t kind_of(const organ_rope_config *rope, size_t tokens)
+size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens)
 {
+    const organ_rope_config *const rope = rotation->rope;
     if (tokens <= rope->original_context)
         return 0;
     return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
@@ -171,15 +172,16 @@ static organ_status grow(forward_rotation *r, size_t rows, organ_error *error)
 
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
 {
-    const size_t kind = kind_of(rotation->rope, tokens), before = rotation->rows;
+    const size_t kind = organ_forward_rotation_kind(rotation, tokens), before = rotation->rows;
     for (size_t k = 0; k < rotation->part_count; k++)
         if (rotation->parts[k].kind == kind && rotation->parts[k].positions >= tokens) {
             *first = rotation->parts[k].first;
             return ORGAN_OK;
         }
-    if (grow(rotation, before + tokens, error) != ORGAN_OK)
+    const size_t positions = (tokens + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * ROWS_AT_ONCE;
+    if (grow(rotation, before + positions, error) != ORGAN_OK)
         return error->status;
-    rotation->parts[rotation->part_count++] = (forward_rotation_part){kind, before, tokens};
+    rotation->parts[rotation->part_count++] = (forward_rotation_part){kind, before, positions};
     fill(rotation, &rotation->parts[rotation->part_count - 1]);
     *first = before;
     return ORGAN_OK;

@@ -3,7 +3,6 @@
 
 #include "formats/tokenizer.h"
 #include "orchestrator/forward/perplexity.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/speech.h"
@@ -23,6 +22,7 @@ typedef struct generation {
     organ_model *model;
     organ_tokenizer *tokenizer;
     organ_forward *forward;
+    organ_forward_past *past;
     uint32_t *ids; /* of the prompt, then what was made */
     size_t prompt, count;
     bool ended; /* by EOS */
@@ -54,19 +54,14 @@ static organ_status read_prompt(generation *g, organ_error *error)
     return error->status;
 }
 
-static organ_status check_length(const generation *g, organ_error *error)
+static organ_status make_room(generation *g, organ_error *error)
 {
     const size_t most = g->prompt + g->options->count;
     const uint64_t context = organ_forward_describe(g->forward)->context;
     if (context && most > context)
         organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", most, (unsigned long long)context,
                             g->options->model);
-    if (organ_forward_batch(g->forward, most) < most) {
-        char memory[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory: %s is too little for a layer of %s and %zu tokens",
-                          organ_quantity_text(g->engine->memory, memory), g->options->model, most);
-    }
-    return ORGAN_OK;
+    return organ_forward_past_open(g->forward, g->prompt, most, &g->past, error);
 }
 
 /* ---- token after token ---- */
@@ -88,13 +83,10 @@ static void choose(void *context, size_t k, float *logits)
 
 static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
 {
-    const size_t begin[2] = {0, g->count}, row = g->count - 1;
-    const organ_windows windows = {.tokens = g->ids, .count = 1, .begin = begin};
-    const organ_progress none = {0};
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
     if (organ_stop_asked(g->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped after %zu tokens", g->count - g->prompt);
-    if (organ_forward_run(g->forward, &windows, &row, 1, &c, choose, &none, error) != ORGAN_OK)
+    if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose, error) != ORGAN_OK)
         return error->status;
     if (!c.finite)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers", g->options->model, g->count);
@@ -179,8 +171,9 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
     if (organ_model_open(options->model, &g.model, error) == ORGAN_OK &&
         organ_forward_open(g.model, engine, &g.forward, error) == ORGAN_OK &&
         organ_tokenizer_open(g.model, &g.tokenizer, error) == ORGAN_OK && read_prompt(&g, error) == ORGAN_OK &&
-        check_length(&g, error) == ORGAN_OK && run(&g, error) == ORGAN_OK && !(*report = document(&g)))
+        make_room(&g, error) == ORGAN_OK && run(&g, error) == ORGAN_OK && !(*report = document(&g)))
         organ_fail_errno(error, ENOMEM, "%s", options->model);
+    organ_forward_past_close(g.past);
     organ_forward_close(g.forward);
     organ_tokenizer_close(g.tokenizer);
     organ_model_close(g.model);

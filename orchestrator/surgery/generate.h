@@ -23,10 +23,10 @@ typedef struct organ_listener {
 } organ_listener;
 
 /* Continues the prompt with the likeliest token each time (the lowest id of equals), until EOS or `count` tokens. BOS stands before the
- * prompt where the model's tokenizer puts one; names of special tokens in the prompt are those tokens. Nothing is kept between tokens: each
- * runs the whole text so far through the model, every layer read anew, which is for small models and short texts. *report is schema
- * organ.generate/1; the caller releases it; NULL on error. ORGAN_USAGE: too little memory. ORGAN_BAD_INPUT: what tokenizer or forward pass
- * do not know, no token to begin with, logits that are not finite. ORGAN_IO, ORGAN_INTERRUPTED. */
+ * prompt where the model's tokenizer puts one; names of special tokens in the prompt are those tokens. Each new token alone goes through
+ * the model (organ_forward_continue). *report is schema organ.generate/1; the caller releases it; NULL on error. ORGAN_USAGE: too little
+ * memory. ORGAN_BAD_INPUT: what tokenizer or forward pass do not know, no token to begin with, logits that are not finite. ORGAN_IO,
+ * ORGAN_INTERRUPTED. */
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
                             const organ_listener *listener, json_t **report, organ_error *error);
 
