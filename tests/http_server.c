@@ -144,7 +144,8 @@ static http_manners next_manners(http_server *server, const question *q)
     return now;
 }
 
-static void count_sent(http_server *server, size_t bytes)
+/* true: this was the byte that http_at_byte waits for. */
+static bool count_sent(http_server *server, size_t bytes)
 {
     void (*call)(void) = NULL;
     pthread_mutex_lock(&server->lock);
@@ -156,6 +157,7 @@ static void count_sent(http_server *server, size_t bytes)
     pthread_mutex_unlock(&server->lock);
     if (call)
         call();
+    return call != NULL;
 }
 
 static bool put_body(http_server *server, int to, const served_file *file, uint64_t from, uint64_t bytes)
@@ -164,8 +166,8 @@ static bool put_body(http_server *server, int to, const served_file *file, uint6
     while (bytes > 0) {
         const size_t part = bytes < sizeof buffer ? (size_t)bytes : sizeof buffer;
         http_content(file, from, buffer, part);
-        count_sent(server, part); /* before: who has all bytes finds them counted */
-        if (!put(to, buffer, part))
+        const bool there = count_sent(server, part); /* before: who has all bytes finds them counted */
+        if (there || !put(to, buffer, part))
             return false;
         from += part, bytes -= part;
     }

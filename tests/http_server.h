@@ -59,7 +59,8 @@ const char *http_url(const http_server *server, const char *name);
 
 void http_behave(http_server *server, http_manners manners);
 
-/* Calls `then` once when so many bytes of bodies were sent, from a thread of the server's. */
+/* Calls `then` once when so many bytes of bodies were sent, from a thread of the server's; the connection breaks before the last of them
+ * arrives, however slow the client is. */
 void http_at_byte(http_server *server, uint64_t bytes, void (*then)(void));
 
 long http_requests(const http_server *server);
