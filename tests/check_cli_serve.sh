@@ -77,6 +77,11 @@ asks "GET /api/v1/models" "Authorization: Bearer a-token-of-22-letters!"
 answers "200 OK"
 stopped TERM
 judge "says that there is a token" grep -q "(with a token)" ../served
+judge "says nothing of a token that only its owner reads" test -z "$(grep "other users" ../served)"
+chmod 644 token
+begin --root models --token-file token
+stopped TERM
+judge "says that others may read the token" grep -q "token: other users may read the token" ../served
 if grep -q "22-letters" ../served; then bad "the token is in the log" ../served; else good; fi
 
 # ---- refusals ----
@@ -86,6 +91,7 @@ refused 4 "--root token: Not a directory" serve --root token
 refused 2 "must be an address and a port" serve --root models --listen 8935
 refused 2 "give a --token-file" serve --root models --listen 0.0.0.0:0
 refused 3 "the token has 5 characters; allowed are 16 to 1024" serve --root models --token-file <(echo short)
+refused 3 "the token has 0 characters" serve --root models --token-file /dev/null
 refused 4 "nowhere" serve --root models --token-file nowhere
 refused 2 "--jobs" serve --root models --jobs 0
 refused 2 "--timeout" serve --root models --timeout 0

@@ -449,9 +449,50 @@ START_TEST(broken_records_do_not_stop_the_server)
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000000"), 0700);
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000001"), 0700);
     scratch_text("root/.organ/jobs/20260101-000000-000001/job.json", "{\"schema\": ");
+    mkdir(scratch_path("root/.organ/jobs/20260101-000000-000002"), 0700);
+    ck_assert_int_eq(mkfifo(scratch_path("root/.organ/jobs/20260101-000000-000002/job.json"), 0600), 0);
+    mkdir(scratch_path("root/.organ/jobs/20260101-000000-000003"), 0700);
+    ck_assert_int_eq(symlink("/dev/zero", scratch_path("root/.organ/jobs/20260101-000000-000003/job.json")), 0);
     open_jobs();
+    /* What was begun and not written down is gone; what is something else is left alone. */
+    ck_assert_int_ne(access(scratch_path("root/.organ/jobs/20260101-000000-000000"), F_OK), 0);
+    ck_assert_int_eq(access(scratch_path("root/.organ/jobs/20260101-000000-000002/job.json"), F_OK), 0);
     ck_assert_uint_eq(add("done", "a", id), 201);
     becomes(id, "done");
+}
+END_TEST
+
+/* Nobody waits for a pipe that somebody put there. */
+START_TEST(what_is_no_file_is_not_waited_for)
+{
+    char id[ID], path[ID + 100];
+    int fd;
+    json_t *result = NULL;
+    organ_error error = {0};
+    ck_assert_uint_eq(add("done", "a", id), 201);
+    becomes(id, "done");
+    static const char *const names[] = {"result.json", "events.jsonl"};
+    for (size_t k = 0; k < COUNT(names); k++) {
+        snprintf(path, sizeof path, "root/.organ/jobs/%s/%s", id, names[k]);
+        ck_assert_int_eq(unlink(scratch_path(path)), 0);
+        ck_assert_int_eq(mkfifo(scratch_path(path), 0600), 0);
+        ck_assert_uint_eq(organ_jobs_file(jobs, id, names[k], &fd, &error), 409);
+    }
+    ck_assert_uint_eq(organ_jobs_result(jobs, id, &result, &error), 409);
+}
+END_TEST
+
+/* What the system says of the directory of jobs does not say where the root lies. */
+START_TEST(a_job_that_cannot_be_written_down)
+{
+    char message[ID];
+    organ_jobs_close(jobs);
+    open_jobs();
+    ck_assert_int_eq(rename(scratch_path("root/.organ/jobs"), scratch_path("root/.organ/gone")), 0);
+    ck_assert_uint_eq(add("done", "a", message), 500);
+    ck_assert_msg(strstr(message, "cannot be made") && !strstr(message, scratch_path("")), "%s", message);
+    ck_assert_int_eq(rename(scratch_path("root/.organ/gone"), scratch_path("root/.organ/jobs")), 0);
+    ck_assert_uint_eq(add("done", "a", message), 201);
 }
 END_TEST
 
@@ -466,7 +507,8 @@ int main(int argc, char **argv)
         {"restart",
          {what_ran_is_watched_on, an_adopted_job_can_be_cancelled, who_died_meanwhile_was_interrupted,
           another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request, a_link_planted_meanwhile_stops_a_resume,
-          broken_records_do_not_stop_the_server}}};
+          broken_records_do_not_stop_the_server}},
+        {"disk", {what_is_no_file_is_not_waited_for, a_job_that_cannot_be_written_down}}};
     Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), setup, teardown), NULL};
     return run_suites(suites);
 }

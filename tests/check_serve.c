@@ -387,6 +387,39 @@ START_TEST(a_login_gives_a_cookie)
 }
 END_TEST
 
+START_TEST(the_file_of_a_token)
+{
+    static const struct {
+        const char *text;
+        mode_t mode;
+        bool told;
+        const char *token, *fault; /* one of them */
+    } rows[] = {{"correct-horse-battery", 0600, false, "correct-horse-battery", NULL},
+                {"correct-horse-battery\n", 0400, false, "correct-horse-battery", NULL},
+                {" \t\r\ncorrect-horse-battery \r\n\n", 0600, false, "correct-horse-battery", NULL},
+                {"correct-horse-battery", 0640, true, "correct-horse-battery", NULL},
+                {"correct-horse-battery", 0604, true, "correct-horse-battery", NULL},
+                {"", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
+                {"\n", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
+                {"correct-horse\nbattery", 0600, false, NULL, "character 14"},
+                {"correct-horse-b\xc3\xa4ttery", 0600, false, NULL, "character 16"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        organ_guard guard = {0};
+        organ_error error = {0};
+        bool told = false;
+        scratch_text("token", rows[k].text);
+        ck_assert_int_eq(chmod(scratch_path("token"), rows[k].mode), 0);
+        const organ_status status = organ_guard_token(&guard, scratch_path("token"), &told, &error);
+        ck_assert_msg(rows[k].token ? status == ORGAN_OK && strcmp(guard.token, rows[k].token) == 0
+                                    : status == ORGAN_BAD_INPUT && !guard.token && strstr(error.message, rows[k].fault),
+                      "row %zu: %s", k, error.message);
+        ck_assert_msg(told == rows[k].told, "row %zu", k);
+        organ_guard_release(&guard);
+        ck_assert_int_eq(unlink(scratch_path("token")), 0);
+    }
+}
+END_TEST
+
 START_TEST(secrets_are_compared_whole)
 {
     ck_assert(organ_guard_same("abc", "abc"));
@@ -398,11 +431,12 @@ END_TEST
 
 int main(void)
 {
-    const suite_case cases[] = {{"resources",
-                                 {health_and_metrics, methods_are_told, models_are_listed, a_model_is_described,
-                                  a_changed_model_is_read_again, tensors_are_searched_sorted_and_paged}},
-                                {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
-                                {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, secrets_are_compared_whole}}};
+    const suite_case cases[] = {
+        {"resources",
+         {health_and_metrics, methods_are_told, models_are_listed, a_model_is_described, a_changed_model_is_read_again,
+          tensors_are_searched_sorted_and_paged}},
+        {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
+        {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, the_file_of_a_token, secrets_are_compared_whole}}};
     Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(),
                              serve_heads_suite(), NULL};
     return run_suites(suites);

@@ -101,7 +101,10 @@ static organ_status start_daemon(const organ_serve_options *options, organ_serve
 {
     starting s = {.options = options, .server = server};
     pthread_t thread;
-    if ((s.fault = pthread_create(&thread, NULL, start_below_jobs, &s)) == 0)
+    const int failed = pthread_create(&thread, NULL, start_below_jobs, &s);
+    if (failed)
+        s.fault = failed;
+    else
         pthread_join(thread, NULL);
     return server->daemon ? ORGAN_OK : organ_fail_errno(error, s.fault, "the threads of the server cannot be started");
 }

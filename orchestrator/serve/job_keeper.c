@@ -145,7 +145,7 @@ static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
         else if (organ_job_load(&jobs->store, json_string_value(json_array_get(ids, k)), &job, &fault) == ORGAN_OK) {
             jobs->list[jobs->count++] = job;
             organ_jobs_adopt(jobs, job);
-        } else if (notes)
+        } else if (!organ_job_unmade(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
             fprintf(notes, "%s\n", fault.message);
     }
     json_decref(ids);
@@ -251,6 +251,13 @@ static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t 
     return false;
 }
 
+/* Clients know the root's files by their places below it. */
+static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
+{
+    organ_jail_unroot(jobs->setup.jail, error->message);
+    return 500;
+}
+
 static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
@@ -265,7 +272,7 @@ static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, 
     else
         organ_job_create(&jobs->store, words, &job, error);
     if (!job)
-        return 500;
+        return system_refused(jobs, error);
     jobs->list[jobs->count++] = job;
     *view = organ_job_view(job);
     pthread_cond_signal(&jobs->changed);
@@ -307,7 +314,7 @@ static unsigned delete (organ_jobs *jobs, organ_job *job, json_t **view, organ_e
     } else if (!job->cancelling) {
         job->cancelling = true;
         if (organ_job_save(&jobs->store, job, error) != ORGAN_OK)
-            return 500;
+            return system_refused(jobs, error);
         organ_jobs_press(jobs, job);
         organ_jobs_changed(jobs, job);
     }
@@ -347,7 +354,7 @@ static unsigned resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_er
     job->resume = true;
     if (organ_job_save(&jobs->store, job, error) != ORGAN_OK) {
         job->state = before;
-        return 500;
+        return system_refused(jobs, error);
     }
     organ_jobs_changed(jobs, job);
     *view = organ_job_view(job);

@@ -158,6 +158,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
         organ_jobs_changed(jobs, job);
         return;
     }
+    organ_jail_unroot(jobs->setup.jail, error.message);
     snprintf(job->message, sizeof job->message, "%s", error.message);
     organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);
 }

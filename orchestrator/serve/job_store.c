@@ -95,8 +95,14 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
     char *const path = path_of(store, id, name);
     if (!path)
         return -1;
-    const int fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC, 0600);
-    const int fault = errno;
+    /* Whoever may write here may have put something else in its place; a pipe would be waited for. */
+    struct stat about;
+    int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600), fault = errno;
+    if (fd >= 0 && (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))) {
+        close(fd);
+        fd = -1;
+        fault = EINVAL;
+    }
     free(path);
     errno = fault;
     return fd;
@@ -142,6 +148,14 @@ void organ_job_erase(const organ_job_store *store, const char *id)
     if (path)
         rmdir(path);
     free(path);
+}
+
+bool organ_job_unmade(const organ_job_store *store, const char *id)
+{
+    char *const path = path_of(store, id, "");
+    const bool gone = path && rmdir(path) == 0;
+    free(path);
+    return gone;
 }
 
 /* ---- one record ---- */

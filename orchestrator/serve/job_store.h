@@ -69,11 +69,14 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 /* The ids of all directories that could be jobs, in their order: an array of strings to be released. NULL and ORGAN_IO on failure. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 void organ_job_erase(const organ_job_store *store, const char *id); /* the record and its directory */
+/* Removes the directory of a job whose server was ended before it wrote the record: nothing is in it. False if there is something. */
+bool organ_job_unmade(const organ_job_store *store, const char *id);
 void organ_job_free(organ_job *job);
 
 bool organ_job_is_id(const char *id); /* digits and dashes only */
 
-/* Opens "events.jsonl" or "result.json" of a job: O_RDONLY, or for writing (made if need be). -1 with errno. */
+/* Opens "events.jsonl" or "result.json" of a job: O_RDONLY, or for writing (made if need be). -1 with errno; EINVAL if
+ * it is no regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags);
 /* The whole result, to be released; NULL if there is none that is JSON. */
 json_t *organ_job_result(const organ_job_store *store, const char *id);
