@@ -128,6 +128,22 @@ START_TEST(deep_and_strange_documents)
 }
 END_TEST
 
+/* Only two digits, as they are written, name a byte. */
+START_TEST(names_of_bytes)
+{
+    static const char json[] = "{\"model\":{\"type\":\"BPE\",\"byte_fallback\":true,\"merges\":[],\"vocab\":"
+                               "{\"<0x4A>\":0,\"<0x-6>\":1,\"<0x4a>\":2,\"<0x+9>\":3,\"<0x 9>\":4,\"<0x4g>\":5}}}";
+    static const char *const pieces[] = {"J", "<0x-6>", "<0x4a>", "<0x+9>", "<0x 9>", "<0x4g>"};
+    organ_tokenizer *tokenizer = tokenizer_good(tokenizer_model(json, strlen(json)));
+    for (uint32_t k = 0; k < COUNT(pieces); k++) {
+        size_t bytes;
+        ck_assert_str_eq(organ_tokenizer_piece(tokenizer, k, &bytes), pieces[k]);
+        ck_assert_uint_eq(bytes, strlen(pieces[k]));
+    }
+    organ_tokenizer_close(tokenizer);
+}
+END_TEST
+
 START_TEST(settings_beside)
 {
     static const char json[] = BPE("{\"<s>\":0,\"a\":1}", "[]");
@@ -230,7 +246,7 @@ END_TEST
 Suite *tokenizer_fault_suite(void)
 {
     const suite_case cases[] = {
-        {"documents", {malformed_documents, deep_and_strange_documents, settings_beside}},
+        {"documents", {malformed_documents, deep_and_strange_documents, names_of_bytes, settings_beside}},
         {"metadata", {malformed_metadata, scores_decide}},
     };
     return suite_of("tokenizer faults", cases, COUNT(cases), scratch_begin, scratch_end);
