@@ -107,7 +107,7 @@ static void refuse_plan(organ_perplexity_protocol protocol, size_t count, organ_
 
 START_TEST(texts_that_do_not_do)
 {
-    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false}, 1, ORGAN_BAD_INPUT, "a.txt has 1 tokens");
+    refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, -1, false}, 1, ORGAN_BAD_INPUT, "a.txt has 1 token: ");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, 1, -1, true}, 0, ORGAN_BAD_INPUT, "a.txt has 0 tokens");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 4, -1, 1, true}, 9, ORGAN_BAD_INPUT, "a.txt: the model puts BOS");
     refuse_plan((organ_perplexity_protocol){ORGAN_STYLE_HF, 3, 1, 1, true}, 9, ORGAN_USAGE, "3 tokens");
@@ -181,7 +181,7 @@ static void set_up(void)
     ck_assert_int_eq(organ_perplexity_plan_make(&protocol, sample, TOKENS, "text", &plan, &error), ORGAN_OK);
     for (size_t m = 0; m < 3; m++) {
         fakes[m] = (fake){.seed = m == 2 ? 0 : (unsigned)m * 9, .broken = VOCABULARY};
-        sources[m] = (organ_logit_source){&fakes[m], VOCABULARY, fake_carry, fake_logits};
+        sources[m] = (organ_logit_source){&fakes[m], VOCABULARY, m ? "pruned" : "donor", fake_carry, fake_logits};
         scores[m] = (organ_token_scores){calloc(TOKENS, sizeof(double)), calloc(TOKENS, sizeof(double)), calloc(TOKENS, 1)};
     }
 }
@@ -299,12 +299,12 @@ START_TEST(models_that_do_not_do)
 {
     organ_stop stop = {0};
     sources[1].vocabulary = VOCABULARY - 1;
-    refuse_score(2, NULL, ORGAN_BAD_INPUT, "answers with 36 logits, the first one with 37");
+    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned answers with 36 logits, donor with 37");
     sources[1].vocabulary = VOCABULARY;
     fakes[1].broken = sample[1];
-    refuse_score(2, NULL, ORGAN_BAD_INPUT, "model 2 of 2: its logits for scored token 2 of");
+    refuse_score(2, NULL, ORGAN_BAD_INPUT, "pruned: its logits for scored token 2 of");
     plan.targets[4] = VOCABULARY;
-    refuse_score(1, NULL, ORGAN_BAD_INPUT, "token 37 of the text is beyond the 37 logits");
+    refuse_score(1, NULL, ORGAN_BAD_INPUT, "donor: token 37 of the text is beyond its 37 logits");
     plan.targets[4] = 0;
     organ_stop_ask(&stop);
     refuse_score(1, &stop, ORGAN_INTERRUPTED, "stopped");

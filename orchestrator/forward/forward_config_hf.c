@@ -229,6 +229,8 @@ static void count_layers(const source *s, organ_forward_config *c)
     const unsigned traits = s->family->traits;
     const unsigned from = traits & TRAIT_WINDOW_FLAG ? needed(s, "max_window_layers") : 0;
     const unsigned pattern = traits & TRAIT_GEMMA ? size_of(s, "sliding_window_pattern", s->family->window_pattern) : 0;
+    if (traits & TRAIT_GEMMA && pattern == 0)
+        organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
     bool *windowed = room_for_layers(s, c);
     for (unsigned k = 0; windowed && k < c->layers; k++)
         windowed[k] = k >= from && (pattern == 0 || (k + 1) % pattern != 0);
@@ -244,7 +246,7 @@ static void read_windows(const source *s, organ_forward_config *c)
     c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : size_of(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, types, c);
-    else if (c->window)
+    else if (c->window || traits & TRAIT_GEMMA)
         count_layers(s, c);
 }
 
@@ -275,7 +277,7 @@ static void read_experts(const source *s, organ_forward_config *c)
         const json_t *dense = member(s->root, "mlp_only_layers");
         if (size_of(s, "decoder_sparse_step", 1) != 1)
             refuse(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
-        if (dense && json_array_size(dense))
+        if (dense && (!json_is_array(dense) || json_array_size(dense)))
             refuse(s, "mlp_only_layers", dense, "empty: layers without experts are not supported");
     } else
         return;
@@ -308,7 +310,10 @@ static void read_scales(const source *s, organ_forward_config *c)
     if (traits & TRAIT_GEMMA) {
         c->norm_adds_one = c->sandwich_norms = true;
         c->embedding_scale = sqrt((double)c->hidden);
-        c->attention_scale = 1 / sqrt(real_of(s, s->root, "query_pre_attn_scalar", 256));
+        const double scalar = real_of(s, s->root, "query_pre_attn_scalar", 256);
+        if (!(scalar > 0) || !isfinite(scalar))
+            organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
+        c->attention_scale = 1 / sqrt(scalar);
     }
     if (traits & TRAIT_SOFTCAPS) {
         const bool second = !(traits & TRAIT_QK_NORM); /* Gemma 2 has caps where its config says nothing; a null is none */

@@ -55,7 +55,8 @@ static bool exists(const builder *b, const char *part)
     return organ_weights_named(b->forward->weights, full_name(b, part, name)) != NULL;
 }
 
-static organ_status wrong_shape(const organ_weight *weight, uint64_t matrices, uint64_t rows, uint64_t cols, organ_error *error)
+static organ_status wrong_shape(const organ_forward *forward, const organ_weight *weight, uint64_t matrices, uint64_t rows, uint64_t cols,
+                                organ_error *error)
 {
     char is[160] = "", must[80];
     for (unsigned k = 0; k < weight->rank && strlen(is) < 120; k++)
@@ -66,8 +67,8 @@ static organ_status wrong_shape(const organ_weight *weight, uint64_t matrices, u
         snprintf(must, sizeof must, "%" PRIu64 " x %" PRIu64, rows, cols);
     else
         snprintf(must, sizeof must, "%" PRIu64, cols);
-    return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %s, not %s as the config says", weight->name, *is ? is : "a single number",
-                      must);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is %s, not %s as the config says", forward->model->path, weight->name,
+                      *is ? is : "a single number", must);
 }
 
 static const organ_weight *find(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows, uint64_t cols,
@@ -84,7 +85,7 @@ static const organ_weight *find(const organ_forward *forward, const char *name, 
     for (unsigned k = 0; same && k < rank; k++)
         same = weight->shape[k] == shape[3 - rank + k];
     if (!same)
-        wrong_shape(weight, matrices, rows, cols, error);
+        wrong_shape(forward, weight, matrices, rows, cols, error);
     return same ? weight : NULL;
 }
 
@@ -251,15 +252,18 @@ static void add_experts(builder *b)
     const organ_forward_config *c = &b->forward->config;
     const bool stacked = is_gguf(b) || exists(b, "mlp.experts.gate_up_proj");
     const bool mixtral = !stacked && strcmp(c->architecture, "MixtralForCausalLM") == 0;
+    if (mixtral)
+        b->plan->parts[PART_ROUTER] = add(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
+    else
+        add_part(b, PART_ROUTER, c->experts, c->hidden);
+    /* The router has a row for each: so many experts the file vouches for. */
+    if (b->error->status)
+        return;
     b->plan->experts = calloc((size_t)c->experts * 3, sizeof *b->plan->experts);
     if (!b->plan->experts) {
         organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of %u experts", c->experts);
         return;
     }
-    if (mixtral)
-        b->plan->parts[PART_ROUTER] = add(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
-    else
-        add_part(b, PART_ROUTER, c->experts, c->hidden);
     if (stacked)
         add_stacked(b);
     else

@@ -51,6 +51,7 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan);
 typedef struct organ_logit_source {
     void *context;
     uint64_t vocabulary;
+    const char *name; /* of the model, for messages */
     /* Carries the windows through the model; what it makes of them is kept until the next call. */
     organ_status (*carry)(void *context, const organ_windows *windows, organ_error *error);
     /* As organ_forward_logits, of the windows that were carried last. */

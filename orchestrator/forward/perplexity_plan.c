@@ -86,7 +86,7 @@ static organ_status check(const organ_perplexity_protocol *p, size_t count, cons
                           "%s has %zu tokens, but style llama.cpp needs two windows of %zu: %zu tokens; take a smaller --context", text,
                           count, p->context, 2 * p->context);
     if (count < 2)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu tokens: there is nothing to score", text, count);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s has %zu token%s: there is nothing to score", text, count, count == 1 ? "" : "s");
     return ORGAN_OK;
 }
 

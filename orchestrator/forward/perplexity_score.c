@@ -96,8 +96,8 @@ static organ_status are_finite(const scoring *s, size_t m, size_t first, size_t 
 {
     for (size_t k = first; k < first + count; k++)
         if (!isfinite(s->scores[m].nll[k]) || (m && !isfinite(s->scores[m].divergence[k])))
-            return organ_fail(error, ORGAN_BAD_INPUT, "model %zu of %zu: its logits for scored token %zu of %zu are not finite numbers",
-                              m + 1, s->count, k + 1, s->plan->scored);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: its logits for scored token %zu of %zu are not finite numbers",
+                              s->sources[m].name, k + 1, s->plan->scored);
     return ORGAN_OK;
 }
 
@@ -154,12 +154,13 @@ static organ_status check(const scoring *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "model %zu of %zu answers with %llu logits, the first one with %llu", m + 1, s->count,
-                              (unsigned long long)s->sources[m].vocabulary, (unsigned long long)s->sources[0].vocabulary);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s answers with %llu logits, %s with %llu", s->sources[m].name,
+                              (unsigned long long)s->sources[m].vocabulary, s->sources[0].name,
+                              (unsigned long long)s->sources[0].vocabulary);
     for (size_t k = 0; k < s->plan->scored; k++)
         if (s->plan->targets[k] >= s->sources[0].vocabulary)
-            return organ_fail(error, ORGAN_BAD_INPUT, "token %u of the text is beyond the %llu logits of the model", s->plan->targets[k],
-                              (unsigned long long)s->sources[0].vocabulary);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %u of the text is beyond its %llu logits", s->sources[0].name,
+                              s->plan->targets[k], (unsigned long long)s->sources[0].vocabulary);
     return ORGAN_OK;
 }
 

@@ -22,8 +22,9 @@ static void put_edge(FILE *out, const json_t *report, const char *what, const ch
 static void put_summary(FILE *out, const json_t *report, const organ_page *page)
 {
     char tokens[32], bytes[32], vocabulary[32];
-    organ_text_say(out, page, "", "%s tokens in %s bytes of %s", organ_count_text(organ_json_count(report, "tokens"), tokens),
-                   organ_count_text(organ_json_count(report, "text.bytes"), bytes), organ_json_text(report, "text.name"));
+    const unsigned long long count = organ_json_count(report, "tokens"), length = organ_json_count(report, "text.bytes");
+    organ_text_say(out, page, "", "%s token%s in %s byte%s of %s", organ_count_text(count, tokens), count == 1 ? "" : "s",
+                   organ_count_text(length, bytes), length == 1 ? "" : "s", organ_json_text(report, "text.name"));
     if (json_is_real(organ_json_at(report, "bytes_per_token")))
         fprintf(out, "  Bytes per token: %.3f\n", organ_json_real(report, "bytes_per_token"));
     fprintf(out, "  Text digest: %s\n  Tokenizer digest: %s\n", organ_json_text(report, "text.digest"),

@@ -260,7 +260,7 @@ organ_status organ_trial_run(organ_trial *trial, organ_error *error)
         organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
     for (size_t m = 0; !error->status && m < trial->count; m++) {
         organ_trial_model *const model = &trial->models[m];
-        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, carry, logits};
+        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
         scores[m] = model->scores;
         bytes += model->bytes * batches;
     }
