@@ -27,7 +27,7 @@ judge "a dry run made something" test ! -e nothing
 
 ends 0 evaluate tiny-qwen2 wanda v2 --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256 --quiet
 prints 'wanda by imatrix'
-prints 'physarum-v2 by imatrix'
+prints 'physarum-v2 2:4 by imatrix'
 
 # GGUF donors, and donors without a tokenizer or a forward pass
 ends 0 prune tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -o gguf --method wanda --imatrix $new -s 50 --quiet

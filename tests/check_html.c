@@ -201,10 +201,25 @@ START_TEST(parts_are_where_they_belong)
     ck_assert(strstr(page, "<table class=\"c1 n2\">\n<caption id=\"table1\"><span>Some &amp; text</span></caption>"));
     ck_assert(strstr(page, "<th scope=\"col\">&lt;n&gt;</th>"));
     ck_assert(strstr(page, "<tbody>\n<tr><th scope=\"row\">Some &amp; text</th><td>1,234</td></tr>\n</tbody>\n<tfoot>"));
-    ck_assert(strstr(page, "aria-label=\"Table 2\""));
+    ck_assert(strstr(page, "<caption class=\"unseen\" id=\"table2\"><span>Table 2: Some &amp; text</span></caption>"));
     ck_assert(strstr(page, "role=\"img\" aria-describedby=\"about2\""));
-    ck_assert(strstr(page, "<figcaption>Some &amp; text</figcaption>"));
+    ck_assert(strstr(page, "<figcaption>Figure 2. Some &amp; text</figcaption>"));
     ck_assert_uint_eq(count_in(page, ".oc-paper{fill:#ffffff}"), 1);
+    free(page);
+}
+END_TEST
+
+START_TEST(figures_are_tables_too)
+{
+    organ_error error = {0};
+    char *page = NULL;
+    ck_assert_int_eq(organ_html_finish(page_with("a <b>"), &page, &error), ORGAN_OK);
+    ck_assert(strstr(page, "<div class=\"box\" role=\"group\" tabindex=\"0\" aria-label=\"a &lt;b&gt;\">\n<svg"));
+    ck_assert(strstr(page, "<summary>Figure 2 as a table</summary>"));
+    ck_assert(strstr(page, "<caption id=\"numbers2\"><span>a &lt;b&gt;</span></caption>\n<thead>\n<tr><th scope=\"col\">"
+                           "a &lt;b&gt; \\ a &lt;b&gt;</th><th scope=\"col\">0</th><th scope=\"col\">1</th></tr>\n</thead>"));
+    ck_assert(strstr(page, "<tr><th scope=\"row\">1</th><td>3</td><td>4</td></tr>\n</tbody>"));
+    ck_assert_ptr_null(strstr(page, "<metadata>"));
     free(page);
 }
 END_TEST
@@ -297,7 +312,7 @@ int main(int argc, char **argv)
         return error.status;
     }
     const suite_case cases[] = {
-        {"pages", {parts_are_where_they_belong, hostile_names_anywhere}},
+        {"pages", {parts_are_where_they_belong, figures_are_tables_too, hostile_names_anywhere}},
         {"reports",
          {a_thousand_tensors_stay_below_a_megabyte, what_varies_stands_in_the_last_section, hostile_names_in_reports,
           any_member_may_be_anything, bare_documents, what_has_no_page_is_refused}},

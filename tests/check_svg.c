@@ -93,6 +93,24 @@ START_TEST(marks_lie_at_their_values)
 }
 END_TEST
 
+/* A band without a lower end reaches the floor (428 of the picture), and an axis spans what its chart wants. */
+START_TEST(bands_and_axes_end_where_they_should)
+{
+    static const double open[] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    organ_chart_panel panel = small_panel[0];
+    organ_chart chart = small;
+    panel.band_low = open;
+    chart.panels = &panel;
+    char *svg = draw(&chart);
+    ck_assert(strstr(svg, "class=\"oc-band\" d=\"M96.57 428V228H302.29") && strstr(svg, "H919.43V428H713.71V428H508V428H302.29V428z"));
+    free(svg);
+    chart.least_span = 100;
+    svg = draw(&chart);
+    ck_assert(strstr(svg, ">-40</text>") && strstr(svg, ">40</text>"));
+    free(svg);
+}
+END_TEST
+
 START_TEST(bars_have_names)
 {
     static const char *const names[] = {"q_proj", "k_proj", "down_proj"};
@@ -268,7 +286,9 @@ int main(int argc, char **argv)
         return error.status;
     }
     const suite_case cases[] = {
-        {"charts", {golden_chart, no_locale_shows, marks_lie_at_their_values, bars_have_names, any_names_are_shown, any_values_are_drawn}},
+        {"charts",
+         {golden_chart, no_locale_shows, marks_lie_at_their_values, bands_and_axes_end_where_they_should, bars_have_names,
+          any_names_are_shown, any_values_are_drawn}},
         {"axes", {ticks_are_round, numbers_are_short}},
     };
     return run_suites((Suite *const[]){suite_of("svg", cases, sizeof cases / sizeof *cases, NULL, NULL), svg_maps_suite(), NULL});

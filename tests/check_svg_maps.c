@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Heat maps, rankings and scatter charts: well-formed whatever comes in, marks where the values are, bounded. */
 #include "orchestrator/report/svg_heat_map.h"
+#include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/svg_ranking.h"
 #include "orchestrator/report/svg_scatter.h"
 
@@ -72,6 +73,33 @@ START_TEST(cells_have_colour_text_and_tip)
     must_have(svg, ">a well</text>");
     must_have(svg, ">nothing there</text>");
     ck_assert_uint_eq(count_in(svg, "oc-gleam\" d="), 2); /* the cell, and its sample */
+    free(svg);
+}
+END_TEST
+
+START_TEST(cells_are_listed)
+{
+    char *svg = heat(&small); /* the three layers go down */
+    must_have(svg, "<metadata>layer \\ projection\tq_proj\tk_proj\t\n0\t0\t2.5\t\n1\t5 (a well)\t\t\n2\t10\t7.5\t\n</metadata>");
+    free(svg);
+}
+END_TEST
+
+/* Colours and digits say no more than there is, and no less. */
+START_TEST(small_differences_look_small)
+{
+    static const double near[] = {50.001, 49.999, 50.004, 50, 49.998, 50.002}, tiny[] = {0, 0.0004, 20, 10, 5, 0};
+    organ_heat_map map = small;
+    map.values = near;
+    char *svg = heat(&map);
+    ck_assert_uint_eq(count_in(svg, "class=\"oc-tq10\">50.0</text>"), 6);
+    must_have(svg, ">49.5</text>");
+    must_have(svg, ">50.5</text>");
+    free(svg);
+    map.values = tiny;
+    svg = heat(&map);
+    must_have(svg, ">0.0004</text>");
+    ck_assert_uint_eq(count_in(svg, ">0.0</text>"), 2);
     free(svg);
 }
 END_TEST
@@ -232,6 +260,30 @@ START_TEST(points_are_where_they_should_be)
 }
 END_TEST
 
+START_TEST(kinds_are_told_apart_and_listed)
+{
+    enum { KINDS = 9 };
+    static const char *const kinds[KINDS] = {"a", "b", "c", "d", "e", "f", "g", "h", "i"};
+    organ_point points[KINDS];
+    organ_scatter scatter = {.title = "t", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds, .kind_count = KINDS};
+    for (unsigned k = 0; k < KINDS; k++) {
+        points[k] = (organ_point){.x = 50, .y = 7, .kind = k, .name = "n", .joined = k > 0};
+        for (unsigned j = 0; j < k; j++)
+            ck_assert(j % 6 != k % 6 || organ_svg_shape(j) != organ_svg_shape(k));
+    }
+    scatter.points = points;
+    scatter.count = KINDS;
+    char *svg = scatter_of(&scatter);
+    must_have(svg, "<metadata>what\tkind\tx\ty\t\nn\ta\t50\t7\t\nn\tb\t50\t7\t\n");
+    must_have(svg, "<path d=\"M503 282a3"); /* a single place is in the middle of both axes: at 506, 282 */
+    free(svg);
+    scatter.listed = true;
+    svg = scatter_of(&scatter);
+    ck_assert_ptr_null(strstr(svg, "<metadata>"));
+    free(svg);
+}
+END_TEST
+
 /* ---- all ---- */
 
 START_TEST(hostile_names_are_shown)
@@ -328,9 +380,11 @@ END_TEST
 Suite *svg_maps_suite(void)
 {
     const suite_case cases[] = {
-        {"heat maps", {cells_have_colour_text_and_tip, scale_may_be_given_and_diverge, many_cells_are_means, odd_shapes_are_drawn}},
+        {"heat maps",
+         {cells_have_colour_text_and_tip, cells_are_listed, small_differences_look_small, scale_may_be_given_and_diverge,
+          many_cells_are_means, odd_shapes_are_drawn}},
         {"rankings", {bars_end_at_their_values, only_the_first_bars_are_drawn}},
-        {"scatter", {points_are_where_they_should_be}},
+        {"scatter", {points_are_where_they_should_be, kinds_are_told_apart_and_listed}},
         {"all", {hostile_names_are_shown, hard_values_are_drawn, no_locale_changes_them}},
     };
     return suite_of("svg maps", cases, sizeof cases / sizeof *cases, NULL, NULL);

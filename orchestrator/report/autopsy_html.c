@@ -11,11 +11,10 @@
 
 enum { MOST_TENSORS = 1200, MOST_ROWS = 200, MOST_COMMANDS = 3, MOST_CAUSES = 40 };
 
-/* What charts know of the report besides a row: the names of tensors with findings, and the floor of a logarithmic band. */
+/* What charts know of the report besides a row: the names of tensors with findings. */
 typedef struct view {
     const json_t *report;
     json_t *sick;
-    double floor;
 } view;
 
 /* ---- limits ---- */
@@ -68,8 +67,7 @@ static double size_most(const json_t *row, const void *context) { return size_li
 static double sick_size(const json_t *row, const void *context) { return size_limit(row, context, false); }
 static double size_least(const json_t *row, const void *context)
 {
-    const view *const v = context;
-    return fmin(v->floor, size_most(row, v));
+    return isfinite(size_most(row, context)) ? -INFINITY : NAN; /* nothing is too small */
 }
 
 /* What copies in the tensor's scheme are usually off by. */
@@ -302,16 +300,9 @@ static void put_spread(organ_html *html, const view *v)
 
 static void put_range(organ_html *html, view *v)
 {
-    const json_t *const rows = organ_json_at(v->report, "tensors");
     organ_chart_series series[2] = {{.name = "max |w|", .look = 1}};
     organ_grid_source sources[4] = {matrices(v, size_of)};
     size_t count = 1;
-    v->floor = INFINITY;
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const double size = size_of(json_array_get(rows, k), v);
-        if (is_matrix(json_array_get(rows, k), v) && size > 0)
-            v->floor = fmin(v->floor, size);
-    }
     if (nears(v, size_of, sick_size, true)) {
         series[count] = (organ_chart_series){.name = "healthy: at most", .reference = true};
         sources[count++] = matrices(v, sick_size);

@@ -317,7 +317,7 @@ static void mark_remarks(FILE *out, const json_t *report)
 
 organ_table *organ_autopsy_ranges_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, true},     {"", ORGAN_LEFT, false, false},
+    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, true},     {"limit", ORGAN_LEFT, false, false},
                                            {"|mean|", ORGAN_RIGHT, false, false}, {"std from", ORGAN_RIGHT, false, false},
                                            {"to", ORGAN_RIGHT, false, false},     {"min", ORGAN_RIGHT, false, false},
                                            {"max", ORGAN_RIGHT, false, false}};

@@ -4,6 +4,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_style.h"
 #include "orchestrator/report/markup.h"
+#include "orchestrator/report/svg_numbers.h"
 #include "orchestrator/report/svg_parts.h"
 
 #include <ctype.h>
@@ -15,7 +16,8 @@
 struct organ_html {
     organ_text front, contents, body;
     size_t sections, charts, tables;
-    bool failed; /* something could not be made: the page would be incomplete */
+    char *section; /* the title of the last one */
+    bool failed;   /* something could not be made: the page would be incomplete */
 };
 
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
@@ -69,6 +71,7 @@ void organ_html_destroy(organ_html *html)
     organ_text_discard(&html->front);
     organ_text_discard(&html->contents);
     organ_text_discard(&html->body);
+    free(html->section);
     free(html);
 }
 
@@ -110,6 +113,9 @@ void organ_html_section(organ_html *html, const char *title)
     if (!html)
         return;
     FILE *const out = html->body.out, *const contents = html->contents.out;
+    free(html->section);
+    html->section = strdup(title);
+    html->failed = html->failed || !html->section;
     if (html->sections++)
         fputs("</section>\n", out);
     fputs("<section aria-labelledby=\"", out);
@@ -230,22 +236,35 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
     fprintf(out, "</%s>\n", group);
 }
 
-static void put_table(FILE *out, const organ_table_view *view, const char *caption, size_t number)
+/* A table without a caption is still called something by those who read it aloud: as its section is. */
+static void put_caption(const organ_html *html, const char *caption)
 {
-    fputs("<div class=\"table\"><div class=\"box\" role=\"region\" tabindex=\"0\" ", out);
-    fprintf(out, caption ? "aria-labelledby=\"table%zu\"" : "aria-label=\"Table %zu\"", number);
-    fputs(">\n<table", out);
+    FILE *const out = html->body.out;
+    fprintf(out, caption ? "<caption id=\"table%zu\"><span>" : "<caption class=\"unseen\" id=\"table%zu\"><span>", html->tables);
+    if (caption)
+        organ_markup_text(out, caption);
+    else {
+        fprintf(out, "Table %zu: ", html->tables);
+        organ_markup_text(out, html->section ? html->section : "");
+    }
+    fputs("</span></caption>\n", out);
+}
+
+static void put_table(const organ_html *html, const organ_table_view *view, const char *caption)
+{
+    FILE *const out = html->body.out;
+    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table",
+            html->tables);
     put_column_classes(out, view);
     fputs(">\n", out);
-    if (caption) {
-        fprintf(out, "<caption id=\"table%zu\"><span>", number);
-        organ_markup_text(out, caption);
-        fputs("</span></caption>\n", out);
-    }
+    put_caption(html, caption);
     fputs("<thead>\n<tr>", out);
     for (size_t c = 0; c < view->column_count; c++) {
         fputs("<th scope=\"col\">", out);
-        organ_markup_text(out, view->columns[c].title);
+        if (*view->columns[c].title)
+            organ_markup_text(out, view->columns[c].title);
+        else /* whoever hears the table wants a name for what is plain to see */
+            fputs("<span class=\"unseen\">mark</span>", out);
         fputs("</th>", out);
     }
     fputs("</tr>\n</thead>\n", out);
@@ -258,9 +277,10 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
 {
     organ_table_view view;
     organ_error ignored = {0};
-    if (html && organ_table_look(table, &view, &ignored) == ORGAN_OK)
-        put_table(html->body.out, &view, caption, ++html->tables);
-    else if (html)
+    if (html && organ_table_look(table, &view, &ignored) == ORGAN_OK) {
+        html->tables++;
+        put_table(html, &view, caption);
+    } else if (html)
         html->failed = true;
     organ_table_destroy(table);
 }
@@ -270,8 +290,10 @@ void organ_html_checks(organ_html *html, const json_t *checks)
     if (!html)
         return;
     FILE *const out = html->body.out;
-    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"Table %zu\">\n", ++html->tables);
-    fputs("<table>\n<thead>\n<tr><th scope=\"col\">check</th><th scope=\"col\">result</th><th scope=\"col\">detail</th></tr>\n"
+    fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table>\n",
+            ++html->tables);
+    put_caption(html, NULL);
+    fputs("<thead>\n<tr><th scope=\"col\">check</th><th scope=\"col\">result</th><th scope=\"col\">detail</th></tr>\n"
           "</thead>\n<tbody>\n",
           out);
     for (size_t k = 0; k < json_array_size(checks); k++) {
@@ -297,27 +319,59 @@ static const char *put_until(FILE *out, const char *svg, const char *mark)
     return found ? found + strlen(mark) : svg + strlen(svg);
 }
 
-/* The page has the style already, and many figures: names must be told apart. */
-static void put_inline(FILE *out, const char *svg, size_t number)
+/* The page has the style already, and many figures: names must be told apart. Returns the numbers of the figure, NULL: it has none. */
+static const char *put_inline(FILE *out, const char *svg, size_t number)
 {
     svg = put_until(out, svg, "role=\"img\">");
     fprintf(out, "role=\"img\" aria-describedby=\"about%zu\">", number);
     svg = put_until(out, svg, "<desc>");
     fprintf(out, "<desc id=\"about%zu\">", number);
     svg = put_until(out, svg, "<style>\n");
-    const char *const end = strstr(svg, "</style>\n");
-    fputs(end ? end + strlen("</style>\n") : svg, out);
+    const char *const end = strstr(svg, "</style>\n"), *const rest = end ? end + strlen("</style>\n") : svg;
+    const char *const numbers = strstr(rest, "<metadata>"), *const behind = numbers ? strstr(numbers, "</metadata>\n") : NULL;
+    if (!behind) {
+        fputs(rest, out);
+        return NULL;
+    }
+    fwrite(rest, 1, (size_t)(numbers - rest), out);
+    fputs(behind + strlen("</metadata>\n"), out);
+    return numbers + strlen("<metadata>");
+}
+
+/* The figure's title, as it stands there: escaped already. */
+static void put_title(FILE *out, const char *svg)
+{
+    const char *const title = strstr(svg, "<title>") + strlen("<title>");
+    fwrite(title, 1, strcspn(title, "<"), out);
+}
+
+/* What the figure shows as a table, folded up: it is for those who cannot see the figure, or want more digits than it has. */
+static void put_numbers(FILE *out, const char *svg, const char *numbers, size_t number)
+{
+    fprintf(out,
+            "<details class=\"numbers\"><summary>Figure %zu as a table</summary>\n<div class=\"box\" role=\"group\" tabindex=\"0\" "
+            "aria-labelledby=\"numbers%zu\">\n<table>\n<caption id=\"numbers%zu\"><span>",
+            number, number, number);
+    put_title(out, svg);
+    fputs("</span></caption>\n", out);
+    organ_svg_numbers_html(out, numbers, strstr(numbers, "</metadata>"));
+    fputs("</table>\n</div></details>\n", out);
 }
 
 void organ_html_chart(organ_html *html, char *svg, const char *caption)
 {
     if (html && svg) {
+        FILE *const out = html->body.out;
         const size_t number = ++html->charts;
-        fprintf(html->body.out, "<figure>\n<div class=\"box\" role=\"region\" tabindex=\"0\" aria-label=\"Figure %zu\">\n", number);
-        put_inline(html->body.out, svg, number);
-        fputs("</div>\n<figcaption>", html->body.out);
-        organ_markup_text(html->body.out, caption);
-        fputs("</figcaption>\n</figure>\n", html->body.out);
+        fputs("<figure>\n<div class=\"box\" role=\"group\" tabindex=\"0\" aria-label=\"", out);
+        put_title(out, svg);
+        fputs("\">\n", out);
+        const char *const numbers = put_inline(out, svg, number);
+        fprintf(out, "</div>\n<figcaption>Figure %zu. ", number);
+        organ_markup_text(out, caption);
+        fputs("</figcaption>\n</figure>\n", out);
+        if (numbers)
+            put_numbers(out, svg, numbers, number);
     } else if (html)
         html->failed = true;
     free(svg);
@@ -362,6 +416,7 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
     }
     for (size_t k = 0; k < 3; k++)
         free(parts[k]);
+    free(html->section);
     free(html);
     return error->status;
 }

@@ -40,7 +40,8 @@ void organ_html_list(organ_html *html, const json_t *sentences);
 void organ_html_command(organ_html *html, const char *command);
 
 /* Shows and destroys the table. Columns sort by what stands in them (1,234 and 4.2 MB as numbers), rows filter by text where there are more
- * than a dozen; totals stay last. Without a script all rows are there. NULL caption: none. */
+ * than a dozen; totals stay last. Without a script all rows are there. NULL caption: none is
+ * seen, and the table is called after its section. */
 void organ_html_table(organ_html *html, organ_table *table, const char *caption);
 
 /* Shows and frees a chart as svg_chart.h and its neighbours make them; the caption says what to see in it. Where making it failed (`svg` is

@@ -279,6 +279,7 @@ char *organ_measure_indicators_svg(const json_t *model, const char *key, const c
     count = (count + step - 1) / step;
     name_farthest(points, count);
     return organ_scatter_of((organ_scatter){.title = title,
+                                            .listed = true,
                                             .subtitle = subtitle,
                                             .description =
                                                 "Indicators of the Z-measure against each other, both from 0 (noise) to 1, by part of "

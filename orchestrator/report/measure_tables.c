@@ -168,9 +168,9 @@ organ_table *organ_measure_wells_table(const json_t *model)
 organ_table *organ_measure_tensors_table(const json_t *model)
 {
     static const organ_column columns[] = {
-        {"tensor", ORGAN_LEFT, true, true}, {"dtype", ORGAN_LEFT, false, false},      {"theta", ORGAN_RIGHT, false, false},
-        {"", ORGAN_LEFT, false, false},     {"E", ORGAN_RIGHT, false, false},         {"K", ORGAN_RIGHT, false, false},
-        {"C", ORGAN_RIGHT, false, false},   {"dI/dlog2s", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false}};
+        {"tensor", ORGAN_LEFT, true, true},   {"dtype", ORGAN_LEFT, false, false},      {"theta", ORGAN_RIGHT, false, false},
+        {"", ORGAN_LEFT, false, false}, {"E", ORGAN_RIGHT, false, false},         {"K", ORGAN_RIGHT, false, false},
+        {"C", ORGAN_RIGHT, false, false},     {"dI/dlog2s", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, COUNT(columns));
     const json_t *const tensors = organ_json_at(model, "per_tensor");
     for (size_t k = 0; k < json_array_size(tensors); k++) {

@@ -140,7 +140,7 @@ static bool gather(cloud *c, const char *key, bool origin)
         c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = k};
     qsort(c->points, c->count, sizeof *c->points, by_sparsity);
     for (size_t k = 1; k < c->count; k++)
-        c->points[k].joined = c->points[k].kind == c->points[k - 1].kind;
+        c->points[k].joined = c->points[k].kind == c->points[k - 1].kind && c->points[k].x > c->points[k - 1].x;
     if (!origin)
         return true;
     c->kinds[c->kind_count] = "the donor"; /* its point comes last and so stands above the ends of the lines */

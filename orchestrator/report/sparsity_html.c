@@ -270,6 +270,7 @@ static organ_status draw_layers(const json_t *report, double *places, char **svg
                                    "from the least pruned of its tensors to the most. The table below has the same numbers.",
                                .x_label = "layer",
                                .y_label = "killed, percent of target weights",
+                               .least_span = 1, /* a hundredth of a percent is no landscape */
                                .whole_x = true,
                                .series = series,
                                .series_count = 2,

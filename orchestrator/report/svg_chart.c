@@ -2,6 +2,7 @@
 #include "orchestrator/report/svg_chart.h"
 
 #include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/svg_numbers.h"
 #include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/text.h"
 
@@ -142,18 +143,38 @@ static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t se
     }
 }
 
+/* A band has no edge where it has no end: -INFINITY is the floor of the plot. */
+static bool in_band(const drawing *d, const organ_chart_panel *panel, size_t k)
+{
+    const double low = panel->band_low[k], high = panel->band_high[k];
+    return isfinite(panel->x[k]) && isfinite(high) && (isfinite(low) || low == (double)-INFINITY) &&
+           !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
+}
+
+static double band_low_y(const drawing *d, const organ_chart_panel *panel, size_t k)
+{
+    return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
+}
+
+/* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges, back along the
+ * lower. */
 static void put_band(const drawing *d, const organ_chart_panel *panel)
 {
-    const double half = pitch(d) / 2, right = d->left_now + d->panel_width;
-    bool open = false;
+    const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
     fputs("<path class=\"oc-band\" d=\"", d->out);
-    for (size_t k = 0; k < panel->count; k++) {
-        const double low = panel->band_low[k], high = panel->band_high[k];
-        if (!isfinite(low) || !isfinite(high) || !isfinite(panel->x[k]) || (d->chart->log_y && !(low > 0 && high > 0)))
+    for (size_t k = 0, end; k < panel->count; k = end) {
+        end = k + 1;
+        if (!in_band(d, panel, k))
             continue;
-        const double from = fmax(at_x(d, panel->x[k]) - half, d->left_now), to = fmin(at_x(d, panel->x[k]) + half, right);
-        ORGAN_SVG(d->out, open ? " M%f %fH%fV%fH%fz" : "M%f %fH%fV%fH%fz", from, at_y(d, high), to, at_y(d, low), from);
-        open = true;
+        ORGAN_SVG(d->out, "M%f %fV%f", fmax(at_x(d, panel->x[k]) - half, left), band_low_y(d, panel, k), at_y(d, panel->band_high[k]));
+        while (end < panel->count && in_band(d, panel, end) && at_x(d, panel->x[end]) - at_x(d, panel->x[end - 1]) < 2.2 * half) {
+            ORGAN_SVG(d->out, "H%fV%f", at_x(d, panel->x[end]) - half, at_y(d, panel->band_high[end]));
+            end++;
+        }
+        ORGAN_SVG(d->out, "H%fV%f", fmin(at_x(d, panel->x[end - 1]) + half, right), band_low_y(d, panel, end - 1));
+        for (size_t back = end - 1; back > k; back--)
+            ORGAN_SVG(d->out, "H%fV%f", at_x(d, panel->x[back]) - half, band_low_y(d, panel, back - 1));
+        fputc('z', d->out);
     }
     fputs("\"/>\n", d->out);
 }
@@ -304,11 +325,15 @@ static void choose_scales(drawing *d)
             for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
                 const double edge = b ? panel->band_high[k] : panel->band_low[k];
                 if (!c->log_y || edge > 0)
-                    widen(&y, edge);
+                    widen(&y, edge); /* but for an end that is not there */
             }
         }
     if (c->bars && !c->log_y)
         widen(&y, 0);
+    if (y.high - y.low < c->least_span && !c->log_y) {
+        const double middle = (y.low + y.high) / 2;
+        y = (extent){middle - c->least_span / 2, middle + c->least_span / 2};
+    }
     if (c->names)
         x = (extent){0, c->name_count ? (double)c->name_count - 1 : 0};
     if (x.low > x.high)
@@ -360,6 +385,76 @@ static void put_frame(const drawing *d)
     put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
 }
 
+/* ---- the numbers ---- */
+
+enum { MOST_ROWS = 2500 }; /* of all panels: more is for the JSON report */
+
+static bool has_band(const organ_chart *c)
+{
+    bool band = false;
+    for (size_t p = 0; p < c->panel_count; p++)
+        band = band || (c->panels[p].band_low && c->panels[p].band_high);
+    return band && c->band_name;
+}
+
+static void put_head(const drawing *d, bool titled, bool band)
+{
+    const organ_chart *const c = d->chart;
+    char name[128];
+    if (titled)
+        organ_svg_numbers_text(d->out, "plot");
+    organ_svg_numbers_text(d->out, c->x_label);
+    for (size_t s = 0; s < c->series_count; s++)
+        organ_svg_numbers_text(d->out, c->series[s].name);
+    for (int end = 0; end < 2 && band; end++) {
+        snprintf(name, sizeof name, "%.100s, %s", c->band_name, end ? "to" : "from");
+        organ_svg_numbers_text(d->out, name);
+    }
+    organ_svg_numbers_row(d->out);
+}
+
+static void put_place_row(const drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
+{
+    const organ_chart *const c = d->chart;
+    const double x = panel->x[k];
+    if (titled)
+        organ_svg_numbers_text(d->out, panel->title);
+    if (c->names && x >= 0 && x < (double)c->name_count)
+        organ_svg_numbers_text(d->out, c->names[(size_t)x]);
+    else
+        organ_svg_numbers_value(d->out, x);
+    for (size_t s = 0; s < c->series_count; s++)
+        organ_svg_numbers_value(d->out, panel->y[s] ? panel->y[s][k] : (double)NAN);
+    if (band) {
+        organ_svg_numbers_value(d->out, panel->band_low ? panel->band_low[k] : (double)NAN);
+        organ_svg_numbers_value(d->out, panel->band_high ? panel->band_high[k] : (double)NAN);
+    }
+    organ_svg_numbers_row(d->out);
+}
+
+/* Places where there is a value, panel by panel. */
+static void put_numbers(const drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    const bool titled = c->panel_count && c->panels[0].title, band = has_band(c);
+    size_t rows = 0;
+    for (size_t p = 0; p < c->panel_count; p++)
+        rows += c->panels[p].count;
+    if (rows == 0 || rows > MOST_ROWS)
+        return;
+    organ_svg_numbers_begin(d->out);
+    put_head(d, titled, band);
+    for (size_t p = 0; p < c->panel_count; p++)
+        for (size_t k = 0; k < c->panels[p].count; k++) {
+            bool any = false;
+            for (size_t s = 0; s < c->series_count; s++)
+                any = any || (c->panels[p].y[s] && isfinite(c->panels[p].y[s][k]));
+            if (any)
+                put_place_row(d, &c->panels[p], k, titled, band);
+        }
+    organ_svg_numbers_end(d->out);
+}
+
 organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
 {
     drawing d = {.chart = chart};
@@ -373,6 +468,7 @@ organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *
     put_frame(&d);
     for (size_t p = 0; p < chart->panel_count; p++)
         put_panel(&d, p);
+    put_numbers(&d);
     fputs("</svg>\n", d.out);
     return organ_text_finish(&text, svg, error);
 }

@@ -22,9 +22,10 @@ typedef struct organ_chart_series {
 typedef struct organ_chart_panel {
     const char *title; /* NULL: none */
     size_t count;
-    const double *x;                    /* count places, ascending */
-    const double *const *y;             /* of each series `count` values, or NULL if this panel has none of it */
-    const double *band_low, *band_high; /* behind the values: what is usual at each place; both or NULL */
+    const double *x;        /* count places, ascending */
+    const double *const *y; /* of each series `count` values, or NULL if this panel has none of it */
+    const double *band_low,
+        *band_high; /* behind the values: what is usual at each place, a low of -INFINITY: down from there; both or NULL */
 } organ_chart_panel;
 
 /* Values that are not finite, and on a logarithmic axis those that are not above 0, are gaps. */
@@ -34,6 +35,7 @@ typedef struct organ_chart {
     const char *x_label, *y_label; /* with the unit */
     bool bars;                     /* else lines */
     bool log_y;
+    double least_span;        /* of the values' axis, if not logarithmic: what is smaller than that shall look small; 0: no matter */
     bool whole_x;             /* places are whole numbers, such as layers */
     const char *const *names; /* NULL, or what the places 0, 1, 2, ... are called */
     size_t name_count;

@@ -2,6 +2,7 @@
 #include "orchestrator/report/svg_heat_map.h"
 
 #include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/svg_numbers.h"
 #include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/text.h"
 
@@ -20,6 +21,8 @@ enum {
     MOST_SIDE = 256,
     LONGEST_NAME = 30
 };
+
+#define DULL 0.02 /* the least span of a scale beside its largest value */
 
 typedef struct drawing {
     const organ_heat_map *map;
@@ -97,6 +100,11 @@ static void choose_scale(drawing *d)
         const double margin = fmax(fabs(d->low) * 0.05, 0.5);
         d->low -= margin;
         d->high += margin;
+    } else if (d->map->low == d->map->high && d->high - d->low < DULL * fmax(fabs(d->low), fabs(d->high))) {
+        /* What three digits do not tell apart shall have no colours of its own. */
+        const double middle = (d->low + d->high) / 2, margin = DULL / 2 * fmax(fabs(d->low), fabs(d->high));
+        d->low = middle - margin;
+        d->high = middle + margin;
     }
     double largest = fmax(fabs(d->low), fabs(d->high));
     bool whole = true; /* ranks, counts */
@@ -113,6 +121,8 @@ static void choose_scale(drawing *d)
 /* As many decimals as its neighbours have. */
 static const char *value_text(const drawing *d, double value, char out[32])
 {
+    if (d->decimals >= 0 && value != 0 && fabs(value) < 0.5 * pow(10, -d->decimals)) /* it is not nothing */
+        return organ_number_text(value, 1, out);
     return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
 }
 
@@ -294,8 +304,12 @@ static void put_row_names(const drawing *d)
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
                         name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
-    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">",
-              d->top + d->cell_height * (double)d->rows / 2);
+    const double height = d->cell_height * (double)d->rows;
+    if (organ_svg_pixels(d->map->row_label) > height) { /* lies where it cannot stand */
+        organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
+        return;
+    }
+    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", d->top + height / 2);
     organ_svg_text(d->out, d->map->row_label, 40);
     fputs("</text>\n", d->out);
 }
@@ -318,6 +332,43 @@ static void put_column_names(const drawing *d)
         fputs("</text>\n", d->out);
     }
     organ_svg_label(d->out, d->left + d->cell_width * (double)d->columns / 2, d->height - 10, "", "middle", d->map->column_label, 60);
+}
+
+/* ---- the numbers ---- */
+
+static void put_name_of(const drawing *d, bool row, size_t k)
+{
+    char number[32];
+    organ_svg_numbers_text(d->out, row ? name_of(d->map->row_names, k * d->row_step, number)
+                                       : name_of(d->map->column_names, k * d->column_step, number));
+}
+
+/* The longer side goes down. */
+static void put_numbers(const drawing *d)
+{
+    const bool turned = d->columns > d->rows;
+    const size_t down = turned ? d->columns : d->rows, across = turned ? d->rows : d->columns;
+    char text[128], number[32];
+    if (down == 0 || across == 0)
+        return;
+    organ_svg_numbers_begin(d->out);
+    snprintf(text, sizeof text, "%.50s \\ %.50s", turned ? d->map->column_label : d->map->row_label,
+             turned ? d->map->row_label : d->map->column_label);
+    organ_svg_numbers_text(d->out, text);
+    for (size_t a = 0; a < across; a++)
+        put_name_of(d, turned, a);
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < down; k++) {
+        put_name_of(d, !turned, k);
+        for (size_t a = 0; a < across; a++) {
+            const size_t at = turned ? a * d->columns + k : k * d->columns + a;
+            snprintf(text, sizeof text, "%s%s%.60s%s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "",
+                     d->marked[at] ? " (" : "", d->marked[at] && d->map->mark_name ? d->map->mark_name : "", d->marked[at] ? ")" : "");
+            organ_svg_numbers_text(d->out, text);
+        }
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
 }
 
 /* The scale as a strip, then what an outline and a crossed cell mean. */
@@ -374,6 +425,7 @@ static void put_all(const drawing *d)
     put_column_names(d);
     if (d->rows * d->columns == 0)
         organ_svg_label(d->out, WIDTH / 2.0, d->top + 10, " oc-faint", "middle", "no values", 32);
+    put_numbers(d);
     fputs("</svg>\n", d->out);
 }
 

@@ -10,16 +10,19 @@
 /* Everything that is drawn is a class, so that one block of rules turns light into dark. */
 const char organ_svg_style[] =
     ".oc-paper{fill:#ffffff}.oc-text{fill:#1f2328;font:12px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+    ".oc-text{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}"
     ".oc-title{font-size:17px;font-weight:600}.oc-head{font-weight:600}.oc-faint{fill:#59636e}.oc-tick{font-size:11px;fill:#59636e}\n"
     ".oc-grid{stroke:#d1d9e0;stroke-width:1;fill:none}.oc-axis{stroke:#818b98;stroke-width:1;fill:none}"
-    ".oc-band{fill:#818b98;fill-opacity:.28}.oc-line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:round}"
+    ".oc-band{fill:#818b98;fill-opacity:.22;stroke:#768390;stroke-width:1}.oc-line{fill:none;stroke-width:1.8;stroke-linejoin:round;stroke-"
+    "linecap:round}"
     ".oc-ref{fill:none;stroke:#59636e;stroke-width:1.5;stroke-dasharray:5 "
     "4}.oc-mark{stroke:none}.oc-whisker{fill:none;stroke:#1f2328;stroke-width:1.4}\n"
     ".oc-s0{stroke:#0072b2}.oc-f0{fill:#0072b2}.oc-s1{stroke:#d55e00}.oc-f1{fill:#d55e00}.oc-s2{stroke:#007f5f}.oc-f2{fill:#007f5f}"
     ".oc-s3{stroke:#a8508a}.oc-f3{fill:#a8508a}.oc-s4{stroke:#8a6d00}.oc-f4{fill:#8a6d00}.oc-s5{stroke:#3f3f9f}.oc-f5{fill:#3f3f9f}\n"
     "@media screen and (prefers-color-scheme:dark){"
-    ".oc-paper{fill:#0d1117}.oc-text{fill:#e6edf3}.oc-faint,.oc-tick{fill:#9198a1}.oc-grid{stroke:#2f353d}.oc-axis{stroke:#656c76}"
-    ".oc-band{fill:#9198a1;fill-opacity:.3}.oc-ref{stroke:#b1bac4}.oc-whisker{stroke:#e6edf3}\n"
+    ".oc-paper{fill:#0d1117}.oc-text{fill:#e6edf3;stroke:#0d1117}.oc-faint,.oc-tick{fill:#9198a1}.oc-grid{stroke:#2f353d}.oc-axis{stroke:#"
+    "656c76}"
+    ".oc-band{fill:#9198a1;fill-opacity:.25;stroke:#768390}.oc-ref{stroke:#b1bac4}.oc-whisker{stroke:#e6edf3}\n"
     ".oc-s0{stroke:#58b4e9}.oc-f0{fill:#58b4e9}.oc-s1{stroke:#ff9248}.oc-f1{fill:#ff9248}.oc-s2{stroke:#35c79a}.oc-f2{fill:#35c79a}"
     ".oc-s3{stroke:#e29ac4}.oc-f3{fill:#e29ac4}.oc-s4{stroke:#e6c84f}.oc-f4{fill:#e6c84f}.oc-s5{stroke:#a5a8ff}.oc-f5{fill:#a5a8ff}}\n";
 
@@ -105,8 +108,11 @@ void organ_svg_label(FILE *out, double x, double y, const char *class, const cha
     fputs("</text>\n", out);
 }
 
-void organ_svg_marker(FILE *out, unsigned kind, double x, double y)
+unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }
+
+void organ_svg_marker(FILE *out, unsigned look, double x, double y)
 {
+    const unsigned kind = organ_svg_shape(look);
     fputs("<path d=\"", out);
     if (kind == 0)
         ORGAN_SVG(out, "M%f %fa3 3 0 1 0 6 0a3 3 0 1 0-6 0z", x - 3, y);
@@ -120,7 +126,7 @@ void organ_svg_marker(FILE *out, unsigned kind, double x, double y)
         ORGAN_SVG(out, "M%f %fl-3.6-6.2h7.2z", x, y + 3.8);
     else
         ORGAN_SVG(out, "M%f %fh2v-2.5h2.6v2.5h2v2.6h-2v2.5h-2.6v-2.5h-2z", x - 3.3, y - 1.3);
-    fprintf(out, "\" class=\"oc-mark oc-f%u\">", kind);
+    fprintf(out, "\" class=\"oc-mark oc-f%u\">", look % ORGAN_SVG_LOOKS);
 }
 
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style)

@@ -34,7 +34,10 @@ double organ_svg_pixels(const char *s);
 /* A line of text; `class` is "" or more classes with a blank before each, `anchor` start, middle or end. */
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest);
 
-/* A marker by look, below ORGAN_SVG_LOOKS; the path is left open for a <title>. */
-void organ_svg_marker(FILE *out, unsigned kind, double x, double y);
+/* Markers and dashes of looks beyond the first six: colours begin anew, but with other shapes, so that 18 looks are told apart. */
+unsigned organ_svg_shape(unsigned look);
+
+/* A marker by look; the path is left open for a <title>. */
+void organ_svg_marker(FILE *out, unsigned look, double x, double y);
 
 #endif

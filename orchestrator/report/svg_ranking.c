@@ -2,6 +2,7 @@
 #include "orchestrator/report/svg_ranking.h"
 
 #include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/svg_numbers.h"
 #include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/text.h"
 
@@ -175,6 +176,38 @@ static void put_row(const drawing *d, size_t k)
         put_bar(d, bar, 1, y + thick + 2, 10);
 }
 
+static void put_numbers(const drawing *d)
+{
+    const organ_ranking *const r = d->ranking;
+    bool whiskers = false, remarks = false;
+    for (size_t k = 0; k < d->count; k++) {
+        whiskers = whiskers || r->bars[k].low != r->bars[k].high;
+        remarks = remarks || r->bars[k].remark;
+    }
+    organ_svg_numbers_begin(d->out);
+    organ_svg_numbers_text(d->out, "bar");
+    for (int v = 0; v < 1 + d->two; v++)
+        organ_svg_numbers_text(d->out, r->series[v] ? r->series[v] : r->value_label);
+    for (int end = 0; end < 2 && whiskers; end++)
+        organ_svg_numbers_text(d->out, end ? "whisker to" : "whisker from");
+    if (remarks)
+        organ_svg_numbers_text(d->out, "remark");
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < d->count; k++) {
+        const organ_ranking_bar *const bar = &r->bars[k];
+        char text[64];
+        organ_svg_numbers_text(d->out, bar->name);
+        for (int v = 0; v < 1 + d->two; v++)
+            organ_svg_numbers_text(d->out, isfinite(bar->value[v]) ? value_text(d, bar->value[v], text) : "");
+        for (int end = 0; end < 2 && whiskers; end++)
+            organ_svg_numbers_value(d->out, bar->low != bar->high ? end ? bar->high : bar->low : (double)NAN);
+        if (remarks)
+            organ_svg_numbers_text(d->out, bar->remark);
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
+}
+
 organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
 {
     drawing d = {.ranking = ranking, .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS, .two = ranking->series[1] != NULL};
@@ -192,6 +225,8 @@ organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_e
         put_row(&d, k);
     if (d.count == 0)
         organ_svg_label(d.out, WIDTH / 2.0, d.top, " oc-faint", "middle", "no values", 32);
+    else
+        put_numbers(&d);
     fputs("</svg>\n", d.out);
     return organ_text_finish(&text, svg, error);
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/report/svg_scatter.h"
 
 #include "orchestrator/report/chart_scale.h"
+#include "orchestrator/report/svg_numbers.h"
 #include "orchestrator/report/svg_parts.h"
 #include "orchestrator/report/text.h"
 
@@ -37,6 +38,16 @@ static double at_y(const drawing *d, double y) { return d->top + (1 - organ_scal
 
 /* ---- the frame ---- */
 
+/* A single place stands in the middle of its axis. */
+static void make_room(double range[2], bool log)
+{
+    if (range[0] != range[1])
+        return;
+    const double margin = range[0] != 0 ? fabs(range[0]) * 0.1 : 0.5;
+    range[0] = log ? range[0] / 2 : range[0] - margin;
+    range[1] = log ? range[1] * 2 : range[1] + margin;
+}
+
 static void choose_scales(drawing *d)
 {
     const organ_scatter *const s = d->scatter;
@@ -52,6 +63,8 @@ static void choose_scales(drawing *d)
         y[0] = fmin(y[0], p->y);
         y[1] = fmax(y[1], p->y);
     }
+    make_room(x, s->log_x);
+    make_room(y, s->log_y);
     d->x = organ_scale_of(x[0], x[1], 8, s->log_x, false);
     d->y = organ_scale_of(y[0], y[1], 6, s->log_y, false);
     d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
@@ -70,7 +83,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
             y += LEGEND_ROW;
         }
         if (drawn) {
-            organ_svg_marker(d->out, (unsigned)(k % ORGAN_SVG_LOOKS), x + 5, y);
+            organ_svg_marker(d->out, (unsigned)k, x + 5, y);
             fputs("</path>\n", d->out);
             organ_svg_label(d->out, x + 16, y + 4, "", "start", name, 60);
         }
@@ -132,8 +145,8 @@ static void put_joins(const drawing *d)
             if (before && p->joined && there(s, before) && there(s, p)) {
                 ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x), at_y(d, p->y));
                 fprintf(d->out, " class=\"oc-line oc-s%u\"", p->kind % ORGAN_SVG_LOOKS);
-                if (*organ_svg_dashes[p->kind % ORGAN_SVG_LOOKS])
-                    fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[p->kind % ORGAN_SVG_LOOKS]);
+                if (*organ_svg_dashes[organ_svg_shape(p->kind)])
+                    fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[organ_svg_shape(p->kind)]);
                 fputs("/>\n", d->out);
             }
             before = p;
@@ -144,7 +157,7 @@ static void put_joins(const drawing *d)
 static void put_point(const drawing *d, const organ_point *p)
 {
     char x[32], y[32];
-    organ_svg_marker(d->out, p->kind % ORGAN_SVG_LOOKS, at_x(d, p->x), at_y(d, p->y));
+    organ_svg_marker(d->out, p->kind, at_x(d, p->x), at_y(d, p->y));
     fputs("<title>", d->out);
     organ_svg_text(d->out, p->name ? p->name : p->kind < d->scatter->kind_count ? d->scatter->kinds[p->kind] : "", 100);
     fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
@@ -196,6 +209,37 @@ static void put_points(drawing *d)
             put_name(d, &s->points[k]);
 }
 
+enum { MOST_ROWS = 400 };
+
+static void put_numbers(const drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    bool names = false;
+    for (size_t k = 0; k < s->count; k++)
+        names = names || s->points[k].name;
+    if (s->listed || s->count == 0 || s->count > MOST_ROWS)
+        return;
+    organ_svg_numbers_begin(d->out);
+    if (names)
+        organ_svg_numbers_text(d->out, "what");
+    organ_svg_numbers_text(d->out, "kind");
+    organ_svg_numbers_text(d->out, s->x_label);
+    organ_svg_numbers_text(d->out, s->y_label);
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < s->count; k++) {
+        const organ_point *const p = &s->points[k];
+        if (!p->name && names)
+            continue; /* where lines begin: a point of its own says what it is */
+        if (names)
+            organ_svg_numbers_text(d->out, p->name);
+        organ_svg_numbers_text(d->out, p->kind < s->kind_count ? s->kinds[p->kind] : "");
+        organ_svg_numbers_value(d->out, p->x);
+        organ_svg_numbers_value(d->out, p->y);
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
+}
+
 organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
 {
     drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};
@@ -213,6 +257,7 @@ organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_e
         put_points(&d);
         if (d.left_out == scatter->count)
             organ_svg_label(d.out, WIDTH / 2.0, d.top + PLOT_HEIGHT / 2.0, " oc-faint", "middle", "no values", 32);
+        put_numbers(&d);
         fputs("</svg>\n", d.out);
         organ_text_finish(&text, svg, error);
     }

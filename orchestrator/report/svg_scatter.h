@@ -10,7 +10,7 @@
 
 typedef struct organ_point {
     double x, y;
-    unsigned kind;    /* index into kinds: colour and marker */
+    unsigned kind;    /* index into kinds: colour and marker, 18 of them told apart */
     const char *name; /* tooltip; NULL: none */
     bool named;       /* the name stands beside the point as well, where there is room */
     bool joined;      /* a line leads here from the point before of the same kind */
@@ -23,6 +23,7 @@ typedef struct organ_scatter {
     size_t kind_count;
     const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the subtitle says so */
     size_t count;
+    bool listed; /* a table beside has all of it: the figure needs none of its own */
 } organ_scatter;
 
 /* The SVG document, for the caller to free; *svg is NULL on error. ORGAN_IO without memory. */

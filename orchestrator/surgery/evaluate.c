@@ -180,13 +180,17 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* By an imatrix a method is another than by a text. */
+/* By an imatrix, in a pattern or without compensation a method is another: no table and no line mixes them. */
 static json_t *method_of(const json_t *log)
 {
     const json_t *const method = organ_json_at(log, "parameters.method");
-    if (json_is_string(method) && json_is_object(organ_json_at(log, "imatrix")))
-        return json_sprintf("%s by imatrix", json_string_value(method));
-    return text_or_null(method);
+    const char *const pattern = json_string_value(organ_json_at(log, "parameters.pattern"));
+    const bool by_imatrix = json_is_object(organ_json_at(log, "imatrix"));
+    if (!json_is_string(method))
+        return text_or_null(method);
+    return json_sprintf("%s%s%s%s%s", json_string_value(method), pattern ? " " : "", pattern ? pattern : "",
+                        !by_imatrix && json_is_false(organ_json_at(log, "parameters.compensate")) ? " without compensation" : "",
+                        by_imatrix ? " by imatrix" : "");
 }
 
 /* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
@@ -233,7 +237,9 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
                         json_string("killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the "
                                     "copy; as a share of the target tensors (for each model: --targets, else what its log names, else "
                                     "the projections) and of the full model."));
-    json_object_set_new(definitions, "method", json_string("as the log of the pruning beside the model (organ/prune.json) names it."));
+    json_object_set_new(definitions, "method",
+                        json_string("as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
+                                    "compensation or by imatrix where that is so."));
     return report;
 }
 

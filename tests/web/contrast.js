@@ -27,7 +27,7 @@ function background(element) {
 // A text in a picture stands on the shape before it where its class says so.
 function behind(element) {
     const shape = element.previousElementSibling;
-    return element.tagName === "text" && /\bon-/.test(element.getAttribute("class") || "") ? read(getComputedStyle(shape).fill) : background(element);
+    return element.tagName === "text" && /\b(on-|oc-t[qd]\d)/.test(element.getAttribute("class") || "") ? read(getComputedStyle(shape).fill) : background(element);
 }
 function seen(element) {
     if (!element.checkVisibility({ opacityProperty: true, visibilityProperty: true })) return false;

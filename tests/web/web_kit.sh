@@ -132,6 +132,20 @@ screen() {
 shot() { devtools Page.captureScreenshot '{"format":"png"}' | jq -r .data | base64 -d >"$1"; }
 whole_shot() { devtools Page.captureScreenshot '{"format":"png","captureBeyondViewport":true}' | jq -r .data | base64 -d >"$1"; }
 
+# readable WHAT: what a screen reader is told. All that is worked with and every picture and table has a name, headings leave no level out,
+# the document has a title.
+readable() {
+    devtools Accessibility.getFullAXTree | jq -r '
+        [.nodes[] | select(.ignored | not) | {role: .role.value, name: (.name.value // ""),
+            level: ([.properties[]? | select(.name == "level") | .value.value] | first)}] |
+        (.[] | select(.role | IN("RootWebArea", "button", "link", "textbox", "searchbox", "combobox", "listbox", "checkbox", "radio", "spinbutton",
+            "slider", "image", "img", "table", "progressbar", "navigation", "region", "DisclosureTriangle", "heading", "Iframe")) |
+            select(.name == "") | "a \(.role) has no name"),
+        ([.[] | select(.role == "heading") | .level] | . as $levels | range(length) |
+            select($levels[.] > (if . == 0 then 0 else $levels[. - 1] end) + 1) | "heading \(. + 1) leaves a level out")' >"$web_scratch/told"
+    if [[ -s $web_scratch/told ]]; then fail "what is told of $1" "$web_scratch/told"; else pass; fi
+}
+
 # no_errors WHERE [REGEX]: the console has said nothing bad since the last time, but for lines that are like REGEX.
 no_errors() {
     wire POST /se/log '{"type":"browser"}' | jq -r '.[] | select(.level == "SEVERE" or .level == "WARNING") | .level + " " + .message' |
