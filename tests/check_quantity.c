@@ -122,6 +122,30 @@ START_TEST(quantities_are_written)
 }
 END_TEST
 
+/* What is written for an option is read as at least as much, and as little more as can be. */
+START_TEST(options_are_written)
+{
+    static const struct {
+        uint64_t bytes;
+        const char *text;
+    } rows[] = {{0, "0K"},
+                {1, "1K"},
+                {1024, "1K"},
+                {1025, "2K"},
+                {(10 << 20) - 1, "10240K"},
+                {10 << 20, "10M"},
+                {(10 << 20) + 1, "11M"},
+                {(uint64_t)3 << 30, "3072M"},
+                {INT64_MAX - ((1 << 20) - 1), "8796093022207M"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        char text[24];
+        uint64_t read = 0;
+        ck_assert_str_eq(organ_quantity_option(rows[k].bytes, text), rows[k].text);
+        ck_assert(organ_quantity_parse(text, &read) && read >= rows[k].bytes);
+    }
+}
+END_TEST
+
 START_TEST(durations_are_written)
 {
     static const struct {
@@ -168,8 +192,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {quantities_are_read, other_text_is_no_quantity, quantities_are_written, durations_are_written,
-                                  counts_are_written};
+    const TTest *const tests[] = {quantities_are_read, other_text_is_no_quantity, quantities_are_written,
+                                  options_are_written, durations_are_written,     counts_are_written};
     Suite *suite = suite_create("quantity");
     TCase *only = tcase_create("quantity");
     for (size_t k = 0; k < COUNT(tests); k++)

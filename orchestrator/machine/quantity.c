@@ -74,6 +74,14 @@ char *organ_quantity_text(uint64_t bytes, char out[16])
     return out;
 }
 
+char *organ_quantity_option(uint64_t bytes, char out[24])
+{
+    const bool small = bytes < (uint64_t)10 << 20;
+    const uint64_t unit = (uint64_t)1 << (small ? 10 : 20);
+    snprintf(out, 24, "%llu%c", (unsigned long long)(bytes / unit + (bytes % unit > 0)), small ? 'K' : 'M');
+    return out;
+}
+
 /* Each form is chosen by the rounded value, so that nothing reads "10.00 s", "60.0 s" or "59 min 60 s". */
 char *organ_duration_text(double seconds, char out[24])
 {

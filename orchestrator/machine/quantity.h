@@ -19,6 +19,10 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes);
  * 999.95 MB is "1.0 GB". Returns `out`. */
 char *organ_quantity_text(uint64_t bytes, char out[16]);
 
+/* "640K", "492M": the least number of K, of M from 10M on, that is at least so many bytes, as organ_quantity_parse reads it. Returns
+ * `out`. */
+char *organ_quantity_option(uint64_t bytes, char out[24]);
+
 /* "0.34 s", "12.3 s", "4 min 05 s", "2 h 14 min", rounded half up; "unknown" for a negative, infinite or NaN time and for 10^12 s and more.
  * Returns `out`. */
 char *organ_duration_text(double seconds, char out[24]);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_calibrated_job.h"
 
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output.h"
 
@@ -163,23 +162,6 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-/* Without a text a matrix is in memory whole: its weights, the bytes of donor and output, three masks and what ranks a row or a tile. */
-static organ_status check_memory(const organ_calibrated_job *job, organ_error *error)
-{
-    const uint64_t memory = job->base.engine->memory;
-    for (size_t k = 0; k < job->base.targets.count; k++) {
-        const organ_tensor *const t = job->base.targets.tensors[k];
-        const organ_matrices m = organ_tensor_matrices(t);
-        const uint64_t needed = 8 * m.rows * m.cols + 2 * (t->bytes / m.count);
-        char have[16], need[16];
-        if (needed > memory)
-            return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: to prune a matrix of tensor '%s', %llu x %llu, takes %s",
-                              organ_quantity_text(memory, have), t->name, (unsigned long long)m.rows, (unsigned long long)m.cols,
-                              organ_quantity_text(needed, need));
-    }
-    return ORGAN_OK;
-}
-
 static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 {
     if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
@@ -199,42 +181,7 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
         return organ_calibrated_text(job, error);
     if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
         return error->status;
-    return check_memory(job, error);
-}
-
-/* By the matrix alone, and by what an imatrix says of its inputs. */
-static organ_status prune_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, XXH3_state_t *hash,
-                                 organ_error *error)
-{
-    organ_calibration *calibration = NULL;
-    if (organ_stop_asked(job->base.engine->stop))
-        return organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", job->base.targets.tensors[part]->name);
-    if (!job->imatrix || organ_calibrated_norms(job, part, matrix, &calibration, error) == ORGAN_OK)
-        organ_calibrated_matrix(job, part, matrix, calibration, weights, hash, error);
-    organ_calibration_destroy(calibration);
-    return error->status;
-}
-
-/* One matrix after the other, without a forward pass. */
-static organ_status prune_alone(organ_calibrated_job *job, organ_error *error)
-{
-    XXH3_state_t *const hash = XXH3_createState();
-    if (!hash)
-        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
-    for (size_t k = 0; k < job->base.targets.count && !error->status; k++) {
-        const organ_matrices m = organ_tensor_matrices(job->base.targets.tensors[k]);
-        float *const weights = malloc((size_t)(m.rows * m.cols) * sizeof *weights);
-        if (!weights)
-            organ_fail_errno(error, ENOMEM, "%s", job->base.targets.tensors[k]->name);
-        XXH3_64bits_reset(hash);
-        for (uint64_t e = 0; e < m.count && !error->status; e++)
-            prune_matrix(job, k, e, weights, hash, error);
-        if (!error->status)
-            organ_calibrated_part_done(job, k, hash);
-        free(weights);
-    }
-    XXH3_freeState(hash);
-    return error->status;
+    return organ_calibrated_fits(job, error);
 }
 
 static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *publish, json_t **report, organ_error *error)
@@ -247,7 +194,7 @@ static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *
     if (organ_calibrated_needs_text(job))
         organ_calibrated_layers(job, error);
     else
-        prune_alone(job, error);
+        organ_calibrated_alone(job, error);
     organ_progress_end(base->progress);
     if (!error->status)
         organ_model_copy_finish(job->copy, error);

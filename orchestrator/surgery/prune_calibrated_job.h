@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the parts of a calibrated pruning share: prune_calibrated.c runs it, prune_calibrated_text.c cuts the text,
- * prune_calibrated_imatrix.c reads an imatrix in its place, prune_calibrated_layer.c works on a layer, prune_calibrated_document.c tells of
- * it. */
+ * prune_calibrated_imatrix.c reads an imatrix in its place, prune_calibrated_layer.c works on a layer, prune_calibrated_bands.c on what
+ * needs no text, prune_calibrated_document.c tells of it. */
 #ifndef ORGAN_PRUNE_CALIBRATED_JOB_H
 #define ORGAN_PRUNE_CALIBRATED_JOB_H
 
@@ -63,11 +63,28 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
 /* Prunes the targets of all layers along the text and writes them. */
 organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
 
-/* Prunes one matrix of a target (`weights` is rows x cols, in the order of the forward pass, and
- * becomes what the output stores), counts and writes
- * it. `calibration` is NULL for magnitude; without a text the weights are read here. The hash is that of the tensor so far. */
+/* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does. */
+organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
+/* Prunes all targets without a text and writes them. */
+organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
+
+/* Prunes one matrix of a target along a text (`weights` is rows x cols, in the order of the forward pass, and becomes what the output
+ * stores), counts and writes it. The hash is that of the tensor so far. */
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
                                      float *weights, XXH3_state_t *hash, organ_error *error);
+
+/* What is asked of a matrix of this tensor. */
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor);
+/* Notes how one of them went; `calibration` is NULL for magnitude. */
+void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
+                           const organ_prune_matrix_report *report);
+/* Counts n stored weights against the donor's. */
+void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
+                              organ_audit_counts *counts);
+void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
+/* Writes some of a target, in order; `offset` in the file. */
+organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
+                                    uint64_t offset, XXH3_state_t *hash, organ_error *error);
 /* After its last matrix. */
 void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash);
 

@@ -9,29 +9,39 @@
 #include <stdlib.h>
 #include <string.h>
 
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor)
+{
+    const double wanted = job->base.options->sparsity;
+    return (organ_prune_matrix_options){.method = job->method,
+                                        .name = tensor->name,
+                                        .sparsity = wanted < 0 ? 0 : wanted,
+                                        .pattern = job->pattern,
+                                        .no_compensate = !organ_calibrated_compensates(job),
+                                        .effort = job->options->effort};
+}
+
+void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, const organ_prune_matrix_report *r)
+{
+    organ_calibrated_part *const told = &job->parts[part];
+    told->natural += r->natural_sparsity / (double)organ_tensor_matrices(job->base.parts[part].tensor).count;
+    told->stages = r->stages;
+    told->products += r->products;
+    told->block_diagonal |= r->block_diagonal;
+    told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
+}
+
 static organ_status prune(organ_calibrated_job *job, size_t part, const organ_calibration *calibration, float *weights, uint8_t *keep,
                           organ_error *error)
 {
     const organ_tensor *const tensor = job->base.parts[part].tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const double wanted = job->base.options->sparsity;
-    const organ_prune_matrix_options options = {.method = job->method,
-                                                .name = tensor->name,
-                                                .sparsity = wanted < 0 ? 0 : wanted,
-                                                .pattern = job->pattern,
-                                                .no_compensate = !organ_calibrated_compensates(job),
-                                                .effort = job->options->effort};
+    const organ_prune_matrix_options options = organ_calibrated_wish(job, tensor);
     organ_prune_matrix_report r;
-    organ_calibrated_part *const told = &job->parts[part];
     if (organ_prune_matrix(job->base.engine, &options, calibration, weights, (size_t)m.rows, (size_t)m.cols, keep, &r, error) != ORGAN_OK)
         return error->status;
     for (uint64_t k = 0; k < m.rows * m.cols; k++)
         weights[k] = keep[k] ? weights[k] : 0.0f;
-    told->natural += r.natural_sparsity / (double)m.count;
-    told->stages = r.stages;
-    told->products += r.products;
-    told->block_diagonal |= r.block_diagonal;
-    told->tokens += calibration ? organ_calibration_moments(calibration)->tokens : 0;
+    organ_calibrated_note(job, part, calibration, &r);
     return ORGAN_OK;
 }
 
@@ -40,9 +50,9 @@ static organ_status prune(organ_calibrated_job *job, size_t part, const organ_ca
 /* Rows of a head where the file has them in another order than the forward pass: Q and K of GGUF files of the llama kind. 0: the same. */
 static uint64_t turned_rows(const organ_calibrated_job *job, const organ_tensor *tensor)
 {
-    const organ_forward_config *const config = organ_calibrated_needs_text(job) ? organ_forward_describe(job->forward) : NULL;
+    const organ_forward_config *const config = organ_forward_describe(job->forward);
     const bool turned = tensor->anatomy.role == ORGAN_ROLE_Q || tensor->anatomy.role == ORGAN_ROLE_K;
-    return config && config->rope_interleaved && turned ? config->head_dim : 0;
+    return config->rope_interleaved && turned ? config->head_dim : 0;
 }
 
 /* From the order of the forward pass to that of the file (0, h/2, 1, h/2 + 1, ... of a head of h rows), or back. */
@@ -82,19 +92,34 @@ static organ_status round_to_stored(const organ_calibrated_job *job, const organ
     return head ? turn_rows(tensor, weights, head, false, error) : ORGAN_OK;
 }
 
-static void count(organ_calibrated_job *job, size_t part, const void *donor, const void *stored, size_t n)
+void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
+                              organ_audit_counts *counts)
+{
+    const organ_kernels *const kernels = job->base.engine->kernels;
+    if (dtype == ORGAN_F32)
+        kernels->audit_32(donor, stored, n, counts);
+    else
+        kernels->audit_16(donor, stored, n, counts);
+}
+
+void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *c)
 {
     organ_prune_part *const p = &job->base.parts[part];
-    const organ_kernels *const kernels = job->base.engine->kernels;
-    organ_audit_counts c;
-    if (p->tensor->dtype == ORGAN_F32)
-        kernels->audit_32(donor, stored, n, &c);
-    else
-        kernels->audit_16(donor, stored, n, &c);
-    p->counts.zero_before += c.zero_before;
-    p->counts.killed += c.killed;
-    p->counts.kept += c.kept + c.changed;
-    job->parts[part].compensated += c.changed;
+    p->counts.zero_before += c->zero_before;
+    p->counts.killed += c->killed;
+    p->counts.kept += c->kept + c->changed;
+    job->parts[part].compensated += c->changed;
+}
+
+organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
+                                    uint64_t offset, XXH3_state_t *hash, organ_error *error)
+{
+    if (organ_model_copy_write(job->copy, tensor, stored, bytes, offset, error) != ORGAN_OK)
+        return error->status;
+    XXH3_64bits_update(hash, stored, bytes);
+    job->base.pruned_bytes += bytes;
+    organ_progress_advance(job->base.progress, bytes, NULL, NULL);
+    return ORGAN_OK;
 }
 
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
@@ -108,17 +133,13 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
     uint8_t *const keep = malloc(n);
     if (!donor || !stored || !keep)
         organ_fail_errno(error, ENOMEM, "%s", tensor->name);
-    else if (organ_model_read(job->base.donor, tensor->file, donor, bytes, offset, error) == ORGAN_OK) {
-        if (!organ_calibrated_needs_text(job))
-            organ_widen(job->base.engine->kernels, tensor->dtype, donor, weights, n);
-        if (prune(job, part, calibration, weights, keep, error) == ORGAN_OK &&
-            round_to_stored(job, tensor, weights, stored, n, error) == ORGAN_OK &&
-            organ_model_copy_write(job->copy, tensor, stored, bytes, offset, error) == ORGAN_OK) {
-            count(job, part, donor, stored, n);
-            XXH3_64bits_update(hash, stored, bytes);
-            job->base.pruned_bytes += bytes;
-            organ_progress_advance(job->base.progress, bytes, NULL, NULL);
-        }
+    else if (organ_model_read(job->base.donor, tensor->file, donor, bytes, offset, error) == ORGAN_OK &&
+             prune(job, part, calibration, weights, keep, error) == ORGAN_OK &&
+             round_to_stored(job, tensor, weights, stored, n, error) == ORGAN_OK &&
+             organ_calibrated_store(job, tensor, stored, bytes, offset, hash, error) == ORGAN_OK) {
+        organ_audit_counts counts;
+        organ_calibrated_compare(job, tensor->dtype, donor, stored, n, &counts);
+        organ_calibrated_count(job, part, &counts);
     }
     free(donor);
     free(stored);

@@ -88,15 +88,6 @@ static organ_status check_shape(const organ_prune_matrix_options *o, const organ
     return ORGAN_OK;
 }
 
-static organ_status check_weights(const organ_matrix_job *job, organ_error *error)
-{
-    for (size_t k = 0; k < job->rows * job->cols; k++)
-        if (!isfinite(job->weights[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight [%zu, %zu] is %g; it must be finite", job->options->name, k / job->cols,
-                              k % job->cols, (double)job->weights[k]);
-    return ORGAN_OK;
-}
-
 /* ---- what has come out ---- */
 
 static double weighted_norm(const float *a, const float *h_a, size_t n)
@@ -145,21 +136,62 @@ static uint64_t zeros(const organ_matrix_job *job)
     return count;
 }
 
+/* ---- in memory ---- */
+
+static organ_status clear_masked(void *context, size_t first, organ_error *error)
+{
+    const organ_matrix_job *const job = context;
+    (void)first;
+    (void)error;
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        if (!job->keep[k])
+            job->weights[k] = 0;
+    return ORGAN_OK;
+}
+
+static bool compensates(const organ_prune_matrix_options *o)
+{
+    return o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+}
+
 static organ_status run(organ_matrix_job *job, organ_error *error)
 {
-    if (job->options->method == ORGAN_PRUNE_PHYSARUM_V2)
-        return organ_prune_by_flow(job, error);
-    return job->options->method == ORGAN_PRUNE_SPARSEGPT ? organ_prune_by_sweep(job, error) : organ_prune_by_rank(job, error);
+    const bool flows = job->options->method == ORGAN_PRUNE_PHYSARUM_V2;
+    if (!compensates(job->options))
+        return flows ? organ_prune_by_flow(job, error) : organ_prune_by_rank(job, error);
+    memset(job->keep, 1, job->rows * job->cols);
+    return flows ? organ_prune_by_stages(job, error) : organ_prune_by_sweep(job, error);
+}
+
+static void report_mask(const organ_matrix_job *job)
+{
+    const size_t n = job->rows * job->cols;
+    uint64_t masked = n;
+    for (size_t k = 0; k < n; k++)
+        masked -= job->keep[k];
+    job->report->zero_after = zeros(job);
+    job->report->sparsity = 100 * (double)masked / (double)n;
 }
 
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
                                 float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
                                 organ_error *error)
 {
-    const organ_input_moments *const moments = calibration ? organ_calibration_moments(calibration) : NULL;
-    organ_matrix_job job = {engine, options, moments, weights, rows, cols, keep, report};
+    organ_matrix_bands all = {.name = options->name, .rows = rows, .cols = cols, .dtype = ORGAN_F32, .band_rows = rows, .values = weights};
+    organ_matrix_job job = {.engine = engine,
+                            .options = options,
+                            .moments = calibration ? organ_calibration_moments(calibration) : NULL,
+                            .report = report,
+                            .keep = keep,
+                            .weights = weights,
+                            .rows = rows,
+                            .cols = cols,
+                            .bands = &all,
+                            .take = clear_masked,
+                            .context = &job};
     *report = (organ_prune_matrix_report){.output_error = NAN};
-    if (check_shape(options, moments, rows, cols, error) || check_goal(options, cols, error) || check_weights(&job, error))
+    if (check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
+        organ_matrix_band(engine, &all, 0, error))
         return error->status;
     const size_t n = rows * cols;
     float *before = options->measure ? organ_floats(n, 1) : NULL;
@@ -167,17 +199,11 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
         return organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", options->name, rows, cols);
     if (before)
         memcpy(before, weights, n * sizeof *weights);
-    memset(keep, 1, n);
     report->elements = n;
     report->zero_before = zeros(&job);
-    report->block_diagonal = moments && moments->block < moments->features;
-    if (run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK)) {
-        uint64_t masked = n;
-        for (size_t k = 0; k < n; k++)
-            masked -= keep[k];
-        report->zero_after = zeros(&job);
-        report->sparsity = 100 * (double)masked / (double)n;
-    }
+    report->block_diagonal = job.moments && job.moments->block < job.moments->features;
+    if (run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK))
+        report_mask(&job);
     free(before);
     return error->status;
 }
@@ -186,4 +212,54 @@ uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols)
 {
     /* Three matrices of FP32 and four masks; the preconditioner's squares for a whole H, or of its blocks. */
     return 20 * rows * cols + 16640 * rows;
+}
+
+/* ---- in bands ---- */
+
+organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                               organ_matrix_bands *bands, uint8_t *keep,
+                               organ_status (*take)(void *context, size_t first, organ_error *error), void *context,
+                               organ_prune_matrix_report *report, organ_error *error)
+{
+    organ_matrix_job job = {.engine = engine,
+                            .options = options,
+                            .moments = calibration ? organ_calibration_moments(calibration) : NULL,
+                            .report = report,
+                            .keep = keep,
+                            .rows = bands->rows,
+                            .cols = bands->cols,
+                            .bands = bands,
+                            .take = take,
+                            .context = context};
+    *report = (organ_prune_matrix_report){.output_error = NAN};
+    if (compensates(options) || options->measure)
+        return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
+    if (check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
+        return error->status;
+    return run(&job, error);
+}
+
+/* Bytes with so many rows in a band. */
+static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers, size_t band_rows)
+{
+    organ_matrix_bands some = *bands;
+    some.band_rows = band_rows;
+    const uint64_t band = (uint64_t)band_rows * bands->cols * (organ_dtype_describe(bands->dtype)->bytes + 1);
+    return band + (method == ORGAN_PRUNE_PHYSARUM_V2 ? organ_flow_memory(workers) + bands->cols * sizeof(float) /* the food */
+                                                     : organ_rank_memory(&some, workers));
+}
+
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside, organ_matrix_bands *bands,
+                           uint64_t *least)
+{
+    const size_t workers = organ_workers_count(engine->workers);
+    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1, step = lesser(tile, bands->rows ? bands->rows : 1);
+    const uint64_t fixed = beside + bands_memory(bands, method, workers, 0);
+    const uint64_t of_step = beside + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
+    *least = fixed + of_step;
+    if (*least > engine->memory)
+        return false;
+    const uint64_t steps = (engine->memory - fixed) / of_step;
+    bands->band_rows = steps >= (bands->rows + step - 1) / step ? bands->rows : (size_t)steps * step;
+    return true;
 }

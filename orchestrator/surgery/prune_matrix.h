@@ -43,11 +43,26 @@ typedef struct organ_prune_matrix_report {
  * W (C / 2 + H / 2) on the kept weights, H and C per token and damped by 0.03 of the mean of H's diagonal; with a pattern its last stage
  * keeps the most important of each group. ORGAN_USAGE for options that do not go together or with the shape, ORGAN_BAD_INPUT for weights
  * that are not finite or an H that cannot be inverted, ORGAN_IO without memory, ORGAN_INTERRUPTED if the engine is stopped; then weights
- * and keep are of no use. Takes, beside what is given, up to 19 bytes a weight (23 to measure) and 4 bytes an entry of H for physarum v2;
+ * and keep are of no use. Takes, beside what is given, up to 18 bytes a weight (22 to measure) and 4 bytes an entry of H for physarum v2;
  * 640 bytes a row and 4 an entry of H for sparsegpt. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
                                 float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
                                 organ_error *error);
+
+/* The same masks, of a matrix that need not fit the memory, for the methods that leave what they keep as it is: magnitude, wanda, physarum
+ * v2 without compensation; ORGAN_USAGE for others. The mask is decided over all bands, so that it does not depend on how many there are;
+ * then take(context, first, error) gets each band in order, with its weights in bands->values, which it may change, and its mask in `keep`
+ * (band_rows x cols). Of the report only natural_sparsity, stages and gains are set: what is zero, take may count. Errors as above,
+ * those of reading, and what `take` returns. */
+organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                               organ_matrix_bands *bands, uint8_t *keep,
+                               organ_status (*take)(void *context, size_t first, organ_error *error), void *context,
+                               organ_prune_matrix_report *report, organ_error *error);
+
+/* Sets bands->band_rows (bands->rows, cols and dtype are set) to as many rows as the engine's memory holds with their mask, with what the
+ * method takes, and with `beside` bytes of the caller. false if it holds too few; *least is what the fewest take, in all. */
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside, organ_matrix_bands *bands,
+                           uint64_t *least);
 
 /* Bytes for a matrix, at most, `keep` among them (physarum v2; 4 a weight more to measure). */
 uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols);

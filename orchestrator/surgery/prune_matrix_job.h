@@ -12,10 +12,15 @@ typedef struct organ_matrix_job {
     const organ_engine *engine;
     const organ_prune_matrix_options *options;
     const organ_input_moments *moments; /* NULL for magnitude without a calibration */
+    organ_prune_matrix_report *report;
+    uint8_t *keep; /* methods that compensate: all 1 at first. Else of the band, and to be filled */
+    /* What methods that compensate work on: */
     float *weights;
     size_t rows, cols;
-    uint8_t *keep; /* all 1 at first */
-    organ_prune_matrix_report *report;
+    /* The others go through bands; each, once its mask is in `keep`, is handed over, in order: */
+    organ_matrix_bands *bands;
+    organ_status (*take)(void *context, size_t first, organ_error *error);
+    void *context;
 } organ_matrix_job;
 
 /* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H. NULL without memory. */
@@ -24,8 +29,12 @@ float *organ_expand_moments(const organ_matrix_job *job, double c, double h, dou
 /* keep[k] = 0 for the `count` least of n scores (>= 0, no NaN), the first of equals first, 1 for the others. */
 void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep);
 
-organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error);
-organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error);  /* magnitude, wanda */
-organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error); /* sparsegpt */
+organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error); /* physarum v2 */
+organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error);  /* sparsegpt */
+organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error);   /* physarum v2 without compensation, in bands */
+organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error);   /* magnitude, wanda, in bands */
+
+/* Bytes that the latter take beside the band and its mask. */
+uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers);
 
 #endif

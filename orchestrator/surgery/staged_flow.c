@@ -21,14 +21,14 @@ static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 typedef struct trial {
     const organ_flow *flow;
-    const organ_kernels *kernels;
-    double gain;         /* INFINITY: nothing is killed but what has no importance */
-    const uint8_t *keep; /* before */
-    uint8_t *kept;       /* after */
-    uint64_t *counts;    /* kept, per tile */
-    float *importance;   /* per worker: TILE x TILE twice, before and after the flow */
-    char *scratch;       /* per worker */
-    size_t scratch_bytes, across;
+    const organ_engine *engine;
+    double gain;           /* INFINITY: nothing is killed but what has no importance */
+    size_t rows, across;   /* of the band; tiles beside each other */
+    const uint8_t *before; /* mask of the band; NULL: all */
+    uint8_t *kept;         /* after; NULL: only counted */
+    uint64_t count;        /* kept, in all bands */
+    float *importance;     /* per worker: TILE x TILE twice, before and after the flow */
+    char *scratch;         /* per worker */
     int nonfinite;
 } trial;
 
@@ -39,8 +39,8 @@ typedef struct place {
 static place place_of(const trial *t, size_t index)
 {
     place p = {.row = index / t->across * TILE, .col = index % t->across * TILE};
-    p.rows = lesser(TILE, t->flow->rows - p.row);
-    p.cols = lesser(TILE, t->flow->cols - p.col);
+    p.rows = lesser(TILE, t->rows - p.row);
+    p.cols = lesser(TILE, t->flow->weights->cols - p.col);
     return p;
 }
 
@@ -48,15 +48,18 @@ static bool lay_out(const trial *t, const place *p, float *importance)
 {
     const float *const food = t->flow->food + p->col;
     uint32_t some = 0;
+    float room[TILE];
     for (size_t i = 0; i < p->rows; i++) {
-        const size_t at = (p->row + i) * t->flow->cols + p->col;
-        const float *const weights = t->flow->weights + at;
-        const uint8_t *const keep = t->keep + at;
+        const size_t at = (p->row + i) * t->flow->weights->cols + p->col;
+        const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, room);
+        float *const row = importance + i * TILE;
+        for (size_t j = 0; j < p->cols; j++)
+            row[j] = fabsf(weights[j]) * food[j];
+        for (size_t j = 0; t->before && j < p->cols; j++)
+            row[j] *= (float)t->before[at + j];
         for (size_t j = 0; j < p->cols; j++) {
-            const float value = fabsf(weights[j]) * food[j] * (float)keep[j];
-            importance[i * TILE + j] = value;
             uint32_t bits;
-            memcpy(&bits, &value, sizeof bits);
+            memcpy(&bits, &row[j], sizeof bits);
             some |= bits;
         }
     }
@@ -84,10 +87,12 @@ static uint64_t harvest(const trial *t, const place *p, const float *importance,
 {
     const organ_pattern *const pattern = &t->flow->pattern;
     uint64_t count = 0;
+    uint8_t all[TILE], room[TILE];
+    memset(all, 1, sizeof all);
     for (size_t i = 0; i < p->rows; i++) {
-        const size_t at = (p->row + i) * t->flow->cols + p->col, cols = p->cols;
-        const uint8_t *restrict const before = t->keep + at;
-        uint8_t *restrict const after = t->kept + at;
+        const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
+        const uint8_t *restrict const before = t->before ? t->before + at : all;
+        uint8_t *restrict const after = t->kept ? t->kept + at : room;
         if (flowed)
             for (size_t j = 0; j < cols; j++)
                 after[j] = (uint8_t)(before[j] & (flowed[i * TILE + j] != 0));
@@ -112,24 +117,58 @@ static void try_tile(void *context, size_t index, size_t worker)
         organ_prune_counts counts = {0};
         memcpy(flowed, importance, TILE * TILE * sizeof *flowed);
         if (isfinite(t->gain))
-            t->kernels->physarum_f32(flowed, p.rows, p.cols, TILE, &params, t->scratch + worker * t->scratch_bytes, &counts);
+            t->engine->kernels->physarum_f32(flowed, p.rows, p.cols, TILE, &params,
+                                             t->scratch + worker * organ_physarum_scratch(TILE, TILE), &counts);
         if (counts.nonfinite)
             __atomic_store_n(&t->nonfinite, 1, __ATOMIC_RELAXED);
     }
-    t->counts[index] = harvest(t, &p, importance, some ? flowed : NULL);
+    __atomic_fetch_add(&t->count, harvest(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
 }
 
-/* Percentage of zeros that this gain leaves in t->kept. */
-static double try_gain(const organ_engine *engine, trial *t, double gain)
+static organ_status open_trial(trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
 {
-    const size_t tiles = (t->flow->rows + TILE - 1) / TILE * t->across;
-    uint64_t kept = 0;
-    t->gain = gain;
-    organ_share(engine, NULL, tiles, try_tile, t);
-    for (size_t k = 0; k < tiles; k++)
-        kept += t->counts[k];
-    const double all = (double)t->flow->rows * (double)t->flow->cols;
-    return 100 * (all - (double)kept) / all;
+    const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
+    *t = (trial){.flow = flow, .engine = engine, .across = (cols + TILE - 1) / TILE};
+    t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
+    t->importance = organ_floats(workers, 2 * TILE * TILE);
+    if (!t->scratch || !t->importance)
+        return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->weights->name, flow->weights->rows, cols);
+    memset(t->importance, 0, workers * 2 * TILE * TILE * sizeof *t->importance);
+    return ORGAN_OK;
+}
+
+static void close_trial(trial *t)
+{
+    free(t->scratch);
+    free(t->importance);
+}
+
+uint64_t organ_flow_memory(size_t workers) { return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float)); }
+
+static organ_status try_band(trial *t, size_t first, organ_error *error)
+{
+    organ_matrix_bands *const weights = t->flow->weights;
+    if (organ_matrix_band(t->engine, weights, first, error) != ORGAN_OK)
+        return error->status;
+    t->rows = organ_matrix_band_rows(weights, first);
+    organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->across, try_tile, t);
+    if (t->nonfinite)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: a tile has weights that are NaN or infinite: there is no flow through them",
+                          weights->name);
+    return ORGAN_OK;
+}
+
+/* *rate: percentage of zeros that this gain leaves. */
+static organ_status try_gain(trial *t, double gain, double *rate, organ_error *error)
+{
+    const organ_matrix_bands *const weights = t->flow->weights;
+    t->gain = (double)(float)gain;
+    t->count = 0;
+    for (size_t first = 0; first < weights->rows && !error->status; first += weights->band_rows)
+        try_band(t, first, error);
+    const double all = (double)weights->rows * (double)weights->cols;
+    *rate = 100 * (all - (double)t->count) / all;
+    return error->status;
 }
 
 /* ---- the search ---- */
@@ -139,7 +178,7 @@ typedef struct search {
     double high, high_rate;                /* one that kills too little */
     double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
     double best, best_rate, best_error;
-    uint8_t *best_kept;
+    bool best_is_last;
 } search;
 
 /* While all gains tried kill too much, or all too little: a careful step, then the line through the last two, and somewhat beyond where it
@@ -162,7 +201,7 @@ static double next_gain(const search *s, double percent)
     return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
 }
 
-static void remember(search *s, trial *t, double rate, double percent)
+static void remember(search *s, const trial *t, double rate, double percent)
 {
     const double off = fabs(rate - percent);
     s->last = s->now;
@@ -176,26 +215,20 @@ static void remember(search *s, trial *t, double rate, double percent)
         s->high = t->gain;
         s->high_rate = rate;
     }
-    if (s->best == 0 || off < s->best_error) {
-        uint8_t *const other = s->best_kept;
-        s->best_kept = t->kept;
-        t->kept = other;
+    s->best_is_last = s->best == 0 || off < s->best_error;
+    if (s->best_is_last) {
         s->best = t->gain;
         s->best_rate = rate;
         s->best_error = off;
     }
 }
 
-static organ_status find(const organ_engine *engine, trial *t, search *s, double percent, double first, organ_error *error)
+static organ_status find(trial *t, search *s, double percent, double first, organ_error *error)
 {
-    double gain = percent > 0 ? INFINITY : first;
+    double gain = percent > 0 ? INFINITY : first, rate;
     for (unsigned round = 0; round < MOST_ROUNDS; round++) {
-        if (organ_stop_asked(engine->stop))
-            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", t->flow->name);
-        const double rate = try_gain(engine, t, (double)(float)gain);
-        if (t->nonfinite)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: a tile has weights that are NaN or infinite: there is no flow through them",
-                              t->flow->name);
+        if (try_gain(t, gain, &rate, error) != ORGAN_OK)
+            return error->status;
         remember(s, t, rate, percent);
         if (percent <= 0 || s->best_error <= t->flow->tolerance || (round == 0 && rate > percent))
             break;
@@ -209,32 +242,32 @@ static organ_status find(const organ_engine *engine, trial *t, search *s, double
     return ORGAN_OK;
 }
 
-organ_status organ_flow_run(const organ_engine *engine, const organ_flow *flow, double percent, double *gain, uint8_t *keep, double *killed,
-                            organ_error *error)
+organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent, const uint8_t *before, uint8_t *kept,
+                               organ_flow_gain *found, organ_error *error)
 {
-    const size_t workers = organ_workers_count(engine->workers), all = flow->rows * flow->cols;
-    trial t = {.flow = flow, .kernels = engine->kernels, .keep = keep, .across = (flow->cols + TILE - 1) / TILE};
-    search s = {.best_kept = malloc(all + 1)};
-    t.kept = malloc(all + 1);
-    t.counts = calloc((flow->rows + TILE - 1) / TILE * t.across, sizeof *t.counts);
-    t.scratch_bytes = organ_physarum_scratch(TILE, TILE);
-    t.scratch = aligned_alloc(64, workers * t.scratch_bytes);
-    t.importance = organ_floats(workers, 2 * TILE * TILE);
-    if (!s.best_kept || !t.kept || !t.counts || !t.scratch || !t.importance)
-        organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->name, flow->rows, flow->cols);
-    else {
-        memset(t.importance, 0, workers * 2 * TILE * TILE * sizeof *t.importance);
-        if (find(engine, &t, &s, percent, *gain, error) == ORGAN_OK) {
-            memcpy(keep, s.best_kept, all);
-            *gain = s.best;
-            *killed = s.best_rate;
-        }
+    trial t;
+    search s = {0};
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+        t.before = before;
+        t.kept = kept;
+        if (find(&t, &s, percent, found->gain, error) == ORGAN_OK)
+            *found = (organ_flow_gain){s.best, s.best_rate, kept && s.best_is_last};
     }
-    free(s.best_kept);
-    free(t.kept);
-    free(t.counts);
-    free(t.scratch);
-    free(t.importance);
+    close_trial(&t);
+    return error->status;
+}
+
+organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first, const uint8_t *before,
+                             uint8_t *kept, organ_error *error)
+{
+    trial t;
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+        t.before = before;
+        t.kept = kept;
+        t.gain = gain;
+        try_band(&t, first, error);
+    }
+    close_trial(&t);
     return error->status;
 }
 
@@ -248,6 +281,7 @@ void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint
 }
 
 typedef struct groups {
+    const organ_engine *engine;
     const organ_flow *flow;
     uint8_t *keep;
 } groups;
@@ -256,17 +290,21 @@ static void keep_groups(void *context, size_t row, size_t worker)
 {
     const groups *const g = context;
     const organ_flow *const flow = g->flow;
+    const size_t cols = flow->weights->cols, of = flow->pattern.of;
     (void)worker;
-    for (size_t j = 0; j < flow->cols; j += flow->pattern.of) {
-        float scores[MOST_GROUP];
-        for (size_t k = 0; k < flow->pattern.of; k++)
-            scores[k] = fabsf(flow->weights[row * flow->cols + j + k]) * flow->food[j + k];
-        organ_pattern_group(&flow->pattern, scores, g->keep + row * flow->cols + j);
+    for (size_t j = 0; j < cols; j += of) {
+        float scores[MOST_GROUP], room[MOST_GROUP];
+        const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, room);
+        for (size_t k = 0; k < of; k++)
+            scores[k] = fabsf(weights[k]) * flow->food[j + k];
+        organ_pattern_group(&flow->pattern, scores, g->keep + row * cols + j);
     }
 }
 
-void organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, uint8_t *keep)
+organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep, organ_error *error)
 {
-    groups g = {flow, keep};
-    organ_share(engine, NULL, flow->rows, keep_groups, &g);
+    groups g = {engine, flow, keep};
+    if (organ_matrix_band(engine, flow->weights, first, error) == ORGAN_OK)
+        organ_share(engine, NULL, organ_matrix_band_rows(flow->weights, first), keep_groups, &g);
+    return error->status;
 }

@@ -124,3 +124,10 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
     free(m.killed);
     return error->status;
 }
+
+uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
+{
+    /* Two bands of a row in both models, a number for each tile beside, and what a pass that has little cuts its bands to. */
+    const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
+    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, LEAST_SIDE) + (160 << 10);
+}

@@ -17,4 +17,7 @@
 organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, size_t block,
                             const organ_engine *engine, json_t **map, organ_error *error);
 
+/* Bytes of memory that are enough to map a tensor. */
+uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers);
+
 #endif
