@@ -142,7 +142,7 @@ neon() {
     export CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no
     elsewhere neon CC="$cc" AR="$ar" || return
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
-    in_tree neon build/neon "$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|html_quality)")" "$emulator"
+    in_tree neon build/neon "$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality)")" "$emulator"
     # The digests of the pruned fixture are those that x86-64 gives.
     if wanted bytes; then
         suite neon bytes bash -c "$emulator build/neon/build/organ prune fixtures/tiny-qwen2 -o '$scratch/neon' --quiet >/dev/null &&
