@@ -74,4 +74,8 @@ ends 3 inspect gptq --json
 says "is in the layout 'marlin' (quantize_config.json), which cannot be read"
 prints '"found": false'
 
+cd tiny-qwen2 || exit 1
+here="organ inspect ."
+judge "a model in '.' is not called by its directory" grep -q '^tiny-qwen2 (' <("$organ" inspect .)
+cd ..
 finish

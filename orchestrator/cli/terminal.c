@@ -108,7 +108,7 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
 /* What is known however narrow the screen is. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
-    const size_t bar = width >= 100 ? 30 : width >= 60 ? 14 : 8;
+    const size_t bar = width >= 120 ? 30 : width >= 60 ? 14 : 8;
     organ_text line;
     organ_error ignored = {0};
     char *text = NULL;

@@ -46,7 +46,8 @@ static organ_table *models_table(const json_t *report)
     for (size_t k = 0; k < json_array_size(models); k++)
         model_row(table, json_array_get(models, k));
     organ_table_totals(table);
-    organ_table_cell(table, "%llu models", organ_json_count(report, "totals.models"));
+    const unsigned long long count = organ_json_count(report, "totals.models");
+    organ_table_cell(table, "%llu model%s", count, count == 1 ? "" : "s");
     organ_table_cell(table, " ");
     organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(report, "totals.bytes"), size));
     organ_table_count(table, organ_json_count(report, "totals.tensors"));

@@ -6,6 +6,7 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/by_layer.h"
 #include "orchestrator/surgery/inspect_weights.h"
+#include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
 #include "orchestrator/version.h"
 
@@ -48,12 +49,6 @@ static bool selected(const organ_inspect_options *options, const organ_tensor *t
     return !options->match || fnmatch(options->match, tensor->name, 0) == 0;
 }
 
-static const char *base_name(const char *path)
-{
-    const char *const slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static json_t *shape_of(const organ_tensor *tensor, bool *whole)
 {
     json_t *const shape = json_array();
@@ -88,7 +83,7 @@ static json_t *describe_model(const organ_model *model, bool *whole)
         add(&all, &model->tensors[k]);
     for (size_t k = 0; k < model->file_count; k++)
         size += model->files[k].size;
-    set(object, "name", organ_document_string(base_name(model->path)), whole);
+    set(object, "name", organ_name_json(model->path), whole);
     set(object, "format", json_string(model->format), whole);
     set(object, "architecture", organ_document_string(model->config.architecture), whole);
     set(object, "model_type", organ_document_string(model->config.model_type), whole);

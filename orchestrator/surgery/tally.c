@@ -27,14 +27,22 @@ uint64_t organ_model_elements(const organ_model *model)
     return elements;
 }
 
+json_t *organ_name_json(const char *path)
+{
+    const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
+    char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
+    json_t *const name = organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
+    free(whole);
+    return name;
+}
+
 json_t *organ_model_json(const organ_model *model)
 {
-    const char *slash = strrchr(model->path, '/');
     uint64_t bytes = 0;
     for (size_t f = 0; f < model->file_count; f++)
         bytes += model->files[f].size;
-    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", organ_document_string(slash && slash[1] ? slash + 1 : model->path),
-                     "format", model->format, "architecture", model->config.architecture, "model_type", model->config.model_type, "files",
+    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", organ_name_json(model->path), "format", model->format,
+                     "architecture", model->config.architecture, "model_type", model->config.model_type, "files",
                      (json_int_t)model->file_count, "bytes", (json_int_t)bytes, "tensors", (json_int_t)model->tensor_count, "elements",
                      (json_int_t)organ_model_elements(model));
 }

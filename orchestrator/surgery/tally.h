@@ -18,6 +18,9 @@ typedef struct organ_tally {
 /* 100 part / whole, rounded to 6 decimals; 0 where whole is 0. */
 double organ_percent(uint64_t part, uint64_t whole);
 
+/* A model is called by the last part of its path; "." and ".." by that of the directory they are. */
+json_t *organ_name_json(const char *path);
+
 /* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"} */
 json_t *organ_model_json(const organ_model *model);
 
