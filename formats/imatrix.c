@@ -257,10 +257,10 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
                                 bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof stored, error) != ORGAN_OK)
         return error->status;
     *count = (double)stored;
-    if (!(stored > 0) || !isfinite(stored))
+    if (!(stored >= 1) || !isfinite(stored))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s", s->file.name,
                           place->entry->name, place->matrix, (double)stored,
-                          stored == 0 ? "no token came to it, there is nothing to go by" : "it must be above 0 and finite");
+                          stored == 0 ? "no token came to it, there is nothing to go by" : "it must be finite and at least 1");
     return ORGAN_OK;
 }
 

@@ -50,7 +50,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 
 /* sqrt(sum of squares / count) of the `features` inputs of that matrix. *count becomes how many inputs that stands for: tokens, in an older
  * file chunks. `tensor` is named in messages. ORGAN_BAD_INPUT unless the entry has matrices x features values, all finite and none
- * negative, not all zero, and a count above 0. An older file says of an expert that no token came to it by one and the same value for all
+ * negative, not all zero, and a count from 1. An older file says of an expert that no token came to it by one and the same value for all
  * its inputs. */
 organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
                                  float *norms, double *count, organ_error *error);
