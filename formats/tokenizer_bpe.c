@@ -215,7 +215,8 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
         memcpy(known->text, word, bytes);
         known->bytes = (unsigned char)bytes;
         known->count = (unsigned char)made;
-        memcpy(known->ids, bpe->ids->items + before, made * sizeof *known->ids);
+        if (made) /* a word of characters that are all unknown, and no token for that, has none */
+            memcpy(known->ids, bpe->ids->items + before, made * sizeof *known->ids);
     }
     return true;
 }

@@ -144,6 +144,22 @@ START_TEST(names_of_bytes)
 }
 END_TEST
 
+/* Characters that are in no token, where there is none for the unknown, have no ids. */
+START_TEST(words_of_no_token)
+{
+    static const char json[] = BPE("{\"a\":0}", "[]");
+    organ_tokenizer *tokenizer = tokenizer_good(tokenizer_model(json, strlen(json)));
+    size_t count;
+    uint32_t *ids = tokenizer_ids(tokenizer, "bcd bcd", 7, true, &count);
+    ck_assert_uint_eq(count, 0);
+    free(ids);
+    ids = tokenizer_ids(tokenizer, "bcdabcd", 7, true, &count);
+    ck_assert_uint_eq(count, 1);
+    free(ids);
+    organ_tokenizer_close(tokenizer);
+}
+END_TEST
+
 START_TEST(settings_beside)
 {
     static const char json[] = BPE("{\"<s>\":0,\"a\":1}", "[]");
@@ -246,7 +262,7 @@ END_TEST
 Suite *tokenizer_fault_suite(void)
 {
     const suite_case cases[] = {
-        {"documents", {malformed_documents, deep_and_strange_documents, names_of_bytes, settings_beside}},
+        {"documents", {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside}},
         {"metadata", {malformed_metadata, scores_decide}},
     };
     return suite_of("tokenizer faults", cases, COUNT(cases), scratch_begin, scratch_end);
