@@ -73,6 +73,8 @@ refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[
 refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"
 refused 2 'v2 exists' prune tiny-qwen2 -o v2 --method magnitude -s 50
 refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt
+: >nothing.txt
+refused 3 'nothing.txt: has no tokens' "${v2[@]}" --calibration nothing.txt
 
 # ---- a tokenizer that is another model's, or none ----
 cp -rL tiny-qwen2 other

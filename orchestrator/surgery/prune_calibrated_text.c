@@ -18,10 +18,12 @@ static organ_status cut(organ_calibrated_job *job, const uint32_t *ids, organ_er
     const size_t samples = job->options->samples, context = job->options->context, count = job->text_tokens;
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
     const char *const path = job->options->calibration;
+    if (count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no tokens: there is nothing to calibrate by", path);
     if (count / context < samples)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: has %zu tokens, which is %zu windows of %zu, not %zu: --samples or --context can be less", path, count,
-                          count / context, context, samples);
+                          "%s: has %zu token%s, which is %zu window%s of %zu, not %zu: --samples or --context can be less", path, count,
+                          count == 1 ? "" : "s", count / context, count / context == 1 ? "" : "s", context, samples);
     job->tokens = malloc(samples * context * sizeof *job->tokens);
     job->begin = calloc(samples + 1, sizeof *job->begin);
     if (!job->tokens || !job->begin)
