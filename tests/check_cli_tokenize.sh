@@ -30,6 +30,24 @@ prints "0 tokens in 0 bytes"
 ends 0 tokenize tiny-qwen2 --text empty --ids
 judge "an empty text has ids" test ! -s ../out
 
+# ---- interrupted while it waits for more of the text: asked once, and only when the program listens ----
+here="organ tokenize --text -, interrupted"
+mkfifo pipe
+exec 3<>pipe
+env --default-signal=INT "$organ" tokenize tiny-qwen2 --text - <pipe >../out 2>../err &
+waiting=$!
+# Bit 1 of the signals that are caught is SIGINT.
+listens() { [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
+for _ in {1..300}; do listens && break || sleep 0.1; done
+kill -INT "$waiting"
+for _ in {1..300}; do kill -0 "$waiting" 2>/dev/null && sleep 0.1 || break; done
+kill -KILL "$waiting" 2>/dev/null
+wait "$waiting"
+judge "it does not end with 130" test $? = 130
+judge "it does not say why" grep -q "^organ: interrupted" ../err
+judge "it prints something" test ! -s ../out
+exec 3>&-
+
 # ---- refusals ----
 refused 2 "MODEL" tokenize
 refused 2 "--text" tokenize tiny-qwen2

@@ -140,7 +140,7 @@ static void make_perplexity(const organ_engine *e)
     MADE(PERPLEXITY, ORGAN_OK, organ_perplexity(&one, e, NULL, report, &error));
     MADE(COMPARISON, ORGAN_OK, organ_perplexity(&two, e, NULL, report, &error));
     MADE(EVALUATION, ORGAN_OK, organ_evaluate(&all, e, NULL, report, &error));
-    MADE(TOKENS, ORGAN_OK, organ_tokenize(&tokens, report, &error));
+    MADE(TOKENS, ORGAN_OK, organ_tokenize(&tokens, NULL, report, &error));
 }
 
 static void make_documents(void)

@@ -28,7 +28,7 @@ static organ_status run(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     json_t *report = NULL;
-    if (organ_tokenize(&call->tokenize, &report, error) == ORGAN_OK)
+    if (organ_tokenize(&call->tokenize, call->stop, &report, error) == ORGAN_OK)
         organ_show(call, report, organ_tokenize_report_terminal, error);
     json_decref(report);
     return error->status;
@@ -45,5 +45,6 @@ const organ_verb organ_tokenize_verb = {
              "models of one digest have the same tokens.",
     .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups),
     .examples = examples, .example_count = COUNT(examples),
-    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unknown kind; 4 an input cannot be read.",
+    .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unknown kind; 4 an input cannot be read; 130 "
+             "interrupted.",
     .run = run};

@@ -5,6 +5,7 @@
 #include "formats/tokenizer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,7 +14,26 @@
 #define TEXT_LIMIT ((size_t)1 << 30)
 #define FIRST      ((size_t)16) /* tokens that are shown */
 
-static organ_status read_stdin(char **bytes, size_t *length, organ_error *error)
+static organ_status check_stop(const organ_stop *stop, organ_error *error)
+{
+    return organ_stop_asked(stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+}
+
+/* A signal does not end read(), so that whoever waits for more looks whether one came. */
+static organ_status wait_for_more(const organ_stop *stop, organ_error *error)
+{
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    int ready = 0;
+    while (ready == 0 && check_stop(stop, error) == ORGAN_OK) {
+        ready = poll(&input, 1, 200);
+        if (ready < 0 && errno != EINTR)
+            return organ_fail_errno(error, errno, "standard input");
+        ready = ready < 0 ? 0 : ready;
+    }
+    return error->status;
+}
+
+static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *length, organ_error *error)
 {
     size_t room = 0, used = 0;
     ssize_t got = 1;
@@ -26,6 +46,8 @@ static organ_status read_stdin(char **bytes, size_t *length, organ_error *error)
             *bytes = larger;
             room = room * 2 + 65536;
         }
+        if (wait_for_more(stop, error) != ORGAN_OK)
+            return error->status;
         got = read(STDIN_FILENO, *bytes + used, room - used);
         if (got < 0)
             return organ_fail_errno(error, errno, "standard input");
@@ -80,14 +102,18 @@ static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
                      facts->eos < 0 ? json_null() : json_integer(facts->eos), "adds_bos", facts->adds_bos, "digest", facts->digest);
 }
 
-static organ_status tell(const organ_tokenize_options *options, const organ_tokenizer *tokenizer, const char *text, size_t bytes,
-                         json_t **report, organ_error *error)
+static organ_status tell(const organ_tokenize_options *options, const organ_tokenizer *tokenizer, const organ_stop *stop, const char *text,
+                         size_t bytes, json_t **report, organ_error *error)
 {
     uint32_t *ids;
     size_t count;
     char digest[17];
     if (organ_tokenizer_encode(tokenizer, text, bytes, options->special, &ids, &count, error) != ORGAN_OK)
         return error->status;
+    if (check_stop(stop, error) != ORGAN_OK) {
+        free(ids);
+        return error->status;
+    }
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)XXH3_64bits(text, bytes));
     *report =
         json_pack("{s:s, s:s, s:{s:s, s:I, s:s}, s:o, s:b, s:I, s:o, s:o}", "schema", "organ.tokenize/1", "model", options->model, "text",
@@ -100,7 +126,7 @@ static organ_status tell(const organ_tokenize_options *options, const organ_toke
     return *report ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the report");
 }
 
-organ_status organ_tokenize(const organ_tokenize_options *options, json_t **report, organ_error *error)
+organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error)
 {
     organ_model *model = NULL;
     organ_tokenizer *tokenizer = NULL;
@@ -112,10 +138,12 @@ organ_status organ_tokenize(const organ_tokenize_options *options, json_t **repo
         status = organ_tokenizer_open(model, &tokenizer, error);
     organ_model_close(model);
     if (status == ORGAN_OK)
-        status = strcmp(options->text, "-") == 0 ? read_stdin(&text, &bytes, error)
+        status = strcmp(options->text, "-") == 0 ? read_stdin(stop, &text, &bytes, error)
                                                  : organ_input_load(options->text, options->text, TEXT_LIMIT, &text, &bytes, error);
     if (status == ORGAN_OK)
-        status = tell(options, tokenizer, text, bytes, report, error);
+        status = check_stop(stop, error);
+    if (status == ORGAN_OK)
+        status = tell(options, tokenizer, stop, text, bytes, report, error);
     organ_tokenizer_close(tokenizer);
     free(text);
     return status;

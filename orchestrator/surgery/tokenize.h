@@ -5,6 +5,7 @@
 
 #include "formats/api.h"
 #include "formats/status.h"
+#include "orchestrator/stream/stop.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -19,8 +20,8 @@ typedef struct organ_tokenize_options {
 } organ_tokenize_options;
 
 /* *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS is told of, not counted. Texts of up to 1 GiB.
- * ORGAN_BAD_INPUT, ORGAN_IO. */
-organ_status organ_tokenize(const organ_tokenize_options *options, json_t **report, organ_error *error);
+ * ORGAN_BAD_INPUT, ORGAN_IO, ORGAN_INTERRUPTED where `stop`, which may be NULL, asks. */
+organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error);
 
 ORGAN_API_END
 
