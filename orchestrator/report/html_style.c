@@ -78,7 +78,7 @@ const char organ_html_style[] =
     "dt{font-weight:600}\n"
     "dd{margin:0 0 .6rem 1.2rem}\n"
     "footer{margin-top:3rem;padding-top:.8rem;border-top:1px solid var(--line);color:var(--faint);font-size:.88rem}\n"
-    "caption span{position:sticky;left:.8rem;display:inline-block;max-width:min(46rem,calc(100vw - 3.6rem))}\n"
+    "caption span{position:sticky;left:.8rem;display:inline-block;max-width:min(46rem,calc(100vw - 5rem))}\n"
     "@media (max-width:40rem){th,td{padding:.3rem .55rem}h2{margin-top:2rem}}\n"
     "@media print{body{max-width:none;padding:0;font-size:10pt}nav,.skip,.filter,.command button,.numbers:not([open]){display:none}"
     ".box,.table .box{overflow:visible;max-height:none}figure,.merits li,.caution,tr{break-inside:avoid}h2{break-after:avoid}"

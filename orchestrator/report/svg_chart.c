@@ -229,9 +229,9 @@ static void put_panel(drawing *d, size_t index)
     fputs("<g>\n", d->out);
     if (panel->title)
         put_label(d, d->left_now, d->top_now - 8, " oc-head", "start", panel->title, (size_t)(d->panel_width / 7));
-    if (panel->band_low && panel->band_high)
-        put_band(d, panel);
     put_axes(d, column == 0, index + d->columns >= c->panel_count);
+    if (panel->band_low && panel->band_high)
+        put_band(d, panel); /* over the grid: an edge may lie on one of its lines */
     if (!has_values(d, panel))
         put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle", "no values", 32);
     for (size_t s = 0; s < c->series_count; s++)

@@ -167,6 +167,9 @@ static void choose_text_size(drawing *d)
     d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
 }
 
+/* A label that is longer than the rows are high lies above them: where it cannot stand. */
+static bool label_lies(const drawing *d) { return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows; }
+
 static void arrange(drawing *d)
 {
     const organ_heat_map *const m = d->map;
@@ -182,7 +185,7 @@ static void arrange(drawing *d)
     }
     d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
     d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
-    d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58;
+    d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 + (label_lies(d) ? 10 : 0);
     d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
     choose_text_size(d);
 }
@@ -305,7 +308,7 @@ static void put_row_names(const drawing *d)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
                         name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
     const double height = d->cell_height * (double)d->rows;
-    if (organ_svg_pixels(d->map->row_label) > height) { /* lies where it cannot stand */
+    if (label_lies(d)) {
         organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
         return;
     }
@@ -375,7 +378,7 @@ static void put_numbers(const drawing *d)
 static void put_key(const drawing *d)
 {
     char number[32];
-    const double y = d->top - 46, left = LEFT + 8, end = left + STEPS * SCALE_STEP;
+    const double y = d->top - 46 - (label_lies(d) ? 10 : 0), left = LEFT + 8, end = left + STEPS * SCALE_STEP;
     double x = end + 26;
     for (unsigned k = 0; k < STEPS; k++) {
         ORGAN_SVG(d->out, "<path d=\"M%f %fh%fv12h-%fz\"", left + SCALE_STEP * (double)k, y, SCALE_STEP, SCALE_STEP);

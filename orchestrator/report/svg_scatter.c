@@ -126,7 +126,7 @@ static void put_axes(const drawing *d)
     for (size_t k = 0; k < d->x_tick_count; k++) {
         const double x = LEFT + d->x_ticks[k].at * (WIDTH - LEFT - RIGHT);
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
-        organ_svg_label(d->out, x, bottom + 17, " oc-tick", "middle", d->x_ticks[k].text, 32);
+        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x_ticks[k].text, 32);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%fH%f\"/>\n", LEFT, d->top, bottom, WIDTH - RIGHT);
 }

@@ -285,6 +285,7 @@ well_formed() {
 }
 test_looks() {
     each_view well_formed
+    each_view readable
     each_view contrasts
     scheme dark
     each_view contrasts
