@@ -11,8 +11,17 @@
 #include <string.h>
 
 #define KEY(name)    "tokenizer.ggml." name
-#define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+#define CONTRACTION  "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+#define BEFORE_WORD  "[^\\r\\n\\p{L}\\p{N}]?"
+#define CONTRACTIONS CONTRACTION "|" BEFORE_WORD "\\p{L}+|"
 #define REST         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+
+/* Words are cut before a capital letter that follows a small one. */
+#define CAPITALS "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SMALL    "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED(ending, number)                                                                                                              \
+    BEFORE_WORD CAPITALS "*" SMALL "+" ending "|" BEFORE_WORD CAPITALS "+" SMALL "*" ending "|" number                                     \
+                         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
 enum { ID_LIMIT = 1 << 24, NORMAL = 1, UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5, BYTE = 6 };
 
@@ -25,12 +34,16 @@ static const struct cutting {
     {"llama-bpe", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
     {"llama3", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
     {"llama-v3", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, true, true},
+    {"smaug-bpe", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, false, false},
+    {"dbrx", {CONTRACTIONS "\\p{N}{1,3}" REST}, false, false, false},
+    {"tekken", {CASED("", "\\p{N}")}, false, true, true},
+    {"gpt-4o", {CASED(CONTRACTION "?", "\\p{N}{1,3}")}, false, false, false},
     {"gpt-2", {ORGAN_GPT2_PATTERN}, false, false, false},
     {"phi-2", {ORGAN_GPT2_PATTERN}, false, false, false},
     {"smollm", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
     {"starcoder", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
     {"refact", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
-    {"command-r", {"\\p{N}", ORGAN_GPT2_PATTERN}, false, false, false},
+    {"command-r", {"\\p{N}", ORGAN_GPT2_PATTERN}, true, false, false},
     {"default",
      {"[\\p{P}\\$\\+<=>\\^~\\|]+", "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)", "\\p{N}+",
       "[0-9][0-9][0-9]"},
@@ -43,6 +56,7 @@ typedef struct source {
     const organ_model *model;
     const char *label;
     organ_tokenizer *t;
+    bool strips; /* blanks behind its special tokens belong to them */
 } source;
 
 static organ_status no_memory(const source *s, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", s->label); }
@@ -114,6 +128,13 @@ static organ_status array_beside(const source *s, const char *key, bool needed, 
     return ORGAN_OK;
 }
 
+/* The SentencePiece tokenizer of Phi-3 takes the blanks behind a special token with it, but for those that it has from Llama 2. A GGUF file
+ * has no key for that. */
+static bool strips_behind(const source *s, const organ_bytes *text)
+{
+    return s->strips && strcmp(text->data, "<unk>") != 0 && strcmp(text->data, "<s>") != 0 && strcmp(text->data, "<|endoftext|>") != 0;
+}
+
 static organ_status put_token(const source *s, uint32_t id, const organ_bytes *text, const organ_gguf_kv *types, organ_error *error)
 {
     int64_t type = NORMAL;
@@ -122,7 +143,8 @@ static organ_status put_token(const source *s, uint32_t id, const organ_bytes *t
     if (!organ_tokenizer_token(s->t, id, text->data, text->used))
         return no_memory(s, error);
     s->t->tokens[id].unused = type == UNUSED;
-    const organ_added added = {.text = text->data, .bytes = text->used, .id = id, .special = type != USER_DEFINED};
+    const organ_added added = {
+        .text = text->data, .bytes = text->used, .id = id, .special = type != USER_DEFINED, .rstrip = strips_behind(s, text)};
     const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
     return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : no_memory(s, error);
 }
@@ -346,15 +368,17 @@ static organ_status token_key(const source *s, const char *key, int64_t *id, org
 
 organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error)
 {
-    const source s = {.model = model, .label = model->path, .t = t};
-    size_t length = 0;
+    source s = {.model = model, .label = model->path, .t = t};
+    size_t length = 0, family_length = 0;
     const char *kind = organ_gguf_string(model->gguf, KEY("model"), &length);
+    const char *family = organ_gguf_string(model->gguf, "general.architecture", &family_length);
     organ_status status;
     if (kind && length == 4 && memcmp(kind, "gpt2", 4) == 0)
         status = read_byte_level(&s, error);
-    else if (kind && length == 5 && memcmp(kind, "llama", 5) == 0)
+    else if (kind && length == 5 && memcmp(kind, "llama", 5) == 0) {
+        s.strips = family && family_length == 4 && memcmp(family, "phi3", 4) == 0;
         status = read_scored(&s, error);
-    else
+    } else
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': '%.*s' is not supported", s.label, KEY("model"),
                           (int)(length > 80 ? 80 : length), kind ? kind : "");
     if (status == ORGAN_OK)

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { MEGABYTE = 1 << 20, FIRST = 200 };
+enum { FIRST = 200 };
 
 #define TENSORS "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}"
 
@@ -51,7 +51,7 @@ uint32_t *tokenizer_ids(const organ_tokenizer *tokenizer, const char *text, size
     return ids;
 }
 
-static char *load(const char *path, size_t *bytes)
+char *tokenizer_load(const char *path, size_t *bytes)
 {
     organ_error error = {0};
     char *text;
@@ -64,17 +64,17 @@ static organ_tokenizer *kind(const char *name)
     char path[100];
     size_t bytes;
     snprintf(path, sizeof path, "fixtures/tokenizers/%s.json", name);
-    char *json = load(path, &bytes);
+    char *json = tokenizer_load(path, &bytes);
     organ_tokenizer *tokenizer = tokenizer_good(tokenizer_model(json, bytes));
     free(json);
     return tokenizer;
 }
 
 /* The same arithmetic stands in fixtures/make_tokenizers.py. */
-static char *mixed_text(void)
+char *tokenizer_mixed_text(void)
 {
     size_t bytes, count = 1, used = 0;
-    char *pieces = load("fixtures/tokenizers/snippets.bin", &bytes), *text = malloc(MEGABYTE);
+    char *pieces = tokenizer_load("fixtures/tokenizers/snippets.bin", &bytes), *text = malloc(TOKENIZER_TEXT);
     for (size_t k = 0; k < bytes; k++)
         count += pieces[k] == 0x1e;
     size_t *begins = malloc((count + 1) * sizeof *begins);
@@ -83,10 +83,10 @@ static char *mixed_text(void)
         if (pieces[k] == 0x1e)
             begins[n++] = k + 1;
     begins[count] = bytes + 1;
-    for (uint64_t state = 1; used < MEGABYTE;) {
+    for (uint64_t state = 1; used < TOKENIZER_TEXT;) {
         state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         const size_t k = (state >> 33) % count, length = begins[k + 1] - 1 - begins[k];
-        const size_t fits = length < MEGABYTE - used ? length : MEGABYTE - used;
+        const size_t fits = length < TOKENIZER_TEXT - used ? length : TOKENIZER_TEXT - used;
         memcpy(text + used, pieces + begins[k], fits);
         used += fits;
     }
@@ -103,15 +103,15 @@ static uint64_t digest_of(const uint32_t *ids, size_t count)
     return value;
 }
 
-/* One line of golden.txt against the ids of the text. */
-static void check_golden(char *line, const char *text)
+/* One line of golden ids against those of the text. */
+static void check_golden(char *line, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name))
 {
     char name[32], digest[17];
     int special, at = 0;
     size_t wanted, count;
     ck_assert_int_eq(sscanf(line, "%31s %d %zu %16s%n", name, &special, &wanted, digest, &at), 4);
-    organ_tokenizer *tokenizer = kind(name);
-    uint32_t *ids = tokenizer_ids(tokenizer, text, MEGABYTE, special, &count);
+    organ_tokenizer *tokenizer = open(name);
+    uint32_t *ids = tokenizer_ids(tokenizer, text, bytes, special, &count);
     char *next = line + at;
     for (size_t k = 0; k < FIRST; k++) {
         const unsigned long id = strtoul(next, &next, 10);
@@ -125,15 +125,21 @@ static void check_golden(char *line, const char *text)
     organ_tokenizer_close(tokenizer);
 }
 
+size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name))
+{
+    size_t length, lines = 0;
+    char *golden = tokenizer_load(path, &length), *rest = NULL;
+    for (char *line = strtok_r(golden, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), lines++)
+        check_golden(line, text, bytes, open);
+    free(golden);
+    return lines;
+}
+
 START_TEST(ids_are_those_of_the_package)
 {
-    size_t bytes, lines = 0;
-    char *golden = load("fixtures/tokenizers/golden.txt", &bytes), *text = mixed_text(), *rest = NULL;
-    for (char *line = strtok_r(golden, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest), lines++)
-        check_golden(line, text);
-    ck_assert_uint_eq(lines, 18);
+    char *text = tokenizer_mixed_text();
+    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/golden.txt", text, TOKENIZER_TEXT, kind), 18);
     free(text);
-    free(golden);
 }
 END_TEST
 
@@ -180,16 +186,16 @@ START_TEST(long_words_come_to_an_end)
 {
     static const char *const names[] = {"qwen2", "llama2"};
     static const char *const units[] = {"a", "=", "\xCC\x81", "\xCC\xA3\xCC\x81", "\xE4\xBD\xA0", "ab", " "};
-    char *text = malloc(MEGABYTE);
+    char *text = malloc(TOKENIZER_TEXT);
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         organ_tokenizer *tokenizer = kind(names[k]);
         for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
             const size_t length = strlen(units[u]);
             const double begin = seconds();
-            for (size_t at = 0; at + length <= MEGABYTE; at += length)
+            for (size_t at = 0; at + length <= TOKENIZER_TEXT; at += length)
                 memcpy(text + at, units[u], length);
             size_t count;
-            free(tokenizer_ids(tokenizer, text, MEGABYTE / length * length, false, &count));
+            free(tokenizer_ids(tokenizer, text, TOKENIZER_TEXT / length * length, false, &count));
             ck_assert_uint_gt(count, 0);
             ck_assert_msg(seconds() - begin < 30, "%s: '%s' took %g s", names[k], units[u], seconds() - begin);
         }
@@ -205,7 +211,7 @@ START_TEST(the_model_of_the_fixtures)
     static const char *const paths[] = {"fixtures/tiny-qwen2", "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf",
                                         "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf"};
     size_t bytes, count;
-    char *text = load("fixtures/tiny-qwen2/heldout.txt", &bytes), digest[17] = "";
+    char *text = tokenizer_load("fixtures/tiny-qwen2/heldout.txt", &bytes), digest[17] = "";
     for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
         organ_tokenizer *tokenizer = tokenizer_good(paths[k]);
         const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
@@ -234,6 +240,6 @@ int main(void)
         {"speed", {long_words_come_to_an_end}},
     };
     Suite *const suites[] = {suite_of("tokenizer", cases, sizeof cases / sizeof *cases, scratch_begin, scratch_end),
-                             tokenizer_fault_suite(), NULL};
+                             tokenizer_named_suite(), tokenizer_fault_suite(), NULL};
     return run_suites(suites);
 }

@@ -17,6 +17,18 @@ const char *tokenizer_model(const char *json, size_t bytes);
 /* To be freed. */
 uint32_t *tokenizer_ids(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, size_t *count);
 
+/* A file as it is, to be freed. */
+char *tokenizer_load(const char *path, size_t *bytes);
+
+/* The text of the golden ids, to be freed. */
+enum { TOKENIZER_TEXT = 1 << 20 };
+char *tokenizer_mixed_text(void);
+
+/* Compares each line of a golden file (fixtures/make_tokenizers.py) with the ids that the tokenizer of its name, which `open` opens, gives
+ * for the text; how many lines there are. */
+size_t tokenizer_golden(const char *path, const char *text, size_t bytes, organ_tokenizer *(*open)(const char *name));
+
+Suite *tokenizer_named_suite(void);
 Suite *tokenizer_fault_suite(void);
 
 #endif
