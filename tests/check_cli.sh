@@ -125,9 +125,9 @@ rm -r other
 here="organ prune, interrupted"
 digests pruned >../digests-pruned
 again=()
-for signal in INT TERM; do
+for signal in INT TERM HUP; do
     rm -f ../err
-    env --default-signal=INT "$organ" prune tiny-qwen2 -o resumed --iterations 3000 "${again[@]}" >../out 2>../err &
+    env --default-signal=INT,TERM,HUP "$organ" prune tiny-qwen2 -o resumed --iterations 3000 "${again[@]}" >../out 2>../err &
     runner=$!
     until grep -qs '^\[' ../err || ! kill -0 $runner 2>/dev/null; do sleep 0.02; done
     kill -$signal $runner

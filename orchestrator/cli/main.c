@@ -33,11 +33,11 @@ static void catch_signals(void)
     const struct sigaction ask = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, NULL);
-    /* Whoever started us with SIGINT ignored (nohup, background jobs) meant it. */
-    if (sigaction(SIGINT, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &ask, NULL);
-    if (sigaction(SIGTERM, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
-        sigaction(SIGTERM, &ask, NULL);
+    /* Whoever started us with one of them ignored (nohup, background jobs) meant it. SIGHUP: the terminal is gone. */
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
+        if (sigaction(numbers[k], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[k], &ask, NULL);
 }
 
 /* With a standard stream closed, the next file opened would take its number and receive what is printed. Opened the wrong way round,
