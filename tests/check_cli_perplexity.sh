@@ -73,6 +73,8 @@ matches generate_json ../out
 refused 2 "--text" perplexity tiny-qwen2
 refused 2 "MODEL" perplexity
 refused 2 "PRUNED" evaluate tiny-qwen2 --text $text
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 3 --html ../spoken.html --quiet
+judge "the page does not show what was asked" grep -q "In the beginning" ../spoken.html
 refused 2 "-p TEXT" generate tiny-qwen2
 refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
 refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt

@@ -14,6 +14,7 @@
 #include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/generate.h"
 #include "orchestrator/surgery/tokenize.h"
 
 #include "tests/html_reader.h"
@@ -52,6 +53,7 @@ typedef enum document {
     COMPARISON,
     EVALUATION,
     TOKENS,
+    GENERATED,
     DOCUMENTS
 } document;
 
@@ -129,6 +131,7 @@ static void make_perplexity(const organ_engine *e)
     const organ_perplexity_options two = {.model = MODEL, .compare = pruned[0], .experiment = experiment};
     const organ_evaluate_options all = {.donor = MODEL, .pruned = pruned, .count = 2, .experiment = experiment};
     const organ_tokenize_options tokens = {.model = MODEL, .text = TEXT};
+    const organ_generate_options speech = {.model = MODEL, .prompt = "In the <b>beginning\n\n", .count = 8};
     for (size_t k = 0; k < 2; k++) {
         const organ_prune_options prune = {
             .donor = MODEL, .output = pruned[k], .block_size = 256, .iterations = 2, .beta = 2, .coupling = 1, .sparsity = sparsities[k]};
@@ -141,6 +144,7 @@ static void make_perplexity(const organ_engine *e)
     MADE(COMPARISON, ORGAN_OK, organ_perplexity(&two, e, NULL, report, &error));
     MADE(EVALUATION, ORGAN_OK, organ_evaluate(&all, e, NULL, report, &error));
     MADE(TOKENS, ORGAN_OK, organ_tokenize(&tokens, NULL, report, &error));
+    MADE(GENERATED, ORGAN_OK, organ_generate(&speech, e, NULL, NULL, report, &error));
 }
 
 static void make_documents(void)
@@ -226,6 +230,7 @@ START_TEST(the_numbers_are_there)
     HAS(MERGE, percent(MERGE, "totals.arrived", "<b>%.2f %%</b>"), "The change was scaled by 4.", "Share of the change that arrived");
     HAS(QUANTIZE, percent(QUANTIZE, "totals.relative_error", "<b>%.4f %%</b>"), "Relative error by layer", "organ perplexity --compare");
     HAS(DEQUANTIZE, "FP8 E4M3, block 128 x 128, F32 scales", "Schemes by role");
+    HAS(GENERATED, "In the &lt;b&gt;beginning</p>", "<b>8</b>", "tokens made", "d5c0be0cd93c3289", "at the number of tokens");
     HAS(TOKENS, "<b>55,040</b>", "27cb235213128aac", "d5c0be0cd93c3289");
     HAS(MERGE_DRY, "Dry run, nothing was written: every key finds its place.");
     HAS(EXTRACT_DRY, "Dry run, nothing was written and nothing compared.");

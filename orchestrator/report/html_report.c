@@ -6,6 +6,7 @@
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/fleet_report.h"
+#include "orchestrator/report/generate_report.h"
 #include "orchestrator/report/inspect_report.h"
 #include "orchestrator/report/lora_report.h"
 #include "orchestrator/report/measure_report.h"
@@ -35,6 +36,7 @@ static const struct {
     {"organ.evaluate/1", organ_perplexity_report_html},
     {"organ.extract/1", organ_extract_report_html},
     {"organ.fleet/1", organ_fleet_report_html},
+    {"organ.generate/1", organ_generate_report_html},
     {"organ.graft/1", organ_graft_report_html},
     {"organ.inspect/1", organ_inspect_report_html},
     {"organ.lora_extract/1", organ_lora_report_html},
