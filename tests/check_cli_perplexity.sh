@@ -81,6 +81,14 @@ refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexi
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 mkdir there && touch there/file
 refused 2 "--memory: 16.8 MB is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 16M
+# What it says would do does.
+for others in "" "--compare tiny-qwen2"; do
+    # shellcheck disable=SC2086 # words
+    refused 2 "M would do" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 16M
+    enough=$(sed -n 's/.*; \([0-9]*M\) would do.*/\1/p' ../err)
+    # shellcheck disable=SC2086
+    ends 0 perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory "$enough" --quiet
+done
 refused 2 "--memory: 16.8 MB is too little" generate tiny-qwen2 --prompt x -n 10 --memory 16M
 refused 2 "there" perplexity tiny-qwen2 --text $text -o there
 refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force

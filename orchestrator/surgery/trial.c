@@ -8,6 +8,7 @@
 #include "orchestrator/surgery/output.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -141,12 +142,14 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 }
 
 /* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
- * first have a quarter each. */
-static organ_status share_memory(organ_trial *trial, organ_error *error)
+ * first have a quarter each. False where that holds no window. */
+static bool divide(organ_trial *trial, uint64_t memory, size_t longest)
 {
-    const size_t longest = longest_window(&trial->plan), inputs = trial->plan.begin[trial->plan.windows];
+    const size_t inputs = trial->plan.begin[trial->plan.windows];
     uint64_t states = 0, row = 0;
     size_t least = SIZE_MAX;
+    trial->memory = memory;
+    trial->engine.memory = trial->count > 1 ? memory / 2 : memory;
     for (size_t m = 0; m < trial->count; m++) {
         const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
         const size_t batch = organ_forward_batch(trial->models[m].forward, longest);
@@ -154,16 +157,26 @@ static organ_status share_memory(organ_trial *trial, organ_error *error)
         states += config->hidden * sizeof(float);
         row = config->vocabulary * sizeof(float);
     }
-    if (trial->count > 1 && trial->memory / 4 / states < least)
-        least = (size_t)(trial->memory / 4 / states);
-    if (least < longest || (trial->count > 1 && trial->memory / 4 < row)) {
-        char memory[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory: %s is too little for a window of %zu tokens, one layer and %zu model%s",
-                          organ_quantity_text(trial->memory, memory), longest, trial->count, trial->count > 1 ? "s" : "");
-    }
+    if (trial->count > 1 && memory / 4 / states < least)
+        least = (size_t)(memory / 4 / states);
     trial->batch_tokens = least < inputs ? least : inputs;
-    trial->tile_rows = (size_t)(trial->memory / 4 / row);
-    return ORGAN_OK;
+    trial->tile_rows = (size_t)(memory / 4 / row);
+    return least >= longest && (trial->count == 1 || memory / 4 >= row);
+}
+
+static organ_status share_memory(organ_trial *trial, organ_error *error)
+{
+    const size_t longest = longest_window(&trial->plan);
+    const uint64_t given = trial->memory;
+    if (divide(trial, given, longest))
+        return ORGAN_OK;
+    uint64_t enough = (given >> 20) + 1; /* MiB, to an eighth */
+    while (enough < (uint64_t)1 << 24 && !divide(trial, enough << 20, longest))
+        enough += enough / 8 + 1;
+    char memory[16];
+    return organ_fail(error, ORGAN_USAGE,
+                      "--memory: %s is too little for a window of %zu tokens, one layer and %zu model%s; %" PRIu64 "M would do",
+                      organ_quantity_text(given, memory), longest, trial->count, trial->count > 1 ? "s" : "", enough);
 }
 
 static organ_status allocate(organ_trial *trial, organ_error *error)
@@ -185,7 +198,6 @@ organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size
                               const organ_engine *engine, const organ_progress *progress, organ_error *error)
 {
     *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
-    trial->engine.memory = count > 1 ? engine->memory / 2 : engine->memory;
     if (options->output && organ_output_check(options->output, options->force, error) != ORGAN_OK)
         return error->status;
     if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
