@@ -61,6 +61,7 @@ refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwe
 refused 2 '--samples has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --samples 3
 refused 2 '--no-compensate has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-compensate
 refused 2 '--effort has no meaning for --method sparsegpt' prune tiny-qwen2 -o new --method sparsegpt -s 50 "${short[@]}" --effort 2
+refused 2 '--effort has no meaning with --no-compensate' "${v2[@]}" "${short[@]}" --no-compensate --effort 2
 refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3
 refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@]}" --beta 3
 refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64

@@ -150,6 +150,8 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
         return error->status;
     if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
         return error->status;
+    if (c->no_compensate && c->effort != 1)
+        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
     if (c->imatrix)
         return check_imatrix(job, error);
     if (!organ_calibrated_needs_text(job))
