@@ -166,6 +166,35 @@ START_TEST(what_the_library_refuses)
 }
 END_TEST
 
+/* The library forgets such a request; we must not. */
+START_TEST(queries_that_do_not_fit)
+{
+    enum { TIMES = 3 };
+    char *const target = repeated("GET /healthz?<marked>", "&a=1", 3000);
+    char *const text = malloc(strlen(target) + 100);
+    ck_assert_ptr_nonnull(text);
+    sprintf(text, "%.*s HTTP/1.1\r\n" HOST "\r\n", (int)strlen(target) - 4, target);
+    serve_begin((organ_serve_options){.timeout = 1});
+    for (int time = 0; time < TIMES; time++) {
+        served answer = send_bytes(text, strlen(text), true);
+        ck_assert_msg(answer.status == 0, "%s", answer.all);
+        served_free(&answer);
+    }
+    /* The server may learn of the end a little later than we do. */
+    bool known = false;
+    for (int look = 0; look < 500 && !known; look++) {
+        served answer = ask_for("GET /metrics", "", NULL);
+        known = strstr(answer.body, "organ_http_requests_total{route=\"\",method=\"\",status=\"0\"} 3\n") != NULL;
+        served_free(&answer);
+        usleep(20000);
+    }
+    ck_assert(known);
+    serve_end();
+    free(target);
+    free(text);
+}
+END_TEST
+
 /* ---- the last word ---- */
 
 static double now(void)
@@ -204,7 +233,8 @@ END_TEST
 
 Suite *serve_heads_suite(void)
 {
-    const suite_case cases[] = {{"heads", {heads_that_can_be_read_in_two_ways, heads_that_are_unusual, what_the_library_refuses}},
-                                {"ends", {a_client_that_closes_its_half_is_answered}}};
+    const suite_case cases[] = {
+        {"heads", {heads_that_can_be_read_in_two_ways, heads_that_are_unusual, what_the_library_refuses, queries_that_do_not_fit}},
+        {"ends", {a_client_that_closes_its_half_is_answered}}};
     return suite_of("serve_heads", cases, COUNT(cases), serve_root_make, serve_root_remove);
 }

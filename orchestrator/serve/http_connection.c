@@ -29,25 +29,9 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched, enum MHD_ConnectionNotificationCode code)
-{
-    organ_server *const server = context;
-    char peer[64];
-    organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        peer_of(connection, peer, sizeof peer);
-        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->timeout);
-    } else if (*watched) {
-        organ_watch_remove(server->watch, *watched);
-        *watched = NULL;
-    }
-}
-
 static void set_deadline(const organ_http_request *request, unsigned seconds)
 {
-    if (request->watched)
-        organ_watch_until(request->server->watch, request->watched, seconds);
+    organ_watch_until(request->server->watch, request->watched, seconds);
 }
 
 void organ_http_on_slow(void *context, const char *peer)
@@ -68,7 +52,7 @@ static void say(const organ_http_request *request, bool whole)
     char *line = NULL;
     if (organ_text_open(&text, &error) != ORGAN_OK)
         return;
-    fprintf(text.out, "%s ", request->watched ? organ_watched_peer(request->watched) : "-");
+    fprintf(text.out, "%s ", organ_watched_peer(request->watched));
     organ_text_visible(text.out, *request->verb ? request->verb : "-");
     fputc(' ', text.out);
     organ_text_visible(text.out, request->target);
@@ -102,6 +86,20 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 
 /* ---- requests ---- */
 
+static void free_request(organ_http_request *request)
+{
+    organ_http_reply_clear(&request->reply);
+    for (size_t k = 0; k < request->parameter_count; k++) {
+        free((char *)request->parameters[k].name);
+        free((char *)request->parameters[k].value);
+    }
+    free(request->target);
+    free(request->path);
+    free(request->query_text);
+    free(request->body);
+    free(request);
+}
+
 size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
 {
     (void)context;
@@ -114,7 +112,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     organ_http_request *const request = calloc(1, sizeof *request);
     char *const copy = strdup(target);
     const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (!request || !copy) {
+    if (!request || !copy || !info || !info->socket_context) {
         free(request);
         free(copy);
         return NULL;
@@ -124,8 +122,11 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     request->connection = connection;
     request->target = copy;
     request->line = target;
-    request->watched = info ? info->socket_context : NULL;
+    request->watched = info->socket_context;
     request->reply.fd = -1;
+    organ_http_request *const forgotten = organ_watched_hold(request->watched, request);
+    if (forgotten)
+        free_request(forgotten);
     return request;
 }
 
@@ -238,20 +239,6 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-static void free_request(organ_http_request *request)
-{
-    organ_http_reply_clear(&request->reply);
-    for (size_t k = 0; k < request->parameter_count; k++) {
-        free((char *)request->parameters[k].name);
-        free((char *)request->parameters[k].value);
-    }
-    free(request->target);
-    free(request->path);
-    free(request->query_text);
-    free(request->body);
-    free(request);
-}
-
 /* A client that has said its last word shall not have to wait until the connection has been idle for long enough: what the library has seen
  * of it once, together with the request, it does not see again. */
 static void part_from_silent(struct MHD_Connection *connection)
@@ -262,24 +249,50 @@ static void part_from_silent(struct MHD_Connection *connection)
         shutdown(info->connect_fd, SHUT_RD);
 }
 
-void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
+static void end_request(organ_http_request *request, bool whole)
 {
-    organ_http_request *const request = *held;
-    organ_server *const server = context;
-    if (!request)
-        return;
-    *held = NULL;
+    organ_server *const server = request->server;
     if (request->counted)
         __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
-    const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
-    if (whole)
-        part_from_silent(connection);
     if (whole && !request->head && request->reply.kind != REPLY_STREAM)
         organ_tally_bytes(server->tally, request->reply.size);
     organ_tally_request(server->tally, request->route, request->reply.status, seconds_since(&request->began));
     if (!server->app.quiet)
         say(request, whole);
+    free_request(request);
+}
+
+void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
+{
+    organ_http_request *const request = *held;
+    const organ_server *const server = context;
+    const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (!request)
+        return;
+    *held = NULL;
+    organ_watched_hold(request->watched, NULL);
+    if (whole)
+        part_from_silent(connection);
     /* The library closes what is idle; this is for who begins the next request and does not end it. */
     set_deadline(request, 2 * server->timeout);
-    free_request(request);
+    end_request(request, whole);
+}
+
+void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched, enum MHD_ConnectionNotificationCode code)
+{
+    organ_server *const server = context;
+    char peer[64];
+    organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer_of(connection, peer, sizeof peer);
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->timeout);
+    } else if (*watched) {
+        /* The library forgets a request whose query has more parameters than it has room for, and never says that it has ended. */
+        organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);
+        if (forgotten)
+            end_request(forgotten, false);
+        organ_watch_remove(server->watch, *watched);
+        *watched = NULL;
+    }
 }

@@ -169,6 +169,18 @@ static void finish(organ_server *server, unsigned seconds)
     }
 }
 
+/* The library follows a null pointer where it refuses a malformed request while it is being stopped. So it is stopped when nobody is
+ * left who could send one; what was sent already is read within a moment. */
+static void part_from_all(organ_server *server)
+{
+    enum { LOOKS = 1000 };
+    const struct timespec pause = {.tv_nsec = 10000000};
+    for (unsigned k = 0; k < LOOKS && organ_watch_count(server->watch) > 0; k++) {
+        organ_watch_end(server->watch);
+        nanosleep(&pause, NULL);
+    }
+}
+
 void organ_server_close(organ_server *server, unsigned seconds)
 {
     if (!server)
@@ -181,6 +193,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
             organ_areas[k]->drain(&server->app);
     if (server->daemon) {
         finish(server, seconds);
+        part_from_all(server);
         MHD_stop_daemon(server->daemon);
     }
     organ_desk_destroy(server->desk);

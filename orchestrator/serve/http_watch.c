@@ -12,6 +12,7 @@ struct organ_watched {
     bool limited, cut;
     struct timespec deadline;
     organ_watched *before, *after;
+    void *held;
     char peer[64];
 };
 
@@ -79,6 +80,13 @@ void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seco
     pthread_mutex_unlock(&watch->lock);
 }
 
+void *organ_watched_hold(organ_watched *watched, void *held)
+{
+    void *const before = watched->held;
+    watched->held = held;
+    return before;
+}
+
 const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }
 
 size_t organ_watch_count(organ_watch *watch)
@@ -102,5 +110,16 @@ void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char
         shutdown(w->fd, SHUT_RDWR);
         tell(context, w->peer);
     }
+    pthread_mutex_unlock(&watch->lock);
+}
+
+void organ_watch_end(organ_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    for (organ_watched *w = watch->first; w; w = w->after)
+        if (!w->cut) {
+            w->cut = true;
+            shutdown(w->fd, SHUT_RDWR);
+        }
     pthread_mutex_unlock(&watch->lock);
 }

@@ -17,10 +17,14 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
 void organ_watch_remove(organ_watch *watch, organ_watched *watched); /* before its descriptor is closed */
 /* From now on it has so many seconds; 0: as long as it takes. */
 void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds);
+/* What its connection is about now, NULL at first; gives back what that was before. By the thread of the connection only. */
+void *organ_watched_hold(organ_watched *watched, void *held);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_watch *watch);
 
 /* Shuts down all that are late and calls `tell` for each. */
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context);
+/* Shuts down all that there are. */
+void organ_watch_end(organ_watch *watch);
 
 #endif
