@@ -228,6 +228,21 @@ test_jobs() {
     no_errors "jobs" 'status of (404|409)'
 }
 
+# A check that does not hold is no success.
+test_check() {
+    local job
+    cp -r "$root/tiny-qwen2" "$root/altered"
+    printf '\0\0\0\1' | dd of="$root/altered/model-00002-of-00003.safetensors" bs=1 seek=9000 conv=notrunc 2>"$web_scratch/null"
+    job=$(curl -s -X POST -H 'Content-Type: application/json' -d '{"verb":"audit","arguments":{"DONOR":"tiny-qwen2","PRUNED":"altered"}}' \
+        "$base/api/v1/jobs" | jq -r .id)
+    go "/jobs/$job"
+    await_text "Does not hold"
+    expect "no tick" "$(js_text 'return document.querySelector(".state-wanting").dataset.mark')" "!"
+    readable "a check that does not hold"
+    contrasts "a check that does not hold"
+    no_errors "check"
+}
+
 test_keyboard() {
     go /models
     await_text tiny-qwen2
@@ -342,7 +357,7 @@ test_token() {
 serve 0
 browser_begin
 screen 1200 1000
-for test in ${WEB_TESTS:-opening anatomy form dry_run progress jobs keyboard looks restart token}; do
+for test in ${WEB_TESTS:-opening anatomy form dry_run progress jobs check keyboard looks restart token}; do
     before=$web_failed
     "test_$test"
     ((web_failed > before)) && printf '    in %s\n' "$test"

@@ -2,7 +2,7 @@
 // All that there is of one job: state, progress, what can be done about it, report, files, log.
 import { announce, copyButton, faultBox, make, say, set } from "./elements.js";
 import { filesList } from "./files_list.js";
-import { follow, lives, meters, STATES, stateElement } from "./progress.js";
+import { follow, lives, meters, stateElement, stateOf } from "./progress.js";
 import { addressOf, ask, askText, tell } from "./wire.js";
 import { bytes, counted, duration, moment } from "./words.js";
 
@@ -108,7 +108,7 @@ function announcer() {
     let next = 0, state = "";
     return job => {
         const now = job.progress;
-        if (job.state !== state) announce(STATES[job.state] ? job.verb + ": " + STATES[job.state].word : "");
+        if (job.state !== state) announce(job.verb + ": " + stateOf(job).word);
         else if (job.state === "running" && now && now.of && Date.now() > next)
             announce(Math.floor(now.bytes / now.of * 100) + " % done" + (Number.isFinite(now.seconds_left) ? ", " + duration(now.seconds_left) + " left" : ""));
         else return;

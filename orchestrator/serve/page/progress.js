@@ -4,7 +4,7 @@ import { make, say } from "./elements.js";
 import { addressOf, ask, away, pause } from "./wire.js";
 import { bytes, count, duration } from "./words.js";
 
-export const STATES = {
+const STATES = {
     queued: { word: "Waiting", mark: "◌", look: "stopped" },
     running: { word: "Running", mark: "▶", look: "running" },
     done: { word: "Done", mark: "✓", look: "done" },
@@ -17,8 +17,14 @@ export function lives(job) {
     return job.state === "running" || job.state === "queued";
 }
 
+// A check that was made and does not hold is done, but nothing to tick off.
+export function stateOf(job) {
+    if (job.state === "done" && job.exit_code === 1) return { word: "Does not hold", mark: "!", look: "wanting" };
+    return STATES[job.state] || { word: job.state, mark: "?", look: "stopped" };
+}
+
 export function stateElement(job) {
-    const state = STATES[job.state] || { word: job.state, mark: "?", look: "stopped" };
+    const state = stateOf(job);
     return make("span", { class: "state state-" + state.look, dataset: { mark: state.mark } }, state.word);
 }
 
