@@ -81,6 +81,11 @@ refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexi
 refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
 mkdir there && touch there/file
 refused 2 "--memory: 16.8 MB is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 16M
+cp -rL tiny-qwen2 narrow
+sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narrow/config.json
+refused 2 "narrow was made for windows of 3 tokens, and 4 are the least: --context N" perplexity narrow --text $text --max-tokens 100
+ends 0 perplexity narrow --text $text --max-tokens 100 --context 4 --quiet
+rm -r narrow
 # What it says would do does.
 for others in "" "--compare tiny-qwen2"; do
     # shellcheck disable=SC2086 # words

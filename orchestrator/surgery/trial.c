@@ -74,6 +74,9 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
         p->context = (size_t)made_for;
     if (o->context)
         p->context = o->context;
+    else if (p->context < 4)
+        return organ_fail(error, ORGAN_USAGE, "%s was made for windows of %zu token%s, and 4 are the least: --context N",
+                          trial->models[0].path, p->context, p->context == 1 ? "" : "s");
     if (made_for && p->context > made_for)
         organ_progress_note(trial->progress, "windows of %zu tokens are longer than the %llu that %s was made for", p->context,
                             (unsigned long long)made_for, trial->models[0].path);
