@@ -447,6 +447,7 @@ START_TEST(broken_records_do_not_stop_the_server)
     char id[ID];
     organ_jobs_close(jobs);
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000000"), 0700);
+    scratch_text("root/.organ/jobs/20260101-000000-000000/job.json.7.tmp", "{\"schema\": ");
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000001"), 0700);
     scratch_text("root/.organ/jobs/20260101-000000-000001/job.json", "{\"schema\": ");
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000002"), 0700);

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,6 +154,12 @@ void organ_job_erase(const organ_job_store *store, const char *id)
 bool organ_job_unmade(const organ_job_store *store, const char *id)
 {
     char *const path = path_of(store, id, "");
+    DIR *const directory = path ? opendir(path) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        if (fnmatch("job.json.*.tmp", entry->d_name, 0) == 0)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory)
+        closedir(directory);
     const bool gone = path && rmdir(path) == 0;
     free(path);
     return gone;

@@ -69,7 +69,8 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 /* The ids of all directories that could be jobs, in their order: an array of strings to be released. NULL and ORGAN_IO on failure. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);
 void organ_job_erase(const organ_job_store *store, const char *id); /* the record and its directory */
-/* Removes the directory of a job whose server was ended before it wrote the record: nothing is in it. False if there is something. */
+/* Removes the directory of a job whose server was ended before it wrote the record: nothing is in it but
+ * the beginning of one. False if there is something. */
 bool organ_job_unmade(const organ_job_store *store, const char *id);
 void organ_job_free(organ_job *job);
 
