@@ -230,6 +230,38 @@ START_TEST(gradients_reach_the_dense_solution)
 }
 END_TEST
 
+/* More rows than are solved together: each becomes what it does among few. */
+START_TEST(rows_do_not_depend_on_each_other)
+{
+    enum { TIMES = 2500 / ROWS + 1, MANY = TIMES * ROWS };
+    squares *s = make_squares();
+    organ_error error = {0};
+    const organ_block_matrix h = {SIZE, SIZE, s->h};
+    float *v = malloc(MANY * SIZE * sizeof *v);
+    uint8_t *keep = malloc(MANY * SIZE);
+    organ_masked_squares *few, *many;
+    ck_assert_int_eq(organ_masked_squares_create(&engine, &h, ROWS, "m", &few, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_masked_squares_create(&engine, &h, MANY, "m", &many, &error), ORGAN_OK);
+    memcpy(organ_masked_squares_residual(few), s->target, sizeof s->target);
+    for (size_t k = 0; k < TIMES; k++) {
+        memcpy(organ_masked_squares_residual(many) + k * ROWS * SIZE, s->target, sizeof s->target);
+        memcpy(v + k * ROWS * SIZE, s->v, ROWS * SIZE * sizeof *v);
+        memcpy(keep + k * ROWS * SIZE, s->keep, ROWS * SIZE);
+    }
+    for (unsigned products = 1; products < 6; products += 2) { /* the second begins with what the first has left */
+        ck_assert_int_eq(organ_masked_squares_solve(few, s->keep, products, s->v, &error), ORGAN_OK);
+        ck_assert_int_eq(organ_masked_squares_solve(many, keep, products, v, &error), ORGAN_OK);
+        for (size_t k = 0; k < (size_t)MANY * SIZE; k++)
+            ck_assert_double_lt(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)])), 1e-4 * (1 + fabs((double)v[k])));
+    }
+    organ_masked_squares_destroy(few);
+    organ_masked_squares_destroy(many);
+    free(keep);
+    free(v);
+    free(s);
+}
+END_TEST
+
 START_TEST(blocks_are_multiplied_each_alone)
 {
     enum { N = 600, B = 256 };
@@ -254,9 +286,10 @@ END_TEST
 
 Suite *physarum_v2_parts_suite(void)
 {
-    const suite_case cases[] = {{"moments", {moments_are_the_sums, activations_that_are_no_numbers, calibrations_without_anything}},
-                                {"noise", {noise_goes_by_its_place, levels_are_normal}},
-                                {"ranks", {the_least_are_masked}},
-                                {"squares", {gradients_reach_the_dense_solution, blocks_are_multiplied_each_alone}}};
+    const suite_case cases[] = {
+        {"moments", {moments_are_the_sums, activations_that_are_no_numbers, calibrations_without_anything}},
+        {"noise", {noise_goes_by_its_place, levels_are_normal}},
+        {"ranks", {the_least_are_masked}},
+        {"squares", {gradients_reach_the_dense_solution, rows_do_not_depend_on_each_other, blocks_are_multiplied_each_alone}}};
     return suite_of("physarum v2: parts", cases, sizeof cases / sizeof *cases, set_up, tear_down);
 }

@@ -2,6 +2,7 @@
  * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are better, and whatever
  * fails leaves nothing. */
 #include "formats/tokenizer.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/audit.h"
 #include "orchestrator/surgery/prune_calibrated.h"
@@ -344,6 +345,18 @@ END_TEST
 
 /* ---- faults ---- */
 
+/* The same with what the refusal says is enough. */
+static way memory_that_is_enough(way w)
+{
+    static const char before[] = "; --memory ";
+    char size[24];
+    organ_error error;
+    ck_assert_int_eq(prune("out", w, &error), ORGAN_USAGE);
+    const char *const at = strstr(error.message, before);
+    ck_assert_msg(at && sscanf(at + sizeof before - 1, "%23s", size) == 1 && organ_quantity_parse(size, &w.memory), "%s", error.message);
+    return w;
+}
+
 START_TEST(refusals)
 {
     make_donor("qwen3");
@@ -357,6 +370,7 @@ START_TEST(refusals)
     w = usual;
     w.memory = (uint64_t)8 << 20;
     must_fail(w, ORGAN_USAGE, "is too small");
+    must_prune("enough", memory_that_is_enough(w));
     w = usual;
     w.targets = "model.embed_tokens.weight";
     must_fail(w, ORGAN_USAGE, "in none of the");

@@ -151,41 +151,56 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-uint64_t organ_forward_reading(const organ_forward *f)
-{
-    const uint64_t share = f->engine->memory / 8;
-    return share > STRIP_BYTES ? share : STRIP_BYTES;
-}
+static uint64_t reading_of(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
 
-/* Bytes of the memory that the pass leaves, where attention takes so many for its scores, and the output head so many instead; 0: none. */
-static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t scores, uint64_t head)
+uint64_t organ_forward_reading(const organ_forward *f) { return reading_of(f->engine->memory); }
+
+/* Bytes of so much memory that the pass leaves, where attention takes so many for its scores, and the output head so many instead; 0:
+ * none. */
+static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t scores, uint64_t head)
 {
     const organ_forward_config *c = &f->config;
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = organ_forward_reading(f);
+    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = reading_of(memory);
     const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
     const uint64_t taken = layer > head ? layer : head;
-    return taken >= f->engine->memory ? 0 : f->engine->memory - taken;
+    return taken >= memory ? 0 : memory - taken;
+}
+
+static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t scores, uint64_t head)
+{
+    return left_of(f, f->engine->memory, context, scores, head);
+}
+
+static uint64_t score_bytes(const organ_forward *f, size_t tokens)
+{
+    return organ_workers_count(f->engine->workers) * FORWARD_QUERIES * (uint64_t)(tokens + 1) * sizeof(float);
 }
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t workers = organ_workers_count(f->engine->workers), token = f->config.hidden * sizeof(float);
-    const uint64_t scores = workers * FORWARD_QUERIES * (group + 1) * sizeof(float);
-    const uint64_t tokens = left_beside(f, context, scores, organ_forward_head_bytes(f)) / token;
+    const uint64_t token = f->config.hidden * sizeof(float);
+    const uint64_t tokens = left_beside(f, context, score_bytes(f, group), organ_forward_head_bytes(f)) / token;
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
 bool organ_forward_fits(const organ_forward *f, size_t together, size_t most, uint64_t bytes)
 {
-    const uint64_t scores = organ_workers_count(f->engine->workers) * FORWARD_QUERIES * (most + 1) * sizeof(float);
-    const uint64_t left = left_beside(f, together, scores, organ_forward_head_bytes(f)),
+    const uint64_t left = left_beside(f, together, score_bytes(f, most), organ_forward_head_bytes(f)),
                    states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
 
 uint64_t organ_forward_spare(const organ_forward *f, size_t context) { return left_beside(f, context, f->engine->memory / 16, 0); }
+
+uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
+{
+    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
+    const uint64_t here = left_of(f, memory, context, score_bytes(f, group), organ_forward_head_bytes(f));
+    const uint64_t anywhere = left_of(f, memory, context, memory / 16, 0);
+    return here < anywhere ? here : anywhere;
+}
 
 static organ_status run_layers(organ_forward *f, const organ_windows *windows, float *hidden, const organ_progress *progress,
                                organ_error *error)

@@ -12,6 +12,7 @@
 
 #define ROWS_A_GO ((size_t)64)
 #define LANES     8
+#define TOGETHER  ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
 
 struct organ_masked_squares {
     const organ_engine *engine;
@@ -19,7 +20,9 @@ struct organ_masked_squares {
     organ_block_matrix h;
     size_t rows, scratch; /* numbers of a worker beside its rows */
     organ_preconditioner *preconditioner;
-    float *r, *p, *hp;   /* residual (also where nothing is kept), direction, its product with H */
+    float *r;            /* residual, also where nothing is kept */
+    size_t from, count;  /* rows that are being solved together, and for them: */
+    float *p, *hp;       /* direction, its product with H */
     double *rz;          /* per row: residual times preconditioned residual */
     float *room;         /* per worker: ROWS_A_GO x h.size, and scratch */
     uint8_t *before;     /* mask of the last solve */
@@ -42,9 +45,9 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
         s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
         s->r = organ_floats(rows, h->size);
-        s->p = organ_floats(rows, h->size);
-        s->hp = organ_floats(rows, h->size);
-        s->rz = calloc(rows, sizeof *s->rz);
+        s->p = organ_floats(lesser(rows, TOGETHER), h->size);
+        s->hp = organ_floats(lesser(rows, TOGETHER), h->size);
+        s->rz = calloc(lesser(rows, TOGETHER), sizeof *s->rz);
         s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
         s->before = malloc(rows * h->size);
         if (s->r && s->p && s->hp && s->rz && s->room && s->before) {
@@ -105,9 +108,9 @@ static void add(float *y, float a, const float *x, size_t n)
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
-    float *restrict const p = s->p + at, *restrict const v = s->v + at;
+    float *restrict const p = s->p + own * n, *restrict const v = s->v + at;
     const uint8_t *restrict const keep = s->keep + at;
     for (size_t k = 0; k < rows * n; k++) {
         p[k] = keep[k] ? 0.0f : v[k];
@@ -131,23 +134,23 @@ static void begin_rows(void *context, size_t index, size_t worker)
 static void settle_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, first = index * ROWS_A_GO, at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO;
     (void)worker;
-    add(s->r + at, -1, s->hp + at, lesser(ROWS_A_GO, s->rows - first) * n);
+    add(s->r + (s->from + own) * n, -1, s->hp + own * n, lesser(ROWS_A_GO, s->count - own) * n);
 }
 
 /* After it: the first direction of conjugate gradients. */
 static void turn_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
-    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch);
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
+    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
     settle_rows(s, index, worker);
     organ_blas_begin();
-    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, s->p + at, scratch);
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
     organ_blas_end();
     for (size_t i = 0; i < rows; i++)
-        s->rz[first + i] = dot(s->r + at + i * n, s->p + at + i * n, n);
+        s->rz[own + i] = dot(s->r + at + i * n, p + i * n, n);
 }
 
 /* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
@@ -156,50 +159,66 @@ static void step_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size;
     (void)worker;
-    for (size_t row = index * ROWS_A_GO; row < lesser((index + 1) * ROWS_A_GO, s->rows); row++) {
-        const double length = dot(s->p + row * n, s->hp + row * n, n);
-        const float alpha = length > 0 ? (float)(s->rz[row] / length) : 0.0f;
-        add(s->v + row * n, alpha, s->p + row * n, n);
-        add(s->r + row * n, -alpha, s->hp + row * n, n);
+    for (size_t own = index * ROWS_A_GO; own < lesser((index + 1) * ROWS_A_GO, s->count); own++) {
+        const double length = dot(s->p + own * n, s->hp + own * n, n);
+        const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
+        add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
+        add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
     }
 }
 
 static void aim_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, first = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->rows - first), at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
     organ_blas_begin();
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
     organ_blas_end();
     for (size_t i = 0; i < rows; i++) {
         const double next = dot(s->r + at + i * n, z + i * n, n);
-        const float beta = s->rz[first + i] > 0 ? (float)(next / s->rz[first + i]) : 0.0f;
-        float *const p = s->p + at + i * n;
+        const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
+        float *const p = s->p + (own + i) * n;
         for (size_t k = 0; k < n; k++)
             p[k] = z[i * n + k] + beta * p[k];
-        s->rz[first + i] = next;
+        s->rz[own + i] = next;
     }
 }
 
 /* ---- solving ---- */
 
-organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v, organ_error *error)
+static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
 {
-    const size_t parts = (s->rows + ROWS_A_GO - 1) / ROWS_A_GO;
-    s->keep = keep;
-    s->v = v;
+    const size_t parts = (s->count + ROWS_A_GO - 1) / ROWS_A_GO;
     organ_share(s->engine, NULL, parts, begin_rows, s);
     for (unsigned k = 0; k < products; k++) {
         if (organ_stop_asked(s->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
         if (k > 0)
             organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
-        organ_block_multiply(s->engine, &s->h, s->p, s->rows, s->hp);
+        organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp);
         if (k > 0)
             organ_share(s->engine, NULL, parts, step_rows, s);
     }
     if (products == 1)
         organ_share(s->engine, NULL, parts, settle_rows, s);
     return ORGAN_OK;
+}
+
+organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v, organ_error *error)
+{
+    s->keep = keep;
+    s->v = v;
+    for (s->from = 0; s->from < s->rows && !error->status; s->from += TOGETHER) {
+        s->count = lesser(TOGETHER, s->rows - s->from);
+        solve_together(s, products, error);
+    }
+    return error->status;
+}
+
+uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
+{
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
+    /* Residual and mask, direction and product; the preconditioner's squares for a whole H, or of its blocks. */
+    return 5 * rows * cols + 8 * together * cols + 16640 * rows;
 }

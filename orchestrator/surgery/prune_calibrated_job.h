@@ -73,6 +73,9 @@ organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *erro
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
                                      float *weights, XXH3_state_t *hash, organ_error *error);
 
+/* Bytes that this takes beside the weights and the calibration. */
+uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor);
+
 /* What is asked of a matrix of this tensor. */
 organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor);
 /* Notes how one of them went; `calibration` is NULL for magnitude. */

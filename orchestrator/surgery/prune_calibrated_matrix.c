@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STRIP_BYTES ((uint64_t)4 << 20) /* as many are stored together, or what must be */
+
 organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor)
 {
     const double wanted = job->base.options->sparsity;
@@ -56,14 +58,14 @@ static uint64_t turned_rows(const organ_calibrated_job *job, const organ_tensor 
 }
 
 /* From the order of the forward pass to that of the file (0, h/2, 1, h/2 + 1, ... of a head of h rows), or back. */
-static organ_status turn_rows(const organ_tensor *tensor, float *weights, uint64_t head, bool to_file, organ_error *error)
+static organ_status turn_rows(const organ_tensor *tensor, float *weights, uint64_t count, uint64_t head, bool to_file, organ_error *error)
 {
     const organ_matrices m = organ_tensor_matrices(tensor);
     const size_t row_bytes = (size_t)m.cols * sizeof *weights;
     float *const rows = malloc((size_t)head * row_bytes);
     if (!rows)
         return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
-    for (uint64_t first = 0; first + head <= m.rows; first += head) {
+    for (uint64_t first = 0; first + head <= count; first += head) {
         memcpy(rows, weights + first * m.cols, (size_t)head * row_bytes);
         for (uint64_t r = 0; r < head; r++) {
             const uint64_t own = r % 2 * (head / 2) + r / 2;
@@ -76,20 +78,30 @@ static organ_status turn_rows(const organ_tensor *tensor, float *weights, uint64
 
 /* ---- what is stored ---- */
 
+/* Rows of a matrix that are stored together. */
+typedef struct strip {
+    const organ_tensor *tensor;
+    uint64_t matrix, first, rows;
+    float *weights;       /* of its first row on */
+    void *donor, *stored; /* its bytes in the file before and after */
+} strip;
+
 /* A weight can be finite in FP32 and beyond the range of what stores it. */
-static organ_status round_to_stored(const organ_calibrated_job *job, const organ_tensor *tensor, float *weights, void *stored, size_t n,
-                                    organ_error *error)
+static organ_status round_to_stored(const organ_calibrated_job *job, const strip *s, organ_error *error)
 {
-    const uint64_t head = turned_rows(job, tensor);
-    if (head && turn_rows(tensor, weights, head, true, error) != ORGAN_OK)
+    const organ_tensor *const tensor = s->tensor;
+    const uint64_t head = turned_rows(job, tensor), cols = organ_tensor_matrices(tensor).cols;
+    const size_t n = (size_t)(s->rows * cols);
+    float *const weights = s->weights;
+    if (head && turn_rows(tensor, weights, s->rows, head, true, error) != ORGAN_OK)
         return error->status;
-    organ_narrow(job->base.engine->kernels, tensor->dtype, weights, stored, n);
-    organ_widen(job->base.engine->kernels, tensor->dtype, stored, weights, n);
+    organ_narrow(job->base.engine->kernels, tensor->dtype, weights, s->stored, n);
+    organ_widen(job->base.engine->kernels, tensor->dtype, s->stored, weights, n);
     for (size_t k = 0; k < n; k++)
         if (!isfinite(weights[k]))
-            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weight %zu is beyond the range of %s after compensation", tensor->name,
-                              k, organ_dtype_describe(tensor->dtype)->name);
-    return head ? turn_rows(tensor, weights, head, false, error) : ORGAN_OK;
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': weight %llu is beyond the range of %s after compensation", tensor->name,
+                              (unsigned long long)(s->first * cols + k), organ_dtype_describe(tensor->dtype)->name);
+    return head ? turn_rows(tensor, weights, s->rows, head, false, error) : ORGAN_OK;
 }
 
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
@@ -122,29 +134,69 @@ organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tenso
     return ORGAN_OK;
 }
 
+static organ_status store_strip(organ_calibrated_job *job, size_t part, const strip *s, XXH3_state_t *hash, organ_error *error)
+{
+    const organ_tensor *const tensor = s->tensor;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const size_t n = (size_t)(s->rows * m.cols), size = organ_dtype_describe(tensor->dtype)->bytes;
+    const uint64_t offset = tensor->offset + (s->matrix * m.rows + s->first) * m.cols * size;
+    organ_audit_counts counts;
+    if (organ_model_read(job->base.donor, tensor->file, s->donor, n * size, offset, error) != ORGAN_OK ||
+        round_to_stored(job, s, error) != ORGAN_OK ||
+        organ_calibrated_store(job, tensor, s->stored, n * size, offset, hash, error) != ORGAN_OK)
+        return error->status;
+    organ_calibrated_compare(job, tensor->dtype, s->donor, s->stored, n, &counts);
+    organ_calibrated_count(job, part, &counts);
+    return ORGAN_OK;
+}
+
+/* Heads of which the rows are in another order stay whole. */
+static uint64_t strip_rows(const organ_calibrated_job *job, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t head = turned_rows(job, tensor), step = head ? head : 1, row = m.cols * organ_dtype_describe(tensor->dtype)->bytes;
+    const uint64_t steps = row ? STRIP_BYTES / (row * step) : 1, rows = step * (steps ? steps : 1);
+    return rows < m.rows ? rows : m.rows;
+}
+
+uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor)
+{
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const organ_prune_matrix_options options = organ_calibrated_wish(job, tensor);
+    const uint64_t strip_bytes = strip_rows(job, tensor) * m.cols * organ_dtype_describe(tensor->dtype)->bytes;
+    return organ_prune_matrix_memory(&options, m.rows, m.cols) + 2 * strip_bytes;
+}
+
+static organ_status store(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, XXH3_state_t *hash, organ_error *error)
+{
+    const organ_tensor *const tensor = job->base.parts[part].tensor;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t together = strip_rows(job, tensor);
+    const size_t bytes = (size_t)(together * m.cols) * organ_dtype_describe(tensor->dtype)->bytes;
+    strip s = {.tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = malloc(bytes)};
+    if (!s.donor || !s.stored)
+        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+    for (; s.first < m.rows && !error->status; s.first += together) {
+        s.rows = together < m.rows - s.first ? together : m.rows - s.first;
+        s.weights = weights + s.first * m.cols;
+        store_strip(job, part, &s, hash, error);
+    }
+    free(s.donor);
+    free(s.stored);
+    return error->status;
+}
+
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
                                      float *weights, XXH3_state_t *hash, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.parts[part].tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
-    const size_t n = (size_t)(m.rows * m.cols), bytes = (size_t)(tensor->bytes / m.count);
-    const uint64_t offset = tensor->offset + matrix * bytes;
-    void *const donor = malloc(bytes), *const stored = malloc(bytes);
-    uint8_t *const keep = malloc(n);
-    if (!donor || !stored || !keep)
-        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
-    else if (organ_model_read(job->base.donor, tensor->file, donor, bytes, offset, error) == ORGAN_OK &&
-             prune(job, part, calibration, weights, keep, error) == ORGAN_OK &&
-             round_to_stored(job, tensor, weights, stored, n, error) == ORGAN_OK &&
-             organ_calibrated_store(job, tensor, stored, bytes, offset, hash, error) == ORGAN_OK) {
-        organ_audit_counts counts;
-        organ_calibrated_compare(job, tensor->dtype, donor, stored, n, &counts);
-        organ_calibrated_count(job, part, &counts);
-    }
-    free(donor);
-    free(stored);
+    uint8_t *const keep = malloc((size_t)(m.rows * m.cols));
+    if (!keep)
+        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+    const bool pruned = prune(job, part, calibration, weights, keep, error) == ORGAN_OK;
     free(keep);
-    return error->status;
+    return pruned ? store(job, part, matrix, weights, hash, error) : error->status;
 }
 
 void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash)

@@ -53,17 +53,31 @@ static uint64_t kept_bytes(const organ_calibrated_job *job, uint64_t chunk_token
     return job->two_streams ? most * chunk_tokens * sizeof(float) : 0;
 }
 
-/* What pruning the largest matrix takes beside its moments, and the bytes of donor and output. */
+/* What pruning the most demanding matrix takes beside its moments. */
 static uint64_t matrix_bytes(const organ_calibrated_job *job)
 {
     uint64_t most = 0;
     for (size_t k = 0; k < job->base.targets.count; k++) {
-        const organ_tensor *const tensor = job->base.targets.tensors[k];
-        const organ_matrices m = organ_tensor_matrices(tensor);
-        const uint64_t bytes = organ_prune_matrix_memory(m.rows, m.cols) + 2 * (tensor->bytes / m.count);
+        const uint64_t bytes = organ_calibrated_matrix_memory(job, job->base.targets.tensors[k]);
         most = bytes > most ? bytes : most;
     }
     return most;
+}
+
+/* The least memory that leaves more than this beside the forward pass, to 1/1024. */
+static uint64_t enough_memory(const organ_calibrated_job *job, uint64_t wanted)
+{
+    const size_t context = job->options->context;
+    uint64_t low = wanted, high = wanted;
+    while (high < UINT64_MAX / 2 && organ_forward_left(job->forward, high, context) <= wanted) {
+        low = high;
+        high *= 2;
+    }
+    while (high - low > high / 1024 + 1) {
+        const uint64_t middle = low + (high - low) / 2;
+        *(organ_forward_left(job->forward, middle, context) <= wanted ? &low : &high) = middle;
+    }
+    return high;
 }
 
 static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
@@ -74,18 +88,18 @@ static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
     job->chunk_windows = context < CHUNK_TOKENS ? CHUNK_TOKENS / context : 1;
     job->chunk_windows = job->chunk_windows < samples ? job->chunk_windows : samples;
     const uint64_t chunk = job->chunk_windows * context, tokens = (uint64_t)samples * context, streams = job->two_streams ? 2 : 1;
-    const uint64_t states = (streams * tokens + chunk) * width, batch = (uint64_t)organ_forward_batch(job->forward, context) * width;
-    /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
-    const uint64_t spare = organ_forward_spare(job->forward, context), room = batch < spare ? batch : spare;
-    const uint64_t gathering = kept_bytes(job, chunk), pruning = matrix_bytes(job), kept = gathering > pruning ? gathering : pruning;
-    if (states + kept >= room) {
-        char have[16], need[16], all[16];
+    const uint64_t states = (streams * tokens + chunk) * width, gathering = kept_bytes(job, chunk), pruning = matrix_bytes(job);
+    const uint64_t kept = gathering > pruning ? gathering : pruning;
+    if (states + kept >= organ_forward_left(job->forward, memory, context)) {
+        char have[16], need[16], option[24];
         return organ_fail(error, ORGAN_USAGE,
-                          "--memory %s is too small: the hidden states of %zu windows of %zu tokens take %s, and with a layer "
-                          "and what pruning it takes it is more than %s; fewer --samples or a shorter --context take less",
+                          "--memory %s is too small: the hidden states of %zu windows of %zu tokens take %s, and a layer and what pruning "
+                          "it takes come on top; --memory %s is enough, and fewer --samples or a shorter --context take less",
                           organ_quantity_text(memory, have), samples, context, organ_quantity_text(states, need),
-                          organ_quantity_text(states + kept + (room < memory ? memory - room : memory), all));
+                          organ_quantity_option(enough_memory(job, states + kept), option));
     }
+    /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
+    const uint64_t spare = organ_forward_spare(job->forward, context);
     job->moments_memory = spare - states - kept;
     job->pruned_states = malloc((size_t)(tokens * width));
     job->chunk = malloc((size_t)(chunk * width));

@@ -208,10 +208,14 @@ organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_ma
     return error->status;
 }
 
-uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols)
+uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
 {
-    /* Three matrices of FP32 and four masks; the preconditioner's squares for a whole H, or of its blocks. */
-    return 20 * rows * cols + 16640 * rows;
+    const uint64_t keep = rows * cols;
+    if (!compensates(options))
+        return keep;
+    if (options->method == ORGAN_PRUNE_SPARSEGPT)
+        return keep + 640 * rows;
+    return 2 * keep + organ_masked_squares_memory(rows, cols);
 }
 
 /* ---- in bands ---- */

@@ -43,8 +43,7 @@ typedef struct organ_prune_matrix_report {
  * W (C / 2 + H / 2) on the kept weights, H and C per token and damped by 0.03 of the mean of H's diagonal; with a pattern its last stage
  * keeps the most important of each group. ORGAN_USAGE for options that do not go together or with the shape, ORGAN_BAD_INPUT for weights
  * that are not finite or an H that cannot be inverted, ORGAN_IO without memory, ORGAN_INTERRUPTED if the engine is stopped; then weights
- * and keep are of no use. Takes, beside what is given, up to 18 bytes a weight (22 to measure) and 4 bytes an entry of H for physarum v2;
- * 640 bytes a row and 4 an entry of H for sparsegpt. */
+ * and keep are of no use. Takes organ_prune_matrix_memory, and 4 bytes an entry of H for physarum v2 and sparsegpt. */
 organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
                                 float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
                                 organ_error *error);
@@ -64,7 +63,8 @@ organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_mat
 bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside, organ_matrix_bands *bands,
                            uint64_t *least);
 
-/* Bytes for a matrix, at most, `keep` among them (physarum v2; 4 a weight more to measure). */
-uint64_t organ_prune_matrix_memory(uint64_t rows, uint64_t cols);
+/* Bytes that organ_prune_matrix takes, `keep` among them but not the weights, the calibration and the copies of H, at most, whatever the
+ * number of threads: what each of these has for itself comes on top. `measure` is not looked at: it takes 8 a weight more. */
+uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols);
 
 #endif
