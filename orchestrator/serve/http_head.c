@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * The head of a request, byte for byte. The library takes it apart where it lies and is lenient: a zero byte ends a text early, a line that
  * begins with a blank lengthens the name before it, and of two lengths the first counts. Somebody between the client and us may read such a
- * head in another way and take for one request what we take for two; so they are refused, and the connection ends. */
+ * head in another way and take for one request what we take for two; so they are refused, and the connection ends.
+ *
+ * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way and, asked to be
+ * strict, refuses all of it itself. */
 #include "orchestrator/serve/http_parts.h"
 
 #include <string.h>
@@ -37,8 +40,10 @@ static bool line_ends(const char *from, const char *to)
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only(from, to, '\0', '\0');
 }
 
+bool organ_http_library_is_strict(void) { return strncmp(MHD_get_version(), "0.", 2) != 0; }
+
 typedef struct reading {
-    const char *at; /* behind what was looked at */
+    const char *at; /* behind what was looked at; NULL: the library has */
     const char *wrong;
     unsigned lengths, codings;
 } reading;
@@ -52,9 +57,9 @@ static enum MHD_Result read_header(void *context, enum MHD_ValueKind kind, const
         r->wrong = "has a header whose name is none";
     else if (!value || !is_value(value))
         r->wrong = "has a header with a control character";
-    else if (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only(name_end + 1, value, ' ', '\t'))
+    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only(name_end + 1, value, ' ', '\t')))
         r->wrong = "has a header with a zero byte, or one that goes on in the next line";
-    else
+    else if (r->at)
         r->at = value + strlen(value);
     r->lengths += strcasecmp(name, "Content-Length") == 0;
     r->codings += strcasecmp(name, "Transfer-Encoding") == 0;
@@ -85,17 +90,26 @@ static const char *read_lengths(const organ_http_request *request, const reading
     return NULL;
 }
 
-bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version)
+/* Where the library is lenient: that nothing lies between what it made of the head, and nothing behind it. */
+static void read_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
 {
     const union MHD_ConnectionInfo *const size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    reading r = {.wrong = read_first_line(request, verb, version)};
-    if (!r.wrong) {
-        r.at = version + strlen(version);
-        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
+    if (!(r->wrong = read_first_line(request, verb, version))) {
+        r->at = version + strlen(version);
+        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, r);
     }
     /* The last line ends, and an empty one. */
-    if (!r.wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r.at > 4)
-        r.wrong = "has a header without a name, or with a zero byte";
+    if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
+        r->wrong = "has a header without a name, or with a zero byte";
+}
+
+bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version)
+{
+    reading r = {0};
+    if (organ_http_library_is_strict())
+        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
+    else
+        read_layout(request, &r, verb, version);
     if (!r.wrong)
         r.wrong = read_lengths(request, &r, version);
     if (!r.wrong)

@@ -93,6 +93,7 @@ struct organ_server {
 
 /* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
 bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version);
+bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
 
 /* ---- http_target.c: what a request asks for ---- */
 
