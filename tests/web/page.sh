@@ -291,7 +291,7 @@ narrow() {
 }
 contrasts() {
     js "document.querySelectorAll('details').forEach(d => { d.open = true; })" >"$web_scratch/null"
-    js "$(cat "$top/tests/web/contrast.js")" 4.5 | jq -r '.[]' >"$web_scratch/contrast"
+    js "$(cat "$top/tests/web/"{colour,contrast}.js)" 4.5 | jq -r '.[]' >"$web_scratch/contrast"
     if [[ -s $web_scratch/contrast ]]; then fail "contrast of $1" "$web_scratch/contrast"; else pass; fi
 }
 well_formed() {

@@ -63,9 +63,9 @@ test_told() {
 
 clear_texts() {
     js "document.querySelectorAll('details').forEach(d => { d.open = true; })" >"$web_scratch/null"
-    js "$(cat "$top/tests/web/contrast.js")" 4.5 | jq -r '.[]' >"$web_scratch/contrast"
+    js "$(cat "$top/tests/web/"{colour,contrast}.js)" 4.5 | jq -r '.[]' >"$web_scratch/contrast"
     if [[ -s $web_scratch/contrast ]]; then fail "contrast of $1" "$web_scratch/contrast"; else pass; fi
-    js "$(cat "$top/tests/web/figures.js")" | jq -r '.[]' >"$web_scratch/figures"
+    js "$(cat "$top/tests/web/"{colour,figures}.js)" | jq -r '.[]' >"$web_scratch/figures"
     if [[ -s $web_scratch/figures ]]; then fail "figures of $1" "$web_scratch/figures"; else pass; fi
 }
 test_seen() {
