@@ -173,7 +173,7 @@ static void finish(organ_server *server, unsigned seconds)
  * left who could send one; what was sent already is read within a moment. */
 static void part_from_all(organ_server *server)
 {
-    enum { LOOKS = 1000 };
+    enum { LOOKS = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
     for (unsigned k = 0; k < LOOKS && organ_watch_count(server->watch) > 0; k++) {
         organ_watch_end(server->watch);
