@@ -17,7 +17,7 @@ until curl -sf "$base/healthz" >/dev/null; do sleep 0.1; done
 memory() { awk '/^VmRSS/ { print $2 }' "/proc/$server/status"; }
 # load PATH [REQUESTS]: what ab says of it in one line.
 load() {
-    ab -q -k -n "${2:-64000}" -c 64 "$base$1" 2>/dev/null | awk -v path="$1" '
+    ${client:-} ab -q -k -n "${2:-64000}" -c 64 "$base$1" 2>/dev/null | awk -v path="$1" '
         /^Complete requests/ { n = $3 } /^Failed requests/ { bad = $3 } /^Non-2xx/ { bad += $3 } /^Requests per second/ { rate = $4 }
         $1 == "50%" { half = $2 } $1 == "99%" { most = $2 } /longest/ { longest = $2 }
         END { printf "%-28s %6d requests, %d failed, %8.0f a second; ms: median %s, 99 %% %s, longest %s\n", path, n, bad, rate, half, most, longest }'
@@ -39,14 +39,17 @@ load '/api/v1/models/model/tensors?limit=5'
 load /api/v1/models
 load /files/model/config.json
 echo "  memory after:  $(memory) kB"
-echo "a job alone, and one while 64 clients send 1,000 requests each, in turn:"
-for _ in 1 2 3; do
+# The clients are not to take the processors from the job themselves: in life they are elsewhere.
+echo "a job alone, and one while 64 clients of lowest priority send 1,000 requests each, in turn:"
+for _ in 1 2 3 4 5; do
     alone=$(job)
-    (sleep 0.5 && load /healthz >"$area/full") &
+    (sleep 0.5 && client="nice -n 19" load /healthz >"$area/full") &
     full=$!
-    echo "  $alone; $(job)"
+    beside=$(job)
     wait $full
-done
+    echo "  $alone; $beside"
+done | tee "$area/pairs"
+echo "  with clients / alone, median of the pairs: $(awk '{ printf "%.2f\n", $5 / $2 }' "$area/pairs" | sort -n | sed -n 3p)"
 cat "$area/full"
 echo "10,000 malformed requests:"
 "$clients" malformed "$port" 10000 1
