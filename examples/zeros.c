@@ -45,7 +45,7 @@ int main(int argc, char **argv)
         for (const organ_tensor *t = model->tensors; items && t < model->tensors + model->tensor_count; t++)
             if (t->rank == 2 && (t->dtype == ORGAN_BF16 || t->dtype == ORGAN_F16))
                 items[pass.item_count++].tensor = t;
-        if (zeros && organ_pass_run(&pass, engine, &error) == ORGAN_OK)
+        if (!error.status && organ_pass_run(&pass, engine, &error) == ORGAN_OK)
             for (size_t k = 0; k < pass.item_count; k++)
                 printf("%-50s %12" PRIu64 " of %12" PRIu64 "  %6.2f %%\n", items[k].tensor->name, zeros[k], items[k].tensor->elements,
                        100.0 * (double)zeros[k] / (double)items[k].tensor->elements);
