@@ -2,6 +2,7 @@
  * Attention of a group of windows. Scores of a tile of queries are held at a time. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -24,8 +25,6 @@ typedef struct job {
     float *scratch; /* per worker */
     size_t scratch_floats;
 } job;
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens)
 {
@@ -63,7 +62,7 @@ static void turn_tokens(void *context, size_t index, size_t worker)
     (void)worker;
     const job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    const size_t first = index * TOKENS_AT_ONCE, until = lesser(first + TOKENS_AT_ONCE, j->group->tokens);
+    const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
     for (size_t t = first; t < until; t++) {
         turn_heads(j, j->q + t * j->q_width, c->heads, t, PART_NORM_Q);
         turn_heads(j, j->k + (j->before + t) * j->kv_width, c->kv_heads, t, PART_NORM_K);
@@ -127,7 +126,7 @@ static organ_status cut(job *j, forward_rotation *rotation, size_t **positions, 
         for (size_t t = 0; t < tokens; t++)
             (*positions)[first + t] = row + j->before + t;
         for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
-            j->tiles[j->tile_count++] = (tile){first, j->before + t, lesser(FORWARD_QUERIES, tokens - t)};
+            j->tiles[j->tile_count++] = (tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
     }
     j->position = *positions;
     return ORGAN_OK;

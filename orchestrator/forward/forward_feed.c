@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * The feed-forward half of a layer, FORWARD_GROUP tokens at a time, and what both halves have in common. */
 #include "orchestrator/forward/forward_job.h"
+#include "orchestrator/machine/extent.h"
 
 #include <stdio.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- norms and sums of tokens ---- */
 
@@ -24,7 +23,7 @@ static void norm_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
     for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
         organ_forward_norm(j->from + t * j->width, j->weights, j->plus, j->eps, j->width, j->to + t * j->width);
 }
@@ -33,7 +32,7 @@ static void add_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t until = lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
     for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
         j->to[k] += j->from[k];
 }
@@ -42,7 +41,7 @@ static void gate_tokens(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const token_job *j = context;
-    const size_t first = index * TOKENS_AT_ONCE, tokens = lesser(TOKENS_AT_ONCE, j->tokens - first);
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
     organ_forward_gate(j->gelu ? ORGAN_GELU_TANH : ORGAN_SILU, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
 }
 
@@ -94,7 +93,7 @@ bool organ_forward_next_piece(const forward_group *g, size_t first, size_t token
 {
     for (; *window < g->until; ++*window) {
         const size_t from = g->windows->begin[*window] - g->first, until = g->windows->begin[*window + 1] - g->first;
-        const size_t a = from > first ? from : first, b = lesser(until, first + tokens);
+        const size_t a = from > first ? from : first, b = organ_lesser(until, first + tokens);
         if (a < b) {
             *begin = a;
             *count = b - a;
@@ -142,15 +141,15 @@ static organ_status dense(forward_group *g, size_t first, size_t tokens, const f
 
 size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)
 {
-    const size_t inner = c->experts ? organ_forward_experts_room(c, lesser(tokens, FORWARD_GROUP)) : 0;
-    return lesser(tokens, FORWARD_GROUP) * 2 * (size_t)(c->hidden + (c->experts ? 0 : c->intermediate)) + inner;
+    const size_t inner = c->experts ? organ_forward_experts_room(c, organ_lesser(tokens, FORWARD_GROUP)) : 0;
+    return organ_lesser(tokens, FORWARD_GROUP) * 2 * (size_t)(c->hidden + (c->experts ? 0 : c->intermediate)) + inner;
 }
 
 organ_status organ_forward_feed(forward_group *g, organ_error *error)
 {
     const organ_forward_config *c = &g->forward->config;
     for (size_t first = 0; first < g->tokens; first += FORWARD_GROUP) {
-        const size_t tokens = lesser(FORWARD_GROUP, g->tokens - first);
+        const size_t tokens = organ_lesser(FORWARD_GROUP, g->tokens - first);
         float *hidden = g->hidden + first * c->hidden, *normed = g->room, *out = normed + tokens * c->hidden;
         float *room = out + tokens * c->hidden;
         if (organ_forward_norm_all(g, PART_NORM_FEED, hidden, normed, tokens, error))

@@ -4,6 +4,7 @@
  * for. */
 #include "orchestrator/forward/forward_job.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_reader.h"
 
 #include <cblas.h>
@@ -51,8 +52,6 @@ static bool faulty(row_job *j)
     return is;
 }
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 /* `rows` at once, and `floats` more for each worker. */
 static organ_status open_rows(row_job *j, const organ_weight *weight, size_t rows, size_t floats, organ_error *error)
 {
@@ -79,7 +78,7 @@ static void close_rows(row_job *j)
 static void embed_tokens(void *context, size_t index, size_t worker)
 {
     row_job *j = context;
-    const size_t hidden = (size_t)j->forward->config.hidden, until = lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const size_t hidden = (size_t)j->forward->config.hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
     const float scale = (float)j->forward->config.embedding_scale;
     float *row = j->scratch + worker * j->scratch_floats, *scratch = row + (hidden + 15) / 16 * 16;
     organ_error error = {0};
@@ -122,7 +121,7 @@ static void multiply_block(void *context, size_t index, size_t worker)
     row_job *j = context;
     const organ_forward_config *c = &j->forward->config;
     const size_t hidden = (size_t)c->hidden, words = (size_t)c->vocabulary, first = index * HEAD_BLOCK;
-    const size_t count = lesser(HEAD_BLOCK, words - first);
+    const size_t count = organ_lesser(HEAD_BLOCK, words - first);
     float *values = j->scratch + worker * j->scratch_floats, *product = values + HEAD_BLOCK * hidden,
           *scratch = product + HEAD_ROWS * HEAD_BLOCK;
     organ_error error = {0};
@@ -156,7 +155,7 @@ static void give_row(void *context, size_t index, size_t worker)
 static size_t held_tokens(const organ_forward *f)
 {
     const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float)) / HEAD_ROWS * HEAD_ROWS;
-    return fit < HEAD_ROWS ? HEAD_ROWS : lesser((size_t)fit, HEAD_TOKENS);
+    return fit < HEAD_ROWS ? HEAD_ROWS : organ_lesser((size_t)fit, HEAD_TOKENS);
 }
 
 uint64_t organ_forward_head_bytes(const organ_forward *f)
@@ -189,10 +188,10 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
     pthread_mutex_init(&j.lock, NULL);
     float *normed = organ_forward_floats(held * width, error);
     j.normed = normed;
-    j.logits = organ_forward_floats(lesser(count, held) * forward->config.vocabulary, error);
+    j.logits = organ_forward_floats(organ_lesser(count, held) * forward->config.vocabulary, error);
     if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, HEAD_BLOCK * (width + HEAD_ROWS), error) == ORGAN_OK)
         for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
-            j.tokens = lesser(held, count - j.first);
+            j.tokens = organ_lesser(held, count - j.first);
             give_rows(&j, normed, hidden, rows + j.first, error);
         }
     close_rows(&j);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/band_plan.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 
 #define COMFORTABLE_BAND ((size_t)8 << 20)   /* long enough for the disk, short enough to overlap reading, work and writing */
@@ -8,8 +9,6 @@
 #define BUFFER_SLACK     ((size_t)2 * 4096)  /* so that address and file offset can be congruent modulo a page */
 #define MOST_SLOTS       256
 
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static size_t divide_up(size_t a, size_t b) { return a / b + (a % b != 0); }
 
 /* A tensor as tiles see it: rows of units, a unit being an element or a block of elements that are stored together. */
@@ -38,9 +37,9 @@ static size_t tile_cols(const organ_pass *pass, size_t cols) { return pass->tile
 static size_t tile_row_bytes(const organ_pass *pass, const organ_tensor *tensor)
 {
     if (pass->tile_rows == 0)
-        return smaller(flat_tile(tensor), (size_t)tensor->bytes);
+        return organ_lesser(flat_tile(tensor), (size_t)tensor->bytes);
     const unit_grid g = grid_of(tensor);
-    return smaller(pass->tile_rows, g.rows) * g.cols * g.unit;
+    return organ_lesser(pass->tile_rows, g.rows) * g.cols * g.unit;
 }
 
 static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_t band_bytes)
@@ -48,7 +47,7 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
     if (pass->tile_rows == 0)
         return divide_up(band_bytes, flat_tile(tensor));
     const unit_grid g = grid_of(tensor);
-    const size_t rows = smaller(g.rows, larger(band_bytes / (g.cols * g.unit), pass->tile_rows));
+    const size_t rows = organ_lesser(g.rows, organ_larger(band_bytes / (g.cols * g.unit), pass->tile_rows));
     return divide_up(rows, pass->tile_rows) * divide_up(g.cols, tile_cols(pass, g.cols));
 }
 
@@ -69,10 +68,10 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
             widest = tensor;
         }
     }
-    plan->band_bytes = larger(least, smaller(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    plan->band_bytes = organ_larger(least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
     for (size_t i = 0; i < pass->item_count; i++)
         if (pass->items[i].tensor->bytes)
-            plan->band_tiles = larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
+            plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
 
     const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
@@ -83,13 +82,13 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
                           "fewer threads or a smaller block",
                           organ_quantity_text(memory, have), widest->name, workers, organ_quantity_text(scratch + 2 * slot, need));
     }
-    plan->slots = smaller(plan->slots, smaller(MOST_SLOTS, 2 * workers + 6));
+    plan->slots = organ_lesser(plan->slots, organ_lesser(MOST_SLOTS, 2 * workers + 6));
     return ORGAN_OK;
 }
 
 static void shape_flat(const organ_band_plan *plan, const organ_tensor *tensor, uint64_t left, organ_band_shape *shape)
 {
-    const size_t tile = flat_tile(tensor), whole = larger(plan->band_bytes / tile, 1) * tile;
+    const size_t tile = flat_tile(tensor), whole = organ_larger(plan->band_bytes / tile, 1) * tile;
     shape->bytes = left < whole ? (size_t)left : whole;
     shape->unit = 1;
     shape->rows = 1;
@@ -102,11 +101,11 @@ static void shape_grid(const organ_pass *pass, const organ_band_plan *plan, cons
                        organ_band_shape *shape)
 {
     const unit_grid g = grid_of(tensor);
-    const size_t row_bytes = g.cols * g.unit, tile_row = smaller(pass->tile_rows, g.rows) * row_bytes;
+    const size_t row_bytes = g.cols * g.unit, tile_row = organ_lesser(pass->tile_rows, g.rows) * row_bytes;
     const size_t row = (size_t)(done / row_bytes % g.rows);
-    const size_t most = larger(plan->band_bytes / tile_row, 1) * pass->tile_rows;
+    const size_t most = organ_larger(plan->band_bytes / tile_row, 1) * pass->tile_rows;
     shape->unit = g.unit;
-    shape->rows = smaller(most, g.rows - row);
+    shape->rows = organ_lesser(most, g.rows - row);
     shape->cols = g.cols;
     shape->bytes = shape->rows * row_bytes;
     shape->tile_rows = pass->tile_rows;
@@ -137,8 +136,8 @@ organ_tile organ_band_tile(const organ_band_shape *shape, size_t t, void *data, 
     const size_t row = t / shape->tiles_across * shape->tile_rows, col = t % shape->tiles_across * shape->tile_cols;
     const size_t at = (row * shape->cols + col) * shape->unit;
     organ_tile tile = {.item = shape->item, .data = (char *)data + at, .other = other ? (char *)other + at : NULL, .stride = shape->cols};
-    tile.rows = smaller(shape->tile_rows, shape->rows - row);
-    tile.cols = smaller(shape->tile_cols, shape->cols - col);
+    tile.rows = organ_lesser(shape->tile_rows, shape->rows - row);
+    tile.cols = organ_lesser(shape->tile_cols, shape->cols - col);
     tile.bytes = tile.rows * tile.cols * shape->unit;
     return tile;
 }

@@ -4,6 +4,7 @@
  * strip that has one is what the run ends with, however many workers there are. */
 #include "orchestrator/stream/weight_pass.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -61,8 +62,6 @@ typedef struct run {
 } run;
 
 static size_t pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
 
 static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *reader)
@@ -71,7 +70,7 @@ static cut cut_of(const organ_weight_pass *pass, const organ_weight_reader *read
     cut c = {.rows = organ_weight_reader_rows(reader), .matrix_rows = reader->shape.rows, .cols = (size_t)reader->shape.cols};
     if (c.rows == 0 || c.cols == 0)
         return (cut){0};
-    const size_t wanted = larger(ORGAN_STRIP_VALUES / c.cols, 1);
+    const size_t wanted = organ_larger(ORGAN_STRIP_VALUES / c.cols, 1);
     size_t rows = organ_weight_reader_step(reader, wanted);
     if (rows / 8 > wanted) /* of very long rows a step would be too much at once: it costs less to read some companions twice */
         rows = wanted;
@@ -96,8 +95,8 @@ static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, o
         return error->status;
     const cut c = cut_of(r->pass, &reader);
     const size_t bytes = pages(c.strip_rows * c.cols * element_bytes(r->pass->as));
-    plan->values = larger(plan->values, bytes);
-    plan->reader = larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->values = organ_larger(plan->values, bytes);
+    plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
     if (!both->other)
         return ORGAN_OK;
     if (organ_weight_reader_prepare(r->pass->other_model, both->other, r->engine->kernels, &reader, error))
@@ -108,8 +107,8 @@ static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, o
     if (organ_weight_reader_cols(&reader) != c.cols && c.cols)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %zu columns, its counterpart '%s' has %llu", both->weight->name, c.cols,
                           both->other->name, (unsigned long long)organ_weight_reader_cols(&reader));
-    plan->other = larger(plan->other, bytes);
-    plan->reader = larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
+    plan->other = organ_larger(plan->other, bytes);
+    plan->reader = organ_larger(plan->reader, pages(organ_weight_reader_scratch(&reader, c.strip_rows)));
     return ORGAN_OK;
 }
 
@@ -133,7 +132,7 @@ static organ_status make_plan(run *r, organ_error *error)
                           organ_quantity_text(r->engine->memory, have), r->pass->items[widest].weight->name,
                           organ_quantity_text(each, need));
     }
-    plan.active = each ? smaller(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
+    plan.active = each ? organ_lesser(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
     plan.window = 4 * plan.active;
     r->plan = plan;
     return ORGAN_OK;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors, MXFP8, MXFP4, NVFP4 and AutoAWQ's gemv. A batch of
  * rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
@@ -42,8 +43,6 @@ static size_t zero_words(const organ_weight_reader *r, size_t rows)
 /* Zero points of AutoAWQ's gemv are packed along a row. */
 static size_t zero_row_words(const organ_weight_reader *r) { return (size_t)weight_up(r->groups, 32 / r->weight->bits); }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 static size_t grid_floats(const weight_grid *grid, size_t rows)
 {
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
@@ -55,10 +54,10 @@ static batch_plan lay_out(const organ_weight_reader *r, size_t rows)
     size_t end = 0, raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
     if (r->packed_zero) {
         const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
-        raw = larger(raw, words * 4 + rows + r->groups);
+        raw = organ_larger(raw, words * 4 + rows + r->groups);
         zeros = rows * r->groups * sizeof(float);
     } else if (r->zero.tensor) {
-        raw = larger(raw, organ_weight_grid_scratch(&r->zero, rows));
+        raw = organ_larger(raw, organ_weight_grid_scratch(&r->zero, rows));
         zeros = grid_floats(&r->zero, rows);
     }
     batch_plan p = {.codes = weight_take(&end, rows * r->row_bytes), .loose = weight_take(&end, is_loose(r) ? cols : 0)};

@@ -2,14 +2,13 @@
 #include "orchestrator/surgery/block_matrix.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
 #include <cblas.h>
 
 #define STRIP ((size_t)512) /* rows and columns of a product's parts: they must not depend on the number of threads */
 #define PANEL ((size_t)256)
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 typedef struct product {
     const organ_block_matrix *h;
@@ -23,11 +22,11 @@ static void multiply_part(void *context, size_t index, size_t worker)
     const product *const p = context;
     const size_t n = p->h->size, block = p->h->block, per_block = (block + PANEL - 1) / PANEL;
     const size_t row = index / p->panels * STRIP, at = index % p->panels, start = at / per_block * block;
-    const size_t width = lesser(block, n - start), col = at % per_block * PANEL;
+    const size_t width = organ_lesser(block, n - start), col = at % per_block * PANEL;
     (void)worker;
     organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)lesser(STRIP, p->rows - row), (int)lesser(PANEL, width - col), (int)width,
-                1, p->matrix + row * n + start, (int)n, p->h->values + start * block + col, (int)width, 0,
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)organ_lesser(STRIP, p->rows - row), (int)organ_lesser(PANEL, width - col),
+                (int)width, 1, p->matrix + row * n + start, (int)n, p->h->values + start * block + col, (int)width, 0,
                 p->result + row * n + start + col, (int)n);
     organ_blas_end();
 }
@@ -42,6 +41,6 @@ void organ_block_multiply(const organ_engine *engine, const organ_block_matrix *
 
 float organ_block_diagonal(const organ_block_matrix *h, size_t j)
 {
-    const size_t start = j / h->block * h->block, width = lesser(h->block, h->size - start);
+    const size_t start = j / h->block * h->block, width = organ_lesser(h->block, h->size - start);
     return h->values[start * h->block + (j - start) * (width + 1)];
 }

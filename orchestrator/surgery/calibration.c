@@ -3,6 +3,7 @@
  * panel by panel, and are added to sums in FP64. */
 #include "orchestrator/surgery/calibration.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/low_rank_job.h"
@@ -45,8 +46,6 @@ struct organ_calibration {
     bool finished;
 };
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---- sums ---- */
 
 static void add_saliency(void *context, size_t index, size_t worker)
@@ -55,7 +54,7 @@ static void add_saliency(void *context, size_t index, size_t worker)
     const size_t first = index * PANEL;
     (void)worker;
     organ_saliency_add(&c->sums, c->levels, &c->options, c->moments.tokens, c->held, c->chunk[0], first,
-                       lesser(PANEL, c->options.features - first));
+                       organ_lesser(PANEL, c->options.features - first));
 }
 
 static void add_panel(void *context, size_t index, size_t worker)
@@ -63,7 +62,8 @@ static void add_panel(void *context, size_t index, size_t worker)
     organ_calibration *const c = context;
     const panel *const p = &c->panels[index];
     const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
-    const size_t width = lesser(block, features - start), rows = lesser(PANEL, features - p->row), cols = lesser(PANEL, features - p->col);
+    const size_t width = organ_lesser(block, features - start), rows = organ_lesser(PANEL, features - p->row),
+                 cols = organ_lesser(PANEL, features - p->col);
     double *const sums = (p->cross ? c->c : c->h) + start * block;
     float *const product = c->products + worker * PANEL * PANEL;
     organ_blas_begin();
@@ -83,8 +83,9 @@ static void shift_part(void *context, size_t index, size_t worker)
     const size_t token = index / across * TOKENS_A_GO, row = index % across * PANEL;
     (void)worker;
     organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)lesser(TOKENS_A_GO, c->held - token), (int)lesser(PANEL, rows - row), (int)n,
-                1, c->chunk[1] + token * n, (int)n, c->options.weights + row * n, (int)n, 0, c->shift + token * rows + row, (int)rows);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)organ_lesser(TOKENS_A_GO, c->held - token),
+                (int)organ_lesser(PANEL, rows - row), (int)n, 1, c->chunk[1] + token * n, (int)n, c->options.weights + row * n, (int)n, 0,
+                c->shift + token * rows + row, (int)rows);
     organ_blas_end();
 }
 
@@ -93,7 +94,7 @@ static void bend_part(void *context, size_t index, size_t worker)
     organ_calibration *const c = context;
     const size_t n = c->options.features, across = (n + PANEL - 1) / PANEL;
     const size_t row = index / across * PANEL, col = index % across * PANEL;
-    const size_t rows = lesser(PANEL, c->options.rows - row), cols = lesser(PANEL, n - col);
+    const size_t rows = organ_lesser(PANEL, c->options.rows - row), cols = organ_lesser(PANEL, n - col);
     float *const product = c->products + worker * PANEL * PANEL;
     organ_blas_begin();
     cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->shift + row, (int)c->options.rows,
@@ -136,7 +137,7 @@ static void list_panels(organ_calibration *c)
 {
     const size_t features = c->options.features, block = c->moments.block;
     for (size_t row = 0; row < features; row += PANEL) {
-        const size_t start = row / block * block, end = lesser(start + block, features);
+        const size_t start = row / block * block, end = organ_lesser(start + block, features);
         for (size_t col = start; col < end; col += PANEL) {
             if (col >= row)
                 c->panels[c->panel_count++] = (panel){row, col, false};
@@ -264,7 +265,7 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
                           c->finished ? "the calibration is finished and takes no more tokens"
                                       : "the streams given are not those announced");
     for (size_t done = 0; done < tokens;) {
-        const size_t some = lesser(CHUNK - c->held, tokens - done);
+        const size_t some = organ_lesser(CHUNK - c->held, tokens - done);
         if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||
             (donor_inputs && check_inputs(c, donor_inputs + done * n, some, " in the donor", error)))
             return error->status;
@@ -284,8 +285,8 @@ organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inp
 static void settle_tile(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
-    const size_t n = c->options.features, first = index * PANEL, width = lesser(PANEL, n - first);
-    const size_t block = c->moments.block, start = first / block * block, stride = lesser(block, n - start);
+    const size_t n = c->options.features, first = index * PANEL, width = organ_lesser(PANEL, n - first);
+    const size_t block = c->moments.block, start = first / block * block, stride = organ_lesser(block, n - start);
     const double *const h = c->h + start * block + (first - start) * (stride + 1);
     (void)worker;
     for (size_t j = first; j < first + width; j++)
@@ -300,7 +301,7 @@ static double mean_diagonal(const organ_calibration *c)
     const size_t n = c->options.features, block = c->moments.block;
     double sum = 0;
     for (size_t j = 0; j < n; j++) {
-        const size_t start = j / block * block, width = lesser(block, n - start);
+        const size_t start = j / block * block, width = organ_lesser(block, n - start);
         sum += c->h[start * block + (j - start) * (width + 1)];
     }
     return sum / (double)n / (double)c->moments.tokens;

@@ -2,6 +2,7 @@
  * One linear layer: its change read strip by strip, decomposed, cut to its rank and written. */
 #include "orchestrator/surgery/lora_extract_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
@@ -155,8 +156,6 @@ static organ_status open_readers(organ_lora_job *job, organ_lora_module *m, chan
     return ORGAN_OK;
 }
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
 {
     const double started = organ_seconds_now();
@@ -169,7 +168,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     else if (open_readers(job, m, &c, error) == ORGAN_OK) {
         c.base_bytes = to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
         const size_t rest =
-            larger(organ_weight_reader_scratch(c.tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c.base, ORGAN_STRIP_ROWS));
+            organ_larger(organ_weight_reader_scratch(c.tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c.base, ORGAN_STRIP_ROWS));
         const organ_rows rows = {.rows = m->base->shape[0],
                                  .cols = m->base->shape[1],
                                  .name = name,

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <cblas.h>
@@ -9,8 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- decomposed whole ---- */
 
@@ -29,7 +28,7 @@ static void copy_strip(void *context, const organ_strip *strip, size_t worker)
 /* The first svd->rank of all k: W^T = V diag(sigma) U^T. */
 static bool decompose_whole(float *matrix, organ_svd *svd)
 {
-    const size_t m = svd->rows, n = svd->cols, k = lesser(m, n);
+    const size_t m = svd->rows, n = svd->cols, k = organ_lesser(m, n);
     float *v = organ_floats(n, k), *ut = organ_floats(k, m), *sigma = organ_floats(k, 1);
     bool done = v && ut && sigma;
     if (done) {
@@ -91,7 +90,7 @@ static void summarise(organ_svd *svd, const organ_strips *strips)
 organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error)
 {
     const organ_rows *matrix = organ_strips_matrix(strips);
-    const size_t least = (size_t)(matrix->rows < matrix->cols ? matrix->rows : matrix->cols), rank = lesser(options->rank, least);
+    const size_t least = (size_t)(matrix->rows < matrix->cols ? matrix->rows : matrix->cols), rank = organ_lesser(options->rank, least);
     const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
     *svd = (organ_svd){0};
     if (options->exact && check_exact(strips, error))
@@ -130,7 +129,7 @@ static void measure_strip(void *context, const organ_strip *strip, size_t worker
     const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
     double sum = 0;
     for (size_t from = 0; from < r->cols; from += PANEL) {
-        const size_t n = lesser(PANEL, r->cols - from);
+        const size_t n = organ_lesser(PANEL, r->cols - from);
         organ_blas_begin();
         cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)strip->rows, (int)r->rank, 1, r->a + from, (int)r->cols, b,
                     (int)r->rank, 0, product, (int)n);

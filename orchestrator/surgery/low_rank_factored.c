@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/low_rank_job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -86,8 +87,6 @@ bool organ_dense_svd(float *matrix, size_t rows, size_t cols, float *u, float *s
     return LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'S', m, n, matrix, m, sigma, u, m, vt, k) == 0;
 }
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank)
 {
     *svd = (organ_svd){.rows = rows, .cols = cols, .rank = rank};
@@ -102,9 +101,9 @@ organ_status organ_factored_svd(const float *b, const float *a, size_t out, size
     *svd = (organ_svd){0};
     if (out == 0 || inner == 0 || in == 0 || out > INT_MAX || inner > INT_MAX || in > INT_MAX)
         return organ_fail(error, ORGAN_USAGE, "a product of %zu x %zu and %zu x %zu has no decomposition", out, inner, inner, in);
-    qr left = {out, inner, lesser(out, inner), organ_floats(out, inner), organ_floats(lesser(out, inner), inner)};
-    qr right = {in, inner, lesser(in, inner), organ_floats(in, inner), organ_floats(lesser(in, inner), inner)};
-    bool done = organ_svd_make(svd, out, in, lesser(left.k, right.k)) && left.q && left.r && right.q && right.r;
+    qr left = {out, inner, organ_lesser(out, inner), organ_floats(out, inner), organ_floats(organ_lesser(out, inner), inner)};
+    qr right = {in, inner, organ_lesser(in, inner), organ_floats(in, inner), organ_floats(organ_lesser(in, inner), inner)};
+    bool done = organ_svd_make(svd, out, in, organ_lesser(left.k, right.k)) && left.q && left.r && right.q && right.r;
     if (done) {
         for (size_t i = 0; i < out; i++)
             for (size_t k = 0; k < inner; k++)

@@ -4,6 +4,7 @@
  * alone and summed in the order of its strips, so that the bits depend on nothing else. */
 #include "orchestrator/surgery/low_rank_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/philox.h"
@@ -38,8 +39,6 @@ typedef struct krylov {
     unsigned passes;
 } krylov;
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 static size_t panels_of(size_t n) { return (n + PANEL - 1) / PANEL; }
 
 /* C = alpha op(A) B + beta C, on any thread. */
@@ -67,7 +66,7 @@ static void map_strip(void *context, const organ_strip *strip, size_t worker)
 static void map_back(void *context, size_t task, const organ_strip *strips, size_t count)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = lesser(PANEL, y->n - from);
+    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
     for (size_t k = 0; k < count; k++)
         multiply(false, rows, y->b, strips[k].rows, y->scale, strips[k].values + from, y->n, y->image + strips[k].index * ORGAN_STRIP_ROWS,
                  y->m, strips[k].index ? 1 : 0, y->block + from, y->n);
@@ -89,7 +88,7 @@ static organ_status pass(krylov *y, const float *source, bool back, organ_error 
 static void project_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = lesser(PANEL, y->c_rows - from);
+    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->c_rows - from);
     (void)worker;
     multiply(true, rows, y->b, y->n, 1, y->basis + from * y->n, y->n, y->block, y->n, 0, y->c + from, y->most);
 }
@@ -98,7 +97,7 @@ static void project_part(void *context, size_t task, size_t worker)
 static void subtract_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = lesser(PANEL, y->n - from);
+    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
     (void)worker;
     multiply(false, rows, y->b, y->c_rows, -1, y->basis + from, y->n, y->c, y->most, 1, y->block + from, y->n);
 }
@@ -116,7 +115,7 @@ static void make_orthogonal(krylov *y, size_t columns)
 static void rotate_part(void *context, size_t task, size_t worker)
 {
     const krylov *const y = context;
-    const size_t from = task * PANEL, rows = lesser(PANEL, y->n - from);
+    const size_t from = task * PANEL, rows = organ_lesser(PANEL, y->n - from);
     float *const part = y->scratch + worker * PANEL * y->l;
     multiply(false, rows, y->l, y->k, 1, y->basis + from, y->n, y->c + y->c_from * y->most, y->most, 0, part, rows);
     for (size_t column = 0; column < y->l; column++)
@@ -138,7 +137,7 @@ static bool analyse(krylov *y, bool vectors)
 static double captured(const krylov *y)
 {
     double sum = 0;
-    for (size_t k = 0; k < lesser(y->rank, y->k); k++)
+    for (size_t k = 0; k < organ_lesser(y->rank, y->k); k++)
         sum += (double)y->values[y->k - 1 - k];
     return sum;
 }
@@ -286,7 +285,7 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
                 .scale = 1,
                 .seed = seed};
     y.b = (y.l + 1) / 2;
-    y.most = lesser(3 * y.l, lesser(y.m, y.n) - y.b); /* one more block must be orthogonal to all of them */
+    y.most = organ_lesser(3 * y.l, organ_lesser(y.m, y.n) - y.b); /* one more block must be orthogonal to all of them */
     y.basis = organ_floats(y.n, y.most);
     y.block = organ_floats(y.n, y.b);
     y.image = organ_floats(y.m, y.l);

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/masked_squares.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 #include "orchestrator/surgery/preconditioner.h"
@@ -30,8 +31,6 @@ struct organ_masked_squares {
     float *v;
 };
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---- making ---- */
 
 organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
@@ -45,9 +44,9 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
         s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
         s->r = organ_floats(rows, h->size);
-        s->p = organ_floats(lesser(rows, TOGETHER), h->size);
-        s->hp = organ_floats(lesser(rows, TOGETHER), h->size);
-        s->rz = calloc(lesser(rows, TOGETHER), sizeof *s->rz);
+        s->p = organ_floats(organ_lesser(rows, TOGETHER), h->size);
+        s->hp = organ_floats(organ_lesser(rows, TOGETHER), h->size);
+        s->rz = calloc(organ_lesser(rows, TOGETHER), sizeof *s->rz);
         s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
         s->before = malloc(rows * h->size);
         if (s->r && s->p && s->hp && s->rz && s->room && s->before) {
@@ -108,7 +107,8 @@ static void add(float *y, float a, const float *x, size_t n)
 static void begin_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
     float *restrict const p = s->p + own * n, *restrict const v = s->v + at;
     const uint8_t *restrict const keep = s->keep + at;
@@ -136,14 +136,15 @@ static void settle_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size, own = index * ROWS_A_GO;
     (void)worker;
-    add(s->r + (s->from + own) * n, -1, s->hp + own * n, lesser(ROWS_A_GO, s->count - own) * n);
+    add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_lesser(ROWS_A_GO, s->count - own) * n);
 }
 
 /* After it: the first direction of conjugate gradients. */
 static void turn_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
     float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
     settle_rows(s, index, worker);
     organ_blas_begin();
@@ -159,7 +160,7 @@ static void step_rows(void *context, size_t index, size_t worker)
     organ_masked_squares *const s = context;
     const size_t n = s->h.size;
     (void)worker;
-    for (size_t own = index * ROWS_A_GO; own < lesser((index + 1) * ROWS_A_GO, s->count); own++) {
+    for (size_t own = index * ROWS_A_GO; own < organ_lesser((index + 1) * ROWS_A_GO, s->count); own++) {
         const double length = dot(s->p + own * n, s->hp + own * n, n);
         const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
         add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
@@ -170,7 +171,8 @@ static void step_rows(void *context, size_t index, size_t worker)
 static void aim_rows(void *context, size_t index, size_t worker)
 {
     organ_masked_squares *const s = context;
-    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = lesser(ROWS_A_GO, s->count - own), first = s->from + own, at = first * n;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
     float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
     organ_blas_begin();
     organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
@@ -210,7 +212,7 @@ organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *
     s->keep = keep;
     s->v = v;
     for (s->from = 0; s->from < s->rows && !error->status; s->from += TOGETHER) {
-        s->count = lesser(TOGETHER, s->rows - s->from);
+        s->count = organ_lesser(TOGETHER, s->rows - s->from);
         solve_together(s, products, error);
     }
     return error->status;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/matrix_bands.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/stream/widen.h"
 
@@ -8,11 +9,9 @@
 
 #define PIECE ((size_t)256) /* weights that are widened together */
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 static size_t size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
 
-size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first) { return lesser(b->band_rows, b->rows - first); }
+size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first) { return organ_lesser(b->band_rows, b->rows - first); }
 
 size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
 {
@@ -41,7 +40,7 @@ static size_t odd_column(const look *l, size_t row, float *value)
     const size_t cols = l->bands->cols;
     float room[PIECE];
     for (size_t j = 0; j < cols; j += PIECE) {
-        const size_t n = lesser(PIECE, cols - j);
+        const size_t n = organ_lesser(PIECE, cols - j);
         const float *const values = organ_matrix_band_values(l->engine, l->bands, row * cols + j, n, room);
         bool odd = false;
         for (size_t k = 0; k < n; k++)

@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/orthogonality_job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/lora_factors.h"
@@ -51,8 +52,6 @@ typedef struct stage {
     organ_error fault;
 } stage;
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* ---- the factors ---- */
@@ -101,7 +100,7 @@ static organ_status load_factors(stage *s, organ_error *error)
         return error->status;
     /* Directions that only rounding has put there are none. */
     const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
-    const size_t most = s->job->options->top_k ? smaller(s->job->options->top_k, s->svd.rank) : s->svd.rank;
+    const size_t most = s->job->options->top_k ? organ_lesser(s->job->options->top_k, s->svd.rank) : s->svd.rank;
     for (m->k = 0; m->k < most && s->svd.sigma[m->k] > floor;)
         m->k++;
     return ORGAN_OK;
@@ -113,8 +112,8 @@ static size_t step_of(const stage *s, size_t wanted)
 {
     size_t step = organ_weight_reader_step(s->clean, wanted);
     for (size_t n = 0; n < s->job->noises; n++)
-        step = larger(step, organ_weight_reader_step(s->noisy[n], wanted));
-    return smaller(step, s->module->rows);
+        step = organ_larger(step, organ_weight_reader_step(s->noisy[n], wanted));
+    return organ_lesser(step, s->module->rows);
 }
 
 /* Reading needs a unit of both models and the reader's own room, a block needs its K and its U^T N. */
@@ -123,18 +122,18 @@ static size_t worker_bytes(const stage *s)
     const organ_noise_module *const m = s->module;
     size_t reader = organ_weight_reader_scratch(s->clean, s->unit_rows);
     for (size_t n = 0; n < s->job->noises; n++)
-        reader = larger(reader, organ_weight_reader_scratch(s->noisy[n], s->unit_rows));
+        reader = organ_larger(reader, organ_weight_reader_scratch(s->noisy[n], s->unit_rows));
     const size_t reading = 2 * rounded(s->unit_rows * m->cols * sizeof(float)) + rounded(reader);
-    const size_t block = (rounded(s->strip_rows * sizeof(float)) + rounded(m->k * sizeof(float))) * smaller(BLOCK_COLS, m->cols);
-    return rounded(larger(reading, block));
+    const size_t block = (rounded(s->strip_rows * sizeof(float)) + rounded(m->k * sizeof(float))) * organ_lesser(BLOCK_COLS, m->cols);
+    return rounded(organ_larger(reading, block));
 }
 
 static organ_status make_room(stage *s, organ_error *error)
 {
     const organ_noise_module *const m = s->module;
     const organ_engine *const engine = s->job->engine;
-    s->strip_rows = step_of(s, larger(STRIP_VALUES / m->cols, 1));
-    s->unit_rows = smaller(step_of(s, larger(UNIT_VALUES / m->cols, 1)), s->strip_rows);
+    s->strip_rows = step_of(s, organ_larger(STRIP_VALUES / m->cols, 1));
+    s->unit_rows = organ_lesser(step_of(s, organ_larger(UNIT_VALUES / m->cols, 1)), s->strip_rows);
     s->blocks = (m->cols + BLOCK_COLS - 1) / BLOCK_COLS;
     s->scratch_bytes = worker_bytes(s);
     const size_t strips = s->job->noises * rounded(s->strip_rows * m->cols * sizeof(float));
@@ -143,7 +142,7 @@ static organ_status make_room(stage *s, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--memory %s is too little: strips of '%s' and the buffers of one thread take %s",
                           organ_quantity_text(engine->memory, have), m->clean->name, organ_quantity_text(strips + s->scratch_bytes, need));
     }
-    s->active = smaller(organ_workers_count(engine->workers), (size_t)(engine->memory - strips) / s->scratch_bytes);
+    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory - strips) / s->scratch_bytes);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
     bool whole = s->scratch && s->sums;
@@ -221,7 +220,7 @@ static void read_units(void *context, size_t worker)
     for (size_t unit = take(s); unit * s->unit_rows < s->rows; unit = take(s)) {
         const size_t at = unit * s->unit_rows;
         organ_error error = {0};
-        if (read_unit(s, at, smaller(s->unit_rows, s->rows - at), s->scratch + worker * s->scratch_bytes, &error))
+        if (read_unit(s, at, organ_lesser(s->unit_rows, s->rows - at), s->scratch + worker * s->scratch_bytes, &error))
             keep_fault(s, unit, &error);
     }
 }
@@ -289,7 +288,7 @@ static void add_inside(stage *s, size_t n, size_t col, size_t width, float *part
 static void sum_block(stage *s, size_t block, unsigned char *scratch)
 {
     const organ_noise_module *const m = s->module;
-    const size_t col = block * BLOCK_COLS, width = smaller(BLOCK_COLS, m->cols - col);
+    const size_t col = block * BLOCK_COLS, width = organ_lesser(BLOCK_COLS, m->cols - col);
     float *const change = (float *)(void *)scratch, *const part = change + rounded(s->strip_rows * sizeof(float)) / sizeof(float) * width;
     block_sums *const to = &s->sums[block];
     organ_blas_begin();
@@ -348,7 +347,7 @@ static organ_status run_strips(stage *s, organ_error *error)
     for (s->first = 0; s->first < rows; s->first += s->rows) {
         if (organ_stop_asked(s->job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-        s->rows = smaller(s->strip_rows, rows - s->first);
+        s->rows = organ_lesser(s->strip_rows, rows - s->first);
         s->next = 0;
         organ_workers_run(workers, read_units, s);
         if (s->fault.status) {

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/preconditioner.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/surgery/low_rank_job.h"
 #include "orchestrator/surgery/philox.h"
 
@@ -40,8 +41,6 @@ struct organ_preconditioner {
     float *square;
 };
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 /* ---- directions ---- */
 
 /* The scaled H: rows of q times D^-1 H D^-1. */
@@ -59,7 +58,7 @@ static void multiply_scaled(const organ_engine *engine, const organ_precondition
         }
 }
 
-static size_t followed(const part *p) { return lesser(p->k + OVERSAMPLED, p->width); }
+static size_t followed(const part *p) { return organ_lesser(p->k + OVERSAMPLED, p->width); }
 
 /* Orthonormal rows, each part for itself; LAPACK sees them as columns. */
 static bool orthonormalise(const organ_preconditioner *c, float *q)
@@ -144,8 +143,8 @@ static void cut_parts(organ_preconditioner *c)
     for (size_t b = 0; b < c->part_count; b++) {
         part *const p = &c->parts[b];
         *p = (part){.start = b * c->h.block, .first = c->directions, .square = c->squares};
-        p->width = lesser(c->h.block, n - p->start);
-        p->k = lesser(most, p->width / 4);
+        p->width = organ_lesser(c->h.block, n - p->start);
+        p->k = organ_lesser(most, p->width / 4);
         c->at[b] = at;
         at += p->width * p->k;
         c->directions += p->k;
@@ -222,7 +221,7 @@ void organ_preconditioner_destroy(organ_preconditioner *c)
 
 size_t organ_preconditioner_scratch(const organ_preconditioner *c, size_t rows)
 {
-    const size_t gathered = lesser(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
+    const size_t gathered = organ_lesser(c->h.block, c->h.size) * DIRECTIONS, shares = rows * c->directions;
     return gathered > shares ? gathered : shares;
 }
 

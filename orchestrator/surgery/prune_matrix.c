@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -11,8 +12,6 @@
 #include <string.h>
 
 #define PANEL ORGAN_CALIBRATION_BLOCK
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- moments as a matrix of FP32 ---- */
 
@@ -27,12 +26,12 @@ static void expand_rows(void *context, size_t index, size_t worker)
 {
     const expansion *const x = context;
     const organ_input_moments *const m = x->moments;
-    const size_t first = index * PANEL, start = first / m->block * m->block, width = lesser(m->block, m->features - start);
+    const size_t first = index * PANEL, start = first / m->block * m->block, width = organ_lesser(m->block, m->features - start);
     const double *const h = m->h + start * m->block, *const c = m->c ? m->c + start * m->block : NULL;
     const double tokens = (double)m->tokens;
     float *const values = x->values + start * m->block;
     (void)worker;
-    for (size_t i = first - start; i < lesser(first - start + PANEL, width); i++)
+    for (size_t i = first - start; i < organ_lesser(first - start + PANEL, width); i++)
         for (size_t j = 0; j < width; j++) {
             const double own = i <= j ? h[i * width + j] : h[j * width + i];
             const double mixed = x->c * (c ? c[i * width + j] : own) + x->h * own;
@@ -257,7 +256,7 @@ bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method
                            uint64_t *least)
 {
     const size_t workers = organ_workers_count(engine->workers);
-    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1, step = lesser(tile, bands->rows ? bands->rows : 1);
+    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1, step = organ_lesser(tile, bands->rows ? bands->rows : 1);
     const uint64_t fixed = beside + bands_memory(bands, method, workers, 0);
     const uint64_t of_step = beside + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
     *least = fixed + of_step;

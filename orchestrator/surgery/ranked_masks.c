@@ -2,6 +2,7 @@
  * The baselines that rank weights and cut: magnitude over the matrix, wanda within each row. */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -12,8 +13,6 @@
 
 #define DIGIT  2048 /* 11 bits */
 #define DIGITS 3
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 static uint32_t bits_of(float score)
 {
@@ -102,7 +101,7 @@ static void each_row(const ranking *r, size_t index, size_t worker,
                      void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
 {
     const size_t cols = r->job->bands->cols;
-    for (size_t row = index * ROWS_A_GO; row < lesser((index + 1) * ROWS_A_GO, r->rows); row++)
+    for (size_t row = index * ROWS_A_GO; row < organ_lesser((index + 1) * ROWS_A_GO, r->rows); row++)
         act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, room_of(r, worker)), worker);
 }
 

@@ -2,6 +2,7 @@
  * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to its right. */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/surgery/low_rank_job.h"
@@ -27,8 +28,6 @@ typedef struct sweep {
     const float *u;      /* that block's factor at (first, first) */
 } sweep;
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 /* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do nothing and become 0. */
 static bool factorise(float *h, size_t width, float mean)
 {
@@ -50,7 +49,7 @@ static void score_rows(void *context, size_t index, size_t worker)
     const sweep *const s = context;
     const size_t cols = s->job->cols;
     (void)worker;
-    for (size_t i = index * STRIP; i < lesser((index + 1) * STRIP, s->job->rows); i++)
+    for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, s->job->rows); i++)
         for (size_t j = 0; j < s->n; j++) {
             const float x = s->job->weights[i * cols + s->first + j] / s->u[j * (s->width + 1)];
             s->scores[i * s->n + j] = x * x;
@@ -86,7 +85,7 @@ static void sweep_row(const sweep *s, size_t row, float *errors)
 static void sweep_rows(void *context, size_t index, size_t worker)
 {
     const sweep *const s = context;
-    const size_t cols = s->job->cols, row = index * STRIP, rows = lesser(STRIP, s->job->rows - row);
+    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_lesser(STRIP, s->job->rows - row);
     const size_t rest = s->start + s->width - s->first - s->n;
     float *const errors = s->errors + worker * STRIP * COLUMNS;
     for (size_t i = 0; i < rows; i++)
@@ -118,7 +117,7 @@ static organ_status sweep_block(sweep *s, organ_error *error)
     for (s->first = s->start; s->first < s->start + s->width; s->first += COLUMNS) {
         if (organ_stop_asked(job->engine->stop))
             return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
-        s->n = lesser(COLUMNS, s->start + s->width - s->first);
+        s->n = organ_lesser(COLUMNS, s->start + s->width - s->first);
         s->u = factor + (s->first - s->start) * (s->width + 1);
         if (!job->options->pattern.of) {
             const size_t all = job->rows * s->n;
@@ -141,7 +140,7 @@ organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
     else {
         clear_dead_inputs(job);
         for (s.start = 0; s.start < job->cols && !error->status; s.start += job->moments->block) {
-            s.width = lesser(job->moments->block, job->cols - s.start);
+            s.width = organ_lesser(job->moments->block, job->cols - s.start);
             sweep_block(&s, error);
         }
     }

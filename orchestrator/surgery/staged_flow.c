@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/staged_flow.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -14,8 +15,6 @@
 #define LEAST_GAIN  0x1p-20
 #define MOST_GAIN   0x1p40
 #define MOST_ROUNDS 40
-
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
 
 /* ---- one trial of a gain ---- */
 
@@ -39,8 +38,8 @@ typedef struct place {
 static place place_of(const trial *t, size_t index)
 {
     place p = {.row = index / t->across * TILE, .col = index % t->across * TILE};
-    p.rows = lesser(TILE, t->rows - p.row);
-    p.cols = lesser(TILE, t->flow->weights->cols - p.col);
+    p.rows = organ_lesser(TILE, t->rows - p.row);
+    p.cols = organ_lesser(TILE, t->flow->weights->cols - p.col);
     return p;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/strips.h"
 
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/low_rank_job.h"
 
@@ -41,8 +42,6 @@ double organ_sum_of_squares(const float *values, size_t n)
 
 /* ---- opening ---- */
 
-static size_t lesser(size_t a, size_t b) { return a < b ? a : b; }
-
 static size_t strip_bytes(const organ_strips *s) { return ORGAN_STRIP_ROWS * (size_t)s->matrix->cols * sizeof(float); }
 
 /* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more. */
@@ -52,11 +51,11 @@ static organ_status divide(organ_strips *s, bool hold, organ_error *error)
     const size_t workers = organ_workers_count(s->engine->workers);
     s->readers = workers;
     if (s->scratch_bytes > 0)
-        s->readers = lesser(workers, (size_t)(memory / 2 / s->scratch_bytes));
+        s->readers = organ_lesser(workers, (size_t)(memory / 2 / s->scratch_bytes));
     s->readers = s->readers ? s->readers : 1;
     const uint64_t scratch = (uint64_t)s->readers * s->scratch_bytes, left = memory > scratch ? memory - scratch : 0;
     s->held = hold && left / strip >= s->count;
-    s->room = lesser(s->count, (size_t)(left / strip));
+    s->room = organ_lesser(s->count, (size_t)(left / strip));
     if (s->room == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: %zu rows of it take %llu bytes, and %llu to read them; memory is %llu", s->matrix->name,
                           ORGAN_STRIP_ROWS, (unsigned long long)strip, (unsigned long long)s->scratch_bytes, (unsigned long long)memory);
@@ -197,12 +196,12 @@ static void do_after(void *context, size_t task, size_t worker)
 static organ_status run_set(passage *p, organ_error *error)
 {
     organ_strips *const s = p->strips;
-    p->set_count = lesser(s->room, s->count - p->first);
+    p->set_count = organ_lesser(s->room, s->count - p->first);
     p->next = 0;
     for (size_t k = 0; k < p->set_count; k++) {
         const uint64_t row = (uint64_t)(p->first + k) * ORGAN_STRIP_ROWS;
         p->set[k] = (organ_strip){.index = p->first + k,
-                                  .rows = lesser(ORGAN_STRIP_ROWS, (size_t)(s->matrix->rows - row)),
+                                  .rows = organ_lesser(ORGAN_STRIP_ROWS, (size_t)(s->matrix->rows - row)),
                                   .values = s->values + k * ORGAN_STRIP_ROWS * s->matrix->cols};
     }
     organ_workers_run(s->engine->workers, go_through, p);
