@@ -5,13 +5,7 @@
 # shellcheck disable=SC2317 # functions are called by name
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
-top=$PWD
-for tool in chromium chromedriver curl jq tidy; do
-    command -v "$tool" >/dev/null || { echo "tests/web needs $tool"; exit 1; }
-done
 . tests/web/web_kit.sh
-pictures=$top/build/web
-mkdir -p "$pictures"
 cp -r fixtures/tiny-qwen2 fixtures/tiny-lora fixtures/tiny-qwen2-gguf "$web_scratch"
 cd "$web_scratch" || exit 1
 declare -a pages=()

@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 # A real browser, headless, driven through WebDriver by curl and jq. Scripts that read this in have a session with `browser_begin`, and end
-# with `web_finish`. Needs chromium, chromium-driver, curl and jq.
+# with `web_finish`; they are in the root of the repository. $pictures is where pictures stay. Needs chromium, chromium-driver, curl, jq, tidy.
+for tool in chromium chromedriver curl jq tidy; do
+    command -v "$tool" >/dev/null || { echo "tests/web needs $tool"; exit 1; }
+done
+top=$PWD
+pictures=$top/build/web
+mkdir -p "$pictures"
 web_scratch=$(mktemp -d) || exit 1
 web_passed=0
 web_failed=0
