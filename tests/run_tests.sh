@@ -17,8 +17,8 @@ passed=0
 failed=0
 failures=()
 
-# The value of a one-line variable or statement of build.ninja.
-listed() { sed -n "s/^$1 //p" build.ninja; }
+# The value of a variable or statement of build.ninja, its lines joined.
+listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja | sed -n "s/^$1 //p"; }
 
 # Names of the test programs and of the test scripts.
 programs() { listed 'build programs: phony' | tr ' ' '\n' | sed -n 's,^build/tests/,,p'; }
