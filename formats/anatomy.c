@@ -22,6 +22,17 @@ static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_DOWN] = {"down_proj", ORGAN_GROUP_ORGAN, true},
     [ORGAN_ROLE_ROUTER] = {"router", ORGAN_GROUP_ORGAN, false},
     [ORGAN_ROLE_BIAS] = {"bias", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
+};
+
+/* What the roles are called that experts have, routed and shared. */
+static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
+    [ORGAN_ROLE_GATE] = {"experts.gate_proj", "shared_experts.gate_proj"},
+    [ORGAN_ROLE_UP] = {"experts.up_proj", "shared_experts.up_proj"},
+    [ORGAN_ROLE_GATE_UP] = {"experts.gate_up_proj", "shared_experts.gate_up_proj"},
+    [ORGAN_ROLE_DOWN] = {"experts.down_proj", "shared_experts.down_proj"},
+    [ORGAN_ROLE_BIAS] = {"experts.bias", "shared_experts.bias"},
+    [ORGAN_ROLE_COMPANION] = {"experts.companion", "shared_experts.companion"},
 };
 /* clang-format on */
 
@@ -134,6 +145,52 @@ static const char *const trunks[] = {"model", "language_model", "transformer", "
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
+/* What the tensors of a packed weight are called: behind the last dot of the name, or, where there is none of the module's own, behind an
+ * underscore ("experts.down_proj_scales"). */
+static const struct leaf {
+    const char *name;
+    bool codes;
+} leaves[] = {
+    {"weight_packed", true},
+    {"qweight", true},
+    {"blocks", true},
+    {"weight_scale", false},
+    {"weight_scale_inv", false},
+    {"weight_scale_2", false},
+    {"weight_zero_point", false},
+    {"weight_shape", false},
+    {"weight_g_idx", false},
+    {"weight_global_scale", false},
+    {"qzeros", false},
+    {"scales", false},
+    {"biases", false},
+    {"g_idx", false},
+    {"qscale_weight", false},
+    {"scale_weight", false},
+    {"scale", false},
+    {"scale_inv", false},
+    {"zero_point", false},
+    {"global_scale", false},
+    {"input_scale", false},
+    {"input_scale_inv", false},
+    {"input_global_scale", false},
+    {"input_zero_point", false},
+    {"input_amax", false},
+    {"activation_scale", false},
+    {"act_scale", false},
+    {"qscale_act", false},
+    {"scale_input", false},
+    {"output_scale", false},
+    {"output_zero_point", false},
+    {"k_scale", false},
+    {"v_scale", false},
+    {"q_scale", false},
+    {"kv_scale", false},
+    {"k_zero_point", false},
+    {"v_zero_point", false},
+    {"q_zero_point", false},
+};
+
 /* A name taken apart: perhaps a trunk and "layers.N.", then [module, end), then perhaps ".weight" or a bias suffix. */
 typedef struct parts {
     const char *module, *end;
@@ -202,9 +259,9 @@ static void find_expert(parts *p)
     }
 }
 
-static parts take_apart(const char *name)
+static parts take_apart(const char *name, const char *end_of_name)
 {
-    parts p = {.module = name, .end = name + strlen(name), .layer = -1, .expert = -1, .in_trunk = true};
+    parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
     if (!cut(name, &p.end, ".weight"))
         p.bias = cut(name, &p.end, ".bias") || cut(name, &p.end, "_bias");
     for (const char *word = name; p.in_trunk && !p.has_layer;) {
@@ -255,16 +312,49 @@ static bool fits(const char *module, const char *pattern)
     return strcmp(module, pattern) == 0 || (cut(module, &end, pattern) && end[-1] == '.');
 }
 
-/* The role of the weight or of that to which the bias belongs. */
-static organ_role role_of(const parts *p)
+#define MODULE 256
+
+/* The role of the weight or of that to which the bias belongs; writes its module. */
+static organ_role role_of(const parts *p, char module[MODULE])
 {
-    char module[256];
-    if (!p->in_trunk || !write_module(p, module, sizeof module))
+    if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
     for (size_t k = 0; k < sizeof table / sizeof *table; k++)
         if (table[k].where == (p->has_layer ? LAYER : TOP) && fits(module, table[k].pattern))
             return table[k].role;
     return ORGAN_ROLE_OTHER;
+}
+
+/* Cuts the leaf of a packed weight off [name, *end) and returns it; NULL if it has none. */
+static const struct leaf *cut_leaf(const char *name, const char **end)
+{
+    const struct leaf *found = NULL;
+    const char *best = *end;
+    for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
+        const char *at = *end;
+        if (cut(name, &at, leaves[k].name) && (at[-1] == '.' || at[-1] == '_') && at < best) {
+            best = at;
+            found = &leaves[k];
+        }
+    }
+    *end = found ? best - 1 : *end;
+    return found;
+}
+
+/* Whether the module is in an expert, by the words of its name. */
+static organ_experts experts_of(const parts *p, const char *module)
+{
+    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {"experts"};
+    organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
+    for (const char *word = module; *word;) {
+        const char *end = word_end(word), *tail = end;
+        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || cut(word, &tail, "_shexp"))
+            return ORGAN_EXPERTS_SHARED;
+        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || cut(word, &tail, "_exps"))
+            found = ORGAN_EXPERTS_ROUTED;
+        word = *end ? end + 1 : end;
+    }
+    return fits(module, "block_sparse_moe.input_linear") || fits(module, "block_sparse_moe.output_linear") ? ORGAN_EXPERTS_ROUTED : found;
 }
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
@@ -275,17 +365,63 @@ const char *organ_group_name(organ_group group)
     return names[group];
 }
 
+/* Norms are not packed, and routers have parameters that are called scale: such a tensor is none of a packed weight. */
+static bool can_have(organ_role role, const struct leaf *leaf)
+{
+    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf->name, "scale") == 0);
+}
+
+/* Of a name whose module, written out, is `module`. */
+static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
+{
+    const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;
+    organ_anatomy a = {role, roles[role].group, ORGAN_EXPERTS_NONE, p->layer, p->expert};
+    if (bias || (companion && role != ORGAN_ROLE_OTHER))
+        a.role = bias ? ORGAN_ROLE_BIAS : ORGAN_ROLE_COMPANION;
+    if (a.group == ORGAN_GROUP_ORGAN && expert_names[a.role][0])
+        a.experts = experts_of(p, module);
+    return a;
+}
+
 organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
-    const parts p = take_apart(tensor_name);
-    const organ_role role = role_of(&p);
-    const bool bias = p.bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;
-    return (organ_anatomy){bias ? ORGAN_ROLE_BIAS : role, roles[role].group, p.layer, p.expert};
+    char module[MODULE];
+    const char *end = tensor_name + strlen(tensor_name);
+    parts p = take_apart(tensor_name, end);
+    const organ_role role = role_of(&p, module);
+    const struct leaf *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
+    if (!leaf)
+        return anatomy_of(&p, module, role, false);
+    const parts whole = p;
+    p = take_apart(tensor_name, end);
+    const organ_role owner = role_of(&p, module);
+    return can_have(owner, leaf) && !p.bias ? anatomy_of(&p, module, owner, !leaf->codes) : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
+
+unsigned organ_anatomy_row(const organ_anatomy *anatomy) { return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts; }
+
+const char *organ_anatomy_row_name(unsigned row)
+{
+    const unsigned role = row / 3, experts = row % 3;
+    return experts ? expert_names[role][experts - 1] : roles[role].name;
+}
+
+const char *organ_anatomy_role_name(const organ_anatomy *anatomy) { return organ_anatomy_row_name(organ_anatomy_row(anatomy)); }
+
+unsigned organ_anatomy_row_named(const char *name)
+{
+    unsigned row = 0;
+    for (; row < ORGAN_ANATOMY_ROWS; row++)
+        if (organ_anatomy_row_name(row) && strcmp(organ_anatomy_row_name(row), name) == 0)
+            break;
+    return row;
+}
+
+organ_role organ_anatomy_row_role(unsigned row) { return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER; }
 
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
-    parts p = take_apart(tensor_name);
+    parts p = take_apart(tensor_name, tensor_name + strlen(tensor_name));
     if (size == 0)
         return;
     if (p.bias)

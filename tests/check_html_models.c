@@ -216,7 +216,7 @@ START_TEST(page_of_an_inspection)
     must_not_say(page, "no problems found");
     free(page);
     page = html_page_of(packed);
-    must_not_say(page, "bits per"); /* the elements of packed weights are no weights */
+    must_say(page, "bits per element"); /* of the weights, not of the words that they are packed in */
     must_say(page, "Quantisation");
     free(page);
     json_decref(report);

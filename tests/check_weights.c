@@ -295,7 +295,9 @@ START_TEST(anatomy)
     ck_assert_msg(rig_find(&model, &weights, &error) == ORGAN_OK, "%s", error.message);
     const organ_anatomy a = weights->weights[0].anatomy;
     ck_assert(a.role == ORGAN_ROLE_DOWN && a.group == ORGAN_GROUP_ORGAN && a.layer == 7 && a.expert == 3);
-    ck_assert_int_eq(weights->weights[0].codes->anatomy.role, ORGAN_ROLE_OTHER);
+    ck_assert(a.experts == ORGAN_EXPERTS_ROUTED && weights->weights[0].codes->anatomy.role == ORGAN_ROLE_DOWN);
+    ck_assert_int_eq(weights->weights[0].scale->anatomy.role, ORGAN_ROLE_COMPANION);
+    ck_assert_int_eq(weights->weights[0].scale->anatomy.group, ORGAN_GROUP_ORGAN);
 }
 END_TEST
 

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "formats/anatomy.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
@@ -21,7 +22,8 @@ typedef struct view {
 
 static const json_t *limits_of(const json_t *row, const view *v, bool expected)
 {
-    const json_t *const limits = json_object_get(json_object_get(v->report, "ranges"), organ_json_text(row, "role"));
+    const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));
+    const json_t *const limits = json_object_get(json_object_get(v->report, "ranges"), organ_role_describe(role)->name);
     return expected ? json_object_get(limits, "expected") : limits;
 }
 

@@ -12,8 +12,6 @@
 
 enum { MOST_TENSORS = 1500, MOST_WEIGHTS = 1000 };
 
-static bool is_packed(const json_t *report) { return json_array_size(organ_json_at(report, "quantization.schemes")) > 0; }
-
 static void put_figures(organ_html *html, const json_t *report)
 {
     char size[16], tensors[32], elements[32], bits[32];
@@ -25,8 +23,7 @@ static void put_figures(organ_html *html, const json_t *report)
     snprintf(bits, sizeof bits, "%.4g", count ? 8.0 * (double)organ_json_count(totals, "bytes") / (double)count : 0.0);
     const organ_html_figure_of_merit figures[] = {
         {size, "of tensors"}, {tensors, "tensors"}, {elements, "elements"}, {bits, "bits per element"}};
-    /* of packed weights the elements are words with several weights in each */
-    organ_html_figures_of_merit(html, figures, count && !is_packed(report) ? 4 : 3);
+    organ_html_figures_of_merit(html, figures, count ? 4 : 3);
 }
 
 static bool add_check(json_t *checks, bool ok, const char *detail)
@@ -60,7 +57,7 @@ static void put_targets(organ_html *html, const json_t *report)
         html,
         "Roles with * are the projections that pruning works on: %s tensors, %s elements, %s of %s; %llu of them are "
         "stored as F32, F16 or BF16, which is what can be pruned.",
-        organ_count_text(organ_json_count(target, "tensors"), tensors), organ_count_text(organ_json_count(target, "elements"), elements),
+        organ_count_text(organ_json_count(target, "weights"), tensors), organ_count_text(organ_json_count(target, "elements"), elements),
         organ_percent_text(organ_json_real(target, "percent_of_elements"), percent),
         json_is_string(json_object_get(report, "match")) ? "what matches" : "the model", organ_json_count(target, "prunable_tensors"));
 }
@@ -71,9 +68,10 @@ static void put_quantization(organ_html *html, const json_t *report)
     if (json_array_size(json_object_get(quantization, "schemes")) == 0)
         return;
     organ_html_section(html, "Quantisation");
-    organ_html_table(html, organ_inspect_schemes_table(quantization),
-                     "How weights are packed. Their codes and scales are tensors of "
-                     "other types, counted above as they are stored.");
+    organ_html_table(
+        html, organ_inspect_schemes_table(quantization),
+        "How weights are packed. Codes and companions (scales, zero points) are tensors of their own and count as bytes of their "
+        "weight; elements are those of the weights.");
     if (json_array_size(weights) == 0)
         return;
     json_t *const part = organ_json_first(quantization, "weights", MOST_WEIGHTS);
@@ -92,7 +90,7 @@ static void put_anatomy(organ_html *html, const json_t *report)
     if (json_array_size(json_object_get(report, "dtypes")) > 1)
         organ_anatomy_html_bars(html, json_object_get(report, "dtypes"), "dtype", "Size by type", "How the elements are stored.");
     organ_anatomy_html_bytes(html, report);
-    if (json_array_size(json_object_get(report, "dtypes")) > 1 && !is_packed(report))
+    if (json_array_size(json_object_get(report, "dtypes")) > 1)
         organ_anatomy_html_bits(html, report);
 }
 

@@ -54,16 +54,27 @@ static void put_words(FILE *out, const json_t *words)
 
 organ_table *organ_inspect_roles_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, false},     {"group", ORGAN_LEFT, false, false},
-                                           {"tensors", ORGAN_RIGHT, false, false}, {"elements", ORGAN_RIGHT, false, false},
-                                           {"size", ORGAN_RIGHT, false, false},    {"dtype", ORGAN_LEFT, false, false},
-                                           {"shape", ORGAN_LEFT, true, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+#define ROLE_AND_GROUP                                                                                                                     \
+    {"role", ORGAN_LEFT, false, false}, { "group", ORGAN_LEFT, false, false }
+#define WHAT_IT_HOLDS                                                                                                                      \
+    {"tensors", ORGAN_RIGHT, false, false}, {"elements", ORGAN_RIGHT, false, false}, {"size", ORGAN_RIGHT, false, false},                  \
+        {"dtype", ORGAN_LEFT, false, false},                                                                                               \
+    {                                                                                                                                      \
+        "shape", ORGAN_LEFT, true, false                                                                                                   \
+    }
+    static const organ_column plain_columns[] = {ROLE_AND_GROUP, WHAT_IT_HOLDS},
+                              packed_columns[] = {ROLE_AND_GROUP, {"weights", ORGAN_RIGHT, false, false}, WHAT_IT_HOLDS};
     const json_t *const roles = organ_json_at(report, "roles"), *const totals = organ_json_at(report, "totals");
+    /* weights that are one tensor each need no count of their own */
+    const bool packed = organ_json_count(totals, "weights") != organ_json_count(totals, "tensors");
+    organ_table *const table = packed ? organ_table_create(packed_columns, sizeof packed_columns / sizeof *packed_columns)
+                                      : organ_table_create(plain_columns, sizeof plain_columns / sizeof *plain_columns);
     for (size_t k = 0; k < json_array_size(roles); k++) {
         const json_t *const row = json_array_get(roles, k);
         organ_table_cell(table, "%s%s", organ_json_text(row, "role"), json_is_true(json_object_get(row, "projection")) ? " *" : "");
         organ_table_cell(table, "%s", organ_json_text(row, "group"));
+        if (packed)
+            organ_table_count(table, organ_json_count(row, "weights"));
         organ_table_count(table, organ_json_count(row, "tensors"));
         organ_table_count(table, organ_json_count(row, "elements"));
         organ_bytes_cell(table, row, "bytes");
@@ -73,6 +84,8 @@ organ_table *organ_inspect_roles_table(const json_t *report)
     organ_table_totals(table);
     organ_table_cell(table, json_is_string(organ_json_at(report, "match")) ? "matching" : "whole model");
     organ_table_cell(table, "%s", "");
+    if (packed)
+        organ_table_count(table, organ_json_count(totals, "weights"));
     organ_table_count(table, organ_json_count(totals, "tensors"));
     organ_table_count(table, organ_json_count(totals, "elements"));
     organ_bytes_cell(table, totals, "bytes");
@@ -245,13 +258,14 @@ static void put_foot(FILE *out, const json_t *report, const organ_page *page)
     const json_t *const target = organ_json_at(report, "projections"), *const problems = organ_json_at(report, "problems");
     const unsigned long long prunable = organ_json_count(target, "prunable_tensors");
     organ_text_say(out, page, "  * ", "%s: %s tensors, %s elements, %s of %s.",
-                   prunable == organ_json_count(target, "tensors") ? "pruned by default" : "projections",
-                   organ_count_text(organ_json_count(target, "tensors"), tensors),
+                   prunable == organ_json_count(target, "weights") ? "pruned by default" : "projections",
+                   organ_count_text(organ_json_count(target, "weights"), tensors),
                    organ_count_text(organ_json_count(target, "elements"), elements),
                    organ_percent_text(organ_json_real(target, "percent_of_elements"), percent),
                    json_is_string(organ_json_at(report, "match")) ? "what matches" : "the model");
-    if (prunable < organ_json_count(target, "tensors"))
-        organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned.", prunable);
+    if (prunable < organ_json_count(target, "weights"))
+        organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned%s.", prunable,
+                       json_array_size(organ_json_at(report, "quantization.schemes")) > 0 ? "; organ dequantize unpacks the others" : "");
     organ_inspect_notes(out, report, page);
     for (size_t k = 0; k < json_array_size(problems); k++)
         organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));

@@ -95,10 +95,9 @@ void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, co
 /* Where a role stands in the order of the anatomy; unknown ones behind. */
 static int place_of(const char *role)
 {
-    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
-        if (strcmp(organ_role_describe((organ_role)r)->name, role) == 0)
-            return r == ORGAN_ROLE_OTHER ? ORGAN_ROLE_COUNT : r;
-    return ORGAN_ROLE_COUNT + 1;
+    static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
+    const unsigned row = organ_anatomy_row_named(role);
+    return row == organ_anatomy_row(&other) ? ORGAN_ANATOMY_ROWS : row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
 }
 
 static void order_roles(organ_layer_map *map)

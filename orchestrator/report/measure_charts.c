@@ -27,10 +27,7 @@ static long long layer_of(const json_t *row)
 
 static organ_group group_of_role(const char *role)
 {
-    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
-        if (strcmp(organ_role_describe((organ_role)r)->name, role) == 0)
-            return organ_role_describe((organ_role)r)->group;
-    return ORGAN_GROUP_OTHER;
+    return organ_role_describe(organ_anatomy_row_role(organ_anatomy_row_named(role)))->group;
 }
 
 static unsigned part_of(const char *name)

@@ -45,8 +45,8 @@ static json_t *tensor_json(const organ_autopsy_job *job, const organ_vitals *v)
 {
     char stored[128];
     json_t *const row =
-        json_pack("{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_role_describe(v->weight->anatomy.role)->name,
-                  "layer", v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
+        json_pack("{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_anatomy_role_name(&v->weight->anatomy), "layer",
+                  v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
                   organ_weight_text(v->weight, stored, sizeof stored), "shape", organ_dims_json(v->weight->rank, v->weight->shape),
                   "elements", (json_int_t)v->weight->elements);
     if (v->unread)
@@ -123,13 +123,13 @@ static json_t *role_json(const organ_autopsy_job *job, const char *name, const r
 static json_t *roles_json(const organ_autopsy_job *job)
 {
     json_t *const rows = json_array();
-    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         role_sums s = {0};
         for (size_t k = 0; k < job->count; k++)
-            if (job->vitals[k].weight->anatomy.role == role)
+            if (organ_anatomy_row(&job->vitals[k].weight->anatomy) == role)
                 add_to_role(&s, &job->vitals[k]);
         if (s.tensors)
-            json_array_append_new(rows, role_json(job, organ_role_describe(role)->name, &s));
+            json_array_append_new(rows, role_json(job, organ_anatomy_row_name(role), &s));
     }
     return rows;
 }

@@ -53,7 +53,7 @@ void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight
     vsnprintf(found, sizeof found, value, args);
     va_end(args);
     json_t *const row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "tensor", weight->name, "role",
-                                  organ_role_describe(weight->anatomy.role)->name, "kind", verdict->kind, "severity",
+                                  organ_anatomy_role_name(&weight->anatomy), "kind", verdict->kind, "severity",
                                   finding ? "finding" : "remark", "what", verdict->what, "value", found, "range", verdict->range, "cause",
                                   verdict->cause, "command", command_json(job, weight, verdict->compare));
     job->broken = json_array_append_new(finding ? job->findings : job->remarks, row) || job->broken;

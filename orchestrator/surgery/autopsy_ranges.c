@@ -25,6 +25,7 @@ static const struct {
     organ_limits expected, sick;
 } defaults[ORGAN_ROLE_COUNT] = {
     [ORGAN_ROLE_OTHER] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
+    [ORGAN_ROLE_COMPANION] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
     [ORGAN_ROLE_EMBED] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_OUTPUT] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
     [ORGAN_ROLE_NORM] = {.expected = {10, 0, 5, -5, 50}, .sick = {1000, 0, 1000, -10000, 10000}},

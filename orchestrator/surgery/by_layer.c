@@ -8,27 +8,27 @@ static int by_cell(const void *a, const void *b)
 {
     const organ_anatomy *const x = &((const organ_layer_amount *)a)->anatomy, *const y = &((const organ_layer_amount *)b)->anatomy;
     const uint32_t l = (uint32_t)x->layer, m = (uint32_t)y->layer;
-    return l != m ? (l > m) - (l < m) : (int)x->role - (int)y->role;
+    return l != m ? (l > m) - (l < m) : (int)organ_anatomy_row(x) - (int)organ_anatomy_row(y);
 }
 
 /* The sums of one layer, by role. */
-static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ROLE_COUNT])
+static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_amount sums[ORGAN_ANATOMY_ROWS])
 {
-    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+    for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         sums[r] = (organ_layer_amount){0};
     for (size_t k = 0; k < count; k++) {
-        organ_layer_amount *const sum = &sums[rows[k].anatomy.role];
+        organ_layer_amount *const sum = &sums[organ_anatomy_row(&rows[k].anatomy)];
         sum->elements += rows[k].elements;
         sum->bytes += rows[k].bytes;
         sum->grafted += rows[k].grafted;
     }
 }
 
-static int append(json_t *matrix, const organ_layer_amount sums[ORGAN_ROLE_COUNT], const bool used[ORGAN_ROLE_COUNT], int which)
+static int append(json_t *matrix, const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], int which)
 {
     json_t *const line = json_array();
     int failed = json_array_append(matrix, line);
-    for (int r = 0; r < ORGAN_ROLE_COUNT; r++)
+    for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         if (used[r])
             failed |= json_array_append_new(line, json_integer((json_int_t)(which == 0   ? sums[r].elements
                                                                             : which == 1 ? sums[r].bytes
@@ -48,8 +48,8 @@ static json_t *member(json_t *document, const char *key)
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
 {
     static const char *const keys[] = {"elements", "bytes", "grafted"};
-    organ_layer_amount sums[ORGAN_ROLE_COUNT];
-    bool used[ORGAN_ROLE_COUNT] = {false};
+    organ_layer_amount sums[ORGAN_ANATOMY_ROWS];
+    bool used[ORGAN_ANATOMY_ROWS] = {false};
     json_t *const document = rows ? json_object() : NULL, *const roles = member(document, "roles"),
                   *const layers = member(document, "layers");
     json_t *matrices[3] = {NULL};
@@ -59,10 +59,10 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
     if (rows)
         qsort(rows, count, sizeof *rows, by_cell);
     for (size_t k = 0; rows && k < count; k++)
-        used[rows[k].anatomy.role] = true;
-    for (int r = 0; r < ORGAN_ROLE_COUNT && !failed; r++)
+        used[organ_anatomy_row(&rows[k].anatomy)] = true;
+    for (int r = 0; r < ORGAN_ANATOMY_ROWS && !failed; r++)
         if (used[r])
-            failed |= json_array_append_new(roles, json_string(organ_role_describe((organ_role)r)->name));
+            failed |= json_array_append_new(roles, json_string(organ_anatomy_row_name((unsigned)r)));
     for (size_t from = 0, to; from < count && !failed; from = to) {
         for (to = from; to < count && rows[to].anatomy.layer == rows[from].anatomy.layer; to++)
             ;

@@ -58,11 +58,11 @@ static json_t *part_json(const organ_dequantize_job *job, const organ_dequantize
 {
     char text[160];
     const organ_weight *const w = part->weight;
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", w->name, "role",
-                     organ_role_describe(w->anatomy.role)->name, "scheme", scheme_text(part, text), "shape",
-                     organ_dims_json(w->rank, w->shape), "packed_as", w->codes->name, "bytes_before", (json_int_t)part->bytes_before,
-                     "bytes_after", (json_int_t)bytes_after(job, part), "infinite", (json_int_t)part->infinite, "nan",
-                     (json_int_t)part->nan, "note", *part->note ? organ_document_string(part->note) : json_null());
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", w->name, "role", organ_anatomy_role_name(&w->anatomy),
+                     "scheme", scheme_text(part, text), "shape", organ_dims_json(w->rank, w->shape), "packed_as", w->codes->name,
+                     "bytes_before", (json_int_t)part->bytes_before, "bytes_after", (json_int_t)bytes_after(job, part), "infinite",
+                     (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
+                     *part->note ? organ_document_string(part->note) : json_null());
 }
 
 static json_t *parts_json(const organ_dequantize_job *job)

@@ -5,6 +5,7 @@
 #include "formats/weights.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/by_layer.h"
+#include "orchestrator/surgery/inspect_parts.h"
 #include "orchestrator/surgery/inspect_weights.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
@@ -17,16 +18,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Tensors, elements and bytes of whatever is counted together. */
+typedef organ_inspect_part part;
+
+/* Stored tensors, the weights among them, elements of these and bytes of all, of whatever is counted together. */
 typedef struct amount {
-    uint64_t tensors, elements, bytes;
+    uint64_t tensors, weights, elements, bytes;
 } amount;
 
-static void add(amount *sum, const organ_tensor *tensor)
+static void add(amount *sum, const part *one)
 {
     sum->tensors++;
-    sum->elements += tensor->elements;
-    sum->bytes += tensor->bytes;
+    sum->weights += one->weight;
+    sum->elements += one->elements;
+    sum->bytes += one->tensor->bytes;
 }
 
 static json_t *count_of(uint64_t count) { return json_integer((json_int_t)count); }
@@ -40,6 +44,7 @@ static void set(json_t *object, const char *key, json_t *value, bool *whole)
 static void set_amount(json_t *object, const amount *sum, bool *whole)
 {
     set(object, "tensors", count_of(sum->tensors), whole);
+    set(object, "weights", count_of(sum->weights), whole);
     set(object, "elements", count_of(sum->elements), whole);
     set(object, "bytes", count_of(sum->bytes), whole);
 }
@@ -49,11 +54,11 @@ static bool selected(const organ_inspect_options *options, const organ_tensor *t
     return !options->match || fnmatch(options->match, tensor->name, 0) == 0;
 }
 
-static json_t *shape_of(const organ_tensor *tensor, bool *whole)
+static json_t *shape_of(unsigned rank, const uint64_t *extents, bool *whole)
 {
     json_t *const shape = json_array();
-    for (unsigned axis = 0; axis < tensor->rank; axis++)
-        *whole = json_array_append_new(shape, count_of(tensor->shape[axis])) == 0 && *whole;
+    for (unsigned axis = 0; axis < rank; axis++)
+        *whole = json_array_append_new(shape, count_of(extents[axis])) == 0 && *whole;
     return shape;
 }
 
@@ -74,13 +79,13 @@ static json_t *describe_files(const organ_model *model, bool *whole)
     return files;
 }
 
-static json_t *describe_model(const organ_model *model, bool *whole)
+static json_t *describe_model(const organ_model *model, const part *parts, bool *whole)
 {
     json_t *const object = json_object();
     amount all = {0};
     uint64_t size = 0;
     for (size_t k = 0; k < model->tensor_count; k++)
-        add(&all, &model->tensors[k]);
+        add(&all, &parts[k]);
     for (size_t k = 0; k < model->file_count; k++)
         size += model->files[k].size;
     set(object, "name", organ_name_json(model->path), whole);
@@ -123,12 +128,16 @@ static json_t *describe_config(const organ_hf_config *config, bool *whole)
 
 /* ---- roles ---- */
 
-/* Orders tensors by role, then by shape, so that equal shapes of a role stand together; names do not matter. */
+/* Orders parts by their row of the anatomy, companions behind weights, then by shape, so that equal shapes of a role stand together; names
+ * do not matter. */
 static int by_role_and_shape(const void *a, const void *b)
 {
-    const organ_tensor *const x = *(const organ_tensor *const *)a, *const y = *(const organ_tensor *const *)b;
-    if (x->anatomy.role != y->anatomy.role)
-        return x->anatomy.role < y->anatomy.role ? -1 : 1;
+    const part *const x = *(const part *const *)a, *const y = *(const part *const *)b;
+    const unsigned row_x = organ_anatomy_row(&x->anatomy), row_y = organ_anatomy_row(&y->anatomy);
+    if (row_x != row_y)
+        return row_x < row_y ? -1 : 1;
+    if (x->weight != y->weight)
+        return x->weight ? -1 : 1;
     if (x->rank != y->rank)
         return x->rank < y->rank ? -1 : 1;
     for (unsigned axis = 0; axis < x->rank; axis++)
@@ -137,34 +146,34 @@ static int by_role_and_shape(const void *a, const void *b)
     return 0;
 }
 
-static void append_shape(json_t *shapes, const organ_tensor *tensor, uint64_t tensors, bool *whole)
+static void append_shape(json_t *shapes, const part *one, uint64_t tensors, bool *whole)
 {
     json_t *const row = json_object();
-    set(row, "shape", shape_of(tensor, whole), whole);
+    set(row, "shape", shape_of(one->rank, one->shape, whole), whole);
     set(row, "tensors", count_of(tensors), whole);
     *whole = json_array_append_new(shapes, row) == 0 && *whole;
 }
 
-/* One role: tensors[0 .. count), all of it and in order of their shapes. */
-static json_t *describe_role(const organ_tensor *const *tensors, size_t count, bool *whole)
+/* One role: parts[0 .. count), all of it and in order of their shapes. Shapes and types are those of its weights. */
+static json_t *describe_role(const part *const *parts, size_t count, bool *whole)
 {
-    const organ_role_info *const role = organ_role_describe(tensors[0]->anatomy.role);
+    const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
     json_t *const object = json_object(), *const dtypes = json_array(), *const shapes = json_array();
     bool seen[ORGAN_DTYPE_COUNT] = {false};
     amount sum = {0};
     size_t first = 0;
     for (size_t k = 0; k < count; k++) {
-        add(&sum, tensors[k]);
-        seen[tensors[k]->dtype] = true;
-        if (k + 1 == count || by_role_and_shape(&tensors[k], &tensors[k + 1]) != 0) {
-            append_shape(shapes, tensors[k], k + 1 - first, whole);
+        add(&sum, parts[k]);
+        seen[parts[k]->tensor->dtype] |= parts[k]->weight;
+        if (parts[k]->weight && (k + 1 == count || by_role_and_shape(&parts[k], &parts[k + 1]) != 0)) {
+            append_shape(shapes, parts[k], k + 1 - first, whole);
             first = k + 1;
         }
     }
     for (size_t d = 0; d < ORGAN_DTYPE_COUNT; d++)
         if (seen[d])
             *whole = json_array_append_new(dtypes, json_string(organ_dtype_describe((organ_dtype)d)->name)) == 0 && *whole;
-    set(object, "role", json_string(role->name), whole);
+    set(object, "role", json_string(organ_anatomy_role_name(&parts[0]->anatomy)), whole);
     set(object, "group", json_string(organ_group_name(role->group)), whole);
     set(object, "projection", json_boolean(role->projection), whole);
     set_amount(object, &sum, whole);
@@ -173,65 +182,72 @@ static json_t *describe_role(const organ_tensor *const *tensors, size_t count, b
     return object;
 }
 
-static json_t *describe_roles(const organ_tensor **tensors, size_t count, bool *whole)
+static json_t *describe_roles(const part **parts, size_t count, bool *whole)
 {
     json_t *const roles = json_array();
-    qsort(tensors, count, sizeof *tensors, by_role_and_shape);
+    qsort(parts, count, sizeof *parts, by_role_and_shape);
     for (size_t first = 0, k = 0; k < count; k++)
-        if (k + 1 == count || tensors[k]->anatomy.role != tensors[k + 1]->anatomy.role) {
-            *whole = json_array_append_new(roles, describe_role(tensors + first, k + 1 - first, whole)) == 0 && *whole;
+        if (k + 1 == count || organ_anatomy_row(&parts[k]->anatomy) != organ_anatomy_row(&parts[k + 1]->anatomy)) {
+            *whole = json_array_append_new(roles, describe_role(parts + first, k + 1 - first, whole)) == 0 && *whole;
             first = k + 1;
         }
     return roles;
 }
 
-static json_t *describe_dtypes(const organ_tensor *const *tensors, size_t count, bool *whole)
+/* Elements are stored ones here: words of packed weights, and scales. */
+static json_t *describe_dtypes(const part *const *parts, size_t count, bool *whole)
 {
     amount sums[ORGAN_DTYPE_COUNT] = {{0}};
     json_t *const dtypes = json_array();
-    for (size_t k = 0; k < count; k++)
-        add(&sums[tensors[k]->dtype], tensors[k]);
+    for (size_t k = 0; k < count; k++) {
+        amount *const sum = &sums[parts[k]->tensor->dtype];
+        sum->tensors++;
+        sum->elements += parts[k]->tensor->elements;
+        sum->bytes += parts[k]->tensor->bytes;
+    }
     for (size_t d = 0; d < ORGAN_DTYPE_COUNT; d++) {
         if (sums[d].tensors == 0)
             continue;
         json_t *const row = json_object();
         set(row, "dtype", json_string(organ_dtype_describe((organ_dtype)d)->name), whole);
-        set_amount(row, &sums[d], whole);
+        set(row, "tensors", count_of(sums[d].tensors), whole);
+        set(row, "elements", count_of(sums[d].elements), whole);
+        set(row, "bytes", count_of(sums[d].bytes), whole);
         *whole = json_array_append_new(dtypes, row) == 0 && *whole;
     }
     return dtypes;
 }
 
-static json_t *describe_layers(const organ_tensor *const *tensors, size_t count)
+static json_t *describe_layers(const part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = calloc(count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < count; k++)
-        rows[k] = (organ_layer_amount){.anatomy = tensors[k]->anatomy, .elements = tensors[k]->elements, .bytes = tensors[k]->bytes};
+        rows[k] = (organ_layer_amount){.anatomy = parts[k]->anatomy, .elements = parts[k]->elements, .bytes = parts[k]->tensor->bytes};
     json_t *const layers = organ_by_layer_json(rows, count, false);
     free(rows);
     return layers;
 }
 
 /* What was counted, and how much of it pruning works on by default. */
-static void describe_totals(json_t *report, const organ_tensor *const *tensors, size_t count, bool *whole)
+static void describe_totals(json_t *report, const part *const *parts, size_t count, bool *whole)
 {
     amount all = {0}, target = {0};
     uint64_t prunable = 0;
     for (size_t k = 0; k < count; k++) {
-        add(&all, tensors[k]);
-        if (organ_role_describe(tensors[k]->anatomy.role)->projection) {
-            add(&target, tensors[k]);
-            prunable += organ_target_is_float(tensors[k]);
+        add(&all, parts[k]);
+        if (organ_role_describe(parts[k]->anatomy.role)->projection) {
+            add(&target, parts[k]);
+            prunable += parts[k]->weight && organ_target_is_float(parts[k]->tensor);
         }
     }
-    json_t *const totals = json_object(), *const part = json_object();
+    json_t *const totals = json_object(), *const projections = json_object();
     set_amount(totals, &all, whole);
     set(report, "totals", totals, whole);
-    set_amount(part, &target, whole);
-    set(part, "prunable_tensors", count_of(prunable), whole);
+    set_amount(projections, &target, whole);
+    set(projections, "prunable_tensors", count_of(prunable), whole);
     const double percent = all.elements ? 100.0 * (double)target.elements / (double)all.elements : 0.0;
-    set(part, "percent_of_elements", json_real(round(percent * 1e4) / 1e4), whole);
-    set(report, "projections", part, whole);
+    set(projections, "percent_of_elements", json_real(round(percent * 1e4) / 1e4), whole);
+    set(report, "projections", projections, whole);
 }
 
 /* ---- faults ---- */
@@ -307,15 +323,14 @@ static json_t *describe_problems(const organ_model *model, const organ_weights *
 
 static json_t *describe_tensor(const organ_model *model, const organ_tensor *tensor, bool *whole)
 {
-    const organ_role_info *const role = organ_role_describe(tensor->anatomy.role);
     json_t *const row = json_object();
     set(row, "name", json_string(tensor->name), whole);
     set(row, "dtype", json_string(organ_dtype_describe(tensor->dtype)->name), whole);
-    set(row, "shape", shape_of(tensor, whole), whole);
+    set(row, "shape", shape_of(tensor->rank, tensor->shape, whole), whole);
     set(row, "elements", count_of(tensor->elements), whole);
     set(row, "bytes", count_of(tensor->bytes), whole);
-    set(row, "role", json_string(role->name), whole);
-    set(row, "group", json_string(organ_group_name(role->group)), whole);
+    set(row, "role", json_string(organ_anatomy_role_name(&tensor->anatomy)), whole);
+    set(row, "group", json_string(organ_group_name(tensor->anatomy.group)), whole);
     set(row, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), whole);
     set(row, "expert", tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), whole);
     set(row, "file", organ_document_string(model->files[tensor->file].name), whole);
@@ -334,28 +349,57 @@ static json_t *describe_tensors(const organ_inspect_options *options, const orga
 
 /* ---- the document ---- */
 
-/* `weights` is NULL if they could not be found, which `fault` explains. */
-static json_t *make_report(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights, const char *fault,
-                           const organ_tensor **chosen, size_t count, bool *whole)
+/* What a document is made of. */
+typedef struct subject {
+    const organ_inspect_options *options;
+    const organ_model *model;
+    const organ_weights *weights; /* NULL if they could not be found, which `fault` explains */
+    const char *fault;
+    const part *parts;   /* of all tensors */
+    const part **chosen; /* of those that are counted */
+    size_t count;
+} subject;
+
+static json_t *make_report(const subject *s, bool *whole)
 {
     json_t *const report = json_object(), *const run = json_object();
     set(report, "schema", json_string("organ.inspect/1"), whole);
     set(report, "organ", json_string(ORGAN_VERSION), whole);
-    set(report, "model", describe_model(model, whole), whole);
-    set(report, "config", describe_config(&model->config, whole), whole);
-    set(report, "files", describe_files(model, whole), whole);
-    set(report, "match", options->match ? organ_document_string(options->match) : json_null(), whole);
-    describe_totals(report, chosen, count, whole);
-    set(report, "dtypes", describe_dtypes(chosen, count, whole), whole);
-    set(report, "roles", describe_roles(chosen, count, whole), whole);
-    set(report, "by_layer", describe_layers(chosen, count), whole);
-    set(report, "quantization", organ_inspect_weights(options, model, weights, whole), whole);
-    set(report, "problems", describe_problems(model, weights, fault, whole), whole);
-    if (options->tensors)
-        set(report, "tensors", describe_tensors(options, model, whole), whole);
-    set(run, "model", organ_document_string(model->path), whole);
+    set(report, "model", describe_model(s->model, s->parts, whole), whole);
+    set(report, "config", describe_config(&s->model->config, whole), whole);
+    set(report, "files", describe_files(s->model, whole), whole);
+    set(report, "match", s->options->match ? organ_document_string(s->options->match) : json_null(), whole);
+    describe_totals(report, s->chosen, s->count, whole);
+    set(report, "dtypes", describe_dtypes(s->chosen, s->count, whole), whole);
+    set(report, "roles", describe_roles(s->chosen, s->count, whole), whole);
+    set(report, "by_layer", describe_layers(s->chosen, s->count), whole);
+    set(report, "quantization", organ_inspect_weights(s->options, s->model, s->weights, whole), whole);
+    set(report, "problems", describe_problems(s->model, s->weights, s->fault, whole), whole);
+    if (s->options->tensors)
+        set(report, "tensors", describe_tensors(s->options, s->model, whole), whole);
+    set(run, "model", organ_document_string(s->model->path), whole);
     set(report, "run", run, whole);
     return report;
+}
+
+/* NULL without memory. */
+static json_t *report_of(subject *s)
+{
+    organ_inspect_part *const parts = organ_inspect_parts_of(s->model, s->weights);
+    s->parts = parts;
+    s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
+    bool whole = parts && s->chosen;
+    for (size_t k = 0; whole && k < s->model->tensor_count; k++)
+        if (selected(s->options, &s->model->tensors[k]))
+            s->chosen[s->count++] = &parts[k];
+    json_t *made = whole ? make_report(s, &whole) : NULL;
+    if (!whole) {
+        json_decref(made);
+        made = NULL;
+    }
+    free(parts);
+    free(s->chosen);
+    return made;
 }
 
 static organ_status describe(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
@@ -366,19 +410,11 @@ static organ_status describe(const organ_inspect_options *options, const organ_m
         *error = fault;
         return fault.status;
     }
-    const organ_tensor **const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
-    size_t count = 0;
-    bool whole = chosen != NULL;
-    for (size_t k = 0; whole && k < model->tensor_count; k++)
-        if (selected(options, &model->tensors[k]))
-            chosen[count++] = &model->tensors[k];
-    json_t *const made = whole ? make_report(options, model, weights, fault.message, chosen, count, &whole) : NULL;
+    subject s = {.options = options, .model = model, .weights = weights, .fault = fault.message};
+    json_t *const made = report_of(&s);
     organ_weights_free(weights);
-    free(chosen);
-    if (!whole) {
-        json_decref(made);
+    if (!made)
         return organ_fail(error, ORGAN_IO, "%s: no memory for the report", model->path);
-    }
     *report = made;
     const json_t *const problems = json_object_get(made, "problems");
     const size_t faults = json_array_size(problems);

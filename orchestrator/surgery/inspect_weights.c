@@ -128,7 +128,7 @@ static json_t *describe_weight(const organ_weight *weight, bool *whole)
     set(row, "transposed", json_boolean(weight->transposed), whole);
     for (size_t k = 0; k < COMPANIONS; k++)
         set(row, companion_keys[k], companion(weight, k) ? json_string(companion(weight, k)->name) : json_null(), whole);
-    set(row, "role", json_string(organ_role_describe(weight->anatomy.role)->name), whole);
+    set(row, "role", json_string(organ_anatomy_role_name(&weight->anatomy)), whole);
     return row;
 }
 

@@ -61,13 +61,13 @@ static json_t *sums_json(const organ_lora_job *job, const char *role, const sums
 static json_t *roles_json(const organ_lora_job *job)
 {
     json_t *const rows = json_array();
-    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         sums s = {0};
         for (size_t k = 0; k < job->module_count; k++)
-            if (job->modules[k].base->anatomy.role == role)
+            if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
                 add(&s, &job->modules[k]);
         if (s.modules + s.unchanged)
-            json_array_append_new(rows, sums_json(job, organ_role_describe(role)->name, &s));
+            json_array_append_new(rows, sums_json(job, organ_anatomy_row_name(role), &s));
     }
     return rows;
 }
@@ -85,7 +85,7 @@ static json_t *module_json(const organ_lora_job *job, const organ_lora_module *m
     char base[120], tuned[120];
     const organ_anatomy *const a = &m->base->anatomy;
     json_t *const row =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_role_describe(a->role)->name, "layer",
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_anatomy_role_name(a), "layer",
                   a->layer < 0 ? json_null() : json_integer(a->layer), "shape", organ_dims_json(m->base->rank, m->base->shape),
                   "base_stored", organ_weight_text(m->base, base, sizeof base), "tuned_stored",
                   organ_weight_text(m->tuned, tuned, sizeof tuned), "rank", (json_int_t)m->rank);
@@ -130,7 +130,7 @@ static const char *reason_of(const organ_lora_other *other)
 static json_t *other_json(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
-    json_t *const row = json_pack("{s:s, s:s, s:s, s:b}", "tensor", w->name, "role", organ_role_describe(w->anatomy.role)->name, "reason",
+    json_t *const row = json_pack("{s:s, s:s, s:s, s:b}", "tensor", w->name, "role", organ_anatomy_role_name(&w->anatomy), "reason",
                                   reason_of(other), "kept", (int)other->kept);
     if (!row)
         return NULL;

@@ -26,8 +26,8 @@ static json_t *module_json(const organ_merge_job *job, const organ_merge_part *p
     const organ_merge_sums *const s = &part->sums;
     json_t *const row =
         json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:s, s:s}", "module", p->module, "tensor", w->name, "role",
-                  organ_role_describe(p->anatomy.role)->name, "layer", (json_int_t)p->anatomy.layer, "rank", (json_int_t)p->rank,
-                  "elements", (json_int_t)w->elements, "scale", part->scale, "stored", organ_weight_text(w, stored, sizeof stored), "dtype",
+                  organ_anatomy_role_name(&p->anatomy), "layer", (json_int_t)p->anatomy.layer, "rank", (json_int_t)p->rank, "elements",
+                  (json_int_t)w->elements, "scale", part->scale, "stored", organ_weight_text(w, stored, sizeof stored), "dtype",
                   organ_dtype_describe(job->pieces[part->weight].dtype)->name);
     if (row)
         json_object_set_new(row, "dora", json_boolean(part->magnitudes != NULL));

@@ -319,7 +319,7 @@ json_t *organ_lora_row_json(const organ_lora_row *row)
     for (size_t k = 0; k < row->sigma_count && row->sigma; k++)
         json_array_append_new(sigma, json_real((double)row->sigma[k]));
     return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s, s:o}", "module", pair->module, "role",
-                     organ_role_describe(pair->anatomy.role)->name, "layer", (json_int_t)pair->anatomy.layer, "rank_before",
+                     organ_anatomy_role_name(&pair->anatomy), "layer", (json_int_t)pair->anatomy.layer, "rank_before",
                      (json_int_t)pair->rank, "rank", (json_int_t)row->rank, "scale", pair->scale, "norm", row->norm, "residual",
                      rounded(row->residual), "explained", rounded(1 - row->residual * row->residual), "folding_error",
                      rounded(row->folding_error), "dtype", organ_dtype_describe(row->dtype)->name, "sigma", sigma);

@@ -58,18 +58,18 @@ static json_t *fold_json(const char *key, json_t *name, const fold *f)
                      "levels_max", levels_json(f->most_levels), "more_levels", f->most_levels > ORGAN_Z_LEVELS);
 }
 
-static bool is_of(const organ_tensor *tensor, int group, int role, int64_t layer)
+static bool is_of(const organ_tensor *tensor, int group, int row, int64_t layer)
 {
-    return (group < 0 || (int)tensor->anatomy.group == group) && (role < 0 || (int)tensor->anatomy.role == role) &&
+    return (group < 0 || (int)tensor->anatomy.group == group) && (row < 0 || (int)organ_anatomy_row(&tensor->anatomy) == row) &&
            (layer < 0 || tensor->anatomy.layer == layer);
 }
 
-/* The fold of the measured tensors of a group, a role, a layer; each < 0 for any. */
-static fold fold_of(const organ_model *model, const organ_z *measured, int group, int role, int64_t layer)
+/* The fold of the measured tensors of a group, a row of the anatomy, a layer; each < 0 for any. */
+static fold fold_of(const organ_model *model, const organ_z *measured, int group, int row, int64_t layer)
 {
     fold f = {0};
     for (size_t t = 0; t < model->tensor_count; t++)
-        if (measured[t].done && is_of(&model->tensors[t], group, role, layer))
+        if (measured[t].done && is_of(&model->tensors[t], group, row, layer))
             fold_in(&f, &model->tensors[t], &measured[t]);
     return f;
 }
@@ -88,10 +88,10 @@ static json_t *groups_json(const organ_model *model, const organ_z *measured)
 static json_t *roles_json(const organ_model *model, const organ_z *measured)
 {
     json_t *rows = json_array();
-    for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
-        const fold f = fold_of(model, measured, -1, role, -1);
+    for (int row = 0; row < ORGAN_ANATOMY_ROWS; row++) {
+        const fold f = fold_of(model, measured, -1, row, -1);
         if (f.tensors)
-            json_array_append_new(rows, fold_json("role", json_string(organ_role_describe((organ_role)role)->name), &f));
+            json_array_append_new(rows, fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f));
     }
     return rows;
 }
@@ -138,7 +138,7 @@ static json_t *tensor_json(const organ_tensor *tensor, const organ_z *z)
     const organ_moments *m = &z->moments;
     json_t *row =
         json_pack("{s:o, s:s, s:s, s:o, s:o, s:s, s:o, s:I}", "name", organ_document_string(tensor->name), "role",
-                  organ_role_describe(tensor->anatomy.role)->name, "group", organ_group_name(tensor->anatomy.group), "layer",
+                  organ_anatomy_role_name(&tensor->anatomy), "group", organ_group_name(tensor->anatomy.group), "layer",
                   layer_json(tensor->anatomy.layer), "expert", layer_json(tensor->anatomy.expert), "dtype",
                   organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "elements", (json_int_t)tensor->elements);
     json_t *shape =

@@ -54,7 +54,7 @@ static double rounded(double x) { return round(x * 1e6) / 1e6; }
 static json_t *well_json(const link *before, const link *well, const link *after, double std)
 {
     return json_pack("{s:o, s:s, s:i, s:f, s:f, s:f, s:f}", "name", organ_document_string(well->tensor->name), "role",
-                     organ_role_describe(well->tensor->anatomy.role)->name, "layer", (int)well->tensor->anatomy.layer, "theta",
+                     organ_anatomy_role_name(&well->tensor->anatomy), "layer", (int)well->tensor->anatomy.layer, "theta",
                      rounded(well->theta), "before", rounded(before->theta), "after", rounded(after->theta), "std", rounded(std));
 }
 

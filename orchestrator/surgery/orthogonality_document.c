@@ -15,7 +15,7 @@ enum { AGREEMENT = 2 }; /* beside the noises 0 and 1: of the first with the seco
 
 static json_t *real(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
 static json_t *number(int32_t n) { return n < 0 ? json_null() : json_integer(n); }
-static const char *projection_of(const organ_noise_module *m) { return organ_role_describe(m->pair->anatomy.role)->name; }
+static const char *projection_of(const organ_noise_module *m) { return organ_anatomy_role_name(&m->pair->anatomy); }
 
 /* ---- folds ---- */
 
@@ -76,7 +76,7 @@ static organ_noise_fold fold_of(const organ_orthogonality_job *job, int which, i
 {
     organ_noise_fold f = {0};
     for (size_t k = 0; k < job->count; k++)
-        if (role < 0 || (int)job->modules[k].pair->anatomy.role == role)
+        if (role < 0 || (int)organ_anatomy_row(&job->modules[k].pair->anatomy) == role)
             fold_in(&f, &job->modules[k], which);
     return f;
 }
@@ -114,11 +114,11 @@ static json_t *named_json(const char *key, json_t *name, const char *second, jso
 static json_t *projections_json(const organ_orthogonality_job *job, int which)
 {
     json_t *rows = json_array();
-    for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
+    for (int role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         const organ_noise_fold f = fold_of(job, which, role);
         if (f.modules)
-            json_array_append_new(
-                rows, named_json("projection", json_string(organ_role_describe((organ_role)role)->name), NULL, NULL, &f, which));
+            json_array_append_new(rows,
+                                  named_json("projection", json_string(organ_anatomy_row_name((unsigned)role)), NULL, NULL, &f, which));
     }
     return rows;
 }
@@ -143,12 +143,12 @@ static json_t *places_json(const organ_orthogonality_job *job, int which)
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
         const int32_t layer = job->modules[from].pair->anatomy.layer;
-        organ_noise_fold folds[ORGAN_ROLE_COUNT] = {{0}};
+        organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
         for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
-            fold_in(&folds[job->modules[to].pair->anatomy.role], &job->modules[to], which);
-        for (int role = 0; role < ORGAN_ROLE_COUNT; role++)
+            fold_in(&folds[organ_anatomy_row(&job->modules[to].pair->anatomy)], &job->modules[to], which);
+        for (int role = 0; role < ORGAN_ANATOMY_ROWS; role++)
             if (folds[role].modules)
-                json_array_append_new(rows, named_json("projection", json_string(organ_role_describe((organ_role)role)->name), "layer",
+                json_array_append_new(rows, named_json("projection", json_string(organ_anatomy_row_name((unsigned)role)), "layer",
                                                        number(layer), &folds[role], which));
     }
     return rows;

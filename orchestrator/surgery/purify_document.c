@@ -65,13 +65,13 @@ static json_t *sums_json(const organ_purify_job *job, const char *name, const su
 static json_t *roles_json(const organ_purify_job *job)
 {
     json_t *rows = json_array();
-    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         sums s = {0};
         for (size_t k = 0; k < job->count; k++)
-            if (job->parts[k].tensor->anatomy.role == role)
+            if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
                 add(&s, &job->parts[k]);
         if (s.tensors)
-            json_array_append_new(rows, sums_json(job, organ_role_describe(role)->name, &s));
+            json_array_append_new(rows, sums_json(job, organ_anatomy_row_name(role), &s));
     }
     return rows;
 }
@@ -79,7 +79,7 @@ static json_t *roles_json(const organ_purify_job *job)
 static json_t *part_json(const organ_purify_job *job, const organ_purify_part *part)
 {
     const organ_tensor *tensor = part->tensor;
-    json_t *object = json_pack("{s:s, s:s, s:o, s:s, s:o}", "tensor", tensor->name, "role", organ_role_describe(tensor->anatomy.role)->name,
+    json_t *object = json_pack("{s:s, s:s, s:o, s:s, s:o}", "tensor", tensor->name, "role", organ_anatomy_role_name(&tensor->anatomy),
                                "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "dtype",
                                organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor));
     json_t *rest = job->options->dry_run

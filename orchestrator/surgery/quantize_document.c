@@ -45,14 +45,14 @@ static json_t *sums_json(const organ_quantize_job *job, const sums *s)
 static json_t *roles_json(const organ_quantize_job *job)
 {
     json_t *const rows = json_array();
-    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
         sums s = {0};
         for (size_t k = 0; k < job->part_count; k++)
-            if (job->parts[k].weight->anatomy.role == role)
+            if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
                 add(&s, job, &job->parts[k]);
         if (s.tensors == 0)
             continue;
-        json_t *const row = json_pack("{s:s}", "role", organ_role_describe(role)->name), *const rest = sums_json(job, &s);
+        json_t *const row = json_pack("{s:s}", "role", organ_anatomy_row_name(role)), *const rest = sums_json(job, &s);
         json_object_update(row, rest);
         json_decref(rest);
         json_array_append_new(rows, row);
@@ -63,11 +63,11 @@ static json_t *roles_json(const organ_quantize_job *job)
 static json_t *part_json(const organ_quantize_job *job, const organ_quantize_part *part)
 {
     const organ_tensor *const tensor = part->weight->codes;
-    return json_pack(
-        "{s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:o}", "tensor", tensor->name, "role", organ_role_describe(tensor->anatomy.role)->name,
-        "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "dtype",
-        organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "bytes_before", (json_int_t)tensor->bytes,
-        "bytes_after", (json_int_t)bytes_after(job, part), "relative_error", error_json(job, part->error_squares, part->squares));
+    return json_pack("{s:s, s:s, s:o, s:s, s:o, s:I, s:I, s:o}", "tensor", tensor->name, "role", organ_anatomy_role_name(&tensor->anatomy),
+                     "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "dtype",
+                     organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "bytes_before",
+                     (json_int_t)tensor->bytes, "bytes_after", (json_int_t)bytes_after(job, part), "relative_error",
+                     error_json(job, part->error_squares, part->squares));
 }
 
 static json_t *left_json(const organ_quantize_job *job)
