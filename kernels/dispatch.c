@@ -38,7 +38,7 @@ const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, con
         {"avx512", organ_kernels_avx512, cpu.avx512},
         {"avx2", organ_kernels_avx2, cpu.avx2},
         {"neon", organ_kernels_neon, cpu.neon},
-        {"scalar", organ_kernels_scalar, 1},
+        {"scalar", organ_kernels_scalar_nofma && !cpu.avx2 ? organ_kernels_scalar_nofma : organ_kernels_scalar, 1},
     };
     const int any = !wanted || !*wanted;
     *why = "unknown name: it is one of scalar, avx2, avx512, neon";

@@ -148,6 +148,27 @@ typedef struct organ_kernels {
      * result. threshold >= 0, strength in [0, 1]; `scratch` has n floats, contents irrelevant. */
     void (*haar_purify)(float *row, size_t n, float threshold, float strength, float *scratch);
 
+    /* Transcendental functions are SLEEF's of at most 1 ulp, rounded as its "finz" family does wherever there is FMA; the rest is single
+     * FP32 or FP64 operations in the order written. Where a result is a NaN, only that it is one is the same on every ISA. */
+    /* gate[k] = f(gate[k]) * up[k]: x / (1 + e^-x); x / (1 + e^-2u), u = 0.79788456 (x + ((0.044715 x) x) x), which is GELU with tanh; and
+     * (0.5 x) (1 + erf(0.70710678 x)). */
+    void (*gate_silu)(float *gate, const float *up, size_t n);
+    void (*gate_gelu_tanh)(float *gate, const float *up, size_t n);
+    void (*gate_gelu)(float *gate, const float *up, size_t n);
+    /* values[k] = cap * tanh(values[k] / cap) */
+    void (*softcap)(float *values, size_t n, float cap);
+    /* values[k] = base ^ exponents[k]; may be the same array. */
+    void (*powers_of)(float base, const float *exponents, float *values, size_t n);
+    /* values[k] = e^(values[k] - top) in FP32; their sum, in FP32 too. */
+    float (*exp_below)(float *values, size_t n, float top);
+    /* Sum of e^(values[k] - top) in FP64; values stay. */
+    double (*exp_sum)(const float *values, size_t n, double top);
+    /* Sum of e^p (p - q) in FP64, p = first[k] - first_sum, q = other[k] - other_sum: the divergence of two softmaxes, given the
+     * logarithms of their sums. */
+    double (*divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n);
+    /* - sum of p log2 p in bits, FP64; p >= 0. */
+    double (*entropy)(const double *p, size_t n);
+
     /* Number of elements that are +0 or -0. */
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */
     uint64_t (*zeros_32)(const float *values, size_t n);
@@ -191,13 +212,15 @@ organ_cpu organ_cpu_detect(void);
  * if that name is unknown, not in this build or not supported by the CPU; *why then says which, in a static string. */
 const organ_kernels *organ_kernels_choose(organ_cpu cpu, const char *wanted, const char **why);
 
-/* 1 if every table of this CPU can run the physarum kernels with these parameters. beta other than 2 and coupling other than 0 or 1 take
- * SLEEF's powf, whose scalar form too needs AVX2 and FMA on x86-64: on a CPU without them it would fault, so ask before. Always 1 on
- * aarch64. */
+/* 1 if this CPU prunes with these parameters as every other does. beta other than 2 and coupling other than 0 or 1 take SLEEF's powf, whose
+ * last bits differ on an x86-64 without FMA. Always 1 on aarch64. */
 int organ_physarum_runs(organ_cpu cpu, const organ_physarum_params *params);
 
 /* One table per ISA; NULL where this build has none. */
 extern const organ_kernels *const organ_kernels_scalar, *const organ_kernels_avx2, *const organ_kernels_avx512, *const organ_kernels_neon;
+/* What "scalar" is on an x86-64 without FMA, where the scalar table's transcendental functions would fault: these are of SLEEF's "cinz"
+ * family, at most 1 ulp too but with other last bits. NULL elsewhere. */
+extern const organ_kernels *const organ_kernels_scalar_nofma;
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

@@ -102,7 +102,7 @@ INLINE f32x16 pull_of(f32x16 mean, f32x16 value, float coupling)
     if (coupling == 0.0f)
         return one;
     const f32x16 ratio = f32_div(mean, value);
-    const f32x16 pull = coupling == 1.0f ? f32_sqrt(ratio) : f32_pow(ratio, 0.5f * coupling);
+    const f32x16 pull = coupling == 1.0f ? f32_sqrt(ratio) : f32_pow(ratio, f32_set1(0.5f * coupling));
     return f32_select(f32_gt(value, f32_set1(0)), pull, one);
 }
 
@@ -134,7 +134,7 @@ INLINE f32x16 grown(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int
 {
     const f32x16 q = f32_mul(f32_mul(food, tube), pull);
     const f32x16 faintest = f32_set1(FAINTEST_FLOW);
-    const f32x16 power = square ? f32_fma(q, q, faintest) : f32_add(f32_pow(q, beta), faintest);
+    const f32x16 power = square ? f32_fma(q, q, faintest) : f32_add(f32_pow(q, f32_set1(beta)), faintest);
     const f32x16 x = f32_min(power, f32_set1(STRONGEST_FLOW));
     return f32_fma(f32_set1(STEP), tube, f32_div(x, f32_add(f32_set1(1.0f), x)));
 }

@@ -8,6 +8,7 @@
 #include "kernels/z_scan.h"
 #include "kernels/haar.h"
 #include "kernels/physarum.h"
+#include "kernels/transcendental.h"
 #include "kernels/ggml_blocks.h"
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
@@ -43,7 +44,9 @@
         .moments_f16 = moments_f16, .moments_f32 = moments_f32, .zeros_16 = zeros_16, .zeros_32 = zeros_32, .audit_16 = audit_16,          \
         .audit_32 = audit_32, .dequantize = DEQUANTIZERS, .quantize = QUANTIZERS, .count_codes = count_codes,                              \
         .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32, .spread = spread,          \
-        .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax,                                                                        \
+        .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax, .gate_silu = gate_silu, .gate_gelu_tanh = gate_gelu_tanh,              \
+        .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of, .exp_below = exp_below, .exp_sum = exp_sum,                    \
+        .divergence = divergence, .entropy = entropy,                                                                                      \
         .decode =                                                                                                                          \
             {[ORGAN_CODE_E4M3] = DECODERS(e4m3),         [ORGAN_CODE_E5M2] = DECODERS(e5m2), [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),   \
              [ORGAN_CODE_E5M2FNUZ] = DECODERS(e5m2fnuz), [ORGAN_CODE_I8] = DECODERS(i8),     [ORGAN_CODE_U8] = DECODERS(u8),               \

@@ -55,6 +55,27 @@ static void refused(const char *path, const char *const *fragments)
     }
 }
 
+/* Logits of the llama fixture with another activation. */
+static float *activated_by(const char *activation, const expected *e)
+{
+    change("llama", "hidden_act", activation);
+    return logits_of(scratch_path("m"), e, 1, ROOMY);
+}
+
+/* GELU with erf is near its approximation with tanh, to which 5e-4 is lost, and far from silu. */
+START_TEST(gelu_is_exact_or_approximated)
+{
+    expected e = expected_read("fixtures/forward/llama.logits.safetensors");
+    const size_t n = e.rows * e.words;
+    float *const silu = activated_by("\"silu\"", &e), *const by_tanh = activated_by("\"gelu_pytorch_tanh\"", &e),
+                *const by_erf = activated_by("\"gelu\"", &e);
+    const double apart = farthest(by_erf, by_tanh, n), other = farthest(by_erf, silu, n);
+    ck_assert_msg(apart > 1e-5 && apart < other / 20, "erf and tanh are %g apart, erf and silu %g", apart, other);
+    free(silu), free(by_tanh), free(by_erf);
+    expected_free(&e);
+}
+END_TEST
+
 START_TEST(configs_that_cannot_be)
 {
     static const struct {
@@ -85,6 +106,7 @@ START_TEST(configs_that_cannot_be)
         {"llama", "mlp_bias", "false", {"gate_proj.bias' is there"}},
         {"llama", "tie_word_embeddings", "false", {"'lm_head.weight' is missing"}},
         {"llama", "hidden_act", "\"relu\"", {"hidden_act 'relu' is not supported"}},
+        {"gemma2", "hidden_activation", "\"relu\"", {"hidden_activation 'relu' is not supported"}},
         {"llama", "rope_parameters", "7", {"rope_parameters is 7, not an object"}},
         {"llama",
          "rope_parameters",
@@ -326,7 +348,7 @@ END_TEST
 Suite *forward_faults_suite(void)
 {
     const suite_case cases[] = {
-        {"refused", {configs_that_cannot_be, no_config_at_all, gguf_that_cannot_be}},
+        {"refused", {configs_that_cannot_be, gelu_is_exact_or_approximated, no_config_at_all, gguf_that_cannot_be}},
         {"run",
          {a_token_beyond_the_vocabulary, nan_does_no_harm, files_that_fail_later, memory_that_is_too_small,
           what_is_spare_is_so_for_all_threads}},

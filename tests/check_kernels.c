@@ -121,8 +121,12 @@ START_TEST(dispatch_takes_the_best)
 {
     const char *why;
     const organ_cpu none = {0, 0, 0}, two = {1, 0, 0}, all = {1, 1, 1};
-    ck_assert_ptr_eq(organ_kernels_choose(none, NULL, &why), organ_kernels_scalar);
-    ck_assert_ptr_eq(organ_kernels_choose(none, "", &why), organ_kernels_scalar);
+    const organ_kernels *const plain = organ_kernels_neon ? organ_kernels_scalar : organ_kernels_scalar_nofma;
+    ck_assert_ptr_nonnull(plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, NULL, &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, "", &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, "scalar", &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(two, "scalar", &why), organ_kernels_scalar);
     ck_assert_ptr_eq(organ_kernels_choose(two, NULL, &why), organ_kernels_avx2 ? organ_kernels_avx2 : organ_kernels_scalar);
     ck_assert_ptr_eq(organ_kernels_choose(all, NULL, &why), organ_kernels_avx512 ? organ_kernels_avx512 : organ_kernels_neon);
 }
@@ -144,10 +148,24 @@ START_TEST(dispatch_obeys_or_says_why)
         ck_assert_ptr_null(organ_kernels_choose(none, isas[isa], &why));
         ck_assert_str_eq(why, tables[isa] ? "this CPU does not support it" : "this build has no kernels for it");
     }
-    ck_assert_ptr_eq(organ_kernels_choose(none, "scalar", &why), organ_kernels_scalar);
     ck_assert_ptr_null(organ_kernels_choose(all, "AVX2", &why));
     ck_assert_str_eq(why, "unknown name: it is one of scalar, avx2, avx512, neon");
     ck_assert_ptr_null(organ_kernels_choose(all, "sse2", &why));
+}
+END_TEST
+
+/* Its transcendental functions are others, as exact; all else is the scalar table's. */
+START_TEST(table_without_fma)
+{
+    const organ_kernels *const table = organ_kernels_scalar_nofma;
+    if (!table)
+        return;
+    const char *const fault = check_math_tolerance(table);
+    ck_assert_msg(!fault, "%s", fault);
+    ck_assert_str_eq(table->isa, "scalar");
+    for (size_t f = 0; f < kernel_family_count; f++)
+        if (kernel_families[f].check == check_haar || kernel_families[f].check == check_moments || kernel_families[f].check == check_zeros)
+            ck_assert_msg(!kernel_families[f].check(table), "%s", kernel_families[f].name);
 }
 END_TEST
 
@@ -213,6 +231,7 @@ int main(void)
     tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
     tcase_add_test(rest, dispatch_takes_the_best);
     tcase_add_test(rest, dispatch_obeys_or_says_why);
+    tcase_add_test(rest, table_without_fma);
     tcase_add_test(rest, powers_are_asked_for);
     tcase_add_test(rest, scratch_fits_or_is_refused);
     tcase_add_test(rest, parts_of_moments_merge);

@@ -202,7 +202,8 @@ static void score(size_t count, size_t batch, size_t tile)
 {
     organ_error error = {0};
     const organ_progress none = {0};
-    ck_assert_msg(organ_perplexity_score(&plan, sources, count, batch, tile, scores, NULL, &none, &error) == ORGAN_OK, "%s", error.message);
+    organ_perplexity_score(organ_kernels_scalar, &plan, sources, count, batch, tile, scores, NULL, &none, &error);
+    ck_assert_msg(error.status == ORGAN_OK, "%s", error.message);
 }
 
 /* ---- the scores ---- */
@@ -291,7 +292,7 @@ static void refuse_score(size_t count, const organ_stop *stop, organ_status stat
 {
     organ_error error = {0};
     const organ_progress none = {0};
-    ck_assert_int_eq(organ_perplexity_score(&plan, sources, count, 20, 4, scores, stop, &none, &error), status);
+    ck_assert_int_eq(organ_perplexity_score(organ_kernels_scalar, &plan, sources, count, 20, 4, scores, stop, &none, &error), status);
     ck_assert_msg(strstr(error.message, says) != NULL, "%s", error.message);
 }
 

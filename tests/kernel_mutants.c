@@ -257,6 +257,42 @@ static void bins_round_up(const float *values, size_t n, double mean, double std
     }
 }
 
+/* ---- transcendental functions ---- */
+static float exp_sums_whole_vectors(float *values, size_t n, float top)
+{
+    const float sum = RIGHT->exp_below(values, n, top);
+    return n % 16 ? sum + (float)(16 - n % 16) * expf(-top) : sum;
+}
+static void silu_by_ulp(float *gate, const float *up, size_t n)
+{
+    RIGHT->gate_silu(gate, up, n);
+    for (size_t k = 0; k < n; k++)
+        gate[k] = gate[k] > 1 ? nextafterf(gate[k], 0) : gate[k];
+}
+static void gelu_writes_behind(float *gate, const float *up, size_t n)
+{
+    RIGHT->gate_gelu(gate, up, n);
+    if (n % 16 == 15)
+        gate[n] = 0;
+}
+static void softcap_is_linear(float *values, size_t n, float cap)
+{
+    for (size_t k = 0; k < n; k++)
+        values[k] = fminf(fmaxf(values[k], -cap), cap);
+}
+static double divergence_turned(const float *first, double first_sum, const float *other, double other_sum, size_t n)
+{
+    return RIGHT->divergence(other, other_sum, first, first_sum, n);
+}
+static double entropy_in_nats(const double *p, size_t n) { return RIGHT->entropy(p, n) * 0.69314718055994531; }
+static double exp_sum_in_single(const float *values, size_t n, double top)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)expf(values[k] - (float)top);
+    return sum;
+}
+
 /* ---- packed codes ---- */
 #define DECODING const void *codes, const float *scales, const float *zeros, size_t group, void *values, size_t n
 static void e4m3_flushes(DECODING)
@@ -361,6 +397,13 @@ MUTANT(count_codes, codes_forget_last)
 MUTANT(pair_means_f32, pairs_halve_first)
 MUTANT(spread, spread_of_sample)
 MUTANT(z_bins, bins_round_up)
+MUTANT(exp_below, exp_sums_whole_vectors)
+MUTANT(gate_silu, silu_by_ulp)
+MUTANT(gate_gelu, gelu_writes_behind)
+MUTANT(softcap, softcap_is_linear)
+MUTANT(divergence, divergence_turned)
+MUTANT(entropy, entropy_in_nats)
+MUTANT(exp_sum, exp_sum_in_single)
 MUTANT(decode[ORGAN_CODE_E4M3][ORGAN_REAL_BF16], e4m3_flushes)
 MUTANT(decode[ORGAN_CODE_E5M2][ORGAN_REAL_F16], e5m2_keeps_nan_signs)
 MUTANT(decode[ORGAN_CODE_I8][ORGAN_REAL_F32], i8_fuses)
@@ -424,6 +467,13 @@ const kernel_mutant kernel_mutants[] = {
     {"strength off by 0.1 %", check_haar, break_haar_off_strength},
     {"threshold off by 5 %", check_haar, break_haar_off_threshold},
     {"writes behind its scratch", check_haar, break_haar_writes_behind},
+    {"lanes past the end are summed", check_math_shapes, break_exp_sums_whole_vectors},
+    {"one unit in the last place less", check_math_values, break_silu_by_ulp},
+    {"a gate is written past the end", check_math_shapes, break_gelu_writes_behind},
+    {"a cap that bends nowhere", check_math_values, break_softcap_is_linear},
+    {"a divergence of the other from the first", check_math_sums, break_divergence_turned},
+    {"an entropy in nats", check_math_sums, break_entropy_in_nats},
+    {"exponentials in single precision", check_math_sums, break_exp_sum_in_single},
     {"gain off by two units in the last place", check_physarum_same, break_physarum_off_gain},
     {"gain off by 2 %", check_physarum_flow, break_physarum_weak_gain},
     {"one iteration less", check_physarum_flow, break_physarum_one_round_less},

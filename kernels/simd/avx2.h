@@ -81,10 +81,10 @@ INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c)
 INLINE f32x16 f32_sqrt(f32x16 a) { return (f32x16){_mm256_sqrt_ps(a.lo), _mm256_sqrt_ps(a.hi)}; }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_min_ps, a, b); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return BOTH(f32x16, _mm256_max_ps, a, b); }
-INLINE f32x16 f32_pow(f32x16 a, float e)
-{
-    return (f32x16){Sleef_finz_powf8_u10avx2(a.lo, _mm256_set1_ps(e)), Sleef_finz_powf8_u10avx2(a.hi, _mm256_set1_ps(e))};
-}
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return BOTH(f32x16, Sleef_finz_powf8_u10avx2, a, e); }
+INLINE f32x16 f32_exp(f32x16 a) { return (f32x16){Sleef_finz_expf8_u10avx2(a.lo), Sleef_finz_expf8_u10avx2(a.hi)}; }
+INLINE f32x16 f32_tanh(f32x16 a) { return (f32x16){Sleef_finz_tanhf8_u10avx2(a.lo), Sleef_finz_tanhf8_u10avx2(a.hi)}; }
+INLINE f32x16 f32_erf(f32x16 a) { return (f32x16){Sleef_finz_erff8_u10avx2(a.lo), Sleef_finz_erff8_u10avx2(a.hi)}; }
 INLINE f32x16 f32_trunc(f32x16 a)
 {
     enum { TO_ZERO = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC };
@@ -247,6 +247,7 @@ INLINE unsigned m32_count(m32x16 m)
     UNROLL for (int k = 0; k < 4; k++) result.q[k] = (expr);                                                                               \
     return result
 INLINE f64x16 f64_set1(double x) { EACH_QUARTER(_mm256_set1_pd(x)); }
+INLINE f64x16 f64_load(const double *p) { EACH_QUARTER(_mm256_loadu_pd(p + 4 * k)); }
 INLINE f64x16 f64_of_f32(f32x16 a)
 {
     return (f64x16){{_mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
@@ -255,6 +256,8 @@ INLINE f64x16 f64_of_f32(f32x16 a)
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_add_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_sub_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_mul_pd(a.q[k], b.q[k])); }
+INLINE f64x16 f64_exp(f64x16 a) { EACH_QUARTER(Sleef_finz_expd4_u10avx2(a.q[k])); }
+INLINE f64x16 f64_log2(f64x16 a) { EACH_QUARTER(Sleef_finz_log2d4_u10avx2(a.q[k])); }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
     const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1), _mm256_castsi256_si128(m.hi),

@@ -46,7 +46,10 @@ INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { return _mm512_fmadd_ps(a, 
 INLINE f32x16 f32_sqrt(f32x16 a) { return _mm512_sqrt_ps(a); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { return _mm512_min_ps(a, b); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { return _mm512_max_ps(a, b); }
-INLINE f32x16 f32_pow(f32x16 a, float e) { return Sleef_finz_powf16_u10avx512f(a, _mm512_set1_ps(e)); }
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { return Sleef_finz_powf16_u10avx512f(a, e); }
+INLINE f32x16 f32_exp(f32x16 a) { return Sleef_finz_expf16_u10avx512f(a); }
+INLINE f32x16 f32_tanh(f32x16 a) { return Sleef_finz_tanhf16_u10avx512f(a); }
+INLINE f32x16 f32_erf(f32x16 a) { return Sleef_finz_erff16_u10avx512f(a); }
 INLINE f32x16 f32_trunc(f32x16 a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ); }
@@ -142,6 +145,7 @@ INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount(m); }
 
 #define EACH_HALF(op, a, b) (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 INLINE f64x16 f64_set1(double x) { return (f64x16){_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
+INLINE f64x16 f64_load(const double *p) { return (f64x16){_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
 INLINE f64x16 f64_of_f32(f32x16 a)
 {
     return (f64x16){_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
@@ -149,6 +153,8 @@ INLINE f64x16 f64_of_f32(f32x16 a)
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_add_pd, a, b); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_sub_pd, a, b); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_mul_pd, a, b); }
+INLINE f64x16 f64_exp(f64x16 a) { return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)}; }
+INLINE f64x16 f64_log2(f64x16 a) { return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)}; }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
     return (f64x16){_mm512_maskz_mov_pd((__mmask8)m, a.lo), _mm512_maskz_mov_pd((__mmask8)(m >> 8), a.hi)};

@@ -4,7 +4,7 @@
 #define ORGAN_KERNELS_SIMD_COMMON_H
 #include <stddef.h>
 #include <stdint.h>
-#include <sleef.h> /* powf of at most 1 ulp, of the finz family: the same bits wherever there is FMA */
+#include <sleef.h> /* functions of at most 1 ulp, of the finz family: the same bits wherever there is FMA */
 
 #ifndef INLINE
 #define INLINE static inline __attribute__((always_inline, unused))

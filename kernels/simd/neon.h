@@ -63,7 +63,10 @@ INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_Q(f32x16, vfmaq_f32(c
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_Q(f32x16, vsqrtq_f32(a.q[k])); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_Q(f32x16, vminq_f32(a.q[k], b.q[k])); }
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_Q(f32x16, vmaxq_f32(a.q[k], b.q[k])); }
-INLINE f32x16 f32_pow(f32x16 a, float e) { EACH_Q(f32x16, Sleef_finz_powf4_u10advsimd(a.q[k], vdupq_n_f32(e))); }
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { EACH_Q(f32x16, Sleef_finz_powf4_u10advsimd(a.q[k], e.q[k])); }
+INLINE f32x16 f32_exp(f32x16 a) { EACH_Q(f32x16, Sleef_finz_expf4_u10advsimd(a.q[k])); }
+INLINE f32x16 f32_tanh(f32x16 a) { EACH_Q(f32x16, Sleef_finz_tanhf4_u10advsimd(a.q[k])); }
+INLINE f32x16 f32_erf(f32x16 a) { EACH_Q(f32x16, Sleef_finz_erff4_u10advsimd(a.q[k])); }
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_Q(f32x16, vrndq_f32(a.q[k])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgeq_f32(a.q[k], b.q[k])); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_Q(m32x16, vcgtq_f32(a.q[k], b.q[k])); }
@@ -198,10 +201,13 @@ INLINE unsigned m16_count(m16x16 m) { return vaddvq_u16(vaddq_u16(vshrq_n_u16(m.
 INLINE unsigned m32_count(m32x16 m) { return m16_count(m32_narrow(m)); }
 
 INLINE f64x16 f64_set1(double x) { EACH_D(vdupq_n_f64(x)); }
+INLINE f64x16 f64_load(const double *p) { EACH_D(vld1q_f64(p + 2 * k)); }
 INLINE f64x16 f64_of_f32(f32x16 a) { EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]) : vcvt_f64_f32(vget_low_f32(a.q[k / 2]))); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_D(vaddq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_D(vsubq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_D(vmulq_f64(a.d[k], b.d[k])); }
+INLINE f64x16 f64_exp(f64x16 a) { EACH_D(Sleef_finz_expd2_u10advsimd(a.d[k])); }
+INLINE f64x16 f64_log2(f64x16 a) { EACH_D(Sleef_finz_log2d2_u10advsimd(a.d[k])); }
 INLINE uint64x2_t widen_mask(uint32x4_t m, int upper)
 {
     const uint32x4_t twice = upper ? vzip2q_u32(m, m) : vzip1q_u32(m, m);

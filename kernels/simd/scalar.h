@@ -10,8 +10,17 @@
 #include <math.h>
 #include <string.h>
 
-/* <sleef.h> hides it from a build whose own CPU baseline has no FMA. */
+/* Which of SLEEF's families the lanes use: finz, unless the table is for a CPU without FMA. <sleef.h> hides finz from a build whose own
+ * baseline has no FMA. */
+#ifndef SCALAR_MATH
+#define SCALAR_MATH(function) Sleef_finz_##function##_u10purecfma
 float Sleef_finz_powf1_u10purecfma(float, float);
+float Sleef_finz_expf1_u10purecfma(float);
+float Sleef_finz_tanhf1_u10purecfma(float);
+float Sleef_finz_erff1_u10purecfma(float);
+double Sleef_finz_expd1_u10purecfma(double);
+double Sleef_finz_log2d1_u10purecfma(double);
+#endif
 
 #define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
 
@@ -69,7 +78,10 @@ INLINE f32x16 f32_fma(f32x16 a, f32x16 b, f32x16 c) { EACH_LANE(f32x16, fmaf(a.l
 INLINE f32x16 f32_sqrt(f32x16 a) { EACH_LANE(f32x16, sqrtf(a.lane[l])); }
 INLINE f32x16 f32_min(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] < b.lane[l] ? a.lane[l] : b.lane[l]); } /* neither NaN nor -0 */
 INLINE f32x16 f32_max(f32x16 a, f32x16 b) { EACH_LANE(f32x16, a.lane[l] > b.lane[l] ? a.lane[l] : b.lane[l]); }
-INLINE f32x16 f32_pow(f32x16 a, float e) { EACH_LANE(f32x16, Sleef_finz_powf1_u10purecfma(a.lane[l], e)); }
+INLINE f32x16 f32_pow(f32x16 a, f32x16 e) { EACH_LANE(f32x16, SCALAR_MATH(powf1)(a.lane[l], e.lane[l])); } /* a to the power of e */
+INLINE f32x16 f32_exp(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(expf1)(a.lane[l])); }
+INLINE f32x16 f32_tanh(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(tanhf1)(a.lane[l])); }
+INLINE f32x16 f32_erf(f32x16 a) { EACH_LANE(f32x16, SCALAR_MATH(erff1)(a.lane[l])); }
 INLINE f32x16 f32_trunc(f32x16 a) { EACH_LANE(f32x16, truncf(a.lane[l])); }
 INLINE m32x16 f32_ge(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] >= b.lane[l]); }
 INLINE m32x16 f32_gt(f32x16 a, f32x16 b) { EACH_LANE(m32x16, a.lane[l] > b.lane[l]); }
@@ -184,10 +196,13 @@ INLINE unsigned m16_count(m16x16 m)
 
 /* ---- f64 ---- */
 INLINE f64x16 f64_set1(double x) { EACH_LANE(f64x16, x); }
+INLINE f64x16 f64_load(const double *p) { f64x16 r; memcpy(&r, p, sizeof r); return r; }
 INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
+INLINE f64x16 f64_exp(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(expd1)(a.lane[l])); }
+INLINE f64x16 f64_log2(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(log2d1)(a.lane[l])); }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a) { EACH_LANE(f64x16, m.lane[l] ? a.lane[l] : 0.0); }
 INLINE double f64_fold(f64x16 a)
 {

@@ -78,8 +78,8 @@ static void weigh(const job *j, const tile *t, size_t lo, size_t keys, float *sc
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
-        sums[i] =
-            organ_forward_softmax(scores + i * keys, from - lo, at + 1 - lo, keys, (float)c->attention_scale, (float)c->attention_softcap);
+        sums[i] = organ_forward_softmax(j->group->forward->engine->kernels, scores + i * keys, from - lo, at + 1 - lo, keys,
+                                        (float)c->attention_scale, (float)c->attention_softcap);
     }
 }
 

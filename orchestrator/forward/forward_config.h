@@ -8,7 +8,8 @@
 
 ORGAN_API_BEGIN
 
-typedef enum organ_activation { ORGAN_SILU, ORGAN_GELU_TANH } organ_activation;
+/* of the gate: silu, GELU by its approximation with tanh, GELU with erf */
+typedef enum organ_activation { ORGAN_SILU, ORGAN_GELU_TANH, ORGAN_GELU } organ_activation;
 typedef enum organ_rope {
     ORGAN_ROPE_DEFAULT,
     ORGAN_ROPE_LINEAR,

@@ -255,11 +255,14 @@ static void read_windows(const source *s, organ_forward_config *c)
 static void read_activation(const source *s, organ_forward_config *c)
 {
     const char *key = member(s->root, "hidden_activation") ? "hidden_activation" : "hidden_act";
-    const char *word = word_of(s, s->root, key, s->family->traits & TRAIT_GEMMA ? "gelu_pytorch_tanh" : "silu");
+    const bool gemma = s->family->traits & TRAIT_GEMMA;
+    const char *word = word_of(s, s->root, key, gemma ? "gelu_pytorch_tanh" : "silu");
     if (strcmp(word, "silu") == 0)
         c->activation = ORGAN_SILU;
     else if (strcmp(word, "gelu_pytorch_tanh") == 0)
         c->activation = ORGAN_GELU_TANH;
+    else if (strcmp(word, "gelu") == 0 && !(gemma && strcmp(key, "hidden_act") == 0)) /* Gemma once wrote that and meant tanh */
+        c->activation = ORGAN_GELU;
     else
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s '%s' is not supported", s->label, key, word);
 }

@@ -31,13 +31,12 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 }
 
 /* The largest scores, in the order of experts. A NaN is never larger; where nothing is, the first ones are taken. */
-static void choose(const organ_forward_config *c, float *scores, choice *chosen)
+static void choose(const organ_kernels *kernels, const organ_forward_config *c, float *scores, choice *chosen)
 {
-    float most = -INFINITY, sum = 0;
+    float most = -INFINITY;
     for (unsigned e = 0; e < c->experts; e++)
         most = scores[e] > most ? scores[e] : most;
-    for (unsigned e = 0; e < c->experts; e++)
-        sum += scores[e] = expf(scores[e] - most);
+    const float sum = kernels->exp_below(scores, c->experts, most);
     for (unsigned k = 0; k < c->experts_used; k++) {
         unsigned best = UINT32_MAX;
         for (unsigned e = 0; e < c->experts; e++) {
@@ -67,7 +66,7 @@ static void choose_token(void *context, size_t t, size_t worker)
     (void)worker;
     const job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    choose(c, j->scores + t * c->experts, j->choices + t * c->experts_used);
+    choose(j->group->forward->engine->kernels, c, j->scores + t * c->experts, j->choices + t * c->experts_used);
 }
 
 static void sum_token(void *context, size_t t, size_t worker)

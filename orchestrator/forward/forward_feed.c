@@ -16,7 +16,8 @@ typedef struct token_job {
     size_t tokens, width;
     double eps;
     float plus;
-    bool gelu;
+    const organ_kernels *kernels;
+    organ_activation activation;
 } token_job;
 
 static void norm_tokens(void *context, size_t index, size_t worker)
@@ -42,7 +43,7 @@ static void gate_tokens(void *context, size_t index, size_t worker)
     (void)worker;
     const token_job *j = context;
     const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
-    organ_forward_gate(j->gelu ? ORGAN_GELU_TANH : ORGAN_SILU, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
+    organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
 }
 
 static size_t pieces(size_t tokens) { return (tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE; }
@@ -70,7 +71,12 @@ organ_status organ_forward_add_all(const forward_group *g, forward_part part, fl
 
 organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width, organ_error *error)
 {
-    token_job j = {.from = up, .to = gate, .tokens = tokens, .width = width, .gelu = g->forward->config.activation == ORGAN_GELU_TANH};
+    token_job j = {.from = up,
+                   .to = gate,
+                   .tokens = tokens,
+                   .width = width,
+                   .kernels = g->forward->engine->kernels,
+                   .activation = g->forward->config.activation};
     return organ_forward_share(g->forward->engine, pieces(tokens), gate_tokens, &j, error);
 }
 

@@ -70,6 +70,7 @@ typedef struct forward_rotation_part {
 
 /* cos and sin of rows x dimensions / 2. Windows that turn at other frequencies, for they are longer, have rows of their own. */
 typedef struct forward_rotation {
+    const organ_kernels *kernels;
     size_t rows, half;
     float *frequencies, *cosines, *sines;
     float *short_factors, *long_factors; /* of a GGUF file, else NULL */
@@ -149,10 +150,9 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
 /* y = x / rms(x) (plus + w); y may be x. */
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
 /* gate = act(gate) * up */
-void organ_forward_gate(organ_activation activation, float *gate, const float *up, size_t n);
+void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up, size_t n);
 /* scores[lo .. hi) become exp(cap(scale * score) - max), the rest of the n 0; the sum of them is returned. */
-float organ_forward_softmax(float *scores, size_t lo, size_t hi, size_t n, float scale, float cap);
-void organ_forward_softcap(float *values, size_t n, float cap);
+float organ_forward_softmax(const organ_kernels *kernels, float *scores, size_t lo, size_t hi, size_t n, float scale, float cap);
 
 /* ---- rotation ---- */
 

@@ -148,7 +148,7 @@ static void give_row(void *context, size_t index, size_t worker)
     const organ_forward_config *c = &j->forward->config;
     float *logits = j->logits + index * c->vocabulary;
     if (c->final_softcap > 0)
-        organ_forward_softcap(logits, (size_t)c->vocabulary, (float)c->final_softcap);
+        j->forward->engine->kernels->softcap(logits, (size_t)c->vocabulary, (float)c->final_softcap);
     j->each(j->context, j->first + index, logits);
 }
 

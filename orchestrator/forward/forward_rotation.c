@@ -44,6 +44,16 @@ static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
     return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
 }
 
+/* frequencies[k] = theta ^ (-2 k / dimensions), rounded to FP32 as in training: the exponent, the power, its reciprocal. */
+static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies, size_t half)
+{
+    for (size_t k = 0; k < half; k++)
+        frequencies[k] = (float)(2 * k) / (float)dimensions;
+    kernels->powers_of(theta, frequencies, frequencies, half);
+    for (size_t k = 0; k < half; k++)
+        frequencies[k] = 1.0f / frequencies[k];
+}
+
 /* ---- opening ---- */
 
 /* What a GGUF file says of frequencies as a tensor: what they are divided by. NULL where there is no such tensor. */
@@ -88,8 +98,10 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
     rotation->rope = rope;
     if (!(rotation->frequencies = organ_forward_floats(rotation->half, error)))
         return error->status;
+    rotation->kernels = forward->engine->kernels;
+    plain_frequencies(rotation->kernels, (float)rope->theta, rope->dimensions, rotation->frequencies, rotation->half);
     for (unsigned k = 0; k < rotation->half; k++) {
-        const float frequency = 1.0f / powf((float)rope->theta, (float)(2 * k) / (float)rope->dimensions);
+        const float frequency = rotation->frequencies[k];
         rotation->frequencies[k] = rope->kind == ORGAN_ROPE_LINEAR   ? frequency / (float)rope->factor
                                    : rope->kind == ORGAN_ROPE_LLAMA3 ? llama3(rope, frequency)
                                    : rope->kind == ORGAN_ROPE_YARN   ? yarn(rope, frequency, k)
@@ -124,7 +136,9 @@ static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
         return r->frequencies[k];
     const double growth = rope->factor * (double)kind / (double)rope->original_context - (rope->factor - 1);
     const double theta = rope->theta * pow(growth, rope->dimensions / (rope->dimensions - 2.0));
-    return 1.0f / powf((float)theta, (float)(2 * k) / (float)rope->dimensions);
+    float power = (float)(2 * k) / (float)rope->dimensions;
+    r->kernels->powers_of((float)theta, &power, &power, 1);
+    return 1.0f / power;
 }
 
 static void fill(forward_rotation *r, const forward_rotation_part *part)

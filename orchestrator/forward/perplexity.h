@@ -68,11 +68,12 @@ typedef struct organ_token_scores {
 
 /* Scores the plan with `count` models; scores[m] has room for what it does not leave NULL. Windows go through in batches of at most
  * `batch_tokens` inputs (but at least one window); with more than one model the logits of `tile_rows` tokens of the first are kept at a
- * time. Neither changes a bit of the result. Probabilities are computed in FP64 from the FP32 logits. ORGAN_BAD_INPUT where models have
+ * time. Neither changes a bit of the result. Probabilities are computed in FP64 from the FP32 logits, summed
+ * over 16 lanes. ORGAN_BAD_INPUT where models have
  * vocabularies of different size, a target lies beyond, or logits are not finite; ORGAN_INTERRUPTED when `stop` asks. */
-organ_status organ_perplexity_score(const organ_perplexity_plan *plan, const organ_logit_source *sources, size_t count, size_t batch_tokens,
-                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop, const organ_progress *progress,
-                                    organ_error *error);
+organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan, const organ_logit_source *sources,
+                                    size_t count, size_t batch_tokens, size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
+                                    const organ_progress *progress, organ_error *error);
 
 /* How many batches that makes. */
 size_t organ_perplexity_batches(const organ_perplexity_plan *plan, size_t batch_tokens);

@@ -17,17 +17,15 @@ size_t organ_logits_top(const float *logits, size_t count)
 }
 
 /* ln of the sum of exp of all logits; not finite where they are not. */
-static double log_sum(const float *logits, size_t count)
+static double log_sum(const organ_kernels *kernels, const float *logits, size_t count)
 {
     const double top = (double)logits[organ_logits_top(logits, count)];
-    double sum = 0;
-    for (size_t k = 0; k < count; k++)
-        sum += exp((double)logits[k] - top);
-    return top + log(sum);
+    return top + log(kernels->exp_sum(logits, count, top));
 }
 
 /* Some scored tokens and one model. */
 typedef struct tile {
+    const organ_kernels *kernels;
     const uint32_t *targets;
     size_t vocabulary;
     double *nll, *divergence;
@@ -39,7 +37,7 @@ typedef struct tile {
 static void receive_first(void *receiver, size_t k, float *logits)
 {
     const tile *const t = receiver;
-    const double sum = log_sum(logits, t->vocabulary);
+    const double sum = log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
     if (!t->kept)
         return;
@@ -51,20 +49,16 @@ static void receive_other(void *receiver, size_t k, float *logits)
 {
     const tile *const t = receiver;
     const float *const first = t->kept + k * t->vocabulary;
-    const double sum = log_sum(logits, t->vocabulary), first_sum = t->sums[k];
-    double divergence = 0;
-    for (size_t v = 0; v < t->vocabulary; v++) {
-        const double p = (double)first[v] - first_sum, q = (double)logits[v] - sum;
-        divergence += exp(p) * (p - q);
-    }
+    const double sum = log_sum(t->kernels, logits, t->vocabulary);
     t->nll[k] = sum - (double)logits[t->targets[k]];
-    t->divergence[k] = divergence;
+    t->divergence[k] = t->kernels->divergence(first, t->sums[k], logits, sum, t->vocabulary);
     t->agrees[k] = organ_logits_top(logits, t->vocabulary) == organ_logits_top(first, t->vocabulary);
 }
 
 /* ---- batches ---- */
 
 typedef struct scoring {
+    const organ_kernels *kernels;
     const organ_perplexity_plan *plan;
     const organ_logit_source *sources;
     size_t count, tile_rows;
@@ -109,7 +103,8 @@ static organ_status score_tile(scoring *s, size_t first, size_t count, size_t or
     for (size_t m = 0; m < s->count; m++) {
         const organ_logit_source *const source = &s->sources[m];
         const organ_token_scores *const scores = &s->scores[m];
-        tile t = {.targets = s->plan->targets + first,
+        tile t = {.kernels = s->kernels,
+                  .targets = s->plan->targets + first,
                   .vocabulary = (size_t)source->vocabulary,
                   .nll = scores->nll + first,
                   .divergence = m ? scores->divergence + first : NULL,
@@ -175,11 +170,11 @@ static void tell(const scoring *s, size_t window, size_t scored, const organ_pro
     organ_progress_advance(progress, 0, name, scored ? remark : NULL);
 }
 
-organ_status organ_perplexity_score(const organ_perplexity_plan *plan, const organ_logit_source *sources, size_t count, size_t batch_tokens,
-                                    size_t tile_rows, organ_token_scores *scores, const organ_stop *stop, const organ_progress *progress,
-                                    organ_error *error)
+organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_perplexity_plan *plan, const organ_logit_source *sources,
+                                    size_t count, size_t batch_tokens, size_t tile_rows, organ_token_scores *scores, const organ_stop *stop,
+                                    const organ_progress *progress, organ_error *error)
 {
-    scoring s = {.plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
+    scoring s = {.kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
     if (check(&s, error) != ORGAN_OK)
         return error->status;

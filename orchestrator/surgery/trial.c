@@ -281,8 +281,8 @@ organ_status organ_trial_run(organ_trial *trial, organ_error *error)
     }
     if (!error->status) {
         organ_progress_begin(trial->progress, "scoring", bytes, batches);
-        organ_perplexity_score(&trial->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores, trial->engine.stop,
-                               trial->progress, error);
+        organ_perplexity_score(trial->engine.kernels, &trial->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores,
+                               trial->engine.stop, trial->progress, error);
         organ_progress_end(trial->progress);
     }
     for (size_t m = 0; m < trial->count && !error->status; m++)

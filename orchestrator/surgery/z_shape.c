@@ -36,15 +36,6 @@ static void smooth(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double densi
     }
 }
 
-static double entropy(const double density[SMOOTHED])
-{
-    double sum = 0;
-    for (int k = 0; k < SMOOTHED; k++)
-        if (density[k] > 0)
-            sum -= density[k] * log2(density[k]);
-    return sum + log2(WIDTH);
-}
-
 /* Where the cumulative sum, straight between the edges of the bins, passes q/QUANTILES, for q = 1 .. QUANTILES - 1; in standard
  * deviations. */
 static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
@@ -72,12 +63,12 @@ static double ln_cv_of_gaps(const double places[QUANTILES - 1])
     return log(sqrt(m2 / gaps) / mean);
 }
 
-organ_z_shape organ_z_shape_of(const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
+organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
 {
     double density[SMOOTHED], places[QUANTILES - 1];
     smooth(counts, n, density);
     find_quantiles(density, places);
-    return (organ_z_shape){entropy(density), ln_cv_of_gaps(places)};
+    return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
 }
 
 /* What noise of that size would show. */

@@ -12,7 +12,7 @@ typedef struct organ_z_shape {
 } organ_z_shape;
 
 /* `counts` of n > 0 standardised values. */
-organ_z_shape organ_z_shape_of(const uint64_t counts[ORGAN_Z_BINS], uint64_t n);
+organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n);
 
 /* Sets e, k, c, power, signal and theta from the shape and from z->kurtosis and z->moments.n. */
 void organ_z_judge(organ_z *z, organ_z_shape shape);

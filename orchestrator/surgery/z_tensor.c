@@ -231,7 +231,7 @@ static organ_status measure(scan *s, organ_z *z, organ_error *error)
         return error->status;
     z->scales = s->scales;
     for (unsigned k = 0; k < s->scales; k++) {
-        const organ_z_shape shape = organ_z_shape_of(sum_of_four(s->bins[k]), s->spreads[k].n);
+        const organ_z_shape shape = organ_z_shape_of(s->kernels, sum_of_four(s->bins[k]), s->spreads[k].n);
         z->information[k] = shape.h + log2(std_of(&s->spreads[k]));
         if (k == 0)
             organ_z_judge(z, shape);

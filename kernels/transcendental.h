@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies over exp, tanh, erf, pow and log2, which are SLEEF's on every ISA: gates and soft caps of the forward pass, softmax, likelihoods,
+ * entropy. A last vector that is not full is computed with zeros in the lanes that are not there, which are not stored and not summed. */
+
+INLINE m32x16 lanes_below(size_t n) { return u32_gt(u32_set1((uint32_t)n), u32_lanes()); }
+
+/* ---- gates ---- */
+enum gate { SILU, GELU_TANH, GELU };
+
+/* x times the logistic function of s. */
+INLINE f32x16 logistic_of(f32x16 x, f32x16 s) { return f32_div(x, f32_add(f32_set1(1), f32_exp(f32_sub(f32_set1(0), s)))); }
+
+INLINE f32x16 activated(f32x16 x, const enum gate kind)
+{
+    if (kind == SILU)
+        return logistic_of(x, x);
+    if (kind == GELU) {
+        const f32x16 twice = f32_add(f32_set1(1), f32_erf(f32_mul(x, f32_set1(0.70710678f))));
+        return f32_mul(f32_mul(f32_set1(0.5f), x), twice);
+    }
+    /* 0.5 (1 + tanh u) = 1 / (1 + e^-2u), which loses no digits where tanh u is near -1 */
+    const f32x16 cube = f32_mul(f32_mul(f32_mul(f32_set1(0.044715f), x), x), x);
+    const f32x16 u = f32_mul(f32_set1(0.79788456f), f32_add(x, cube));
+    return logistic_of(x, f32_add(u, u));
+}
+
+INLINE void gate_of(float *gate, const float *up, size_t n, const enum gate kind)
+{
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(gate + at, f32_mul(activated(f32_load(gate + at), kind), f32_load(up + at)));
+    if (at < n)
+        f32_store_part(gate + at, f32_mul(activated(f32_load_part(gate + at, n - at), kind), f32_load_part(up + at, n - at)), n - at);
+}
+
+static void gate_silu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, SILU); }
+static void gate_gelu_tanh(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU_TANH); }
+static void gate_gelu(float *gate, const float *up, size_t n) { gate_of(gate, up, n, GELU); }
+
+/* ---- values alone ---- */
+static void softcap(float *values, size_t n, float cap)
+{
+    const f32x16 caps = f32_set1(cap);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load(values + at), caps))));
+    if (at < n)
+        f32_store_part(values + at, f32_mul(caps, f32_tanh(f32_div(f32_load_part(values + at, n - at), caps))), n - at);
+}
+
+static void powers_of(float base, const float *exponents, float *values, size_t n)
+{
+    const f32x16 bases = f32_set1(base);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        f32_store(values + at, f32_pow(bases, f32_load(exponents + at)));
+    if (at < n)
+        f32_store_part(values + at, f32_pow(bases, f32_load_part(exponents + at, n - at)), n - at);
+}
+
+/* ---- sums ---- */
+static float exp_below(float *values, size_t n, float top)
+{
+    const f32x16 tops = f32_set1(top);
+    f32x16 sum = f32_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16) {
+        const f32x16 e = f32_exp(f32_sub(f32_load(values + at), tops));
+        f32_store(values + at, e);
+        sum = f32_add(sum, e);
+    }
+    if (at < n) {
+        const f32x16 e = f32_exp(f32_sub(f32_load_part(values + at, n - at), tops));
+        f32_store_part(values + at, e, n - at);
+        sum = f32_add(sum, f32_of_bits(u32_keep(lanes_below(n - at), f32_bits(e))));
+    }
+    return f32_fold(sum);
+}
+
+static double exp_sum(const float *values, size_t n, double top)
+{
+    const f64x16 tops = f64_set1(top);
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, f64_exp(f64_sub(f64_of_f32(f32_load(values + at)), tops)));
+    if (at < n) {
+        const f64x16 e = f64_exp(f64_sub(f64_of_f32(f32_load_part(values + at, n - at)), tops));
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), e));
+    }
+    return f64_fold(sum);
+}
+
+INLINE f64x16 divergence_of(f32x16 first, f64x16 first_sum, f32x16 other, f64x16 other_sum)
+{
+    const f64x16 p = f64_sub(f64_of_f32(first), first_sum), q = f64_sub(f64_of_f32(other), other_sum);
+    return f64_mul(f64_exp(p), f64_sub(p, q));
+}
+
+static double divergence(const float *first, double first_sum, const float *other, double other_sum, size_t n)
+{
+    const f64x16 p_sum = f64_set1(first_sum), q_sum = f64_set1(other_sum);
+    f64x16 sum = f64_set1(0);
+    size_t at = 0;
+    for (; at + 16 <= n; at += 16)
+        sum = f64_add(sum, divergence_of(f32_load(first + at), p_sum, f32_load(other + at), q_sum));
+    if (at < n) {
+        const f32x16 p = f32_load_part(first + at, n - at), q = f32_load_part(other + at, n - at);
+        sum = f64_add(sum, f64_keep(lanes_below(n - at), divergence_of(p, p_sum, q, q_sum)));
+    }
+    return f64_fold(sum);
+}
+
+/* Where p is 0 the logarithm is that of the least normal number, and 0 times it is 0. */
+static double entropy(const double *p, size_t n)
+{
+    f64x16 sum = f64_set1(0);
+    for (size_t at = 0; at < n; at += 16) {
+        double whole[16] = {0};
+        if (n - at < 16)
+            __builtin_memcpy(whole, p + at, (n - at) * sizeof *p);
+        const f64x16 x = f64_load(n - at < 16 ? whole : p + at);
+        sum = f64_sub(sum, f64_mul(x, f64_log2(f64_max(x, f64_set1(0x1p-1022)))));
+    }
+    return f64_fold(sum);
+}
