@@ -99,7 +99,7 @@ done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$readme" | grep -oE 'org
 # ---- pages are sound: no line is long, none begins like a command by accident ----
 while read -r page; do
     run manual "$page"
-    known='^\.(\\"|TH|SH|SS|TP|PP|B|BR|EX|EE|in)( |$)'
+    known='^\.(\\"|TH|SH|SS|TP|PP|B|BR|br|EX|EE|in)( |$)'
     if grep -E "^[.']" ../out | grep -qvE "$known"; then bad "an unknown request" ../out; else good; fi
     if sed '/^\.EX/,/^\.EE/d' ../out | grep -qE '.{81}'; then bad "a long line" ../out; else good; fi
     if grep -q '[^ -~]' ../out; then bad "not only ASCII" ../out; else good; fi

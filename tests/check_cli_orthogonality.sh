@@ -67,6 +67,47 @@ sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >llama.gguf
 refused 3 "'model.layers.0.self_attn.k_proj' has its rows in another order in llama.gguf, a GGUF file of architecture 'llama'" \
     orthogonality tiny-qwen2 llama.gguf adapter
 
+# ---- two pairs ----
+# Another model: the fixture with what an adapter adds, so that only its k_proj differ.
+ends 0 lora merge --base tiny-qwen2 --adapter adapter -o tuned --quiet
+ends 0 quantize tuned -o tuned-fp8 --scheme fp8-block128 --quiet
+ends 0 quantize tuned -o tuned-int4 --scheme int4-group32 --quiet
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8
+matches orthogonality_pairs ../out
+matches orthogonality_pairs_log ../err
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --modules '*.k_proj' -o pairs --quiet
+matches orthogonality_pairs_report pairs/NOISE_PAIRS_REPORT.md
+judge "the page shows no plots" test "$(grep -c '<svg' pairs/NOISE_PAIRS_REPORT.html)" -ge 3
+ends 0 orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --modules '*.k_proj' --json --quiet --threads 1 --memory 8M
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' pairs/noise_pairs.json) >../difference; then good; else
+    bad "--json differs from the file, or threads or memory change it" ../difference
+fi
+ends 0 report pairs/noise_pairs.json -o page.html
+judge "organ report makes another page" cmp -s page.html pairs/NOISE_PAIRS_REPORT.html
+# With the adapter and with the tuned model the change is the same but for the rounding of the merge.
+ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 adapter --json --quiet
+judge "the adapter is none" test "$(jq -r '.change.of' ../out)" = adapter
+by_adapter=$(jq '.total.remains_to_change * 1000 | round' ../out)
+ends 0 orthogonality --pair tiny-qwen2 int4 --pair tuned tuned-int4 tuned --modules '*.k_proj' --json --quiet
+judge "the tuned model is none" test "$(jq -r '.change.of' ../out)" = "tuned model"
+by_tuned=$(jq '.total.remains_to_change * 1000 | round' ../out)
+judge "the change is $by_adapter by the adapter and $by_tuned by the tuned model" test $((by_adapter - by_tuned)) -ge -5 -a $((by_adapter - by_tuned)) -le 5
+# GGUF by its own names.
+ends 0 orthogonality --pair tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet
+prints "tiny-qwen2-Q8_0.gguf (Q8_0)"
+ends 0 orthogonality --pair tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --pair tuned tuned-fp8 --quiet --modules 'blk.0.*'
+prints "7 modules"
+refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8
+refused 2 "--pair is given once" orthogonality --pair tiny-qwen2 fp8 adapter
+refused 2 "--pair is given 3 times, but two noises are compared" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --pair a b
+refused 2 "--pair needs 2 values" orthogonality --pair tiny-qwen2 fp8 --pair tuned
+refused 2 "not 'fp8' too" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 adapter fp8
+refused 2 "--noisy2 goes with CLEAN NOISY ADAPTER" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --noisy2 int4
+refused 2 "--top-k goes with" orthogonality --pair tiny-qwen2 fp8 --pair tuned tuned-fp8 --top-k 3
+refused 2 "are the same model: tiny-qwen2" orthogonality --pair tiny-qwen2 fp8 --pair tiny-qwen2 tuned-fp8
+refused 2 "NOISY of the first --pair and NOISY of the second --pair are the same model" orthogonality --pair tiny-qwen2 fp8 --pair tuned ./fp8/
+refused 3 "does not fit" orthogonality --pair tiny-qwen2 fp8 --pair "$model/../forward/qwen2" tuned-fp8 -o out
+
 # ---- refusals ----
 refused 2 "CLEAN" orthogonality
 refused 2 "ADAPTER" orthogonality tiny-qwen2 fp8

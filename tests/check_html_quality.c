@@ -11,6 +11,7 @@
 #include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/lora_resize.h"
 #include "orchestrator/surgery/lora_sanitize.h"
+#include "orchestrator/surgery/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/quantize.h"
@@ -49,6 +50,7 @@ typedef enum document {
     CHECKED,
     SANITIZED,
     ORTHOGONALITY,
+    NOISE_PAIRS,
     PERPLEXITY,
     COMPARISON,
     EVALUATION,
@@ -107,9 +109,11 @@ static void make_adapters(const organ_engine *e, const char *fp8, const char *in
     const organ_orthogonality_options noise = {.clean = MODEL, .noisy = fp8, .noisy2 = int4, .adapter = adapter, .draws = 2};
     MADE(MERGE, ORGAN_OK, organ_lora_merge(&merge, e, NULL, report, &error));
     MADE(EXTRACT, ORGAN_OK, organ_lora_extract(&extract, e, NULL, report, &error));
+    const organ_noise_pairs_options pairs = {.clean = {MODEL, tuned}, .noisy = {fp8, int4}, .draws = 2};
     MADE(RESIZE, ORGAN_OK, organ_lora_resize(&resize, e, NULL, report, &error));
     MADE(SANITIZED, ORGAN_OK, organ_lora_sanitize(&sanitize, e, NULL, report, &error));
     MADE(ORTHOGONALITY, ORGAN_OK, organ_orthogonality(&noise, e, NULL, report, &error));
+    MADE(NOISE_PAIRS, ORGAN_OK, organ_noise_pairs(&pairs, e, NULL, report, &error));
     sanitize.check = true;
     sanitize.output = NULL;
     merge.dry_run = extract.dry_run = true;
@@ -208,6 +212,7 @@ START_TEST(every_tensor_and_module_has_its_row)
     has_rows(SANITIZED, "findings", "where");
     has_rows(CHECKED, "findings", "where");
     has_rows(ORTHOGONALITY, "modules", "module");
+    has_rows(NOISE_PAIRS, "modules", "module");
 }
 END_TEST
 
@@ -262,6 +267,8 @@ START_TEST(noise_begins_with_its_verdict)
         ck_assert_ptr_nonnull(strstr(page, organ_json_text(json_array_get(sentences, 0), "")));
         free(page);
     }
+    HAS(NOISE_PAIRS, "The premise of Method A", "All this is about weights", "Size of both noises, of what remains, and of the change",
+        "Cosine of both noises", "How unusual each cosine is");
     HAS(ORTHOGONALITY, "All this is about weights: what a model answers, only a measurement of its answers tells.",
         "Size of noise and adapter", "Cosine between noise and adapter", "Noise in the adapter's output directions",
         "The two noises beside each other", "Where the verdicts begin");
@@ -328,6 +335,7 @@ START_TEST(a_thousand_tensors_stay_below_a_megabyte)
     stays_small(EXTRACT, "modules", "module", LAYERS, 1000);
     stays_small(RESIZE, "modules", "module", LAYERS, 1000);
     stays_small(ORTHOGONALITY, "modules", "module", 64, 448);
+    stays_small(NOISE_PAIRS, "modules", "module", 64, 448);
 }
 END_TEST
 

@@ -82,6 +82,9 @@ START_TEST(arguments_become_words)
         {"{\"verb\":\"generate\",\"arguments\":{\"MODEL\":\"b.gguf\",\"prompt\":\"--help\",\"tokens\":3.0}}",
          "[\"organ\",\"generate\",\"--prompt=--help\",\"--tokens=3\",\"--json\",\"--progress=json\",\"--\",\"b.gguf\"]",
          "organ generate b.gguf --prompt=--help --tokens=3", "[\"b.gguf\"]", "[]"},
+        {"{\"verb\":\"orthogonality\",\"arguments\":{\"pair\":[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]}}",
+         "[\"organ\",\"orthogonality\",\"--pair=models/a\",\"./-x\",\"--pair=b.gguf\",\"it's\",\"--json\",\"--progress=json\",\"--\"]",
+         "organ orthogonality --pair=models/a ./-x --pair=b.gguf 'it'\\''s'", "[\"models/a\",\"-x\",\"b.gguf\",\"it's\"]", "[]"},
         {"{\"verb\":\"fleet\",\"arguments\":{\"DIR\":\"models/a\",\"output\":\"out/f\"}}",
          "[\"organ\",\"fleet\",\"--output=out/f\",\"--json\",\"--progress=json\",\"--\",\"models/a\"]",
          "organ fleet models/a --output=out/f", "[\"models/a\"]", "[\"out/f\"]"}};
@@ -153,6 +156,8 @@ START_TEST(every_fault_is_named)
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\",3]}}", 422, "/arguments/MODEL/1", "is a number, but must be a text"},
         {"{\"verb\":\"measure\",\"arguments\":{\"MODEL\":[\"b.gguf\"],\"header\":[\"A: b\"]}}", 422, "/arguments/header",
          "no such argument"},
+        {"{\"verb\":\"orthogonality\",\"arguments\":{\"pair\":[\"models/a\",\"b.gguf\",\"models/a\"]}}", 422, "/arguments/pair",
+         "has 3 texts, but 2 belong together"},
         {INSPECT("\"http://127.0.0.1/model.gguf\""), 422, "/arguments/MODEL", "is a URL"},
         {INSPECT("\"file:///etc/passwd\""), 422, "/arguments/MODEL", "is a URL"},
         {INSPECT("\"/etc/passwd\""), 422, "/arguments/MODEL", ""},

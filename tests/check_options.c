@@ -101,6 +101,23 @@ START_TEST(the_last_operand_may_take_many_words)
 }
 END_TEST
 
+START_TEST(an_option_may_take_two_words)
+{
+    static const char *const lines[] = {"orthogonality --pair a b --pair=c d e", "orthogonality --pair=a b e --pair c d",
+                                        "orthogonality e --pair a -b --pair c d"};
+    for (size_t k = 0; k < COUNT(lines); k++) {
+        const organ_call call = parse_well(lines[k]);
+        ck_assert_uint_eq(call.pairs.count, 4);
+        ck_assert_str_eq(call.pairs.word[0], "a");
+        ck_assert_str_eq(call.pairs.word[1], k == 2 ? "-b" : "b");
+        ck_assert_str_eq(call.pairs.word[2], "c");
+        ck_assert_str_eq(call.pairs.word[3], "d");
+        ck_assert_str_eq(call.orthogonality.clean, "e");
+        ck_assert_ptr_null(call.orthogonality.noisy);
+    }
+}
+END_TEST
+
 START_TEST(what_looks_like_an_option_can_be_named)
 {
     organ_call call = parse_well("inspect -- --tensors");
@@ -170,6 +187,8 @@ START_TEST(faults_name_option_value_and_range)
         {"prune d -o o -m much", "prune: --memory is 'much', but must be an amount of memory like 512M or 2G (8M to 16T)"},
         {"prune d -o o --targets=", "prune: --targets is '', but must be a text that is not empty"},
         {"prune d -o", "prune: --output needs a value: a text that is not empty"},
+        {"orthogonality --pair a", "orthogonality: --pair needs 2 values: CLEAN NOISY"},
+        {"orthogonality --pair", "orthogonality: --pair needs 2 values: CLEAN NOISY"},
         {"prune d --beta", "prune: --beta needs a value: a number (above 0, at most 64)"},
         {"prune d -o o --json=1", "prune: --json takes no value, but was given '1'"},
         {"prune d -o o --blocksize 3", "prune: unknown option '--blocksize'; did you mean '--block-size'?"},
@@ -457,8 +476,8 @@ int main(void)
     } cases[] = {
         {"options",
          {defaults_come_from_the_table, options_are_written_in_many_ways, the_last_operand_may_take_many_words,
-          what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing, faults_name_option_value_and_range,
-          near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
+          an_option_may_take_two_words, what_looks_like_an_option_can_be_named, bounds_are_values_too, help_wins_over_what_is_missing,
+          faults_name_option_value_and_range, near_names_are_found, unknown_verbs_are_refused, choices_are_held_to}},
         {"help", {the_table_is_sound, every_option_is_explained, help_fits_the_screen}},
         {"terminal",
          {the_living_line, the_time_left_follows_the_speed, the_living_line_fits, a_log_has_a_line_per_tensor, a_terminal_has_one_line}}};

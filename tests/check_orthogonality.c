@@ -436,5 +436,5 @@ int main(void)
         {"chance", {draws_are_those_of_dense_matrices, draws_of_any_size, how_many_may_lie_outside}},
     };
     Suite *numbers = suite_of("orthogonality", cases, sizeof cases / sizeof *cases, rig_setup, rig_teardown);
-    return run_suites((Suite *const[]){numbers, orthogonality_faults_suite(), NULL});
+    return run_suites((Suite *const[]){numbers, orthogonality_faults_suite(), noise_pairs_suite(), NULL});
 }

@@ -50,5 +50,6 @@ double rig_number(const json_t *row, const char *key); /* fails where there is n
 double rig_normal(void);
 
 Suite *orthogonality_faults_suite(void);
+Suite *noise_pairs_suite(void);
 
 #endif

@@ -50,7 +50,7 @@ static void put_option(FILE *out, const organ_option *option)
         fprintf(out, "'%s--%s%s[", repeated ? "*" : "", option->name, takes ? "=" : "");
     put_text(out, brief, "[]:\\");
     fputc(']', out);
-    if (takes)
+    for (unsigned k = 0; takes && k < (option->takes ? option->takes : 1); k++)
         put_action(out, option->argument, option->names, option->choices, option->several);
     fputc('\'', out);
 }

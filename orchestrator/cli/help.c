@@ -72,6 +72,14 @@ static void put_option(FILE *out, const organ_option *option, size_t column, con
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     char line[512];
+    for (const char *form = verb->usage; form && *form; form += strcspn(form, "\n"), form += *form == '\n') {
+        snprintf(line, sizeof line, "organ %s %.*s", verb->name, (int)strcspn(form, "\n"), form);
+        organ_text_wrap(out, form == verb->usage ? "Usage: " : "       ", 7, line, page);
+    }
+    if (verb->usage) {
+        fputc('\n', out);
+        return;
+    }
     size_t used = (size_t)snprintf(line, sizeof line, "organ %s", verb->name);
     for (size_t k = 0; k < verb->operand_count && used < sizeof line; k++)
         used += (size_t)snprintf(line + used, sizeof line - used, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);

@@ -126,7 +126,14 @@ static void put_required(FILE *out, const organ_option *option)
 
 static void put_synopsis(FILE *out, const organ_verb *verb)
 {
-    fprintf(out, ".SH SYNOPSIS\n.B organ %s\n", verb->name);
+    fputs(".SH SYNOPSIS\n", out);
+    for (const char *form = verb->usage; form && *form; form += strcspn(form, "\n"), form += *form == '\n') {
+        fprintf(out, "%s.B organ %s\n", form == verb->usage ? "" : ".br\n", verb->name);
+        put_words(out, form, strcspn(form, "\n"), 0);
+    }
+    if (verb->usage)
+        return;
+    fprintf(out, ".B organ %s\n", verb->name);
     for (size_t k = 0; k < verb->operand_count; k++) {
         fputs(verb->operands[k].optional ? "[" : "", out);
         put_argument(out, verb->operands[k].name);

@@ -20,6 +20,7 @@
 #include "orchestrator/surgery/lora_resize.h"
 #include "orchestrator/surgery/lora_sanitize.h"
 #include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/prune_calibrated.h"
@@ -42,6 +43,7 @@ typedef struct organ_call {
     organ_extract_options extract;
     organ_assemble_options assemble;
     organ_orthogonality_options orthogonality;
+    organ_words pairs; /* orthogonality --pair: CLEAN, NOISY, CLEAN, NOISY */
     organ_graft_options graft; /* of graft and of chimera */
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;

@@ -274,21 +274,29 @@ static size_t number_of(const organ_verb *verb, const organ_option *wanted)
     return number;
 }
 
+static organ_status miss_value(const parser *p, const organ_option *option, organ_error *error)
+{
+    char allowed[2 * ORGAN_RANGE_ROOM];
+    organ_option_allows(option, allowed, sizeof allowed);
+    if (option->takes > 1)
+        return organ_fail(error, ORGAN_USAGE, "%s: --%s needs %u values: %s", p->verb->name, option->name, option->takes, option->argument);
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
+}
+
 /* `inline_value`: the text after '=' or behind a letter, NULL if there is none. */
 static organ_status take_option(parser *p, const organ_option *option, const char *inline_value, organ_error *error)
 {
     const char *text = inline_value;
-    if (option->value != ORGAN_VALUE_FLAG && !text) {
-        if (p->at >= p->argc) {
-            char allowed[2 * ORGAN_RANGE_ROOM];
-            organ_option_allows(option, allowed, sizeof allowed);
-            return organ_fail(error, ORGAN_USAGE, "%s: --%s needs a value: %s", p->verb->name, option->name, allowed);
-        }
-        text = p->argv[p->at++];
-    }
     p->given |= UINT64_C(1) << number_of(p->verb, option);
     p->help = p->help || strcmp(option->name, "help") == 0;
-    return store(p->verb, option, text, p->values, error);
+    for (unsigned k = 0; k < (option->takes ? option->takes : 1) && !error->status; k++, text = NULL) {
+        if (option->value != ORGAN_VALUE_FLAG && !text && p->at >= p->argc)
+            return miss_value(p, option, error);
+        if (option->value != ORGAN_VALUE_FLAG && !text)
+            text = p->argv[p->at++];
+        store(p->verb, option, text, p->values, error);
+    }
+    return error->status;
 }
 
 static organ_status take_long(parser *p, const char *name, organ_error *error)

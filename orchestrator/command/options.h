@@ -45,6 +45,7 @@ typedef struct organ_option {
     organ_names names;    /* of texts and words */
     const char *choices;  /* of texts: all that are allowed, "fft|haar"; NULL: any. Held to by organ_options_parse */
     bool several;         /* of choices: more than one may be given, separated by commas */
+    unsigned takes;       /* of words: how many follow each time the option is given; 0: one */
 } organ_option;
 
 /* Options that help shows under one title. */
@@ -76,6 +77,7 @@ typedef struct organ_example {
 typedef struct organ_verb {
     const char *name;
     const char *summary; /* half a line, for the overview */
+    const char *usage;   /* the forms of what follows the name, separated by '\n'; NULL: operands and required options */
     const char *about;   /* paragraphs, separated by '\n' */
     const organ_operand *operands;
     size_t operand_count;

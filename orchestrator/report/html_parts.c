@@ -6,6 +6,7 @@
 #include "orchestrator/report/report_parts.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,3 +132,18 @@ double organ_json_number(const json_t *row, const char *key)
 }
 
 double organ_json_percent(const json_t *row, const char *key) { return 100 * organ_json_number(row, key); }
+
+void organ_html_thresholds(organ_html *html, const json_t *thresholds)
+{
+    static const organ_column columns[] = {{"verdict on", ORGAN_LEFT, false, false}, {"begins where", ORGAN_LEFT, false, false}};
+    const char *term;
+    json_t *sentence;
+    organ_table *const table = organ_table_create(columns, 2);
+    json_object_foreach((json_t *)(uintptr_t)thresholds, term, sentence)
+    {
+        organ_table_cell(table, "%s", term);
+        organ_table_cell(table, "%s", organ_json_text(sentence, ""));
+    }
+    organ_html_section(html, "Where the verdicts begin");
+    organ_html_table(html, table, NULL);
+}

@@ -19,6 +19,9 @@ void organ_html_model(organ_html *html, const char *what, const json_t *model);
 /* Fails the page, where something that was to be on it could not be made for want of memory. */
 void organ_html_fail(organ_html *html);
 
+/* The section "Where the verdicts begin" of report.thresholds, an object. */
+void organ_html_thresholds(organ_html *html, const json_t *thresholds);
+
 /* Each of an array of sentences a paragraph. */
 void organ_html_sentences(organ_html *html, const json_t *sentences);
 

@@ -10,6 +10,7 @@
 #include "orchestrator/report/inspect_report.h"
 #include "orchestrator/report/lora_report.h"
 #include "orchestrator/report/measure_report.h"
+#include "orchestrator/report/noise_pairs_report.h"
 #include "orchestrator/report/organs_report.h"
 #include "orchestrator/report/orthogonality_report.h"
 #include "orchestrator/report/perplexity_report.h"
@@ -44,6 +45,7 @@ static const struct {
     {"organ.lora_resize/1", organ_resize_report_html},
     {"organ.lora_sanitize/1", organ_sanitize_report_html},
     {"organ.measure/1", organ_measure_report_html},
+    {"organ.noise_pairs/1", organ_noise_pairs_report_html},
     {"organ.orthogonality/1", organ_orthogonality_report_html},
     {"organ.perplexity/1", organ_perplexity_report_html},
     {"organ.prune/1", organ_prune_report_html},

@@ -218,21 +218,6 @@ static void put_agreement(organ_html *html, const json_t *agreement)
     organ_html_table(html, organ_orthogonality_agreement(agreement), "By projection");
 }
 
-static void put_thresholds(organ_html *html, const json_t *thresholds)
-{
-    static const organ_column columns[] = {{"verdict on", ORGAN_LEFT, false, false}, {"begins where", ORGAN_LEFT, false, false}};
-    const char *term;
-    json_t *sentence;
-    organ_table *const table = organ_table_create(columns, 2);
-    json_object_foreach((json_t *)(uintptr_t)thresholds, term, sentence)
-    {
-        organ_table_cell(table, "%s", term);
-        organ_table_cell(table, "%s", organ_json_text(sentence, ""));
-    }
-    organ_html_section(html, "Where the verdicts begin");
-    organ_html_table(html, table, NULL);
-}
-
 organ_status organ_orthogonality_report_html(const json_t *report, char **html, organ_error *error)
 {
     *html = NULL;
@@ -246,7 +231,7 @@ organ_status organ_orthogonality_report_html(const json_t *report, char **html, 
         for (size_t n = 0; n < noise_count(report); n++)
             put_noise(page, report, n);
         put_agreement(page, organ_json_at(report, "agreement"));
-        put_thresholds(page, organ_json_at(report, "thresholds"));
+        organ_html_thresholds(page, organ_json_at(report, "thresholds"));
         organ_html_ending(page, json_object_get(report, "definitions"), json_object_get(report, "run"));
         organ_html_finish(page, html, error);
     }

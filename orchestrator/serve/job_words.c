@@ -170,12 +170,17 @@ static void each_word(reader *r, const char *field, const json_t *value, organ_n
         fault(r, 422, field, "must be an array of 1 to %d texts", ORGAN_MOST_WORDS);
         return;
     }
+    const size_t takes = option && option->takes ? option->takes : 1;
+    if (json_array_size(value) % takes != 0)
+        fault(r, 422, field, "has %zu texts, but %zu belong together", json_array_size(value), takes);
     for (size_t k = 0; k < json_array_size(value); k++) {
         char item[160];
         snprintf(item, sizeof item, "%s/%zu", field, k);
         json_t *const word = text_word(r, item, json_array_get(value, k), names);
-        if (option)
+        if (option && k % takes == 0)
             add_option(r, option, word);
+        else if (option && word)
+            json_array_append_new(r->options, word);
         else if (word)
             json_array_append_new(r->operands, word);
     }

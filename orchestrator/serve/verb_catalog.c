@@ -72,9 +72,10 @@ static json_t *plain_schema(void)
 
 static json_t *text_schema(organ_names names) { return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names); }
 
-static json_t *words_schema(organ_names names)
+static json_t *words_schema(organ_names names, unsigned least)
 {
-    return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", 1, "maxItems", ORGAN_MOST_WORDS, "items", text_schema(names));
+    return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems", ORGAN_MOST_WORDS, "items",
+                     text_schema(names));
 }
 
 static json_t *choices_array(const char *choices)
@@ -123,7 +124,7 @@ static json_t *option_schema(const organ_option *option)
     else if (option->value == ORGAN_VALUE_TEXT)
         schema = text_schema(option->names);
     else if (option->value == ORGAN_VALUE_WORDS)
-        schema = words_schema(option->names);
+        schema = words_schema(option->names, option->takes);
     else
         schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : range_schema(option);
     if (option->fallback)
@@ -134,7 +135,7 @@ static json_t *option_schema(const organ_option *option)
 
 static json_t *operand_schema(const organ_operand *operand)
 {
-    json_t *const schema = organ_operand_repeats(operand) ? words_schema(operand->names) : text_schema(operand->names);
+    json_t *const schema = organ_operand_repeats(operand) ? words_schema(operand->names, 1) : text_schema(operand->names);
     json_object_set_new(schema, "description", json_string(operand->help));
     return schema;
 }
@@ -221,6 +222,8 @@ static json_t *describe_option(const organ_option *option)
         json_object_set_new(json, "default", fallback_value(option));
     if (option->choices)
         json_object_set_new(json, "choices", choices_array(option->choices));
+    if (option->takes)
+        json_object_set_new(json, "takes", json_integer(option->takes));
     if (option->value >= ORGAN_VALUE_COUNT)
         json_object_set_new(json, "range",
                             json_pack("{s:o, s:o, s:b, s:b}", "from", number(option, option->range.from), "to",

@@ -8,6 +8,7 @@
 
 #include <cblas.h>
 #include <errno.h>
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -93,6 +94,43 @@ void organ_lora_factors_free(organ_lora_factors *factors)
     free(factors->a);
     free(factors->b);
     *factors = (organ_lora_factors){0};
+}
+
+/* Replaces a matrix of rows x cols by its transpose. */
+static organ_status turn(float **values, size_t rows, size_t cols, organ_error *error)
+{
+    float *const turned = malloc((rows * cols + 1) * sizeof *turned), *const plain = *values;
+    if (!turned)
+        return organ_fail_errno(error, ENOMEM, "a factor of an adapter");
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < cols; c++)
+            turned[c * rows + r] = plain[r * cols + c];
+    free(plain);
+    *values = turned;
+    return ORGAN_OK;
+}
+
+static double norm(const float *values, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)values[k] * (double)values[k];
+    return sqrt(sum);
+}
+
+organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
+                                       const organ_kernels *kernels, float **b, float **a, organ_error *error)
+{
+    organ_lora_factors f = {0};
+    organ_lora_factors_read(adapter, pair, kernels, pair->scale, &f, error);
+    if (!error->status && transposed && turn(&f.a, f.rank, f.in, error) == ORGAN_OK)
+        turn(&f.b, f.out, f.rank, error);
+    *b = transposed ? f.a : f.b;
+    *a = transposed ? f.b : f.a;
+    /* No element of a product is larger than the product of the norms. */
+    if (!error->status && norm(f.b, f.out * f.rank) * norm(f.a, f.rank * f.in) > (double)FLT_MAX / 4)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", adapter->path, pair->module);
+    return error->status;
 }
 
 /* ---- norms ---- */

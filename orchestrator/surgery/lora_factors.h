@@ -19,6 +19,12 @@ organ_status organ_lora_factors_read(const organ_adapter *adapter, const organ_a
                                      double scale, organ_lora_factors *factors, organ_error *error);
 void organ_lora_factors_free(organ_lora_factors *factors);
 
+/* The factors of K = b a, the change of a weight as it is stored: `transposed` weights (embeddings, Conv1D) become W + (scale B A)^T. b is
+ * rows x rank with the scale in it, a is rank x cols; both for the caller to free, also after an error. ORGAN_BAD_INPUT besides, where the
+ * product could be beyond FP32. */
+organ_status organ_lora_factors_placed(const organ_adapter *adapter, const organ_adapter_pair *pair, bool transposed,
+                                       const organ_kernels *kernels, float **b, float **a, organ_error *error);
+
 /* All values of a tensor of an adapter, in a type that can be widened; to be freed. ORGAN_BAD_INPUT where one is not finite; ORGAN_IO.
  * *values is NULL on error. */
 organ_status organ_adapter_values(const organ_adapter *adapter, const organ_tensor *tensor, const organ_kernels *kernels, float **values,

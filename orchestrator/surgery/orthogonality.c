@@ -7,13 +7,11 @@
 #include "orchestrator/report/orthogonality_charts.h"
 #include "orchestrator/report/orthogonality_report.h"
 #include "orchestrator/surgery/adapter_write.h"
-#include "orchestrator/surgery/counterpart.h"
 #include "orchestrator/surgery/lora_factors.h"
+#include "orchestrator/surgery/module_match.h"
 #include "orchestrator/surgery/output.h"
 
 #include <errno.h>
-#include <fnmatch.h>
-#include <stdarg.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,100 +19,15 @@
 
 /* ---- what belongs together ---- */
 
-/* The faults of all modules, as far as a message holds them. */
-typedef struct complaint {
-    size_t modules, shown;
-    char text[700];
-} complaint;
-
-static void complain(complaint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void complain(complaint *c, const char *format, ...)
-{
-    char one[400];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(one, sizeof one, format, args);
-    va_end(args);
-    const size_t used = strlen(c->text);
-    c->modules++;
-    if (c->shown == c->modules - 1 && used + strlen(one) + 3 < sizeof c->text) {
-        snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", one);
-        c->shown++;
-    }
-}
-
-static bool fits(const organ_noise_module *m, const organ_weight *weight)
-{
-    return weight->rank == 2 && weight->shape[0] == m->rows && weight->shape[1] == m->cols;
-}
-
-/* The weight of the module, by the name that GGUF files give it too. */
-static const organ_weight *named(const organ_noise_module *m, const organ_weights *weights, const organ_model *model)
-{
-    char *name = NULL, other[ORGAN_COUNTERPART_SIZE];
-    if (asprintf(&name, "%s.weight", m->pair->module) < 0)
-        return NULL;
-    const organ_weight *weight = organ_lora_weight(weights, name);
-    if (!weight && model->gguf && organ_counterpart_across(name, &m->pair->anatomy, true, m->pair->anatomy.layer, other, sizeof other))
-        weight = organ_weights_named(weights, other);
-    free(name);
-    return weight;
-}
-
-/* Rows of q and k stand in another order in GGUF files of some architectures. */
-static bool is_permuted(const organ_noise_module *m, const organ_model *model)
-{
-    const organ_role role = m->pair->anatomy.role;
-    return model->gguf && (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
-           !organ_keeps_rope_rows(model->config.model_type);
-}
-
-/* The weight of the module in one model; NULL with a complaint. */
-static const organ_weight *find_weight(const organ_noise_module *m, const organ_weights *weights, const organ_model *model, complaint *c)
-{
-    char shape[96];
-    const organ_weight *const weight = named(m, weights, model);
-    if (weight && !fits(m, weight))
-        complain(c, "'%.120s' is %s in %.120s, but [%zu, %zu] by the adapter", m->pair->module,
-                 organ_shape_text(weight->rank, weight->shape, shape), model->path, m->rows, m->cols);
-    else if (weight && is_permuted(m, model))
-        complain(c, "'%.120s' has its rows in another order in %.120s, a GGUF file of architecture '%.40s'", m->pair->module, model->path,
-                 model->config.model_type);
-    else if (weight)
-        return weight;
-    else
-        complain(c, "'%.120s' is not in %.120s", m->pair->module, model->path);
-    return NULL;
-}
-
-static bool is_meant(const char *globs, const char *module, bool *used)
-{
-    bool meant = !globs;
-    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
-    size_t k = 0;
-    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
-        if (fnmatch(glob, module, 0) == 0)
-            meant = used[k] = true;
-    free(list);
-    return meant;
-}
-
 /* A pattern that matches nothing is a slip. */
 static organ_status all_used(const organ_orthogonality_job *job, const bool *used, organ_error *error)
 {
-    const char *const globs = job->options->modules;
-    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
-    size_t k = 0;
-    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
-        if (!used[k])
-            organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", job->adapter->path, glob);
-    free(list);
-    if (!error->status && job->count == 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", job->adapter->path);
-    return error->status;
+    if (organ_module_patterns_used(job->options->modules, used, job->adapter->path, error))
+        return error->status;
+    return job->count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", job->adapter->path);
 }
 
-static void match_module(organ_orthogonality_job *job, size_t index, complaint *c)
+static void match_module(organ_orthogonality_job *job, size_t index, organ_misfits *c)
 {
     const organ_adapter_pair *const pair = &job->adapter->pairs[index];
     const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
@@ -122,30 +35,27 @@ static void match_module(organ_orthogonality_job *job, size_t index, complaint *
     *m = (organ_noise_module){.pair = pair, .index = index, .transposed = turned};
     m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
     m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
-    m->clean = find_weight(m, job->clean_weights, job->clean, c);
+    const organ_module_place place = {.module = pair->module, .anatomy = &pair->anatomy, .rows = m->rows, .cols = m->cols};
+    m->clean = organ_module_weight(&place, job->clean_weights, job->clean, c);
     for (size_t n = 0; n < job->noises && (m->clean || n > 0); n++)
-        m->noisy[n] = find_weight(m, job->noisy_weights[n], job->noisy[n], c);
+        m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c);
 }
 
 static organ_status match(organ_orthogonality_job *job, organ_error *error)
 {
     const char *const globs = job->options->modules;
-    complaint c = {0};
+    organ_misfits misfits = {.said_by = "the adapter"};
     job->modules = calloc(job->adapter->pair_count + 1, sizeof *job->modules);
     bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
     if (!job->modules || !used)
         organ_fail_errno(error, ENOMEM, "%s", job->adapter->path);
     for (size_t k = 0; !error->status && k < job->adapter->pair_count; k++)
-        if (is_meant(globs, job->adapter->pairs[k].module, used))
-            match_module(job, k, &c);
+        if (organ_module_is_meant(globs, job->adapter->pairs[k].module, used))
+            match_module(job, k, &misfits);
     if (!error->status)
         all_used(job, used, error);
     free(used);
-    if (!error->status && c.modules && c.shown == c.modules)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", job->adapter->path, c.text);
-    if (!error->status && c.modules)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", job->adapter->path, c.text, c.modules - c.shown);
-    return error->status;
+    return organ_misfits_end(&misfits, job->adapter->path, error);
 }
 
 /* ---- the inputs ---- */

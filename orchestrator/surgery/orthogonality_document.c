@@ -19,23 +19,14 @@ static const char *projection_of(const organ_noise_module *m) { return organ_ana
 
 /* ---- folds ---- */
 
-/* The pair of matrices that is compared: their squares and their product. */
-typedef struct compared {
-    double square, change, dot, signs;
-} compared;
-
-static compared compared_of(const organ_noise_module *m, int which)
+static organ_compared compared_of(const organ_noise_module *m, int which)
 {
     if (which == AGREEMENT)
-        return (compared){m->noise[0].square, m->noise[1].square, m->between, 0};
-    return (compared){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
+        return (organ_compared){m->noise[0].square, m->noise[1].square, m->between, 0};
+    return (organ_compared){m->noise[which].square, m->change, m->noise[which].dot, m->noise[which].signs};
 }
 
 static double elements_of(const organ_noise_module *m) { return (double)m->rows * (double)m->cols; }
-
-/* At most 1: the rounding of the sums is not of interest. */
-static double cosine_of(const compared *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
-static bool is_defined(const compared *c) { return c->square > 0 && c->change > 0; }
 
 static void fold_leakage(organ_noise_fold *f, const organ_noise_module *m, int which)
 {
@@ -49,26 +40,9 @@ static void fold_leakage(organ_noise_fold *f, const organ_noise_module *m, int w
 
 static void fold_in(organ_noise_fold *f, const organ_noise_module *m, int which)
 {
-    const compared c = compared_of(m, which);
-    f->modules++;
-    f->elements += (uint64_t)m->rows * m->cols;
-    f->change += c.change;
-    f->square += c.square;
+    const organ_compared c = compared_of(m, which);
+    organ_noise_fold_add(f, &c, (uint64_t)m->rows * m->cols);
     fold_leakage(f, m, which);
-    if (!is_defined(&c))
-        return;
-    const double cosine = cosine_of(&c);
-    f->defined++;
-    f->defined_change += c.change;
-    f->defined_square += c.square;
-    f->dot += c.dot;
-    f->signs += c.signs;
-    f->variance += c.square * c.change / elements_of(m);
-    f->largest = fmax(f->largest, fabs(cosine));
-    if (fabs(cosine) * sqrt(elements_of(m)) <= ORGAN_Z_LIMIT)
-        return;
-    f->beyond++;
-    f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
 }
 
 /* role: -1 for any. */
@@ -200,9 +174,9 @@ static json_t *reason(const organ_noise_module *m, size_t n)
 
 static json_t *module_noise_json(const organ_noise_module *m, size_t n)
 {
-    const compared c = compared_of(m, (int)n);
-    const bool any = is_defined(&c), leaks = m->k > 0 && c.square > 0;
-    const double cosine = any ? cosine_of(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
+    const organ_compared c = compared_of(m, (int)n);
+    const bool any = organ_is_compared(&c), leaks = m->k > 0 && c.square > 0;
+    const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
     const double expected = (double)m->k / (double)m->rows;
     const double spread = organ_chance_share_std((double)m->k, (double)m->rows, (double)m->cols);
     return json_pack("{s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "norm", sqrt(c.square), "ratio",
@@ -226,11 +200,11 @@ static json_t *module_json(const organ_orthogonality_job *job, const organ_noise
                             (json_int_t)job->options->draws, "mean", m->drawn_mean, "std", m->drawn_std, "std_exact",
                             1 / sqrt(elements_of(m)), "noise", noises);
     if (row && job->noises > 1) {
-        const compared c = compared_of(m, AGREEMENT);
-        const double cosine = is_defined(&c) ? cosine_of(&c) : 0;
+        const organ_compared c = compared_of(m, AGREEMENT);
+        const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
         json_object_set_new(row, "agreement",
-                            json_pack("{s:o, s:o, s:o}", "cosine", real(is_defined(&c), cosine), "z_exact",
-                                      real(is_defined(&c), cosine * sqrt(elements_of(m))), "ratio",
+                            json_pack("{s:o, s:o, s:o}", "cosine", real(organ_is_compared(&c), cosine), "z_exact",
+                                      real(organ_is_compared(&c), cosine * sqrt(elements_of(m))), "ratio",
                                       real(c.change > 0, sqrt(c.square / c.change))));
     }
     return row;

@@ -53,6 +53,9 @@ typedef struct organ_orthogonality_job {
 /* Everything of a module that its values tell. */
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error);
 
+/* ORGAN_BAD_INPUT: a value of that row of a weight is NaN or infinite. */
+organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error);
+
 /* The report; NULL without memory. */
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job);
 
@@ -67,6 +70,16 @@ typedef struct organ_noise_fold {
     uint64_t beyond;                             /* |z| above the limit */
     double largest, largest_beyond;              /* |cosine|; of those beyond */
 } organ_noise_fold;
+
+/* Two matrices that are compared: their squares and their product. */
+typedef struct organ_compared {
+    double square, change, dot;
+    double signs; /* the variance of `dot` if the signs of the first were random; 0: not told */
+} organ_compared;
+
+bool organ_is_compared(const organ_compared *c);       /* whether there is a cosine: neither is zero */
+double organ_compared_cosine(const organ_compared *c); /* at most 1: the rounding of the sums is not of interest */
+void organ_noise_fold_add(organ_noise_fold *fold, const organ_compared *c, uint64_t elements);
 
 /* The verdict on one noise (0 or 1), and on how the two agree, from the fold of all modules: levels and sentences. NULL without memory. */
 json_t *organ_noise_verdict(const organ_noise_fold *all);

@@ -56,46 +56,13 @@ static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* ---- the factors ---- */
 
-/* Replaces a matrix of rows x cols by its transpose. */
-static organ_status turn(float **values, size_t rows, size_t cols, organ_error *error)
-{
-    float *const turned = organ_floats(rows, cols), *const plain = *values;
-    if (!turned)
-        return organ_fail_errno(error, ENOMEM, "a factor of an adapter");
-    for (size_t r = 0; r < rows; r++)
-        for (size_t c = 0; c < cols; c++)
-            turned[c * rows + r] = plain[r * cols + c];
-    free(plain);
-    *values = turned;
-    return ORGAN_OK;
-}
-
-static double norm(const float *values, size_t n)
-{
-    double sum = 0;
-    for (size_t k = 0; k < n; k++)
-        sum += (double)values[k] * (double)values[k];
-    return sqrt(sum);
-}
-
 /* K = b a with what stands left of its values in it, and the vectors of U_k. */
 static organ_status load_factors(stage *s, organ_error *error)
 {
     organ_noise_module *const m = s->module;
-    const organ_adapter_pair *const pair = m->pair;
-    organ_lora_factors f = {0};
-    organ_lora_factors_read(s->job->adapter, pair, s->job->engine->kernels, pair->scale, &f, error);
-    if (!error->status && m->transposed && turn(&f.a, f.rank, f.in, error) == ORGAN_OK)
-        turn(&f.b, f.out, f.rank, error);
-    s->inner = (size_t)pair->rank;
-    s->b = m->transposed ? f.a : f.b; /* freed with the stage */
-    s->a = m->transposed ? f.b : f.a;
-    if (error->status)
+    s->inner = (size_t)m->pair->rank;
+    if (organ_lora_factors_placed(s->job->adapter, m->pair, m->transposed, s->job->engine->kernels, &s->b, &s->a, error))
         return error->status;
-    /* No element of a product is larger than the product of the norms. */
-    if (norm(s->b, m->rows * s->inner) * norm(s->a, s->inner * m->cols) > (double)FLT_MAX / 4)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s': the product of its factors is beyond FP32", s->job->adapter->path,
-                          pair->module);
     if (organ_factored_svd(s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
         return error->status;
     /* Directions that only rounding has put there are none. */
@@ -169,7 +136,7 @@ static void keep_fault(stage *s, size_t unit, const organ_error *error)
     pthread_mutex_unlock(&s->lock);
 }
 
-static organ_status not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
+organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a value of row %llu is %s", model->path, weight->name,
                       (unsigned long long)row, isnan(value) ? "NaN" : "infinite");
@@ -183,9 +150,9 @@ static organ_status find_fault(const stage *s, size_t n, size_t first, const flo
     for (size_t k = 0; k < count; k++) {
         const uint64_t row = first + k / m->cols;
         if (!isfinite(clean[k]))
-            return not_finite(s->job->clean, m->clean, row, clean[k], error);
+            return organ_noise_not_finite(s->job->clean, m->clean, row, clean[k], error);
         if (!isfinite(noisy[k]))
-            return not_finite(s->job->noisy[n], m->noisy[n], row, noisy[k], error);
+            return organ_noise_not_finite(s->job->noisy[n], m->noisy[n], row, noisy[k], error);
     }
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': differs from the clean one by more than FP32 holds", s->job->noisy[n]->path,
                       m->noisy[n]->name);

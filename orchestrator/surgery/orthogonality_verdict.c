@@ -6,6 +6,32 @@
 #include <math.h>
 #include <stdio.h>
 
+bool organ_is_compared(const organ_compared *c) { return c->square > 0 && c->change > 0; }
+
+double organ_compared_cosine(const organ_compared *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
+
+void organ_noise_fold_add(organ_noise_fold *f, const organ_compared *c, uint64_t elements)
+{
+    f->modules++;
+    f->elements += elements;
+    f->change += c->change;
+    f->square += c->square;
+    if (!organ_is_compared(c))
+        return;
+    const double cosine = organ_compared_cosine(c);
+    f->defined++;
+    f->defined_change += c->change;
+    f->defined_square += c->square;
+    f->dot += c->dot;
+    f->signs += c->signs;
+    f->variance += c->square * c->change / (double)elements;
+    f->largest = fmax(f->largest, fabs(cosine));
+    if (fabs(cosine) * sqrt((double)elements) <= ORGAN_Z_LIMIT)
+        return;
+    f->beyond++;
+    f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
+}
+
 /* "3.9 %", "less than 0.01 %" */
 static const char *percent(double share, char out[32])
 {

@@ -13,7 +13,8 @@ function pathWord(word, names) {
 
 function optionWords(option, value) {
     if (option.kind === "flag") return value ? ["--" + option.name] : [];
-    return [value].flat().flatMap(one => ["--" + option.name, pathWord(String(one), option.names)]);
+    const takes = option.takes || 1; // words that follow each time the option is given
+    return [value].flat().map(one => pathWord(String(one), option.names)).flatMap((word, k) => k % takes ? [word] : ["--" + option.name, word]);
 }
 
 // `verb` as the server describes it, `values` the members of "arguments". What is missing and required stands there by its name.
