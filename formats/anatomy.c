@@ -61,6 +61,8 @@ static const struct row {
     {LAYER, "self_attn.q_b_proj", ORGAN_ROLE_ATTENTION},
     {LAYER, "self_attn.kv_a_proj_with_mqa", ORGAN_ROLE_ATTENTION},
     {LAYER, "self_attn.kv_b_proj", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.embed_q", ORGAN_ROLE_ATTENTION}, /* the two halves of kv_b_proj, head by head, in MLX */
+    {LAYER, "self_attn.unembed_out", ORGAN_ROLE_ATTENTION},
     {LAYER, "self_attn.sinks", ORGAN_ROLE_ATTENTION},
     /* Mixtral, and the layout of Meta and Mistral themselves: 1 = gate, 2 = down, 3 = up */
     {LAYER, "experts.w1", ORGAN_ROLE_GATE},
@@ -83,6 +85,7 @@ static const struct row {
     {LAYER, "mlp.gate.wg", ORGAN_ROLE_ROUTER},
     {LAYER, "mlp.router", ORGAN_ROLE_ROUTER},
     {LAYER, "feed_forward.router", ORGAN_ROLE_ROUTER},
+    {LAYER, "feed_forward.gate", ORGAN_ROLE_ROUTER},
     {LAYER, "block_sparse_moe.gate", ORGAN_ROLE_ROUTER},
     {LAYER, "block_sparse_moe.router.layer", ORGAN_ROLE_ROUTER},
     {LAYER, "shared_expert_gate", ORGAN_ROLE_ROUTER},
@@ -344,7 +347,8 @@ static const struct leaf *cut_leaf(const char *name, const char **end)
 /* Whether the module is in an expert, by the words of its name. */
 static organ_experts experts_of(const parts *p, const char *module)
 {
-    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {"experts"};
+    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {"experts", "switch_mlp",
+                                                                                                              "switch_glu"};
     organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
         const char *end = word_end(word), *tail = end;

@@ -1,159 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/quant_config.h"
+#include "formats/quant_config_parts.h"
 
-#include "formats/arena.h"
-#include "formats/json_text.h"
-#include "formats/quant_rules.h"
-
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP_MOST ((json_int_t)1 << 31)
-
-struct organ_quant_config {
-    const char *file, *method, *layout, *pack_dtype;
-    json_t *root; /* owns all texts that are used as they are */
-    organ_quant_group all;
-    organ_quant_rules targets, spared; /* values of targets: organ_quant_group, NULL for "as it is" */
-    bool grouped;                      /* only what a group means is quantised */
-    organ_arena arena;
-};
-
-/* An object of the document and where it stands. */
-typedef struct scope {
-    organ_quant_config *config;
-    const char *path; /* "quantization_config", "" at the top */
-    const json_t *object;
-} scope;
-
-static organ_status no_memory(const scope *at, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", at->config->file); }
-
-static organ_status fail_value(const scope *at, const char *key, const json_t *value, const char *expected, organ_error *error)
-{
-    char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    const organ_status status = organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path,
-                                           *at->path ? "." : "", key, text ? text : "?", expected);
-    free(text);
-    return status;
-}
-
-static const json_t *member(const scope *at, const char *key)
-{
-    const json_t *const value = json_object_get(at->object, key);
-    return value && !json_is_null(value) ? value : NULL;
-}
-
-/* A member that is an object, to be read; *inner has no object where there is none. */
-static organ_status enter(const scope *at, const char *key, scope *inner, organ_error *error)
-{
-    const json_t *const value = member(at, key);
-    *inner = (scope){.config = at->config, .path = ""};
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_object(value))
-        return fail_value(at, key, value, "an object", error);
-    const size_t length = strlen(at->path) + strlen(key) + 2;
-    char *const path = organ_arena_take(&at->config->arena, length);
-    if (!path)
-        return no_memory(at, error);
-    snprintf(path, length, "%s%s%s", at->path, *at->path ? "." : "", key);
-    *inner = (scope){at->config, path, value};
-    return ORGAN_OK;
-}
-
-/* ---- single values; what is absent or null leaves *out as it is ---- */
-
-static organ_status read_word(const scope *at, const char *key, const char **out, organ_error *error)
-{
-    const json_t *const value = member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    const char *const word = organ_json_plain(value);
-    if (!word)
-        return fail_value(at, key, value, "a string", error);
-    *out = word;
-    return ORGAN_OK;
-}
-
-/* The same in small letters. */
-static organ_status read_term(const scope *at, const char *key, const char **out, organ_error *error)
-{
-    const char *word = NULL;
-    if (read_word(at, key, &word, error) != ORGAN_OK || !word)
-        return error->status;
-    char *const copy = organ_arena_copy(&at->config->arena, word, strlen(word));
-    if (!copy)
-        return no_memory(at, error);
-    for (char *s = copy; *s; s++)
-        *s = (char)tolower((unsigned char)*s);
-    *out = copy;
-    return ORGAN_OK;
-}
-
-static organ_status read_bits(const scope *at, const char *key, int *out, organ_error *error)
-{
-    const json_t *const value = member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > 8)
-        return fail_value(at, key, value, "a whole number from 1 to 8", error);
-    *out = (int)json_integer_value(value);
-    return ORGAN_OK;
-}
-
-static organ_status read_group_size(const scope *at, const char *key, int64_t *out, organ_error *error)
-{
-    const json_t *const value = member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    const json_int_t size = json_integer_value(value);
-    if (!json_is_integer(value) || (size < 1 && size != -1) || size > GROUP_MOST)
-        return fail_value(at, key, value, "-1 or a whole number from 1", error);
-    *out = size;
-    return ORGAN_OK;
-}
-
-static organ_status read_symmetric(const scope *at, const char *key, bool inverse, int *out, organ_error *error)
-{
-    const json_t *const value = member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_boolean(value))
-        return fail_value(at, key, value, "true or false", error);
-    *out = json_is_true(value) != inverse;
-    return ORGAN_OK;
-}
-
-/* [rows, columns], or "128x128" as it was written once. */
-static organ_status read_block(const scope *at, const char *key, organ_quant_group *group, organ_error *error)
-{
-    static const char expected[] = "a list of two whole numbers from 1";
-    const json_t *const value = member(at, key);
-    json_int_t sides[2];
-    if (!value)
-        return ORGAN_OK;
-    if (json_is_string(value)) {
-        char more;
-        long long rows, cols;
-        if (sscanf(json_string_value(value), "%10lldx%10lld%c", &rows, &cols, &more) != 2)
-            return fail_value(at, key, value, expected, error);
-        sides[0] = rows;
-        sides[1] = cols;
-    } else {
-        if (json_array_size(value) != 2)
-            return fail_value(at, key, value, expected, error);
-        for (size_t k = 0; k < 2; k++)
-            sides[k] = json_is_integer(json_array_get(value, k)) ? json_integer_value(json_array_get(value, k)) : 0;
-    }
-    if (sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST)
-        return fail_value(at, key, value, expected, error);
-    group->block_rows = (uint64_t)sides[0];
-    group->block_cols = (uint64_t)sides[1];
-    return ORGAN_OK;
-}
+typedef organ_quant_scope scope;
 
 /* ---- lists of modules ---- */
 
@@ -186,11 +39,11 @@ static organ_status read_names(const scope *at, const char *key, const json_t *l
     if (!list)
         return ORGAN_OK;
     if (!json_is_array(list))
-        return fail_value(at, key, list, "a list of strings", error);
+        return organ_quant_fail_value(at, key, list, "a list of strings", error);
     for (size_t k = 0; k < json_array_size(list); k++) {
         const char *const text = organ_json_plain(json_array_get(list, k));
         if (!text)
-            return fail_value(at, key, json_array_get(list, k), "a string", error);
+            return organ_quant_fail_value(at, key, json_array_get(list, k), "a string", error);
         if (*text && add_name(at, key, rules, text, whole, value, error) != ORGAN_OK)
             return error->status;
     }
@@ -202,7 +55,7 @@ static organ_status read_spared(const scope *at, organ_error *error)
     static const char *const keys[] = {"ignore", "modules_to_not_convert", "ignored_layers", "exclude_modules", "exclude"};
     const bool whole = strcmp(at->config->method, "compressed-tensors") == 0;
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
-        if (read_names(at, keys[k], member(at, keys[k]), &at->config->spared, whole, NULL, error) != ORGAN_OK)
+        if (read_names(at, keys[k], organ_quant_member(at, keys[k]), &at->config->spared, whole, NULL, error) != ORGAN_OK)
             return error->status;
     return ORGAN_OK;
 }
@@ -213,7 +66,7 @@ static organ_quant_group *new_group(const scope *at, const char *name, const org
 {
     organ_quant_group *const group = organ_arena_take(&at->config->arena, sizeof *group);
     if (!group)
-        no_memory(at, error);
+        organ_quant_no_memory(at, error);
     else
         *group = *like;
     if (group)
@@ -226,13 +79,13 @@ static organ_status check_strategy(const scope *at, organ_quant_group *group, or
 {
     static const char *const known[] = {"tensor", "channel", "group", "block", "token", "tensor_group", "attn_head"};
     const char *strategy = "";
-    if (read_term(at, "strategy", &strategy, error) != ORGAN_OK)
+    if (organ_quant_read_term(at, "strategy", &strategy, error) != ORGAN_OK)
         return error->status;
     bool found = !*strategy;
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
         found = found || strcmp(strategy, known[k]) == 0;
     if (!found)
-        return fail_value(at, "strategy", member(at, "strategy"), "a strategy that is known", error);
+        return organ_quant_fail_value(at, "strategy", organ_quant_member(at, "strategy"), "a strategy that is known", error);
     if ((strcmp(strategy, "group") == 0 || strcmp(strategy, "tensor_group") == 0) && group->group_size <= 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s.strategy is \"%s\", but there is no group_size above 0", at->config->file,
                           at->path, strategy);
@@ -247,13 +100,14 @@ static organ_status check_strategy(const scope *at, organ_quant_group *group, or
 static organ_status read_weights(const scope *at, organ_quant_group *group, organ_error *error)
 {
     const char *type = "int";
-    if (read_bits(at, "num_bits", &group->bits, error) != ORGAN_OK || read_term(at, "type", &type, error) != ORGAN_OK ||
-        read_symmetric(at, "symmetric", false, &group->symmetric, error) != ORGAN_OK ||
-        read_group_size(at, "group_size", &group->group_size, error) != ORGAN_OK ||
-        read_block(at, "block_structure", group, error) != ORGAN_OK)
+    if (organ_quant_read_bits(at, "num_bits", &group->bits, error) != ORGAN_OK ||
+        organ_quant_read_term(at, "type", &type, error) != ORGAN_OK ||
+        organ_quant_read_symmetric(at, "symmetric", false, &group->symmetric, error) != ORGAN_OK ||
+        organ_quant_read_group_size(at, "group_size", &group->group_size, error) != ORGAN_OK ||
+        organ_quant_read_block(at, "block_structure", group, error) != ORGAN_OK)
         return error->status;
     if (strcmp(type, "int") != 0 && strcmp(type, "float") != 0)
-        return fail_value(at, "type", member(at, "type"), "\"int\" or \"float\"", error);
+        return organ_quant_fail_value(at, "type", organ_quant_member(at, "type"), "\"int\" or \"float\"", error);
     return check_strategy(at, group, error);
 }
 
@@ -266,14 +120,16 @@ static organ_status read_group(const scope *groups, const char *key, const json_
         organ_quant_group *const preset = new_group(groups, key, &config->all, error);
         return preset ? read_names(groups, key, value, &config->targets, true, preset, error) : error->status;
     }
-    if (enter(groups, key, &at, error) != ORGAN_OK || !at.object || enter(&at, "weights", &weights, error) != ORGAN_OK || !weights.object)
+    if (organ_quant_enter(groups, key, &at, error) != ORGAN_OK || !at.object ||
+        organ_quant_enter(&at, "weights", &weights, error) != ORGAN_OK || !weights.object)
         return error->status;
     organ_quant_group *const group = new_group(&at, weights.path, &config->all, error);
-    if (!group || read_term(&at, "format", &group->format, error) != ORGAN_OK || read_weights(&weights, group, error) != ORGAN_OK)
+    if (!group || organ_quant_read_term(&at, "format", &group->format, error) != ORGAN_OK ||
+        read_weights(&weights, group, error) != ORGAN_OK)
         return error->status;
-    if (!member(&at, "targets"))
+    if (!organ_quant_member(&at, "targets"))
         return add_rule(&at, "targets", &config->targets, ORGAN_RULE_CLASS, "Linear", group, error);
-    return read_names(&at, "targets", member(&at, "targets"), &config->targets, true, group, error);
+    return read_names(&at, "targets", organ_quant_member(&at, "targets"), &config->targets, true, group, error);
 }
 
 static organ_status read_groups(const scope *at, organ_error *error)
@@ -281,7 +137,7 @@ static organ_status read_groups(const scope *at, organ_error *error)
     scope groups;
     const char *key;
     json_t *value;
-    if (enter(at, "config_groups", &groups, error) != ORGAN_OK || !groups.object)
+    if (organ_quant_enter(at, "config_groups", &groups, error) != ORGAN_OK || !groups.object)
         return error->status;
     at->config->grouped = true;
     json_object_foreach((json_t *)groups.object, key, value)
@@ -298,7 +154,7 @@ static organ_status read_dynamic(const scope *at, organ_error *error)
     scope all, at_rule;
     const char *key;
     json_t *value;
-    if (enter(at, "dynamic", &all, error) != ORGAN_OK || !all.object)
+    if (organ_quant_enter(at, "dynamic", &all, error) != ORGAN_OK || !all.object)
         return error->status;
     json_object_foreach((json_t *)all.object, key, value)
     {
@@ -308,12 +164,12 @@ static organ_status read_dynamic(const scope *at, organ_error *error)
                 return error->status;
             continue;
         }
-        if (enter(&all, key, &at_rule, error) != ORGAN_OK)
+        if (organ_quant_enter(&all, key, &at_rule, error) != ORGAN_OK)
             return error->status;
         organ_quant_group *const group = new_group(&all, at_rule.path, &at->config->all, error);
-        if (!group || read_bits(&at_rule, "bits", &group->bits, error) != ORGAN_OK ||
-            read_group_size(&at_rule, "group_size", &group->group_size, error) != ORGAN_OK ||
-            read_symmetric(&at_rule, "sym", false, &group->symmetric, error) != ORGAN_OK ||
+        if (!group || organ_quant_read_bits(&at_rule, "bits", &group->bits, error) != ORGAN_OK ||
+            organ_quant_read_group_size(&at_rule, "group_size", &group->group_size, error) != ORGAN_OK ||
+            organ_quant_read_symmetric(&at_rule, "sym", false, &group->symmetric, error) != ORGAN_OK ||
             add_rule(&all, key, &at->config->targets, ORGAN_RULE_REGEX, key + 2 * more, group, error) != ORGAN_OK)
             return error->status;
     }
@@ -326,14 +182,14 @@ static organ_status read_layers(const scope *at, organ_error *error)
     scope all, layer;
     const char *key;
     json_t *value;
-    if (enter(at, "quantized_layers", &all, error) != ORGAN_OK || !all.object)
+    if (organ_quant_enter(at, "quantized_layers", &all, error) != ORGAN_OK || !all.object)
         return error->status;
     json_object_foreach((json_t *)all.object, key, value)
     {
-        if (enter(&all, key, &layer, error) != ORGAN_OK)
+        if (organ_quant_enter(&all, key, &layer, error) != ORGAN_OK)
             return error->status;
         organ_quant_group *const group = new_group(&all, layer.path, &at->config->all, error);
-        if (!group || read_group_size(&layer, "group_size", &group->group_size, error) != ORGAN_OK ||
+        if (!group || organ_quant_read_group_size(&layer, "group_size", &group->group_size, error) != ORGAN_OK ||
             add_rule(&all, key, &at->config->targets, ORGAN_RULE_EXACT, key, group, error) != ORGAN_OK)
             return error->status;
     }
@@ -348,42 +204,46 @@ static organ_status read_all_group(const scope *at, organ_error *error)
     static const char *const bits[] = {"bits", "w_bit", "wbits"}, *const sizes[] = {"group_size", "q_group_size"};
     organ_quant_group *const all = &at->config->all;
     for (size_t k = 0; k < 3; k++)
-        if (read_bits(at, bits[k], &all->bits, error) != ORGAN_OK)
+        if (organ_quant_read_bits(at, bits[k], &all->bits, error) != ORGAN_OK)
             return error->status;
     for (size_t k = 0; k < 2; k++)
-        if (read_group_size(at, sizes[k], &all->group_size, error) != ORGAN_OK)
+        if (organ_quant_read_group_size(at, sizes[k], &all->group_size, error) != ORGAN_OK)
             return error->status;
-    if (read_symmetric(at, "sym", false, &all->symmetric, error) != ORGAN_OK ||
-        read_symmetric(at, "zero_point", true, &all->symmetric, error) != ORGAN_OK)
+    if (organ_quant_read_symmetric(at, "sym", false, &all->symmetric, error) != ORGAN_OK ||
+        organ_quant_read_symmetric(at, "zero_point", true, &all->symmetric, error) != ORGAN_OK)
         return error->status;
-    return read_block(at, "weight_block_size", all, error);
+    return organ_quant_read_block(at, "weight_block_size", all, error);
 }
 
 static organ_status read_layout(const scope *at, organ_error *error)
 {
     organ_quant_config *const config = at->config;
-    const json_t *const marlin = member(at, "is_marlin_format");
+    const json_t *const marlin = organ_quant_member(at, "is_marlin_format");
     const char *ignored = "";
     if (marlin && !json_is_boolean(marlin))
-        return fail_value(at, "is_marlin_format", marlin, "true or false", error);
-    if (read_word(at, "scale_fmt", &ignored, error) != ORGAN_OK || read_word(at, "fmt", &ignored, error) != ORGAN_OK ||
-        read_word(at, "quant_algo", &ignored, error) != ORGAN_OK || read_term(at, "pack_dtype", &config->pack_dtype, error) != ORGAN_OK)
+        return organ_quant_fail_value(at, "is_marlin_format", marlin, "true or false", error);
+    if (organ_quant_read_word(at, "scale_fmt", &ignored, error) != ORGAN_OK ||
+        organ_quant_read_word(at, "fmt", &ignored, error) != ORGAN_OK ||
+        organ_quant_read_word(at, "quant_algo", &ignored, error) != ORGAN_OK ||
+        organ_quant_read_term(at, "pack_dtype", &config->pack_dtype, error) != ORGAN_OK)
         return error->status;
     if (!strstr(config->method, "gptq") && !strstr(config->method, "awq"))
         return ORGAN_OK; /* "format" and "version" mean other things there */
-    const char *const key = member(at, "checkpoint_format") ? "checkpoint_format" : member(at, "version") ? "version" : "format";
+    const char *const key = organ_quant_member(at, "checkpoint_format") ? "checkpoint_format"
+                            : organ_quant_member(at, "version")         ? "version"
+                                                                        : "format";
     if (json_is_true(marlin))
         config->layout = "marlin";
-    return json_is_true(marlin) ? ORGAN_OK : read_term(at, key, &config->layout, error);
+    return json_is_true(marlin) ? ORGAN_OK : organ_quant_read_term(at, key, &config->layout, error);
 }
 
 static organ_status read_section(const scope *at, const char *method, organ_error *error)
 {
     organ_quant_config *const config = at->config;
     config->method = method;
-    if (read_word(at, "quant_method", &config->method, error) != ORGAN_OK)
+    if (organ_quant_read_word(at, "quant_method", &config->method, error) != ORGAN_OK)
         return error->status;
-    if (strcmp(config->method, "compressed-tensors") == 0 && read_term(at, "format", &config->all.format, error) != ORGAN_OK)
+    if (strcmp(config->method, "compressed-tensors") == 0 && organ_quant_read_term(at, "format", &config->all.format, error) != ORGAN_OK)
         return error->status;
     if (read_all_group(at, error) != ORGAN_OK || read_groups(at, error) != ORGAN_OK || read_dynamic(at, error) != ORGAN_OK ||
         read_layers(at, error) != ORGAN_OK || read_layout(at, error) != ORGAN_OK)
@@ -417,11 +277,12 @@ static organ_status read_config_json(organ_quant_config *config, const organ_mod
     if (load(config, model, "config.json", error) != ORGAN_OK || !config->root)
         return error->status;
     const scope top = {config, "", config->root};
-    if (enter(&top, "text_config", &inner, error) != ORGAN_OK)
+    if (organ_quant_enter(&top, "text_config", &inner, error) != ORGAN_OK ||
+        organ_quant_read_mlx(model, &top, &inner, found, error) != ORGAN_OK || *found)
         return error->status;
     for (size_t k = 0; k < 4 && !section.object; k++) {
         const scope *const outer = k < 2 ? &top : &inner;
-        if (outer->object && enter(outer, keys[k % 2], &section, error) != ORGAN_OK)
+        if (outer->object && organ_quant_enter(outer, keys[k % 2], &section, error) != ORGAN_OK)
             return error->status;
     }
     *found = section.object != NULL;
@@ -442,7 +303,7 @@ static organ_status read_files(organ_quant_config *config, const organ_model *mo
             continue;
         const scope top = {config, "", config->root};
         scope section = top;
-        if (*files[k][1] && enter(&top, files[k][1], &section, error) != ORGAN_OK)
+        if (*files[k][1] && organ_quant_enter(&top, files[k][1], &section, error) != ORGAN_OK)
             return error->status;
         if (section.object)
             return read_section(&section, files[k][2], error);

@@ -8,7 +8,7 @@
 /* What is said of the weights of some modules. */
 typedef struct organ_quant_group {
     const char *name;                /* where it stands, for messages: "config_groups.group_0.weights", "" for the config itself */
-    const char *format;              /* of compressed-tensors: "pack-quantized"; "" where nothing is said */
+    const char *format;              /* of compressed-tensors: "pack-quantized"; the mode of MLX: "affine"; "" where nothing is said */
     int bits;                        /* 1 to 8, 0 where nothing is said */
     int symmetric;                   /* 1, 0; -1 where nothing is said */
     int64_t group_size;              /* above 0; -1: a whole row; 0 where nothing is said */
@@ -18,8 +18,10 @@ typedef struct organ_quant_group {
 typedef struct organ_quant_config organ_quant_config;
 
 /* Reads quantization_config of config.json, at its top or in its text_config, or else what hf_quant_config.json, quantize_config.json or
- * quant_config.json beside it says. A model without any gives a config with method "" and ORGAN_OK. ORGAN_BAD_INPUT, naming file, field and
- * value, for wrong types, sizes and bits that cannot be, and patterns that do not compile. ORGAN_IO. *config is NULL on error. */
+ * quant_config.json beside it says. Of a model with weights in U32 words it is MLX's `quantization` first, or a quantization_config without
+ * a quant_method, which is the same; the method is then "mlx". A model without any gives a config with method "" and ORGAN_OK.
+ * ORGAN_BAD_INPUT, naming file, field and value, for wrong types, sizes and bits that cannot be, and patterns that do not compile.
+ * ORGAN_IO. *config is NULL on error. */
 organ_status organ_quant_config_read(const organ_model *model, organ_quant_config **config, organ_error *error);
 void organ_quant_config_free(organ_quant_config *config); /* NULL is allowed */
 

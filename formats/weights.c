@@ -80,6 +80,8 @@ static organ_status find_packed(organ_weight_search *search, organ_error *error)
         }
         if (organ_weight_find_words(search, tensor, &met, error) != ORGAN_OK)
             return error->status;
+        if (!met && organ_weight_find_mlx(search, tensor, &met, error) != ORGAN_OK)
+            return error->status;
         if (!met && organ_weight_find_bytes(search, tensor, &met, error) != ORGAN_OK)
             return error->status;
     }
@@ -105,7 +107,7 @@ static organ_status enter_names(organ_weight_search *search, organ_error *error)
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
-                                        "quark", "modelopt", "auto-round", "intel/auto-round"};
+                                        "quark", "modelopt", "auto-round", "intel/auto-round",   "mlx"};
     const char *const method = organ_quant_config_method(search->config);
     if (!is_packed_type(tensor->dtype) || tensor->rank < 2)
         return ORGAN_OK;
@@ -217,6 +219,16 @@ const organ_weight *organ_weights_named(const organ_weights *weights, const char
 {
     const size_t *const found = organ_name_table_find(&((const organ_weight_search *)weights)->names, name);
     return found ? &weights->weights[*found] : NULL;
+}
+
+uint64_t organ_weight_bytes(const organ_weight *weight)
+{
+    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
+                                       weight->global, weight->shape_tensor, weight->bias};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        bytes += all[k] ? all[k]->bytes : 0;
+    return bytes;
 }
 
 organ_matrices organ_weight_matrices(const organ_weight *weight)

@@ -111,4 +111,5 @@ void organ_weight_add(organ_weight_search *search, const organ_weight *weight)
     organ_weight_take(search, weight->g_idx);
     organ_weight_take(search, weight->global);
     organ_weight_take(search, weight->shape_tensor);
+    organ_weight_take(search, weight->bias);
 }

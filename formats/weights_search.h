@@ -99,6 +99,9 @@ organ_status organ_weight_expect(const organ_weight_search *search, const organ_
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
 organ_status organ_weight_find_words(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
 
+/* ---- weights_mlx.c: as those above ---- */
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error);
+
 /* Codes without a scale stand alone where no config means them; else the scale got lost, which is ORGAN_BAD_INPUT. */
 organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes, organ_error *error);
 

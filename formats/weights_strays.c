@@ -65,6 +65,7 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
                                                     "scale_inv",
                                                     "qzeros",
                                                     "scales",
+                                                    "biases",
                                                     "g_idx"};
     const char *const name = tensor->name, *const dot = strrchr(name, '.');
     *dropped = true;

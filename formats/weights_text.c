@@ -13,6 +13,7 @@ static const struct scheme {
     [ORGAN_SCHEME_MXFP8] = {"mxfp8", "MXFP8 E4M3"}, [ORGAN_SCHEME_MXFP4] = {"mxfp4", "MXFP4"},
     [ORGAN_SCHEME_NVFP4] = {"nvfp4", "NVFP4"},      [ORGAN_SCHEME_GPTQ] = {"gptq", NULL},
     [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", NULL},   [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", NULL},
+    [ORGAN_SCHEME_MLX] = {"mlx-affine", NULL},
 };
 
 const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
@@ -33,6 +34,7 @@ static void put_codes(const organ_weight *weight, FILE *out)
     const char *const maker = weight->scheme == ORGAN_SCHEME_GPTQ       ? "GPTQ "
                               : weight->scheme == ORGAN_SCHEME_AWQ_GEMM ? "AWQ gemm "
                               : weight->scheme == ORGAN_SCHEME_AWQ_GEMV ? "AWQ gemv "
+                              : weight->scheme == ORGAN_SCHEME_MLX      ? "MLX "
                                                                         : "";
     if (weight->scheme == ORGAN_SCHEME_FP8)
         fputs(fp8_name(weight->codes->dtype), out);
@@ -63,6 +65,15 @@ static bool is_integer(organ_scheme scheme)
            scheme == ORGAN_SCHEME_AWQ_GEMV;
 }
 
+/* MXFP4, MXFP8 and NVFP4 store their scales as bytes, under more than one name of a type. */
+static const char *scale_name(const organ_weight *weight)
+{
+    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
+    if (weight->scheme == ORGAN_SCHEME_NVFP4)
+        return organ_dtype_describe(ORGAN_F8_E4M3)->name;
+    return exponents ? "E8M0" : dtype_name(weight->scale);
+}
+
 static void put_weight(const organ_weight *weight, FILE *out)
 {
     if (weight->scheme == ORGAN_SCHEME_PLAIN) {
@@ -79,8 +90,7 @@ static void put_weight(const organ_weight *weight, FILE *out)
         fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
     if (weight->g_idx)
         fputs(", group index", out);
-    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
-    fprintf(out, ", %s scales", exponents ? "E8M0" : dtype_name(weight->scale));
+    fprintf(out, ", %s scales%s", scale_name(weight), weight->bias ? " and biases" : "");
 }
 
 char *organ_weight_text(const organ_weight *weight, char *out, size_t size)

@@ -67,6 +67,15 @@ static const struct named {
     {"model.layers.61.embed_tokens.weight", "embed_tokens", "embed", "embed", 61, -1},
     {"model.layers.61.shared_head.head.weight", "shared_head.head", "lm_head", "embed", 61, -1},
     {"model.layers.61.eh_proj.weight", "eh_proj", "other", "other", 61, -1},
+    /* MLX: experts of a layer in one tensor, latent attention with its projection back taken apart */
+    {"model.layers.3.mlp.switch_mlp.gate_proj.weight", "mlp.switch_mlp.gate_proj", "experts.gate_proj", "organ", 3, -1},
+    {"language_model.model.layers.3.mlp.switch_mlp.down_proj.weight", "mlp.switch_mlp.down_proj", "experts.down_proj", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.switch_mlp.up_proj.weight", "block_sparse_moe.switch_mlp.up_proj", "experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.gate_proj.bias", "mlp.experts.gate_proj.bias", "experts.bias", "organ", 3, -1},
+    {"model.layers.3.feed_forward.gate.weight", "feed_forward.gate", "router", "organ", 3, -1},
+    {"model.layers.3.feed_forward.experts.up_proj.weight", "feed_forward.experts.up_proj", "experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.self_attn.embed_q.weight", "self_attn.embed_q", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.unembed_out.weight", "self_attn.unembed_out", "attention", "skeleton", 3, -1},
     /* GGUF: Llama, Qwen, Gemma, Phi */
     {"token_embd.weight", "token_embd", "embed", "embed", -1, -1},
     {"token_embd_norm.weight", "token_embd_norm", "norm", "norm", -1, -1},

@@ -3,6 +3,7 @@
 # organ dequantize and organ quantize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
 . "$(dirname "$0")/cli_kit.sh"
 
+precision=$(dirname "$model")/precision
 for verb in dequantize quantize; do
     ends 0 help $verb
     matches help_$verb ../out
@@ -78,6 +79,20 @@ prints "No problems found"
 ends 0 dequantize fp8-tensor -o one.safetensors --quiet
 judge "no report beside the file" test -s one.dequantize.json
 rm -f plain.* one.*
+
+# MLX: experts in one tensor, a router of its own bits, no quantization_config left.
+ln -s "$precision/mlx-experts" mlx
+ends 0 dequantize mlx -o plain --quiet
+matches dequantize_mlx ../out
+judge "the config still tells of the quantisation" test "$(grep -c quantization plain/config.json)" = 0
+ends 0 inspect plain
+prints "No problems found"
+COLUMNS=160 ends 0 inspect mlx --tensors
+prints "MLX INT6, group 32, BF16 scales and biases"
+prints "weight scales biases"
+ends 0 autopsy mlx plain
+prints "no finding"
+rm -r plain
 
 # ---- refused ----
 mkdir taken && echo x >taken/x

@@ -143,6 +143,34 @@ static const struct good {
     {AWQ(",\"group_size\":128,\"version\":\"gemm\""), "$.qweight I32 96,32\n$.qzeros I32 96,1\n$.scales F16 96,8",
      UP ".weight awq-gemv [96,256] 4 bits 1x128 scale zero: AWQ gemv INT4, group 128, asymmetric, F16 scales\n"
         "note: config.json says layout awq-gemm, but the tensors of '" UP ".weight' say awq-gemv: the tensors are believed\n"},
+    /* MLX */
+    {MLX(4, 64), "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4\n$.bias BF16 8",
+     UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
+    {MLX(6, 32), "$.weight U32 2,8,48\n$.scales F16 2,8,8\n$.biases F16 2,8,8",
+     UP ".weight mlx-affine [2,8,256] 6 bits 1x32 scale bias DENSE: MLX INT6, group 32, F16 scales and biases\n"},
+    {MLX_MORE(4, 64, ",\"mode\":\"affine\",\"model.layers.0.mlp.up_proj\":{\"bits\":8,\"group_size\":32},\"lm_head\":false"),
+     "$.weight U32 8,64\n$.scales F32 8,8\n$.biases F32 8,8\nlm_head.weight BF16 4,256",
+     UP ".weight mlx-affine [8,256] 8 bits 1x32 scale bias DENSE: MLX INT8, group 32, F32 scales and biases\n"},
+    {"{\"quantization_config\":{\"group_size\":128,\"bits\":3}}", "$.weight U32 8,24\n$.scales BF16 8,2\n$.biases BF16 8,2",
+     UP ".weight mlx-affine [8,256] 3 bits 1x128 scale bias DENSE: MLX INT3, group 128, BF16 scales and biases\n"},
+    {"{\"text_config\":{\"quantization\":{\"group_size\":64,\"bits\":2}}}", "$.weight U32 8,16\n$.scales BF16 8,4\n$.biases BF16 8,4",
+     UP ".weight mlx-affine [8,256] 2 bits 1x64 scale bias DENSE: MLX INT2, group 64, BF16 scales and biases\n"},
+    /* What the model was before it was converted is not believed, and half of the numbers suffices. */
+    {"{\"quantization\":{\"group_size\":64},\"quantization_config\":{\"quant_method\":\"fp8\",\"weight_block_size\":[128,128]}}",
+     "$.weight U32 8,32\n$.scales BF16 8,4\n$.biases BF16 8,4",
+     UP ".weight mlx-affine [8,256] 4 bits 1x64 scale bias DENSE: MLX INT4, group 64, BF16 scales and biases\n"},
+    /* 192 bits are 64 codes of 3 bits or 32 of 6; 96 are 32 of 3, and 320 are 64 of 5. */
+    {NULL, "$.weight U32 8,12\n$.scales BF16 8,4\n$.biases BF16 8,4",
+     UP ".weight mlx-affine [8,128] 3 bits 1x32 scale bias DENSE: MLX INT3, group 32, BF16 scales and biases\n"},
+    {NULL, "$.weight U32 8,40\n$.scales BF16 8,4\n$.biases BF16 8,4",
+     UP ".weight mlx-affine [8,256] 5 bits 1x64 scale bias DENSE: MLX INT5, group 64, BF16 scales and biases\n"},
+    {MLX_MORE(4, 32, ",\"mode\":\"mxfp4\""), "$.weight U32 4,8,16\n$.scales U8 4,8,4\n$.bias BF16 4,8",
+     UP ".weight mxfp4 [4,8,128] 4 bits 1x32 scale: MXFP4, group 32, E8M0 scales\n"},
+    {NULL, "$.weight U32 8,32\n$.scales U8 8,4", UP ".weight mxfp8 [8,128] 8 bits 1x32 scale: MXFP8 E4M3, group 32, E8M0 scales\n"},
+    {MLX_MORE(4, 16, ",\"mode\":\"nvfp4\""), "$.weight U32 8,8\n$.scales U8 8,4",
+     UP ".weight nvfp4 [8,64] 4 bits 1x16 scale: NVFP4, group 16, F8_E4M3 scales\n"},
+    /* A tensor of numbers in U32 that nobody quantised. */
+    {NULL, "$.weight U32 8,8", ""},
     /* Several schemes in one model; what is known of nothing. */
     {"{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"mixed-precision\",\"config_groups\":{"
      "\"a\":{\"targets\":[\"re:.*attn.*\"],\"format\":\"float-quantized\",\"weights\":{\"num_bits\":8,\"type\":\"float\",\"strategy\":"

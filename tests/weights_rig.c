@@ -117,9 +117,9 @@ static void put_weight(FILE *out, const organ_weight *w)
     for (unsigned k = 0; k < w->rank; k++)
         fprintf(out, "%s%" PRIu64, k ? "," : "", w->shape[k]);
     fprintf(out, "] %u bits %" PRIu64 "x%" PRIu64, w->bits, w->block_rows, w->block_cols);
-    const organ_tensor *const companions[] = {w->scale, w->zero, w->g_idx, w->global, w->shape_tensor};
-    static const char *const kinds[] = {"scale", "zero", "g_idx", "global", "shape"};
-    for (size_t k = 0; k < 5; k++)
+    const organ_tensor *const companions[] = {w->scale, w->zero, w->g_idx, w->global, w->shape_tensor, w->bias};
+    static const char *const kinds[] = {"scale", "zero", "g_idx", "global", "shape", "bias"};
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++)
         if (companions[k])
             fprintf(out, " %s", kinds[k]);
     fprintf(out, "%s%s%s%s: %s\n", w->dense_words ? " DENSE" : "", w->divides ? " DIVIDES" : "", w->transposed ? " TRANSPOSED" : "",

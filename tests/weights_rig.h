@@ -9,11 +9,13 @@
 #define WORDS(bits, more)                                                                                                                  \
     "{\"quantization_config\":{\"quant_method\":\"compressed-tensors\",\"format\":\"pack-quantized\",\"config_groups\":{\"group_0\":{"     \
     "\"targets\":[\"Linear\"],\"weights\":{\"num_bits\":" #bits ",\"type\":\"int\"" more "}}},\"ignore\":[\"lm_head\"]}}"
-#define FP8(more)  "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
-#define BLOCK128   ",\"weight_block_size\":[128,128]"
-#define GPTQ(more) "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
-#define GPTQ4      GPTQ(",\"bits\":4,\"group_size\":128")
-#define AWQ(more)  "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
+#define FP8(more)                   "{\"quantization_config\":{\"quant_method\":\"fp8\",\"fmt\":\"e4m3\"" more "}}"
+#define BLOCK128                    ",\"weight_block_size\":[128,128]"
+#define GPTQ(more)                  "{\"quantization_config\":{\"quant_method\":\"gptq\"" more "}}"
+#define GPTQ4                       GPTQ(",\"bits\":4,\"group_size\":128")
+#define AWQ(more)                   "{\"quantization_config\":{\"quant_method\":\"awq\",\"bits\":4" more "}}"
+#define MLX_MORE(bits, group, more) "{\"quantization\":{\"group_size\":" #group ",\"bits\":" #bits more "}}"
+#define MLX(bits, group)            MLX_MORE(bits, group, "")
 
 /* Writes a safetensors file into the scratch directory. `tensors` has a line for each: "NAME DTYPE 4096,32", with "=1,2" behind it for the
  * numbers that it holds. "$" stands for "model.layers.0.mlp.up_proj". */

@@ -45,11 +45,11 @@ static organ_status run_dequantize(void *call, organ_error *error)
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
     .summary = "turn FP8, INT4, MXFP4, ... weights into plain BF16, F16 or F32",
-    .about = "Writes a model without quantisation. Which tensors are packed, and how, is told by quantization_config, names, types and "
-             "shapes; models that mix schemes are no exception. Each packed weight becomes one tensor under its plain name; its scales and "
-             "other companions are gone from shards, index and config.json. What is plain already (norms, embeddings, a router in F32) "
-             "keeps its type and its bytes, whatever --dtype says: torch_dtype becomes --dtype, and whoever loads the model in one type "
-             "casts those few tensors. All other files come along.\n"
+    .about = "Writes a model without quantisation. Which tensors are packed, and how, is told by quantization_config (of MLX: "
+             "quantization), names, types and shapes; models that mix schemes are no exception. Each packed weight becomes one tensor "
+             "under its plain name; its scales and other companions are gone from shards, index and config.json. What is plain already "
+             "(norms, embeddings, a router in F32) keeps its type and its bytes, whatever --dtype says: torch_dtype becomes --dtype, and "
+             "whoever loads the model in one type casts those few tensors. All other files come along.\n"
              "A model that has no packed tensor is written anew in shards of --max-shard-size, and a note says so.\n"
              "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json tell of every weight: its scheme, its shape, its bytes before "
              "and after, "

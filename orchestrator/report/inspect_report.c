@@ -135,7 +135,7 @@ organ_table *organ_inspect_schemes_table(const json_t *quantization)
 /* The last parts of the names that a weight is stored under: "qweight scales qzeros g_idx". */
 static void put_stored(FILE *out, const json_t *row)
 {
-    static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor"};
+    static const char *const keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
     const char *first = "";
     for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
         const char *const name = organ_json_text(row, keys[k]), *const dot = strrchr(name, '.');

@@ -28,9 +28,7 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
     const size_t cols = reader->shape.cols ? (size_t)reader->shape.cols : 1;
     reader->batch = cols < WEIGHT_BATCH_VALUES ? WEIGHT_BATCH_VALUES / cols : 1;
     reader->step = 1;
-    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        reader->stored += parts[k] ? parts[k]->bytes : 0;
+    reader->stored = organ_weight_bytes(weight);
     return reader->family->prepare(reader, error);
 }
 

@@ -1,32 +1,40 @@
 /* SPDX-License-Identifier: MIT
- * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors, MXFP8, MXFP4, NVFP4 and AutoAWQ's gemv. A batch of
- * rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
+ * Packed weights whose codes lie row by row: FP8, INT8, words of compressed-tensors and MLX, MXFP8, MXFP4, NVFP4 and AutoAWQ's gemv. A
+ * batch of rows is read in one piece with the scales over it, and decoded straight into the type that is asked for. */
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 /* Where the parts of a batch lie in the scratch. */
 typedef struct batch_plan {
     size_t codes, loose;      /* as stored; one row of them a byte each, where the kernels do not take them as stored */
     size_t scales, zeros;     /* floats: rows of the grid; of zero points that are packed, one row for each row */
     size_t raw;               /* companions before they are widened */
+    size_t narrow;            /* MLX: a row of the type of its scales */
     size_t scale_of, zero_of; /* floats by column, where these have a group each */
     size_t end;
 } batch_plan;
 
 typedef struct batch_parts {
     unsigned char *codes, *loose, *raw;
+    uint16_t *narrow;
     float *scales, *zeros, *scale_of, *zero_of;
 } batch_parts;
 
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
 
+static bool is_mlx(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_MLX; }
+
 /* Codes in words of 32 bits. */
-static bool in_words(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r); }
+static bool in_words(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_PACKED || is_gemv(r) || is_mlx(r); }
 
 /* ModelOpt has no -0: its code 8 is 0. What is less -0 is as it was, but for a -0, which becomes 0. */
-static bool is_unsigned_zero(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_NVFP4 && !r->weight->divides; }
+static bool is_unsigned_zero(const organ_weight_reader *r)
+{
+    return r->weight->scheme == ORGAN_SCHEME_NVFP4 && r->weight->global && !r->weight->divides;
+}
 
 static bool has_zero(const organ_weight_reader *r) { return r->zero.tensor || r->packed_zero || in_words(r) || is_unsigned_zero(r); }
 
@@ -64,6 +72,7 @@ static batch_plan lay_out(const organ_weight_reader *r, size_t rows)
     p.scales = weight_take(&end, grid_floats(&r->scale, rows));
     p.zeros = weight_take(&end, zeros);
     p.raw = weight_take(&end, raw);
+    p.narrow = weight_take(&end, is_mlx(r) ? cols * sizeof(uint16_t) : 0);
     p.scale_of = weight_take(&end, by_column);
     p.zero_of = weight_take(&end, by_column);
     p.end = end;
@@ -81,6 +90,7 @@ static batch_parts parts_of(const organ_weight_reader *r, size_t rows, unsigned 
     return (batch_parts){.codes = base + p.codes,
                          .loose = base + p.loose,
                          .raw = base + p.raw,
+                         .narrow = (uint16_t *)(void *)(base + p.narrow),
                          .scales = floats_at(base, p.scales),
                          .zeros = floats_at(base, p.zeros),
                          .scale_of = floats_at(base, p.scale_of),
@@ -139,6 +149,9 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
     if (!w->scale)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has no scales", w->name);
     if (organ_weight_grid_make(r, w->scale, &r->scale, error))
+        return error->status;
+    /* Biases lie as the scales do, where other schemes have their zero points. */
+    if (w->bias && organ_weight_grid_make(r, w->bias, &r->zero, error))
         return error->status;
     r->packed_zero = w->zero && (w->zero->dtype == ORGAN_I32 || is_gemv(r));
     if (w->zero && !r->packed_zero && organ_weight_grid_make(r, w->zero, &r->zero, error))
@@ -215,7 +228,7 @@ static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
-    const float offset = in_words(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
+    const float offset = in_words(r) && !is_mlx(r) ? (float)(1u << (r->weight->bits - 1)) : -0.0f; /* words hold no signs */
     const size_t n = r->zero.tensor ? floats_over(&r->zero, rows) : r->groups;
     if (r->zero.tensor && organ_weight_grid_read(r, &r->zero, rows, p->zeros, p->raw, error))
         return error->status;
@@ -248,6 +261,33 @@ static const float *zeros_of(const organ_weight_reader *r, const weight_rows *ro
     return p->zeros + (size_t)(((rows->first + k) / block - rows->first / block) * r->zero.stride);
 }
 
+/* MLX: the product is rounded to the type of the scales, and so is its sum with the bias. The sum of two values of that type is rounded to
+ * FP32 first, which changes nothing: FP32 has more than twice their bits. */
+static void add_biases(const organ_weight_reader *r, const batch_parts *p, const float *biases, float *values)
+{
+    const organ_kernels *const k = r->kernels;
+    const size_t cols = (size_t)r->shape.cols;
+    const organ_dtype type = r->weight->scale->dtype;
+    if (type == ORGAN_BF16)
+        k->bf16_to_f32(p->narrow, values, cols);
+    else if (type == ORGAN_F16)
+        k->f16_to_f32(p->narrow, values, cols);
+    for (size_t at = 0, g = 0; at < cols; at += r->group, g++) {
+        const size_t end = at + r->group < cols ? at + r->group : cols;
+        for (size_t in = at; in < end; in++) {
+            const float sum = values[in] + biases[g];
+            values[in] = sum != sum ? NAN : sum; /* the sign of a NaN depends on the machine */
+        }
+    }
+    if (type == ORGAN_BF16) {
+        k->f32_to_bf16(values, p->narrow, cols);
+        k->bf16_to_f32(p->narrow, values, cols);
+    } else if (type == ORGAN_F16) {
+        k->f32_to_f16(values, p->narrow, cols);
+        k->f16_to_f32(p->narrow, values, cols);
+    }
+}
+
 static void decode_row(const organ_weight_reader *r, const batch_parts *p, const unsigned char *codes, const float *scales,
                        const float *zeros, organ_dtype as, void *values)
 {
@@ -256,6 +296,12 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
     if (is_loose(r)) {
         organ_unpack_bits(codes, r->weight->bits, r->weight->dense_words, 0, p->loose, cols);
         codes = p->loose;
+    }
+    if (is_mlx(r)) {
+        const organ_real real = organ_weight_real(r->weight->scale->dtype);
+        r->kernels->decode[r->code][real](codes, scales, NULL, group, real == ORGAN_REAL_F32 ? values : p->narrow, cols);
+        add_biases(r, p, zeros, values);
+        return;
     }
     if (r->g_idx) {
         organ_weight_spread(r, scales, p->scale_of);
@@ -284,4 +330,7 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_rows = {prepare, load, scratch, read_rows, organ_weight_writes_all};
+/* MLX goes through FP32, from which the type of its scales is rounded to any other. */
+static bool writes(const organ_weight_reader *r, organ_dtype as) { return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as); }
+
+const weight_family organ_weight_family_rows = {prepare, load, scratch, read_rows, writes};

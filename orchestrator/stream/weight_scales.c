@@ -8,10 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A U8 is an exponent where scales of these schemes are one, and a number elsewhere. */
+/* Scales in U8 are E4M3 in NVFP4 of MLX and exponents in the other schemes that have them. */
+static bool is_e4m3(const organ_weight_reader *r, const organ_tensor *tensor)
+{
+    return tensor->dtype == ORGAN_F8_E4M3 || (tensor->dtype == ORGAN_U8 && r->weight->scheme == ORGAN_SCHEME_NVFP4);
+}
+
 static bool is_exponent(const organ_weight_reader *r, const organ_tensor *tensor)
 {
-    return tensor->dtype == ORGAN_F8_E8M0 || (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale);
+    return tensor->dtype == ORGAN_F8_E8M0 || (tensor->dtype == ORGAN_U8 && tensor == r->weight->scale && !is_e4m3(r, tensor));
 }
 
 static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
@@ -22,10 +27,9 @@ static bool has_floats(const organ_weight_reader *r, const organ_tensor *tensor)
     case ORGAN_F16:
     case ORGAN_I8:
     case ORGAN_I32:
-    case ORGAN_F8_E4M3:
         return true;
     default:
-        return is_exponent(r, tensor);
+        return is_e4m3(r, tensor) || is_exponent(r, tensor);
     }
 }
 
@@ -35,7 +39,7 @@ void organ_weight_widen(const organ_weight_reader *r, const organ_tensor *tensor
     if (is_exponent(r, tensor))
         for (size_t k = 0; k < n; k++)
             floats[k] = organ_e8m0_to_f32(bytes[k]);
-    else if (tensor->dtype == ORGAN_F8_E4M3)
+    else if (is_e4m3(r, tensor))
         for (size_t k = 0; k < n; k++)
             floats[k] = organ_e4m3_to_f32(bytes[k]);
     else

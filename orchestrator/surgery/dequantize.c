@@ -48,15 +48,6 @@ static bool is_known(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || is_small_float(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
 }
 
-static uint64_t packed_bytes(const organ_weight *weight)
-{
-    const organ_tensor *const all[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global, weight->shape_tensor};
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        bytes += all[k] ? all[k]->bytes : 0;
-    return bytes;
-}
-
 static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
 
 static void take(organ_dequantize_job *job, const organ_weight *weight)
@@ -68,7 +59,7 @@ static void take(organ_dequantize_job *job, const organ_weight *weight)
         keep(job, weight->codes);
     } else {
         job->parts[job->part_count++] =
-            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = packed_bytes(weight)};
+            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = organ_weight_bytes(weight)};
         job->pieces[job->piece_count++] =
             (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape};
     }

@@ -23,7 +23,8 @@ organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype,
 {
     const char *const name = dtype == ORGAN_F32 ? "float32" : dtype == ORGAN_F16 ? "float16" : "bfloat16";
     if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
-        organ_json_edit_remove(config, "compression_config", NULL, error) || !packed)
+        organ_json_edit_remove(config, "compression_config", NULL, error) || organ_json_edit_remove(config, "quantization", NULL, error) ||
+        !packed)
         return error->status;
     if (set_type(config, "text_config", name, false, error))
         return error->status;

@@ -5,7 +5,8 @@
 
 static void take(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
-    const organ_tensor *const companions[] = {weight->scale, weight->zero, weight->g_idx, weight->global, weight->shape_tensor};
+    const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
+                                              weight->global, weight->shape_tensor, weight->bias};
     organ_inspect_part *const codes = &parts[weight->codes - model->tensors];
     codes->anatomy = weight->anatomy;
     codes->rank = weight->rank;

@@ -40,11 +40,12 @@ static bool selected_weight(const organ_inspect_options *options, const organ_we
 
 static const organ_tensor *companion(const organ_weight *weight, size_t k)
 {
-    const organ_tensor *const all[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global, weight->shape_tensor};
+    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
+                                       weight->global, weight->shape_tensor, weight->bias};
     return all[k];
 }
 
-static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor"};
+static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
 /* [rows, columns] of the plain weight that share a scale; for whole rows or matrices its own size, as the first of a kind has it. */
@@ -71,6 +72,7 @@ static json_t *describe_kind(const kind *one, bool *whole)
     set(row, "scale_dtype", json_string(organ_dtype_describe(w->scale->dtype)->name), whole);
     set(row, "symmetric", told ? json_boolean(!w->zero) : json_null(), whole);
     set(row, "zero_points", json_boolean(w->zero != NULL), whole);
+    set(row, "biases", json_boolean(w->bias != NULL), whole);
     set(row, "group_index", json_boolean(w->g_idx != NULL), whole);
     set(row, "weights", count_of(one->weights), whole);
     set(row, "elements", count_of(one->elements), whole);
@@ -82,8 +84,7 @@ static void count(kind *one, const organ_weight *weight)
 {
     one->weights++;
     one->elements += weight->elements;
-    for (size_t k = 0; k < COMPANIONS; k++)
-        one->bytes += companion(weight, k) ? companion(weight, k)->bytes : 0;
+    one->bytes += organ_weight_bytes(weight);
 }
 
 static json_t *describe_kinds(const organ_inspect_options *options, const organ_weights *weights, bool *whole)

@@ -97,15 +97,6 @@ static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error
 
 /* ---- the run ---- */
 
-static uint64_t stored_bytes(const organ_weight *weight)
-{
-    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
-        bytes += parts[k] ? parts[k]->bytes : 0;
-    return bytes;
-}
-
 static void tell_module(const organ_orthogonality_job *job, const organ_noise_module *m)
 {
     char remark[64] = "no cosine";
@@ -121,7 +112,7 @@ static organ_status measure_all(organ_orthogonality_job *job, organ_error *error
     const double started = organ_seconds_now();
     for (size_t k = 0; k < job->count; k++)
         for (size_t n = 0; n <= job->noises; n++)
-            job->bytes += stored_bytes(n ? job->modules[k].noisy[n - 1] : job->modules[k].clean);
+            job->bytes += organ_weight_bytes(n ? job->modules[k].noisy[n - 1] : job->modules[k].clean);
     organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
     for (size_t k = 0; k < job->count && !error->status; k++)
         if (organ_orthogonality_measure(job, &job->modules[k], error) == ORGAN_OK)
