@@ -86,6 +86,16 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_erro
     return fail_field(e, "shape", reason, error);
 }
 
+/* Neighbours often have the same shape: they share one copy. NULL without memory. */
+static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
+{
+    const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
+    if (before && before->rank == rank && memcmp(before->shape, shape, rank * sizeof *shape) == 0)
+        return before->shape;
+    uint64_t *const kept = organ_arena_take(&list->arena, rank * sizeof *shape);
+    return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
+}
+
 static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error *error)
 {
     const json_t *array;
@@ -95,15 +105,13 @@ static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error
     if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u", e->from->file->name, SHOWN,
                           e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
-    uint64_t *shape = organ_arena_take(&e->from->list->arena, rank * sizeof *shape);
-    if (!shape)
-        return organ_fail_errno(error, ENOMEM, "%s", e->from->file->name);
+    uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
     for (size_t k = 0; k < rank; k++)
         if (read_number(e, "shape", array, k, &shape[k], error) != ORGAN_OK)
             return error->status;
     tensor->rank = (unsigned)rank;
-    tensor->shape = shape;
-    return count_bytes(e, tensor, error);
+    tensor->shape = kept_shape(e->from->list, shape, rank);
+    return tensor->shape ? count_bytes(e, tensor, error) : organ_fail_errno(error, ENOMEM, "%s", e->from->file->name);
 }
 
 static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_error *error)
@@ -298,9 +306,13 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     return ORGAN_OK;
 }
 
-static organ_status read_header(reader *r, organ_error *error)
+/* The text of the header goes before the table of names is made: it may have 100 MB. */
+static organ_status read_header(reader *r, char *text, organ_error *error)
 {
-    organ_status status = read_entries(r, error);
+    organ_status status = organ_model_file_read(r->file, text, r->header.length, 8, error);
+    if (status == ORGAN_OK)
+        status = read_entries(r, error);
+    free(text);
     if (status != ORGAN_OK)
         return status;
     const size_t count = r->list->count - r->file->first;
@@ -325,11 +337,8 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }
     reader r = {.files = files, .file = file, .header = {label, bytes, length}, .data_bytes = file->size - file->data_offset, .list = list};
-    status = organ_model_file_read(file, bytes, length, 8, error);
-    if (status == ORGAN_OK)
-        status = read_header(&r, error);
+    status = read_header(&r, bytes, error);
     file->count = list->count - file->first;
     free(label);
-    free(bytes);
     return status;
 }

@@ -157,9 +157,12 @@ static organ_status find_all(organ_weight_search *search, organ_error *error)
     search->found.method = search->config ? organ_quant_config_method(search->config) : "";
     if (find_rest(search, search->found.packed > 0 || *search->found.method, error) != ORGAN_OK)
         return error->status;
-    qsort(search->weights, search->count, sizeof *search->weights, by_codes);
-    if (enter_names(search, error) != ORGAN_OK)
-        return error->status;
+    search->as_tensors = plain;
+    if (!plain) {
+        qsort(search->weights, search->count, sizeof *search->weights, by_codes);
+        if (enter_names(search, error) != ORGAN_OK)
+            return error->status;
+    }
     /* A GGUF tensor with its scale beside it is still one that is read as it is. */
     search->found.packed = model->gguf ? 0 : search->found.packed;
     search->found.count = search->count;
@@ -217,7 +220,12 @@ void organ_weights_free(organ_weights *weights)
 
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name)
 {
-    const size_t *const found = organ_name_table_find(&((const organ_weight_search *)weights)->names, name);
+    const organ_weight_search *const search = (const organ_weight_search *)weights;
+    if (search->as_tensors) {
+        const organ_tensor *const tensor = organ_model_find(search->model, name);
+        return tensor ? &weights->weights[tensor - search->model->tensors] : NULL;
+    }
+    const size_t *const found = organ_name_table_find(&search->names, name);
     return found ? &weights->weights[*found] : NULL;
 }
 

@@ -26,6 +26,7 @@ typedef struct organ_weight_search {
     size_t count;
     organ_stray *strays; /* likewise */
     bool *taken;         /* per tensor: it is codes or companion of a weight */
+    bool as_tensors;     /* every tensor is a weight: same order and names, so the model's table of names serves */
     char *name;          /* room for the longest name of a relative */
     organ_quant_config *config;
     organ_weight_note notes[ORGAN_NOTES_MOST];
