@@ -31,6 +31,8 @@ static const organ_option limits[] = {
      .offset = AT(serve.connections), .help = "how many may be open at once"},
     {.name = "per-address", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false}, .fallback = "256",
      .offset = AT(serve.per_address), .help = "how many of them from one address"},
+    {.name = "shelf", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1048576.0, 1099511627776.0, false, false},
+     .fallback = "256M", .offset = AT(serve.shelf), .help = "memory for the tensor lists of models that were looked at"},
     {.name = "timeout", .value = ORGAN_VALUE_COUNT, .argument = "SECONDS", .range = {1, 3600, false, false}, .fallback = "20",
      .offset = AT(serve.timeout), .help = "in which a request must have arrived, and that a connection may be idle"}};
 static const organ_option output[] = {

@@ -16,6 +16,8 @@ static double seconds_since(const struct timespec *from)
     return (double)(now.tv_sec - from->tv_sec) + 1e-9 * (double)(now.tv_nsec - from->tv_nsec);
 }
 
+double organ_http_waited(const organ_http_request *request) { return seconds_since(&request->began); }
+
 /* ---- connections ---- */
 
 static void peer_of(struct MHD_Connection *connection, char *text, size_t size)

@@ -45,7 +45,8 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
     struct organ_jail *jail = NULL;
     server->timeout = options->timeout;
     server->app =
-        (organ_app){.verbs = options->verbs, .verb_count = options->verb_count, .job_limit = options->jobs, .quiet = options->quiet};
+        (organ_app){.verbs = options->verbs, .verb_count = options->verb_count, .job_limit = options->jobs, .quiet = options->quiet,
+                    .shelf_bytes = options->shelf};
     if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
         return error->status;
     server->app.jail = jail;
@@ -57,7 +58,9 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
         return organ_fail_errno(error, ENOMEM, "the server");
     if (open_guard(options, server, error) != ORGAN_OK)
         return error->status;
-    return organ_desk_create(DESK_THREADS, DESK_ROOM, &server->desk, error);
+    organ_desk_create(DESK_THREADS, DESK_ROOM, &server->desk, error);
+    server->app.desk = server->desk;
+    return error->status;
 }
 
 static organ_status start_areas(organ_server *server, organ_error *error)
@@ -145,6 +148,7 @@ unsigned organ_server_port(const organ_server *server) { return server->port; }
 void organ_server_tick(organ_server *server)
 {
     organ_watch_tick(server->watch, organ_http_on_slow, server);
+    organ_desk_tick(server->desk);
     organ_http_streams_tick(server);
 }
 
@@ -191,6 +195,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
     for (size_t k = 0; k < server->started; k++)
         if (organ_areas[k]->drain)
             organ_areas[k]->drain(&server->app);
+    organ_desk_dismiss(server->desk);
     if (server->daemon) {
         finish(server, seconds);
         part_from_all(server);

@@ -16,8 +16,10 @@ struct organ_desk {
     pthread_mutex_t lock;
     pthread_cond_t called;
     organ_http_request *first, **last;
-    size_t waiting, handled, most, thread_count;
-    bool ending;
+    organ_http_request *parked; /* wait for something else than a thread */
+    size_t waiting, parked_count, handled, most, thread_count;
+    unsigned long long recalls;
+    bool ending, dismissed;
     pthread_t threads[];
 };
 
@@ -40,12 +42,82 @@ static organ_http_request *next_request(organ_desk *desk)
 
 void organ_step_back(void) { setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BELOW_JOBS); }
 
+static void queue(organ_desk *desk, organ_http_request *request)
+{
+    request->next = NULL;
+    *desk->last = request;
+    desk->last = &request->next;
+    desk->waiting++;
+    pthread_cond_signal(&desk->called);
+}
+
+/* Puts those back into the queue whose time has come, or all. */
+static void recall(organ_desk *desk, bool all)
+{
+    pthread_mutex_lock(&desk->lock);
+    desk->recalls += all;
+    for (organ_http_request **at = &desk->parked, *request; (request = *at);) {
+        if (!all && organ_http_waited(request) < request->reply.later) {
+            at = &request->next;
+            continue;
+        }
+        *at = request->next;
+        desk->parked_count--;
+        queue(desk, request);
+    }
+    pthread_mutex_unlock(&desk->lock);
+}
+
+void organ_desk_recall(organ_desk *desk)
+{
+    if (desk)
+        recall(desk, true);
+}
+
+void organ_desk_tick(organ_desk *desk) { recall(desk, false); }
+
+void organ_desk_dismiss(organ_desk *desk)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    desk->dismissed = true;
+    pthread_mutex_unlock(&desk->lock);
+    recall(desk, true);
+}
+
+/* The handler may want to be called again. If something was recalled while it ran it is, at once: the news may be what it waits for. */
+static bool park(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
+{
+    if (request->reply.kind != REPLY_LATER)
+        return false;
+    pthread_mutex_lock(&desk->lock);
+    const bool over = desk->dismissed;
+    if (!over && desk->recalls != recalls)
+        queue(desk, request);
+    else if (!over) {
+        request->next = desk->parked;
+        desk->parked = request;
+        desk->parked_count++;
+    }
+    desk->handled -= !over;
+    pthread_mutex_unlock(&desk->lock);
+    if (over)
+        organ_http_problem(&request->reply, 503, "the server is being stopped");
+    return !over;
+}
+
 static void *serve_desk(void *context)
 {
     organ_desk *const desk = context;
     organ_step_back();
     for (organ_http_request *request; (request = next_request(desk));) {
+        pthread_mutex_lock(&desk->lock);
+        const unsigned long long recalls = desk->recalls;
+        pthread_mutex_unlock(&desk->lock);
         request->route->handle(request, &request->reply);
+        if (park(desk, request, recalls))
+            continue;
         request->state = REQUEST_READY;
         MHD_resume_connection(request->connection);
         pthread_mutex_lock(&desk->lock);
@@ -95,16 +167,12 @@ void organ_desk_destroy(organ_desk *desk)
 bool organ_desk_take(organ_desk *desk, organ_http_request *request)
 {
     pthread_mutex_lock(&desk->lock);
-    const bool room = desk->waiting < desk->most;
+    const bool room = desk->waiting + desk->parked_count < desk->most;
     if (room) {
         request->state = REQUEST_AT_DESK;
-        request->next = NULL;
         /* Before anyone can find it: whoever resumes it must find it suspended. */
         MHD_suspend_connection(request->connection);
-        *desk->last = request;
-        desk->last = &request->next;
-        desk->waiting++;
-        pthread_cond_signal(&desk->called);
+        queue(desk, request);
     }
     pthread_mutex_unlock(&desk->lock);
     return room;
@@ -115,7 +183,7 @@ bool organ_desk_busy(organ_desk *desk)
     if (!desk)
         return false;
     pthread_mutex_lock(&desk->lock);
-    const bool busy = desk->waiting + desk->handled > 0;
+    const bool busy = desk->waiting + desk->parked_count + desk->handled > 0;
     pthread_mutex_unlock(&desk->lock);
     return busy;
 }

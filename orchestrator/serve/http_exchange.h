@@ -29,6 +29,8 @@ typedef struct organ_app {
     bool quiet;         /* nothing on stderr but errors */
     struct organ_tally *tally;
     const struct organ_guard *guard;
+    struct organ_desk *desk;   /* serve/http_desk.h */
+    uint64_t shelf_bytes;      /* --shelf: memory of models that are kept */
     struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
     struct organ_shelf *shelf; /* set by the area of models */
 } organ_app;
@@ -99,6 +101,11 @@ typedef struct organ_http_waker organ_http_waker;
 void organ_http_wake(organ_http_waker *waker);
 /* NULL without memory: then `close` was called. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
+
+/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_desk_recall), and `seconds`
+ * after the request began at the latest. No thread waits meanwhile. */
+void organ_http_reply_later(organ_http_reply *reply, double seconds);
+double organ_http_waited(const organ_http_request *request); /* seconds since the request began */
 
 /* ---- what handlers share ---- */
 

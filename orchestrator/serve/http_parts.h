@@ -20,7 +20,7 @@ typedef struct organ_http_field {
     const char *name, *value;
 } organ_http_field;
 
-typedef enum organ_reply_kind { REPLY_NONE, REPLY_BYTES, REPLY_CONSTANT, REPLY_FILE, REPLY_STREAM } organ_reply_kind;
+typedef enum organ_reply_kind { REPLY_NONE, REPLY_BYTES, REPLY_CONSTANT, REPLY_FILE, REPLY_STREAM, REPLY_LATER } organ_reply_kind;
 
 struct organ_http_reply {
     organ_reply_kind kind;
@@ -31,6 +31,7 @@ struct organ_http_reply {
     size_t size;        /* of both */
     int fd;             /* REPLY_FILE */
     uint64_t from, run; /* of the file: what is sent */
+    double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
     organ_http_waker *waker;
     const char *policy;
     organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */

@@ -78,6 +78,12 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
     *reply = (organ_http_reply){.kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
 }
 
+void organ_http_reply_later(organ_http_reply *reply, double seconds)
+{
+    organ_http_reply_clear(reply);
+    *reply = (organ_http_reply){.kind = REPLY_LATER, .later = seconds, .fd = -1};
+}
+
 void organ_http_reply_empty(organ_http_reply *reply, unsigned status) { organ_http_reply_constant(reply, status, NULL, "", 0); }
 
 void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes)
@@ -172,6 +178,7 @@ static struct MHD_Response *make_response(organ_http_request *request)
     case REPLY_STREAM:
         response = organ_http_stream_response(request);
         break;
+    case REPLY_LATER:
     case REPLY_NONE:
         break;
     }

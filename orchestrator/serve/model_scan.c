@@ -178,8 +178,10 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_
 
 void organ_found_free(organ_found *found)
 {
-    for (size_t k = 0; k < found->count; k++)
+    for (size_t k = 0; k < found->count; k++) {
         free(found->models[k].path);
+        free(found->models[k].summary);
+    }
     free(found->models);
     *found = (organ_found){0};
 }

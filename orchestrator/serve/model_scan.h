@@ -22,6 +22,8 @@ typedef struct organ_found_model {
     uint64_t bytes; /* of its weights */
     size_t files;
     int64_t modified; /* of the newest, seconds since 1970 */
+    char *summary;    /* JSON, by whoever reads the model; NULL: not yet */
+    bool wanted;      /* somebody waits for it */
 } organ_found_model;
 
 typedef struct organ_found {

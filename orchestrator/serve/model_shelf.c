@@ -1,124 +1,124 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/model_shelf.h"
 
-#include "orchestrator/report/document.h"
-#include "orchestrator/serve/model_portrait.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/model_scan.h"
-#include "orchestrator/surgery/inspect.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <xxhash.h>
 
-/* Whole documents are large, summaries are small. */
-enum { MOST_DOCUMENTS = 16, MOST_TENSORS = 200000, SUMMARIES = 4096, LIST_SECONDS = 2, MOST_BESIDE = 100000 };
+enum { PLACES = 64, MOST_WANTED = 256, MOST_BESIDE = 100000, MANY_TENSORS = 4096 };
 
-typedef struct kept {
-    char *path;
+static const double list_seconds = 2;
+
+/* A model, or why there is none. */
+typedef struct place {
+    char *path; /* NULL: empty */
     uint64_t identity, used;
-    size_t tensors;
-    json_t *document;
-} kept;
-
-typedef struct summary {
-    uint64_t key; /* of path and identity; 0: empty */
-    json_t *document;
-} summary;
+    organ_catalog *catalog; /* NULL: */
+    unsigned status;
+    char message[400];
+} place;
 
 struct organ_shelf {
     const organ_jail *jail;
-    pthread_mutex_t scan_lock; /* held while the root is walked */
-    organ_found found;
-    time_t scanned; /* 0: never */
-    pthread_mutex_t lock;
+    size_t most;
+    void (*tell)(void *context);
+    void *context;
+    pthread_mutex_t lock, tell_lock; /* the first guards all that follows, the second `tell` while it is called */
+    pthread_cond_t called;
+    pthread_t walker, reader;
+    bool walking_thread, reading_thread, resting;
     uint64_t clock;
-    kept documents[MOST_DOCUMENTS];
-    summary summaries[SUMMARIES];
+    place places[PLACES];
+    size_t bytes; /* of all catalogs in places */
+    size_t loose; /* of those that are in none any more, but still in use */
+    unsigned long long read;
+    char *wanted[MOST_WANTED]; /* paths, the first is read next */
+    size_t wanted_count;
+    const char *reading; /* NULL: none */
+    organ_found found;
+    bool walked, walk_wanted, walking;
+    double walked_at, walk_seconds;
+    organ_error walk_fault;
 };
 
-organ_shelf *organ_shelf_create(const organ_jail *jail)
+static void tell(organ_shelf *shelf)
 {
-    organ_shelf *const shelf = calloc(1, sizeof *shelf);
-    if (shelf) {
-        shelf->jail = jail;
-        pthread_mutex_init(&shelf->scan_lock, NULL);
-        pthread_mutex_init(&shelf->lock, NULL);
+    pthread_mutex_lock(&shelf->tell_lock);
+    if (shelf->tell)
+        shelf->tell(shelf->context);
+    pthread_mutex_unlock(&shelf->tell_lock);
+}
+
+/* ---- places ---- */
+
+/* Whoever still uses the catalog keeps it alive. */
+static void clear_place(organ_shelf *shelf, place *p)
+{
+    if (p->catalog) {
+        shelf->bytes -= p->catalog->bytes;
+        if (--p->catalog->users == 0)
+            organ_catalog_free(p->catalog);
+        else
+            shelf->loose += p->catalog->bytes;
     }
-    return shelf;
+    free(p->path);
+    *p = (place){0};
 }
 
-static void drop(kept *k)
+static place *find_place(organ_shelf *shelf, const char *path)
 {
-    free(k->path);
-    json_decref(k->document);
-    *k = (kept){0};
+    for (size_t k = 0; k < PLACES; k++)
+        if (shelf->places[k].path && strcmp(shelf->places[k].path, path) == 0)
+            return &shelf->places[k];
+    return NULL;
 }
 
-void organ_shelf_destroy(organ_shelf *shelf)
+/* An empty place, and room for so many bytes; the oldest go for it. */
+static place *make_place(organ_shelf *shelf, size_t bytes)
 {
-    if (!shelf)
+    for (;;) {
+        place *empty = NULL, *oldest = NULL;
+        for (size_t k = 0; k < PLACES; k++) {
+            place *const p = &shelf->places[k];
+            if (!p->path)
+                empty = p;
+            else if (!oldest || p->used < oldest->used)
+                oldest = p;
+        }
+        if (empty && (!oldest || bytes <= shelf->most - shelf->bytes))
+            return empty;
+        clear_place(shelf, oldest);
+    }
+}
+
+/* What was read, good or not. Takes the catalog. A model that nobody asked for itself does not drive out others. */
+static void put_away(organ_shelf *shelf, const char *path, const place *made, bool asked_for)
+{
+    const size_t bytes = made->catalog ? made->catalog->bytes : 0;
+    char *const own = strdup(path);
+    place *const old = find_place(shelf, path);
+    shelf->read++;
+    if (old)
+        clear_place(shelf, old);
+    if (!own || (!asked_for && bytes > shelf->most - shelf->bytes)) {
+        organ_catalog_free(made->catalog);
+        free(own);
         return;
-    organ_found_free(&shelf->found);
-    for (size_t k = 0; k < MOST_DOCUMENTS; k++)
-        drop(&shelf->documents[k]);
-    for (size_t k = 0; k < SUMMARIES; k++)
-        json_decref(shelf->summaries[k].document);
-    pthread_mutex_destroy(&shelf->scan_lock);
-    pthread_mutex_destroy(&shelf->lock);
-    free(shelf);
-}
-
-/* ---- the list ---- */
-
-static json_t *row_of(const organ_found_model *model)
-{
-    return json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", model->path, "kind", organ_found_kind_name(model->kind), "bytes",
-                     (json_int_t)model->bytes, "files", (json_int_t)model->files, "modified", (json_int_t)model->modified);
-}
-
-static organ_status refresh(organ_shelf *shelf, organ_error *error)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (shelf->scanned && now.tv_sec - shelf->scanned < LIST_SECONDS)
-        return ORGAN_OK;
-    organ_found found;
-    if (organ_model_scan(shelf->jail, &found, error) != ORGAN_OK)
-        return error->status;
-    organ_found_free(&shelf->found);
-    shelf->found = found;
-    /* After the walk: one that takes longer than its result may be old would be begun again by everybody who waited for it. */
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    shelf->scanned = now.tv_sec ? now.tv_sec : 1;
-    return ORGAN_OK;
-}
-
-json_t *organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit, size_t *total, bool *cut, organ_error *error)
-{
-    json_t *list = json_array();
-    bool whole = list != NULL;
-    *total = 0;
-    pthread_mutex_lock(&shelf->scan_lock);
-    refresh(shelf, error);
-    for (size_t k = 0; k < shelf->found.count && !error->status; k++) {
-        if (search && !strcasestr(shelf->found.models[k].path, search))
-            continue;
-        if (*total >= offset && *total - offset < limit)
-            whole = json_array_append_new(list, row_of(&shelf->found.models[k])) == 0 && whole;
-        ++*total;
     }
-    *cut = shelf->found.cut;
-    pthread_mutex_unlock(&shelf->scan_lock);
-    if (!whole)
-        organ_fail_errno(error, ENOMEM, "the list of models");
-    if (error->status) {
-        json_decref(list);
-        return NULL;
-    }
-    return list;
+    place *const at = make_place(shelf, bytes);
+    *at = *made;
+    at->path = own;
+    at->used = ++shelf->clock;
+    shelf->bytes += bytes;
+    if (at->catalog)
+        at->catalog->users = 1;
 }
 
 /* ---- one model ---- */
@@ -148,142 +148,364 @@ static unsigned identity_of(const organ_jail *jail, const char *path, uint64_t *
     }
     organ_jail_list_free(entries, count);
     free(directory);
-    *identity = digest ? digest : 1;
+    *identity = digest;
     return status;
 }
 
-static json_t *find_kept(organ_shelf *shelf, const char *path, uint64_t identity)
+/* Has it read by the thread that does; false if too many wait. */
+static bool want(organ_shelf *shelf, const char *path)
 {
-    json_t *found = NULL;
-    pthread_mutex_lock(&shelf->lock);
-    for (size_t k = 0; k < MOST_DOCUMENTS && !found; k++) {
-        kept *const d = &shelf->documents[k];
-        if (d->document && d->identity == identity && strcmp(d->path, path) == 0) {
-            d->used = ++shelf->clock;
-            found = json_incref(d->document);
-        }
+    if (shelf->reading && strcmp(shelf->reading, path) == 0)
+        return true;
+    for (size_t k = 0; k < shelf->wanted_count; k++)
+        if (strcmp(shelf->wanted[k], path) == 0)
+            return true;
+    char *const own = shelf->wanted_count < MOST_WANTED && !shelf->resting ? strdup(path) : NULL;
+    if (own) {
+        shelf->wanted[shelf->wanted_count++] = own;
+        pthread_cond_broadcast(&shelf->called);
     }
-    pthread_mutex_unlock(&shelf->lock);
-    return found;
+    return own != NULL;
 }
 
-/* In the place of the one that was not asked for the longest; older ones go until the rest is small enough. */
-static void keep(organ_shelf *shelf, const char *path, uint64_t identity, json_t *document)
-{
-    const size_t tensors = json_array_size(json_object_get(document, "list"));
-    char *const own = strdup(path);
-    if (!own)
-        return;
-    pthread_mutex_lock(&shelf->lock);
-    for (size_t sum = tensors + 1; sum > tensors;) {
-        kept *oldest = NULL;
-        size_t filled = 0;
-        sum = tensors;
-        for (size_t k = 0; k < MOST_DOCUMENTS; k++) {
-            kept *const d = &shelf->documents[k];
-            if (!d->document)
-                continue;
-            if (strcmp(d->path, path) == 0) {
-                drop(d);
-                continue;
-            }
-            filled++;
-            sum += d->tensors;
-            oldest = !oldest || d->used < oldest->used ? d : oldest;
-        }
-        if (!oldest || (filled < MOST_DOCUMENTS && sum <= MOST_TENSORS))
-            break;
-        drop(oldest);
-    }
-    for (size_t k = 0; k < MOST_DOCUMENTS; k++)
-        if (!shelf->documents[k].document) {
-            shelf->documents[k] = (kept){own, identity, ++shelf->clock, tensors, json_incref(document)};
-            break;
-        }
-    pthread_mutex_unlock(&shelf->lock);
-}
-
-static unsigned read_model(organ_shelf *shelf, const char *path, json_t **model, organ_error *error)
-{
-    json_t *report = NULL;
-    char *absolute = NULL;
-    organ_error fault = {0};
-    const unsigned status = organ_jail_input(shelf->jail, path, &absolute, error);
-    if (status)
-        return status;
-    organ_inspect(&(organ_inspect_options){.model = absolute, .tensors = true}, &report, &fault);
-    free(absolute);
-    if (report)
-        *model = organ_model_portrait(report, path);
-    json_decref(report);
-    if (*model)
-        return 0;
-    organ_jail_unroot(shelf->jail, fault.message);
-    organ_fail(error, fault.status ? fault.status : ORGAN_IO, "%s", fault.status ? fault.message : "no memory");
-    return fault.status == ORGAN_BAD_INPUT ? 422 : 500;
-}
-
-unsigned organ_shelf_model(organ_shelf *shelf, const char *path, json_t **model, organ_error *error)
+unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_catalog **model, organ_error *error)
 {
     uint64_t identity;
     *model = NULL;
     unsigned status = identity_of(shelf->jail, path, &identity, error);
     if (status)
         return status;
-    *model = find_kept(shelf, path, identity);
-    if (*model)
-        return 0;
-    status = read_model(shelf, path, model, error);
-    if (!status)
-        keep(shelf, path, identity, *model);
+    pthread_mutex_lock(&shelf->lock);
+    place *const p = find_place(shelf, path);
+    if (p && p->identity == identity) {
+        p->used = ++shelf->clock;
+        status = p->status;
+        if (p->catalog) {
+            p->catalog->users++;
+            *model = p->catalog;
+        } else
+            organ_fail(error, ORGAN_BAD_INPUT, "%s", p->message);
+    } else {
+        if (p)
+            clear_place(shelf, p); /* before the model is read anew, for which its memory may be needed */
+        status = want(shelf, path) ? 202 : 503;
+        if (status == 503)
+            organ_fail(error, ORGAN_IO, "too many other models wait to be read");
+    }
+    pthread_mutex_unlock(&shelf->lock);
     return status;
 }
 
-/* Counting references is atomic, but orders nothing: the lock does that. */
-void organ_shelf_release(organ_shelf *shelf, json_t *model)
+void organ_shelf_release(organ_shelf *shelf, const organ_catalog *model)
 {
+    organ_catalog *const catalog = (organ_catalog *)model;
+    if (!catalog)
+        return;
     pthread_mutex_lock(&shelf->lock);
-    json_decref(model);
+    const bool last = --catalog->users == 0;
+    if (last) {
+        shelf->loose -= catalog->bytes;
+        pthread_cond_broadcast(&shelf->called);
+    }
     pthread_mutex_unlock(&shelf->lock);
+    if (last)
+        organ_catalog_free(catalog);
 }
 
-/* ---- summaries ---- */
+/* ---- the thread that reads ---- */
 
-static json_t *make_summary(organ_shelf *shelf, const char *path)
+static place read_one(const organ_shelf *shelf, const char *path)
 {
-    json_t *model;
+    place made = {0};
     organ_error error = {0};
-    if (organ_shelf_model(shelf, path, &model, &error))
-        return json_pack("{s:s}", "fault", error.message);
-    static const char *const taken[] = {"format", "architecture", "tensors", "elements", "bytes", "files"};
-    json_t *made = json_object();
-    for (size_t k = 0; made && k < sizeof taken / sizeof *taken; k++)
-        if (json_object_set_new(made, taken[k], json_deep_copy(json_object_get(model, taken[k]))) != 0) {
-            json_decref(made);
-            made = NULL;
-        }
-    organ_shelf_release(shelf, model);
+    char *absolute = NULL;
+    made.status = identity_of(shelf->jail, path, &made.identity, &error);
+    if (!made.status)
+        made.status = organ_jail_input(shelf->jail, path, &absolute, &error);
+    if (!made.status)
+        made.status = organ_catalog_read(shelf->jail, absolute, path, shelf->most, &made.catalog, &error);
+    free(absolute);
+    snprintf(made.message, sizeof made.message, "%.399s", error.message);
     return made;
 }
 
-json_t *organ_shelf_summary(organ_shelf *shelf, const char *path)
+static char *summary_of(const place *made)
+{
+    if (made->catalog)
+        return strdup(made->catalog->summary);
+    json_t *const fault = json_pack("{s:s}", "fault", made->message);
+    char *const text = fault ? json_dumps(fault, JSON_COMPACT) : NULL;
+    json_decref(fault);
+    return text;
+}
+
+static int by_path(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
+
+static organ_found_model *found_model(const organ_found *found, const char *path)
+{
+    return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, by_path) : NULL;
+}
+
+/* What is asked for goes before what is listed. NULL: nothing. */
+static char *next_to_read(organ_shelf *shelf, bool *asked_for)
+{
+    *asked_for = shelf->wanted_count > 0;
+    if (*asked_for) {
+        char *const path = shelf->wanted[0];
+        memmove(shelf->wanted, shelf->wanted + 1, --shelf->wanted_count * sizeof *shelf->wanted);
+        return path;
+    }
+    for (size_t k = 0; k < shelf->found.count; k++)
+        if (shelf->found.models[k].wanted && !shelf->found.models[k].summary)
+            return strdup(shelf->found.models[k].path);
+    return NULL;
+}
+
+/* The summary of a model that is on the shelf already; NULL if it is not, or has changed. */
+static char *summary_from_shelf(organ_shelf *shelf, const char *path)
 {
     uint64_t identity;
-    organ_error error = {0};
-    if (identity_of(shelf->jail, path, &identity, &error))
-        return json_pack("{s:s}", "fault", error.message);
-    const uint64_t key = XXH3_64bits_withSeed(path, strlen(path), identity) | 1;
-    summary *const place = &shelf->summaries[key / 2 % SUMMARIES];
+    organ_error ignored = {0};
+    if (identity_of(shelf->jail, path, &identity, &ignored))
+        return NULL;
     pthread_mutex_lock(&shelf->lock);
-    json_t *made = place->key == key ? json_deep_copy(place->document) : NULL;
+    const place *const p = find_place(shelf, path);
+    char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
     pthread_mutex_unlock(&shelf->lock);
-    if (made || !(made = make_summary(shelf, path)))
-        return made;
+    return summary;
+}
+
+static void give_summary(organ_shelf *shelf, const char *path, char *summary)
+{
+    organ_found_model *const listed = found_model(&shelf->found, path);
+    if (!listed) {
+        free(summary);
+        return;
+    }
+    free(listed->summary);
+    listed->summary = summary;
+    listed->wanted = false;
+}
+
+/* With the lock held, which is given up meanwhile. */
+static void read_next(organ_shelf *shelf, char *path, bool asked_for)
+{
+    place made = {0};
+    shelf->reading = path;
+    pthread_mutex_unlock(&shelf->lock);
+    char *summary = asked_for ? NULL : summary_from_shelf(shelf, path);
+    const bool known = summary != NULL;
+    if (!known) {
+        made = read_one(shelf, path);
+        summary = summary_of(&made);
+    }
+    const bool large = !known && (!made.catalog || made.catalog->count >= MANY_TENSORS);
     pthread_mutex_lock(&shelf->lock);
-    json_decref(place->document);
-    *place = (summary){key, json_deep_copy(made)};
-    if (!place->document)
-        place->key = 0;
+    shelf->reading = NULL;
+    if (!known)
+        put_away(shelf, path, &made, asked_for);
+    give_summary(shelf, path, summary);
     pthread_mutex_unlock(&shelf->lock);
-    return made;
+    if (large)
+        malloc_trim(0); /* reading took several times what is kept, and is not needed again soon */
+    tell(shelf);
+    pthread_mutex_lock(&shelf->lock);
+}
+
+static void *read_models(void *context)
+{
+    organ_shelf *const shelf = context;
+    organ_step_back();
+    pthread_mutex_lock(&shelf->lock);
+    while (!shelf->resting) {
+        bool asked_for;
+        /* What is off the shelf is soon out of use; until then its memory cannot be used for the next. */
+        char *const path = shelf->loose ? NULL : next_to_read(shelf, &asked_for);
+        if (path)
+            read_next(shelf, path, asked_for);
+        else
+            pthread_cond_wait(&shelf->called, &shelf->lock);
+        free(path);
+    }
+    pthread_mutex_unlock(&shelf->lock);
+    return NULL;
+}
+
+/* ---- the thread that walks ---- */
+
+static bool same_facts(const organ_found_model *a, const organ_found_model *b)
+{
+    return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
+}
+
+/* What is known of models that have not changed stays known. */
+static void take_over(organ_found *now, organ_found *before)
+{
+    for (size_t k = 0; k < now->count; k++) {
+        organ_found_model *const old = found_model(before, now->models[k].path);
+        if (!old || !same_facts(old, &now->models[k]))
+            continue;
+        now->models[k].summary = old->summary;
+        now->models[k].wanted = old->wanted;
+        old->summary = NULL;
+    }
+}
+
+static void walk(organ_shelf *shelf)
+{
+    organ_error fault = {0};
+    organ_found found = {0};
+    shelf->walk_wanted = false;
+    shelf->walking = true;
+    pthread_mutex_unlock(&shelf->lock);
+    const double began = organ_seconds_now();
+    organ_model_scan(shelf->jail, &found, &fault);
+    pthread_mutex_lock(&shelf->lock);
+    shelf->walking = false;
+    shelf->walked = true;
+    shelf->walked_at = organ_seconds_now();
+    shelf->walk_seconds = shelf->walked_at - began;
+    shelf->walk_fault = fault;
+    take_over(&found, &shelf->found);
+    organ_found_free(&shelf->found);
+    shelf->found = found;
+    pthread_mutex_unlock(&shelf->lock);
+    tell(shelf);
+    pthread_mutex_lock(&shelf->lock);
+}
+
+static void *walk_root(void *context)
+{
+    organ_shelf *const shelf = context;
+    organ_step_back();
+    pthread_mutex_lock(&shelf->lock);
+    while (!shelf->resting)
+        if (shelf->walk_wanted)
+            walk(shelf);
+        else
+            pthread_cond_wait(&shelf->called, &shelf->lock);
+    pthread_mutex_unlock(&shelf->lock);
+    return NULL;
+}
+
+/* ---- the list ---- */
+
+static json_t *row_of(organ_found_model *model, bool *looking)
+{
+    json_t *const row = json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", model->path, "kind", organ_found_kind_name(model->kind), "bytes",
+                                  (json_int_t)model->bytes, "files", (json_int_t)model->files, "modified", (json_int_t)model->modified);
+    json_t *const more = model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1);
+    model->wanted = !model->summary;
+    *looking = *looking || model->wanted;
+    const bool whole = row && more && json_object_update(row, more) == 0;
+    json_decref(more);
+    if (whole)
+        return row;
+    json_decref(row);
+    return NULL;
+}
+
+static bool fresh(const organ_shelf *shelf)
+{
+    return shelf->walked && organ_seconds_now() - shelf->walked_at < list_seconds + 2 * shelf->walk_seconds;
+}
+
+organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit, organ_shelf_page *page,
+                              organ_error *error)
+{
+    *page = (organ_shelf_page){.models = json_array()};
+    bool whole = page->models != NULL;
+    pthread_mutex_lock(&shelf->lock);
+    page->looking = !fresh(shelf);
+    shelf->walk_wanted = shelf->walk_wanted || (page->looking && !shelf->walking);
+    for (size_t k = 0; k < shelf->found.count; k++) {
+        if (search && !strcasestr(shelf->found.models[k].path, search))
+            continue;
+        if (page->total >= offset && page->total - offset < limit)
+            whole = json_array_append_new(page->models, row_of(&shelf->found.models[k], &page->looking)) == 0 && whole;
+        page->total++;
+    }
+    page->cut = shelf->found.cut;
+    if (page->looking)
+        pthread_cond_broadcast(&shelf->called);
+    if (!page->looking && shelf->walk_fault.status)
+        *error = shelf->walk_fault;
+    pthread_mutex_unlock(&shelf->lock);
+    if (!whole)
+        organ_fail_errno(error, ENOMEM, "the list of models");
+    if (error->status) {
+        json_decref(page->models);
+        page->models = NULL;
+    }
+    return error->status;
+}
+
+void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
+{
+    pthread_mutex_lock(&shelf->lock);
+    fprintf(out,
+            "# HELP organ_shelf_bytes Memory of the models that are kept.\n# TYPE organ_shelf_bytes gauge\norgan_shelf_bytes %zu\n"
+            "# HELP organ_shelf_limit_bytes What it may be at most.\n# TYPE organ_shelf_limit_bytes gauge\norgan_shelf_limit_bytes %zu\n"
+            "# HELP organ_models_read_total Models that were read.\n# TYPE organ_models_read_total counter\norgan_models_read_total %llu\n",
+            shelf->bytes, shelf->most, shelf->read);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
+/* ---- the beginning and the end ---- */
+
+organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell_of)(void *context), void *context, organ_shelf **made,
+                                organ_error *error)
+{
+    organ_shelf *const shelf = *made = calloc(1, sizeof *shelf);
+    if (!shelf)
+        return organ_fail_errno(error, ENOMEM, "the list of models");
+    shelf->jail = jail;
+    shelf->most = most;
+    shelf->tell = tell_of;
+    shelf->context = context;
+    pthread_mutex_init(&shelf->lock, NULL);
+    pthread_mutex_init(&shelf->tell_lock, NULL);
+    pthread_cond_init(&shelf->called, NULL);
+    int failed = pthread_create(&shelf->walker, NULL, walk_root, shelf);
+    shelf->walking_thread = failed == 0;
+    if (!failed) {
+        failed = pthread_create(&shelf->reader, NULL, read_models, shelf);
+        shelf->reading_thread = failed == 0;
+    }
+    if (!failed)
+        return ORGAN_OK;
+    organ_shelf_destroy(shelf);
+    *made = NULL;
+    return organ_fail_errno(error, failed, "the threads that look for models");
+}
+
+void organ_shelf_rest(organ_shelf *shelf)
+{
+    pthread_mutex_lock(&shelf->tell_lock);
+    shelf->tell = NULL;
+    pthread_mutex_unlock(&shelf->tell_lock);
+    pthread_mutex_lock(&shelf->lock);
+    shelf->resting = true;
+    pthread_cond_broadcast(&shelf->called);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
+void organ_shelf_destroy(organ_shelf *shelf)
+{
+    if (!shelf)
+        return;
+    organ_shelf_rest(shelf);
+    if (shelf->walking_thread)
+        pthread_join(shelf->walker, NULL);
+    if (shelf->reading_thread)
+        pthread_join(shelf->reader, NULL);
+    for (size_t k = 0; k < PLACES; k++)
+        clear_place(shelf, &shelf->places[k]);
+    for (size_t k = 0; k < shelf->wanted_count; k++)
+        free(shelf->wanted[k]);
+    organ_found_free(&shelf->found);
+    pthread_mutex_destroy(&shelf->lock);
+    pthread_mutex_destroy(&shelf->tell_lock);
+    pthread_cond_destroy(&shelf->called);
+    free(shelf);
 }

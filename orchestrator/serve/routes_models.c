@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/models: which there are, what is in them, and their tensors. */
+#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/http_exchange.h"
 #include "orchestrator/serve/model_shelf.h"
 #include "orchestrator/serve/route_parts.h"
+#include "orchestrator/serve/tensor_page.h"
 
 #include <errno.h>
-#include <fnmatch.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MOST_A_PAGE = 1000, USUAL_PAGE = 100 };
+
+/* Seconds after which a list is answered with what is known by then, and one model with 503. */
+static const double list_patience = 1, model_patience = 120;
 
 static bool read_page(const organ_http_request *request, organ_http_reply *reply, uint64_t *offset, uint64_t *limit)
 {
@@ -19,196 +22,109 @@ static bool read_page(const organ_http_request *request, organ_http_reply *reply
 
 /* ---- the list ---- */
 
-static bool add_summaries(organ_shelf *shelf, json_t *list)
-{
-    size_t k;
-    json_t *row;
-    json_array_foreach(list, k, row)
-    {
-        json_t *const summary = organ_shelf_summary(shelf, json_string_value(json_object_get(row, "path")));
-        const bool good = summary && json_object_update(row, summary) == 0;
-        json_decref(summary);
-        if (!good)
-            return false;
-    }
-    return true;
-}
-
 static void get_models(const organ_http_request *request, organ_http_reply *reply)
 {
-    organ_shelf *const shelf = organ_http_app(request)->shelf;
     uint64_t offset, limit;
-    size_t total;
-    bool cut;
+    organ_shelf_page page;
     organ_error error = {0};
     if (!read_page(request, reply, &offset, &limit))
         return;
-    json_t *const list = organ_shelf_list(shelf, organ_http_query(request, "q"), (size_t)offset, (size_t)limit, &total, &cut, &error);
-    if (!list)
+    if (organ_shelf_list(organ_http_app(request)->shelf, organ_http_query(request, "q"), (size_t)offset, (size_t)limit, &page, &error) !=
+        ORGAN_OK) {
         organ_http_problem_of(reply, &error);
-    else if (!add_summaries(shelf, list))
-        organ_http_reply_json(reply, 200, NULL);
+        return;
+    }
+    if (page.looking && organ_http_waited(request) < list_patience)
+        organ_http_reply_later(reply, list_patience);
     else
-        organ_http_reply_json(
-            reply, 200,
-            json_pack("{s:I, s:I, s:b, s:O}", "total", (json_int_t)total, "offset", (json_int_t)offset, "cut", (int)cut, "models", list));
-    json_decref(list);
+        organ_http_reply_json(reply, 200,
+                              json_pack("{s:I, s:I, s:b, s:b, s:O}", "total", (json_int_t)page.total, "offset", (json_int_t)offset, "cut",
+                                        (int)page.cut, "looking", (int)page.looking, "models", page.models));
+    json_decref(page.models);
 }
 
 /* ---- one model ---- */
 
-/* What the shelf keeps is read by several threads at once. A reference to a part of it would be counted by all of them, so parts are
- * copied. */
-static json_t *without_list(json_t *model)
+/* The model that the path names, to be given back; NULL after a reply, or after saying that there will be one later. */
+static const organ_catalog *find_model(const organ_http_request *request, organ_http_reply *reply)
 {
-    json_t *const shown = json_object();
-    bool whole = shown != NULL;
-    for (void *at = json_object_iter(model); at && whole; at = json_object_iter_next(model, at))
-        if (strcmp(json_object_iter_key(at), "list") != 0)
-            whole = json_object_set_new(shown, json_object_iter_key(at), json_deep_copy(json_object_iter_value(at))) == 0;
-    if (whole)
-        return shown;
-    json_decref(shown);
-    return NULL;
+    const organ_catalog *model;
+    organ_error error = {0};
+    const unsigned status = organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
+    if (status == 202 && organ_http_waited(request) < model_patience)
+        organ_http_reply_later(reply, model_patience);
+    else if (status == 202 || status == 503) {
+        organ_http_problem(reply, 503, "%s", status == 503 ? error.message : "the model is still being read");
+        organ_http_reply_header(reply, "Retry-After", "2");
+    } else if (status)
+        organ_http_problem(reply, status, "%s", error.message);
+    return model;
 }
 
 static void get_model(const organ_http_request *request, organ_http_reply *reply)
 {
-    json_t *model;
-    organ_error error = {0};
-    const unsigned status = organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
-    if (status) {
-        organ_http_problem(reply, status, "%s", error.message);
-        return;
-    }
-    organ_http_reply_json(reply, 200, without_list(model));
+    const organ_catalog *const model = find_model(request, reply);
+    if (model)
+        organ_http_reply_text(reply, 200, "application/json", strdup(model->portrait), model->portrait_length);
     organ_shelf_release(organ_http_app(request)->shelf, model);
 }
 
 /* ---- tensors ---- */
 
-static const char *const sorts[] = {"file", "name", "bytes", "elements", "layer"};
-
-typedef struct wish {
-    const char *match, *role, *group;
-    int64_t layer; /* -1: any */
-    const char *sort;
-    bool down;
-} wish;
-
-static bool read_wish(const organ_http_request *request, organ_http_reply *reply, wish *w)
+static bool read_wish(const organ_http_request *request, organ_http_reply *reply, organ_tensor_wish *w)
 {
-    uint64_t layer;
-    if (!organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
+    uint64_t layer, offset, limit;
+    const char *const sort = organ_http_query(request, "sort");
+    if (!read_page(request, reply, &offset, &limit) || !organ_http_query_count(request, reply, "layer", 0, INT32_MAX, UINT64_MAX, &layer))
         return false;
-    *w = (wish){organ_http_query(request, "match"), organ_http_query(request, "role"),
-                organ_http_query(request, "group"), (int64_t)layer,
-                organ_http_query(request, "sort"),  false};
-    w->down = w->sort && *w->sort == '-';
-    w->sort = w->sort ? w->sort + w->down : "file";
-    for (size_t k = 0; k < COUNT_OF(sorts); k++)
-        if (strcmp(w->sort, sorts[k]) == 0)
+    *w = (organ_tensor_wish){.match = organ_http_query(request, "match"),
+                             .role = organ_http_query(request, "role"),
+                             .group = organ_http_query(request, "group"),
+                             .layer = (int64_t)layer,
+                             .down = sort && *sort == '-',
+                             .offset = offset,
+                             .limit = limit};
+    for (int k = 0; sort && k < ORGAN_TENSOR_KEYS; k++)
+        if (strcmp(sort + w->down, organ_tensor_keys[k]) == 0) {
+            w->key = (organ_tensor_key)k;
             return true;
+        }
+    if (!sort)
+        return true;
     organ_http_problem(reply, 400,
                        "sort is '%s'; allowed are file, name, bytes, elements and layer, with a '-' in front for the other way round",
-                       w->sort);
+                       sort + w->down);
     return false;
-}
-
-static bool is(const json_t *tensor, const char *key, const char *wanted)
-{
-    const char *const text = json_string_value(json_object_get(tensor, key));
-    return !wanted || (text && strcmp(text, wanted) == 0);
-}
-
-static bool wanted(const wish *w, const json_t *tensor)
-{
-    const json_t *const layer = json_object_get(tensor, "layer");
-    return is(tensor, "role", w->role) && is(tensor, "group", w->group) &&
-           (w->layer < 0 || (json_is_integer(layer) && json_integer_value(layer) == w->layer)) &&
-           (!w->match || fnmatch(w->match, json_string_value(json_object_get(tensor, "name")), 0) == 0);
-}
-
-/* By a key, then by the place in the files, so that pages fit together. */
-typedef struct ranked {
-    json_t *tensor;
-    const char *text;
-    json_int_t number;
-    size_t place;
-    bool down;
-} ranked;
-
-static int by_rank(const void *a, const void *b)
-{
-    const ranked *const x = a, *const y = b;
-    int order = x->text && y->text ? strcmp(x->text, y->text) : (x->number > y->number) - (x->number < y->number);
-    order = order ? order : (x->place > y->place) - (x->place < y->place);
-    return x->down ? -order : order;
-}
-
-static size_t rank(const wish *w, const json_t *list, ranked *found, json_int_t *bytes)
-{
-    const bool by_name = strcmp(w->sort, "name") == 0, by_place = strcmp(w->sort, "file") == 0;
-    size_t count = 0;
-    *bytes = 0;
-    for (size_t k = 0; k < json_array_size(list); k++) {
-        json_t *const tensor = json_array_get(list, k);
-        if (!wanted(w, tensor))
-            continue;
-        const json_t *const key = json_object_get(tensor, w->sort);
-        found[count++] = (ranked){tensor, by_name ? json_string_value(key) : NULL,
-                                  by_place || by_name    ? 0
-                                  : json_is_integer(key) ? json_integer_value(key)
-                                                         : -1,
-                                  k, w->down};
-        *bytes += json_integer_value(json_object_get(tensor, "bytes"));
-    }
-    if (count && (!by_place || w->down))
-        qsort(found, count, sizeof *found, by_rank);
-    return count;
-}
-
-static json_t *tensors_page(const wish *w, const json_t *list, uint64_t offset, uint64_t limit)
-{
-    ranked *const found = malloc((json_array_size(list) + 1) * sizeof *found);
-    json_t *const page = found ? json_array() : NULL;
-    json_int_t bytes = 0;
-    const size_t count = page ? rank(w, list, found, &bytes) : 0;
-    bool whole = page != NULL;
-    for (size_t k = (size_t)offset; offset < count && k < count && k - offset < limit; k++)
-        whole = json_array_append_new(page, json_deep_copy(found[k].tensor)) == 0 && whole;
-    free(found);
-    json_t *const document =
-        json_pack("{s:I, s:I, s:I, s:O?}", "total", (json_int_t)count, "offset", (json_int_t)offset, "bytes", bytes, "tensors", page);
-    json_decref(page);
-    if (whole)
-        return document;
-    json_decref(document);
-    return NULL;
 }
 
 static void get_tensors(const organ_http_request *request, organ_http_reply *reply)
 {
-    uint64_t offset, limit;
-    wish w;
-    json_t *model;
+    organ_tensor_wish wish;
     organ_error error = {0};
-    if (!read_page(request, reply, &offset, &limit) || !read_wish(request, reply, &w))
+    char *json = NULL;
+    if (!read_wish(request, reply, &wish))
         return;
-    const unsigned status = organ_shelf_model(organ_http_app(request)->shelf, organ_http_parameter(request, "path"), &model, &error);
-    if (status)
-        organ_http_problem(reply, status, "%s", error.message);
-    else
-        organ_http_reply_json(reply, 200, tensors_page(&w, json_object_get(model, "list"), offset, limit));
+    const organ_catalog *const model = find_model(request, reply);
+    if (model && organ_tensor_page(model, &wish, &json, &error) == ORGAN_OK)
+        organ_http_reply_text(reply, 200, "application/json", json, strlen(json));
+    else if (model)
+        organ_http_problem_of(reply, &error);
     organ_shelf_release(organ_http_app(request)->shelf, model);
 }
 
 /* ---- the area ---- */
 
+static void tell_desk(void *context) { organ_desk_recall(((const organ_app *)context)->desk); }
+
 static organ_status start(organ_app *app, organ_error *error)
 {
-    app->shelf = organ_shelf_create(app->jail);
-    return app->shelf ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the list of models");
+    return organ_shelf_create(app->jail, (size_t)app->shelf_bytes, tell_desk, app, &app->shelf, error);
+}
+
+static void drain(organ_app *app)
+{
+    if (app->shelf)
+        organ_shelf_rest(app->shelf);
 }
 
 static void stop(organ_app *app)
@@ -216,6 +132,8 @@ static void stop(organ_app *app)
     organ_shelf_destroy(app->shelf);
     app->shelf = NULL;
 }
+
+static void metrics(const organ_app *app, FILE *out) { organ_shelf_metrics(app->shelf, out); }
 
 /* clang-format off: tables are laid out by hand */
 
@@ -249,8 +167,10 @@ static const organ_http_parameter_row tensor_parameters[] = {
 #define NO_MODEL                                                                                                                           \
     {403, "application/problem+json", ORGAN_PROBLEM_REF, "it is hidden, or a link"},                                                       \
         {404, "application/problem+json", ORGAN_PROBLEM_REF, "there is nothing at this path"},                                             \
+        {422, "application/problem+json", ORGAN_PROBLEM_REF, "it is no model, or a malformed one; the detail says where"},                 \
+        {503, "application/problem+json", ORGAN_PROBLEM_REF, "it is still being read after two minutes, or too many others wait"},         \
     {                                                                                                                                      \
-        422, "application/problem+json", ORGAN_PROBLEM_REF, "it is no model, or a malformed one; the detail says where"                    \
+        507, "application/problem+json", ORGAN_PROBLEM_REF, "the list of its tensors takes more memory than --shelf"                       \
     }
 static const organ_http_answer list_answers[] = {
     {200, "application/json", "{\"$ref\": \"#/components/schemas/Models\"}", "a page of models, by path"}};
@@ -267,7 +187,8 @@ static const organ_http_route routes[] = {
      .summary = "Lists the models below the root",
      .about =
          "Directories with safetensors, organ directories, adapters, GGUF and single safetensors files. \"fault\" stands where one cannot "
-         "be read. \"cut\" is true where more lies below the root than is looked at.",
+         "be read. \"cut\" is true where more lies below the root than is looked at. No answer takes longer than two seconds: \"looking\" "
+         "is true while the root is still walked, or models of this page are read, which are \"pending\" then.",
      .parameters = list_parameters,
      .parameter_count = COUNT_OF(list_parameters),
      .answers = list_answers,
@@ -279,6 +200,8 @@ static const organ_http_route routes[] = {
      .operation = "listTensors",
      .tag = "models",
      .summary = "Lists the tensors of a model",
+     .about = "A page has at most a megabyte of text and one tensor more: \"next\" is the offset of the page behind it, null behind "
+              "the last.",
      .parameters = tensor_parameters,
      .parameter_count = COUNT_OF(tensor_parameters),
      .answers = tensor_answers,
@@ -290,7 +213,8 @@ static const organ_http_route routes[] = {
      .operation = "getModel",
      .tag = "models",
      .summary = "What is in a model",
-     .about = "\"anatomy\" sums its tensors by layer and role; \"inspect\" is what organ inspect --json says.",
+     .about = "\"anatomy\" sums its tensors by layer and role; \"inspect\" is what organ inspect --json says. Lists have at "
+              "most 4096 rows, and layers are told apart up to number 4095: \"cut\" names the lists of which more is there.",
      .parameters = model_parameters,
      .parameter_count = COUNT_OF(model_parameters),
      .answers = model_answers,
@@ -302,26 +226,30 @@ static const organ_http_route routes[] = {
 #define MAYBE_TEXT   "{\"type\": [\"string\", \"null\"]}"
 static const organ_http_schema schemas[] = {
     {"Models",
-     "{\"type\": \"object\", \"required\": [\"total\", \"offset\", \"cut\", \"models\"], \"properties\": {\"total\": " NUMBER
+     "{\"type\": \"object\", \"required\": [\"total\", \"offset\", \"cut\", \"looking\", \"models\"], \"properties\": {\"total\": " NUMBER
      ", \"offset\": " NUMBER
-     ", \"cut\": {\"type\": \"boolean\"}, \"models\": {\"type\": \"array\", \"items\": {\"type\": \"object\", \"required\": "
+     ", \"cut\": {\"type\": \"boolean\"}, \"looking\": {\"type\": \"boolean\"}, "
+     "\"models\": {\"type\": \"array\", \"items\": {\"type\": \"object\", \"required\": "
      "[\"path\", \"kind\", \"bytes\", \"files\", \"modified\"], \"properties\": {\"path\": " ORGAN_TEXT_SCHEMA ", \"kind\": {\"enum\": "
      "[\"safetensors directory\", \"organ directory\", \"adapter\", \"GGUF\", \"safetensors\"]}, \"bytes\": " NUMBER ", \"files\": " NUMBER
      ", \"modified\": " NUMBER ", \"format\": " ORGAN_TEXT_SCHEMA ", \"architecture\": " MAYBE_TEXT ", \"tensors\": " NUMBER
-     ", \"elements\": " NUMBER ", \"fault\": " ORGAN_TEXT_SCHEMA "}}}}}"},
+     ", \"elements\": " NUMBER ", \"pending\": {\"const\": true}, \"fault\": " ORGAN_TEXT_SCHEMA "}}}}}"},
     {"Model",
      "{\"type\": \"object\", \"required\": [\"path\", \"format\", \"architecture\", \"model_type\", \"dtypes\", \"layers\", \"tensors\", "
-     "\"elements\", \"bytes\", \"files\", \"problems\", \"anatomy\", \"inspect\"], \"properties\": {\"path\": " ORGAN_TEXT_SCHEMA
+     "\"elements\", \"bytes\", \"files\", \"problems\", \"anatomy\", \"inspect\", \"cut\"], \"properties\": {\"path\": " ORGAN_TEXT_SCHEMA
      ", \"format\": " ORGAN_TEXT_SCHEMA ", \"architecture\": " MAYBE_TEXT ", \"model_type\": " MAYBE_TEXT ", \"dtypes\": {\"type\": "
      "\"array\", \"items\": " ORGAN_TEXT_SCHEMA "}, \"layers\": " NUMBER ", \"tensors\": " NUMBER ", \"elements\": " NUMBER
      ", \"bytes\": " NUMBER ", \"files\": " NUMBER ", \"problems\": {\"type\": \"array\", \"items\": " ORGAN_TEXT_SCHEMA
      "}, \"anatomy\": {\"type\": "
      "\"array\", \"items\": {\"type\": \"object\", \"required\": [\"layer\", \"role\", \"group\", \"tensors\", \"elements\", \"bytes\"], "
      "\"properties\": {\"layer\": " MAYBE_NUMBER ", \"role\": " ORGAN_TEXT_SCHEMA ", \"group\": " ORGAN_TEXT_SCHEMA ", \"tensors\": " NUMBER
-     ", \"elements\": " NUMBER ", \"bytes\": " NUMBER "}}}, \"inspect\": {\"type\": \"object\"}}}"},
+     ", \"elements\": " NUMBER ", \"bytes\": " NUMBER "}}}, "
+     "\"inspect\": {\"type\": \"object\"}, \"cut\": {\"type\": \"array\", "
+     "\"items\": " ORGAN_TEXT_SCHEMA "}}}"},
     {"Tensors",
-     "{\"type\": \"object\", \"required\": [\"total\", \"offset\", \"bytes\", \"tensors\"], \"properties\": {\"total\": " NUMBER
-     ", \"offset\": " NUMBER ", \"bytes\": {\"type\": \"integer\", \"description\": \"of all that match, not of the page\"}, \"tensors\": "
+     "{\"type\": \"object\", \"required\": [\"total\", \"offset\", \"bytes\", \"next\", \"tensors\"], \"properties\": {\"total\": " NUMBER
+     ", \"offset\": " NUMBER ", \"bytes\": {\"type\": \"integer\", \"description\": \"of all that match, not of the page\"}, "
+     "\"next\": " MAYBE_NUMBER ", \"tensors\": "
      "{\"type\": \"array\", \"items\": {\"type\": \"object\", \"required\": [\"name\", \"dtype\", \"shape\", \"elements\", \"bytes\", "
      "\"role\","
      " \"group\", \"layer\", \"expert\", \"file\", \"offset\"], \"properties\": {\"name\": " ORGAN_TEXT_SCHEMA
@@ -335,4 +263,6 @@ const organ_area organ_area_models = {.name = "models",
                                       .schemas = schemas,
                                       .schema_count = COUNT_OF(schemas),
                                       .start = start,
-                                      .stop = stop};
+                                      .drain = drain,
+                                      .stop = stop,
+                                      .metrics = metrics};

@@ -4,15 +4,18 @@
 #include "orchestrator/report/text.h"
 #include "orchestrator/serve/http_daemon.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <time.h>
 
-enum { SECONDS_TO_FINISH = 10 };
+enum { SECONDS_TO_FINISH = 10, LARGE_BUFFER = 256 << 10 };
 
 organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {
     const struct timespec pause = {.tv_nsec = 100000000};
     organ_server *server;
+    /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them for each thread. */
+    mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
     if (organ_server_open(options, &server, error) != ORGAN_OK)
         return error->status;
     fputs("organ: serving ", stderr);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct organ_serve_options {
     const char *root;       /* nothing outside of it is read or written */
@@ -17,6 +18,7 @@ typedef struct organ_serve_options {
     organ_words hosts;      /* further names by which the server is reached */
     unsigned jobs;          /* that run at once */
     unsigned connections, per_address;
+    uint64_t shelf;   /* bytes of memory for what is known of models */
     unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
     bool quiet;       /* no line for each request */
     const organ_verb *const *verbs;

@@ -49,6 +49,16 @@ static void set_amount(json_t *object, const amount *sum, bool *whole)
     set(object, "bytes", count_of(sum->bytes), whole);
 }
 
+bool organ_inspect_has_room(const organ_inspect_options *options, json_t *cut, const char *list, size_t rows)
+{
+    if (options->most == 0 || rows < options->most)
+        return true;
+    const char *const last = json_string_value(json_array_get(cut, json_array_size(cut) - 1));
+    if (!last || strcmp(last, list) != 0)
+        json_array_append_new(cut, json_string(list));
+    return false;
+}
+
 static bool selected(const organ_inspect_options *options, const organ_tensor *tensor)
 {
     return !options->match || fnmatch(options->match, tensor->name, 0) == 0;
@@ -64,10 +74,10 @@ static json_t *shape_of(unsigned rank, const uint64_t *extents, bool *whole)
 
 /* ---- the model as a whole ---- */
 
-static json_t *describe_files(const organ_model *model, bool *whole)
+static json_t *describe_files(const organ_inspect_options *options, const organ_model *model, json_t *cut, bool *whole)
 {
     json_t *const files = json_array();
-    for (size_t k = 0; k < model->file_count; k++) {
+    for (size_t k = 0; k < model->file_count && organ_inspect_has_room(options, cut, "files", k); k++) {
         const organ_model_file *const file = &model->files[k];
         json_t *const row = json_object();
         set(row, "name", organ_document_string(file->name), whole);
@@ -155,7 +165,7 @@ static void append_shape(json_t *shapes, const part *one, uint64_t tensors, bool
 }
 
 /* One role: parts[0 .. count), all of it and in order of their shapes. Shapes and types are those of its weights. */
-static json_t *describe_role(const part *const *parts, size_t count, bool *whole)
+static json_t *describe_role(const organ_inspect_options *options, const part *const *parts, size_t count, json_t *cut, bool *whole)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
     json_t *const object = json_object(), *const dtypes = json_array(), *const shapes = json_array();
@@ -166,7 +176,8 @@ static json_t *describe_role(const part *const *parts, size_t count, bool *whole
         add(&sum, parts[k]);
         seen[parts[k]->tensor->dtype] |= parts[k]->weight;
         if (parts[k]->weight && (k + 1 == count || by_role_and_shape(&parts[k], &parts[k + 1]) != 0)) {
-            append_shape(shapes, parts[k], k + 1 - first, whole);
+            if (organ_inspect_has_room(options, cut, "shapes", json_array_size(shapes)))
+                append_shape(shapes, parts[k], k + 1 - first, whole);
             first = k + 1;
         }
     }
@@ -182,13 +193,14 @@ static json_t *describe_role(const part *const *parts, size_t count, bool *whole
     return object;
 }
 
-static json_t *describe_roles(const part **parts, size_t count, bool *whole)
+static json_t *describe_roles(const organ_inspect_options *options, const part **parts, size_t count, json_t *cut, bool *whole)
 {
     json_t *const roles = json_array();
     qsort(parts, count, sizeof *parts, by_role_and_shape);
     for (size_t first = 0, k = 0; k < count; k++)
         if (k + 1 == count || organ_anatomy_row(&parts[k]->anatomy) != organ_anatomy_row(&parts[k + 1]->anatomy)) {
-            *whole = json_array_append_new(roles, describe_role(parts + first, k + 1 - first, whole)) == 0 && *whole;
+            json_t *const role = describe_role(options, parts + first, k + 1 - first, cut, whole);
+            *whole = json_array_append_new(roles, role) == 0 && *whole;
             first = k + 1;
         }
     return roles;
@@ -218,12 +230,21 @@ static json_t *describe_dtypes(const part *const *parts, size_t count, bool *who
     return dtypes;
 }
 
-static json_t *describe_layers(const part *const *parts, size_t count)
+/* Neighbours of one layer and role become one row: the memory of the others is never touched. */
+static json_t *describe_layers(const organ_inspect_options *options, const part *const *parts, size_t count, json_t *cut)
 {
     organ_layer_amount *const rows = calloc(count + 1, sizeof *rows);
-    for (size_t k = 0; rows && k < count; k++)
-        rows[k] = (organ_layer_amount){.anatomy = parts[k]->anatomy, .elements = parts[k]->elements, .bytes = parts[k]->tensor->bytes};
-    json_t *const layers = organ_by_layer_json(rows, count, false);
+    size_t used = 0;
+    for (size_t k = 0; rows && k < count; k++) {
+        const organ_anatomy *const anatomy = &parts[k]->anatomy, *const before = used ? &rows[used - 1].anatomy : NULL;
+        if (anatomy->layer >= 0 && !organ_inspect_has_room(options, cut, "by_layer", (size_t)anatomy->layer))
+            continue;
+        if (!before || before->layer != anatomy->layer || organ_anatomy_row(before) != organ_anatomy_row(anatomy))
+            rows[used++] = (organ_layer_amount){.anatomy = *anatomy};
+        rows[used - 1].elements += parts[k]->elements;
+        rows[used - 1].bytes += parts[k]->tensor->bytes;
+    }
+    json_t *const layers = organ_by_layer_json(rows, used, false);
     free(rows);
     return layers;
 }
@@ -287,7 +308,8 @@ static bool is_of_tokens(const organ_tensor *tensor)
 }
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
-static void check_against_config(const organ_model *model, const organ_weights *weights, json_t *problems, bool *whole)
+static void check_against_config(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights,
+                                 json_t *problems, json_t *cut, bool *whole)
 {
     const organ_hf_config *const config = &model->config;
     const int64_t missing = missing_layer(weights, config->num_hidden_layers);
@@ -299,7 +321,7 @@ static void check_against_config(const organ_model *model, const organ_weights *
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 && is_of_tokens(tensor) &&
-            tensor->shape[0] < (uint64_t)config->vocab_size)
+            tensor->shape[0] < (uint64_t)config->vocab_size && organ_inspect_has_room(options, cut, "problems", json_array_size(problems)))
             complain(problems, whole, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld",
                      model->files[tensor->file].name, tensor->name, (unsigned long long)tensor->shape[0], place,
                      (long long)config->vocab_size);
@@ -307,7 +329,8 @@ static void check_against_config(const organ_model *model, const organ_weights *
 }
 
 /* `weights` is NULL if they could not be found, which `fault` explains. */
-static json_t *describe_problems(const organ_model *model, const organ_weights *weights, const char *fault, bool *whole)
+static json_t *describe_problems(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights,
+                                 const char *fault, json_t *cut, bool *whole)
 {
     json_t *const problems = json_array();
     if (!weights)
@@ -315,15 +338,16 @@ static json_t *describe_problems(const organ_model *model, const organ_weights *
     for (size_t k = 0; k < model->problem_count; k++)
         *whole = json_array_append_new(problems, organ_document_string(model->problems[k])) == 0 && *whole;
     if ((model->whole_directory || model->gguf) && model->config.present && weights)
-        check_against_config(model, weights, problems, whole);
+        check_against_config(options, model, weights, problems, cut, whole);
     return problems;
 }
 
 /* ---- single tensors ---- */
 
-static json_t *describe_tensor(const organ_model *model, const organ_tensor *tensor, bool *whole)
+json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
 {
     json_t *const row = json_object();
+    bool all = row != NULL, *const whole = &all;
     set(row, "name", json_string(tensor->name), whole);
     set(row, "dtype", json_string(organ_dtype_describe(tensor->dtype)->name), whole);
     set(row, "shape", shape_of(tensor->rank, tensor->shape, whole), whole);
@@ -333,9 +357,12 @@ static json_t *describe_tensor(const organ_model *model, const organ_tensor *ten
     set(row, "group", json_string(organ_group_name(tensor->anatomy.group)), whole);
     set(row, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), whole);
     set(row, "expert", tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), whole);
-    set(row, "file", organ_document_string(model->files[tensor->file].name), whole);
+    set(row, "file", organ_document_string(file), whole);
     set(row, "offset", count_of(tensor->offset), whole);
-    return row;
+    if (all)
+        return row;
+    json_decref(row);
+    return NULL;
 }
 
 static json_t *describe_tensors(const organ_inspect_options *options, const organ_model *model, bool *whole)
@@ -343,7 +370,9 @@ static json_t *describe_tensors(const organ_inspect_options *options, const orga
     json_t *const rows = json_array();
     for (size_t k = 0; k < model->tensor_count; k++)
         if (selected(options, &model->tensors[k]))
-            *whole = json_array_append_new(rows, describe_tensor(model, &model->tensors[k], whole)) == 0 && *whole;
+            *whole =
+                json_array_append_new(rows, organ_inspect_tensor(&model->tensors[k], model->files[model->tensors[k].file].name)) == 0 &&
+                *whole;
     return rows;
 }
 
@@ -353,10 +382,10 @@ static json_t *describe_tensors(const organ_inspect_options *options, const orga
 typedef struct subject {
     const organ_inspect_options *options;
     const organ_model *model;
-    const organ_weights *weights; /* NULL if they could not be found, which `fault` explains */
-    const char *fault;
-    const part *parts;   /* of all tensors */
-    const part **chosen; /* of those that are counted */
+    json_t *quantization, *problems; /* what there is to tell of the weights */
+    json_t *cut;                     /* names of lists that are longer than shown */
+    const part *parts;               /* of all tensors */
+    const part **chosen;             /* of those that are counted */
     size_t count;
 } subject;
 
@@ -367,28 +396,29 @@ static json_t *make_report(const subject *s, bool *whole)
     set(report, "organ", json_string(ORGAN_VERSION), whole);
     set(report, "model", describe_model(s->model, s->parts, whole), whole);
     set(report, "config", describe_config(&s->model->config, whole), whole);
-    set(report, "files", describe_files(s->model, whole), whole);
+    set(report, "files", describe_files(s->options, s->model, s->cut, whole), whole);
     set(report, "match", s->options->match ? organ_document_string(s->options->match) : json_null(), whole);
     describe_totals(report, s->chosen, s->count, whole);
     set(report, "dtypes", describe_dtypes(s->chosen, s->count, whole), whole);
-    set(report, "roles", describe_roles(s->chosen, s->count, whole), whole);
-    set(report, "by_layer", describe_layers(s->chosen, s->count), whole);
-    set(report, "quantization", organ_inspect_weights(s->options, s->model, s->weights, whole), whole);
-    set(report, "problems", describe_problems(s->model, s->weights, s->fault, whole), whole);
+    set(report, "roles", describe_roles(s->options, s->chosen, s->count, s->cut, whole), whole);
+    set(report, "by_layer", describe_layers(s->options, s->chosen, s->count, s->cut), whole);
+    set(report, "quantization", json_incref(s->quantization), whole);
+    set(report, "problems", json_incref(s->problems), whole);
     if (s->options->tensors)
         set(report, "tensors", describe_tensors(s->options, s->model, whole), whole);
+    if (s->options->most)
+        set(report, "cut", json_incref(s->cut), whole);
     set(run, "model", organ_document_string(s->model->path), whole);
     set(report, "run", run, whole);
     return report;
 }
 
 /* NULL without memory. */
-static json_t *report_of(subject *s)
+static json_t *report_of(subject *s, organ_inspect_part *parts)
 {
-    organ_inspect_part *const parts = organ_inspect_parts_of(s->model, s->weights);
     s->parts = parts;
     s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
-    bool whole = parts && s->chosen;
+    bool whole = parts && s->chosen && s->quantization && s->problems && s->cut;
     for (size_t k = 0; whole && k < s->model->tensor_count; k++)
         if (selected(s->options, &s->model->tensors[k]))
             s->chosen[s->count++] = &parts[k];
@@ -402,21 +432,46 @@ static json_t *report_of(subject *s)
     return made;
 }
 
-static organ_status describe(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
+/* Every tensor is a weight of its own. Such weights are let go before the report is made: of a model of many small tensors they take half
+ * of all memory. */
+static bool are_tensors(const organ_model *model, const organ_weights *weights)
+{
+    return weights && weights->packed == 0 && weights->count == model->tensor_count;
+}
+
+/* `weights` is NULL if they could not be found, which `fault` explains; they are freed. */
+static json_t *describe(subject *s, organ_weights *weights, const char *fault)
+{
+    bool whole = true;
+    s->cut = json_array();
+    s->quantization = organ_inspect_weights(s->options, s->model, weights, s->cut, &whole);
+    s->problems = describe_problems(s->options, s->model, weights, fault, s->cut, &whole);
+    if (are_tensors(s->model, weights)) {
+        organ_weights_free(weights);
+        weights = NULL;
+    }
+    json_t *const made = whole ? report_of(s, organ_inspect_parts_of(s->model, weights)) : NULL;
+    organ_weights_free(weights);
+    json_decref(s->quantization);
+    json_decref(s->problems);
+    json_decref(s->cut);
+    return made;
+}
+
+organ_status organ_inspect_model(const organ_inspect_options *options, const organ_model *model, json_t **report, organ_error *error)
 {
     organ_error fault = {0};
     organ_weights *weights;
+    *report = NULL;
     if (organ_weights_find(model, &weights, &fault) != ORGAN_OK && fault.status != ORGAN_BAD_INPUT) {
         *error = fault;
         return fault.status;
     }
-    subject s = {.options = options, .model = model, .weights = weights, .fault = fault.message};
-    json_t *const made = report_of(&s);
-    organ_weights_free(weights);
-    if (!made)
+    subject s = {.options = options, .model = model};
+    *report = describe(&s, weights, fault.message);
+    if (!*report)
         return organ_fail(error, ORGAN_IO, "%s: no memory for the report", model->path);
-    *report = made;
-    const json_t *const problems = json_object_get(made, "problems");
+    const json_t *const problems = json_object_get(*report, "problems");
     const size_t faults = json_array_size(problems);
     if (faults == 0)
         return ORGAN_OK;
@@ -430,7 +485,7 @@ organ_status organ_inspect(const organ_inspect_options *options, json_t **report
     *report = NULL;
     if (organ_model_open(options->model, &model, error) != ORGAN_OK)
         return error->status;
-    const organ_status status = describe(options, model, report, error);
+    const organ_status status = organ_inspect_model(options, model, report, error);
     organ_model_close(model);
     return status;
 }

@@ -87,7 +87,7 @@ static void count(kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
-static json_t *describe_kinds(const organ_inspect_options *options, const organ_weights *weights, bool *whole)
+static json_t *describe_kinds(const organ_inspect_options *options, const organ_weights *weights, json_t *cut, bool *whole)
 {
     json_t *const rows = json_array();
     kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
@@ -106,7 +106,7 @@ static json_t *describe_kinds(const organ_inspect_options *options, const organ_
         if (at)
             count(&kinds[*at], weight);
     }
-    for (size_t k = 0; *whole && k < used; k++)
+    for (size_t k = 0; *whole && k < used && organ_inspect_has_room(options, cut, "schemes", k); k++)
         append(rows, describe_kind(&kinds[k], whole), whole);
     organ_name_table_release(&texts);
     free(kinds);
@@ -133,13 +133,15 @@ static json_t *describe_weight(const organ_weight *weight, bool *whole)
     return row;
 }
 
-static json_t *describe_strays(const organ_inspect_options *options, const organ_weights *weights, bool *whole)
+static json_t *describe_strays(const organ_inspect_options *options, const organ_weights *weights, json_t *cut, bool *whole)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < weights->stray_count; k++) {
         const organ_stray *const stray = &weights->strays[k];
         if (!selected(options, stray->tensor->name))
             continue;
+        if (!organ_inspect_has_room(options, cut, "strays", json_array_size(rows)))
+            break;
         json_t *const row = json_object();
         set(row, "name", json_string(stray->tensor->name), whole);
         set(row, "dropped", json_boolean(stray->dropped), whole);
@@ -149,7 +151,8 @@ static json_t *describe_strays(const organ_inspect_options *options, const organ
     return rows;
 }
 
-json_t *organ_inspect_weights(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights, bool *whole)
+json_t *organ_inspect_weights(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights, json_t *cut,
+                              bool *whole)
 {
     if (weights && weights->packed == 0 && weights->stray_count == 0 && weights->note_count == 0 && !*weights->method)
         return json_null();
@@ -162,8 +165,8 @@ json_t *organ_inspect_weights(const organ_inspect_options *options, const organ_
     }
     set(object, "packed", count_of(weights->packed), whole);
     set(object, "plain", count_of(weights->count - weights->packed), whole);
-    set(object, "schemes", describe_kinds(options, weights, whole), whole);
-    set(object, "strays", describe_strays(options, weights, whole), whole);
+    set(object, "schemes", describe_kinds(options, weights, cut, whole), whole);
+    set(object, "strays", describe_strays(options, weights, cut, whole), whole);
     for (size_t k = 0; k < weights->note_count; k++)
         append(notes, organ_document_string(weights->notes[k]), whole);
     set(object, "notes", notes, whole);

@@ -43,6 +43,7 @@ export async function showModel(place, address, signal) {
             make("a", { class: "button", href: "#/verbs?" + new URLSearchParams({ model: path }) }, "More …")),
         facts(model),
         model.problems.length > 0 && make("div", { class: "note" }, model.problems.map(problem => make("p", null, problem))),
+        model.cut.length > 0 && make("p", { class: "note" }, "This model has more than is shown here: some lists end after 4096 rows."),
         make("section", { "aria-labelledby": "anatomy" }, make("h2", { id: "anatomy" }, "Anatomy"), anatomy(cells, choose, signal)),
         tensors.element, files && make("section", { "aria-labelledby": "files" }, make("h2", { id: "files" }, "Files"), files));
     await tensors.load();

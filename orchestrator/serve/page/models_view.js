@@ -2,7 +2,7 @@
 // The models under the root.
 import { announce, faultBox, make, pager, set, table } from "./elements.js";
 import { bytes, count, counted, moment } from "./words.js";
-import { ask, pathOf } from "./wire.js";
+import { ask, pathOf, pause } from "./wire.js";
 
 const LIMIT = 50;
 
@@ -17,7 +17,7 @@ function nameCell(model) {
 const COLUMNS = [
     { title: "Model", cell: nameCell },
     { title: "Kind", cell: model => model.kind },
-    { title: "Architecture", cell: model => model.architecture },
+    { title: "Architecture", cell: model => model.pending ? "being read …" : model.architecture },
     { title: "Tensors", number: true, cell: model => Number.isFinite(model.tensors) ? count(model.tensors) : null },
     { title: "Size", number: true, cell: model => bytes(model.bytes) },
     { title: "Changed", tight: true, cell: model => Number.isFinite(model.modified) ? moment(model.modified) : null },
@@ -37,8 +37,14 @@ export async function showModels(place, address, signal) {
         const query = new URLSearchParams({ limit: LIMIT, offset });
         if (search) query.set("q", search);
         const page = await ask("/models?" + query, signal);
-        if (turn === asked) set(list, listOf(page, offset, search, turnTo)); // else an answer that was overtaken
+        if (turn !== asked) return page; // an answer that was overtaken
+        set(list, listOf(page, offset, search, turnTo));
+        if (page.looking) askAgain(turn);
         return page;
+    };
+    // The server looks on: what it has found since comes without being asked for by hand.
+    const askAgain = async turn => {
+        if (await pause(1000, signal) && turn === asked) load().catch(() => askAgain(asked));
     };
     const again = async () => {
         try {
@@ -71,9 +77,12 @@ export async function showModels(place, address, signal) {
 }
 
 function listOf(page, offset, search, turnTo) {
+    if (!page.total && page.looking)
+        return make("p", { class: "note", role: "status" }, "The server is still looking through the directory.");
     if (!page.total)
         return make("p", { class: "note" }, search ? "No model has '" + search + "' in its name."
             : "There is no model in this directory yet. Put one there (a directory with safetensors, or a .gguf file) and load this page again.");
     return [modelTable(page.models, page.total),
+        page.looking && make("p", { class: "note", role: "status" }, "The server is still looking: there may be more to show in a moment."),
         page.cut && make("p", { class: "note" }, "More lies in this directory than the server looks at: too many folders, or too deep."), pager(offset, page.models.length, page.total, turnTo)];
 }

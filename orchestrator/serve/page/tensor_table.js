@@ -39,12 +39,13 @@ export function tensorTable(path, cells, first, keep, signal) {
         layer: choice("tensor-layer", "all", values("layer", String)),
     };
     const rows = make("div", { "aria-live": "off" });
-    let offset = 0, asked = 0, by = first.get("sort") || "";
+    // Where the pages begin, up to the one that is shown: the server says where the next one does.
+    let starts = [0], next = null, asked = 0, by = first.get("sort") || "";
     const filter = () => Object.fromEntries(Object.entries(controls).map(([name, input]) => [name, input.value.trim()]).filter(([, value]) => value));
 
     async function load() {
         const turn = ++asked, now = filter();
-        const query = new URLSearchParams({ limit: LIMIT, offset, ...now });
+        const query = new URLSearchParams({ limit: LIMIT, offset: starts.at(-1), ...now });
         if (now.match) query.set("match", pattern(now.match));
         if (by) query.set("sort", by);
         keep(by ? { ...now, sort: by } : now);
@@ -58,24 +59,26 @@ export function tensorTable(path, cells, first, keep, signal) {
         }
     }
     const turnTo = step => {
-        offset = Math.max(0, offset + step * LIMIT);
+        if (step > 0 && next !== null) starts.push(next);
+        else if (step < 0 && starts.length > 1) starts.pop();
         load();
     };
     function pageOf(page) {
+        next = page.next;
         if (!page.total) return make("p", { class: "note" }, "No tensor is like that.");
         return [table(counted(page.total, "tensor") + (Number.isFinite(page.bytes) ? ", " + bytes(page.bytes) : ""), COLUMNS,
             page.tensors.map(rowOf), { by, turn: sortBy }),
-            pager(offset, page.tensors.length, page.total, turnTo)];
+            pager(page.offset, page.tensors.length, page.total, turnTo)];
     }
     const fresh = () => {
-        offset = 0;
+        starts = [0];
         return load();
     };
     // The button that was pressed is made anew, and keeps the focus.
-    const sortBy = async next => {
-        by = next;
+    const sortBy = async key => {
+        by = key;
         await fresh();
-        rows.querySelector("[data-sort=" + next.replace("-", "") + "]")?.focus();
+        rows.querySelector("[data-sort=" + key.replace("-", "") + "]")?.focus();
     };
     const choose = wanted => {
         for (const [name, input] of Object.entries(controls))
