@@ -201,6 +201,19 @@ matches measure_models ../out
 here="organ measure -o"
 matches Z_MEASURE_REPORT measured/Z_MEASURE_REPORT.md
 judge "the report is not in z_report.json" grep -q '"schema": "organ.measure/1"' measured/z_report.json
+ends 0 measure tiny-qwen2 --quiet --definition seed
+matches measure_seed ../out
+ends 0 measure tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --quiet --definition seed
+matches measure_seed_models ../out
+ends 0 measure tiny-qwen2 --quiet --json --definition seed --type norm
+judge "the older measure is not in the report" test "$(jq -r '.models[0].seed | [.definition, .tensors, (.per_tensor | length)] | join(" ")' ../out)" = "seed/1 9 9"
+ends 0 measure tiny-qwen2 --quiet --json --definition z --type norm
+judge "the older measure is there unasked" test "$(jq '.models[0] | has("seed")' ../out)" = false
+ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
+judge "the page does not show the older measure" grep -q "The older measure beside it" seeded/Z_MEASURE_REPORT.html
+rm -rf seeded
+refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
+refused 2 "--delete-after writes down z/1 alone" measure tiny-qwen2 --delete-after --definition seed -o measured
 refused 2 "measure: MODEL... is missing" measure
 refused 2 "--type" measure tiny-qwen2 --type liver
 refused 2 "--layers" measure tiny-qwen2 --layers 9-

@@ -24,6 +24,16 @@ typedef struct golden_row {
 
 #include "tests/z_golden.h"
 
+/* What the oracle of the older measure says of the same values. */
+typedef struct seed_row {
+    double e, k, c, theta, slope;
+    unsigned scales;
+} seed_row;
+
+#include "tests/seed_golden.h"
+
+static const organ_z_options both = {.seed = true};
+
 #define ROWS (sizeof z_golden / sizeof *z_golden)
 
 /* ---- values as fixtures/make_z_golden.py makes them ---- */
@@ -107,6 +117,31 @@ START_TEST(numbers_are_the_oracles)
 }
 END_TEST
 
+START_TEST(the_older_measure_is_its_oracles)
+{
+    ck_assert_uint_eq(sizeof seed_golden / sizeof *seed_golden, ROWS);
+    write_goldens(scratch_path("golden.safetensors"));
+    organ_model *model = must_open(scratch_path("golden.safetensors"));
+    organ_z *z = must_measure(model, (way){.options = &both}), *alone = must_measure(model, (way){0});
+    for (size_t g = 0; g < ROWS; g++) {
+        const seed_row *row = &seed_golden[g];
+        char name[32];
+        snprintf(name, sizeof name, "g%zu", g);
+        const organ_seed_z *found = &z_of(model, z, name)->seed;
+        ck_assert(found->there && !z_of(model, alone, name)->seed.there);
+        ck_assert_msg(fabs(found->e - row->e) < 1e-6, "%s: E is %.12g instead of %.12g", name, found->e, row->e);
+        ck_assert_msg(fabs(found->k - row->k) < 1e-6, "%s: K is %.12g instead of %.12g", name, found->k, row->k);
+        ck_assert_msg(fabs(found->c - row->c) < 1e-6, "%s: C is %.12g instead of %.12g", name, found->c, row->c);
+        ck_assert_msg(fabs(found->theta - row->theta) < 1e-4, "%s: theta is %.9g instead of %.9g", name, found->theta, row->theta);
+        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6, "%s: dI is %.9g instead of %.9g", name, found->dI_dlog2s, row->slope);
+        ck_assert_uint_eq(found->scales, row->scales);
+        ck_assert_double_eq_tol(found->signal, sin(found->theta * acos(-1) / 180), 1e-12);
+    }
+    free(z), free(alone);
+    organ_model_close(model);
+}
+END_TEST
+
 static bool same_bits(const organ_z *a, const organ_z *b)
 {
     const double x[] = {a->e,
@@ -121,7 +156,12 @@ static bool same_bits(const organ_z *a, const organ_z *b)
                         a->dI_dlog2s,
                         a->coherence,
                         a->moments.m4,
-                        (double)a->moments.min};
+                        (double)a->moments.min,
+                        a->seed.e,
+                        a->seed.k,
+                        a->seed.c,
+                        a->seed.theta,
+                        a->seed.dI_dlog2s};
     const double y[] = {b->e,
                         b->k,
                         b->c,
@@ -134,7 +174,12 @@ static bool same_bits(const organ_z *a, const organ_z *b)
                         b->dI_dlog2s,
                         b->coherence,
                         b->moments.m4,
-                        (double)b->moments.min};
+                        (double)b->moments.min,
+                        b->seed.e,
+                        b->seed.k,
+                        b->seed.c,
+                        b->seed.theta,
+                        b->seed.dI_dlog2s};
     return memcmp(x, y, sizeof x) == 0 && a->levels == b->levels && a->scales == b->scales && a->reason == b->reason &&
            memcmp(a->information, b->information, sizeof a->information) == 0;
 }
@@ -149,12 +194,14 @@ START_TEST(same_bits_whatever_the_way)
                                   "fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf"};
     for (size_t m = 0; m < 3; m++) {
         organ_model *model = must_open(models[m]);
-        organ_z *first = must_measure(model, (way){.threads = 1});
+        organ_z *first = must_measure(model, (way){.threads = 1, .options = &both});
         for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
             const char *why;
+            way way_k = ways[k];
+            way_k.options = &both;
             if (ways[k].isa && !organ_kernels_choose(organ_cpu_detect(), ways[k].isa, &why))
                 continue;
-            organ_z *z = must_measure(model, ways[k]);
+            organ_z *z = must_measure(model, way_k);
             for (size_t t = 0; t < model->tensor_count; t++)
                 ck_assert_msg(same_bits(&first[t], &z[t]), "%s: way %zu gives another result", model->tensors[t].name, k);
             free(z);
@@ -262,6 +309,30 @@ START_TEST(four_bits_move_theta_by_less_than_five_degrees)
 }
 END_TEST
 
+/* Spacings of sorted values see the grid that they are stored on: what docs/seed_measure.md says was measured. */
+static double seed_moved(organ_dtype dtype)
+{
+    double moved = 0;
+    organ_model *donor = must_open("fixtures/tiny-qwen2");
+    write_quantised(donor, dtype, scratch_path("copy.gguf"));
+    organ_model *copy = must_open(scratch_path("copy.gguf"));
+    organ_z *before = must_measure(donor, (way){.options = &both}), *after = must_measure(copy, (way){.options = &both});
+    for (size_t t = 0; t < copy->tensor_count; t++)
+        moved += after[t].seed.theta - z_of(donor, before, copy->tensors[t].name)->seed.theta;
+    moved /= (double)copy->tensor_count;
+    free(before), free(after);
+    organ_model_close(donor);
+    organ_model_close(copy);
+    return moved;
+}
+
+START_TEST(quantisation_moves_the_older_measure)
+{
+    ck_assert_double_eq_tol(seed_moved(ORGAN_Q8_0), -9.1, 0.3);
+    ck_assert_double_eq_tol(seed_moved(ORGAN_Q4_0), 14.7, 0.3);
+}
+END_TEST
+
 /* ---- what has no theta, and levels ---- */
 
 START_TEST(no_theta_with_a_reason)
@@ -337,10 +408,12 @@ END_TEST
 static Suite *numbers_suite(void)
 {
     const suite_case cases[] = {
-        {"oracle", {numbers_are_the_oracles}},
+        {"oracle", {numbers_are_the_oracles, the_older_measure_is_its_oracles}},
         {"ways", {same_bits_whatever_the_way}},
         {"noise", {noise_is_below_a_degree}},
-        {"quantised", {eight_bits_move_theta_by_less_than_a_degree, four_bits_move_theta_by_less_than_five_degrees}},
+        {"quantised",
+         {eight_bits_move_theta_by_less_than_a_degree, four_bits_move_theta_by_less_than_five_degrees,
+          quantisation_moves_the_older_measure}},
         {"edges", {no_theta_with_a_reason, levels_are_exact_up_to_the_limit}},
     };
     return suite_of("z", cases, sizeof cases / sizeof *cases, scratch_make, scratch_remove);

@@ -161,6 +161,8 @@ static const organ_option measure_options[] = {
      .help = "only tensors of these kinds"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(measure.layers),
      .help = "only tensors of these layers, for example 5-20 or 0-3,8"},
+    {.name = "definition", .value = ORGAN_VALUE_TEXT, .argument = "z|seed", .choices = "z|seed", .fallback = "z", .offset = AT(definition),
+     .help = "seed: an older measure besides, from the spacings of 4,096 sorted values, for comparison with figures made by it"},
     {.name = "delete-after", .value = ORGAN_VALUE_FLAG, .offset = AT(measure.delete_after),
      .help = "measure the shards that are there one by one and delete each that was measured, never another: for models that another "
              "program downloads; needs -o, and is given again until all shards have come"},

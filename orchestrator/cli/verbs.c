@@ -13,6 +13,7 @@
 #include "orchestrator/version.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- verbs ---- */
 
@@ -63,6 +64,7 @@ static organ_status measure(const organ_call *call, const organ_engine *engine, 
                             organ_error *error)
 {
     organ_measure_options options = call->measure;
+    options.seed = strcmp(call->definition, "seed") == 0;
     options.models = call->models.word;
     options.model_count = call->models.count;
     options.headers = call->headers.word;

@@ -38,6 +38,7 @@ typedef struct organ_call {
     organ_fleet_options fleet;
     organ_words models;  /* measure MODEL... */
     organ_words headers; /* measure --header */
+    const char *definition; /* measure --definition */
     bool tensors;        /* measure --tensors, autopsy --tensors */
     organ_purify_options purify;
     organ_extract_options extract;

@@ -184,6 +184,13 @@ organ_status organ_measure_report_html(const json_t *report, char **text, organ_
         organ_measure_html_fleet(html, report);
         organ_measure_html_models(html, models);
     }
+    if (organ_json_at(only, "seed")) {
+        organ_html_section(html, "The older measure beside it");
+        organ_html_caution(html, "seed/1 is a reconstruction, and sees the grid that values are stored on: quantisation alone moves it.");
+        organ_html_table(html, organ_measure_seed_ranking_table(report), "Models");
+        if (one)
+            organ_html_table(html, organ_measure_seed_table(only), "By role and group");
+    }
     organ_html_section(html, "Definitions");
     organ_html_paragraph(html, "Definition %s.", organ_json_text(report, "definition"));
     organ_html_sentences(html, json_object_get(report, "definitions"));

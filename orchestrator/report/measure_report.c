@@ -68,6 +68,16 @@ static void put_name(const sheet *s, const json_t *model)
     fputs(s->page ? "\n\n" : "\n", s->out);
 }
 
+static organ_status put_seed(const sheet *s, const json_t *model, organ_error *error)
+{
+    if (s->page)
+        fputc('\n', s->out);
+    put_title(s, "The older measure beside it");
+    if (organ_table_emit(organ_measure_seed_table(model), s->out, s->page, error) == ORGAN_OK && s->tensors)
+        organ_table_emit(organ_measure_seed_tensors_table(model), s->out, s->page, error);
+    return error->status;
+}
+
 static organ_status put_model(const sheet *s, const json_t *model, organ_error *error)
 {
     const json_t *const wells = organ_json_at(model, "wells");
@@ -80,7 +90,7 @@ static organ_status put_model(const sheet *s, const json_t *model, organ_error *
         return error->status;
     put_ratings(s, model);
     put_reasons(s, model);
-    return ORGAN_OK;
+    return organ_json_at(model, "seed") ? put_seed(s, model, error) : ORGAN_OK;
 }
 
 static organ_status put_ranking(const sheet *s, const json_t *report, organ_error *error)
@@ -89,7 +99,10 @@ static organ_status put_ranking(const sheet *s, const json_t *report, organ_erro
     put_title(s, "Models");
     if (organ_table_emit(organ_measure_ranking_table(report), s->out, s->page, error) != ORGAN_OK)
         return error->status;
-    return put_table(s, "Mean theta by group", models, organ_measure_groups_table(report), error);
+    if (put_table(s, "Mean theta by group", models, organ_measure_groups_table(report), error) ||
+        !organ_json_at(json_array_get(models, 0), "seed"))
+        return error->status;
+    return put_table(s, "The older measure beside it", models, organ_measure_seed_ranking_table(report), error);
 }
 
 static organ_status render_terminal(const json_t *report, const organ_page *page, bool tensors, char **text, organ_error *error)

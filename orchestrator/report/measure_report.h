@@ -32,6 +32,11 @@ organ_table *organ_measure_layers_table(const json_t *model);
 organ_table *organ_measure_wells_table(const json_t *model);
 organ_table *organ_measure_tensors_table(const json_t *model);
 
+/* The same of the older measure, where model.seed is there. */
+organ_table *organ_measure_seed_table(const json_t *model);
+organ_table *organ_measure_seed_tensors_table(const json_t *model);
+organ_table *organ_measure_seed_ranking_table(const json_t *report);
+
 /* "12 ***, 3 **, 0 *, 20 without a star" and what has no theta, one sentence. */
 void organ_measure_ratings_line(FILE *out, const json_t *model);
 

@@ -78,13 +78,23 @@ static organ_status look_at(const measuring *m, const char *path, organ_error *e
 static organ_status measure_tensors(const measuring *m, const organ_model *model, const bool *chosen, organ_measure_stream **stream,
                                     organ_z *z, organ_error *error)
 {
-    const organ_z_options options = {.chosen = chosen};
+    const organ_z_options options = {.chosen = chosen, .seed = m->options->seed};
     if (!m->options->output || organ_model_is_here(model, "", &(organ_error){0}) == ORGAN_OK)
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
-    if (organ_measure_stream_open(model, m->options->output, m->progress, stream, error) == ORGAN_OK &&
+    if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
         json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
         organ_fail_errno(error, ENOMEM, "%s", model->path);
     return error->status ? error->status : organ_measure_stream_run(*stream, chosen, m->engine, z, error);
+}
+
+static json_t *entry_of(const measuring *m, const organ_model *model, const organ_z *z)
+{
+    json_t *entry = organ_measure_model_json(model, z);
+    if (entry && m->options->seed && json_object_set_new(entry, "seed", organ_measure_seed_json(model, z))) {
+        json_decref(entry);
+        return NULL;
+    }
+    return entry;
 }
 
 static organ_status measure_one(measuring *m, const char *path, organ_error *error)
@@ -99,7 +109,7 @@ static organ_status measure_one(measuring *m, const char *path, organ_error *err
         if (!(z = calloc(model->tensor_count, sizeof *z)))
             organ_fail_errno(error, ENOMEM, "%s", path);
         else if (measure_tensors(m, model, chosen, &stream, z, error) == ORGAN_OK &&
-                 json_array_append_new(m->entries, organ_measure_model_json(model, z)))
+                 json_array_append_new(m->entries, entry_of(m, model, z)))
             organ_fail_errno(error, ENOMEM, "%s", path);
     }
     organ_measure_stream_close(stream);
@@ -189,6 +199,8 @@ static organ_status check_deleting(const organ_measure_options *options, organ_e
         return ORGAN_OK;
     if (!options->output)
         return organ_fail(error, ORGAN_USAGE, "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
+    if (options->seed)
+        return organ_fail(error, ORGAN_USAGE, "--delete-after writes down z/1 alone: it cannot be had with --definition seed");
     if (options->types || options->layers)
         return organ_fail(error, ORGAN_USAGE, "--delete-after measures all of a shard: it cannot be had with --type or --layers");
     for (size_t k = 0; k < options->model_count; k++)
@@ -222,6 +234,8 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
         (options->delete_after ? measure_and_delete : measure_one)(&m, options->models[k], error);
     if (error->status == ORGAN_OK) {
         *report = organ_measure_document(organ_measure_ranked(m.entries));
+        if (*report && options->seed)
+            organ_measure_seed_define(*report);
         if (!*report || json_object_set_new(*report, "run", run_json(&m))) {
             json_decref(*report);
             *report = NULL;

@@ -17,6 +17,7 @@ typedef struct organ_measure_options {
     const char *const *models;
     size_t model_count;
     const char *output;         /* directory for z_report.json, Z_MEASURE_REPORT.md and .html; NULL: none */
+    bool seed;                  /* the older measure beside z/1: the member "seed" of each model in the report */
     const char *types, *layers; /* as in organ_selection_parse */
     const char *const *headers; /* for models behind URLs, as organ_model_access has them */
     size_t header_count;
@@ -43,6 +44,13 @@ json_t *organ_measure_document(json_t *models);
 /* The tensors that lie lower than their neighbours: {"name", "role", "layer", "theta", "before", "after", "std"} each. NULL without
  * memory. */
 json_t *organ_measure_wells(const organ_model *model, const organ_z *measured);
+
+/* What the older measure says, {"definition", "tensors", "theta_mean", ..., "roles", "groups", "per_tensor"}; z_theta_mean is z/1's over
+ * the same tensors. NULL without memory. */
+json_t *organ_measure_seed_json(const organ_model *model, const organ_z *measured);
+
+/* Adds what the older measure is to the definitions of a report. */
+void organ_measure_seed_define(json_t *report);
 
 /* "***", "**", "*" or "". */
 const char *organ_measure_rating(double theta);

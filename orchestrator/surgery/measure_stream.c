@@ -19,6 +19,7 @@
 struct organ_measure_stream {
     const organ_model *model;
     const organ_progress *progress;
+    bool seed;           /* the older measure, too */
     char *folder, *path; /* of the journal */
     organ_journal journal;
     json_t *lines; /* that it had */
@@ -39,7 +40,10 @@ static const struct field {
     Z(moments.nan, COUNT64), Z(moments.inf, COUNT64), Z(moments.mean, REAL), Z(moments.m2, REAL), Z(moments.m3, REAL), Z(moments.m4, REAL),
     Z(moments.min, SINGLE), Z(moments.max, SINGLE), Z(std, REAL), Z(kurtosis, REAL), Z(levels, COUNT32), Z(scales, COUNT32),
     Z(dI_dlog2s, REAL), Z(coherence, REAL), Z(information[0], REAL), Z(information[1], REAL), Z(information[2], REAL),
-    Z(information[3], REAL), Z(information[4], REAL)
+    Z(information[3], REAL), Z(information[4], REAL),
+    /* of the older measure, last: left out where it was not asked for */
+    Z(seed.e, REAL), Z(seed.k, REAL), Z(seed.c, REAL), Z(seed.signal, REAL), Z(seed.theta, REAL), Z(seed.scales, COUNT32),
+    Z(seed.dI_dlog2s, REAL)
     /* clang-format on */
 };
 #define FIELDS (sizeof fields / sizeof *fields)
@@ -56,7 +60,7 @@ json_t *organ_z_json(const organ_z *z)
 {
     json_t *object = json_object();
     int failed = z->reason ? json_object_set_new(object, "reason", json_string(z->reason)) : 0;
-    for (size_t k = 0; k < FIELDS; k++) {
+    for (size_t k = 0; k < FIELDS && (z->seed.there || fields[k].at < offsetof(organ_z, seed)); k++) {
         const void *at = (const char *)z + fields[k].at;
         json_t *value = fields[k].kind == COUNT64   ? json_integer((json_int_t) * (const uint64_t *)at)
                         : fields[k].kind == COUNT32 ? json_integer(*(const uint32_t *)at)
@@ -74,6 +78,7 @@ json_t *organ_z_json(const organ_z *z)
 organ_z organ_z_of_json(const json_t *json)
 {
     organ_z z = {.done = true, .reason = json_string_value(json_object_get(json, "reason"))};
+    z.seed.there = json_object_get(json, "seed.theta") != NULL;
     for (size_t k = 0; k < FIELDS; k++) {
         void *at = (char *)&z + fields[k].at;
         const json_t *value = json_object_get(json, fields[k].name);
@@ -99,14 +104,15 @@ static json_t *version_json(const organ_model_file *file)
 }
 
 /* The first line: what must be the same for the others to count. */
-static json_t *head_json(const organ_model *model)
+static json_t *head_json(const organ_model *model, bool seed)
 {
     json_t *files = json_array();
     for (size_t f = 0; f < model->file_count; f++)
         json_array_append_new(files, json_pack("{s:o, s:I, s:o}", "file", organ_document_string(model->files[f].name), "bytes",
                                                (json_int_t)model->files[f].size, "version", version_json(&model->files[f])));
-    return json_pack("{s:s, s:s, s:o, s:o}", "schema", "organ.measure-journal/1", "definition", ORGAN_Z_DEFINITION, "model",
-                     organ_document_string(model->path), "files", files);
+    return json_pack("{s:s, s:s, s:o, s:o}", "schema", "organ.measure-journal/1", "definition",
+                     seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION, "model", organ_document_string(model->path),
+                     "files", files);
 }
 
 static organ_status begin_anew(organ_measure_stream *s, const json_t *head, organ_error *error)
@@ -119,7 +125,7 @@ static organ_status begin_anew(organ_measure_stream *s, const json_t *head, orga
 
 static organ_status check_head(organ_measure_stream *s, organ_error *error)
 {
-    json_t *head = head_json(s->model);
+    json_t *head = head_json(s->model, s->seed);
     if (!head)
         return organ_fail_errno(error, ENOMEM, "%s", s->path);
     if (!json_equal(head, json_array_get(s->lines, 0)))
@@ -128,13 +134,13 @@ static organ_status check_head(organ_measure_stream *s, organ_error *error)
     return error->status;
 }
 
-organ_status organ_measure_stream_open(const organ_model *model, const char *directory, const organ_progress *progress,
+organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory, const organ_progress *progress,
                                        organ_measure_stream **result, organ_error *error)
 {
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
         return organ_fail_errno(error, ENOMEM, "%s", directory);
-    *s = (organ_measure_stream){.model = model, .progress = progress, .journal = {.fd = -1}};
+    *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed, .journal = {.fd = -1}};
     if (asprintf(&s->folder, "%s/organ", directory) < 0)
         s->folder = NULL;
     const unsigned long long key = (unsigned long long)XXH3_64bits(model->path, strlen(model->path));
@@ -209,7 +215,7 @@ static organ_status write_down(void *context, const organ_tensor *tensor, const 
 organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_engine *engine, organ_z *out,
                                       organ_error *error)
 {
-    const organ_z_options options = {.chosen = chosen, .finished = write_down, .context = s};
+    const organ_z_options options = {.chosen = chosen, .seed = s->seed, .finished = write_down, .context = s};
     const size_t count = take_over(s, chosen, out);
     if (count)
         organ_progress_note(s->progress, "continuing: %zu tensors were measured before", count);

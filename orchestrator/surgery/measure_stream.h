@@ -11,9 +11,10 @@
 typedef struct organ_measure_stream organ_measure_stream;
 
 /* Opens the journal of that model in directory/organ, which is made if need be; what another version of the model's files (size, ETag,
- * time of modification) has left there is thrown away. `model` and `progress` must outlive the stream. ORGAN_IO; ORGAN_USAGE if another
+ * time of modification) has left there is thrown away, and so is what was measured without the older measure if `seed` asks for it, or with
+ * it if not. `model` and `progress` must outlive the stream. ORGAN_IO; ORGAN_USAGE if another
  * process measures the model into that directory. */
-organ_status organ_measure_stream_open(const organ_model *model, const char *directory, const organ_progress *progress,
+organ_status organ_measure_stream_open(const organ_model *model, bool seed, const char *directory, const organ_progress *progress,
                                        organ_measure_stream **stream, organ_error *error);
 
 /* organ_measure_tensors with a journal. Reasons in `out` are valid until the stream is closed. */

@@ -20,9 +20,10 @@ typedef struct crew {
     organ_z *out;
     const organ_tensor **order;
     size_t count, next;
-    uint64_t bytes;    /* of all that are to be measured */
-    void **memory;     /* per worker */
-    size_t room_bytes; /* of each */
+    uint64_t bytes;             /* of all that are to be measured */
+    void **memory;              /* per worker */
+    size_t room_bytes;          /* of each */
+    organ_seed_sample *samples; /* one a worker, for the older measure, or NULL */
     pthread_mutex_t lock;
     organ_error error; /* the first */
 } crew;
@@ -54,6 +55,7 @@ static void work(void *context, size_t worker)
 {
     crew *c = context;
     organ_z_room room = organ_z_room_make(c->memory[worker], c->room_bytes);
+    room.sample = c->samples ? &c->samples[worker] : NULL;
     for (const organ_tensor *tensor; (tensor = take(c));) {
         organ_error error = {0};
         organ_z *z = &c->out[tensor - c->model->tensors];
@@ -96,7 +98,7 @@ static organ_status make_rooms(crew *c, organ_error *error)
                           organ_quantity_text((uint64_t)workers * (least + 4096) / 3 * 4, need));
     }
     c->room_bytes = (size_t)(most < part ? most : part);
-    if (!(c->memory = calloc(workers, sizeof *c->memory)))
+    if (!(c->memory = calloc(workers, sizeof *c->memory)) || (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_errno(error, ENOMEM, "%s", c->model->path);
     for (size_t k = 0; k < workers; k++) {
         const unsigned node = organ_workers_place(c->engine->workers, k).node;
@@ -111,6 +113,7 @@ static void release(crew *c)
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
     free(c->memory);
+    free(c->samples);
     free(c->order);
     pthread_mutex_destroy(&c->lock);
 }

@@ -11,8 +11,19 @@
 
 ORGAN_API_BEGIN
 
-#define ORGAN_Z_DEFINITION "z/1"
-#define ORGAN_Z_LEVELS     65536 /* distinct values are counted exactly up to here */
+#define ORGAN_Z_DEFINITION    "z/1"
+#define ORGAN_SEED_DEFINITION "seed/1" /* the older measure: seed_measure.h */
+#define ORGAN_Z_LEVELS        65536    /* distinct values are counted exactly up to here */
+
+/* The older measure of a tensor, where it was asked for. */
+typedef struct organ_seed_z {
+    bool there;     /* all below is set */
+    double e, k, c; /* entropy, kurtosis, spacings: 0 to 1 */
+    double signal;  /* sin theta */
+    double theta;   /* degrees, 0 to 90 */
+    unsigned scales;
+    double dI_dlog2s; /* where scales >= 2 */
+} organ_seed_z;
 
 typedef struct organ_z {
     bool done;          /* this tensor was measured: all below is set */
@@ -36,10 +47,13 @@ typedef struct organ_z {
     double dI_dlog2s;      /* bits per octave: -0.5 for noise, 0 for what survives scaling; where scales >= 2 */
     double coherence;      /* clamp(1 + 2 dI_dlog2s, 0, 1); where scales >= 2 */
     double information[5]; /* I(s): h + log2 of the standard deviation, for those scales */
+
+    organ_seed_z seed; /* there only with organ_z_options.seed */
 } organ_z;
 
 typedef struct organ_z_options {
     const bool *chosen; /* a flag per tensor of the model; NULL: all */
+    bool seed;          /* the older measure besides */
     /* A tensor has just been measured. One call at a time, on any thread, in any order; an error ends the measuring. May be NULL. */
     organ_status (*finished)(void *context, const organ_tensor *tensor, const organ_z *z, organ_error *error);
     void *context;

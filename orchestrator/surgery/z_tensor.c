@@ -133,6 +133,16 @@ static pyramid make_pyramid(const scan *s, const strip *t, const void *units, si
     return p;
 }
 
+/* The older measure takes its values as they pass by. */
+static void sample_strip(const scan *s, const pyramid *p, const void *units)
+{
+    organ_seed_sample *const sample = s->room->sample;
+    if (sample && s->widen)
+        organ_seed_pass_words(sample, units, p->n[0], s->widen);
+    for (unsigned k = s->widen ? 1 : 0; sample && k < s->scales; k++)
+        organ_seed_pass(sample, k, p->values[k], p->n[k]);
+}
+
 static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
 {
     z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
@@ -155,6 +165,7 @@ static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
             organ_moments_merge(&z->moments, &part);
             organ_z_levels_add(&s->room->levels, p.values[0], p.n[0]);
         }
+        sample_strip(s, &p, units);
         for (unsigned k = 1; k < s->scales; k++) {
             organ_spread part;
             s->kernels->spread(p.values[k], p.n[k], &part);
@@ -237,6 +248,8 @@ static organ_status measure(scan *s, organ_z *z, organ_error *error)
             organ_z_judge(z, shape);
     }
     organ_z_slope(z);
+    if (s->room->sample)
+        z->seed = organ_seed_judge(s->room->sample);
     return ORGAN_OK;
 }
 
@@ -253,6 +266,8 @@ organ_status organ_z_tensor(const organ_model *model, const organ_tensor *tensor
     s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == tensor->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;
+    if (room->sample)
+        organ_seed_begin(room->sample, tensor->elements / cols, cols, s.scales);
     if (tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16)
         s.widen = tensor->dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
     return measure(&s, z, error);

@@ -3,6 +3,7 @@
 #ifndef ORGAN_Z_TENSOR_H
 #define ORGAN_Z_TENSOR_H
 
+#include "orchestrator/surgery/seed_measure.h"
 #include "orchestrator/surgery/z_levels.h"
 #include "orchestrator/surgery/z_measure.h"
 
@@ -13,6 +14,7 @@ typedef struct organ_z_room {
     float *values;   /* of a strip, then its pairwise means, and theirs */
     uint64_t *codes; /* histogram of 16-bit words */
     organ_z_levels levels;
+    organ_seed_sample *sample; /* for the older measure; NULL: it is not asked for */
 } organ_z_room;
 
 /* Bytes that a room needs beside its window, and the least a window can be. */
