@@ -6,6 +6,7 @@
 #include "orchestrator/serve/job_confine.h"
 #include "orchestrator/serve/job_keeper.h"
 #include "tests/job_actor.h"
+#include "tests/keeper_rig.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 
@@ -18,147 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ID = 1000 }; /* room for an id, or for the message of a refusal */
-
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-
-/* ---- the rig ---- */
-
-static organ_jail *jail;
-static organ_jobs *jobs;
-static organ_jobs_setup way;
-
-static void open_jobs(void)
-{
-    organ_error error = {0};
-    ck_assert_msg(organ_jobs_open(&way, NULL, &jobs, &error) == ORGAN_OK, "%s", error.message);
-}
-
-static void setup(void)
-{
-    static const char *const models[] = {"peek", "wait", "stubborn", "crash", "fail", "check", "done", "gate"};
-    organ_error error = {0};
-    scratch_begin();
-    mkdir(scratch_path("root"), 0755);
-    mkdir(scratch_path("root/models"), 0755);
-    mkdir(scratch_path("root/out"), 0755);
-    for (size_t k = 0; k < COUNT(models); k++) {
-        char name[64];
-        snprintf(name, sizeof name, "root/models/%s", models[k]);
-        scratch_text(name, models[k]);
-    }
-    scratch_text("outside", "not ours");
-    ck_assert_int_eq(symlink("../outside", scratch_path("root/leak")), 0);
-    ck_assert_msg(organ_jail_open(scratch_path("root"), &jail, &error) == ORGAN_OK, "%s", error.message);
-    setenv("SECRET_TOKEN", "x", 1);
-    way = (organ_jobs_setup){.jail = jail,
-                             .verbs = organ_verbs,
-                             .verb_count = organ_verb_count,
-                             .limit = 1,
-                             .kept = 50,
-                             .most_queued = 4,
-                             .program = "/proc/self/exe",
-                             .patience = 20};
-    open_jobs();
-}
-
-static void teardown(void)
-{
-    organ_jobs_close(jobs);
-    organ_jail_close(jail);
-    scratch_end();
-}
-
-/* An attempt at a prune of models/MODEL to out/OUTPUT; its status, and the id if it is 201. */
-static unsigned add(const char *model, const char *output, char id[ID])
-{
-    organ_job_words words;
-    organ_error error = {0};
-    json_t *faults = NULL, *view = NULL;
-    json_t *const request = json_pack("{s:s, s:{s:o, s:o}}", "verb", "prune", "arguments", "DONOR", json_sprintf("models/%s", model),
-                                      "output", json_sprintf("out/%s", output));
-    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 0);
-    json_decref(request);
-    const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
-    snprintf(id, ID, "%s", view ? organ_json_text(view, "id") : error.message);
-    json_decref(view);
-    return status;
-}
-
-static json_t *view_of(const char *id)
-{
-    organ_error error = {0};
-    json_t *view = NULL;
-    ck_assert_msg(organ_jobs_show(jobs, id, &view, &error) == 200, "%s", error.message);
-    return view;
-}
-
-/* Waits until the job is in that state; the view, to be released. */
-static json_t *await(const char *id, const char *state)
-{
-    json_t *view = view_of(id);
-    for (int k = 0; k < 3000 && strcmp(organ_json_text(view, "state"), state) != 0; k++) {
-        json_decref(view);
-        usleep(10000);
-        view = view_of(id);
-    }
-    char *const text = json_dumps(view, JSON_COMPACT);
-    ck_assert_msg(strcmp(organ_json_text(view, "state"), state) == 0, "not %s: %s", state, text);
-    free(text);
-    return view;
-}
-
-static void becomes(const char *id, const char *state) { json_decref(await(id, state)); }
-
-/* Until the process has said where it is. */
-static void is_at(const char *id, const char *stage)
-{
-    for (int k = 0; k < 3000; k++) {
-        json_t *const view = view_of(id);
-        const bool there = strcmp(organ_json_text(view, "progress.stage"), stage) == 0;
-        json_decref(view);
-        if (there)
-            return;
-        usleep(10000);
-    }
-    ck_abort_msg("job %s is never at '%s'", id, stage);
-}
-
-static unsigned delete (const char *id)
-{
-    organ_error error = {0};
-    json_t *view = NULL;
-    const unsigned status = organ_jobs_delete(jobs, id, &view, &error);
-    json_decref(view);
-    return status;
-}
-
-static unsigned resume(const char *id)
-{
-    organ_error error = {0};
-    json_t *view = NULL;
-    const unsigned status = organ_jobs_resume(jobs, id, &view, &error);
-    json_decref(view);
-    return status;
-}
-
-static json_t *result_of(const char *id)
-{
-    organ_error error = {0};
-    json_t *result = NULL;
-    ck_assert_msg(organ_jobs_result(jobs, id, &result, &error) == 200, "%s", error.message);
-    return result;
-}
-
-static pid_t process_of(const char *id)
-{
-    char path[1100];
-    snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", id);
-    json_t *const record = json_load_file(scratch_path(path), 0, NULL);
-    const pid_t pid = (pid_t)organ_json_count(record, "process.pid");
-    json_decref(record);
-    return pid;
-}
 
 /* ---- one job ---- */
 
@@ -173,8 +34,8 @@ START_TEST(jobs_end_as_their_programs_do)
                 {"crash", "failed", "ended by signal 9 (Killed)", -1}};
     for (size_t k = 0; k < COUNT(rows); k++) {
         char id[ID];
-        ck_assert_uint_eq(add(rows[k].model, rows[k].model, id), 201);
-        json_t *const view = await(id, rows[k].state);
+        ck_assert_uint_eq(keeper_add(rows[k].model, rows[k].model, id), 201);
+        json_t *const view = keeper_await(id, rows[k].state);
         const json_t *const code = json_object_get(view, "exit_code");
         ck_assert_str_eq(organ_json_text(view, "error"), rows[k].error);
         ck_assert(rows[k].code < 0 ? json_is_null(code) : json_integer_value(code) == rows[k].code);
@@ -193,9 +54,9 @@ START_TEST(a_job_stays_below_the_root)
     /* Without Landlock nothing would be shown here; the kernels that tests run on have it since 2022. */
     ck_assert_int_ge(organ_confine_version(), 2);
     ck_assert_int_eq(organ_jobs_confinement(jobs), organ_confine_version());
-    ck_assert_uint_eq(add("peek", "peek", id), 201);
-    becomes(id, "done");
-    json_t *const result = result_of(id);
+    ck_assert_uint_eq(keeper_add("peek", "peek", id), 201);
+    keeper_becomes(id, "done");
+    json_t *const result = keeper_result_of(id);
     for (size_t k = 0; k < COUNT(yes); k++)
         ck_assert_msg(organ_json_count(result, yes[k]) == 1, "%s", yes[k]);
     for (size_t k = 0; k < COUNT(no); k++)
@@ -213,26 +74,26 @@ END_TEST
 START_TEST(a_cancelled_job_can_go_on)
 {
     char id[ID];
-    ck_assert_uint_eq(add("wait", "w", id), 201);
-    is_at(id, "waiting");
-    json_t *const running = view_of(id);
+    ck_assert_uint_eq(keeper_add("wait", "w", id), 201);
+    keeper_is_at(id, "waiting");
+    json_t *const running = keeper_view_of(id);
     ck_assert(organ_json_real(running, "progress.fraction") == 0.4);
     ck_assert_str_eq(organ_json_text(running, "progress.tensor"), "first");
     json_decref(running);
-    ck_assert_uint_eq(resume(id), 409);
-    ck_assert_uint_eq(delete (id), 202);
-    json_t *const view = await(id, "cancelled");
+    ck_assert_uint_eq(keeper_resume(id), 409);
+    ck_assert_uint_eq(keeper_delete(id), 202);
+    json_t *const view = keeper_await(id, "cancelled");
     ck_assert(json_is_true(json_object_get(view, "resumable")) && json_integer_value(json_object_get(view, "exit_code")) == 130);
     json_decref(view);
-    ck_assert_uint_eq(resume(id), 202);
-    becomes(id, "done");
-    json_t *const result = result_of(id);
+    ck_assert_uint_eq(keeper_resume(id), 202);
+    keeper_becomes(id, "done");
+    json_t *const result = keeper_result_of(id);
     ck_assert_uint_eq(organ_json_count(result, "resumed"), 1);
     json_decref(result);
-    ck_assert_uint_eq(resume(id), 409);
-    ck_assert_uint_eq(delete (id), 204);
-    ck_assert_uint_eq(delete (id), 404);
-    ck_assert_uint_eq(resume(id), 404);
+    ck_assert_uint_eq(keeper_resume(id), 409);
+    ck_assert_uint_eq(keeper_delete(id), 204);
+    ck_assert_uint_eq(keeper_delete(id), 404);
+    ck_assert_uint_eq(keeper_resume(id), 404);
     ck_assert_int_eq(access(scratch_path("root/models/wait"), F_OK), 0);
 }
 END_TEST
@@ -242,14 +103,14 @@ START_TEST(who_does_not_end_is_killed)
     char id[ID];
     organ_jobs_close(jobs);
     way.patience = 0.2;
-    open_jobs();
-    ck_assert_uint_eq(add("stubborn", "s", id), 201);
-    is_at(id, "waiting");
-    const pid_t pid = process_of(id);
+    keeper_open_jobs();
+    ck_assert_uint_eq(keeper_add("stubborn", "s", id), 201);
+    keeper_is_at(id, "waiting");
+    const pid_t pid = keeper_process_of(id);
     ck_assert_int_gt(pid, 0);
-    ck_assert_uint_eq(delete (id), 202);
-    ck_assert_uint_eq(delete (id), 202);
-    json_t *const view = await(id, "cancelled");
+    ck_assert_uint_eq(keeper_delete(id), 202);
+    ck_assert_uint_eq(keeper_delete(id), 202);
+    json_t *const view = keeper_await(id, "cancelled");
     ck_assert_str_eq(organ_json_text(view, "error"), "ended by signal 9 (Killed)");
     json_decref(view);
     ck_assert(kill(pid, 0) != 0 && errno == ESRCH);
@@ -261,20 +122,20 @@ END_TEST
 START_TEST(jobs_wait_their_turn)
 {
     char first[ID], second[ID], third[ID], other[ID];
-    ck_assert_uint_eq(add("gate", "a", first), 201);
-    ck_assert_uint_eq(add("done", "b", second), 201);
-    ck_assert_uint_eq(add("done", "c", third), 201);
-    becomes(first, "running");
-    ck_assert_uint_eq(add("done", "a", other), 409);
+    ck_assert_uint_eq(keeper_add("gate", "a", first), 201);
+    ck_assert_uint_eq(keeper_add("done", "b", second), 201);
+    ck_assert_uint_eq(keeper_add("done", "c", third), 201);
+    keeper_becomes(first, "running");
+    ck_assert_uint_eq(keeper_add("done", "a", other), 409);
     ck_assert_ptr_nonnull(strstr(other, "out/a belongs to job"));
     mkdir(scratch_path("root/out/a"), 0755);
-    ck_assert_uint_eq(add("done", "a/b", other), 409);
-    becomes(second, "queued");
-    ck_assert_uint_eq(delete (third), 202);
-    json_t *const view = await(third, "cancelled");
+    ck_assert_uint_eq(keeper_add("done", "a/b", other), 409);
+    keeper_becomes(second, "queued");
+    ck_assert_uint_eq(keeper_delete(third), 202);
+    json_t *const view = keeper_await(third, "cancelled");
     ck_assert(!json_is_true(json_object_get(view, "resumable")));
     json_decref(view);
-    ck_assert_uint_eq(resume(third), 409);
+    ck_assert_uint_eq(keeper_resume(third), 409);
     json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 1, 1), *const queued = organ_jobs_list(jobs, ORGAN_JOB_QUEUED, 0, 10);
     ck_assert_uint_eq(organ_json_count(list, "total"), 3);
     ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(list, "jobs"), 0), "id"), second);
@@ -282,23 +143,23 @@ START_TEST(jobs_wait_their_turn)
     json_decref(list);
     json_decref(queued);
     scratch_text("root/go", "");
-    becomes(first, "done");
-    becomes(second, "done");
-    ck_assert_uint_eq(add("done", "a", other), 201);
-    becomes(other, "done");
+    keeper_becomes(first, "done");
+    keeper_becomes(second, "done");
+    ck_assert_uint_eq(keeper_add("done", "a", other), 201);
+    keeper_becomes(other, "done");
 }
 END_TEST
 
 START_TEST(the_queue_has_an_end)
 {
     char id[ID], name[32];
-    ck_assert_uint_eq(add("gate", "a", id), 201);
-    becomes(id, "running");
+    ck_assert_uint_eq(keeper_add("gate", "a", id), 201);
+    keeper_becomes(id, "running");
     for (int k = 0; k < 4; k++) {
         snprintf(name, sizeof name, "b%d", k);
-        ck_assert_uint_eq(add("done", name, id), 201);
+        ck_assert_uint_eq(keeper_add("done", name, id), 201);
     }
-    ck_assert_uint_eq(add("done", "c", id), 429);
+    ck_assert_uint_eq(keeper_add("done", "c", id), 429);
     scratch_text("root/go", "");
 }
 END_TEST
@@ -310,17 +171,17 @@ START_TEST(the_oldest_records_go)
     json_t *view = NULL;
     organ_jobs_close(jobs);
     way.kept = 3;
-    open_jobs();
+    keeper_open_jobs();
     for (int k = 0; k < 6; k++) {
-        ck_assert_uint_eq(add("done", "a", id[k]), 201);
-        becomes(id[k], "done");
+        ck_assert_uint_eq(keeper_add("done", "a", id[k]), 201);
+        keeper_becomes(id[k], "done");
     }
     usleep(300000);
     json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 0, 10);
     ck_assert_uint_eq(organ_json_count(list, "total"), 3);
     json_decref(list);
     ck_assert_uint_eq(organ_jobs_show(jobs, id[2], &view, &error), 404);
-    json_decref(view_of(id[3]));
+    json_decref(keeper_view_of(id[3]));
 }
 END_TEST
 
@@ -329,34 +190,34 @@ END_TEST
 START_TEST(what_ran_is_watched_on)
 {
     char running[ID], queued[ID];
-    ck_assert_uint_eq(add("gate", "a", running), 201);
-    ck_assert_uint_eq(add("done", "b", queued), 201);
-    becomes(running, "running");
+    ck_assert_uint_eq(keeper_add("gate", "a", running), 201);
+    ck_assert_uint_eq(keeper_add("done", "b", queued), 201);
+    keeper_becomes(running, "running");
     organ_jobs_close(jobs);
-    open_jobs();
-    becomes(running, "running");
-    becomes(queued, "queued");
+    keeper_open_jobs();
+    keeper_becomes(running, "running");
+    keeper_becomes(queued, "queued");
     scratch_text("root/go", "");
-    json_t *const view = await(running, "done");
+    json_t *const view = keeper_await(running, "done");
     ck_assert(json_is_true(json_object_get(view, "result")) && json_integer_value(json_object_get(view, "exit_code")) == 0);
     json_decref(view);
-    becomes(queued, "done");
+    keeper_becomes(queued, "done");
     organ_jobs_close(jobs);
-    open_jobs();
-    becomes(running, "done");
+    keeper_open_jobs();
+    keeper_becomes(running, "done");
 }
 END_TEST
 
 START_TEST(an_adopted_job_can_be_cancelled)
 {
     char id[ID];
-    ck_assert_uint_eq(add("wait", "a", id), 201);
-    is_at(id, "waiting");
+    ck_assert_uint_eq(keeper_add("wait", "a", id), 201);
+    keeper_is_at(id, "waiting");
     organ_jobs_close(jobs);
-    open_jobs();
-    is_at(id, "waiting");
-    ck_assert_uint_eq(delete (id), 202);
-    json_t *const view = await(id, "cancelled");
+    keeper_open_jobs();
+    keeper_is_at(id, "waiting");
+    ck_assert_uint_eq(keeper_delete(id), 202);
+    json_t *const view = keeper_await(id, "cancelled");
     ck_assert_int_eq(json_integer_value(json_object_get(view, "exit_code")), 130);
     json_decref(view);
 }
@@ -365,14 +226,14 @@ END_TEST
 START_TEST(who_died_meanwhile_was_interrupted)
 {
     char id[ID];
-    ck_assert_uint_eq(add("stubborn", "a", id), 201);
-    is_at(id, "waiting");
-    const pid_t pid = process_of(id);
+    ck_assert_uint_eq(keeper_add("stubborn", "a", id), 201);
+    keeper_is_at(id, "waiting");
+    const pid_t pid = keeper_process_of(id);
     organ_jobs_close(jobs);
     ck_assert_int_eq(kill(pid, SIGKILL), 0);
     ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-    open_jobs();
-    json_t *const view = await(id, "interrupted");
+    keeper_open_jobs();
+    json_t *const view = keeper_await(id, "interrupted");
     ck_assert(json_is_true(json_object_get(view, "resumable")));
     ck_assert(json_is_null(json_object_get(view, "exit_code")));
     json_decref(view);
@@ -386,9 +247,9 @@ START_TEST(another_process_of_that_number_is_not_ours)
     for (size_t k = 0; k < COUNT(changes); k++) {
         char id[ID], path[1100], name[32];
         snprintf(name, sizeof name, "o%zu", k);
-        ck_assert_uint_eq(add("stubborn", name, id), 201);
-        is_at(id, "waiting");
-        const pid_t pid = process_of(id);
+        ck_assert_uint_eq(keeper_add("stubborn", name, id), 201);
+        keeper_is_at(id, "waiting");
+        const pid_t pid = keeper_process_of(id);
         organ_jobs_close(jobs);
         snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", id);
         json_t *const record = json_load_file(scratch_path(path), 0, NULL), *const change = json_loads(changes[k], 0, NULL);
@@ -396,10 +257,10 @@ START_TEST(another_process_of_that_number_is_not_ours)
         ck_assert_int_eq(json_dump_file(record, scratch_path(path), 0), 0);
         json_decref(record);
         json_decref(change);
-        open_jobs();
-        becomes(id, "interrupted");
+        keeper_open_jobs();
+        keeper_becomes(id, "interrupted");
         ck_assert_int_eq(kill(pid, 0), 0);
-        ck_assert_uint_eq(delete (id), 204);
+        ck_assert_uint_eq(keeper_delete(id), 204);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
     }
@@ -410,35 +271,35 @@ END_TEST
 START_TEST(a_queued_record_is_read_as_a_request)
 {
     char running[ID], queued[ID], path[1100];
-    ck_assert_uint_eq(add("gate", "a", running), 201);
-    ck_assert_uint_eq(add("done", "b", queued), 201);
-    becomes(running, "running");
+    ck_assert_uint_eq(keeper_add("gate", "a", running), 201);
+    ck_assert_uint_eq(keeper_add("done", "b", queued), 201);
+    keeper_becomes(running, "running");
     organ_jobs_close(jobs);
     snprintf(path, sizeof path, "root/.organ/jobs/%s/job.json", queued);
     json_t *const record = json_load_file(scratch_path(path), 0, NULL);
     json_object_set_new(json_object_get(record, "arguments"), "DONOR", json_string("leak"));
     ck_assert_int_eq(json_dump_file(record, scratch_path(path), 0), 0);
     json_decref(record);
-    open_jobs();
-    json_t *const view = await(queued, "failed");
+    keeper_open_jobs();
+    json_t *const view = keeper_await(queued, "failed");
     ck_assert_ptr_nonnull(strstr(organ_json_text(view, "error"), "/arguments/DONOR"));
     json_decref(view);
     scratch_text("root/go", "");
-    becomes(running, "done");
+    keeper_becomes(running, "done");
 }
 END_TEST
 
 START_TEST(a_link_planted_meanwhile_stops_a_resume)
 {
     char id[ID];
-    ck_assert_uint_eq(add("wait", "a", id), 201);
-    is_at(id, "waiting");
-    ck_assert_uint_eq(delete (id), 202);
-    becomes(id, "cancelled");
+    ck_assert_uint_eq(keeper_add("wait", "a", id), 201);
+    keeper_is_at(id, "waiting");
+    ck_assert_uint_eq(keeper_delete(id), 202);
+    keeper_becomes(id, "cancelled");
     ck_assert_int_eq(unlink(scratch_path("root/models/wait")), 0);
     ck_assert_int_eq(symlink("../../outside", scratch_path("root/models/wait")), 0);
-    ck_assert_uint_eq(resume(id), 422);
-    becomes(id, "cancelled");
+    ck_assert_uint_eq(keeper_resume(id), 422);
+    keeper_becomes(id, "cancelled");
 }
 END_TEST
 
@@ -454,12 +315,12 @@ START_TEST(broken_records_do_not_stop_the_server)
     ck_assert_int_eq(mkfifo(scratch_path("root/.organ/jobs/20260101-000000-000002/job.json"), 0600), 0);
     mkdir(scratch_path("root/.organ/jobs/20260101-000000-000003"), 0700);
     ck_assert_int_eq(symlink("/dev/zero", scratch_path("root/.organ/jobs/20260101-000000-000003/job.json")), 0);
-    open_jobs();
+    keeper_open_jobs();
     /* What was begun and not written down is gone; what is something else is left alone. */
     ck_assert_int_ne(access(scratch_path("root/.organ/jobs/20260101-000000-000000"), F_OK), 0);
     ck_assert_int_eq(access(scratch_path("root/.organ/jobs/20260101-000000-000002/job.json"), F_OK), 0);
-    ck_assert_uint_eq(add("done", "a", id), 201);
-    becomes(id, "done");
+    ck_assert_uint_eq(keeper_add("done", "a", id), 201);
+    keeper_becomes(id, "done");
 }
 END_TEST
 
@@ -470,8 +331,8 @@ START_TEST(what_is_no_file_is_not_waited_for)
     int fd;
     json_t *result = NULL;
     organ_error error = {0};
-    ck_assert_uint_eq(add("done", "a", id), 201);
-    becomes(id, "done");
+    ck_assert_uint_eq(keeper_add("done", "a", id), 201);
+    keeper_becomes(id, "done");
     static const char *const names[] = {"result.json", "events.jsonl"};
     for (size_t k = 0; k < COUNT(names); k++) {
         snprintf(path, sizeof path, "root/.organ/jobs/%s/%s", id, names[k]);
@@ -488,12 +349,12 @@ START_TEST(a_job_that_cannot_be_written_down)
 {
     char message[ID];
     organ_jobs_close(jobs);
-    open_jobs();
+    keeper_open_jobs();
     ck_assert_int_eq(rename(scratch_path("root/.organ/jobs"), scratch_path("root/.organ/gone")), 0);
-    ck_assert_uint_eq(add("done", "a", message), 500);
+    ck_assert_uint_eq(keeper_add("done", "a", message), 500);
     ck_assert_msg(strstr(message, "cannot be made") && !strstr(message, scratch_path("")), "%s", message);
     ck_assert_int_eq(rename(scratch_path("root/.organ/gone"), scratch_path("root/.organ/jobs")), 0);
-    ck_assert_uint_eq(add("done", "a", message), 201);
+    ck_assert_uint_eq(keeper_add("done", "a", message), 201);
 }
 END_TEST
 
@@ -510,6 +371,6 @@ int main(int argc, char **argv)
           another_process_of_that_number_is_not_ours, a_queued_record_is_read_as_a_request, a_link_planted_meanwhile_stops_a_resume,
           broken_records_do_not_stop_the_server}},
         {"disk", {what_is_no_file_is_not_waited_for, a_job_that_cannot_be_written_down}}};
-    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), setup, teardown), NULL};
+    Suite *const suites[] = {suite_of("job keeper", cases, COUNT(cases), keeper_setup, keeper_teardown), job_limits_suite(), NULL};
     return run_suites(suites);
 }

@@ -55,7 +55,7 @@ judge "what was seen comes again" test "$(grep -c '"event":"begin","what":"pruni
 has '"state":"done"'
 same out/a
 gives 200 GET "/api/v1/jobs/$id/result"
-has '"schema":"organ.prune/1"'
+has '"schema": "organ.prune/1"'
 gives 200 GET "/api/v1/jobs/$id/report"
 has '<!doctype html>'
 has 'sandbox allow-scripts'

@@ -78,6 +78,18 @@ static void be_stubborn(void)
         pause();
 }
 
+/* A result and a log of 4 MB each. */
+static int print_long(void)
+{
+    fputs("{\"schema\":\"organ.test/1\",\"long\":\"", stdout);
+    for (int k = 0; k < 4000; k++)
+        printf("%01000d", 0);
+    puts("\"}");
+    for (int k = 0; k < 4000; k++)
+        fprintf(stderr, "{\"event\":\"note\",\"text\":\"%0960d\"}\n", k);
+    return 0;
+}
+
 static bool has_word(int argc, char **argv, const char *word)
 {
     for (int k = 0; k < argc; k++)
@@ -104,6 +116,8 @@ int act_as_job(int argc, char **argv)
         say("{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"the model is broken\"}");
         return 3;
     }
+    if (strcmp(what, "long") == 0)
+        return print_long();
     printf("{\"schema\":\"organ.test/1\",\"words\":%d,\"resumed\":%d}\n", argc, has_word(argc, argv, "--resume"));
     if (strcmp(what, "check") == 0)
         say("{\"event\":\"error\",\"status\":\"check failed\",\"code\":1,\"message\":\"it does not hold\"}");

@@ -44,9 +44,13 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
 {
     struct organ_jail *jail = NULL;
     server->timeout = options->timeout;
-    server->app =
-        (organ_app){.verbs = options->verbs, .verb_count = options->verb_count, .job_limit = options->jobs, .quiet = options->quiet,
-                    .shelf_bytes = options->shelf};
+    server->app = (organ_app){.verbs = options->verbs,
+                              .verb_count = options->verb_count,
+                              .job_limit = options->jobs,
+                              .quiet = options->quiet,
+                              .shelf_bytes = options->shelf,
+                              .job_output = options->job_output,
+                              .keep_bytes = options->keep_bytes};
     if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
         return error->status;
     server->app.jail = jail;

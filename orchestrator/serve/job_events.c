@@ -43,8 +43,13 @@ static void put_event(FILE *out, const char *name, const json_t *data)
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
+    /* The middle of a very long log is a hole; behind it the rest of a line is left out, too. */
+    const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
+    const bool jumped = there > stream->offset;
+    stream->offset = jumped ? there : stream->offset;
     const ssize_t got = chunk && stream->fd >= 0 ? pread(stream->fd, chunk, CHUNK, stream->offset) : 0;
-    size_t at = 0;
+    const char *const first = jumped && got > 0 ? memchr(chunk, '\n', (size_t)got) : NULL;
+    size_t at = first ? (size_t)(first - chunk) + 1 : 0;
     for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at)); at = (size_t)(end - chunk) + 1) {
         json_t *const event = organ_job_event(chunk + at, (size_t)(end - chunk) - at);
         fprintf(out, "id: %lld\n", (long long)stream->offset + (end - chunk) + 1);

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/serve/job_confine.h"
+#include "orchestrator/serve/job_output.h"
 #include "orchestrator/serve/job_parts.h"
 
 #include <errno.h>
@@ -79,14 +80,19 @@ static size_t count_in(const organ_jobs *jobs, organ_job_state state)
 static void forget_oldest(organ_jobs *jobs)
 {
     size_t finished = jobs->count - count_in(jobs, ORGAN_JOB_QUEUED) - count_in(jobs, ORGAN_JOB_RUNNING);
-    for (size_t k = 0; finished > jobs->setup.kept;) {
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < jobs->count; k++)
+        bytes += jobs->list[k]->bytes;
+    for (size_t k = 0; k < jobs->count && (finished > jobs->setup.kept || (jobs->setup.keep_bytes && bytes > jobs->setup.keep_bytes));) {
         if (organ_job_active(jobs->list[k]->state)) {
             k++;
             continue;
         }
+        bytes -= jobs->list[k]->bytes;
         organ_jobs_drop(jobs, jobs->list[k]);
         finished--;
     }
+    jobs->bytes = bytes;
 }
 
 /* ---- the thread ---- */
@@ -137,6 +143,7 @@ static void *keep(void *context)
 static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
 {
     json_t *const ids = organ_job_ids(&jobs->store, error);
+    pthread_mutex_lock(&jobs->mutex);
     for (size_t k = 0; k < json_array_size(ids) && error->status == ORGAN_OK; k++) {
         organ_error fault = {0};
         organ_job *job = NULL;
@@ -148,6 +155,7 @@ static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
         } else if (!organ_job_unmade(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
             fprintf(notes, "%s\n", fault.message);
     }
+    pthread_mutex_unlock(&jobs->mutex);
     json_decref(ids);
     return error->status;
 }
@@ -406,21 +414,47 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
     return 409;
 }
 
+static unsigned no_result(const char *id, organ_job_state state, organ_error *error)
+{
+    organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", id, organ_job_state_names[state]);
+    return 409;
+}
+
+unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
+{
+    *fd = -1;
+    *cut = 0;
+    pthread_mutex_lock(&jobs->mutex);
+    const organ_job *const job = organ_jobs_find(jobs, id);
+    const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
+    if (job && !organ_job_active(state) && (job->result || job->cut)) {
+        *fd = organ_job_open(&jobs->store, id, "result.json", O_RDONLY);
+        *cut = job->cut;
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    if (!job)
+        return none(id, error);
+    return *fd >= 0 ? 200 : no_result(id, state, error);
+}
+
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
     const organ_job *const job = organ_jobs_find(jobs, id);
     const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
+    const uint64_t size = job ? job->size : 0;
     pthread_mutex_unlock(&jobs->mutex);
     *result = NULL;
     if (!job)
         return none(id, error);
+    if (size > ORGAN_JOB_PAGE_BYTES) {
+        organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
+                   (unsigned long long)size, ORGAN_JOB_PAGE_BYTES);
+        return 409;
+    }
     if (!organ_job_active(state))
         *result = organ_job_result(&jobs->store, id); /* without the lock: it may be long */
-    if (*result)
-        return 200;
-    organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", id, organ_job_state_names[state]);
-    return 409;
+    return *result ? 200 : no_result(id, state, error);
 }
 
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
@@ -433,6 +467,10 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
             "# HELP organ_jobs_started_total Processes started for jobs.\n# TYPE organ_jobs_started_total counter\n"
             "organ_jobs_started_total %llu\n",
             jobs->started);
+    fprintf(out,
+            "# HELP organ_jobs_kept_bytes What the records, logs and results of all jobs take.\n# TYPE organ_jobs_kept_bytes gauge\n"
+            "organ_jobs_kept_bytes %llu\n",
+            (unsigned long long)jobs->bytes);
     fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);
     for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);

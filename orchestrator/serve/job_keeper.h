@@ -19,6 +19,8 @@ typedef struct organ_jobs_setup {
     unsigned limit;      /* how many run at once, at least 1 */
     size_t kept;         /* finished jobs that are remembered; the oldest go first */
     size_t most_queued;  /* more that wait are refused */
+    uint64_t output;     /* bytes of the result that one job keeps at most, and of its log; 0: no limit */
+    uint64_t keep_bytes; /* of all jobs together; the oldest that have finished go first; 0: no limit */
     const char *program; /* what runs the verbs */
     double patience;     /* seconds after which a cancelled job that has not ended is told more firmly: SIGINT, SIGTERM, SIGKILL */
 } organ_jobs_setup;
@@ -51,7 +53,10 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 /* What a finished job printed: 200 and a descriptor to close; 404 if there is no such job, 409 if it has not begun. `name` as in
  * organ_job_open. */
 unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error);
-/* 200 and the result as JSON; 404; 409 if there is none, or none yet. */
+/* 200 and a descriptor of the result to close; *cut is its size as it was printed if that was too much to be kept, and what is there its
+ * beginning, else 0 and it is one JSON object. 404; 409 if there is none, or none yet. */
+unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error);
+/* 200 and the result as a tree, for results that have a page; 404; 409 if there is none, none yet, or one that is too large. */
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error);
 
 /* Lines of Prometheus' text format. */

@@ -4,6 +4,7 @@
 #define ORGAN_JOB_PARTS_H
 
 #include "orchestrator/serve/job_keeper.h"
+#include "orchestrator/serve/job_output.h"
 
 #include <pthread.h>
 
@@ -33,6 +34,7 @@ struct organ_jobs {
     organ_job **list; /* in the order of their ids */
     size_t count, room;
     organ_job_stream *streams;
+    uint64_t bytes; /* that all jobs keep */
     unsigned long long started, ended[ORGAN_JOB_STATES]; /* since the server started */
 };
 

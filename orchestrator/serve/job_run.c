@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * One job and its process: started, watched, told to end, taken up again. */
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
+#include "orchestrator/serve/job_output.h"
 #include "orchestrator/serve/job_parts.h"
 
 #include <errno.h>
@@ -13,19 +12,6 @@
 #include <unistd.h>
 
 /* ---- the end ---- */
-
-/* Whether there is an HTML page for reports of this schema: "organ.prune/1, organ.audit/1, ...". */
-static bool has_page(const json_t *result)
-{
-    char known[2000];
-    const char *const schema = organ_json_text(result, "schema");
-    const size_t length = strlen(schema);
-    organ_html_report_known(known, sizeof known);
-    for (const char *at = length ? known : NULL; at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
-        if (strncmp(at, schema, length) == 0 && (at[length] == ',' || at[length] == '\0'))
-            return true;
-    return false;
-}
 
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
@@ -44,18 +30,19 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
 }
 
 /* From an exit code, or from what the program said last where nobody collected the code: code -1 and signal 0. */
-static void ended(organ_jobs *jobs, organ_job *job, int code, int number)
+static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
     if (code < 0 && number == 0 && job->progress.failed)
         code = job->progress.code;
-    json_t *const result = organ_job_result(&jobs->store, job->id);
-    if (code < 0 && number == 0 && result)
+    if (code < 0 && number == 0 && found->result)
         code = ORGAN_OK;
     job->code = code;
-    job->result = result != NULL;
-    job->page = has_page(result);
-    json_decref(result);
+    job->result = found->result;
+    job->page = found->page;
+    job->size = found->size;
+    job->cut = found->cut;
+    job->bytes = found->bytes;
     if (job->progress.failed)
         snprintf(job->message, sizeof job->message, "%s", job->progress.message);
     else if (number != 0)
@@ -72,6 +59,16 @@ static void ended(organ_jobs *jobs, organ_job *job, int code, int number)
         organ_jobs_conclude(jobs, job, code == ORGAN_INTERRUPTED || (code < 0 && number == 0) ? ORGAN_JOB_INTERRUPTED : ORGAN_JOB_FAILED);
 }
 
+/* Without the lock: a result may be long. The job stays where it is meanwhile, for only this thread ends what runs. */
+static organ_job_findings examine(organ_jobs *jobs, organ_job *job)
+{
+    const uint64_t cut = job->cut;
+    pthread_mutex_unlock(&jobs->mutex);
+    const organ_job_findings found = organ_job_examine(&jobs->store, job->id, jobs->setup.output, cut);
+    pthread_mutex_lock(&jobs->mutex);
+    return found;
+}
+
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
 {
     int code = -1, number = 0;
@@ -85,9 +82,13 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         if (!over)
             break;
     }
-    if (over)
-        ended(jobs, job, code, number);
-    else if (heard)
+    if (over) {
+        const organ_job_findings found = examine(jobs, job);
+        ended(jobs, job, code, number, &found);
+        return;
+    }
+    job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
+    if (heard)
         organ_jobs_wake(jobs, job);
 }
 
@@ -147,6 +148,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     job->code = -1;
     job->signals = 0;
     job->result = job->page = false;
+    job->size = job->cut = 0;
     if (!argv || !words)
         organ_fail_errno(&error, ENOMEM, "the words of job %s", job->id);
     else
@@ -188,6 +190,19 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
     return 0;
 }
 
+/* A job that had ended before this server began, perhaps under another limit. */
+static void settle(organ_jobs *jobs, organ_job *job)
+{
+    organ_error ignored = {0};
+    const uint64_t cut = job->cut;
+    job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    if (job->cut == cut)
+        return;
+    job->result = job->page = false;
+    job->size = jobs->setup.output;
+    organ_job_save(&jobs->store, job, &ignored);
+}
+
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
@@ -196,6 +211,8 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
     job->next_signal = organ_seconds_now() + jobs->setup.patience;
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);
+    else if (!organ_job_active(job->state))
+        settle(jobs, job);
     else if (job->state == ORGAN_JOB_QUEUED && organ_jobs_renew(jobs, job, &error)) {
         snprintf(job->message, sizeof job->message, "%s", error.message);
         organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);

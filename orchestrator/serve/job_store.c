@@ -179,11 +179,12 @@ void organ_job_free(organ_job *job)
 
 static json_t *record_of(const organ_job *job)
 {
-    json_t *const record = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:i, s:o, s:f, s:f, s:b, s:b}", "schema", "organ.job/1",
-                                     "id", job->id, "state", organ_job_state_names[job->state], "created", job->created, "started",
-                                     job->started, "finished", job->finished, "attempts", (int)job->attempts, "resume", job->resume,
-                                     "cancelling", job->cancelling, "code", job->code, "message", organ_document_string(job->message),
-                                     "began", job->began, "seconds", job->seconds, "result", job->result, "page", job->page);
+    json_t *const record =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:i, s:o, s:f, s:f, s:b, s:b, s:I, s:I}", "schema", "organ.job/1", "id",
+                  job->id, "state", organ_job_state_names[job->state], "created", job->created, "started", job->started, "finished",
+                  job->finished, "attempts", (int)job->attempts, "resume", job->resume, "cancelling", job->cancelling, "code", job->code,
+                  "message", organ_document_string(job->message), "began", job->began, "seconds", job->seconds, "result", job->result,
+                  "page", job->page, "size", (json_int_t)job->size, "cut", (json_int_t)job->cut);
     if (record && job->process.pid > 0)
         json_object_set_new(record, "process",
                             json_pack("{s:I, s:I, s:s}", "pid", (json_int_t)job->process.pid, "born", (json_int_t)job->process.born, "boot",
@@ -295,6 +296,8 @@ static bool read_record(const json_t *record, organ_job *job)
     job->seconds = organ_json_real(record, "seconds");
     job->result = json_is_true(json_object_get(record, "result"));
     job->page = json_is_true(json_object_get(record, "page"));
+    job->size = organ_json_count(record, "size");
+    job->cut = organ_json_count(record, "cut");
     job->code = (int)json_integer_value(json_object_get(record, "code"));
     return strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0 && strcmp(organ_json_text(record, "id"), job->id) == 0 &&
            read_state(record, &job->state) && *organ_json_text(record, "verb") && *organ_json_text(record, "command") && *job->created &&
@@ -339,13 +342,15 @@ json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
     const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o}", "id", job->id, "verb",
-                     copy_of(job, "verb"), "arguments", copy_of(job, "arguments"), "command", copy_of(job, "command"), "outputs",
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o}", "id", job->id,
+                     "verb", copy_of(job, "verb"), "arguments", copy_of(job, "arguments"), "command", copy_of(job, "command"), "outputs",
                      copy_of(job, "writes"), "state", organ_job_state_names[job->state], "created", text_or_null(job->created), "started",
                      text_or_null(job->started), "finished", text_or_null(job->finished), "seconds",
                      job->seconds >= 0 && !active ? json_real(job->seconds) : json_null(), "attempts", (int)job->attempts, "exit_code",
                      job->code >= 0 ? json_integer(job->code) : json_null(), "error", text_or_null(job->message), "cancelling",
                      job->cancelling && active, "resumable", resumes && stopped && job->attempts > 0, "result", job->result && !active,
                      "report", job->page && !active, "progress",
-                     *job->progress.stage ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null());
+                     *job->progress.stage ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null(),
+                     "result_bytes", active ? json_null() : json_integer((json_int_t)job->size), "cut",
+                     job->cut && !active ? json_integer((json_int_t)job->cut) : json_null());
 }

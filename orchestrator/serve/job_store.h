@@ -39,9 +39,11 @@ typedef struct organ_job {
     char message[1000];    /* why it did not end well; "" if it did */
     double began, seconds; /* of the last attempt: when, since 1970, and how long it took; negative: not known */
     bool result, page;     /* it has printed a report, and there is an HTML page for such a one */
+    uint64_t size, cut;    /* of the result as it is kept and as it was printed; cut 0: all of it is kept */
 
     /* Not on the disk. */
     organ_job_progress progress;
+    uint64_t bytes;     /* that its files take */
     int events;         /* descriptor of events.jsonl while running, else -1 */
     double next_signal; /* when a cancelled job that does not end is told more firmly */
     int signals;        /* told so far */
@@ -86,7 +88,8 @@ json_t *organ_job_result(const organ_job_store *store, const char *id);
 double organ_job_stamp(char stamp[32]);
 
 /* What clients see: {"id", "verb", "arguments", "command", "outputs", "state", "created", "started", "finished", "seconds", "attempts",
- * "exit_code", "error", "cancelling", "resumable", "result", "report", "progress"}; null for what is not known. NULL without memory. */
+ * "exit_code", "error", "cancelling", "resumable", "result", "report", "progress",
+ * "result_bytes", "cut"}; null for what is not known. NULL without memory. */
 json_t *organ_job_view(const organ_job *job);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/jobs, /api/v1/verbs and /api/v1/openapi.json: verbs as jobs, what they take, and all of it described. */
+#include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/serve/http_exchange.h"
 #include "orchestrator/serve/job_keeper.h"
@@ -9,6 +10,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { KEPT_JOBS = 500, MOST_QUEUED = 1000, MOST_SHOWN = 1000 };
 
@@ -115,13 +118,41 @@ static void get_events(const organ_http_request *request, organ_http_reply *repl
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"), organ_http_header(request, "Last-Event-ID"), reply);
 }
 
-/* The result is checked to be whole before its bytes are sent. */
+/* What there is to say of a result that was cut, and how it begins. */
+static json_t *cut_result(int fd, uint64_t cut)
+{
+    enum { SHOWN = 64 << 10 };
+    struct stat about = {0};
+    char *const text = calloc(1, SHOWN + 1);
+    const ssize_t got = text && fstat(fd, &about) == 0 ? pread(fd, text, SHOWN, 0) : -1;
+    json_t *const shown =
+        got < 0 ? NULL
+                : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept", (json_int_t)about.st_size, "detail",
+                            "the result was larger than a job may keep (--job-output); raw=true gives what was kept of it", "beginning",
+                            organ_document_string(text));
+    free(text);
+    close(fd);
+    return shown;
+}
+
+/* That a result is whole was found out when the job ended. */
 static void get_result(const organ_http_request *request, organ_http_reply *reply)
 {
-    json_t *result = NULL;
+    const char *const raw = organ_http_query(request, "raw");
+    uint64_t cut;
+    int fd;
     organ_error error = {0};
-    const unsigned status = organ_jobs_result(jobs_of(request), organ_http_parameter(request, "id"), &result, &error);
-    answer(reply, status, result, &error);
+    if (raw && strcmp(raw, "true") != 0 && strcmp(raw, "false") != 0) {
+        organ_http_problem(reply, 400, "raw is '%.60s', but must be true or false", raw);
+        return;
+    }
+    const unsigned status = organ_jobs_printed(jobs_of(request), organ_http_parameter(request, "id"), &fd, &cut, &error);
+    if (status != 200)
+        organ_http_problem(reply, status, "%s", error.message);
+    else if (cut && !(raw && *raw == 't'))
+        organ_http_reply_json(reply, 200, cut_result(fd, cut));
+    else
+        organ_http_reply_file(reply, request, fd, cut ? "result.txt" : "result.json");
 }
 
 static void get_report(const organ_http_request *request, organ_http_reply *reply)
@@ -193,6 +224,8 @@ static organ_status start(organ_app *app, organ_error *error)
                                     .verb_count = app->verb_count,
                                     .limit = app->job_limit ? app->job_limit : 1,
                                     .kept = KEPT_JOBS,
+                                    .output = app->job_output,
+                                    .keep_bytes = app->keep_bytes,
                                     .most_queued = MOST_QUEUED,
                                     .program = "/proc/self/exe",
                                     .patience = patience};
@@ -223,6 +256,10 @@ static void metrics(const organ_app *app, FILE *out) { organ_jobs_metrics(app->j
 
 static const organ_http_parameter_row id_parameters[] = {
     {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"}};
+static const organ_http_parameter_row result_parameters[] = {
+    {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"},
+    {"raw", ORGAN_IN_QUERY, false, "{\"type\": \"boolean\", \"default\": false}",
+     "the bytes that were kept, also where the result was cut"}};
 static const organ_http_parameter_row event_parameters[] = {
     {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"},
     {"Last-Event-ID", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA,
@@ -259,7 +296,9 @@ static const organ_http_answer resume_answers[] = {
     {422, PROBLEM, "what it reads is no longer there"}};
 static const organ_http_answer event_answers[] = {
     {200, "text/event-stream", NULL, "events until the job has ended"}, {204, NULL, NULL, "the client has seen the end"}, NO_JOB};
-static const organ_http_answer result_answers[] = {{200, JSON, "{\"type\": \"object\"}", "the report as the verb prints it with --json"},
+static const organ_http_answer result_answers[] = {{200, JSON, "{\"type\": \"object\"}",
+     "the report as the verb prints it with --json; where that was too large to be kept: {\"cut\": true, \"bytes\", \"kept\", "
+     "\"detail\", \"beginning\"}"},
                                                    NO_JOB, NOTHING};
 static const organ_http_answer report_answers[] = {{200, "text/html", NULL, "the report as one page"}, NO_JOB, NOTHING};
 static const organ_http_answer log_answers[] = {{200, "text/plain", NULL, "the events, one JSON object a line"}, NO_JOB, NOTHING};
@@ -298,7 +337,7 @@ static const organ_http_route routes[] = {
               "\"note\" and \"error\" as the program gives them with --progress json.",
      PARAMETERS(event_parameters), ANSWERS(event_answers), .waits = true},
     {GET, .pattern = JOBS "/{id}/result", .handle = get_result, .operation = "getJobResult", .tag = "jobs",
-     .summary = "The report of a job as JSON", PARAMETERS(id_parameters), ANSWERS(result_answers), .waits = true},
+     .summary = "The report of a job as JSON", PARAMETERS(result_parameters), ANSWERS(result_answers), .waits = true},
     {GET, .pattern = JOBS "/{id}/report", .handle = get_report, .operation = "getJobReport", .tag = "jobs",
      .summary = "The report of a job as a page", PARAMETERS(id_parameters), ANSWERS(report_answers), .waits = true},
     {GET, .pattern = JOBS "/{id}/log", .handle = get_log, .operation = "getJobLog", .tag = "jobs", .summary = "What a job has said",
@@ -320,7 +359,10 @@ static const organ_http_schema schemas[] = {
      "{\"type\": \"object\", \"required\": [\"id\", \"verb\", \"arguments\", \"command\", \"outputs\", \"state\", "
      "\"created\", \"started\", "
      "\"finished\", \"seconds\", \"attempts\", \"exit_code\", \"error\", \"cancelling\", \"resumable\", \"result\", \"report\", "
-     "\"progress\"], \"properties\": {"
+     "\"progress\", \"result_bytes\", \"cut\"], \"properties\": {"
+     "\"result_bytes\": {\"type\": [\"integer\", \"null\"], \"description\": \"size of the result as it is kept\"}, "
+     "\"cut\": {\"type\": [\"integer\", \"null\"], \"description\": \"size of the result as it was printed, where that was too much to "
+     "be kept\"}, "
      "\"id\": {\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}, \"verb\": {\"type\": \"string\"}, "
      "\"arguments\": {\"type\": \"object\"}, "
      "\"command\": {\"type\": \"string\", \"description\": \"the same for a shell at the root\"}, "

@@ -18,6 +18,7 @@ typedef struct organ_serve_options {
     organ_words hosts;      /* further names by which the server is reached */
     unsigned jobs;          /* that run at once */
     unsigned connections, per_address;
+    uint64_t job_output, keep_bytes; /* that one job keeps of what it prints, and all jobs together; 0: no limit */
     uint64_t shelf;   /* bytes of memory for what is known of models */
     unsigned timeout; /* seconds in which a request must have arrived, and that a connection may be idle */
     bool quiet;       /* no line for each request */

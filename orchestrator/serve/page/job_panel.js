@@ -39,8 +39,23 @@ function frameOf(job) {
         make("iframe", { class: "report", src: address, sandbox: "allow-scripts", title: "Report of " + job.verb }));
 }
 
+// A result that is too long to be shown: how much there is, and where.
+function longResult(job, why, shown) {
+    const address = addressOf("/jobs/" + encodeURIComponent(job.id) + "/result?raw=true");
+    return make("section", { "aria-labelledby": "result-title" }, make("h2", { id: "result-title" }, "Result"),
+        make("p", { class: "note" }, why + " ", make("a", { href: address, download: "" }, "Download it (" + bytes(job.result_bytes) + ")")),
+        shown && make("pre", { class: "log", tabindex: 0 }, shown));
+}
+
+const MOST_SHOWN = 1 << 20;
+
 // The JSON of a job without a page of its own.
 async function resultOf(job, signal) {
+    if (job.cut) {
+        const { beginning } = await ask("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
+        return longResult(job, "The result had " + bytes(job.cut) + ", more than a job may keep: it is cut after " + bytes(job.result_bytes) + ".", beginning);
+    }
+    if (job.result_bytes > MOST_SHOWN) return longResult(job, "The result is too long to be shown here.");
     const text = await askText("/jobs/" + encodeURIComponent(job.id) + "/result", signal);
     let shown = text;
     try {
@@ -55,7 +70,7 @@ async function resultOf(job, signal) {
 // What there is to see of a job that is over.
 async function endOf(job, signal) {
     if (job.state !== "done") return null;
-    const shown = job.report ? frameOf(job) : job.result && await resultOf(job, signal);
+    const shown = job.report ? frameOf(job) : (job.result || job.cut) && await resultOf(job, signal);
     const files = await filesList(job.outputs || [], true, signal);
     return [shown, files && make("section", { "aria-labelledby": "files-title" }, make("h2", { id: "files-title" }, "Files"), files)];
 }

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of what jobs may take: what they keep on the disk. */
+#include "orchestrator/report/document.h"
+#include "tests/keeper_rig.h"
+#include "tests/scratch_model.h"
+#include "tests/suite_table.h"
+
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static off_t size_of(const char *id, const char *name)
+{
+    struct stat about;
+    char path[1100];
+    snprintf(path, sizeof path, "root/.organ/jobs/%s/%s", id, name);
+    ck_assert_msg(stat(scratch_path(path), &about) == 0, "%s", path);
+    return about.st_size;
+}
+
+static void is_cut(const char *id)
+{
+    uint64_t cut;
+    int fd;
+    organ_error error = {0};
+    json_t *const view = keeper_await(id, "done");
+    ck_assert_uint_eq(organ_json_count(view, "cut"), 4000036);
+    ck_assert_uint_eq(organ_json_count(view, "result_bytes"), 1 << 20);
+    ck_assert(!json_is_true(json_object_get(view, "result")) && !json_is_true(json_object_get(view, "report")));
+    json_decref(view);
+    ck_assert_uint_eq(organ_jobs_printed(jobs, id, &fd, &cut, &error), 200);
+    ck_assert_uint_eq(cut, 4000036);
+    close(fd);
+}
+
+START_TEST(what_a_job_prints_has_a_limit)
+{
+    char id[ID], whole[ID], line[2000] = "";
+    organ_jobs_close(jobs);
+    keeper_open_jobs();
+    ck_assert_uint_eq(keeper_add("long", "w", whole), 201);
+    json_t *const view = keeper_await(whole, "done");
+    ck_assert(json_is_null(json_object_get(view, "cut")) && json_is_true(json_object_get(view, "result")));
+    ck_assert_uint_eq(organ_json_count(view, "result_bytes"), 4000036);
+    json_decref(view);
+    organ_jobs_close(jobs);
+    way.output = 1 << 20;
+    keeper_open_jobs();
+    is_cut(whole); /* what an earlier server kept is cut, too */
+    ck_assert_uint_eq(keeper_add("long", "l", id), 201);
+    is_cut(id);
+    ck_assert_int_eq(size_of(id, "result.json"), 1 << 20);
+    ck_assert_int_le(size_of(id, "events.jsonl"), 1 << 20);
+    organ_jobs_close(jobs);
+    keeper_open_jobs();
+    is_cut(id);
+    /* The log has its beginning, its end, and a word on what is missing. */
+    bool first = false, left_out = false;
+    char path[1100];
+    snprintf(path, sizeof path, "root/.organ/jobs/%s/events.jsonl", id);
+    FILE *const log = fopen(scratch_path(path), "r");
+    while (fgets(line, sizeof line, log)) {
+        first = first || strstr(line, "working");
+        left_out = left_out || strstr(line, "bytes of the log are left out here");
+        ck_assert_int_eq(line[0], '{');
+    }
+    fclose(log);
+    ck_assert(first && left_out && strstr(line, "0003999\"}"));
+}
+END_TEST
+
+/* Waits until the job is forgotten. */
+static void goes(const char *id)
+{
+    unsigned status = 200;
+    for (int k = 0; k < 3000 && status == 200; k++) {
+        organ_error error = {0};
+        json_t *view = NULL;
+        status = organ_jobs_show(jobs, id, &view, &error);
+        json_decref(view);
+        usleep(10000);
+    }
+    ck_assert_uint_eq(status, 404);
+}
+
+START_TEST(all_jobs_together_have_a_limit)
+{
+    char id[4][ID];
+    organ_jobs_close(jobs);
+    way.keep_bytes = 20000000; /* two of 8 MB each, and a little */
+    keeper_open_jobs();
+    for (int k = 0; k < 4; k++) {
+        ck_assert_uint_eq(keeper_add("long", "l", id[k]), 201);
+        keeper_becomes(id[k], "done");
+    }
+    goes(id[0]);
+    goes(id[1]);
+    json_decref(keeper_view_of(id[2]));
+    json_decref(keeper_view_of(id[3]));
+    organ_jobs_close(jobs);
+    way.keep_bytes = 10000000;
+    keeper_open_jobs();
+    goes(id[2]);
+    json_decref(keeper_view_of(id[3]));
+}
+END_TEST
+
+Suite *job_limits_suite(void)
+{
+    const suite_case cases[] = {{"kept", {what_a_job_prints_has_a_limit, all_jobs_together_have_a_limit}}};
+    return suite_of("job limits", cases, COUNT(cases), keeper_setup, keeper_teardown);
+}
