@@ -2,6 +2,7 @@
  * Tests of orchestrator/machine: places on machines made up for the purpose, binding on this one, the worker pool. */
 #include "orchestrator/machine/topology.h"
 #include "orchestrator/machine/workers.h"
+#include "tests/check_topology.h"
 
 #include <check.h>
 #include <errno.h>
@@ -447,7 +448,7 @@ static Suite *machine_suite(void)
                                  start_returns_while_the_workers_work, destroy_waits_for_what_was_begun,
                                  workers_live_where_they_were_put,     a_thread_that_cannot_be_made_undoes_the_pool};
     Suite *suite = suite_create("machine");
-    TCase *cases[] = {tcase_create("topology"), tcase_create("workers")};
+    TCase *cases[] = {tcase_create("topology"), tcase_create("workers"), topology_tests()};
     for (size_t k = 0; k < COUNT(topologies); k++)
         tcase_add_test(cases[0], topologies[k]);
     tcase_add_loop_test(cases[0], places_are_dealt, 0, (int)COUNT(machines));

@@ -31,5 +31,6 @@ extern const organ_verb organ_tokenize_verb;
 extern const organ_verb organ_manual_verb, organ_completion_verb;
 extern const organ_verb organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
+extern const organ_verb organ_topology_verb;
 
 #endif

@@ -422,7 +422,7 @@ const organ_verb *const organ_verbs[] = {
     &organ_lora_extract_verb, &organ_lora_sanitize_verb, &organ_lora_merge_verb, &organ_lora_resize_verb,
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &organ_serve_verb,
-    &version_verb, &help_verb, &organ_manual_verb, &organ_completion_verb};
+    &version_verb, &organ_topology_verb, &help_verb, &organ_manual_verb, &organ_completion_verb};
 const size_t organ_verb_count = COUNT(organ_verbs);
 _Static_assert(COUNT(organ_verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
 

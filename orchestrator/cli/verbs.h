@@ -19,6 +19,7 @@
 #include "orchestrator/surgery/lora_merge.h"
 #include "orchestrator/surgery/lora_resize.h"
 #include "orchestrator/surgery/lora_sanitize.h"
+#include "orchestrator/surgery/machine_plan.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/noise_pairs.h"
 #include "orchestrator/surgery/orthogonality.h"
@@ -60,6 +61,7 @@ typedef struct organ_call {
     organ_words pruned;              /* evaluate PRUNED... */
     organ_generate_options generate;
     organ_serve_options serve;
+    const char *import;               /* topology --import */
     const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
     bool list;                        /* manual --list */
     unsigned threads;                 /* 0: one per core */

@@ -1,186 +1,223 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/machine/topology.h"
+#include "formats/input_file.h"
+#include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>
-#include <hwloc.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* One PU that may be used, with what decides its turn. */
-typedef struct seat {
-    organ_place place;
-    unsigned sibling; /* 0 for the first PU of its core */
-    unsigned turn;    /* which core of its node it belongs to */
-} seat;
+/* A host of 4096 CPUs takes less than 10 MiB as XML. */
+#define MOST_RECORD ((size_t)64 << 20)
 
-struct organ_topology {
-    hwloc_topology_t machine;
-    seat *seats; /* in the order in which workers get them */
-    size_t seat_count, cores;
-    hwloc_obj_t *nodes; /* those with a PU that may be used */
-    size_t node_count;
-};
-
-static int seat_order(const void *left, const void *right)
+/* An empty one, of which nothing is loaded. NULL without memory. */
+static organ_topology *create(void)
 {
-    const seat *a = left, *b = right;
-    if (a->sibling != b->sibling)
-        return a->sibling < b->sibling ? -1 : 1;
-    if (a->turn != b->turn)
-        return a->turn < b->turn ? -1 : 1;
-    return a->place.node < b->place.node ? -1 : a->place.node > b->place.node;
+    organ_topology *const topology = calloc(1, sizeof *topology);
+    bool made = topology && hwloc_topology_init(&topology->machine) == 0;
+    for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
+        made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
+    /* What is forbidden is loaded as well: only so can it be told. */
+    if (made && hwloc_topology_set_flags(topology->machine, HWLOC_TOPOLOGY_FLAG_INCLUDE_DISALLOWED) == 0)
+        return topology;
+    organ_topology_destroy(topology);
+    return NULL;
 }
 
-/* The memory nearest to a PU. Where a core has several kinds, the first is ordinary memory. Where none near may be used, any serves. */
-static hwloc_obj_t memory_of(hwloc_topology_t machine, unsigned pu)
+/* Leaves only the CPUs of `wanted` in the machine; *none: there would be none left. */
+static organ_status restrict_to(organ_topology *topology, hwloc_const_bitmap_t wanted, organ_absence why, bool *none, organ_error *error)
 {
-    hwloc_obj_t node = NULL;
-    while ((node = hwloc_get_next_obj_by_type(machine, HWLOC_OBJ_NUMANODE, node)))
-        if (hwloc_bitmap_isset(node->cpuset, pu))
-            return node;
-    return hwloc_get_obj_by_type(machine, HWLOC_OBJ_NUMANODE, 0);
-}
-
-/* The number of `node` among those in use; it becomes one of them if it is new. */
-static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
-{
-    size_t k = 0;
-    while (k < topology->node_count && topology->nodes[k] != node)
-        k++;
-    if (k == topology->node_count)
-        topology->nodes[topology->node_count++] = node;
-    return (unsigned)k;
-}
-
-/* Seats every PU that is left in the topology. hwloc numbers PUs core by core, so siblings follow each other. */
-static organ_status survey(organ_topology *topology, organ_error *error)
-{
-    const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);
-    topology->seats = calloc(count, sizeof *topology->seats);
-    topology->nodes = calloc(count, sizeof *topology->nodes);
-    unsigned *cores_of_node = calloc(count, sizeof *cores_of_node);
-    if (!topology->seats || !topology->nodes || !cores_of_node) {
-        free(cores_of_node);
-        return organ_fail_errno(error, ENOMEM, "topology of %zu CPUs", count);
-    }
-    hwloc_obj_t pu = NULL, core = NULL;
-    while ((pu = hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_PU, pu))) {
-        seat *now = &topology->seats[topology->seat_count];
-        hwloc_obj_t its_core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
-        now->place.pu = pu->os_index;
-        if (its_core && its_core == core) {
-            now->place.node = now[-1].place.node;
-            now->sibling = now[-1].sibling + 1;
-            now->turn = now[-1].turn;
-        } else { /* a PU outside any core object is a core of its own */
-            now->place.node = node_number(topology, memory_of(topology->machine, pu->os_index));
-            now->turn = cores_of_node[now->place.node]++;
-            topology->cores++;
-        }
-        core = its_core;
-        topology->seat_count++;
-    }
-    free(cores_of_node);
-    qsort(topology->seats, topology->seat_count, sizeof *topology->seats, seat_order);
-    return ORGAN_OK;
-}
-
-static organ_status create(organ_topology **topology, organ_error *error)
-{
-    *topology = calloc(1, sizeof **topology);
-    if (!*topology)
-        return organ_fail_errno(error, ENOMEM, "topology");
-    if (hwloc_topology_init(&(*topology)->machine) == 0)
+    hwloc_const_bitmap_t const all = hwloc_topology_get_topology_cpuset(topology->machine);
+    *none = !hwloc_bitmap_intersects(all, wanted);
+    if (*none || hwloc_bitmap_isincluded(all, wanted))
         return ORGAN_OK;
-    const int fault = errno;
-    free(*topology);
-    *topology = NULL;
-    return organ_fail_errno(error, fault, "topology");
+    hwloc_bitmap_t const left = hwloc_bitmap_alloc();
+    if (!left || hwloc_bitmap_andnot(topology->absent[why], all, wanted) != 0 || hwloc_bitmap_and(left, all, wanted) != 0 ||
+        hwloc_topology_restrict(topology->machine, left, 0) != 0)
+        organ_fail_errno(error, left ? errno : ENOMEM, "topology of the machine");
+    hwloc_bitmap_free(left);
+    return error->status;
 }
 
-/* Ends a creation: surveys what `status` says was found, or undoes it. */
-static organ_status finish(organ_status status, organ_topology **topology, organ_error *error)
+/* What the machine or its record says about itself: CPUs that are switched off, and those that the cpuset of the process forbids. */
+static organ_status leave_out_forbidden(organ_topology *topology, organ_error *error)
 {
-    if (status == ORGAN_OK)
-        status = survey(*topology, error);
-    if (status != ORGAN_OK) {
-        organ_topology_destroy(*topology);
-        *topology = NULL;
-    }
-    return status;
+    hwloc_topology_t const machine = topology->machine;
+    bool none;
+    if (hwloc_bitmap_andnot(topology->absent[ORGAN_CPU_OFFLINE], hwloc_topology_get_complete_cpuset(machine),
+                            hwloc_topology_get_topology_cpuset(machine)) != 0 ||
+        hwloc_bitmap_andnot(topology->absent[ORGAN_NODE_EMPTY], hwloc_topology_get_complete_nodeset(machine),
+                            hwloc_topology_get_topology_nodeset(machine)) != 0)
+        return organ_fail_errno(error, ENOMEM, "topology of the machine");
+    return restrict_to(topology, hwloc_topology_get_allowed_cpuset(machine), ORGAN_CPU_FORBIDDEN, &none, error);
 }
 
-/* hwloc leaves out what the cgroup forbids; the affinity of the caller (taskset, numactl, a batch system) is taken away here. */
-static organ_status discover(hwloc_topology_t machine, organ_error *error)
+/* The affinity of the caller is taken away too. A system that cannot tell it restricts nothing, and one that tells of no known CPU is not
+ * believed. */
+static organ_status leave_out_unbound(organ_topology *topology, organ_error *error)
 {
-    if (hwloc_topology_load(machine) != 0)
-        return organ_fail_errno(error, errno, "topology of this machine");
-    hwloc_bitmap_t mine = hwloc_bitmap_alloc();
+    hwloc_bitmap_t const mine = hwloc_bitmap_alloc();
+    bool none;
     if (!mine)
         return organ_fail_errno(error, ENOMEM, "topology of this machine");
-    organ_status status = ORGAN_OK;
-    /* A system that cannot tell the affinity restricts nothing, and one that tells of no known CPU is not believed (EINVAL). */
-    if (hwloc_get_cpubind(machine, mine, HWLOC_CPUBIND_THREAD) == 0 && hwloc_topology_restrict(machine, mine, 0) != 0 && errno != EINVAL)
-        status = organ_fail_errno(error, errno, "topology of this machine");
+    if (hwloc_get_cpubind(topology->machine, mine, HWLOC_CPUBIND_THREAD) == 0)
+        restrict_to(topology, mine, ORGAN_CPU_UNBOUND, &none, error);
     hwloc_bitmap_free(mine);
-    return status;
+    return error->status;
+}
+
+static organ_status hide_all_but(organ_topology *topology, const char *allowed, organ_error *error)
+{
+    hwloc_bitmap_t const set = hwloc_bitmap_alloc();
+    bool none = false;
+    if (!set)
+        return organ_fail_errno(error, ENOMEM, "list of CPUs '%s'", allowed);
+    if (hwloc_bitmap_list_sscanf(set, allowed) != 0)
+        organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': not understood", allowed);
+    else if (restrict_to(topology, set, ORGAN_CPU_UNBOUND, &none, error) == ORGAN_OK && none)
+        organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': the machine has none of them", allowed);
+    hwloc_bitmap_free(set);
+    return error->status;
+}
+
+/* Ends a creation: surveys what was loaded, or undoes it. */
+static organ_status finish(organ_topology *made, organ_topology **topology, organ_error *error)
+{
+    if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
+        if (!organ_topology_is_this_machine(made) || leave_out_unbound(made, error) == ORGAN_OK)
+            organ_topology_survey(made, error);
+    if (error->status != ORGAN_OK)
+        organ_topology_destroy(made);
+    else
+        *topology = made;
+    return error->status;
 }
 
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error)
 {
-    const organ_status status = create(topology, error);
-    return status == ORGAN_OK ? finish(discover((*topology)->machine, error), topology, error) : status;
-}
-
-static organ_status hide_all_but(hwloc_topology_t machine, const char *allowed, organ_error *error)
-{
-    hwloc_bitmap_t set = hwloc_bitmap_alloc();
-    if (!set)
-        return organ_fail_errno(error, ENOMEM, "list of CPUs '%s'", allowed);
-    organ_status status = ORGAN_OK;
-    if (hwloc_bitmap_list_sscanf(set, allowed) != 0)
-        status = organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': not understood", allowed);
-    else if (!hwloc_bitmap_intersects(set, hwloc_topology_get_topology_cpuset(machine)))
-        status = organ_fail(error, ORGAN_USAGE, "list of CPUs '%s': the machine has none of them", allowed);
-    else if (hwloc_topology_restrict(machine, set, 0) != 0)
-        status = organ_fail_errno(error, errno, "list of CPUs '%s'", allowed);
-    hwloc_bitmap_free(set);
-    return status;
-}
-
-static organ_status synthesise(hwloc_topology_t machine, const char *description, const char *allowed, organ_error *error)
-{
-    if (hwloc_topology_set_synthetic(machine, description) != 0)
-        return organ_fail(error, ORGAN_USAGE, "machine '%s': not understood", description);
-    if (hwloc_topology_load(machine) != 0)
-        return organ_fail_errno(error, errno, "machine '%s'", description);
-    return allowed ? hide_all_but(machine, allowed, error) : ORGAN_OK;
+    organ_topology *const made = create();
+    *topology = NULL;
+    if (!made || hwloc_topology_load(made->machine) != 0) {
+        organ_fail_errno(error, made ? errno : ENOMEM, "topology of this machine");
+        organ_topology_destroy(made);
+        return error->status;
+    }
+    return finish(made, topology, error);
 }
 
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology, organ_error *error)
 {
-    const organ_status status = create(topology, error);
-    return status == ORGAN_OK ? finish(synthesise((*topology)->machine, description, allowed, error), topology, error) : status;
+    organ_topology *const made = create();
+    *topology = NULL;
+    if (!made)
+        return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
+    if (hwloc_topology_set_synthetic(made->machine, description) != 0)
+        organ_fail(error, ORGAN_USAGE, "machine '%s': not understood", description);
+    else if (hwloc_topology_load(made->machine) != 0)
+        organ_fail_errno(error, errno, "machine '%s'", description);
+    else if (allowed)
+        hide_all_but(made, allowed, error);
+    return finish(made, topology, error);
+}
+
+/* Whether a CPU of the record may be used. */
+static bool has_cpus(const organ_topology *topology)
+{
+    return hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU) > 0 &&
+           hwloc_bitmap_intersects(hwloc_topology_get_topology_cpuset(topology->machine),
+                                   hwloc_topology_get_allowed_cpuset(topology->machine)) != 0;
+}
+
+organ_status organ_topology_import(const char *path, organ_topology **topology, organ_error *error)
+{
+    char *xml = NULL;
+    size_t length = 0;
+    *topology = NULL;
+    if (organ_input_load(path, path, MOST_RECORD, &xml, &length, error) != ORGAN_OK)
+        return error->status;
+    organ_topology *const made = create();
+    if (!made)
+        organ_fail_errno(error, ENOMEM, "%s: machine", path);
+    /* The size that hwloc takes counts the NUL behind the text. */
+    else if (hwloc_topology_set_xmlbuffer(made->machine, xml, (int)length + 1) != 0 || hwloc_topology_load(made->machine) != 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a machine as hwloc records it (lstopo machine.xml)", path);
+    else if (!has_cpus(made))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no CPU that may be used", path);
+    free(xml);
+    return made ? finish(made, topology, error) : error->status;
 }
 
 void organ_topology_destroy(organ_topology *topology)
 {
     if (!topology)
         return;
-    hwloc_topology_destroy(topology->machine);
+    for (size_t k = 0; k < ORGAN_ABSENCES; k++)
+        hwloc_bitmap_free(topology->absent[k]);
+    if (topology->machine)
+        hwloc_topology_destroy(topology->machine);
     free(topology->seats);
     free(topology->nodes);
+    free(topology->node_cores);
     free(topology);
 }
 
 bool organ_topology_is_this_machine(const organ_topology *topology) { return hwloc_topology_is_thissystem(topology->machine) != 0; }
 size_t organ_topology_cores(const organ_topology *topology) { return topology->cores; }
 size_t organ_topology_nodes(const organ_topology *topology) { return topology->node_count; }
+size_t organ_topology_kinds(const organ_topology *topology) { return topology->kinds; }
+
+organ_node organ_topology_node(const organ_topology *topology, unsigned node)
+{
+    if (node >= topology->node_count)
+        return (organ_node){0};
+    return (organ_node){.os = topology->nodes[node]->os_index,
+                        .bytes = topology->nodes[node]->attr->numanode.local_memory,
+                        .cores = topology->node_cores[node]};
+}
+
+organ_pu organ_topology_pu(const organ_topology *topology, unsigned pu)
+{
+    for (size_t k = 0; k < topology->seat_count; k++)
+        if (topology->seats[k].place.pu == pu)
+            return topology->seats[k].pu;
+    return (organ_pu){0};
+}
+
+char *organ_topology_absent(const organ_topology *topology, organ_absence why)
+{
+    char *list = NULL;
+    return hwloc_bitmap_list_asprintf(&list, topology->absent[why]) < 0 ? NULL : list;
+}
 
 void organ_topology_place(const organ_topology *topology, size_t threads, organ_place *places)
 {
     for (size_t k = 0; k < threads; k++)
         places[k] = topology->seats[k % topology->seat_count].place;
+}
+
+/* Of the seats that no worker gets: those that `slower` and `sibling` select. */
+static char *idle_seats(const organ_topology *topology, size_t threads, bool slower, bool sibling)
+{
+    char *list = NULL;
+    hwloc_bitmap_t const set = hwloc_bitmap_alloc();
+    bool done = set != NULL;
+    for (size_t k = threads; done && k < topology->seat_count; k++) {
+        const organ_pu pu = topology->seats[k].pu;
+        if ((pu.sibling > 0) == sibling && (sibling || (pu.kind > 0) == slower))
+            done = hwloc_bitmap_set(set, topology->seats[k].place.pu) == 0;
+    }
+    if (!done || hwloc_bitmap_list_asprintf(&list, set) < 0)
+        list = NULL;
+    hwloc_bitmap_free(set);
+    return list;
+}
+
+bool organ_topology_idle(const organ_topology *topology, size_t threads, char **cores, char **slower, char **siblings)
+{
+    *cores = idle_seats(topology, threads, false, false);
+    *slower = idle_seats(topology, threads, true, false);
+    *siblings = idle_seats(topology, threads, false, true);
+    return *cores && *slower && *siblings;
 }
 
 bool organ_topology_bind(const organ_topology *topology, organ_place place)

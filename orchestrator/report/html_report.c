@@ -18,6 +18,7 @@
 #include "orchestrator/report/prune_report.h"
 #include "orchestrator/report/purify_report.h"
 #include "orchestrator/report/tokenize_report.h"
+#include "orchestrator/report/topology_report.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,6 +53,7 @@ static const struct {
     {"organ.purify/1", organ_purify_report_html},
     {"organ.quantize/1", organ_quantize_report_html},
     {"organ.tokenize/1", organ_tokenize_report_html},
+    {"organ.topology/1", organ_topology_report_html},
 };
 /* clang-format on */
 

@@ -51,6 +51,8 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
     return divide_up(rows, pass->tile_rows) * divide_up(g.cols, tile_cols(pass, g.cols));
 }
 
+size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
+
 organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
 {
     const size_t sides = pass->other ? 2 : 1;
@@ -82,7 +84,7 @@ organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_
                           "fewer threads or a smaller block",
                           organ_quantity_text(memory, have), widest->name, workers, organ_quantity_text(scratch + 2 * slot, need));
     }
-    plan->slots = organ_lesser(plan->slots, organ_lesser(MOST_SLOTS, 2 * workers + 6));
+    plan->slots = organ_lesser(plan->slots, organ_band_most_slots(workers));
     return ORGAN_OK;
 }
 

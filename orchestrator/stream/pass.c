@@ -216,11 +216,11 @@ static void retire_all(run *r)
     }
 }
 
-/* Slots are dealt to the nodes in turn, as the workers are. */
+/* Slots lie with the workers in turn: each node has its share of them, and a node without a worker has none. */
 static organ_status allocate(run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
-    const size_t workers = organ_workers_count(r->engine->workers), nodes = organ_topology_nodes(topology);
+    const size_t workers = organ_workers_count(r->engine->workers);
     r->slots = calloc(r->plan.slots, sizeof *r->slots);
     r->scratch = calloc(workers, sizeof *r->scratch);
     if (!r->slots || !r->scratch)
@@ -232,7 +232,7 @@ static organ_status allocate(run *r, organ_error *error)
     }
     for (size_t k = 0; k < r->plan.slots; k++) {
         slot *s = &r->slots[k];
-        s->node = (unsigned)(k % nodes);
+        s->node = organ_workers_place(r->engine->workers, k % workers).node;
         s->results = malloc(r->plan.band_tiles * r->pass->result_bytes + 1);
         s->memory[0] = organ_topology_allocate(topology, s->node, r->buffer_bytes);
         if (r->pass->other)

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/topology_parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Fewer siblings before more, fast cores before slow ones, then one core of each node in turn. */
+static int seat_order(const void *left, const void *right)
+{
+    const organ_seat *a = left, *b = right;
+    if (a->pu.sibling != b->pu.sibling)
+        return a->pu.sibling < b->pu.sibling ? -1 : 1;
+    if (a->pu.kind != b->pu.kind)
+        return a->pu.kind < b->pu.kind ? -1 : 1;
+    if (a->turn != b->turn)
+        return a->turn < b->turn ? -1 : 1;
+    return a->place.node < b->place.node ? -1 : a->place.node > b->place.node;
+}
+
+static hwloc_obj_t next_node(const organ_topology *topology, hwloc_obj_t node)
+{
+    return hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, node);
+}
+
+/* Notes the nodes on which nothing can be allocated. A record in which no node has memory does not tell, so that all of them count. */
+static void note_unusable_nodes(organ_topology *topology)
+{
+    const hwloc_const_bitmap_t allowed = hwloc_topology_get_allowed_nodeset(topology->machine);
+    bool told = false;
+    for (hwloc_obj_t node = NULL; (node = next_node(topology, node));)
+        told = told || node->attr->numanode.local_memory > 0;
+    for (hwloc_obj_t node = NULL; (node = next_node(topology, node));)
+        if (told && node->attr->numanode.local_memory == 0)
+            hwloc_bitmap_set(topology->absent[ORGAN_NODE_EMPTY], node->os_index);
+        else if (!hwloc_bitmap_iszero(allowed) && !hwloc_bitmap_isset(allowed, node->os_index))
+            hwloc_bitmap_set(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
+}
+
+static bool is_usable(const organ_topology *topology, hwloc_obj_t node)
+{
+    return !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_EMPTY], node->os_index) &&
+           !hwloc_bitmap_isset(topology->absent[ORGAN_NODE_FORBIDDEN], node->os_index);
+}
+
+/* The usable node with the least latency from `home` in a matrix that the system gives; NULL if it gives none. */
+static hwloc_obj_t nearest_to(const organ_topology *topology, hwloc_obj_t home)
+{
+    unsigned count = 1;
+    struct hwloc_distances_s *matrix = NULL;
+    hwloc_obj_t nearest = NULL;
+    if (hwloc_distances_get_by_type(topology->machine, HWLOC_OBJ_NUMANODE, &count, &matrix, HWLOC_DISTANCES_KIND_MEANS_LATENCY, 0) != 0 ||
+        count == 0)
+        return NULL;
+    const int from = hwloc_distances_obj_index(matrix, home);
+    uint64_t least = UINT64_MAX;
+    for (unsigned k = 0; from >= 0 && k < matrix->nbobjs; k++) {
+        const uint64_t latency = matrix->values[(size_t)from * matrix->nbobjs + k];
+        if (matrix->objs[k] && is_usable(topology, matrix->objs[k]) && latency < least) {
+            least = latency;
+            nearest = matrix->objs[k];
+        }
+    }
+    hwloc_distances_release(topology->machine, matrix);
+    return nearest;
+}
+
+/* The memory nearest to a CPU. Where a core has several kinds, the first is ordinary memory. A core whose own node has no memory uses the
+ * node nearest to that, or any. */
+static hwloc_obj_t memory_of(const organ_topology *topology, unsigned pu, bool *near)
+{
+    hwloc_obj_t own = NULL, any = NULL;
+    *near = true;
+    for (hwloc_obj_t node = NULL; (node = next_node(topology, node));) {
+        const bool local = hwloc_bitmap_isset(node->cpuset, pu) != 0;
+        if (local && is_usable(topology, node))
+            return node;
+        if (local && !own)
+            own = node;
+        if (!any && is_usable(topology, node))
+            any = node;
+    }
+    *near = false;
+    const hwloc_obj_t nearest = own ? nearest_to(topology, own) : NULL;
+    return nearest ? nearest : any ? any : hwloc_get_obj_by_type(topology->machine, HWLOC_OBJ_NUMANODE, 0);
+}
+
+/* The number of `node` among those in use; it becomes one of them if it is new. */
+static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
+{
+    size_t k = 0;
+    while (k < topology->node_count && topology->nodes[k] != node)
+        k++;
+    if (k == topology->node_count)
+        topology->nodes[topology->node_count++] = node;
+    return (unsigned)k;
+}
+
+/* hwloc ranks kinds of core by how fast they are, the slowest first; here the fastest is 0. A core of no known kind counts as fast. */
+static unsigned kind_of(const organ_topology *topology, hwloc_obj_t pu)
+{
+    const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
+    const int rank = kinds > 0 ? hwloc_cpukinds_get_by_cpuset(topology->machine, pu->cpuset, 0) : -1;
+    return rank < 0 ? 0 : (unsigned)(kinds - 1 - rank);
+}
+
+static unsigned package_of(hwloc_topology_t machine, hwloc_obj_t pu)
+{
+    const hwloc_obj_t package = hwloc_get_ancestor_obj_by_type(machine, HWLOC_OBJ_PACKAGE, pu);
+    return package ? package->os_index : 0;
+}
+
+/* Takes the CPU into the seats. hwloc numbers CPUs core by core, so siblings follow each other. A CPU outside any core object is a core of
+ * its own. */
+static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
+{
+    organ_seat *const now = &topology->seats[topology->seat_count++];
+    now->place.pu = pu->os_index;
+    if (same_core) {
+        now->pu = now[-1].pu;
+        now->pu.sibling++;
+        now->place.node = now[-1].place.node;
+        now->turn = now[-1].turn;
+        return;
+    }
+    const hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
+    now->pu = (organ_pu){
+        .core = core ? core->os_index : pu->os_index, .package = package_of(topology->machine, pu), .kind = kind_of(topology, pu)};
+    now->place.node = node_number(topology, memory_of(topology, pu->os_index, &now->pu.near));
+    now->turn = (unsigned)topology->node_cores[now->place.node]++;
+    topology->cores++;
+}
+
+/* Kinds are numbered without gaps: a kind of which no core may be used is none here. */
+static void number_kinds(organ_topology *topology)
+{
+    unsigned next = 0;
+    for (unsigned kind = 0; next < topology->seat_count && kind <= (unsigned)hwloc_cpukinds_get_nr(topology->machine, 0); kind++) {
+        bool found = false;
+        for (size_t k = 0; k < topology->seat_count; k++)
+            if (topology->seats[k].pu.kind == kind) {
+                topology->seats[k].pu.kind = next;
+                found = true;
+            }
+        next += found;
+    }
+    topology->kinds = next;
+}
+
+static void note_remote_nodes(organ_topology *topology)
+{
+    for (hwloc_obj_t node = NULL; (node = next_node(topology, node));) {
+        bool used = false;
+        for (size_t k = 0; k < topology->node_count; k++)
+            used = used || topology->nodes[k] == node;
+        if (!used && is_usable(topology, node))
+            hwloc_bitmap_set(topology->absent[ORGAN_NODE_REMOTE], node->os_index);
+    }
+}
+
+organ_status organ_topology_survey(organ_topology *topology, organ_error *error)
+{
+    const size_t count = (size_t)hwloc_get_nbobjs_by_type(topology->machine, HWLOC_OBJ_PU);
+    topology->seats = calloc(count, sizeof *topology->seats);
+    topology->nodes = calloc(count, sizeof *topology->nodes);
+    topology->node_cores = calloc(count, sizeof *topology->node_cores);
+    if (!topology->seats || !topology->nodes || !topology->node_cores)
+        return organ_fail_errno(error, ENOMEM, "topology of %zu CPUs", count);
+    note_unusable_nodes(topology);
+    hwloc_obj_t core = NULL;
+    for (hwloc_obj_t pu = NULL; (pu = hwloc_get_next_obj_by_type(topology->machine, HWLOC_OBJ_PU, pu));) {
+        const hwloc_obj_t its_core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
+        seat_one(topology, pu, its_core && its_core == core);
+        core = its_core;
+    }
+    number_kinds(topology);
+    note_remote_nodes(topology);
+    qsort(topology->seats, topology->seat_count, sizeof *topology->seats, seat_order);
+    return ORGAN_OK;
+}
