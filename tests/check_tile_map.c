@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Maps of tiles: counted as a plain loop over the bytes counts them, whatever the shape, the type and the memory. */
+ * Maps of tiles and magnitudes of killed weights: counted as a plain loop over the bytes counts them, whatever the shape, the type and the
+ * memory. */
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/magnitudes.h"
 #include "orchestrator/surgery/tile_map.h"
 #include "tests/prune_rig.h"
 #include "tests/suite_table.h"
@@ -148,12 +151,91 @@ START_TEST(pruning_and_audit_tell_the_same)
 }
 END_TEST
 
+/* All values of a tensor. */
+static float *values_of(const char *data, const organ_tensor *t)
+{
+    float *const values = malloc(t->elements * sizeof *values);
+    organ_widen(organ_kernels_choose(organ_cpu_detect(), "scalar", &(const char *){0}), t->dtype, data + t->offset, values, t->elements);
+    return values;
+}
+
+enum { FROM = -24, HALF_OCTAVES = 56 };
+
+/* The half octave that a magnitude is in, by comparison with powers of the root of 2. */
+static size_t half_octave(double magnitude)
+{
+    static double bounds[HALF_OCTAVES];
+    for (size_t k = 0; k < HALF_OCTAVES && bounds[0] == 0; k++)
+        bounds[HALF_OCTAVES - 1 - k] = (double)(float)exp2(FROM + (double)(HALF_OCTAVES - 1 - k) / 2);
+    size_t bin = HALF_OCTAVES - 1;
+    while (bin > 0 && magnitude < bounds[bin])
+        bin--;
+    return bin;
+}
+
+static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough, const char *isa)
+{
+    const organ_tally row = {.tensor = &models[DONOR]->tensors[0]};
+    organ_error error = {0};
+    json_t *report = NULL;
+    const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), isa, &(const char *){0});
+    ck_assert_msg(organ_magnitudes(models[DONOR], models[COPY], &row, 1, enough, kernels, &report, &error) == ORGAN_OK, "%s", error.message);
+    return report;
+}
+
+START_TEST(magnitudes_are_those_of_a_plain_loop)
+{
+    organ_model *models[MODELS];
+    make_pair(&shapes[_i].tensor, models);
+    const organ_tensor *const t = &models[DONOR]->tensors[0];
+    const organ_matrices m = organ_tensor_matrices(t);
+    size_t size;
+    char *const before = slurp(scratch_path("a.safetensors"), &size), *const after = slurp(scratch_path("b.safetensors"), &size);
+    float *const values = values_of(before, t);
+    for (uint64_t step = 1; step <= 3; step += 2) {
+        json_t *const report = magnitudes_of(models, (t->elements - 1) / step + 1, NULL);
+        json_t *const same = magnitudes_of(models, (t->elements - 1) / step + 1, "scalar");
+        long long all[64] = {0}, killed[64] = {0}, zero = 0, weights = 0;
+        ck_assert(json_equal(report, same));
+        for (uint64_t k = 0; k < t->elements; k++) {
+            if (k / m.cols % step)
+                continue;
+            weights++;
+            if (is_zero(before, t, k)) {
+                zero++;
+                continue;
+            }
+            const size_t bin = half_octave(fabs((double)values[k]));
+            all[bin]++;
+            killed[bin] += is_zero(after, t, k);
+        }
+        ck_assert_int_eq(json_integer_value(json_object_get(report, "from_log2")), FROM);
+        ck_assert_uint_eq(json_array_size(json_object_get(report, "count")), HALF_OCTAVES);
+        ck_assert_int_eq(json_integer_value(json_object_get(report, "every_row")), (long long)step);
+        ck_assert_int_eq(json_integer_value(json_object_get(report, "weights")), weights);
+        ck_assert_int_eq(json_integer_value(json_object_get(report, "zero")), zero);
+        for (size_t k = 0; k < json_array_size(json_object_get(report, "count")); k++) {
+            ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(report, "count"), k)), all[k]);
+            ck_assert_int_eq(json_integer_value(json_array_get(json_object_get(report, "killed"), k)), killed[k]);
+        }
+        json_decref(report);
+        json_decref(same);
+    }
+    free(values);
+    free(before);
+    free(after);
+    organ_model_close(models[DONOR]);
+    organ_model_close(models[COPY]);
+}
+END_TEST
+
 Suite *tile_map_suite(void)
 {
     Suite *const suite = suite_create("tile map");
     TCase *const counts = tcase_create("counts"), *const runs = tcase_create("runs");
     tcase_add_checked_fixture(counts, scratch_make, scratch_remove);
     tcase_add_loop_test(counts, counts_are_those_of_a_plain_loop, 0, sizeof shapes / sizeof *shapes);
+    tcase_add_loop_test(counts, magnitudes_are_those_of_a_plain_loop, 0, sizeof shapes / sizeof *shapes);
     tcase_add_test(counts, what_is_no_matrix_has_no_map);
     tcase_add_checked_fixture(runs, rig_setup, rig_teardown);
     tcase_add_test(runs, pruning_and_audit_tell_the_same);

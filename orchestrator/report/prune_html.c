@@ -57,6 +57,7 @@ static void put_plan(organ_html *page, const json_t *report)
 static void put_result(organ_html *page, const json_t *report)
 {
     organ_sparsity_sections(page, report);
+    organ_magnitudes_section(page, report);
     organ_sparsity_tiles(page, report);
     organ_sparsity_tensors(page, report);
     organ_html_section(page, "Counts");

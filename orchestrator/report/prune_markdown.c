@@ -312,7 +312,8 @@ static organ_status put_shards(const json_t *report, FILE *out, organ_error *err
                                            {"time", ORGAN_RIGHT, false, false},
                                            {"tensors", ORGAN_RIGHT, false, false},
                                            {"bytes", ORGAN_RIGHT, false, false},
-                                           {"killed", ORGAN_RIGHT, false, false}};
+                                           {"killed", ORGAN_RIGHT, false, false},
+                                           {"killed so far", ORGAN_RIGHT, false, false}};
     const json_t *const shards = organ_json_at(report, "run.shards");
     organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
     for (size_t k = 0; k < json_array_size(shards); k++) {
@@ -322,6 +323,7 @@ static organ_status put_shards(const json_t *report, FILE *out, organ_error *err
         organ_table_count(table, organ_json_count(shard, "tensors"));
         organ_table_count(table, organ_json_count(shard, "bytes"));
         organ_table_count(table, organ_json_count(shard, "killed"));
+        organ_table_count(table, organ_json_count(shard, "killed_so_far"));
     }
     return organ_table_emit(table, out, NULL, error);
 }

@@ -11,6 +11,9 @@ void organ_sparsity_merits(organ_html *html, const json_t *report);
 /* Killed weights over both denominators, by projection and by layer: sections with charts and tables. */
 void organ_sparsity_sections(organ_html *html, const json_t *report);
 
+/* How large the target weights are, and which part of each size was killed, of report.magnitudes; nothing where there is none. */
+void organ_magnitudes_section(organ_html *html, const json_t *report);
+
 /* Where in one tensor the killed weights lie, of report.tile_map; nothing where there is none. */
 void organ_sparsity_tiles(organ_html *html, const json_t *report);
 

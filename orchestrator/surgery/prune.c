@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_job.h"
 
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
@@ -69,17 +70,45 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     for (size_t k = 0; k < job->targets.count; k++)
         job->parts[k] =
             (organ_prune_part){.tensor = job->targets.tensors[k], .gain = job->options->sparsity < 0 ? ORGAN_PHYSARUM_GAIN : 0.0};
+    for (size_t k = 0; k < job->targets.count; k++)
+        job->clocks[job->targets.tensors[k]->file].left++;
     return organ_model_other_files(donor, &job->others, error);
 }
 
 void organ_prune_job_close(organ_prune_job *job)
 {
     json_decref(job->tile_map);
+    json_decref(job->magnitudes);
     organ_list_free(&job->others);
     organ_targets_free(&job->targets);
     organ_model_close(job->donor);
     free(job->parts);
     free(job->clocks);
+}
+
+/* The shard of this part is through. */
+static void tell_shard(const organ_prune_job *job, size_t file)
+{
+    char in_it[32], so_far[32], of[32];
+    uint64_t here = 0, all = 0, gone_through = 0;
+    for (size_t k = 0; k < job->targets.count; k++) {
+        const organ_prune_part *const part = &job->parts[k];
+        here += part->tensor->file == file ? part->counts.killed : 0;
+        all += part->done ? part->counts.killed : 0;
+        gone_through += part->done ? part->tensor->elements : 0;
+    }
+    organ_progress_note(job->progress, "%s is through: %s killed in it, %s so far, of %s target weights", job->donor->files[file].name,
+                        organ_count_text(here, in_it), organ_count_text(all, so_far), organ_count_text(gone_through, of));
+}
+
+void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part)
+{
+    char remark[32];
+    part->done = true;
+    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(part->counts.killed, part->tensor->elements));
+    organ_progress_advance(job->progress, 0, part->tensor->name, remark);
+    if (--job->clocks[part->tensor->file].left == 0)
+        tell_shard(job, part->tensor->file);
 }
 
 static organ_status finish_tensor(writer *w, organ_prune_part *part, organ_error *error)
@@ -93,10 +122,7 @@ static organ_status finish_tensor(writer *w, organ_prune_part *part, organ_error
     json_decref(line);
     if (error->status)
         return error->status;
-    part->done = true;
-    char remark[32];
-    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(part->counts.killed, part->tensor->elements));
-    organ_progress_advance(w->job->progress, 0, part->tensor->name, remark);
+    organ_prune_part_done(w->job, part);
     return ORGAN_OK;
 }
 
@@ -192,7 +218,7 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
         if (!(paths[k] = organ_publish_path(publish, names[k])))
             organ_fail_errno(error, ENOMEM, "%s", names[k]);
     if (!error->status && organ_prune_check_copy(job, publish->partial, &checks, error) == ORGAN_OK &&
-        organ_prune_map_tiles(job, publish->partial, error) == ORGAN_OK) {
+        organ_prune_look_again(job, publish->partial, error) == ORGAN_OK) {
         job->seconds = organ_seconds_now() - started;
         *report = organ_prune_document(job, checks);
         checks = NULL;

@@ -202,9 +202,6 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
 void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash)
 {
     organ_prune_part *const p = &job->base.parts[part];
-    char remark[32];
     snprintf(p->xxh3, sizeof p->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
-    p->done = true;
-    snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(p->counts.killed, p->tensor->elements));
-    organ_progress_advance(job->base.progress, 0, p->tensor->name, remark);
+    organ_prune_part_done(&job->base, p);
 }

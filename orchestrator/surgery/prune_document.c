@@ -101,7 +101,8 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
     return names;
 }
 
-static json_t *shard_json(const organ_prune_job *job, size_t f)
+/* `*killed_so_far` is the sum over the shards before; it becomes that with this one. */
+static json_t *shard_json(const organ_prune_job *job, size_t f, json_int_t *killed_so_far)
 {
     json_int_t tensors = 0, killed = 0;
     for (size_t k = 0; k < job->targets.count; k++)
@@ -110,9 +111,10 @@ static json_t *shard_json(const organ_prune_job *job, size_t f)
             killed += (json_int_t)job->parts[k].counts.killed;
         }
     const organ_shard_clock *clock = &job->clocks[f];
-    return json_pack("{s:s, s:f, s:I, s:I, s:I}", "file", job->donor->files[f].name, "seconds",
+    *killed_so_far += killed;
+    return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I}", "file", job->donor->files[f].name, "seconds",
                      organ_milliseconds(clock->last - clock->first), "tensors", tensors, "bytes", (json_int_t)clock->bytes, "killed",
-                     killed);
+                     killed, "killed_so_far", *killed_so_far);
 }
 
 /* All that differs from run to run and from machine to machine. */
@@ -124,8 +126,9 @@ static json_t *run_json(const organ_prune_job *job)
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", &utc);
     gethostname(host, sizeof host - 1);
     json_t *shards = json_array();
+    json_int_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
-        json_array_append_new(shards, shard_json(job, f));
+        json_array_append_new(shards, shard_json(job, f, &killed));
     const organ_workers *workers = job->engine->workers;
     return json_pack("{s:o, s:o, s:s, s:f, s:o, s:s, s:I, s:I, s:I, s:b, s:f, s:o}", "donor", organ_document_string(job->options->donor),
                      "output", organ_document_string(job->options->output), "started", started, "seconds", organ_milliseconds(job->seconds),
@@ -158,7 +161,8 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     organ_tally *rows = organ_prune_tally(job);
     const int failed = !rows || organ_tally_add(document, job->donor, rows, job->targets.count) || add_coverage_tiles(document, job) ||
                        json_object_set_new(document, "tensors", organ_tally_tensors(rows, job->targets.count, false)) ||
-                       (job->tile_map && json_object_set(document, "tile_map", job->tile_map));
+                       (job->tile_map && json_object_set(document, "tile_map", job->tile_map)) ||
+                       (job->magnitudes && json_object_set(document, "magnitudes", job->magnitudes));
     free(rows);
     return failed ? -1 : 0;
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/prune_job.h"
 
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/magnitudes.h"
 #include "orchestrator/surgery/tile_map.h"
 
 #include <errno.h>
@@ -108,17 +109,21 @@ organ_status organ_prune_check_copy(const organ_prune_job *job, const char *dire
     return error->status;
 }
 
-organ_status organ_prune_map_tiles(organ_prune_job *job, const char *directory, organ_error *error)
+organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error)
 {
     char *path = path_of_copy(job, directory);
     organ_tally *rows = organ_prune_tally(job);
     organ_model *copy = NULL;
     json_decref(job->tile_map);
-    job->tile_map = NULL;
+    json_decref(job->magnitudes);
+    job->tile_map = job->magnitudes = NULL;
     if (!path || !rows)
         organ_fail_errno(error, ENOMEM, "%s", directory);
-    else if (organ_model_open(path, &copy, error) == ORGAN_OK)
-        organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error);
+    else if (organ_model_open(path, &copy, error) == ORGAN_OK &&
+             organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
+                 ORGAN_OK)
+        organ_magnitudes(job->donor, copy, rows, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels,
+                         &job->magnitudes, error);
     organ_model_close(copy);
     free(rows);
     free(path);

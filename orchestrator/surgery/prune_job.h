@@ -21,10 +21,11 @@ typedef struct organ_prune_part {
     char xxh3[17]; /* of its bytes in the output */
 } organ_prune_part;
 
-/* Wall time between the first and the last band of a shard in this run. */
+/* How far a shard is: wall time between its first and its last band in this run. */
 typedef struct organ_shard_clock {
     double first, last;
     uint64_t bytes;
+    size_t left; /* targets in it that are not done */
 } organ_shard_clock;
 
 typedef struct organ_prune_job organ_prune_job;
@@ -42,6 +43,7 @@ struct organ_prune_job {
     organ_shard_clock *clocks; /* one per file of the donor */
     uint64_t pruned_bytes;     /* in this run */
     json_t *tile_map;          /* once the output is whole; NULL: none */
+    json_t *magnitudes;        /* the same: see organ_magnitudes */
     /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
     int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
@@ -50,6 +52,9 @@ struct organ_prune_job {
 /* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
+
+/* The part's bytes are in the output and its counts are final: says so, and after the last of a shard how many weights are killed so far. */
+void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part);
 
 /* Tells one who has written a fraction that a sparsity is in percent. */
 void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress);
@@ -104,8 +109,9 @@ json_t *organ_prune_journal_head(const organ_prune_job *job);
  * runs out; an error if one of the checks does not hold. */
 organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error);
 
-/* Counts anew, in donor and copy, where in one tensor the killed weights lie: job->tile_map. Errors as of organ_tile_map. */
-organ_status organ_prune_map_tiles(organ_prune_job *job, const char *directory, organ_error *error);
+/* Counts anew, in donor and copy, where in one tensor the killed weights lie, and how large they were: job->tile_map, job->magnitudes.
+ * Errors as of organ_tile_map. */
+organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error);
 
 /* The counts of all parts, for the caller to free; NULL without memory. */
 organ_tally *organ_prune_tally(const organ_prune_job *job);

@@ -105,6 +105,7 @@ static organ_status take_over(organ_prune_job *job, const organ_model_copy *copy
     part->tiles = count_of(line, "tiles");
     memcpy(part->xxh3, found, sizeof found);
     part->done = true;
+    job->clocks[part->tensor->file].left--;
     return ORGAN_OK;
 }
 
