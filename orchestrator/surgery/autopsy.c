@@ -93,9 +93,12 @@ static organ_status examine(organ_autopsy_job *job, organ_error *error)
     organ_progress_end(job->progress);
     if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
         organ_model_unchanged(job->other, error);
-    for (size_t k = 0; k < job->count && !error->status; k++)
-        organ_autopsy_judge_distance(job, &job->vitals[k], organ_autopsy_judge(job, &job->vitals[k]));
-    return error->status;
+    for (size_t k = 0; k < job->count && !error->status; k++) {
+        const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
+        if (organ_autopsy_judge_order(job, &job->vitals[k], error) == ORGAN_OK)
+            organ_autopsy_judge_distance(job, &job->vitals[k], sick);
+    }
+    return error->status ? error->status : organ_autopsy_judge_factors(job, error);
 }
 
 static json_t *run_json(const organ_autopsy_job *job)

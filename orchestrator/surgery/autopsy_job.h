@@ -25,6 +25,12 @@ typedef struct organ_autopsy_job {
 /* Adds what is to be said of one weight. Whether there was a finding. */
 bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
 
+/* Whether the grid of its scales is transposed. Reads some rows again. */
+organ_status organ_autopsy_judge_order(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
+
+/* Of all weights: whether the scales of one are wrong by a factor, judged by the layers beside it. */
+organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error);
+
 /* The same of its distance from its counterpart; `sick`: a finding has been told that explains it. */
 void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
 
