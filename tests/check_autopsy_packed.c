@@ -36,10 +36,10 @@ static void make_donor(void)
     free(w);
 }
 
-static void quantise(const char *scheme)
+static void quantise_model(const char *model, const char *scheme)
 {
     const organ_quantize_options options = {
-        .model = scratch_path("donor"), .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
+        .model = model, .output = scratch_path("q"), .scheme = scheme, .most = (uint64_t)1 << 30, .force = true};
     run_engine room;
     organ_error error = {0};
     json_t *report = NULL;
@@ -48,6 +48,8 @@ static void quantise(const char *scheme)
     json_decref(report);
     run_engine_close(&room);
 }
+
+static void quantise(const char *scheme) { quantise_model(scratch_path("donor"), scheme); }
 
 static void setup(void)
 {
@@ -254,11 +256,95 @@ START_TEST(distances_are_those_of_the_definition)
 }
 END_TEST
 
+/* ---- scales that no single value gives away, in a trained model of four layers ---- */
+
+#define TRAINED "fixtures/tiny-qwen2"
+
+START_TEST(a_trained_model_is_healthy_in_every_scheme)
+{
+    static const char *const schemes[] = {"fp8-block128", "fp8-channel", "fp8-tensor", "int4-group32"};
+    organ_error error;
+    for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++) {
+        quantise_model(TRAINED, schemes[k]);
+        ck_assert_msg(look(false, &error) == ORGAN_OK, "%s: %s", schemes[k], error.message);
+    }
+}
+END_TEST
+
+/* The grid of `rows` x `cols` scales written column by column. */
+static void by_columns(float *s, size_t rows, size_t cols)
+{
+    float grid[64];
+    ck_assert_uint_le(rows * cols, 64);
+    memcpy(grid, s, rows * cols * sizeof *s);
+    for (size_t k = 0; k < rows * cols; k++)
+        s[k] = grid[k % rows * cols + k / rows];
+}
+
+static void by_columns_3_3(void *bytes, size_t size)
+{
+    ck_assert_uint_eq(size, 9 * sizeof(float));
+    by_columns(bytes, 3, 3);
+}
+
+static void by_columns_7_3(void *bytes, size_t size)
+{
+    ck_assert_uint_eq(size, 21 * sizeof(float));
+    by_columns(bytes, 7, 3);
+}
+
+static void by_columns_3_7(void *bytes, size_t size)
+{
+    ck_assert_uint_eq(size, 21 * sizeof(float));
+    by_columns(bytes, 3, 7);
+}
+
+static void times(void *bytes, size_t size, float factor)
+{
+    for (size_t k = 0; k < size / sizeof(float); k++)
+        ((float *)bytes)[k] *= factor;
+}
+
+static void four_times(void *bytes, size_t size) { times(bytes, size, 4); }
+static void an_eighth(void *bytes, size_t size) { times(bytes, size, 0.125f); }
+static void nine_times(void *bytes, size_t size) { times(bytes, size, 9); }
+
+static const struct {
+    const char *weight, *kind;
+    void (*edit)(void *bytes, size_t size);
+} slips[] = {
+    {"model.layers.1.self_attn.q_proj.weight", "scale_order", by_columns_3_3},
+    {"model.layers.2.mlp.gate_proj.weight", "scale_order", by_columns_7_3},
+    {"model.layers.0.mlp.down_proj.weight", "scale_order", by_columns_3_7},
+    {"model.layers.2.mlp.up_proj.weight", "scale_factor", four_times},
+    {"model.layers.1.mlp.down_proj.weight", "scale_factor", an_eighth},
+    {"model.layers.0.self_attn.k_proj.weight", "scale_factor", nine_times},
+};
+
+START_TEST(scales_are_held_against_their_neighbours)
+{
+    char scale[80];
+    organ_error error;
+    snprintf(scale, sizeof scale, "%s_scale_inv", slips[_i].weight);
+    quantise_model(TRAINED, "fp8-block128");
+    edit_tensor(scale, slips[_i].edit);
+    ck_assert_int_eq(look(false, &error), ORGAN_CHECK_FAILED);
+    ck_assert_str_eq(found(slips[_i].weight), slips[_i].kind);
+    ck_assert_msg(strstr(error.message, ": 1 finding, "), "%s", error.message);
+}
+END_TEST
+
 Suite *autopsy_packed_suite(void)
 {
     const suite_case cases[] = {
         {"packed", {right_copies_are_healthy, wrong_scales_are_found, a_wrong_block_size_is_refused}},
         {"distance", {nibbles_in_the_wrong_order_are_far_from_the_original, distances_are_those_of_the_definition}},
     };
-    return suite_of("autopsy of packed models", cases, sizeof cases / sizeof *cases, setup, autopsy_teardown);
+    Suite *const suite = suite_of("autopsy of packed models", cases, sizeof cases / sizeof *cases, setup, autopsy_teardown);
+    TCase *const neighbours = tcase_create("neighbours");
+    tcase_add_checked_fixture(neighbours, autopsy_setup, autopsy_teardown);
+    tcase_add_test(neighbours, a_trained_model_is_healthy_in_every_scheme);
+    tcase_add_loop_test(neighbours, scales_are_held_against_their_neighbours, 0, (int)(sizeof slips / sizeof *slips));
+    suite_add_tcase(suite, neighbours);
+    return suite;
 }

@@ -5,6 +5,8 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MOST_SHOWN 20 /* findings, and remarks, that a terminal shows one by one */
@@ -157,25 +159,76 @@ static void put_unexpected(FILE *out, const json_t *report, const organ_page *pa
 
 static bool is_unexpected(const json_t *row) { return strcmp(organ_json_text(row, "kind"), "expected") == 0; }
 
-static void put_remarks(FILE *out, const json_t *report, const organ_page *page)
+/* What makes two remarks one: what is said, and for a note of the reader its words too. NULL without memory. */
+static char *sense_of(const json_t *row)
 {
-    const json_t *const remarks = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
-    size_t shown = 0, more = 0;
-    put_unexpected(out, report, page);
-    for (size_t k = 0; k < json_array_size(remarks); k++) {
-        const json_t *const row = json_array_get(remarks, k);
+    const bool note = strcmp(organ_json_text(row, "kind"), "note") == 0 || strcmp(organ_json_text(row, "kind"), "unread") == 0;
+    char *text = NULL;
+    return asprintf(&text, "%s\n%s\n%s", organ_json_text(row, "what"), organ_json_text(row, "cause"),
+                    note ? organ_json_text(row, "value") : "") < 0
+               ? NULL
+               : text;
+}
+
+/* Remarks by their sense, in the order of the first of each: an object of arrays of rows, without those of what is expected. NULL without
+ * memory. */
+static json_t *by_sense(const json_t *remarks)
+{
+    json_t *const senses = json_object();
+    bool whole = senses != NULL;
+    for (size_t k = 0; k < json_array_size(remarks) && whole; k++) {
+        json_t *const row = json_array_get(remarks, k);
         if (is_unexpected(row))
             continue;
-        if (shown++ >= MOST_SHOWN)
-            more++;
-        else
-            organ_text_say(out, page, "  remark   ", "%s: %s: %s. %s", organ_json_text(row, "tensor"), organ_json_text(row, "what"),
-                           organ_json_text(row, "value"), organ_json_text(row, "cause"));
+        char *const sense = sense_of(row);
+        json_t *rows = sense ? json_object_get(senses, sense) : NULL;
+        if (sense && !rows && json_object_set_new(senses, sense, json_array()) == 0)
+            rows = json_object_get(senses, sense);
+        whole = rows && json_array_append(rows, row) == 0;
+        free(sense);
     }
+    if (whole)
+        return senses;
+    json_decref(senses);
+    return NULL;
+}
+
+/* One remark, or those of one sense on one line. */
+static void put_sense(FILE *out, const json_t *rows, const organ_page *page)
+{
+    const json_t *const row = json_array_get(rows, 0);
+    const size_t count = json_array_size(rows);
+    if (count == 1)
+        organ_text_say(out, page, "  remark   ", "%s: %s: %s. %s", organ_json_text(row, "tensor"), organ_json_text(row, "what"),
+                       organ_json_text(row, "value"), organ_json_text(row, "cause"));
+    else
+        organ_text_say(out, page, "  remark   ", "%zu weights: %s; the first is %s: %s. %s", count, organ_json_text(row, "what"),
+                       organ_json_text(row, "tensor"), organ_json_text(row, "value"), organ_json_text(row, "cause"));
+}
+
+static organ_status put_remarks(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
+{
+    const json_t *const notes = organ_json_at(report, "notes");
+    json_t *const senses = by_sense(organ_json_at(report, "remarks"));
+    const char *sense;
+    json_t *rows;
+    size_t shown = 0, more = 0;
+    if (!senses)
+        return organ_fail_errno(error, ENOMEM, "the remarks of the report");
+    put_unexpected(out, report, page);
+    json_object_foreach(senses, sense, rows)
+    {
+        if (shown++ >= MOST_SHOWN)
+            more += json_array_size(rows);
+        else
+            put_sense(out, rows, page);
+    }
+    json_decref(senses);
     if (more > 0)
         organ_text_say(out, page, "  ", "And %zu more remarks; --json has all of them.", more);
     for (size_t k = 0; k < json_array_size(notes); k++)
         organ_text_say(out, page, "  note     ", "%s", organ_json_text(json_array_get(notes, k), ""));
+    return ORGAN_OK;
 }
 
 /* Tensors that belong to no weight, but for those that are known to be of no use in a plain model. */
@@ -247,7 +300,10 @@ static organ_status render(const json_t *report, const organ_page *page, bool te
         return error->status;
     }
     put_findings(out, report, page);
-    put_remarks(out, report, page);
+    if (put_remarks(out, report, page, error) != ORGAN_OK) {
+        organ_text_discard(&buffer);
+        return error->status;
+    }
     put_strays(out, report, page);
     fputc('\n', out);
     organ_autopsy_verdict(out, report, page);
@@ -298,21 +354,31 @@ static void mark_findings(FILE *out, const json_t *report)
         fputs("None.\n", out);
 }
 
-static void mark_remarks(FILE *out, const json_t *report)
+static organ_status mark_remarks(FILE *out, const json_t *report, organ_error *error)
 {
-    const json_t *const rows = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
+    const json_t *const remarks = organ_json_at(report, "remarks"), *const notes = organ_json_at(report, "notes");
+    json_t *const senses = by_sense(remarks);
+    const char *sense;
+    json_t *rows;
     char text[400];
+    if (!senses)
+        return organ_fail_errno(error, ENOMEM, "the remarks of the report");
     const unsigned long long unexpected = organ_autopsy_unexpected(report, text);
     fputs("\n## Remarks\n\n", out);
     if (unexpected > 0)
         fprintf(out, "- %llu weight%s outside of what is expected, which is no fault: %s.\n", unexpected, unexpected == 1 ? " is" : "s are",
                 text);
-    for (size_t k = 0; k < json_array_size(rows); k++)
-        if (!is_unexpected(json_array_get(rows, k)))
-            mark_row(out, json_array_get(rows, k));
+    json_object_foreach(senses, sense, rows)
+    {
+        mark_row(out, json_array_get(rows, 0));
+        if (json_array_size(rows) > 1)
+            fprintf(out, "  The same is said of %zu more weights: see autopsy.json.\n", json_array_size(rows) - 1);
+    }
+    json_decref(senses);
     organ_sentences_list(out, "- ", notes);
-    if (json_array_size(rows) + json_array_size(notes) == 0)
+    if (json_array_size(remarks) + json_array_size(notes) == 0)
         fputs("None.\n", out);
+    return ORGAN_OK;
 }
 
 organ_table *organ_autopsy_ranges_table(const json_t *report)
@@ -361,9 +427,10 @@ organ_status organ_autopsy_markdown(const json_t *report, char **text, organ_err
             remarks == 1 ? "" : "s");
     if (organ_table_emit(organ_autopsy_roles_table(report), out, NULL, error) == ORGAN_OK) {
         mark_findings(out, report);
-        mark_remarks(out, report);
-        fputs("\n## Tensors\n\n", out);
-        organ_table_emit(organ_autopsy_tensors_table(report, SIZE_MAX), out, NULL, error);
+        if (mark_remarks(out, report, error) == ORGAN_OK) {
+            fputs("\n## Tensors\n\n", out);
+            organ_table_emit(organ_autopsy_tensors_table(report, SIZE_MAX), out, NULL, error);
+        }
     }
     fputs("\n## Ranges\n\nOutside of what is expected is a remark, outside of what is healthy a finding.\n\n", out);
     if (error->status || organ_table_emit(organ_autopsy_ranges_table(report), out, NULL, error) != ORGAN_OK) {

@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAMPLED_ROWS 2 /* of each row of blocks */
+#define FEW_BLOCKS   256
+#define SAMPLED_ROWS 2 /* of each row of blocks; of few blocks each has to say more */
+#define MORE_ROWS    16
 #define FEWEST       9 /* blocks */
 #define MOST         ((size_t)1 << 20)
 
@@ -72,12 +74,13 @@ static organ_status sample(const organ_autopsy_job *job, const organ_weight *wei
     char *const room = aligned_alloc(64, bytes + organ_weight_reader_scratch(reader, 1));
     if (!room)
         organ_fail_errno(error, ENOMEM, "tensor '%s'", weight->name);
-    for (size_t r = 0; r < g->rows * SAMPLED_ROWS && !error->status; r++) {
-        const uint64_t first = r / SAMPLED_ROWS * weight->block_rows;
+    const size_t sampled = g->rows * g->cols < FEW_BLOCKS ? MORE_ROWS : SAMPLED_ROWS;
+    for (size_t r = 0; r < g->rows * sampled && !error->status; r++) {
+        const uint64_t first = r / sampled * weight->block_rows;
         const uint64_t height = organ_lesser(weight->block_rows, m.rows - first);
-        const uint64_t row = first + height * (r % SAMPLED_ROWS) / SAMPLED_ROWS;
+        const uint64_t row = first + height * (r % sampled) / sampled;
         if (organ_weight_read(reader, row, 1, ORGAN_F32, room, room + bytes, error) == ORGAN_OK)
-            add_row(weight, (const float *)(const void *)room, m.cols, g->spread + r / SAMPLED_ROWS * g->cols);
+            add_row(weight, (const float *)(const void *)room, m.cols, g->spread + r / sampled * g->cols);
     }
     free(room);
     organ_weight_reader_close(reader);
