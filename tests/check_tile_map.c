@@ -179,7 +179,8 @@ static json_t *magnitudes_of(organ_model *const models[MODELS], uint64_t enough,
     organ_error error = {0};
     json_t *report = NULL;
     const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), isa, &(const char *){0});
-    ck_assert_msg(organ_magnitudes(models[DONOR], models[COPY], &row, 1, enough, kernels, &report, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_msg(organ_magnitudes(models[DONOR], models[COPY], &row, 1, enough, kernels, &report, &error) == ORGAN_OK, "%s",
+                  error.message);
     return report;
 }
 

@@ -53,7 +53,8 @@ struct organ_prune_job {
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
 
-/* The part's bytes are in the output and its counts are final: says so, and after the last of a shard how many weights are killed so far. */
+/* The part's bytes are in the output and its counts are final: says so, and after the last part of a shard how many weights are killed so
+ * far. */
 void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part);
 
 /* Tells one who has written a fraction that a sparsity is in percent. */
