@@ -116,6 +116,62 @@ START_TEST(mask_is_golden)
 }
 END_TEST
 
+/* What fixtures/make_physarum_golden.py says of a seeded tile: the digest is over a byte an element, 1 where the weight is kept. */
+enum { BF16, F16, F32 };
+typedef struct tile_golden {
+    int type;
+    enum sample_shape shape;
+    size_t rows, cols;
+    float beta, coupling;
+    uint64_t seed, killed, digest;
+} tile_golden;
+#include "tests/physarum_golden.h"
+
+static uint64_t digest_of(const void *words, size_t n, int type)
+{
+    uint64_t digest = 0xcbf29ce484222325; /* FNV-1a */
+    for (size_t j = 0; j < n; j++) {
+        const int kept = type == F32 ? ((const float *)words)[j] != 0 : (((const uint16_t *)words)[j] & 0x7fff) != 0;
+        digest = (digest ^ (unsigned)kept) * 0x100000001b3;
+    }
+    return digest;
+}
+
+static void prune_golden(const organ_kernels *k, const tile_golden *g, const float *values, void *words, void *scratch,
+                         organ_prune_counts *counts)
+{
+    const organ_physarum_params params = {30, g->beta, g->coupling, 6};
+    const size_t n = g->rows * g->cols;
+    if (g->type == F32)
+        memcpy(words, values, n * sizeof *values), k->physarum_f32(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+    else if (g->type == F16)
+        k->f32_to_f16(values, words, n), k->physarum_f16(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+    else
+        k->f32_to_bf16(values, words, n), k->physarum_bf16(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+}
+
+START_TEST(mask_is_the_oracles)
+{
+    static float values[256 * 256], words[256 * 256];
+    const tile_golden *g = &tile_goldens[_i];
+    samples random = {g->seed};
+    void *scratch = aligned_alloc(64, organ_physarum_scratch(g->rows, g->cols));
+    ck_assert_ptr_nonnull(scratch);
+    samples_fill(&random, g->shape, values, g->rows * g->cols);
+    for (int isa = 0; isa < ISAS; isa++) {
+        const organ_kernels *kernels = table_of(isa);
+        organ_prune_counts counts;
+        if (!kernels)
+            continue;
+        prune_golden(kernels, g, values, words, scratch, &counts);
+        const uint64_t digest = digest_of(words, g->rows * g->cols, g->type);
+        ck_assert_msg(counts.killed == g->killed && digest == g->digest, "%s, row %d: %llu killed instead of %llu, digest 0x%016llx",
+                      kernels->isa, _i, (unsigned long long)counts.killed, (unsigned long long)g->killed, (unsigned long long)digest);
+    }
+    free(scratch);
+}
+END_TEST
+
 /* ---- dispatch ---- */
 START_TEST(dispatch_takes_the_best)
 {
@@ -228,6 +284,7 @@ int main(void)
     TCase *tables = tcase_create("tables"), *mutants = tcase_create("mutants"), *rest = tcase_create("dispatch and moments");
     tcase_add_loop_test(tables, table_passes_family, 0, ISAS * (int)kernel_family_count);
     tcase_add_loop_test(tables, mask_is_golden, 0, (int)(sizeof goldens / sizeof *goldens));
+    tcase_add_loop_test(tables, mask_is_the_oracles, 0, (int)(sizeof tile_goldens / sizeof *tile_goldens));
     tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
     tcase_add_test(rest, dispatch_takes_the_best);
     tcase_add_test(rest, dispatch_obeys_or_says_why);

@@ -142,6 +142,45 @@ START_TEST(the_older_measure_is_its_oracles)
 }
 END_TEST
 
+/* What the oracle says of a matrix of fixtures/types.gguf. */
+typedef struct type_golden {
+    const char *name; /* of the tensor, which is that of its type */
+    double e, k, c, theta, slope;
+    unsigned scales;
+} type_golden;
+
+#include "tests/z_types_golden.h"
+
+START_TEST(every_storage_type_is_the_oracles)
+{
+    organ_model *model = must_open("fixtures/types.gguf");
+    organ_z *z = must_measure(model, (way){0});
+    ck_assert_uint_eq(model->tensor_count, sizeof type_goldens / sizeof *type_goldens);
+    for (size_t g = 0; g < sizeof type_goldens / sizeof *type_goldens; g++) {
+        const type_golden *row = &type_goldens[g];
+        const organ_z *found = z_of(model, z, row->name);
+        ck_assert_str_eq(organ_dtype_describe(organ_model_find(model, row->name)->dtype)->name, row->name);
+        ck_assert_msg(found->done && !found->reason, "%s: %s", row->name, found->reason);
+        ck_assert_msg(fabs(found->e - row->e) < 1e-6 && fabs(found->k - row->k) < 1e-6 && fabs(found->c - row->c) < 1e-6,
+                      "%s: E %.12g, K %.12g, C %.12g instead of %.12g, %.12g, %.12g", row->name, found->e, found->k, found->c, row->e,
+                      row->k, row->c);
+        ck_assert_msg(fabs(found->theta - row->theta) < 1e-3, "%s: theta is %.9g instead of %.9g", row->name, found->theta, row->theta);
+        ck_assert_msg(fabs(found->dI_dlog2s - row->slope) < 1e-6 && found->scales == row->scales, "%s: dI is %.9g instead of %.9g",
+                      row->name, found->dI_dlog2s, row->slope);
+    }
+    /* every type that blocks or real numbers of GGUF are stored in */
+    for (int t = 0; t < ORGAN_GGML_TYPES; t++)
+        if (organ_kernels_scalar->dequantize[t] && !(t >= 24 && t <= 27)) {
+            size_t k = 0;
+            while (k < model->tensor_count && organ_dtype_describe(model->tensors[k].dtype)->ggml != t)
+                k++;
+            ck_assert_msg(k < model->tensor_count, "no tensor of type %d", t);
+        }
+    free(z);
+    organ_model_close(model);
+}
+END_TEST
+
 static bool same_bits(const organ_z *a, const organ_z *b)
 {
     const double x[] = {a->e,
@@ -408,7 +447,7 @@ END_TEST
 static Suite *numbers_suite(void)
 {
     const suite_case cases[] = {
-        {"oracle", {numbers_are_the_oracles, the_older_measure_is_its_oracles}},
+        {"oracle", {numbers_are_the_oracles, the_older_measure_is_its_oracles, every_storage_type_is_the_oracles}},
         {"ways", {same_bits_whatever_the_way}},
         {"noise", {noise_is_below_a_degree}},
         {"quantised",

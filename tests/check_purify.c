@@ -2,7 +2,9 @@
  * Purification as a library: the right numbers by a plain implementation, the same bytes whatever the way, and nothing else touched. */
 #include "orchestrator/surgery/assemble.h"
 #include "orchestrator/surgery/extract.h"
+#include "tests/measure_rig.h"
 #include "tests/purify_rig.h"
+#include "tests/samples.h"
 #include "tests/suite_table.h"
 
 #include <math.h>
@@ -88,6 +90,60 @@ static double plain_fft(const float *row, double *out, size_t n, double threshol
     free(power);
     return noise;
 }
+
+/* ---- what the oracle says: fixtures/make_purify_golden.py ---- */
+
+typedef struct purify_golden {
+    const char *method;
+    double strength;
+    organ_dtype dtype;
+    enum sample_shape shape;
+    uint64_t seed;
+    size_t rows, cols, first; /* of its words */
+} purify_golden;
+
+#include "tests/purify_golden.h"
+
+static uint32_t word_of(const void *units, size_t k, size_t size)
+{
+    uint32_t word = 0;
+    memcpy(&word, (const char *)units + k * size, size);
+    return word;
+}
+
+/* Every bit. Of spectra too: the script takes none where the last bits of a transform, which differ among kinds of CPU, could show. */
+static void compare_golden(const purify_golden *g, const void *units, size_t size)
+{
+    for (size_t k = 0; k < g->rows * g->cols; k++)
+        ck_assert_msg(word_of(units, k, size) == purify_words[g->first + k], "%s %g, seed %llu: value %zu is 0x%x instead of 0x%x",
+                      g->method, g->strength, (unsigned long long)g->seed, k, word_of(units, k, size), purify_words[g->first + k]);
+}
+
+START_TEST(results_are_the_oracles)
+{
+    for (size_t k = 0; k < sizeof purify_goldens / sizeof *purify_goldens; k++) {
+        const purify_golden *g = &purify_goldens[k];
+        const size_t n = g->rows * g->cols, size = g->dtype == ORGAN_F32 ? 4 : 2;
+        organ_model *model;
+        organ_error error = {0};
+        model_text text = {0};
+        samples random = {g->seed};
+        float values[3 * 77], units[3 * 77];
+        ck_assert_uint_le(n, sizeof values / sizeof *values);
+        samples_fill(&random, g->shape, values, n);
+        text_floats(&text, V_PROJ, g->dtype, g->rows, g->cols, values);
+        text_write(&text, scratch_path("golden.safetensors"));
+        must_purify("out", (purify_way){.model = scratch_path("golden.safetensors"),
+                                        .options = {.method = g->method, .strength = g->strength, .force = true}});
+        ck_assert_int_eq(organ_model_open(scratch_path("out/golden.safetensors"), &model, &error), ORGAN_OK);
+        const organ_tensor *tensor = organ_model_find(model, V_PROJ);
+        ck_assert(tensor && tensor->dtype == g->dtype && tensor->bytes == n * size);
+        ck_assert_int_eq(organ_model_read(model, tensor->file, units, tensor->bytes, tensor->offset, &error), ORGAN_OK);
+        organ_model_close(model);
+        compare_golden(g, units, size);
+    }
+}
+END_TEST
 
 /* Rows of 181 values are odd, of 64 a power of two. */
 static void make_wide(void)
@@ -329,7 +385,7 @@ END_TEST
 Suite *purify_results_suite(void)
 {
     const suite_case cases[] = {
-        {"numbers", {spectra_are_those_of_the_definition, wavelets_account_for_their_energy}},
+        {"numbers", {results_are_the_oracles, spectra_are_those_of_the_definition, wavelets_account_for_their_energy}},
         {"bytes", {same_bytes_whatever_the_way, strength_0_changes_nothing}},
         {"selection", {only_what_is_selected, types_that_cannot_be_written}},
         {"places", {organ_directory_and_single_file_agree, a_model_by_its_index, dry_run_writes_nothing, wrong_usage}},
