@@ -68,28 +68,56 @@ static char *harmless(const char *url)
     return text;
 }
 
+/* Files by which a model is named, and files that a user may take for one. */
+static bool is_file_name(const char *name)
+{
+    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack"};
+    const size_t length = strlen(name);
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+        const size_t tail = strlen(endings[k]);
+        if (length > tail && strcmp(name + length - tail, endings[k]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of a URL as harmless() gives it. */
+static bool names_file(const char *text)
+{
+    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
+    const bool file = plain && is_file_name(plain);
+    curl_free(plain);
+    return file;
+}
+
+/* `length`: of the decoded name, which NUL characters do not end. */
+static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown, const char **directory,
+                               const char **name, organ_error *error)
+{
+    const bool file = is_file_name(plain);
+    if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
+        return organ_fail(error, ORGAN_USAGE, "%s: its last part is no name of a file or a directory", text);
+    size_t end = strlen(text);
+    while (!file && end > 0 && text[end - 1] == '/')
+        end--;
+    *shown = organ_arena_copy(arena, text, end);
+    *directory = file ? organ_arena_copy(arena, text, (size_t)(strrchr(text, '/') - text)) : *shown;
+    *name = file ? organ_arena_copy(arena, plain, length) : NULL;
+    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text);
+}
+
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
                               organ_error *error)
 {
     char *text = harmless(url);
     if (!text) /* not repeated: what is wrong with it may be the place of a password */
         return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
-    const char *slash = strrchr(text, '/');
     int length = 0;
-    char *plain = curl_easy_unescape(NULL, slash + 1, 0, &length);
+    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
     if (!plain)
         organ_fail_errno(error, ENOMEM, "%s", text);
-    else if (length == 0)
-        organ_fail(error, ORGAN_USAGE, "%s: name a file: the .gguf, the .safetensors or the .safetensors.index.json", text);
-    else if (memchr(plain, '/', (size_t)length) || memchr(plain, '\0', (size_t)length) || *plain == '.')
-        organ_fail(error, ORGAN_USAGE, "%s: its last part is no name of a file", text);
-    else {
-        *shown = organ_arena_copy(arena, text, strlen(text));
-        *directory = organ_arena_copy(arena, text, (size_t)(slash - text));
-        *name = organ_arena_copy(arena, plain, (size_t)length);
-        if (!*shown || !*directory || !*name)
-            organ_fail_errno(error, ENOMEM, "%s", text);
-    }
+    else
+        take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
     curl_free(plain);
     curl_free(text);
     return error->status;
@@ -99,14 +127,19 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
 static organ_status take_url(organ_http *http, const char *url, organ_error *error)
 {
     char *text = harmless(url);
-    const size_t path = strcspn(url, "?#");
+    const bool directory = text && !names_file(text);
+    size_t path = strcspn(url, "?#"), shown = text ? strlen(text) : 0;
     const char *query = strchr(url, '?');
-    size_t slash = path;
-    while (slash > 0 && url[slash - 1] != '/')
-        slash--;
-    http->base = strndup(url, slash);
+    while (path > 0 && (directory ? url[path - 1] == '/' : url[path - 1] != '/'))
+        path--;
+    while (shown > 0 && (directory ? text[shown - 1] == '/' : text[shown - 1] != '/'))
+        shown--;
+    const char *const slash = directory ? "/" : "";
+    if (asprintf(&http->base, "%.*s%s", (int)path, url, slash) < 0)
+        http->base = NULL;
+    if (asprintf(&http->shown, "%.*s%s", (int)shown, text ? text : "", slash) < 0)
+        http->shown = NULL;
     http->query = query ? strndup(query, strcspn(query, "#")) : strdup("");
-    http->shown = text ? strndup(text, (size_t)(strrchr(text, '/') + 1 - text)) : NULL;
     curl_free(text);
     return http->base && http->query && http->shown ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* NUL is allowed here and refused where a string is used: it is legal in text that nobody reads. */
-#define PARSE_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL)
+#define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 
@@ -112,7 +112,7 @@ static organ_status read_name(organ_json_walk *walk, json_t **name, organ_error 
     if (status != ORGAN_OK)
         return status;
     walk->at = skip_space(s, behind, walk->end);
-    if (organ_json_plain(*name))
+    if (walk->any_names || organ_json_plain(*name))
         return ORGAN_OK;
     json_decref(*name);
     *name = NULL;
@@ -179,7 +179,8 @@ static organ_json_span member_at(const organ_json_text *text, organ_json_span sp
     return (organ_json_span){0, 0};
 }
 
-organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error)
+static organ_status parse(const organ_json_text *text, organ_json_span span, const char *what, size_t flags, json_t **value,
+                          organ_error *error)
 {
     const char *s = text->bytes;
     const size_t begin = skip_space(s, span.begin, span.end);
@@ -189,7 +190,7 @@ organ_status organ_json_parse(const organ_json_text *text, organ_json_span span,
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label, what ? what : "", what ? " " : "",
                           ORGAN_JSON_VALUES);
     json_error_t fault;
-    *value = json_loadb(s + begin, span.end - begin, PARSE_FLAGS, &fault);
+    *value = json_loadb(s + begin, span.end - begin, flags, &fault);
     if (*value)
         return ORGAN_OK;
     /* The parser has a reason for everything but a refused allocation. */
@@ -199,17 +200,36 @@ organ_status organ_json_parse(const organ_json_text *text, organ_json_span span,
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
 }
 
+organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error)
+{
+    return parse(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
+}
+
+organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error)
+{
+    json_t *value = NULL;
+    const organ_status status = parse(text, span, what, PARSE_FLAGS | JSON_DECODE_INT_AS_REAL, &value, error);
+    if (status == ORGAN_OK)
+        json_decref(value);
+    return status;
+}
+
+bool organ_json_is(const json_t *name, const char *wanted)
+{
+    return json_string_length(name) == strlen(wanted) && memcmp(json_string_value(name), wanted, strlen(wanted)) == 0;
+}
+
 organ_json_span organ_json_member(const organ_json_text *text, organ_json_span span, const char *name)
 {
-    const size_t length = strlen(name);
     organ_error ignored = {0};
     organ_json_walk walk;
     json_t *key;
     organ_json_span value;
     if (organ_json_walk_begin(&walk, text, span, NULL, &ignored) != ORGAN_OK)
         return (organ_json_span){0, 0};
+    walk.any_names = true;
     while (organ_json_walk_next(&walk, &key, &value, &ignored) == ORGAN_OK && key) {
-        const bool found = json_string_length(key) == length && memcmp(json_string_value(key), name, length) == 0;
+        const bool found = organ_json_is(key, name);
         json_decref(key);
         if (found)
             return value;

@@ -29,6 +29,7 @@ typedef struct organ_json_walk {
     const organ_json_text *text;
     size_t at, end;
     bool started;
+    bool any_names; /* set by who walks: names may have a NUL in them */
 } organ_json_walk;
 
 /* Starts at the object in `span`; `what` names it in the message if it is not an object ("weight_map"), NULL: the whole document. */
@@ -42,6 +43,13 @@ organ_status organ_json_walk_next(organ_json_walk *walk, json_t **name, organ_js
 /* Parses one value of any type; duplicate keys, numbers beyond 64 bits and more than ORGAN_JSON_VALUES values are refused. `what` names the
  * value in messages ("tensor 'x'"), NULL: the whole document; a member at fault is named besides. The caller releases *value. */
 organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error);
+
+/* Whether it is a value at all, for text that nobody reads: duplicate keys and numbers of any length pass. Holds at most ORGAN_JSON_VALUES
+ * values, too. */
+organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error);
+
+/* Whether the name of a member is this one, NUL and all. */
+bool organ_json_is(const json_t *name, const char *wanted);
 
 /* The span of the first member of that name in the object in `span`, without white space; an empty span if there is none. For messages that
  * show the value as it is written. */

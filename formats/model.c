@@ -27,10 +27,11 @@ typedef struct state {
     organ_tensor_list list;
     organ_model_file *files;
     organ_gguf_header header; /* of the first file of a GGUF model */
-    const char *problems[2];
+    const char *problems[2], *warnings[2];
     organ_manifest manifest; /* of an organ directory */
     const organ_model_access *access;
     organ_http *http; /* of a model behind a URL */
+    bool missing;     /* the server says that there is no such file as was asked for last */
 } state;
 
 static organ_status no_memory(const state *s, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", s->place.path); }
@@ -72,11 +73,10 @@ static organ_status fail_missing(const state *s, const organ_model_file *file, c
 
 static organ_status open_remote(state *s, organ_model_file *file, organ_error *error)
 {
-    bool missing;
     organ_error fault = {0};
-    if (organ_http_open(s->http, file->name, &file->remote, &missing, &fault) == ORGAN_OK)
+    if (organ_http_open(s->http, file->name, &file->remote, &s->missing, &fault) == ORGAN_OK)
         file->size = organ_http_size(file->remote);
-    else if (missing && named_by(s, file))
+    else if (s->missing && named_by(s, file))
         fail_missing(s, file, "", error);
     else
         *error = fault;
@@ -155,6 +155,12 @@ static organ_status note_problem(state *s, const char *text, organ_error *error)
     return s->problems[s->model.problem_count++] ? ORGAN_OK : no_memory(s, error);
 }
 
+static organ_status note_warning(state *s, const char *text, organ_error *error)
+{
+    s->warnings[s->model.warning_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
+    return s->warnings[s->model.warning_count++] ? ORGAN_OK : no_memory(s, error);
+}
+
 static organ_status check_total(state *s, organ_error *error)
 {
     uint64_t bytes = 0;
@@ -165,23 +171,34 @@ static organ_status check_total(state *s, organ_error *error)
     char text[400];
     snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes", s->place.index,
              s->shards.total_size, bytes);
-    return note_problem(s, text, error);
+    return note_warning(s, text, error);
+}
+
+/* Of the URL of a directory, whose index need not be there, s->place.index is set where it is. */
+static organ_status read_remote_index(state *s, organ_error *error)
+{
+    const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
+    char *bytes;
+    size_t length;
+    if (organ_http_load(s->http, name, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    organ_status status = ORGAN_OK;
+    if (bytes)
+        status = organ_shards_parse(bytes, length, name, &s->shards, error);
+    else if (s->place.index)
+        status = organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
+    if (bytes)
+        s->place.index = name;
+    free(bytes);
+    return status;
 }
 
 static organ_status read_index(state *s, organ_error *error)
 {
-    if (!s->http) {
-        const char *path = join(s, s->place.index);
-        return path ? organ_shards_read(path, s->place.index, &s->shards, error) : no_memory(s, error);
-    }
-    char *bytes;
-    size_t length;
-    if (organ_http_load(s->http, s->place.index, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
-        return error->status;
-    const organ_status status = bytes ? organ_shards_parse(bytes, length, s->place.index, &s->shards, error)
-                                      : organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
-    free(bytes);
-    return status;
+    if (s->http)
+        return read_remote_index(s, error);
+    const char *path = join(s, s->place.index);
+    return path ? organ_shards_read(path, s->place.index, &s->shards, error) : no_memory(s, error);
 }
 
 static organ_status read_config(state *s, organ_error *error)
@@ -198,14 +215,40 @@ static organ_status read_config(state *s, organ_error *error)
     return error->status;
 }
 
-static organ_status open_sharded(state *s, organ_error *error)
+static organ_status open_shards(state *s, organ_error *error)
 {
-    organ_status status = read_index(s, error);
+    organ_status status = open_files(s, s->shards.files, s->shards.file_count, error);
+    char warning[ORGAN_SHARDS_WARNING] = "";
     if (status == ORGAN_OK)
-        status = open_files(s, s->shards.files, s->shards.file_count, error);
-    if (status == ORGAN_OK)
-        status = organ_shards_check(&s->shards, &s->list, error);
+        status = organ_shards_check(&s->shards, &s->list, warning, error);
+    if (status == ORGAN_OK && *warning)
+        status = note_warning(s, warning, error);
     return status == ORGAN_OK ? check_total(s, error) : status;
+}
+
+/* The URL of a directory that has no index. */
+static organ_status open_single(state *s, organ_error *error)
+{
+    organ_error fault = {0};
+    s->place.file = ORGAN_SINGLE_NAME;
+    if (open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
+        return ORGAN_OK;
+    if (s->missing)
+        return organ_fail(error, ORGAN_IO,
+                          "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME " there; a file of another "
+                          "name must be named",
+                          s->place.path);
+    *error = fault;
+    return fault.status;
+}
+
+static organ_status open_safetensors(state *s, organ_error *error)
+{
+    if (s->place.file)
+        return open_files(s, &s->place.file, 1, error);
+    if (read_index(s, error) != ORGAN_OK)
+        return error->status;
+    return s->place.index ? open_shards(s, error) : open_single(s, error);
 }
 
 /* The one file that was named is open and is a part of a split: opens them all, from the first on. */
@@ -299,10 +342,7 @@ static organ_status open_all(state *s, const char *path, organ_error *error)
         return status;
     if (s->place.gguf)
         return open_gguf(s, error);
-    if (s->place.index)
-        status = open_sharded(s, error);
-    else
-        status = open_files(s, &s->place.file, 1, error);
+    status = open_safetensors(s, error);
     return status == ORGAN_OK ? read_config(s, error) : status;
 }
 
@@ -331,6 +371,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     s->model.tensors = s->list.tensors;
     s->model.tensor_count = s->list.count;
     s->model.problems = s->problems;
+    s->model.warnings = s->warnings;
     organ_shards_release(&s->shards);
     *model = &s->model;
     return ORGAN_OK;

@@ -65,8 +65,10 @@ typedef struct organ_model {
     size_t file_count, tensor_count;
     const organ_model_file *files; /* in the order of their names */
     const organ_tensor *tensors;   /* in file order, by offset within a file */
-    size_t problem_count;          /* faults that leave every tensor readable (total_size of the index is wrong) */
+    size_t problem_count;          /* faults that leave every tensor readable (a name too long for llama.cpp) */
     const char *const *problems;   /* one sentence each */
+    size_t warning_count;          /* what is said wrong that no loader relies on (total_size of the index) */
+    const char *const *warnings;   /* likewise */
 } organ_model;
 
 /* Opens an organ directory, a directory (with model.safetensors.index.json, or model.safetensors, or exactly one other *.safetensors, or
@@ -77,9 +79,10 @@ typedef struct organ_model {
  * for models of many shards the soft limit of open files of the process is raised, as far as the hard limit allows. */
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error);
 
-/* The same, and how to reach a model whose path is the http(s) URL of a .gguf (any part of a split one), a .safetensors or a
- * .safetensors.index.json: its other files lie beside it. Such a model can be read; it has no descriptors and cannot be copied. Nothing of
- * user, password, query and headers comes into a message or into the fields of the model. `access` may be NULL. */
+/* The same, and how to reach a model whose path is the http(s) URL of a .gguf (any part of a split one), a .safetensors, a
+ * .safetensors.index.json, its other files lying beside it, or of a directory with model.safetensors.index.json or model.safetensors. Such
+ * a model can be read; it has no descriptors and cannot be copied. Nothing of user, password, query and headers comes into a message or
+ * into the fields of the model. `access` may be NULL. */
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error);
 void organ_model_close(organ_model *model); /* NULL is allowed */
 

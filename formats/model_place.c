@@ -12,8 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INDEX_NAME  "model.safetensors.index.json"
-#define SINGLE_NAME "model.safetensors"
+#define INDEX_NAME  ORGAN_INDEX_NAME
+#define SINGLE_NAME ORGAN_SINGLE_NAME
 #define LOOKED_FOR  INDEX_NAME ", " SINGLE_NAME ", another .safetensors file or a .gguf file"
 
 /* What a directory holds, as far as it matters for finding the model. */
@@ -218,7 +218,8 @@ static organ_status take_url(organ_model_place *place, const char *url, organ_er
     const char *name;
     if (organ_http_place(url, &place->arena, &place->path, &place->directory, &name, error) != ORGAN_OK)
         return error->status;
-    return take_name(place, name, error);
+    place->whole_directory = !name;
+    return name ? take_name(place, name, error) : ORGAN_OK;
 }
 
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)

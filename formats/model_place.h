@@ -8,7 +8,8 @@
 
 #include <stdbool.h>
 
-/* All zero is empty. Either `index` or `file` is set: a name relative to `directory`. */
+/* All zero is empty. Either `index` or `file` is set: a name relative to `directory`. Both are NULL for the URL of a directory, where the
+ * server must be asked what there is: ORGAN_INDEX_NAME or else ORGAN_SINGLE_NAME. */
 typedef struct organ_model_place {
     const char *path;      /* without trailing slashes; of a URL what may be shown of it */
     const char *directory; /* "." for a bare file name */
@@ -17,6 +18,9 @@ typedef struct organ_model_place {
     bool whole_directory; /* the path names the directory */
     organ_arena arena;
 } organ_model_place;
+
+#define ORGAN_INDEX_NAME  "model.safetensors.index.json"
+#define ORGAN_SINGLE_NAME "model.safetensors"
 
 /* An index wins over single files, safetensors over GGUF; of several GGUF models none is chosen. ORGAN_IO if the path cannot be looked at,
  * ORGAN_BAD_INPUT if there is no model: the message says what was looked for and what is there instead. The caller releases *place also

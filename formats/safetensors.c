@@ -26,8 +26,11 @@ typedef struct entry {
     const reader *from;
     const char *name;
     organ_json_span span;
-    const json_t *fields;
+    json_t *fields[3]; /* dtype, shape, data_offsets; NULL while missing */
 } entry;
+
+enum { DTYPE, SHAPE, OFFSETS };
+static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
 /* Says what is wrong with a field, and shows it as it is written in the file. */
 static organ_status fail_field(const entry *e, const char *field, const char *reason, organ_error *error)
@@ -38,12 +41,12 @@ static organ_status fail_field(const entry *e, const char *field, const char *re
                       (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin, reason);
 }
 
-static organ_status require_array(const entry *e, const char *field, const json_t **array, organ_error *error)
+static organ_status require_array(const entry *e, int field, const json_t **array, organ_error *error)
 {
-    *array = json_object_get(e->fields, field);
+    *array = e->fields[field];
     if (!*array)
-        return fail_field(e, field, "is missing", error);
-    return json_is_array(*array) ? ORGAN_OK : fail_field(e, field, ": is not a list", error);
+        return fail_field(e, field_names[field], "is missing", error);
+    return json_is_array(*array) ? ORGAN_OK : fail_field(e, field_names[field], ": is not a list", error);
 }
 
 static organ_status read_number(const entry *e, const char *field, const json_t *array, size_t index, uint64_t *number, organ_error *error)
@@ -60,7 +63,7 @@ static organ_status read_number(const entry *e, const char *field, const json_t 
 
 static organ_status read_dtype(const entry *e, organ_tensor *tensor, organ_error *error)
 {
-    const json_t *value = json_object_get(e->fields, "dtype");
+    const json_t *value = e->fields[DTYPE];
     if (!value)
         return fail_field(e, "dtype", "is missing", error);
     const char *name = organ_json_plain(value);
@@ -99,7 +102,7 @@ static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape
 static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error *error)
 {
     const json_t *array;
-    if (require_array(e, "shape", &array, error) != ORGAN_OK)
+    if (require_array(e, SHAPE, &array, error) != ORGAN_OK)
         return error->status;
     const size_t rank = json_array_size(array);
     if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
@@ -118,7 +121,7 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_err
 {
     const json_t *array;
     uint64_t begin = 0, end = 0;
-    if (require_array(e, "data_offsets", &array, error) != ORGAN_OK)
+    if (require_array(e, OFFSETS, &array, error) != ORGAN_OK)
         return error->status;
     if (json_array_size(array) != 2)
         return fail_field(e, "data_offsets", ": two numbers are expected", error);
@@ -143,6 +146,39 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_err
     return ORGAN_OK;
 }
 
+/* One member of an entry. Those beside the three that count are passed over, as the safetensors library does. */
+static organ_status read_field(entry *e, const char *what, const json_t *name, organ_json_span value, organ_error *error)
+{
+    const organ_json_text *const header = &e->from->header;
+    char where[2 * SHOWN];
+    snprintf(where, sizeof where, "%s: \"%.100s\"", what, json_string_value(name));
+    for (int k = 0; k < 3; k++) {
+        if (!organ_json_is(name, field_names[k]))
+            continue;
+        if (e->fields[k])
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what, field_names[k]);
+        return organ_json_parse(header, value, where, &e->fields[k], error);
+    }
+    return organ_json_check(header, value, where, error);
+}
+
+static organ_status read_fields(entry *e, const char *what, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = read_field(e, what, name, value, error);
+        json_decref(name);
+    }
+    return status;
+}
+
 static organ_status read_tensor(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
 {
     const size_t length = json_string_length(name);
@@ -156,45 +192,46 @@ static organ_status read_tensor(const reader *r, const json_t *name, organ_json_
     tensor.anatomy = organ_anatomy_of(tensor.name);
     char what[SHOWN + 16];
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
-    json_t *fields;
-    organ_status status = organ_json_parse(&r->header, span, what, &fields, error);
-    if (status != ORGAN_OK)
-        return status;
-    const entry e = {r, tensor.name, span, fields};
-    if (!json_is_object(fields))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: is not an object", r->file->name, what);
-    else if ((status = read_dtype(&e, &tensor, error)) == ORGAN_OK && (status = read_shape(&e, &tensor, error)) == ORGAN_OK &&
-             (status = read_offsets(&e, &tensor, error)) == ORGAN_OK)
-        status = organ_tensor_list_append(r->list, &tensor, error);
-    json_decref(fields);
+    entry e = {r, tensor.name, span, {NULL, NULL, NULL}};
+    if (read_fields(&e, what, error) == ORGAN_OK && read_dtype(&e, &tensor, error) == ORGAN_OK &&
+        read_shape(&e, &tensor, error) == ORGAN_OK && read_offsets(&e, &tensor, error) == ORGAN_OK)
+        organ_tensor_list_append(r->list, &tensor, error);
+    for (int k = 0; k < 3; k++)
+        json_decref(e.fields[k]);
+    return error->status;
+}
+
+/* Strings by strings, which nobody here reads: what a key says twice, or with a NUL in it, is no fault. */
+static organ_status check_strings(const reader *r, organ_json_span span, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, &r->header, span, "__metadata__", error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name, *text = NULL;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        const size_t length = value.end - value.begin;
+        status = organ_json_parse(&r->header, value, "__metadata__", &text, error);
+        if (status == ORGAN_OK && !json_is_string(text))
+            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
+                                json_string_value(name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + value.begin);
+        json_decref(text);
+        json_decref(name);
+    }
     return status;
 }
 
+/* null is as good as none. */
 static organ_status check_metadata(reader *r, organ_json_span span, organ_error *error)
 {
     if (r->has_metadata)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
     r->has_metadata = true;
-    json_t *metadata;
-    organ_status status = organ_json_parse(&r->header, span, "__metadata__", &metadata, error);
-    if (status != ORGAN_OK)
-        return status;
-    if (!json_is_object(metadata))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__ is not an object", r->file->name);
-    const char *key;
-    json_t *value;
-    json_object_foreach(metadata, key, value)
-    {
-        if (json_is_string(value))
-            continue;
-        const organ_json_span written = organ_json_member(&r->header, span, key);
-        const size_t length = written.end - written.begin;
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN, key,
-                            (int)(length > SHOWN ? SHOWN : length), r->header.bytes + written.begin);
-        break;
-    }
-    json_decref(metadata);
-    return status;
+    const bool null = span.end - span.begin == 4 && memcmp(r->header.bytes + span.begin, "null", 4) == 0;
+    return null ? ORGAN_OK : check_strings(r, span, error);
 }
 
 static organ_status read_entries(reader *r, organ_error *error)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,33 +96,47 @@ static organ_status read_weight_map(organ_shards *shards, const organ_json_text 
 }
 
 /* Some writers make total_size a floating-point number: as long as it is whole, it is meant. */
-static bool whole_number(const json_t *value, uint64_t *number)
+static bool whole_number(const organ_json_text *text, organ_json_span span, uint64_t *number)
 {
+    organ_error none = {0};
+    json_t *value = NULL;
+    if (organ_json_parse(text, span, NULL, &value, &none) != ORGAN_OK)
+        return false; /* beyond 63 bits */
     const double real = json_is_real(value) ? json_real_value(value) : (double)json_integer_value(value);
-    if (!json_is_number(value) || real < 0 || real >= 0x1p63 || real != floor(real))
-        return false;
-    *number = json_is_real(value) ? (uint64_t)real : (uint64_t)json_integer_value(value);
-    return true;
+    const bool whole = json_is_number(value) && real >= 0 && real < 0x1p63 && real == floor(real);
+    if (whole)
+        *number = json_is_real(value) ? (uint64_t)real : (uint64_t)json_integer_value(value);
+    json_decref(value);
+    return whole;
 }
 
+/* Of two total_size the last one counts, as in Python. */
+static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, text, span, "metadata", error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = organ_json_check(text, value, "metadata", error);
+        if (status == ORGAN_OK && organ_json_is(name, "total_size")) {
+            shards->total_size = organ_arena_copy(&shards->arena, text->bytes + value.begin, value.end - value.begin);
+            shards->total_is_number = whole_number(text, value, &shards->total_bytes);
+            status = shards->total_size ? ORGAN_OK : no_memory(shards, error);
+        }
+        json_decref(name);
+    }
+    return status;
+}
+
+/* Nothing in it is needed: a list or a number in its place is no fault of the tensors. */
 static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
-    json_t *metadata;
-    organ_status status = organ_json_parse(text, span, "metadata", &metadata, error);
-    if (status != ORGAN_OK)
-        return status;
-    const json_t *total = json_object_get(metadata, "total_size");
-    if (!json_is_object(metadata) && !json_is_null(metadata)) {
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: metadata is not an object", shards->label);
-    } else if (total) {
-        const organ_json_span written = organ_json_member(text, span, "total_size");
-        shards->total_size = organ_arena_copy(&shards->arena, text->bytes + written.begin, written.end - written.begin);
-        shards->total_is_number = whole_number(total, &shards->total_bytes);
-        if (!shards->total_size)
-            status = no_memory(shards, error);
-    }
-    json_decref(metadata);
-    return status;
+    return text->bytes[span.begin] == '{' ? read_total(shards, text, span, error) : organ_json_check(text, span, "metadata", error);
 }
 
 /* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked whole, and passed
@@ -136,11 +151,7 @@ static organ_status read_member(organ_shards *shards, const organ_json_text *tex
         return read_weight_map(shards, text, span, error);
     if (is_metadata)
         return read_metadata(shards, text, span, error);
-    json_t *value;
-    const organ_status status = organ_json_parse(text, span, name, &value, error);
-    if (status == ORGAN_OK)
-        json_decref(value);
-    return status;
+    return organ_json_check(text, span, name, error);
 }
 
 static organ_status read_document(organ_shards *shards, const organ_json_text *text, organ_error *error)
@@ -209,22 +220,27 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
     return status == ORGAN_OK ? sort_files(shards, error) : status;
 }
 
-organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, organ_error *error)
+organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],
+                                organ_error *error)
 {
+    const char *first = NULL;
+    size_t misplaced = 0;
+    *warning = '\0';
     for (size_t k = 0; k < shards->entry_count; k++) {
         const organ_shard_entry *entry = &shards->entries[k];
         const size_t *found = organ_name_table_find(&list->names, entry->tensor);
         if (!found)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard",
                               shards->label, SHOWN, entry->tensor, SHOWN, shards->files[entry->file]);
-        if (list->tensors[*found].file != entry->file)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is not in '%.*s' but in '%.*s'", shards->label, SHOWN,
-                              entry->tensor, SHOWN, shards->files[entry->file], SHOWN, shards->files[list->tensors[*found].file]);
+        if (list->tensors[*found].file != entry->file && misplaced++ == 0)
+            first = entry->tensor;
     }
     for (size_t k = 0; k < list->count; k++)
-        if (!organ_name_table_find(&shards->tensor_names, list->tensors[k].name))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s' is not in the weight_map of %s",
-                              shards->files[list->tensors[k].file], SHOWN, list->tensors[k].name, shards->label);
+        if (!organ_name_table_find(&shards->tensor_names, list->tensors[k].name) && misplaced++ == 0)
+            first = list->tensors[k].name;
+    if (misplaced)
+        snprintf(warning, ORGAN_SHARDS_WARNING, "%s: weight_map says nothing or another file of %zu tensor%s, the first is '%.*s'",
+                 shards->label, misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
     return ORGAN_OK;
 }
 

@@ -31,8 +31,13 @@ typedef struct organ_shards {
  * after an error. */
 organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error);
 
-/* The index and the tensors that were found in files[0 .. file_count), in the order of shards->files, must say the same. */
-organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, organ_error *error);
+#define ORGAN_SHARDS_WARNING 400
+
+/* Every tensor of the index is in files[0 .. file_count), in the order of shards->files, or the model is not whole: ORGAN_BAD_INPUT.
+ * `warning` is one sentence where a tensor is in another of these files than the index says, or not in the index at all, else "". Loaders
+ * take from the index the names of the files alone. */
+organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],
+                                organ_error *error);
 
 /* Whether metadata.total_size is absent or says `bytes`. */
 bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes);

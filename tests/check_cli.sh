@@ -225,7 +225,7 @@ ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" measure tiny-qwen2
 
 # ---- models behind URLs; what a server does is tested by tests/check_http*.c ----
 refused 2 "the URL of the model is malformed" measure http://
-refused 2 "name a file" measure http://127.0.0.1/
+refused 2 "no name of a file or a directory" measure http://127.0.0.1/.x
 refused 2 "header 1 that is to be sent is not" measure http://127.0.0.1:9/x.gguf --header hush
 if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
 refused 2 "--header needs a value" measure tiny-qwen2 --header

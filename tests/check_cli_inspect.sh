@@ -54,6 +54,21 @@ matches inspect_gptq ../out
 ends 0 inspect gptq --json --tensors --match '*up_proj*'
 matches inspect_gptq_json ../out
 
+# A total_size that is wrong is no fault: loaders take from the index the names of the files alone.
+cp -rL tiny-qwen2 total && chmod -R u+w total
+sed -i 's/"total_size": [0-9]*/"total_size": 7/' total/model.safetensors.index.json
+ends 0 inspect total
+prints "WARNING  model.safetensors.index.json: metadata.total_size is 7, but the"
+prints "No problems found"
+ends 0 prune total -o pruned --iterations 2
+says "warning: model.safetensors.index.json: metadata.total_size is 7, but the tensors have"
+ends 0 audit total pruned
+ends 0 dequantize total -o plain
+says "warning: model.safetensors.index.json: metadata.total_size is 7"
+sed -i 's/"total_size": 7/"total_size": 8/' pruned/model.safetensors.index.json
+ends 0 audit total pruned
+rm -r pruned plain total
+
 # Taken apart it is the same model, with its config in another place.
 ends 0 extract fp8 -o apart
 ends 0 inspect apart

@@ -61,6 +61,57 @@ START_TEST(opens_by_its_index)
 }
 END_TEST
 
+/* With and without slashes at its end, and with a query that is to be kept and not shown. */
+START_TEST(opens_by_its_directory)
+{
+    static const char *const ends[] = {"", "/", "//", "/?token=hushhush", "?token=hushhush#here"};
+    organ_model *model;
+    organ_error error = {0};
+    char url[512], shown[512];
+    snprintf(shown, sizeof shown, "http://127.0.0.1:%d/some/where", http_port(server));
+    for (size_t k = 0; k < sizeof ends / sizeof *ends; k++) {
+        snprintf(url, sizeof url, "%s%s", shown, ends[k]);
+        ck_assert_msg(organ_model_open(url, &model, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_str_eq(model->path, shown);
+        ck_assert_str_eq(model->directory, shown);
+        ck_assert_str_eq(model->index, INDEX);
+        ck_assert(model->whole_directory);
+        ck_assert_uint_eq(model->file_count, 3);
+        ck_assert_uint_eq(model->tensor_count, small.tensor_count);
+        ck_assert_str_eq(model->config.architecture, "DeepseekV3ForCausalLM");
+        ck_assert_str_eq(model->files[1].path, http_url(server, "model-00002-of-00003.safetensors"));
+        organ_model_close(model);
+    }
+}
+END_TEST
+
+/* A directory with one file. */
+START_TEST(opens_a_directory_without_index)
+{
+    organ_model *model;
+    organ_error error = {0};
+    char url[512];
+    served_file files[8];
+    size_t count = 0;
+    for (size_t k = 0; k < small.file_count; k++) {
+        files[count] = small.files[k];
+        if (strcmp(files[count].name, "model-00001-of-00003.safetensors") == 0)
+            files[count++].name = "model.safetensors";
+        else if (strcmp(files[count].name, "config.json") == 0)
+            count++;
+    }
+    http_server *const other = http_start(files, count, 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/some/where/", http_port(other));
+    ck_assert_msg(organ_model_open(url, &model, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(model->file_count, 1);
+    ck_assert_ptr_null(model->index);
+    ck_assert_str_eq(model->files[0].name, "model.safetensors");
+    ck_assert_str_eq(model->config.architecture, "DeepseekV3ForCausalLM");
+    organ_model_close(model);
+    http_stop(other);
+}
+END_TEST
+
 START_TEST(opens_one_shard)
 {
     organ_model *model;
@@ -91,8 +142,10 @@ START_TEST(what_is_not_there)
     refuses(http_url(server, "none.safetensors"), ORGAN_IO, "no such file");
     refuses(http_url(server, "none.safetensors.index.json"), ORGAN_IO, "no such file");
     refuses(http_url(server, "model.bin"), ORGAN_BAD_INPUT, "PyTorch pickle");
-    refuses(http_url(server, "model"), ORGAN_BAD_INPUT, "/some/where/model");
-    refuses("http://127.0.0.1/", ORGAN_USAGE, "name a file");
+    refuses(http_url(server, "model.json"), ORGAN_BAD_INPUT, "/some/where/model.json: is neither");
+    refuses(http_url(server, "model"), ORGAN_IO, "/some/where/model: no model here: the server has no " INDEX " and no model.safetensors");
+    refuses(http_url(server, "%2e%2e"), ORGAN_USAGE, "no name of a file or a directory");
+    refuses(http_url(server, "a%2fb"), ORGAN_USAGE, "no name of a file or a directory");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 404, .count = -1});
     refuses(http_url(server, INDEX), ORGAN_BAD_INPUT, INDEX ": names 'model-00001-of-00003.safetensors', which is not there");
     http_behave(server, (http_manners){.after = 1, .oddity = HTTP_STATUS, .code = 500, .count = -1});
@@ -215,8 +268,8 @@ Suite *http_model_suite(void)
 {
     const suite_case cases[] = {
         {"model",
-         {opens_by_its_index, opens_one_shard, reads_as_if_it_were_here, what_is_not_there, changed_meanwhile, can_be_inspected,
-          loads_small_files, opens_a_split_gguf, large_stream_over_a_dead_server}},
+         {opens_by_its_index, opens_by_its_directory, opens_a_directory_without_index, opens_one_shard, reads_as_if_it_were_here,
+          what_is_not_there, changed_meanwhile, can_be_inspected, loads_small_files, opens_a_split_gguf, large_stream_over_a_dead_server}},
     };
     return suite_of("http model", cases, sizeof cases / sizeof *cases, setup, teardown);
 }

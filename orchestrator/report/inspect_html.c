@@ -35,11 +35,13 @@ static bool add_check(json_t *checks, bool ok, const char *detail)
 /* What is wrong, or that nothing is. */
 static void put_health(organ_html *html, const json_t *report)
 {
-    const json_t *const problems = json_object_get(report, "problems");
+    const json_t *const problems = json_object_get(report, "problems"), *const warnings = json_object_get(report, "warnings");
     json_t *const checks = json_array();
     bool whole = json_array_size(problems) > 0 || add_check(checks, true, "no problems found");
     for (size_t k = 0; k < json_array_size(problems) && whole; k++)
         whole = add_check(checks, false, organ_json_text(json_array_get(problems, k), ""));
+    for (size_t k = 0; k < json_array_size(warnings) && whole; k++)
+        whole = add_check(checks, true, organ_json_text(json_array_get(warnings, k), ""));
     organ_html_section(html, "Health of the file");
     if (whole)
         organ_html_checks(html, checks);

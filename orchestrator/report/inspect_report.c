@@ -256,6 +256,7 @@ static void put_foot(FILE *out, const json_t *report, const organ_page *page)
 {
     char elements[32], percent[32], tensors[32];
     const json_t *const target = organ_json_at(report, "projections"), *const problems = organ_json_at(report, "problems");
+    const json_t *const warnings = organ_json_at(report, "warnings");
     const unsigned long long prunable = organ_json_count(target, "prunable_tensors");
     organ_text_say(out, page, "  * ", "%s: %s tensors, %s elements, %s of %s.",
                    prunable == organ_json_count(target, "weights") ? "pruned by default" : "projections",
@@ -267,6 +268,8 @@ static void put_foot(FILE *out, const json_t *report, const organ_page *page)
         organ_text_say(out, page, "  ", "%llu of them are stored as F32, F16 or BF16, which is what can be pruned%s.", prunable,
                        json_array_size(organ_json_at(report, "quantization.schemes")) > 0 ? "; organ dequantize unpacks the others" : "");
     organ_inspect_notes(out, report, page);
+    for (size_t k = 0; k < json_array_size(warnings); k++)
+        organ_text_say(out, page, "  WARNING  ", "%s", organ_json_text(json_array_get(warnings, k), ""));
     for (size_t k = 0; k < json_array_size(problems); k++)
         organ_text_say(out, page, "  PROBLEM  ", "%s", organ_json_text(json_array_get(problems, k), ""));
     if (json_array_size(problems) == 0)

@@ -22,6 +22,12 @@ void organ_progress_end(const organ_progress *progress)
         progress->end(progress->context);
 }
 
+void organ_progress_warn(const organ_progress *progress, const organ_model *model)
+{
+    for (size_t k = 0; k < model->warning_count; k++)
+        organ_progress_note(progress, "warning: %s", model->warnings[k]);
+}
+
 void organ_progress_note(const organ_progress *progress, const char *format, ...)
 {
     if (!progress || !progress->note)

@@ -4,6 +4,7 @@
 #define ORGAN_PROGRESS_H
 
 #include "formats/api.h"
+#include "formats/model.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,7 @@ void organ_progress_begin(const organ_progress *progress, const char *what, uint
 void organ_progress_advance(const organ_progress *progress, uint64_t bytes, const char *tensor, const char *remark);
 void organ_progress_end(const organ_progress *progress);
 void organ_progress_note(const organ_progress *progress, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void organ_progress_warn(const organ_progress *progress, const organ_model *model); /* a note for each warning about its files */
 
 ORGAN_API_END
 

@@ -151,6 +151,9 @@ static organ_status pair_up(audit *a, organ_error *error)
     return ORGAN_OK;
 }
 
+/* What the index says wrong was right in the donor. */
+static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
+
 static organ_status compare(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
@@ -187,6 +190,8 @@ static void judge_tensors(audit *a)
     }
     for (size_t k = 0; k < a->copy->problem_count; k++)
         problem(a, "%s", a->copy->problems[k]);
+    for (size_t k = 0; k < a->copy->warning_count && spoiled_index(a); k++)
+        problem(a, "%s", a->copy->warnings[k]);
 }
 
 /* Where the donor has an index, its copy must have the same: same tensors in the same shards. */
@@ -202,7 +207,7 @@ static bool index_valid(audit *a)
         problem(a, "%s has no %s", a->copy->path, a->donor->index);
     if (moved)
         problem(a, "%zu tensors of %s are in other shards than in the donor", moved, a->copy->path);
-    return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0;
+    return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
 }
 
 /* The elements of targets and of all others, each counted tensor by tensor, must add up to the shapes of both headers. */

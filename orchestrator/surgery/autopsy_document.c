@@ -177,6 +177,8 @@ static json_t *notes_json(const organ_autopsy_job *job)
         json_array_append_new(notes, organ_document_string(job->weights->notes[k]));
     for (size_t k = 0; k < job->model->problem_count; k++)
         json_array_append_new(notes, organ_document_string(job->model->problems[k]));
+    for (size_t k = 0; k < job->model->warning_count; k++)
+        json_array_append_new(notes, organ_document_string(job->model->warnings[k]));
     return notes;
 }
 

@@ -114,6 +114,7 @@ static void tell_before(const organ_dequantize_job *job)
 {
     const organ_weights *const w = job->weights;
     size_t dropped = 0;
+    organ_progress_warn(job->progress, job->model);
     if (job->part_count == 0)
         organ_progress_note(job->progress, "%s has no packed tensor: it is plain already, and is only written anew", job->options->model);
     for (size_t k = 0; k < w->note_count; k++)

@@ -342,6 +342,14 @@ static json_t *describe_problems(const organ_inspect_options *options, const org
     return problems;
 }
 
+static json_t *describe_warnings(const organ_model *model, bool *whole)
+{
+    json_t *const warnings = json_array();
+    for (size_t k = 0; k < model->warning_count; k++)
+        *whole = json_array_append_new(warnings, organ_document_string(model->warnings[k])) == 0 && *whole;
+    return warnings;
+}
+
 /* ---- single tensors ---- */
 
 json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
@@ -404,6 +412,7 @@ static json_t *make_report(const subject *s, bool *whole)
     set(report, "by_layer", describe_layers(s->options, s->chosen, s->count, s->cut), whole);
     set(report, "quantization", json_incref(s->quantization), whole);
     set(report, "problems", json_incref(s->problems), whole);
+    set(report, "warnings", describe_warnings(s->model, whole), whole);
     if (s->options->tensors)
         set(report, "tensors", describe_tensors(s->options, s->model, whole), whole);
     if (s->options->most)

@@ -58,6 +58,7 @@ static organ_status open_all(organ_merge_job *job, organ_error *error)
                           o->base);
     if (job->base->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
+    organ_progress_warn(job->progress, job->base);
     if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
         organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, o->force, error))
         return error->status;

@@ -58,6 +58,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     const organ_model *donor = job->donor;
     if (donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", donor->problems[0]);
+    organ_progress_warn(job->progress, donor);
     if (donor->manifest)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
                           donor->path);

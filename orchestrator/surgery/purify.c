@@ -96,6 +96,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
         return error->status;
     if (job->donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->donor->problems[0]);
+    organ_progress_warn(job->progress, job->donor);
     if (organ_output_spares(o->output, job->donor, error) || organ_output_check(o->output, o->force, error) || check_single(job, error) ||
         select_tensors(job, error) || organ_purify_prepare(job, error))
         return error->status;
