@@ -68,8 +68,9 @@ const organ_verb organ_autopsy_verb = {
     .summary = "whether every weight of a model is healthy, and if not, why",
     .about = "Reads every weight as the numbers it means, whatever it is packed in: mean, standard deviation, min, max, excess kurtosis, "
              "NaN and infinities, zeros, rows and columns of zeros, distinct values. What no healthy weight has is a finding, with what "
-             "usually causes it: codes read without their scales, scales of other blocks, zero points that are off, the wrong packing, "
-             "weights that were never loaded. With OTHER also the relative error, cosine and largest difference of each weight.\n"
+             "usually causes it: codes read without their scales, scales of other blocks or off by a factor, zero points that are off, the "
+             "wrong packing, weights that were never loaded. With OTHER also the relative error, cosine and largest difference of each "
+             "weight.\n"
              "A projection is expected to have |mean| < 0.01, std 0.02 to 0.05 and values within 0.5 of zero. Small models have wider "
              "weights, large ones narrower: outside of that is a remark. A finding is what is beyond |mean| 0.1, std 0.0001 to 1 or values "
              "within 100 of zero; above |mean| 1 or std 10 it has exploded. Embeddings, norms, routers and biases have wider ranges of "
