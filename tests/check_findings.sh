@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# docs/findings.md: the tables that take no time are what the program says today, and every verdict of the first table is one of three.
+# Ends with the line "N passed, N failed". `ninja findings` makes all tables anew.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+judge() {
+    if "${@:2}" >"$scratch/log" 2>&1; then passed=$((passed + 1)); else
+        printf '%s\n' "$1"
+        head -n 40 "$scratch/log" | cut -c -200 | sed 's/^/    /'
+        failed=$((failed + 1))
+    fi
+}
+
+for name in arithmetic rate theta scale parts healthy premise; do
+    judge "docs/findings.md: the table '$name' is stale: ninja findings" docs/make_findings.sh --check "$name"
+done
+empty=$(awk '/^<!-- [a-z]+ -->$/ { name = $2; rows = 0 } /^\|/ { rows++ } /^<!-- \/[a-z]+ -->$/ { if (rows < 3) print name }' docs/findings.md)
+judge "docs/findings.md: without rows: $empty" test -z "$empty"
+open=$(sed -n '/^| claim | verdict |$/,/^$/p' docs/findings.md | tail -n +3 | grep '^|' | grep -cvE '\*\*(confirmed|refuted|open)\*\*')
+judge "docs/findings.md: $open claims have no verdict" test "$open" -eq 0
+# A table that is not what the program says is found.
+cp -r docs "$scratch/docs"
+ln -s "$PWD/build" "$PWD/fixtures" "$scratch/"
+sed -i 's/^| self_attn.q_proj | 4 | 2/| self_attn.q_proj | 4 | 3/' "$scratch/docs/findings.md"
+stale() { ! "$scratch/docs/make_findings.sh" --check rate; }
+judge "a stale table is not found" stale
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]
