@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tests of what jobs may take: what they keep on the disk. */
+ * Tests of what jobs may take: what they keep on the disk, and memory. */
+#include "orchestrator/cli/verbs.h"
 #include "orchestrator/report/document.h"
 #include "tests/keeper_rig.h"
 #include "tests/scratch_model.h"
@@ -7,6 +8,7 @@
 
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -109,8 +111,50 @@ START_TEST(all_jobs_together_have_a_limit)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static unsigned add_with_memory(const char *memory, char said[ID])
+{
+    organ_job_words words;
+    organ_error error = {0};
+    json_t *faults = NULL, *view = NULL;
+    json_t *const request = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "verb", "prune", "arguments", "DONOR", "models/hungry", "output",
+                                      "out/h", "memory", memory, "threads", 1);
+    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 0);
+    json_decref(request);
+    const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
+    snprintf(said, ID, "%s", view ? organ_json_text(view, "id") : error.message);
+    json_decref(view);
+    return status;
+}
+
+START_TEST(a_job_has_a_limit_of_memory)
+{
+    char id[ID];
+    organ_jobs_close(jobs);
+    way.memory = (uint64_t)1 << 30;
+    keeper_open_jobs();
+    ck_assert_uint_eq(add_with_memory("100M", id), 201);
+    json_t *const view = keeper_await(id, "failed");
+    const char *const why = organ_json_text(view, "error");
+    ck_assert_int_eq(json_integer_value(json_object_get(view, "exit_code")), 4);
+    /* 100 MiB and what a job of one thread has beside that: 256 and 128 MiB. */
+    ck_assert_msg(strstr(why, "Cannot allocate memory; a job that asks for this --memory may take 484M in all"), "%s", why);
+    ck_assert_msg(atoi(why) >= 300 && atoi(why) < 508, "%s", why);
+    json_decref(view);
+    ck_assert_uint_eq(add_with_memory("2G", id), 422);
+    ck_assert_msg(strstr(id, "asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"), "%s", id);
+    organ_jobs_close(jobs);
+    way.memory = 0;
+    keeper_open_jobs();
+    ck_assert_uint_eq(add_with_memory("2G", id), 201);
+    keeper_becomes(id, "done");
+}
+END_TEST
+
 Suite *job_limits_suite(void)
 {
-    const suite_case cases[] = {{"kept", {what_a_job_prints_has_a_limit, all_jobs_together_have_a_limit}}};
+    const suite_case cases[] = {{"kept", {what_a_job_prints_has_a_limit, all_jobs_together_have_a_limit}},
+                                {"memory", {a_job_has_a_limit_of_memory}}};
     return suite_of("job limits", cases, COUNT(cases), keeper_setup, keeper_teardown);
 }

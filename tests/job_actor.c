@@ -78,6 +78,22 @@ static void be_stubborn(void)
         pause();
 }
 
+/* Takes memory until there is none, as far as 8 GB; then ends as a verb does without memory. */
+static int eat(void)
+{
+    enum { BITE = 16 << 20, BITES = 512 };
+    int bites = 0;
+    while (bites < BITES && malloc(BITE))
+        bites++;
+    if (bites == BITES) {
+        puts("{\"schema\":\"organ.test/1\"}");
+        return 0;
+    }
+    fprintf(stderr, "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate memory\"}\n",
+            bites * 16);
+    return 4;
+}
+
 /* A result and a log of 4 MB each. */
 static int print_long(void)
 {
@@ -116,6 +132,8 @@ int act_as_job(int argc, char **argv)
         say("{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"the model is broken\"}");
         return 3;
     }
+    if (strcmp(what, "hungry") == 0)
+        return eat();
     if (strcmp(what, "long") == 0)
         return print_long();
     printf("{\"schema\":\"organ.test/1\",\"words\":%d,\"resumed\":%d}\n", argc, has_word(argc, argv, "--resume"));

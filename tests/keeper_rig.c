@@ -25,7 +25,7 @@ void keeper_open_jobs(void)
 
 void keeper_setup(void)
 {
-    static const char *const models[] = {"peek", "wait", "stubborn", "crash", "fail", "check", "done", "gate", "long"};
+    static const char *const models[] = {"peek", "wait", "stubborn", "crash", "fail", "check", "done", "gate", "long", "hungry"};
     organ_error error = {0};
     scratch_begin();
     mkdir(scratch_path("root"), 0755);

@@ -50,6 +50,7 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
                               .quiet = options->quiet,
                               .shelf_bytes = options->shelf,
                               .job_output = options->job_output,
+                              .job_memory = options->job_memory,
                               .keep_bytes = options->keep_bytes};
     if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
         return error->status;

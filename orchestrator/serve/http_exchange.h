@@ -31,6 +31,7 @@ typedef struct organ_app {
     const struct organ_guard *guard;
     struct organ_desk *desk;   /* serve/http_desk.h */
     uint64_t job_output, keep_bytes; /* --job-output, --keep-bytes: what one job keeps of what it prints, and all of them */
+    uint64_t job_memory;             /* --job-memory: what --memory of a job may be at most */
     uint64_t shelf_bytes;      /* --shelf: memory of models that are kept */
     struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
     struct organ_shelf *shelf; /* set by the area of models */

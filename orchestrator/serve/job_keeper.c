@@ -269,6 +269,9 @@ static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
+    uint64_t limit;
+    if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &limit, error))
+        return 422;
     if (clashes(jobs, NULL, words->reads, words->writes, error))
         return 409;
     if (count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {

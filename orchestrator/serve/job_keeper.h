@@ -21,6 +21,7 @@ typedef struct organ_jobs_setup {
     size_t most_queued;  /* more that wait are refused */
     uint64_t output;     /* bytes of the result that one job keeps at most, and of its log; 0: no limit */
     uint64_t keep_bytes; /* of all jobs together; the oldest that have finished go first; 0: no limit */
+    uint64_t memory;     /* that one job may ask for with --memory at most; 0: no limit, and jobs run without one */
     const char *program; /* what runs the verbs */
     double patience;     /* seconds after which a cancelled job that has not ended is told more firmly: SIGINT, SIGTERM, SIGKILL */
 } organ_jobs_setup;

@@ -143,7 +143,7 @@ uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t l
     return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
 }
 
-static uint64_t bytes_of_all(const organ_job_store *store, const char *id)
+uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
 {
     static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
     uint64_t bytes = 0;
@@ -164,6 +164,6 @@ organ_job_findings organ_job_examine(const organ_job_store *store, const char *i
         found.result = read_result(store, id, found.size, &found.page);
     found.page = found.page && found.result;
     shorten_log(store, id, limit);
-    found.bytes = bytes_of_all(store, id);
+    found.bytes = organ_job_bytes(store, id);
     return found;
 }

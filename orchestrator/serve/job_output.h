@@ -13,6 +13,9 @@
  */
 uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut);
 
+/* Of all files of a job that is over. */
+uint64_t organ_job_bytes(const organ_job_store *store, const char *id);
+
 typedef struct organ_job_findings {
     bool result, page; /* it is a whole JSON object; there is an HTML page for such a one */
     uint64_t size;     /* of the result as it is kept */

@@ -39,6 +39,8 @@ struct organ_jobs {
 };
 
 /* With the mutex held. */
+/* Whether the job asks for no more memory than jobs may have; *limit is what its process gets then, 0: no limit. */
+bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit, organ_error *error);
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id); /* NULL: there is none */
 void organ_jobs_changed(organ_jobs *jobs, organ_job *job);          /* clients should see it: wakes its streams */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job);       /* the same where only events have come */

@@ -77,6 +77,7 @@ bool organ_process_lives(const organ_process *process)
 typedef struct child {
     const organ_process_plan *plan;
     char *const *argv;
+    uint64_t memory;
     int output, log;
     int gate, ready;      /* of the pipes the ends that are the child's */
     int far_gate, hearer; /* and the server's */
@@ -101,14 +102,15 @@ static void quiet_signals(void)
  * copied. */
 static bool prepare(const child *self, int program)
 {
-    const struct rlimit none = {0, 0};
+    const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
     const int root = lift(self->plan->root), output = lift(self->output), log = lift(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     quiet_signals();
     /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
      * priority would count for nothing. */
     setpgid(0, 0);
-    return setrlimit(RLIMIT_CORE, &none) == 0 && root >= 0 && fchdir(root) == 0 && place(nothing, 0) && place(output, 1) && place(log, 2) &&
+    return setrlimit(RLIMIT_CORE, &none) == 0 && (self->memory == 0 || setrlimit(RLIMIT_DATA, &memory) == 0) && root >= 0 &&
+           fchdir(root) == 0 && place(nothing, 0) && place(output, 1) && place(log, 2) &&
            (self->plan->confine == 0 || organ_confine(self->plan->confine, root, program));
 }
 
@@ -172,8 +174,8 @@ static organ_status begin(child *self, organ_process *process, organ_error *erro
                             self->plan->confine ? "confined" : "prepared");
 }
 
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, int output, int log, organ_process *process, int *gate,
-                                 organ_error *error)
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
+                                 organ_process *process, int *gate, organ_error *error)
 {
     int gates[2], readies[2];
     *gate = -1;
@@ -187,6 +189,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
     }
     child self = {.plan = plan,
                   .argv = argv,
+                  .memory = memory,
                   .output = output,
                   .log = log,
                   .gate = gates[0],

@@ -29,10 +29,10 @@ typedef struct organ_process_plan {
 char **organ_process_environment(void);
 
 /* Starts the program in a process group of its own, with standard output and error going to those descriptors, none other open, without
- * core dumps. It waits for organ_process_release (or ends where `*gate` is closed unreleased), so that it can
- * be written down before it does anything. ORGAN_IO if it cannot be started or confined. */
-organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, int output, int log, organ_process *process, int *gate,
-                                 organ_error *error);
+ * core dumps, and with at most `memory` bytes of its own (RLIMIT_DATA; 0: no limit). It waits for organ_process_release (or ends where
+ * `*gate` is closed unreleased), so that it can be written down before it does anything. ORGAN_IO if it cannot be started or confined. */
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
+                                 organ_process *process, int *gate, organ_error *error);
 void organ_process_release(int gate);                               /* lets it run; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* the other possibility: it ends without having begun */
 

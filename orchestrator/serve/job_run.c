@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * One job and its process: started, watched, told to end, taken up again. */
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/document.h"
+#include "orchestrator/serve/job_memory.h"
 #include "orchestrator/serve/job_output.h"
 #include "orchestrator/serve/job_parts.h"
 
@@ -29,6 +32,18 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
+/* Says what the limit was where the job has met it, or may have. */
+static void explain_memory(organ_job *job, int number)
+{
+    char limit[24];
+    const size_t used = strlen(job->message);
+    if (job->memory == 0 || (number == 0 && !strcasestr(job->message, "memory")) || number == SIGKILL || number == SIGINT ||
+        number == SIGTERM)
+        return;
+    snprintf(job->message + used, sizeof job->message - used, "%s a job that asks for this --memory may take %s in all",
+             number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
+}
+
 /* From an exit code, or from what the program said last where nobody collected the code: code -1 and signal 0. */
 static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
@@ -51,6 +66,8 @@ static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const 
         snprintf(job->message, sizeof job->message, "the program was ended by something else");
     else if (code > ORGAN_CHECK_FAILED)
         snprintf(job->message, sizeof job->message, "%s", job->progress.message);
+    if (code == ORGAN_IO || number != 0)
+        explain_memory(job, number);
     if (code == ORGAN_OK || code == ORGAN_CHECK_FAILED)
         organ_jobs_conclude(jobs, job, ORGAN_JOB_DONE);
     else if (cancelled)
@@ -112,14 +129,30 @@ static char **words_of(const json_t *argv)
     return words;
 }
 
-static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, organ_error *error)
+bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit, organ_error *error)
+{
+    const organ_verb *verb = NULL;
+    char asked[24], allowed[24];
+    for (size_t k = 0; k < jobs->setup.verb_count; k++)
+        verb = strcmp(jobs->setup.verbs[k]->name, name) == 0 ? jobs->setup.verbs[k] : verb;
+    const uint64_t memory = organ_job_memory(verb, argv);
+    *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
+    if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
+        return true;
+    organ_fail(error, ORGAN_USAGE,
+               "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
+               organ_quantity_option(memory, asked), (unsigned long long)memory, organ_quantity_option(jobs->setup.memory, allowed));
+    return false;
+}
+
+static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
 {
     int gate = -1;
     const int log = organ_job_open(&jobs->store, job->id, "events.jsonl", O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
     const int output = organ_job_open(&jobs->store, job->id, "result.json", O_WRONLY | O_CREAT | O_TRUNC);
     if (log < 0 || output < 0)
         organ_fail_errno(error, errno, "the files of job %s", job->id);
-    else if (organ_process_start(&jobs->plan, argv, output, log, &job->process, &gate, error) == ORGAN_OK) {
+    else if (organ_process_start(&jobs->plan, argv, memory, output, log, &job->process, &gate, error) == ORGAN_OK) {
         job->state = ORGAN_JOB_RUNNING;
         job->child = true;
         job->attempts++;
@@ -151,8 +184,8 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     job->size = job->cut = 0;
     if (!argv || !words)
         organ_fail_errno(&error, ENOMEM, "the words of job %s", job->id);
-    else
-        launch(jobs, job, words, &error);
+    else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &job->memory, &error))
+        launch(jobs, job, words, job->memory, &error);
     free(words);
     json_decref(argv);
     if (error.status == ORGAN_OK) {
@@ -183,6 +216,11 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
         json_decref(faults);
         return refused;
     }
+    uint64_t limit;
+    if (!organ_jobs_memory(jobs, words.verb->name, words.argv, &limit, error)) {
+        organ_job_words_release(&words);
+        return 422;
+    }
     json_object_set(job->fixed, "argv", words.argv);
     json_object_set(job->fixed, "reads", words.reads);
     json_object_set(job->fixed, "writes", words.writes);
@@ -195,7 +233,8 @@ static void settle(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
     const uint64_t cut = job->cut;
-    job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    organ_job_trim(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    job->bytes = organ_job_bytes(&jobs->store, job->id);
     if (job->cut == cut)
         return;
     job->result = job->page = false;

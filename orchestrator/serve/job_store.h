@@ -44,6 +44,7 @@ typedef struct organ_job {
     /* Not on the disk. */
     organ_job_progress progress;
     uint64_t bytes;     /* that its files take */
+    uint64_t memory;    /* that its process may take; 0: no limit, or not known */
     int events;         /* descriptor of events.jsonl while running, else -1 */
     double next_signal; /* when a cancelled job that does not end is told more firmly */
     int signals;        /* told so far */

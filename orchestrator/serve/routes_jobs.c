@@ -225,6 +225,7 @@ static organ_status start(organ_app *app, organ_error *error)
                                     .limit = app->job_limit ? app->job_limit : 1,
                                     .kept = KEPT_JOBS,
                                     .output = app->job_output,
+                                    .memory = app->job_memory,
                                     .keep_bytes = app->keep_bytes,
                                     .most_queued = MOST_QUEUED,
                                     .program = "/proc/self/exe",
@@ -280,7 +281,7 @@ static const organ_http_answer post_answers[] = {
     {404, PROBLEM, "a path does not exist"},
     {409, PROBLEM, "a job that is queued or running writes what this one reads or writes, or reads what it writes; or a path is of the "
      "wrong kind"},
-    {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\""},
+    {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\"; or it asks for more memory than --job-memory"},
     {429, PROBLEM, "too many jobs wait"}};
 static const organ_http_answer list_answers[] = {
     {200, JSON, "{\"type\": \"object\", \"required\": [\"jobs\", \"total\", \"offset\"], \"properties\": "

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/job_memory.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/serve/verb_catalog.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The value of "--NAME=VALUE" among the options, which end at "--"; NULL if it is not there. */
+static const char *value_of(const json_t *argv, const char *name)
+{
+    const size_t length = strlen(name);
+    for (size_t k = 0; k < json_array_size(argv); k++) {
+        const char *const word = json_string_value(json_array_get(argv, k));
+        if (strcmp(word, "--") == 0)
+            break;
+        if (strncmp(word, "--", 2) == 0 && strncmp(word + 2, name, length) == 0 && word[2 + length] == '=')
+            return word + length + 3;
+    }
+    return NULL;
+}
+
+uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv)
+{
+    const organ_option *const option = verb ? organ_verb_option(verb, "memory") : NULL;
+    const char *const asked = value_of(argv, "memory");
+    uint64_t bytes = (uint64_t)512 << 20;
+    if (option && !(asked && organ_quantity_parse(asked, &bytes)) && option->fallback)
+        organ_quantity_parse(option->fallback, &bytes);
+    return bytes;
+}
+
+uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv)
+{
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    const char *const asked = value_of(argv, "threads");
+    uint64_t threads = cores > 0 ? (uint64_t)cores : 1;
+    const uint64_t wanted = asked ? strtoull(asked, NULL, 10) : 0;
+    if (wanted > 0 && wanted < threads)
+        threads = wanted;
+    const uint64_t beside = ORGAN_JOB_BASE_BYTES + threads * ORGAN_JOB_THREAD_BYTES;
+    return memory > UINT64_MAX / 2 ? UINT64_MAX / 2 : memory + beside;
+}
