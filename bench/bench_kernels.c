@@ -1,27 +1,33 @@
 /* SPDX-License-Identifier: MIT
  * Speed of every kernel on every table this CPU runs: GB/s (bytes read plus bytes written), elements per core cycle, ratios to memcpy and
- * to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256 MiB). The core's frequency is measured,
- * since a time stamp counter does not run at it. Usage: kernels [RESULT.json] */
+ * to scalar measured in the same run; warm (arrays that fit L2) and cold (the larger array 256 MiB). Ends with status 1, before anything
+ * is measured, where a member of organ_kernels has no row here. Usage: kernels [RESULT.json [WORD]]; WORD: only kernels with it in their
+ * name, or "none". */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
 #include "tests/samples.h"
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLD_BYTES = 256 << 20, WARM_BYTES = 256 << 10, TILE = 256, ITERATIONS = 30, COLD_COLS = 8192 };
+enum { COLD_BYTES = 256 << 20, WARM_BYTES = 256 << 10, TILE = 256, ITERATIONS = 30, COLD_COLS = 8192, CHUNK = 4096, GROUP = 128 };
 
 typedef struct arrays {
     unsigned char *in, *in2, *out;
     void *scratch;
 } arrays;
 
-typedef struct subject {
+/* A member of the table, and how it is run over n units: elements, or blocks of them. */
+typedef struct subject subject;
+typedef void run_kernel(const organ_kernels *k, const subject *s, const arrays *a, size_t n);
+struct subject {
     const char *name;
-    size_t read, write; /* bytes per unit: an element, or a block of a GGUF type */
-    void (*run)(const organ_kernels *k, const arrays *a, size_t n);
-    size_t elements; /* of a block; 0 where units are elements */
-} subject;
+    size_t member;      /* offset in organ_kernels; 0: none, a function of libc to compare with */
+    size_t read, write; /* bytes per unit */
+    size_t elements, inputs;
+    run_kernel *run; /* NULL: a tile of physarum */
+};
 
 typedef struct result {
     double seconds, per_second, gigabytes, per_cycle, of_memcpy, of_scalar;
@@ -32,167 +38,369 @@ static double now(void) { return bench_seconds(CLOCK_THREAD_CPUTIME_ID); }
 
 static void keep(const void *p) { __asm__ volatile("" : : "r"(p) : "memory"); }
 
-/* Cycles per second of the core: additions that wait for each other take one each. */
+/* Cycles per second of the core, from operations that wait for each other. On x86-64 these are multiplications, which take three cycles on
+ * all of today's CPUs: additions of a constant are folded by some before they are executed, several a cycle. Elsewhere additions, one each.
+ */
 static double core_frequency(void)
 {
     double best = 1e9;
     for (int run = 0; run < 5; run++) {
         const double start = now();
-        unsigned long x = 0;
-        for (int k = 0; k < 1000000; k++)
+        unsigned long x = 3;
+        for (int k = 0; k < 400000; k++)
             _Pragma("GCC unroll 16") for (int u = 0; u < 16; u++)
+#if defined(__x86_64__)
+                __asm__ volatile("imul %0, %0" : "+r"(x));
+#else
             {
                 x += 3;
                 __asm__ volatile("" : "+r"(x));
             }
+#endif
         const double took = now() - start;
         best = took < best ? took : best;
     }
-    return 16e6 / best;
+#if defined(__x86_64__)
+    return 3 * 6.4e6 / best;
+#else
+    return 6.4e6 / best;
+#endif
 }
 
 /* ---- what is measured ---- */
-#define FLOATS(p) ((float *)(void *)(p))
-#define WORDS(p)  ((uint16_t *)(void *)(p))
-static void run_memcpy(const organ_kernels *k, const arrays *a, size_t n) { (void)k, memcpy(a->out, a->in, n); }
-static void run_bf16_to_f32(const organ_kernels *k, const arrays *a, size_t n) { k->bf16_to_f32(WORDS(a->in), FLOATS(a->out), n); }
-static void run_f16_to_f32(const organ_kernels *k, const arrays *a, size_t n) { k->f16_to_f32(WORDS(a->in), FLOATS(a->out), n); }
-static void run_f32_to_bf16(const organ_kernels *k, const arrays *a, size_t n) { k->f32_to_bf16(FLOATS(a->in), WORDS(a->out), n); }
-static void run_f32_to_f16(const organ_kernels *k, const arrays *a, size_t n) { k->f32_to_f16(FLOATS(a->in), WORDS(a->out), n); }
-static void run_moments_bf16(const organ_kernels *k, const arrays *a, size_t n)
-{
-    organ_moments m;
-    k->moments_bf16(WORDS(a->in), n, &m);
-    keep(&m);
-}
-static void run_moments_f16(const organ_kernels *k, const arrays *a, size_t n)
-{
-    organ_moments m;
-    k->moments_f16(WORDS(a->in), n, &m);
-    keep(&m);
-}
-static void run_moments_f32(const organ_kernels *k, const arrays *a, size_t n)
-{
-    organ_moments m;
-    k->moments_f32(FLOATS(a->in), n, &m);
-    keep(&m);
-}
-static void run_zeros_16(const organ_kernels *k, const arrays *a, size_t n)
-{
-    const uint64_t zeros = k->zeros_16(WORDS(a->in), n);
-    keep(&zeros);
-}
-static void run_zeros_32(const organ_kernels *k, const arrays *a, size_t n)
-{
-    const uint64_t zeros = k->zeros_32(FLOATS(a->in), n);
-    keep(&zeros);
-}
-static void run_audit_16(const organ_kernels *k, const arrays *a, size_t n)
-{
-    organ_audit_counts counts;
-    k->audit_16(WORDS(a->in), WORDS(a->in2), n, &counts);
-    keep(&counts);
-}
-static void run_audit_32(const organ_kernels *k, const arrays *a, size_t n)
-{
-    organ_audit_counts counts;
-    k->audit_32(FLOATS(a->in), FLOATS(a->in2), n, &counts);
-    keep(&counts);
-}
+#define FLOATS(p)  ((float *)(void *)(p))
+#define WORDS(p)   ((uint16_t *)(void *)(p))
+#define DOUBLES(p) ((double *)(void *)(p))
+#define RUN(name)  static void run_##name(const organ_kernels *k, const subject *s, const arrays *a, size_t n)
+/* The function that stands in the table where the row says. */
+#define MEMBER(type)                                                                                                                       \
+    __typeof__(type) *member;                                                                                                              \
+    memcpy(&member, (const char *)k + s->member, sizeof(member))
+#define IGNORE (void)k, (void)s
 
-static void run_count_codes(const organ_kernels *k, const arrays *a, size_t n)
+RUN(memcpy) { IGNORE, memcpy(a->out, a->in, n); }
+RUN(widen)
+{
+    MEMBER(void(const uint16_t *, float *, size_t));
+    member(WORDS(a->in), FLOATS(a->out), n);
+}
+RUN(narrow)
+{
+    MEMBER(void(const float *, uint16_t *, size_t));
+    member(FLOATS(a->in), WORDS(a->out), n);
+}
+RUN(dequantize)
+{
+    MEMBER(organ_dequantize);
+    member(a->in, FLOATS(a->out), n);
+}
+RUN(quantize)
+{
+    MEMBER(organ_quantize);
+    member(FLOATS(a->in), a->out, n);
+}
+RUN(decode)
+{
+    MEMBER(organ_decode);
+    member(a->in, FLOATS(a->in2), NULL, GROUP, a->out, n * s->elements);
+}
+RUN(encode)
+{
+    MEMBER(organ_encode);
+    member(FLOATS(a->in), FLOATS(a->in2), GROUP, a->out, n * s->elements);
+}
+RUN(moments)
+{
+    organ_moments m;
+    MEMBER(void(const void *, size_t, organ_moments *));
+    member(a->in, n, &m);
+    keep(&m);
+}
+RUN(zeros)
+{
+    MEMBER(uint64_t(const void *, size_t));
+    const uint64_t zeros = member(a->in, n);
+    keep(&zeros);
+}
+RUN(audit)
+{
+    organ_audit_counts counts;
+    MEMBER(void(const void *, const void *, size_t, organ_audit_counts *));
+    member(a->in, a->in2, n, &counts);
+    keep(&counts);
+}
+RUN(count_codes)
 {
     static uint64_t counts[65536];
-    k->count_codes(WORDS(a->in), n, counts);
+    (void)s, k->count_codes(WORDS(a->in), n, counts);
     keep(counts);
 }
-static void run_pair_means(const organ_kernels *k, const arrays *a, size_t n) { k->pair_means_bf16(WORDS(a->in), FLOATS(a->out), n); }
-static void run_spread(const organ_kernels *k, const arrays *a, size_t n)
+RUN(pair_means)
+{
+    MEMBER(void(const void *, float *, size_t));
+    member(a->in, FLOATS(a->out), n);
+}
+RUN(spread)
 {
     organ_spread spread;
-    k->spread(FLOATS(a->in), n, &spread);
+    (void)s, k->spread(FLOATS(a->in), n, &spread);
     keep(&spread);
 }
-static void run_z_bins(const organ_kernels *k, const arrays *a, size_t n)
+RUN(z_bins)
 {
     static uint64_t counts[4 * ORGAN_Z_BINS];
-    k->z_bins(FLOATS(a->in), n, 0.0, 1.0, counts);
+    (void)s, k->z_bins(FLOATS(a->in), n, 0.0, 1.0, counts);
     keep(counts);
 }
-
-#define BLOCKS(type, number)                                                                                                               \
-    static void run_##type(const organ_kernels *k, const arrays *a, size_t n) { k->dequantize[number](a->in, FLOATS(a->out), n); }
-#define TO_BLOCKS(type, number)                                                                                                            \
-    static void run_to_##type(const organ_kernels *k, const arrays *a, size_t n) { k->quantize[number](FLOATS(a->in), a->out, n); }
-BLOCKS(q8_0, 8)
-BLOCKS(q4_0, 2)
-BLOCKS(q2_k, 10)
-BLOCKS(q3_k, 11)
-BLOCKS(q4_k, 12)
-BLOCKS(q5_k, 13)
-BLOCKS(q6_k, 14)
-BLOCKS(iq4_nl, 20)
-BLOCKS(iq4_xs, 23)
-BLOCKS(mxfp4, 39)
-BLOCKS(q5_0, 6)
-BLOCKS(iq3_s, 21)
-TO_BLOCKS(q8_0, 8)
-TO_BLOCKS(q4_0, 2)
-
-static const subject memcpy_subject = {"memcpy", 1, 1, run_memcpy, 0};
-static const subject subjects[] = {
-    {"bf16_to_f32", 2, 4, run_bf16_to_f32, 0},
-    {"f16_to_f32", 2, 4, run_f16_to_f32, 0},
-    {"f32_to_bf16", 4, 2, run_f32_to_bf16, 0},
-    {"f32_to_f16", 4, 2, run_f32_to_f16, 0},
-    {"moments_bf16", 2, 0, run_moments_bf16, 0},
-    {"moments_f16", 2, 0, run_moments_f16, 0},
-    {"moments_f32", 4, 0, run_moments_f32, 0},
-    {"zeros_16", 2, 0, run_zeros_16, 0},
-    {"zeros_32", 4, 0, run_zeros_32, 0},
-    {"audit_16", 4, 0, run_audit_16, 0},
-    {"audit_32", 8, 0, run_audit_32, 0},
-    {"q8_0 to f32", 34, 128, run_q8_0, 32},
-    {"q4_0 to f32", 18, 128, run_q4_0, 32},
-    {"q2_k to f32", 84, 1024, run_q2_k, 256},
-    {"q3_k to f32", 110, 1024, run_q3_k, 256},
-    {"q4_k to f32", 144, 1024, run_q4_k, 256},
-    {"q5_k to f32", 176, 1024, run_q5_k, 256},
-    {"q6_k to f32", 210, 1024, run_q6_k, 256},
-    {"iq4_nl to f32", 18, 128, run_iq4_nl, 32},
-    {"iq4_xs to f32", 136, 1024, run_iq4_xs, 256},
-    {"mxfp4 to f32", 17, 128, run_mxfp4, 32},
-    {"q5_0 to f32", 22, 128, run_q5_0, 32},
-    {"iq3_s to f32", 110, 1024, run_iq3_s, 256},
-    {"f32 to q8_0", 128, 34, run_to_q8_0, 32},
-    {"f32 to q4_0", 128, 18, run_to_q4_0, 32},
-    {"count_codes", 2, 0, run_count_codes, 0},
-    {"pair_means", 4, 4, run_pair_means, 0},
-    {"spread", 4, 0, run_spread, 0},
-    {"z_bins", 4, 0, run_z_bins, 0},
-};
-enum { SUBJECTS = sizeof subjects / sizeof *subjects };
-
-/* ---- measuring ---- */
-/* Bytes of the larger of the arrays an element takes part in; the audits read two arrays of half of `read`. */
-static size_t widest(const subject *s)
+RUN(amax)
 {
-    const size_t one = s->run == run_audit_16 || s->run == run_audit_32 ? s->read / 2 : s->read;
-    return one > s->write ? one : s->write;
+    (void)s;
+    const float most = k->amax(FLOATS(a->in), n);
+    keep(&most);
+}
+RUN(powers_of) { (void)s, k->powers_of(10000, FLOATS(a->in), FLOATS(a->out), n); }
+RUN(exp_sum)
+{
+    (void)s;
+    const double sum = k->exp_sum(FLOATS(a->in), n, 2);
+    keep(&sum);
+}
+RUN(divergence)
+{
+    (void)s;
+    const double sum = k->divergence(FLOATS(a->in), 2, FLOATS(a->in2), 2, n);
+    keep(&sum);
+}
+RUN(entropy)
+{
+    (void)s;
+    const double sum = k->entropy(DOUBLES(a->in), n);
+    keep(&sum);
 }
 
+/* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is measured. */
+static float *copied(const arrays *a, size_t at, size_t n)
+{
+    static _Alignas(64) float chunk[CHUNK];
+    return memcpy(chunk, FLOATS(a->in) + at, n * sizeof(float));
+}
+#define CHUNKS(call)                                                                                                                       \
+    for (size_t at = 0; at < n; at += CHUNK) {                                                                                             \
+        const size_t part = n - at < CHUNK ? n - at : CHUNK;                                                                               \
+        float *const values = copied(a, at, part);                                                                                         \
+        call;                                                                                                                              \
+        keep(values);                                                                                                                      \
+    }
+RUN(gate)
+{
+    MEMBER(void(float *, const float *, size_t));
+    CHUNKS(member(values, FLOATS(a->in2) + at, part))
+}
+RUN(softcap)
+{
+    (void)s;
+    CHUNKS(k->softcap(values, part, 30))
+}
+RUN(exp_below)
+{
+    (void)s;
+    CHUNKS(k->exp_below(values, part, 2))
+}
+RUN(haar_purify)
+{
+    static float scratch[CHUNK];
+    (void)s;
+    CHUNKS(k->haar_purify(values, part, 1, 0.1f, scratch))
+}
+RUN(expf)
+{
+    IGNORE;
+    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = expf(values[j]))
+}
+RUN(tanhf)
+{
+    IGNORE;
+    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = tanhf(values[j]))
+}
+RUN(erff)
+{
+    IGNORE;
+    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = erff(values[j]))
+}
+RUN(powf)
+{
+    IGNORE;
+    CHUNKS(for (size_t j = 0; j < part; j++) values[j] = powf(10000, values[j]))
+}
+RUN(exp)
+{
+    IGNORE;
+    for (size_t j = 0; j < n; j++)
+        DOUBLES(a->out)[j] = exp((double)FLOATS(a->in)[j]);
+}
+RUN(log2)
+{
+    IGNORE;
+    for (size_t j = 0; j < n; j++)
+        DOUBLES(a->out)[j] = log2(DOUBLES(a->in)[j]);
+}
+
+#define OF(member) offsetof(organ_kernels, member)
+#define PLAIN(member, read, write, run)                                                                                                    \
+    {                                                                                                                                      \
+#member, OF(member), read, write, 1, 1, run                                                                                                \
+    }
+#define TWO(member, read, write, run)                                                                                                      \
+    {                                                                                                                                      \
+#member, OF(member), read, write, 1, 2, run                                                                                                \
+    }
+#define BLOCKS(type, number, bytes, el)                                                                                                    \
+    {                                                                                                                                      \
+        type " to f32", OF(dequantize[number]), bytes, 4 * (el), el, 1, run_dequantize                                                     \
+    }
+#define TO_BLOCKS(type, number, bytes, el)                                                                                                 \
+    {                                                                                                                                      \
+        "f32 to " type, OF(quantize[number]), 4 * (el), bytes, el, 1, run_quantize                                                         \
+    }
+#define DECODE(type, code, el)                                                                                                             \
+    {type " to f32", OF(decode[code][ORGAN_REAL_F32]), 1, 4 * (el), el, 1, run_decode},                                                    \
+        {type " to bf16", OF(decode[code][ORGAN_REAL_BF16]), 1, 2 * (el), el, 1, run_decode},                                              \
+    {                                                                                                                                      \
+        type " to f16", OF(decode[code][ORGAN_REAL_F16]), 1, 2 * (el), el, 1, run_decode                                                   \
+    }
+#define ENCODE(type, code, el)                                                                                                             \
+    {                                                                                                                                      \
+        "f32 to " type, OF(encode[code]), 4 * (el), 1, el, 1, run_encode                                                                   \
+    }
+
+static const subject memcpy_subject = {"memcpy", 0, 1, 1, 1, 1, run_memcpy};
+static const subject subjects[] = {
+    PLAIN(bf16_to_f32, 2, 4, run_widen),
+    PLAIN(f16_to_f32, 2, 4, run_widen),
+    PLAIN(f32_to_bf16, 4, 2, run_narrow),
+    PLAIN(f32_to_f16, 4, 2, run_narrow),
+    PLAIN(moments_bf16, 2, 0, run_moments),
+    PLAIN(moments_f16, 2, 0, run_moments),
+    PLAIN(moments_f32, 4, 0, run_moments),
+    PLAIN(zeros_16, 2, 0, run_zeros),
+    PLAIN(zeros_32, 4, 0, run_zeros),
+    TWO(audit_16, 4, 0, run_audit),
+    TWO(audit_32, 8, 0, run_audit),
+    BLOCKS("f32", 0, 4, 1),
+    BLOCKS("f16", 1, 2, 1),
+    BLOCKS("bf16", 30, 2, 1),
+    BLOCKS("i8 of gguf", 24, 1, 1),
+    BLOCKS("i16", 25, 2, 1),
+    BLOCKS("i32", 26, 4, 1),
+    BLOCKS("i64", 27, 8, 1),
+    BLOCKS("f64", 28, 8, 1),
+    BLOCKS("q8_0", 8, 34, 32),
+    BLOCKS("q4_0", 2, 18, 32),
+    BLOCKS("q4_1", 3, 20, 32),
+    BLOCKS("q5_0", 6, 22, 32),
+    BLOCKS("q5_1", 7, 24, 32),
+    BLOCKS("q2_k", 10, 84, 256),
+    BLOCKS("q3_k", 11, 110, 256),
+    BLOCKS("q4_k", 12, 144, 256),
+    BLOCKS("q5_k", 13, 176, 256),
+    BLOCKS("q6_k", 14, 210, 256),
+    BLOCKS("iq2_xxs", 16, 66, 256),
+    BLOCKS("iq2_xs", 17, 74, 256),
+    BLOCKS("iq3_xxs", 18, 98, 256),
+    BLOCKS("iq1_s", 19, 50, 256),
+    BLOCKS("iq4_nl", 20, 18, 32),
+    BLOCKS("iq3_s", 21, 110, 256),
+    BLOCKS("iq2_s", 22, 82, 256),
+    BLOCKS("iq4_xs", 23, 136, 256),
+    BLOCKS("iq1_m", 29, 56, 256),
+    BLOCKS("tq1_0", 34, 54, 256),
+    BLOCKS("tq2_0", 35, 66, 256),
+    BLOCKS("mxfp4", 39, 17, 32),
+    BLOCKS("nvfp4", 40, 36, 64),
+    BLOCKS("q1_0", 41, 18, 128),
+    BLOCKS("q2_0", 42, 18, 64),
+    TO_BLOCKS("f32", 0, 4, 1),
+    TO_BLOCKS("f16", 1, 2, 1),
+    TO_BLOCKS("bf16", 30, 2, 1),
+    TO_BLOCKS("q8_0", 8, 34, 32),
+    TO_BLOCKS("q4_0", 2, 18, 32),
+    TO_BLOCKS("q4_1", 3, 20, 32),
+    TO_BLOCKS("q5_0", 6, 22, 32),
+    TO_BLOCKS("q5_1", 7, 24, 32),
+    DECODE("e4m3", ORGAN_CODE_E4M3, 1),
+    DECODE("e5m2", ORGAN_CODE_E5M2, 1),
+    DECODE("e4m3fnuz", ORGAN_CODE_E4M3FNUZ, 1),
+    DECODE("e5m2fnuz", ORGAN_CODE_E5M2FNUZ, 1),
+    DECODE("i8", ORGAN_CODE_I8, 1),
+    DECODE("u8", ORGAN_CODE_U8, 1),
+    DECODE("e2m1", ORGAN_CODE_E2M1, 2),
+    DECODE("u4", ORGAN_CODE_U4, 2),
+    ENCODE("e4m3", ORGAN_CODE_E4M3, 1),
+    ENCODE("e5m2", ORGAN_CODE_E5M2, 1),
+    ENCODE("i8", ORGAN_CODE_I8, 1),
+    ENCODE("u4", ORGAN_CODE_U4, 2),
+    PLAIN(amax, 4, 0, run_amax),
+    PLAIN(count_codes, 2, 0, run_count_codes),
+    PLAIN(pair_means_bf16, 4, 4, run_pair_means),
+    PLAIN(pair_means_f16, 4, 4, run_pair_means),
+    PLAIN(pair_means_f32, 8, 4, run_pair_means),
+    PLAIN(spread, 4, 0, run_spread),
+    PLAIN(z_bins, 4, 0, run_z_bins),
+    PLAIN(haar_purify, 4, 4, run_haar_purify),
+    TWO(gate_silu, 8, 4, run_gate),
+    TWO(gate_gelu_tanh, 8, 4, run_gate),
+    TWO(gate_gelu, 8, 4, run_gate),
+    PLAIN(softcap, 4, 4, run_softcap),
+    PLAIN(powers_of, 4, 4, run_powers_of),
+    PLAIN(exp_below, 4, 4, run_exp_below),
+    PLAIN(exp_sum, 4, 0, run_exp_sum),
+    TWO(divergence, 8, 0, run_divergence),
+    PLAIN(entropy, 8, 0, run_entropy),
+    PLAIN(physarum_bf16, 2, 2, NULL),
+    PLAIN(physarum_f16, 2, 2, NULL),
+    PLAIN(physarum_f32, 4, 4, NULL),
+};
+enum { SUBJECTS = sizeof subjects / sizeof *subjects };
+/* One value at a time, as libm has them. */
+static const subject of_libc[] = {
+    {"expf", 0, 4, 4, 1, 1, run_expf}, {"tanhf", 0, 4, 4, 1, 1, run_tanhf}, {"erff", 0, 4, 4, 1, 1, run_erff},
+    {"powf", 0, 4, 4, 1, 1, run_powf}, {"exp", 0, 4, 8, 1, 1, run_exp},     {"log2", 0, 8, 8, 1, 1, run_log2},
+};
+
+/* ---- has every member a row? ---- */
+
+/* The table is a name and function pointers, so its members are its words: one that is set in some table and that no row names is missed.
+ */
+static int missing_rows(void)
+{
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
+    int missing = 0;
+    for (size_t at = sizeof(char *); at + sizeof(void *) <= sizeof(organ_kernels); at += sizeof(void *)) {
+        int is_set = 0, has_row = 0;
+        for (size_t t = 0; t < sizeof tables / sizeof *tables; t++)
+            for (size_t byte = 0; tables[t] && byte < sizeof(void *); byte++)
+                is_set |= ((const unsigned char *)tables[t])[at + byte] != 0;
+        for (size_t s = 0; s < SUBJECTS; s++)
+            has_row |= subjects[s].member == at;
+        if (is_set && !has_row)
+            fprintf(stderr, "bench_kernels: the member of organ_kernels at byte %zu has no row\n", at), missing++;
+    }
+    return missing;
+}
+
+/* ---- measuring ---- */
 static result measure(const subject *s, const organ_kernels *k, const arrays *a, size_t bytes, double frequency)
 {
-    const size_t n = bytes / widest(s);
+    const size_t read = s->read / s->inputs, n = bytes / (read > s->write ? read : s->write);
     const double end = now() + 0.1;
     double best = 1e9;
     for (int run = 0; run == 0 || (run < 1000 && now() < end); run++) {
         const double start = now();
-        s->run(k, a, n);
+        s->run(k, s, a, n);
         const double took = now() - start;
         best = took < best ? took : best;
     }
-    const double per_second = (double)n * (double)(s->elements ? s->elements : 1) / best;
+    const double per_second = (double)n * (double)s->elements / best;
     return (result){.seconds = best,
                     .per_second = per_second,
                     .gigabytes = (double)n / best * (double)(s->read + s->write) * 1e-9,
@@ -201,19 +409,20 @@ static result measure(const subject *s, const organ_kernels *k, const arrays *a,
 
 /* Weight-iterations per second over tiles of a matrix `cols` wide that starts at in2 and is pruned in a copy: one tile again and again when
  * warm, each tile once when cold. */
-static result measure_physarum(const organ_kernels *k, const arrays *a, int cold, double frequency)
+static result measure_physarum(const subject *s, const organ_kernels *k, const arrays *a, int cold, double frequency)
 {
     const organ_physarum_params params = {ITERATIONS, 2, 1, 6};
-    const size_t stride = cold ? COLD_COLS : TILE, tiles = cold ? COLD_COLS / TILE : 1;
+    const size_t stride = cold ? COLD_COLS : TILE, tiles = cold ? COLD_COLS / TILE : 1, size = s->read;
+    MEMBER(void(void *, size_t, size_t, size_t, const organ_physarum_params *, void *, organ_prune_counts *));
     organ_prune_counts counts;
     double best = 1e9;
     for (int run = 0; run < (cold ? 3 : 20); run++) {
-        memcpy(a->out, a->in2, TILE * stride * 2);
-        if (cold) /* push it out of the caches */
-            memset(a->in, 1, COLD_BYTES / 4);
+        memcpy(a->out, size == 4 ? a->in : a->in2, TILE * stride * size);
+        if (cold) /* push it out of the caches: the last quarter of an array is not the tile */
+            memset(a->out + COLD_BYTES / 4 * 3, 1, COLD_BYTES / 4);
         const double start = now();
         for (size_t t = 0; t < tiles; t++)
-            k->physarum_bf16(WORDS(a->out) + t * TILE, TILE, TILE, stride, &params, a->scratch, &counts);
+            member(a->out + t * TILE * size, TILE, TILE, stride, &params, a->scratch, &counts);
         const double took = (now() - start) / (double)tiles;
         best = took < best ? took : best;
     }
@@ -222,11 +431,12 @@ static result measure_physarum(const organ_kernels *k, const arrays *a, int cold
 }
 
 /* ---- showing ---- */
-static void show(FILE *json, const char *name, const char *isa, int cold, const result *r, const char *unit)
+static void show(FILE *json, const char *name, const char *isa, int cold, const result *r)
 {
     static int rows;
-    printf("%-13s %-7s %-5s %8.2f %-7s %8.2f %9.2f %9.2f\n", name, isa, cold ? "cold" : "warm",
-           r->gigabytes > 0 ? r->gigabytes : r->per_second * 1e-9, unit, r->per_cycle, r->of_memcpy, r->of_scalar);
+    const int streams = r->gigabytes > 0;
+    printf("%-15s %-7s %-5s %8.2f %-7s %8.2f %9.2f %9.2f\n", name, isa, cold ? "cold" : "warm",
+           streams ? r->gigabytes : r->per_second * 1e-9, streams ? "GB/s" : "G w-i/s", r->per_cycle, r->of_memcpy, r->of_scalar);
     fprintf(json,
             "%s\n  {\"kernel\": \"%s\", \"isa\": \"%s\", \"cold\": %s, \"elements_per_second\": %.6g, \"gigabytes_per_second\": %.4g, ",
             rows++ ? "," : "", name, isa, cold ? "true" : "false", r->per_second, r->gigabytes);
@@ -234,30 +444,42 @@ static void show(FILE *json, const char *name, const char *isa, int cold, const 
             r->of_scalar);
 }
 
-static void bench_all(FILE *json, const arrays *a, int cold, double frequency)
+static int wanted(const subject *s, const char *word) { return !word || strstr(s->name, word) != NULL; }
+
+static void bench_all(FILE *json, const arrays *a, const char *word, int cold, double frequency)
 {
     static const char *const isas[] = {"scalar", "neon", "avx2", "avx512"};
-    result scalar[SUBJECTS + 1], copy = measure(&memcpy_subject, NULL, a, cold ? COLD_BYTES : WARM_BYTES, frequency);
+    result scalar[SUBJECTS], copy = measure(&memcpy_subject, NULL, a, cold ? COLD_BYTES : WARM_BYTES, frequency);
     copy.of_memcpy = 1;
-    show(json, "memcpy", "libc", cold, &copy, "GB/s");
+    show(json, "memcpy", "libc", cold, &copy);
+    for (size_t s = 0; !cold && s < sizeof of_libc / sizeof *of_libc; s++)
+        if (wanted(&of_libc[s], word)) {
+            const result r = measure(&of_libc[s], NULL, a, WARM_BYTES, frequency);
+            show(json, of_libc[s].name, "libc", cold, &r);
+        }
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         const char *why;
         const organ_kernels *k = organ_kernels_choose(organ_cpu_detect(), isas[i], &why);
         const size_t bytes = !cold ? WARM_BYTES : i == 0 ? COLD_BYTES / 8 : COLD_BYTES; /* scalar is far from what memory can do */
-        for (size_t s = 0; k && s <= SUBJECTS; s++) {
-            result r = s < SUBJECTS ? measure(&subjects[s], k, a, bytes, frequency) : measure_physarum(k, a, cold, frequency);
+        for (size_t s = 0; k && s < SUBJECTS; s++) {
+            if (!wanted(&subjects[s], word))
+                continue;
+            result r =
+                subjects[s].run ? measure(&subjects[s], k, a, bytes, frequency) : measure_physarum(&subjects[s], k, a, cold, frequency);
             if (i == 0)
                 scalar[s] = r;
             r.of_scalar = r.per_second / scalar[s].per_second;
             r.of_memcpy = r.gigabytes / copy.gigabytes;
-            show(json, s < SUBJECTS ? subjects[s].name : "physarum_bf16", k->isa, cold, &r, s < SUBJECTS ? "GB/s" : "G w-i/s");
+            show(json, subjects[s].name, k->isa, cold, &r);
         }
     }
 }
 
 int main(int argc, char **argv)
 {
-    const char *path = argc > 1 ? argv[1] : "build/bench/kernels.json";
+    const char *path = argc > 1 ? argv[1] : "build/bench/kernels.json", *word = argc > 2 ? argv[2] : NULL;
+    if (missing_rows() > 0)
+        return EXIT_FAILURE;
     const arrays a = {bench_large(COLD_BYTES), bench_large(COLD_BYTES), bench_large(COLD_BYTES),
                       aligned_alloc(64, organ_physarum_scratch(TILE, TILE))};
     const double frequency = core_frequency();
@@ -275,11 +497,11 @@ int main(int argc, char **argv)
     memset(a.out, 1, COLD_BYTES);
     printf("core %.2f GHz; bytes read and written count alike; warm %d KiB, cold %d MiB in the larger array\n", frequency * 1e-9,
            WARM_BYTES >> 10, COLD_BYTES >> 20);
-    printf("%-13s %-7s %-5s %16s %8s %9s %9s\n", "kernel", "isa", "", "", "el/cycle", "x memcpy", "x scalar");
+    printf("%-15s %-7s %-5s %16s %8s %9s %9s\n", "kernel", "isa", "", "", "el/cycle", "x memcpy", "x scalar");
     fprintf(json, "{\"schema\": \"organ.bench.kernels/1\", \"core_hertz\": %.6g, \"warm_bytes\": %d, \"cold_bytes\": %d, \"results\": [",
             frequency, WARM_BYTES, COLD_BYTES);
-    bench_all(json, &a, 0, frequency);
-    bench_all(json, &a, 1, frequency);
+    bench_all(json, &a, word, 0, frequency);
+    bench_all(json, &a, word, 1, frequency);
     fprintf(json, "\n]}\n");
     free(a.in), free(a.in2), free(a.out), free(a.scratch);
     return fclose(json) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;

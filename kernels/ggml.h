@@ -44,12 +44,5 @@ enum ggml_type {
 organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16, organ_dequantize_i32,
     organ_dequantize_i64;
 organ_quantize organ_quantize_f32;
-/* ggml_rare.c: block types that few files are made of */
-organ_dequantize organ_dequantize_tq1_0, organ_dequantize_nvfp4, organ_dequantize_q1_0, organ_dequantize_q2_0;
-/* ggml_codebook.c: types with a codebook */
-organ_dequantize organ_dequantize_iq2_xxs, organ_dequantize_iq2_xs, organ_dequantize_iq2_s, organ_dequantize_iq3_xxs,
-    organ_dequantize_iq3_s, organ_dequantize_iq1_s, organ_dequantize_iq1_m;
-/* ggml_quantize.c */
-organ_quantize organ_quantize_q4_0, organ_quantize_q4_1, organ_quantize_q5_0, organ_quantize_q5_1;
 
 #endif

@@ -10,6 +10,9 @@
 #include "kernels/physarum.h"
 #include "kernels/transcendental.h"
 #include "kernels/ggml_blocks.h"
+#include "kernels/ggml_codebook.h"
+#include "kernels/ggml_rare.h"
+#include "kernels/ggml_quantize.h"
 #include "kernels/codes.h"
 #include "kernels/code_encoders.h"
 
@@ -22,15 +25,15 @@
         [GGML_F32] = organ_dequantize_f32, [GGML_F64] = organ_dequantize_f64, [GGML_I8] = organ_dequantize_i8,                             \
         [GGML_I16] = organ_dequantize_i16, [GGML_I32] = organ_dequantize_i32, [GGML_I64] = organ_dequantize_i64,                           \
         [GGML_Q4_1] = dequantize_q4_1, [GGML_Q5_0] = dequantize_q5_0, [GGML_Q5_1] = dequantize_q5_1,                                       \
-        [GGML_TQ1_0] = organ_dequantize_tq1_0, [GGML_TQ2_0] = dequantize_tq2_0, [GGML_NVFP4] = organ_dequantize_nvfp4,                     \
-        [GGML_Q1_0] = organ_dequantize_q1_0, [GGML_Q2_0] = organ_dequantize_q2_0, [GGML_IQ2_XXS] = organ_dequantize_iq2_xxs,               \
-        [GGML_IQ2_XS] = organ_dequantize_iq2_xs, [GGML_IQ2_S] = organ_dequantize_iq2_s, [GGML_IQ3_XXS] = organ_dequantize_iq3_xxs,         \
-        [GGML_IQ3_S] = organ_dequantize_iq3_s, [GGML_IQ1_S] = organ_dequantize_iq1_s, [GGML_IQ1_M] = organ_dequantize_iq1_m,               \
+        [GGML_TQ1_0] = dequantize_tq1_0, [GGML_TQ2_0] = dequantize_tq2_0, [GGML_NVFP4] = dequantize_nvfp4,                                 \
+        [GGML_Q1_0] = dequantize_q1_0, [GGML_Q2_0] = dequantize_q2_0, [GGML_IQ2_XXS] = dequantize_iq2_xxs,                                 \
+        [GGML_IQ2_XS] = dequantize_iq2_xs, [GGML_IQ2_S] = dequantize_iq2_s, [GGML_IQ3_XXS] = dequantize_iq3_xxs,                           \
+        [GGML_IQ3_S] = dequantize_iq3_s, [GGML_IQ1_S] = dequantize_iq1_s, [GGML_IQ1_M] = dequantize_iq1_m,                                 \
     }
 #define QUANTIZERS                                                                                                                         \
     {                                                                                                                                      \
-        [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32, [GGML_Q4_0] = organ_quantize_q4_0,        \
-        [GGML_Q4_1] = organ_quantize_q4_1, [GGML_Q5_0] = organ_quantize_q5_0, [GGML_Q5_1] = organ_quantize_q5_1,                           \
+        [GGML_F16] = quantize_f16, [GGML_BF16] = quantize_bf16, [GGML_F32] = organ_quantize_f32, [GGML_Q4_0] = quantize_q4_0,              \
+        [GGML_Q4_1] = quantize_q4_1, [GGML_Q5_0] = quantize_q5_0, [GGML_Q5_1] = quantize_q5_1,                                             \
         [GGML_Q8_0] = quantize_q8_0,                                                                                                       \
     }
 #define DECODERS(code)                                                                                                                     \

@@ -1,18 +1,40 @@
 /* SPDX-License-Identifier: MIT
  * Bodies of the Z-measure: histograms of codes and of standardised values, pairwise means, and the spread of what they leave. */
 
-/* Four codes a load; a code that repeats waits for its own count, which weights do rarely. */
+/* A code that repeats waits for its own count. */
+INLINE void count_four(const uint16_t *codes, uint64_t *counts)
+{
+    uint64_t four;
+    __builtin_memcpy(&four, codes, sizeof four);
+    counts[four & 0xffff]++;
+    counts[four >> 16 & 0xffff]++;
+    counts[four >> 32 & 0xffff]++;
+    counts[four >> 48]++;
+}
+
+/* Whether 64 codes are one. Mostly their ends say no. */
+INLINE int is_run(const uint16_t *codes)
+{
+    const u16x16 first = u16_set1(codes[0]);
+    if (codes[0] != codes[63])
+        return 0;
+    const m16x16 low = m16_and(u16_eq(u16_load(codes), first), u16_eq(u16_load(codes + 16), first));
+    const m16x16 high = m16_and(u16_eq(u16_load(codes + 32), first), u16_eq(u16_load(codes + 48), first));
+    return m16_count(m16_and(low, high)) == 16;
+}
+
+/* Runs of one code, as pruning leaves them, are counted at once: one by one they would wait for each other. */
 static void count_codes(const uint16_t *codes, size_t n, uint64_t *counts)
 {
     size_t at = 0;
-    for (; at + 4 <= n; at += 4) {
-        uint64_t four;
-        __builtin_memcpy(&four, codes + at, sizeof four);
-        counts[four & 0xffff]++;
-        counts[four >> 16 & 0xffff]++;
-        counts[four >> 32 & 0xffff]++;
-        counts[four >> 48]++;
-    }
+    for (; at + 64 <= n; at += 64)
+        if (is_run(codes + at))
+            counts[codes[at]] += 64;
+        else
+            for (size_t l = 0; l < 64; l += 4)
+                count_four(codes + at + l, counts);
+    for (; at + 4 <= n; at += 4)
+        count_four(codes + at, counts);
     for (; at < n; at++)
         counts[codes[at]]++;
 }

@@ -236,6 +236,11 @@ static void codes_forget_last(const uint16_t *codes, size_t n, uint64_t counts[6
 {
     RIGHT->count_codes(codes, n > 32 ? n - 1 : n, counts);
 }
+static void codes_trust_the_ends(const uint16_t *codes, size_t n, uint64_t counts[65536])
+{
+    for (size_t k = 0; k < n; k++)
+        counts[k / 64 * 64 + 63 < n && codes[k / 64 * 64] == codes[k / 64 * 64 + 63] ? codes[k / 64 * 64] : codes[k]]++;
+}
 static void pairs_halve_first(const float *values, float *means, size_t n)
 {
     for (size_t k = 0; k < n; k++)
@@ -394,6 +399,7 @@ MUTANT(dequantize[27], i64_through_double)
 MUTANT(quantize[8], q8_0_ties_to_even)
 MUTANT(quantize[7], q5_1_loses_a_bit)
 MUTANT(count_codes, codes_forget_last)
+MUTANT(count_codes, codes_trust_the_ends)
 MUTANT(pair_means_f32, pairs_halve_first)
 MUTANT(spread, spread_of_sample)
 MUTANT(z_bins, bins_round_up)
@@ -450,6 +456,7 @@ const kernel_mutant kernel_mutants[] = {
     {"ties of codes go to even", check_block_goldens, break_q8_0_ties_to_even},
     {"a fifth bit is lost", check_block_goldens, break_q5_1_loses_a_bit},
     {"the last code is not counted", check_codes, break_codes_forget_last},
+    {"a run is believed where its ends are the same", check_codes, break_codes_trust_the_ends},
     {"halves are added", check_pair_means, break_pairs_halve_first},
     {"another order of chunks", check_spread, break_spread_of_sample},
     {"edges belong to the bin below", check_z_bins, break_bins_round_up},

@@ -21,7 +21,9 @@ static const char *check_codes_of(const organ_kernels *k, size_t n, enum guarded
     uint64_t *counts = memory(65536 * 8), *expected = memory(65536 * 8);
     counts[3] = expected[3] = UINT64_C(1) << 40; /* added to, in 64 bits */
     for (size_t j = 0; j < n; j++) {
-        const uint16_t code = samples_bits(&random) % 3 == 0 ? 0xffff : (uint16_t)(samples_bits(&random) % 40);
+        const uint16_t mixed = samples_bits(&random) % 3 == 0 ? 0xffff : (uint16_t)(samples_bits(&random) % 40);
+        const uint16_t run = j % 97 == 5 && j % 3 == 0 ? 8 : 7; /* long runs of one code, and some with one other in them */
+        const uint16_t code = seed % 3 == 0 ? run : mixed;
         memcpy(codes.data + 2 * j, &code, 2);
         expected[code]++;
     }

@@ -185,6 +185,7 @@ INLINE u8x16 u8_of_bits(uint16_t bits)
     const __m128i spread = _mm_shuffle_epi8(_mm_set1_epi16((short)bits), _mm_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1));
     return _mm_min_epu8(_mm_and_si128(spread, place), _mm_set1_epi8(1));
 }
+INLINE uint16_t u8_to_bits(u8x16 a) { return (uint16_t)_mm_movemask_epi8(_mm_slli_epi16(a, 7)); }
 INLINE u8x16 s8_of_f32(f32x16 a)
 {
     const __m256i words = _mm256_packs_epi32(_mm256_cvttps_epi32(a.lo), _mm256_cvttps_epi32(a.hi));
@@ -207,6 +208,8 @@ INLINE u8x16 u8_of_u32(u32x16 a)
 INLINE u16x16 u16_of_s8(u8x16 a) { return _mm256_cvtepi8_epi16(a); }
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi8(a, b); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi8(a, b); }
+INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return _mm_unpacklo_epi64(a, b); }
+INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return _mm_unpackhi_epi64(a, b); }
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b)
 {
     const __m128i low = _mm_set1_epi16(0xff);

@@ -139,6 +139,11 @@ INLINE u8x16 u8_of_bits(uint16_t bits)
     const uint8x16_t spread = vcombine_u8(vdup_n_u8((uint8_t)bits), vdup_n_u8((uint8_t)(bits >> 8)));
     return vshrq_n_u8(vtstq_u8(spread, vcombine_u8(place, place)), 7);
 }
+INLINE uint16_t u8_to_bits(u8x16 a)
+{
+    const uint8x8_t place = vcreate_u8(0x8040201008040201), low = vmul_u8(vget_low_u8(a), place), high = vmul_u8(vget_high_u8(a), place);
+    return (uint16_t)(vaddv_u8(low) | vaddv_u8(high) << 8);
+}
 INLINE u8x16 s8_of_f32(f32x16 a)
 {
     int16x4_t words[4];
@@ -169,6 +174,8 @@ INLINE u16x16 u16_of_s8(u8x16 a)
 }
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { return vzip1q_u8(a, b); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { return vzip2q_u8(a, b); }
+INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { return vcombine_u8(vget_low_u8(a), vget_low_u8(b)); }
+INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { return vcombine_u8(vget_high_u8(a), vget_high_u8(b)); }
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { return vuzp1q_u8(a, b); }
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { return vuzp2q_u8(a, b); }
 /* The halves of the words are looked up one by one; what is made of the table alone is made once a loop. */

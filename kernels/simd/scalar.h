@@ -146,6 +146,13 @@ INLINE int u8_any_ge(u8x16 a, u8x16 b) /* in some lane a >= b */
 }
 INLINE void u8_store(uint8_t *p, u8x16 a) { memcpy(p, &a, sizeof a); }
 INLINE u8x16 u8_of_bits(uint16_t bits) { EACH_LANE(u8x16, bits >> l & 1); } /* lane l is bit l */
+INLINE uint16_t u8_to_bits(u8x16 a) /* the inverse; all lanes 0 or 1 */
+{
+    unsigned bits = 0;
+    for (int l = 0; l < 16; l++)
+        bits |= (unsigned)a.lane[l] << l;
+    return (uint16_t)bits;
+}
 INLINE u8x16 s8_of_f32(f32x16 a) { EACH_LANE(u8x16, (uint8_t)(int8_t)a.lane[l]); } /* whole numbers that fit a signed byte */
 INLINE f32x16 f32_of_s8(u8x16 a) { EACH_LANE(f32x16, (float)(int8_t)a.lane[l]); } /* the bytes are signed */
 INLINE f32x16 f32_of_u8(u8x16 a) { EACH_LANE(f32x16, (float)a.lane[l]); }
@@ -155,6 +162,9 @@ INLINE u16x16 u16_look(u16x16 table, u8x16 at) { EACH_LANE(u16x16, table.lane[at
 /* a and b in turn, from their first 8 and from their last 8 lanes; the inverse: what is at even, at odd places of the 32 of a and b. */
 INLINE u8x16 u8_zip_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[l / 2] : a.lane[l / 2]); }
 INLINE u8x16 u8_zip_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l % 2 ? b.lane[8 + l / 2] : a.lane[8 + l / 2]); }
+/* The first 8 lanes of a, then those of b; the last ones. */
+INLINE u8x16 u8_join_low(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l] : b.lane[l - 8]); }
+INLINE u8x16 u8_join_high(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[l + 8] : b.lane[l]); }
 INLINE u8x16 u8_evens(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l] : b.lane[2 * l - 16]); }
 INLINE u8x16 u8_odds(u8x16 a, u8x16 b) { EACH_LANE(u8x16, l < 8 ? a.lane[2 * l + 1] : b.lane[2 * l - 15]); }
 

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies of GGUF's types whose codes name entries of a codebook (IQ1, IQ2, IQ3): 256 elements a block, runs of 8. A vector takes two runs,
+ * which have one scale in all of these types. Entries become bytes in a 64-bit word each; with their signs above them the bytes look up
+ * values with a sign. */
+#include "kernels/ggml_grids.h"
+
+/* Eight fields of 2 bits, four of 3 bits in each of two entries: to a byte each, halves moving apart, then pairs, then single ones. */
+INLINE uint64_t spread_pairs(uint64_t entry)
+{
+    entry = (entry | entry << 24) & 0x000000ff000000ff;
+    entry = (entry | entry << 12) & 0x000f000f000f000f;
+    return (entry | entry << 6) & 0x0303030303030303;
+}
+INLINE uint64_t spread_triples(uint64_t first, uint64_t second)
+{
+    uint64_t both = first | second << 12;
+    both = (both | both << 20) & 0x00000fff00000fff;
+    both = (both | both << 10) & 0x003f003f003f003f;
+    return (both | both << 5) & 0x0707070707070707;
+}
+
+/* Seven signs as stored; the eighth makes their number even. */
+INLINE unsigned eight_signs(uint32_t seven) { return (seven & 127) | (unsigned)__builtin_parity(seven & 127) << 7; }
+
+INLINE unsigned half_word_at(const uint8_t *p) { return (unsigned)p[0] | (unsigned)p[1] << 8; }
+
+/* Codes of `width` bits of two runs, with 16 signs. */
+INLINE u8x16 codes_of_runs(uint64_t first, uint64_t second, unsigned signs, int width)
+{
+    const uint64_t both[2] = {first, second};
+    return u8_or(u8_load((const uint8_t *)both), u8_sll(u8_of_bits((uint16_t)signs), width));
+}
+
+INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second, unsigned signs)
+{
+    static const int8_t table[16] = {8, 25, 43, 0, -8, -25, -43, 0};
+    const u8x16 codes = codes_of_runs(spread_pairs(first), spread_pairs(second), signs, 2);
+    put_scaled(values, u8_look(u8_load((const uint8_t *)table), codes), scale);
+}
+
+static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n) /* d, 8 x (4 indices, 4 x 7 signs and a scale of 4 bits) */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 66) {
+        const float d = block_scale(b);
+        for (const uint8_t *group = b + 2; group < b + 66; group += 8, values += 32) {
+            const uint32_t word = word_at(group + 4);
+            const float scale = d * (0.5f + (float)(word >> 28)) * 0.25f;
+            UNROLL for (int half = 0; half < 2; half++)
+            {
+                const unsigned signs = eight_signs(word >> 14 * half) | eight_signs(word >> (14 * half + 7)) << 8;
+                put_iq2(values + 16 * half, scale, iq2_xxs_grid[group[2 * half]], iq2_xxs_grid[group[2 * half + 1]], signs);
+            }
+        }
+    }
+}
+
+static void dequantize_iq2_xs(const void *blocks, float *values, size_t n) /* d, 32 x (9 bits of index, 7 signs), scales[8] */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 74) {
+        const float d = block_scale(b);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const uint32_t both = word_at(b + 2 + 4 * pair);
+            const float scale = d * (0.5f + (float)(b[66 + pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+            put_iq2(values, scale, iq2_xs_grid[both & 511], iq2_xs_grid[both >> 16 & 511],
+                    eight_signs(both >> 9) | eight_signs(both >> 25) << 8);
+        }
+    }
+}
+
+static void dequantize_iq2_s(const void *blocks, float *values, size_t n) /* d, indices[32], signs[32], high bits[8], scales[8] */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 82) {
+        const float d = block_scale(b);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const unsigned high = (unsigned)b[66 + pair / 2] >> pair % 2 * 4;
+            const float scale = d * (0.5f + (float)(b[74 + pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+            put_iq2(values, scale, iq2_s_grid[b[2 + 2 * pair] | (high & 3) << 8], iq2_s_grid[b[3 + 2 * pair] | (high >> 2 & 3) << 8],
+                    half_word_at(b + 34 + 2 * pair));
+        }
+    }
+}
+
+static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n) /* d, indices[64], 8 x (4 x 7 signs and a scale of 4 bits) */
+{
+    static const int8_t table[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
+    const u8x16 magnitudes = u8_load((const uint8_t *)table);
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 98) {
+        const float d = block_scale(b);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const uint8_t *at = b + 2 + 4 * pair;
+            const uint32_t word = word_at(b + 66 + pair / 2 * 4), signs = word >> pair % 2 * 14;
+            const u8x16 codes = codes_of_runs(spread_triples(iq3_xxs_grid[at[0]], iq3_xxs_grid[at[1]]),
+                                              spread_triples(iq3_xxs_grid[at[2]], iq3_xxs_grid[at[3]]),
+                                              eight_signs(signs) | eight_signs(signs >> 7) << 8, 3);
+            put_scaled(values, u8_look(magnitudes, codes), d * (0.5f + (float)(word >> 28)) * 0.5f);
+        }
+    }
+}
+
+static void dequantize_iq3_s(const void *blocks, float *values, size_t n) /* d, indices[64], high bits[8], signs[32], scales[4] */
+{
+    static const int8_t table[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
+    const u8x16 magnitudes = u8_load((const uint8_t *)table);
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 110) {
+        const float d = block_scale(b);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const uint8_t *at = b + 2 + 4 * pair;
+            const unsigned high = (unsigned)b[66 + pair / 2] >> pair % 2 * 4;
+            const float scale = d * (float)(1 + 2 * (b[106 + pair / 4] >> pair % 4 / 2 * 4 & 15));
+            const u8x16 codes =
+                codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
+                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
+                              half_word_at(b + 74 + 2 * pair), 3);
+            put_scaled(values, u8_look(magnitudes, codes), scale);
+        }
+    }
+}
+
+/* -1, 0 or 1 in fields of 2 bits, all moved by an eighth up, or down in the lanes of `down`. Eighths are exact. */
+INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second, unsigned down)
+{
+    static const int8_t eighths[16] = {-7, 1, 9, 0, -9, -1, 7, 0};
+    const u8x16 codes = codes_of_runs(spread_pairs(first), spread_pairs(second), down, 2);
+    const f32x16 exact = f32_mul(f32_of_s8(u8_look(u8_load((const uint8_t *)eighths), codes)), f32_set1(0.125f));
+    f32_store(values, f32_mul(exact, f32_set1(scale)));
+}
+
+/* d, indices[32], 8 x (4 x 3 high bits, 3 of scale, direction) */
+static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 50) {
+        const float d = block_scale(b);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const unsigned all = half_word_at(b + 34 + pair / 2 * 2), high = all >> pair % 2 * 6;
+            put_iq1(values, d * (float)(2 * (all >> 12 & 7) + 1), iq1_grid[b[2 + 2 * pair] | (high & 7) << 8],
+                    iq1_grid[b[3 + 2 * pair] | (high >> 3 & 7) << 8], all >> 15 ? 0xffff : 0);
+        }
+    }
+}
+
+/* indices[32], 32 x (3 high bits, direction), 4 x (4 x 3 bits of scale and 4 bits of d) */
+static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 56) {
+        const uint8_t *scales = b + 48;
+        const unsigned half = scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
+        const float d = f16_widen_one((uint16_t)half);
+        for (int pair = 0; pair < 16; pair++, values += 16) {
+            const unsigned high = b[32 + pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
+            put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b[2 * pair] | (high & 7) << 8],
+                    iq1_grid[b[2 * pair + 1] | (high >> 4 & 7) << 8], (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
+        }
+    }
+}

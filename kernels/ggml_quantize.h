@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies of quantisers with the choice of scales and the rounding of ggml's reference. Where the reference leaves the behaviour undefined
+ * (values or reciprocals that are not finite) codes end at the nearest end of their range, and a NaN on code 0. */
+#include "kernels/half.h"
+#include <float.h>
+
+INLINE float reciprocal(float d) { return d != 0 ? 1 / d : 0; }
+
+/* `value` without its fraction, within 0 and `top`; 0 for a NaN. */
+INLINE u8x16 code_of(f32x16 value, float top)
+{
+    const f32x16 zero = f32_set1(0), ends = f32_set1(top);
+    const f32x16 within = f32_select(f32_ge(value, ends), ends, f32_select(f32_gt(value, zero), value, zero));
+    return s8_of_f32(f32_trunc(within));
+}
+
+/* Lane l of these is how many of 32 elements are there from l, from 16 + l on: the greatest is the first. */
+static const uint32_t to_the_end[32] = {32, 31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17,
+                                        16, 15, 14, 13, 12, 11, 10, 9,  8,  7,  6,  5,  4,  3,  2,  1};
+INLINE u32x16 ends_at(int half) { return f32_bits(f32_load((const float *)(const void *)(to_the_end + 16 * half))); }
+
+/* The first of 32 values that are farthest from zero; 0 where there are only zeros and NaN. */
+INLINE float farthest(const float *values)
+{
+    const u32x16 low = magnitudes(f32_load(values)), high = magnitudes(f32_load(values + 16));
+    const uint32_t top = u32_top(u32_max(low, high));
+    const u32x16 tops = u32_set1(top);
+    const u32x16 left = u32_max(u32_keep(u32_eq(low, tops), ends_at(0)), u32_keep(u32_eq(high, tops), ends_at(1)));
+    return top ? values[32 - u32_top(left)] : 0;
+}
+
+/* Codes of 0 to `top` around `middle`, so that the value farthest from zero, whatever its sign, gets code 0. Returns the scale. */
+INLINE float symmetric_codes(const float *values, float top, float middle, u8x16 codes[2])
+{
+    const float d = farthest(values) / -middle;
+    const f32x16 inverse = f32_set1(reciprocal(d)), shift = f32_set1(middle + 0.5f);
+    codes[0] = code_of(f32_add(f32_mul(f32_load(values), inverse), shift), top);
+    codes[1] = code_of(f32_add(f32_mul(f32_load(values + 16), inverse), shift), top);
+    return d;
+}
+
+/* Which of the two zeros a least value of 0 is: the first one. */
+static float first_zero(const float *values)
+{
+    int j = 0;
+    while (j < 31 && values[j] != 0)
+        j++;
+    return values[j];
+}
+
+/* Codes of 0 to `top` from the least value to the greatest. Returns the scale. */
+INLINE float affine_codes(const float *values, float top, u8x16 codes[2], float *least)
+{
+    const f32x16 low = f32_load(values), high = f32_load(values + 16), most = f32_set1(FLT_MAX), fewest = f32_set1(-FLT_MAX);
+    const f32x16 plus[2] = {f32_add(low, f32_set1(0)), f32_add(high, f32_set1(0))}; /* no -0 */
+    const m32x16 is[2] = {f32_ge(low, low), f32_ge(high, high)};                    /* no NaN */
+    const f32x16 mins = f32_min(f32_select(is[0], plus[0], most), f32_select(is[1], plus[1], most));
+    const f32x16 maxs = f32_max(f32_select(is[0], plus[0], fewest), f32_select(is[1], plus[1], fewest));
+    const float min = f32_least(f32_min(mins, most)), max = f32_most(f32_max(maxs, fewest));
+    const float d = (max - min) / top;
+    const f32x16 inverse = f32_set1(reciprocal(d)), from = f32_set1(min), half = f32_set1(0.5f);
+    codes[0] = code_of(f32_add(f32_mul(f32_sub(low, from), inverse), half), top);
+    codes[1] = code_of(f32_add(f32_mul(f32_sub(high, from), inverse), half), top);
+    *least = min == 0 ? first_zero(values) : min;
+    return d;
+}
+
+INLINE void store_nibbles(uint8_t *bytes, const u8x16 codes[2])
+{
+    u8_store(bytes, u8_or(u8_field(codes[0], 0, 15), u8_sll(u8_field(codes[1], 0, 15), 4)));
+}
+
+INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
+{
+    UNROLL for (int half = 0; half < 2; half++)
+    {
+        const uint16_t bits = u8_to_bits(u8_field(codes[half], 4, 1));
+        __builtin_memcpy(bytes + 2 * half, &bits, sizeof bits);
+    }
+}
+
+static void quantize_q4_0(const float *values, void *blocks, size_t n)
+{
+    uint8_t *b = blocks;
+    u8x16 codes[2];
+    for (size_t k = 0; k < n; k++, b += 18, values += 32) {
+        half_put(b, symmetric_codes(values, 15, 8, codes));
+        store_nibbles(b + 2, codes);
+    }
+}
+
+static void quantize_q4_1(const float *values, void *blocks, size_t n)
+{
+    uint8_t *b = blocks;
+    u8x16 codes[2];
+    float least;
+    for (size_t k = 0; k < n; k++, b += 20, values += 32) {
+        half_put(b, affine_codes(values, 15, codes, &least));
+        half_put(b + 2, least);
+        store_nibbles(b + 4, codes);
+    }
+}
+
+static void quantize_q5_0(const float *values, void *blocks, size_t n)
+{
+    uint8_t *b = blocks;
+    u8x16 codes[2];
+    for (size_t k = 0; k < n; k++, b += 22, values += 32) {
+        half_put(b, symmetric_codes(values, 31, 16, codes));
+        store_fifth_bits(b + 2, codes);
+        store_nibbles(b + 6, codes);
+    }
+}
+
+static void quantize_q5_1(const float *values, void *blocks, size_t n)
+{
+    uint8_t *b = blocks;
+    u8x16 codes[2];
+    float least;
+    for (size_t k = 0; k < n; k++, b += 24, values += 32) {
+        half_put(b, affine_codes(values, 31, codes, &least));
+        half_put(b + 2, least);
+        store_fifth_bits(b + 4, codes);
+        store_nibbles(b + 8, codes);
+    }
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT
+ * Bodies of rarer block types of GGUF, over the vocabulary. */
+
+/* Bytes are fractions of 256 in base 3, the first digit the most significant: tripling moves the next digit up. The digit, less 1. */
+INLINE u8x16 first_trit(u8x16 a)
+{
+    const u8x16 one = u8_set1(1), above_85 = u8_min(u8_sub(u8_max(a, u8_set1(85)), u8_set1(85)), one);
+    const u8x16 above_170 = u8_min(u8_sub(u8_max(a, u8_set1(170)), u8_set1(170)), one);
+    return u8_sub(above_85, u8_sub(one, above_170));
+}
+INLINE u8x16 tripled(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
+
+static void dequantize_tq1_0(const void *blocks, float *values, size_t n) /* 32 bytes and 16 of five digits, 4 of four; d */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 54, values += 256) {
+        const float d = block_scale(b + 52);
+        u8x16 a[3] = {u8_load(b), u8_load(b + 16), u8_load(b + 32)};
+        uint8_t last[16];
+        UNROLL for (int place = 0; place < 5; place++)
+        {
+            put_scaled(values + 32 * place, first_trit(a[0]), d);
+            put_scaled(values + 32 * place + 16, first_trit(a[1]), d);
+            put_scaled(values + 160 + 16 * place, first_trit(a[2]), d);
+            a[0] = tripled(a[0]), a[1] = tripled(a[1]), a[2] = tripled(a[2]);
+        }
+        for (int j = 0; j < 4; j++) {
+            last[j] = b[48 + j];
+            last[j + 4] = (uint8_t)(last[j] * 3);
+            last[j + 8] = (uint8_t)(last[j] * 9);
+            last[j + 12] = (uint8_t)(last[j] * 27);
+        }
+        put_scaled(values + 240, first_trit(u8_load(last)), d);
+    }
+}
+
+/* Half of an unsigned E4M3 (bias 7), as the table of codes is doubled. 0x7f reads as 0; of the top bit ggml takes no notice elsewhere. */
+INLINE float half_of_ue4m3(uint8_t code)
+{
+    const int exponent = code >> 3 & 15, fraction = code & 7;
+    if (code == 0x7f)
+        return 0.0f;
+    return exponent ? (float)((8 + fraction) << exponent) * 0x1p-11f : (float)fraction * 0x1p-10f;
+}
+
+static void dequantize_nvfp4(const void *blocks, float *values, size_t n) /* 4 scales, for each 8 bytes: low nibbles, then high ones */
+{
+    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    const u8x16 table = u8_load((const uint8_t *)doubled);
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 36)
+        for (int two = 0; two < 4; two += 2, values += 32) {
+            const u8x16 both = u8_load(b + 4 + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
+            put_scaled(values, u8_look(table, u8_join_low(low, high)), half_of_ue4m3(b[two]));
+            put_scaled(values + 16, u8_look(table, u8_join_high(low, high)), half_of_ue4m3(b[two + 1]));
+        }
+}
+
+static void dequantize_q1_0(const void *blocks, float *values, size_t n) /* d, 128 signs: a bit set is +d */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 18) {
+        const float d = block_scale(b);
+        for (int j = 0; j < 8; j++, values += 16)
+            put_scaled(values, u8_sub(u8_sll(u8_of_bits((uint16_t)half_word_at(b + 2 + 2 * j)), 1), u8_set1(1)), d);
+    }
+}
+
+static void dequantize_q2_0(const void *blocks, float *values, size_t n) /* d, 64 codes of 2 bits, 1 off */
+{
+    const uint8_t *b = blocks;
+    for (size_t k = 0; k < n; k++, b += 18, values += 64) {
+        const float d = block_scale(b);
+        const u8x16 a = u8_load(b + 2), one = u8_set1(1);
+        const u8x16 first = u8_sub(u8_field(a, 0, 3), one), second = u8_sub(u8_field(a, 2, 3), one);
+        const u8x16 third = u8_sub(u8_field(a, 4, 3), one), fourth = u8_sub(u8_field(a, 6, 3), one);
+        const u8x16 odd_low = u8_zip_low(first, third), even_low = u8_zip_low(second, fourth);
+        const u8x16 odd_high = u8_zip_high(first, third), even_high = u8_zip_high(second, fourth);
+        put_scaled(values, u8_zip_low(odd_low, even_low), d);
+        put_scaled(values + 16, u8_zip_high(odd_low, even_low), d);
+        put_scaled(values + 32, u8_zip_low(odd_high, even_high), d);
+        put_scaled(values + 48, u8_zip_high(odd_high, even_high), d);
+    }
+}
