@@ -150,8 +150,11 @@ START_TEST(scaled_noises_are_a_multiple)
     ck_assert_double_eq_tol(rig_number(total, "remains_to_noise_a"), 1.5, 1e-4);
     ck_assert_str_eq(organ_json_text(rig_result, "verdict.premise"), "does not hold");
     ck_assert(verdict_says("not a common size"));
-    forget_first();
-    rig_count = 0;
+}
+END_TEST
+
+START_TEST(half_alike_noises_cancel_in_part)
+{
     rig_add(Q, 60, 70, 5);
     write_pairs(0.7, 0.5);
     pairs_must((pairs_way){0});
@@ -382,8 +385,8 @@ Suite *noise_pairs_suite(void)
 {
     const suite_case cases[] = {
         {"relations",
-         {equal_noises_cancel, unrelated_noises_add_up, scaled_noises_are_a_multiple, modules_of_equal_models_are_left_out_of_the_verdict,
-          no_noise_at_all}},
+         {equal_noises_cancel, unrelated_noises_add_up, scaled_noises_are_a_multiple, half_alike_noises_cancel_in_part,
+          modules_of_equal_models_are_left_out_of_the_verdict, no_noise_at_all}},
         {"numbers", {numbers_are_those_of_the_formulas, same_bits_whatever_the_way}},
         {"refusals", {wrong_calls, inputs_that_do_not_fit}},
     };

@@ -35,9 +35,9 @@ static void put_merits(organ_html *html, const json_t *report)
 {
     static const struct {
         const char *format, *key, *words;
-    } rows[] = {{"%.4f", "total.cosine", "cosine of both noises"},
-                {"%.3g", "total.remains_to_noise_a", "what remains of N_A - N_B beside N_A"},
-                {"%.3g", "total.remains_to_change", "what remains beside the change"}};
+    } rows[] = {{"%.4f", "verdict.cosine", "cosine of both noises"},
+                {"%.3g", "verdict.remains_to_noise_a", "what remains of N_A - N_B beside N_A"},
+                {"%.3g", "verdict.remains_to_change", "what remains beside the change"}};
     char texts[3][32];
     organ_html_figure_of_merit figures[3];
     size_t count = 0;

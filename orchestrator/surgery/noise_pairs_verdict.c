@@ -93,6 +93,8 @@ static void say_directions(json_t *to, const organ_pairs_fold *f)
         json_array_append_new(to, json_sprintf("Cosine with the change: %s; |z| up to 3 is what random matrices have.", text));
 }
 
+static json_t *quotient(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
+
 json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
 {
     json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
@@ -104,10 +106,12 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     say_factor(sentences, &all->sums);
     say_change(sentences, all, change);
     say_directions(sentences, all);
-    json_t *const verdict =
-        json_pack("{s:s, s:s, s:I, s:I, s:o, s:o}", "premise", premise, "noises", noises, "modules", (json_int_t)all->noises.modules,
-                  "same_modules", (json_int_t)same, "remains_to_noise_a",
-                  all->sums.noise[0] > 0 ? json_real(sqrt(all->sums.rest / all->sums.noise[0])) : json_null(), "sentences", sentences);
+    const organ_pair_sums *const sums = &all->sums;
+    json_t *const verdict = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "premise", premise, "noises", noises, "modules",
+                                      (json_int_t)all->noises.modules, "same_modules", (json_int_t)same, "cosine",
+                                      quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1])), "remains_to_noise_a",
+                                      quotient(sqrt(sums->rest), sqrt(sums->noise[0])), "remains_to_change",
+                                      quotient(sqrt(sums->rest), sqrt(sums->change)), "sentences", sentences);
     json_decref(agreement);
     return verdict;
 }
