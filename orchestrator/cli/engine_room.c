@@ -51,6 +51,18 @@ organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, 
     return ORGAN_OK;
 }
 
+organ_status organ_call_evaluation(const organ_call *call, const organ_experiment_options **evaluate, organ_error *error)
+{
+    const organ_experiment_options *const asked = &call->evaluation;
+    *evaluate = asked->text ? asked : NULL;
+    if (*evaluate || !(asked->style || asked->context || asked->max_tokens))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "--evaluate-%s has no meaning without --evaluate FILE",
+                      asked->style     ? "style"
+                      : asked->context ? "context"
+                                       : "max-tokens");
+}
+
 organ_status organ_run_work(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
 {
     organ_engine_room room;

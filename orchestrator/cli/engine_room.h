@@ -29,6 +29,9 @@ typedef struct organ_engine_room {
 organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, organ_error *error);
 void organ_engine_close(organ_engine_room *room);
 
+/* What --evaluate asks for; NULL where it is not given. ORGAN_USAGE where what belongs to it stands alone. */
+organ_status organ_call_evaluation(const organ_call *call, const organ_experiment_options **evaluate, organ_error *error);
+
 /* What a verb does with an engine; *report may be set for a failed check too. */
 typedef organ_status organ_work(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                                 organ_error *error);

@@ -78,6 +78,7 @@ static const organ_option merge_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_merge.dry_run),
      .help = "write nothing, only find a place for every key and say what would be merged"}};
 static const organ_option_group merge_groups[] = {{"Options", merge_options, COUNT(merge_options)},
+                                                  {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example merge_examples[] = {
@@ -88,7 +89,10 @@ static const organ_example merge_examples[] = {
 static organ_status merge(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
-    return organ_lora_merge(&call->lora_merge, engine, progress, report, error);
+    organ_lora_merge_options options = call->lora_merge;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_lora_merge(&options, engine, progress, report, error);
 }
 
 static organ_status run_merge(void *call, organ_error *error) { return organ_run_work(call, merge, organ_merge_report_terminal, error); }
@@ -104,10 +108,11 @@ const organ_verb organ_lora_merge_verb = {
              "Every key of the adapter must find its place in the base: else all that do not are listed, and nothing is written.\n"
              "For each module the report says how much of the change arrived: a change that is finer than the type can hold is rounded "
              "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md (and .html) and "
-             "lora_merge.json have all of it.",
+             "lora_merge.json have all of it.\n"
+             ORGAN_EVALUATION_ABOUT("the base without the adapter"),
     .groups = merge_groups, .group_count = COUNT(merge_groups), .examples = merge_examples, .example_count = COUNT(merge_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, or a factor is "
-             "not finite; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+             "not finite; 4 the disk is full or refuses; 130 interrupted, and nothing is left" ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 
 /* ---- lora resize ---- */

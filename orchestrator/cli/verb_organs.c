@@ -38,15 +38,16 @@ organ_status organ_run_assemble(void *context, organ_error *error)
     return show(call, report, organ_assemble_report_terminal, error);
 }
 
-/* A chimera is a graft under other names: the table puts its options where those of a graft are. */
-organ_status organ_run_graft(void *context, organ_error *error)
+/* A graft itself only moves bytes: what its engine has of threads and memory is for the evaluation. */
+static organ_status graft(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                          organ_error *error)
 {
-    const organ_call *const call = context;
-    organ_terminal terminal;
-    const organ_progress progress = open_terminal(call, &terminal);
-    const organ_kernels *const kernels = organ_kernels_wanted(error);
-    json_t *report = NULL;
-    if (kernels)
-        organ_graft(&call->graft, kernels, &progress, call->stop, &report, error);
-    return show(call, report, organ_graft_report_terminal, error);
+    organ_graft_options options = call->graft;
+    options.engine = engine;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_graft(&options, engine->kernels, progress, call->stop, report, error);
 }
+
+/* A chimera is a graft under other names: the table puts its options where those of a graft are. */
+organ_status organ_run_graft(void *call, organ_error *error) { return organ_run_work(call, graft, organ_graft_report_terminal, error); }

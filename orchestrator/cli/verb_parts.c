@@ -20,5 +20,15 @@ const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT] = {
     {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "show no progress and no notes"},
     {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
 
+const organ_option organ_evaluation_options[ORGAN_EVALUATION_OPTION_COUNT] = {
+    {.name = "evaluate", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(evaluation.text), .names = ORGAN_NAMES_INPUT,
+     .help = "score what there was and what was made of it on this text, UTF-8: perplexity, KL divergence and top-1 agreement"},
+    {.name = "evaluate-style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .choices = "hf|llama.cpp|lm-eval",
+     .offset = AT(evaluation.style), .help = "the protocol, as of perplexity; if not given, hf"},
+    {.name = "evaluate-context", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {4, 1048576, false, false},
+     .offset = AT(evaluation.context), .help = "tokens of a window; if not given, as of perplexity"},
+    {.name = "evaluate-max-tokens", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 4294967295.0, false, false},
+     .offset = AT(evaluation.max_tokens), .help = "only the first N tokens of the text; if not given, all"}};
+
 const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT] = {
     {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};

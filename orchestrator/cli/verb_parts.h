@@ -10,15 +10,27 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define AT(member)   offsetof(organ_call, member)
 
-enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 5, ORGAN_HELP_OPTION_COUNT = 1 };
-extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT]; /* --threads, --memory */
-extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];   /* --json, --html, --progress, --quiet, --help */
-extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];       /* --help */
+enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 5, ORGAN_HELP_OPTION_COUNT = 1, ORGAN_EVALUATION_OPTION_COUNT = 4 };
+extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT];       /* --threads, --memory */
+extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];         /* --json, --html, --progress, --quiet, --help */
+extern const organ_option organ_evaluation_options[ORGAN_EVALUATION_OPTION_COUNT]; /* --evaluate and what belongs to it */
+extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];             /* --help */
 
 /* For the initialiser of an organ_option_group. */
-#define ORGAN_MACHINE_OPTIONS organ_machine_options, ORGAN_MACHINE_OPTION_COUNT
-#define ORGAN_OUTPUT_OPTIONS  organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
-#define ORGAN_HELP_OPTIONS    organ_help_options, ORGAN_HELP_OPTION_COUNT
+#define ORGAN_MACHINE_OPTIONS    organ_machine_options, ORGAN_MACHINE_OPTION_COUNT
+#define ORGAN_OUTPUT_OPTIONS     organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
+#define ORGAN_HELP_OPTIONS       organ_help_options, ORGAN_HELP_OPTION_COUNT
+#define ORGAN_EVALUATION_OPTIONS organ_evaluation_options, ORGAN_EVALUATION_OPTION_COUNT
+
+/* For `about` and `exits` of verbs that have them. */
+#define ORGAN_EVALUATION_ABOUT(before)                                                                                                     \
+    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL divergence and the share "  \
+    "of tokens for which both find the same one likeliest. Whether text, tokenizer, architecture and --memory allow that is seen before "  \
+    "anything is written. An evaluation that fails or is interrupted later leaves the output whole: the report says why it has no "        \
+    "figures."
+#define ORGAN_EVALUATION_EXITS                                                                                                             \
+    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or architecture are not known; "  \
+    "130 if only the evaluation was interrupted"
 
 /* The tables of verbs that have a file of their own. */
 extern const organ_verb organ_autopsy_verb;

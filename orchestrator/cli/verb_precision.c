@@ -24,6 +24,7 @@ static const organ_option dequantize_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.dry_run),
      .help = "write nothing, only say what would be dequantised"}};
 static const organ_option_group dequantize_groups[] = {{"Options", dequantize_options, COUNT(dequantize_options)},
+                                                       {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                        {"Machine", ORGAN_MACHINE_OPTIONS},
                                                        {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example dequantize_examples[] = {
@@ -34,7 +35,10 @@ static const organ_example dequantize_examples[] = {
 static organ_status dequantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                                organ_error *error)
 {
-    return organ_dequantize_model(&call->dequantize, engine, progress, report, error);
+    organ_dequantize_options options = call->dequantize;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_dequantize_model(&options, engine, progress, report, error);
 }
 
 static organ_status run_dequantize(void *call, organ_error *error)
@@ -54,12 +58,13 @@ const organ_verb organ_dequantize_verb = {
              "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json tell of every weight: its scheme, its shape, its bytes before "
              "and after, "
              "and how many of its values are infinite or NaN. A tensor that could not be converted is named there and on stderr. A run "
-             "that ends early leaves nothing.",
+             "that ends early leaves nothing.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL as it is packed"),
     .operands = dequantize_operands, .operand_count = COUNT(dequantize_operands),
     .groups = dequantize_groups, .group_count = COUNT(dequantize_groups),
     .examples = dequantize_examples, .example_count = COUNT(dequantize_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in a way that is not known, or changed meanwhile; "
-             "4 the disk is full or refuses; 130 interrupted.",
+             "4 the disk is full or refuses; 130 interrupted" ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
 /* ---- quantize ---- */
@@ -78,6 +83,7 @@ static const organ_option quantize_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.dry_run),
      .help = "write nothing, only say what would be quantised"}};
 static const organ_option_group quantize_groups[] = {{"Options", quantize_options, COUNT(quantize_options)},
+                                                     {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example quantize_examples[] = {
@@ -88,7 +94,10 @@ static const organ_example quantize_examples[] = {
 static organ_status quantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                              organ_error *error)
 {
-    return organ_quantize_model(&call->quantize, engine, progress, report, error);
+    organ_quantize_options options = call->quantize;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_quantize_model(&options, engine, progress, report, error);
 }
 
 static organ_status run_quantize(void *call, organ_error *error)
@@ -107,10 +116,11 @@ const organ_verb organ_quantize_verb = {
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection has lost: "
              "the norm of "
              "the difference over the norm of the weights. A target that the scheme cannot hold stays as it is, is named in "
-             "quantization_config as one to be left alone, and in the report with the reason. A run that ends early leaves nothing.",
+             "quantization_config as one to be left alone, and in the report with the reason. A run that ends early leaves nothing.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
     .operands = quantize_operands, .operand_count = COUNT(quantize_operands),
     .groups = quantize_groups, .group_count = COUNT(quantize_groups),
     .examples = quantize_examples, .example_count = COUNT(quantize_examples),
     .exits = "0 done; 2 wrong usage, OUT exists, or the model is quantised already; 3 the model is malformed, changed meanwhile, or has "
-             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted.",
+             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

@@ -71,6 +71,7 @@ static const organ_option flow_options[] = {
 static const organ_option_group prune_groups[] = {{"Options", prune_options, COUNT(prune_options)},
                                                   {"Physarum v1", flow_options, COUNT(flow_options)},
                                                   {"Calibrated methods", calibration_options, COUNT(calibration_options)},
+                                                  {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example prune_examples[] = {
@@ -202,6 +203,8 @@ static const organ_option graft_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be grafted"}};
 static const organ_option_group graft_groups[] = {{"Options", graft_options, COUNT(graft_options)},
+                                                  {"Evaluation", ORGAN_EVALUATION_OPTIONS},
+                                                  {"Machine", ORGAN_MACHINE_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example graft_examples[] = {
     {"organ graft --source A --target B --output C --layers 5-20 --type organ",
@@ -223,6 +226,8 @@ static const organ_option chimera_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be taken"}};
 static const organ_option_group chimera_groups[] = {{"Options", chimera_options, COUNT(chimera_options)},
+                                                    {"Evaluation", ORGAN_EVALUATION_OPTIONS},
+                                                    {"Machine", ORGAN_MACHINE_OPTIONS},
                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example chimera_examples[] = {
     {"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
@@ -250,6 +255,7 @@ static const organ_option purify_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(purify.dry_run),
      .help = "write nothing, only say what would be purified"}};
 static const organ_option_group purify_groups[] = {{"Options", purify_options, COUNT(purify_options)},
+                                                   {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                    {"Machine", ORGAN_MACHINE_OPTIONS},
                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example purify_examples[] = {
@@ -287,11 +293,12 @@ static const organ_verb prune_verb = {
              "nothing is compensated.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
-             "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.",
+             "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.\n"
+             ORGAN_EVALUATION_ABOUT("the donor"),
     .operands = prune_operands, .operand_count = COUNT(prune_operands), .groups = prune_groups, .group_count = COUNT(prune_groups),
     .examples = prune_examples, .example_count = COUNT(prune_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
-             "130 interrupted (physarum-v1: to be resumed).",
+             "130 interrupted (physarum-v1: to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = organ_run_prune};
 
 static const organ_verb audit_verb = {
@@ -364,21 +371,23 @@ static const organ_verb graft_verb = {
              "directories; they are only read. Widths, heads, vocabulary, layers, types and the order of rows for the rope are compared "
              "first: whatever does not fit is listed, all of it, and nothing is written.\n"
              "Where C is GGUF and a type differs, the tensor keeps its own type and the header follows; elsewhere it is converted to the "
-             "type of B if it can be. Where layers are added or moved, the metadata that counts them follows.",
+             "type of B if it can be. Where layers are added or moved, the metadata that counts them follows.\n"
+             ORGAN_EVALUATION_ABOUT("B") " --threads and --memory are for that alone.",
     .groups = graft_groups, .group_count = COUNT(graft_groups), .examples = graft_examples, .example_count = COUNT(graft_examples),
     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
-             "refuses; 130 interrupted, nothing is left.",
+             "refuses; 130 interrupted, nothing is left" ORGAN_EVALUATION_EXITS ".",
     .run = organ_run_graft};
 
 static const organ_verb chimera_verb = {
     .name = "chimera",
     .summary = "a graft in one step: the body of one model, parts of another",
     .about = "The same as graft with the names of a recipe: A gives the body, B what is taken. Bytes go from file to file; nothing is "
-             "unpacked to the disk.",
+             "unpacked to the disk.\n"
+             ORGAN_EVALUATION_ABOUT("A") " --threads and --memory are for that alone.",
     .groups = chimera_groups, .group_count = COUNT(chimera_groups), .examples = chimera_examples,
     .example_count = COUNT(chimera_examples),
     .exits = "0 done; 2 wrong usage, or C exists; 3 the models do not fit, are malformed or changed meanwhile; 4 the disk is full or "
-             "refuses; 130 interrupted, nothing is left.",
+             "refuses; 130 interrupted, nothing is left" ORGAN_EVALUATION_EXITS ".",
     .run = organ_run_graft};
 
 static const organ_verb purify_verb = {
@@ -391,11 +400,13 @@ static const organ_verb purify_verb = {
              "What such a filter calls noise is most of what a model knows. The report says how much of the energy went, and warns above "
              "5 %; a higher theta is no evidence of a better model.\n"
              "OUT becomes what the model is: a directory with the same files, or a single file. The report lies in OUT/organ, or beside "
-             "the file: PURIFY_REPORT.md and .html to read, purify.json with all numbers.",
+             "the file: PURIFY_REPORT.md and .html to read, purify.json with all numbers.\n"
+             ORGAN_EVALUATION_ABOUT("MODEL"),
     .operands = purify_operands, .operand_count = COUNT(purify_operands), .groups = purify_groups, .group_count = COUNT(purify_groups),
     .examples = purify_examples, .example_count = COUNT(purify_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists, or --type names a tensor whose type cannot be written; 3 the model is malformed, has "
-             "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+             "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted, and nothing is left"
+             ORGAN_EVALUATION_EXITS ".",
     .run = organ_run_purify};
 
 static const organ_verb version_verb = {

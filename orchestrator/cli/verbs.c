@@ -31,7 +31,10 @@ organ_status organ_run_inspect(void *context, organ_error *error)
 static organ_status prune(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
-    return organ_prune_by_method(&call->prune, &call->calibrated, engine, progress, report, error);
+    organ_prune_options options = call->prune;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_prune_by_method(&options, &call->calibrated, engine, progress, report, error);
 }
 
 organ_status organ_run_prune(void *call, organ_error *error) { return organ_run_work(call, prune, organ_prune_report_terminal, error); }
@@ -55,7 +58,10 @@ organ_status organ_run_fleet(void *call, organ_error *error) { return organ_run_
 static organ_status purify(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                            organ_error *error)
 {
-    return organ_purify(&call->purify, engine, progress, report, error);
+    organ_purify_options options = call->purify;
+    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
+        return error->status;
+    return organ_purify(&options, engine, progress, report, error);
 }
 
 organ_status organ_run_purify(void *call, organ_error *error) { return organ_run_work(call, purify, organ_purify_report_terminal, error); }

@@ -57,8 +57,9 @@ typedef struct organ_call {
     organ_lora_resize_options lora_resize;
     organ_tokenize_options tokenize;
     organ_perplexity_options perplexity;
-    organ_evaluate_options evaluate; /* but for the pruned models */
-    organ_words pruned;              /* evaluate PRUNED... */
+    organ_experiment_options evaluation; /* --evaluate of verbs that write a model */
+    organ_evaluate_options evaluate;     /* but for the pruned models */
+    organ_words pruned;                  /* evaluate PRUNED... */
     organ_generate_options generate;
     organ_serve_options serve;
     const char *import;               /* topology --import */
@@ -66,7 +67,7 @@ typedef struct organ_call {
     bool list;                        /* manual --list */
     unsigned threads;                 /* 0: one per core */
     uint64_t memory;
-    const char *progress; /* how it is shown: see organ_terminal_open */
+    const char *progress;                  /* how it is shown: see organ_terminal_open */
     const char *html;                      /* where the report goes as a page, too; NULL: nowhere */
     const char *saved_report, *saved_page; /* report FILE -o PAGE */
     bool json, quiet, help;

@@ -5,6 +5,7 @@
 #include "formats/anatomy.h"
 #include "orchestrator/report/anatomy_html.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/layer_map.h"
 #include "orchestrator/report/report_parts.h"
@@ -157,7 +158,8 @@ organ_status organ_graft_report_html(const json_t *report, char **text, organ_er
         organ_html_model(html, "Target", json_object_get(report, "target"));
         put_mismatches(html, mismatches);
     }
-    organ_html_ending(html, NULL, json_object_get(report, "run"));
+    organ_evaluation_html(html, report);
+    organ_html_ending(html, json_object_get(organ_json_at(report, "evaluation"), "definitions"), json_object_get(report, "run"));
     free(title);
     return organ_html_finish(html, text, error);
 }

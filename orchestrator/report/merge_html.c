@@ -3,6 +3,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/adapter_report.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/report_parts.h"
 #include "orchestrator/report/share_html.h"
@@ -78,6 +79,7 @@ organ_status organ_merge_report_html(const json_t *report, char **html, organ_er
         put_unplaced(page, report);
     else if (!is_dry(report))
         put_arrived(page, report);
+    organ_evaluation_html(page, report);
     organ_html_section(page, "What was merged");
     organ_html_model(page, "Base", organ_json_at(report, "base"));
     if (organ_json_real(report, "scale") != 1)

@@ -2,6 +2,7 @@
 #include "orchestrator/report/adapter_report.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/report_parts.h"
 
 #include <stdint.h>
@@ -153,6 +154,7 @@ organ_status organ_merge_report_terminal(const json_t *report, const organ_page 
     if (organ_table_emit(organ_merge_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
         organ_merge_rest(buffer.out, report, page);
         organ_merge_warning(buffer.out, report, page);
+        organ_evaluation_terminal(buffer.out, report, page, error);
         put_end(buffer.out, report, page);
     }
     return organ_text_end(&buffer, text, error);
@@ -205,7 +207,8 @@ organ_status organ_merge_report_markdown(const json_t *report, char **markdown, 
     fputc('\n', buffer.out);
     organ_merge_rest(buffer.out, report, &page);
     organ_merge_warning(buffer.out, report, &page);
+    organ_evaluation_markdown(buffer.out, report, error);
     fputs("\n## Run\n", buffer.out);
     put_end(buffer.out, report, &page);
-    return organ_text_finish(&buffer, markdown, error);
+    return organ_text_end(&buffer, markdown, error);
 }

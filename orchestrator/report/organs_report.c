@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/report_parts.h"
 
 #define SHOWN 20 /* lines of a list; the document has all */
@@ -180,8 +181,9 @@ static organ_status put_grafted(FILE *out, const json_t *report, const organ_pag
                    json_is_true(organ_json_at(report, "header_anew")) ? "made anew" : "the target's, byte for byte");
     put_list(out, organ_json_at(report, "metadata"), page, "  ");
     put_list(out, organ_json_at(report, "notes"), page, "  ");
-    put_time(out, report, page);
-    return ORGAN_OK;
+    if (organ_evaluation_terminal(out, report, page, error) == ORGAN_OK)
+        put_time(out, report, page);
+    return error->status;
 }
 
 organ_status organ_graft_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)

@@ -38,10 +38,9 @@ static void row(organ_table *table, const char *what, const char *here)
     organ_table_cell(table, "%s", here);
 }
 
-static organ_table *experiment_table(const json_t *report)
+organ_table *organ_experiment_table(const json_t *e)
 {
     static const organ_column columns[] = {{"what", ORGAN_LEFT, false, false}, {"here", ORGAN_LEFT, false, false}};
-    const json_t *const e = organ_json_at(report, "experiment");
     organ_table *const table = organ_table_create(columns, 2);
     char a[32], b[32];
     organ_table_cell(table, "text");
@@ -72,7 +71,8 @@ static void put_experiment(organ_html *html, const json_t *report)
                        organ_json_text(report, "definitions.same experiment"));
     if (json_is_false(organ_json_at(report, "experiment.text.utf8")))
         organ_html_caution(html, "Not all of the text is UTF-8: what is not is read as U+FFFD.");
-    organ_html_table(html, experiment_table(report), "What has to be the same wherever these numbers are set beside others");
+    organ_html_table(html, organ_experiment_table(organ_json_at(report, "experiment")),
+                     "What has to be the same wherever these numbers are set beside others");
 }
 
 /* ---- charts of an evaluation ---- */

@@ -171,11 +171,10 @@ static organ_status put_words_table(FILE *out, const json_t *report, const organ
 
 /* ---- sentences ---- */
 
-static void say_experiment(organ_text *buffer, const json_t *report)
+static void say_experiment(FILE *out, const json_t *e)
 {
-    const json_t *const e = organ_json_at(report, "experiment");
     char tokens[32], used[32], scored[32], bytes[32], windows[32];
-    fprintf(buffer->out, "Text %s: %s bytes, %s tokens%s%s%s, XXH3 %s. ", organ_json_text(e, "text.name"),
+    fprintf(out, "Text %s: %s bytes, %s tokens%s%s%s, XXH3 %s. ", organ_json_text(e, "text.name"),
             organ_count_text(organ_json_count(e, "text.bytes"), bytes), organ_count_text(organ_json_count(e, "text.tokens"), tokens),
             organ_json_count(e, "tokens_used") < organ_json_count(e, "text.tokens") ? " (the first " : "",
             organ_json_count(e, "tokens_used") < organ_json_count(e, "text.tokens")
@@ -183,22 +182,22 @@ static void say_experiment(organ_text *buffer, const json_t *report)
                 : "",
             organ_json_count(e, "tokens_used") < organ_json_count(e, "text.tokens") ? " are used)" : "", organ_json_text(e, "text.xxh3"));
     if (!json_is_true(organ_json_at(e, "text.utf8")))
-        fputs("Not all of it is UTF-8: what is not is read as U+FFFD. ", buffer->out);
-    fprintf(buffer->out, "Tokenizer: %s of %llu, digest %s. ", organ_json_text(e, "tokenizer.kind"),
-            organ_json_count(e, "tokenizer.vocabulary"), organ_json_text(e, "tokenizer.digest"));
-    fprintf(buffer->out, "Style %s, context %llu: %s window%s, %s token%s scored; %s.", organ_json_text(e, "style"),
-            organ_json_count(e, "context"), organ_count_text(organ_json_count(e, "windows"), windows),
-            organ_json_count(e, "windows") == 1 ? "" : "s", organ_count_text(organ_json_count(e, "tokens_scored"), scored),
-            organ_json_count(e, "tokens_scored") == 1 ? "" : "s", organ_json_text(e, "bos"));
+        fputs("Not all of it is UTF-8: what is not is read as U+FFFD. ", out);
+    fprintf(out, "Tokenizer: %s of %llu, digest %s. ", organ_json_text(e, "tokenizer.kind"), organ_json_count(e, "tokenizer.vocabulary"),
+            organ_json_text(e, "tokenizer.digest"));
+    fprintf(out, "Style %s, context %llu: %s window%s, %s token%s scored; %s.", organ_json_text(e, "style"), organ_json_count(e, "context"),
+            organ_count_text(organ_json_count(e, "windows"), windows), organ_json_count(e, "windows") == 1 ? "" : "s",
+            organ_count_text(organ_json_count(e, "tokens_scored"), scored), organ_json_count(e, "tokens_scored") == 1 ? "" : "s",
+            organ_json_text(e, "bos"));
 }
 
-static char *experiment_text(const json_t *report, organ_error *error)
+char *organ_experiment_text(const json_t *experiment, organ_error *error)
 {
     organ_text buffer;
     char *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return NULL;
-    say_experiment(&buffer, report);
+    say_experiment(buffer.out, experiment);
     organ_text_finish(&buffer, &text, error);
     return text;
 }
@@ -249,7 +248,7 @@ organ_status organ_perplexity_report_terminal(const json_t *report, const organ_
     static const char *const titles[] = {"Model:   ", "Beside:  "};
     organ_text buffer;
     *text = NULL;
-    char *const experiment = experiment_text(report, error);
+    char *const experiment = organ_experiment_text(organ_json_at(report, "experiment"), error);
     if (error->status || organ_text_open(&buffer, error) != ORGAN_OK) {
         free(experiment);
         return error->status;
@@ -316,7 +315,7 @@ organ_status organ_perplexity_report_markdown(const json_t *report, char **markd
 {
     organ_text buffer;
     *markdown = NULL;
-    char *const experiment = experiment_text(report, error);
+    char *const experiment = organ_experiment_text(organ_json_at(report, "experiment"), error);
     if (error->status || organ_text_open(&buffer, error) != ORGAN_OK) {
         free(experiment);
         return error->status;

@@ -2,6 +2,7 @@
  * DEQUANTIZE_REPORT.html and QUANTIZE_REPORT.html: organ.dequantize/1 and organ.quantize/1 as pages. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/precision_report.h"
 #include "orchestrator/report/report_parts.h"
@@ -166,6 +167,7 @@ organ_status organ_dequantize_report_html(const json_t *report, char **html, org
          "values that are infinite or NaN"}};
     organ_html *const page = organ_html_create("Dequantisation", organ_json_text(report, "model.name"), lead);
     put_merits(page, report, own);
+    organ_evaluation_html(page, report);
     organ_html_section(page, "Schemes");
     put_dry(page, report);
     organ_html_model(page, "Model", organ_json_at(report, "model"));
@@ -258,6 +260,7 @@ organ_status organ_quantize_report_html(const json_t *report, char **html, organ
     organ_html *const page = organ_html_create("Quantisation", organ_json_text(report, "model.name"), lead);
     put_merits(page, report, own);
     put_errors(page, report);
+    organ_evaluation_html(page, report);
     organ_html_section(page, "Roles");
     put_dry(page, report);
     organ_html_model(page, "Model", organ_json_at(report, "model"));

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/report_parts.h"
 
 #include <string.h>
@@ -129,6 +130,7 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
     organ_precision_plain(buffer.out, report, page);
     put_strays(buffer.out, report, page);
     organ_dequantize_not_finite(buffer.out, report, page);
+    organ_evaluation_terminal(buffer.out, report, page, error);
     put_time(buffer.out, report, page, "DEQUANTIZE_REPORT.md");
     return organ_text_end(&buffer, text, error);
 }
@@ -182,6 +184,7 @@ organ_status organ_dequantize_report_markdown(const json_t *report, char **markd
         fputs("\n## Weights\n\n", out);
         organ_table_emit(organ_dequantize_weights_table(report, SIZE_MAX, ORGAN_DEQUANTIZE_COLUMNS), out, NULL, error);
     }
+    organ_evaluation_markdown(out, report, error);
     organ_definitions_list(out, report);
     return organ_text_end(&buffer, markdown, error);
 }
@@ -256,6 +259,7 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
     organ_precision_plain(buffer.out, report, page);
     organ_quantize_clipped(buffer.out, report, page);
     put_left(buffer.out, report, page);
+    organ_evaluation_terminal(buffer.out, report, page, error);
     put_time(buffer.out, report, page, "QUANTIZE_REPORT.md");
     return organ_text_end(&buffer, text, error);
 }
@@ -298,6 +302,7 @@ organ_status organ_quantize_report_markdown(const json_t *report, char **markdow
         fputs("\n## Tensors\n\n", out);
         organ_table_emit(organ_quantize_tensors_table(report, SIZE_MAX), out, NULL, error);
     }
+    organ_evaluation_markdown(out, report, error);
     organ_definitions_list(out, report);
     return organ_text_end(&buffer, markdown, error);
 }

@@ -2,6 +2,7 @@
  * REPORT.html: organ.prune/1 as a page, in the order of REPORT.md. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/html_page.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/prune_report.h"
@@ -50,6 +51,7 @@ static void put_plan(organ_html *page, const json_t *report)
 {
     organ_html_section(page, "What would be pruned");
     organ_html_table(page, organ_prune_plan_table(report), "Target tensors by projection");
+    organ_evaluation_html(page, report);
     organ_html_section(page, "Inputs and outputs");
     organ_html_table(page, organ_prune_inputs_table(report), NULL);
 }
@@ -62,6 +64,7 @@ static void put_result(organ_html *page, const json_t *report)
     organ_sparsity_tensors(page, report);
     organ_html_section(page, "Counts");
     organ_html_table(page, organ_prune_counts_table(report), NULL);
+    organ_evaluation_html(page, report);
     organ_html_section(page, "Output integrity");
     organ_html_checks(page, organ_json_at(report, "integrity"));
     organ_html_section(page, "Inputs and outputs");

@@ -2,6 +2,7 @@
  * REPORT.md: everything of organ.prune/1 that a person reads, in the order in which it should be read. */
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/prune_report.h"
 #include "orchestrator/report/report_parts.h"
 
@@ -281,6 +282,11 @@ static organ_status put_integrity(const json_t *report, FILE *out, organ_error *
     return organ_table_emit(organ_checks_table(organ_json_at(report, "integrity")), out, NULL, error);
 }
 
+static organ_status put_evaluation(const json_t *report, FILE *out, organ_error *error)
+{
+    return organ_evaluation_markdown(out, report, error);
+}
+
 static organ_status put_sentences(const json_t *report, FILE *out, organ_error *error)
 {
     (void)error;
@@ -360,7 +366,7 @@ static organ_status put_run(const json_t *report, FILE *out, organ_error *error)
 organ_status organ_prune_report_markdown(const json_t *report, char **markdown, organ_error *error)
 {
     static organ_status (*const sections[])(const json_t *, FILE *, organ_error *) = {
-        put_head, put_inputs, put_aggregate, put_projections, put_layers, put_integrity, put_sentences, put_run};
+        put_head, put_inputs, put_aggregate, put_projections, put_layers, put_integrity, put_evaluation, put_sentences, put_run};
     organ_text text;
     *markdown = NULL;
     if (organ_text_open(&text, error) != ORGAN_OK)

@@ -4,6 +4,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/report_parts.h"
 
 static void print_names(const json_t *report, FILE *out)
@@ -151,7 +152,7 @@ static organ_status print_plan(const json_t *report, FILE *out, const organ_page
     organ_text_say(out, page, "  ", "Copied as they are: %s tensors, %s.",
                    organ_count_text(organ_json_count(report, "untouched.tensors"), tensors),
                    organ_quantity_text(organ_json_count(report, "untouched.bytes"), bytes));
-    return ORGAN_OK;
+    return organ_evaluation_terminal(out, report, page, error);
 }
 
 static organ_status print_result(const json_t *report, FILE *out, const organ_page *page, organ_error *error)
@@ -162,8 +163,9 @@ static organ_status print_result(const json_t *report, FILE *out, const organ_pa
     print_counts(report, out, page);
     print_integrity(report, out, page);
     print_speed(report, out, page);
-    print_next(report, out);
-    return ORGAN_OK;
+    if (organ_evaluation_terminal(out, report, page, error) == ORGAN_OK)
+        print_next(report, out);
+    return error->status;
 }
 
 organ_status organ_prune_report_terminal(const json_t *report, const organ_page *page, char **text, organ_error *error)

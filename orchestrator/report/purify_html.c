@@ -3,6 +3,7 @@
 #include "orchestrator/report/purify_report.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/layer_map.h"
 #include "orchestrator/report/report_parts.h"
@@ -140,6 +141,7 @@ organ_status organ_purify_report_html(const json_t *report, char **text, organ_e
     organ_html_model(html, "Model", json_object_get(report, "model"));
     organ_html_words(html, put_how, report);
     put_cautions(html, report);
+    organ_evaluation_html(html, report);
     organ_html_section(html, "Layers and roles");
     if (!dry) {
         put_map(html, report);

@@ -2,6 +2,7 @@
 #include "orchestrator/report/purify_report.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/evaluation_report.h"
 #include "orchestrator/report/report_parts.h"
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
@@ -97,6 +98,7 @@ organ_status organ_purify_report_terminal(const json_t *report, const organ_page
     fputs("\n\n", buffer.out);
     if (organ_table_emit(organ_purify_roles_table(report), buffer.out, page, error) == ORGAN_OK) {
         put_remarks(buffer.out, report, page);
+        organ_evaluation_terminal(buffer.out, report, page, error);
         put_end(buffer.out, report, page);
     }
     return organ_text_end(&buffer, text, error);
@@ -177,6 +179,7 @@ organ_status organ_purify_report_markdown(const json_t *report, char **markdown,
         return error->status;
     }
     put_left_alone(out, report);
+    organ_evaluation_markdown(out, report, error);
     organ_definitions_list(out, report);
-    return organ_text_finish(&buffer, markdown, error);
+    return organ_text_end(&buffer, markdown, error);
 }

@@ -37,11 +37,27 @@ struct organ_model_copy {
     organ_error fault; /* of the thread; guarded by the lock */
 };
 
+/* A donor that was named by its index takes that along: without it the copied shards are no model. */
+static organ_status list_index(const organ_model *donor, organ_file_list *list, organ_error *error)
+{
+    char *path = NULL;
+    struct stat info = {0};
+    list->names = calloc(1, sizeof *list->names);
+    if (!list->names || !(list->names[0] = strdup(donor->index)) || asprintf(&path, "%s/%s", donor->directory, donor->index) < 0)
+        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+    list->count = 1;
+    if (stat(path, &info))
+        organ_fail_errno(error, errno, "%s", path);
+    list->bytes = (uint64_t)info.st_size;
+    free(path);
+    return error->status;
+}
+
 organ_status organ_model_other_files(const organ_model *donor, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
     if (!donor->whole_directory)
-        return ORGAN_OK;
+        return donor->index ? list_index(donor, list, error) : ORGAN_OK;
     const char **skip = malloc(donor->file_count * sizeof *skip);
     if (!skip)
         return organ_fail_errno(error, ENOMEM, "%s", donor->path);
@@ -167,8 +183,8 @@ static organ_status start(organ_model_copy *copy, organ_error *error)
     return failed ? organ_fail_errno(error, failed, "cannot start the copying thread") : ORGAN_OK;
 }
 
-organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
-                                    const organ_stop *stop, organ_model_copy **result, organ_error *error)
+organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const organ_stop *stop,
+                                    organ_model_copy **result, organ_error *error)
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)

@@ -183,13 +183,18 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                      .markdown_name = "DEQUANTIZE_REPORT.md",
                                      .progress = progress,
                                      .stop = engine->stop,
+                                     .evaluate = options->evaluate,
+                                     .engine = engine,
+                                     .model_is = "model",
+                                     .repacked = job.part_count > 0,
                                      .context = &job,
                                      .edit = organ_dequantize_config,
                                      .fill = fill,
                                      .document = organ_dequantize_document,
                                      .markdown = organ_dequantize_report_markdown};
         tell_before(&job);
-        if (organ_remake_run(&remake, report, error) == ORGAN_OK)
+        organ_remake_run(&remake, report, error);
+        if (*report)
             tell_after(&job);
     }
     release(&job);

@@ -13,7 +13,7 @@ ORGAN_API_BEGIN
 
 typedef struct organ_experiment_options {
     const char *text;    /* a file */
-    const char *style;   /* "hf", "llama.cpp", "lm-eval" */
+    const char *style;   /* "hf", "llama.cpp", "lm-eval"; NULL: hf */
     unsigned context;    /* tokens of a window; 0: 512 for llama.cpp, else 2048, but no more than the model was made for */
     unsigned max_tokens; /* only the beginning of the text; 0: all of it */
     const char *output;  /* directory to make, for the reports; NULL: none */

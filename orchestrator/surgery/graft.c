@@ -160,10 +160,26 @@ static json_t *document_of(const organ_graft_job *job)
         document = NULL;
     }
     json_decref(rest);
-    return document;
+    return fits ? organ_evaluated_json(&job->evaluation, document) : document;
 }
 
 /* ---- the run ---- */
+
+static organ_status prepare_evaluation(organ_graft_job *job, const organ_progress *progress, organ_error *error)
+{
+    const organ_graft_options *const o = job->options;
+    job->evaluation = (organ_evaluation){
+        .options = o->evaluate, .engine = o->engine, .progress = progress, .before = o->target, .before_is = "target", .output = o->output};
+    return organ_evaluation_prepare(&job->evaluation, error);
+}
+
+static void evaluate(organ_graft_job *job)
+{
+    const char *const single = job->output.single ? organ_output_name(&job->output) : NULL;
+    char *const path = organ_output_copy_path(organ_output_directory(&job->output), job->target, single);
+    organ_evaluation_run(&job->evaluation, path);
+    free(path);
+}
 
 static organ_status write_out(organ_graft_job *job, const organ_progress *progress, const organ_stop *stop, organ_error *error)
 {
@@ -188,15 +204,15 @@ static organ_status run(organ_graft_job *job, const organ_progress *progress, co
     const bool writes = !job->options->dry_run;
     if (writes && organ_output_begin(&job->output, organ_layout_bytes(&job->layout), error))
         return error->status;
-    if (writes)
-        write_out(job, progress, stop, error);
+    if (writes && write_out(job, progress, stop, error) == ORGAN_OK)
+        evaluate(job);
     if (!error->status && !(*report = document_of(job)))
         no_memory(job, error);
     if (writes && organ_output_end(&job->output, error)) {
         json_decref(*report);
         *report = NULL;
     }
-    return error->status;
+    return error->status ? error->status : organ_evaluation_end(&job->evaluation, error);
 }
 
 static organ_status plan(organ_graft_job *job, organ_error *error)
@@ -223,14 +239,16 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
         const size_t count = json_array_size(job.mismatches);
         job.layout.kernels = kernels;
         job.layout.changed = true;
-        if (count == 0)
-            run(&job, progress, stop, report, error);
-        else if (!(*report = document_of(&job)))
+        if (count == 0) {
+            if (prepare_evaluation(&job, progress, error) == ORGAN_OK)
+                run(&job, progress, stop, report, error);
+        } else if (!(*report = document_of(&job)))
             no_memory(&job, error);
         else
             organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", options->source, options->target,
                        json_string_value(json_array_get(job.mismatches, 0)), count > 1 ? " (and more; the report lists everything)" : "");
     }
+    organ_evaluation_release(&job.evaluation);
     organ_layout_release(&job.layout);
     organ_model_close(job.source);
     organ_model_close(job.target);

@@ -4,6 +4,7 @@
 #ifndef ORGAN_GRAFT_JOB_H
 #define ORGAN_GRAFT_JOB_H
 
+#include "orchestrator/surgery/evaluation.h"
 #include "orchestrator/surgery/graft.h"
 #include "orchestrator/surgery/layout.h"
 #include "orchestrator/surgery/output.h"
@@ -25,10 +26,11 @@ typedef struct organ_graft_job {
     size_t pair_count;
     int32_t source_layers, target_layers; /* one more than the highest */
     int32_t layers_after;
-    bool *taken;                           /* a flag per piece: its bytes are the source's */
-    size_t converted;                      /* tensors that get another type */
-    bool across;                           /* one model has GGUF's names, the other has not */
-    bool anew;                             /* the header is made anew: types, layers or metadata change, or files are merged */
+    bool *taken;      /* a flag per piece: its bytes are the source's */
+    size_t converted; /* tensors that get another type */
+    bool across;      /* one model has GGUF's names, the other has not */
+    bool anew;        /* the header is made anew: types, layers or metadata change, or files are merged */
+    organ_evaluation evaluation;
     json_t *mismatches, *notes, *metadata; /* arrays of sentences */
 } organ_graft_job;
 

@@ -21,6 +21,13 @@ static bool ends_in(const char *name, const char *suffix)
 
 bool organ_output_is_file(const char *path) { return ends_in(path, ".gguf") || ends_in(path, ".safetensors"); }
 
+char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
+{
+    const char *const name = single ? single : donor->whole_directory ? NULL : donor->index ? donor->index : donor->files[0].name;
+    char *path = NULL;
+    return asprintf(&path, "%s%s%s", directory, name ? "/" : "", name ? name : "") < 0 ? NULL : path;
+}
+
 const char *organ_output_name(const organ_output *output)
 {
     const char *const slash = strrchr(output->path, '/');

@@ -20,6 +20,10 @@ typedef struct organ_output {
 /* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
 bool organ_output_is_file(const char *path);
 
+/* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named; `single` is the name
+ * of the one file that the copy is, else NULL. To be freed; NULL without memory. */
+char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
+
 /* The last component of the path. */
 const char *organ_output_name(const organ_output *output);
 

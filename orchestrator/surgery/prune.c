@@ -78,6 +78,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 
 void organ_prune_job_close(organ_prune_job *job)
 {
+    organ_evaluation_release(&job->evaluation);
     json_decref(job->tile_map);
     json_decref(job->magnitudes);
     organ_list_free(&job->others);
@@ -207,6 +208,25 @@ static organ_status write_lines(const organ_prune_job *job, const char *path, or
     return error->status;
 }
 
+organ_status organ_prune_prepare_evaluation(organ_prune_job *job, organ_error *error)
+{
+    const organ_prune_options *const o = job->options;
+    job->evaluation = (organ_evaluation){.options = o->evaluate,
+                                         .engine = job->engine,
+                                         .progress = job->progress,
+                                         .before = o->donor,
+                                         .before_is = "donor",
+                                         .output = o->output};
+    return organ_evaluation_prepare(&job->evaluation, error);
+}
+
+static void evaluate(organ_prune_job *job, const organ_publish *publish)
+{
+    char *const path = organ_output_copy_path(publish->partial, job->donor, NULL);
+    organ_evaluation_run(&job->evaluation, path);
+    free(path);
+}
+
 /* prune.jsonl, prune.json, REPORT.md and REPORT.html; the journal has done its work. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error)
@@ -221,6 +241,7 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
     if (!error->status && organ_prune_check_copy(job, publish->partial, &checks, error) == ORGAN_OK &&
         organ_prune_look_again(job, publish->partial, error) == ORGAN_OK) {
         job->seconds = organ_seconds_now() - started;
+        evaluate(job, publish);
         *report = organ_prune_document(job, checks);
         checks = NULL;
         if (!*report)
@@ -293,8 +314,10 @@ static void settle(const organ_prune_job *job, organ_publish *publish, json_t **
     size_t done = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         done += job->parts[k].done;
-    if (!error->status && organ_publish_commit(publish, error) == ORGAN_OK)
+    if (!error->status && organ_publish_commit(publish, error) == ORGAN_OK) {
+        organ_evaluation_end(&job->evaluation, error);
         return;
+    }
     json_decref(*report);
     *report = NULL;
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
@@ -346,12 +369,13 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
     organ_prune_job job = {.options = options, .engine = engine, .progress = progress, .started_at = time(NULL)};
     *report = NULL;
     if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
-        organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK) {
+        organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK &&
+        organ_publish_check(options->output, options->force || options->resume, error) == ORGAN_OK &&
+        organ_prune_prepare_evaluation(&job, error) == ORGAN_OK) {
         organ_prune_note_percent(options, progress);
         if (!options->dry_run)
             run_published(&job, report, error);
-        else if (organ_publish_check(options->output, options->force || options->resume, error) == ORGAN_OK &&
-                 !(*report = organ_prune_document(&job, NULL)))
+        else if (!(*report = organ_prune_document(&job, NULL)))
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
     }
     organ_prune_job_close(&job);

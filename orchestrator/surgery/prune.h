@@ -5,6 +5,7 @@
 
 #include "formats/api.h"
 #include "formats/status.h"
+#include "orchestrator/surgery/evaluate.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
@@ -21,11 +22,14 @@ typedef struct organ_prune_options {
     double sparsity;     /* in percent of a tensor's elements, 0 < S < 100; negative: whatever the flow decides */
     const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
     bool resume, force, dry_run;
+    const organ_experiment_options *evaluate; /* score donor and output on its text; NULL: not */
 } organ_prune_options;
 
 /* Prunes. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run nothing is
  * written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or
- * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). */
+ * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate` also
+ * those of organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and says why
+ * it was not scored. */
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error);
 

@@ -186,6 +186,16 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
     return organ_calibrated_fits(job, error);
 }
 
+/* The hidden states have done their work: an evaluation gets the memory. */
+static organ_status report_on(organ_calibrated_job *job, const organ_publish *publish, double started, json_t **report, organ_error *error)
+{
+    free(job->donor_states);
+    free(job->pruned_states);
+    free(job->chunk);
+    job->donor_states = job->pruned_states = job->chunk = NULL;
+    return organ_prune_write_reports(&job->base, publish, started, report, error);
+}
+
 static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *publish, json_t **report, organ_error *error)
 {
     organ_prune_job *const base = &job->base;
@@ -203,7 +213,7 @@ static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *
     organ_model_copy_end(job->copy);
     if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK &&
         (!job->imatrix || organ_imatrix_unchanged(job->imatrix, error) == ORGAN_OK))
-        organ_prune_write_reports(base, publish, started, report, error);
+        report_on(job, publish, started, report, error);
     return error->status;
 }
 
@@ -224,7 +234,8 @@ static organ_status run_published(organ_calibrated_job *job, json_t **report, or
             json_decref(*report);
             *report = NULL;
             organ_publish_abandon(&publish);
-        }
+        } else
+            organ_evaluation_end(&job->base.evaluation, error);
     }
     organ_publish_end(&publish);
     return error->status;
@@ -263,12 +274,13 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
                                          .started_at = time(NULL),
                                          .amend = organ_calibrated_amend,
                                          .amend_line = organ_calibrated_amend_line}};
-    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK) {
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK &&
+        organ_publish_check(options->output, options->force, error) == ORGAN_OK &&
+        organ_prune_prepare_evaluation(&job.base, error) == ORGAN_OK) {
         organ_prune_note_percent(options, progress);
         if (!options->dry_run)
             run_published(&job, report, error);
-        else if (organ_publish_check(options->output, options->force, error) == ORGAN_OK &&
-                 !(*report = organ_prune_document(&job.base, NULL)))
+        else if (!(*report = organ_prune_document(&job.base, NULL)))
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
     }
     close_all(&job);

@@ -167,6 +167,18 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
+/* What is said of quality where there are figures. */
+static int settle_quality(const organ_prune_job *job, json_t *document)
+{
+    static const char beyond[] =
+        "Quality beyond the one text that was evaluated: other texts, tasks and languages may have lost more or less than it.";
+    if (organ_evaluation_tell(&job->evaluation, document))
+        return -1;
+    if (!json_is_object(organ_json_at(document, "evaluation.comparison")))
+        return 0;
+    return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
+}
+
 json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity)
 {
     json_t *document = json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", "physarum-v1/1", "organ",
@@ -178,7 +190,7 @@ json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity)
                              texts(errata, sizeof errata / sizeof *errata), "not_in_this_report",
                              texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
     if (!document || !rest || add_counts(document, job) || json_object_update(document, rest) ||
-        (job->amend && job->amend(job, document))) {
+        (job->amend && job->amend(job, document)) || settle_quality(job, document)) {
         json_decref(document);
         document = NULL;
     }

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/surgery/magnitudes.h"
+#include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/tile_map.h"
 
 #include <errno.h>
@@ -79,18 +80,9 @@ static void check_targets(const organ_prune_job *job, json_t *checks)
     json_array_append_new(checks, organ_check_json("other files copied", true, "%zu", job->others.count));
 }
 
-/* The copy as a user will open it: by its directory, or by the one file that the donor is. */
-static char *path_of_copy(const organ_prune_job *job, const char *directory)
-{
-    char *path = NULL;
-    if (job->donor->whole_directory)
-        return strdup(directory);
-    return asprintf(&path, "%s/%s", directory, job->donor->files[0].name) < 0 ? NULL : path;
-}
-
 organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error)
 {
-    char *path = path_of_copy(job, directory);
+    char *path = organ_output_copy_path(directory, job->donor, NULL);
     organ_model *copy = NULL;
     *checks = json_array();
     if (!path || !*checks)
@@ -111,7 +103,7 @@ organ_status organ_prune_check_copy(const organ_prune_job *job, const char *dire
 
 organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error)
 {
-    char *path = path_of_copy(job, directory);
+    char *path = organ_output_copy_path(directory, job->donor, NULL);
     organ_tally *rows = organ_prune_tally(job);
     organ_model *copy = NULL;
     json_decref(job->tile_map);

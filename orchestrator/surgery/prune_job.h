@@ -4,6 +4,7 @@
 #define ORGAN_PRUNE_JOB_H
 
 #include "orchestrator/stream/model_copy.h"
+#include "orchestrator/surgery/evaluation.h"
 #include "orchestrator/surgery/prune.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
@@ -44,6 +45,7 @@ struct organ_prune_job {
     uint64_t pruned_bytes;     /* in this run */
     json_t *tile_map;          /* once the output is whole; NULL: none */
     json_t *magnitudes;        /* the same: see organ_magnitudes */
+    organ_evaluation evaluation;
     /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
     int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
@@ -60,7 +62,11 @@ void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part);
 /* Tells one who has written a fraction that a sparsity is in percent. */
 void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress);
 
-/* Checks the finished copy and writes prune.jsonl, prune.json, REPORT.md and REPORT.html; *report is the content of prune.json. */
+/* Says what is to be evaluated and sees that it can be. Called before the output is begun. */
+organ_status organ_prune_prepare_evaluation(organ_prune_job *job, organ_error *error);
+
+/* Checks the finished copy, evaluates it if that is asked for, and writes prune.jsonl, prune.json, REPORT.md and REPORT.html; *report is
+ * the content of prune.json. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error);
 

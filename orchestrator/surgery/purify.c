@@ -123,16 +123,18 @@ static organ_status measure(const organ_purify_job *job, const organ_model *mode
     return error->status;
 }
 
+static char *path_of_copy(const organ_purify_job *job)
+{
+    return organ_output_copy_path(organ_output_directory(&job->output), job->donor,
+                                  job->output.single ? organ_output_name(&job->output) : NULL);
+}
+
 /* The copy is opened like any model: that it can be is checked with that. */
 static organ_status measure_copy(const organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;
     const organ_output *output = &job->output;
-    const char *name = donor->whole_directory ? ""
-                       : donor->index         ? donor->index
-                       : output->single       ? organ_output_name(output)
-                                              : donor->files[0].name;
-    char *path = organ_publish_path(&output->publish, name);
+    char *path = path_of_copy(job);
     organ_model *copy = NULL;
     if (!path)
         organ_fail_errno(error, ENOMEM, "%s", output->path);
@@ -201,6 +203,17 @@ static organ_status write_reports_beside(const organ_purify_job *job, const json
     return error->status;
 }
 
+/* The finished copy is scored and its report made. */
+static organ_status tell(organ_purify_job *job, json_t **report, organ_error *error)
+{
+    char *const path = path_of_copy(job);
+    organ_evaluation_run(&job->evaluation, path);
+    free(path);
+    if (!(*report = organ_purify_document(job)))
+        organ_fail_errno(error, ENOMEM, "%s", job->output.path);
+    return error->status;
+}
+
 static organ_status run(organ_purify_job *job, json_t **report, organ_error *error)
 {
     organ_output *output = &job->output;
@@ -209,9 +222,8 @@ static organ_status run(organ_purify_job *job, json_t **report, organ_error *err
         bytes += job->donor->files[f].size; /* of shards organ_model_copy knows what they need */
     if (measure(job, job->donor, false, error) || organ_output_begin(output, job->donor->manifest ? bytes : 0, error))
         return error->status;
-    if (write_copy(job, error) == ORGAN_OK && measure_copy(job, error) == ORGAN_OK && organ_output_sync(output, error) == ORGAN_OK &&
-        !(*report = organ_purify_document(job)))
-        organ_fail_errno(error, ENOMEM, "%s", output->path);
+    if (write_copy(job, error) == ORGAN_OK && measure_copy(job, error) == ORGAN_OK && organ_output_sync(output, error) == ORGAN_OK)
+        tell(job, report, error);
     if (!error->status && !output->single && write_reports_inside(job, *report, error) == ORGAN_OK)
         organ_output_sync(output, error);
     if (organ_output_end(output, error) == ORGAN_OK && output->single)
@@ -224,6 +236,7 @@ static void release(organ_purify_job *job)
     for (size_t k = 0; k < job->fft_count; k++)
         organ_fft_destroy(job->ffts[k]);
     free(job->ffts);
+    organ_evaluation_release(&job->evaluation);
     free(job->chosen);
     free(job->parts);
     free(job->left);
@@ -234,9 +247,18 @@ static void release(organ_purify_job *job)
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
-    organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
+    organ_purify_job job = {.options = options,
+                            .engine = engine,
+                            .progress = progress,
+                            .evaluation = {.options = options->evaluate,
+                                           .engine = engine,
+                                           .progress = progress,
+                                           .before = options->model,
+                                           .before_is = "model",
+                                           .output = options->output}};
     *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK) {
+    if (check_options(&job, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK &&
+        organ_evaluation_prepare(&job.evaluation, error) == ORGAN_OK) {
         if (!options->dry_run)
             run(&job, report, error);
         else if (!(*report = organ_purify_document(&job)))
@@ -245,7 +267,8 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
     if (error->status) {
         json_decref(*report);
         *report = NULL;
-    }
+    } else
+        organ_evaluation_end(&job.evaluation, error);
     release(&job);
     return error->status;
 }

@@ -5,6 +5,7 @@
 
 #include "formats/api.h"
 #include "formats/status.h"
+#include "orchestrator/surgery/evaluate.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 
@@ -20,6 +21,7 @@ typedef struct organ_purify_options {
     double strength;            /* 0 to 1 */
     const char *types, *layers; /* as organ_selection_parse takes them; types NULL: the projections */
     bool force, dry_run;
+    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
 } organ_purify_options;
 
 /* Makes a copy of the model in which the selected tensors are purified, in the types they had: a directory with the donor's files, or, if
@@ -28,7 +30,8 @@ typedef struct organ_purify_options {
  * `types` names such a tensor, that is ORGAN_USAGE. Rows of one value stay. *report is schema organ.purify/1 and lies with a
  * PURIFY_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on error.
  * Then nothing is left of the output. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the donor is malformed, was changed, or holds NaN or infinity
- * where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. */
+ * where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of organ_perplexity: before anything is written
+ * where they can be known; an output that is whole stays, *report is set and says why it was not scored. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error);
 

@@ -79,15 +79,6 @@ static organ_status copy_beside(const organ_purify_copy *copy, organ_error *erro
     return error->status;
 }
 
-/* A donor that was named by its index takes along its shards and that. */
-static organ_status copy_index(const organ_purify_copy *copy, organ_error *error)
-{
-    const organ_model *donor = donor_of(copy);
-    if (donor->index && !donor->whole_directory)
-        organ_copy_file(donor->directory, donor->index, copy->job->output.publish.partial, donor->index, error);
-    return error->status;
-}
-
 organ_status organ_purify_copy_begin(organ_purify_job *job, organ_purify_copy **result, organ_error *error)
 {
     organ_purify_copy *copy = *result = calloc(1, sizeof *copy);
@@ -95,8 +86,7 @@ organ_status organ_purify_copy_begin(organ_purify_job *job, organ_purify_copy **
         return organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
     *copy = (organ_purify_copy){.job = job, .file = {.fd = -1, .direct = -1}};
     if (!job->donor->manifest) {
-        if (copy_index(copy, error) == ORGAN_OK)
-            organ_model_copy_begin(job->donor, &job->output.publish, job->chosen, job->engine->stop, &copy->shards, error);
+        organ_model_copy_begin(job->donor, &job->output.publish, job->chosen, job->engine->stop, &copy->shards, error);
     } else if (make_folders(copy, error) == ORGAN_OK && copy_beside(copy, error) == ORGAN_OK)
         transfer_rest(copy, error);
     return error->status;

@@ -169,9 +169,11 @@ json_t *organ_purify_document(const organ_purify_job *job)
         add(&all, &job->parts[k]);
         json_array_append_new(tensors, part_json(job, &job->parts[k]));
     }
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.purify/1", "definition",
-                     job->haar ? "purify-haar/1" : "purify-fft/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
-                     organ_model_json(job->donor), "parameters", parameters_json(job), "totals", sums_json(job, NULL, &all), "warning",
-                     warning_json(job, &all), "roles", roles_json(job), "tensors", tensors, "left_alone", left_json(job), "definitions",
-                     definitions_json(job), "run", run_json(job, &all));
+    json_t *const document =
+        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.purify/1", "definition",
+                  job->haar ? "purify-haar/1" : "purify-fft/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
+                  organ_model_json(job->donor), "parameters", parameters_json(job), "totals", sums_json(job, NULL, &all), "warning",
+                  warning_json(job, &all), "roles", roles_json(job), "tensors", tensors, "left_alone", left_json(job), "definitions",
+                  definitions_json(job), "run", run_json(job, &all));
+    return organ_evaluated_json(&job->evaluation, document);
 }

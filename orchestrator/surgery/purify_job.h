@@ -4,6 +4,7 @@
 #define ORGAN_PURIFY_JOB_H
 
 #include "orchestrator/stream/model_copy.h"
+#include "orchestrator/surgery/evaluation.h"
 #include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/purify.h"
 #include "orchestrator/surgery/purify_fft.h"
@@ -34,6 +35,7 @@ typedef struct organ_purify_job {
     size_t fft_count;
     organ_fft **ffts;
     organ_file_list beside; /* other files that go along */
+    organ_evaluation evaluation;
     organ_output output;
 } organ_purify_job;
 

@@ -23,6 +23,7 @@ typedef struct work {
     char *root;             /* of the files beside the tensors */
     char *config_path;      /* of the donor's config.json; NULL: there is none to take along */
     organ_json_edit config; /* as the output will have it */
+    organ_evaluation evaluation;
 } work;
 
 static organ_status no_memory(const work *w, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", w->remake->path); }
@@ -73,13 +74,29 @@ static organ_status edit_config(work *w, organ_error *error)
     return error->status;
 }
 
+static organ_status prepare_evaluation(work *w, organ_error *error)
+{
+    const organ_remake *const m = w->remake;
+    w->evaluation = (organ_evaluation){.options = m->evaluate,
+                                       .engine = m->engine,
+                                       .progress = m->progress,
+                                       .before = m->model->path,
+                                       .before_is = m->model_is,
+                                       .output = m->path};
+    if (m->evaluate && w->output.single && !m->gguf && m->repacked)
+        return organ_fail(error, ORGAN_USAGE,
+                          "--evaluate: %s would be tensors alone, and the config.json of %s tells of packed weights: name a directory",
+                          m->path, m->model->path);
+    return organ_evaluation_prepare(&w->evaluation, error);
+}
+
 static organ_status prepare(work *w, organ_error *error)
 {
-    if (check_place(w, error) || plan_files(w, error) || w->output.single)
+    if (check_place(w, error) || plan_files(w, error))
         return error->status;
-    if (organ_beside_list(w->remake->model, &w->root, &w->beside, error))
+    if (!w->output.single && (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
         return error->status;
-    return edit_config(w, error);
+    return prepare_evaluation(w, error);
 }
 
 /* ---- the files beside the tensors ---- */
@@ -174,6 +191,20 @@ static organ_status write_reports_beside(const work *w, const json_t *report, or
 
 /* ---- the run ---- */
 
+static json_t *document_of(const work *w)
+{
+    return organ_evaluated_json(&w->evaluation, w->remake->document(w->remake->context, &w->output, w->plan));
+}
+
+/* The tensors are in shards of new names: a directory opens as one, whatever the model was named by. */
+static void evaluate(work *w)
+{
+    char *const path = w->output.single ? organ_publish_path(&w->output.publish, organ_output_name(&w->output))
+                                        : strdup(organ_output_directory(&w->output));
+    organ_evaluation_run(&w->evaluation, path);
+    free(path);
+}
+
 static organ_status write_tensors(work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
@@ -198,7 +229,8 @@ static organ_status write_all(work *w, json_t **report, organ_error *error)
     if (copy_beside(w, to, error) || write_tensors(w, error) || organ_model_unchanged(m->model, error) ||
         organ_output_sync(&w->output, error))
         return error->status;
-    if (!(*report = m->document(m->context, &w->output, w->plan)))
+    evaluate(w);
+    if (!(*report = document_of(w)))
         return no_memory(w, error);
     if (!w->output.single && write_reports_inside(w, *report, error) == ORGAN_OK)
         organ_output_sync(&w->output, error);
@@ -222,13 +254,15 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
     if (prepare(&w, error) == ORGAN_OK) {
         if (!remake->dry_run)
             run(&w, report, error);
-        else if (!(*report = remake->document(remake->context, &w.output, w.plan)))
+        else if (!(*report = document_of(&w)))
             no_memory(&w, error);
     }
     if (error->status) {
         json_decref(*report);
         *report = NULL;
-    }
+    } else
+        organ_evaluation_end(&w.evaluation, error);
+    organ_evaluation_release(&w.evaluation);
     organ_resharding_free(w.plan);
     organ_list_free(&w.beside);
     organ_json_edit_release(&w.config);

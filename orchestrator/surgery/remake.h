@@ -6,6 +6,7 @@
 #define ORGAN_REMAKE_H
 
 #include "formats/json_edit.h"
+#include "orchestrator/surgery/evaluation.h"
 #include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/resharding.h"
 
@@ -24,6 +25,10 @@ typedef struct organ_remake {
     const char *name, *markdown_name; /* of the reports in OUT/organ: "dequantize.json", "DEQUANTIZE_REPORT.md" */
     const organ_progress *progress;
     const organ_stop *stop;
+    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    const organ_engine *engine;               /* that does it */
+    const char *model_is;                     /* what the model is called in that: "model", "base" */
+    bool repacked;                            /* the model's config.json is not that of the output: where that is one file, it has none */
     void *context;
     /* Changes config.json. Not called where there is none. May be NULL. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
@@ -36,7 +41,8 @@ typedef struct organ_remake {
 
 /* Does it all. *report is for the caller to release; NULL on error, after which nothing of the output is left. With dry_run nothing is
  * written. ORGAN_USAGE if the output exists, is the input or lies in it; ORGAN_BAD_INPUT if the model was changed meanwhile or config.json
- * is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else what a callback returned. */
+ * is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else what a callback returned. An output that is whole but could not be evaluated stays:
+ * then *report is set although the status is that of the evaluation. */
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error);
 
 #endif

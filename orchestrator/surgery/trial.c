@@ -21,6 +21,8 @@
 static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, organ_error *error)
 {
     organ_tokenizer *tokenizer = NULL;
+    if (trial->made && trial->tokenizer)
+        return ORGAN_OK;
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
     if (!trial->tokenizer) {
@@ -44,6 +46,10 @@ static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_e
         return error->status;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         m->bytes += m->model->tensors[t].bytes;
+    if (trial->made && m > trial->models && !m->model->gguf && !m->model->config.present) {
+        m->model->directory = trial->models[0].model->directory; /* from where files beside the tensors are read */
+        m->model->config = trial->models[0].model->config;
+    }
     if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK)
         return error->status;
     return open_tokenizer(trial, m, error);
@@ -65,10 +71,11 @@ static organ_status choose_protocol(organ_trial *trial, organ_error *error)
     const organ_experiment_options *const o = trial->options;
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
     const uint64_t made_for = organ_forward_describe(trial->models[0].forward)->context;
+    const char *const style = o->style ? o->style : "hf";
     organ_perplexity_protocol *const p = &trial->protocol;
     *p = (organ_perplexity_protocol){.bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos};
-    if (!organ_perplexity_style_parse(o->style, &p->style))
-        return organ_fail(error, ORGAN_USAGE, "--style '%s' is not known: hf, llama.cpp or lm-eval", o->style);
+    if (!organ_perplexity_style_parse(style, &p->style))
+        return organ_fail(error, ORGAN_USAGE, "--style '%s' is not known: hf, llama.cpp or lm-eval", style);
     p->context = p->style == ORGAN_STYLE_LLAMA_CPP ? 512 : 2048;
     if (made_for && made_for < p->context)
         p->context = (size_t)made_for;
@@ -197,10 +204,9 @@ static organ_status allocate(organ_trial *trial, organ_error *error)
     return error->status;
 }
 
-organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
-                              const organ_engine *engine, const organ_progress *progress, organ_error *error)
+static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
 {
-    *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    const organ_experiment_options *const options = trial->options;
     if (options->output && organ_output_check(options->output, options->force, error) != ORGAN_OK)
         return error->status;
     if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
@@ -214,9 +220,24 @@ organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size
         trial->models[m].path = paths[m];
         open_model(trial, &trial->models[m], error);
     }
-    if (error->status || lay_out(trial, error) || share_memory(trial, error))
+    if (error->status || lay_out(trial, error))
         return error->status;
-    return allocate(trial, error);
+    return share_memory(trial, error);
+}
+
+organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
+                              const organ_engine *engine, const organ_progress *progress, organ_error *error)
+{
+    *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    return open_all(trial, paths, count, error);
+}
+
+organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, const organ_experiment_options *options,
+                                   const organ_engine *engine, const organ_progress *progress, organ_error *error)
+{
+    const char *const paths[2] = {before, after ? after : before};
+    *trial = (organ_trial){.options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+    return open_all(trial, paths, 2, error);
 }
 
 void organ_trial_close(organ_trial *trial)
@@ -273,6 +294,8 @@ organ_status organ_trial_run(organ_trial *trial, organ_error *error)
     uint64_t bytes = 0;
     if (!sources || !scores)
         organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
+    else
+        allocate(trial, error);
     for (size_t m = 0; !error->status && m < trial->count; m++) {
         organ_trial_model *const model = &trial->models[m];
         sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
