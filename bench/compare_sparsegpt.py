@@ -58,7 +58,7 @@ def main():
                             "--samples", str(WINDOWS), "--context", str(CONTEXT)], log)
             timed("llm-compressor", [sys.executable, __file__, "--compress", model, text, f"{here}/llm-compressor"], log)
         subprocess.run([organ, "evaluate", model, f"{here}/organ", f"{here}/llm-compressor", "--text", f"{model}/heldout.txt", "--context",
-                        str(CONTEXT), "--quiet"], check=True)
+                        str(CONTEXT), "--quiet", "--experiment", "organ=organ", "--experiment", "llm-compressor=llm-compressor"], check=True)
     finally:
         shutil.rmtree(here)
 

@@ -90,13 +90,18 @@ static const organ_operand evaluate_operands[] = {
 static const organ_option evaluate_options[] = {
     EXPERIMENT(evaluate),
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(evaluate.targets),
-     .help = "the tensors whose killed weights are counted; if not given, those that the log of each pruning names, else the projections"}};
+     .help = "the tensors whose killed weights are counted; if not given, those that the log of each pruning names, else the projections"},
+    {.name = "experiment", .value = ORGAN_VALUE_WORDS, .argument = "NAME=MODEL", .offset = AT(experiments),
+     .help = "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be given several "
+             "times; two experiments come into one table only under two names"}};
 static const organ_option_group evaluate_groups[] = {{"Options", evaluate_options, COUNT(evaluate_options)},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example evaluate_examples[] = {
     {"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt", "One table: what each pruning cost."},
-    {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation", "The same as Markdown and JSON."}};
+    {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation", "The same as Markdown and JSON."},
+    {"organ evaluate donor v1 half --text heldout.txt --experiment flow=v1 --experiment wanda=half",
+     "Two experiments in one table, each by its name."}};
 
 static organ_status evaluate(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
                              organ_error *error)
@@ -104,6 +109,8 @@ static organ_status evaluate(const organ_call *call, const organ_engine *engine,
     organ_evaluate_options options = call->evaluate;
     options.pruned = call->pruned.word;
     options.count = call->pruned.count;
+    options.experiments = call->experiments.word;
+    options.experiment_count = call->experiments.count;
     return organ_evaluate(&options, engine, progress, report, error);
 }
 
@@ -118,6 +125,9 @@ const organ_verb organ_evaluate_verb = {
     .about = "Scores the donor and everything made of it on the same tokens in one run, and counts the killed weights anew from the "
              "bytes: not zero in the donor, zero in the copy, over the target tensors and over the full model. The method is what the log "
              "beside a pruned model names (organ/prune.json).\n"
+             "Killed weights are of one experiment where donor (by its fingerprint), method, definition, parameters and calibration are "
+             "the same, whatever the sparsity. Two experiments are refused, unless --experiment gives each a name of its own, which then "
+             "stands in the table. The report says what must be read with the numbers.\n"
              PROTOCOLS "\n"
              "Differences are to the donor, their errors those of paired tokens; KL is the mean of KL(donor || model) in nats a token; "
              "top-1 the share of tokens for which both find the same one likeliest.",

@@ -45,7 +45,7 @@ typedef struct organ_call {
     organ_extract_options extract;
     organ_assemble_options assemble;
     organ_orthogonality_options orthogonality;
-    organ_words pairs; /* orthogonality --pair: CLEAN, NOISY, CLEAN, NOISY */
+    organ_words pairs;         /* orthogonality --pair: CLEAN, NOISY, CLEAN, NOISY */
     organ_graft_options graft; /* of graft and of chimera */
     organ_dequantize_options dequantize;
     organ_quantize_options quantize;
@@ -60,6 +60,7 @@ typedef struct organ_call {
     organ_experiment_options evaluation; /* --evaluate of verbs that write a model */
     organ_evaluate_options evaluate;     /* but for the pruned models */
     organ_words pruned;                  /* evaluate PRUNED... */
+    organ_words experiments;             /* evaluate --experiment */
     organ_generate_options generate;
     organ_serve_options serve;
     const char *import;               /* topology --import */

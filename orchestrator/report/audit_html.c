@@ -44,6 +44,7 @@ organ_status organ_audit_report_html(const json_t *report, char **html, organ_er
     char text[160], zero[32], tensors[32], identical[32];
     organ_html *const page = organ_html_create("Audit of a pruning", organ_json_text(report, "donor.name"), verdict(report, text));
     organ_sparsity_merits(page, report);
+    organ_html_cautions(page, "Read this first", organ_json_at(report, "errata"));
     organ_html_section(page, "Checks");
     organ_html_paragraph(page, "Both models were read anew and compared weight by weight; no report and no log was believed.");
     organ_html_cautions(page, "What does not hold", organ_json_at(report, "problems"));

@@ -64,6 +64,7 @@ organ_status organ_audit_report_terminal(const json_t *report, const organ_page 
         organ_text_discard(&buffer);
         return error->status;
     }
+    organ_errata_put(buffer.out, report, page);
     print_checks(report, buffer.out, page);
     print_counts(report, buffer.out, page);
     print_verdict(report, buffer.out, page);

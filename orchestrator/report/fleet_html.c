@@ -5,6 +5,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/anatomy_html.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/prunings_report.h"
 #include "orchestrator/report/html_parts.h"
 #include "orchestrator/report/measure_html.h"
 #include "orchestrator/report/measure_report.h"
@@ -220,6 +221,7 @@ organ_status organ_fleet_report_html(const json_t *report, char **text, organ_er
     if (measure)
         organ_measure_html_fleet(html, measure);
     put_dissection(html, report, !measure);
+    organ_prunings_html(html, report);
     if (measure) {
         organ_measure_html_models(html, json_object_get(measure, "models"));
         organ_html_section(html, "Definitions");

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/prunings_report.h"
 #include "orchestrator/report/report_parts.h"
 
 #include <string.h>
@@ -76,6 +77,10 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
         return error->status;
     }
     put_faults(buffer.out, report, page);
+    if (organ_prunings_put(buffer.out, report, page, error) != ORGAN_OK) {
+        organ_text_discard(&buffer);
+        return error->status;
+    }
     organ_text_say(buffer.out, page, "  ", "Unchanged since the last run: %llu of %llu.", organ_json_count(report, "run.unchanged"),
                    organ_json_count(report, "totals.models"));
     organ_text_say(buffer.out, page, "  ", "Time: %s.", organ_duration_text(organ_json_real(report, "run.seconds"), time));

@@ -77,10 +77,11 @@ static void put_experiment(organ_html *html, const json_t *report)
 
 /* ---- charts of an evaluation ---- */
 
-static const char *method_of(const json_t *model)
+/* The kind of a model in charts: its experiment where that has a name, else its method. */
+static const char *kind_name(const json_t *model)
 {
-    const char *const method = organ_json_text(model, "method");
-    return *method ? method : "no log";
+    const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
+    return *name ? name : *method ? method : "no log";
 }
 
 /* Points of all models but the first, and of the first once a method and once as itself. */
@@ -102,7 +103,7 @@ static int by_sparsity(const void *a, const void *b)
 static void name_kinds(cloud *c)
 {
     for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
-        const char *const method = method_of(model_at(c->report, m));
+        const char *const method = kind_name(model_at(c->report, m));
         size_t k = 0;
         while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
             k++;
@@ -115,7 +116,7 @@ static void name_kinds(cloud *c)
 static unsigned kind_of(const cloud *c, const json_t *model)
 {
     unsigned k = 0;
-    while (k + 1 < c->kind_count && strcmp(c->kinds[k], method_of(model)) != 0)
+    while (k + 1 < c->kind_count && strcmp(c->kinds[k], kind_name(model)) != 0)
         k++;
     return k;
 }
@@ -239,7 +240,7 @@ static bool gather_bars(const json_t *report, organ_ranking_bar **bars, char (**
             bar->high = value + deviation;
         }
         if (isfinite(sparsity)) {
-            snprintf((*remarks)[*count], REMARK, "%.60s, %.4g %% killed", method_of(model), sparsity);
+            snprintf((*remarks)[*count], REMARK, "%.60s, %.4g %% killed", kind_name(model), sparsity);
             bar->remark = (*remarks)[*count];
         }
     }
@@ -279,6 +280,12 @@ static void percent_cell(organ_table *table, const json_t *row, const char *key,
     organ_table_cell(table, isfinite(value) ? "%.2f" : "-", value);
 }
 
+static void put_method(organ_table *table, const json_t *model, bool first)
+{
+    const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
+    organ_table_cell(table, "%s%s%s", name, *name ? ": " : "", first ? "donor" : *method ? method : "no log");
+}
+
 static organ_table *models_table(const json_t *report)
 {
     static const organ_column columns[] = {
@@ -292,7 +299,7 @@ static organ_table *models_table(const json_t *report)
         const json_t *const model = model_at(report, m);
         char text[64];
         organ_table_cell(table, "%s", organ_json_text(model, "model.name"));
-        organ_table_cell(table, "%s", m == 0 ? "donor" : method_of(model));
+        put_method(table, model, m == 0);
         percent_cell(table, model, "sparsity.target.percent", 1);
         percent_cell(table, model, "sparsity.full.percent", 1);
         organ_table_cell(table, "%s", measured(model, "figures.perplexity", "figures.perplexity_error", 1, false, text));
@@ -419,6 +426,7 @@ organ_status organ_perplexity_report_html(const json_t *report, char **html, org
     organ_html *const page = organ_html_create(is_evaluation(report) ? "Evaluation" : "Perplexity", title, lead);
     free(title);
     put_merits(page, report);
+    organ_html_cautions(page, "Read this first", organ_json_at(report, "errata"));
     put_experiment(page, report);
     if (is_evaluation(report))
         put_evaluation(page, report);

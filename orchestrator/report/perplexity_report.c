@@ -92,14 +92,24 @@ static organ_status put_model(FILE *out, const json_t *report, size_t m, const o
 
 /* ---- evaluate: one table ---- */
 
+static bool is_named(const json_t *report)
+{
+    for (size_t m = 0; m < json_array_size(models_of(report)); m++)
+        if (*organ_json_text(json_array_get(models_of(report), m), "experiment.name"))
+            return true;
+    return false;
+}
+
 /* What of it a table shows: a narrow screen gets two of them. */
 typedef enum evaluation_part { PART_METHOD = 1, PART_FIGURES = 2, PART_ALL = 3 } evaluation_part;
 
-static void evaluation_row(organ_table *table, const json_t *model, bool first, evaluation_part part)
+static void evaluation_row(organ_table *table, const json_t *model, bool first, evaluation_part part, bool named)
 {
     char text[64];
-    const char *const method = organ_json_text(model, "method");
+    const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
     organ_table_cell(table, "%s", organ_json_text(model, "model.name"));
+    if (named)
+        organ_table_cell(table, "%s", *name ? name : "-");
     if (part & PART_METHOD) {
         organ_table_cell(table, "%s", first ? "donor" : *method ? method : "-");
         plain_cell(table, model, "sparsity.target.percent", 2);
@@ -118,24 +128,31 @@ static void evaluation_row(organ_table *table, const json_t *model, bool first, 
         organ_table_cell(table, "%.2f", 100 * organ_json_real(model, "comparison.top1_agreement"));
 }
 
-static organ_table *evaluation_table(const json_t *report, evaluation_part part)
+enum { MOST_COLUMNS = 10 };
+
+/* The name of an experiment stands beside killed weights, where there are names. `row` gets the columns and must outlive the table. */
+static organ_table *evaluation_table(const json_t *report, evaluation_part part, organ_column row[MOST_COLUMNS])
 {
-    static const organ_column method[] = {{"model", ORGAN_LEFT, true, true},
-                                          {"method", ORGAN_LEFT, true, false},
-                                          {"% target", ORGAN_RIGHT, false, false},
-                                          {"% full", ORGAN_RIGHT, false, false}};
-    static const organ_column figures[] = {{"model", ORGAN_LEFT, true, true},         {"perplexity", ORGAN_RIGHT, false, false},
-                                           {"difference", ORGAN_RIGHT, false, false}, {"bits/byte", ORGAN_RIGHT, false, false},
-                                           {"KL", ORGAN_RIGHT, false, false},         {"top-1 %", ORGAN_RIGHT, false, false}};
-    static const organ_column all[] = {
-        {"model", ORGAN_LEFT, true, true},        {"method", ORGAN_LEFT, true, false},       {"% target", ORGAN_RIGHT, false, false},
-        {"% full", ORGAN_RIGHT, false, false},    {"perplexity", ORGAN_RIGHT, false, false}, {"difference", ORGAN_RIGHT, false, false},
-        {"bits/byte", ORGAN_RIGHT, false, false}, {"KL", ORGAN_RIGHT, false, false},         {"top-1 %", ORGAN_RIGHT, false, false}};
-    organ_table *const table = part == PART_METHOD    ? organ_table_create(method, sizeof method / sizeof *method)
-                               : part == PART_FIGURES ? organ_table_create(figures, sizeof figures / sizeof *figures)
-                                                      : organ_table_create(all, sizeof all / sizeof *all);
+    static const organ_column models = {"model", ORGAN_LEFT, true, true}, names = {"experiment", ORGAN_LEFT, true, false};
+    static const organ_column method[] = {
+        {"method", ORGAN_LEFT, true, false}, {"% target", ORGAN_RIGHT, false, false}, {"% full", ORGAN_RIGHT, false, false}};
+    static const organ_column figures[] = {{"perplexity", ORGAN_RIGHT, false, false},
+                                           {"difference", ORGAN_RIGHT, false, false},
+                                           {"bits/byte", ORGAN_RIGHT, false, false},
+                                           {"KL", ORGAN_RIGHT, false, false},
+                                           {"top-1 %", ORGAN_RIGHT, false, false}};
+    const bool named = (part & PART_METHOD) && is_named(report);
+    size_t count = 0;
+    row[count++] = models;
+    if (named)
+        row[count++] = names;
+    for (size_t k = 0; k < 3 && (part & PART_METHOD); k++)
+        row[count++] = method[k];
+    for (size_t k = 0; k < 5 && (part & PART_FIGURES); k++)
+        row[count++] = figures[k];
+    organ_table *const table = organ_table_create(row, count);
     for (size_t m = 0; m < json_array_size(models_of(report)); m++)
-        evaluation_row(table, json_array_get(models_of(report), m), m == 0, part);
+        evaluation_row(table, json_array_get(models_of(report), m), m == 0, part, named);
     return table;
 }
 
@@ -143,11 +160,12 @@ static organ_table *evaluation_table(const json_t *report, evaluation_part part)
 static organ_status put_evaluation(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
 {
     enum { ONE_TABLE = 112 };
+    organ_column columns[MOST_COLUMNS];
     if (!page || page->width == 0 || page->width >= ONE_TABLE)
-        return organ_table_emit(evaluation_table(report, PART_ALL), out, page, error);
-    if (organ_table_emit(evaluation_table(report, PART_METHOD), out, page, error) != ORGAN_OK)
+        return organ_table_emit(evaluation_table(report, PART_ALL, columns), out, page, error);
+    if (organ_table_emit(evaluation_table(report, PART_METHOD, columns), out, page, error) != ORGAN_OK)
         return error->status;
-    return organ_table_emit(evaluation_table(report, PART_FIGURES), out, page, error);
+    return organ_table_emit(evaluation_table(report, PART_FIGURES, columns), out, page, error);
 }
 
 /* Words that stand alone per word, for a table of models scored the lm-eval way. */
@@ -261,6 +279,7 @@ organ_status organ_perplexity_report_terminal(const json_t *report, const organ_
         put_evaluation(out, report, page, error);
         put_words_table(out, report, page, error);
         organ_perplexity_not_counted(out, report, page);
+        organ_errata_put(out, report, page);
     }
     for (size_t m = 0; !is_evaluation(report) && m < json_array_size(models_of(report)) && !error->status; m++) {
         fputs(titles[m > 0], out);
@@ -323,7 +342,9 @@ organ_status organ_perplexity_report_markdown(const json_t *report, char **markd
     FILE *const out = buffer.out;
     fputs(is_evaluation(report) ? "# Evaluation: what was done to " : "# Perplexity of ", out);
     organ_markdown_text(out, organ_json_text(json_array_get(models_of(report), 0), "model.name"), false);
-    fputs("\n\n", out);
+    fputs("\n", out);
+    organ_errata_put(out, report, NULL);
+    fputs("\n", out);
     organ_markdown_text(out, experiment, false);
     fputs("\n", out);
     free(experiment);

@@ -15,8 +15,8 @@ static organ_status put_head(const json_t *report, FILE *out, organ_error *error
     (void)error;
     fputs("# Surgery report: ", out);
     organ_markdown_text(out, organ_json_text(report, "donor.name"), false);
-    fprintf(out, ", %s\n\n> **Read this first.**\n>\n", organ_json_text(report, "parameters.method"));
-    organ_sentences_list(out, "> - ", organ_json_at(report, "errata"));
+    fprintf(out, ", %s\n", organ_json_text(report, "parameters.method"));
+    organ_errata_put(out, report, NULL);
     return ORGAN_OK;
 }
 

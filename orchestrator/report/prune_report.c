@@ -160,6 +160,7 @@ static organ_status print_result(const json_t *report, FILE *out, const organ_pa
     if (organ_table_emit(organ_projections_table(report), out, page, error) != ORGAN_OK ||
         organ_table_emit(organ_totals_table(report), out, page, error) != ORGAN_OK)
         return error->status;
+    organ_errata_put(out, report, page);
     print_counts(report, out, page);
     print_integrity(report, out, page);
     print_speed(report, out, page);

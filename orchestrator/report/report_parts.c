@@ -227,6 +227,20 @@ void organ_terms_list(FILE *out, const json_t *terms)
     }
 }
 
+void organ_errata_put(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const errata = organ_json_at(report, "errata");
+    if (json_array_size(errata) == 0)
+        return;
+    fputs(page ? "  Read with these numbers:\n" : "\n> **Read this first.**\n>\n", out);
+    for (size_t k = 0; k < json_array_size(errata) && page; k++)
+        organ_text_say(out, page, "  - ", "%s", organ_json_text(json_array_get(errata, k), ""));
+    if (page)
+        fputc('\n', out);
+    else
+        organ_sentences_list(out, "> - ", errata);
+}
+
 void organ_definitions_list(FILE *out, const json_t *report)
 {
     fputs("\n## Definitions\n\n", out);

@@ -48,6 +48,10 @@ void organ_report_line(FILE *out, const json_t *report, const char *name);
 /* "Adapter:  OUTPUT" from report.run with an empty line before it; `what` is "Adapter". */
 void organ_output_line(FILE *out, const json_t *report, const char *what);
 
+/* report.errata, what must be read with killed weights: for the terminal, an empty line behind it, or as Markdown where `page` is NULL, an
+ * empty line before it. Nothing where there are none. */
+void organ_errata_put(FILE *out, const json_t *report, const organ_page *page);
+
 /* A Markdown list of an array of sentences, `lead` ("- ") before each. */
 void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences);
 

@@ -6,6 +6,8 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/errata.h"
+#include "orchestrator/surgery/experiment.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
 #include "orchestrator/surgery/tile_map.h"
@@ -41,7 +43,8 @@ typedef struct audit {
     size_t item_count;
     json_t *problems;
     size_t more_problems;
-    json_t *tile_map; /* NULL: no target is a matrix */
+    char fingerprint[17]; /* of the donor */
+    json_t *tile_map;     /* NULL: no target is a matrix */
     double started;
 } audit;
 
@@ -317,6 +320,18 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
+static int add_errata(json_t *document, const audit *a)
+{
+    json_t *const copy = organ_name_json(a->options->pruned), *const run = json_incref(json_object_get(document, "run"));
+    json_object_set_new(json_object_get(document, "donor"), "fingerprint", json_string(a->fingerprint));
+    json_object_del(document, "run"); /* which stands last */
+    const int failed =
+        json_object_set_new(document, "errata", organ_errata_of_audit(document, json_string_value(copy), a->options->compensated)) ||
+        json_object_set_new(document, "run", run);
+    json_decref(copy);
+    return failed ? -1 : 0;
+}
+
 static json_t *document_of(audit *a)
 {
     judge_tensors(a);
@@ -339,6 +354,10 @@ static json_t *document_of(audit *a)
         document = NULL;
     }
     json_decref(rest);
+    if (document && add_errata(document, a)) {
+        json_decref(document);
+        document = NULL;
+    }
     return document;
 }
 
@@ -349,7 +368,9 @@ static organ_status open_both(audit *a, organ_error *error)
         return error->status;
     if (a->donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", a->donor->problems[0]);
-    return organ_targets_are_floats(a->donor, &a->targets, error);
+    if (organ_targets_are_floats(a->donor, &a->targets, error) != ORGAN_OK)
+        return error->status;
+    return organ_model_fingerprint(a->donor, a->fingerprint, error);
 }
 
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,

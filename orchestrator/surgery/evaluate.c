@@ -5,6 +5,9 @@
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/perplexity_report.h"
 #include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/errata.h"
+#include "orchestrator/surgery/evaluate_experiments.h"
+#include "orchestrator/surgery/experiment.h"
 #include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/trial.h"
@@ -14,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define LARGEST_LOG ((size_t)64 << 20)
 
 /* ---- both: the files ---- */
 
@@ -110,24 +111,6 @@ static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const 
 
 static void pass_end(void *context) { organ_progress_end(context); }
 
-/* What the log of the pruning beside the model says, or null where there is none. Only its method is believed, no count. */
-static json_t *log_of(const organ_model *model, organ_error *error)
-{
-    char *bytes = NULL;
-    size_t length = 0;
-    json_error_t fault;
-    if (organ_model_load(model, "organ/prune.json", LARGEST_LOG, &bytes, &length, error) != ORGAN_OK || !bytes)
-        return NULL;
-    json_t *const log = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &fault);
-    free(bytes);
-    if (!log)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: %s", model->path, fault.text);
-    else if (strcmp(organ_json_text(log, "schema"), "organ.prune/1") != 0)
-        organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: its schema is '%s', not 'organ.prune/1'", model->path,
-                   organ_json_text(log, "schema"));
-    return log;
-}
-
 static json_t *text_or_null(const json_t *value) { return json_is_string(value) ? json_incref((json_t *)value) : json_null(); }
 static json_t *number_or_null(const json_t *value) { return json_is_number(value) ? json_incref((json_t *)value) : json_null(); }
 
@@ -180,33 +163,20 @@ static organ_status count_killed(const organ_evaluate_options *options, const or
     return error->status;
 }
 
-/* By an imatrix, in a pattern or without compensation a method is another: no table and no line mixes them. */
-static json_t *method_of(const json_t *log)
-{
-    const json_t *const method = organ_json_at(log, "parameters.method");
-    const char *const pattern = json_string_value(organ_json_at(log, "parameters.pattern"));
-    const bool by_imatrix = json_is_object(organ_json_at(log, "imatrix"));
-    if (!json_is_string(method))
-        return text_or_null(method);
-    return json_sprintf("%s%s%s%s%s", json_string_value(method), pattern ? " " : "", pattern ? pattern : "",
-                        !by_imatrix && json_is_false(organ_json_at(log, "parameters.compensate")) ? " without compensation" : "",
-                        by_imatrix ? " by imatrix" : "");
-}
-
 /* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
 static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
 {
     char why[sizeof error->message] = "";
-    json_t *const log = log_of(trial->models[m].model, error), *sparsity = NULL;
+    json_t *const log = organ_experiment_log(trial->models[m].model, error), *sparsity = NULL;
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
         count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
     json_t *const history =
-        error->status
-            ? NULL
-            : json_pack("{s:o, s:o, s:o, s:o, s:o}", "method", method_of(log), "definition", text_or_null(organ_json_at(log, "definition")),
-                        "wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity",
-                        sparsity ? sparsity : json_null(), "not_counted", *why ? organ_document_string(why) : json_null());
+        error->status ? NULL
+                      : json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "experiment", log ? organ_experiment_of(log) : json_null(), "method",
+                                  organ_experiment_method(log), "definition", text_or_null(organ_json_at(log, "definition")),
+                                  "wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity",
+                                  sparsity ? sparsity : json_null(), "not_counted", *why ? organ_document_string(why) : json_null());
     json_decref(log);
     if (!error->status && !history)
         organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
@@ -223,16 +193,38 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_t
     return histories;
 }
 
+/* Each experiment once, in the order of the models. */
+static json_t *experiments_json(const json_t *histories)
+{
+    json_t *const list = json_array();
+    for (size_t m = 0; m < json_array_size(histories); m++) {
+        json_t *const experiment = json_object_get(json_array_get(histories, m), "experiment");
+        bool known = !json_is_object(experiment);
+        for (size_t k = 0; k < json_array_size(list) && !known; k++)
+            known = json_equal(json_array_get(list, k), experiment);
+        if (!known)
+            json_array_append(list, experiment);
+    }
+    return list;
+}
+
 static json_t *evaluation(const organ_trial *trial, const json_t *histories, organ_error *error)
 {
-    json_t *const models = models_json(trial, error);
+    json_t *const models = models_json(trial, error), *const experiments = experiments_json(histories);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
             organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
     json_t *const report = document(trial, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
+    if (report)
+        json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
+    json_decref(experiments);
     if (!definitions)
         return report;
+    json_object_set_new(
+        definitions, "experiment",
+        json_string("killed weights are of one experiment where donor, method, definition, parameters and calibration are the "
+                    "same, whatever the sparsity; of two only where they are named as two."));
     json_object_set_new(definitions, "sparsity",
                         json_string("killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the "
                                     "copy; as a share of the target tensors (for each model: --targets, else what its log names, else "
@@ -257,7 +249,8 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
         paths[k + 1] = options->pruned[k];
     if (organ_trial_open(&trial, paths, options->count + 1, &options->experiment, engine, progress, error) == ORGAN_OK) {
         json_t *const histories = histories_of(options, &trial, error);
-        if (!error->status && organ_trial_run(&trial, error) == ORGAN_OK)
+        if (!error->status && organ_experiments_settle(options, trial.models[0].model, histories, error) == ORGAN_OK &&
+            organ_trial_run(&trial, error) == ORGAN_OK)
             *report = evaluation(&trial, histories, error);
         json_decref(histories);
     }

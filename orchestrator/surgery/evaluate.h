@@ -29,6 +29,8 @@ typedef struct organ_evaluate_options {
     const char *donor;
     const char *const *pruned;
     size_t count;
+    const char *const *experiments; /* "NAME=MODEL": the models whose paths or names match the pattern MODEL belong to experiment NAME */
+    size_t experiment_count;
     const char *targets; /* as in organ_audit_options; NULL: what the log of each pruning says, else the projections */
     organ_experiment_options experiment;
 } organ_evaluate_options;
@@ -42,8 +44,9 @@ typedef struct organ_evaluate_options {
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error);
 
-/* The same for a donor and what was made of it. Killed weights are counted anew from the bytes of both: those that are not zero in the
- * donor and zero in the copy. */
+/* The same for a donor and what was made of it. ORGAN_USAGE where killed weights of two experiments (surgery/experiment.h) would stand in
+ * one table and `experiments` does not give each a name of its own. Killed weights are counted anew from the bytes of both: those that are
+ * not zero in the donor and zero in the copy. */
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
                             json_t **report, organ_error *error);
 

@@ -5,8 +5,10 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/measure_report.h"
+#include "orchestrator/report/prunings_report.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/fleet_find.h"
+#include "orchestrator/surgery/fleet_prunings.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/version.h"
@@ -141,6 +143,8 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
             dissection = json_pack("{s:s, s:o, s:o, s:s, s:o, s:f, s:f}", "status", "ok", "model", organ_model_json(model), "organs",
                                    groups_json(model), "folder", extract ? folder : "", "error", json_null(), "seconds",
                                    organ_milliseconds(extracting), "measure_seconds", organ_milliseconds(measuring));
+        if (dissection)
+            json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
     }
     organ_model_close(model);
     free(folder);
@@ -150,12 +154,24 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
 /* true: the fault is that of one model, and the others go on. */
 static bool is_of_model(organ_status status) { return status == ORGAN_BAD_INPUT || status == ORGAN_IO || status == ORGAN_USAGE; }
 
+/* What an earlier version of this program did not look for. */
+static void add_pruning(const organ_fleet_member *member, json_t *entry)
+{
+    json_t *const dissection = json_object_get(entry, "dissection");
+    organ_error ignored = {0};
+    organ_model *model = NULL;
+    if (!json_object_get(dissection, "pruning") && organ_model_open(member->path, &model, &ignored) == ORGAN_OK)
+        json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
+    organ_model_close(model);
+}
+
 static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
 {
     json_t *entry = json_incref(known(f, member)), *z = NULL;
     char identity[17];
     if (entry) {
         f->reused++;
+        add_pruning(member, entry);
         organ_progress_note(f->progress, "%s: unchanged", member->name);
     } else {
         organ_error fault = {0};
@@ -252,6 +268,19 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
+/* What is behind the measure in the Markdown. */
+static organ_status add_prunings(const json_t *report, char **markdown, organ_error *error)
+{
+    organ_text text;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    fputs(*markdown, text.out);
+    free(*markdown);
+    *markdown = NULL;
+    organ_prunings_put(text.out, report, NULL, error);
+    return organ_text_end(&text, markdown, error);
+}
+
 static organ_status write_reports(const fleet *f, json_t *report, organ_error *error)
 {
     enum { DISSECTION, Z, MARKDOWN, COUNT };
@@ -261,7 +290,8 @@ static organ_status write_reports(const fleet *f, json_t *report, organ_error *e
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
         organ_fail_errno(error, ENOMEM, "%s", f->options->output);
     else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
-             organ_measure_markdown(z, &markdown, error) == ORGAN_OK && organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
+             organ_measure_markdown(z, &markdown, error) == ORGAN_OK && add_prunings(report, &markdown, error) == ORGAN_OK &&
+             organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
         write_page(paths[MARKDOWN], report, z, error);
     for (int k = 0; k < COUNT; k++)
         free(paths[k]);
@@ -314,7 +344,9 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
     }
     if (!error->status) {
         *report = dissection_report(&f, organ_seconds_now() - started);
-        if (write_reports(&f, *report, error)) {
+        if (*report && organ_fleet_tell_prunings(*report))
+            organ_fail_errno(error, ENOMEM, "%s", options->output);
+        if (error->status || write_reports(&f, *report, error)) {
             json_decref(*report);
             *report = NULL;
         } else if (f.failed)

@@ -7,6 +7,7 @@
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/prune_report.h"
 #include "orchestrator/stream/journal.h"
+#include "orchestrator/surgery/experiment.h"
 #include "orchestrator/surgery/output.h"
 
 #include <errno.h>
@@ -62,7 +63,8 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     if (donor->manifest)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
                           donor->path);
-    if (organ_targets_select(donor, job->options->targets, &job->targets, error) || organ_targets_are_floats(donor, &job->targets, error))
+    if (organ_targets_select(donor, job->options->targets, &job->targets, error) || organ_targets_are_floats(donor, &job->targets, error) ||
+        organ_model_fingerprint(donor, job->fingerprint, error))
         return error->status;
     job->parts = calloc(job->targets.count, sizeof *job->parts);
     job->clocks = calloc(donor->file_count, sizeof *job->clocks);

@@ -5,59 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const by_method[] = {
-    [ORGAN_PRUNE_PHYSARUM_V2] =
-        "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It "
-        "is another method than physarum v1, and no number of the one says anything about the other.",
-    [ORGAN_PRUNE_MAGNITUDE] =
-        "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.",
-    [ORGAN_PRUNE_WANDA] =
-        "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration text "
-        "is least.",
-    [ORGAN_PRUNE_SPARSEGPT] =
-        "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the "
-        "calibration text.",
-};
-static const char *const by_imatrix[] = {
-    [ORGAN_PRUNE_PHYSARUM_V2] =
-        "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each weight times the root "
-        "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which prunes better; "
-        "physarum v1 is another again, and no number of the one says anything about the other.",
-    [ORGAN_PRUNE_WANDA] =
-        "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times the root mean "
-        "square of their input, as the imatrix tells it, is least.",
-};
-static const char of_imatrix[] =
-    "What is killed depends on the imatrix, and so on the model, the tokenizer and the text that it was made with: nothing here can check "
-    "that the model was this donor. Its inputs are those of the whole model: what was pruned in the layers before is not in them.";
-static const char of_text[] =
-    "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
-static const char compensated[] =
-    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is zero, not that the rest is the "
-    "donor's.";
-static const char *const always[] = {
-    "Two experiments are never mixed: a kill rate of this run says nothing about perplexities or benchmark scores of another run, "
-    "snapshot, text or tokenizer.",
-    "A percentage of killed weights means nothing without its denominator. Each one here names it: the target tensors, or the full model.",
-};
 static const char *const not_told[] = {
     "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
     "on.",
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
 };
-
-static json_t *errata_json(const organ_calibrated_job *job)
-{
-    json_t *const list = json_array();
-    json_array_append_new(list, json_string(job->imatrix ? by_imatrix[job->method] : by_method[job->method]));
-    if (organ_calibrated_needs_text(job) || job->imatrix)
-        json_array_append_new(list, json_string(job->imatrix ? of_imatrix : of_text));
-    if (organ_calibrated_compensates(job))
-        json_array_append_new(list, json_string(compensated));
-    for (size_t k = 0; k < sizeof always / sizeof *always; k++)
-        json_array_append_new(list, json_string(always[k]));
-    return list;
-}
 
 static json_t *not_told_json(const organ_calibrated_job *job)
 {
@@ -149,7 +101,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_object_del(json_object_get(document, "coverage"), "tiles");
     const int failed =
         json_object_set_new(document, "definition", json_string(definition)) |
-        json_object_set_new(document, "parameters", parameters_json(job)) | json_object_set_new(document, "errata", errata_json(job)) |
+        json_object_set_new(document, "parameters", parameters_json(job)) |
         json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
         json_object_set_new(document, "calibration", calibration_json(job)) | json_object_set_new(document, "imatrix", imatrix_json(job)) |
         json_object_set_new(document, "compensates", json_boolean(organ_calibrated_compensates(job))) |

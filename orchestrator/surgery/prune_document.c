@@ -3,6 +3,8 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/errata.h"
+#include "orchestrator/surgery/experiment.h"
 #include "orchestrator/version.h"
 
 #include <fnmatch.h>
@@ -15,17 +17,6 @@
 /* Files that usually hold weights, and that this program does not prune where they lie beside the model's own shards. */
 static const char *const weight_files[] = {"*.safetensors",       "*.gguf",        "*.pth", "*.pt", "*.ckpt", "*.h5", "*.msgpack", "*.onnx",
                                            "*pytorch_model*.bin", "*consolidated*"};
-
-static const char *const errata[] = {
-    ("Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees no activation, no gradient "
-     "and no effect "
-     "on the output; it is not the activation-aware v2."),
-    "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is processed exactly once: block "
-    "coverage of the targets is 100 %.",
-    "Two experiments are never mixed: a kill rate of this run says nothing about perplexities or benchmark scores of another run, "
-    "snapshot, text or tokenizer.",
-    "A percentage of killed weights means nothing without its denominator. Each one here names it: the target tensors, or the full model.",
-};
 
 static const char *const not_told[] = {
     "Quality. No forward pass was run: that a model loads does not say that it still speaks. Measure perplexity before it is used.",
@@ -167,6 +158,25 @@ static int add_counts(json_t *document, const organ_prune_job *job)
     return failed ? -1 : 0;
 }
 
+/* What the numbers must be read with, of the document as it is by then. */
+static int add_errata(json_t *document)
+{
+    json_t *const experiment = organ_experiment_of(document);
+    if (!experiment || json_object_set_new(document, "experiment", experiment))
+        return -1;
+    json_t *const run = json_incref(json_object_get(document, "run")); /* which stands last */
+    json_object_del(document, "run");
+    const int failed = json_object_set_new(document, "errata", organ_errata_of_pruning(document));
+    return json_object_set_new(document, "run", run) || failed ? -1 : 0;
+}
+
+static json_t *donor_json(const organ_prune_job *job)
+{
+    json_t *const donor = organ_model_json(job->donor);
+    json_object_set_new(donor, "fingerprint", json_string(job->fingerprint));
+    return donor;
+}
+
 /* What is said of quality where there are figures. */
 static int settle_quality(const organ_prune_job *job, json_t *document)
 {
@@ -181,16 +191,15 @@ static int settle_quality(const organ_prune_job *job, json_t *document)
 
 json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity)
 {
-    json_t *document = json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", "physarum-v1/1", "organ",
-                                 ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "donor", organ_model_json(job->donor), "parameters",
-                                 organ_prune_parameters(job->options));
+    json_t *document =
+        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", "physarum-v1/1", "organ", ORGAN_VERSION,
+                  "dry_run", (int)job->options->dry_run, "donor", donor_json(job), "parameters", organ_prune_parameters(job->options));
     json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "untouched", untouched_json(job), "copied_files",
                              files_json(&job->others, false), "other_weights", files_json(&job->others, true), "integrity",
                              integrity ? integrity : json_array(), "definitions", organ_definitions_json(job->options->targets), "errata",
-                             texts(errata, sizeof errata / sizeof *errata), "not_in_this_report",
-                             texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
+                             json_array(), "not_in_this_report", texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
     if (!document || !rest || add_counts(document, job) || json_object_update(document, rest) ||
-        (job->amend && job->amend(job, document)) || settle_quality(job, document)) {
+        (job->amend && job->amend(job, document)) || settle_quality(job, document) || add_errata(document)) {
         json_decref(document);
         document = NULL;
     }

@@ -46,6 +46,7 @@ struct organ_prune_job {
     json_t *tile_map;          /* once the output is whole; NULL: none */
     json_t *magnitudes;        /* the same: see organ_magnitudes */
     organ_evaluation evaluation;
+    char fingerprint[17]; /* of the donor */
     /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
     int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
