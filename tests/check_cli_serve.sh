@@ -60,6 +60,15 @@ sed -e 's/[0-9.]*ms/TIME/' -e "s/:$port/:PORT/" -e 's/ 200 [0-9]* TIME/ 200 BYTE
 matches serve_log ../log
 judge "nothing is on stdout" test ! -s ../out
 
+# Marks that turn the direction of writing are made visible in the log, wherever a client put them.
+begin --root models
+asks "GET /files/x%e2%80%aey"
+answers "404 Not Found"
+stopped TERM
+here="the log"
+judge "has the mark as it is" test -z "$(grep -a $'\xe2\x80\xae' ../served)"
+judge "does not show the mark" grep -qF 'x\xe2\x80\xaey' ../served
+
 mkdir other
 begin --root models --quiet
 asks "GET /nothing"

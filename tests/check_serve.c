@@ -319,6 +319,9 @@ START_TEST(origins)
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: https://LOCALHOST\r\nSec-Fetch-Site: same-origin\r\n", body, 204, "");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://evil.example\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost:81\r\n", body, 403, "another site");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\nOrigin: http://evil.example\r\n", body, 400,
+                  "2 Origin headers");
+    expect_answer("GET /healthz", "Origin: http://localhost\r\nOrigin: http://localhost\r\n", NULL, 400, "2 Origin headers");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: null\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", JSON_HEADERS "Sec-Fetch-Site: cross-site\r\n", body, 403, "another site");
     expect_answer("POST /api/v1/login", "Content-Type: text/plain\r\n", body, 415, "must be application/json");

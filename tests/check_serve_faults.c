@@ -7,6 +7,8 @@
 #include "tests/serve_rig.h"
 #include "tests/suite_table.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -337,6 +339,75 @@ START_TEST(connections_have_limits)
 }
 END_TEST
 
+/* What comes back on a connection from this address of loopback: the status, 0 where it is closed at once. */
+static int status_from(const char *address)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    const struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(address)};
+    const struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)serve_port()), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char answer[64] = "";
+    int status = 0;
+    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(fd, (const struct sockaddr *)(const void *)&from, sizeof from), 0);
+    ck_assert_int_eq(connect(fd, (const struct sockaddr *)(const void *)&to, sizeof to), 0);
+    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) > 0 && recv(fd, answer, sizeof answer - 1, 0) > 0)
+        sscanf(answer, "HTTP/1.1 %3d", &status);
+    close(fd);
+    return status;
+}
+
+START_TEST(one_address_has_a_share_of_the_connections)
+{
+    int held[4];
+    serve_begin((organ_serve_options){.connections = 8, .timeout = 10});
+    for (size_t k = 0; k < COUNT(held); k++)
+        held[k] = serve_connect();
+    usleep(300000);
+    ck_assert_int_eq(status_from("127.0.0.1"), 0);
+    ck_assert_int_eq(status_from("127.0.0.2"), 200);
+    for (size_t k = 0; k < COUNT(held); k++)
+        close(held[k]);
+    serve_end();
+    organ_server *server = NULL;
+    organ_error error = {0};
+    const organ_serve_options options = {.root = scratch_path("root"), .listen = "127.0.0.1:0", .connections = 8, .per_address = 9};
+    ck_assert_int_eq(organ_server_open(&options, &server, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "--per-address is 9, but there are 8 connections in all"));
+}
+END_TEST
+
+START_TEST(who_guesses_tokens_waits)
+{
+    double took[6];
+    scratch_text("token", "correct-horse-battery");
+    serve_begin((organ_serve_options){.token_file = scratch_path("token")});
+    for (size_t k = 0; k < COUNT(took); k++) {
+        const double began = now();
+        expect_answer("GET /metrics", "Authorization: Bearer correct-horse-batterx\r\n", NULL, 401, "the token is wrong");
+        took[k] = now() - began;
+    }
+    ck_assert_msg(took[4] >= 0.5 && took[5] >= 1, "%.2f s, %.2f s", took[4], took[5]);
+    /* Many wrong ones wait at once, and hold no thread: who knows the token is answered meanwhile. */
+    static const char wrong[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer x\r\n\r\n";
+    int waiting[16];
+    for (size_t k = 0; k < COUNT(waiting); k++) {
+        waiting[k] = serve_connect();
+        ck_assert_int_gt(send(waiting[k], wrong, sizeof wrong - 1, MSG_NOSIGNAL), 0);
+    }
+    usleep(100000);
+    const double began = now();
+    expect_answer("GET /api/v1/verbs", "Authorization: Bearer correct-horse-battery\r\n", NULL, 200, "verbs");
+    ck_assert_msg(now() - began < 2, "%.2f s", now() - began);
+    char byte;
+    for (size_t k = 0; k < COUNT(waiting); k++)
+        ck_assert_int_eq(recv(waiting[k], &byte, 1, MSG_DONTWAIT), -1);
+    serve_end(); /* which lets those go that wait */
+    for (size_t k = 0; k < COUNT(waiting); k++)
+        close(waiting[k]);
+}
+END_TEST
+
 START_TEST(a_stop_waits_for_replies_not_for_idlers)
 {
     serve_begin((organ_serve_options){.timeout = 60});
@@ -404,7 +475,9 @@ Suite *serve_faults_suite(void)
     const suite_case cases[] = {
         {"jail", {no_path_leads_outside, the_jail_holds, links_beside_a_model}},
         {"malformed", {malformed_requests, requests_that_are_none}},
-        {"limits", {sizes_have_limits, slow_clients_are_cut_off, connections_have_limits, a_stop_waits_for_replies_not_for_idlers}},
+        {"limits",
+         {sizes_have_limits, slow_clients_are_cut_off, connections_have_limits, one_address_has_a_share_of_the_connections,
+          who_guesses_tokens_waits, a_stop_waits_for_replies_not_for_idlers}},
         {"starting", {what_cannot_be_started}}};
     return suite_of("serve_faults", cases, COUNT(cases), serve_root_make, serve_root_remove);
 }

@@ -98,7 +98,7 @@ void serve_begin(organ_serve_options options)
     options.listen = options.listen ? options.listen : "127.0.0.1:0";
     options.jobs = 1;
     options.connections = options.connections ? options.connections : 100;
-    options.per_address = options.per_address ? options.per_address : 100;
+    options.per_address = options.per_address || options.connections < 100 ? options.per_address : 100;
     options.shelf = options.shelf ? options.shelf : 256u << 20;
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;

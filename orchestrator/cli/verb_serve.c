@@ -29,8 +29,9 @@ static const organ_option options[] = {
 static const organ_option limits[] = {
     {.name = "connections", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {4, 65536, false, false}, .fallback = "512",
      .offset = AT(serve.connections), .help = "how many may be open at once"},
-    {.name = "per-address", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false}, .fallback = "256",
-     .offset = AT(serve.per_address), .help = "how many of them from one address"},
+    {.name = "per-address", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false},
+     .offset = AT(serve.per_address),
+     .help = "how many of them from one address, loopback too; if not given, half. Behind a proxy give it as many as --connections"},
     {.name = "job-memory", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {10485760.0, 1125899906842624.0, false, false},
      .fallback = "4G", .offset = AT(serve.job_memory),
      .help = "what a job may ask for with --memory; its process is limited to that, 256M, and 128M a thread"},

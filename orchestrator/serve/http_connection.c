@@ -61,8 +61,10 @@ static void say(const organ_http_request *request, bool whole)
     fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * seconds_since(&request->began));
     if (!whole)
         fputs(" broken off", text.out);
-    if (*reply->why)
-        fprintf(text.out, ": %s", reply->why);
+    if (*reply->why) {
+        fputs(": ", text.out);
+        organ_text_visible(text.out, reply->why);
+    }
     fputc('\n', text.out);
     if (organ_text_finish(&text, &line, &error) == ORGAN_OK)
         fputs(line, stderr);
@@ -147,6 +149,21 @@ static bool body_passes(organ_http_request *request)
     return false;
 }
 
+/* A wrong token is answered later where many have come from there. No thread waits: the connection rests. */
+static enum MHD_Result send_or_delay(organ_http_request *request)
+{
+    organ_server *const server = request->server;
+    if (!request->reply.wrong_token)
+        return organ_http_send(request);
+    const double seconds = organ_penalty_add(server->penalty, organ_watched_peer(request->watched));
+    if (seconds > 0) {
+        set_deadline(request, 0);
+        if (organ_desk_delay(server->desk, request, organ_http_waited(request) + seconds))
+            return MHD_YES;
+    }
+    return organ_http_send(request);
+}
+
 static enum MHD_Result begin(organ_http_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
@@ -163,7 +180,7 @@ static enum MHD_Result begin(organ_http_request *request, const char *verb, cons
         good = false;
     }
     request->state = good ? REQUEST_BODY : REQUEST_QUEUED;
-    return good ? MHD_YES : organ_http_send(request);
+    return good ? MHD_YES : send_or_delay(request);
 }
 
 static void take_body(organ_http_request *request, const char *data, size_t bytes)
@@ -203,7 +220,7 @@ static enum MHD_Result answer(organ_http_request *request)
         organ_http_reply_header(&request->reply, "Retry-After", "1");
     } else
         request->route->handle(request, &request->reply);
-    return organ_http_send(request);
+    return send_or_delay(request);
 }
 
 enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target, const char *verb,
@@ -232,6 +249,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
         }
         return answer(request);
     case REQUEST_READY:
+        *bytes = 0;
         return organ_http_send(request);
     case REQUEST_AT_DESK:
     case REQUEST_QUEUED:

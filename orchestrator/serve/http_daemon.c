@@ -56,10 +56,11 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
         return error->status;
     server->app.jail = jail;
     server->tally = organ_tally_create();
+    server->penalty = organ_penalty_create();
     server->watch = organ_watch_create();
     server->app.tally = server->tally;
     server->app.guard = &server->guard;
-    if (!server->tally || !server->watch)
+    if (!server->tally || !server->penalty || !server->watch)
         return organ_fail_errno(error, ENOMEM, "the server");
     if (open_guard(options, server, error) != ORGAN_OK)
         return error->status;
@@ -76,6 +77,12 @@ static organ_status start_areas(organ_server *server, organ_error *error)
             (*area)->start(&server->app, error);
     }
     return error->status;
+}
+
+/* Nobody takes all connections who was not given them. */
+static unsigned share_of_one(const organ_serve_options *options)
+{
+    return options->per_address ? options->per_address : options->connections / 2;
 }
 
 typedef struct starting {
@@ -96,7 +103,7 @@ static void *start_below_jobs(void *context)
     server->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, organ_http_on_request, server,
         MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
-        threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, options->per_address,
+        threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, share_of_one(options),
         MHD_OPTION_CONNECTION_TIMEOUT, options->timeout, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
         MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(), MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server,
@@ -127,8 +134,11 @@ organ_status organ_server_open(const organ_serve_options *options, organ_server 
     pthread_mutex_init(&server->stream_lock, NULL);
     json_object_seed(0); /* or the first objects of several threads would each choose it */
     server->listener = -1;
+    if (options->per_address > options->connections)
+        organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)", options->per_address,
+                   options->connections);
     want_descriptors(options->connections);
-    if (open_parts(options, server, error) == ORGAN_OK &&
+    if (!error->status && open_parts(options, server, error) == ORGAN_OK &&
         organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;
         server->port = listening.port;
@@ -215,6 +225,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
     organ_guard_release(&server->guard);
     organ_watch_destroy(server->watch);
     organ_tally_destroy(server->tally);
+    organ_penalty_destroy(server->penalty);
     organ_jail_close((struct organ_jail *)server->app.jail);
     pthread_mutex_destroy(&server->stream_lock);
     free(server);

@@ -17,7 +17,7 @@ struct organ_desk {
     pthread_cond_t called;
     organ_http_request *first, **last;
     organ_http_request *parked; /* wait for something else than a thread */
-    size_t waiting, parked_count, handled, most, thread_count;
+    size_t waiting, parked_count, delayed_count, handled, most, thread_count;
     unsigned long long recalls;
     bool ending, dismissed;
     pthread_t threads[];
@@ -57,13 +57,20 @@ static void recall(organ_desk *desk, bool all)
     pthread_mutex_lock(&desk->lock);
     desk->recalls += all;
     for (organ_http_request **at = &desk->parked, *request; (request = *at);) {
-        if (!all && organ_http_waited(request) < request->reply.later) {
+        const bool due = organ_http_waited(request) >= request->reply.later || desk->dismissed;
+        if (!due && (request->delayed || !all)) {
             at = &request->next;
             continue;
         }
         *at = request->next;
-        desk->parked_count--;
-        queue(desk, request);
+        if (request->delayed) {
+            desk->delayed_count--;
+            request->state = REQUEST_READY;
+            MHD_resume_connection(request->connection);
+        } else {
+            desk->parked_count--;
+            queue(desk, request);
+        }
     }
     pthread_mutex_unlock(&desk->lock);
 }
@@ -84,6 +91,23 @@ void organ_desk_dismiss(organ_desk *desk)
     desk->dismissed = true;
     pthread_mutex_unlock(&desk->lock);
     recall(desk, true);
+}
+
+bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds)
+{
+    pthread_mutex_lock(&desk->lock);
+    const bool good = !desk->dismissed;
+    if (good) {
+        request->state = REQUEST_AT_DESK;
+        request->delayed = true;
+        request->reply.later = seconds;
+        MHD_suspend_connection(request->connection);
+        request->next = desk->parked;
+        desk->parked = request;
+        desk->delayed_count++;
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return good;
 }
 
 /* The handler may want to be called again. If something was recalled while it ran it is, at once: the news may be what it waits for. */
@@ -183,7 +207,7 @@ bool organ_desk_busy(organ_desk *desk)
     if (!desk)
         return false;
     pthread_mutex_lock(&desk->lock);
-    const bool busy = desk->waiting + desk->parked_count + desk->handled > 0;
+    const bool busy = desk->waiting + desk->parked_count + desk->delayed_count + desk->handled > 0;
     pthread_mutex_unlock(&desk->lock);
     return busy;
 }

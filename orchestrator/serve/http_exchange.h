@@ -104,6 +104,9 @@ void organ_http_wake(organ_http_waker *waker);
 /* NULL without memory: then `close` was called. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
+/* The reply says that a token is wrong: it is sent later to those who have tried often. */
+void organ_http_reply_wrong_token(organ_http_reply *reply);
+
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_desk_recall), and `seconds`
  * after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);

@@ -158,21 +158,26 @@ bool organ_guard_origin(const char *origin, const char *host)
 
 /* ---- all of it ---- */
 
-static enum MHD_Result count_host(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+/* How many there are of Host and of Origin. */
+static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     (void)kind;
     (void)value;
-    *(unsigned *)context += strcasecmp(name, "Host") == 0;
+    unsigned *const counts = context;
+    counts[0] += strcasecmp(name, "Host") == 0;
+    counts[1] += strcasecmp(name, "Origin") == 0;
     return MHD_YES;
 }
 
 static bool host_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
 {
-    unsigned hosts = 0;
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_host, &hosts);
+    unsigned counts[2] = {0, 0};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, counts);
     const char *const host = organ_http_header(request, "Host");
-    if (hosts != 1 || !host)
-        organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", hosts);
+    if (counts[0] != 1 || !host)
+        organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", counts[0]);
+    else if (counts[1] > 1)
+        organ_http_problem(reply, 400, "the request has %u Origin headers; at most one can be true", counts[1]);
     else if (!organ_guard_host(guard, host))
         organ_http_problem(reply, 421, "the host '%s' is none of this server's names; --host adds one", host);
     else
@@ -205,5 +210,7 @@ bool organ_guard_passes(const organ_guard *guard, const organ_http_request *requ
     organ_http_problem(reply, 401, authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
     organ_http_reply_header(reply, "WWW-Authenticate",
                             authorization ? "Bearer realm=\"organ\", error=\"invalid_token\"" : "Bearer realm=\"organ\"");
+    if (authorization)
+        organ_http_reply_wrong_token(reply);
     return false;
 }

@@ -6,6 +6,7 @@
 #include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/http_exchange.h"
 #include "orchestrator/serve/http_guard.h"
+#include "orchestrator/serve/http_penalty.h"
 #include "orchestrator/serve/http_tally.h"
 #include "orchestrator/serve/http_watch.h"
 
@@ -36,6 +37,7 @@ struct organ_http_reply {
     const char *policy;
     organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
     size_t header_count;
+    bool wrong_token; /* it is a refusal that may have to wait */
     char why[400]; /* for the log: why a request was refused */
 };
 
@@ -46,6 +48,7 @@ typedef struct organ_server organ_server;
 struct organ_http_request {
     organ_server *server;
     bool asked;   /* for the reply, once already */
+    bool delayed; /* its reply is there, but waits */
     bool counted; /* among those being answered */
     struct MHD_Connection *connection;
     organ_request_state state;
@@ -80,6 +83,7 @@ struct organ_server {
     int listener;
     size_t started; /* areas */
     organ_tally *tally;
+    organ_penalty *penalty;
     organ_watch *watch;
     organ_desk *desk;
     struct MHD_Daemon *daemon;

@@ -78,6 +78,8 @@ void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const c
     *reply = (organ_http_reply){.kind = REPLY_CONSTANT, .status = status, .type = type, .data = data, .size = bytes, .fd = -1};
 }
 
+void organ_http_reply_wrong_token(organ_http_reply *reply) { reply->wrong_token = true; }
+
 void organ_http_reply_later(organ_http_reply *reply, double seconds)
 {
     organ_http_reply_clear(reply);

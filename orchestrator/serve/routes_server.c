@@ -54,6 +54,7 @@ static void post_login(const organ_http_request *request, organ_http_reply *repl
     else if (guard->token && !organ_guard_same(guard->token, token)) {
         organ_http_problem(reply, 401, "the token is wrong");
         organ_http_reply_header(reply, "WWW-Authenticate", "Bearer realm=\"organ\"");
+        organ_http_reply_wrong_token(reply);
     } else
         set_cookie(reply, guard->session, "");
     json_decref(body);
