@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/http_request.h"
 
+#include "formats/http_address.h"
+
 #include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -9,17 +11,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
 
 #define MOST_REDIRECTS 8
-#define MOST_HEADERS   ((size_t)64 << 10) /* bytes of one answer */
-#define ERROR_PAGE     ((size_t)64 << 10) /* read to keep the connection; a longer one is not worth it */
-#define CONNECT_TIME   30L                /* seconds */
-#define STALL_TIME     60L                /* seconds without a byte */
+#define MOST_HEADERS   ((size_t)64 << 10)    /* bytes of one answer */
+#define ERROR_PAGE     ((size_t)64 << 10)    /* read to keep the connection; a longer one is not worth it */
+#define CONNECT_TIME   30L                   /* seconds */
+#define STALL_TIME     60L                   /* seconds without a byte */
+#define LONGEST_WAIT   ((curl_off_t)1 << 20) /* seconds that Retry-After is taken for at most */
 
 struct organ_http_line {
     const organ_model_access *access;
     CURL *curl;
     struct curl_slist *headers;
+    bool origin_public; /* the server that the user named has a public address */
     char reason[CURL_ERROR_SIZE];
 };
 
@@ -29,12 +36,24 @@ typedef struct hop {
     const organ_http_request *request;
     organ_http_answer *answer;
     size_t header_bytes, dropped, capacity;
+    char header[64];   /* the name of the last one */
+    bool headers_over; /* the body has begun */
+    bool guarded;      /* it was sent here by a public server */
+    bool is_public;    /* the server that is connected to */
+    double started;
 } hop;
 
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static CURLcode start_result;
 
 static void start(void) { start_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static bool is_header(const char *text)
 {
@@ -118,6 +137,15 @@ static void take_header(organ_http_answer *answer, const char *name, const char 
         snprintf(answer->validator, sizeof answer->validator, "%s", value);
 }
 
+/* Of the name of a header, for messages. */
+static size_t name_length(const char *data, size_t length)
+{
+    size_t end = 0;
+    while (end < length && end < 60 && data[end] > ' ' && data[end] < 127 && data[end] != ':')
+        end++;
+    return end;
+}
+
 static size_t on_header(char *data, size_t size, size_t count, void *context)
 {
     hop *h = context;
@@ -126,9 +154,12 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
     h->header_bytes += length;
     if (h->header_bytes > MOST_HEADERS) {
         h->answer->hopeless = true;
-        snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes", MOST_HEADERS);
+        snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes, with '%.*s'", MOST_HEADERS,
+                 (int)name_length(data, length), data);
         return 0;
     }
+    h->headers_over = length <= 2;
+    snprintf(h->header, sizeof h->header, "%.*s", (int)name_length(data, length), data);
     snprintf(line, sizeof line, "%.*s", (int)(length < sizeof line ? length : sizeof line - 1), data);
     line[strcspn(line, "\r\n")] = '\0';
     char *colon = strchr(line, ':');
@@ -179,13 +210,73 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     return answer->too_long ? 0 : length;
 }
 
+static bool is_late(hop *h)
+{
+    organ_http_answer *answer = h->answer;
+    const double taken = now() - h->started;
+    if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_LEAST_RATE)
+        return false;
+    answer->hopeless = true;
+    snprintf(answer->fault, sizeof answer->fault, "it takes too long: %zu bytes came in the last %.1f s of what a reading may take",
+             answer->got, taken);
+    return true;
+}
+
 static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
 {
     hop *h = context;
     const organ_model_access *access = h->line->access;
     (void)a, (void)b, (void)c, (void)d;
     h->answer->stopped = access->stopped && access->stopped(access->context);
-    return h->answer->stopped;
+    return h->answer->stopped || is_late(h);
+}
+
+/* ---- who is connected to ---- */
+
+static void refuse_inside(hop *h)
+{
+    h->answer->hopeless = true;
+    snprintf(h->answer->fault, sizeof h->answer->fault,
+             "a public server redirects to an address that is none (loopback, link-local or private), which is not followed");
+}
+
+/* In place of socket(): no packet goes where it must not. */
+static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    hop *h = context;
+    (void)purpose;
+    if (!h->guarded || organ_http_address_is_public(&address->addr))
+        return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    refuse_inside(h);
+    return CURL_SOCKET_BAD;
+}
+
+/* Before the request is sent, over a new connection or one that was kept. */
+static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
+{
+    hop *h = context;
+    (void)own, (void)peer_port, (void)own_port;
+    h->is_public = organ_http_text_is_public(peer);
+    if (!h->guarded || h->is_public) {
+        h->answer->fault[0] = '\0'; /* of other addresses of the same name */
+        h->answer->hopeless = false;
+        return CURL_PREREQFUNC_OK;
+    }
+    refuse_inside(h);
+    return CURL_PREREQFUNC_ABORT;
+}
+
+/* The URL spells out an address that is not public. */
+static bool leads_inside(const char *url)
+{
+    char *host = NULL;
+    CURLU *parts = curl_url();
+    bool inside = false;
+    if (parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
+        inside = strcasecmp(host, "localhost") == 0 || (organ_http_is_address(host) && !organ_http_text_is_public(host));
+    curl_free(host);
+    curl_url_cleanup(parts);
+    return inside;
 }
 
 /* Faults of the call or of the server's identity: they stay as they are. */
@@ -236,6 +327,10 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, h);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, h);
+    curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
+    curl_easy_setopt(curl, CURLOPT_PREREQDATA, h);
     if (same_origin(url, request->origin_url))
         curl_easy_setopt(curl, CURLOPT_HTTPHEADER, line->headers);
     if (request->ranged) {
@@ -244,23 +339,48 @@ static void set_options(organ_http_line *line, const organ_http_request *request
     }
 }
 
-static void ask_one(organ_http_line *line, const organ_http_request *request, const char *url, organ_http_answer *answer)
+/* libcurl takes no line of more than 100 KiB, and calls that a lack of memory. */
+static bool is_long_header(const hop *h, CURLcode result)
 {
-    hop h = {.line = line, .request = request, .answer = answer};
+    long sent = 0;
+    curl_easy_getinfo(h->line->curl, CURLINFO_REQUEST_SIZE, &sent);
+    return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
+}
+
+static void take_fault(const hop *h, CURLcode result)
+{
+    organ_http_answer *answer = h->answer;
+    answer->broken = true;
+    answer->hopeless |= is_hopeless(result);
+    if (answer->fault[0])
+        return;
+    if (is_long_header(h, result))
+        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one behind '%s'", h->header);
+    else
+        snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : curl_easy_strerror(result));
+}
+
+/* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
+static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool guarded, organ_http_answer *answer)
+{
+    hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = now()};
     line->reason[0] = '\0';
+    if (is_late(&h) || (guarded && leads_inside(url))) {
+        if (!answer->fault[0])
+            refuse_inside(&h);
+        answer->broken = true;
+        return false;
+    }
     set_options(line, request, url, &h);
     const CURLcode result = curl_easy_perform(line->curl);
     curl_off_t wait = 0;
     curl_easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);
     curl_easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
-    answer->retry_after = wait > 0 ? (unsigned)(wait < 3600 ? wait : 3600) : 0;
+    answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
     const bool dropped = h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
-    if (result == CURLE_OK || dropped)
-        return;
-    answer->broken = true;
-    answer->hopeless |= is_hopeless(result);
-    if (!answer->fault[0])
-        snprintf(answer->fault, sizeof answer->fault, "%s", line->reason[0] ? line->reason : curl_easy_strerror(result));
+    if (result != CURLE_OK && !dropped)
+        take_fault(&h, result);
+    return h.is_public;
 }
 
 static void give_up(organ_http_answer *answer, const char *fault)
@@ -289,10 +409,13 @@ static char *redirect(const organ_http_line *line, const char *url, organ_http_a
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
 {
     char *resolved = NULL;
+    const bool origin = strcmp(request->url, request->origin_url) == 0; /* else a redirect led there earlier */
+    bool from_public = line->origin_public;
     for (int hops = 0;; hops++) {
         const char *url = resolved ? resolved : request->url;
         *answer = (organ_http_answer){0}; /* a redirect leaves no body */
-        ask_one(line, request, url, answer);
+        from_public |= ask_one(line, request, url, from_public && (hops > 0 || !origin), answer);
+        line->origin_public |= hops == 0 && origin && from_public;
         char *next = redirect(line, url, answer);
         if (next && hops == MOST_REDIRECTS) {
             give_up(answer, "it redirects more than 8 times");

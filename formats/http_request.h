@@ -10,7 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ORGAN_HTTP_VALIDATOR 256
+#define ORGAN_HTTP_VALIDATOR  256
+#define ORGAN_HTTP_LEAST_RATE (32 << 10) /* bytes per second */
 
 /* A connection that is kept from request to request. One thread at a time. */
 typedef struct organ_http_line organ_http_line;
@@ -21,7 +22,8 @@ typedef struct organ_http_request {
     bool ranged;            /* bytes from `from`, `room` at most; else the whole of at most `room` bytes */
     uint64_t from;
     size_t room;
-    char *to; /* room bytes; NULL: the answer's `body` grows with what comes */
+    double seconds; /* that this may take, and one more for every ORGAN_HTTP_LEAST_RATE bytes that come */
+    char *to;       /* room bytes; NULL: the answer's `body` grows with what comes */
 } organ_http_request;
 
 typedef struct organ_http_answer {
@@ -45,7 +47,9 @@ typedef struct organ_http_answer {
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
 void organ_http_line_close(organ_http_line *line);
 
-/* Only 200 and 206 put bytes at request->to. */
+/* Only 200 and 206 put bytes at request->to. A redirect is not followed from a server with a public address to one without: what is asked
+ * there, in the user's own network, is the user's to name. It is the address that counts which is connected to, whatever the URL calls it;
+ * behind a proxy, which looks names up, only addresses that are spelled out can be told. */
 void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
 
 #endif

@@ -16,6 +16,8 @@
 #define USUAL_TRIES      12
 #define GREETING_TRIES   3 /* until the server has answered for the first time: a name mistyped should not cost minutes */
 #define USUAL_FIRST_WAIT 500
+#define USUAL_PATIENCE   60                /* seconds */
+#define USUAL_READ       300000            /* ms */
 #define LONGEST_WAIT     30000             /* ms, unless the server asks for more */
 #define FIRST_SPAN       ((size_t)1 << 18) /* read ahead for a small read; doubled as long as reads go on where the last span ended */
 #define LONGEST_SPAN     ((size_t)4 << 20)
@@ -37,6 +39,8 @@ struct organ_http {
     organ_http_line *line;
     char *base, *shown, *query; /* URL up to the last '/', with and without what must not be shown; "?..." or "" */
     bool greeted;               /* the server has answered */
+    double spent;               /* seconds in requests of this reading, */
+    uint64_t taken;             /* and the bytes that came */
     span ahead[SPANS];
     uint64_t uses;
 };
@@ -211,8 +215,13 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     organ_http *http = file->http;
     const organ_model_access *access = http->access;
     const unsigned tries = access->tries ? access->tries : http->greeted ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
     char what[320], note[900];
     describe(answer, what);
+    if (answer->retry_after > patience)
+        return organ_fail(error, ORGAN_IO,
+                          "%s: cannot be read at byte %" PRIu64 ": %s and asks to wait %u s, longer than %u s (--patience)", file->shown,
+                          at, what, answer->retry_after, patience);
     if (failures >= tries || answer->hopeless)
         return organ_fail(error, ORGAN_IO, "%s: cannot be read at byte %" PRIu64 ": %s (%u %s)", file->shown, at, what, failures,
                           failures == 1 ? "try" : "tries");
@@ -320,13 +329,33 @@ static bool is_settled(const organ_http_request *request, const organ_http_answe
     return !answer->broken || answer->too_long;
 }
 
+/* A reading begins: it has its time. */
+static void set_out(organ_http *http)
+{
+    http->spent = 0;
+    http->taken = 0;
+}
+
+/* One request, on the account of the reading. */
+static void ask_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
+{
+    const double most = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    request->seconds = most + (double)http->taken / ORGAN_HTTP_LEAST_RATE - http->spent;
+    organ_http_ask(http->line, request, answer);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    http->spent += (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    http->taken += answer->got;
+}
+
 /* Asks until there is an answer to judge. */
 static organ_status ask(organ_http_file *file, organ_http_request *request, organ_http_answer *answer, organ_error *error)
 {
     for (unsigned failures = 0;;) {
         request->url = file->resolved ? file->resolved : file->url;
         request->origin_url = file->url;
-        organ_http_ask(file->http->line, request, answer);
+        ask_once(file->http, request, answer);
         const bool again = expired(file, answer);
         remember_place(file, answer);
         file->http->greeted |= answer->code != 0;
@@ -425,6 +454,7 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected", file->shown,
                           file->size, bytes, offset);
     pthread_mutex_lock(&file->http->lock);
+    set_out(file->http);
     read_locked(file, to, bytes, offset, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
@@ -462,6 +492,7 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
     if (make_file(http, name, file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
+    set_out(http);
     read_ahead(*file, 0, error);
     pthread_mutex_unlock(&http->lock);
     if (missing)
@@ -497,6 +528,7 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     char byte;
     size_t got;
     pthread_mutex_lock(&file->http->lock);
+    set_out(file->http);
     ask_part(file, &byte, 1, file->size - 1, &got, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
@@ -520,6 +552,7 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
     if (make_file(http, name, &file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
+    set_out(http);
     const bool answered = ask(file, &request, &answer, error) == ORGAN_OK;
     pthread_mutex_unlock(&http->lock);
     if (answered && answer.code != 404 && answer.code != 410 && judge_whole(file, &answer, limit, error) == ORGAN_OK) {

@@ -226,6 +226,40 @@ START_TEST(server_asks_to_wait)
 }
 END_TEST
 
+/* More than the user allows is not waited for; what he allows is. */
+START_TEST(patience_is_the_users)
+{
+    const organ_model_access brief = {.tries = 4, .first_wait_ms = 5, .patience = 1};
+    reading r;
+    begins(&r, &brief);
+    http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 503, .retry_after = 2, .count = 1});
+    ck_assert_int_eq(reads(&r, 9000000, 1000), ORGAN_IO);
+    says(&r, ORGAN_IO, "asks to wait 2 s, longer than 1 s (--patience)");
+    http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 503, .retry_after = 1, .count = 1});
+    must_read(&r, 9000000, 1000);
+    end(&r);
+}
+END_TEST
+
+/* Bytes come, so that nothing stalls, but the reading would take hours. */
+START_TEST(trickling_servers_are_left)
+{
+    const organ_model_access hurried = {.tries = 4, .first_wait_ms = 5, .read_ms = 300};
+    reading r;
+    struct timespec from, to;
+    begins(&r, &hurried);
+    http_behave(server, (http_manners){.oddity = HTTP_TRICKLES, .count = -1});
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    ck_assert_int_eq(reads(&r, 9000000, 2 << 20), ORGAN_IO);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    says(&r, ORGAN_IO, "it takes too long");
+    ck_assert_int_lt(to.tv_sec - from.tv_sec, 20);
+    http_behave(server, (http_manners){0});
+    must_read(&r, 9000000, 2 << 20); /* each reading has its own time */
+    end(&r);
+}
+END_TEST
+
 START_TEST(nobody_answers)
 {
     reading r;
@@ -285,6 +319,10 @@ static const struct strange {
     {{.oddity = HTTP_BAD_CONTENT_RANGE}, ORGAN_BAD_INPUT, "without a Content-Range"},
     {{.oddity = HTTP_COMPRESSED}, ORGAN_BAD_INPUT, "compressed"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "headers have more than"},
+    {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "with 'X-Long'"},
+    {{.oddity = HTTP_LONG_HEADER}, ORGAN_IO, "a header of its answer is too long, the one behind 'X-Short'"},
+    {{.oddity = HTTP_STATUS, .code = 429, .retry_after = 61}, ORGAN_IO, "status 429 and asks to wait 61 s, longer than 60 s (--patience)"},
+    {{.oddity = HTTP_STATUS, .code = 503, .retry_after = 99999}, ORGAN_IO, "asks to wait 99999 s"},
     {{.oddity = HTTP_REDIRECTS_IN_CIRCLES}, ORGAN_IO, "more than 8 times"},
     {{.oddity = HTTP_REDIRECTS, .location = "file:///etc"}, ORGAN_IO, "not https"},
     {{.oddity = HTTP_STATUS, .code = 401}, ORGAN_IO, "--header"},
@@ -471,11 +509,16 @@ Suite *http_source_suite(void)
         {"bytes",
          {any_range_is_right, small_reads_are_read_ahead, reads_side_by_side_share_what_is_read_ahead, large_reads_go_straight,
           shorter_parts_are_joined, whole_files_are_loaded}},
-        {"connection", {broken_connections_are_tried_again, patience_ends, server_asks_to_wait, nobody_answers, waiting_can_be_stopped}},
+        {"connection",
+         {broken_connections_are_tried_again, patience_ends, server_asks_to_wait, patience_is_the_users, trickling_servers_are_left,
+          nobody_answers, waiting_can_be_stopped}},
         {"server", {strange_servers_are_refused, changed_files_are_refused}},
         {"secrets", {headers_stay_with_their_host, secrets_are_in_no_message, malformed_headers_are_refused, urls_are_taken_apart}},
     };
     return suite_of("http source", cases, sizeof cases / sizeof *cases, setup, teardown);
 }
 
-int main(void) { return run_suites((Suite *const[]){http_source_suite(), http_model_suite(), http_measure_suite(), NULL}); }
+int main(void)
+{
+    return run_suites((Suite *const[]){http_source_suite(), http_redirects_suite(), http_model_suite(), http_measure_suite(), NULL});
+}

@@ -5,6 +5,7 @@
 #include <check.h>
 
 Suite *http_source_suite(void);
+Suite *http_redirects_suite(void);
 Suite *http_model_suite(void);
 Suite *http_measure_suite(void);
 

@@ -194,11 +194,31 @@ static bool put_long_headers(int to)
     return false;
 }
 
+static bool put_long_header(int to)
+{
+    static const char first[] = "HTTP/1.1 206 Partial Content\r\nX-Short: 1\r\nX-Long: ";
+    static char line[200000];
+    memset(line, 'x', sizeof line);
+    return put(to, first, sizeof first - 1) && put(to, line, sizeof line) && put(to, "\r\n\r\n", 4) && false;
+}
+
 static bool put_redirect(int to, const char *location, const char *path)
 {
     char headers[1024];
     snprintf(headers, sizeof headers, "Location: %s%s\r\n", location, path);
     return put_status(to, 302, headers);
+}
+
+static bool trickle(int to, const served_file *file, uint64_t from, uint64_t bytes)
+{
+    char byte;
+    for (uint64_t k = 0; k < bytes; k++) {
+        http_content(file, from + k, &byte, 1);
+        if (!put(to, &byte, 1))
+            return false;
+        usleep(20000);
+    }
+    return true;
 }
 
 /* A part of the file, as the manners want it. */
@@ -226,6 +246,8 @@ static bool put_part(http_server *server, int to, const served_file *file, const
                                 : file->etag                 ? file->etag
                                                              : "",
                                 file->etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
+    if (m->oddity == HTTP_TRICKLES)
+        return put(to, head, (size_t)length) && trickle(to, file, first, bytes);
     const bool breaks = m->oddity == HTTP_BREAKS_OFF && m->bytes < bytes;
     return put(to, head, (size_t)length) && put_body(server, to, file, first, breaks ? m->bytes : bytes + extra) && !breaks;
 }
@@ -264,6 +286,8 @@ static bool answer(http_server *server, int to, const question *q)
         return put_status(to, m.code, headers);
     if (m.oddity == HTTP_LONG_HEADERS)
         return put_long_headers(to);
+    if (m.oddity == HTTP_LONG_HEADER)
+        return put_long_header(to);
     if (m.oddity == HTTP_REDIRECTS)
         return put_redirect(to, m.location, q->path);
     if (m.oddity == HTTP_REDIRECTS_IN_CIRCLES)
@@ -314,10 +338,12 @@ static void *accept_all(void *context)
     return NULL;
 }
 
-http_server *http_start(const served_file *files, size_t count, int port)
+http_server *http_start(const served_file *files, size_t count, int port) { return http_start_at(files, count, "127.0.0.1", port); }
+
+http_server *http_start_at(const served_file *files, size_t count, const char *address, int port)
 {
     http_server *server = calloc(1, sizeof *server);
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = inet_addr(address)};
     socklen_t length = sizeof at;
     must(server != NULL, "calloc");
     server->files = files;

@@ -33,8 +33,10 @@ typedef enum http_oddity {
     HTTP_OTHER_ETAG,
     HTTP_COMPRESSED,
     HTTP_LONG_HEADERS,
-    HTTP_EMPTY_FILE, /* 416 with a length of 0 */
-    HTTP_REDIRECTS,  /* to `location` followed by the path */
+    HTTP_LONG_HEADER, /* one of 200 KB */
+    HTTP_TRICKLES,    /* a byte every 20 ms */
+    HTTP_EMPTY_FILE,  /* 416 with a length of 0 */
+    HTTP_REDIRECTS,   /* to `location` followed by the path */
     HTTP_REDIRECTS_IN_CIRCLES
 } http_oddity;
 
@@ -52,6 +54,7 @@ typedef struct http_server http_server;
 
 /* `files` must outlive the server. port 0: any. Aborts the test if the system refuses. */
 http_server *http_start(const served_file *files, size_t count, int port);
+http_server *http_start_at(const served_file *files, size_t count, const char *address, int port); /* "127.0.0.2" */
 void http_stop(http_server *server); /* as if it were killed: connections break at once */
 int http_port(const http_server *server);
 /* "http://127.0.0.1:PORT/some/where/NAME" in one of 16 static buffers. */

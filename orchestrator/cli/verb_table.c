@@ -153,8 +153,8 @@ static const organ_example fleet_examples[] = {
 /* ---- measure ---- */
 
 static const organ_operand measure_operands[] = {
-    {"MODEL...", "one model or several to compare: directories, files, what organ extract made, or http(s) URLs of files", AT(models),
-     false, ORGAN_NAMES_MODEL}};
+    {"MODEL...", "one model or several to compare: directories, files, what organ extract made, or http(s) URLs of files or directories",
+     AT(models), false, ORGAN_NAMES_MODEL}};
 static const organ_option measure_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUTDIR", .offset = AT(measure.output),
      .help = "write z_report.json, Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html into this directory", .names = ORGAN_NAMES_OUTPUT},
@@ -169,6 +169,8 @@ static const organ_option measure_options[] = {
              "program downloads; needs -o, and is given again until all shards have come"},
     {.name = "header", .value = ORGAN_VALUE_WORDS, .argument = "HEADER", .offset = AT(headers),
      .help = "sent to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be given several times"},
+    {.name = "patience", .value = ORGAN_VALUE_COUNT, .argument = "SECONDS", .range = {1, 86400, false, false}, .fallback = "60",
+     .offset = AT(measure.patience), .help = "how long the server of a URL may ask to wait before it is asked again"},
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor"}};
 static const organ_option_group measure_groups[] = {{"Options", measure_options, COUNT(measure_options)},
                                                     {"Machine", ORGAN_MACHINE_OPTIONS},

@@ -220,8 +220,12 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                            json_t **report, organ_error *error)
 {
     measuring m = {.options = options, .engine = engine, .progress = progress, .entries = json_array(), .journals = json_array()};
-    m.access = (organ_model_access){
-        .headers = options->headers, .header_count = options->header_count, .context = &m, .stopped = is_stopped, .note = tell};
+    m.access = (organ_model_access){.headers = options->headers,
+                                    .header_count = options->header_count,
+                                    .patience = options->patience,
+                                    .context = &m,
+                                    .stopped = is_stopped,
+                                    .note = tell};
     bool made = false;
     *report = NULL;
     m.started = organ_seconds_now();

@@ -21,6 +21,7 @@ typedef struct organ_measure_options {
     const char *types, *layers; /* as in organ_selection_parse */
     const char *const *headers; /* for models behind URLs, as organ_model_access has them */
     size_t header_count;
+    unsigned patience; /* likewise */
     bool delete_after; /* measure_shards.h: each shard is deleted once it is measured; needs `output`, and no types and layers */
 } organ_measure_options;
 
