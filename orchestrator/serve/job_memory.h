@@ -8,6 +8,7 @@
 #include "orchestrator/command/options.h"
 
 #include <jansson.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Beside --memory: the program with its libraries and the lists of a model, and for each thread its stack, its part of the heap and what
@@ -18,7 +19,10 @@
 /* What the command line asks for: --memory, or what the verb takes unless told; for verbs that have no such option 512 MiB. */
 uint64_t organ_job_memory(const organ_verb *verb, const json_t *argv);
 
-/* The limit that follows: with so many threads as the job asks for, but at most one for each processor. */
+/* False in a program with a sanitizer. */
+extern const bool organ_job_memory_limited;
+
+/* The limit that follows, 0 for none: with so many threads as the job asks for, but at most one for each processor. */
 uint64_t organ_job_memory_limit(uint64_t memory, const json_t *argv);
 
 #endif

@@ -118,17 +118,15 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
     return result;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
-    const int count = scandir(store->path, &names, NULL, NULL);
+    const int count = scandir(store->path, &names, NULL, by_name);
     json_t *const ids = count < 0 ? NULL : json_array();
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);
-    if (count > 0)
-        qsort(names, (size_t)count, sizeof *names, by_name);
     for (int k = 0; k < count; k++) {
         if (ids && organ_job_is_id(names[k]->d_name))
             json_array_append_new(ids, json_string(names[k]->d_name));
