@@ -344,6 +344,15 @@ static const struct leaf *cut_leaf(const char *name, const char **end)
     return found;
 }
 
+bool organ_anatomy_companion(const char *tensor_name, size_t *length)
+{
+    const char *end = tensor_name + strlen(tensor_name);
+    const bool plain = cut(tensor_name, &end, ".weight");
+    const struct leaf *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
+    *length = (size_t)(end - tensor_name);
+    return leaf && !leaf->codes;
+}
+
 /* Whether the module is in an expert, by the words of its name. */
 static organ_experts experts_of(const parts *p, const char *module)
 {

@@ -6,6 +6,7 @@
 #include "formats/api.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 ORGAN_API_BEGIN
@@ -61,6 +62,10 @@ typedef struct organ_anatomy {
  * The codes of a packed weight ("weight_packed", "qweight", "gate_up_proj_blocks") have its role, its companions ("weight_scale", "qzeros",
  * "g_idx", ...) are ORGAN_ROLE_COMPANION in its group. */
 organ_anatomy organ_anatomy_of(const char *tensor_name);
+
+/* The module that a tensor belongs to, whatever it is: the first *length bytes of the name, without ".weight" and without what the tensors
+ * of a packed weight are called. True if the name is that of a companion. */
+bool organ_anatomy_companion(const char *tensor_name, size_t *length);
 
 /* Rows of reports: the roles, those of routed and of shared experts by themselves. */
 #define ORGAN_ANATOMY_ROWS (3 * ORGAN_ROLE_COUNT)

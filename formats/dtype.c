@@ -57,6 +57,11 @@ static const organ_dtype_info dtypes[ORGAN_DTYPE_COUNT] = {
 
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype) { return &dtypes[dtype]; }
 
+bool organ_dtype_is_fp8(organ_dtype dtype)
+{
+    return dtype == ORGAN_F8_E4M3 || dtype == ORGAN_F8_E5M2 || dtype == ORGAN_F8_E4M3FNUZ || dtype == ORGAN_F8_E5M2FNUZ;
+}
+
 organ_dtype organ_dtype_from_name(const char *name)
 {
     for (int k = 0; k < ORGAN_DTYPE_COUNT; k++)

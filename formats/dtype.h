@@ -75,6 +75,9 @@ typedef struct organ_dtype_info {
 /* `dtype` is a member of the enum below ORGAN_DTYPE_COUNT. */
 const organ_dtype_info *organ_dtype_describe(organ_dtype dtype);
 
+/* One of the floats of 8 bits: E4M3, E5M2 and their FNUZ kinds. */
+bool organ_dtype_is_fp8(organ_dtype dtype);
+
 /* The safetensors type of that name (exact match), or ORGAN_DTYPE_COUNT. */
 organ_dtype organ_dtype_from_name(const char *name);
 

@@ -139,6 +139,29 @@ static organ_status open_files(state *s, const char *const *names, size_t count,
     return ORGAN_OK;
 }
 
+/* Files that somebody knows to belong to the one that was named, wherever they are. */
+static organ_status open_also(state *s, organ_error *error)
+{
+    const size_t count = s->access ? s->access->also_count : 0;
+    organ_model_file *files = count ? realloc(s->files, (s->model.file_count + count) * sizeof *files) : NULL;
+    if (count && !files)
+        return no_memory(s, error);
+    s->files = count ? files : s->files;
+    for (size_t k = 0; k < count; k++) {
+        const char *const path = s->access->also[k], *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+        organ_model_file *const file = &s->files[s->model.file_count];
+        *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)),
+                                   .path = organ_arena_copy(&s->list.arena, path, strlen(path)),
+                                   .fd = -1};
+        s->model.file_count++;
+        if (!file->name || !file->path)
+            return no_memory(s, error);
+        if (open_file(s, file, error) || organ_safetensors_read(s->files, s->model.file_count - 1, &s->list, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
 static void close_files(state *s)
 {
     for (size_t k = 0; k < s->model.file_count; k++)
@@ -245,7 +268,7 @@ static organ_status open_single(state *s, organ_error *error)
 static organ_status open_safetensors(state *s, organ_error *error)
 {
     if (s->place.file)
-        return open_files(s, &s->place.file, 1, error);
+        return open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
     if (read_index(s, error) != ORGAN_OK)
         return error->status;
     return s->place.index ? open_shards(s, error) : open_single(s, error);

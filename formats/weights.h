@@ -80,6 +80,12 @@ void organ_weights_free(organ_weights *weights); /* NULL is allowed */
 /* The weight of that name or NULL; constant time. */
 const organ_weight *organ_weights_named(const organ_weights *weights, const char *name);
 
+/* The plain weight that a tensor is by itself. */
+organ_weight organ_weight_plain(const organ_tensor *tensor);
+
+/* Of all tensors that it is stored as. */
+uint64_t organ_weight_bytes(const organ_weight *weight);
+
 /* As organ_tensor_matrices, of the plain tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 

@@ -12,8 +12,6 @@ static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORG
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 static const organ_dtype exponents[] = {ORGAN_U8, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};
 
-static bool is_fp8(organ_dtype t) { return t == ORGAN_F8_E4M3 || t == ORGAN_F8_E5M2 || t == ORGAN_F8_E4M3FNUZ || t == ORGAN_F8_E5M2FNUZ; }
-
 static bool is_exponents(const organ_tensor *scale) { return scale->dtype == ORGAN_U8 || scale->dtype == ORGAN_F8_E8M0; }
 
 /* The scale of a weight that is called as the plain one is; two of them would leave open which is meant. */
@@ -153,7 +151,7 @@ static organ_status add_int8(organ_weight_search *search, organ_weight *weight, 
 /* Types that no unquantised weight has. */
 static bool is_codes(organ_dtype t)
 {
-    return is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 || t == ORGAN_F6_E3M2;
+    return organ_dtype_is_fp8(t) || t == ORGAN_U8 || t == ORGAN_I8 || t == ORGAN_F4 || t == ORGAN_F6_E2M3 || t == ORGAN_F6_E3M2;
 }
 
 organ_status organ_weight_check_alone(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
@@ -205,7 +203,7 @@ static organ_status find_under_own_name(organ_weight_search *search, const organ
         return organ_weight_fail(search, tensor, error, "has no elements");
     if (organ_weight_group(search, tensor->name, &group, &named, error) != ORGAN_OK)
         return error->status;
-    return is_fp8(tensor->dtype) ? add_fp8(search, &weight, group, error) : add_int8(search, &weight, group, error);
+    return organ_dtype_is_fp8(tensor->dtype) ? add_fp8(search, &weight, group, error) : add_int8(search, &weight, group, error);
 }
 
 /* *_blocks and *_scales of gpt-oss. The names of its first release have a dot and its tensors their axes as they are stored; transformers
@@ -253,7 +251,7 @@ organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_te
         return find_packed(search, tensor, met, error);
     if (tensor->dtype == ORGAN_U8 && find_blocks(search, tensor, met, error) != ORGAN_OK)
         return error->status;
-    if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !is_fp8(tensor->dtype)))
+    if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))
         return ORGAN_OK;
     return find_under_own_name(search, tensor, met, error);
 }

@@ -39,9 +39,6 @@ typedef struct organ_weight_search {
     organ_name_table names;
 } organ_weight_search;
 
-/* The plain weight that a tensor is. */
-organ_weight organ_weight_plain(const organ_tensor *tensor);
-
 /* ---- weights_search.c ---- */
 
 /* The tensor named by the first `length` bytes of `stem` and `leaf`, or NULL. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done again. */
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/fleet.h"
 #include "orchestrator/surgery/fleet_find.h"
 #include "tests/run_rig.h"
@@ -94,6 +95,57 @@ START_TEST(every_model_is_found_once)
 }
 END_TEST
 
+/* What lies among models and is none is listed apart, and an organ directory is one model, not its tensors. */
+START_TEST(what_is_no_model_is_listed_apart)
+{
+    static const made_tensor lora[] = {{"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", ORGAN_BF16, 2, {4, 64}},
+                                       {"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", ORGAN_BF16, 2, {64, 4}},
+                                       {"base_model.model.model.norm.weight", ORGAN_BF16, 1, {64}}};
+    static const made_tensor state[] = {{"model.layers.0.mlp.up_proj.weight.exp_avg", ORGAN_F32, 2, {64, 64}},
+                                        {"model.layers.0.mlp.up_proj.weight.exp_avg_sq", ORGAN_F32, 2, {64, 64}}};
+    static const struct {
+        const char *name, *kind;
+    } others[] = {{"imatrix.gguf", "imatrix"}, {"lora.safetensors", "adapter"}, {"optimizer.safetensors", "optimizer state"}};
+    organ_error error;
+    mkdir(scratch_path("mixed"), 0777);
+    make_model(scratch_path("mixed/whole"), 1, 64);
+    run_engine room;
+    run_engine_open(&room, (run_way){.memory = 256 << 20, .stop = &stop});
+    json_t *extracted = NULL;
+    const organ_extract_options options = {.model = scratch_path("mixed/whole"), .output = scratch_path("mixed/apart")};
+    error = (organ_error){0};
+    ck_assert_msg(organ_extract(&options, NULL, &stop, &extracted, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(extracted);
+    run_engine_close(&room);
+    make_shard(scratch_path("mixed/lora.safetensors"), lora, 3);
+    make_shard(scratch_path("mixed/optimizer.safetensors"), state, 2);
+    char *imatrix = realpath("fixtures/imatrix/tiny-qwen2.gguf", NULL);
+    ck_assert_int_eq(symlink(imatrix, scratch_path("mixed/imatrix.gguf")), 0);
+    free(imatrix);
+    for (int again = 0; again < 2; again++) {
+        ck_assert_msg(fleet("mixed", "out", true, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_uint_eq(json_array_size(json_object_get(report, "models")), 2);
+        ck_assert_uint_eq(organ_json_count(report, "totals.models"), 2);
+        ck_assert_str_eq(organ_json_text(entry_of("apart"), "model.format"), "organ directory");
+        ck_assert_str_eq(organ_json_text(entry_of("whole"), "status"), "ok");
+        const json_t *rows = json_object_get(report, "others");
+        ck_assert_uint_eq(json_array_size(rows), 3);
+        for (size_t k = 0; k < 3; k++) {
+            ck_assert_str_eq(organ_json_text(json_array_get(rows, k), "name"), others[k].name);
+            ck_assert_str_eq(organ_json_text(json_array_get(rows, k), "kind"), others[k].kind);
+        }
+    }
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 5);
+    static const char *const views[] = {"Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", "z_report_complete.json", "dissection_report.json"};
+    for (size_t k = 0; k < 4; k++) {
+        size_t n;
+        char *text = slurp(scratch_path("out/%s", views[k]), &n);
+        ck_assert_msg(strstr(text, "optimizer state") && strstr(text, "lora"), "%s", views[k]);
+        free(text);
+    }
+}
+END_TEST
+
 START_TEST(broken_model_is_told_and_the_rest_go_on)
 {
     organ_error error;
@@ -176,8 +228,8 @@ END_TEST
 int main(void)
 {
     const suite_case cases[] = {{"fleet",
-                                 {every_model_is_found_once, broken_model_is_told_and_the_rest_go_on, second_run_does_what_changed,
-                                  measuring_alone_extracts_nothing, refusals_leave_nothing}}};
+                                 {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
+                                  second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What is told of a measurement, and what happens when it cannot be made. */
+#include "orchestrator/surgery/z_subjects.h"
 #include "tests/measure_rig.h"
 
 #include "orchestrator/report/document.h"
@@ -39,9 +40,16 @@ static json_t *wells_of(const char *module, const double *theta, size_t layers)
         tensors[k] = (organ_tensor){.name = names[k], .elements = 100 * (k + 1), .dtype = ORGAN_F32, .anatomy = organ_anatomy_of(names[k])};
         z[k] = (organ_z){.done = true, .theta = theta[k], .reason = theta[k] < 0 ? "it has no elements" : NULL};
     }
+    organ_weight *weights = calloc(layers, sizeof *weights);
+    const organ_weight **of = calloc(layers, sizeof *of);
+    for (size_t k = 0; k < layers; k++) {
+        weights[k] = organ_weight_plain(&tensors[k]);
+        of[k] = &weights[k];
+    }
     const organ_model model = {.tensors = tensors, .tensor_count = layers};
-    json_t *wells = organ_measure_wells(&model, z);
-    free(tensors), free(z), free(names);
+    const organ_z_subjects subjects = {.of = of};
+    json_t *wells = organ_measure_wells(&(organ_measured){&model, &subjects, z, NULL});
+    free(tensors), free(z), free(names), free(weights), free(of);
     ck_assert_ptr_nonnull(wells);
     return wells;
 }
@@ -133,7 +141,7 @@ typedef struct tally {
     size_t count, fails_at;
 } tally;
 
-static organ_status count_one(void *context, const organ_tensor *tensor, const organ_z *z, organ_error *error)
+static organ_status count_one(void *context, const organ_weight *tensor, const organ_z *z, organ_error *error)
 {
     tally *t = context;
     ck_assert(z->done && tensor->name);

@@ -346,7 +346,8 @@ static const organ_verb fleet_verb = {
     .about = "Finds every model under DIR (GGUF files, split sets, safetensors files and directories, organ directories), takes each "
              "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "
              "z_report_complete.json Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html.\n"
-             "A broken model is reported and the others go on. A second run into the same OUT does only what changed.",
+             "A broken model is reported and the others go on. A second run into the same OUT does only what changed. Adapters, importance "
+             "matrices, vocabularies, projectors and states of optimizers are listed apart and never ranked.",
     .operands = fleet_operands, .operand_count = COUNT(fleet_operands), .groups = fleet_groups, .group_count = COUNT(fleet_groups),
     .examples = fleet_examples, .example_count = COUNT(fleet_examples),
     .exits = "0 done; 1 if a model could not be dissected or measured, and the report says why; 2 wrong usage; 3 no model at all; 4 the "
@@ -358,7 +359,8 @@ static const organ_verb measure_verb = {
     .summary = "measure how far the weights of models are from noise",
     .about = "Reads every tensor and tells from the distribution of its values how far it is from noise: the angle theta, 0 degrees for "
              "noise, made of entropy, kurtosis and scale coherence; with moments, levels of quantisation, the change of information with "
-             "scale, and wells, the tensors that lie lower than their neighbours in depth. Several models make one table.\n"
+             "scale, and wells, the tensors that lie lower than their neighbours in depth. Several models make one table. A packed "
+             "weight is measured from its values, as dequantize writes them; its scales belong to it.\n"
              "A higher theta is no evidence of a better model: damage can raise it.",
     .operands = measure_operands, .operand_count = COUNT(measure_operands), .groups = measure_groups, .group_count = COUNT(measure_groups),
     .examples = measure_examples, .example_count = COUNT(measure_examples),

@@ -194,6 +194,14 @@ static organ_table *times_table(const json_t *models)
     return table;
 }
 
+static void put_others(organ_html *html, const json_t *report)
+{
+    if (json_array_size(json_object_get(report, "others")) == 0)
+        return;
+    organ_html_section(html, "No models");
+    organ_html_table(html, organ_fleet_others_table(report), "What lies among the models and is none. It is neither measured nor ranked.");
+}
+
 static void put_dissection(organ_html *html, const json_t *report, bool theta)
 {
     const json_t *const models = json_object_get(report, "models");
@@ -222,6 +230,7 @@ organ_status organ_fleet_report_html(const json_t *report, char **text, organ_er
         organ_measure_html_fleet(html, measure);
     put_dissection(html, report, !measure);
     organ_prunings_html(html, report);
+    put_others(html, report);
     if (measure) {
         organ_measure_html_models(html, json_object_get(measure, "models"));
         organ_html_section(html, "Definitions");

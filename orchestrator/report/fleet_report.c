@@ -55,6 +55,29 @@ static organ_table *models_table(const json_t *report)
     return table;
 }
 
+/* What lies among the models and is none. */
+organ_table *organ_fleet_others_table(const json_t *report)
+{
+    static const organ_column columns[] = {
+        {"no model, not ranked", ORGAN_LEFT, true, true}, {"what it is", ORGAN_LEFT, false, false}, {"size", ORGAN_RIGHT, false, false}};
+    organ_table *table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *others = organ_json_at(report, "others");
+    for (size_t k = 0; k < json_array_size(others); k++) {
+        const json_t *other = json_array_get(others, k);
+        char size[16];
+        organ_table_cell(table, "%s", organ_json_text(other, "name"));
+        organ_table_cell(table, "%s", organ_json_text(other, "kind"));
+        organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(other, "bytes"), size));
+    }
+    return table;
+}
+
+organ_status organ_fleet_others(FILE *out, const json_t *report, const organ_page *page, organ_error *error)
+{
+    return json_array_size(organ_json_at(report, "others")) > 0 ? organ_table_emit(organ_fleet_others_table(report), out, page, error)
+                                                                : ORGAN_OK;
+}
+
 static void put_faults(FILE *out, const json_t *report, const organ_page *page)
 {
     const json_t *models = organ_json_at(report, "models");
@@ -72,7 +95,8 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
     *text = NULL;
     if (organ_text_open(&buffer, error) != ORGAN_OK)
         return error->status;
-    if (organ_table_emit(models_table(report), buffer.out, page, error) != ORGAN_OK) {
+    if (organ_table_emit(models_table(report), buffer.out, page, error) != ORGAN_OK ||
+        organ_fleet_others(buffer.out, report, page, error) != ORGAN_OK) {
         organ_text_discard(&buffer);
         return error->status;
     }
@@ -82,7 +106,7 @@ organ_status organ_fleet_report_terminal(const json_t *report, const organ_page 
         return error->status;
     }
     organ_text_say(buffer.out, page, "  ", "Unchanged since the last run: %llu of %llu.", organ_json_count(report, "run.unchanged"),
-                   organ_json_count(report, "totals.models"));
+                   organ_json_count(report, "totals.models") + organ_json_count(report, "totals.others"));
     organ_text_say(buffer.out, page, "  ", "Time: %s.", organ_duration_text(organ_json_real(report, "run.seconds"), time));
     fputs("\nReports: ", buffer.out);
     organ_text_visible(buffer.out, organ_json_text(report, "run.output"));

@@ -2,6 +2,7 @@
 #include "orchestrator/report/measure_report.h"
 
 #include "orchestrator/report/document.h"
+#include "orchestrator/report/fleet_report.h"
 #include "orchestrator/report/report_parts.h"
 
 #define MOST_REASONS 20 /* tensors without theta that are named */
@@ -154,6 +155,13 @@ organ_status organ_measure_markdown(const json_t *report, char **text, organ_err
     if (status != ORGAN_OK) {
         organ_text_discard(&buffer);
         return status;
+    }
+    if (json_array_size(organ_json_at(report, "others")) > 0) {
+        fputs("\n## No models\n\nWhat lies among the models and is none is neither measured nor ranked.\n\n", buffer.out);
+        if (organ_fleet_others(buffer.out, report, NULL, error) != ORGAN_OK) {
+            organ_text_discard(&buffer);
+            return error->status;
+        }
     }
     fputs("\n## Definitions\n\n", buffer.out);
     organ_sentences_list(buffer.out, "- ", organ_json_at(report, "definitions"));

@@ -168,7 +168,7 @@ organ_table *organ_measure_wells_table(const json_t *model)
 organ_table *organ_measure_tensors_table(const json_t *model)
 {
     static const organ_column columns[] = {
-        {"tensor", ORGAN_LEFT, true, true},   {"dtype", ORGAN_LEFT, false, false},      {"theta", ORGAN_RIGHT, false, false},
+        {"tensor", ORGAN_LEFT, true, true},   {"stored as", ORGAN_LEFT, false, false},      {"theta", ORGAN_RIGHT, false, false},
         {"", ORGAN_LEFT, false, false}, {"E", ORGAN_RIGHT, false, false},         {"K", ORGAN_RIGHT, false, false},
         {"C", ORGAN_RIGHT, false, false},     {"dI/dlog2s", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false}};
     organ_table *const table = organ_table_create(columns, COUNT(columns));
@@ -176,7 +176,7 @@ organ_table *organ_measure_tensors_table(const json_t *model)
     for (size_t k = 0; k < json_array_size(tensors); k++) {
         const json_t *const row = json_array_get(tensors, k);
         organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
+        organ_table_cell(table, "%s", organ_json_text(row, *organ_json_text(row, "stored") ? "stored" : "dtype"));
         real_cell(table, row, "theta", 2);
         organ_table_cell(table, "%s", organ_json_text(row, "rating"));
         real_cell(table, row, "E", 3);

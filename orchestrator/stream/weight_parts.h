@@ -35,6 +35,13 @@ typedef struct weight_grid {
     size_t cols;                /* that are used of a row: at most `stride` */
 } weight_grid;
 
+/* Bytes [from, to) of a tensor that are in memory. */
+typedef struct weight_held {
+    const organ_tensor *tensor;
+    uint64_t from, to;
+    const unsigned char *bytes;
+} weight_held;
+
 struct organ_weight_reader {
     const organ_model *model;
     const organ_weight *weight;
@@ -53,6 +60,7 @@ struct organ_weight_reader {
     bool plus_one;           /* GPTQ: zero points are stored less 1 */
     int32_t *g_idx;          /* the group of each column, or NULL */
     float *global;           /* NVFP4: one for each matrix, or NULL */
+    weight_held held[4];     /* of codes, scales, zero points and biases, what is in memory */
 };
 
 extern const weight_family organ_weight_family_plain, organ_weight_family_rows, organ_weight_family_words, organ_weight_family_experts;

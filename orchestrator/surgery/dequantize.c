@@ -30,22 +30,17 @@ static organ_status check_options(organ_dequantize_job *job, organ_error *error)
 
 /* ---- what becomes of each tensor ---- */
 
-static bool is_small_float(organ_dtype dtype)
-{
-    return dtype == ORGAN_F8_E4M3 || dtype == ORGAN_F8_E5M2 || dtype == ORGAN_F8_E4M3FNUZ || dtype == ORGAN_F8_E5M2FNUZ;
-}
-
 /* Whether its elements are numbers or flags that stand alone, at least as wide as what a plain model has. */
 static bool is_plain(const organ_weight *weight)
 {
     const organ_dtype dtype = weight->codes->dtype;
-    return weight->scheme == ORGAN_SCHEME_PLAIN && !weight->scale && !weight->global && !is_small_float(dtype) &&
+    return weight->scheme == ORGAN_SCHEME_PLAIN && !weight->scale && !weight->global && !organ_dtype_is_fp8(dtype) &&
            (organ_dtype_describe(dtype)->elements == 1);
 }
 
 static bool is_known(const organ_weight *weight)
 {
-    return weight->scheme != ORGAN_SCHEME_PLAIN || is_small_float(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
 }
 
 static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }

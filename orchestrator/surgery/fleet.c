@@ -8,9 +8,11 @@
 #include "orchestrator/report/prunings_report.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/fleet_find.h"
+#include "orchestrator/surgery/fleet_kind.h"
 #include "orchestrator/surgery/fleet_prunings.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/tally.h"
+#include "orchestrator/surgery/z_subjects.h"
 #include "orchestrator/version.h"
 
 #include <errno.h>
@@ -25,9 +27,9 @@ typedef struct fleet {
     const organ_engine *engine;
     const organ_progress *progress;
     organ_fleet_list list;
-    json_t *before; /* fleet.json of the last run: name -> {"identity", "dissection", "measure"} */
-    json_t *state;  /* the same of this run */
-    size_t failed, reused;
+    json_t *before;                /* fleet.json of the last run: name -> {"identity", "dissection", "measure"} */
+    json_t *state;                 /* the same of this run */
+    size_t failed, reused, others; /* the latter: what is no model */
 } fleet;
 
 static char *path_in(const fleet *f, const char *name)
@@ -60,6 +62,9 @@ static char *folder_of(const fleet *f, const organ_fleet_member *member)
     return strdup(folder);
 }
 
+/* An entry of the state that is no model: it is named, and neither taken apart nor measured. */
+static bool is_other(const json_t *entry) { return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0; }
+
 /* What the last run knows of a model that has not changed since and was whole; NULL if it must be done. */
 static json_t *known(const fleet *f, const organ_fleet_member *member)
 {
@@ -67,7 +72,11 @@ static json_t *known(const fleet *f, const organ_fleet_member *member)
     char identity[17];
     struct stat info;
     snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
-    if (strcmp(organ_json_text(entry, "identity"), identity) != 0 || strcmp(organ_json_text(entry, "dissection.status"), "ok") != 0)
+    if (strcmp(organ_json_text(entry, "identity"), identity) != 0)
+        return NULL;
+    if (is_other(entry))
+        return entry;
+    if (strcmp(organ_json_text(entry, "dissection.status"), "ok") != 0)
         return NULL;
     const char *folder = organ_json_text(entry, "dissection.folder");
     char *path = path_in(f, folder);
@@ -112,13 +121,17 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
 static organ_status measure(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
 {
     organ_z *measured = calloc(model->tensor_count + 1, sizeof *measured);
+    organ_z_subjects subjects = {0};
+    const organ_z_options options = {.subjects = &subjects};
     const double started = organ_seconds_now();
     if (!measured)
         organ_fail_errno(error, ENOMEM, "%s", model->path);
-    else if (organ_measure_model(model, f->engine, f->progress, measured, error) == ORGAN_OK &&
-             !(*entry = organ_measure_model_json(model, measured)))
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
+             organ_measure_tensors(model, &options, f->engine, f->progress, measured, error) == ORGAN_OK &&
+             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured, NULL})))
         organ_fail_errno(error, ENOMEM, "%s", model->path);
     *seconds = organ_seconds_now() - started;
+    organ_z_subjects_free(&subjects);
     free(measured);
     return error->status;
 }
@@ -137,7 +150,10 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     double extracting = 0, measuring = 0;
     if (!folder)
         organ_fail_errno(error, ENOMEM, "%s", member->name);
-    else if (organ_model_open(member->path, &model, error) == ORGAN_OK) {
+    else if (organ_model_open(member->path, &model, error) == ORGAN_OK && organ_fleet_kind(model))
+        dissection = json_pack("{s:s, s:s, s:o, s:s}", "status", "apart", "kind", organ_fleet_kind(model), "model", organ_model_json(model),
+                               "folder", "");
+    else if (!error->status) {
         const bool extract = needs_extract(f, model);
         if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) && measure(f, model, z, &measuring, error) == ORGAN_OK)
             dissection = json_pack("{s:s, s:o, s:o, s:s, s:o, s:f, s:f}", "status", "ok", "model", organ_model_json(model), "organs",
@@ -188,6 +204,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
         entry = json_pack("{s:s, s:o, s:o}", "identity", identity, "dissection", dissection, "measure", z ? z : json_null());
     }
+    f->others += is_other(entry);
     if (!entry || json_object_set_new(f->state, member->name, entry))
         return organ_fail_errno(error, ENOMEM, "%s", member->name);
     return ORGAN_OK;
@@ -196,7 +213,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
 static organ_status write_state(const fleet *f, organ_error *error)
 {
     char *path = path_in(f, "fleet.json");
-    json_t *document = json_pack("{s:s, s:s, s:O}", "schema", "organ.fleet-state/1", "definition", ORGAN_Z_DEFINITION, "models", f->state);
+    json_t *document = json_pack("{s:s, s:s, s:O}", "schema", "organ.fleet-state/2", "definition", ORGAN_Z_DEFINITION, "models", f->state);
     if (!path || !document)
         organ_fail_errno(error, ENOMEM, "%s", f->options->output);
     else
@@ -211,12 +228,29 @@ static json_t *read_state(const fleet *f)
 {
     char *path = path_in(f, "fleet.json");
     json_t *document = path ? json_load_file(path, JSON_REJECT_DUPLICATES, NULL) : NULL;
-    const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/1") == 0 &&
+    const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/2") == 0 &&
                       strcmp(organ_json_text(document, "definition"), ORGAN_Z_DEFINITION) == 0;
     json_t *models = fits ? json_incref(json_object_get(document, "models")) : NULL;
     json_decref(document);
     free(path);
     return models ? models : json_object();
+}
+
+/* What is no model, in the order of names: {"name", "kind", "bytes"}. NULL without memory. */
+static json_t *others_json(const fleet *f)
+{
+    json_t *others = json_array();
+    for (size_t k = 0; k < f->list.count; k++) {
+        const json_t *member = json_object_get(f->state, f->list.members[k].name);
+        if (is_other(member) &&
+            json_array_append_new(others, json_pack("{s:o, s:s, s:I}", "name", organ_document_string(f->list.members[k].name), "kind",
+                                                    organ_json_text(member, "dissection.kind"), "bytes",
+                                                    (json_int_t)organ_json_count(member, "dissection.model.bytes")))) {
+            json_decref(others);
+            return NULL;
+        }
+    }
+    return others;
 }
 
 /* dissection_report.json: the members in the order of their names. */
@@ -227,6 +261,8 @@ static json_t *dissection_report(const fleet *f, double seconds)
     for (size_t k = 0; k < f->list.count; k++) {
         const json_t *member = json_object_get(f->state, f->list.members[k].name), *dissection = json_object_get(member, "dissection");
         json_t *theta = json_object_get(json_object_get(member, "measure"), "theta_mean");
+        if (is_other(member))
+            continue;
         json_t *entry = json_pack("{s:o, s:O?}", "name", organ_document_string(f->list.members[k].name), "theta_mean", theta);
         if (!entry || json_object_update(entry, (json_t *)dissection) || json_array_append_new(models, entry)) {
             json_decref(models);
@@ -235,9 +271,10 @@ static json_t *dissection_report(const fleet *f, double seconds)
         bytes += (json_int_t)organ_json_count(dissection, "model.bytes");
         tensors += (json_int_t)organ_json_count(dissection, "model.tensors");
     }
-    return json_pack("{s:s, s:s, s:o, s:{s:I, s:I, s:I, s:I}, s:{s:o, s:o, s:b, s:I, s:f, s:s, s:I}}", "schema", "organ.fleet/1", "organ",
-                     ORGAN_VERSION, "models", models, "totals", "models", (json_int_t)f->list.count, "failed", (json_int_t)f->failed,
-                     "bytes", bytes, "tensors", tensors, "run", "directory", organ_document_string(f->options->directory), "output",
+    return json_pack("{s:s, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:o, s:o, s:b, s:I, s:f, s:s, s:I}}", "schema", "organ.fleet/1",
+                     "organ", ORGAN_VERSION, "models", models, "others", others_json(f), "totals", "models",
+                     (json_int_t)(f->list.count - f->others), "others", (json_int_t)f->others, "failed", (json_int_t)f->failed, "bytes",
+                     bytes, "tensors", tensors, "run", "directory", organ_document_string(f->options->directory), "output",
                      organ_document_string(f->options->output), "extracted", !f->options->no_extract, "unchanged", (json_int_t)f->reused,
                      "seconds", organ_milliseconds(seconds), "cpu_isa", f->engine->kernels->isa, "threads",
                      (json_int_t)organ_workers_count(f->engine->workers));
@@ -253,7 +290,12 @@ static json_t *z_report(const fleet *f)
     }
     json_t *ranked = organ_measure_ranked(entries);
     json_decref(entries);
-    return organ_measure_document(ranked);
+    json_t *document = organ_measure_document(ranked);
+    if (document && json_object_set_new(document, "others", others_json(f))) {
+        json_decref(document);
+        document = NULL;
+    }
+    return document;
 }
 
 /* The page has both: what was dissected and what was measured. */
@@ -350,8 +392,8 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
             json_decref(*report);
             *report = NULL;
         } else if (f.failed)
-            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f.failed, f.list.count,
-                       options->directory);
+            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f.failed,
+                       f.list.count - f.others, options->directory);
     }
     json_decref(f.before);
     json_decref(f.state);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/fleet_find.h"
 
+#include "formats/organ_directory.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -14,7 +16,7 @@
 #define DEEPEST    32
 #define SPLIT_TAIL "-00001-of-00001.gguf" /* as long as the end of the name of any part */
 
-static const char *const whole_folders[] = {"model.safetensors.index.json", "model.safetensors", "manifest.json"};
+static const char *const whole_folders[] = {"model.safetensors.index.json", "model.safetensors"};
 
 typedef struct walk {
     const char *root, *skip;
@@ -140,10 +142,10 @@ static void visit(walk *w, const char *relative, int depth)
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;
     }
-    const bool whole = f.count > 0 && is_whole(&f);
+    const bool apart = path && organ_directory_is(path), whole = apart || (f.count > 0 && is_whole(&f));
     if (whole)
         add(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
-    for (int k = 0; k < f.count && !w->error->status; k++)
+    for (int k = 0; k < f.count && !apart && !w->error->status; k++)
         if (!whole || !ends_in(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
     for (int k = 0; k < f.count; k++)

@@ -9,6 +9,7 @@
 #include "orchestrator/surgery/measure_shards.h"
 #include "orchestrator/surgery/measure_stream.h"
 #include "orchestrator/surgery/selection.h"
+#include "orchestrator/surgery/z_subjects.h"
 
 #include <errno.h>
 #include <math.h>
@@ -29,15 +30,24 @@ typedef struct measuring {
     double started;
 } measuring;
 
-/* The tensors that the options select, a flag each. */
-static organ_status choose(const measuring *m, const organ_model *model, bool **chosen, organ_error *error)
+/* A model, its weights and which of them the options select, a flag per tensor. */
+typedef struct patient {
+    organ_model *model;
+    organ_z_subjects subjects;
+    bool *chosen;
+} patient;
+
+static organ_status choose(const measuring *m, patient *p, organ_error *error)
 {
+    const organ_model *const model = p->model;
     size_t count = 0;
-    if (!(*chosen = calloc(model->tensor_count + 1, sizeof **chosen)))
+    if (organ_z_subjects_find(model, &p->subjects, error) != ORGAN_OK)
+        return error->status;
+    if (!(p->chosen = calloc(model->tensor_count + 1, sizeof *p->chosen)))
         return organ_fail_errno(error, ENOMEM, "%s", model->path);
     for (size_t t = 0; t < model->tensor_count; t++) {
-        (*chosen)[t] = organ_selected(&m->selection, &model->tensors[t]);
-        count += (*chosen)[t];
+        p->chosen[t] = p->subjects.of[t] && organ_selected(&m->selection, &model->tensors[t]);
+        count += p->chosen[t];
     }
     if (count == 0)
         return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s", model->path,
@@ -57,40 +67,45 @@ static void tell(void *context, const char *text)
     organ_progress_note(m->progress, "%s", text);
 }
 
-static organ_status open_model(const measuring *m, const char *path, organ_model **model, organ_error *error)
+static organ_status open_patient(const measuring *m, const char *path, patient *p, organ_error *error)
 {
-    return organ_model_open_with(path, &m->access, model, error);
+    *p = (patient){0};
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose(m, p, error) : error->status;
+}
+
+static void close_patient(patient *p)
+{
+    organ_z_subjects_free(&p->subjects);
+    organ_model_close(p->model);
+    free(p->chosen);
 }
 
 /* What can be refused is refused before hours are spent on the models before it. */
 static organ_status look_at(const measuring *m, const char *path, organ_error *error)
 {
-    organ_model *model = NULL;
-    bool *chosen = NULL;
-    if (open_model(m, path, &model, error) == ORGAN_OK)
-        choose(m, model, &chosen, error);
-    organ_model_close(model);
-    free(chosen);
+    patient p;
+    open_patient(m, path, &p, error);
+    close_patient(&p);
     return error->status;
 }
 
 /* With a journal where the model is far away and there is a place for one. */
-static organ_status measure_tensors(const measuring *m, const organ_model *model, const bool *chosen, organ_measure_stream **stream,
-                                    organ_z *z, organ_error *error)
+static organ_status measure_tensors(const measuring *m, const patient *p, organ_measure_stream **stream, organ_z *z, organ_error *error)
 {
-    const organ_z_options options = {.chosen = chosen, .seed = m->options->seed};
+    const organ_model *const model = p->model;
+    const organ_z_options options = {.chosen = p->chosen, .seed = m->options->seed, .subjects = &p->subjects};
     if (!m->options->output || organ_model_is_here(model, "", &(organ_error){0}) == ORGAN_OK)
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
     if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
         json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
         organ_fail_errno(error, ENOMEM, "%s", model->path);
-    return error->status ? error->status : organ_measure_stream_run(*stream, chosen, m->engine, z, error);
+    return error->status ? error->status : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
-static json_t *entry_of(const measuring *m, const organ_model *model, const organ_z *z)
+static json_t *entry_of(const measuring *m, const organ_measured *measured)
 {
-    json_t *entry = organ_measure_model_json(model, z);
-    if (entry && m->options->seed && json_object_set_new(entry, "seed", organ_measure_seed_json(model, z))) {
+    json_t *entry = organ_measure_model_json(measured);
+    if (entry && m->options->seed && json_object_set_new(entry, "seed", organ_measure_seed_json(measured))) {
         json_decref(entry);
         return NULL;
     }
@@ -99,22 +114,20 @@ static json_t *entry_of(const measuring *m, const organ_model *model, const orga
 
 static organ_status measure_one(measuring *m, const char *path, organ_error *error)
 {
-    organ_model *model = NULL;
-    bool *chosen = NULL;
+    patient p;
     organ_z *z = NULL;
     organ_measure_stream *stream = NULL;
-    if (open_model(m, path, &model, error) == ORGAN_OK && choose(m, model, &chosen, error) == ORGAN_OK) {
-        for (size_t t = 0; t < model->tensor_count; t++)
-            m->bytes += chosen[t] ? model->tensors[t].bytes : 0;
-        if (!(z = calloc(model->tensor_count, sizeof *z)))
+    if (open_patient(m, path, &p, error) == ORGAN_OK) {
+        for (size_t t = 0; t < p.model->tensor_count; t++)
+            m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
+        if (!(z = calloc(p.model->tensor_count, sizeof *z)))
             organ_fail_errno(error, ENOMEM, "%s", path);
-        else if (measure_tensors(m, model, chosen, &stream, z, error) == ORGAN_OK &&
-                 json_array_append_new(m->entries, entry_of(m, model, z)))
+        else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
+                 json_array_append_new(m->entries, entry_of(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
             organ_fail_errno(error, ENOMEM, "%s", path);
     }
     organ_measure_stream_close(stream);
-    organ_model_close(model);
-    free(chosen);
+    close_patient(&p);
     free(z);
     return error->status;
 }

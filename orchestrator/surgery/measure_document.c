@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * organ.measure/1: what was measured, tensor by tensor and folded. A number that does not exist is null. */
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/tally.h"
+#include "orchestrator/surgery/z_subjects.h"
 #include "orchestrator/version.h"
 
 #include <math.h>
@@ -17,10 +19,10 @@ typedef struct fold {
     uint32_t least_levels, most_levels; /* of those whose values can be read */
 } fold;
 
-static void fold_in(fold *f, const organ_tensor *tensor, const organ_z *z)
+static void fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->tensors++;
-    f->elements += tensor->elements;
+    f->elements += weight->elements;
     if (z->levels > 0) {
         f->least_levels = f->least_levels == 0 || z->levels < f->least_levels ? z->levels : f->least_levels;
         f->most_levels = z->levels > f->most_levels ? z->levels : f->most_levels;
@@ -30,10 +32,10 @@ static void fold_in(fold *f, const organ_tensor *tensor, const organ_z *z)
     f->least = f->with_theta == 0 || z->theta < f->least ? z->theta : f->least;
     f->most = f->with_theta == 0 || z->theta > f->most ? z->theta : f->most;
     f->with_theta++;
-    f->theta_elements += tensor->elements;
+    f->theta_elements += weight->elements;
     f->sum += z->theta;
     f->signal += z->signal;
-    f->weighted += z->theta * (double)tensor->elements;
+    f->weighted += z->theta * (double)weight->elements;
 }
 
 /* Six decimals where `there` and finite, else null. */
@@ -58,38 +60,41 @@ static json_t *fold_json(const char *key, json_t *name, const fold *f)
                      "levels_max", levels_json(f->most_levels), "more_levels", f->most_levels > ORGAN_Z_LEVELS);
 }
 
-static bool is_of(const organ_tensor *tensor, int group, int row, int64_t layer)
+static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
 {
-    return (group < 0 || (int)tensor->anatomy.group == group) && (row < 0 || (int)organ_anatomy_row(&tensor->anatomy) == row) &&
-           (layer < 0 || tensor->anatomy.layer == layer);
+    return (group < 0 || (int)weight->anatomy.group == group) && (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
+           (layer < 0 || weight->anatomy.layer == layer);
 }
 
-/* The fold of the measured tensors of a group, a row of the anatomy, a layer; each < 0 for any. */
-static fold fold_of(const organ_model *model, const organ_z *measured, int group, int row, int64_t layer)
+/* The weight that was measured in the place of a tensor, or NULL. */
+static const organ_weight *weight_at(const organ_measured *m, size_t t) { return m->z[t].done ? m->subjects->of[t] : NULL; }
+
+/* The fold of what was measured of a group, a row of the anatomy, a layer; each < 0 for any. */
+static fold fold_of(const organ_measured *m, int group, int row, int64_t layer)
 {
     fold f = {0};
-    for (size_t t = 0; t < model->tensor_count; t++)
-        if (measured[t].done && is_of(&model->tensors[t], group, row, layer))
-            fold_in(&f, &model->tensors[t], &measured[t]);
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && is_of(weight_at(m, t), group, row, layer))
+            fold_in(&f, weight_at(m, t), &m->z[t]);
     return f;
 }
 
-static json_t *groups_json(const organ_model *model, const organ_z *measured)
+static json_t *groups_json(const organ_measured *m)
 {
     json_t *rows = json_array();
     for (int group = ORGAN_GROUP_SKELETON; group <= ORGAN_GROUP_OTHER; group++) {
-        const fold f = fold_of(model, measured, group, -1, -1);
+        const fold f = fold_of(m, group, -1, -1);
         if (f.tensors)
             json_array_append_new(rows, fold_json("group", json_string(organ_group_name((organ_group)group)), &f));
     }
     return rows;
 }
 
-static json_t *roles_json(const organ_model *model, const organ_z *measured)
+static json_t *roles_json(const organ_measured *m)
 {
     json_t *rows = json_array();
     for (int row = 0; row < ORGAN_ANATOMY_ROWS; row++) {
-        const fold f = fold_of(model, measured, -1, row, -1);
+        const fold f = fold_of(m, -1, row, -1);
         if (f.tensors)
             json_array_append_new(rows, fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f));
     }
@@ -97,22 +102,23 @@ static json_t *roles_json(const organ_model *model, const organ_z *measured)
 }
 
 /* One walk over the tensors for all layers: an expert model has tens of thousands of them. */
-static json_t *layers_json(const organ_model *model, const organ_z *measured)
+static json_t *layers_json(const organ_measured *m)
 {
-    enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS };
+    enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
     int32_t last = -1;
-    for (size_t t = 0; t < model->tensor_count; t++)
-        last = measured[t].done && model->tensors[t].anatomy.layer > last ? model->tensors[t].anatomy.layer : last;
-    /* a file may name any layer: no more rows than tensors */
-    const size_t count = (size_t)(last + 1) <= model->tensor_count ? (size_t)(last + 1) : 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
+    /* a file may name any layer: how many rows there are is limited, and the same for a packed model and its copy */
+    const size_t count =
+        (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS) ? (size_t)(last + 1) : 0;
     fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
     json_t *rows = folds ? json_array() : NULL;
-    for (size_t t = 0; folds && t < model->tensor_count; t++) {
-        const organ_anatomy *a = &model->tensors[t].anatomy;
-        if (!measured[t].done || a->layer < 0 || (size_t)a->layer >= count)
+    for (size_t t = 0; folds && t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = weight_at(m, t);
+        if (!weight || weight->anatomy.layer < 0 || (size_t)weight->anatomy.layer >= count)
             continue;
-        fold_in(&folds[a->layer][a->group], &model->tensors[t], &measured[t]);
-        fold_in(&folds[a->layer][ALL], &model->tensors[t], &measured[t]);
+        fold_in(&folds[weight->anatomy.layer][weight->anatomy.group], weight, &m->z[t]);
+        fold_in(&folds[weight->anatomy.layer][ALL], weight, &m->z[t]);
     }
     for (size_t layer = 0; rows && layer < count; layer++) {
         if (!folds[layer][ALL].tensors)
@@ -132,15 +138,15 @@ const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : th
 
 static json_t *layer_json(int32_t number) { return number < 0 ? json_null() : json_integer(number); }
 
-static json_t *tensor_json(const organ_tensor *tensor, const organ_z *z)
+static json_t *tensor_json(const organ_weight *weight, const char *stored, const organ_z *z)
 {
     const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
     const organ_moments *m = &z->moments;
-    json_t *row =
-        json_pack("{s:o, s:s, s:s, s:o, s:o, s:s, s:o, s:I}", "name", organ_document_string(tensor->name), "role",
-                  organ_anatomy_role_name(&tensor->anatomy), "group", organ_group_name(tensor->anatomy.group), "layer",
-                  layer_json(tensor->anatomy.layer), "expert", layer_json(tensor->anatomy.expert), "dtype",
-                  organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "elements", (json_int_t)tensor->elements);
+    json_t *row = json_pack("{s:o, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:I}", "name", organ_document_string(weight->name), "role",
+                            organ_anatomy_role_name(&weight->anatomy), "group", organ_group_name(weight->anatomy.group), "layer",
+                            layer_json(weight->anatomy.layer), "expert", layer_json(weight->anatomy.expert), "dtype",
+                            organ_dtype_describe(weight->codes->dtype)->name, "scheme", organ_scheme_name(weight->scheme), "stored", stored,
+                            "shape", organ_dims_json(weight->rank, weight->shape), "elements", (json_int_t)weight->elements);
     json_t *shape =
         json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "theta", real(there, z->theta), "reason",
                   there ? json_null() : json_string(z->reason), "rating", there ? json_string(organ_measure_rating(z->theta)) : json_null(),
@@ -161,32 +167,56 @@ static json_t *tensor_json(const organ_tensor *tensor, const organ_z *z)
     return row;
 }
 
-static json_t *ratings_json(const organ_model *model, const organ_z *measured)
+static json_t *ratings_json(const organ_measured *m)
 {
     json_int_t by_stars[4] = {0};
-    for (size_t t = 0; t < model->tensor_count; t++)
-        if (measured[t].done && !measured[t].reason)
-            by_stars[strlen(organ_measure_rating(measured[t].theta))]++;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && !m->z[t].reason)
+            by_stars[strlen(organ_measure_rating(m->z[t].theta))]++;
     return json_pack("{s:I, s:I, s:I, s:I}", "***", by_stars[3], "**", by_stars[2], "*", by_stars[1], "none", by_stars[0]);
 }
 
-json_t *organ_measure_model_json(const organ_model *model, const organ_z *measured)
+/* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to weights. */
+static json_t *model_json(const organ_measured *m)
 {
-    const fold all = fold_of(model, measured, -1, -1, -1);
+    json_t *const model = organ_model_json(m->model);
+    uint64_t elements = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
+    if (json_object_set_new(model, "elements", json_integer((json_int_t)elements)) ||
+        json_object_set_new(model, "companions", json_integer((json_int_t)m->subjects->companions))) {
+        json_decref(model);
+        return NULL;
+    }
+    return model;
+}
+
+static json_t *tensors_json(const organ_measured *m)
+{
+    char text[160];
     json_t *tensors = json_array();
-    bool whole = tensors;
-    for (size_t t = 0; whole && t < model->tensor_count; t++)
-        whole = !measured[t].done || json_array_append_new(tensors, tensor_json(&model->tensors[t], &measured[t])) == 0;
-    json_t *entry = fold_json("model", organ_model_json(model), &all);
-    json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:O}", "ratings", ratings_json(model, measured), "groups",
-                             groups_json(model, measured), "roles", roles_json(model, measured), "layers", layers_json(model, measured),
-                             "wells", organ_measure_wells(model, measured), "per_tensor", tensors);
-    if (!whole || !entry || json_object_update(entry, rest)) {
+    for (size_t t = 0; tensors && t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = weight_at(m, t);
+        const char *const stored = !weight ? NULL : m->stored ? m->stored[t] : organ_weight_text(weight, text, sizeof text);
+        if (weight && json_array_append_new(tensors, tensor_json(weight, stored, &m->z[t]))) {
+            json_decref(tensors);
+            tensors = NULL;
+        }
+    }
+    return tensors;
+}
+
+json_t *organ_measure_model_json(const organ_measured *m)
+{
+    const fold all = fold_of(m, -1, -1, -1);
+    json_t *entry = fold_json("model", model_json(m), &all);
+    json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ratings", ratings_json(m), "groups", groups_json(m), "roles", roles_json(m),
+                             "layers", layers_json(m), "wells", organ_measure_wells(m), "per_tensor", tensors_json(m));
+    if (!entry || json_object_update(entry, rest)) {
         json_decref(entry);
         entry = NULL;
     }
     json_decref(rest);
-    json_decref(tensors);
     return entry;
 }
 
@@ -201,6 +231,9 @@ static json_t *definitions(void)
         "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired end of a row is "
         "left "
         "out): -0.5 bit for noise, 0 for what survives scaling. coherence = clamp(1 + 2 dI_dlog2s, 0, 1).",
+        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize writes them. It "
+        "counts "
+        "once, under its plain name; scales, zero points and the like belong to it and are not measured.",
         "levels is how many distinct values a tensor has: few of them are the mark of quantisation, not of signal.",
         "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
         "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more than one standard "

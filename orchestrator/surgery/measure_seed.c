@@ -2,6 +2,7 @@
  * What the older measure says of a model, beside z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/z_subjects.h"
 
 #include <math.h>
 
@@ -13,14 +14,14 @@ typedef struct seed_fold {
 
 static bool has_both(const organ_z *z) { return z->done && z->seed.there && !z->reason; }
 
-static void fold_in(seed_fold *f, const organ_tensor *tensor, const organ_z *z)
+static void fold_in(seed_fold *f, const organ_weight *weight, const organ_z *z)
 {
     f->least = f->tensors == 0 || z->seed.theta < f->least ? z->seed.theta : f->least;
     f->most = f->tensors == 0 || z->seed.theta > f->most ? z->seed.theta : f->most;
     f->tensors++;
-    f->elements += tensor->elements;
+    f->elements += weight->elements;
     f->theta += z->seed.theta;
-    f->weighted += z->seed.theta * (double)tensor->elements;
+    f->weighted += z->seed.theta * (double)weight->elements;
     f->signal += z->seed.signal;
     f->beside += z->theta;
 }
@@ -40,14 +41,15 @@ static int put_fold(json_t *row, const seed_fold *f)
     return failed;
 }
 
-/* Of a group or of a role, the other < 0. */
-static void add_row(json_t *rows, const char *key, const char *name, const organ_model *model, const organ_z *measured, int group, int role)
+/* Of a group or of a row of the anatomy, the other < 0. */
+static void add_row(json_t *rows, const char *key, const char *name, const organ_measured *m, int group, int row_of)
 {
     seed_fold f = {0};
-    for (size_t t = 0; t < model->tensor_count; t++) {
-        const organ_anatomy *const a = &model->tensors[t].anatomy;
-        if (has_both(&measured[t]) && (group < 0 || (int)a->group == group) && (role < 0 || (int)a->role == role))
-            fold_in(&f, &model->tensors[t], &measured[t]);
+    for (size_t t = 0; t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = m->subjects->of[t];
+        if (weight && has_both(&m->z[t]) && (group < 0 || (int)weight->anatomy.group == group) &&
+            (row_of < 0 || (int)organ_anatomy_row(&weight->anatomy) == row_of))
+            fold_in(&f, weight, &m->z[t]);
     }
     json_t *row = f.tensors ? json_pack("{s:s}", key, name) : NULL;
     if (row && put_fold(row, &f) == 0)
@@ -55,28 +57,29 @@ static void add_row(json_t *rows, const char *key, const char *name, const organ
     json_decref(row);
 }
 
-static json_t *tensor_json(const organ_tensor *tensor, const organ_z *z)
+static json_t *tensor_json(const organ_weight *weight, const organ_z *z)
 {
     const organ_seed_z *const s = &z->seed;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "name", organ_document_string(tensor->name), "theta",
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "name", organ_document_string(weight->name), "theta",
                      real(s->there, s->theta), "z_theta", real(!z->reason, z->theta), "E", real(s->there, s->e), "K", real(s->there, s->k),
                      "C", real(s->there, s->c), "signal", real(s->there, s->signal), "dI_dlog2s", real(s->scales >= 2, s->dI_dlog2s),
                      "scales", (int)s->scales);
 }
 
-json_t *organ_measure_seed_json(const organ_model *model, const organ_z *measured)
+json_t *organ_measure_seed_json(const organ_measured *m)
 {
     json_t *const roles = json_array(), *const groups = json_array(), *const tensors = json_array();
     seed_fold all = {0};
-    for (int role = 0; role < ORGAN_ROLE_COUNT; role++)
-        add_row(roles, "role", organ_role_describe((organ_role)role)->name, model, measured, -1, role);
+    for (int row = 0; row < ORGAN_ANATOMY_ROWS; row++)
+        add_row(roles, "role", organ_anatomy_row_name((unsigned)row), m, -1, row);
     for (int group = ORGAN_GROUP_SKELETON; group <= ORGAN_GROUP_OTHER; group++)
-        add_row(groups, "group", organ_group_name((organ_group)group), model, measured, group, -1);
-    for (size_t t = 0; t < model->tensor_count; t++) {
-        if (has_both(&measured[t]))
-            fold_in(&all, &model->tensors[t], &measured[t]);
-        if (measured[t].done)
-            json_array_append_new(tensors, tensor_json(&model->tensors[t], &measured[t]));
+        add_row(groups, "group", organ_group_name((organ_group)group), m, group, -1);
+    for (size_t t = 0; t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = m->subjects->of[t];
+        if (weight && has_both(&m->z[t]))
+            fold_in(&all, weight, &m->z[t]);
+        if (weight && m->z[t].done)
+            json_array_append_new(tensors, tensor_json(weight, &m->z[t]));
     }
     json_t *const object = json_pack("{s:s}", "definition", ORGAN_SEED_DEFINITION);
     if (!object || put_fold(object, &all) || json_object_set_new(object, "roles", roles) || json_object_set_new(object, "groups", groups) ||

@@ -6,8 +6,10 @@
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure_companions.h"
 #include "orchestrator/surgery/measure_stream.h"
 #include "orchestrator/surgery/tally.h"
+#include "orchestrator/surgery/z_subjects.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +34,8 @@ typedef struct shard_list {
     size_t count;
     const char **names;
     organ_journal journal;
-    char *journal_path;
+    char *journal_path, *kept; /* the latter: how paths of files that keep companions begin */
+    organ_companions companions;
     json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} as it was written down */
     size_t waiting, broken;
     organ_error first; /* what is wrong with the first shard that is not measured */
@@ -128,8 +131,11 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     const unsigned long long key = (unsigned long long)XXH3_64bits(s->path, strlen(s->path));
     if (asprintf(&folder, "%s/organ", directory) < 0)
         return organ_fail_errno(error, ENOMEM, "%s", directory);
-    if (asprintf(&s->journal_path, "%s/shards-%016llx.jsonl", folder, key) < 0) {
+    if (asprintf(&s->journal_path, "%s/shards-%016llx.jsonl", folder, key) < 0)
         s->journal_path = NULL;
+    if (asprintf(&s->kept, "%s/shards-%016llx-companions", folder, key) < 0)
+        s->kept = NULL;
+    if (!s->journal_path || !s->kept) {
         organ_fail_errno(error, ENOMEM, "%s", directory);
     } else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
@@ -158,20 +164,30 @@ static json_int_t version_of(const organ_model_file *file)
     return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
 }
 
+static json_t *weight_json(const organ_weight *weight, const organ_z *z)
+{
+    char stored[160];
+    return json_pack("{s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "tensor", weight->codes->name, "weight", weight->name, "dtype",
+                     (int)weight->codes->dtype, "scheme", (int)weight->scheme, "stored", organ_weight_text(weight, stored, sizeof stored),
+                     "shape", organ_dims_json(weight->rank, weight->shape), "z", organ_z_json(z));
+}
+
 /* Writes down a shard and brings that to the disk: after this it may go. */
-static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z *z, organ_error *error)
+static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects, const organ_z *z,
+                               organ_error *error)
 {
     json_t *tensors = json_array();
     for (size_t t = 0; t < shard->tensor_count && !error->status; t++) {
-        const organ_tensor *tensor = &shard->tensors[t];
-        json_t *line = json_pack("{s:s, s:i, s:o, s:o}", "tensor", tensor->name, "dtype", (int)tensor->dtype, "shape",
-                                 organ_shape_json(tensor), "z", organ_z_json(&z[t]));
-        json_array_append(tensors, line);
-        append(s, line, error);
+        json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
+        if (z[t].done) {
+            json_array_append(tensors, line);
+            append(s, line, error);
+        }
     }
-    json_t *line = json_pack("{s:s, s:I, s:I, s:s, s:s, s:s}", "shard", shard->files[0].name, "bytes", (json_int_t)shard->files[0].size,
-                             "version", version_of(&shard->files[0]), "format", shard->format, "architecture", shard->config.architecture,
-                             "model_type", shard->config.model_type);
+    json_t *line =
+        json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s}", "shard", shard->files[0].name, "bytes", (json_int_t)shard->files[0].size,
+                  "version", version_of(&shard->files[0]), "holds", (json_int_t)shard->files[0].count, "format", shard->format,
+                  "architecture", shard->config.architecture, "model_type", shard->config.model_type);
     json_t *record = json_deep_copy(line);
     if (append(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal_path);
@@ -212,15 +228,75 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
            json_integer_value(json_object_get(record, "version")) == version_of(file);
 }
 
-static organ_status measure(shard_list *s, const organ_model *shard, organ_error *error)
+/* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it whatever turns out to
+ * be a weight of its own. */
+static bool *choose(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
 {
-    organ_z *z = calloc(shard->tensor_count + 1, sizeof *z);
+    bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
+    for (size_t t = 0; chosen && t < model->tensor_count; t++) {
+        const size_t codes = organ_companions_codes_in(&s->companions, model->tensors[t].name);
+        chosen[t] = subjects->of[t] && (model->tensors[t].file == 0 ? codes == ORGAN_AT_HOME : codes == k);
+    }
+    return chosen;
+}
+
+static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
+{
+    organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
+    organ_z_subjects subjects = {0};
+    bool *chosen = NULL;
     if (!z)
-        return organ_fail_errno(error, ENOMEM, "%s", shard->path);
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose(s, k, model, &subjects)))
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
-    if (organ_measure_model(shard, s->engine, s->progress, z, error) == ORGAN_OK)
-        write_down(s, shard, z, error);
+    if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
+        write_down(s, model, &subjects, z, error);
+    organ_z_subjects_free(&subjects);
+    free(chosen);
     free(z);
+    return error->status;
+}
+
+/* The files that keep companions of a shard's weights. */
+typedef struct kept_files {
+    const shard_list *s;
+    const char *shard;
+    char **paths;
+    size_t count;
+} kept_files;
+
+static organ_status take_kept(void *context, size_t from, const char *tensor, organ_error *error)
+{
+    kept_files *const kept = context;
+    char *const path = organ_companions_path(&kept->s->companions, from);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", kept->shard);
+    kept->paths[kept->count++] = path;
+    if (access(path, F_OK) == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: waits for %s, which has '%.200s' of a weight in it", kept->shard,
+                      kept->s->index.files[from], tensor);
+}
+
+static organ_status measure(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+{
+    kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
+    organ_model *whole = NULL;
+    if (!kept.paths)
+        organ_fail_errno(error, ENOMEM, "%s", shard->path);
+    else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
+        const organ_model_access access = {.alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
+        if (kept.count == 0)
+            measure_open(s, k, shard, error);
+        else if (organ_model_open_with(shard->path, &access, &whole, error) == ORGAN_OK)
+            measure_open(s, k, whole, error);
+    }
+    organ_model_close(whole);
+    for (size_t n = 0; n < kept.count; n++)
+        free(kept.paths[n]);
+    free(kept.paths);
     return error->status;
 }
 
@@ -256,19 +332,48 @@ static organ_status belongs(const shard_list *s, size_t k, const organ_model *sh
     return ORGAN_OK;
 }
 
-static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
+/* Opens a shard that is whole and that nobody writes. */
+static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
 {
     const organ_model_access access = {.alone = true};
-    organ_model *shard = NULL;
+    *shard = NULL;
     if (is_being_downloaded(s, path))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is still being downloaded", path);
-    if (organ_model_open_with(path, &access, &shard, error) == ORGAN_OK) {
-        if (is_being_written(shard->files[0].fd))
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
-        else if (belongs(s, k, shard, error) == ORGAN_OK && (was_measured(s, &shard->files[0]) || measure(s, shard, error) == ORGAN_OK))
-            delete_shard(s, shard, error);
-    }
+    if (organ_model_open_with(path, &access, shard, error) != ORGAN_OK)
+        return error->status;
+    if (is_being_written((*shard)->files[0].fd))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
+    return belongs(s, k, *shard, error);
+}
+
+static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
+{
+    organ_model *shard;
+    if (open_shard(s, k, path, &shard, error) == ORGAN_OK && (was_measured(s, &shard->files[0]) || measure(s, k, shard, error) == ORGAN_OK))
+        delete_shard(s, shard, error);
     organ_model_close(shard);
+    return error->status;
+}
+
+static bool is_waiting(void *context, size_t codes)
+{
+    const shard_list *const s = context;
+    return !json_object_get(s->done, s->names[codes]);
+}
+
+/* Keeps of every shard that is there what weights in others will need: a shard that is not fit is spoken of when its turn comes. */
+static organ_status keep_companions(shard_list *s, organ_error *error)
+{
+    for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
+        const char *path = join(&s->arena, s->directory, s->names[k]);
+        organ_error fault = {0};
+        organ_model *shard = NULL;
+        if (!path)
+            return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        if (access(path, F_OK) == 0 && open_shard(s, k, path, &shard, &fault) == ORGAN_OK)
+            organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine->stop, error);
+        organ_model_close(shard);
+    }
     return error->status;
 }
 
@@ -299,62 +404,107 @@ static organ_status go_through(shard_list *s, organ_error *error)
 
 /* ---- the model of what was written down ---- */
 
-static organ_status take_tensor(shard_list *s, const json_t *line, organ_tensor *tensor, organ_error *error)
+/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number matters. */
+typedef struct remembered {
+    organ_tensor *tensors;
+    organ_weight *weights;
+    const organ_weight **of;
+    const char **stored;
+    organ_z *z;
+    organ_model_file *files;
+    size_t count;
+} remembered;
+
+static bool make_remembered(remembered *r, size_t tensors, size_t files)
+{
+    *r = (remembered){.tensors = calloc(tensors + 1, sizeof *r->tensors),
+                      .weights = calloc(tensors + 1, sizeof *r->weights),
+                      .of = calloc(tensors + 1, sizeof *r->of),
+                      .stored = calloc(tensors + 1, sizeof *r->stored),
+                      .z = calloc(tensors + 1, sizeof *r->z),
+                      .files = calloc(files + 1, sizeof *r->files)};
+    return r->tensors && r->weights && r->of && r->stored && r->z && r->files;
+}
+
+static void free_remembered(remembered *r)
+{
+    free(r->tensors);
+    free(r->weights);
+    free(r->of);
+    free(r->stored);
+    free(r->z);
+    free(r->files);
+}
+
+static organ_status take_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
 {
     const json_t *shape = json_object_get(line, "shape");
     const unsigned rank = (unsigned)json_array_size(shape);
     uint64_t *extents = organ_arena_take(&s->arena, (rank + 1) * sizeof *extents);
-    const char *name = json_string_value(json_object_get(line, "tensor"));
-    const json_int_t dtype = json_integer_value(json_object_get(line, "dtype"));
-    *tensor = (organ_tensor){.name = name, .dtype = (organ_dtype)dtype, .rank = rank, .shape = extents, .elements = 1};
+    const char *name = json_string_value(json_object_get(line, "weight")), *tensor = json_string_value(json_object_get(line, "tensor"));
+    const json_int_t dtype = json_integer_value(json_object_get(line, "dtype")),
+                     scheme = json_integer_value(json_object_get(line, "scheme"));
+    organ_weight *const weight = &r->weights[r->count];
     if (!extents)
         return organ_fail_errno(error, ENOMEM, "%s", s->path);
-    bool sound = name && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT;
+    *weight = (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
+    bool sound = name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
     for (unsigned k = 0; k < rank; k++) {
         extents[k] = (uint64_t)json_integer_value(json_array_get(shape, k));
-        sound = sound && !__builtin_mul_overflow(tensor->elements, extents[k], &tensor->elements);
+        sound = sound && !__builtin_mul_overflow(weight->elements, extents[k], &weight->elements);
     }
-    if (!sound || !organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: a line of it is no tensor: remove it and measure anew", s->journal_path);
-    tensor->anatomy = organ_anatomy_of(name);
+    if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: a line of it is no weight, or was written by a version that did not unpack weights: remove it and measure anew",
+            s->journal_path);
+    weight->anatomy = organ_anatomy_of(name);
+    r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
+    weight->codes = &r->tensors[r->count];
+    r->of[r->count] = weight;
+    r->z[r->count++] = organ_z_of_json(json_object_get(line, "z"));
     return ORGAN_OK;
 }
 
-static size_t count_tensors(const shard_list *s)
+/* All tensors that the shards held, or, if that is more, those that were measured. */
+static size_t count_tensors(const shard_list *s, size_t *measured)
 {
-    size_t count = 0;
-    for (size_t k = 0; k < s->count; k++)
-        count += json_array_size(json_object_get(json_object_get(s->done, s->names[k]), "tensors"));
-    return count;
+    size_t held = 0;
+    *measured = 0;
+    for (size_t k = 0; k < s->count; k++) {
+        const json_t *const record = json_object_get(s->done, s->names[k]);
+        *measured += json_array_size(json_object_get(record, "tensors"));
+        held += (size_t)json_integer_value(json_object_get(record, "holds"));
+    }
+    return held > *measured ? held : *measured;
 }
 
 static organ_status make_entry(shard_list *s, json_t **entry, organ_error *error)
 {
-    const size_t count = count_tensors(s);
-    organ_tensor *tensors = calloc(count + 1, sizeof *tensors);
-    organ_z *z = calloc(count + 1, sizeof *z);
-    organ_model_file *files = calloc(s->count + 1, sizeof *files);
+    size_t measured;
+    const size_t count = count_tensors(s, &measured);
     const json_t *first = json_object_get(s->done, s->names[0]);
-    organ_model model = {
-        .path = s->path, .format = json_string_value(json_object_get(first, "format")), .file_count = s->count, .files = files};
-    snprintf(model.config.architecture, sizeof model.config.architecture, "%s", organ_json_text(first, "architecture"));
-    snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
-    if (!tensors || !z || !files || !model.format)
+    remembered r;
+    if (!make_remembered(&r, count, s->count))
         organ_fail_errno(error, ENOMEM, "%s", s->path);
     for (size_t k = 0; k < s->count && !error->status; k++) {
         const json_t *record = json_object_get(s->done, s->names[k]), *lines = json_object_get(record, "tensors");
-        files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
-        for (size_t t = 0; t < json_array_size(lines) && !error->status; t++) {
-            z[model.tensor_count] = organ_z_of_json(json_object_get(json_array_get(lines, t), "z"));
-            take_tensor(s, json_array_get(lines, t), &tensors[model.tensor_count++], error);
-        }
+        r.files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
+        for (size_t t = 0; t < json_array_size(lines) && !error->status; t++)
+            take_weight(s, json_array_get(lines, t), &r, error);
     }
-    model.tensors = tensors;
-    if (!error->status && !(*entry = organ_measure_model_json(&model, z)))
+    organ_model model = {.path = s->path,
+                         .format = organ_json_text(first, "format"),
+                         .file_count = s->count,
+                         .files = r.files,
+                         .tensor_count = count,
+                         .tensors = r.tensors};
+    snprintf(model.config.architecture, sizeof model.config.architecture, "%s", organ_json_text(first, "architecture"));
+    snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
+    const organ_z_subjects subjects = {.of = r.of, .companions = count - measured};
+    if (!error->status && !(*entry = organ_measure_model_json(&(organ_measured){&model, &subjects, r.z, r.stored})))
         organ_fail_errno(error, ENOMEM, "%s", s->path);
-    free(tensors);
-    free(z);
-    free(files);
+    free_remembered(&r);
     return error->status;
 }
 
@@ -370,14 +520,18 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
     s.path = organ_arena_copy(&s.arena, path, length);
     if (!s.path || !s.done)
         organ_fail_errno(error, ENOMEM, "%s", path);
-    else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK && go_through(&s, error) == ORGAN_OK &&
-             make_entry(&s, entry, error) == ORGAN_OK) {
+    else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
+             organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK && keep_companions(&s, error) == ORGAN_OK &&
+             go_through(&s, error) == ORGAN_OK && make_entry(&s, entry, error) == ORGAN_OK) {
+        organ_companions_forget(&s.companions);
         *journal = s.journal_path;
         s.journal_path = NULL;
     }
     organ_journal_close(&s.journal);
     json_decref(s.done);
     free(s.journal_path);
+    free(s.kept);
+    organ_companions_free(&s.companions);
     organ_shards_release(&s.index);
     organ_arena_release(&s.arena);
     return error->status;

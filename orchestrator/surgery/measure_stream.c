@@ -110,7 +110,7 @@ static json_t *head_json(const organ_model *model, bool seed)
     for (size_t f = 0; f < model->file_count; f++)
         json_array_append_new(files, json_pack("{s:o, s:I, s:o}", "file", organ_document_string(model->files[f].name), "bytes",
                                                (json_int_t)model->files[f].size, "version", version_json(&model->files[f])));
-    return json_pack("{s:s, s:s, s:o, s:o}", "schema", "organ.measure-journal/1", "definition",
+    return json_pack("{s:s, s:s, s:o, s:o}", "schema", "organ.measure-journal/2", "definition",
                      seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION, "model", organ_document_string(model->path),
                      "files", files);
 }
@@ -201,10 +201,10 @@ static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ
     return count;
 }
 
-static organ_status write_down(void *context, const organ_tensor *tensor, const organ_z *z, organ_error *error)
+static organ_status write_down(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;
-    json_t *line = json_pack("{s:s, s:o}", "tensor", tensor->name, "z", organ_z_json(z));
+    json_t *line = json_pack("{s:s, s:o}", "tensor", weight->codes->name, "z", organ_z_json(z));
     if (!line)
         return organ_fail_errno(error, ENOMEM, "%s", s->path);
     organ_journal_append(&s->journal, line, error);
@@ -212,10 +212,10 @@ static organ_status write_down(void *context, const organ_tensor *tensor, const 
     return error->status;
 }
 
-organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_engine *engine, organ_z *out,
-                                      organ_error *error)
+organ_status organ_measure_stream_run(organ_measure_stream *s, const bool *chosen, const organ_z_subjects *subjects,
+                                      const organ_engine *engine, organ_z *out, organ_error *error)
 {
-    const organ_z_options options = {.chosen = chosen, .seed = s->seed, .finished = write_down, .context = s};
+    const organ_z_options options = {.chosen = chosen, .seed = s->seed, .finished = write_down, .context = s, .subjects = subjects};
     const size_t count = take_over(s, chosen, out);
     if (count)
         organ_progress_note(s->progress, "continuing: %zu tensors were measured before", count);

@@ -5,6 +5,7 @@
 #define ORGAN_MEASURE_STREAM_H
 
 #include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_subjects.h"
 
 #include <jansson.h>
 
@@ -18,8 +19,8 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
                                        organ_measure_stream **stream, organ_error *error);
 
 /* organ_measure_tensors with a journal. Reasons in `out` are valid until the stream is closed. */
-organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *chosen, const organ_engine *engine, organ_z *out,
-                                      organ_error *error);
+organ_status organ_measure_stream_run(organ_measure_stream *stream, const bool *chosen, const organ_z_subjects *subjects,
+                                      const organ_engine *engine, organ_z *out, organ_error *error);
 
 /* Where the journal is. */
 const char *organ_measure_stream_path(const organ_measure_stream *stream);

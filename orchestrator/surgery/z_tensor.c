@@ -6,21 +6,21 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/z_codes.h"
 #include "orchestrator/surgery/z_shape.h"
+#include "orchestrator/surgery/z_source.h"
+#include "orchestrator/surgery/z_subjects.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <string.h>
 
-#define STRIP  ((size_t)8192) /* elements; a multiple of every block */
-#define SCALES 5              /* 1, 2, 4, 8, 16 */
-#define LEAST  16             /* values, below which nothing is said */
+#define STRIP  ORGAN_Z_STRIP
+#define SCALES 5  /* 1, 2, 4, 8, 16 */
+#define LEAST  16 /* values, below which nothing is said */
 
 #define VALUES_BYTES (2 * STRIP * sizeof(float))
 #define CODES_BYTES  (65536 * sizeof(uint64_t))
 #define LEVELS_BYTES (ORGAN_Z_LEVEL_SLOTS * sizeof(uint32_t))
 
 size_t organ_z_room_fixed(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
-size_t organ_z_window_least(void) { return STRIP * 8; }
 
 organ_z_room organ_z_room_make(void *memory, size_t bytes)
 {
@@ -34,15 +34,12 @@ organ_z_room organ_z_room_make(void *memory, size_t bytes)
 }
 
 typedef struct scan {
-    const organ_model *model;
-    const organ_tensor *tensor;
+    organ_z_source source;
     const organ_kernels *kernels;
-    const organ_stop *stop;
     organ_z_room *room;
-    uint64_t from, to; /* bytes of the tensor that are in the window */
-    uint64_t cols;     /* of a row */
-    bool flat;         /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
-    unsigned scales;   /* that rows are long enough for */
+    uint64_t cols;   /* of a row */
+    bool flat;       /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
+    unsigned scales; /* that rows are long enough for */
     void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
     organ_spread spreads[SCALES];                     /* from scale 2 on */
     uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
@@ -56,7 +53,7 @@ typedef struct strip {
 
 static strip strip_at(const scan *s, uint64_t start)
 {
-    const uint64_t left = s->tensor->elements - start;
+    const uint64_t left = s->source.elements - start;
     if (s->flat)
         return (strip){start, 1, left < STRIP ? (size_t)left : STRIP};
     if (s->cols <= STRIP) {
@@ -65,28 +62,6 @@ static strip strip_at(const scan *s, uint64_t start)
     }
     const uint64_t row = s->cols - start % s->cols;
     return (strip){start, 1, row < STRIP ? (size_t)row : STRIP};
-}
-
-/* The stored units of a strip. */
-static const void *units_of(scan *s, const strip *t, size_t *count, organ_error *error)
-{
-    const organ_dtype_info *type = organ_dtype_describe(s->tensor->dtype);
-    const uint64_t from = t->start / type->elements * type->bytes;
-    *count = t->rows * t->cols / type->elements;
-    if (from < s->from || from + *count * type->bytes > s->to) {
-        const uint64_t left = s->tensor->bytes - from;
-        const size_t bytes = left < s->room->window_bytes ? (size_t)left : s->room->window_bytes;
-        if (organ_stop_asked(s->stop)) {
-            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-            return NULL;
-        }
-        s->from = s->to = 0;
-        if (organ_model_read(s->model, s->tensor->file, s->room->window, bytes, s->tensor->offset + from, error) != ORGAN_OK)
-            return NULL;
-        s->from = from;
-        s->to = from + bytes;
-    }
-    return (const char *)s->room->window + (from - s->from);
 }
 
 /* A strip at all scales: values[k] of it are n[k]. Of 16-bit floats values[0] is NULL: their codes say all. */
@@ -100,7 +75,7 @@ static void halve(const scan *s, unsigned scale, const void *from, float *to, si
 {
     if (scale > 1 || !s->widen)
         s->kernels->pair_means_f32(from, to, n);
-    else if (s->tensor->dtype == ORGAN_BF16)
+    else if (s->source.dtype == ORGAN_BF16)
         s->kernels->pair_means_bf16(from, to, n);
     else
         s->kernels->pair_means_f16(from, to, n);
@@ -113,7 +88,7 @@ static pyramid make_pyramid(const scan *s, const strip *t, const void *units, si
     size_t cols = t->cols, size = sizeof(uint16_t);
     pyramid p = {.n = {t->rows * t->cols}};
     if (!s->widen) {
-        organ_widen(s->kernels, s->tensor->dtype, units, to, count);
+        organ_widen(s->kernels, s->source.dtype, units, to, count);
         p.values[0] = to;
         from = (const char *)to;
         to += STRIP;
@@ -149,11 +124,11 @@ static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
     if (s->widen)
         memset(s->room->codes, 0, CODES_BYTES);
     else
-        organ_z_levels_begin(&s->room->levels, s->tensor->elements);
-    for (uint64_t at = 0; at < s->tensor->elements;) {
+        organ_z_levels_begin(&s->room->levels, s->source.elements);
+    for (uint64_t at = 0; at < s->source.elements;) {
         const strip t = strip_at(s, at);
         size_t count;
-        const void *units = units_of(s, &t, &count, error);
+        const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
         if (!units)
             return error->status;
         const pyramid p = make_pyramid(s, &t, units, count);
@@ -183,10 +158,10 @@ static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (dou
 
 static organ_status scan_bins(scan *s, organ_error *error)
 {
-    for (uint64_t at = 0; at < s->tensor->elements && !(s->widen && s->scales == 1);) {
+    for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
         const strip t = strip_at(s, at);
         size_t count;
-        const void *units = units_of(s, &t, &count, error);
+        const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
         if (!units)
             return error->status;
         const pyramid p = make_pyramid(s, &t, units, count);
@@ -253,22 +228,26 @@ static organ_status measure(scan *s, organ_z *z, organ_error *error)
     return ORGAN_OK;
 }
 
-organ_status organ_z_tensor(const organ_model *model, const organ_tensor *tensor, const organ_kernels *kernels, const organ_stop *stop,
+organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, const organ_stop *stop,
                             organ_z_room *room, organ_z *z, organ_error *error)
 {
-    const uint64_t cols = organ_tensor_matrices(tensor).cols;
-    scan s = {.model = model, .tensor = tensor, .kernels = kernels, .stop = stop, .room = room, .cols = cols, .scales = 1};
+    const uint64_t cols = organ_weight_matrices(weight).cols;
+    scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
     *z = (organ_z){.done = true};
-    if (tensor->elements == 0 || !organ_can_widen(tensor->dtype)) {
-        z->reason = tensor->elements == 0 ? "it has no elements" : "values of its type cannot be read";
+    if (weight->elements == 0 || (organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype))) {
+        z->reason = weight->elements == 0 ? "it has no elements" : "values of its type cannot be read";
         return ORGAN_OK;
     }
-    s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == tensor->elements;
+    s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
     while (s.scales < SCALES && cols >> s.scales > 0)
         s.scales++;
     if (room->sample)
-        organ_seed_begin(room->sample, tensor->elements / cols, cols, s.scales);
-    if (tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16)
-        s.widen = tensor->dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
-    return measure(&s, z, error);
+        organ_seed_begin(room->sample, weight->elements / cols, cols, s.scales);
+    if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) == ORGAN_OK) {
+        if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
+            s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
+        measure(&s, z, error);
+    }
+    organ_z_source_close(&s.source);
+    return error->status;
 }
