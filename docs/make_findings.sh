@@ -68,14 +68,14 @@ measure() { "$organ" measure "$@" --definition seed --json --quiet; }
 
 # Perplexity on the first tokens of the held-out text: NAME MODEL pairs of what was made of the fixture.
 costs() {
-    local names=() models=()
+    local names=() models=() named=() # each model is an experiment of its own
     while (($#)); do
-        names+=("$1") models+=("$2")
+        names+=("$1") models+=("$2") named+=(--experiment "$2=$2")
         need "$2"
         shift 2
     done
     printf 'model\tperplexity\tdifference\tKL, nats a token\ttop-1, %%\n'
-    "$organ" evaluate "$fixture" "${models[@]}" --text "$fixture/heldout.txt" --context 256 --max-tokens 12800 --json --quiet |
+    "$organ" evaluate "$fixture" "${models[@]}" "${named[@]}" --text "$fixture/heldout.txt" --context 256 --max-tokens 12800 --json --quiet |
         jq -r '.models[] | [.figures.perplexity, (.comparison // {ratio: 1} | (.ratio - 1) * 100), .comparison.kl_divergence // 0, (.comparison.top1_agreement // 1) * 100] | @tsv' |
         paste <(printf '%s\n' "the fixture" "${names[@]}") - |
         awk -F'\t' '{ printf "%s\t%.2f\t%+.2f %%\t%.4f\t%.1f\n", $1, $2, $3, $4, $5 }'

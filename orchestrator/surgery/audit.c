@@ -322,13 +322,11 @@ static organ_status map_tiles(audit *a, organ_error *error)
 
 static int add_errata(json_t *document, const audit *a)
 {
-    json_t *const copy = organ_name_json(a->options->pruned), *const run = json_incref(json_object_get(document, "run"));
+    json_t *const run = json_incref(json_object_get(document, "run"));
     json_object_set_new(json_object_get(document, "donor"), "fingerprint", json_string(a->fingerprint));
     json_object_del(document, "run"); /* which stands last */
-    const int failed =
-        json_object_set_new(document, "errata", organ_errata_of_audit(document, json_string_value(copy), a->options->compensated)) ||
-        json_object_set_new(document, "run", run);
-    json_decref(copy);
+    const int failed = json_object_set_new(document, "errata", organ_errata_of_audit(document, a->options->compensated)) ||
+                       json_object_set_new(document, "run", run);
     return failed ? -1 : 0;
 }
 

@@ -97,7 +97,7 @@ json_t *organ_errata_of_pruning(const json_t *log)
     return list;
 }
 
-json_t *organ_errata_of_audit(const json_t *audit, const char *copy, bool compensated)
+json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
     add(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method killed them.");
@@ -108,7 +108,7 @@ json_t *organ_errata_of_audit(const json_t *audit, const char *copy, bool compen
     json_array_append_new(list, json_sprintf("Every weight of the target tensors is compared: coverage is %.2f %%.",
                                              organ_json_real(audit, "coverage.percent")));
     json_array_append_new(list,
-                          json_sprintf("The experiment: %s, held against donor %s (fingerprint %s). %s", copy,
+                          json_sprintf("The experiment: this copy, held against donor %s (fingerprint %s). %s",
                                        organ_json_text(audit, "donor.name"), organ_json_text(audit, "donor.fingerprint"), never_mixed));
     add_denominators(list, audit);
     return list;

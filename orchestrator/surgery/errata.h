@@ -11,8 +11,8 @@
  * there. An array; NULL without memory. */
 json_t *organ_errata_of_pruning(const json_t *log);
 
-/* For an organ.audit/1, which reads no log. `copy` is what was held against the donor. */
-json_t *organ_errata_of_audit(const json_t *audit, const char *copy, bool compensated);
+/* For an organ.audit/1, which reads no log. */
+json_t *organ_errata_of_audit(const json_t *audit, bool compensated);
 
 /* For models that stand beside each other: each experiment (organ_experiment_of) in `experiments` once, with its method; a "name" member is
  * the user's. Without an experiment there is nothing to read: an empty array. */
