@@ -93,6 +93,8 @@ static organ_status compile(const organ_adapter_patterns *patterns, pattern *p, 
     p->code = pcre2_compile((PCRE2_SPTR)text, (PCRE2_SIZE)length, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
     if (p->code)
         return ORGAN_OK;
+    if (fault == PCRE2_ERROR_HEAP_FAILED)
+        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field, p->key);
     pcre2_get_error_message(fault, why, sizeof why);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", patterns->label, patterns->field, p->key,
                       (const char *)why);
@@ -174,6 +176,8 @@ static organ_status find_value(const organ_adapter_patterns *patterns, const cha
             *value = p->value;
             return ORGAN_OK;
         }
+        if (result == PCRE2_ERROR_NOMEMORY)
+            return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", patterns->label, patterns->field, p->key);
         if (result != PCRE2_ERROR_NOMATCH)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: the pattern '%.200s' takes too long to be matched with '%.200s'",
                               patterns->label, patterns->field, p->key, module);

@@ -2,6 +2,7 @@
 #include "formats/json_edit.h"
 
 #include "formats/json_text.h"
+#include "formats/text_buffer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -152,18 +153,22 @@ static char *written(const organ_json_text *text, organ_json_span indent, const 
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
     char *const plain = json_dumps(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
+    organ_error ignored = {0};
+    organ_text buffer;
     char *out = NULL;
-    FILE *const stream = plain ? open_memstream(&out, length) : NULL;
-    for (const char *c = plain; stream && *c; c++)
+    if (!plain || organ_text_open(&buffer, &ignored) != ORGAN_OK) {
+        free(plain);
+        return NULL;
+    }
+    for (const char *c = plain; *c; c++)
         if (*c == '\n')
-            fwrite(text->bytes + indent.begin, 1, indent.end - indent.begin, stream);
+            fwrite(text->bytes + indent.begin, 1, indent.end - indent.begin, buffer.out);
         else
-            fputc(*c, stream);
+            fputc(*c, buffer.out);
     free(plain);
-    if (stream && fclose(stream) == 0)
-        return out;
-    free(out);
-    return NULL;
+    organ_text_finish(&buffer, &out, &ignored);
+    *length = buffer.size;
+    return out;
 }
 
 /* Where a new last member goes, and what stands before it. */

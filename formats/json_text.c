@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/json_text.h"
 
+#include "formats/memory_watch.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -190,11 +192,11 @@ static organ_status parse(const organ_json_text *text, organ_json_span span, con
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label, what ? what : "", what ? " " : "",
                           ORGAN_JSON_VALUES);
     json_error_t fault;
-    *value = json_loadb(s + begin, span.end - begin, flags, &fault);
+    bool no_memory;
+    *value = organ_json_load(s + begin, span.end - begin, flags, &fault, &no_memory);
     if (*value)
         return ORGAN_OK;
-    /* The parser has a reason for everything but a refused allocation. */
-    if (!*fault.text || json_error_code(&fault) == json_error_out_of_memory)
+    if (no_memory)
         return organ_fail_errno(error, ENOMEM, "%s", text->label);
     const size_t at = begin + (fault.position > 0 ? (size_t)fault.position : 0);
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);

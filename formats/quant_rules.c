@@ -40,6 +40,8 @@ static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, c
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", file, field, length, PATTERN_LIMIT);
     rule->code =
         pcre2_compile((PCRE2_SPTR)rule->text, length, PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
+    if (!rule->code && fault == PCRE2_ERROR_HEAP_FAILED)
+        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
     if (!rule->code) {
         pcre2_get_error_message(fault, why, sizeof why);
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", file, field, rule->text, (const char *)why);
@@ -112,6 +114,8 @@ static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule 
     *met = result >= 0;
     if (result >= 0 || result == PCRE2_ERROR_NOMATCH)
         return ORGAN_OK;
+    if (result == PCRE2_ERROR_NOMEMORY)
+        return organ_fail_errno(error, ENOMEM, "%s: pattern '%.200s'", file, rule->text);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: pattern '%.200s' takes too long to match '%.200s'", file, rule->text, module);
 }
 

@@ -3,6 +3,7 @@
 
 #include "formats/utf8.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,6 +34,7 @@ static void begin(organ_error *error, organ_status status, const char *format, v
     char text[sizeof error->message];
     vsnprintf(text, sizeof text, format, args);
     error->status = status;
+    error->errnum = strstr(format, "no memory") ? ENOMEM : 0;
     error->message[0] = '\0';
     append(error, text);
 }
@@ -56,6 +58,7 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     va_start(args, format);
     begin(error, ORGAN_IO, format, args);
     va_end(args);
+    error->errnum = errnum;
     char text[128] = "";
     append(error, ": ");
     append(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */

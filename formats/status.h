@@ -22,6 +22,7 @@ typedef enum organ_status {
 typedef struct organ_error {
     organ_status status;
     char message[1000];
+    int errnum; /* ORGAN_IO: the errno, if there is one; ENOMEM also where the message itself says "no memory" */
 } organ_error;
 
 /* Writes the message and returns `status`, so that a fault is reported as `return organ_fail(error, ORGAN_BAD_INPUT, ...)`. The message

@@ -132,7 +132,9 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
         PCRE2_SIZE place = 0;
         *regex = pcre2_compile((PCRE2_SPTR)(s.made.data ? s.made.data : ""), s.made.used, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code,
                                &place, NULL);
-        if (!*regex) {
+        if (!*regex && code == PCRE2_ERROR_HEAP_FAILED) {
+            status = organ_fail_errno(error, ENOMEM, "%s: the pattern '%.300s'", what, pattern);
+        } else if (!*regex) {
             char reason[120] = "";
             pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
             status = organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);

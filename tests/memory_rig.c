@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/memory_rig.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 
@@ -32,7 +33,16 @@ bool memory_returns(void)
     return all;
 }
 
-void memory_counts_json(bool counts) { json_set_alloc_funcs(counts ? __wrap_malloc : __real_malloc, free); }
+/* As a program with allocation functions of its own does it. */
+static void *counted(size_t size)
+{
+    void *const memory = __wrap_malloc(size);
+    if (!memory)
+        organ_memory_refused();
+    return memory;
+}
+
+void memory_counts_json(bool counts) { json_set_alloc_funcs(counts ? counted : __real_malloc, free); }
 
 bool memory_of_page(const json_t *report, long granted)
 {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
@@ -12,11 +13,15 @@ void organ_show(const organ_call *call, const json_t *report, organ_render *rend
     const organ_page page = organ_terminal_page(stdout);
     organ_error fault = {0};
     char *text = NULL;
+    if (organ_memory_work_check("the report", &fault) != ORGAN_OK) {
+        *error = fault;
+        return;
+    }
     if (call->html && organ_html_file_check(call->html, &fault) == ORGAN_OK)
         organ_html_report_write(call->html, report, &fault);
     if (call->json)
         organ_document_print(report, stdout, &fault);
-    else if (render(report, &page, &text, &fault) == ORGAN_OK)
+    else if (render(report, &page, &text, &fault) == ORGAN_OK && organ_memory_work_check("the report", &fault) == ORGAN_OK)
         organ_text_fold(stdout, text, &page);
     free(text);
     if (fault.status != ORGAN_OK)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ VERB ARGUMENTS [options] */
+#include "formats/memory_watch.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/progress_events.h"
@@ -170,7 +171,10 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");
+    /* hwloc's plugins (OpenCL, X displays, PCI) tell nothing that is used here, and load libraries that do not survive a lack of memory. */
+    setenv("HWLOC_PLUGINS_PATH", "/dev/null", 0);
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
+    organ_memory_work_begin(); /* what is shown of a report counts with what made it; the process ends it */
     return (int)finish_output(run(argc, argv, &error), asks_for_events(argc, argv));
 }

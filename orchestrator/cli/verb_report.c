@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * report: a saved report as a page. */
 #include "formats/input_file.h"
+#include "formats/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/document.h"
@@ -18,9 +19,10 @@ static json_t *load(const char *path, organ_error *error)
     size_t length = 0;
     if (organ_input_load(path, path, LARGEST_REPORT, &bytes, &length, error) != ORGAN_OK)
         return NULL;
-    json_t *const report = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &fault);
+    bool no_memory;
+    json_t *const report = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     free(bytes);
-    if (!report && json_error_code(&fault) == json_error_out_of_memory)
+    if (no_memory)
         organ_fail(error, ORGAN_IO, "%s: no memory for the report", path);
     else if (!report)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: line %d, column %d: %s", path, fault.line, fault.column, fault.text);

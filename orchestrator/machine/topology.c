@@ -1,20 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/input_file.h"
+#include "orchestrator/machine/set_aside.h"
 #include "orchestrator/machine/topology_parts.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* A host of 4096 CPUs takes less than 10 MiB as XML. */
 #define MOST_RECORD ((size_t)64 << 20)
+
+/* hwloc 2.9 uses what many of its allocations gave unseen, so that a refused one ends the process. */
+static bool set_aside(void **aside)
+{
+    const long cpus = sysconf(_SC_NPROCESSORS_CONF);
+    return organ_set_aside(((size_t)2 << 20) + (size_t)(cpus > 0 ? cpus : 1) * (32 << 10), aside);
+}
 
 /* An empty one, of which nothing is loaded. NULL without memory. */
 static organ_topology *create(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
-    bool made = topology && hwloc_topology_init(&topology->machine) == 0;
+    bool made = topology && set_aside(&topology->aside) && hwloc_topology_init(&topology->machine) == 0;
     for (size_t k = 0; made && k < ORGAN_ABSENCES; k++)
         made = (topology->absent[k] = hwloc_bitmap_alloc()) != NULL;
     /* What is forbidden is loaded as well: only so can it be told. */
@@ -86,6 +96,8 @@ static organ_status finish(organ_topology *made, organ_topology **topology, orga
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
         if (!organ_topology_is_this_machine(made) || leave_out_unbound(made, error) == ORGAN_OK)
             organ_topology_survey(made, error);
+    free(made->aside);
+    made->aside = NULL;
     if (error->status != ORGAN_OK)
         organ_topology_destroy(made);
     else
@@ -158,6 +170,7 @@ void organ_topology_destroy(organ_topology *topology)
     free(topology->seats);
     free(topology->nodes);
     free(topology->node_cores);
+    free(topology->aside);
     free(topology);
 }
 
@@ -224,7 +237,10 @@ bool organ_topology_bind(const organ_topology *topology, organ_place place)
 {
     if (!organ_topology_is_this_machine(topology))
         return false;
-    const hwloc_obj_t pu = hwloc_get_pu_obj_by_os_index(topology->machine, place.pu);
+    /* hwloc allocates such a set and does not look whether it got one: here it is shown to be there, and left for it. */
+    void *const set = malloc(CPU_ALLOC_SIZE(place.pu + 1));
+    free(set);
+    const hwloc_obj_t pu = set ? hwloc_get_pu_obj_by_os_index(topology->machine, place.pu) : NULL;
     return pu && hwloc_set_cpubind(topology->machine, pu->cpuset, HWLOC_CPUBIND_THREAD) == 0;
 }
 

@@ -22,6 +22,7 @@ struct organ_topology {
     size_t *node_cores; /* how many cores each is nearest to */
     size_t node_count;
     hwloc_bitmap_t absent[ORGAN_ABSENCES];
+    void *aside; /* memory kept for hwloc while the machine is loaded */
 };
 
 /* Seats every CPU that is left in the machine, gives each its node, and notes the nodes that serve none. ORGAN_IO without memory. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/document.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/text.h"
 
 #include <errno.h>
@@ -96,6 +97,8 @@ static bool print_value(const json_t *value, FILE *out, int indent)
 
 static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
 {
+    if (organ_memory_work_check("a report", error) != ORGAN_OK)
+        return error->status;
     const bool whole = print_value(document, out, indent);
     fputc('\n', out);
     return whole || ferror(out) ? ORGAN_OK : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
@@ -109,12 +112,13 @@ json_t *organ_document_string(const char *s)
     organ_text text;
     organ_error ignored = {0};
     char *visible = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return NULL;
-    organ_text_visible(text.out, s);
-    if (organ_text_finish(&text, &visible, &ignored) != ORGAN_OK)
-        return NULL;
-    json_t *const string = json_string(visible);
+    if (s && organ_text_open(&text, &ignored) == ORGAN_OK) {
+        organ_text_visible(text.out, s);
+        organ_text_finish(&text, &visible, &ignored);
+    }
+    if (!s)
+        organ_memory_refused();
+    json_t *const string = visible ? json_string(visible) : NULL;
     free(visible);
     return string;
 }
@@ -165,7 +169,7 @@ static organ_status close_draft(draft *d, organ_status status, organ_error *erro
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
 {
     draft d;
-    if (open_draft(&d, path, error) != ORGAN_OK)
+    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
         return error->status;
     return close_draft(&d, organ_document_print(document, d.out, error), error);
 }
@@ -173,7 +177,7 @@ organ_status organ_document_write(const char *path, const json_t *document, orga
 organ_status organ_text_write(const char *path, const char *text, organ_error *error)
 {
     draft d;
-    if (open_draft(&d, path, error) != ORGAN_OK)
+    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
         return error->status;
     fputs(text, d.out);
     return close_draft(&d, ORGAN_OK, error);

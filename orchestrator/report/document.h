@@ -18,7 +18,8 @@ organ_status organ_document_print(const json_t *document, FILE *out, organ_error
 /* The same on one line and without spaces to spare, newline at the end: a line of a JSON-lines file. */
 organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error);
 
-/* A JSON string of any bytes: control characters and invalid UTF-8 (paths may hold them) are written as \xNN. NULL without memory. */
+/* A JSON string of any bytes: control characters and invalid UTF-8 (paths may hold them) are written as \xNN. NULL without memory, also
+ * for NULL (text for which there was none), which counts as a refusal (formats/memory_watch.h). */
 json_t *organ_document_string(const char *s);
 
 /* Writes a file by way of a temporary neighbour, fsync and rename: at `path` stands the old file or the whole new one. ORGAN_IO on failure;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/html_report.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/adapter_report.h"
 #include "orchestrator/report/audit_report.h"
 #include "orchestrator/report/autopsy_report.h"
@@ -70,8 +71,15 @@ organ_status organ_html_report(const json_t *report, char **html, organ_error *e
     char known[1024] = "";
     *html = NULL;
     for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
-        if (strcmp(pages[k].schema, schema) == 0)
-            return pages[k].make(report, html, error);
+        if (strcmp(pages[k].schema, schema) == 0) {
+            const organ_memory_work work = organ_memory_work_begin();
+            pages[k].make(report, html, error);
+            if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
+                free(*html);
+                *html = NULL;
+            }
+            return error->status;
+        }
     organ_html_report_known(known, sizeof known);
     if (!*schema)
         return organ_fail(error, ORGAN_BAD_INPUT, "the document has no \"schema\", so it is no report; there are pages for %s", known);

@@ -233,8 +233,8 @@ void organ_inspect_config(FILE *out, const json_t *report, const organ_page *pag
     const char *const method = organ_json_text(report, "quantization.method");
     if (*method || *organ_json_text(config, "quant_method"))
         json_array_append_new(words, json_sprintf("quantised by %s", *method ? method : organ_json_text(config, "quant_method")));
-    char *sentence = json_is_object(config) ? joined(words) : strdup("no config.json beside it");
-    organ_text_wrap(out, "  ", 2, sentence ? sentence : "", page);
+    char *const sentence = json_is_object(config) ? joined(words) : NULL;
+    organ_text_wrap(out, "  ", 2, sentence ? sentence : json_is_object(config) ? "" : "no config.json beside it", page);
     free(sentence);
     json_decref(words);
 }

@@ -22,14 +22,17 @@ static organ_status put_head(const json_t *report, FILE *out, organ_error *error
 
 static void joined_cell(organ_table *table, const char *item, const json_t *names)
 {
+    organ_error fault = {0};
+    organ_text text;
     char *joined = NULL;
-    size_t size = 0;
-    FILE *const out = open_memstream(&joined, &size);
-    for (size_t k = 0; out && k < json_array_size(names); k++)
-        fprintf(out, "%s%s", k ? ", " : "", organ_json_text(json_array_get(names, k), ""));
-    if (out)
-        fclose(out);
+    if (organ_text_open(&text, &fault) == ORGAN_OK) {
+        for (size_t k = 0; k < json_array_size(names); k++)
+            fprintf(text.out, "%s%s", k ? ", " : "", organ_json_text(json_array_get(names, k), ""));
+        organ_text_finish(&text, &joined, &fault);
+    }
     organ_table_cell(table, "%s", item);
+    if (fault.status)
+        organ_table_fail(table);
     organ_table_cell(table, "%s", joined && *joined ? joined : "none");
     free(joined);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/report_parts.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
 
@@ -193,6 +194,8 @@ void organ_report_line(FILE *out, const json_t *report, const char *name)
     const bool single = json_is_true(organ_json_at(report, "run.single_file"));
     const char *const dot = single ? strrchr(output, '.') : NULL;
     char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
+    if (dot && !stem)
+        organ_memory_refused();
     fputs("\nReport:  ", out);
     organ_text_visible(out, stem ? stem : output);
     fprintf(out, "%s%s (and .html)\n", stem ? "" : "/organ/", name);

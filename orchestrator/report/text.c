@@ -1,44 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text.h"
 
-#include <errno.h>
+#include "formats/memory_watch.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-organ_status organ_text_open(organ_text *text, organ_error *error)
-{
-    *text = (organ_text){0};
-    text->out = open_memstream(&text->data, &text->size);
-    return text->out ? ORGAN_OK : organ_fail_errno(error, errno, "text buffer");
-}
-
-organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
-{
-    const int failed = ferror(text->out);
-    *string = NULL;
-    if (fclose(text->out) != 0 || failed) {
-        free(text->data);
-        return organ_fail(error, ORGAN_IO, "no memory for the text of a report");
-    }
-    *string = text->data;
-    return ORGAN_OK;
-}
-
-void organ_text_discard(organ_text *text)
-{
-    fclose(text->out);
-    free(text->data);
-}
-
-organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
-{
-    if (!error->status)
-        return organ_text_finish(text, string, error);
-    organ_text_discard(text);
-    return error->status;
-}
 
 typedef struct range {
     uint32_t first, last;
@@ -140,8 +108,12 @@ size_t organ_text_width(const char *s)
 char *organ_text_shorten(const char *s, size_t width, bool utf8)
 {
     const size_t whole = organ_text_width(s);
-    if (whole <= width)
-        return strdup(s);
+    if (whole <= width) {
+        char *const same = strdup(s);
+        if (!same)
+            organ_memory_refused();
+        return same;
+    }
     const char *const gap = utf8 ? "…" : "...";
     const size_t room = width - organ_text_width(gap);
     const size_t head = beginning(s, room / 2);
@@ -153,7 +125,10 @@ char *organ_text_shorten(const char *s, size_t width, bool utf8)
         tail += length ? length : 1;
     }
     char *out = NULL;
-    return asprintf(&out, "%.*s%s%s", (int)head, s, gap, s + tail) < 0 ? NULL : out;
+    if (asprintf(&out, "%.*s%s%s", (int)head, s, gap, s + tail) >= 0)
+        return out;
+    organ_memory_refused();
+    return NULL;
 }
 
 void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
@@ -235,8 +210,10 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
     va_start(args, format);
     const int length = vasprintf(&raw, format, args);
     va_end(args);
-    if (length < 0)
+    if (length < 0) {
+        organ_memory_refused();
         return;
+    }
     if (organ_text_open(&text, &ignored) == ORGAN_OK) {
         organ_text_visible(text.out, raw);
         if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)

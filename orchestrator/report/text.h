@@ -4,6 +4,7 @@
 #define ORGAN_TEXT_H
 
 #include "formats/status.h"
+#include "formats/text_buffer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -14,21 +15,6 @@ typedef struct organ_page {
     size_t width; /* columns of the screen; 0: no limit (a file, a pipe) */
     bool utf8;    /* lines and dots beyond ASCII may be used */
 } organ_page;
-
-/* A string that is written like a file. It must not be moved: the stream knows its address. After a successful open, finish or discard must
- * follow. */
-typedef struct organ_text {
-    FILE *out;
-    char *data;
-    size_t size;
-} organ_text;
-
-organ_status organ_text_open(organ_text *text, organ_error *error);
-/* *string is the whole text, NUL-terminated, for the caller to free; NULL and ORGAN_IO if memory ran out on the way. */
-organ_status organ_text_finish(organ_text *text, char **string, organ_error *error);
-void organ_text_discard(organ_text *text);
-/* The one or the other: finish, or discard where `error` tells of one already; its status. */
-organ_status organ_text_end(organ_text *text, char **string, organ_error *error);
 
 /* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN. */
 void organ_text_visible(FILE *out, const char *s);
@@ -41,7 +27,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);
 size_t organ_text_width(const char *s);
 
 /* Cuts `s` to at most `width` columns (>= 5) by leaving out its middle, so that its beginning and its end stay. For the caller to free;
- * NULL without memory. */
+ * NULL without memory, which counts as a refusal (formats/memory_watch.h). */
 char *organ_text_shorten(const char *s, size_t width, bool utf8);
 
 /* Writes a paragraph: `lead` first, then the words of `s` broken at `page->width` (unlimited: one line), further lines indented by `indent`

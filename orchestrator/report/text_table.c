@@ -84,6 +84,12 @@ void organ_table_cell(organ_table *table, const char *format, ...)
         table->cells[table->cell_count++] = cell;
 }
 
+void organ_table_fail(organ_table *table)
+{
+    if (table)
+        table->failed = true;
+}
+
 void organ_table_count(organ_table *table, unsigned long long count)
 {
     char text[32];

@@ -22,6 +22,7 @@ void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void organ_table_fail(organ_table *table); /* there was no memory for what a cell is to say: printing reports it */
 void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,103,613 */
 
 /* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */

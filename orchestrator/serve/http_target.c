@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What a request asks for: its path, its query, its headers and its body. */
+#include "formats/memory_watch.h"
 #include "formats/utf8.h"
 #include "orchestrator/serve/http_parts.h"
 
@@ -166,10 +167,13 @@ json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply
     json_error_t fault;
     size_t bytes;
     const char *const body = organ_http_body(request, &bytes);
-    json_t *const json = json_loadb(body, bytes, JSON_REJECT_DUPLICATES, &fault);
+    bool no_memory;
+    json_t *const json = organ_json_load(body, bytes, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (json && json_is_object(json))
         return json;
-    if (json)
+    if (no_memory)
+        organ_http_problem(reply, 500, "no memory for the body");
+    else if (json)
         organ_http_problem(reply, 400, "the body is JSON, but not an object");
     else
         organ_http_problem(reply, 400, "the body is not JSON: line %d, column %d: %s", fault.line, fault.column, fault.text);

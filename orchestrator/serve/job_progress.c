@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/job_progress.h"
 
+#include "formats/memory_watch.h"
 #include "formats/status.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
@@ -24,7 +25,9 @@ static void make_visible(char *out, size_t size, const char *bytes, size_t lengt
 
 json_t *organ_job_event(const char *line, size_t length)
 {
-    json_t *const event = json_loadb(line, length, JSON_REJECT_DUPLICATES, NULL);
+    json_error_t fault;
+    bool no_memory;
+    json_t *const event = organ_json_load(line, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     const char *const name = json_string_value(json_object_get(event, "event"));
     if (name && *name && strspn(name, "abcdefghijklmnopqrstuvwxyz") == strlen(name))
         return event;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/job_store.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/publish.h"
 
@@ -112,7 +113,9 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
 json_t *organ_job_result(const organ_job_store *store, const char *id)
 {
     const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
-    json_t *const result = fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, NULL);
+    json_error_t fault;
+    bool no_memory;
+    json_t *const result = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (fd >= 0)
         close(fd);
     return result;
@@ -313,13 +316,18 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
         return organ_fail_errno(error, ENOMEM, "a job");
     job->events = -1;
     snprintf(job->id, sizeof job->id, "%s", id);
+    const unsigned long refusals = organ_memory_refusals();
+    bool no_memory = false;
     const int fd = organ_job_open(store, id, "job.json", O_RDONLY);
-    json_t *const record = fd < 0 ? NULL : json_loadfd(fd, JSON_REJECT_DUPLICATES, &fault);
+    json_t *const record = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    const bool whole = record && read_record(record, job);
     if (fd >= 0)
         close(fd);
-    if (!record)
+    if (no_memory || organ_memory_refusals() != refusals)
+        organ_fail(error, ORGAN_IO, "job %s: job.json: no memory to read it", id);
+    else if (!record)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json: %s", id, fault.text);
-    else if (!read_record(record, job))
+    else if (!whole)
         organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is no record of a job", id);
     json_decref(record);
     if (error->status == ORGAN_OK)

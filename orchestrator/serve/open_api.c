@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/open_api.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/serve/http_guard.h"
 #include "orchestrator/serve/verb_catalog.h"
 #include "orchestrator/version.h"
@@ -15,8 +16,11 @@
 static json_t *parse(const char *what, const char *schema, organ_error *error)
 {
     json_error_t fault;
-    json_t *const json = json_loads(schema, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault);
-    if (!json)
+    bool no_memory;
+    json_t *const json = organ_json_load(schema, strlen(schema), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &fault, &no_memory);
+    if (no_memory)
+        organ_fail(error, ORGAN_IO, "no memory for the schema of %s", what);
+    else if (!json)
         organ_fail(error, ORGAN_BAD_INPUT, "schema of %s: %s at byte %d", what, fault.text, fault.position);
     return json;
 }

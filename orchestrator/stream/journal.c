@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/journal.h"
 
+#include "formats/memory_watch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -27,17 +29,18 @@ static char *read_all(int fd, size_t *size)
     return text;
 }
 
-/* The whole lines of `text`; returns how many bytes they take. */
-static size_t parse_lines(const char *text, size_t size, json_t *lines)
+/* The whole lines of `text`; returns how many bytes they take. A line that there was no memory for is not one that is wrong. */
+static size_t parse_lines(const char *text, size_t size, json_t *lines, bool *no_memory)
 {
     size_t whole = 0;
+    json_error_t fault;
     for (const char *end; (end = memchr(text + whole, '\n', size - whole)); whole = (size_t)(end - text) + 1) {
-        json_t *line = json_loadb(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, NULL);
-        if (!json_is_object(line) || json_array_append(lines, line)) {
-            json_decref(line);
-            break;
-        }
+        json_t *line = organ_json_load(text + whole, (size_t)(end - text) - whole, JSON_REJECT_DUPLICATES, &fault, no_memory);
+        const bool taken = json_is_object(line);
+        *no_memory = (taken && json_array_append(lines, line)) || *no_memory;
         json_decref(line);
+        if (!taken || *no_memory)
+            break;
     }
     return whole;
 }
@@ -55,8 +58,11 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
         free(text);
         return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
     }
-    const size_t whole = parse_lines(text, size, *lines);
+    bool no_memory = false;
+    const size_t whole = parse_lines(text, size, *lines, &no_memory);
     free(text);
+    if (no_memory)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);
     if (ftruncate(journal->fd, (off_t)whole))
         return organ_fail_errno(error, errno, "%s: cannot be cut after its last whole line", path);
     return ORGAN_OK;
@@ -64,7 +70,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
 
 organ_status organ_journal_append(const organ_journal *journal, const json_t *line, organ_error *error)
 {
-    char *text = json_dumps(line, JSON_COMPACT);
+    char *text = organ_memory_work_check(journal->path, error) == ORGAN_OK ? json_dumps(line, JSON_COMPACT) : NULL;
     if (!text)
         return organ_fail_errno(error, ENOMEM, "%s: cannot write a line", journal->path);
     const size_t length = strlen(text);

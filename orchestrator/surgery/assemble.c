@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/assemble.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/layout.h"
 #include "orchestrator/surgery/output.h"
@@ -139,6 +140,7 @@ static organ_status run(assembly *a, const organ_progress *progress, const organ
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
                             organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     assembly a = {.options = options};
     char *root = NULL;
     *report = NULL;
@@ -150,5 +152,5 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
     free(root);
     organ_layout_release(&a.layout);
     organ_model_close(a.model);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->directory, error);
 }

@@ -3,6 +3,7 @@
  * compared. */
 #include "orchestrator/surgery/audit.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
@@ -374,6 +375,7 @@ static organ_status open_both(audit *a, organ_error *error)
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     audit a = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
     a.started = organ_seconds_now();
@@ -393,5 +395,5 @@ organ_status organ_audit(const organ_audit_options *options, const organ_engine 
     free(a.findings);
     free(a.items);
     free(a.pairs);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->pruned, error);
 }

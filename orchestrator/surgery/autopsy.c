@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/autopsy_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
@@ -183,6 +184,7 @@ static void release(organ_autopsy_job *job)
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
                              .progress = progress,
@@ -201,5 +203,5 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
             rmdir(options->output);
     }
     release(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

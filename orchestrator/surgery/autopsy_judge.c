@@ -3,6 +3,7 @@
  * have too small a spread. */
 #include "orchestrator/surgery/autopsy_job.h"
 
+#include "formats/text_buffer.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 
@@ -26,11 +27,11 @@
 /* "organ inspect MODEL --tensors --match NAME", as a shell takes it. */
 static json_t *command_json(const organ_autopsy_job *job, const organ_weight *weight, bool compare)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *const out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
+    organ_error ignored = {0};
+    organ_text text;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return organ_document_string(NULL);
+    FILE *const out = text.out;
     fputs(compare ? "organ autopsy " : "organ inspect ", out);
     organ_shell_word(out, job->options->model);
     if (compare && job->options->other)
@@ -39,8 +40,10 @@ static json_t *command_json(const organ_autopsy_job *job, const organ_weight *we
         fputs(compare ? " ORIGINAL" : " --tensors", out);
     fputs(" --match ", out);
     organ_shell_word(out, weight->name);
-    json_t *const string = fclose(out) == 0 ? organ_document_string(text) : NULL;
-    free(text);
+    char *command = NULL;
+    organ_text_finish(&text, &command, &ignored);
+    json_t *const string = organ_document_string(command);
+    free(command);
     return string;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/evaluate.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/perplexity_report.h"
@@ -81,6 +82,7 @@ static json_t *document(const organ_trial *trial, const char *schema, json_t *mo
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     static const char *const names[2] = {"perplexity.json", "PERPLEXITY_REPORT.md"};
     const char *const paths[2] = {options->model, options->compare};
     organ_trial trial;
@@ -91,7 +93,8 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
         *report = document(&trial, "organ.perplexity/1", models);
     }
     organ_trial_close(&trial);
-    return finish(&options->experiment, names, report, error);
+    finish(&options->experiment, names, report, error);
+    return organ_memory_work_end(&work, report, options->model, error);
 }
 
 /* ---- evaluate: what was done to a model ---- */
@@ -238,12 +241,15 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
                             json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     static const char *const names[2] = {"evaluate.json", "EVALUATION_REPORT.md"};
     const char **const paths = calloc(options->count + 1, sizeof *paths);
     organ_trial trial;
     *report = NULL;
-    if (!paths)
-        return organ_fail_errno(error, ENOMEM, "%s", options->donor);
+    if (!paths) {
+        organ_fail_errno(error, ENOMEM, "%s", options->donor);
+        return organ_memory_work_end(&work, report, options->donor, error);
+    }
     paths[0] = options->donor;
     for (size_t k = 0; k < options->count; k++)
         paths[k + 1] = options->pruned[k];
@@ -256,5 +262,6 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
     }
     organ_trial_close(&trial);
     free(paths);
-    return finish(&options->experiment, names, report, error);
+    finish(&options->experiment, names, report, error);
+    return organ_memory_work_end(&work, report, options->donor, error);
 }

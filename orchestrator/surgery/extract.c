@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/extract.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/layout.h"
 #include "orchestrator/surgery/output.h"
@@ -107,6 +108,7 @@ static organ_status run(extraction *e, const organ_progress *progress, const org
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
                            organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     extraction e = {.options = options};
     char *root = NULL;
     *report = NULL;
@@ -117,5 +119,5 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
     free(root);
     organ_layout_release(&e.layout);
     organ_model_close(e.model);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/fleet.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
@@ -16,11 +17,13 @@
 #include "orchestrator/version.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 typedef struct fleet {
     const organ_fleet_options *options;
@@ -167,8 +170,11 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     return dissection;
 }
 
-/* true: the fault is that of one model, and the others go on. */
-static bool is_of_model(organ_status status) { return status == ORGAN_BAD_INPUT || status == ORGAN_IO || status == ORGAN_USAGE; }
+/* true: the fault is that of one model, and the others go on. A lack of memory is nobody's. */
+static bool is_of_model(const organ_error *fault)
+{
+    return fault->status == ORGAN_BAD_INPUT || (fault->status == ORGAN_IO && fault->errnum != ENOMEM) || fault->status == ORGAN_USAGE;
+}
 
 /* What an earlier version of this program did not look for. */
 static void add_pruning(const organ_fleet_member *member, json_t *entry)
@@ -192,7 +198,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     } else {
         organ_error fault = {0};
         json_t *dissection = work_on(f, member, &z, &fault);
-        if (fault.status && !is_of_model(fault.status)) {
+        if (fault.status && !is_of_model(&fault)) {
             json_decref(z);
             return organ_fail(error, fault.status, "%s", fault.message);
         }
@@ -227,7 +233,12 @@ static organ_status write_state(const fleet *f, organ_error *error)
 static json_t *read_state(const fleet *f)
 {
     char *path = path_in(f, "fleet.json");
-    json_t *document = path ? json_load_file(path, JSON_REJECT_DUPLICATES, NULL) : NULL;
+    json_error_t fault;
+    bool no_memory; /* then the run ends where it writes its first document */
+    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    json_t *document = fd >= 0 ? organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
+    if (fd >= 0)
+        close(fd);
     const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/2") == 0 &&
                       strcmp(organ_json_text(document, "definition"), ORGAN_Z_DEFINITION) == 0;
     json_t *models = fits ? json_incref(json_object_get(document, "models")) : NULL;
@@ -375,6 +386,7 @@ static organ_status prepare(fleet *f, organ_error *error)
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
     const double started = organ_seconds_now();
     *report = NULL;
@@ -398,5 +410,5 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
     json_decref(f.before);
     json_decref(f.state);
     organ_fleet_free(&f.list);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->directory, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/generate.h"
 
+#include "formats/memory_watch.h"
 #include "formats/tokenizer.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/machine/stopwatch.h"
@@ -166,6 +167,7 @@ static json_t *document(const generation *g)
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
                             const organ_listener *listener, json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
     *report = NULL;
     if (organ_model_open(options->model, &g.model, error) == ORGAN_OK &&
@@ -180,5 +182,5 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
     free(g.ids);
     free(g.prompt_text);
     free(g.text);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

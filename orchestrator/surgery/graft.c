@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/graft_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/version.h"
@@ -233,6 +234,7 @@ static organ_status plan(organ_graft_job *job, organ_error *error)
 organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels, const organ_progress *progress,
                          const organ_stop *stop, json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_graft_job job = {.options = options};
     *report = NULL;
     if (plan(&job, error) == ORGAN_OK) {
@@ -257,5 +259,5 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
     json_decref(job.metadata);
     free(job.pairs);
     free(job.taken);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->target, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/inspect.h"
 
+#include "formats/memory_watch.h"
 #include "formats/model.h"
 #include "formats/weights.h"
 #include "orchestrator/report/document.h"
@@ -490,11 +491,11 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
 
 organ_status organ_inspect(const organ_inspect_options *options, json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_model *model = NULL;
     *report = NULL;
-    if (organ_model_open(options->model, &model, error) != ORGAN_OK)
-        return error->status;
-    const organ_status status = organ_inspect_model(options, model, report, error);
+    if (organ_model_open(options->model, &model, error) == ORGAN_OK)
+        organ_inspect_model(options, model, report, error);
     organ_model_close(model);
-    return status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

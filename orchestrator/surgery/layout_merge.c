@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/layout.h"
 
 #include "formats/json_text.h"
+#include "formats/text_buffer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -85,10 +86,11 @@ static organ_status put_piece(FILE *out, const organ_piece *piece, uint64_t begi
 /* The JSON, padded so that the data begins at a multiple of 8. */
 static organ_status write_json(const organ_layout *layout, char **json, size_t *length, organ_error *error)
 {
-    FILE *const out = open_memstream(json, length);
+    organ_text text;
     uint64_t at = 0;
-    if (!out)
-        return no_memory("safetensors", error);
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = text.out;
     fputc('{', out);
     put_metadata(out, layout);
     for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
@@ -98,8 +100,8 @@ static organ_status write_json(const organ_layout *layout, char **json, size_t *
     fputc('}', out);
     while (ftell(out) % 8)
         fputc(' ', out);
-    if (ferror(out) | fclose(out))
-        no_memory("safetensors", error);
+    organ_text_end(&text, json, error);
+    *length = text.size;
     return error->status;
 }
 

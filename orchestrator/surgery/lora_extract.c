@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora_extract_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/lora_report.h"
 
 #include <errno.h>
@@ -177,6 +178,7 @@ static void release(organ_lora_job *job)
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine, const organ_progress *progress,
                                 json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
     if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_lora_plan(&job, error) == ORGAN_OK) {
@@ -190,5 +192,5 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
         *report = NULL;
     }
     release(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->output, error);
 }

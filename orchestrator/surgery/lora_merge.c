@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora_merge_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/adapter_report.h"
 #include "orchestrator/surgery/adapter_write.h"
 #include "orchestrator/surgery/dequantize_job.h"
@@ -132,6 +133,7 @@ static organ_status tell_unplaced(const organ_merge_job *job, json_t **report, o
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
     if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_merge_plan(&job, error) == ORGAN_OK) {
@@ -148,5 +150,5 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
     organ_weights_free(job.weights);
     organ_model_close(job.base);
     organ_adapter_close(job.adapter);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->output, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora_resize.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/adapter_report.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/lora_rewrite.h"
@@ -128,6 +129,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     *report = NULL;
     if (open_all(&j, error) == ORGAN_OK && organ_lora_survey(&j.rewrite, error) == ORGAN_OK)
@@ -138,5 +140,5 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
     }
     organ_lora_rewrite_release(&j.rewrite);
     organ_adapter_close(j.adapter);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->adapter, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora_sanitize.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/adapter_report.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/lora_check.h"
@@ -284,6 +285,7 @@ static organ_status run(job *j, json_t **report, organ_error *error)
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
     *report = NULL;
     if (open_all(&j, error) == ORGAN_OK)
@@ -300,5 +302,5 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
     organ_weights_free(j.weights);
     organ_model_close(j.base);
     organ_adapter_close(j.adapter);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->adapter, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure.h"
 
+#include "formats/memory_watch.h"
 #include "formats/http_source.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
@@ -12,6 +13,7 @@
 #include "orchestrator/surgery/z_subjects.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,6 +195,18 @@ static organ_status write_output(const char *directory, const json_t *report, or
     return error->status;
 }
 
+/* Nothing is left of a directory that was made for reports which are not whole; what was measured of deleted shards stays. */
+static void remove_output(const char *directory)
+{
+    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html"};
+    const int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    for (size_t k = 0; at >= 0 && k < sizeof names / sizeof *names; k++)
+        unlinkat(at, names[k], 0);
+    if (at >= 0)
+        close(at);
+    rmdir(directory);
+}
+
 /* The shards of a model one by one, each deleted when it is measured. */
 static organ_status measure_and_delete(measuring *m, const char *path, organ_error *error)
 {
@@ -232,6 +246,7 @@ static void forget_journals(const measuring *m)
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     measuring m = {.options = options, .engine = engine, .progress = progress, .entries = json_array(), .journals = json_array()};
     m.access = (organ_model_access){.headers = options->headers,
                                     .header_count = options->header_count,
@@ -262,8 +277,8 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
         }
     }
     if (made && error->status != ORGAN_OK)
-        rmdir(options->output);
+        remove_output(options->output);
     json_decref(m.entries);
     json_decref(m.journals);
-    return error->status;
+    return organ_memory_work_end(&work, report, "the report", error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
@@ -186,6 +187,7 @@ static void release(organ_orthogonality_job *job)
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
     if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_orthogonality_document(&job)))
@@ -197,5 +199,5 @@ organ_status organ_orthogonality(const organ_orthogonality_options *options, con
         *report = NULL;
     }
     release(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->adapter, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/transfer.h"
@@ -100,7 +101,8 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
 
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
-    if (!error->status) {
+    /* What may lack a member is not published. */
+    if (!error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
         if (output->single)
             organ_publish_commit_file(&output->publish, organ_output_name(output), error);
         else

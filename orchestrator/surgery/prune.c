@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_job.h"
 
+#include "formats/memory_watch.h"
+#include "formats/text_buffer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
@@ -192,19 +194,16 @@ static organ_status run_flow(organ_prune_job *job, organ_model_copy *copy, organ
 
 static organ_status write_lines(const organ_prune_job *job, const char *path, organ_error *error)
 {
+    organ_text buffer;
     char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (!out)
-        return organ_fail_errno(error, errno, "%s", path);
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
     for (size_t k = 0; k < job->targets.count && !error->status; k++) {
         json_t *line = organ_prune_line(job, &job->parts[k]);
-        organ_document_line(line, out, error);
+        organ_document_line(line, buffer.out, error);
         json_decref(line);
     }
-    if (fclose(out))
-        organ_fail_errno(error, ENOMEM, "%s", path);
-    if (!error->status)
+    if (organ_text_end(&buffer, &text, error) == ORGAN_OK)
         organ_text_write(path, text, error);
     free(text);
     return error->status;
@@ -368,6 +367,7 @@ void organ_prune_note_percent(const organ_prune_options *options, const organ_pr
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_prune_job job = {.options = options, .engine = engine, .progress = progress, .started_at = time(NULL)};
     *report = NULL;
     if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
@@ -381,5 +381,5 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
     }
     organ_prune_job_close(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->donor, error);
 }

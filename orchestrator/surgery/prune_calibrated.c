@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune_calibrated_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output.h"
 
@@ -267,6 +268,7 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
             return no_use("--imatrix", VERSION_1, error);
         return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
     }
+    const organ_memory_work work = organ_memory_work_begin();
     organ_calibrated_job job = {.options = calibrated,
                                 .base = {.options = options,
                                          .engine = engine,
@@ -284,5 +286,5 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
             organ_fail_errno(error, ENOMEM, "%s", options->donor);
     }
     close_all(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->donor, error);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
 #include "orchestrator/report/purify_report.h"
@@ -247,6 +248,7 @@ static void release(organ_purify_job *job)
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_purify_job job = {.options = options,
                             .engine = engine,
                             .progress = progress,
@@ -270,5 +272,5 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
     } else
         organ_evaluation_end(&job.evaluation, error);
     release(&job);
-    return error->status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

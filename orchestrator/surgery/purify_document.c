@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify_job.h"
 
+#include "formats/text_buffer.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/report_parts.h"
 #include "orchestrator/surgery/tally.h"
@@ -112,19 +113,20 @@ static json_t *parameters_json(const organ_purify_job *job)
 /* How the damage is measured. */
 static json_t *command_json(const organ_purify_job *job)
 {
-    char *text = NULL;
-    size_t size = 0;
-    FILE *const out = open_memstream(&text, &size);
-    if (!out)
-        return NULL;
-    fputs("organ evaluate ", out);
-    organ_shell_word(out, job->donor->path);
-    fputc(' ', out);
-    organ_shell_word(out, job->output.path);
-    fputs(" --text TEXT", out);
-    json_t *const command = fclose(out) == 0 ? organ_document_string(text) : NULL;
-    free(text);
-    return command;
+    organ_error ignored = {0};
+    organ_text text;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return organ_document_string(NULL);
+    fputs("organ evaluate ", text.out);
+    organ_shell_word(text.out, job->donor->path);
+    fputc(' ', text.out);
+    organ_shell_word(text.out, job->output.path);
+    fputs(" --text TEXT", text.out);
+    char *command = NULL;
+    organ_text_finish(&text, &command, &ignored);
+    json_t *const string = organ_document_string(command);
+    free(command);
+    return string;
 }
 
 static json_t *warning_json(const organ_purify_job *job, const sums *all)

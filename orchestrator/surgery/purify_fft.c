@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify_fft.h"
 
+#include "orchestrator/machine/set_aside.h"
+
 #include <errno.h>
 #include <fftw3.h>
 #include <limits.h>
@@ -16,6 +18,8 @@ struct organ_fft {
 
 /* FFTW plans in one thread at a time. Plans by estimate depend on nothing but the length and the CPU. */
 static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
+
+#define PLAN_BYTES 64 /* of a value, for the tables of both plans */
 
 static size_t bins_of(size_t n) { return n / 2 + 1; }
 
@@ -36,13 +40,16 @@ organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error
                           (unsigned long long)n);
     organ_fft *fft = calloc(1, sizeof *fft);
     double *scratch = aligned_alloc(64, organ_fft_scratch(n));
-    if (fft && scratch) {
+    void *last = NULL;
+    /* FFTW aborts when it gets no memory. */
+    if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
         fft->n = n;
         pthread_mutex_lock(&planner);
         fft->there = fftw_plan_dft_r2c_1d((int)n, scratch, bins_in(scratch, n), FFTW_ESTIMATE);
         fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(scratch, n), scratch, FFTW_ESTIMATE);
         pthread_mutex_unlock(&planner);
     }
+    free(last);
     free(scratch);
     if (!fft || !fft->there || !fft->back) {
         organ_fft_destroy(fft);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/remake.h"
 
+#include "formats/memory_watch.h"
 #include "formats/input_file.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
@@ -249,6 +250,7 @@ static organ_status run(work *w, json_t **report, organ_error *error)
 
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)
 {
+    const organ_memory_work json = organ_memory_work_begin();
     work w = {.remake = remake};
     *report = NULL;
     if (prepare(&w, error) == ORGAN_OK) {
@@ -268,5 +270,5 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
     organ_json_edit_release(&w.config);
     free(w.root);
     free(w.config_path);
-    return error->status;
+    return organ_memory_work_end(&json, report, remake->path, error);
 }

@@ -4,6 +4,7 @@
 #include "formats/arena.h"
 #include "formats/name_table.h"
 #include "formats/organ_directory.h"
+#include "formats/text_buffer.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
@@ -117,12 +118,12 @@ static organ_status put_entry(FILE *out, const organ_shard_piece *piece, uint64_
 /* Pieces order[first .. last) become file `f`. The header is padded with spaces so that data begin on a page. */
 static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
 {
+    organ_text buffer;
     char *text = NULL;
-    size_t length = 0;
     uint64_t at = 0;
-    FILE *const out = open_memstream(&text, &length);
-    if (!out)
-        return no_memory(r, error);
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
     fputs("        {\"__metadata__\":{\"format\":\"pt\"}", out);
     for (size_t k = first; k < last && !error->status; k++) {
         put_entry(out, &r->pieces[r->order[k]], at, error);
@@ -131,8 +132,8 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
     fputc('}', out);
     for (long here = ftell(out); here > 0 && here % PAGE; here++)
         fputc(' ', out);
-    if (ferror(out) | fclose(out))
-        no_memory(r, error);
+    organ_text_end(&buffer, &text, error);
+    const size_t length = buffer.size;
     r->files[f].header = (unsigned char *)text;
     r->files[f].header_bytes = length;
     r->files[f].size = length + at;

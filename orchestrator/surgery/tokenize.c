@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/tokenize.h"
 
+#include "formats/memory_watch.h"
 #include "formats/input_file.h"
 #include "formats/tokenizer.h"
 
@@ -128,6 +129,7 @@ static organ_status tell(const organ_tokenize_options *options, const organ_toke
 
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error)
 {
+    const organ_memory_work work = organ_memory_work_begin();
     organ_model *model = NULL;
     organ_tokenizer *tokenizer = NULL;
     char *text = NULL;
@@ -146,5 +148,5 @@ organ_status organ_tokenize(const organ_tokenize_options *options, const organ_s
         status = tell(options, tokenizer, stop, text, bytes, report, error);
     organ_tokenizer_close(tokenizer);
     free(text);
-    return status;
+    return organ_memory_work_end(&work, report, options->model, error);
 }

@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every verb when memory runs out: one allocation after the other is refused, in the program and in the libraries below it. A run ends with
+# status 4 and says that memory is the reason, or it does what it does with memory; it leaves nothing that is not whole.
+#
+#   tests/check_memory_verbs.sh                  some allocations of each verb; MEMORY_TURN=1, 2, ... takes others
+#   MEMORY_RUNS=paths tests/check_memory_...     the first allocation of each path of calls
+#   MEMORY_RUNS=all tests/check_memory_...       every allocation: hours
+#   MEMORY_VERBS="inspect prune" ...             only these
+. "$(dirname "$0")/cli_kit.sh"
+root=${organ%/build/organ}
+fixtures=$root/fixtures
+sweeper=$root/build/checks/memory_sweep
+preload=$root/build/checks/refuse_memory.so
+jobs=$(nproc)
+export LC_ALL=C
+# Memory of the sanitizer is asked for by way of the library that refuses it.
+asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
+if [[ -n $asan ]]; then
+    preload=$preload:$asan
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
+fi
+
+# sweep COUNT NAME ARGS...: COUNT of the paths of a verb, fewer under a sanitizer.
+sweep() {
+    local count=$1 name=$2 lines resumable=()
+    shift 2
+    [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
+    [[ $name == prune ]] && resumable=(--resumable)
+    [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
+    [[ -n $asan && $count == paths ]] && count=12
+    [[ $count == paths ]] || count=$count:${MEMORY_TURN:-0}
+    here="organ $*"
+    "$sweeper" "$preload" "$scratch/sweep" "${MEMORY_RUNS:-$count}" "$jobs" "${resumable[@]}" -- "$organ" "$@" >../out 2>&1
+    lines=$(tail -n 1 ../out)
+    if [[ $lines =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        printf '%-14s %s\n' "$name" "$(tail -n 2 ../out | head -n 1)"
+        if ((BASH_REMATCH[2])); then head -n 40 ../out | cut -c -300; fi
+    else
+        bad "was not tried" ../out
+    fi
+    rm -rf "$scratch/sweep"
+}
+
+# ---- what the verbs are given ----
+t1=(--threads 1)
+head -c 300 "$model/heldout.txt" >text
+q=$fixtures/forward/qwen2 # small: two layers
+"$organ" prune "$q" -o pruned --quiet >../out 2>&1 || bad "no input" ../out
+cp pruned/organ/prune.json prune.json
+"$organ" extract "$q" -o parts --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" lora merge --base "$model" --adapter "$fixtures/tiny-lora" -o tuned --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" quantize "$model" --scheme fp8-block128 -o noisy --quiet >../out 2>&1 || bad "no input" ../out
+mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
+area=$PWD
+gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+
+# ---- the verbs ----
+sweep paths version version
+sweep paths help help prune
+sweep paths inspect inspect "$q" --tensors
+sweep 100 inspect-json inspect "$q" --json
+sweep paths inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
+sweep 150 report report "$area/prune.json" -o p.html
+sweep 100 tokenize tokenize "$model" --text "$area/text"
+sweep 30 measure measure "$q" "${t1[@]}" -o z
+sweep 30 autopsy autopsy "$q" "${t1[@]}" -o a
+sweep 30 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
+sweep 30 extract extract "$q" -o parts
+sweep 30 assemble assemble "$area/parts" -o b.safetensors
+sweep 30 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
+sweep 30 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
+sweep 30 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep 30 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep 30 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
+sweep 30 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 30 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 30 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep 30 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep 30 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep 30 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep 30 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
+sweep 30 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep 30 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
+sweep 30 prune prune "$q" "${t1[@]}" -o p
+for method in physarum-v2 wanda sparsegpt; do
+    sweep 20 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
+        "${t1[@]}" -o p
+done
+sweep 20 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep 30 fleet fleet "$area/models" "${t1[@]}" -o f
+
+# ---- memory that runs out in earnest, where hwloc finds the cores ----
+if [[ -z $asan && (-z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" exhausted "*) ]]; then
+    low=0 high=4194304 # KiB; at `high` it works
+    while ((high - low > 64)); do
+        middle=$(((low + high) / 2))
+        if (ulimit -v $middle && exec "$organ" version) >../out 2>&1; then high=$middle; else low=$middle; fi
+    done
+    begun=false # before that the loader or a library fails, in its own way
+    for ((size = high - 4096; size < high; size += 64)); do
+        (ulimit -v $size && exec "$organ" version) >../out 2>../err
+        code=$?
+        here="organ version with $size KiB"
+        ((code == 0 || code == 4)) && begun=true
+        $begun || continue
+        if ((code == 0)) || { ((code == 4)) && grep -q memory ../err; }; then good; else bad "ends with $code" ../err; fi
+    done
+fi
+finish
