@@ -123,7 +123,7 @@ each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
-while read -r file; do grep -qE ": cc $file( |\$)" build.ninja || echo "$file"; done < <(grep '\.c$' "$scratch/c_files") |
+while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja || echo "$file"; done < <(grep '\.c$' "$scratch/c_files") |
     check "build.ninja names every .c"
 
 # ---- the library ----

@@ -60,37 +60,37 @@ gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 # ---- the verbs ----
 sweep paths version version
 sweep paths help help prune
-sweep paths inspect inspect "$q" --tensors
-sweep 100 inspect-json inspect "$q" --json
-sweep paths inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
-sweep 150 report report "$area/prune.json" -o p.html
-sweep 100 tokenize tokenize "$model" --text "$area/text"
-sweep 30 measure measure "$q" "${t1[@]}" -o z
-sweep 30 autopsy autopsy "$q" "${t1[@]}" -o a
-sweep 30 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
-sweep 30 extract extract "$q" -o parts
-sweep 30 assemble assemble "$area/parts" -o b.safetensors
-sweep 30 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
-sweep 30 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
-sweep 30 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
-sweep 30 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
-sweep 30 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
-sweep 30 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep 30 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep 30 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
-sweep 30 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
-sweep 30 purify purify "$q" --type all --method haar "${t1[@]}" -o p
-sweep 30 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
-sweep 30 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
-sweep 30 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
-sweep 30 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
-sweep 30 prune prune "$q" "${t1[@]}" -o p
+sweep 150 inspect inspect "$q" --tensors
+sweep 60 inspect-json inspect "$q" --json
+sweep 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
+sweep 80 report report "$area/prune.json" -o p.html
+sweep 60 tokenize tokenize "$model" --text "$area/text"
+sweep 12 measure measure "$q" "${t1[@]}" -o z
+sweep 12 autopsy autopsy "$q" "${t1[@]}" -o a
+sweep 12 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
+sweep 12 extract extract "$q" -o parts
+sweep 12 assemble assemble "$area/parts" -o b.safetensors
+sweep 12 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
+sweep 12 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
+sweep 12 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep 12 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep 12 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
+sweep 12 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 12 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 12 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep 12 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep 12 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep 12 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep 12 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
+sweep 12 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep 12 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
+sweep 12 prune prune "$q" "${t1[@]}" -o p
 for method in physarum-v2 wanda sparsegpt; do
-    sweep 20 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
+    sweep 6 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
         "${t1[@]}" -o p
 done
-sweep 20 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
-sweep 30 fleet fleet "$area/models" "${t1[@]}" -o f
+sweep 6 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep 12 fleet fleet "$area/models" "${t1[@]}" -o f
 
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
 if [[ -z $asan && (-z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" exhausted "*) ]]; then

@@ -149,16 +149,18 @@ void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t
 
 /* They do not survive a refused allocation. The program sees to it that there is memory before it calls these (machine/set_aside.h), so
  * what they allocate is not refused; tests/check_memory_verbs.sh takes the memory away from hwloc in earnest. */
-#define UNREFUSED(type, name, parameters, arguments)                                                                                             \
-    type name parameters;                                                                                                                  \
-    type name parameters                                                                                                                    \
-    {                                                                                                                                      \
-        const bool before = inside;                                                                                                        \
-        inside = true;                                                                                                                     \
-        type const result = ((type(*) parameters)find(#name))arguments;                                                                    \
-        inside = before;                                                                                                                   \
-        return result;                                                                                                                     \
+/* clang-format off */
+#define UNREFUSED(type, name, parameters, arguments) \
+    type name parameters; \
+    type name parameters \
+    { \
+        const bool before = inside; \
+        inside = true; \
+        type const result = ((type(*) parameters)find(#name))arguments; \
+        inside = before; \
+        return result; \
     }
+/* clang-format on */
 UNREFUSED(int, hwloc_topology_init, (void **topology), (topology))
 UNREFUSED(int, hwloc_topology_load, (void *topology), (topology))
 UNREFUSED(int, hwloc_topology_restrict, (void *topology, const void *set, unsigned long flags), (topology, set, flags))
