@@ -10,6 +10,8 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
+#define USUAL_MEMORY ((uint64_t)512 << 20)
+
 /* ---- pieces ---- */
 
 /* Letters back to bytes; false if one of them stands for none: then the text is what it says. */
@@ -152,13 +154,14 @@ static int by_text(const void *left, const void *right)
     return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
 }
 
-static organ_status put_normalized(organ_tokenizer *t, const organ_search *search, const organ_added *added, organ_error *error)
+static organ_status put_normalized(organ_tokenizer *t, const organ_search *search, organ_growth *growth, const organ_added *added,
+                                   organ_error *error)
 {
     organ_bytes text = {0};
     organ_status status = ORGAN_OK;
     const char *kept = NULL;
     if (organ_bytes_add(&text, added->text, added->bytes))
-        status = organ_normalise(t, search, &text, error);
+        status = organ_normalise(t, search, growth, &text, error);
     if (status == ORGAN_OK && text.used)
         kept = organ_arena_copy(&t->arena, text.data, text.used);
     if (kept) {
@@ -180,10 +183,13 @@ static organ_status part_added(organ_tokenizer *t, organ_error *error)
     t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
     if (!t->normalized.items || !organ_search_make(&search))
         status = organ_fail_errno(error, ENOMEM, "the added tokens");
-    size_t kept = 0;
+    size_t kept = 0, bytes = 0;
+    for (size_t k = 0; k < t->raw.count; k++)
+        bytes += t->raw.items[k].bytes;
+    organ_growth growth = organ_growth_of(t, bytes);
     for (size_t k = 0; k < t->raw.count && status == ORGAN_OK; k++)
         if (t->raw.items[k].normalized)
-            status = put_normalized(t, &search, &t->raw.items[k], error);
+            status = put_normalized(t, &search, &growth, &t->raw.items[k], error);
         else
             t->raw.items[kept++] = t->raw.items[k];
     organ_search_release(&search);
@@ -214,6 +220,7 @@ organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **to
     if (!t)
         return organ_fail_errno(error, ENOMEM, "%s: the tokenizer", model->path);
     t->unknown = ORGAN_NO_ID;
+    t->memory = USUAL_MEMORY;
     t->facts.bos = t->facts.eos = -1;
     if (getrandom(&t->seed, sizeof t->seed, GRND_NONBLOCK) < 0)
         t->seed = (uintptr_t)t;
@@ -243,6 +250,8 @@ void organ_tokenizer_close(organ_tokenizer *t)
     organ_arena_release(&t->arena);
     free(t);
 }
+
+void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory) { tokenizer->memory = memory; }
 
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer) { return &tokenizer->facts; }
 

@@ -15,6 +15,7 @@ typedef struct encoding {
     organ_ids ids;
     organ_spans spans[ORGAN_STEP_LIMIT]; /* one for each step */
     organ_bytes texts[ORGAN_STEP_LIMIT];
+    organ_growth growth;
 } encoding;
 
 static organ_status no_memory(organ_error *error) { return organ_fail_errno(error, ENOMEM, "the tokens of a text"); }
@@ -142,12 +143,15 @@ static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, c
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
 {
     organ_bytes *made = &e->texts[step];
+    bool good = true;
     made->used = 0;
-    for (size_t k = 0; k < bytes; k++) {
+    organ_growth_begin(&e->growth, e->growth.cut[step], made);
+    for (size_t k = 0; k < bytes && good; k++) {
         char letter[4];
-        if (!organ_bytes_add(made, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter)))
-            return no_memory(error);
+        good = organ_bytes_add(made, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter));
     }
+    if (organ_growth_end(e->tokenizer, &e->growth, &e->tokenizer->cut[step], made, good, error) != ORGAN_OK)
+        return error->status;
     return cut_from(e, step + 1, made->data, made->used, first, error);
 }
 
@@ -158,11 +162,12 @@ static organ_status cut_metaspace(encoding *e, size_t step, const char *text, si
     const bool wanted = by->prefix == ORGAN_PREFIX_ALWAYS || (by->prefix == ORGAN_PREFIX_FIRST && first);
     const bool there = text[0] == ' ' || (bytes >= by->text_bytes && memcmp(text, by->text, by->text_bytes) == 0);
     made->used = 0;
+    organ_growth_begin(&e->growth, e->growth.cut[step], made);
     bool good = !wanted || there || organ_bytes_add(made, by->text, by->text_bytes);
     for (size_t k = 0; k < bytes && good; k++)
         good = text[k] == ' ' ? organ_bytes_add(made, by->text, by->text_bytes) : organ_bytes_add(made, text + k, 1);
-    if (!good)
-        return no_memory(error);
+    if (organ_growth_end(e->tokenizer, &e->growth, by, made, good, error) != ORGAN_OK)
+        return error->status;
     return by->cuts ? cut_pieces(e, step, by, made->data, made->used, first, error)
                     : cut_from(e, step + 1, made->data, made->used, first, error);
 }
@@ -189,7 +194,7 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
     organ_bytes normal = {0};
     if (!organ_bytes_add(&normal, text, bytes))
         return no_memory(error);
-    organ_status status = organ_normalise(e->tokenizer, &e->search, &normal, error);
+    organ_status status = organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
     if (status == ORGAN_OK && normal.used)
         status = around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
     free(normal.data);
@@ -199,7 +204,7 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
                                     size_t *count, organ_error *error)
 {
-    encoding e = {.tokenizer = tokenizer, .special = special};
+    encoding e = {.tokenizer = tokenizer, .special = special, .growth = organ_growth_of(tokenizer, bytes)};
     e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
     organ_bytes mended = {0};
     *ids = NULL;

@@ -158,54 +158,104 @@ static bool lowercase(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-static organ_status replace(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to,
+static organ_status replace(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
                             organ_error *error)
 {
     size_t at = 0, done = 0, begin, end = 0;
-    bool good = true;
-    while (good) {
+    while (*good) {
         const organ_status status = organ_step_find(step, search, from->data, from->used, &at, &begin, &end, error);
         if (status != ORGAN_OK)
             return status;
         if (begin == SIZE_MAX)
             break;
-        good = organ_bytes_add(to, from->data + done, begin - done) && organ_bytes_add(to, step->content, step->content_bytes);
+        *good = organ_bytes_add(to, from->data + done, begin - done) && organ_bytes_add(to, step->content, step->content_bytes);
         done = end;
     }
-    good = good && organ_bytes_add(to, from->data + done, from->used - done);
-    return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the normalised text");
+    *good = *good && organ_bytes_add(to, from->data + done, from->used - done);
+    return ORGAN_OK;
 }
 
-static organ_status rewrite(const organ_step *step, const organ_search *search, organ_bytes *bytes, organ_error *error)
+/* ---- how long a text may become ---- */
+
+#define GROWTH_BASE   ((size_t)64 << 10)
+#define GROWTH        128u /* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together */
+#define GROWTH_ALWAYS 16u
+
+static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor; }
+
+organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
+{
+    const size_t wide = GROWTH_BASE + times(text, GROWTH), always = GROWTH_BASE + times(text, GROWTH_ALWAYS);
+    const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2, most = memory > always ? memory : always;
+    return (organ_growth){.text = text, .limit = wide < most ? wide : most};
+}
+
+void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
+{
+    made->bounded = true;
+    made->over = false;
+    made->most = growth->limit - so_far;
+}
+
+static const char *name_of(const organ_step *step)
+{
+    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    static const char *const kinds[] = {
+        [ORGAN_STEP_NORMAL_FORM] = "",       [ORGAN_STEP_LOWERCASE] = "Lowercase", [ORGAN_STEP_PREPEND] = "Prepend",
+        [ORGAN_STEP_REPLACE] = "Replace",    [ORGAN_STEP_SPLIT] = "Split",         [ORGAN_STEP_BYTES] = "ByteLevel",
+        [ORGAN_STEP_METASPACE] = "Metaspace"};
+    return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
+}
+
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
+                              organ_error *error)
+{
+    const bool cuts = step >= t->cut && step < t->cut + t->cut_count;
+    const size_t number = (size_t)(step - (cuts ? t->cut : t->normal));
+    (cuts ? growth->cut : growth->normal)[number] += good ? made->used : 0;
+    made->bounded = false;
+    if (good)
+        return ORGAN_OK;
+    if (!made->over)
+        return organ_fail_errno(error, ENOMEM, "the tokens of a text of %zu bytes", growth->text);
+    return organ_fail(error, ORGAN_BAD_INPUT, "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
+                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count, name_of(step),
+                      growth->limit, growth->text);
+}
+
+static organ_status rewrite(const organ_tokenizer *t, const organ_step *step, const organ_search *search, organ_growth *growth,
+                            organ_bytes *bytes, organ_error *error)
 {
     organ_bytes made = {0};
     bool good = true;
     organ_status status = ORGAN_OK;
+    organ_growth_begin(growth, growth->normal[step - t->normal], &made);
     if (step->kind == ORGAN_STEP_LOWERCASE)
         good = lowercase(bytes, &made);
     else if (step->kind == ORGAN_STEP_PREPEND)
         good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
     else
-        status = replace(step, search, bytes, &made, error);
-    if (!good)
-        status = organ_fail_errno(error, ENOMEM, "the normalised text");
+        status = replace(step, search, bytes, &made, &good, error);
+    if (status == ORGAN_OK)
+        status = organ_growth_end(t, growth, step, &made, good, error);
     free(bytes->data);
     *bytes = made;
     return status;
 }
 
-organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_bytes *bytes, organ_error *error)
+organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error)
 {
-    for (size_t k = 0; k < t->normal_count && bytes->used; k++) {
+    organ_status status = ORGAN_OK;
+    for (size_t k = 0; k < t->normal_count && bytes->used && status == ORGAN_OK; k++) {
         const organ_step *step = &t->normal[k];
         if (step->kind == ORGAN_STEP_NORMAL_FORM) {
-            if (!to_form(bytes, step->form))
-                return organ_fail_errno(error, ENOMEM, "the normalised text");
-            continue;
+            organ_growth_begin(growth, growth->normal[k], bytes);
+            const bool good = to_form(bytes, step->form);
+            status = organ_growth_end(t, growth, step, bytes, good, error);
+        } else {
+            status = rewrite(t, step, search, growth, bytes, error);
         }
-        const organ_status status = rewrite(step, search, bytes, error);
-        if (status != ORGAN_OK)
-            return status;
     }
-    return ORGAN_OK;
+    return status;
 }

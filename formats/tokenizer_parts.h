@@ -20,9 +20,10 @@
 
 typedef struct organ_bytes {
     char *data;
-    size_t used, room;
+    size_t used, room, most; /* most: how many there may be, if `bounded` */
+    bool bounded, over;      /* over: there would have been more */
 } organ_bytes;
-bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory */
+bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory, or `over` */
 
 /* ---- steps of normalisation and of cutting ---- */
 
@@ -111,8 +112,15 @@ typedef struct organ_added_list {
     size_t count;
 } organ_added_list;
 
+/* What the steps have made of a text so far. A file can ask for steps that make a text longer, one after the other: each has a limit. */
+typedef struct organ_growth {
+    size_t text, limit; /* bytes of the text; what one step may make of it in all */
+    size_t normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
+} organ_growth;
+
 struct organ_tokenizer {
     organ_tokenizer_facts facts;
+    uint64_t memory; /* bytes that steps may take for a text that does not justify more by its length */
     organ_arena arena;
     uint64_t seed;
     organ_token *tokens; /* by id; behind the vocabulary single characters that only merges know */
@@ -156,8 +164,15 @@ int organ_byte_of(uint32_t letter);
 
 /* Appends text that is valid UTF-8 whatever the bytes are. */
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
+/* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
+organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
+/* Before a step writes into `made`, and behind it: the status is that of the step, which had memory and stayed below the limit if `good`. */
+void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
+                              organ_error *error);
 /* Normalises `bytes`, in place. */
-organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_bytes *bytes, organ_error *error);
+organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error);
 
 /* ---- words into ids ---- */
 

@@ -9,6 +9,10 @@
 
 bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
 {
+    if (bytes->bounded && count > bytes->most - bytes->used) {
+        bytes->over = true;
+        return false;
+    }
     if (count > bytes->room - bytes->used) {
         const size_t room = (bytes->used + count) * 2 + 64;
         char *larger = realloc(bytes->data, room);

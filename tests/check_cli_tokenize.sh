@@ -64,4 +64,20 @@ head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json
 refused 3 "tokenizer.json: line" tokenize bare --text text
 sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
 refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
+
+# ---- steps that make much of little: 16 times 'a' becomes 100 of it, which is more than any memory ----
+a100=$(printf 'a%.0s' {1..100})
+steps=$(for k in {1..16}; do printf '%s{"type":"Replace","pattern":{"String":"a"},"content":"%s"}' "${comma:-}" "$a100" && comma=,; done)
+echo '{"normalizer":{"type":"Sequence","normalizers":['"$steps"']},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}' >bare/tokenizer.json
+printf 'a%.0s' {1..61} >sixty-one
+if ldd "$organ" | grep -q libasan; then capped=$organ; else
+    capped=$scratch/capped
+    printf '#!/bin/sh
+ulimit -v 2000000
+exec "%s" "$@"
+' "$organ" >"$capped" && chmod +x "$capped"
+fi
+whole=$organ organ=$capped
+refused 3 "the tokenizer's normalizer: step 2 of 16, Replace, makes more than 73344 bytes of a text of 61" tokenize bare --text sixty-one
+organ=$whole
 finish

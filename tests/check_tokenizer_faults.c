@@ -128,6 +128,103 @@ START_TEST(deep_and_strange_documents)
 }
 END_TEST
 
+/* ---- steps that make a text longer than it justifies ---- */
+
+static char *repeated(const char *word, size_t times)
+{
+    const size_t bytes = strlen(word);
+    char *const text = malloc(bytes * times + 1);
+    for (size_t k = 0; k < times; k++)
+        memcpy(text + k * bytes, word, bytes);
+    text[bytes * times] = '\0';
+    return text;
+}
+
+/* Of each kind one, `step` as many times as `count` says; what "a" 61 times and 61 blanks may become is 64 KiB and 128 times that. */
+static const struct growing {
+    const char *part, *step, *word; /* %s in `step` is `word`, `times` times */
+    size_t times, count;
+    const char *more, *says;
+} growing[] = {
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"%s\"}", "a", 100, 16, "",
+     "normalizer: step 2 of 16, Replace, makes more than 81152 bytes of a text of 122"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"x*\"},\"content\":\"%s\"}", "b", 2000, 1, "", "step 1 of 1, Replace,"},
+    {"normalizer", "{\"type\":\"Prepend\",\"prepend\":\"%s\"}", "b", 90000, 1, "", "step 1 of 1, Prepend,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xEF\xB7\xBA", 20000, 1,
+     ",{\"type\":\"NFKC\"}", "step 2 of 2, NFKC,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xEF\xB7\xBA", 20000, 1,
+     ",{\"type\":\"NFKD\"}", "step 2 of 2, NFKD,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xC4\xB0", 30000, 1,
+     ",{\"type\":\"Lowercase\"}", "step 2 of 2, Lowercase,"},
+    {"pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "", 0, 16, "",
+     "pre_tokenizer: step 11 of 16, ByteLevel,"},
+};
+
+static void expect_growth(const struct growing *g)
+{
+    char *const word = repeated(g->word, g->times), *const text = malloc(123);
+    char *const json = malloc(g->count * (strlen(word) + 300) + 400);
+    memset(text, 'a', 61);
+    memset(text + 61, ' ', 61);
+    size_t at = (size_t)sprintf(json, "{\"%s\":{\"type\":\"Sequence\",\"%s\":[", g->part,
+                                strcmp(g->part, "normalizer") == 0 ? "normalizers" : "pretokenizers");
+    for (size_t k = 0; k < g->count; k++) {
+        at += (size_t)sprintf(json + at, "%s", k ? "," : "");
+        at += (size_t)sprintf(json + at, g->step, word);
+    }
+    sprintf(json + at, "%s]},\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}", g->more);
+    organ_tokenizer *const tokenizer = tokenizer_good(tokenizer_model(json, strlen(json)));
+    organ_error error = {0};
+    uint32_t *ids;
+    size_t count;
+    ck_assert_int_eq(organ_tokenizer_encode(tokenizer, text, 122, true, &ids, &count, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, g->says), "'%s' is not in '%s'", g->says, error.message);
+    ck_assert_ptr_null(ids);
+    organ_tokenizer_close(tokenizer);
+    free(json);
+    free(word);
+    free(text);
+}
+
+START_TEST(steps_that_grow)
+{
+    for (size_t k = 0; k < COUNT(growing); k++)
+        expect_growth(&growing[k]);
+}
+END_TEST
+
+/* A long replacement of a blank; added tokens are normalised as the file is read, all under one limit; little memory allows less. */
+START_TEST(other_growth)
+{
+    char *const mark = repeated("b", 2000), *const json = malloc(10000);
+    sprintf(json, WITH("\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"%s\",\"prepend_scheme\":\"never\"}"), mark);
+    organ_tokenizer *tokenizer = NULL;
+    organ_error error = {0};
+    uint32_t *ids;
+    size_t count;
+    char *const blanks = repeated(" ", 61), *const many = repeated("a", 100000);
+    if (tokenizer_at(tokenizer_model(json, strlen(json)), &tokenizer, &error) == ORGAN_OK)
+        organ_tokenizer_encode(tokenizer, blanks, 61, true, &ids, &count, &error);
+    ck_assert_int_eq(error.status, ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "Metaspace"), "%s", error.message);
+    organ_tokenizer_close(tokenizer);
+    sprintf(json,
+            WITH("\"added_tokens\":[{\"id\":1,\"content\":\"ab\",\"normalized\":true}],\"normalizer\":{\"type\":\"Replace\","
+                 "\"pattern\":{\"Regex\":\"b*\"},\"content\":\"%s\"}"),
+            mark);
+    tokenizer = tokenizer_good(tokenizer_model(json, strlen(json)));
+    organ_tokenizer_allow(tokenizer, 1 << 20);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_tokenizer_encode(tokenizer, many, 100000, true, &ids, &count, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "makes more than 1665536 bytes of a text of 100000"), "%s", error.message);
+    organ_tokenizer_close(tokenizer);
+    free(mark);
+    free(json);
+    free(blanks);
+    free(many);
+}
+END_TEST
+
 /* Only two digits, as they are written, name a byte. */
 START_TEST(names_of_bytes)
 {
@@ -263,6 +360,7 @@ Suite *tokenizer_fault_suite(void)
 {
     const suite_case cases[] = {
         {"documents", {malformed_documents, deep_and_strange_documents, names_of_bytes, words_of_no_token, settings_beside}},
+        {"growth", {steps_that_grow, other_growth}},
         {"metadata", {malformed_metadata, scores_decide}},
     };
     return suite_of("tokenizer faults", cases, COUNT(cases), scratch_begin, scratch_end);

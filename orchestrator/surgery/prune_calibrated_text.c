@@ -117,6 +117,12 @@ static void note_context(const organ_calibrated_job *job)
                             (unsigned long long)made_for, job->base.donor->path);
 }
 
+static organ_status encode(organ_calibrated_job *job, const char *text, uint32_t **ids, organ_error *error)
+{
+    organ_tokenizer_allow(job->tokenizer, job->base.engine->memory);
+    return organ_tokenizer_encode(job->tokenizer, text, job->text_bytes, true, ids, &job->text_tokens, error);
+}
+
 organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error)
 {
     const char *const path = job->options->calibration;
@@ -125,8 +131,7 @@ organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error
     if (organ_input_load(path, path, LARGEST_TEXT, &text, &job->text_bytes, error) == ORGAN_OK &&
         organ_tokenizer_open(job->base.donor, &job->tokenizer, error) == ORGAN_OK &&
         organ_forward_open(job->base.donor, job->base.engine, &job->forward, error) == ORGAN_OK &&
-        organ_tokenizer_encode(job->tokenizer, text, job->text_bytes, true, &ids, &job->text_tokens, error) == ORGAN_OK &&
-        cut(job, ids, error) == ORGAN_OK) {
+        encode(job, text, &ids, error) == ORGAN_OK && cut(job, ids, error) == ORGAN_OK) {
         snprintf(job->text_digest, sizeof job->text_digest, "%016llx", (unsigned long long)XXH3_64bits(text, job->text_bytes));
         note_context(job);
         share_memory(job, error);

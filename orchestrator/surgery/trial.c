@@ -26,6 +26,7 @@ static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, org
     if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
         return error->status;
     if (!trial->tokenizer) {
+        organ_tokenizer_allow(tokenizer, trial->engine.memory);
         trial->tokenizer = tokenizer;
         return ORGAN_OK;
     }
