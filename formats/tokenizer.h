@@ -36,8 +36,8 @@ void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 
 /* The ids of `bytes` bytes of text, which may hold NUL and need not be valid UTF-8 (what is not is read as U+FFFD, as Python's replace
  * does). Special tokens in the text ("<|endoftext|>") become themselves where `special`, else their characters; other added tokens always.
- * BOS is not added. *ids is to be freed. Any thread. ORGAN_BAD_INPUT, naming the step, where one makes more of the text than is allowed (see
- * organ_tokenizer_allow); ORGAN_IO without memory. */
+ * BOS is not added. *ids is to be freed. Any thread. ORGAN_BAD_INPUT, naming the step, where one makes more of the text than is allowed
+ * (see organ_tokenizer_allow); ORGAN_IO without memory. */
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
                                     size_t *count, organ_error *error);
 

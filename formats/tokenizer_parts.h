@@ -166,7 +166,8 @@ int organ_byte_of(uint32_t letter);
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
 /* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Before a step writes into `made`, and behind it: the status is that of the step, which had memory and stayed below the limit if `good`. */
+/* Before a step writes into `made`, and behind it: the status is that of the step, which had memory and stayed below the limit if
+ * `good`. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
                               organ_error *error);
