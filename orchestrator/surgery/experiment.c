@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/experiment.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 
 #include <stdio.h>
@@ -51,9 +52,12 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     json_error_t fault;
     if (organ_model_load(model, "organ/prune.json", LARGEST_LOG, &bytes, &length, error) != ORGAN_OK || !bytes)
         return NULL;
-    json_t *log = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &fault);
+    bool no_memory;
+    json_t *log = organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     free(bytes);
-    if (!log)
+    if (no_memory)
+        organ_fail(error, ORGAN_IO, "%s: organ/prune.json: no memory to read it", model->path);
+    else if (!log)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: %s", model->path, fault.text);
     else if (strcmp(organ_json_text(log, "schema"), "organ.prune/1") != 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: organ/prune.json: its schema is '%s', not 'organ.prune/1'", model->path,
