@@ -87,7 +87,8 @@ static int eat(void)
         bites++;
     if (bites == BITES) {
         puts("{\"schema\":\"organ.test/1\"}");
-        return 0;
+        fflush(stdout);
+        _exit(0); /* what was taken is lost on purpose, which a leak checker at the usual end would report */
     }
     fprintf(stderr, "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate memory\"}\n",
             bites * 16);
