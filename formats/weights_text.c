@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/weights.h"
 
+#include "formats/memory_watch.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -103,6 +105,8 @@ char *organ_weight_text(const organ_weight *weight, char *out, size_t size)
         put_weight(weight, text);
         fclose(text);
         out[size - 1] = '\0';
+    } else {
+        organ_memory_refused();
     }
     return out;
 }

@@ -23,15 +23,16 @@ fi
 
 # sweep COUNT NAME ARGS...: COUNT of the paths of a verb, fewer under a sanitizer.
 sweep() {
-    local count=$1 name=$2 lines resumable=()
+    local count=$1 name=$2 lines leaves=()
     shift 2
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
-    [[ $name == prune ]] && resumable=(--resumable)
+    [[ $name == prune ]] && leaves=(--resumable)
+    [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
     [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
     [[ -n $asan && $count == paths ]] && count=12
     [[ $count == paths ]] || count=$count:${MEMORY_TURN:-0}
     here="organ $*"
-    "$sweeper" "$preload" "$scratch/sweep" "${MEMORY_RUNS:-$count}" "$jobs" "${resumable[@]}" -- "$organ" "$@" >../out 2>&1
+    "$sweeper" "$preload" "$scratch/sweep" "${MEMORY_RUNS:-$count}" "$jobs" "${leaves[@]}" -- "$organ" "$@" >../out 2>&1
     lines=$(tail -n 1 ../out)
     if [[ $lines =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
         passed=$((passed + BASH_REMATCH[1]))
@@ -60,37 +61,37 @@ gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
 # ---- the verbs ----
 sweep paths version version
 sweep paths help help prune
-sweep 150 inspect inspect "$q" --tensors
+sweep 100 inspect inspect "$q" --tensors
 sweep 60 inspect-json inspect "$q" --json
 sweep 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
 sweep 80 report report "$area/prune.json" -o p.html
-sweep 60 tokenize tokenize "$model" --text "$area/text"
-sweep 12 measure measure "$q" "${t1[@]}" -o z
-sweep 12 autopsy autopsy "$q" "${t1[@]}" -o a
-sweep 12 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
-sweep 12 extract extract "$q" -o parts
-sweep 12 assemble assemble "$area/parts" -o b.safetensors
-sweep 12 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
-sweep 12 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
-sweep 12 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
-sweep 12 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
-sweep 12 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
-sweep 12 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep 12 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
-sweep 12 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
-sweep 12 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
-sweep 12 purify purify "$q" --type all --method haar "${t1[@]}" -o p
-sweep 12 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
-sweep 12 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
-sweep 12 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
-sweep 12 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
-sweep 12 prune prune "$q" "${t1[@]}" -o p
+sweep 40 tokenize tokenize "$model" --text "$area/text"
+sweep 8 measure measure "$q" "${t1[@]}" -o z
+sweep 8 autopsy autopsy "$q" "${t1[@]}" -o a
+sweep 8 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
+sweep 8 extract extract "$q" -o parts
+sweep 8 assemble assemble "$area/parts" -o b.safetensors
+sweep 8 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
+sweep 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
+sweep 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep 8 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep 8 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
+sweep 8 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 8 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 8 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep 8 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep 8 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep 8 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
+sweep 8 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep 8 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
+sweep 8 prune prune "$q" "${t1[@]}" -o p
 for method in physarum-v2 wanda sparsegpt; do
-    sweep 6 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
+    sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
         "${t1[@]}" -o p
 done
-sweep 6 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
-sweep 12 fleet fleet "$area/models" "${t1[@]}" -o f
+sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f
 
 # ---- memory that runs out in earnest, where hwloc finds the cores ----
 if [[ -z $asan && (-z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" exhausted "*) ]]; then
