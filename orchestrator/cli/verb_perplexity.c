@@ -100,7 +100,7 @@ static const organ_option_group evaluate_groups[] = {{"Options", evaluate_option
 static const organ_example evaluate_examples[] = {
     {"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt", "One table: what each pruning cost."},
     {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation", "The same as Markdown and JSON."},
-    {"organ evaluate donor v1 half --text heldout.txt --experiment flow=v1 --experiment wanda=half",
+    {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
      "Two experiments in one table, each by its name."}};
 
 static organ_status evaluate(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
