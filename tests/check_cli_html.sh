@@ -67,8 +67,8 @@ ln -s nowhere/at/all dangling
 for command in "audit tiny-qwen2 out --html" "prune tiny-qwen2 -o new --html" "report audit.json -o"; do
     # shellcheck disable=SC2086 # words
     {
-        refused 2 "notes.html: exists and is no HTML page: it is not overwritten" $command notes.html
-        refused 2 "weights.html: exists and is no HTML page" $command weights.html
+        refused 2 "notes.html: exists and is no report of organ: it is not overwritten" $command notes.html
+        refused 2 "weights.html: exists and is no report of organ" $command weights.html
         refused 2 "directory: exists and is not a file" $command directory
         refused 2 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
     }

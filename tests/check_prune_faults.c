@@ -116,7 +116,7 @@ START_TEST(full_disk_at_any_moment)
         same_outputs("reference", "out");
         ck_assert_int_eq(rename(scratch_path("out"), scratch_path("old%ld", n)), 0);
     }
-    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE, FAULT_RENAME};
+    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
     for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
         for (long n = 1; n < 4; n += 2) {
             fault_at(calls[k], n, ENOSPC, true, NULL);

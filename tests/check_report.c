@@ -114,12 +114,20 @@ START_TEST(files_are_there_whole_or_not_at_all)
     organ_error error = {0};
     json_t *const document = json_pack("{s:i}", "a", 1);
     snprintf(path, sizeof path, "%s/doc.json", place);
-    ck_assert_int_eq(organ_text_write(path, "old\n", &error), ORGAN_OK);
+    ck_assert_int_eq(organ_text_write(path, "{\"schema\": \"organ.old/1\"}\n", &error), ORGAN_OK);
     ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_OK);
     FILE *const file = fopen(path, "r");
     ck_assert_uint_eq(fread(content, 1, sizeof content - 1, file), 13);
     fclose(file);
     ck_assert_str_eq(content, "{\n  \"a\": 1\n}\n");
+    /* This is no report: it stays, and so does what was to take its place. */
+    ck_assert_int_eq(organ_text_write(path, "new\n", &error), ORGAN_IO);
+    char *const command = strstr(error.message, "mv -n ");
+    ck_assert_msg(command, "%s", error.message);
+    ck_assert_int_eq(system(command), 0);
+    snprintf(path, sizeof path, "%s/doc.json-2", place);
+    ck_assert_int_eq(unlink(path), 0);
+    error = (organ_error){0};
     snprintf(path, sizeof path, "%s/none/doc.json", place);
     ck_assert_int_eq(organ_document_write(path, document, &error), ORGAN_IO);
     ck_assert_ptr_nonnull(strstr(error.message, "none/doc.json"));

@@ -8,5 +8,6 @@
 Suite *pass_suite(void);
 Suite *files_suite(void);
 Suite *widen_suite(void);
+Suite *recognise_suite(void);
 
 #endif

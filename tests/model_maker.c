@@ -292,6 +292,15 @@ int __wrap_ftruncate(int fd, off_t size) { return fails(FAULT_FTRUNCATE) ? -1 : 
 int __real_rename(const char *, const char *);
 int __wrap_rename(const char *, const char *);
 int __wrap_rename(const char *from, const char *to) { return fails(FAULT_RENAME) ? -1 : __real_rename(from, to); }
+int __real_renameat2(int, const char *, int, const char *, unsigned);
+int __wrap_renameat2(int, const char *, int, const char *, unsigned);
+int __wrap_renameat2(int at, const char *from, int to_at, const char *to, unsigned flags)
+{
+    return fails(FAULT_RENAMEAT2) ? -1 : __real_renameat2(at, from, to_at, to, flags);
+}
+int __real_link(const char *, const char *);
+int __wrap_link(const char *, const char *);
+int __wrap_link(const char *from, const char *to) { return fails(FAULT_LINK) ? -1 : __real_link(from, to); }
 ssize_t __real_copy_file_range(int, off64_t *, int, off64_t *, size_t, unsigned);
 ssize_t __wrap_copy_file_range(int, off64_t *, int, off64_t *, size_t, unsigned);
 ssize_t __wrap_copy_file_range(int in, off64_t *from, int out, off64_t *to, size_t n, unsigned flags)

@@ -49,6 +49,8 @@ typedef enum fault_call {
     FAULT_COPY_RANGE,
     FAULT_FTRUNCATE,
     FAULT_RENAME,
+    FAULT_RENAMEAT2,
+    FAULT_LINK,
     FAULT_CALLS
 } fault_call;
 void fault_at(fault_call call, long n, int errnum, bool again, void (*then)(void));

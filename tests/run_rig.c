@@ -65,7 +65,7 @@ static void full_at(run_once *run, const void *way, fault_call call, long n)
 
 void full_disk_leaves_nothing(run_once *run, const void *way)
 {
-    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE, FAULT_RENAME};
+    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
     organ_error error;
     char output[32];
     static unsigned counted;

@@ -1,30 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/html_file.h"
 
-#include "formats/input_file.h"
+#include "formats/recognise.h"
+#include "orchestrator/surgery/output.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* Whether the file is one that this program may have written before. An empty one is nobody's loss. */
-static bool begins_as_page(const char *path, organ_error *error)
-{
-    static const char start[] = "<!doctype html";
-    char head[sizeof start] = "";
-    struct stat info;
-    int fd;
-    if (organ_input_open(path, &fd, &info, error) != ORGAN_OK)
-        return false;
-    const size_t length = (size_t)info.st_size < sizeof start - 1 ? (size_t)info.st_size : sizeof start - 1;
-    organ_input_read(fd, path, head, length, 0, error);
-    close(fd);
-    return error->status == ORGAN_OK && strncasecmp(head, start, length) == 0;
-}
 
 static organ_status check_directory(const char *path, organ_error *error)
 {
@@ -43,12 +27,41 @@ static organ_status check_directory(const char *path, organ_error *error)
 
 organ_status organ_html_file_check(const char *path, organ_error *error)
 {
+    return organ_check_report_place(path, error) ? error->status : check_directory(path, error);
+}
+
+/* A page beside a model that is one file is no part of it. */
+static organ_status check_apart(const char *path, const char *model, organ_error *error)
+{
     struct stat info;
-    if (stat(path, &info))
-        return check_directory(path, error);
-    if (!S_ISREG(info.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file, so no page can be written there", path);
-    if (!begins_as_page(path, error) && !error->status)
-        return organ_fail(error, ORGAN_USAGE, "%s: exists and is no HTML page: it is not overwritten", path);
-    return error->status ? error->status : check_directory(path, error);
+    const char *const slash = strrchr(path, '/');
+    char *const directory = slash ? strndup(path, (size_t)(slash + 1 - path)) : strdup(".");
+    if (!directory)
+        organ_fail_errno(error, ENOMEM, "%s", path);
+    else if (model && stat(model, &info) == 0 && S_ISDIR(info.st_mode))
+        organ_output_check_apart(directory, model, error);
+    free(directory);
+    return error->status;
+}
+
+organ_status organ_html_file_check_apart(const char *path, const organ_verb *verb, const void *values, organ_error *error)
+{
+    for (size_t k = 0; k < verb->operand_count && !error->status; k++) {
+        const organ_operand *const operand = &verb->operands[k];
+        const void *const at = (const char *)values + operand->offset;
+        if (operand->names != ORGAN_NAMES_MODEL)
+            continue;
+        if (!strstr(operand->name, "..."))
+            check_apart(path, *(const char *const *)at, error);
+        else
+            for (size_t w = 0; w < ((const organ_words *)at)->count && !error->status; w++)
+                check_apart(path, ((const organ_words *)at)->word[w], error);
+    }
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count && !error->status; k++) {
+            const organ_option *const option = &verb->groups[g].options[k];
+            if (option->names == ORGAN_NAMES_MODEL && option->value == ORGAN_VALUE_TEXT)
+                check_apart(path, *(const char *const *)((const char *)values + option->offset), error);
+        }
+    return error->status;
 }

@@ -112,7 +112,9 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
         return ORGAN_OK;
     }
     /* A run may take hours: what could not be written at its end is refused at its beginning. */
-    const organ_status status = call.html && organ_html_file_check(call.html, error) ? error->status : verb->run(&call, error);
+    const bool refused =
+        call.html && (organ_html_file_check(call.html, error) || organ_html_file_check_apart(call.html, verb, &call, error));
+    const organ_status status = refused ? error->status : verb->run(&call, error);
     const bool events = call.progress && strcmp(call.progress, "json") == 0;
     if (status != ORGAN_OK)
         say_error(error, events);

@@ -22,7 +22,7 @@ static const organ_option sanitize_options[] = {
      .offset = AT(lora_sanitize.max_rank),
      .help = "the rank that the server is set to: higher ones are cut to their best approximation, or with --check refused; a check takes "
              "512 if it is not given, the most that vLLM serves"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_sanitize.force), .help = "replace OUT if it exists"}};
+    FORCE(lora_sanitize.force, "OUT")};
 static const organ_option_group sanitize_groups[] = {{"Options", sanitize_options, COUNT(sanitize_options)},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
@@ -74,7 +74,7 @@ static const organ_option merge_options[] = {
      .help = "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"},
     {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},
      .fallback = "5G", .offset = AT(lora_merge.most), .help = "begin a new file where the next tensor would make one longer than this"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_merge.force), .help = "replace OUT if it exists"},
+    FORCE(lora_merge.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_merge.dry_run),
      .help = "write nothing, only find a place for every key and say what would be merged"}};
 static const organ_option_group merge_groups[] = {{"Options", merge_options, COUNT(merge_options)},
@@ -127,7 +127,7 @@ static const organ_option resize_options[] = {
      .offset = AT(lora_resize.rank), .help = "no module has a higher rank"},
     {.name = "energy", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 1, true, false}, .offset = AT(lora_resize.energy),
      .help = "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_resize.force), .help = "replace OUT if it exists"}};
+    FORCE(lora_resize.force, "OUT")};
 static const organ_option_group resize_groups[] = {{"Options", resize_options, COUNT(resize_options)},
                                                    {"Machine", ORGAN_MACHINE_OPTIONS},
                                                    {"Output", ORGAN_OUTPUT_OPTIONS}};

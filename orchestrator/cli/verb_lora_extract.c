@@ -29,7 +29,7 @@ static const organ_option options[] = {
      .offset = AT(lora_extract.dtype), .help = "the type of the factors"},
     {.name = "seed", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {0, 4294967295.0, false, false}, .fallback = "0",
      .offset = AT(lora_extract.seed), .help = "of the random vectors that decompositions start from"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_extract.force), .help = "replace ADAPTER if it exists"},
+    FORCE(lora_extract.force, "ADAPTER"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_extract.dry_run),
      .help = "write nothing, only pair the weights and say what would be extracted"}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},

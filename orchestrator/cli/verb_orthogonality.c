@@ -35,7 +35,7 @@ static const organ_option options[] = {
      .help = "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has"},
     {.name = "seed", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {0, 4294967295.0, false, false}, .fallback = "0",
      .offset = AT(orthogonality.seed), .help = "of the random matrices"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(orthogonality.force), .help = "replace DIR if it exists"}};
+    FORCE(orthogonality.force, "DIR")};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
                                             {"Machine", ORGAN_MACHINE_OPTIONS},
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};

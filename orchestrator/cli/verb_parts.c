@@ -14,7 +14,7 @@ const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT] = {
 const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT] = {
     {.name = "json", .value = ORGAN_VALUE_FLAG, .offset = AT(json), .help = "print the report as JSON on stdout, and nothing else there"},
     {.name = "html", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(html), .names = ORGAN_NAMES_OUTPUT,
-     .help = "write the report as a web page, too; a page that is there is replaced, any other file is left alone"},
+     .help = "write the report as a web page, too; a page of organ that is there is replaced, any other file is left alone"},
     {.name = "progress", .value = ORGAN_VALUE_TEXT, .argument = "HOW", .fallback = "auto", .choices = "auto|bar|lines|json|none",
      .offset = AT(progress), .help = "how to show on stderr how far it is: a bar, lines, or events as JSON; auto is a bar on a terminal"},
     {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "show no progress and no notes"},

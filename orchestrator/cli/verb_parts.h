@@ -10,6 +10,13 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 #define AT(member)   offsetof(organ_call, member)
 
+/* --force of a verb that writes WHAT. */
+#define FORCE(member, what)                                                                                                                \
+    {                                                                                                                                      \
+        .name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(member),                                                   \
+        .help = "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it"                           \
+    }
+
 enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 5, ORGAN_HELP_OPTION_COUNT = 1, ORGAN_EVALUATION_OPTION_COUNT = 4 };
 extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT];       /* --threads, --memory */
 extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];         /* --json, --html, --progress, --quiet, --help */

@@ -24,7 +24,7 @@
      .offset = AT(verb.experiment.max_tokens), .help = "only the first N tokens of the text; if not given, all"},                          \
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(verb.experiment.output),                  \
      .help = "the directory to make, with the report as JSON, Markdown and HTML", .names = ORGAN_NAMES_OUTPUT},                            \
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(verb.experiment.force), .help = "replace DIR if it exists"}
+    FORCE(verb.experiment.force, "DIR")
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
               "meanwhile, its architecture or tokenizer is not known, or the text is too short"

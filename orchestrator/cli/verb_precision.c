@@ -20,7 +20,7 @@ static const organ_option dequantize_options[] = {
     {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .choices = "bf16|f16|f32", .fallback = "bf16",
      .offset = AT(dequantize.dtype), .help = "the type of what was packed; tensors that are plain keep theirs"},
     SHARD_OPTION(dequantize),
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.force), .help = "replace OUT if it exists"},
+    FORCE(dequantize.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.dry_run),
      .help = "write nothing, only say what would be dequantised"}};
 static const organ_option_group dequantize_groups[] = {{"Options", dequantize_options, COUNT(dequantize_options)},
@@ -79,7 +79,7 @@ static const organ_option quantize_options[] = {
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(quantize.targets),
      .help = "quantise the matrices whose names match one of these instead of the projections"},
     SHARD_OPTION(quantize),
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.force), .help = "replace OUT if it exists"},
+    FORCE(quantize.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.dry_run),
      .help = "write nothing, only say what would be quantised"}};
 static const organ_option_group quantize_groups[] = {{"Options", quantize_options, COUNT(quantize_options)},

@@ -54,7 +54,7 @@ static const organ_operand operands[] = {
     {"FILE", "a report that was saved: prune.json, z_report.json, or what --json printed", AT(saved_report), false, ORGAN_NAMES_INPUT}};
 static const organ_option options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "PAGE", .required = true, .offset = AT(saved_page),
-     .help = "the page; a page that is there is replaced, any other file is left alone", .names = ORGAN_NAMES_OUTPUT}};
+     .help = "the page; a page of organ that is there is replaced, any other file is left alone", .names = ORGAN_NAMES_OUTPUT}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Output", ORGAN_HELP_OPTIONS}};
 static const organ_example examples[] = {
     {"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
@@ -67,6 +67,6 @@ const organ_verb organ_report_verb = {
              "its charts and what sorts its tables are in it, and it asks nothing of a network.",
     .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups), .examples = examples,
     .example_count = COUNT(examples),
-    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page; 3 FILE is no report, or none that has a page; 4 it cannot be read, or "
-             "the page not written.",
+    .exits = "0 done; 2 wrong usage, or PAGE exists and is no page of organ; 3 FILE is no report, or none that has a page; 4 it cannot be "
+             "read, or the page not written.",
     .run = run};

@@ -38,7 +38,7 @@ static const organ_option prune_options[] = {
      .help = "prune the tensors whose names match one of these instead of the projections"},
     {.name = "resume", .value = ORGAN_VALUE_FLAG, .offset = AT(prune.resume),
      .help = "go on with a run that was interrupted; the result is the same; physarum-v1 only"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(prune.force), .help = "replace OUT if it exists"},
+    FORCE(prune.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(prune.dry_run),
      .help = "write nothing, only say what would be pruned"}};
 static const organ_option calibration_options[] = {
@@ -107,7 +107,7 @@ static const organ_operand extract_operands[] = {
 static const organ_option extract_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .required = true, .offset = AT(extract.output),
      .help = "the organ directory to make; it appears when it is whole", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.force), .help = "replace DIR if it exists"},
+    FORCE(extract.force, "DIR"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.dry_run),
      .help = "write nothing, only say what would be in DIR"}};
 static const organ_option_group extract_groups[] = {{"Options", extract_options, COUNT(extract_options)},
@@ -125,7 +125,7 @@ static const organ_option assemble_options[] = {
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(assemble.output),
      .help = "X.gguf or X.safetensors: one file; any other name: a directory with the donor's files as they were cut",
      .names = ORGAN_NAMES_OUTPUT},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.force), .help = "replace OUT if it exists"},
+    FORCE(assemble.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.dry_run),
      .help = "write nothing, only say which files there would be"}};
 static const organ_option_group assemble_groups[] = {{"Options", assemble_options, COUNT(assemble_options)},
@@ -201,7 +201,7 @@ static const organ_option graft_options[] = {
     {.name = "type", .value = ORGAN_VALUE_TEXT, TYPE_CHOICES, .offset = AT(graft.types),
      .help = "what is taken: skeleton is attention, organ feed-forward and experts; if not given, all"},
     LAYERS_OPTION("source"), MAP_OPTION,
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.force), .help = "replace C if it exists"},
+    FORCE(graft.force, "C"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be grafted"}};
 static const organ_option_group graft_groups[] = {{"Options", graft_options, COUNT(graft_options)},
@@ -224,7 +224,7 @@ static const organ_option chimera_options[] = {
     LAYERS_OPTION("donor"), MAP_OPTION,
     {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "C", .required = true, .offset = AT(graft.output),
      .help = "the model to make, of the format of the base", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.force), .help = "replace C if it exists"},
+    FORCE(graft.force, "C"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(graft.dry_run),
      .help = "write nothing, only say whether it fits and what would be taken"}};
 static const organ_option_group chimera_groups[] = {{"Options", chimera_options, COUNT(chimera_options)},
@@ -253,7 +253,7 @@ static const organ_option purify_options[] = {
      .help = "purify all tensors of these kinds instead of the projections"},
     {.name = "layers", .value = ORGAN_VALUE_TEXT, .argument = "RANGE,...", .offset = AT(purify.layers),
      .help = "only in these layers, for example 5-20 or 0-3,8"},
-    {.name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(purify.force), .help = "replace OUT if it exists"},
+    FORCE(purify.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(purify.dry_run),
      .help = "write nothing, only say what would be purified"}};
 static const organ_option_group purify_groups[] = {{"Options", purify_options, COUNT(purify_options)},

@@ -2,6 +2,7 @@
 #include "orchestrator/report/document.h"
 
 #include "formats/memory_watch.h"
+#include "orchestrator/machine/take_name.h"
 #include "orchestrator/report/text.h"
 
 #include <errno.h>
@@ -125,23 +126,39 @@ json_t *organ_document_string(const char *s)
 
 /* ---- files ---- */
 
+#define MOST_DRAFTS 100
+
 typedef struct draft {
     const char *path;
     char *temporary;
     FILE *out;
 } draft;
 
+/* "DIR/.PID.NAME", or one with a higher number where a run that was killed left that. */
+static char *draft_name(const char *path, long number)
+{
+    const char *const slash = strrchr(path, '/');
+    const int directory = slash ? (int)(slash + 1 - path) : 0;
+    char *name = NULL;
+    return asprintf(&name, "%.*s.%ld.%s", directory, path, number, path + directory) < 0 ? NULL : name;
+}
+
 static organ_status open_draft(draft *d, const char *path, organ_error *error)
 {
+    int fd = -1, reason = EEXIST;
     *d = (draft){.path = path};
-    if (asprintf(&d->temporary, "%s.%ld.tmp", path, (long)getpid()) < 0)
-        return organ_fail(error, ORGAN_IO, "%s: no memory", path);
-    const int fd = open(d->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0666);
+    for (long k = 0; k < MOST_DRAFTS && fd < 0 && reason == EEXIST; k++) {
+        free(d->temporary);
+        if (!(d->temporary = draft_name(path, (long)getpid() + k)))
+            return organ_fail(error, ORGAN_IO, "%s: no memory", path);
+        fd = open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        reason = errno;
+    }
     d->out = fd < 0 ? NULL : fdopen(fd, "w");
     if (d->out)
         return ORGAN_OK;
-    const int reason = errno;
     if (fd >= 0) {
+        reason = errno;
         close(fd);
         unlink(d->temporary);
     }
@@ -152,18 +169,22 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 /* Publishes the draft, or removes it if `status` or anything here says that it is not whole. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
+    int fault;
     /* A failed write leaves its reason in errno and its mark on the stream; flushing again would succeed without the lost bytes. */
     const bool flushed = !ferror(d->out) && fflush(d->out) == 0 && fsync(fileno(d->out)) == 0;
     if (status == ORGAN_OK && !flushed)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
     if (fclose(d->out) != 0 && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
-    if (status == ORGAN_OK && rename(d->temporary, d->path) != 0)
-        status = organ_fail_errno(error, errno, "%s: cannot be put in place", d->path);
-    if (status != ORGAN_OK)
+    const organ_naming naming = status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, &fault, error);
+    if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
+        organ_fail_nameless(d->temporary, d->path, naming, fault, error);
+    else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
+        organ_fail_errno(error, fault, "%s: cannot be put in place", d->path);
+    if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_GIVEN_ANEW)
         unlink(d->temporary);
     free(d->temporary);
-    return status;
+    return status ? status : error->status;
 }
 
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)

@@ -22,8 +22,9 @@ organ_status organ_document_line(const json_t *document, FILE *out, organ_error 
  * for NULL (text for which there was none), which counts as a refusal (formats/memory_watch.h). */
 json_t *organ_document_string(const char *s);
 
-/* Writes a file by way of a temporary neighbour, fsync and rename: at `path` stands the old file or the whole new one. ORGAN_IO on failure;
- * the temporary file is removed. */
+/* Writes a file by way of a temporary neighbour, fsync and rename: at `path` stands the old file or the whole new one. Only a report of
+ * this program is replaced (organ_check_report_place). ORGAN_IO on failure; the temporary file is removed then, but kept where something
+ * else has taken the name meanwhile: the message says how to take it. */
 organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
 organ_status organ_text_write(const char *path, const char *text, organ_error *error);
 

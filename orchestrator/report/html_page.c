@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/html_page.h"
 
+#include "formats/recognise.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_style.h"
 #include "orchestrator/report/markup.h"
@@ -23,11 +24,8 @@ struct organ_html {
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
-            "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-            "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"
-            "<meta name=\"referrer\" content=\"no-referrer\">\n"
-            "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '%s'; "
-            "base-uri 'none'; form-action 'none'\">\n<title>",
+            ORGAN_PAGE_START "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '%s'; "
+                             "base-uri 'none'; form-action 'none'\">\n<title>",
             organ_html_script_hash);
     organ_markup_text(out, kind);
     fputs(": ", out);

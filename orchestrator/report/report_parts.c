@@ -5,7 +5,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/document.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -147,29 +146,6 @@ void organ_model_line(FILE *out, const json_t *model)
     fprintf(out, "%s%s, ", *architecture ? ", " : "", organ_json_text(model, "format"));
     organ_plural(out, organ_json_count(model, "files"), "file", "files");
     fprintf(out, ", %s)", organ_quantity_text(organ_json_count(model, "bytes"), size));
-}
-
-void organ_shell_word(FILE *out, const char *s)
-{
-    bool plain = *s != '\0', control = false;
-    for (const char *p = s; *p; p++) {
-        plain = plain && (isalnum((unsigned char)*p) || strchr("_-./,:=+@%", *p));
-        control = control || (unsigned char)*p < 0x20 || *p == 0x7F;
-    }
-    if (plain) {
-        fputs(s, out);
-        return;
-    }
-    fputs(control ? "$'" : "'", out);
-    for (; *s; s++) {
-        if (control && ((unsigned char)*s < 0x20 || *s == 0x7F))
-            fprintf(out, "\\%03o", (unsigned char)*s);
-        else if (control && (*s == '\\' || *s == '\''))
-            fprintf(out, "\\%c", *s);
-        else
-            fputs(*s == '\'' ? "'\\''" : (char[]){*s, '\0'}, out);
-    }
-    fputc('\'', out);
 }
 
 void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)

@@ -3,6 +3,7 @@
 #ifndef ORGAN_REPORT_PARTS_H
 #define ORGAN_REPORT_PARTS_H
 
+#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/report/text_table.h"
 
 #include <jansson.h>
@@ -30,9 +31,6 @@ const char *organ_percent_text(double percent, char out[32]);
 
 /* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" from an object like report.donor. */
 void organ_model_line(FILE *out, const json_t *model);
-
-/* `s` as one word of a POSIX shell; control characters by $'\n' notation. */
-void organ_shell_word(FILE *out, const char *s);
 
 /* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written: MODEL\nwould go into
  * OUTPUT"; no newline at the end. `done` is "Purified "; `model` names the member of the report. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/copy_tree.h"
 
+#include "formats/recognise.h"
 #include "orchestrator/stream/direct_file.h"
 
 #include <dirent.h>
@@ -26,7 +27,7 @@ typedef struct walk {
 
 static bool skipped(const walk *w, const char *name)
 {
-    bool found = fnmatch(".*.organ-partial", name, 0) == 0;
+    bool found = fnmatch(".*.organ-partial", name, 0) == 0 || strcmp(name, ORGAN_GROWING_MARK) == 0;
     for (size_t k = 0; k < w->skip_count && !found; k++)
         found = strcmp(w->skip[k], name) == 0;
     return found;

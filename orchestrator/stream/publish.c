@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/publish.h"
 
+#include "formats/recognise.h"
+#include "orchestrator/machine/take_name.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -57,12 +60,96 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
 
 static organ_status lock(organ_publish *publish, organ_error *error)
 {
-    publish->lock = open(publish->partial, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    publish->lock = open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (publish->lock < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", publish->partial);
-    if (flock(publish->lock, LOCK_EX | LOCK_NB))
+    if (flock(publish->lock, LOCK_EX | LOCK_NB)) {
+        close(publish->lock);
+        publish->lock = -1;
         return organ_fail(error, ORGAN_USAGE, "%s: another process is writing this output", publish->final);
+    }
     return ORGAN_OK;
+}
+
+/* ---- what is unfinished bears a mark; a whole output without a name does not ---- */
+
+static organ_status set_mark(const organ_publish *publish, organ_error *error)
+{
+    const int fd = openat(publish->lock, ORGAN_GROWING_MARK, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return organ_fail_errno(error, errno, "%s/%s: cannot be made", publish->partial, ORGAN_GROWING_MARK);
+    close(fd);
+    return ORGAN_OK;
+}
+
+static organ_status remove_mark(organ_publish *publish, organ_error *error)
+{
+    if (unlinkat(publish->lock, ORGAN_GROWING_MARK, 0) && errno != ENOENT)
+        return organ_fail_errno(error, errno, "%s/%s: cannot be removed", publish->partial, ORGAN_GROWING_MARK);
+    publish->stage = ORGAN_OUTPUT_KEPT;
+    return ORGAN_OK;
+}
+
+static bool is_there(const organ_publish *publish, const char *name)
+{
+    struct stat info;
+    return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static const char *name_of(const organ_publish *publish)
+{
+    const char *const slash = strrchr(publish->final, '/');
+    return slash ? slash + 1 : publish->final;
+}
+
+/* A run that was killed at its very beginning leaves an empty directory; a journal can be gone on with; of an output that is one file,
+ * only its reports may be left. */
+static bool is_unfinished(const organ_publish *publish)
+{
+    const char *const dot = strrchr(name_of(publish), '.');
+    const bool single = dot && (strcmp(dot, ".gguf") == 0 || strcmp(dot, ".safetensors") == 0);
+    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, "organ/journal.jsonl") || is_empty_directory(publish->partial) ||
+           (single && !is_there(publish, name_of(publish)));
+}
+
+/* What a run finished for which there was no name is hours of work: only its owner gives it up. */
+static organ_status fail_kept(const organ_publish *publish, organ_error *error)
+{
+    char *file = NULL, *const other = organ_name_beside(publish->final), *command = NULL;
+    struct stat info;
+    if (asprintf(&file, "%s/%s", publish->partial, name_of(publish)) < 0)
+        file = NULL;
+    if (file && other)
+        command = organ_move_command(lstat(file, &info) == 0 ? file : publish->partial, other);
+    organ_fail(error, ORGAN_USAGE,
+               "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give it up; to take it: "
+               "%.400s",
+               publish->final, publish->partial, command ? command : "move it");
+    free(command);
+    free(other);
+    free(file);
+    return error->status;
+}
+
+/* What an earlier run left: continued, or removed. */
+static organ_status take_over(organ_publish *publish, bool resume, bool force, organ_error *error)
+{
+    if (lock(publish, error))
+        return error->status;
+    organ_status refused = ORGAN_OK;
+    if (!is_unfinished(publish))
+        refused = fail_kept(publish, error);
+    else if (!resume && !force)
+        refused = organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
+                             publish->final, publish->partial);
+    publish->resumed = resume && !refused;
+    if (publish->resumed)
+        return set_mark(publish, error);
+    close(publish->lock);
+    publish->lock = -1;
+    if (!refused && remove_tree(publish->partial))
+        return organ_fail_errno(error, errno, "%s: cannot be removed", publish->partial);
+    return error->status;
 }
 
 static organ_status make_partial(organ_publish *publish, bool resume, bool force, organ_error *error)
@@ -70,39 +157,38 @@ static organ_status make_partial(organ_publish *publish, bool resume, bool force
     struct stat info;
     if (stat(publish->parent, &info) || !S_ISDIR(info.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s: the directory '%s' to put it in does not exist", publish->final, publish->parent);
-    if (lstat(publish->partial, &info) == 0) {
-        if (!resume && !force)
-            return organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
-                              publish->final, publish->partial);
-        if (lock(publish, error))
-            return error->status;
-        publish->resumed = resume;
-        if (resume)
-            return ORGAN_OK;
-        close(publish->lock);
-        publish->lock = -1;
-        if (remove_tree(publish->partial))
-            return organ_fail_errno(error, errno, "%s: cannot be removed", publish->partial);
-    }
+    if (lstat(publish->partial, &info) == 0 && (take_over(publish, resume, force, error) || publish->resumed))
+        return error->status;
     if (mkdir(publish->partial, 0777))
         return organ_fail_errno(error, errno, "%s: cannot be made", publish->partial);
-    return lock(publish, error);
+    if (lock(publish, error) == ORGAN_OK && set_mark(publish, error) == ORGAN_OK)
+        return ORGAN_OK;
+    rmdir(publish->partial);
+    return error->status;
 }
 
-organ_status organ_publish_check(const char *final, bool force, organ_error *error)
+organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error)
 {
     struct stat info;
-    if (lstat(final, &info) == 0 && !is_empty_directory(final) && !force)
-        return organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", final);
-    return ORGAN_OK;
+    char *path = strdup(final);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", final);
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = '\0'; /* behind a slash a symbolic link would be followed */
+    if (lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
+        organ_check_replaceable(path, like, error) == ORGAN_OK && !force)
+        organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);
+    free(path);
+    return error->status;
 }
 
-organ_status organ_publish_begin(const char *final, bool resume, bool force, organ_publish *publish, organ_error *error)
+organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error)
 {
-    *publish = (organ_publish){.lock = -1};
+    *publish = (organ_publish){.lock = -1, .force = force};
     if (split_path(final, publish, error))
         return error->status;
-    return organ_publish_check(publish->final, force, error) ? error->status : make_partial(publish, resume, force, error);
+    publish->empty = is_empty_directory(publish->final);
+    return organ_publish_check(publish->final, like, force, error) ? error->status : make_partial(publish, resume, force, error);
 }
 
 char *organ_publish_path(const organ_publish *publish, const char *name)
@@ -111,55 +197,104 @@ char *organ_publish_path(const organ_publish *publish, const char *name)
     return asprintf(&path, "%s/%s", publish->partial, name) < 0 ? NULL : path;
 }
 
-organ_status organ_sync_directory(const char *path, organ_error *error)
+/* 0, or an errno. */
+static int synchronise(const char *path)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    const bool done = fd >= 0 && fsync(fd) == 0;
-    if (!done)
-        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", path);
+    const int fault = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
     if (fd >= 0)
         close(fd);
+    return fault;
+}
+
+organ_status organ_sync_directory(const char *path, organ_error *error)
+{
+    const int fault = synchronise(path);
+    return fault ? organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", path) : ORGAN_OK;
+}
+
+/* ---- the end ---- */
+
+/* What has got one name is whole, also if others of its files have none. */
+static organ_naming give_name(organ_publish *publish, const char *grown, const char *final, organ_error *error)
+{
+    int fault;
+    const organ_giving_way way = publish->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
+    const organ_naming naming = organ_give_name(grown, final, way, &fault, error);
+    if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
+        organ_fail_nameless(grown, final, naming, fault, error);
+    else
+        publish->stage = ORGAN_OUTPUT_NAMED;
+    return naming;
+}
+
+/* The output is there and whole; that its name lasts is all that the disk did not promise. */
+static organ_status fail_unsynchronised(const organ_publish *publish, const char *path, int errnum, organ_error *error)
+{
+    return organ_fail_errno(error, errnum,
+                            "%.300s is whole and has its name, but %.300s cannot be synchronised with the disk: after a power cut the name "
+                            "may be missing",
+                            publish->final, path);
+}
+
+/* Removes what had the name, and makes the new one last. */
+static organ_status settle(const organ_publish *publish, const char *former, bool removes, organ_error *error)
+{
+    if (removes && remove_tree(former))
+        return organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
+                                publish->final, former);
+    const int fault = synchronise(publish->parent);
+    return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
+}
+
+organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
+{
+    if (organ_sync_directory(publish->partial, error))
+        return error->status;
+    if (journal)
+        unlinkat(publish->lock, journal, 0);
+    if (remove_mark(publish, error))
+        return error->status;
+    if (publish->empty)
+        rmdir(publish->final); /* fails where somebody has put something into it */
+    const organ_naming naming = give_name(publish, publish->partial, publish->final, error);
+    const int fault = error->status ? 0 : synchronise(publish->final); /* the mark and the journal are gone for good */
+    if (error->status || settle(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
+        return error->status;
+    return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
+}
+
+/* What had the name goes at once: the directory in which the output has grown must be empty in the end. */
+static organ_status commit_file(organ_publish *publish, const char *name, bool first, organ_error *error)
+{
+    char *const grown = organ_publish_path(publish, name), *final = NULL;
+    if (asprintf(&final, "%s/%s", publish->parent, name) < 0)
+        final = NULL;
+    if (!grown || !final)
+        organ_fail_errno(error, ENOMEM, "%s", publish->final);
+    else if (give_name(publish, grown, first ? publish->final : final, error) == ORGAN_NAME_GIVEN_ANEW && remove_tree(grown))
+        organ_fail_errno(error, errno, "%s: cannot be removed", grown);
+    free(final);
+    free(grown);
     return error->status;
 }
 
-/* Gives `grown` the final name. If something is there, only --force lets us get here: the two are exchanged, so that the name is never
- * without a whole output. */
-static organ_status take_name(const organ_publish *publish, const char *grown, bool *exchanged, organ_error *error)
+organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error)
 {
-    *exchanged = false;
-    if (rename(grown, publish->final) == 0)
-        return ORGAN_OK;
-    const int reason = errno; /* there may be nothing to exchange with: then the first refusal is the one to tell */
-    *exchanged = renameat2(AT_FDCWD, grown, AT_FDCWD, publish->final, RENAME_EXCHANGE) == 0;
-    return *exchanged ? ORGAN_OK
-                      : organ_fail_errno(error, errno == ENOENT ? reason : errno, "%s: cannot be renamed to %s", grown, publish->final);
-}
-
-organ_status organ_publish_commit(organ_publish *publish, organ_error *error)
-{
-    bool exchanged;
-    if (organ_sync_directory(publish->partial, error) || take_name(publish, publish->partial, &exchanged, error))
+    if (organ_sync_directory(publish->partial, error))
         return error->status;
-    if (exchanged && remove_tree(publish->partial))
-        return organ_fail_errno(error, errno, "%s: the former %s cannot be removed", publish->partial, publish->final);
-    return organ_sync_directory(publish->parent, error);
-}
-
-organ_status organ_publish_commit_file(organ_publish *publish, const char *name, organ_error *error)
-{
-    bool exchanged;
-    char *grown = organ_publish_path(publish, name);
-    if (!grown)
-        organ_fail_errno(error, ENOMEM, "%s", publish->final);
-    else if (take_name(publish, grown, &exchanged, error) == ORGAN_OK && remove_tree(publish->partial))
-        organ_fail_errno(error, errno, "%s: cannot be removed", publish->partial);
-    free(grown);
-    return error->status ? error->status : organ_sync_directory(publish->parent, error);
+    if (remove_mark(publish, error))
+        return error->status;
+    if (publish->empty)
+        rmdir(publish->final);
+    for (size_t k = 0; names[k] && !error->status; k++)
+        commit_file(publish, names[k], k == 0, error);
+    return error->status ? error->status : settle(publish, publish->partial, true, error);
 }
 
 void organ_publish_abandon(organ_publish *publish)
 {
-    if (publish->lock >= 0)
+    if (publish->lock >= 0 && publish->stage == ORGAN_OUTPUT_GROWING)
         remove_tree(publish->partial);
 }
 

@@ -8,34 +8,47 @@
 
 #include <stdbool.h>
 
+/* How far an output has come. */
+typedef enum organ_publish_stage {
+    ORGAN_OUTPUT_GROWING, /* not whole */
+    ORGAN_OUTPUT_KEPT,    /* whole, under the name it has grown under: its own could not be had */
+    ORGAN_OUTPUT_NAMED    /* whole, under its own name */
+} organ_publish_stage;
+
 typedef struct organ_publish {
     char *final;   /* where the output will be, without trailing slashes */
     char *partial; /* where it grows */
     char *parent;  /* directory of both */
     int lock;      /* of the partial directory: one writer at a time */
     bool resumed;  /* the partial directory was there before and is continued */
+    bool force;    /* what has the name may be replaced if organ_check_replaceable lets it go */
+    bool empty;    /* there was an empty directory at `final`: it may go */
+    organ_publish_stage stage;
 } organ_publish;
 
 /* Makes or takes over the partial directory and locks it. `final` may be an empty directory. ORGAN_USAGE where `final` exists and is not
- * empty (unless `force`), where an unfinished run is found (unless `resume` continues it or `force` starts over) or another process writes
- * it; ORGAN_IO where it cannot be made. */
-organ_status organ_publish_begin(const char *final, bool resume, bool force, organ_publish *publish, organ_error *error);
+ * empty (unless `force`, and organ_check_replaceable lets go what is there, with the same `like`), where an unfinished run is found
+ * (unless `resume` continues it or `force` starts over), where a finished one is kept that could not get this name, or another process
+ * writes it; ORGAN_IO where it cannot be made. */
+organ_status organ_publish_begin(const char *final, const char *like, bool resume, bool force, organ_publish *publish, organ_error *error);
 
-/* ORGAN_USAGE if organ_publish_begin would refuse `final` because it exists. Makes nothing. */
-organ_status organ_publish_check(const char *final, bool force, organ_error *error);
+/* ORGAN_USAGE if organ_publish_begin would refuse `final` because of what is there. Makes nothing. */
+organ_status organ_publish_check(const char *final, const char *like, bool force, organ_error *error);
 
 /* "partial/name", to be freed; NULL without memory. */
 char *organ_publish_path(const organ_publish *publish, const char *name);
 
-/* Puts the partial directory in the place of `final`, durably; a former `final` is removed after that. Files inside must have been
- * synchronised before. */
-organ_status organ_publish_commit(organ_publish *publish, organ_error *error);
+/* Gives the partial directory the name `final`, durably. Without `force` nothing is replaced, whatever has appeared there; with it, what
+ * had the name is looked at again and removed, or kept under another name if it has become something else. Files inside must have been
+ * synchronised before. `journal` (or NULL), a file of the partial directory, is removed when nothing can go wrong any more that it could
+ * mend. ORGAN_IO: publish->stage tells how far the output has come, the message what to do. */
+organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
-/* The same for an output that is one file: puts the file `name` of the partial directory, which was synchronised before, in the place of
- * `final` and removes the partial directory. */
-organ_status organ_publish_commit_file(organ_publish *publish, const char *name, organ_error *error);
+/* The same for an output of single files: each of `names` (up to a NULL), files of the partial directory that were synchronised before,
+ * gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed. */
+organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error);
 
-/* Removes what has grown so far. */
+/* Removes what has grown so far, unless it is whole. */
 void organ_publish_abandon(organ_publish *publish);
 
 /* Frees the structure and the lock; what has grown stays. Always the last call; allowed on a zeroed structure. */

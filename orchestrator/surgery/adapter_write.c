@@ -2,10 +2,10 @@
 #include "orchestrator/surgery/adapter_write.h"
 
 #include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/output_reports.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -82,13 +82,13 @@ static organ_status no_memory(const organ_adapter_writer *w, organ_error *error)
     return organ_fail_errno(error, ENOMEM, "%s", w->output.path);
 }
 
-organ_status organ_adapter_writer_begin(const char *path, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
                                         organ_adapter_writer **writer, organ_error *error)
 {
     organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s", path);
-    *w = (organ_adapter_writer){.output = {.path = path, .force = force}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
+    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
     if (organ_output_begin(&w->output, bytes + w->room, error) != ORGAN_OK) {
         free(w);
@@ -246,20 +246,8 @@ organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *na
                                          organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
                                          organ_error *error)
 {
-    char *const folder = organ_publish_path(&w->output.publish, "organ");
-    char *json = NULL, *page = NULL, *text = NULL;
-    if (!folder || asprintf(&json, "%s/%s", folder, name) < 0 || asprintf(&page, "%s/%s", folder, markdown_name) < 0)
-        no_memory(w, error);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else if (markdown(report, &text, error) == ORGAN_OK && organ_document_write(json, report, error) == ORGAN_OK &&
-             organ_text_write(page, text, error) == ORGAN_OK)
-        organ_html_report_beside(page, report, error);
-    free(folder);
-    free(json);
-    free(page);
-    free(text);
-    return error->status;
+    const organ_report_files files = {name, markdown_name, markdown};
+    return organ_output_reports_write(&w->output, &files, report, error);
 }
 
 organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)

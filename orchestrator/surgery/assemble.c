@@ -46,7 +46,8 @@ static organ_status plan(assembly *a, organ_error *error)
         return error->status;
     const bool gguf = strcmp(a->layout.format, "GGUF") == 0;
     const char *const dot = strrchr(path, '.');
-    a->output = (organ_output){.path = path, .force = a->options->force, .single = organ_output_is_file(path)};
+    a->output =
+        (organ_output){.path = path, .like = organ_output_like(a->model), .force = a->options->force, .single = organ_output_is_file(path)};
     if (!a->output.single)
         return ORGAN_OK;
     if (strcmp(dot, gguf ? ".gguf" : ".safetensors") != 0)
@@ -124,7 +125,7 @@ static organ_status run(assembly *a, const organ_progress *progress, const organ
 {
     const bool writes = !a->options->dry_run;
     if (writes ? organ_output_begin(&a->output, organ_layout_bytes(&a->layout) + a->beside.bytes, error)
-               : organ_output_check(a->output.path, a->output.force, error))
+               : organ_output_check(a->output.path, a->output.like, a->output.force, error))
         return error->status;
     if (writes)
         write_out(a, progress, stop, error);

@@ -2,10 +2,12 @@
 #include "orchestrator/surgery/autopsy_job.h"
 
 #include "formats/memory_watch.h"
+#include "formats/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
+#include "orchestrator/surgery/output.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -114,6 +116,16 @@ static json_t *run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
+static organ_status check_output(const organ_autopsy_options *o, organ_error *error)
+{
+    static const char *const names[] = {"autopsy.json", "AUTOPSY_REPORT.md", "AUTOPSY_REPORT.html", NULL};
+    if (!o->output || organ_output_check_apart(o->output, o->model, error))
+        return error->status;
+    if (o->other && organ_output_check_apart(o->output, o->other, error))
+        return error->status;
+    return organ_output_check_reports(o->output, names, error);
+}
+
 /* The directory is made before the model is read. */
 static organ_status make_output(const char *path, bool *made, organ_error *error)
 {
@@ -126,6 +138,13 @@ static organ_status make_output(const char *path, bool *made, organ_error *error
     if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
         return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", path);
     return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
+}
+
+/* Somebody else may have put a file there that has the same name. */
+static void remove_report(const char *path)
+{
+    if (organ_check_report_place(path, &(organ_error){0}) == ORGAN_OK)
+        unlink(path);
 }
 
 /* Of a directory that was made for them nothing is left if one of the three cannot be written; the page is the last. */
@@ -142,8 +161,8 @@ static organ_status write_output(const char *directory, bool made, const json_t 
              organ_text_write(markdown, text, error) == ORGAN_OK)
         organ_html_report_beside(markdown, report, error);
     if (error->status && made && json && markdown) {
-        unlink(json);
-        unlink(markdown);
+        remove_report(json);
+        remove_report(markdown);
     }
     free(json);
     free(markdown);
@@ -194,7 +213,8 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
     bool made = false;
     *report = NULL;
     job.started = organ_seconds_now();
-    if (open_models(&job, error) == ORGAN_OK && make_output(options->output, &made, error) == ORGAN_OK && examine(&job, error) == ORGAN_OK)
+    if (check_output(options, error) == ORGAN_OK && open_models(&job, error) == ORGAN_OK &&
+        make_output(options->output, &made, error) == ORGAN_OK && examine(&job, error) == ORGAN_OK)
         finish(&job, made, report, error);
     if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED) {
         json_decref(*report);

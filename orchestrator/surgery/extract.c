@@ -89,10 +89,10 @@ static organ_status write_out(extraction *e, organ_output *output, const organ_p
 
 static organ_status run(extraction *e, const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
-    organ_output output = {.path = e->options->output, .force = e->options->force};
+    organ_output output = {.path = e->options->output, .like = organ_output_like(e->model), .force = e->options->force};
     const bool writes = !e->options->dry_run;
     if (writes ? organ_output_begin(&output, organ_layout_bytes(&e->layout) + e->beside.bytes, error)
-               : organ_output_check(output.path, output.force, error))
+               : organ_output_check(output.path, output.like, output.force, error))
         return error->status;
     if (writes)
         write_out(e, &output, progress, stop, error);

@@ -12,6 +12,7 @@
 #include "orchestrator/surgery/fleet_kind.h"
 #include "orchestrator/surgery/fleet_prunings.h"
 #include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/z_subjects.h"
 #include "orchestrator/version.h"
@@ -363,6 +364,8 @@ static organ_status make_directory(const char *path, organ_error *error)
 /* Nothing is made before it is known that there is something to do. */
 static organ_status prepare(fleet *f, organ_error *error)
 {
+    static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
+                                        "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html",  NULL};
     const organ_fleet_options *o = f->options;
     char directory[PATH_MAX], output[PATH_MAX];
     const char *skip = realpath(o->output, output);
@@ -376,6 +379,10 @@ static organ_status prepare(fleet *f, organ_error *error)
     if (f->list.count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model lies under it: no GGUF or safetensors file, no organ directory",
                           o->directory);
+    for (size_t k = 0; k < f->list.count && !error->status; k++)
+        organ_output_check_apart(o->output, f->list.members[k].path, error);
+    if (error->status || organ_output_check_reports(o->output, names, error))
+        return error->status;
     char *organs = path_in(f, "organs");
     if (make_directory(o->output, error) == ORGAN_OK && !o->no_extract)
         make_directory(organs, error);

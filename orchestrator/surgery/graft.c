@@ -25,7 +25,8 @@ static organ_status check_output(organ_graft_job *job, organ_error *error)
 {
     const char *const path = job->options->output, *const dot = strrchr(path, '.');
     const bool gguf = strcmp(job->layout.format, "GGUF") == 0;
-    job->output = (organ_output){.path = path, .force = job->options->force, .single = organ_output_is_file(path)};
+    job->output = (organ_output){
+        .path = path, .like = organ_output_like(job->target), .force = job->options->force, .single = organ_output_is_file(path)};
     if (job->output.single && strcmp(dot, gguf ? ".gguf" : ".safetensors") != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is %s or a directory", path, job->layout.format,
                           gguf ? "a .gguf" : "a .safetensors");
@@ -34,7 +35,7 @@ static organ_status check_output(organ_graft_job *job, organ_error *error)
                           gguf ? ".gguf" : ".safetensors");
     if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
         return error->status;
-    return job->options->dry_run ? organ_output_check(path, job->options->force, error) : ORGAN_OK;
+    return job->options->dry_run ? organ_output_check(path, job->output.like, job->options->force, error) : ORGAN_OK;
 }
 
 /* A name for the file of a new header. */

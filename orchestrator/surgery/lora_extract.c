@@ -65,7 +65,7 @@ static organ_status open_all(organ_lora_job *job, organ_error *error)
         return error->status;
     if (organ_output_is_file(o->output))
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->output);
-    return organ_output_check(o->output, o->force, error);
+    return organ_output_check(o->output, NULL, o->force, error);
 }
 
 /* ---- the adapter ---- */
@@ -86,8 +86,8 @@ static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
             names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
             bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
         }
-    return organ_adapter_writer_begin(job->options->output, job->options->force, 2 * job->module_count + job->other_count, names, bytes,
-                                      &job->writer, error);
+    return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, 2 * job->module_count + job->other_count, names,
+                                      bytes, &job->writer, error);
 }
 
 static uint64_t bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }

@@ -61,7 +61,7 @@ static organ_status open_all(organ_merge_job *job, organ_error *error)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
     organ_progress_warn(job->progress, job->base);
     if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
-        organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, o->force, error))
+        organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, organ_output_like(job->base), o->force, error))
         return error->status;
     return organ_weights_find(job->base, &job->weights, error);
 }

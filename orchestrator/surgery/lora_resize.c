@@ -30,7 +30,7 @@ static organ_status open_all(job *j, organ_error *error)
     if (!(o->energy >= 0 && o->energy <= 1))
         return organ_fail(error, ORGAN_USAGE, "energy %g is not in [0, 1]", o->energy);
     if (organ_adapter_open(o->adapter, &j->adapter, error) || organ_adapter_spares(o->output, j->adapter, error) ||
-        organ_output_check(o->output, o->force, error))
+        organ_output_check(o->output, j->adapter->path, o->force, error))
         return error->status;
     if (j->adapter->pair_count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no pair of factors", j->adapter->path);
@@ -119,8 +119,8 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
         name_bytes += strlen(j->adapter->rest[k]->name);
         bytes += j->adapter->rest[k]->bytes;
     }
-    if (organ_adapter_writer_begin(j->options->output, j->options->force, 2 * j->rewrite.count + j->adapter->rest_count, name_bytes, bytes,
-                                   &w, error) != ORGAN_OK)
+    if (organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count + j->adapter->rest_count,
+                                   name_bytes, bytes, &w, error) != ORGAN_OK)
         return error->status;
     write_inside(j, w, report, error);
     return organ_adapter_writer_end(w, error);

@@ -36,9 +36,11 @@ static organ_status open_all(job *j, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "%s: with --check nothing is written", o->output);
     if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
         return error->status;
-    if (!o->check && (organ_adapter_spares(o->output, j->adapter, error) || organ_output_check(o->output, o->force, error)))
+    if (!o->check &&
+        (organ_adapter_spares(o->output, j->adapter, error) || organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
-    if (!o->base || organ_model_open(o->base, &j->base, error) || organ_weights_find(j->base, &j->weights, error))
+    if (!o->base || organ_model_open(o->base, &j->base, error) || (!o->check && organ_output_spares(o->output, j->base, error)) ||
+        organ_weights_find(j->base, &j->weights, error))
         return error->status;
     return ORGAN_OK;
 }
@@ -215,7 +217,8 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
     size_t name_bytes;
     uint64_t bytes;
     if (make_config(j, error) || organ_lora_sizes(&j->rewrite, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(j->options->output, j->options->force, 2 * j->rewrite.count, name_bytes, bytes, &w, error))
+        organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count, name_bytes, bytes, &w,
+                                   error))
         return error->status;
     write_inside(j, w, report, error);
     return organ_adapter_writer_end(w, error);

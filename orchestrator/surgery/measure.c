@@ -9,6 +9,7 @@
 #include "orchestrator/report/measure_report.h"
 #include "orchestrator/surgery/measure_shards.h"
 #include "orchestrator/surgery/measure_stream.h"
+#include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/selection.h"
 #include "orchestrator/surgery/z_subjects.h"
 
@@ -162,6 +163,15 @@ static json_t *run_json(const measuring *m)
                      m->engine->kernels->isa, "threads", (json_int_t)organ_workers_count(m->engine->workers));
 }
 
+/* What would be lost or could not be written is told of before hours are spent on measuring. */
+static organ_status check_output(const organ_measure_options *o, organ_error *error)
+{
+    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", NULL};
+    for (size_t k = 0; o->output && k < o->model_count && !error->status; k++)
+        organ_output_check_apart(o->output, o->models[k], error);
+    return error->status ? error->status : organ_output_check_reports(o->output, names, error);
+}
+
 /* The directory is made before hours are spent on measuring. */
 static organ_status make_output(const char *path, bool *made, organ_error *error)
 {
@@ -258,7 +268,7 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
     *report = NULL;
     m.started = organ_seconds_now();
     if (check_deleting(options, error) == ORGAN_OK &&
-        organ_selection_parse(options->types, options->layers, &m.selection, error) == ORGAN_OK)
+        organ_selection_parse(options->types, options->layers, &m.selection, error) == ORGAN_OK && check_output(options, error) == ORGAN_OK)
         make_output(options->output, &made, error);
     for (size_t k = 0; k < options->model_count && options->model_count > 1 && !options->delete_after && error->status == ORGAN_OK; k++)
         look_at(&m, options->models[k], error);

@@ -90,7 +90,7 @@ static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
     if (o->draws < 2)
         return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
     if (o->output)
-        organ_output_check(o->output, o->force, error);
+        organ_output_check(o->output, NULL, o->force, error);
     if (!error->status && job->change == ORGAN_CHANGE_ADAPTER)
         open_adapter(job, error);
     for (size_t k = 0; k < job->sources && !error->status; k++)

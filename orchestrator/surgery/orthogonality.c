@@ -79,7 +79,7 @@ static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error
     job->noises = o->noisy2 ? 2 : 1;
     if (o->draws < 2)
         return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
-    if ((o->output && organ_output_check(o->output, o->force, error)) || organ_adapter_open(o->adapter, &job->adapter, error) ||
+    if ((o->output && organ_output_check(o->output, NULL, o->force, error)) || organ_adapter_open(o->adapter, &job->adapter, error) ||
         (o->output && organ_adapter_spares(o->output, job->adapter, error)))
         return error->status;
     if (job->adapter->dora)

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output.h"
 
 #include "formats/memory_watch.h"
+#include "formats/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/transfer.h"
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static bool ends_in(const char *name, const char *suffix)
 {
@@ -74,16 +76,50 @@ organ_status organ_output_spares(const char *path, const organ_model *model, org
     return ORGAN_OK;
 }
 
-organ_status organ_output_check(const char *path, bool force, organ_error *error) { return organ_publish_check(path, force, error); }
+organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error)
+{
+    char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
+    struct stat info;
+    if (stat(input, &info) || !place_of(directory, place))
+        return ORGAN_OK; /* a URL; what cannot be found is told of by whoever opens it */
+    const bool whole = S_ISDIR(info.st_mode);
+    if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
+        return ORGAN_OK;
+    if (whole ? is_within(place, home) : strcmp(place, home) == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: reports cannot go into the directory of the input %s: name another one", directory,
+                          input);
+    return ORGAN_OK;
+}
+
+organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error)
+{
+    for (; directory && *names && !error->status; names++) {
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", directory, *names) < 0)
+            return organ_fail_errno(error, ENOMEM, "%s", directory);
+        organ_check_report_place(path, error);
+        free(path);
+    }
+    return error->status;
+}
+
+const char *organ_output_like(const organ_model *model) { return model->whole_directory || model->manifest ? model->directory : NULL; }
+
+organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
+{
+    return organ_publish_check(path, like, force, error);
+}
 
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
 {
     output->started = organ_seconds_now();
     output->publish = (organ_publish){.lock = -1};
-    if (organ_publish_check(output->path, output->force, error))
+    if (organ_publish_check(output->path, output->like, output->force, error))
         return error->status;
     /* Nothing that is left of a killed run can be continued: it is always begun anew. */
-    if (organ_publish_begin(output->path, false, true, &output->publish, error))
+    const organ_status begun = organ_publish_begin(output->path, output->like, false, true, &output->publish, error);
+    output->publish.force = output->force;
+    if (begun)
         organ_publish_end(&output->publish);
     else if (organ_transfer_room(output->publish.partial, output->path, bytes, error))
         organ_output_end(output, error);
@@ -103,14 +139,19 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 {
     /* What may lack a member is not published. */
     if (!error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
+        const char *const names[] = {organ_output_name(output), output->reports[0], output->reports[1], output->reports[2], NULL};
         if (output->single)
-            organ_publish_commit_file(&output->publish, organ_output_name(output), error);
+            organ_publish_commit_files(&output->publish, names, error);
         else
-            organ_publish_commit(&output->publish, error);
+            organ_publish_commit(&output->publish, NULL, error);
     }
     if (error->status)
         organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
+        free(output->reports[k]);
+        output->reports[k] = NULL;
+    }
     return error->status;
 }
 

@@ -9,11 +9,15 @@
 
 #include <jansson.h>
 
+#define ORGAN_OUTPUT_REPORTS 3
+
 typedef struct organ_output {
     const char *path; /* as the user gave it */
+    const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
     bool single;      /* one file, not a directory */
     bool force;
     double started, seconds; /* when it began; how long it took until all was on the disk */
+    char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */
     organ_publish publish;
 } organ_output;
 
@@ -30,8 +34,19 @@ const char *organ_output_name(const organ_output *output);
 /* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
 organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
 
-/* What may be known before anything is made: the place is free (or `force` is given). */
-organ_status organ_output_check(const char *path, bool force, organ_error *error);
+/* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of `input`, a path, or
+ * lies in the model that this names. */
+organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);
+
+/* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for a directory is
+ * allowed. */
+organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
+
+/* The `like` of an output that takes along what lies beside `model`. */
+const char *organ_output_like(const organ_model *model);
+
+/* What may be known before anything is made: the place is free (or `force` is given, and what is there may go). */
+organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
 /* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is no room for `bytes`.
  */
@@ -43,7 +58,8 @@ const char *organ_output_directory(const organ_output *output);
 /* Brings everything to the disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
-/* Gives the output its name, or, if `error` is set already, removes it. Always the last call after a begin. */
+/* Gives the output its name, or, if `error` is set already, removes it. Always the last call after a begin. An output that is whole when
+ * its name cannot be had stays where it has grown; the message says how to take it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report. */

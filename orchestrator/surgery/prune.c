@@ -20,6 +20,8 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#define JOURNAL "organ/journal.jsonl"
+
 /* The main pass: what retire needs beside the flow. */
 typedef struct writer {
     organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
@@ -228,12 +230,12 @@ static void evaluate(organ_prune_job *job, const organ_publish *publish)
     free(path);
 }
 
-/* prune.jsonl, prune.json, REPORT.md and REPORT.html; the journal has done its work. */
+/* prune.jsonl, prune.json, REPORT.md and REPORT.html. */
 organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
                                        organ_error *error)
 {
-    static const char *const names[] = {"organ/prune.jsonl", "organ/prune.json", "organ/REPORT.md", "organ/journal.jsonl", "organ"};
-    enum { LINES, JSON, MARKDOWN, JOURNAL, FOLDER, COUNT };
+    static const char *const names[] = {"organ/prune.jsonl", "organ/prune.json", "organ/REPORT.md", "organ"};
+    enum { LINES, JSON, MARKDOWN, FOLDER, COUNT };
     char *paths[COUNT] = {0}, *markdown = NULL;
     json_t *checks = NULL;
     for (int k = 0; k < COUNT; k++)
@@ -250,10 +252,8 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
         else if (write_lines(job, paths[LINES], error) == ORGAN_OK && organ_document_write(paths[JSON], *report, error) == ORGAN_OK &&
                  organ_prune_report_markdown(*report, &markdown, error) == ORGAN_OK &&
                  organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK &&
-                 organ_html_report_beside(paths[MARKDOWN], *report, error) == ORGAN_OK) {
-            unlink(paths[JOURNAL]);
+                 organ_html_report_beside(paths[MARKDOWN], *report, error) == ORGAN_OK)
             organ_sync_directory(paths[FOLDER], error);
-        }
     }
     json_decref(checks);
     free(markdown);
@@ -315,12 +315,14 @@ static void settle(const organ_prune_job *job, organ_publish *publish, json_t **
     size_t done = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         done += job->parts[k].done;
-    if (!error->status && organ_publish_commit(publish, error) == ORGAN_OK) {
+    if (!error->status && organ_publish_commit(publish, JOURNAL, error) == ORGAN_OK) {
         organ_evaluation_end(&job->evaluation, error);
         return;
     }
     json_decref(*report);
     *report = NULL;
+    if (publish->stage != ORGAN_OUTPUT_GROWING)
+        return; /* whole: there is nothing to go on with */
     const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
     if (publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && done > 0) {
         const organ_error cause = *error;
@@ -337,8 +339,8 @@ static organ_status run_published(organ_prune_job *job, json_t **report, organ_e
     organ_publish publish;
     organ_journal journal = {.fd = -1};
     json_t *lines = NULL;
-    if (organ_publish_begin(options->output, options->resume, options->force, &publish, error) == ORGAN_OK) {
-        char *folder = organ_publish_path(&publish, "organ"), *path = organ_publish_path(&publish, "organ/journal.jsonl");
+    if (organ_publish_begin(options->output, organ_output_like(job->donor), options->resume, options->force, &publish, error) == ORGAN_OK) {
+        char *folder = organ_publish_path(&publish, "organ"), *path = organ_publish_path(&publish, JOURNAL);
         job->resumed = publish.resumed;
         if (!folder || !path)
             organ_fail_errno(error, ENOMEM, "%s", options->output);
@@ -372,7 +374,7 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
     *report = NULL;
     if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
         organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK &&
-        organ_publish_check(options->output, options->force || options->resume, error) == ORGAN_OK &&
+        organ_publish_check(options->output, organ_output_like(job.donor), options->force || options->resume, error) == ORGAN_OK &&
         organ_prune_prepare_evaluation(&job, error) == ORGAN_OK) {
         organ_prune_note_percent(options, progress);
         if (!options->dry_run)

@@ -222,7 +222,7 @@ static organ_status run_published(organ_calibrated_job *job, json_t **report, or
 {
     const organ_prune_options *const options = job->base.options;
     organ_publish publish;
-    if (organ_publish_begin(options->output, false, options->force, &publish, error) == ORGAN_OK) {
+    if (organ_publish_begin(options->output, organ_output_like(job->base.donor), false, options->force, &publish, error) == ORGAN_OK) {
         char *const folder = organ_publish_path(&publish, "organ");
         if (!folder)
             organ_fail_errno(error, ENOMEM, "%s", options->output);
@@ -231,7 +231,7 @@ static organ_status run_published(organ_calibrated_job *job, json_t **report, or
         else
             run_in_copy(job, &publish, report, error);
         free(folder);
-        if (error->status || organ_publish_commit(&publish, error) != ORGAN_OK) {
+        if (error->status || organ_publish_commit(&publish, NULL, error) != ORGAN_OK) {
             json_decref(*report);
             *report = NULL;
             organ_publish_abandon(&publish);
@@ -277,7 +277,7 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
                                          .amend = organ_calibrated_amend,
                                          .amend_line = organ_calibrated_amend_line}};
     if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK &&
-        organ_publish_check(options->output, options->force, error) == ORGAN_OK &&
+        organ_publish_check(options->output, organ_output_like(job.base.donor), options->force, error) == ORGAN_OK &&
         organ_prune_prepare_evaluation(&job.base, error) == ORGAN_OK) {
         organ_prune_note_percent(options, progress);
         if (!options->dry_run)

@@ -2,16 +2,16 @@
 #include "orchestrator/surgery/purify_job.h"
 
 #include "formats/memory_watch.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
 #include "orchestrator/report/purify_report.h"
 #include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/output_reports.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+
+static const organ_report_files report_files = {"purify.json", "PURIFY_REPORT.md", organ_purify_report_markdown};
 
 static organ_status check_options(organ_purify_job *job, organ_error *error)
 {
@@ -81,7 +81,8 @@ static organ_status check_single(organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;
     const char *path = job->options->output;
-    job->output = (organ_output){.path = path, .single = organ_output_is_file(path), .force = job->options->force};
+    job->output =
+        (organ_output){.path = path, .like = organ_output_like(donor), .single = organ_output_is_file(path), .force = job->options->force};
     if (!job->output.single)
         return ORGAN_OK;
     const char *mine = strrchr(path, '.'), *its = strrchr(donor->files[0].name, '.');
@@ -98,8 +99,9 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
     if (job->donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->donor->problems[0]);
     organ_progress_warn(job->progress, job->donor);
-    if (organ_output_spares(o->output, job->donor, error) || organ_output_check(o->output, o->force, error) || check_single(job, error) ||
-        select_tensors(job, error) || organ_purify_prepare(job, error))
+    if (organ_output_spares(o->output, job->donor, error) ||
+        organ_output_check(o->output, organ_output_like(job->donor), o->force, error) || check_single(job, error) ||
+        organ_output_reports_check(&job->output, &report_files, error) || select_tensors(job, error) || organ_purify_prepare(job, error))
         return error->status;
     return organ_model_other_files(job->donor, &job->beside, error);
 }
@@ -159,51 +161,6 @@ static organ_status write_copy(organ_purify_job *job, organ_error *error)
     return error->status ? error->status : organ_model_unchanged(job->donor, error);
 }
 
-/* Writes the report and its two views; `stem` is what stands before their names. */
-static organ_status write_reports(const char *stem, const json_t *report, organ_error *error)
-{
-    char *json = NULL, *markdown = NULL, *text = NULL;
-    if (asprintf(&json, "%spurify.json", stem) < 0)
-        json = NULL;
-    if (asprintf(&markdown, "%sPURIFY_REPORT.md", stem) < 0)
-        markdown = NULL;
-    if (!json || !markdown)
-        organ_fail_errno(error, ENOMEM, "%s", stem);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_purify_report_markdown(report, &text, error) == ORGAN_OK &&
-             organ_text_write(markdown, text, error) == ORGAN_OK)
-        organ_html_report_beside(markdown, report, error);
-    free(json);
-    free(markdown);
-    free(text);
-    return error->status;
-}
-
-static organ_status write_reports_inside(const organ_purify_job *job, const json_t *report, organ_error *error)
-{
-    char *folder = organ_publish_path(&job->output.publish, "organ"), *stem = organ_publish_path(&job->output.publish, "organ/");
-    if (!folder || !stem)
-        organ_fail_errno(error, ENOMEM, "%s", job->output.path);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else
-        write_reports(stem, report, error);
-    free(folder);
-    free(stem);
-    return error->status;
-}
-
-/* "X.gguf" has its reports in "X.purify.json", "X.PURIFY_REPORT.md" and "X.PURIFY_REPORT.html". */
-static organ_status write_reports_beside(const organ_purify_job *job, const json_t *report, organ_error *error)
-{
-    const char *path = job->output.path;
-    char *stem = strndup(path, (size_t)(strrchr(path, '.') + 1 - path));
-    if (!stem)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
-    write_reports(stem, report, error);
-    free(stem);
-    return error->status;
-}
-
 /* The finished copy is scored and its report made. */
 static organ_status tell(organ_purify_job *job, json_t **report, organ_error *error)
 {
@@ -225,11 +182,9 @@ static organ_status run(organ_purify_job *job, json_t **report, organ_error *err
         return error->status;
     if (write_copy(job, error) == ORGAN_OK && measure_copy(job, error) == ORGAN_OK && organ_output_sync(output, error) == ORGAN_OK)
         tell(job, report, error);
-    if (!error->status && !output->single && write_reports_inside(job, *report, error) == ORGAN_OK)
+    if (!error->status && organ_output_reports_write(output, &report_files, *report, error) == ORGAN_OK && !output->single)
         organ_output_sync(output, error);
-    if (organ_output_end(output, error) == ORGAN_OK && output->single)
-        write_reports_beside(job, *report, error);
-    return error->status;
+    return organ_output_end(output, error);
 }
 
 static void release(organ_purify_job *job)

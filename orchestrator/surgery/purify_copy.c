@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/purify_job.h"
 
 #include "formats/organ_directory.h"
+#include "orchestrator/machine/take_name.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
@@ -126,14 +127,15 @@ organ_status organ_purify_copy_write(organ_purify_copy *copy, const organ_tensor
 static organ_status rename_single(const organ_purify_copy *copy, organ_error *error)
 {
     const organ_output *output = &copy->job->output;
+    int fault;
     if (!output->single || strcmp(organ_output_name(output), donor_of(copy)->files[0].name) == 0)
         return ORGAN_OK;
     char *from = organ_publish_path(&output->publish, donor_of(copy)->files[0].name),
          *to = organ_publish_path(&output->publish, organ_output_name(output));
     if (!from || !to)
         organ_fail_errno(error, ENOMEM, "%s", output->path);
-    else if (rename(from, to))
-        organ_fail_errno(error, errno, "%s: cannot be renamed", from);
+    else if ((fault = organ_take_name(from, to)) != 0)
+        organ_fail_errno(error, fault, "%s: cannot be renamed", from);
     free(from);
     free(to);
     return error->status;

@@ -4,8 +4,8 @@
 #include "formats/memory_watch.h"
 #include "formats/input_file.h"
 #include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
 #include "orchestrator/surgery/layout.h"
+#include "orchestrator/surgery/output_reports.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,10 +31,13 @@ static organ_status no_memory(const work *w, organ_error *error) { return organ_
 
 /* ---- before anything is written ---- */
 
+static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, m->markdown}; }
+
 static organ_status check_place(work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
-    w->output = (organ_output){.path = m->path, .single = organ_output_is_file(m->path), .force = m->force};
+    w->output =
+        (organ_output){.path = m->path, .single = organ_output_is_file(m->path), .like = organ_output_like(m->model), .force = m->force};
     const char *const kind = m->gguf ? ".gguf" : ".safetensors", *const dot = strrchr(m->path, '.');
     if (m->gguf && !w->output.single)
         return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf", m->path);
@@ -43,7 +46,9 @@ static organ_status check_place(work *w, organ_error *error)
                           m->gguf ? "" : " or a directory");
     if (organ_output_spares(m->path, m->model, error))
         return error->status;
-    return organ_output_check(m->path, m->force, error);
+    const organ_report_files files = files_of(m);
+    return organ_output_check(m->path, w->output.like, m->force, error) ? error->status
+                                                                        : organ_output_reports_check(&w->output, &files, error);
 }
 
 static organ_status plan_files(work *w, organ_error *error)
@@ -144,52 +149,6 @@ static organ_status write_config(const work *w, organ_error *error)
     return error->status;
 }
 
-/* ---- reports ---- */
-
-static organ_status write_reports(const work *w, const char *stem, const json_t *report, organ_error *error)
-{
-    char *json = NULL, *markdown = NULL, *text = NULL;
-    if (asprintf(&json, "%s%s", stem, w->remake->name) < 0)
-        json = NULL;
-    if (asprintf(&markdown, "%s%s", stem, w->remake->markdown_name) < 0)
-        markdown = NULL;
-    if (!json || !markdown)
-        no_memory(w, error);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && w->remake->markdown(report, &text, error) == ORGAN_OK &&
-             organ_text_write(markdown, text, error) == ORGAN_OK)
-        organ_html_report_beside(markdown, report, error);
-    free(json);
-    free(markdown);
-    free(text);
-    return error->status;
-}
-
-static organ_status write_reports_inside(const work *w, const json_t *report, organ_error *error)
-{
-    char *const folder = organ_publish_path(&w->output.publish, "organ"), *const stem = organ_publish_path(&w->output.publish, "organ/");
-    if (!folder || !stem)
-        no_memory(w, error);
-    else if (mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    else
-        write_reports(w, stem, report, error);
-    free(folder);
-    free(stem);
-    return error->status;
-}
-
-/* "X.gguf" has its reports in "X.dequantize.json" and so on. */
-static organ_status write_reports_beside(const work *w, const json_t *report, organ_error *error)
-{
-    const char *const path = w->remake->path;
-    char *const stem = strndup(path, (size_t)(strrchr(path, '.') + 1 - path));
-    if (!stem)
-        return no_memory(w, error);
-    write_reports(w, stem, report, error);
-    free(stem);
-    return error->status;
-}
-
 /* ---- the run ---- */
 
 static json_t *document_of(const work *w)
@@ -233,7 +192,8 @@ static organ_status write_all(work *w, json_t **report, organ_error *error)
     evaluate(w);
     if (!(*report = document_of(w)))
         return no_memory(w, error);
-    if (!w->output.single && write_reports_inside(w, *report, error) == ORGAN_OK)
+    const organ_report_files files = files_of(m);
+    if (organ_output_reports_write(&w->output, &files, *report, error) == ORGAN_OK && !w->output.single)
         organ_output_sync(&w->output, error);
     return error->status;
 }
@@ -243,9 +203,7 @@ static organ_status run(work *w, json_t **report, organ_error *error)
     if (organ_output_begin(&w->output, organ_resharding_bytes(w->plan) + w->beside.bytes, error))
         return error->status;
     write_all(w, report, error);
-    if (organ_output_end(&w->output, error) == ORGAN_OK && w->output.single)
-        write_reports_beside(w, *report, error);
-    return error->status;
+    return organ_output_end(&w->output, error);
 }
 
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)

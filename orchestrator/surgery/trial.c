@@ -208,7 +208,7 @@ static organ_status allocate(organ_trial *trial, organ_error *error)
 static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
 {
     const organ_experiment_options *const options = trial->options;
-    if (options->output && organ_output_check(options->output, options->force, error) != ORGAN_OK)
+    if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
         return error->status;
     if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
         return error->status;

@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef ORGAN_SHELL_WORD_H
+#define ORGAN_SHELL_WORD_H
+
+#include <stdio.h>
+
+/* `s` as one word of a POSIX shell; control characters by $'\n' notation. */
+void organ_shell_word(FILE *out, const char *s);
+
+#endif

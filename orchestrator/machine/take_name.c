@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/take_name.h"
+
+#include "formats/recognise.h"
+#include "orchestrator/machine/shell_word.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_NAMES 100000
+#define TRIES      8
+
+/* For file systems that cannot rename without replacing. The name of a file is made anew, which fails if it is there; a directory can
+ * replace nothing but an empty one. */
+static int take_by_hand(const char *from, const char *to)
+{
+    struct stat info;
+    if (lstat(from, &info))
+        return errno;
+    if (!S_ISDIR(info.st_mode)) {
+        if (link(from, to))
+            return errno;
+        unlink(from); /* a second name of the file harms nobody */
+        return 0;
+    }
+    if (rename(from, to) == 0)
+        return 0;
+    return errno == ENOTEMPTY || errno == ENOTDIR ? EEXIST : errno;
+}
+
+int organ_take_name(const char *from, const char *to)
+{
+    if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return 0;
+    const int reason = errno;
+    if (reason == EEXIST || reason == ENOENT)
+        return reason;
+    const int other = take_by_hand(from, to);
+    return other == 0 || other == EEXIST || reason == EINVAL || reason == ENOSYS ? other : reason;
+}
+
+static char *numbered(const char *path, unsigned number)
+{
+    static const char *const endings[] = {".gguf", ".safetensors"};
+    const size_t length = strlen(path);
+    size_t stem = length;
+    char *name = NULL;
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (length > strlen(endings[k]) && strcmp(path + length - strlen(endings[k]), endings[k]) == 0)
+            stem = length - strlen(endings[k]);
+    return asprintf(&name, "%.*s-%u%s", (int)stem, path, number, path + stem) < 0 ? NULL : name;
+}
+
+char *organ_name_beside(const char *path)
+{
+    struct stat info;
+    for (unsigned k = 2; k < MOST_NAMES; k++) {
+        char *const name = numbered(path, k);
+        if (!name || (lstat(name, &info) && errno == ENOENT))
+            return name;
+        free(name);
+    }
+    return NULL;
+}
+
+int organ_exchange_names(const char *a, const char *b)
+{
+    if (renameat2(AT_FDCWD, a, AT_FDCWD, b, RENAME_EXCHANGE) == 0)
+        return 0;
+    if (errno == ENOENT)
+        return ENOENT;
+    char *const aside = organ_name_beside(b);
+    if (!aside)
+        return ENOMEM;
+    int fault = organ_take_name(b, aside);
+    if (fault == 0 && (fault = organ_take_name(a, b)) != 0)
+        organ_take_name(aside, b);
+    else if (fault == 0)
+        organ_take_name(aside, a); /* where that fails, what had the name `b` stays beside it */
+    free(aside);
+    return fault;
+}
+
+char *organ_move_command(const char *from, const char *to)
+{
+    const size_t room = 4 * (strlen(from) + strlen(to)) + 32; /* a character takes four at most */
+    char *const text = calloc(room, 1);
+    FILE *const out = text ? fmemopen(text, room, "w") : NULL;
+    if (!out) {
+        free(text);
+        return NULL;
+    }
+    fputs("mv -n ", out);
+    fputs(*from == '-' ? "./" : "", out);
+    organ_shell_word(out, from);
+    fputs(*to == '-' ? " ./" : " ", out);
+    organ_shell_word(out, to);
+    if (fclose(out)) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+/* What stands at `grown` now was to be replaced, but it is not what it was when the run began. */
+static void keep_former(const char *grown, const char *final, const char *why, organ_error *error)
+{
+    char *aside = NULL;
+    int fault = EEXIST;
+    for (int k = 0; k < TRIES && fault == EEXIST; k++) {
+        free(aside);
+        aside = organ_name_beside(final);
+        fault = aside ? organ_take_name(grown, aside) : ENOMEM;
+    }
+    organ_fail(error, ORGAN_IO,
+               "%.300s is the whole new output; what had this name was changed during the run and is kept as %.300s (%.300s)", final,
+               fault ? grown : aside, why);
+    free(aside);
+}
+
+organ_status organ_fail_nameless(const char *grown, const char *final, organ_naming naming, int fault, organ_error *error)
+{
+    static const char how[] = "the finished output is kept as";
+    char *const other = organ_name_beside(final), *const command = other ? organ_move_command(grown, other) : NULL;
+    const char *const words = command ? command : "move it";
+    if (naming == ORGAN_NAME_TAKEN)
+        organ_fail(error, ORGAN_IO, "%.250s: something took this name during the run; %s %.250s; to take it: %.440s", final, how, grown,
+                   words);
+    else
+        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown, words);
+    free(command);
+    free(other);
+    return error->status;
+}
+
+/* Whether what stands at `path` may go; false also where it is not to be known. */
+static bool gives_way(const char *path, const char *like, organ_giving_way way, organ_error *why)
+{
+    if (way == ORGAN_REPORTS_GIVE_WAY)
+        organ_check_report_place(path, why);
+    else if (way == ORGAN_OUTPUTS_GIVE_WAY)
+        organ_check_replaceable(path, like, why);
+    return way != ORGAN_NOTHING_GIVES_WAY && why->status == ORGAN_OK;
+}
+
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, int *fault, organ_error *error)
+{
+    organ_error why = {0};
+    *fault = ENOENT;
+    for (int k = 0; k < TRIES && *fault == ENOENT; k++) {
+        *fault = organ_take_name(grown, final);
+        if (*fault != EEXIST)
+            return *fault ? ORGAN_NAME_REFUSED : ORGAN_NAME_GIVEN;
+        /* Who asked for an output to be replaced was told at the beginning if it may not be. */
+        if (way == ORGAN_NOTHING_GIVES_WAY || (way == ORGAN_REPORTS_GIVE_WAY && !gives_way(final, NULL, way, &(organ_error){0})))
+            return ORGAN_NAME_TAKEN;
+        *fault = organ_exchange_names(grown, final);
+        if (*fault == 0 && gives_way(grown, final, way, &why))
+            return ORGAN_NAME_GIVEN_ANEW;
+        if (*fault == 0) {
+            keep_former(grown, final, why.message, error);
+            return ORGAN_NAME_GIVEN;
+        }
+    }
+    return ORGAN_NAME_REFUSED;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * What has been written gets its name, and no file of anybody's is lost by that. */
+#ifndef ORGAN_TAKE_NAME_H
+#define ORGAN_TAKE_NAME_H
+
+#include "formats/status.h"
+
+/* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way to a directory
+ * where the file system knows no better. 0, or an errno: EEXIST if the name is taken. Safe against a name that appears meanwhile. */
+int organ_take_name(const char *from, const char *to);
+
+/* Exchanges two names, at once where the file system can do that. 0, or an errno: each has its own name then. */
+int organ_exchange_names(const char *a, const char *b);
+
+/* What may give way to what has been written. */
+typedef enum organ_giving_way {
+    ORGAN_NOTHING_GIVES_WAY,
+    ORGAN_REPORTS_GIVE_WAY, /* what organ_check_report_place lets go */
+    ORGAN_OUTPUTS_GIVE_WAY  /* what organ_check_replaceable lets go */
+} organ_giving_way;
+
+typedef enum organ_naming {
+    ORGAN_NAME_GIVEN,
+    ORGAN_NAME_GIVEN_ANEW, /* and what had it stands where the new one grew, to be removed */
+    ORGAN_NAME_TAKEN,      /* by something that does not give way */
+    ORGAN_NAME_REFUSED     /* by the system: *fault */
+} organ_naming;
+
+/* Gives `grown`, which is whole and synchronised, the name `final`, and never replaces anything but what gives way; files that `grown` has
+ * as well are not lost with it. ORGAN_NAME_GIVEN with ORGAN_IO: what had the name was changed since the run began, and is kept under
+ * another name that the message tells. */
+organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, int *fault, organ_error *error);
+
+/* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command that takes what is kept as `grown`. */
+organ_status organ_fail_nameless(const char *grown, const char *final, organ_naming naming, int fault, organ_error *error);
+
+/* `path` with "-2" or a higher number behind its name, before ".gguf" and ".safetensors": one that nothing has. NULL without memory. */
+char *organ_name_beside(const char *path);
+
+/* "mv -n FROM TO", as a shell takes it. NULL without memory. */
+char *organ_move_command(const char *from, const char *to);
+
+#endif
