@@ -183,7 +183,8 @@ static const char prune_json[] =
     "'not_in_this_report':['Quality.'],"
     "'run':{'donor':'/data/my donor','output':'/data/out','started':'2026-11-20T09:00:00Z','seconds':9.5,'host':'h','cpu_isa':'avx512',"
     "'threads':48,'pinned':48,'memory':536870912,'resumed':false,'bytes_per_second':1373000000.0,"
-    "'shards':[{'file':'model-00001-of-00004.safetensors','seconds':2.5,'tensors':49,'bytes':3945441280,'killed':402974047}]}}";
+    "'shards':[{'file':'model-00001-of-00004.safetensors','seconds':2.5,'tensors':49,'bytes':3945441280,'killed':402974047,"
+    "'killed_so_far':402974047}]}}";
 
 /* JSON with ' for ". */
 static json_t *parse(const char *text)
@@ -230,7 +231,7 @@ START_TEST(the_surgery_report_tells_all)
         "| 4 shards present | ok     | all 4  |\n",
         "- **killed**: was not zero, is zero\n",
         "## What is not in this report\n\n- Quality.\n",
-        "| `model-00001-of-00004.safetensors` | 2.50 s |      49 | 3,945,441,280 | 402,974,047 |\n",
+        "| `model-00001-of-00004.safetensors` | 2.50 s |      49 | 3,945,441,280 | 402,974,047 |   402,974,047 |\n",
         "\n    organ audit '/data/my donor' /data/out\n",
     };
     json_t *const report = parse(prune_json);

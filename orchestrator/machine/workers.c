@@ -132,7 +132,8 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
     if (fault) {
         const size_t started = pool->count;
         organ_workers_destroy(pool);
-        return organ_fail_errno(error, fault, "%zu worker threads: only %zu could be started", threads, started);
+        return organ_fail_errno(error, fault, "%zu worker threads: only %zu could be started (memory, or a limit on threads)", threads,
+                                started);
     }
     organ_workers_run(pool, pin, pool);
     for (size_t k = 0; k < threads; k++)

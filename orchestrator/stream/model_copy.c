@@ -180,7 +180,7 @@ static organ_status start(organ_model_copy *copy, organ_error *error)
     const int failed = pthread_create(&copy->thread, NULL, copy_all, copy);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     copy->copying = failed == 0;
-    return failed ? organ_fail_errno(error, failed, "cannot start the copying thread") : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)") : ORGAN_OK;
 }
 
 organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const organ_stop *stop,

@@ -287,7 +287,7 @@ static organ_status start_reader(run *r, pthread_t *thread, organ_error *error)
     pthread_sigmask(SIG_SETMASK, &all, &before);
     const int failed = pthread_create(thread, NULL, reader, r);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? organ_fail_errno(error, failed, "cannot start the reading thread") : ORGAN_OK;
+    return failed ? organ_fail_errno(error, failed, "cannot start the reading thread (memory, or a limit on threads)") : ORGAN_OK;
 }
 
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
