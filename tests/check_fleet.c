@@ -189,7 +189,13 @@ START_TEST(second_run_does_what_changed)
     ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK);
     ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 3);
     ck_assert_uint_eq(organ_json_count(entry_of("alone.safetensors"), "model.tensors"), 1);
-    spill(scratch_path("out/fleet.json"), "{", 1); /* a record that cannot be read is no reason to stop */
+    spill(scratch_path("out/fleet.json"), "{", 1); /* what is no record of organ may be somebody's file: it stays */
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "fleet.json: exists and is no report of organ"), "%s", error.message);
+    after = slurp(scratch_path("out/fleet.json"), &n);
+    ck_assert_str_eq(after, "{");
+    free(after);
+    unlink(scratch_path("out/fleet.json"));
     ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_OK);
     ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 0);
 }
