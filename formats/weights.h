@@ -83,9 +83,6 @@ const organ_weight *organ_weights_named(const organ_weights *weights, const char
 /* The plain weight that a tensor is by itself. */
 organ_weight organ_weight_plain(const organ_tensor *tensor);
 
-/* Of all tensors that it is stored as. */
-uint64_t organ_weight_bytes(const organ_weight *weight);
-
 /* As organ_tensor_matrices, of the plain tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 
