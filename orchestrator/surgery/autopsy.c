@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/autopsy_job.h"
 
 #include "formats/memory_watch.h"
-#include "formats/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/autopsy_report.h"
 #include "orchestrator/report/document.h"
@@ -140,13 +139,6 @@ static organ_status make_output(const char *path, bool *made, organ_error *error
     return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
 }
 
-/* Somebody else may have put a file there that has the same name. */
-static void remove_report(const char *path)
-{
-    if (organ_check_report_place(path, &(organ_error){0}) == ORGAN_OK)
-        unlink(path);
-}
-
 /* Of a directory that was made for them nothing is left if one of the three cannot be written; the page is the last. */
 static organ_status write_output(const char *directory, bool made, const json_t *report, organ_error *error)
 {
@@ -161,8 +153,8 @@ static organ_status write_output(const char *directory, bool made, const json_t 
              organ_text_write(markdown, text, error) == ORGAN_OK)
         organ_html_report_beside(markdown, report, error);
     if (error->status && made && json && markdown) {
-        remove_report(json);
-        remove_report(markdown);
+        organ_output_remove_report(json);
+        organ_output_remove_report(markdown);
     }
     free(json);
     free(markdown);

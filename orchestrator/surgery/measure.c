@@ -14,7 +14,7 @@
 #include "orchestrator/surgery/z_subjects.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,11 +209,10 @@ static organ_status write_output(const char *directory, const json_t *report, or
 static void remove_output(const char *directory)
 {
     static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html"};
-    const int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-    for (size_t k = 0; at >= 0 && k < sizeof names / sizeof *names; k++)
-        unlinkat(at, names[k], 0);
-    if (at >= 0)
-        close(at);
+    char path[PATH_MAX];
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (snprintf(path, sizeof path, "%s/%s", directory, names[k]) < (int)sizeof path)
+            organ_output_remove_report(path);
     rmdir(directory);
 }
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool ends_in(const char *name, const char *suffix)
 {
@@ -108,6 +109,12 @@ const char *organ_output_like(const organ_model *model) { return model->whole_di
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
 {
     return organ_publish_check(path, like, force, error);
+}
+
+void organ_output_remove_report(const char *path)
+{
+    if (organ_check_report_place(path, &(organ_error){0}) == ORGAN_OK)
+        unlink(path);
 }
 
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)

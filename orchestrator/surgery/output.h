@@ -42,6 +42,9 @@ organ_status organ_output_check_apart(const char *directory, const char *input, 
  * allowed. */
 organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
 
+/* Removes what is left of a report of ours at `path`; a file that somebody else has put there stays. */
+void organ_output_remove_report(const char *path);
+
 /* The `like` of an output that takes along what lies beside `model`. */
 const char *organ_output_like(const organ_model *model);
 
