@@ -63,6 +63,8 @@ void organ_weight_disagree(organ_weight_search *search, const organ_weight *weig
 organ_status organ_weight_group(organ_weight_search *search, const char *name, const organ_quant_group **group, bool *named,
                                 organ_error *error)
 {
+    if (!name) /* organ_weight_name had no memory for it */
+        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
     /* Not search->name, which a caller may hold: the name of the module is the weight's without ".weight". */
     const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, name, length, "");
