@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora_factors.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/weight_reader.h"
@@ -284,10 +285,14 @@ const organ_weight *organ_lora_weight(const organ_weights *weights, const char *
     for (size_t k = 0; k < sizeof prefixes / sizeof *prefixes && !found; k++) {
         const size_t length = strlen(prefixes[k].mine);
         char *other = NULL;
-        if (strncmp(name, prefixes[k].mine, length) == 0 && asprintf(&other, "%s%s", prefixes[k].its, name + length) >= 0) {
-            found = organ_weights_named(weights, other);
-            free(other);
+        if (strncmp(name, prefixes[k].mine, length) != 0)
+            continue;
+        if (asprintf(&other, "%s%s", prefixes[k].its, name + length) < 0) {
+            organ_memory_refused();
+            return NULL;
         }
+        found = organ_weights_named(weights, other);
+        free(other);
     }
     return found;
 }

@@ -48,7 +48,7 @@ char *organ_adapter_plain_name(const char *name);
 
 /* The weight of a model that is called `name` ("model.layers.0.mlp.up_proj.weight") by the program that trained the adapter: the very name,
  * or with "model." before it, or without, for a model is also trained without its head; and of a model of several parts the text model's
- * names before and after transformers 4.52. NULL if there is none, or no memory. */
+ * names before and after transformers 4.52. NULL if there is none, or no memory, which counts as a refusal (formats/memory_watch.h). */
 const organ_weight *organ_lora_weight(const organ_weights *weights, const char *name);
 
 /* Whether its values can be computed with. */
