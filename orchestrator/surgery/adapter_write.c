@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/adapter_write.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
@@ -51,6 +52,8 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count)
 {
     const char **words = malloc((count + 1) * sizeof *words);
     json_t *list = words ? json_array() : NULL;
+    if (!words)
+        organ_memory_refused();
     if (list) {
         for (size_t k = 0; k < count; k++) {
             const char *const dot = strrchr(modules[k], '.');

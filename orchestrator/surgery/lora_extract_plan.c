@@ -2,6 +2,7 @@
  * Which weights of both models belong together, and which of them get factors. */
 #include "orchestrator/surgery/lora_extract_job.h"
 
+#include "formats/memory_watch.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
@@ -187,6 +188,8 @@ static json_t *targets_of(const organ_lora_job *job)
     for (size_t k = 0; names && k < job->module_count; k++)
         if (job->modules[k].rank)
             names[count++] = job->modules[k].name;
+    if (!names)
+        organ_memory_refused();
     json_t *targets = names ? organ_adapter_targets(names, count) : NULL;
     for (size_t k = 0; k < json_array_size(targets); k++)
         words = words && all_have_factors(job, json_string_value(json_array_get(targets, k)));
