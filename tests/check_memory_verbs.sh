@@ -27,7 +27,8 @@ sweep() {
     shift 2
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
     [[ $name == prune ]] && leaves=(--resumable)
-    [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
+    # The next run takes what is done from it; a single file that is whole but got no name is kept.
+    [[ $name == fleet || $name == assemble ]] && leaves=(--keeps)
     [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
     [[ -n $asan && $count == paths ]] && count=12
     [[ $count == paths ]] || count=$count:${MEMORY_TURN:-0}
