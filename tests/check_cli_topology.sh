@@ -29,8 +29,11 @@ refused 2 "--threads" topology --threads 0
 refused 2 "unknown option '--imports'; did you mean '--import'" topology --imports x
 refused 4 "nowhere.xml" topology --import nowhere.xml
 refused 3 "is a directory" topology --import .
+# hwloc 2.9 does not free the object that it was reading when a file ends too early.
 head -c 3000 2x24.xml >cut.xml
-refused 3 "cut.xml: is not a machine as hwloc records it" topology --import cut.xml
+printf 'leak:%s\n' hwloc_alloc_setup_object hwloc_bitmap_alloc >../hwloc.supp
+LSAN_OPTIONS="${LSAN_OPTIONS:-}:suppressions=$PWD/../hwloc.supp:print_suppressions=0" \
+    refused 3 "cut.xml: is not a machine as hwloc records it" topology --import cut.xml
 : >empty.xml
 refused 3 "empty.xml: is not a machine as hwloc records it" topology --import empty.xml
 refused 3 "is not a machine as hwloc records it" topology --import tiny-qwen2/config.json
