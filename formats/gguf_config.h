@@ -3,6 +3,8 @@
 #ifndef ORGAN_GGUF_CONFIG_H
 #define ORGAN_GGUF_CONFIG_H
 
+#include "formats/gguf.h"
+#include "formats/hf_config.h"
 #include "formats/tensor_list.h"
 
 /* `label` names the file in messages. A known key of the wrong type, or below 0, is ORGAN_BAD_INPUT; where an array gives every layer its

@@ -3,7 +3,8 @@
 #ifndef ORGAN_GGUF_CURSOR_H
 #define ORGAN_GGUF_CURSOR_H
 
-#include "formats/model.h"
+#include "formats/status.h"
+#include "formats/tensor.h"
 
 /* Nothing of that size is a header: the largest vocabularies take 30 MB. */
 #define ORGAN_GGUF_HEADER_LIMIT ((size_t)256 << 20)

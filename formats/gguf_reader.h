@@ -4,6 +4,7 @@
 #define ORGAN_GGUF_READER_H
 
 #include "formats/arena.h"
+#include "formats/gguf.h"
 #include "formats/tensor_list.h"
 
 #define ORGAN_GGUF_DEFAULT_ALIGNMENT 32u

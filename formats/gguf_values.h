@@ -4,6 +4,7 @@
 #define ORGAN_GGUF_VALUES_H
 
 #include "formats/arena.h"
+#include "formats/gguf.h"
 #include "formats/gguf_cursor.h"
 
 /* The format allows keys of so many bytes. */

@@ -490,17 +490,3 @@ organ_status organ_model_is_here(const organ_model *model, const char *doing, or
     return organ_fail(error, ORGAN_USAGE, "%s: a model behind a URL can be inspected and measured, but not %s: download it first",
                       model->path, doing);
 }
-
-organ_matrices organ_tensor_matrices(const organ_tensor *tensor)
-{
-    organ_matrices m = {1, 1, 1};
-    for (unsigned k = 0; k < tensor->rank; k++) {
-        if (k + 2 < tensor->rank)
-            m.count *= tensor->shape[k];
-        else if (k + 1 < tensor->rank)
-            m.rows = tensor->shape[k];
-        else
-            m.cols = tensor->shape[k];
-    }
-    return m;
-}

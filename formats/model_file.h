@@ -3,7 +3,8 @@
 #ifndef ORGAN_MODEL_FILE_H
 #define ORGAN_MODEL_FILE_H
 
-#include "formats/model.h"
+#include "formats/status.h"
+#include "formats/tensor.h"
 
 /* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);

@@ -10,7 +10,6 @@
 #define ORGAN_DIRECTORY_H
 
 #include "formats/gguf_reader.h"
-#include "formats/model.h"
 #include "formats/tensor_list.h"
 
 #define ORGAN_MANIFEST        "manifest.json"

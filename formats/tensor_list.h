@@ -4,8 +4,9 @@
 #define ORGAN_TENSOR_LIST_H
 
 #include "formats/arena.h"
-#include "formats/model.h"
 #include "formats/name_table.h"
+#include "formats/status.h"
+#include "formats/tensor.h"
 
 /* All zero is an empty list. */
 typedef struct organ_tensor_list {

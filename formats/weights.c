@@ -8,19 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-organ_weight organ_weight_plain(const organ_tensor *tensor)
-{
-    const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
-    return (organ_weight){.name = tensor->name,
-                          .scheme = ORGAN_SCHEME_PLAIN,
-                          .rank = tensor->rank,
-                          .shape = tensor->shape,
-                          .elements = tensor->elements,
-                          .anatomy = tensor->anatomy,
-                          .codes = tensor,
-                          .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
-}
-
 static organ_status no_memory(const organ_model *model, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
@@ -227,20 +214,4 @@ const organ_weight *organ_weights_named(const organ_weights *weights, const char
     }
     const size_t *const found = organ_name_table_find(&search->names, name);
     return found ? &weights->weights[*found] : NULL;
-}
-
-uint64_t organ_weight_bytes(const organ_weight *weight)
-{
-    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
-                                       weight->global, weight->shape_tensor, weight->bias};
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        bytes += all[k] ? all[k]->bytes : 0;
-    return bytes;
-}
-
-organ_matrices organ_weight_matrices(const organ_weight *weight)
-{
-    const organ_tensor plain = {.rank = weight->rank, .shape = weight->shape};
-    return organ_tensor_matrices(&plain);
 }

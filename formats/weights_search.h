@@ -4,9 +4,10 @@
 #define ORGAN_WEIGHTS_SEARCH_H
 
 #include "formats/arena.h"
+#include "formats/model.h"
 #include "formats/name_table.h"
 #include "formats/quant_config.h"
-#include "formats/weights.h"
+#include "formats/weight.h"
 
 #define ORGAN_NOTES_MOST 64
 

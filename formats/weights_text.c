@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/weights.h"
+#include "formats/weight.h"
 
 #include "formats/memory_watch.h"
 
