@@ -8,9 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* What reading a layer takes beside it, for each worker: a strip and its codes. */
-#define STRIP_BYTES ((uint64_t)16 << 20) /* what one worker takes to read a layer, at most */
-
 /* ---- opening ---- */
 
 static organ_status read_norm(organ_forward *f, organ_error *error)
@@ -151,17 +148,13 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-static uint64_t reading_of(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
-
-uint64_t organ_forward_reading(const organ_forward *f) { return reading_of(f->engine->memory); }
-
 /* Bytes of so much memory that the pass leaves, where attention takes so many for its scores, and the output head so many instead; 0:
  * none. */
 static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t scores, uint64_t head)
 {
     const organ_forward_config *c = &f->config;
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = reading_of(memory);
+    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = organ_forward_reading(memory);
     const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
     const uint64_t taken = layer > head ? layer : head;
     return taken >= memory ? 0 : memory - taken;

@@ -118,27 +118,3 @@ organ_status organ_forward_config_check(const char *label, organ_forward_config 
         return error->status;
     return check_rope(label, c, &c->rope_local, error);
 }
-
-organ_status organ_forward_config_read(const organ_model *model, organ_forward_config *config, organ_error *error)
-{
-    *config = (organ_forward_config){0};
-    const organ_status status =
-        model->gguf ? organ_forward_config_gguf(model, config, error) : organ_forward_config_hf(model, config, error);
-    if (status)
-        organ_forward_config_release(config);
-    return status;
-}
-
-void organ_forward_config_release(organ_forward_config *config)
-{
-    free((void *)config->windowed);
-    config->windowed = NULL;
-    const organ_rope_config *const rope = &config->rope, *const local = &config->rope_local;
-    if (local->short_factors != rope->short_factors)
-        free((void *)local->short_factors);
-    if (local->long_factors != rope->long_factors)
-        free((void *)local->long_factors);
-    free((void *)rope->short_factors);
-    free((void *)rope->long_factors);
-    config->rope = config->rope_local = (organ_rope_config){0};
-}

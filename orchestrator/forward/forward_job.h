@@ -169,8 +169,8 @@ void organ_forward_rotation_close(forward_rotation *rotation);
 /* Bytes that organ_forward_logits takes at most. */
 uint64_t organ_forward_head_bytes(const organ_forward *forward);
 
-/* Bytes that reading a layer may take beside its weights: as many workers read as these allow, at least one. */
-uint64_t organ_forward_reading(const organ_forward *forward);
+/* Bytes of `memory` that reading a layer may take beside its weights: as many workers read as these allow, at least one. */
+uint64_t organ_forward_reading(uint64_t memory);
 
 /* ---- a layer on a group of windows ---- */
 

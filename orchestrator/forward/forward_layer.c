@@ -9,6 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What reading a layer takes beside it, for each worker: a strip and its codes. */
+#define STRIP_BYTES ((uint64_t)16 << 20) /* what one worker takes to read a layer, at most */
+
+uint64_t organ_forward_reading(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
+
 /* llama.cpp has the rows of a head as 0, h/2, 1, h/2 + 1, ... */
 static uint64_t row_of(const forward_slot *slot, uint64_t row)
 {
@@ -49,7 +54,7 @@ static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ
         items[k].weight = plan->slots[k].weight;
     organ_engine rest = *f->engine;
     rest.memory -= (uint64_t)plan->floats * sizeof(float);
-    rest.memory = rest.memory < organ_forward_reading(f) ? rest.memory : organ_forward_reading(f);
+    rest.memory = rest.memory < organ_forward_reading(f->engine->memory) ? rest.memory : organ_forward_reading(f->engine->memory);
     const organ_weight_pass pass = {
         .model = f->model, .items = items, .item_count = plan->count, .as = ORGAN_F32, .context = layer, .work = keep_strip};
     organ_weight_pass_run(&pass, &rest, error);

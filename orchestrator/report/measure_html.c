@@ -18,36 +18,6 @@ enum {
     MOST_REASONS = 50
 };
 
-/* ---- what pages of one and of several models share ---- */
-
-static void put_ratings(FILE *out, const json_t *model, const organ_page *page)
-{
-    (void)page;
-    organ_measure_ratings_line(out, model);
-    fputc('\n', out);
-}
-
-void organ_measure_html_ratings(organ_html *html, const json_t *model) { organ_html_words(html, put_ratings, model); }
-
-/* A table of the first `most` rows of a member of `model`. */
-static void put_first(organ_html *html, const json_t *model, const char *key, size_t most, organ_table *(*make)(const json_t *model),
-                      const char *what, const char *caption)
-{
-    json_t *const part = organ_json_first(model, key, most);
-    organ_html_table(html, part ? make(part) : NULL, caption);
-    organ_html_left_out(html, json_array_size(json_object_get(model, key)), most, what);
-    json_decref(part);
-}
-
-void organ_measure_html_wells(organ_html *html, const json_t *model, size_t most)
-{
-    if (json_array_size(json_object_get(model, "wells")) == 0)
-        organ_html_paragraph(html, "There are none: no tensor lies that far below both of its neighbours.");
-    else
-        put_first(html, model, "wells", most, organ_measure_wells_table, "wells",
-                  "Theta of each well, of its neighbours in the layers before and after, and how much theta varies within its role.");
-}
-
 /* ---- one model ---- */
 
 static void put_figures(organ_html *html, const json_t *model)
@@ -87,9 +57,9 @@ static void put_layers(organ_html *html, const json_t *model, const organ_layer_
         if (organ_measure_has_lines(map, (organ_line_part)part))
             organ_html_chart(html, organ_measure_lines_svg(map, (organ_line_part)part), captions[part]);
     if (json_array_size(json_object_get(model, "layers")) > 0)
-        put_first(html, model, "layers", MOST_LAYERS, organ_measure_layers_table, "layers",
-                  "Theta of every layer in degrees: the mean over its tensors, that weighted "
-                  "by elements, and the mean of its skeleton, organs and norms.");
+        organ_measure_html_first(html, model, "layers", MOST_LAYERS, organ_measure_layers_table, "layers",
+                                 "Theta of every layer in degrees: the mean over its tensors, that weighted "
+                                 "by elements, and the mean of its skeleton, organs and norms.");
 }
 
 static void put_indicators(organ_html *html, const json_t *model)
@@ -135,8 +105,9 @@ static void put_model(organ_html *html, const json_t *model)
     organ_measure_html_wells(html, model, MOST_WELLS);
     organ_html_section(html, "Tensors");
     organ_measure_html_ratings(html, model);
-    put_first(html, model, "per_tensor", MOST_TENSORS, organ_measure_tensors_table, "tensors",
-              "Theta in degrees with its stars, the three indicators, the change of information per doubling of scale, distinct values.");
+    organ_measure_html_first(
+        html, model, "per_tensor", MOST_TENSORS, organ_measure_tensors_table, "tensors",
+        "Theta in degrees with its stars, the three indicators, the change of information per doubling of scale, distinct values.");
     put_reasons(html, model);
 }
 

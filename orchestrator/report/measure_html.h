@@ -20,4 +20,8 @@ void organ_measure_html_ratings(organ_html *html, const json_t *model);
 /* The wells of a model as a table, the first `most`; or that there are none. */
 void organ_measure_html_wells(organ_html *html, const json_t *model, size_t most);
 
+/* A table of the first `most` rows of a member of `model`; `what` they are called where some are left out. */
+void organ_measure_html_first(organ_html *html, const json_t *model, const char *key, size_t most,
+                              organ_table *(*make)(const json_t *model), const char *what, const char *caption);
+
 #endif

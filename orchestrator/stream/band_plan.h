@@ -3,7 +3,7 @@
 #ifndef ORGAN_BAND_PLAN_H
 #define ORGAN_BAND_PLAN_H
 
-#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/band.h"
 
 /* Sizes that hold for the whole pass. */
 typedef struct organ_band_plan {

@@ -5,9 +5,9 @@
 #define ORGAN_PASS_H
 
 #include "formats/api.h"
-#include "formats/model.h"
 #include "kernels/kernels.h"
 #include "orchestrator/machine/workers.h"
+#include "orchestrator/stream/band.h"
 #include "orchestrator/stream/stop.h"
 
 ORGAN_API_BEGIN
@@ -20,46 +20,6 @@ typedef struct organ_engine {
     const organ_kernels *kernels; /* the table chosen for this CPU */
     const organ_stop *stop;       /* asked when the run shall end; NULL: never */
 } organ_engine;
-
-/* One tensor to go through, and optionally its counterpart of the same byte length in another model. */
-typedef struct organ_pass_item {
-    const organ_tensor *tensor, *other;
-} organ_pass_item;
-
-typedef struct organ_tile {
-    size_t item;        /* index into organ_pass.items */
-    void *data, *other; /* first element; `data` may be changed in place (retire sees it), `other` is NULL without counterpart */
-    size_t rows, cols;  /* units; of a flat pass: one row of `bytes` */
-    size_t stride;      /* units from row to row */
-    size_t bytes;       /* of all its units */
-} organ_tile;
-
-/* A whole number of tiles of one item, contiguous in its file. Bands come in order of items and offsets. */
-typedef struct organ_band {
-    size_t item;
-    const void *data; /* address and file offset are congruent modulo 4096 */
-    uint64_t offset;  /* in the file of the tensor */
-    size_t bytes, tiles;
-    const void *results; /* tiles x result_bytes, in tile order (row by row, left to right) */
-    bool last;           /* of its item */
-} organ_band;
-
-typedef struct organ_pass {
-    const organ_model *model, *other; /* `other`: NULL if no item has a counterpart */
-    const organ_pass_item *items;     /* in file order of `model` for sequential reading; zero-size tensors are passed over */
-    size_t item_count;
-    /* Tiles are tile_rows x tile_cols units, clipped at the edges of each matrix of the tensor; a unit is an element, or the block of
-     * elements that a block type stores together. tile_cols = 0: whole rows. tile_rows = 0 makes the pass flat: tiles are runs of
-     * consecutive whole units, whatever the shape. */
-    size_t tile_rows, tile_cols;
-    size_t scratch_bytes; /* per worker, 4096-byte aligned, on the worker's node */
-    size_t result_bytes;  /* per tile, zeroed before */
-    void *context;
-    /* On any worker, any order. */
-    void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);
-    /* In order, one at a time, on the pass's own thread. An error ends the pass. */
-    organ_status (*retire)(void *context, const organ_band *band, organ_error *error);
-} organ_pass;
 
 /* Runs the pass. ORGAN_OK when every band was retired; ORGAN_USAGE if the memory does not hold two bands and the workers' scratch; ORGAN_IO
  * if a read failed; ORGAN_BAD_INPUT if a file ended early; ORGAN_INTERRUPTED if stopped; else what `retire` returned. When it returns
