@@ -3,6 +3,7 @@
 #include "formats/gguf_split.h"
 #include "formats/gguf_writer.h"
 #include "formats/input_file.h"
+#include "formats/model.h"
 #include "tests/check_gguf.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What reading a layer takes beside it, for each worker: a strip and its codes. */
-#define STRIP_BYTES ((uint64_t)16 << 20) /* what one worker takes to read a layer, at most */
+/* What one worker takes to read a layer beside its weights, at most: a strip and its codes. */
+#define STRIP_BYTES ((uint64_t)16 << 20)
 
 uint64_t organ_forward_reading(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
 
