@@ -55,6 +55,17 @@ rm -r o .o.organ-partial
 mkdir o
 ends 0 prune tiny-qwen2 -o o --quiet
 
+# ---- a page that cannot be written at the end: what the run made is told ----
+rm -r o
+mkdir pages
+take_pages() { rm -r pages; }
+race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200 --quiet
+says "pages/o.html: there is no directory pages to write the page into; all but this page is done"
+prints "organ audit tiny-qwen2 o"
+judge "the output is not whole" test -f o/organ/prune.json
+echo mine >taken
+refused 2 "taken/o: 'taken' to put it in is no directory" prune tiny-qwen2 -o taken/o
+
 # ---- --force: an output of organ, a model, and nothing else ----
 ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20
 for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv"; do

@@ -7,6 +7,7 @@
 #include "tests/run_rig.h"
 #include "tests/suite_table.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -231,11 +232,32 @@ START_TEST(refusals_leave_nothing)
 }
 END_TEST
 
+/* A disk that is full is no model's fault: the run ends, says what is kept, and goes on from there. */
+START_TEST(full_disk_ends_the_run)
+{
+    organ_error error;
+    bool kept = false;
+    for (long n = 1; !kept; n += 4) {
+        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
+        ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
+        fault_clear();
+        ck_assert_msg(strstr(error.message, "No space left"), "%s", error.message);
+        ck_assert_ptr_null(report);
+        kept = exists(scratch_path("out"));
+        ck_assert_msg(!strstr(error.message, "are done and kept in") == !kept, "%s", error.message);
+    }
+    ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_CHECK_FAILED, "%s", error.message);
+    ck_assert_uint_ge(organ_json_count(report, "run.unchanged"), 1);
+    ck_assert_uint_eq(organ_json_count(report, "totals.failed"), 1);
+}
+END_TEST
+
 int main(void)
 {
-    const suite_case cases[] = {{"fleet",
-                                 {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
-                                  second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing}}};
+    const suite_case cases[] = {
+        {"fleet",
+         {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
+          second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing, full_disk_ends_the_run}}};
     Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
     return run_suites(suites);
 }

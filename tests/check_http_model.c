@@ -166,11 +166,10 @@ START_TEST(changed_meanwhile)
     organ_error error = {0};
     ck_assert_int_eq(organ_model_open(http_url(server, INDEX), &model, &error), ORGAN_OK);
     ck_assert_int_eq(organ_model_unchanged(model, &error), ORGAN_OK);
-    const char *etag = small.files[2].etag;
-    small.files[2].etag = "\"new\"";
+    const char *const etag = http_set_etag(server, &small.files[2], "\"new\"");
     ck_assert_int_eq(organ_model_unchanged(model, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "model-00003-of-00003.safetensors: was changed on the server"), "%s", error.message);
-    small.files[2].etag = etag;
+    http_set_etag(server, &small.files[2], etag);
     organ_model_close(model);
 }
 END_TEST

@@ -226,6 +226,9 @@ static bool put_part(http_server *server, int to, const served_file *file, const
 {
     uint64_t first = q->first, last = q->last < file->size ? q->last : file->size - 1, size = file->size;
     char range[160], head[1024];
+    pthread_mutex_lock(&server->lock);
+    const char *const etag = file->etag;
+    pthread_mutex_unlock(&server->lock);
     if (m->oddity == HTTP_SHIFTED_RANGE)
         first++, last += last + 1 < size;
     if (m->oddity == HTTP_LONGER_RANGE)
@@ -241,11 +244,11 @@ static bool put_part(http_server *server, int to, const served_file *file, const
     if (m->oddity == HTTP_BAD_CONTENT_RANGE)
         snprintf(range, sizeof range, "Content-Range: bytes %" PRIu64 "-/*\r\n", first);
     const int length = snprintf(head, sizeof head, "HTTP/1.1 206 Partial Content\r\n%sContent-Length: %" PRIu64 "\r\n%s%s%s%s\r\n", range,
-                                bytes + extra, file->etag ? "ETag: " : "",
+                                bytes + extra, etag ? "ETag: " : "",
                                 m->oddity == HTTP_OTHER_ETAG ? "\"other\""
-                                : file->etag                 ? file->etag
+                                : etag                       ? etag
                                                              : "",
-                                file->etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
+                                etag ? "\r\n" : "", m->oddity == HTTP_COMPRESSED ? "Content-Encoding: gzip\r\n" : "");
     if (m->oddity == HTTP_TRICKLES)
         return put(to, head, (size_t)length) && trickle(to, file, first, bytes);
     const bool breaks = m->oddity == HTTP_BREAKS_OFF && m->bytes < bytes;
@@ -401,11 +404,38 @@ void http_at_byte(http_server *server, uint64_t bytes, void (*then)(void))
     pthread_mutex_unlock(&server->lock);
 }
 
-long http_requests(const http_server *server) { return server->requests; }
+long http_requests(http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    const long requests = server->requests;
+    pthread_mutex_unlock(&server->lock);
+    return requests;
+}
 
-long http_connections(const http_server *server) { return (long)server->connected; }
+long http_connections(http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    const long connections = (long)server->connected;
+    pthread_mutex_unlock(&server->lock);
+    return connections;
+}
 
-uint64_t http_sent(const http_server *server) { return server->sent; }
+uint64_t http_sent(http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    const uint64_t sent = server->sent;
+    pthread_mutex_unlock(&server->lock);
+    return sent;
+}
+
+const char *http_set_etag(http_server *server, served_file *file, const char *etag)
+{
+    pthread_mutex_lock(&server->lock);
+    const char *const before = file->etag;
+    file->etag = etag;
+    pthread_mutex_unlock(&server->lock);
+    return before;
+}
 
 const char *http_last_header(const http_server *server, const char *name)
 {

@@ -66,9 +66,12 @@ void http_behave(http_server *server, http_manners manners);
  * arrives, however slow the client is. */
 void http_at_byte(http_server *server, uint64_t bytes, void (*then)(void));
 
-long http_requests(const http_server *server);
-long http_connections(const http_server *server);
-uint64_t http_sent(const http_server *server); /* bytes of bodies */
+long http_requests(http_server *server);
+long http_connections(http_server *server);
+uint64_t http_sent(http_server *server); /* bytes of bodies */
+
+/* Gives a file that is served another tag; returns the one it had. */
+const char *http_set_etag(http_server *server, served_file *file, const char *etag);
 /* The value of that header in the last request, "" if it had none. Only Authorization and X-Token are kept. */
 const char *http_last_header(const http_server *server, const char *name);
 

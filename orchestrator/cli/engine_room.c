@@ -8,24 +8,34 @@
 
 #include <stdlib.h>
 
+/* The page comes before what is shown, but that it cannot be written hides nothing: what the run made is there, and is told. */
+static void write_page(const organ_call *call, const json_t *report, organ_error *fault)
+{
+    organ_error page = {0};
+    if (organ_html_file_check(call->html, &page) == ORGAN_OK)
+        organ_html_report_write(call->html, report, &page);
+    if (page.status != ORGAN_OK) /* not wrong usage: the place was right when the run began */
+        organ_fail(fault, ORGAN_IO, "%s; all but this page is done", page.message);
+}
+
 void organ_show(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
-    organ_error fault = {0};
+    organ_error fault = {0}, unwritten = {0};
     char *text = NULL;
     if (organ_memory_work_check("the report", &fault) != ORGAN_OK) {
         *error = fault;
         return;
     }
-    if (call->html && organ_html_file_check(call->html, &fault) == ORGAN_OK)
-        organ_html_report_write(call->html, report, &fault);
+    if (call->html)
+        write_page(call, report, &unwritten);
     if (call->json)
         organ_document_print(report, stdout, &fault);
     else if (render(report, &page, &text, &fault) == ORGAN_OK && organ_memory_work_check("the report", &fault) == ORGAN_OK)
         organ_text_fold(stdout, text, &page);
     free(text);
-    if (fault.status != ORGAN_OK)
-        *error = fault;
+    if (fault.status != ORGAN_OK || unwritten.status != ORGAN_OK)
+        *error = fault.status != ORGAN_OK ? fault : unwritten;
 }
 
 const organ_kernels *organ_kernels_wanted(organ_error *error)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/model_copy.h"
 
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define STEP ((uint64_t)64 << 20) /* copied between two looks at the stop flag */
@@ -159,19 +158,6 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
-static organ_status check_space(const organ_model_copy *copy, organ_error *error)
-{
-    struct statvfs disk;
-    if (fstatvfs(copy->publish->lock, &disk))
-        return organ_fail_errno(error, errno, "%s: cannot tell the free space", copy->publish->parent);
-    const uint64_t need = space_needed(copy), have = (uint64_t)disk.f_bavail * disk.f_frsize;
-    char need_text[16], have_text[16];
-    if (need > have)
-        return organ_fail(error, ORGAN_IO, "%s: no space: the output needs %s more, %s are free", copy->publish->final,
-                          organ_quantity_text(need, need_text), organ_quantity_text(have, have_text));
-    return ORGAN_OK;
-}
-
 static organ_status start(organ_model_copy *copy, organ_error *error)
 {
     sigset_t all, before;
@@ -198,7 +184,8 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
         copy->shards[f].file = (organ_direct_file){.fd = -1, .direct = -1};
     for (size_t f = 0; f < donor->file_count && !error->status; f++)
         open_shard(copy, f, error);
-    if (!error->status && organ_model_other_files(donor, &copy->others, error) == ORGAN_OK && check_space(copy, error) == ORGAN_OK)
+    if (!error->status && organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
+        organ_transfer_room(publish->partial, publish->final, space_needed(copy), error) == ORGAN_OK)
         start(copy, error);
     if (error->status) {
         organ_model_copy_end(copy);

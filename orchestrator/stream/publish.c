@@ -155,8 +155,11 @@ static organ_status take_over(organ_publish *publish, bool resume, bool force, o
 static organ_status make_partial(organ_publish *publish, bool resume, bool force, organ_error *error)
 {
     struct stat info;
-    if (stat(publish->parent, &info) || !S_ISDIR(info.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s: the directory '%s' to put it in does not exist", publish->final, publish->parent);
+    const bool exists = stat(publish->parent, &info) == 0;
+    if (!exists || !S_ISDIR(info.st_mode))
+        return organ_fail(error, ORGAN_USAGE,
+                          exists ? "%s: '%s' to put it in is no directory" : "%s: the directory '%s' to put it in does not exist",
+                          publish->final, publish->parent);
     if (lstat(publish->partial, &info) == 0 && (take_over(publish, resume, force, error) || publish->resumed))
         return error->status;
     if (mkdir(publish->partial, 0777))

@@ -300,9 +300,12 @@ organ_status organ_transfer_room(const char *directory, const char *final, uint6
     if (statvfs(directory, &disk))
         return organ_fail_errno(error, errno, "%s: cannot tell the free space", directory);
     const uint64_t have = (uint64_t)disk.f_bavail * disk.f_frsize;
-    char need_text[16], have_text[16];
-    if (bytes > have)
-        return organ_fail(error, ORGAN_IO, "%s: no space: the output needs %s, %s are free", final, organ_quantity_text(bytes, need_text),
-                          organ_quantity_text(have, have_text));
-    return ORGAN_OK;
+    char need_text[16], have_text[16], missing_text[16];
+    if (bytes <= have)
+        return ORGAN_OK;
+    organ_fail(error, ORGAN_IO, "%s: no space: the output needs %s more, %s are free: %s are missing", final,
+               organ_quantity_text(bytes, need_text), organ_quantity_text(have, have_text),
+               organ_quantity_text(bytes - have, missing_text));
+    error->errnum = ENOSPC;
+    return error->status;
 }

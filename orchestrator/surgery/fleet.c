@@ -171,10 +171,14 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     return dissection;
 }
 
-/* true: the fault is that of one model, and the others go on. A lack of memory is nobody's. */
+/* true: the fault is that of one model, and the others go on. A lack of memory and a disk that takes nothing are nobody's. */
 static bool is_of_model(const organ_error *fault)
 {
-    return fault->status == ORGAN_BAD_INPUT || (fault->status == ORGAN_IO && fault->errnum != ENOMEM) || fault->status == ORGAN_USAGE;
+    static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
+    for (size_t k = 0; k < sizeof nobodys / sizeof *nobodys; k++)
+        if (fault->status == ORGAN_IO && fault->errnum == nobodys[k])
+            return false;
+    return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
 }
 
 /* What an earlier version of this program did not look for. */
@@ -201,7 +205,8 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         json_t *dissection = work_on(f, member, &z, &fault);
         if (fault.status && !is_of_model(&fault)) {
             json_decref(z);
-            return organ_fail(error, fault.status, "%s", fault.message);
+            *error = fault;
+            return error->status;
         }
         if (fault.status) {
             f->failed++;
@@ -390,18 +395,36 @@ static organ_status prepare(fleet *f, organ_error *error)
     return error->status;
 }
 
+/* How a run that did not come to its end leaves the output: what is done is kept, and where nothing is, nothing is left. */
+static void tell_kept(const fleet *f, size_t done, organ_error *error)
+{
+    const organ_error cause = *error;
+    if (done > 0) {
+        *error = (organ_error){.errnum = cause.errnum};
+        organ_fail(error, cause.status, "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
+                   done, f->list.count, f->options->output);
+        return;
+    }
+    char *organs = path_in(f, "organs");
+    if (organs)
+        rmdir(organs);
+    free(organs);
+    rmdir(f->options->output);
+}
+
 organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
+    size_t done = 0;
     fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
     const double started = organ_seconds_now();
     *report = NULL;
     if (prepare(&f, error) == ORGAN_OK) {
         f.before = read_state(&f);
         for (size_t k = 0; k < f.list.count && !error->status; k++)
-            if (do_member(&f, &f.list.members[k], error) == ORGAN_OK)
-                write_state(&f, error);
+            if (do_member(&f, &f.list.members[k], error) == ORGAN_OK && write_state(&f, error) == ORGAN_OK)
+                done++;
     }
     if (!error->status) {
         *report = dissection_report(&f, organ_seconds_now() - started);
@@ -414,6 +437,8 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
             organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f.failed,
                        f.list.count - f.others, options->directory);
     }
+    if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
+        tell_kept(&f, done, error);
     json_decref(f.before);
     json_decref(f.state);
     organ_fleet_free(&f.list);
