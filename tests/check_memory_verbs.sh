@@ -27,8 +27,7 @@ sweep() {
     shift 2
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
     [[ $name == prune ]] && leaves=(--resumable)
-    # The next run takes what is done from it; a single file that is whole but got no name is kept.
-    [[ $name == fleet || $name == assemble ]] && leaves=(--keeps)
+    [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
     [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
     [[ -n $asan && $count == paths ]] && count=12
     [[ $count == paths ]] || count=$count:${MEMORY_TURN:-0}
@@ -71,7 +70,7 @@ sweep 8 measure measure "$q" "${t1[@]}" -o z
 sweep 8 autopsy autopsy "$q" "${t1[@]}" -o a
 sweep 8 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
 sweep 8 extract extract "$q" -o parts
-sweep 8 assemble assemble "$area/parts" -o b.safetensors
+sweep paths assemble assemble "$area/parts" -o b.safetensors
 sweep 8 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
 sweep 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
 sweep 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d

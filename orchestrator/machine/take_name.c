@@ -87,7 +87,8 @@ int organ_exchange_names(const char *a, const char *b)
     return fault;
 }
 
-char *organ_move_command(const char *from, const char *to)
+/* "mv -n FROM TO", as a shell takes it. */
+static char *move_command(const char *from, const char *to)
 {
     const size_t room = 4 * (strlen(from) + strlen(to)) + 32; /* a character takes four at most */
     char *const text = calloc(room, 1);
@@ -108,6 +109,13 @@ char *organ_move_command(const char *from, const char *to)
     return text;
 }
 
+char *organ_take_command(const char *grown, const char *final)
+{
+    char *const other = organ_name_beside(final), *const command = other ? move_command(grown, other) : NULL;
+    free(other);
+    return command;
+}
+
 /* What stands at `grown` now was to be replaced, but it is not what it was when the run began. */
 static void keep_former(const char *grown, const char *final, const char *why, organ_error *error)
 {
@@ -124,18 +132,15 @@ static void keep_former(const char *grown, const char *final, const char *why, o
     free(aside);
 }
 
-organ_status organ_fail_nameless(const char *grown, const char *final, organ_naming naming, int fault, organ_error *error)
+organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,
+                                 organ_error *error)
 {
     static const char how[] = "the finished output is kept as";
-    char *const other = organ_name_beside(final), *const command = other ? organ_move_command(grown, other) : NULL;
-    const char *const words = command ? command : "move it";
     if (naming == ORGAN_NAME_TAKEN)
         organ_fail(error, ORGAN_IO, "%.250s: something took this name during the run; %s %.250s; to take it: %.440s", final, how, grown,
-                   words);
+                   command);
     else
-        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown, words);
-    free(command);
-    free(other);
+        organ_fail_errno(error, fault, "%.200s cannot get its name; %s %.200s; to take it: %.400s", final, how, grown, command);
     return error->status;
 }
 

@@ -31,13 +31,15 @@ typedef enum organ_naming {
  * another name that the message tells. */
 organ_naming organ_give_name(const char *grown, const char *final, organ_giving_way way, int *fault, organ_error *error);
 
-/* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command that takes what is kept as `grown`. */
-organ_status organ_fail_nameless(const char *grown, const char *final, organ_naming naming, int fault, organ_error *error);
+/* The command that takes what is kept as `grown`, by a name beside `final` that nothing has, as a shell takes it. NULL without memory. It
+ * is made before the name is asked for, since the message that has it must not fail when memory runs out. */
+char *organ_take_command(const char *grown, const char *final);
+
+/* ORGAN_IO for ORGAN_NAME_TAKEN or ORGAN_NAME_REFUSED, with the command of organ_take_command. Allocates nothing. */
+organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,
+                                 organ_error *error);
 
 /* `path` with "-2" or a higher number behind its name, before ".gguf" and ".safetensors": one that nothing has. NULL without memory. */
 char *organ_name_beside(const char *path);
-
-/* "mv -n FROM TO", as a shell takes it. NULL without memory. */
-char *organ_move_command(const char *from, const char *to);
 
 #endif

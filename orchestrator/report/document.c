@@ -169,20 +169,24 @@ static organ_status open_draft(draft *d, const char *path, organ_error *error)
 /* Publishes the draft, or removes it if `status` or anything here says that it is not whole. */
 static organ_status close_draft(draft *d, organ_status status, organ_error *error)
 {
-    int fault;
+    int fault = 0;
     /* A failed write leaves its reason in errno and its mark on the stream; flushing again would succeed without the lost bytes. */
     const bool flushed = !ferror(d->out) && fflush(d->out) == 0 && fsync(fileno(d->out)) == 0;
     if (status == ORGAN_OK && !flushed)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
     if (fclose(d->out) != 0 && status == ORGAN_OK)
         status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
+    char *const command = status ? NULL : organ_take_command(d->temporary, d->path);
+    if (status == ORGAN_OK && !command)
+        status = organ_fail_errno(error, ENOMEM, "%s", d->path);
     const organ_naming naming = status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, &fault, error);
     if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
-        organ_fail_nameless(d->temporary, d->path, naming, fault, error);
+        organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
     else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
         organ_fail_errno(error, fault, "%s: cannot be put in place", d->path);
     if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_GIVEN_ANEW)
         unlink(d->temporary);
+    free(command);
     free(d->temporary);
     return status ? status : error->status;
 }

@@ -24,7 +24,11 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
     return remove(path);
 }
 
-static int remove_tree(const char *path) { return nftw(path, remove_one, OPEN_WHILE_REMOVING, FTW_DEPTH | FTW_PHYS); }
+/* A file or an empty directory goes without an allocation. */
+static int remove_tree(const char *path)
+{
+    return remove(path) == 0 ? 0 : nftw(path, remove_one, OPEN_WHILE_REMOVING, FTW_DEPTH | FTW_PHYS);
+}
 
 static bool is_empty_directory(const char *path)
 {
@@ -115,18 +119,17 @@ static bool is_unfinished(const organ_publish *publish)
 /* What a run finished for which there was no name is hours of work: only its owner gives it up. */
 static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 {
-    char *file = NULL, *const other = organ_name_beside(publish->final), *command = NULL;
+    char *const file = organ_publish_path(publish, name_of(publish));
     struct stat info;
-    if (asprintf(&file, "%s/%s", publish->partial, name_of(publish)) < 0)
-        file = NULL;
-    if (file && other)
-        command = organ_move_command(lstat(file, &info) == 0 ? file : publish->partial, other);
-    organ_fail(error, ORGAN_USAGE,
-               "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give it up; to take it: "
-               "%.400s",
-               publish->final, publish->partial, command ? command : "move it");
+    char *const command = file ? organ_take_command(lstat(file, &info) == 0 ? file : publish->partial, publish->final) : NULL;
+    if (command)
+        organ_fail(error, ORGAN_USAGE,
+                   "%.200s: %.200s keeps a finished output that could not get this name; remove that directory to give it up; to take it: "
+                   "%.400s",
+                   publish->final, publish->partial, command);
+    else
+        organ_fail_errno(error, ENOMEM, "%s", publish->final);
     free(command);
-    free(other);
     free(file);
     return error->status;
 }
@@ -218,14 +221,40 @@ organ_status organ_sync_directory(const char *path, organ_error *error)
 
 /* ---- the end ---- */
 
+/* How a whole output gets its name. A plan is made while the output still bears its mark: afterwards the output gets its name or the
+ * message says how to take it, and that must not fail when memory runs out. */
+typedef struct naming_plan {
+    char *grown, *final; /* its path now, and the one it is to have */
+    char *command;       /* takes it where it does not get that */
+} naming_plan;
+
+static void free_plan(naming_plan *plan)
+{
+    free(plan->grown);
+    free(plan->final);
+    free(plan->command);
+}
+
+/* For a file of the partial directory, or for all of that if `name` is NULL; the path `final`, or if it is NULL `name` in its parent. */
+static organ_status make_plan(const organ_publish *publish, const char *name, const char *final, naming_plan *plan, organ_error *error)
+{
+    plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
+    if (final)
+        plan->final = strdup(final);
+    else if (asprintf(&plan->final, "%s/%s", publish->parent, name) < 0)
+        plan->final = NULL;
+    plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final) : NULL;
+    return plan->command ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", publish->final);
+}
+
 /* What has got one name is whole, also if others of its files have none. */
-static organ_naming give_name(organ_publish *publish, const char *grown, const char *final, organ_error *error)
+static organ_naming give_name(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
     int fault;
     const organ_giving_way way = publish->force ? ORGAN_OUTPUTS_GIVE_WAY : ORGAN_NOTHING_GIVES_WAY;
-    const organ_naming naming = organ_give_name(grown, final, way, &fault, error);
+    const organ_naming naming = organ_give_name(plan->grown, plan->final, way, &fault, error);
     if (naming == ORGAN_NAME_TAKEN || naming == ORGAN_NAME_REFUSED)
-        organ_fail_nameless(grown, final, naming, fault, error);
+        organ_fail_nameless(plan->grown, plan->final, plan->command, naming, fault, error);
     else
         publish->stage = ORGAN_OUTPUT_NAMED;
     return naming;
@@ -252,15 +281,20 @@ static organ_status settle(const organ_publish *publish, const char *former, boo
 
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
-    if (organ_sync_directory(publish->partial, error))
+    naming_plan plan = {0};
+    if (organ_sync_directory(publish->partial, error) || make_plan(publish, NULL, publish->final, &plan, error)) {
+        free_plan(&plan);
         return error->status;
+    }
     if (journal)
         unlinkat(publish->lock, journal, 0);
-    if (remove_mark(publish, error))
-        return error->status;
-    if (publish->empty)
-        rmdir(publish->final); /* fails where somebody has put something into it */
-    const organ_naming naming = give_name(publish, publish->partial, publish->final, error);
+    organ_naming naming = ORGAN_NAME_REFUSED;
+    if (remove_mark(publish, error) == ORGAN_OK) {
+        if (publish->empty)
+            rmdir(publish->final); /* fails where somebody has put something into it */
+        naming = give_name(publish, &plan, error);
+    }
+    free_plan(&plan);
     const int fault = error->status ? 0 : synchronise(publish->final); /* the mark and the journal are gone for good */
     if (error->status || settle(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
         return error->status;
@@ -268,30 +302,27 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
 }
 
 /* What had the name goes at once: the directory in which the output has grown must be empty in the end. */
-static organ_status commit_file(organ_publish *publish, const char *name, bool first, organ_error *error)
+static organ_status commit_file(organ_publish *publish, const naming_plan *plan, organ_error *error)
 {
-    char *const grown = organ_publish_path(publish, name), *final = NULL;
-    if (asprintf(&final, "%s/%s", publish->parent, name) < 0)
-        final = NULL;
-    if (!grown || !final)
-        organ_fail_errno(error, ENOMEM, "%s", publish->final);
-    else if (give_name(publish, grown, first ? publish->final : final, error) == ORGAN_NAME_GIVEN_ANEW && remove_tree(grown))
-        organ_fail_errno(error, errno, "%s: cannot be removed", grown);
-    free(final);
-    free(grown);
+    if (give_name(publish, plan, error) == ORGAN_NAME_GIVEN_ANEW && remove_tree(plan->grown))
+        organ_fail_errno(error, errno, "%s: cannot be removed", plan->grown);
     return error->status;
 }
 
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error)
 {
-    if (organ_sync_directory(publish->partial, error))
-        return error->status;
-    if (remove_mark(publish, error))
-        return error->status;
-    if (publish->empty)
+    naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
+    size_t count = 0;
+    for (organ_sync_directory(publish->partial, error); !error->status && names[count]; count++)
+        make_plan(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
+    if (!error->status)
+        remove_mark(publish, error);
+    if (!error->status && publish->empty)
         rmdir(publish->final);
-    for (size_t k = 0; names[k] && !error->status; k++)
-        commit_file(publish, names[k], k == 0, error);
+    for (size_t k = 0; k < count && !error->status; k++)
+        commit_file(publish, &plans[k], error);
+    for (size_t k = 0; k < count; k++)
+        free_plan(&plans[k]);
     return error->status ? error->status : settle(publish, publish->partial, true, error);
 }
 

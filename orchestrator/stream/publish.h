@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#define ORGAN_PUBLISH_FILES 4 /* a model in a single file, and its reports */
+
 /* How far an output has come. */
 typedef enum organ_publish_stage {
     ORGAN_OUTPUT_GROWING, /* not whole */
@@ -44,8 +46,8 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
  * mend. ORGAN_IO: publish->stage tells how far the output has come, the message what to do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
-/* The same for an output of single files: each of `names` (up to a NULL), files of the partial directory that were synchronised before,
- * gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed. */
+/* The same for an output of single files: each of `names` (at most ORGAN_PUBLISH_FILES, up to a NULL), files of the partial directory that
+ * were synchronised before, gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed. */
 organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error);
 
 /* Removes what has grown so far, unless it is whole. */
