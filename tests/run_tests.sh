@@ -1,21 +1,50 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Runs the test suites in each of the trees named and ends with the line "N passed, N failed"; fails if anything failed, crashed, hung or
-# tested nothing. `ninja test`, `ninja sanitize` and `ninja neon` call it from the root of the repository.
+# Runs the test suites of each of the trees named and ends with the line "N passed, N failed"; fails if anything failed, crashed, hung or
+# tested nothing. `ninja test`, `test-quick`, `sanitize` and `neon` call it from the root of the repository.
 #
 #   native    build/, which ninja has just built
+#   quick     the suites of build/ that take little time
 #   sanitize  build/sanitize/: the same build.ninja with AddressSanitizer and UndefinedBehaviorSanitizer
 #   neon      build/neon/: the same for aarch64, run in qemu; "neon?" passes it over where the tools for it are not installed
 #
+# All trees are built first. Then the suites run side by side, JOBS of them at a time (one for each CPU).
 # SUITES="kernels cli" runs only those.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
+jobs=${JOBS:-$(nproc)}
+[[ $jobs =~ ^[1-9][0-9]{0,2}$ ]] || { echo "$0: JOBS must be a number from 1 to 999, not '$jobs'" >&2 && exit 2; }
 scratch=$(mktemp -d) || exit 1
-trap 'rm -rf "$scratch"' EXIT
-trap 'exit 130' INT
 passed=0
 failed=0
 failures=()
+# What waits for its turn, and what runs, by the process: "TREE|SUITE|DIRECTORY|ENVIRONMENT|COMMAND", the last two lists of words.
+waiting=() waiting_alone=()
+declare -A running=() started=() logs=()
+number=0
+
+# The suites that take longest, and those that begin first, in this order.
+longest="names memory_verbs kernels cli prune cli_perplexity html_quality physarum_v2 prune_calibrated prune_bands prune_imatrix
+    cli_calibrated evaluation cli_lora_extract html_models html measure autopsy cli_help cli_experiments tokenizer lora_extract forward
+    weights precision convert lora measure_packed purify cli_names weight_pass install job_keeper organs orthogonality"
+# They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
+alone="formats http serve cli_serve serve_jobs serve_memory"
+# `quick` is without these.
+slow="names kernels memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
+    physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
+    cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity"
+
+# A suite is the leader of a group of processes, which ends with it; its files lie in $scratch.
+clean_up() {
+    if ((${#running[@]})); then kill -TERM "${!running[@]}" 2>/dev/null; fi
+    wait
+    chmod -R u+w "$scratch" 2>/dev/null
+    rm -rf "$scratch"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+trap 'exit 129' HUP
 
 # The value of a variable or statement of build.ninja, its lines joined.
 listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja | sed -n "s/^$1 //p"; }
@@ -26,14 +55,14 @@ scripts() { for s in tests/check_*.sh; do basename "${s#tests/check_}" .sh; done
 
 wanted() { [[ -z "${SUITES:-}" || " $SUITES " == *" $1 "* ]]; }
 
-# report TREE SUITE PASSED FAILED START [NOTE]: one line, the log of a failure, the sums.
+# report TREE SUITE PASSED FAILED START LOG [NOTE]: one line, the log of a failure, the sums.
 report() {
     local now=${EPOCHREALTIME/[.,]/} start=${5/[.,]/}
     local tenths=$(((now - start) / 100000))
-    printf '%-9s %-10s %6d passed, %d failed %7d.%d s%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) "${6:+  ($6)}"
+    printf '%-9s %-10s %6d passed, %d failed %7d.%d s%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) "${7:+  ($7)}"
     if (($4 > 0)); then
-        tail -n 200 "$scratch/log" | sed 's/^/    /'
-        failures+=("$1 $2: $(complaints)")
+        tail -n 2000 "$6" | sed 's/^/    /'
+        failures+=("$1 $2: $(complaints "$6")")
     fi
     passed=$((passed + $3))
     failed=$((failed + $4))
@@ -41,7 +70,7 @@ report() {
 
 # The first complaints of the log on one line: what Check says of a test, what a script says of a check, else its last line.
 complaints() {
-    { grep -E '^[^ ]+:[0-9]+:[EF]:|^FAILED|runtime error|ERROR: ' "$scratch/log" || tail -n 1 "$scratch/log"; } |
+    { grep -aE '^[^ ]+:[0-9]+:[EF]:|^FAILED|runtime error|ERROR: ' "$1" || tail -n 1 "$1"; } |
         head -n 3 | cut -c 1-240 | paste -sd ';'
 }
 
@@ -50,17 +79,46 @@ counts() {
     awk '/^[0-9]+%: Checks: [0-9]+, Failures: [0-9]+, Errors: [0-9]+$/ { gsub(/[^0-9 ]/, ""); bad += $3 + $4; good += $2 - $3 - $4 }
          { last = $0 }
          END { if (last ~ /^[0-9]+ passed, [0-9]+ failed$/) { split(last, n, " "); good += n[1]; bad += n[3] }
-               print good + 0, bad + 0 }' "$scratch/log"
+               print good + 0, bad + 0 }' "$1"
 }
 
-# suite TREE NAME COMMAND...: runs one suite. A status that contradicts the counts is a failure too.
-suite() {
-    local tree=$1 name=$2 start=$EPOCHREALTIME status good bad note=
-    shift 2
-    # A shell that was itself started in the background hands on an ignored SIGINT; the tests of interruption need it.
-    env --default-signal=INT,TERM,QUIT,PIPE timeout --foreground --kill-after=10 1800 "$@" >"$scratch/log" 2>&1 </dev/null
+# later TREE SUITE DIRECTORY ENVIRONMENT COMMAND: puts a suite where it waits.
+later() {
+    local entry
+    printf -v entry '%s|%s|%s|%s|%s' "$@"
+    if [[ " $alone " == *" $2 "* ]]; then waiting_alone+=("$entry"); else waiting+=("$entry"); fi
+}
+
+# start ENTRY: begins a suite, which has a directory for its files of its own.
+start() {
+    local tree name directory environment command place
+    IFS='|' read -r tree name directory environment command <<<"$1"
+    place=$scratch/$((++number))
+    mkdir "$place" || exit 1
+    # What is started in the background ignores SIGINT, which the tests of interruption need.
+    # shellcheck disable=SC2086 # lists of words
+    (cd "$directory" && TMPDIR=$place exec env --default-signal=INT,TERM,QUIT,PIPE $environment timeout --kill-after=10 1800 \
+        bash -c '"$@"; exit $?' suite $command) \
+        >"$place.log" 2>&1 </dev/null &
+    running[$!]=$1
+    started[$!]=$EPOCHREALTIME
+    logs[$!]=$place.log
+}
+
+# finish_one: waits for a suite and reports it. A status that contradicts the counts is a failure too.
+finish_one() {
+    local process status good bad tree name log note=
+    wait -n -p process "${!running[@]}"
     status=$?
-    read -r good bad < <(counts)
+    if [[ -z ${process:-} ]]; then # bash forgets those that a signal ended while it was busy
+        for process in "${!running[@]}"; do kill -0 "$process" 2>/dev/null || break; done
+        wait "$process"
+        status=$?
+    fi
+    IFS='|' read -r tree name _ <<<"${running[$process]}"
+    unset "running[$process]"
+    log=${logs[$process]}
+    read -r good bad < <(counts "$log")
     if ((status == 124 || status == 137)); then
         note="stopped after 1800 s or killed" bad=$((bad + 1))
     elif ((status != 0 && bad == 0)); then
@@ -68,7 +126,33 @@ suite() {
     elif ((good + bad == 0)); then
         note="tested nothing" bad=1
     fi
-    report "$tree" "$name" "$good" "$bad" "$start" "$note"
+    report "$tree" "$name" "$good" "$bad" "${started[$process]}" "$log" "$note"
+    chmod -R u+w "${log%.log}" 2>/dev/null
+    rm -rf "${log%.log}"
+}
+
+# pool COUNT ENTRY...: runs the suites, that many at a time.
+pool() {
+    local most=$1 entry
+    shift
+    for entry in "$@"; do
+        while ((${#running[@]} >= most)); do finish_one; done
+        start "$entry"
+    done
+    while ((${#running[@]})); do finish_one; done
+}
+
+# The suites that wait, the longest first.
+in_order() {
+    local entry name rank known
+    for entry in "$@"; do
+        name=${entry#*|} name=${name%%|*} rank=0
+        for known in $longest; do
+            [[ $known == "$name" ]] && break
+            rank=$((rank + 1))
+        done
+        printf '%03d|%s\n' "$rank" "$entry"
+    done | sort -s -n -t '|' -k 1,1 | cut -d '|' -f 2-
 }
 
 # elsewhere TREE VARIABLE=VALUE...: builds the same build.ninja in build/TREE, where links stand for the folders of the source.
@@ -79,41 +163,41 @@ elsewhere() {
     ln -sfn ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
     printf '%-9s building ...\n' "$tree"
     (cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja programs) >"$scratch/log" 2>&1 && return
-    report "$tree" build 0 1 "$start"
+    report "$tree" build 0 1 "$start" "$scratch/log"
     return 1
 }
 
-# in_tree TREE DIRECTORY SUITES [EMULATOR]: runs those suites in the tree.
+# in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: those suites are to run in the tree.
 in_tree() {
-    local name emulator=${4:-}
+    local name emulator=${5:-}
     for name in $3; do
         wanted "$name" || continue
-        pushd "$2" >/dev/null || exit 1
-        if [[ -f tests/check_$name.sh ]]; then
-            suite "$1" "$name" bash "tests/check_$name.sh"
+        if [[ -f $2/tests/check_$name.sh ]]; then
+            later "$1" "$name" "$2" "$4" "bash tests/check_$name.sh"
         else
-            # shellcheck disable=SC2086 # the emulator is a command with its options, or nothing
-            suite "$1" "$name" $emulator "build/tests/$name"
+            later "$1" "$name" "$2" "$4" "${emulator:+$emulator }build/tests/$name"
         fi
-        popd >/dev/null || exit 1
     done
 }
 
-native() {
-    export CK_TIMEOUT_MULTIPLIER=5
-    in_tree native . "$(programs) $(scripts)"
+native() { in_tree native . "$(programs) $(scripts)" CK_TIMEOUT_MULTIPLIER=5; }
+
+quick() {
+    local without
+    without=$(tr -s ' \n' '|' <<<"$slow")
+    in_tree native . "$({ programs && scripts; } | grep -vxE "${without%|}")" CK_TIMEOUT_MULTIPLIER=5
 }
 
 # Faults end a program with status 99, which none of its own exit codes is. A refused allocation is NULL, as it is outside the sanitizer.
 sanitize() {
     # What was freed stays in quarantine for a while: little enough for the tests that look at how memory grows.
-    export ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32 LSAN_OPTIONS=exitcode=99
-    export UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20
+    local environment=ASAN_OPTIONS=detect_leaks=1:exitcode=99:allocator_may_return_null=1:quarantine_size_mb=32
+    environment+=" LSAN_OPTIONS=exitcode=99 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99 CK_TIMEOUT_MULTIPLIER=20"
     # At -O2 the instrumented scalar kernels alone would compile for minutes; -g1 is what a stack trace needs.
     local flags="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" || return
     # What fails each call of the system once in every verb takes minutes here; it runs only where it is named.
-    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install")"
+    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.
@@ -126,7 +210,7 @@ neon_obstacle() {
 }
 
 neon() {
-    local optional=$1 cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle
+    local optional=$1 cc=aarch64-linux-gnu-gcc ar=aarch64-linux-gnu-ar emulator=qemu-aarch64-static obstacle suites
     if [[ $(uname -m) == aarch64 ]]; then
         cc=${CC:-cc} ar=${AR:-ar} emulator=
     fi
@@ -136,30 +220,35 @@ neon() {
         return
     elif [[ -n $obstacle ]]; then
         echo "$obstacle" >"$scratch/log"
-        report neon build 0 1 "$EPOCHREALTIME"
+        report neon build 0 1 "$EPOCHREALTIME" "$scratch/log"
         return
     fi
-    # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
-    export CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no
     elsewhere neon CC="$cc" AR="$ar" || return
     # What is emulated for minutes although all it stands on is emulated too (forward, physarum_v2, prune, html) runs there only where it is named.
-    in_tree neon build/neon "$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")" "$emulator"
-    # The digests of the pruned fixture are those that x86-64 gives.
-    if wanted bytes; then
-        suite neon bytes bash -c "$emulator build/neon/build/organ prune fixtures/tiny-qwen2 -o '$scratch/neon' --quiet >/dev/null &&
-            cmp '$scratch/neon/organ/prune.jsonl' tests/cli/prune_jsonl.golden && echo '1 passed, 0 failed'"
-    fi
+    suites=$(programs | grep -vxE -e "${SUITES:+-}(prune_calibrated|prune_imatrix|prune_bands|html_quality|names|evaluation|measure_packed)")
+    # qemu-user 7.2 can hang in fork() of a program with shared libraries; tests that fork by themselves do it seldom enough.
+    in_tree neon build/neon "$suites" "CK_TIMEOUT_MULTIPLIER=100 CK_FORK=no" "$emulator"
+    if wanted bytes; then later neon bytes . "EMULATOR=$emulator" "bash $scratch/bytes"; fi
 }
+
+# The digests of the pruned fixture are those that x86-64 gives.
+cat >"$scratch/bytes" <<'END'
+$EMULATOR build/neon/build/organ prune fixtures/tiny-qwen2 -o "$TMPDIR/neon" --quiet >/dev/null &&
+    cmp "$TMPDIR/neon/organ/prune.jsonl" tests/cli/prune_jsonl.golden && echo '1 passed, 0 failed'
+END
 
 unset ORGAN_ISA
 for tree in "$@"; do
     case $tree in
-    native | sanitize) "$tree" ;;
+    native | quick | sanitize) "$tree" ;;
     neon) neon "" ;;
     "neon?") neon optional ;;
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done
+mapfile -t sorted < <(in_order "${waiting[@]}")
+pool "$jobs" "${sorted[@]}"
+pool 1 "${waiting_alone[@]}"
 # A log is often seen by its end alone.
 if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
 printf '%d passed, %d failed\n' "$passed" "$failed"
