@@ -33,7 +33,10 @@ typedef struct sweep {
     const char *preload, *area, *runs; /* which allocations are refused */
     long jobs;
     bool resumable, keeps; /* what is done may stay: the next run goes on, if it is asked to; the next run goes on by itself */
+    bool again;            /* what is done may stay: the same command, run again, makes the rest of it */
+    const char *from;      /* a directory with what is there when the command begins, or NULL */
     char **command;
+    leavings begun; /* what is there then */
     leavings right; /* of a run with all memory */
     long allocations, picked;
     long *at;
@@ -172,14 +175,26 @@ static void sweep_away(const char *directory)
 
 /* ---- one run ---- */
 
-/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err; its status as wait() gives it. */
-static int run(const sweep *s, const char *directory, const char *variable, const char *value)
+/* DIRECTORY/work as the command finds it. */
+static void make_work(const sweep *s, const char *directory)
 {
-    char path[TEXT];
+    char path[TEXT], command[3 * TEXT];
     sweep_away(directory);
     join(path, directory, "work");
     if (mkdir(directory, 0777) || mkdir(path, 0777))
         give_up(path);
+    if (!s->from)
+        return;
+    snprintf(command, sizeof command, "cp -a '%s/.' '%s'", s->from, path);
+    if (system(command))
+        give_up(command);
+}
+
+/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err; its status as wait() gives it. */
+static int run_there(const sweep *s, const char *directory, const char *variable, const char *value)
+{
+    char path[TEXT];
+    join(path, directory, "work");
     const pid_t child = fork();
     if (child == 0) {
         if (chdir(path) || setenv(variable, value, 1) || setenv("LD_PRELOAD", s->preload, 1) || !freopen("../out", "w", stdout) ||
@@ -195,6 +210,12 @@ static int run(const sweep *s, const char *directory, const char *variable, cons
     return status;
 }
 
+static int run(const sweep *s, const char *directory, const char *variable, const char *value)
+{
+    make_work(s, directory);
+    return run_there(s, directory, variable, value);
+}
+
 /* Whether each file of the one is one of the other and the same. */
 static bool is_within(const leavings *part, const leavings *whole, const char **odd)
 {
@@ -208,6 +229,29 @@ static bool is_within(const leavings *part, const leavings *whole, const char **
     }
     *odd = NULL;
     return true;
+}
+
+/* Whether the same command makes what is right of what a refusal has left, now that there is memory. */
+static bool goes_on(const sweep *s, const char *directory)
+{
+    char path[TEXT];
+    const char *odd;
+    const int status = run_there(s, directory, "ORGAN_REFUSE_AT", "-1");
+    join(path, directory, "work");
+    leavings *const left = calloc(1, sizeof *left);
+    if (!left)
+        give_up("memory");
+    look(path, "", left);
+    const bool right = status == 0 && is_within(left, &s->right, &odd) && left->count == s->right.count - 1;
+    free(left);
+    return right;
+}
+
+/* Whether nothing is there but what was there before, and all of that. */
+static bool is_unchanged(const sweep *s, const leavings *left)
+{
+    const char *odd;
+    return left->count == s->begun.count && is_within(left, &s->begun, &odd);
 }
 
 /* What is wrong with a run that has ended so, or NULL. */
@@ -240,8 +284,10 @@ static const char *fault_of(const sweep *s, const char *directory, int status, c
         snprintf(text, TEXT, "ended with %d: %.900s", code, said);
     if (code == 4 && !strcasestr(said, "memory"))
         snprintf(text, TEXT, "does not say that memory is the reason: %.900s", said);
-    if (code == 4 && left->count && !same && !(s->resumable && strstr(said, "--resume")) && !s->keeps)
-        snprintf(text, TEXT, "ended with 4 and left '%s'", odd ? odd : left->file[0].name);
+    if (code == 4 && !is_unchanged(s, left) && !same && !(s->resumable && strstr(said, "--resume")) && !s->keeps && !s->again)
+        snprintf(text, TEXT, "ended with 4 and left '%s'", odd ? odd : left->count ? left->file[0].name : "");
+    if (code == 4 && s->again && !same && !goes_on(s, directory))
+        snprintf(text, TEXT, "ended with 4, and the same command does not go on: %.900s", said);
     if (strstr(said, "(null)"))
         snprintf(text, TEXT, "says (null): %.900s", said);
     free(said);
@@ -308,6 +354,9 @@ static void find_right(sweep *s)
 {
     char directory[TEXT], path[TEXT];
     join(directory, s->area, "right");
+    make_work(s, directory);
+    join(path, directory, "work");
+    look(path, "", &s->begun);
     join(path, s->area, "map");
     unlink(path);
     const int status = run(s, directory, "ORGAN_REFUSE_MAP", path);
@@ -382,8 +431,8 @@ static long sweep_all(const sweep *s)
 
 static int usage(void)
 {
-    fputs("usage: memory_sweep PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps] -- COMMAND ...\n"
-          "DIRECTORY must not exist; the command is run in an empty directory below it.\n",
+    fputs("usage: memory_sweep PRELOAD DIRECTORY all|paths|COUNT:TURN JOBS [--resumable|--keeps|--again] [--from BEGIN] -- COMMAND ...\n"
+          "DIRECTORY must not exist; the command is run in a directory below it, which is empty or a copy of BEGIN.\n",
           stderr);
     return 2;
 }
@@ -394,11 +443,17 @@ int main(int argc, char **argv)
     if (argc < 7)
         return usage();
     s = (sweep){.preload = argv[1], .area = argv[2], .runs = argv[3], .jobs = strtol(argv[4], NULL, 10)};
-    s.resumable = strcmp(argv[5], "--resumable") == 0;
-    s.keeps = strcmp(argv[5], "--keeps") == 0;
-    s.command = argv + (s.resumable || s.keeps ? 7 : 6);
-    if (s.jobs < 1 || strcmp(s.command[-1], "--") != 0)
+    int at = 5;
+    for (; at + 1 < argc && strcmp(argv[at], "--") != 0; at++) {
+        s.resumable = s.resumable || strcmp(argv[at], "--resumable") == 0;
+        s.keeps = s.keeps || strcmp(argv[at], "--keeps") == 0;
+        s.again = s.again || strcmp(argv[at], "--again") == 0;
+        if (strcmp(argv[at], "--from") == 0)
+            s.from = argv[++at];
+    }
+    if (s.jobs < 1 || at + 1 >= argc)
         return usage();
+    s.command = argv + at + 1;
     if (mkdir(s.area, 0777))
         give_up(s.area);
     find_right(&s);
