@@ -48,6 +48,9 @@ ends 0 evaluate tiny-qwen2 v1 v1-50 tiny-qwen2 "${scored[@]}"
 # ---- two experiments ----
 ends 0 prune tiny-qwen2 -o magnitude --method magnitude -s 50 --quiet
 judge "what magnitude is does not stand in its report" grep -q "Magnitude: the smallest weights" magnitude/organ/REPORT.md
+ends 0 prune tiny-qwen2 -o pattern --method magnitude --pattern 2:4 --quiet
+ends 0 evaluate tiny-qwen2 magnitude pattern --experiment a=magnitude --experiment b=pattern "${scored[@]}"
+judge "what is true of both is said twice" test "$(tr '\n' ' ' <../out | tr -s ' ' | grep -o "Magnitude: the smallest weights" | wc -l)" = 1
 ends 0 prune tiny-qwen2 -o blocks --block-size 64 --quiet
 ends 0 prune tiny-qwen2 -o narrow --targets '*.mlp.*_proj.weight' --quiet
 ends 0 prune v1-50 -o twice -s 60 --quiet

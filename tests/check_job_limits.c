@@ -148,6 +148,17 @@ START_TEST(a_job_has_a_limit_of_memory)
     ck_assert_uint_eq(add_with_memory("2G", id), 422);
     ck_assert_msg(strstr(id, "asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"), "%s", id);
     organ_jobs_close(jobs);
+    way.memory = (uint64_t)64 << 20;
+    keeper_open_jobs();
+    organ_job_words words;
+    organ_error error = {0};
+    json_t *faults = NULL, *small = NULL;
+    json_t *const inspect = json_pack("{s:s, s:{s:s}}", "verb", "inspect", "arguments", "MODEL", "models/hungry");
+    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, inspect, &words, &faults), 0);
+    ck_assert_msg(organ_jobs_add(jobs, &words, &small, &error) == 201, "inspect has no --memory: %s", error.message);
+    json_decref(small);
+    json_decref(inspect);
+    organ_jobs_close(jobs);
     way.memory = 0;
     keeper_open_jobs();
     ck_assert_uint_eq(add_with_memory("2G", id), 201);

@@ -6,6 +6,7 @@
 #include "orchestrator/serve/job_memory.h"
 #include "orchestrator/serve/job_output.h"
 #include "orchestrator/serve/job_parts.h"
+#include "orchestrator/serve/verb_catalog.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,7 +136,10 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     char asked[24], allowed[24];
     for (size_t k = 0; k < jobs->setup.verb_count; k++)
         verb = strcmp(jobs->setup.verbs[k]->name, name) == 0 ? jobs->setup.verbs[k] : verb;
-    const uint64_t memory = organ_job_memory(verb, argv);
+    uint64_t memory = organ_job_memory(verb, argv);
+    /* A verb without --memory asks for nothing that could be too much. */
+    if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
+        memory = jobs->setup.memory;
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
     if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
         return true;

@@ -2,6 +2,7 @@
  * /api/v1/jobs, /api/v1/verbs and /api/v1/openapi.json: verbs as jobs, what they take, and all of it described. */
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/html_report.h"
+#include "orchestrator/report/text.h"
 #include "orchestrator/serve/http_exchange.h"
 #include "orchestrator/serve/job_keeper.h"
 #include "orchestrator/serve/open_api.h"
@@ -118,6 +119,32 @@ static void get_events(const organ_http_request *request, organ_http_reply *repl
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"), organ_http_header(request, "Last-Event-ID"), reply);
 }
 
+/* The text with its lines as they are and nothing else that is hidden; NULL without memory. */
+static json_t *visible_lines(const char *s)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *visible = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    while (*s) {
+        const size_t length = strcspn(s, "\n");
+        char *const line = strndup(s, length);
+        if (line)
+            organ_text_visible(text.out, line);
+        free(line);
+        s += length;
+        if (*s) {
+            fputc('\n', text.out);
+            s++;
+        }
+    }
+    organ_text_finish(&text, &visible, &ignored);
+    json_t *const lines = visible ? json_string(visible) : NULL;
+    free(visible);
+    return lines;
+}
+
 /* What there is to say of a result that was cut, and how it begins. */
 static json_t *cut_result(int fd, uint64_t cut)
 {
@@ -129,7 +156,7 @@ static json_t *cut_result(int fd, uint64_t cut)
         got < 0 ? NULL
                 : json_pack("{s:b, s:I, s:I, s:s, s:o}", "cut", 1, "bytes", (json_int_t)cut, "kept", (json_int_t)about.st_size, "detail",
                             "the result was larger than a job may keep (--job-output); raw=true gives what was kept of it", "beginning",
-                            organ_document_string(text));
+                            visible_lines(text));
     free(text);
     close(fd);
     return shown;

@@ -50,7 +50,18 @@ static const char never_mixed[] =
 
 /* ---- sentences ---- */
 
-static void add(json_t *list, const char *sentence) { json_array_append_new(list, json_string(sentence)); }
+/* What is true of two experiments is said once. */
+static void add(json_t *list, const char *sentence)
+{
+    size_t index;
+    json_t *said;
+    json_array_foreach(list, index, said)
+    {
+        if (strcmp(json_string_value(said), sentence) == 0)
+            return;
+    }
+    json_array_append_new(list, json_string(sentence));
+}
 
 /* By what `method` begins with: a pattern and the like may stand behind it. */
 static void add_method(json_t *list, const char *method, bool imatrix)

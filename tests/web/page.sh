@@ -196,6 +196,19 @@ test_progress() {
     no_errors "job"
 }
 
+# What belongs together stands together: each pair has two fields, and says which is which.
+test_pairs() {
+    go "/verbs/orthogonality"
+    await_here '[data-field="pair"]'
+    local inputs="[...document.querySelectorAll('[data-field=\"pair\"] input')]"
+    expect "the fields of a pair" "$(js "return $inputs.map(i => i.placeholder.split(':')[0])")" '["CLEAN","NOISY"]'
+    click '[data-field="pair"] button'
+    expect "the fields of two pairs" "$(js "return $inputs.map(i => i.placeholder.split(':')[0])")" '["CLEAN","NOISY","CLEAN","NOISY"]'
+    js "$inputs.forEach((i, k) => { i.value = 'abcd'[k]; i.dispatchEvent(new Event('input', { bubbles: true })); })" >"$web_scratch/null"
+    expect "the command" "$(command_text)" "organ orthogonality --pair=a b --pair=c d"
+    no_errors "pairs"
+}
+
 test_jobs() {
     go /jobs
     await "the list of jobs" "return document.querySelectorAll('.jobs > li').length >= 1"
@@ -351,7 +364,7 @@ test_token() {
 serve 0
 browser_begin
 screen 1200 1000
-for test in ${WEB_TESTS:-opening anatomy form dry_run progress jobs check keyboard looks restart token}; do
+for test in ${WEB_TESTS:-opening anatomy form dry_run progress pairs jobs check keyboard looks restart token}; do
     before=$web_failed
     "test_$test"
     ((web_failed > before)) && printf '    in %s\n' "$test"

@@ -26,7 +26,7 @@ page quantize 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128
 page autopsy 0 autopsy fp8 tiny-qwen2
 page lora 0 lora extract --base tiny-qwen2 --tuned half -o adapter --rank 8
 page orthogonality 0 orthogonality tiny-qwen2 fp8 adapter
-page evaluate 0 evaluate tiny-qwen2 pruned half pattern --experiment flow=pruned --experiment weight=half --experiment weight=pattern --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256
+page evaluate 0 evaluate tiny-qwen2 pruned half pattern --experiment flow=pruned --experiment weight=half --experiment pairs=pattern --text tiny-qwen2/heldout.txt --context 64 --max-tokens 256
 page inspect 0 inspect fp8 --tensors
 page purify 0 purify tiny-qwen2 -o purified --method haar
 

@@ -81,19 +81,32 @@ function textField(item, id) {
     return { input, read: () => textOf(item, input), write: value => { input.value = value; } };
 }
 
-// Several texts: an input each, and a button for one more.
+// Several texts: an input each, or as many as belong together ("CLEAN NOISY"), and a button for more.
 function wordsField(item, id) {
+    const takes = item.takes || 1, parts = takes > 1 ? item.argument.split(" ") : [];
     const rest = make("div");
     const input = textInput(item, id);
+    const told = (one, number) => {
+        if (takes > 1) one.placeholder = parts[number % takes] + ": " + one.placeholder;
+        if (number) one.setAttribute("aria-label", titleOf(item) + ", " + (parts[number % takes] || "another"));
+        return one;
+    };
     const add = value => {
-        const more = textInput({ ...item, required: false }, id + "-" + ++serial);
-        more.setAttribute("aria-label", titleOf(item) + ", another");
+        const more = told(textInput({ ...item, required: false }, id + "-" + ++serial), rest.children.length + 1);
         more.value = value || "";
         rest.append(more);
         return more;
     };
+    const complete = () => { while ((rest.children.length + 1) % takes) add(); };
+    const addAll = () => {
+        const first = add();
+        complete();
+        first.focus();
+    };
+    told(input, 0);
+    complete();
     const inner = make("div", { class: "several" }, input, rest,
-        make("button", { type: "button", class: "quiet", onclick: () => add().focus() }, "Add another"));
+        make("button", { type: "button", class: "quiet", onclick: addAll }, "Add another"));
     return {
         input, inner,
         read: () => {
@@ -104,7 +117,8 @@ function wordsField(item, id) {
             const [head, ...tail] = [value].flat();
             input.value = head || "";
             set(rest);
-            tail.forEach(add);
+            tail.forEach(word => add(word));
+            complete();
         },
     };
 }
