@@ -147,5 +147,15 @@ serve
 reaches done
 kill -TERM "$server" && wait "$server"
 judge "ends with $?" test $? -eq 0
+
+# ---- the beginning of a result that was cut is shown line by line ----
+serve --job-output 64K
+gives 201 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny","out/e"],"tensors":true}}'
+id=$(member id)
+reaches done
+gives 200 GET "/api/v1/jobs/$id/result"
+has '"cut":true'
+has '"beginning":"{\n  \"schema\": \"organ.measure/1\",\n'
+kill -TERM "$server" && wait "$server"
 server=
 finish

@@ -205,7 +205,7 @@ test_pairs() {
     click '[data-field="pair"] button'
     expect "the fields of two pairs" "$(js "return $inputs.map(i => i.placeholder.split(':')[0])")" '["CLEAN","NOISY","CLEAN","NOISY"]'
     js "$inputs.forEach((i, k) => { i.value = 'abcd'[k]; i.dispatchEvent(new Event('input', { bubbles: true })); })" >"$web_scratch/null"
-    expect "the command" "$(command_text)" "organ orthogonality --pair=a b --pair=c d"
+    expect "the command" "$(command_text)" "organ orthogonality --pair a b --pair c d"
     no_errors "pairs"
 }
 
