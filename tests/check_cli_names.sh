@@ -60,7 +60,7 @@ rm -r o
 mkdir pages
 take_pages() { rm -r pages; }
 race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200 --quiet
-says "pages/o.html: there is no directory pages to write the page into; all but this page is done"
+says "all but the page is done: pages/o.html: there is no directory pages to write the page into"
 prints "organ audit tiny-qwen2 o"
 judge "the output is not whole" test -f o/organ/prune.json
 echo mine >taken

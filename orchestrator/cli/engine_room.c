@@ -14,8 +14,9 @@ static void write_page(const organ_call *call, const json_t *report, organ_error
     organ_error page = {0};
     if (organ_html_file_check(call->html, &page) == ORGAN_OK)
         organ_html_report_write(call->html, report, &page);
-    if (page.status != ORGAN_OK) /* not wrong usage: the place was right when the run began */
-        organ_fail(fault, ORGAN_IO, "%s; all but this page is done", page.message);
+    /* Not wrong usage: the place was right when the run began. The message may end with a command, which nothing must follow. */
+    if (page.status != ORGAN_OK)
+        organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
 }
 
 void organ_show(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
