@@ -6,7 +6,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/floats.h"
 #include "orchestrator/surgery/saliency.h"
 
 #include <cblas.h>
@@ -52,8 +52,9 @@ static void add_saliency(void *context, size_t index, size_t worker)
 {
     organ_calibration *const c = context;
     const size_t first = index * PANEL;
+    const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
     (void)worker;
-    organ_saliency_add(&c->sums, c->levels, &c->options, c->moments.tokens, c->held, c->chunk[0], first,
+    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->held, c->chunk[0], c->options.features, first,
                        organ_lesser(PANEL, c->options.features - first));
 }
 

@@ -5,9 +5,10 @@
 #define ORGAN_CALIBRATION_H
 
 #include "orchestrator/stream/pass.h"
+#include "orchestrator/surgery/saliency.h"
 
-#define ORGAN_CALIBRATION_BLOCK   ((size_t)256) /* columns of a tile, and of a block of H where it is block-diagonal */
-#define ORGAN_CALIBRATION_DAMPING 0.01          /* of the mean of the diagonal, for the contribution */
+#define ORGAN_CALIBRATION_BLOCK   ORGAN_SALIENCY_BLOCK /* columns of a tile, and of a block of H where it is block-diagonal */
+#define ORGAN_CALIBRATION_DAMPING 0.01                 /* of the mean of the diagonal, for the contribution */
 
 typedef struct organ_calibration_options {
     size_t features;  /* inputs of the layer, 1 .. 2^20 */

@@ -6,13 +6,13 @@
 #include "formats/weights.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/surgery/by_layer.h"
+#include "orchestrator/surgery/inspect_lists.h"
 #include "orchestrator/surgery/inspect_parts.h"
 #include "orchestrator/surgery/inspect_weights.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/targets.h"
 #include "orchestrator/version.h"
 
-#include <fnmatch.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -50,21 +50,6 @@ static void set_amount(json_t *object, const amount *sum, bool *whole)
     set(object, "bytes", count_of(sum->bytes), whole);
 }
 
-bool organ_inspect_has_room(const organ_inspect_options *options, json_t *cut, const char *list, size_t rows)
-{
-    if (options->most == 0 || rows < options->most)
-        return true;
-    const char *const last = json_string_value(json_array_get(cut, json_array_size(cut) - 1));
-    if (!last || strcmp(last, list) != 0)
-        json_array_append_new(cut, json_string(list));
-    return false;
-}
-
-static bool selected(const organ_inspect_options *options, const organ_tensor *tensor)
-{
-    return !options->match || fnmatch(options->match, tensor->name, 0) == 0;
-}
-
 static json_t *shape_of(unsigned rank, const uint64_t *extents, bool *whole)
 {
     json_t *const shape = json_array();
@@ -75,10 +60,10 @@ static json_t *shape_of(unsigned rank, const uint64_t *extents, bool *whole)
 
 /* ---- the model as a whole ---- */
 
-static json_t *describe_files(const organ_inspect_options *options, const organ_model *model, json_t *cut, bool *whole)
+static json_t *describe_files(const organ_inspect_lists *lists, const organ_model *model, bool *whole)
 {
     json_t *const files = json_array();
-    for (size_t k = 0; k < model->file_count && organ_inspect_has_room(options, cut, "files", k); k++) {
+    for (size_t k = 0; k < model->file_count && organ_inspect_has_room(lists, "files", k); k++) {
         const organ_model_file *const file = &model->files[k];
         json_t *const row = json_object();
         set(row, "name", organ_document_string(file->name), whole);
@@ -166,7 +151,7 @@ static void append_shape(json_t *shapes, const part *one, uint64_t tensors, bool
 }
 
 /* One role: parts[0 .. count), all of it and in order of their shapes. Shapes and types are those of its weights. */
-static json_t *describe_role(const organ_inspect_options *options, const part *const *parts, size_t count, json_t *cut, bool *whole)
+static json_t *describe_role(const organ_inspect_lists *lists, const part *const *parts, size_t count, bool *whole)
 {
     const organ_role_info *const role = organ_role_describe(parts[0]->anatomy.role);
     json_t *const object = json_object(), *const dtypes = json_array(), *const shapes = json_array();
@@ -177,7 +162,7 @@ static json_t *describe_role(const organ_inspect_options *options, const part *c
         add(&sum, parts[k]);
         seen[parts[k]->tensor->dtype] |= parts[k]->weight;
         if (parts[k]->weight && (k + 1 == count || by_role_and_shape(&parts[k], &parts[k + 1]) != 0)) {
-            if (organ_inspect_has_room(options, cut, "shapes", json_array_size(shapes)))
+            if (organ_inspect_has_room(lists, "shapes", json_array_size(shapes)))
                 append_shape(shapes, parts[k], k + 1 - first, whole);
             first = k + 1;
         }
@@ -194,13 +179,13 @@ static json_t *describe_role(const organ_inspect_options *options, const part *c
     return object;
 }
 
-static json_t *describe_roles(const organ_inspect_options *options, const part **parts, size_t count, json_t *cut, bool *whole)
+static json_t *describe_roles(const organ_inspect_lists *lists, const part **parts, size_t count, bool *whole)
 {
     json_t *const roles = json_array();
     qsort(parts, count, sizeof *parts, by_role_and_shape);
     for (size_t first = 0, k = 0; k < count; k++)
         if (k + 1 == count || organ_anatomy_row(&parts[k]->anatomy) != organ_anatomy_row(&parts[k + 1]->anatomy)) {
-            json_t *const role = describe_role(options, parts + first, k + 1 - first, cut, whole);
+            json_t *const role = describe_role(lists, parts + first, k + 1 - first, whole);
             *whole = json_array_append_new(roles, role) == 0 && *whole;
             first = k + 1;
         }
@@ -232,13 +217,13 @@ static json_t *describe_dtypes(const part *const *parts, size_t count, bool *who
 }
 
 /* Neighbours of one layer and role become one row: the memory of the others is never touched. */
-static json_t *describe_layers(const organ_inspect_options *options, const part *const *parts, size_t count, json_t *cut)
+static json_t *describe_layers(const organ_inspect_lists *lists, const part *const *parts, size_t count)
 {
     organ_layer_amount *const rows = calloc(count + 1, sizeof *rows);
     size_t used = 0;
     for (size_t k = 0; rows && k < count; k++) {
         const organ_anatomy *const anatomy = &parts[k]->anatomy, *const before = used ? &rows[used - 1].anatomy : NULL;
-        if (anatomy->layer >= 0 && !organ_inspect_has_room(options, cut, "by_layer", (size_t)anatomy->layer))
+        if (anatomy->layer >= 0 && !organ_inspect_has_room(lists, "by_layer", (size_t)anatomy->layer))
             continue;
         if (!before || before->layer != anatomy->layer || organ_anatomy_row(before) != organ_anatomy_row(anatomy))
             rows[used++] = (organ_layer_amount){.anatomy = *anatomy};
@@ -309,8 +294,8 @@ static bool is_of_tokens(const organ_tensor *tensor)
 }
 
 /* Only what no loader could accept: conventions of one architecture are not faults of another. */
-static void check_against_config(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights,
-                                 json_t *problems, json_t *cut, bool *whole)
+static void check_against_config(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights, json_t *problems,
+                                 bool *whole)
 {
     const organ_hf_config *const config = &model->config;
     const int64_t missing = missing_layer(weights, config->num_hidden_layers);
@@ -322,7 +307,7 @@ static void check_against_config(const organ_inspect_options *options, const org
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 && is_of_tokens(tensor) &&
-            tensor->shape[0] < (uint64_t)config->vocab_size && organ_inspect_has_room(options, cut, "problems", json_array_size(problems)))
+            tensor->shape[0] < (uint64_t)config->vocab_size && organ_inspect_has_room(lists, "problems", json_array_size(problems)))
             complain(problems, whole, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld",
                      model->files[tensor->file].name, tensor->name, (unsigned long long)tensor->shape[0], place,
                      (long long)config->vocab_size);
@@ -330,8 +315,8 @@ static void check_against_config(const organ_inspect_options *options, const org
 }
 
 /* `weights` is NULL if they could not be found, which `fault` explains. */
-static json_t *describe_problems(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights,
-                                 const char *fault, json_t *cut, bool *whole)
+static json_t *describe_problems(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights,
+                                 const char *fault, bool *whole)
 {
     json_t *const problems = json_array();
     if (!weights)
@@ -339,7 +324,7 @@ static json_t *describe_problems(const organ_inspect_options *options, const org
     for (size_t k = 0; k < model->problem_count; k++)
         *whole = json_array_append_new(problems, organ_document_string(model->problems[k])) == 0 && *whole;
     if ((model->whole_directory || model->gguf) && model->config.present && weights)
-        check_against_config(options, model, weights, problems, cut, whole);
+        check_against_config(lists, model, weights, problems, whole);
     return problems;
 }
 
@@ -374,11 +359,11 @@ json_t *organ_inspect_tensor(const organ_tensor *tensor, const char *file)
     return NULL;
 }
 
-static json_t *describe_tensors(const organ_inspect_options *options, const organ_model *model, bool *whole)
+static json_t *describe_tensors(const organ_inspect_lists *lists, const organ_model *model, bool *whole)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < model->tensor_count; k++)
-        if (selected(options, &model->tensors[k]))
+        if (organ_inspect_selects(lists, model->tensors[k].name))
             *whole =
                 json_array_append_new(rows, organ_inspect_tensor(&model->tensors[k], model->files[model->tensors[k].file].name)) == 0 &&
                 *whole;
@@ -389,10 +374,9 @@ static json_t *describe_tensors(const organ_inspect_options *options, const orga
 
 /* What a document is made of. */
 typedef struct subject {
-    const organ_inspect_options *options;
+    organ_inspect_lists lists;
     const organ_model *model;
     json_t *quantization, *problems; /* what there is to tell of the weights */
-    json_t *cut;                     /* names of lists that are longer than shown */
     const part *parts;               /* of all tensors */
     const part **chosen;             /* of those that are counted */
     size_t count;
@@ -405,19 +389,19 @@ static json_t *make_report(const subject *s, bool *whole)
     set(report, "organ", json_string(ORGAN_VERSION), whole);
     set(report, "model", describe_model(s->model, s->parts, whole), whole);
     set(report, "config", describe_config(&s->model->config, whole), whole);
-    set(report, "files", describe_files(s->options, s->model, s->cut, whole), whole);
-    set(report, "match", s->options->match ? organ_document_string(s->options->match) : json_null(), whole);
+    set(report, "files", describe_files(&s->lists, s->model, whole), whole);
+    set(report, "match", s->lists.match ? organ_document_string(s->lists.match) : json_null(), whole);
     describe_totals(report, s->chosen, s->count, whole);
     set(report, "dtypes", describe_dtypes(s->chosen, s->count, whole), whole);
-    set(report, "roles", describe_roles(s->options, s->chosen, s->count, s->cut, whole), whole);
-    set(report, "by_layer", describe_layers(s->options, s->chosen, s->count, s->cut), whole);
+    set(report, "roles", describe_roles(&s->lists, s->chosen, s->count, whole), whole);
+    set(report, "by_layer", describe_layers(&s->lists, s->chosen, s->count), whole);
     set(report, "quantization", json_incref(s->quantization), whole);
     set(report, "problems", json_incref(s->problems), whole);
     set(report, "warnings", describe_warnings(s->model, whole), whole);
-    if (s->options->tensors)
-        set(report, "tensors", describe_tensors(s->options, s->model, whole), whole);
-    if (s->options->most)
-        set(report, "cut", json_incref(s->cut), whole);
+    if (s->lists.tensors)
+        set(report, "tensors", describe_tensors(&s->lists, s->model, whole), whole);
+    if (s->lists.most)
+        set(report, "cut", json_incref(s->lists.cut), whole);
     set(run, "model", organ_document_string(s->model->path), whole);
     set(report, "run", run, whole);
     return report;
@@ -428,9 +412,9 @@ static json_t *report_of(subject *s, organ_inspect_part *parts)
 {
     s->parts = parts;
     s->chosen = calloc(s->model->tensor_count + 1, sizeof *s->chosen);
-    bool whole = parts && s->chosen && s->quantization && s->problems && s->cut;
+    bool whole = parts && s->chosen && s->quantization && s->problems && s->lists.cut;
     for (size_t k = 0; whole && k < s->model->tensor_count; k++)
-        if (selected(s->options, &s->model->tensors[k]))
+        if (organ_inspect_selects(&s->lists, s->model->tensors[k].name))
             s->chosen[s->count++] = &parts[k];
     json_t *made = whole ? make_report(s, &whole) : NULL;
     if (!whole) {
@@ -453,9 +437,9 @@ static bool are_tensors(const organ_model *model, const organ_weights *weights)
 static json_t *describe(subject *s, organ_weights *weights, const char *fault)
 {
     bool whole = true;
-    s->cut = json_array();
-    s->quantization = organ_inspect_weights(s->options, s->model, weights, s->cut, &whole);
-    s->problems = describe_problems(s->options, s->model, weights, fault, s->cut, &whole);
+    s->lists.cut = json_array();
+    s->quantization = organ_inspect_weights(&s->lists, s->model, weights, &whole);
+    s->problems = describe_problems(&s->lists, s->model, weights, fault, &whole);
     if (are_tensors(s->model, weights)) {
         organ_weights_free(weights);
         weights = NULL;
@@ -464,7 +448,7 @@ static json_t *describe(subject *s, organ_weights *weights, const char *fault)
     organ_weights_free(weights);
     json_decref(s->quantization);
     json_decref(s->problems);
-    json_decref(s->cut);
+    json_decref(s->lists.cut);
     return made;
 }
 
@@ -477,7 +461,7 @@ organ_status organ_inspect_model(const organ_inspect_options *options, const org
         *error = fault;
         return fault.status;
     }
-    subject s = {.options = options, .model = model};
+    subject s = {.lists = {.match = options->match, .tensors = options->tensors, .most = options->most}, .model = model};
     *report = describe(&s, weights, fault.message);
     if (!*report)
         return organ_fail(error, ORGAN_IO, "%s: no memory for the report", model->path);

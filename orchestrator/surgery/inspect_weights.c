@@ -4,7 +4,6 @@
 #include "formats/name_table.h"
 #include "orchestrator/report/document.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,14 +25,9 @@ static json_t *count_of(uint64_t count) { return json_integer((json_int_t)count)
 
 static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
 
-static bool selected(const organ_inspect_options *options, const char *name)
+static bool selected_weight(const organ_inspect_lists *lists, const organ_weight *weight)
 {
-    return !options->match || fnmatch(options->match, name, 0) == 0;
-}
-
-static bool selected_weight(const organ_inspect_options *options, const organ_weight *weight)
-{
-    return is_packed(weight) && (selected(options, weight->name) || selected(options, weight->codes->name));
+    return is_packed(weight) && (organ_inspect_selects(lists, weight->name) || organ_inspect_selects(lists, weight->codes->name));
 }
 
 /* ---- kinds ---- */
@@ -87,7 +81,7 @@ static void count(kind *one, const organ_weight *weight)
     one->bytes += organ_weight_bytes(weight);
 }
 
-static json_t *describe_kinds(const organ_inspect_options *options, const organ_weights *weights, json_t *cut, bool *whole)
+static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weights *weights, bool *whole)
 {
     json_t *const rows = json_array();
     kind *const kinds = calloc(weights->packed + 1, sizeof *kinds);
@@ -96,7 +90,7 @@ static json_t *describe_kinds(const organ_inspect_options *options, const organ_
     *whole = *whole && kinds;
     for (size_t k = 0; *whole && k < weights->count; k++) {
         const organ_weight *const weight = &weights->weights[k];
-        if (!selected_weight(options, weight))
+        if (!selected_weight(lists, weight))
             continue;
         organ_weight_text(weight, kinds[used].text, sizeof kinds[used].text);
         const size_t *const at = organ_name_table_put(&texts, kinds[used].text, used);
@@ -106,7 +100,7 @@ static json_t *describe_kinds(const organ_inspect_options *options, const organ_
         if (at)
             count(&kinds[*at], weight);
     }
-    for (size_t k = 0; *whole && k < used && organ_inspect_has_room(options, cut, "schemes", k); k++)
+    for (size_t k = 0; *whole && k < used && organ_inspect_has_room(lists, "schemes", k); k++)
         append(rows, describe_kind(&kinds[k], whole), whole);
     organ_name_table_release(&texts);
     free(kinds);
@@ -133,14 +127,14 @@ static json_t *describe_weight(const organ_weight *weight, bool *whole)
     return row;
 }
 
-static json_t *describe_strays(const organ_inspect_options *options, const organ_weights *weights, json_t *cut, bool *whole)
+static json_t *describe_strays(const organ_inspect_lists *lists, const organ_weights *weights, bool *whole)
 {
     json_t *const rows = json_array();
     for (size_t k = 0; k < weights->stray_count; k++) {
         const organ_stray *const stray = &weights->strays[k];
-        if (!selected(options, stray->tensor->name))
+        if (!organ_inspect_selects(lists, stray->tensor->name))
             continue;
-        if (!organ_inspect_has_room(options, cut, "strays", json_array_size(rows)))
+        if (!organ_inspect_has_room(lists, "strays", json_array_size(rows)))
             break;
         json_t *const row = json_object();
         set(row, "name", json_string(stray->tensor->name), whole);
@@ -151,8 +145,7 @@ static json_t *describe_strays(const organ_inspect_options *options, const organ
     return rows;
 }
 
-json_t *organ_inspect_weights(const organ_inspect_options *options, const organ_model *model, const organ_weights *weights, json_t *cut,
-                              bool *whole)
+json_t *organ_inspect_weights(const organ_inspect_lists *lists, const organ_model *model, const organ_weights *weights, bool *whole)
 {
     if (weights && weights->packed == 0 && weights->stray_count == 0 && weights->note_count == 0 && !*weights->method)
         return json_null();
@@ -165,16 +158,16 @@ json_t *organ_inspect_weights(const organ_inspect_options *options, const organ_
     }
     set(object, "packed", count_of(weights->packed), whole);
     set(object, "plain", count_of(weights->count - weights->packed), whole);
-    set(object, "schemes", describe_kinds(options, weights, cut, whole), whole);
-    set(object, "strays", describe_strays(options, weights, cut, whole), whole);
+    set(object, "schemes", describe_kinds(lists, weights, whole), whole);
+    set(object, "strays", describe_strays(lists, weights, whole), whole);
     for (size_t k = 0; k < weights->note_count; k++)
         append(notes, organ_document_string(weights->notes[k]), whole);
     set(object, "notes", notes, whole);
-    if (!options->tensors)
+    if (!lists->tensors)
         return object;
     json_t *const rows = json_array();
     for (size_t k = 0; k < weights->count; k++)
-        if (selected_weight(options, &weights->weights[k]))
+        if (selected_weight(lists, &weights->weights[k]))
             append(rows, describe_weight(&weights->weights[k], whole), whole);
     set(object, "weights", rows, whole);
     return object;

@@ -6,7 +6,8 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/floats.h"
+#include "orchestrator/surgery/low_rank.h"
 
 #include <errno.h>
 #include <math.h>

@@ -3,7 +3,8 @@
 #include "orchestrator/surgery/lora_extract_job.h"
 
 #include "orchestrator/stream/weight_pass.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/floats.h"
+#include "orchestrator/surgery/low_rank.h"
 
 #include <errno.h>
 #include <stdio.h>

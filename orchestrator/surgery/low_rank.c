@@ -4,6 +4,7 @@
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/floats.h"
 
 #include <cblas.h>
 #include <errno.h>

@@ -4,6 +4,7 @@
 
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/floats.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -18,14 +19,6 @@ void organ_svd_free(organ_svd *svd)
     free(svd->u);
     free(svd->vt);
     *svd = (organ_svd){0};
-}
-
-float *organ_floats(size_t a, size_t b)
-{
-    size_t bytes;
-    if (__builtin_mul_overflow(a, b, &bytes) || __builtin_mul_overflow(bytes, sizeof(float), &bytes) || bytes > PTRDIFF_MAX - 4096)
-        return NULL;
-    return aligned_alloc(64, (bytes + 63) / 64 * 64 + (bytes == 0 ? 64 : 0));
 }
 
 /* Q (rows x k) R (k x cols), k = min(rows, cols); `q` comes as the matrix, columns one behind the other. */

@@ -5,9 +5,6 @@
 
 #include "orchestrator/surgery/low_rank.h"
 
-/* Room for a x b numbers on a line of the cache, to be freed; NULL if there is none. */
-float *organ_floats(size_t a, size_t b);
-
 /* Takes the memory of a decomposition. false if there is none; what was taken is freed by organ_svd_free. */
 bool organ_svd_make(organ_svd *svd, size_t rows, size_t cols, size_t rank);
 

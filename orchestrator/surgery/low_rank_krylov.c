@@ -7,6 +7,7 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/surgery/floats.h"
 #include "orchestrator/surgery/philox.h"
 
 #include <cblas.h>

@@ -4,7 +4,7 @@
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/floats.h"
 #include "orchestrator/surgery/preconditioner.h"
 
 #include <errno.h>

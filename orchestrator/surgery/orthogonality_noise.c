@@ -9,8 +9,9 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/surgery/floats.h"
 #include "orchestrator/surgery/lora_factors.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/low_rank.h"
 #include "orchestrator/surgery/orthogonality_chance.h"
 
 #include <cblas.h>

@@ -3,7 +3,7 @@
 
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/floats.h"
 #include "orchestrator/surgery/philox.h"
 
 #include <cblas.h>

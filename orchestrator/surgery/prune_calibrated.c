@@ -20,23 +20,22 @@ static const struct {
                {"wanda", ORGAN_PRUNE_WANDA},
                {"sparsegpt", ORGAN_PRUNE_SPARSEGPT}};
 
-bool organ_calibrated_needs_text(const organ_calibrated_job *job) { return job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix; }
-
-bool organ_calibrated_compensates(const organ_calibrated_job *job)
-{
-    if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
-        return !job->options->no_compensate && !job->options->imatrix;
-    return job->method == ORGAN_PRUNE_SPARSEGPT;
-}
-
 /* ---- what goes with what ---- */
+
+static void note_method(organ_calibrated_job *job)
+{
+    const bool version_2 = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    job->needs_text = job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
+    job->two_streams = version_2 && !job->options->no_compensate && !job->options->imatrix;
+    job->compensates = job->two_streams || job->method == ORGAN_PRUNE_SPARSEGPT;
+}
 
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
         if (strcmp(job->options->method, methods[k].name) == 0) {
             job->method = methods[k].method;
-            job->two_streams = job->method == ORGAN_PRUNE_PHYSARUM_V2 && organ_calibrated_compensates(job);
+            note_method(job);
             return ORGAN_OK;
         }
     return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt",
@@ -155,7 +154,7 @@ static organ_status check_options(organ_calibrated_job *job, organ_error *error)
         return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
     if (c->imatrix)
         return check_imatrix(job, error);
-    if (!organ_calibrated_needs_text(job))
+    if (!job->needs_text)
         return refuse_text(c, error);
     if (!c->calibration)
         return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
@@ -180,7 +179,7 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
                               t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
     }
-    if (organ_calibrated_needs_text(job))
+    if (job->needs_text)
         return organ_calibrated_text(job, error);
     if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
         return error->status;
@@ -204,7 +203,7 @@ static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *
     if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, base->engine->stop, &job->copy, error) != ORGAN_OK)
         return error->status;
     organ_progress_begin(base->progress, "pruning", base->targets.bytes, base->targets.count);
-    if (organ_calibrated_needs_text(job))
+    if (job->needs_text)
         organ_calibrated_layers(job, error);
     else
         organ_calibrated_alone(job, error);

@@ -32,13 +32,13 @@ static json_t *parameters_json(const organ_calibrated_job *job)
     json_t *const p = json_pack("{s:s, s:o, s:o}", "method", c->method, "sparsity", sparsity < 0 ? json_null() : json_real(sparsity),
                                 "pattern", c->pattern ? json_string(c->pattern) : json_null());
     if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
-        json_object_set_new(p, "compensate", json_boolean(organ_calibrated_compensates(job)));
+        json_object_set_new(p, "compensate", json_boolean(job->compensates));
         json_object_set_new(p, "contribution", json_boolean(!job->imatrix));
         json_object_set_new(p, "stability", json_boolean(!job->imatrix));
         json_object_set_new(p, "effort", json_real(c->effort));
         json_object_set_new(p, "seed", json_integer((json_int_t)c->seed));
     }
-    if (p && organ_calibrated_needs_text(job)) {
+    if (p && job->needs_text) {
         json_object_set_new(p, "samples", json_integer((json_int_t)c->samples));
         json_object_set_new(p, "context", json_integer((json_int_t)c->context));
     }
@@ -49,7 +49,7 @@ static json_t *parameters_json(const organ_calibrated_job *job)
 
 static json_t *calibration_json(const organ_calibrated_job *job)
 {
-    if (!organ_calibrated_needs_text(job))
+    if (!job->needs_text)
         return json_null();
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
     const char *const path = job->options->calibration, *const slash = strrchr(path, '/');
@@ -104,7 +104,7 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
         json_object_set_new(document, "parameters", parameters_json(job)) |
         json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
         json_object_set_new(document, "calibration", calibration_json(job)) | json_object_set_new(document, "imatrix", imatrix_json(job)) |
-        json_object_set_new(document, "compensates", json_boolean(organ_calibrated_compensates(job))) |
+        json_object_set_new(document, "compensates", json_boolean(job->compensates)) |
         json_object_set_new(document, "compensated", json_integer((json_int_t)changed)) |
         json_object_set_new(definitions, "compensated",
                             json_string("a target weight that is not zero in the output and not the donor's; counted among the kept")) |
@@ -119,7 +119,7 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
     int failed = json_object_set_new(line, "compensated", json_integer((json_int_t)told->compensated));
-    if (organ_calibrated_needs_text(job))
+    if (job->needs_text)
         failed |= json_object_set_new(line, "calibration_tokens", json_integer((json_int_t)told->tokens)) |
                   json_object_set_new(line, "block_diagonal", json_boolean(told->block_diagonal));
     if (job->imatrix)

@@ -30,6 +30,8 @@ typedef struct organ_calibrated_job {
     const organ_prune_calibrated_options *options;
     organ_prune_method method;
     organ_pattern pattern;
+    bool needs_text;  /* the method goes by a text */
+    bool compensates; /* weights that are kept are changed */
     bool two_streams; /* the donor's hidden states are carried along */
     organ_calibrated_part *parts;
     organ_tokenizer *tokenizer;
@@ -45,11 +47,6 @@ typedef struct organ_calibrated_job {
     uint64_t moments_memory; /* that the calibrations of a layer may take together */
     organ_model_copy *copy;
 } organ_calibrated_job;
-
-/* Whether the method goes by a text. */
-bool organ_calibrated_needs_text(const organ_calibrated_job *job);
-/* Whether weights that are kept are changed. */
-bool organ_calibrated_compensates(const organ_calibrated_job *job);
 
 /* Reads the text and cuts its windows. Needs the donor. */
 organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error);

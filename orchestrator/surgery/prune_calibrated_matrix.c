@@ -18,7 +18,7 @@ organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job
                                         .name = tensor->name,
                                         .sparsity = wanted < 0 ? 0 : wanted,
                                         .pattern = job->pattern,
-                                        .no_compensate = !organ_calibrated_compensates(job),
+                                        .no_compensate = !job->compensates,
                                         .effort = job->options->effort};
 }
 

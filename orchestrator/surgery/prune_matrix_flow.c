@@ -3,7 +3,8 @@
  * flow, and a pattern one more stage. */
 #include "orchestrator/surgery/prune_matrix_job.h"
 
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/expand_moments.h"
+#include "orchestrator/surgery/floats.h"
 
 #include <errno.h>
 #include <math.h>
@@ -43,7 +44,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
 {
     const organ_matrix_job *const job = s->job;
     const organ_input_moments *const m = job->moments;
-    s->h = organ_expand_moments(job, 0, 1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
+    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
     if (!s->h)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
     const organ_block_matrix h = {job->cols, m->block, s->h};
@@ -59,7 +60,7 @@ static organ_status prepare_squares(staged *s, organ_error *error)
         memset(residual, 0, job->rows * job->cols * sizeof *residual);
         return ORGAN_OK;
     }
-    float *const bent = organ_expand_moments(job, DONOR_SHARE, -DONOR_SHARE, 0);
+    float *const bent = organ_expand_moments(job->engine, job->moments, DONOR_SHARE, -DONOR_SHARE, 0);
     if (!bent)
         return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
     organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual);

@@ -23,9 +23,6 @@ typedef struct organ_matrix_job {
     void *context;
 } organ_matrix_job;
 
-/* (c C + h H) / tokens + damping I in FP32, whole and mirrored; damping is a number here. Without C it counts as H. NULL without memory. */
-float *organ_expand_moments(const organ_matrix_job *job, double c, double h, double damping);
-
 /* keep[k] = 0 for the `count` least of n scores (>= 0, no NaN), the first of equals first, 1 for the others. */
 void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep);
 

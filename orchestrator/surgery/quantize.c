@@ -106,6 +106,8 @@ static organ_status take(organ_quantize_job *job, const organ_weight *weight, or
     organ_quantize_part *const part = &job->parts[job->part_count++];
     *part = (organ_quantize_part){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1]};
     const unsigned rank = shape_scales(scheme, part);
+    if (scheme->scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->size != 0 || part->cols % scheme->size != 0))
+        job->partial++;
     const char *const codes = scheme->int4 ? name_beside(job, weight->name, "weight_packed") : weight->name;
     const char *const scale = name_beside(job, weight->name, scheme->scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = name_beside(job, weight->name, "weight_shape");
@@ -162,20 +164,11 @@ static organ_status open_model(organ_quantize_job *job, organ_error *error)
     return choose(job, error);
 }
 
-size_t organ_quantize_partial(const organ_quantize_job *job)
-{
-    size_t count = 0;
-    for (size_t k = 0; k < job->part_count && job->scheme->scale_of == ORGAN_SCALE_BLOCK; k++)
-        count += job->parts[k].rows % job->scheme->size != 0 || job->parts[k].cols % job->scheme->size != 0;
-    return count;
-}
-
 static void tell_before(const organ_quantize_job *job)
 {
-    const size_t partial = organ_quantize_partial(job);
-    if (partial)
-        organ_progress_note(job->progress, "%zu tensor%s rows or columns that are not whole blocks; not every loader takes that", partial,
-                            partial == 1 ? " has" : "s have");
+    if (job->partial)
+        organ_progress_note(job->progress, "%zu tensor%s rows or columns that are not whole blocks; not every loader takes that",
+                            job->partial, job->partial == 1 ? " has" : "s have");
     if (job->left_count)
         organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
                             job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",

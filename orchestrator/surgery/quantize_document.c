@@ -113,7 +113,7 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
                      "organ.quantize/1", "definition", "quantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
                      organ_model_json(job->model), "parameters", "scheme", job->scheme->name, "targets",
                      job->options->targets ? organ_document_string(job->options->targets) : json_null(), "max_shard_bytes",
-                     (json_int_t)job->options->most, "totals", totals, "clipped_blocks", (json_int_t)organ_quantize_partial(job), "plain",
+                     (json_int_t)job->options->most, "totals", totals, "clipped_blocks", (json_int_t)job->partial, "plain",
                      organ_pieces_same_json(job->pieces, job->piece_count), "roles", roles_json(job), "left_alone", left_json(job), "files",
                      organ_resharding_files_json(plan), "tensors", tensors, "definitions", definitions_json(job), "run",
                      organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine));

@@ -47,6 +47,7 @@ typedef struct organ_quantize_job {
     size_t piece_count;
     organ_quantize_part *parts;
     size_t part_count;
+    size_t partial; /* parts with blocks clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not */
     organ_quantize_left *left;
     size_t left_count;
     organ_arena arena;      /* names of new tensors */
@@ -55,9 +56,6 @@ typedef struct organ_quantize_job {
 
 /* The bytes that a scale takes: F32 of blocks, BF16 else. */
 size_t organ_quantize_scale_bytes(const organ_quantize_scheme *scheme);
-
-/* How many parts have blocks that are clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not. */
-size_t organ_quantize_partial(const organ_quantize_job *job);
 
 /* Puts codes and scales of all parts into place. */
 organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);

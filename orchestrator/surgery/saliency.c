@@ -47,22 +47,22 @@ void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t 
     }
 }
 
-void organ_saliency_add(const organ_saliency_sums *sums, const float *levels, const organ_calibration_options *options, uint64_t token,
-                        size_t tokens, const float *inputs, size_t first, size_t n)
+void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens, const float *inputs,
+                        size_t stride, size_t first, size_t n)
 {
-    double scale[ORGAN_CALIBRATION_BLOCK];
-    uint16_t noise[ORGAN_CALIBRATION_BLOCK];
+    double scale[ORGAN_SALIENCY_BLOCK];
+    uint16_t drawn[ORGAN_SALIENCY_BLOCK];
     for (size_t t = 0; t < tokens; t++)
         for (size_t k = 0; k < n; k++) {
-            const double x = (double)inputs[t * options->features + first + k];
+            const double x = (double)inputs[t * stride + first + k];
             sums->xx[first + k] += x * x;
         }
     for (size_t k = 0; k < n; k++)
         scale[k] = ORGAN_INPUT_NOISE * sqrt(sums->xx[first + k] / (double)(token + tokens));
     for (size_t t = 0; t < tokens; t++) {
-        organ_saliency_noise(options->seed, options->layer, token + t, first, noise, n);
+        organ_saliency_noise(noise->seed, noise->layer, token + t, first, drawn, n);
         for (size_t k = 0; k < n; k++) {
-            const double x = (double)inputs[t * options->features + first + k], e = (double)levels[noise[k]];
+            const double x = (double)inputs[t * stride + first + k], e = (double)noise->levels[drawn[k]];
             const double sign = x + scale[k] * e < 0 ? -1.0 : 1.0;
             sums->xn[first + k] += x * e;
             sums->nn[first + k] += e * e;

@@ -3,9 +3,19 @@
 #ifndef ORGAN_SALIENCY_H
 #define ORGAN_SALIENCY_H
 
-#include "orchestrator/surgery/calibration.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-#define ORGAN_INPUT_NOISE 0.1 /* sigma, of act_norm */
+#define ORGAN_INPUT_NOISE    0.1           /* sigma, of act_norm */
+#define ORGAN_SALIENCY_BLOCK ((size_t)256) /* features that are worked on together, at most */
+
+/* Which noise the inputs of a layer get. */
+typedef struct organ_input_noise {
+    const float *levels; /* organ_normal_levels() */
+    uint64_t seed;
+    uint32_t layer;
+} organ_input_noise;
 
 /* Sums over tokens, per feature, in FP64. With x the input, n its noise of deviation 1 and e = sigma act_norm n: sums of (x + e)^2 follow
  * from xx, xn and nn whatever act_norm is. |x + e| is s x + s e with s the sign of the sum; s is taken with the act_norm of the tokens so
@@ -22,17 +32,17 @@ float *organ_normal_levels(void);
  * 8, layer, token, token >> 32), 16 bits each, low half of a word first. `first` is a multiple of 8. */
 void organ_saliency_noise(uint64_t seed, uint32_t layer, uint64_t token, size_t first, uint16_t *noise, size_t n);
 
-/* Adds tokens [token, token + tokens) for features [first, first + n), n <= ORGAN_CALIBRATION_BLOCK and first a multiple of it. `inputs`
+/* Adds tokens [token, token + tokens) for features [first, first + n), n <= ORGAN_SALIENCY_BLOCK and first a multiple of it. `inputs`
  * begins at the first of these tokens and has `stride` features. */
-void organ_saliency_add(const organ_saliency_sums *sums, const float *levels, const organ_calibration_options *options, uint64_t token,
-                        size_t tokens, const float *inputs, size_t first, size_t n);
+void organ_saliency_add(const organ_saliency_sums *sums, const organ_input_noise *noise, uint64_t token, size_t tokens, const float *inputs,
+                        size_t stride, size_t first, size_t n);
 
 /* act_norm and stability of one feature over so many tokens. */
 void organ_saliency_settle(const organ_saliency_sums *sums, size_t feature, uint64_t tokens, float *act_norm, float *stability);
 
-/* The contribution of `width` inputs (at most ORGAN_CALIBRATION_BLOCK) from the upper triangle of their H, `stride` numbers a row; tokens
- * and damping (a number on the diagonal of H / tokens) as in organ_input_moments. false where the matrix is not positive definite. Calls
- * LAPACK between organ_blas_begin and organ_blas_end. */
+/* The contribution of `width` inputs (at most ORGAN_SALIENCY_BLOCK) from the upper triangle of their H, `stride` numbers a row; tokens
+ * and damping (a number on the diagonal of H / tokens) as in organ_input_moments (calibration.h). false where the matrix is not positive
+ * definite. Calls LAPACK between organ_blas_begin and organ_blas_end. */
 bool organ_saliency_contribution(const double *h, size_t stride, size_t width, uint64_t tokens, double damping, float *contribution);
 
 #endif

@@ -5,7 +5,8 @@
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/machine/blas.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/expand_moments.h"
+#include "orchestrator/surgery/floats.h"
 
 #include <cblas.h>
 #include <errno.h>
@@ -131,7 +132,7 @@ static organ_status sweep_block(sweep *s, organ_error *error)
 
 organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
 {
-    sweep s = {.job = job, .factor = organ_expand_moments(job, 0, 1, 0)};
+    sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
     s.scores = organ_floats(job->rows, COLUMNS);
     s.kept = malloc(job->rows * COLUMNS);
     s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
