@@ -4,7 +4,9 @@
 #define ORGAN_EVALUATE_EXPERIMENTS_H
 
 #include "formats/model.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/evaluate_options.h"
+
+#include <jansson.h>
 
 /* `histories` has an object for each pruned model: "experiment" (organ_experiment_of its log, or null), "sparsity". A model without a log
  * of which weights were killed gets an experiment that knows nothing; then each experiment gets the "name" that options->experiments has

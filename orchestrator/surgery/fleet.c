@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/fleet_find.h"
 #include "orchestrator/surgery/fleet_kind.h"
 #include "orchestrator/surgery/fleet_prunings.h"
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure_document.h"
 #include "orchestrator/surgery/output.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/z_subjects.h"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * organ.measure/1: what was measured, tensor by tensor and folded. A number that does not exist is null. */
+#include "orchestrator/surgery/measure_document.h"
+
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/document.h"
-#include "orchestrator/surgery/measure.h"
 #include "orchestrator/surgery/tally.h"
 #include "orchestrator/surgery/z_subjects.h"
 #include "orchestrator/version.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the older measure says of a model, beside z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/report/document.h"
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure_document.h"
 #include "orchestrator/surgery/z_subjects.h"
 
 #include <math.h>

@@ -5,7 +5,7 @@
 #include "formats/shards.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/stream/journal.h"
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure_document.h"
 #include "orchestrator/surgery/measure_companions.h"
 #include "orchestrator/surgery/measure_stream.h"
 #include "orchestrator/surgery/tally.h"

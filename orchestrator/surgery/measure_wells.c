@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Gravitational wells. Neighbours are the tensors of the same module and expert in the layers before and after. */
 #include "orchestrator/report/document.h"
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure_document.h"
 #include "orchestrator/surgery/z_subjects.h"
 
 #include <math.h>

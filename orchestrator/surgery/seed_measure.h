@@ -4,7 +4,7 @@
 #ifndef ORGAN_SEED_MEASURE_H
 #define ORGAN_SEED_MEASURE_H
 
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_result.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,7 +5,10 @@
 
 #include "formats/tokenizer.h"
 #include "orchestrator/forward/perplexity.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/evaluate_options.h"
+
+#include <jansson.h>
 
 typedef struct organ_trial_model {
     const char *path;

@@ -3,7 +3,7 @@
 #ifndef ORGAN_Z_CODES_H
 #define ORGAN_Z_CODES_H
 
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_result.h"
 
 /* Sets z->moments and z->levels. `widen` is organ_kernels.bf16_to_f32 or .f16_to_f32. */
 void organ_z_codes_moments(const uint64_t codes[65536], void (*widen)(const uint16_t *, float *, size_t), organ_z *z);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/z_levels.h"
 
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_result.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_Z_SHAPE_H
 #define ORGAN_Z_SHAPE_H
 
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_result.h"
 
 /* The density that a histogram shows, smoothed at the resolution of the measure. */
 typedef struct organ_z_shape {

@@ -4,9 +4,10 @@
 #define ORGAN_Z_TENSOR_H
 
 #include "formats/weights.h"
+#include "orchestrator/stream/pass.h"
 #include "orchestrator/surgery/seed_measure.h"
 #include "orchestrator/surgery/z_levels.h"
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/z_result.h"
 
 /* What a thread works in. */
 typedef struct organ_z_room {
