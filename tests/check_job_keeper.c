@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the root. The processes
  * are this program itself, which then does what the file says that it is given as model. */
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/serve/job_confine.h"
 #include "orchestrator/serve/job_keeper.h"

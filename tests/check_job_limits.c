@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of what jobs may take: what they keep on the disk, and memory. */
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/serve/job_memory.h"
 #include "tests/keeper_rig.h"
@@ -121,7 +121,7 @@ static unsigned add_with_memory(const char *memory, char said[ID])
     json_t *faults = NULL, *view = NULL;
     json_t *const request = json_pack("{s:s, s:{s:s, s:s, s:s, s:i}}", "verb", "prune", "arguments", "DONOR", "models/hungry", "output",
                                       "out/h", "memory", memory, "threads", 1);
-    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 0);
+    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
     json_decref(request);
     const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
     snprintf(said, ID, "%s", view ? organ_json_text(view, "id") : error.message);
@@ -154,7 +154,7 @@ START_TEST(a_job_has_a_limit_of_memory)
     organ_error error = {0};
     json_t *faults = NULL, *small = NULL;
     json_t *const inspect = json_pack("{s:s, s:{s:s}}", "verb", "inspect", "arguments", "MODEL", "models/hungry");
-    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, inspect, &words, &faults), 0);
+    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, inspect, &words, &faults), 0);
     ck_assert_msg(organ_jobs_add(jobs, &words, &small, &error) == 201, "inspect has no --memory: %s", error.message);
     json_decref(small);
     json_decref(inspect);

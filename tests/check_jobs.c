@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk, progress from events,
  * and the description of the interface. */
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/document.h"
+#include "orchestrator/serve/areas.h"
 #include "orchestrator/serve/job_store.h"
 #include "orchestrator/serve/job_words.h"
 #include "orchestrator/serve/open_api.h"
@@ -49,7 +50,7 @@ static unsigned read_words(const char *text, organ_job_words *words, json_t **fa
     json_error_t wrong;
     json_t *const request = json_loads(text, 0, &wrong);
     ck_assert_msg(request != NULL, "%s: %s", text, wrong.text);
-    const unsigned status = organ_job_words_read(organ_verbs, organ_verb_count, jail, request, words, faults);
+    const unsigned status = organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, words, faults);
     json_decref(request);
     return status;
 }
@@ -214,7 +215,7 @@ START_TEST(a_nul_never_ends_a_word)
     organ_job_words words;
     json_t *faults = NULL, *const request = json_loads(INSPECT("\"b.gguf\\u0000../x\""), JSON_ALLOW_NUL, NULL);
     ck_assert_ptr_nonnull(request);
-    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 422);
+    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 422);
     ck_assert_ptr_nonnull(strstr(organ_json_text(json_array_get(faults, 0), "detail"), "NUL"));
     json_decref(faults);
     json_decref(request);
@@ -226,11 +227,11 @@ START_TEST(every_option_that_takes_a_file_says_so)
 {
     static const char *const files[] = {"FILE", "DIR", "OUT", "OUTDIR", "PATH"};
     const organ_option *option;
-    for (size_t v = 0; v < organ_verb_count; v++)
-        for (size_t k = 0; (option = organ_job_option(organ_verbs[v], k)); k++)
+    for (size_t v = 0; v < organ_all_verbs.count; v++)
+        for (size_t k = 0; (option = organ_job_option(organ_all_verbs.verbs[v], k)); k++)
             for (size_t f = 0; option->argument && f < COUNT(files); f++)
                 ck_assert_msg(strcmp(option->argument, files[f]) != 0 || option->names != ORGAN_NAMES_NOTHING, "%s --%s",
-                              organ_verbs[v]->name, option->name);
+                              organ_all_verbs.verbs[v]->name, option->name);
 }
 END_TEST
 
@@ -282,12 +283,12 @@ END_TEST
 
 START_TEST(verbs_describe_themselves)
 {
-    json_t *const list = organ_verb_list(organ_verbs, organ_verb_count);
+    json_t *const list = organ_verb_list(organ_all_verbs.verbs, organ_all_verbs.count);
     ck_assert_uint_ge(json_array_size(list), 20);
-    for (size_t v = 0; v < organ_verb_count; v++) {
-        if (!organ_verb_is_job(organ_verbs[v]))
+    for (size_t v = 0; v < organ_all_verbs.count; v++) {
+        if (!organ_verb_is_job(organ_all_verbs.verbs[v]))
             continue;
-        json_t *const described = organ_verb_describe(organ_verbs[v]);
+        json_t *const described = organ_verb_describe(organ_all_verbs.verbs[v]);
         ck_assert_ptr_nonnull(described);
         const json_t *const properties = organ_json_at(described, "schema.properties"), *const groups =
                                                                                             json_object_get(described, "groups");
@@ -320,7 +321,7 @@ START_TEST(the_interface_describes_itself)
     static const organ_area broken = {.name = "a", .routes = broken_routes, .route_count = COUNT(broken_routes)};
     const organ_area *const areas[] = {&area, NULL}, *const bad[] = {&broken, NULL};
     organ_error error = {0};
-    json_t *const document = organ_open_api(areas, organ_verbs, organ_verb_count, &error);
+    json_t *const document = organ_open_api(areas, organ_all_verbs.verbs, organ_all_verbs.count, &error);
     ck_assert_msg(document != NULL, "%s", error.message);
     const json_t *const paths = json_object_get(document, "paths");
     ck_assert_uint_eq(json_object_size(paths), 2);
@@ -328,7 +329,7 @@ START_TEST(the_interface_describes_itself)
     ck_assert_ptr_nonnull(organ_json_at(document, "components.schemas.JobOfLoraExtract.properties.arguments.properties.output"));
     ck_assert_str_eq(organ_json_text(document, "components.schemas.JobOfPrune.properties.verb.const"), "prune");
     json_decref(document);
-    ck_assert_ptr_null(organ_open_api(bad, organ_verbs, organ_verb_count, &error));
+    ck_assert_ptr_null(organ_open_api(bad, organ_all_verbs.verbs, organ_all_verbs.count, &error));
     ck_assert_msg(strstr(error.message, "schema of postX") != NULL, "%s", error.message);
 }
 END_TEST
@@ -354,7 +355,7 @@ static void refers_well(const json_t *document, const json_t *value)
 START_TEST(what_is_served_is_described)
 {
     organ_error error = {0};
-    json_t *const document = organ_open_api(organ_areas, organ_verbs, organ_verb_count, &error);
+    json_t *const document = organ_open_api(organ_areas, organ_all_verbs.verbs, organ_all_verbs.count, &error);
     ck_assert_msg(document != NULL, "%s", error.message);
     refers_well(document, document);
     ck_assert_ptr_nonnull(json_object_get(json_object_get(document, "paths"), "/api/v1/jobs/{id}/events"));

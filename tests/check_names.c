@@ -3,7 +3,7 @@
  * unfinished is left without a word. */
 #include "formats/recognise.h"
 #include "orchestrator/cli/html_file.h"
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "tests/lora_rig.h"
 #include "tests/suite_table.h"
 
@@ -77,7 +77,7 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
         words[count++] = option;
     words[count] = NULL;
     *error = (organ_error){0};
-    const organ_verb *const verb = organ_verb_find(words[0], count > 1 ? words[1] : NULL, &used, error);
+    const organ_verb *const verb = organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_msg(verb, "%s", error->message);
     organ_call call = organ_call_make(NULL);
     ck_assert_msg(organ_options_parse(verb, count - used, words + used, &call, &help, error) == ORGAN_OK, "%s: %s", line, error->message);

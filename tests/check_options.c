@@ -3,7 +3,7 @@
 #include "orchestrator/cli/help.h"
 #include "orchestrator/command/options.h"
 #include "orchestrator/cli/terminal.h"
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ static organ_status parse(const char *line, organ_call *call, bool *help, organ_
         words[count++] = word;
     }
     int used = 0;
-    const organ_verb *const verb = organ_verb_find(words[0], count > 1 ? words[1] : NULL, &used, error);
+    const organ_verb *const verb = organ_verb_find(&organ_all_verbs, words[0], count > 1 ? words[1] : NULL, &used, error);
     ck_assert_ptr_nonnull(verb);
     *call = organ_call_make(NULL);
     *help = false;
@@ -91,12 +91,13 @@ START_TEST(the_last_operand_may_take_many_words)
     for (size_t k = 0; k < COUNT(words); k++)
         words[k] = "model";
     call = organ_call_make(NULL);
-    ck_assert_int_eq(organ_options_parse(organ_verb_find("measure", NULL, &used, &error), ORGAN_MOST_WORDS, words, &call, &help, &error),
+    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error), ORGAN_MOST_WORDS, words, &call,
+                                         &help, &error),
                      ORGAN_OK);
     call = organ_call_make(NULL);
-    ck_assert_int_eq(
-        organ_options_parse(organ_verb_find("measure", NULL, &used, &error), ORGAN_MOST_WORDS + 1, words, &call, &help, &error),
-        ORGAN_USAGE);
+    ck_assert_int_eq(organ_options_parse(organ_verb_find(&organ_all_verbs, "measure", NULL, &used, &error), ORGAN_MOST_WORDS + 1, words,
+                                         &call, &help, &error),
+                     ORGAN_USAGE);
     ck_assert_msg(strstr(error.message, "more than 256 of MODEL...") != NULL, "%s", error.message);
 }
 END_TEST
@@ -243,11 +244,11 @@ START_TEST(unknown_verbs_are_refused)
 {
     organ_error error = {0};
     int words = 0;
-    ck_assert_ptr_null(organ_verb_find("prunee", NULL, &words, &error));
+    ck_assert_ptr_null(organ_verb_find(&organ_all_verbs, "prunee", NULL, &words, &error));
     ck_assert_int_eq(error.status, ORGAN_USAGE);
     ck_assert_str_eq(error.message, "unknown verb 'prunee'; did you mean 'prune'?");
     error = (organ_error){0};
-    ck_assert_ptr_null(organ_verb_find("dance", NULL, &words, &error));
+    ck_assert_ptr_null(organ_verb_find(&organ_all_verbs, "dance", NULL, &words, &error));
     ck_assert_str_eq(error.message, "unknown verb 'dance'");
 }
 END_TEST
@@ -255,8 +256,8 @@ END_TEST
 /* What the parser and help rely on in the table. */
 START_TEST(the_table_is_sound)
 {
-    for (size_t v = 0; v < organ_verb_count; v++) {
-        const organ_verb *const verb = organ_verbs[v];
+    for (size_t v = 0; v < organ_all_verbs.count; v++) {
+        const organ_verb *const verb = organ_all_verbs.verbs[v];
         char letters[64] = "";
         ck_assert(verb->run && *verb->summary && *verb->about);
         for (size_t g = 0; g < verb->group_count; g++)
@@ -290,19 +291,19 @@ static void expect_fallback(const organ_verb *verb, const organ_option *option)
 /* Help and manual say of each option what it does, what it takes and what it is otherwise, and that is so. */
 START_TEST(every_option_is_explained)
 {
-    for (size_t v = 0; v < organ_verb_count; v++)
-        for (size_t g = 0; g < organ_verbs[v]->group_count; g++)
-            for (size_t k = 0; k < organ_verbs[v]->groups[g].count; k++) {
-                const organ_option *const option = &organ_verbs[v]->groups[g].options[k];
+    for (size_t v = 0; v < organ_all_verbs.count; v++)
+        for (size_t g = 0; g < organ_all_verbs.verbs[v]->group_count; g++)
+            for (size_t k = 0; k < organ_all_verbs.verbs[v]->groups[g].count; k++) {
+                const organ_option *const option = &organ_all_verbs.verbs[v]->groups[g].options[k];
                 char meaning[ORGAN_MEANING_ROOM], range[ORGAN_RANGE_ROOM], choice[ORGAN_LONGEST_CHOICE];
                 organ_help_meaning(option, meaning);
                 organ_option_range(option, range, sizeof range);
-                ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s", organ_verbs[v]->name,
+                ck_assert_msg(strlen(option->help) >= 8 && strlen(meaning) < sizeof meaning - 1, "%s --%s", organ_all_verbs.verbs[v]->name,
                               option->name);
                 ck_assert_msg(strstr(meaning, range) || (option->choices && strcmp(option->choices, option->argument) == 0), "%s", meaning);
                 ck_assert_msg(!option->fallback || strstr(meaning, option->fallback), "%s", meaning);
                 if (option->fallback)
-                    expect_fallback(organ_verbs[v], option);
+                    expect_fallback(organ_all_verbs.verbs[v], option);
                 for (size_t c = 0; organ_option_choice(option, c, choice); c++)
                     ck_assert_msg(*choice && strlen(choice) < ORGAN_LONGEST_CHOICE - 1 && !strpbrk(choice, " ,'"), "%s", choice);
                 ck_assert(!option->choices || option->value == ORGAN_VALUE_TEXT);
@@ -343,15 +344,15 @@ END_TEST
 START_TEST(help_fits_the_screen)
 {
     for (size_t width = 50; width <= 130; width += 10)
-        for (size_t v = 0; v < organ_verb_count; v++) {
+        for (size_t v = 0; v < organ_all_verbs.count; v++) {
             const organ_page page = {.width = width, .utf8 = true};
             organ_text text;
             organ_error error = {0};
             char *help = NULL;
             ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
-            organ_help_start(text.out, &page);
-            organ_help_overview(text.out, &page);
-            organ_help_verb(text.out, organ_verbs[v], &page);
+            organ_help_start(text.out, &organ_all_verbs, &page);
+            organ_help_overview(text.out, &organ_all_verbs, &page);
+            organ_help_verb(text.out, organ_all_verbs.verbs[v], &page);
             ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
             for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
                 ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server against those who mean harm, and what keeps it from starting. */
+#include "orchestrator/serve/areas.h"
 #include "orchestrator/serve/jail.h"
 #include "tests/check_serve.h"
 #include "tests/malformed.h"
@@ -372,7 +373,7 @@ START_TEST(one_address_has_a_share_of_the_connections)
     organ_server *server = NULL;
     organ_error error = {0};
     const organ_serve_options options = {.root = scratch_path("root"), .listen = "127.0.0.1:0", .connections = 8, .per_address = 9};
-    ck_assert_int_eq(organ_server_open(&options, &server, &error), ORGAN_USAGE);
+    ck_assert_int_eq(organ_server_open(&options, organ_areas, &server, &error), ORGAN_USAGE);
     ck_assert_ptr_nonnull(strstr(error.message, "--per-address is 9, but there are 8 connections in all"));
 }
 END_TEST
@@ -434,7 +435,7 @@ static void refuses(organ_serve_options options, organ_status status, const char
     options.quiet = true;
     options.root = options.root ? options.root : scratch_path("root");
     options.listen = options.listen ? options.listen : "127.0.0.1:0";
-    ck_assert_msg(organ_server_open(&options, &server, &error) == status, "%s: %s", part, error.message);
+    ck_assert_msg(organ_server_open(&options, organ_areas, &server, &error) == status, "%s: %s", part, error.message);
     ck_assert_ptr_null(server);
     ck_assert_msg(strstr(error.message, part) != NULL, "'%s' is not in '%s'", part, error.message);
 }

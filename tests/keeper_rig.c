@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/keeper_rig.h"
 
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/document.h"
 #include "tests/scratch_model.h"
 
@@ -41,8 +41,8 @@ void keeper_setup(void)
     ck_assert_msg(organ_jail_open(scratch_path("root"), &jail, &error) == ORGAN_OK, "%s", error.message);
     setenv("SECRET_TOKEN", "x", 1);
     way = (organ_jobs_setup){.jail = jail,
-                             .verbs = organ_verbs,
-                             .verb_count = organ_verb_count,
+                             .verbs = organ_all_verbs.verbs,
+                             .verb_count = organ_all_verbs.count,
                              .limit = 1,
                              .kept = 50,
                              .most_queued = 4,
@@ -66,7 +66,7 @@ unsigned keeper_add(const char *model, const char *output, char id[ID])
     json_t *faults = NULL, *view = NULL;
     json_t *const request = json_pack("{s:s, s:{s:o, s:o}}", "verb", "prune", "arguments", "DONOR", json_sprintf("models/%s", model),
                                       "output", json_sprintf("out/%s", output));
-    ck_assert_uint_eq(organ_job_words_read(organ_verbs, organ_verb_count, jail, request, &words, &faults), 0);
+    ck_assert_uint_eq(organ_job_words_read(organ_all_verbs.verbs, organ_all_verbs.count, jail, request, &words, &faults), 0);
     json_decref(request);
     const unsigned status = organ_jobs_add(jobs, &words, &view, &error);
     snprintf(id, ID, "%s", view ? organ_json_text(view, "id") : error.message);

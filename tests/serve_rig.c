@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/serve_rig.h"
 
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
+#include "orchestrator/serve/areas.h"
 #include "tests/scratch_model.h"
 
 #include <check.h>
@@ -102,9 +103,9 @@ void serve_begin(organ_serve_options options)
     options.shelf = options.shelf ? options.shelf : 256u << 20;
     options.timeout = options.timeout ? options.timeout : 10;
     options.quiet = true;
-    options.verbs = organ_verbs;
-    options.verb_count = organ_verb_count;
-    ck_assert_msg(organ_server_open(&options, &server, &error) == ORGAN_OK, "%s", error.message);
+    options.verbs = organ_all_verbs.verbs;
+    options.verb_count = organ_all_verbs.count;
+    ck_assert_msg(organ_server_open(&options, organ_areas, &server, &error) == ORGAN_OK, "%s", error.message);
     __atomic_store_n(&ending, 0, __ATOMIC_RELEASE);
     ck_assert_int_eq(pthread_create(&ticker, NULL, tick, NULL), 0);
 }

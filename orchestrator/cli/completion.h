@@ -3,14 +3,14 @@
 #ifndef ORGAN_COMPLETION_H
 #define ORGAN_COMPLETION_H
 
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_find.h"
 
 #include <stdio.h>
 
 /* Each writes the whole script for its shell. */
-void organ_completion_bash(FILE *out);
-void organ_completion_zsh(FILE *out);
-void organ_completion_fish(FILE *out);
+void organ_completion_bash(FILE *out, const organ_verb_table *table);
+void organ_completion_zsh(FILE *out, const organ_verb_table *table);
+void organ_completion_fish(FILE *out, const organ_verb_table *table);
 
 /* ---- for the three ---- */
 
@@ -22,10 +22,10 @@ void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM]);
 #define ORGAN_FAMILY_ROOM 32
 const char *organ_completion_family(const organ_verb *verb, char family[ORGAN_FAMILY_ROOM]);
 
-/* Whether it is the first verb of its family in the list, so that each family is named once. */
-bool organ_completion_opens_family(size_t verb);
+/* Whether it is the first verb of its family in the table, so that each family is named once. */
+bool organ_completion_opens_family(const organ_verb_table *table, size_t verb);
 
 /* What the verbs of a family are about, by the first of them: the section that they stand in. */
-const char *organ_completion_about_family(size_t verb);
+const char *organ_completion_about_family(const organ_verb_table *table, size_t verb);
 
 #endif

@@ -26,20 +26,20 @@ const char *organ_completion_family(const organ_verb *verb, char family[ORGAN_FA
     return space ? space + 1 : verb->name;
 }
 
-bool organ_completion_opens_family(size_t verb)
+bool organ_completion_opens_family(const organ_verb_table *table, size_t verb)
 {
     char family[ORGAN_FAMILY_ROOM], other[ORGAN_FAMILY_ROOM];
-    organ_completion_family(organ_verbs[verb], family);
+    organ_completion_family(table->verbs[verb], family);
     for (size_t k = 0; k < verb; k++)
-        if (organ_completion_family(organ_verbs[k], other) && strcmp(family, other) == 0)
+        if (organ_completion_family(table->verbs[k], other) && strcmp(family, other) == 0)
             return false;
     return *family != '\0';
 }
 
-const char *organ_completion_about_family(size_t verb)
+const char *organ_completion_about_family(const organ_verb_table *table, size_t verb)
 {
-    const char *const section = organ_verb_section_at(organ_verbs[verb]);
-    return section ? section : organ_verbs[verb]->summary;
+    const char *const section = organ_verb_section_at(table, table->verbs[verb]);
+    return section ? section : table->verbs[verb]->summary;
 }
 
 /* ---- bash ---- */
@@ -196,23 +196,23 @@ static void put_verb(FILE *out, const organ_verb *verb)
     fputs(") ;;\n", out);
 }
 
-static void put_families(FILE *out)
+static void put_families(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM], other[ORGAN_FAMILY_ROOM];
     fputs("\n_organ_verbs='", out);
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const word = organ_completion_family(organ_verbs[k], family);
-        if (!*family || organ_completion_opens_family(k))
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const word = organ_completion_family(table->verbs[k], family);
+        if (!*family || organ_completion_opens_family(table, k))
             fprintf(out, "%s%s", k ? " " : "", *family ? family : word);
     }
     fputs("'\ndeclare -gA _organ_families=(", out);
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        organ_completion_family(organ_verbs[k], family);
-        if (!organ_completion_opens_family(k))
+    for (size_t k = 0; k < table->count; k++) {
+        organ_completion_family(table->verbs[k], family);
+        if (!organ_completion_opens_family(table, k))
             continue;
         fprintf(out, "[%s]='", family);
-        for (size_t n = k; n < organ_verb_count; n++) {
-            const char *const word = organ_completion_family(organ_verbs[n], other);
+        for (size_t n = k; n < table->count; n++) {
+            const char *const word = organ_completion_family(table->verbs[n], other);
             if (strcmp(other, family) == 0)
                 fprintf(out, "%s%s", n > k ? " " : "", word);
         }
@@ -221,11 +221,11 @@ static void put_families(FILE *out)
     fputs(")\n", out);
 }
 
-void organ_completion_bash(FILE *out)
+void organ_completion_bash(FILE *out, const organ_verb_table *table)
 {
     fputs(bash_start, out);
-    for (size_t k = 0; k < organ_verb_count; k++)
-        put_verb(out, organ_verbs[k]);
+    for (size_t k = 0; k < table->count; k++)
+        put_verb(out, table->verbs[k]);
     fputs(bash_end, out);
-    put_families(out);
+    put_families(out, table);
 }

@@ -79,12 +79,12 @@ static const char fish_start[] =
     "\n"
     "function __organ_verbs\n";
 
-static void put_words(FILE *out, const char *of)
+static void put_words(FILE *out, const organ_verb_table *table, const char *of)
 {
     char family[ORGAN_FAMILY_ROOM];
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const word = organ_completion_family(organ_verbs[k], family);
-        const bool opens = !*of && organ_completion_opens_family(k);
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const word = organ_completion_family(table->verbs[k], family);
+        const bool opens = !*of && organ_completion_opens_family(table, k);
         if (strcmp(family, of) != 0 && !opens)
             continue;
         if (*of)
@@ -92,25 +92,25 @@ static void put_words(FILE *out, const char *of)
                     of, of, word);
         else
             fprintf(out, "    printf '%%s\\t%%s\\n' %s ", opens ? family : word);
-        put_quoted(out, opens ? organ_completion_about_family(k) : organ_verbs[k]->summary);
+        put_quoted(out, opens ? organ_completion_about_family(table, k) : table->verbs[k]->summary);
         fputc('\n', out);
     }
 }
 
-void organ_completion_fish(FILE *out)
+void organ_completion_fish(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     fputs(fish_start, out);
-    put_words(out, "");
+    put_words(out, table, "");
     fputs("end\n\ncomplete -c organ -f\ncomplete -c organ -n 'test (count (commandline -opc)) -eq 1' -a '(__organ_verbs)'\n", out);
-    for (size_t k = 0; k < organ_verb_count; k++)
-        if (organ_completion_opens_family(k) && organ_completion_family(organ_verbs[k], family))
-            put_words(out, family);
-    for (size_t v = 0; v < organ_verb_count; v++) {
+    for (size_t k = 0; k < table->count; k++)
+        if (organ_completion_opens_family(table, k) && organ_completion_family(table->verbs[k], family))
+            put_words(out, table, family);
+    for (size_t v = 0; v < table->count; v++) {
         fputc('\n', out);
-        put_operands(out, organ_verbs[v]);
-        for (size_t g = 0; g < organ_verbs[v]->group_count; g++)
-            for (size_t k = 0; k < organ_verbs[v]->groups[g].count; k++)
-                put_option(out, organ_verbs[v], &organ_verbs[v]->groups[g].options[k]);
+        put_operands(out, table->verbs[v]);
+        for (size_t g = 0; g < table->verbs[v]->group_count; g++)
+            for (size_t k = 0; k < table->verbs[v]->groups[g].count; k++)
+                put_option(out, table->verbs[v], &table->verbs[v]->groups[g].options[k]);
     }
 }

@@ -86,32 +86,32 @@ static void put_summary(FILE *out, const char *word, const char *summary)
 }
 
 /* The words that may come first, each family once; or the second words of a family. */
-static void put_words(FILE *out, const char *of)
+static void put_words(FILE *out, const organ_verb_table *table, const char *of)
 {
     char family[ORGAN_FAMILY_ROOM];
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const word = organ_completion_family(organ_verbs[k], family);
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const word = organ_completion_family(table->verbs[k], family);
         if (strcmp(family, of) == 0)
-            put_summary(out, word, organ_verbs[k]->summary);
-        else if (!*of && organ_completion_opens_family(k))
-            put_summary(out, family, organ_completion_about_family(k));
+            put_summary(out, word, table->verbs[k]->summary);
+        else if (!*of && organ_completion_opens_family(table, k))
+            put_summary(out, family, organ_completion_about_family(table, k));
     }
 }
 
-void organ_completion_zsh(FILE *out)
+void organ_completion_zsh(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     fputs("#compdef organ\n# Completion of organ for zsh, made by 'organ completion zsh'.\n\n"
           "_organ_verbs() {\n    local -a verbs=(\n",
           out);
-    put_words(out, "");
+    put_words(out, table, "");
     fputs("    )\n    _describe verb verbs\n}\n\n_organ_second() {\n    local -a verbs\n    case $1 in\n", out);
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        if (!organ_completion_opens_family(k))
+    for (size_t k = 0; k < table->count; k++) {
+        if (!organ_completion_opens_family(table, k))
             continue;
-        organ_completion_family(organ_verbs[k], family);
+        organ_completion_family(table->verbs[k], family);
         fprintf(out, "    %s) verbs=(\n", family);
-        put_words(out, family);
+        put_words(out, table, family);
         fputs("        ) ;;\n", out);
     }
     fputs("    *) return 1 ;;\n    esac\n    ((CURRENT > $2)) || _describe verb verbs\n}\n\n"
@@ -133,7 +133,7 @@ void organ_completion_zsh(FILE *out)
           "    ((CURRENT--))\n"
           "    case $verb in\n",
           out);
-    for (size_t k = 0; k < organ_verb_count; k++)
-        put_verb(out, organ_verbs[k]);
+    for (size_t k = 0; k < table->count; k++)
+        put_verb(out, table->verbs[k]);
     fputs("    esac\n}\n\n[[ $zsh_eval_context[-1] == loadautofunc ]] && _organ \"$@\" || compdef _organ organ\n", out);
 }

@@ -4,7 +4,7 @@
 #define ORGAN_ENGINE_ROOM_H
 
 #include "orchestrator/cli/terminal.h"
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_call.h"
 #include "orchestrator/stream/engine.h"
 
 #include <jansson.h>

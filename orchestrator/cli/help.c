@@ -132,15 +132,15 @@ static void put_title(FILE *out, const organ_page *page)
     fputs("\nUsage: organ VERB ARGUMENTS [options]\n", out);
 }
 
-void organ_help_start(FILE *out, const organ_page *page)
+void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 12 };
     static const char *const first_needed[] = {"inspect", "prune", "audit", "measure", "evaluate", "serve"};
     const organ_page narrow = readable(page);
     put_title(out, &narrow);
     for (size_t n = 0; n < sizeof first_needed / sizeof *first_needed; n++)
-        for (size_t k = 0; k < organ_verb_count; k++) {
-            const organ_verb *const verb = organ_verbs[k];
+        for (size_t k = 0; k < table->count; k++) {
+            const organ_verb *const verb = table->verbs[k];
             if (strcmp(verb->name, first_needed[n]) != 0)
                 continue;
             fputc('\n', out);
@@ -151,33 +151,33 @@ void organ_help_start(FILE *out, const organ_page *page)
     organ_text_wrap(out, "", 0, "'organ help' lists all verbs, 'organ help VERB' explains one with examples.", &narrow);
 }
 
-void organ_help_overview(FILE *out, const organ_page *page)
+void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page)
 {
     enum { COLUMN = 17 };
     const organ_page narrow = readable(page);
     put_title(out, &narrow);
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const title = organ_verb_section_at(organ_verbs[k]);
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const title = organ_verb_section_at(table, table->verbs[k]);
         if (title)
             fprintf(out, "\n%s:\n", title);
-        put_entry(out, organ_verbs[k]->name, COLUMN, organ_verbs[k]->summary, &narrow);
+        put_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
     }
     fputc('\n', out);
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
 }
 
-bool organ_help_family(FILE *out, const char *word, const organ_page *page)
+bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page)
 {
     enum { COLUMN = 17 };
     const organ_page narrow = readable(page);
     const size_t length = strlen(word);
     bool found = false;
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        if (strncmp(organ_verbs[k]->name, word, length) != 0 || organ_verbs[k]->name[length] != ' ')
+    for (size_t k = 0; k < table->count; k++) {
+        if (strncmp(table->verbs[k]->name, word, length) != 0 || table->verbs[k]->name[length] != ' ')
             continue;
         if (!found)
             fprintf(out, "Usage: organ %s VERB ARGUMENTS [options]\n\n", word);
-        put_entry(out, organ_verbs[k]->name, COLUMN, organ_verbs[k]->summary, &narrow);
+        put_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
         found = true;
     }
     if (found)

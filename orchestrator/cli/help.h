@@ -3,20 +3,20 @@
 #ifndef ORGAN_HELP_H
 #define ORGAN_HELP_H
 
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_find.h"
 #include "orchestrator/report/text.h"
 
 /* `organ` without arguments: the few verbs that a newcomer needs, with an example each. */
-void organ_help_start(FILE *out, const organ_page *page);
+void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);
 
 /* `organ help`: all verbs by what they are for. */
-void organ_help_overview(FILE *out, const organ_page *page);
+void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page);
 
 /* `organ help VERB`: all of one verb. */
 void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
 /* The verbs that begin with this word ("lora"): false, and nothing printed, if none does. */
-bool organ_help_family(FILE *out, const char *word, const organ_page *page);
+bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);
 
 /* What an option does, with its range and what it is if not given. */
 #define ORGAN_MEANING_ROOM 1024

@@ -5,7 +5,7 @@
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/report_parts.h"
 
 #include <errno.h>
@@ -132,17 +132,17 @@ static organ_status run(int argc, char *const *argv, organ_error *error)
     const organ_page page = organ_terminal_page(stdout);
     const char *name = argc > 1 ? argv[1] : "";
     if (argc < 2) {
-        organ_help_start(stdout, &page);
+        organ_help_start(stdout, &organ_all_verbs, &page);
         return ORGAN_OK;
     }
     if (is_help(name))
         name = "help";
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0)
         name = "version";
-    if (argc > 2 && is_help(argv[2]) && organ_help_family(stdout, name, &page))
+    if (argc > 2 && is_help(argv[2]) && organ_help_family(stdout, &organ_all_verbs, name, &page))
         return ORGAN_OK;
     int words = 1;
-    const organ_verb *const verb = organ_verb_find(name, argc > 2 ? argv[2] : NULL, &words, error);
+    const organ_verb *const verb = organ_verb_find(&organ_all_verbs, name, argc > 2 ? argv[2] : NULL, &words, error);
     if (verb)
         return run_verb(verb, argc > 1 + words ? argc - 1 - words : 0, argv + 1 + words, error);
     const bool events = asks_for_events(argc, argv);

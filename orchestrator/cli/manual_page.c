@@ -200,22 +200,22 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
 }
 
 /* The program and the verbs of the same section. */
-static void put_neighbours(FILE *out, const organ_verb *verb)
+static void put_neighbours(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     size_t at = 0, from = 0, to = 0;
-    while (organ_verbs[at] != verb)
+    while (table->verbs[at] != verb)
         at++;
-    for (from = at; !organ_verb_section_at(organ_verbs[from]);)
+    for (from = at; !organ_verb_section_at(table, table->verbs[from]);)
         from--;
-    for (to = at + 1; to < organ_verb_count && !organ_verb_section_at(organ_verbs[to]);)
+    for (to = at + 1; to < table->count && !organ_verb_section_at(table, table->verbs[to]);)
         to++;
     fprintf(out, ".SH SEE ALSO\n.BR organ (1)%s\n", to - from > 1 ? "," : "");
     for (size_t k = from, left = to - from - 1; k < to; k++)
         if (k != at)
-            put_reference(out, organ_verbs[k], --left ? "," : "");
+            put_reference(out, table->verbs[k], --left ? "," : "");
 }
 
-void organ_manual_of_verb(FILE *out, const organ_verb *verb)
+void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb)
 {
     char name[ORGAN_MANUAL_NAME_ROOM];
     organ_manual_name(verb, name);
@@ -234,7 +234,7 @@ void organ_manual_of_verb(FILE *out, const organ_verb *verb)
     fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++)
         put_example(out, &verb->examples[k], k == 0);
-    put_neighbours(out, verb);
+    put_neighbours(out, table, verb);
 }
 
 /* ---- the program ---- */
@@ -249,20 +249,20 @@ static void put_terms(FILE *out, const char *const (*rows)[2], size_t count)
     }
 }
 
-static void put_verbs(FILE *out)
+static void put_verbs(FILE *out, const organ_verb_table *table)
 {
     fputs(".SH VERBS\n", out);
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const title = organ_verb_section_at(organ_verbs[k]);
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const title = organ_verb_section_at(table, table->verbs[k]);
         if (title)
             fprintf(out, ".SS %s\n", title);
         fputs(".TP\n", out);
-        put_reference(out, organ_verbs[k], "");
-        put_text(out, organ_verbs[k]->summary);
+        put_reference(out, table->verbs[k], "");
+        put_text(out, table->verbs[k]->summary);
     }
 }
 
-void organ_manual_of_program(FILE *out)
+void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
     static const char *const exits[][2] = {{"0", "Done."},
                                            {"1", "The check that was asked for does not hold."},
@@ -283,12 +283,12 @@ void organ_manual_of_program(FILE *out)
                   "Inputs are only read. Outputs grow under a hidden name and appear when they are whole. Results are the same with any "
                   "number of threads and any amount of memory.\n"
                   "Each verb has a page of its own, organ-VERB(1), which is also what 'organ help VERB' shows.");
-    put_verbs(out);
+    put_verbs(out, table);
     fputs(".SH EXIT STATUS\n", out);
     put_terms(out, exits, sizeof exits / sizeof *exits);
     fputs(".SH ENVIRONMENT\n", out);
     put_terms(out, variables, sizeof variables / sizeof *variables);
     fputs(".SH SEE ALSO\n", out);
-    for (size_t k = 0; k < organ_verb_count; k++)
-        put_reference(out, organ_verbs[k], k + 1 < organ_verb_count ? "," : "");
+    for (size_t k = 0; k < table->count; k++)
+        put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
 }

@@ -3,15 +3,15 @@
 #ifndef ORGAN_MANUAL_PAGE_H
 #define ORGAN_MANUAL_PAGE_H
 
-#include "orchestrator/command/options.h"
+#include "orchestrator/cli/verb_find.h"
 
 #include <stdio.h>
 
 /* organ(1): the program and all its verbs. */
-void organ_manual_of_program(FILE *out);
+void organ_manual_of_program(FILE *out, const organ_verb_table *table);
 
 /* organ-VERB(1). */
-void organ_manual_of_verb(FILE *out, const organ_verb *verb);
+void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_verb *verb);
 
 /* What the page of a verb is called: "organ-lora-extract". */
 #define ORGAN_MANUAL_NAME_ROOM 64

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_find.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,14 +12,14 @@ static bool is_family(const char *name, const organ_verb *verb)
 }
 
 /* "lora: the next word is missing; it is one of extract, merge" */
-static const organ_verb *refuse_second(const char *family, const char *second, organ_error *error)
+static const organ_verb *refuse_second(const organ_verb_table *table, const char *family, const char *second, organ_error *error)
 {
     char all[256] = "";
     const char *names[ORGAN_MOST_VERBS];
     size_t count = 0;
-    for (size_t k = 0; k < organ_verb_count; k++)
-        if (is_family(family, organ_verbs[k])) {
-            names[count] = strchr(organ_verbs[k]->name, ' ') + 1;
+    for (size_t k = 0; k < table->count; k++)
+        if (is_family(family, table->verbs[k])) {
+            names[count] = strchr(table->verbs[k]->name, ' ') + 1;
             snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", count ? ", " : "", names[count]);
             count++;
         }
@@ -33,49 +33,51 @@ static const organ_verb *refuse_second(const char *family, const char *second, o
     return NULL;
 }
 
-const char *organ_verb_section_at(const organ_verb *verb)
+const char *organ_verb_section_at(const organ_verb_table *table, const organ_verb *verb)
 {
-    for (size_t k = 0; k < organ_verb_section_count; k++)
-        if (organ_verb_sections[k].first == verb)
-            return organ_verb_sections[k].title;
+    for (size_t k = 0; k < table->section_count; k++)
+        if (table->sections[k].first == verb)
+            return table->sections[k].title;
     return NULL;
 }
 
 /* The verb of two words that ends with this one: who types "merge" means "lora merge". */
-static const char *with_second(const char *word)
+static const char *with_second(const organ_verb_table *table, const char *word)
 {
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        const char *const blank = strchr(organ_verbs[k]->name, ' ');
+    for (size_t k = 0; k < table->count; k++) {
+        const char *const blank = strchr(table->verbs[k]->name, ' ');
         if (blank && strcmp(blank + 1, word) == 0)
-            return organ_verbs[k]->name;
+            return table->verbs[k]->name;
     }
     return NULL;
 }
 
-const organ_verb *organ_verb_find(const char *name, const char *second, int *words, organ_error *error)
+const organ_verb *organ_verb_find(const organ_verb_table *table, const char *name, const char *second, int *words, organ_error *error)
 {
     const char *names[ORGAN_MOST_VERBS];
     bool family = false;
-    for (size_t k = 0; k < organ_verb_count; k++) {
-        names[k] = organ_verbs[k]->name;
-        family = family || is_family(name, organ_verbs[k]);
-        *words = is_family(name, organ_verbs[k]) ? 2 : 1;
+    for (size_t k = 0; k < table->count; k++) {
+        names[k] = table->verbs[k]->name;
+        family = family || is_family(name, table->verbs[k]);
+        *words = is_family(name, table->verbs[k]) ? 2 : 1;
         if (*words == 2 ? second && strcmp(second, names[k] + strlen(name) + 1) == 0 : strcmp(name, names[k]) == 0)
-            return organ_verbs[k];
+            return table->verbs[k];
     }
     if (family)
-        return refuse_second(name, second, error);
-    const char *const of_family = with_second(name), *const nearest = of_family ? of_family : organ_nearest(name, names, organ_verb_count);
+        return refuse_second(table, name, second, error);
+    const char *const of_family = with_second(table, name);
+    const char *const nearest = of_family ? of_family : organ_nearest(name, names, table->count);
     organ_fail(error, ORGAN_USAGE, nearest ? "unknown verb '%s'; did you mean '%s'?" : "unknown verb '%s'", name, nearest);
     return NULL;
 }
 
-const organ_verb *organ_verb_topic(const organ_call *call, const char *asker, organ_error *error)
+const organ_verb *organ_verb_topic(const organ_verb_table *table, const char *name, const char *second, const char *asker,
+                                   organ_error *error)
 {
     int words = 1;
-    const organ_verb *const verb = organ_verb_find(call->topic, call->topic_second, &words, error);
-    if (!verb || words == 2 || !call->topic_second)
+    const organ_verb *const verb = organ_verb_find(table, name, second, &words, error);
+    if (!verb || words == 2 || !second)
         return verb;
-    organ_fail(error, ORGAN_USAGE, "%s: '%s' is one word too many: '%s' is a verb of one word", asker, call->topic_second, verb->name);
+    organ_fail(error, ORGAN_USAGE, "%s: '%s' is one word too many: '%s' is a verb of one word", asker, second, verb->name);
     return NULL;
 }

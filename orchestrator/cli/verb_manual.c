@@ -30,29 +30,30 @@ static const organ_example completion_examples[] = {{"source <(organ completion 
 static organ_status run_manual(void *context, organ_error *error)
 {
     const organ_call *const call = context;
+    const organ_verb_table *const table = call->table;
     char name[ORGAN_MANUAL_NAME_ROOM];
     if (call->list) {
         puts("organ");
-        for (size_t k = 0; k < organ_verb_count; k++) {
-            organ_manual_name(organ_verbs[k], name);
+        for (size_t k = 0; k < table->count; k++) {
+            organ_manual_name(table->verbs[k], name);
             puts(name);
         }
         return ORGAN_OK;
     }
-    for (size_t k = 0; call->topic && k < organ_verb_count; k++) {
-        organ_manual_name(organ_verbs[k], name);
+    for (size_t k = 0; call->topic && k < table->count; k++) {
+        organ_manual_name(table->verbs[k], name);
         if (strcmp(call->topic, name) == 0 && !call->topic_second) {
-            organ_manual_of_verb(stdout, organ_verbs[k]);
+            organ_manual_of_verb(stdout, table, table->verbs[k]);
             return ORGAN_OK;
         }
     }
     if (!call->topic || strcmp(call->topic, "organ") == 0) {
-        organ_manual_of_program(stdout);
+        organ_manual_of_program(stdout, table);
         return ORGAN_OK;
     }
-    const organ_verb *const verb = organ_verb_topic(call, "manual", error);
+    const organ_verb *const verb = organ_verb_topic(table, call->topic, call->topic_second, "manual", error);
     if (verb)
-        organ_manual_of_verb(stdout, verb);
+        organ_manual_of_verb(stdout, table, verb);
     return error->status;
 }
 
@@ -61,11 +62,11 @@ static organ_status run_completion(void *context, organ_error *error)
     const organ_call *const call = context;
     (void)error;
     if (strcmp(call->topic, "bash") == 0)
-        organ_completion_bash(stdout);
+        organ_completion_bash(stdout, call->table);
     else if (strcmp(call->topic, "zsh") == 0)
-        organ_completion_zsh(stdout);
+        organ_completion_zsh(stdout, call->table);
     else
-        organ_completion_fish(stdout);
+        organ_completion_fish(stdout, call->table);
     return ORGAN_OK;
 }
 

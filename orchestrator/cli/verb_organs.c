@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The verbs that take models apart and put them together. */
+#include "orchestrator/cli/verbs.h"
+
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/report/organs_report.h"
 

@@ -3,7 +3,7 @@
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H
 
-#include "orchestrator/cli/verbs.h"
+#include "orchestrator/cli/verb_call.h"
 
 #include <stddef.h>
 

@@ -7,8 +7,8 @@ static organ_status run(void *context, organ_error *error)
     organ_call *const call = context;
     call->serve.quiet = call->quiet;
     call->serve.stop = call->stop;
-    call->serve.verbs = organ_verbs;
-    call->serve.verb_count = organ_verb_count;
+    call->serve.verbs = call->table->verbs;
+    call->serve.verb_count = call->table->count;
     return organ_serve(&call->serve, error);
 }
 

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The one table of verbs and options. */
+#include "orchestrator/cli/verb_table.h"
+
 #include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/cli/verbs.h"
 
 /* clang-format off: tables are laid out by hand */
 
@@ -428,7 +431,7 @@ static const organ_verb help_verb = {
     .operands = help_operands, .operand_count = COUNT(help_operands), .groups = help_groups, .group_count = COUNT(help_groups),
     .run = organ_run_help};
 
-const organ_verb *const organ_verbs[] = {
+static const organ_verb *const verbs[] = {
     &inspect_verb,
     &prune_verb, &audit_verb, &purify_verb,
     &measure_verb, &fleet_verb, &organ_autopsy_verb, &organ_orthogonality_verb, &organ_report_verb,
@@ -438,10 +441,9 @@ const organ_verb *const organ_verbs[] = {
     &organ_tokenize_verb, &organ_perplexity_verb, &organ_evaluate_verb, &organ_generate_verb,
     &organ_serve_verb,
     &version_verb, &organ_topology_verb, &help_verb, &organ_manual_verb, &organ_completion_verb};
-const size_t organ_verb_count = COUNT(organ_verbs);
-_Static_assert(COUNT(organ_verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
+_Static_assert(COUNT(verbs) <= ORGAN_MOST_VERBS, "more verbs than the search has room for");
 
-const organ_verb_section organ_verb_sections[] = {
+static const organ_verb_section sections[] = {
     {"Look", &inspect_verb},
     {"Prune and prove it", &prune_verb},
     {"Measure", &measure_verb},
@@ -451,9 +453,9 @@ const organ_verb_section organ_verb_sections[] = {
     {"Compute with a model", &organ_tokenize_verb},
     {"Serve", &organ_serve_verb},
     {"This program", &version_verb}};
-const size_t organ_verb_section_count = COUNT(organ_verb_sections);
+const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
 
 organ_call organ_call_make(const organ_stop *stop)
 {
-    return (organ_call){.prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop};
+    return (organ_call){.prune = {.sparsity = -1.0}, .purify = {.threshold = -1.0}, .stop = stop, .table = &organ_all_verbs};
 }

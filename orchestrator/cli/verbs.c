@@ -113,12 +113,12 @@ organ_status organ_run_help(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     const organ_page page = organ_terminal_page(stdout);
-    if (call->topic && !call->topic_second && organ_help_family(stdout, call->topic, &page))
+    if (call->topic && !call->topic_second && organ_help_family(stdout, call->table, call->topic, &page))
         return ORGAN_OK;
-    const organ_verb *const verb = call->topic ? organ_verb_topic(call, "help", error) : NULL;
+    const organ_verb *const verb = call->topic ? organ_verb_topic(call->table, call->topic, call->topic_second, "help", error) : NULL;
     if (verb)
         organ_help_verb(stdout, verb, &page);
     else if (!call->topic)
-        organ_help_overview(stdout, &page);
+        organ_help_overview(stdout, call->table, &page);
     return error->status;
 }

@@ -2,21 +2,12 @@
 #include "orchestrator/serve/http_connection.h"
 
 #include "orchestrator/report/text.h"
-#include "orchestrator/serve/http_parts.h"
+#include "orchestrator/serve/server_parts.h"
 
 #include <arpa/inet.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-
-static double seconds_since(const struct timespec *from)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)(now.tv_sec - from->tv_sec) + 1e-9 * (double)(now.tv_nsec - from->tv_nsec);
-}
-
-double organ_http_waited(const organ_http_request *request) { return seconds_since(&request->began); }
 
 /* ---- connections ---- */
 
@@ -58,7 +49,7 @@ static void say(const organ_http_request *request, bool whole)
     organ_text_visible(text.out, *request->verb ? request->verb : "-");
     fputc(' ', text.out);
     organ_text_visible(text.out, request->target);
-    fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * seconds_since(&request->began));
+    fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
     if (!whole)
         fputs(" broken off", text.out);
     if (*reply->why) {
@@ -123,6 +114,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     }
     clock_gettime(CLOCK_MONOTONIC, &request->began);
     request->server = context;
+    request->app = &request->server->app;
     request->connection = connection;
     request->target = copy;
     request->line = target;
@@ -276,7 +268,7 @@ static void end_request(organ_http_request *request, bool whole)
         __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
     if (whole && !request->head && request->reply.kind != REPLY_STREAM)
         organ_tally_bytes(server->tally, request->reply.size);
-    organ_tally_request(server->tally, request->route, request->reply.status, seconds_since(&request->began));
+    organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
     if (!server->app.quiet)
         say(request, whole);
     free_request(request);

@@ -2,10 +2,10 @@
 #include "orchestrator/serve/http_daemon.h"
 
 #include "orchestrator/serve/http_connection.h"
-#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/http_listen.h"
-#include "orchestrator/serve/http_parts.h"
+#include "orchestrator/serve/server_parts.h"
 #include "orchestrator/serve/jail.h"
+#include "orchestrator/serve/step_back.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -40,11 +40,12 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_guard_session(&server->guard, error);
 }
 
-static organ_status open_parts(const organ_serve_options *options, organ_server *server, organ_error *error)
+static organ_status open_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server, organ_error *error)
 {
     struct organ_jail *jail = NULL;
     server->timeout = options->timeout;
-    server->app = (organ_app){.verbs = options->verbs,
+    server->app = (organ_app){.areas = areas,
+                              .verbs = options->verbs,
                               .verb_count = options->verb_count,
                               .job_limit = options->jobs,
                               .quiet = options->quiet,
@@ -71,7 +72,7 @@ static organ_status open_parts(const organ_serve_options *options, organ_server 
 
 static organ_status start_areas(organ_server *server, organ_error *error)
 {
-    for (const organ_area *const *area = organ_areas; *area && !error->status; area++) {
+    for (const organ_area *const *area = server->app.areas; *area && !error->status; area++) {
         server->started++;
         if ((*area)->start)
             (*area)->start(&server->app, error);
@@ -124,7 +125,7 @@ static organ_status start_daemon(const organ_serve_options *options, organ_serve
     return server->daemon ? ORGAN_OK : organ_fail_errno(error, s.fault, "the threads of the server cannot be started");
 }
 
-organ_status organ_server_open(const organ_serve_options *options, organ_server **made, organ_error *error)
+organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made, organ_error *error)
 {
     organ_listening listening;
     organ_server *const server = calloc(1, sizeof *server);
@@ -138,7 +139,7 @@ organ_status organ_server_open(const organ_serve_options *options, organ_server 
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)", options->per_address,
                    options->connections);
     want_descriptors(options->connections);
-    if (!error->status && open_parts(options, server, error) == ORGAN_OK &&
+    if (!error->status && open_parts(options, areas, server, error) == ORGAN_OK &&
         organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;
         server->port = listening.port;
@@ -208,8 +209,8 @@ void organ_server_close(organ_server *server, unsigned seconds)
     if (server->daemon)
         MHD_quiesce_daemon(server->daemon);
     for (size_t k = 0; k < server->started; k++)
-        if (organ_areas[k]->drain)
-            organ_areas[k]->drain(&server->app);
+        if (server->app.areas[k]->drain)
+            server->app.areas[k]->drain(&server->app);
     organ_desk_dismiss(server->desk);
     if (server->daemon) {
         finish(server, seconds);
@@ -218,8 +219,8 @@ void organ_server_close(organ_server *server, unsigned seconds)
     }
     organ_desk_destroy(server->desk);
     while (server->started-- > 0)
-        if (organ_areas[server->started]->stop)
-            organ_areas[server->started]->stop(&server->app);
+        if (server->app.areas[server->started]->stop)
+            server->app.areas[server->started]->stop(&server->app);
     if (server->listener >= 0)
         close(server->listener);
     organ_guard_release(&server->guard);

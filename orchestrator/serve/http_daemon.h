@@ -3,7 +3,8 @@
 #ifndef ORGAN_HTTP_DAEMON_H
 #define ORGAN_HTTP_DAEMON_H
 
-#include "orchestrator/serve/serve.h"
+#include "orchestrator/serve/http_exchange.h"
+#include "orchestrator/serve/serve_options.h"
 
 /* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what libmicrohttpd (0.9.75) refuses
  * before we are asked. It does so with a constant page of HTML without headers of ours, in which nothing of the request stands, and ends
@@ -19,9 +20,10 @@
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the token, starts the areas and listens. ORGAN_USAGE where the options do not go together or the address is none,
- * ORGAN_IO where the system refuses (port in use). *server is NULL on error. */
-organ_status organ_server_open(const organ_serve_options *options, organ_server **server, organ_error *error);
+/* Opens the root, reads the token, starts the areas (a list that ends with NULL) and listens. ORGAN_USAGE where the options do not go
+ * together or the address is none, ORGAN_IO where the system refuses (port in use). *server is NULL on error. */
+organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **server,
+                               organ_error *error);
 /* "http://127.0.0.1:8935/"; with the port that was chosen where port 0 was asked for. */
 const char *organ_server_url(const organ_server *server);
 unsigned organ_server_port(const organ_server *server);

@@ -2,15 +2,12 @@
 #include "orchestrator/serve/http_desk.h"
 
 #include "orchestrator/serve/http_parts.h"
+#include "orchestrator/serve/step_back.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
-
-enum { BELOW_JOBS = 15 }; /* by nice: a thirtieth of a job's share where both want the same processor */
 
 struct organ_desk {
     pthread_mutex_t lock;
@@ -39,8 +36,6 @@ static organ_http_request *next_request(organ_desk *desk)
     pthread_mutex_unlock(&desk->lock);
     return request;
 }
-
-void organ_step_back(void) { setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + BELOW_JOBS); }
 
 static void queue(organ_desk *desk, organ_http_request *request)
 {

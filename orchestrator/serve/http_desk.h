@@ -7,10 +7,6 @@
 
 typedef struct organ_desk organ_desk;
 
-/* Gives the calling thread, and those it will start, a lower priority than jobs have: they run on the same processors, and are what the
- * server is there for. */
-void organ_step_back(void);
-
 organ_status organ_desk_create(size_t threads, size_t most, organ_desk **desk, organ_error *error);
 void organ_desk_destroy(organ_desk *desk); /* after the last request was done; NULL is allowed */
 

@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+struct organ_area;  /* below */
 struct organ_jail;  /* serve/jail.h: the only way to files below the root */
 struct organ_jobs;  /* of the area of jobs */
 struct organ_tally; /* serve/http_tally.h */
@@ -21,6 +22,7 @@ struct organ_shelf; /* of the area of models */
 
 /* What all areas know. One for a server, the same for all threads; after the areas have started nobody changes it. */
 typedef struct organ_app {
+    const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
     const struct organ_jail *jail;
     const organ_verb *const *verbs;
     size_t verb_count;
@@ -183,8 +185,5 @@ extern const organ_area organ_area_models; /* /api/v1/models ... */
 extern const organ_area organ_area_files;  /* /files ... */
 extern const organ_area organ_area_jobs;   /* /api/v1/jobs, /api/v1/verbs, /api/v1/openapi.json */
 extern const organ_area organ_area_page;   /* / */
-
-/* All areas in the order in which they start; ends with NULL. */
-extern const organ_area *const organ_areas[];
 
 #endif

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the HTTP server share with each other and nobody else. */
+ * What the parts of the HTTP server share with each other and nobody else: requests and replies from inside. */
 #ifndef ORGAN_HTTP_PARTS_H
 #define ORGAN_HTTP_PARTS_H
 
-#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/http_exchange.h"
-#include "orchestrator/serve/http_guard.h"
-#include "orchestrator/serve/http_penalty.h"
-#include "orchestrator/serve/http_tally.h"
 #include "orchestrator/serve/http_watch.h"
 
 #include <microhttpd.h>
-#include <pthread.h>
 #include <time.h>
 
 enum { MOST_FIELDS = 32, MOST_PARAMETERS = 4, MOST_REPLY_HEADERS = 12 };
@@ -32,13 +27,13 @@ struct organ_http_reply {
     size_t size;        /* of both */
     int fd;             /* REPLY_FILE */
     uint64_t from, run; /* of the file: what is sent */
-    double later; /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
+    double later;       /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
     organ_http_waker *waker;
     const char *policy;
     organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
     size_t header_count;
     bool wrong_token; /* it is a refusal that may have to wait */
-    char why[400]; /* for the log: why a request was refused */
+    char why[400];    /* for the log: why a request was refused */
 };
 
 typedef enum organ_request_state { REQUEST_NEW, REQUEST_BODY, REQUEST_AT_DESK, REQUEST_READY, REQUEST_QUEUED } organ_request_state;
@@ -47,9 +42,10 @@ typedef struct organ_server organ_server;
 
 struct organ_http_request {
     organ_server *server;
-    bool asked;   /* for the reply, once already */
-    bool delayed; /* its reply is there, but waits */
-    bool counted; /* among those being answered */
+    organ_app *app; /* of the server */
+    bool asked;     /* for the reply, once already */
+    bool delayed;   /* its reply is there, but waits */
+    bool counted;   /* among those being answered */
     struct MHD_Connection *connection;
     organ_request_state state;
     struct timespec began;
@@ -71,27 +67,6 @@ struct organ_http_request {
     organ_watched *watched;
     organ_http_reply reply;
     struct organ_http_request *next; /* at the desk */
-};
-
-/* One server; http_daemon.c makes it. */
-struct organ_server {
-    organ_app app;
-    organ_guard guard;
-    organ_words hosts;
-    char url[96];
-    unsigned port, timeout;
-    int listener;
-    size_t started; /* areas */
-    organ_tally *tally;
-    organ_penalty *penalty;
-    organ_watch *watch;
-    organ_desk *desk;
-    struct MHD_Daemon *daemon;
-    int stopping;       /* atomic */
-    unsigned answering; /* atomic: requests between their last byte and that of their reply */
-    pthread_mutex_t stream_lock;
-    organ_http_waker *streams; /* all that are open */
-    size_t stream_count;
 };
 
 /* ---- http_head.c: whether a request says one thing to all who read it ---- */
@@ -117,13 +92,15 @@ bool organ_http_routed(organ_http_request *request);
 /* Replaces what was there. */
 void organ_http_reply_clear(organ_http_reply *reply);
 const char *organ_http_status_title(unsigned status);
+
+/* ---- http_send.c ---- */
+
 /* Gives the reply to the connection. */
 enum MHD_Result organ_http_send(organ_http_request *request);
 
 /* ---- http_stream.c ---- */
 
 struct MHD_Response *organ_http_stream_response(organ_http_request *request);
-void organ_http_stream_discard(organ_http_waker *waker);
 /* Wakes what waits longer than its heartbeat; all of them if the server stops. */
 void organ_http_streams_tick(organ_server *server);
 

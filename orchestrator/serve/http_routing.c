@@ -116,7 +116,7 @@ bool organ_http_routed(organ_http_request *request)
     size_t length = strcspn(request->target, "?");
     length -= length > 1 && request->target[length - 1] == '/';
     const bool method = read_method(request), parted = split(request->target, length, &path);
-    for (const organ_area *const *area = organ_areas; parted && *area && !request->route; area++)
+    for (const organ_area *const *area = request->app->areas; parted && *area && !request->route; area++)
         for (size_t k = 0; k < (*area)->route_count && !request->route; k++)
             try_route(request, &(*area)->routes[k], &path, known);
     for (int m = 0; m < ORGAN_HTTP_METHODS; m++)

@@ -1,21 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Replies without a known end: connections that rest until somebody wakes them. */
-#include "orchestrator/serve/http_parts.h"
+#include "orchestrator/serve/server_parts.h"
+#include "orchestrator/serve/http_waker.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-
-struct organ_http_waker {
-    pthread_mutex_t lock;
-    organ_http_stream stream;
-    organ_server *server; /* NULL until it is sent */
-    struct MHD_Connection *connection;
-    organ_tally *tally;
-    size_t *sent; /* of the request, which outlives every read */
-    bool resting, woken;
-    time_t last; /* read, in seconds of the monotonic clock */
-    struct organ_http_waker *before, *after;
-};
 
 static time_t now(void)
 {
@@ -38,24 +26,6 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     waker->last = now();
     *reply = (organ_http_reply){.kind = REPLY_STREAM, .status = 200, .type = type, .fd = -1, .waker = waker};
     return waker;
-}
-
-void organ_http_wake(organ_http_waker *waker)
-{
-    pthread_mutex_lock(&waker->lock);
-    waker->woken = true;
-    if (waker->resting) {
-        waker->resting = false;
-        MHD_resume_connection(waker->connection);
-    }
-    pthread_mutex_unlock(&waker->lock);
-}
-
-void organ_http_stream_discard(organ_http_waker *waker)
-{
-    waker->stream.close(waker->stream.context);
-    pthread_mutex_destroy(&waker->lock);
-    free(waker);
 }
 
 static ssize_t rest(organ_http_waker *waker)
@@ -100,7 +70,7 @@ static void end_stream(void *context)
         waker->after->before = waker->before;
     server->stream_count--;
     pthread_mutex_unlock(&server->stream_lock);
-    organ_http_stream_discard(waker);
+    organ_http_waker_discard(waker);
 }
 
 struct MHD_Response *organ_http_stream_response(organ_http_request *request)

@@ -105,9 +105,16 @@ bool organ_http_target_read(organ_http_request *request)
 
 /* ---- what handlers ask ---- */
 
-organ_app *organ_http_app(const organ_http_request *request) { return &request->server->app; }
+organ_app *organ_http_app(const organ_http_request *request) { return request->app; }
 organ_http_method organ_http_request_method(const organ_http_request *request) { return request->method; }
 const char *organ_http_path(const organ_http_request *request) { return request->path; }
+
+double organ_http_waited(const organ_http_request *request)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - request->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - request->began.tv_nsec);
+}
 
 static const char *find(const organ_http_field *fields, size_t count, const char *name)
 {

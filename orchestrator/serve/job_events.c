@@ -4,6 +4,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/document.h"
 #include "orchestrator/report/text.h"
+#include "orchestrator/serve/job_keeper.h"
 #include "orchestrator/serve/job_parts.h"
 
 #include <ctype.h>

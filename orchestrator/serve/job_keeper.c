@@ -15,71 +15,9 @@
 
 static const long tick_nanoseconds = 100 * 1000 * 1000; /* how often running jobs are looked at */
 
-/* ---- the list ---- */
-
-organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
-{
-    for (size_t k = jobs->count; k-- > 0;)
-        if (strcmp(jobs->list[k]->id, id) == 0)
-            return jobs->list[k];
-    return NULL;
-}
-
-static bool make_room(organ_jobs *jobs)
-{
-    if (jobs->count < jobs->room)
-        return true;
-    organ_job **const grown = realloc(jobs->list, (jobs->room + 256) * sizeof *grown);
-    if (!grown)
-        return false;
-    jobs->list = grown;
-    jobs->room += 256;
-    return true;
-}
-
-void organ_jobs_leave(organ_job *job)
-{
-    job->users--;
-    if (job->removed && job->users == 0)
-        organ_job_free(job);
-}
-
-void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
-{
-    size_t at = 0;
-    while (jobs->list[at] != job)
-        at++;
-    memmove(&jobs->list[at], &jobs->list[at + 1], (--jobs->count - at) * sizeof *jobs->list);
-    organ_job_erase(&jobs->store, job->id);
-    job->removed = true;
-    job->users++;
-    organ_jobs_leave(job);
-}
-
-void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
-{
-    for (organ_job_stream *stream = jobs->streams; stream; stream = stream->next)
-        if (stream->job == job && stream->waker)
-            organ_http_wake(stream->waker);
-}
-
-void organ_jobs_changed(organ_jobs *jobs, organ_job *job)
-{
-    job->version++;
-    organ_jobs_wake(jobs, job);
-}
-
-static size_t count_in(const organ_jobs *jobs, organ_job_state state)
-{
-    size_t count = 0;
-    for (size_t k = 0; k < jobs->count; k++)
-        count += jobs->list[k]->state == state;
-    return count;
-}
-
 static void forget_oldest(organ_jobs *jobs)
 {
-    size_t finished = jobs->count - count_in(jobs, ORGAN_JOB_QUEUED) - count_in(jobs, ORGAN_JOB_RUNNING);
+    size_t finished = jobs->count - organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) - organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
     uint64_t bytes = 0;
     for (size_t k = 0; k < jobs->count; k++)
         bytes += jobs->list[k]->bytes;
@@ -147,7 +85,7 @@ static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
     for (size_t k = 0; k < json_array_size(ids) && error->status == ORGAN_OK; k++) {
         organ_error fault = {0};
         organ_job *job = NULL;
-        if (!make_room(jobs))
+        if (!organ_jobs_make_room(jobs))
             organ_fail_errno(error, ENOMEM, "the list of jobs");
         else if (organ_job_load(&jobs->store, json_string_value(json_array_get(ids, k)), &job, &fault) == ORGAN_OK) {
             jobs->list[jobs->count++] = job;
@@ -234,7 +172,7 @@ void organ_jobs_close(organ_jobs *jobs)
 size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
 {
     pthread_mutex_lock(&jobs->mutex);
-    const size_t count = count_in(jobs, state);
+    const size_t count = organ_jobs_count_in(jobs, state);
     pthread_mutex_unlock(&jobs->mutex);
     return count;
 }
@@ -274,11 +212,11 @@ static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, 
         return 422;
     if (clashes(jobs, NULL, words->reads, words->writes, error))
         return 409;
-    if (count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {
+    if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {
         organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.most_queued);
         return 429;
     }
-    if (!make_room(jobs))
+    if (!organ_jobs_make_room(jobs))
         organ_fail_errno(error, ENOMEM, "the list of jobs");
     else
         organ_job_create(&jobs->store, words, &job, error);
@@ -465,7 +403,7 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
     pthread_mutex_lock(&jobs->mutex);
     fputs("# HELP organ_jobs Jobs that are remembered, by state.\n# TYPE organ_jobs gauge\n", out);
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
-        fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], count_in(jobs, (organ_job_state)state));
+        fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], organ_jobs_count_in(jobs, (organ_job_state)state));
     fprintf(out,
             "# HELP organ_jobs_started_total Processes started for jobs.\n# TYPE organ_jobs_started_total counter\n"
             "organ_jobs_started_total %llu\n",

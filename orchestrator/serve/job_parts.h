@@ -3,8 +3,10 @@
 #ifndef ORGAN_JOB_PARTS_H
 #define ORGAN_JOB_PARTS_H
 
-#include "orchestrator/serve/job_keeper.h"
+#include "orchestrator/serve/http_exchange.h"
 #include "orchestrator/serve/job_output.h"
+#include "orchestrator/serve/job_setup.h"
+#include "orchestrator/serve/job_store.h"
 
 #include <pthread.h>
 
@@ -34,19 +36,26 @@ struct organ_jobs {
     organ_job **list; /* in the order of their ids */
     size_t count, room;
     organ_job_stream *streams;
-    uint64_t bytes; /* that all jobs keep */
+    uint64_t bytes;                                      /* that all jobs keep */
     unsigned long long started, ended[ORGAN_JOB_STATES]; /* since the server started */
 };
 
-/* With the mutex held. */
-/* Whether the job asks for no more memory than jobs may have; *limit is what its process gets then, 0: no limit. */
-bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit, organ_error *error);
+/* All of these with the mutex held. */
+
+/* ---- job_list.c ---- */
+
+bool organ_jobs_make_room(organ_jobs *jobs); /* for one more in the list; false without memory */
+size_t organ_jobs_count_in(const organ_jobs *jobs, organ_job_state state);
 organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id); /* NULL: there is none */
 void organ_jobs_changed(organ_jobs *jobs, organ_job *job);          /* clients should see it: wakes its streams */
 void organ_jobs_wake(organ_jobs *jobs, const organ_job *job);       /* the same where only events have come */
 void organ_jobs_drop(organ_jobs *jobs, organ_job *job);             /* out of the list and off the disk */
 void organ_jobs_leave(organ_job *job);                              /* one user less */
 
+/* ---- job_run.c ---- */
+
+/* Whether the job asks for no more memory than jobs may have; *limit is what its process gets then, 0: no limit. */
+bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *argv, uint64_t *limit, organ_error *error);
 /* Starts the next attempt of a queued job; one that cannot be started has failed. */
 void organ_jobs_start(organ_jobs *jobs, organ_job *job);
 /* Reads what a running job has said, and finds out whether it has ended. */

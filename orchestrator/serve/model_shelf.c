@@ -2,8 +2,8 @@
 #include "orchestrator/serve/model_shelf.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/serve/http_desk.h"
 #include "orchestrator/serve/model_scan.h"
+#include "orchestrator/serve/step_back.h"
 
 #include <errno.h>
 #include <malloc.h>

@@ -235,7 +235,7 @@ static void get_open_api(const organ_http_request *request, organ_http_reply *re
 {
     const organ_app *const app = organ_http_app(request);
     organ_error error = {0};
-    json_t *const document = organ_open_api(organ_areas, app->verbs, app->verb_count, &error);
+    json_t *const document = organ_open_api(app->areas, app->verbs, app->verb_count, &error);
     if (document)
         organ_http_reply_json(reply, 200, document);
     else

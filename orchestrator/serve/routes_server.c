@@ -24,7 +24,7 @@ static void get_metrics(const organ_http_request *request, organ_http_reply *rep
     char *all = NULL;
     if (organ_text_open(&text, &error) == ORGAN_OK) {
         organ_tally_print(app->tally, text.out);
-        for (const organ_area *const *area = organ_areas; *area; area++)
+        for (const organ_area *const *area = app->areas; *area; area++)
             if ((*area)->metrics)
                 (*area)->metrics(app, text.out);
         organ_text_finish(&text, &all, &error);

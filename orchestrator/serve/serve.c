@@ -2,6 +2,7 @@
 #include "orchestrator/serve/serve.h"
 
 #include "orchestrator/report/text.h"
+#include "orchestrator/serve/areas.h"
 #include "orchestrator/serve/http_daemon.h"
 
 #include <malloc.h>
@@ -16,7 +17,7 @@ organ_status organ_serve(const organ_serve_options *options, organ_error *error)
     organ_server *server;
     /* Buffers of this size go back to the system when they are freed. By itself the library keeps up to 32 MB of them for each thread. */
     mallopt(M_MMAP_THRESHOLD, LARGE_BUFFER);
-    if (organ_server_open(options, &server, error) != ORGAN_OK)
+    if (organ_server_open(options, organ_areas, &server, error) != ORGAN_OK)
         return error->status;
     fputs("organ: serving ", stderr);
     organ_text_visible(stderr, options->root);

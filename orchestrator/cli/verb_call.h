@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT
+ * What a verb is called with. */
+#ifndef ORGAN_VERB_CALL_H
+#define ORGAN_VERB_CALL_H
+
+#include "orchestrator/cli/verb_find.h"
+#include "orchestrator/command/options.h"
+#include "orchestrator/serve/serve.h"
+#include "orchestrator/surgery/assemble.h"
+#include "orchestrator/surgery/audit.h"
+#include "orchestrator/surgery/autopsy.h"
+#include "orchestrator/surgery/dequantize.h"
+#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/extract.h"
+#include "orchestrator/surgery/generate.h"
+#include "orchestrator/surgery/graft.h"
+#include "orchestrator/surgery/fleet.h"
+#include "orchestrator/surgery/inspect.h"
+#include "orchestrator/surgery/lora_extract.h"
+#include "orchestrator/surgery/lora_merge.h"
+#include "orchestrator/surgery/lora_resize.h"
+#include "orchestrator/surgery/lora_sanitize.h"
+#include "orchestrator/surgery/machine_plan.h"
+#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/noise_pairs.h"
+#include "orchestrator/surgery/orthogonality.h"
+#include "orchestrator/surgery/prune.h"
+#include "orchestrator/surgery/prune_calibrated.h"
+#include "orchestrator/surgery/purify.h"
+#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/tokenize.h"
+
+/* Where the options of every verb arrive. */
+typedef struct organ_call {
+    organ_inspect_options inspect;
+    organ_prune_options prune;
+    organ_prune_calibrated_options calibrated; /* prune --method */
+    organ_audit_options audit;
+    organ_measure_options measure; /* but for the models */
+    organ_fleet_options fleet;
+    organ_words models;     /* measure MODEL... */
+    organ_words headers;    /* measure --header */
+    const char *definition; /* measure --definition */
+    bool tensors;           /* measure --tensors, autopsy --tensors */
+    organ_purify_options purify;
+    organ_extract_options extract;
+    organ_assemble_options assemble;
+    organ_orthogonality_options orthogonality;
+    organ_words pairs;         /* orthogonality --pair: CLEAN, NOISY, CLEAN, NOISY */
+    organ_graft_options graft; /* of graft and of chimera */
+    organ_dequantize_options dequantize;
+    organ_quantize_options quantize;
+    organ_autopsy_options autopsy;
+    bool print_ranges; /* autopsy --print-ranges */
+    organ_lora_extract_options lora_extract;
+    organ_lora_merge_options lora_merge;
+    organ_lora_sanitize_options lora_sanitize;
+    organ_lora_resize_options lora_resize;
+    organ_tokenize_options tokenize;
+    organ_perplexity_options perplexity;
+    organ_experiment_options evaluation; /* --evaluate of verbs that write a model */
+    organ_evaluate_options evaluate;     /* but for the pruned models */
+    organ_words pruned;                  /* evaluate PRUNED... */
+    organ_words experiments;             /* evaluate --experiment */
+    organ_generate_options generate;
+    organ_serve_options serve;
+    const char *import;               /* topology --import */
+    const char *topic, *topic_second; /* help VERB, manual VERB, completion SHELL */
+    bool list;                        /* manual --list */
+    unsigned threads;                 /* 0: one per core */
+    uint64_t memory;
+    const char *progress;                  /* how it is shown: see organ_terminal_open */
+    const char *html;                      /* where the report goes as a page, too; NULL: nowhere */
+    const char *saved_report, *saved_page; /* report FILE -o PAGE */
+    bool json, quiet, help;
+    const organ_stop *stop;
+    const organ_verb_table *table; /* of the program, for verbs that tell of others */
+} organ_call;
+
+#endif
