@@ -77,7 +77,7 @@ sweep 20 topology topology
 sweep 100 inspect inspect "$q" --tensors
 sweep 60 inspect-json inspect "$q" --json
 sweep 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
-sweep 20 inspect-mlx inspect "$fixtures/precision/mlx-affine"
+sweep 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
 sweep 80 report report "$area/prune.json" -o p.html
 sweep 40 tokenize tokenize "$model" --text "$area/text"
 sweep 8 measure measure "$q" "${t1[@]}" -o z
