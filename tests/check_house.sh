@@ -107,6 +107,54 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/code" | grep -vE '^orchestr
     grep -E '\b(v?printf|puts|putchar|perror|psignal|v?warnx?|v?errx?) *\(|\b(stdout|stderr|STDOUT_FILENO|STDERR_FILENO)\b' |
     check "only cli and serve print"
 
+# ---- circles ----
+# peel: of edges "FROM TO" those that are left when every file without a caller or without a callee is taken away, again and again.
+peel() {
+    # shellcheck disable=SC2016
+    sort -u | awk '
+        { from[NR] = $1; to[NR] = $2 }
+        END {
+            do {
+                delete calls; delete called; gone = 0
+                for (k in from) { calls[from[k]]; called[to[k]] }
+                for (k in from) if (!(from[k] in called) || !(to[k] in calls)) { delete from[k]; delete to[k]; gone = 1 }
+            } while (gone)
+            for (k in from) print from[k] " -> " to[k]
+        }' | sort
+}
+
+# Objects of the project and their sources; which object uses a symbol that another one defines.
+sed -nE 's/^build (build\/[^ ]+\.o)( [^:]*)?: cc ((kernels|formats|orchestrator)\/[^ ]+\.c).*/\1 \3/p' build.ninja >"$scratch/objects"
+# shellcheck disable=SC2016
+cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
+    FILENAME == "-" { split($1, at, ":"); if ($(NF - 1) == "U") uses[at[1], $NF]; else if (NF > 2) home[$NF] = at[1]; else print; next }
+    { source[$1] = $2 }
+    END {
+        for (use in uses) {
+            split(use, part, SUBSEP)
+            if (part[2] in home && home[part[2]] != part[1]) print source[part[1]], source[home[part[2]]]
+        }
+    }' "$scratch/objects" - | peel | check "no files call each other in a circle"
+
+# A unit is a .c with the .h of its name; a header without a .c is seen through.
+# shellcheck disable=SC2016
+grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' grep -HE '^# *include *"' | awk -F'"' '
+    function unit(file) { sub(/\.[ch]$/, "", file); return file }
+    function see(file, from, seen, list, k) {
+        if (file in seen) return
+        seen[file]
+        if (unit(file) in sources) { if (unit(file) != from) print from, unit(file); return }
+        for (k = 1; k <= split(includes[file], list, " "); k++) see(list[k], from, seen)
+    }
+    FILENAME != "-" { if (sub(/\.c$/, "", $0)) sources[$0]; next }
+    { file = $1; sub(/:.*/, "", file); includes[file] = includes[file] " " $2 }
+    END {
+        for (file in includes) if (unit(file) in sources) {
+            delete seen
+            for (k = 1; k <= split(includes[file], list, " "); k++) see(list[k], unit(file), seen)
+        }
+    }' "$scratch/c_files" - | peel | check "no units include each other in a circle"
+
 # ---- files ----
 # shellcheck disable=SC2016
 each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
