@@ -2,6 +2,7 @@
  * --evaluate of every operation that writes a model: the figures of organ_perplexity, whatever threads and memory; refusals before anything
  * is written; and an output that is whole although its evaluation failed. */
 #include "orchestrator/report/document.h"
+#include "orchestrator/surgery/evaluate.h"
 #include "orchestrator/surgery/dequantize.h"
 #include "orchestrator/surgery/extract.h"
 #include "orchestrator/surgery/graft.h"

@@ -5,7 +5,11 @@
 #ifndef ORGAN_EVALUATION_H
 #define ORGAN_EVALUATION_H
 
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/evaluate_options.h"
+
+#include <jansson.h>
 
 typedef struct organ_evaluation {
     const organ_experiment_options *options; /* NULL: nothing is evaluated */

@@ -5,9 +5,10 @@
 
 #include "formats/api.h"
 #include "kernels/kernels.h"
+#include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/evaluate_options.h"
 
 #include "formats/status.h"
 

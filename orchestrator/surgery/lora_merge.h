@@ -6,7 +6,7 @@
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/evaluate_options.h"
 
 #include <jansson.h>
 #include <stdbool.h>

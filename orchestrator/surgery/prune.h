@@ -5,7 +5,7 @@
 
 #include "formats/api.h"
 #include "formats/status.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/evaluate_options.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 

@@ -7,7 +7,7 @@
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
-#include "orchestrator/surgery/evaluate.h"
+#include "orchestrator/surgery/evaluate_options.h"
 
 #include <jansson.h>
 #include <stdbool.h>
