@@ -94,6 +94,37 @@ ends 0 autopsy mlx plain
 prints "no finding"
 rm -r plain
 
+# ---- packed weights are never computed with as if their codes or scales were weights ----
+mkdir packed
+for directory in "$precision"/*/; do
+    name=packed/$(basename "$directory")
+    [[ $name == packed/plain-types ]] && continue
+    ln -s "$directory" "$name"
+    advice="dequantize it first: organ dequantize $name -o OUT"
+    refused 3 "$advice" prune "$name" -o no
+    refused 3 "$advice" purify "$name" -o no --method haar
+done
+for name in packed/{awq-gemm-32,ct-packed-group,fp8-block128,mlx-affine}; do
+    advice="dequantize it first: organ dequantize $name -o OUT"
+    refused 3 "$advice" prune "$name" -o no --method magnitude -s 50 --targets '*'
+    refused 3 "$advice" purify "$name" -o no --method fft --type all
+    refused 3 "$advice" quantize "$name" -o no -s fp8-channel
+done
+refused 3 "q_proj.weight_scale_inv' belongs to a packed weight (FP8 E4M3, block 128 x 128, F32 scales)" \
+    prune packed/fp8-block128 -o no --targets '*scale*'
+refused 3 "q_proj.scales' belongs to a packed weight (" prune packed/awq-gemm-32 -o no --targets '*scales'
+ends 3 graft --source int4-group32 --target fp8-channel -o no
+says "is INT4, group 32, symmetric, BF16 scales in int4-group32 and FP8 E4M3, per channel, BF16 scales in fp8-channel"
+says "organ dequantize int4-group32 -o OUT"
+ends 3 chimera --base fp8-channel --donor tiny-qwen2 --take organ -o no
+says "dequantize it first: organ dequantize fp8-channel -o OUT"
+ends 3 graft --source fp8-tensor --target fp8-channel -o no
+says "organ dequantize fp8-tensor -o OUT"
+ends 0 graft --source fp8-channel --target fp8-channel --type organ -o same --quiet
+judge "codes and scales did not go together" cmp -s fp8-channel/model.safetensors same/model.safetensors
+rm -r packed same
+refused 3 "organ dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o OUT.gguf" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
+
 # ---- refused ----
 mkdir taken && echo x >taken/x
 cp -r fp8-block128 broken
@@ -114,8 +145,8 @@ refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
 refused 2 "quantize: --scheme is 'fp8', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no --scheme fp8
 refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
 refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
-refused 2 "is quantised already (fp8): dequantize it first" quantize fp8-block128 -o no -s int4-group32
-refused 2 "is quantised already (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
+refused 3 "is quantised already (fp8): dequantize it first: organ dequantize fp8-block128 -o OUT" quantize fp8-block128 -o no -s int4-group32
+refused 3 "is quantised already (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
 refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
 refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
 refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor

@@ -45,6 +45,10 @@ bool organ_graft_header_is_free(const organ_graft_job *job);
  * or nothing is selected; ORGAN_IO without memory. */
 organ_status organ_graft_match(organ_graft_job *job, organ_error *error);
 
+/* Packed weights are grafted only between models that pack them in one way: ORGAN_BAD_INPUT where source and target pack a selected weight
+ * differently, or only one of both packs it; and what organ_weights_find says. Models without packed weights pass. */
+organ_status organ_graft_packed(organ_graft_job *job, organ_error *error);
+
 /* The key-values of the output: the target's, in which those that give every layer its own value follow the layers. NULL in *writer if
  * nothing changes and the header stays. Adds to job->metadata and job->mismatches. */
 organ_status organ_graft_metadata(organ_graft_job *job, organ_gguf_writer **writer, organ_error *error);

@@ -330,6 +330,8 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
         return no_memory(job, error);
     if (pair_layers(job, error))
         return error->status;
+    if (organ_graft_packed(job, error))
+        return error->status;
     check_layers(job);
     if (!selected && !json_array_size(job->mismatches))
         return organ_fail(error, ORGAN_USAGE, "%s has no tensor that --type and --layers select", job->options->source);

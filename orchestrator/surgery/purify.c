@@ -5,6 +5,7 @@
 #include "orchestrator/report/purify_report.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output_reports.h"
+#include "orchestrator/surgery/plain_only.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -53,6 +54,17 @@ static organ_status take(organ_purify_job *job, const organ_tensor *tensor, orga
     return ORGAN_OK;
 }
 
+static organ_status fail_unwritable(const organ_purify_job *job, organ_error *error)
+{
+    static const char format[] =
+        "%.300s: tensor '%.200s' and all others that would be purified are of types like %s, which cannot be written";
+    const organ_tensor *const first = job->left[0];
+    const char *const dtype = organ_dtype_describe(first->dtype)->name;
+    if (organ_dtype_is_blocks(first->dtype))
+        return organ_dequantize_first(job->donor, error, format, job->donor->path, first->name, dtype);
+    return organ_fail(error, ORGAN_BAD_INPUT, format, job->donor->path, first->name, dtype);
+}
+
 static organ_status select_tensors(organ_purify_job *job, organ_error *error)
 {
     const organ_model *donor = job->donor;
@@ -64,12 +76,16 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "%s", donor->path);
     organ_selection_parse(job->options->types, job->options->layers, &selection, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
-        if (is_meant(job, &selection, &donor->tensors[t]))
+        job->chosen[t] = is_meant(job, &selection, &donor->tensors[t]);
+    if (!error->status)
+        organ_plain_only(donor, job->chosen, error);
+    for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
+        if (job->chosen[t]) {
+            job->chosen[t] = false;
             take(job, &donor->tensors[t], error);
+        }
     if (!error->status && job->count == 0 && job->left_count > 0)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: tensor '%s' and all others that would be purified are of types like %s, which cannot be written",
-                          donor->path, job->left[0]->name, organ_dtype_describe(job->left[0]->dtype)->name);
+        return fail_unwritable(job, error);
     if (!error->status && job->count == 0)
         return organ_fail(error, ORGAN_USAGE, "%s: there is no %s to purify%s", donor->path, job->options->types ? "tensor" : "projection",
                           job->options->types || job->options->layers ? " among those that --type and --layers select" : "");

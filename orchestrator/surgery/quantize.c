@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/quantize_job.h"
 
 #include "orchestrator/report/precision_report.h"
+#include "orchestrator/surgery/plain_only.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -43,8 +44,8 @@ static organ_status check_model(const organ_quantize_job *job, organ_error *erro
     if (model->gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but %s is a scheme of safetensors models", model->path, job->scheme->name);
     if (job->weights->packed || *job->weights->method)
-        return organ_fail(error, ORGAN_USAGE, "%s: is quantised already (%s): dequantize it first", model->path,
-                          *job->weights->method ? job->weights->method : "by its tensors");
+        return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
+                                      *job->weights->method ? job->weights->method : "by its tensors");
     if (!model->config.present)
         return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, which is to tell of the scheme", model->path);
     return ORGAN_OK;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/targets.h"
 
+#include "orchestrator/surgery/plain_only.h"
+
 #include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -73,8 +75,13 @@ bool organ_target_is_float(const organ_tensor *tensor)
 
 organ_status organ_targets_are_floats(const organ_model *model, const organ_targets *targets, organ_error *error)
 {
+    if (organ_plain_only(model, targets->chosen, error))
+        return error->status;
     for (size_t k = 0; k < targets->count; k++) {
         const organ_tensor *tensor = targets->tensors[k];
+        if (organ_dtype_is_blocks(tensor->dtype))
+            return organ_dequantize_first(model, error, "%.300s: tensor '%.200s': dtype %s cannot be pruned, only BF16, F16 and F32 can",
+                                          model->files[tensor->file].path, tensor->name, organ_dtype_describe(tensor->dtype)->name);
         if (!organ_target_is_float(tensor))
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': dtype %s cannot be pruned, only BF16, F16 and F32 can",
                               model->files[tensor->file].path, tensor->name, organ_dtype_describe(tensor->dtype)->name);

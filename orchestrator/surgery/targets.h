@@ -20,7 +20,8 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
 /* Whether its elements are stored so that each can be set to zero alone: BF16, F16, F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* ORGAN_BAD_INPUT if a target is stored in a type whose elements cannot be set to zero one by one (anything but BF16, F16, F32). */
+/* ORGAN_BAD_INPUT if a target is stored in a type whose elements cannot be set to zero one by one (anything but BF16, F16, F32), or belongs
+ * to a packed weight, whatever its type. */
 organ_status organ_targets_are_floats(const organ_model *model, const organ_targets *targets, organ_error *error);
 
 void organ_targets_free(organ_targets *targets);
