@@ -13,18 +13,18 @@ static void append(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
-        const size_t length = organ_utf8_length(s);
-        const int plain = length > 1 ? !(s[0] == 0xC2 && s[1] < 0xA0) : length == 1 && *s >= 0x20 && *s != 0x7F;
-        if (used + 5 > sizeof error->message)
+        uint32_t code;
+        const size_t length = organ_utf8_decode(s, &code), step = length ? length : 1;
+        const bool plain = length > 0 && !organ_utf8_hidden(code);
+        if (used + (plain ? step : 4 * step) + 1 > sizeof error->message)
             return;
-        if (plain) {
-            memcpy(error->message + used, s, length);
-            used += length;
-            s += length;
-        } else {
-            used += (size_t)snprintf(error->message + used, sizeof error->message - used, "\\x%02x", *s);
-            s++;
-        }
+        if (plain)
+            memcpy(error->message + used, s, step);
+        else
+            for (size_t k = 0; k < step; k++)
+                snprintf(error->message + used + 4 * k, 5, "\\x%02x", s[k]);
+        used += plain ? step : 4 * step;
+        s += step;
         error->message[used] = '\0';
     }
 }

@@ -27,7 +27,8 @@ typedef struct organ_error {
 
 /* Writes the message and returns `status`, so that a fault is reported as `return organ_fail(error, ORGAN_BAD_INPUT, ...)`. The message
  * names the file, the tensor and field if there are any, and both values; no final newline. An error that is already set is kept: the first
- * fault is the cause. Control characters and invalid UTF-8 (names come from files) are written as \xNN; a message that is too long is cut.
+ * fault is the cause. Control characters, invisible marks that reorder text (organ_utf8_hidden) and invalid UTF-8 are written as \xNN, for
+ * names come from files; a message that is too long is cut.
  */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -92,6 +92,41 @@ START_TEST(strings_of_any_bytes_become_json)
 }
 END_TEST
 
+/* One list for messages and for tables: whatever a file calls its tensors, nothing that a reader sees is reordered or erased by it. */
+START_TEST(names_from_files_cannot_reorder_what_is_read)
+{
+    static const char *const marks[] = {"\x1b",         "\x7f",         "\xc2\x85",     "\xc2\x9b",     "\xd8\x9c",
+                                        "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xaa", "\xe2\x80\xab", "\xe2\x80\xac",
+                                        "\xe2\x80\xad", "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa7", "\xe2\x81\xa8",
+                                        "\xe2\x81\xa9", "\xff",         "\n",           "\xe2\x80\xa8", "\xef\xbb\xbf"};
+    for (size_t k = 0; k < sizeof marks / sizeof *marks; k++) {
+        organ_error error = {0}, other = {0};
+        sheet s;
+        char expected[64] = "w\u00f6", *text = NULL, name[32];
+        for (const char *byte = marks[k]; *byte; byte++)
+            snprintf(expected + strlen(expected), 8, "\\x%02x", (unsigned char)*byte);
+        strcat(expected, ".weight");
+        snprintf(name, sizeof name, "w\u00f6%s.weight", marks[k]);
+        organ_fail(&error, ORGAN_BAD_INPUT, "%s", name);
+        ck_assert_str_eq(error.message, expected);
+        organ_fail_errno(&other, 5, "%s", name);
+        ck_assert_msg(strncmp(other.message, expected, strlen(expected)) == 0, "%s", other.message);
+        open_sheet(&s);
+        organ_text_visible(s.text.out, name);
+        ck_assert_int_eq(organ_text_finish(&s.text, &text, &s.error), ORGAN_OK);
+        ck_assert_str_eq(text, expected);
+        free(text);
+    }
+    /* A message that is full is cut between characters, never within an escape. */
+    organ_error full = {0};
+    char long_name[1200];
+    memset(long_name, 'a', 990);
+    strcpy(long_name + 990, "\xe2\x80\xae");
+    organ_fail(&full, ORGAN_BAD_INPUT, "%s", long_name);
+    ck_assert_uint_eq(strlen(full.message), 990);
+}
+END_TEST
+
 static char place[64];
 
 static void make_place(void)
@@ -352,6 +387,7 @@ static TCase *document_cases(void)
     tcase_add_test(cases, documents_are_readable_and_exact);
     tcase_add_test(cases, every_real_number_is_read_back);
     tcase_add_test(cases, strings_of_any_bytes_become_json);
+    tcase_add_test(cases, names_from_files_cannot_reorder_what_is_read);
     tcase_add_test(cases, values_are_found_by_path);
     return cases;
 }

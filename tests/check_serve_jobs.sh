@@ -116,7 +116,7 @@ begun
 job=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "root/.organ/jobs/$id/job.json")
 kill -9 "$server" && wait "$server" 2>/dev/null
 kill -9 "$job"
-serve
+serve --job-memory 1G
 reaches interrupted
 gives 202 POST "/api/v1/jobs/$id/resume"
 reaches done
@@ -138,6 +138,8 @@ gives 422 POST /api/v1/jobs '{"verb":"serve","arguments":{"root":"/"}}'
 gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","sparsity":130,"oops":1}}'
 has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
 has '"/arguments/oops"'
+gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","memory":"2G"}}'
+has '"errors":[{"field":"/arguments/memory","detail":"the job asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"}]'
 prune out/e
 begun
 kill -TERM "$server" && wait "$server"

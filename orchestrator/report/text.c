@@ -2,6 +2,7 @@
 #include "orchestrator/report/text.h"
 
 #include "formats/memory_watch.h"
+#include "formats/utf8.h"
 
 #include <stdarg.h>
 #include <stdint.h>
@@ -18,8 +19,6 @@ static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 
 static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0x4DBF},   {0x4E00, 0x9FFF},  {0xA000, 0xA4CF},
                                  {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6},
                                  {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
-/* Control characters, and the invisible marks that reorder what follows them. */
-static const range hidden[] = {{0x01, 0x1F}, {0x7F, 0x9F}, {0x200E, 0x200F}, {0x2028, 0x202E}, {0x2066, 0x2069}, {0xFEFF, 0xFEFF}};
 
 static bool within(const range *ranges, size_t count, uint32_t code)
 {
@@ -30,27 +29,7 @@ static bool within(const range *ranges, size_t count, uint32_t code)
 }
 #define WITHIN(ranges, code) within(ranges, sizeof(ranges) / sizeof *(ranges), code)
 
-/* Length of the valid sequence at s and its code point; 0 if it is not valid. */
-static size_t decode(const char *s, uint32_t *code)
-{
-    static const uint32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-    const unsigned char lead = (unsigned char)*s;
-    const size_t length = lead < 0x80                   ? 1
-                          : lead >= 0xC2 && lead < 0xE0 ? 2
-                          : (lead & 0xF0) == 0xE0       ? 3
-                          : lead >= 0xF0 && lead < 0xF5 ? 4
-                                                        : 0;
-    if (length == 0)
-        return 0;
-    *code = length == 1 ? lead : lead & (0x7Fu >> length);
-    for (size_t k = 1; k < length; k++) {
-        const unsigned char next = (unsigned char)s[k];
-        if ((next & 0xC0) != 0x80)
-            return 0;
-        *code = *code << 6 | (next & 0x3Fu);
-    }
-    return *code >= lowest[length] && *code <= 0x10FFFF && (*code < 0xD800 || *code > 0xDFFF) ? length : 0;
-}
+static size_t decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
 
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
 {
@@ -58,7 +37,7 @@ void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
         uint32_t code = 0;
         const size_t length = decode(s, &code);
         const size_t step = length ? length : 1;
-        if (length && !WITHIN(hidden, code))
+        if (length && !organ_utf8_hidden(code))
             put(out, s, length);
         else
             for (size_t k = 0; k < step; k++)

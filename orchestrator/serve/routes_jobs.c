@@ -26,17 +26,6 @@ static organ_jobs *jobs_of(const organ_http_request *request) { return organ_htt
 
 /* ---- jobs ---- */
 
-/* A view, or a problem with the message; the reference is taken. */
-static void answer(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
-{
-    if (status == 204)
-        organ_http_reply_empty(reply, 204);
-    else if (status < 300)
-        organ_http_reply_json(reply, status, view);
-    else
-        organ_http_problem(reply, status, "%s", error->message);
-}
-
 static void refuse(organ_http_reply *reply, unsigned status, json_t *faults)
 {
     const json_t *const first = json_array_get(faults, 0);
@@ -52,6 +41,26 @@ static void refuse(organ_http_reply *reply, unsigned status, json_t *faults)
                                         json_string_value(json_object_get(first, "detail")), rest);
     organ_http_problem_with(reply, status, "errors", faults, "%s", detail ? json_string_value(detail) : "");
     json_decref(detail);
+}
+
+/* What is wrong with one argument, "/arguments/memory: it asks for ...", as "errors" has it; NULL if there is no memory. */
+static json_t *faults_of(const char *message)
+{
+    const char *const detail = strstr(message, ": ");
+    return detail ? json_pack("[{s:s%, s:s}]", "field", message, (size_t)(detail - message), "detail", detail + 2) : NULL;
+}
+
+/* A view, or a problem with the message; the reference is taken. */
+static void answer(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
+{
+    if (status == 204)
+        organ_http_reply_empty(reply, 204);
+    else if (status < 300)
+        organ_http_reply_json(reply, status, view);
+    else if (status == 422 && *error->message == '/')
+        refuse(reply, status, faults_of(error->message));
+    else
+        organ_http_problem(reply, status, "%s", error->message);
 }
 
 static void post_job(const organ_http_request *request, organ_http_reply *reply)
@@ -308,7 +317,7 @@ static const organ_http_answer post_answers[] = {
     {404, PROBLEM, "a path does not exist"},
     {409, PROBLEM, "a job that is queued or running writes what this one reads or writes, or reads what it writes; or a path is of the "
      "wrong kind"},
-    {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\"; or it asks for more memory than --job-memory"},
+    {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\", memory beyond --job-memory too"},
     {429, PROBLEM, "too many jobs wait"}};
 static const organ_http_answer list_answers[] = {
     {200, JSON, "{\"type\": \"object\", \"required\": [\"jobs\", \"total\", \"offset\"], \"properties\": "
