@@ -520,5 +520,6 @@ Suite *http_source_suite(void)
 
 int main(void)
 {
-    return run_suites((Suite *const[]){http_source_suite(), http_redirects_suite(), http_model_suite(), http_measure_suite(), NULL});
+    return run_suites(
+        (Suite *const[]){http_source_suite(), http_redirects_suite(), http_model_suite(), http_measure_suite(), http_verbs_suite(), NULL});
 }

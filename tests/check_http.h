@@ -8,5 +8,6 @@ Suite *http_source_suite(void);
 Suite *http_redirects_suite(void);
 Suite *http_model_suite(void);
 Suite *http_measure_suite(void);
+Suite *http_verbs_suite(void);
 
 #endif

@@ -111,6 +111,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
         organ_help_verb(stdout, verb, &page);
         return ORGAN_OK;
     }
+    organ_call_reach(&call);
     /* A run may take hours: what could not be written at its end is refused at its beginning. */
     const bool refused =
         call.html && (organ_html_file_check(call.html, error) || organ_html_file_check_apart(call.html, verb, &call, error));

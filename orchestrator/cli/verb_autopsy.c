@@ -56,6 +56,7 @@ static const organ_option options[] = {
      .help = "write autopsy.json and AUTOPSY_REPORT.md and .html into this directory", .names = ORGAN_NAMES_OUTPUT}};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
                                             {"Machine", ORGAN_MACHINE_OPTIONS},
+                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example examples[] = {
     {"organ autopsy Qwen3-32B-FP8", "Whether every weight is sound, with its scales applied."},

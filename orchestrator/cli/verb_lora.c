@@ -25,6 +25,7 @@ static const organ_option sanitize_options[] = {
     FORCE(lora_sanitize.force, "OUT")};
 static const organ_option_group sanitize_groups[] = {{"Options", sanitize_options, COUNT(sanitize_options)},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example sanitize_examples[] = {
     {"organ lora sanitize my-lora --check", "Says what vLLM would refuse; the exit code is 1 if there is anything."},

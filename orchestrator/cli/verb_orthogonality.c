@@ -38,6 +38,7 @@ static const organ_option options[] = {
     FORCE(orthogonality.force, "DIR")};
 static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
                                             {"Machine", ORGAN_MACHINE_OPTIONS},
+                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                             {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example examples[] = {
     {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report", "FP8 noise against an adapter, with plots per layer."},
@@ -60,7 +61,8 @@ static organ_status work_pairs(const organ_call *call, const organ_engine *engin
     const organ_orthogonality_options *const o = &call->orthogonality;
     const char *const *const w = call->pairs.word;
     const organ_noise_pairs_options pairs = {.clean = {w[0], w[2]}, .noisy = {w[1], w[3]}, .change = o->clean, .output = o->output,
-                                             .modules = o->modules, .draws = o->draws, .seed = o->seed, .force = o->force};
+                                             .modules = o->modules, .draws = o->draws, .seed = o->seed, .force = o->force,
+                                             .access = o->access};
     return organ_noise_pairs(&pairs, engine, progress, report, error);
 }
 

@@ -20,6 +20,12 @@ const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT] = {
     {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "show no progress and no notes"},
     {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
 
+const organ_option organ_reach_options[ORGAN_REACH_OPTION_COUNT] = {
+    {.name = "header", .value = ORGAN_VALUE_WORDS, .argument = "HEADER", .offset = AT(headers),
+     .help = "sent to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be given several times"},
+    {.name = "patience", .value = ORGAN_VALUE_COUNT, .argument = "SECONDS", .range = {1, 86400, false, false}, .fallback = "60",
+     .offset = AT(patience), .help = "how long the server of a URL may ask to wait before it is asked again"}};
+
 const organ_option organ_evaluation_options[ORGAN_EVALUATION_OPTION_COUNT] = {
     {.name = "evaluate", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(evaluation.text), .names = ORGAN_NAMES_INPUT,
      .help = "score what there was and what was made of it on this text, UTF-8: perplexity, KL divergence and top-1 agreement"},

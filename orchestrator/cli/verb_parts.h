@@ -17,16 +17,24 @@
         .help = "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it"                           \
     }
 
-enum { ORGAN_MACHINE_OPTION_COUNT = 2, ORGAN_OUTPUT_OPTION_COUNT = 5, ORGAN_HELP_OPTION_COUNT = 1, ORGAN_EVALUATION_OPTION_COUNT = 4 };
+enum {
+    ORGAN_MACHINE_OPTION_COUNT = 2,
+    ORGAN_OUTPUT_OPTION_COUNT = 5,
+    ORGAN_HELP_OPTION_COUNT = 1,
+    ORGAN_EVALUATION_OPTION_COUNT = 4,
+    ORGAN_REACH_OPTION_COUNT = 2
+};
 extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT];       /* --threads, --memory */
 extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];         /* --json, --html, --progress, --quiet, --help */
 extern const organ_option organ_evaluation_options[ORGAN_EVALUATION_OPTION_COUNT]; /* --evaluate and what belongs to it */
+extern const organ_option organ_reach_options[ORGAN_REACH_OPTION_COUNT];           /* --header, --patience: models behind URLs */
 extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];             /* --help */
 
 /* For the initialiser of an organ_option_group. */
 #define ORGAN_MACHINE_OPTIONS    organ_machine_options, ORGAN_MACHINE_OPTION_COUNT
 #define ORGAN_OUTPUT_OPTIONS     organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
 #define ORGAN_HELP_OPTIONS       organ_help_options, ORGAN_HELP_OPTION_COUNT
+#define ORGAN_REACH_OPTIONS      organ_reach_options, ORGAN_REACH_OPTION_COUNT
 #define ORGAN_EVALUATION_OPTIONS organ_evaluation_options, ORGAN_EVALUATION_OPTION_COUNT
 
 /* For `about` and `exits` of verbs that have them. */

@@ -45,6 +45,7 @@ static const organ_option perplexity_options[] = {
              "the same token likeliest", .names = ORGAN_NAMES_MODEL}};
 static const organ_option_group perplexity_groups[] = {{"Options", perplexity_options, COUNT(perplexity_options)},
                                                        {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                       {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                        {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example perplexity_examples[] = {
     {"organ perplexity Qwen2.5-0.5B --text wiki.test.raw", "Perplexity with its standard error, and bits per byte."},
@@ -96,6 +97,7 @@ static const organ_option evaluate_options[] = {
              "times; two experiments come into one table only under two names"}};
 static const organ_option_group evaluate_groups[] = {{"Options", evaluate_options, COUNT(evaluate_options)},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example evaluate_examples[] = {
     {"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt", "One table: what each pruning cost."},
@@ -150,6 +152,7 @@ static const organ_option generate_options[] = {
      .offset = AT(generate.count), .help = "tokens to make, at most"}};
 static const organ_option_group generate_groups[] = {{"Options", generate_options, COUNT(generate_options)},
                                                      {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example generate_examples[] = {
     {"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100", "A story, token by token."},

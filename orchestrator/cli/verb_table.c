@@ -20,6 +20,7 @@ static const organ_option inspect_options[] = {
     {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(inspect.match),
      .help = "count and list only tensors whose name matches, for example '*.mlp.*'"}};
 static const organ_option_group inspect_groups[] = {{"Options", inspect_options, COUNT(inspect_options)},
+                                                    {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example inspect_examples[] = {
     {"organ inspect Qwen2.5-7B-Instruct", "What kind of model it is, its tensors by role, and whether the files are sound."},
@@ -97,6 +98,7 @@ static const organ_option audit_options[] = {
      .help = "the pruning changed the weights that it kept (physarum-v2, sparsegpt): count them, do not fail for them"}};
 static const organ_option_group audit_groups[] = {{"Options", audit_options, COUNT(audit_options)},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                  {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example audit_examples[] = {
     {"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned", "Counts again, from the bytes of both, what was killed and what was left alone."},
@@ -114,6 +116,7 @@ static const organ_option extract_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(extract.dry_run),
      .help = "write nothing, only say what would be in DIR"}};
 static const organ_option_group extract_groups[] = {{"Options", extract_options, COUNT(extract_options)},
+                                                    {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example extract_examples[] = {
     {"organ extract model.gguf -o organs", "Takes a model apart: organs/organs/blk_0_ffn_gate.bin and so on."},
@@ -132,6 +135,7 @@ static const organ_option assemble_options[] = {
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(assemble.dry_run),
      .help = "write nothing, only say which files there would be"}};
 static const organ_option_group assemble_groups[] = {{"Options", assemble_options, COUNT(assemble_options)},
+                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                      {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example assemble_examples[] = {
     {"organ assemble organs -o model.gguf", "One file; where nothing was changed it is the donor, byte for byte."},
@@ -170,13 +174,10 @@ static const organ_option measure_options[] = {
     {.name = "delete-after", .value = ORGAN_VALUE_FLAG, .offset = AT(measure.delete_after),
      .help = "measure the shards that are there one by one and delete each that was measured, never another: for models that another "
              "program downloads; needs -o, and is given again until all shards have come"},
-    {.name = "header", .value = ORGAN_VALUE_WORDS, .argument = "HEADER", .offset = AT(headers),
-     .help = "sent to the server of a URL, for example 'Authorization: Bearer TOKEN'; may be given several times"},
-    {.name = "patience", .value = ORGAN_VALUE_COUNT, .argument = "SECONDS", .range = {1, 86400, false, false}, .fallback = "60",
-     .offset = AT(measure.patience), .help = "how long the server of a URL may ask to wait before it is asked again"},
     {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor"}};
 static const organ_option_group measure_groups[] = {{"Options", measure_options, COUNT(measure_options)},
                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                    {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example measure_examples[] = {
     {"organ measure Qwen2.5-7B-Instruct", "Theta by role, layer and group, and the wells."},
@@ -210,6 +211,7 @@ static const organ_option graft_options[] = {
 static const organ_option_group graft_groups[] = {{"Options", graft_options, COUNT(graft_options)},
                                                   {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                  {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example graft_examples[] = {
     {"organ graft --source A --target B --output C --layers 5-20 --type organ",
@@ -233,6 +235,7 @@ static const organ_option chimera_options[] = {
 static const organ_option_group chimera_groups[] = {{"Options", chimera_options, COUNT(chimera_options)},
                                                     {"Evaluation", ORGAN_EVALUATION_OPTIONS},
                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
+                                                    {"Models behind URLs", ORGAN_REACH_OPTIONS},
                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example chimera_examples[] = {
     {"organ chimera --base A --donor B --take organ --layers 5-20 -o C.gguf",
@@ -454,6 +457,21 @@ static const organ_verb_section sections[] = {
     {"Serve", &organ_serve_verb},
     {"This program", &version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
+
+static bool is_stopped(void *stop) { return organ_stop_asked(stop); }
+
+void organ_call_reach(organ_call *call)
+{
+    call->access = (organ_model_access){.headers = call->headers.word,
+                                        .header_count = call->headers.count,
+                                        .patience = call->patience,
+                                        .context = (void *)call->stop,
+                                        .stopped = is_stopped};
+    call->inspect.access = call->audit.access = call->extract.access = call->assemble.access = &call->access;
+    call->graft.access = call->orthogonality.access = call->autopsy.access = call->lora_sanitize.access = &call->access;
+    call->tokenize.access = call->generate.access = call->perplexity.experiment.access = &call->access;
+    call->evaluate.experiment.access = &call->access;
+}
 
 organ_call organ_call_make(const organ_stop *stop)
 {

@@ -16,7 +16,9 @@ static const organ_option options[] = {
      .help = "print the ids, one a line; with --json, into the document"},
     {.name = "special", .value = ORGAN_VALUE_FLAG, .offset = AT(tokenize.special),
      .help = "special tokens written in the text, such as <|endoftext|>, are meant; if not given they are text"}};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Output", ORGAN_OUTPUT_OPTIONS}};
+static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
+                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
+                                            {"Output", ORGAN_OUTPUT_OPTIONS}};
 static const organ_example examples[] = {
     {"organ tokenize Qwen2.5-7B-Instruct --text book.txt", "How many tokens the book has, and how many bytes a token."},
     {"organ tokenize model.gguf --text book.txt --ids", "The ids, one a line."},

@@ -73,8 +73,9 @@ static organ_status measure(const organ_call *call, const organ_engine *engine, 
     options.seed = strcmp(call->definition, "seed") == 0;
     options.models = call->models.word;
     options.model_count = call->models.count;
-    options.headers = call->headers.word;
-    options.header_count = call->headers.count;
+    options.headers = call->access.headers;
+    options.header_count = call->access.header_count;
+    options.patience = call->access.patience;
     return organ_measure(&options, engine, progress, report, error);
 }
 

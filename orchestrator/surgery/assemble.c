@@ -145,7 +145,7 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
     assembly a = {.options = options};
     char *root = NULL;
     *report = NULL;
-    if (organ_model_open(options->directory, &a.model, error) == ORGAN_OK &&
+    if (organ_model_open_with(options->directory, options->access, &a.model, error) == ORGAN_OK &&
         organ_output_spares(options->output, a.model, error) == ORGAN_OK && plan(&a, error) == ORGAN_OK &&
         (a.output.single || organ_beside_list(a.model, &root, &a.beside, error) == ORGAN_OK))
         run(&a, progress, stop, report, error);

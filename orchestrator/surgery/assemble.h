@@ -3,6 +3,7 @@
 #ifndef ORGAN_ASSEMBLE_H
 #define ORGAN_ASSEMBLE_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/progress.h"
@@ -17,6 +18,7 @@ typedef struct organ_assemble_options {
     const char *directory; /* an organ directory; any other model is taken too, so that split ones can be merged */
     const char *output;
     bool force, dry_run;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_assemble_options;
 
 /* An output that ends in .gguf or .safetensors is one file: that of the donor, byte for byte, or, if the donor had several, one with a

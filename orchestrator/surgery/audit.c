@@ -362,7 +362,8 @@ static json_t *document_of(audit *a)
 
 static organ_status open_both(audit *a, organ_error *error)
 {
-    if (organ_model_open(a->options->donor, &a->donor, error) || organ_model_open(a->options->pruned, &a->copy, error) ||
+    if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
+        organ_model_open_with(a->options->pruned, a->options->access, &a->copy, error) ||
         organ_targets_select(a->donor, a->options->targets, &a->targets, error))
         return error->status;
     if (a->donor->problem_count)

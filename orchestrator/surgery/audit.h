@@ -3,6 +3,7 @@
 #ifndef ORGAN_AUDIT_H
 #define ORGAN_AUDIT_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/pass.h"
@@ -14,8 +15,9 @@ ORGAN_API_BEGIN
 
 typedef struct organ_audit_options {
     const char *donor, *pruned;
-    const char *targets; /* as in organ_prune_options */
-    bool compensated;    /* what was not killed may have been changed: it is counted and no fault */
+    const char *targets;              /* as in organ_prune_options */
+    bool compensated;                 /* what was not killed may have been changed: it is counted and no fault */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_audit_options;
 
 /* *report (schema organ.audit/1) is set for ORGAN_OK and for ORGAN_CHECK_FAILED, where report.problems says in sentences what does not

@@ -54,11 +54,12 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     job->ranges = organ_ranges_default();
     if (o->ranges && organ_ranges_read(o->ranges, &job->ranges, error))
         return error->status;
-    if (organ_model_open(o->model, &job->model, error) || organ_weights_find(job->model, &job->weights, error) || choose(job, error))
+    if (organ_model_open_with(o->model, o->access, &job->model, error) || organ_weights_find(job->model, &job->weights, error) ||
+        choose(job, error))
         return error->status;
     if (!o->other)
         return ORGAN_OK;
-    if (organ_model_open(o->other, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
+    if (organ_model_open_with(o->other, o->access, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
         return error->status;
     organ_autopsy_pair(job);
     return ORGAN_OK;

@@ -4,6 +4,7 @@
 #ifndef ORGAN_AUTOPSY_H
 #define ORGAN_AUTOPSY_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -18,6 +19,7 @@ typedef struct organ_autopsy_options {
     const char *ranges; /* a file of schema organ.ranges/1, NULL: the ranges that organ_autopsy_ranges gives */
     const char *match;  /* a shell pattern on names of weights, NULL: all */
     const char *output; /* a directory for autopsy.json and AUTOPSY_REPORT.md, made if need be; NULL: no files */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_autopsy_options;
 
 /* Reads every weight once, whatever it is packed in, and makes the report of schema organ.autopsy/1. The same report, but for its "run",

@@ -147,7 +147,8 @@ static json_t *sparsity_json(const json_t *audit)
 static organ_status count_killed(const organ_evaluate_options *options, const organ_trial *trial, size_t m, const char *targets,
                                  json_t **sparsity, char *why, size_t size, organ_error *error)
 {
-    const organ_audit_options audit = {.donor = options->donor, .pruned = trial->models[m].path, .targets = targets};
+    const organ_audit_options audit = {
+        .donor = options->donor, .pruned = trial->models[m].path, .targets = targets, .access = options->experiment.access};
     const organ_progress quiet = {.context = (void *)trial->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
     organ_engine engine = trial->engine;
     organ_error found = {0};

@@ -3,6 +3,7 @@
 #ifndef ORGAN_EVALUATE_OPTIONS_H
 #define ORGAN_EVALUATE_OPTIONS_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 
 #include <stdbool.h>
@@ -17,6 +18,7 @@ typedef struct organ_experiment_options {
     unsigned max_tokens; /* only the beginning of the text; 0: all of it */
     const char *output;  /* directory to make, for the reports; NULL: none */
     bool force;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_experiment_options;
 
 typedef struct organ_perplexity_options {

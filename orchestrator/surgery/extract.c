@@ -112,8 +112,9 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
     extraction e = {.options = options};
     char *root = NULL;
     *report = NULL;
-    if (organ_model_open(options->model, &e.model, error) == ORGAN_OK && organ_output_spares(options->output, e.model, error) == ORGAN_OK &&
-        organ_layout_copy(e.model, &e.layout, error) == ORGAN_OK && organ_beside_list(e.model, &root, &e.beside, error) == ORGAN_OK)
+    if (organ_model_open_with(options->model, options->access, &e.model, error) == ORGAN_OK &&
+        organ_output_spares(options->output, e.model, error) == ORGAN_OK && organ_layout_copy(e.model, &e.layout, error) == ORGAN_OK &&
+        organ_beside_list(e.model, &root, &e.beside, error) == ORGAN_OK)
         run(&e, progress, stop, report, error);
     organ_list_free(&e.beside);
     free(root);

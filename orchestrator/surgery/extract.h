@@ -3,6 +3,7 @@
 #ifndef ORGAN_EXTRACT_H
 #define ORGAN_EXTRACT_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/progress.h"
@@ -16,6 +17,7 @@ ORGAN_API_BEGIN
 typedef struct organ_extract_options {
     const char *model, *output;
     bool force, dry_run;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_extract_options;
 
 /* *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run nothing is written. Errors: ORGAN_USAGE

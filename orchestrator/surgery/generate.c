@@ -171,7 +171,7 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
     const organ_memory_work work = organ_memory_work_begin();
     generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
     *report = NULL;
-    if (organ_model_open(options->model, &g.model, error) == ORGAN_OK &&
+    if (organ_model_open_with(options->model, options->access, &g.model, error) == ORGAN_OK &&
         organ_forward_open(g.model, engine, &g.forward, error) == ORGAN_OK &&
         organ_tokenizer_open(g.model, &g.tokenizer, error) == ORGAN_OK && read_prompt(&g, error) == ORGAN_OK &&
         make_room(&g, error) == ORGAN_OK && run(&g, error) == ORGAN_OK && !(*report = document(&g)))

@@ -3,6 +3,7 @@
 #ifndef ORGAN_GENERATE_H
 #define ORGAN_GENERATE_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -14,6 +15,7 @@ ORGAN_API_BEGIN
 typedef struct organ_generate_options {
     const char *model, *prompt;
     unsigned count; /* tokens to make, at most */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_generate_options;
 
 /* Hears what is said as it is said: whole UTF-8 characters; control characters but tab and newline, and what is not UTF-8, as \xNN. */

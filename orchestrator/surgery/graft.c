@@ -226,8 +226,9 @@ static organ_status plan(organ_graft_job *job, organ_error *error)
     if (!job->mismatches || !job->notes || !job->metadata)
         return no_memory(job, error);
     if (organ_selection_parse(o->types, o->layers, &job->selection, error) || organ_layer_map_parse(o->map, &job->map, error) ||
-        organ_model_open(o->source, &job->source, error) || organ_model_open(o->target, &job->target, error) ||
-        organ_layout_copy(job->target, &job->layout, error) || check_output(job, error) || organ_graft_match(job, error))
+        organ_model_open_with(o->source, o->access, &job->source, error) ||
+        organ_model_open_with(o->target, o->access, &job->target, error) || organ_layout_copy(job->target, &job->layout, error) ||
+        check_output(job, error) || organ_graft_match(job, error))
         return error->status;
     return settle_header(job, error);
 }

@@ -3,6 +3,7 @@
 #ifndef ORGAN_GRAFT_H
 #define ORGAN_GRAFT_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/pass.h"
@@ -27,6 +28,7 @@ typedef struct organ_graft_options {
     bool force, dry_run;
     const organ_experiment_options *evaluate; /* score target and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it; not used else */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_graft_options;
 
 /* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is written: then the status

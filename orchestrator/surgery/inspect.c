@@ -478,7 +478,7 @@ organ_status organ_inspect(const organ_inspect_options *options, json_t **report
     const organ_memory_work work = organ_memory_work_begin();
     organ_model *model = NULL;
     *report = NULL;
-    if (organ_model_open(options->model, &model, error) == ORGAN_OK)
+    if (organ_model_open_with(options->model, options->access, &model, error) == ORGAN_OK)
         organ_inspect_model(options, model, report, error);
     organ_model_close(model);
     return organ_memory_work_end(&work, report, options->model, error);

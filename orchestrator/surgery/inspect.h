@@ -3,6 +3,7 @@
 #ifndef ORGAN_INSPECT_H
 #define ORGAN_INSPECT_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "formats/status.h"
 
@@ -21,6 +22,7 @@ typedef struct organ_inspect_options {
     const char *match; /* glob on tensor names: only these are counted and listed; NULL for all */
     size_t most;       /* rows at most of each list in the report, but for that of tensors; layers from this number on are left out. 0: no
                           limit. "cut" in the report then names the lists that are longer than shown */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_inspect_options;
 
 /* *report has the schema organ.inspect/1; the caller releases it. A model with faults that leave it readable gives ORGAN_BAD_INPUT with

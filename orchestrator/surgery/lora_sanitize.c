@@ -39,8 +39,8 @@ static organ_status open_all(job *j, organ_error *error)
     if (!o->check &&
         (organ_adapter_spares(o->output, j->adapter, error) || organ_output_check(o->output, j->adapter->path, o->force, error)))
         return error->status;
-    if (!o->base || organ_model_open(o->base, &j->base, error) || (!o->check && organ_output_spares(o->output, j->base, error)) ||
-        organ_weights_find(j->base, &j->weights, error))
+    if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
+        (!o->check && organ_output_spares(o->output, j->base, error)) || organ_weights_find(j->base, &j->weights, error))
         return error->status;
     return ORGAN_OK;
 }

@@ -3,6 +3,7 @@
 #ifndef ORGAN_LORA_SANITIZE_H
 #define ORGAN_LORA_SANITIZE_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -17,6 +18,7 @@ typedef struct organ_lora_sanitize_options {
     const char *base;             /* NULL: nothing is compared with the base */
     unsigned max_rank;            /* 0: what servers allow at most when checking, no limit when writing */
     bool check, force;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_lora_sanitize_options;
 
 /* Writes the adapter with the keys that cannot be served left out, target_modules without what has none, modules_to_save null; the scale of

@@ -49,7 +49,8 @@ static organ_status open_adapter(organ_pairs_job *job, organ_error *error)
 
 static organ_status open_model(organ_pairs_job *job, size_t k, const char *path, organ_error *error)
 {
-    if (organ_model_open(path, &job->model[k], error) || organ_weights_find(job->model[k], &job->weights[k], error))
+    if (organ_model_open_with(path, job->options->access, &job->model[k], error) ||
+        organ_weights_find(job->model[k], &job->weights[k], error))
         return error->status;
     if (job->options->output && organ_output_spares(job->options->output, job->model[k], error))
         return error->status;

@@ -5,6 +5,7 @@
 #ifndef ORGAN_NOISE_PAIRS_H
 #define ORGAN_NOISE_PAIRS_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -21,6 +22,7 @@ typedef struct organ_noise_pairs_options {
     unsigned draws;      /* of random matrices per module; at least 2 */
     unsigned seed;
     bool force;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_noise_pairs_options;
 
 /* *report is schema organ.noise_pairs/1, with noise_pairs.json and NOISE_PAIRS_REPORT.md and .html in `output`; the caller releases it;

@@ -64,7 +64,7 @@ static organ_status match(organ_orthogonality_job *job, organ_error *error)
 static organ_status open_model(const organ_orthogonality_job *job, const char *path, organ_model **model, organ_weights **weights,
                                organ_error *error)
 {
-    if (organ_model_open(path, model, error) || organ_weights_find(*model, weights, error))
+    if (organ_model_open_with(path, job->options->access, model, error) || organ_weights_find(*model, weights, error))
         return error->status;
     if (job->options->output && organ_output_spares(job->options->output, *model, error))
         return error->status;

@@ -4,6 +4,7 @@
 #ifndef ORGAN_ORTHOGONALITY_H
 #define ORGAN_ORTHOGONALITY_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
@@ -21,6 +22,7 @@ typedef struct organ_orthogonality_options {
     unsigned top_k;      /* left singular vectors of K; 0: as many as K has */
     unsigned seed;
     bool force;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_orthogonality_options;
 
 /* *report is schema organ.orthogonality/1, with orthogonality.json, ORTHOGONALITY_REPORT.md and three plots in `output`; the caller

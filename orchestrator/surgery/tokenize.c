@@ -135,7 +135,7 @@ organ_status organ_tokenize(const organ_tokenize_options *options, const organ_s
     char *text = NULL;
     size_t bytes = 0;
     *report = NULL;
-    organ_status status = organ_model_open(options->model, &model, error);
+    organ_status status = organ_model_open_with(options->model, options->access, &model, error);
     if (status == ORGAN_OK)
         status = organ_tokenizer_open(model, &tokenizer, error);
     organ_model_close(model);

@@ -3,6 +3,7 @@
 #ifndef ORGAN_TOKENIZE_H
 #define ORGAN_TOKENIZE_H
 
+#include "formats/access.h"
 #include "formats/api.h"
 #include "formats/status.h"
 #include "orchestrator/stream/stop.h"
@@ -17,6 +18,7 @@ typedef struct organ_tokenize_options {
     const char *text; /* a file, "-": standard input */
     bool ids;         /* all ids into the report, not only the first tokens */
     bool special;     /* special tokens that are written in the text are meant, not their characters */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_tokenize_options;
 
 /* *report has the schema organ.tokenize/1; the caller releases it; NULL on error. BOS is told of, not counted. Texts of up to 1 GiB.

@@ -42,7 +42,7 @@ static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, org
 static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_error *error)
 {
     m->trial = trial;
-    if (organ_model_open(m->path, &m->model, error) ||
+    if (organ_model_open_with(m->path, trial->options->access, &m->model, error) ||
         (trial->options->output && organ_output_spares(trial->options->output, m->model, error)))
         return error->status;
     for (size_t t = 0; t < m->model->tensor_count; t++)
