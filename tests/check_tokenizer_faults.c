@@ -156,6 +156,10 @@ static const struct growing {
      ",{\"type\":\"NFKD\"}", "step 2 of 2, NFKD,"},
     {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xC4\xB0", 30000, 1,
      ",{\"type\":\"Lowercase\"}", "step 2 of 2, Lowercase,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0", 10000, 1,
+     ",{\"type\":\"NFC\"}", "step 2 of 2, NFC,"},
+    {"normalizer", "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"^a\"},\"content\":\"%s\"}", "\xF0\x9D\x85\xA0", 10000, 1,
+     ",{\"type\":\"NFD\"}", "step 2 of 2, NFD,"},
     {"pre_tokenizer", "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"use_regex\":false}", "", 0, 16, "",
      "pre_tokenizer: step 11 of 16, ByteLevel,"},
 };
@@ -218,6 +222,18 @@ START_TEST(other_growth)
     ck_assert_int_eq(organ_tokenizer_encode(tokenizer, many, 100000, true, &ids, &count, &error), ORGAN_BAD_INPUT);
     ck_assert_msg(strstr(error.message, "makes more than 1665536 bytes of a text of 100000"), "%s", error.message);
     organ_tokenizer_close(tokenizer);
+    /* Eight tokens of ten letters become 160,000 bytes, where 80 may become 64 KiB and 128 times that: all share one limit. */
+    size_t at = 0;
+    for (unsigned k = 0; k < 8; k++)
+        at += (size_t)sprintf(json + at, "%s{\"id\":%u,\"content\":\"aaaaaaaaa%c\",\"normalized\":true}", k ? "," : "{\"added_tokens\":[",
+                              k + 1, 'b' + (int)k);
+    sprintf(json + at,
+            "],\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"a\"},\"content\":\"%s\"},"
+            "\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[]}}",
+            mark);
+    error = (organ_error){0};
+    ck_assert_int_eq(tokenizer_at(tokenizer_model(json, strlen(json)), &tokenizer, &error), ORGAN_BAD_INPUT);
+    ck_assert_msg(strstr(error.message, "Replace, makes more than 75776 bytes of a text of 80"), "%s", error.message);
     free(mark);
     free(json);
     free(blanks);

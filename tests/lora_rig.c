@@ -76,7 +76,7 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .most = 5000000000u,
                                             .force = w->force,
                                             .dry_run = w->dry_run};
-    const organ_lora_sanitize_options sanitize = {adapter, output, place(w->base, NULL), w->rank, w->check, w->force};
+    const organ_lora_sanitize_options sanitize = {adapter, output, place(w->base, NULL), w->rank, w->check, w->force, NULL};
     const organ_lora_resize_options resize = {adapter, output, w->rank, w->energy, w->force};
     switch (w->verb) {
     case LORA_MERGE:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The script holds the table as one entry a word: "--output=@" takes a path, "--beta=?" anything, "--json" nothing, "--method=fft|haar" one
- * of these, "--type=+organ|norm" several. Arguments come in order: "@", "fft|haar", "!" for a verb; "..." repeats the one before. */
+ * of these, "--type=+organ|norm" several, "--pair=^2@" two words. Arguments come in order: "@", "fft|haar", "!" for a verb; "..." repeats
+ * the one before. */
 #include "orchestrator/cli/completion.h"
 
 #include <string.h>
@@ -73,17 +74,20 @@ static const char bash_end[] =
     "    esac\n"
     "}\n"
     "\n"
-    "# What an option takes: the kind in $kind; fails if there is no such option or it takes nothing.\n"
+    "# What an option takes: the kind in $kind, of how many words in $many; fails if there is no such option or it takes nothing.\n"
     "_organ_takes() {\n"
     "    local entry\n"
     "    for entry in \"${options[@]}\"; do\n"
-    "        [[ $entry == \"$1=\"* ]] && kind=${entry#*=} && return 0\n"
+    "        [[ $entry == \"$1=\"* ]] || continue\n"
+    "        kind=${entry#*=} many=1\n"
+    "        [[ $kind == ^* ]] && many=${kind:1:1} kind=${kind:2}\n"
+    "        return 0\n"
     "    done\n"
     "    return 1\n"
     "}\n"
     "\n"
     "_organ() {\n"
-    "    local words=() k kind verb start=2 taken=0 last=0 options operands\n"
+    "    local words=() k kind many verb start=2 taken=0 last=0 options operands\n"
     "    COMPREPLY=()\n"
     "    # bash breaks words at '=' and ':'; here 2:4 and --name=value are words again.\n"
     "    for ((k = 1; k <= COMP_CWORD; k++)); do\n"
@@ -114,7 +118,9 @@ static const char bash_end[] =
     "            ended=1\n"
     "        elif [[ -z $ended && ${words[k]} == -* ]]; then\n"
     "            if _organ_takes \"${words[k]}\"; then\n"
-    "                ((++k == last)) && _organ_offer \"$kind\" \"$whole\" && _organ_trim \"$whole\" && return\n"
+    "                for (( ; many > 0; many--)); do\n"
+    "                    ((++k == last)) && _organ_offer \"$kind\" \"$whole\" && _organ_trim \"$whole\" && return\n"
+    "                done\n"
     "            fi\n"
     "        else\n"
     "            taken=$((taken + 1))\n"
@@ -165,6 +171,8 @@ static void put_option(FILE *out, const organ_option *option)
             fprintf(out, "--%s", option->name);
         if (option->value != ORGAN_VALUE_FLAG) {
             fputc('=', out);
+            if (option->takes > 1)
+                fprintf(out, "^%u", option->takes);
             put_kind(out, option);
         }
         fputc('\'', out);
