@@ -353,7 +353,9 @@ static const organ_verb fleet_verb = {
              "apart into OUT/organs as extract does, measures it as measure does, and writes one report: dissection_report.json, "
              "z_report_complete.json Z_MEASURE_REPORT.md and Z_MEASURE_REPORT.html.\n"
              "A broken model is reported and the others go on. A second run into the same OUT does only what changed. Adapters, importance "
-             "matrices, vocabularies, projectors and states of optimizers are listed apart and never ranked.",
+             "matrices, vocabularies, projectors and states of optimizers are listed apart and never ranked.\n"
+             "There is no --definition: what is kept from run to run are figures of z/1, and one ranking has one measure (measure "
+             "--definition seed shows both). There is no --experiment: no text is scored here, and each pruning is told by its own log.",
     .operands = fleet_operands, .operand_count = COUNT(fleet_operands), .groups = fleet_groups, .group_count = COUNT(fleet_groups),
     .examples = fleet_examples, .example_count = COUNT(fleet_examples),
     .exits = "0 done; 1 if a model could not be dissected or measured, and the report says why; 2 wrong usage; 3 no model at all; 4 the "
