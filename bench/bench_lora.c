@@ -5,8 +5,8 @@
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/low_rank.h"
-#include "orchestrator/surgery/philox.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/surgery/algebra/philox.h"
 
 #include <jansson.h>
 #include <lapacke.h>

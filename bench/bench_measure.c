@@ -3,7 +3,7 @@
  * CPU time (what others run on the machine meanwhile is not counted), and the peak memory of the process. bench_measure FILE [MEGABYTES]:
  * FILE is made, and removed at the end. */
 #include "bench/bench_rig.h"
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 #include "tests/samples.h"
 #include <stdio.h>
 #include <stdlib.h>

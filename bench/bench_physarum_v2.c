@@ -3,8 +3,8 @@
  * Seconds of calibrating and of pruning; fails where v2 takes more than 3 x as long as sparsegpt. bench_physarum_v2 REPORT.json [TOKENS] */
 #include "bench/bench_rig.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/philox.h"
-#include "orchestrator/surgery/prune_matrix.h"
+#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/calibrated/prune_matrix.h"
 
 #include <jansson.h>
 #include <stdio.h>

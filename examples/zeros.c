@@ -3,7 +3,7 @@
  *
  *     cc zeros.c $(pkg-config --cflags --libs organ) -o zeros
  *     ./zeros MODEL */
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "orchestrator/stream/engine.h"
 
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #ifndef AUTOPSY_RIG_H
 #define AUTOPSY_RIG_H
 
-#include "orchestrator/surgery/autopsy.h"
+#include "orchestrator/surgery/health/autopsy.h"
 #include "tests/run_rig.h"
 #include "tests/suite_table.h"
 

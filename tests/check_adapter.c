@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the reader of LoRA adapters. */
-#include "formats/adapter.h"
+#include "formats/adapter/adapter.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 

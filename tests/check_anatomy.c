@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the table of names. */
-#include "formats/anatomy.h"
+#include "formats/tensor/anatomy.h"
 #include "tests/check_formats.h"
 
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What can be wrong with the call: ranges, pairs of models, reads that fail, stops. */
-#include "orchestrator/surgery/autopsy_ranges.h"
+#include "orchestrator/surgery/health/autopsy_ranges.h"
 #include "tests/autopsy_rig.h"
 
 #include <errno.h>

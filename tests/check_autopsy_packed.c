@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Quantised models, right and with the mistakes that are made with them: scales left out, of the whole tensor, of other blocks, blocks of
  * the wrong size, nibbles in the wrong order. */
-#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/autopsy_rig.h"
 #include "tests/samples.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The parts of physarum v2: calibrations and what they refuse, noise, ranks, and masked least squares against a dense solution. */
-#include "orchestrator/surgery/philox.h"
-#include "orchestrator/surgery/prune_matrix_job.h"
-#include "orchestrator/surgery/saliency.h"
+#include "orchestrator/surgery/algebra/philox.h"
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+#include "orchestrator/surgery/calibrated/saliency.h"
 #include "tests/physarum_v2_rig.h"
 #include "tests/suite_table.h"
 

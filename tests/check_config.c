@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of config.json. */
-#include "formats/hf_config.h"
+#include "formats/tensor/hf_config.h"
 #include "tests/check_formats.h"
 #include "tests/scratch_model.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The files that dequantisation and quantisation write: shards, index, config.json, and what comes along. */
-#include "formats/json_edit.h"
-#include "orchestrator/surgery/extract.h"
+#include "formats/base/json_edit.h"
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/convert_rig.h"
 #include "tests/suite_table.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Shards that come one by one and go when they are measured: the same report as if the model had been there, and nothing lost that was not
  * measured. */
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/surgery/measure/measure.h"
 #include "tests/run_rig.h"
 #include "tests/suite_table.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done again. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/surgery/extract.h"
-#include "orchestrator/surgery/fleet.h"
-#include "orchestrator/surgery/fleet_find.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/measure/fleet.h"
+#include "orchestrator/surgery/measure/fleet_find.h"
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/run_rig.h"
 #include "tests/suite_table.h"
 

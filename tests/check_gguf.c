@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the GGUF reader and writer: what is legal, however odd; what is read is written back byte for byte. */
-#include "formats/gguf_split.h"
-#include "formats/gguf_writer.h"
-#include "formats/input_file.h"
-#include "formats/model.h"
+#include "formats/base/input_file.h"
+#include "formats/gguf/split.h"
+#include "formats/gguf/writer.h"
+#include "formats/model/model.h"
 #include "tests/check_gguf.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * GGUF files that are refused: one row a defect, with what the message must say. */
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "tests/check_gguf.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"

@@ -61,39 +61,79 @@ each c_files awk '
 # The value of a variable of build.ninja, its continued lines joined.
 variable() { sed -e ':a' -e '/\$$/{N;s/\$\n *//;ba' -e '}' build.ninja | sed -n "s/^$1 = //p"; }
 
-# ---- which room may include what: arrows point down only. "orchestrator" are the files that stand in no room of it ----
-cat >"$scratch/law" <<'LAW'
-kernels kernels
-formats formats
+# ---- which room may include what: arrows point down only ----
+# The floors of the house. "orchestrator" are the files that stand in no room of it.
+cat >"$scratch/floors" <<'LAW'
+kernels
+formats
 orchestrator
-machine machine orchestrator formats
-stream stream machine orchestrator formats kernels
-report report machine orchestrator formats
-forward forward stream machine orchestrator formats kernels
-surgery surgery forward report stream machine orchestrator formats kernels
-command command machine orchestrator formats
-serve serve command surgery forward report stream machine orchestrator formats kernels
-cli cli serve command surgery forward report stream machine orchestrator formats kernels
+machine orchestrator formats
+stream machine orchestrator formats kernels
+report machine orchestrator formats
+forward stream machine orchestrator formats kernels
+surgery forward report stream machine orchestrator formats kernels
+command machine orchestrator formats
+serve command surgery forward report stream machine orchestrator formats kernels
+cli serve command surgery forward report stream machine orchestrator formats kernels
+LAW
+# The rooms of a floor: what each may know of the others.
+cat >"$scratch/rooms" <<'LAW'
+formats/base
+formats/tensor base
+formats/remote base tensor
+formats/safetensors base tensor remote
+formats/gguf base tensor remote
+formats/model base tensor remote safetensors gguf
+formats/weights base tensor model
+formats/tokenizer base gguf model
+formats/adapter base tensor remote model
+formats/imatrix base tensor remote gguf
+report/text
+report/svg text
+report/html text svg
+report/view text svg html
+surgery/output
+surgery/algebra
+surgery/trial output algebra
+surgery/prune output algebra trial
+surgery/calibrated output algebra trial prune
+surgery/text output algebra trial prune
+surgery/organs output algebra trial
+surgery/measure output algebra organs
+surgery/purify output algebra trial measure
+surgery/precision output algebra trial
+surgery/lora output algebra trial precision
+surgery/orthogonality output algebra lora
+surgery/health output algebra
+serve/http
+serve/jobs http
+serve/models http
+serve/page http jobs
+serve http jobs models page
 LAW
 # shellcheck disable=SC2016
 awk '
-    function room(path) { return split(path, part, "/") > 2 && part[1] == "orchestrator" ? part[2] : part[1] }
-    FILENAME ~ /law$/ { for (k = 2; k <= NF; k++) may[$1, $k] = 1; known[$1] = 1; next }
+    function room(path) { sub(/\/[^\/]*$/, "", path); sub(/^kernels\/.*/, "kernels", path); sub(/^orchestrator\//, "", path); return path }
+    function floor(path) { path = room(path); sub(/\/.*/, "", path); return path }
+    FILENAME ~ /floors$/ { known[$1]; for (k = 1; k <= NF; k++) may[$1, $k]; next }
+    FILENAME ~ /rooms$/ { for (k = 2; k <= NF; k++) knows[$1, floor($1 "/") "/" $k]; next }
     {
-        file = $0; from = room(file)
+        file = $0; from = floor(file)
         if (!(file ~ /^(kernels|formats|orchestrator)\//)) next
         if (!(from in known)) { print file ": no law for the folder " from; next }
         for (line = 1; (getline text < file) > 0; line++)
             if (match(text, /^# *include *"[^"]*"/)) {
-                split(text, quoted, "\"")
-                if (!may[from, room(quoted[2])]) print file ":" line ": " from " may not include " quoted[2]
+                split(text, quoted, "\""); to = quoted[2]
+                if (!((from, floor(to)) in may)) print file ":" line ": " from " may not include " to
+                else if (from == floor(to) && room(file) != room(to) && !((room(file), room(to)) in knows))
+                    print file ":" line ": " room(file) " may not include " to
             } else if (text ~ /^# *include *<hwloc/ && from != "machine") {
                 print file ":" line ": hwloc is used in machine alone"
             } else if (text ~ /^# *include *<sleef/ && from != "kernels") {
                 print file ":" line ": SLEEF is used in kernels alone"
             }
         close(file)
-    }' "$scratch/law" "$scratch/c_files" | check "includes point down only"
+    }' "$scratch/floors" "$scratch/rooms" "$scratch/c_files" | check "includes point down only"
 
 grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include *<' |
     grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|immintrin|arm_neon|sleef)(\.h)?>' |
@@ -124,7 +164,7 @@ peel() {
 }
 
 # Objects of the project and their sources; which object uses a symbol that another one defines.
-sed -nE 's/^build (build\/[^ ]+\.o)( [^:]*)?: cc ((kernels|formats|orchestrator)\/[^ ]+\.c).*/\1 \3/p' build.ninja >"$scratch/objects"
+sed -nE 's,^((kernels|formats|orchestrator)/.*)\.c$,build/\1.o \1.c,p' "$scratch/c_files" >"$scratch/objects"
 # shellcheck disable=SC2016
 cut -d' ' -f1 "$scratch/objects" | xargs nm -A -g 2>&1 | awk '
     FILENAME == "-" { split($1, at, ":"); if ($(NF - 1) == "U") uses[at[1], $NF]; else if (NF > 2) home[$NF] = at[1]; else print; next }
@@ -160,7 +200,7 @@ grep -E '^(kernels|formats|orchestrator)/' "$scratch/c_files" | xargs -d '\n' gr
 each sources awk 'FNR <= 2 && /SPDX-License-Identifier: MIT/ && (FNR == 1 || FILENAME ~ /\.sh$/) { marked[FILENAME] }
     END { for (k = 1; k < ARGC; k++) if (!(ARGV[k] in marked)) print ARGV[k] }' | check "every source begins with its SPDX line"
 
-sed 's,.*/,,' "$scratch/sources" | sort | uniq -d | check "names of sources are unique in the whole tree"
+each c_files grep -hoE '^#ifndef ORGAN_[A-Z0-9_]+_H$' | sort | uniq -d | check "every header has a guard of its own"
 
 cut -d: -f1 "$scratch/code" | uniq -c | awk '$1 > 500 { print $2 ": " $1 " lines of code" }' | check "no file has more than 500 lines of code"
 
@@ -171,8 +211,46 @@ each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
-while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja || echo "$file"; done < <(grep '\.c$' "$scratch/c_files") |
-    check "build.ninja names every .c"
+# ---- build files ----
+# described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept.
+described() {
+    echo "# tests/check_house.sh prints what stands here when a file comes or goes."
+    # shellcheck disable=SC2016
+    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | LC_ALL=C sort | awk -v present="$1/build.ninja" '
+        BEGIN {
+            while ((getline line < present) > 0) {
+                if (line ~ /^build /) { split(line, word, " "); name = word[4] }
+                if (line !~ /^(build|  )/) name = ""
+                if (name in block) block[name] = block[name] "\n" line
+                else if (name != "") block[name] = line
+            }
+        }
+        { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build build/" object ": cc " $0) }'
+    grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
+}
+# archived NAME: sources on stdin, as objects of that archive.
+archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
+archives() {
+    echo "# Objects of each archive, sorted. tests/check_house.sh prints what stands here when a file comes or goes."
+    local parts='^(kernels|formats|orchestrator)/.*\.c$' outer='^orchestrator/(serve|command|cli)/'
+    grep -E '^kernels/.*\.c$' "$scratch/c_files" | archived kernels
+    grep -E "$parts" "$scratch/c_files" | grep -vE "$outer" | archived liborgan
+    grep -E '^orchestrator/(serve|command)/.*\.c$' "$scratch/c_files" | archived serve
+    grep -E '^orchestrator/cli/.*\.c$' "$scratch/c_files" | grep -v '/main\.c$' | archived cli
+}
+# The expected file is printed whole where the present one differs.
+expected() {
+    if diff -q "$1" "$scratch/expected" >/dev/null 2>&1; then return; fi
+    echo "$1"
+    { printf '%s should be:\n\n' "$1" && cat "$scratch/expected" && echo; } >&2
+}
+sed -nE 's,^((kernels|formats|orchestrator)(/.*)?)/[^/]+\.c$,\1,p' "$scratch/c_files" |
+    awk '{ for (path = $0; path ~ /./ && path != "orchestrator"; sub(/\/?[^\/]*$/, "", path)) print path }' | sort -u |
+    while read -r folder; do described "$folder" >"$scratch/expected" && expected "$folder/build.ninja"; done | check "build.ninja of a folder"
+archives >"$scratch/expected"
+expected archives.ninja | check "archives.ninja has all objects"
+while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja tests/build.ninja bench/build.ninja || echo "$file"; done \
+    < <(grep -E '^(tests|bench|examples)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
 
 # ---- the library ----
 # Compiled from a copy that holds nothing else: a public header that needs a private one, or another to come first, does not compile.

@@ -2,9 +2,9 @@
  * Pages of reports: whole documents of well-formed HTML that act on nothing and ask for nothing, whatever the report holds; small enough;
  * and no half of one when memory runs out. The program is linked with --wrap for the allocation functions. `build/tests/html --print`
  * writes the page of a large made-up report to stdout, to be looked at. */
-#include "orchestrator/report/html_page.h"
-#include "orchestrator/report/html_report.h"
-#include "orchestrator/report/svg_heat_map.h"
+#include "orchestrator/report/html/page.h"
+#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/view/html_report.h"
 
 #include "tests/html_reader.h"
 #include "tests/memory_rig.h"

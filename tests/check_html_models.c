@@ -2,14 +2,14 @@
  * Pages of what is measured, purified, taken apart, put together, grafted and inspected: from reports of the fixtures as the verbs make
  * them, with their numbers; from reports in which anything may stand; small enough; whole or not at all. `build/tests/html_models --print`
  * writes the page of a measured fleet of made-up models to stdout, to be looked at. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
-#include "orchestrator/surgery/fleet.h"
-#include "orchestrator/surgery/measure.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/surgery/measure/fleet.h"
+#include "orchestrator/surgery/measure/measure.h"
 #include "tests/html_reader.h"
 #include "tests/html_rig.h"
-#include "tests/memory_rig.h"
 #include "tests/kin_suite.h"
+#include "tests/memory_rig.h"
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"
 

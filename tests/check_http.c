@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Files behind URLs: the right bytes whatever the server and the connection do, or an error that says what; and no secrets in it. */
-#include "formats/http_source.h"
+#include "formats/remote/http_source.h"
 #include "tests/check_http.h"
 #include "tests/http_server.h"
 #include "tests/suite_table.h"

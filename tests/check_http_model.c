@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Models behind URLs: opened by an index or a file, read through as if they were here, and refused where they must be. */
-#include "formats/model.h"
-#include "orchestrator/surgery/inspect.h"
+#include "formats/model/model.h"
+#include "orchestrator/surgery/health/inspect.h"
 #include "tests/check_http.h"
 #include "tests/model_maker.h"
 #include "tests/served_model.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Redirects from servers that all can reach to addresses that only this machine or its network can: they are not followed, however the
  * address is spelled. */
-#include "formats/http_address.h"
-#include "formats/http_source.h"
+#include "formats/remote/http_address.h"
+#include "formats/remote/http_source.h"
 #include "tests/check_http.h"
 #include "tests/http_server.h"
 #include "tests/suite_table.h"

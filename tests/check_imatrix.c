@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Importance matrices: what is read of them, which entry belongs to which tensor, and what is refused, one row a defect. */
-#include "formats/imatrix.h"
-#include "formats/input_file.h"
+#include "formats/base/input_file.h"
+#include "formats/imatrix/imatrix.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"
 

@@ -101,7 +101,7 @@ holds "zeros counts wrongly" grep -qE '^model.layers.0.self_attn.q_proj.weight +
 if (($? == 4)) && grep -q '^nowhere: ' "$scratch/shown"; then good; else bad "zeros nowhere" "$scratch/shown"; fi
 if [[ -n $cxx ]]; then
     cat >"$scratch/sum.cpp" <<'END'
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "orchestrator/stream/stop.h"
 #include <iostream>
 int main(int, char **argv)

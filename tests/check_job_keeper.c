@@ -2,9 +2,9 @@
  * Tests of jobs with their processes: queue, clashes, cancelling, restarts, crashes, and that a job cannot leave the root. The processes
  * are this program itself, which then does what the file says that it is given as model. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/serve/job_confine.h"
-#include "orchestrator/serve/job_keeper.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/jobs/confine.h"
+#include "orchestrator/serve/jobs/keeper.h"
 #include "tests/job_actor.h"
 #include "tests/keeper_rig.h"
 #include "tests/scratch_model.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Tests of what jobs may take: what they keep on the disk, and memory. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/serve/job_memory.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/jobs/memory.h"
 #include "tests/keeper_rig.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"

@@ -2,12 +2,12 @@
  * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk, progress from events,
  * and the description of the interface. */
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/document.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/areas.h"
-#include "orchestrator/serve/job_store.h"
-#include "orchestrator/serve/job_words.h"
-#include "orchestrator/serve/open_api.h"
-#include "orchestrator/serve/verb_catalog.h"
+#include "orchestrator/serve/jobs/store.h"
+#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/serve/jobs/words.h"
+#include "orchestrator/serve/page/open_api.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Adapters made of what tuning changed: what they say, what they explain, and that nothing that changed is lost without a word. */
-#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/lora_extract_rig.h"
 #include "tests/suite_table.h"
 

@@ -3,11 +3,11 @@
 #include "tests/lora_rig.h"
 #include "tests/suite_table.h"
 
-#include "formats/model.h"
-#include "orchestrator/report/document.h"
+#include "formats/model/model.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/dequantize.h"
-#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 
 #include <math.h>
 #include <stdio.h>

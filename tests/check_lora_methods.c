@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Method A and Method B on a real model: tuned by a seeded product of low rank and noise, and quantised. On the quantised base the adapter
  * that was made for it must come closer to the tuned model, in every module. */
-#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/lora_extract_rig.h"
 #include "tests/suite_table.h"
 

@@ -3,10 +3,10 @@
 #include "tests/lora_rig.h"
 #include "tests/suite_table.h"
 
-#include "formats/adapter.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/surgery/adapter_write.h"
-#include "orchestrator/surgery/lora_check.h"
+#include "formats/adapter/adapter.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/check.h"
 
 #include <math.h>
 #include <stdio.h>

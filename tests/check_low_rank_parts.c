@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Random numbers by place, and decompositions of products. */
 #include "orchestrator/machine/blas.h"
-#include "orchestrator/surgery/low_rank_job.h"
+#include "orchestrator/surgery/algebra/low_rank_job.h"
 #include "tests/low_rank_rig.h"
 #include "tests/suite_table.h"
 

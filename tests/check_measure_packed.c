@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A packed model measures as its dequantised copy does, to the last digit, in every scheme and from wherever it is read. */
-#include "orchestrator/report/document.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/stream/weight_reader.h"
-#include "orchestrator/surgery/dequantize.h"
-#include "orchestrator/surgery/measure.h"
-#include "orchestrator/surgery/quantize.h"
+#include "orchestrator/surgery/measure/measure.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/http_server.h"
 #include "tests/kimi_maker.h"
 #include "tests/run_rig.h"

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * What is told of a measurement, and what happens when it cannot be made. */
-#include "orchestrator/surgery/z_subjects.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
 #include "tests/measure_rig.h"
 
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/measure_report.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/measure_report.h"
 #include "tests/suite_table.h"
 
 #include <errno.h>

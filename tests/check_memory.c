@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the allocation functions. */
-#include "formats/gguf_writer.h"
-#include "formats/model.h"
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
+#include "formats/gguf/writer.h"
+#include "formats/model/model.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/gguf_maker.h"
 #include "tests/memory_rig.h"
 #include "tests/scratch_model.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Every verb that writes, while calls of the system fail and while somebody else takes the name of its output: no file is lost, and nothing
  * unfinished is left without a word. */
-#include "formats/recognise.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_table.h"
 #include "tests/lora_rig.h"

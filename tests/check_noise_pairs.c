@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Noises of two pairs: equal, unrelated and scaled ones, the plain formulas in double precision, the same bits whatever the way, and what
  * is refused. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
-#include "orchestrator/surgery/noise_pairs.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/surgery/orthogonality/noise_pairs.h"
 #include "tests/orthogonality_rig.h"
 #include "tests/suite_table.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/cli: the table of verbs, the parser, help, and the living line. */
 #include "orchestrator/cli/help.h"
-#include "orchestrator/command/options.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
+#include "orchestrator/command/options.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Taking apart and putting together: the donor again byte for byte, whatever it is; and organ directories that are not to be believed. */
 #include "orchestrator/stream/transfer.h"
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/check_organs.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"

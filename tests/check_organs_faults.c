@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Taking apart, putting together and grafting while the disk fails, is full, or a model changes: nothing is left, and the next try is as if
  * nothing had been. */
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
-#include "orchestrator/surgery/graft.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
+#include "orchestrator/surgery/organs/graft.h"
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Grafts: what is taken and what stays, what does not fit, and the metadata that follows. */
-#include "orchestrator/surgery/graft.h"
+#include "orchestrator/surgery/organs/graft.h"
 #include "tests/check_organs.h"
 #include "tests/gguf_maker.h"
 #include "tests/scratch_model.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Noise against an adapter: cases whose answers are known, the plain formulas in double precision, and the same bits whatever the way. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/surgery/orthogonality_chance.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/orthogonality/chance.h"
 #include "tests/orthogonality_rig.h"
 #include "tests/suite_table.h"
 

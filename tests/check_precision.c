@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Packed weights against what the owners of their formats make of them, bit for bit: fixtures/precision, every scheme, any range of rows,
  * every ISA. And values of companions that cannot be. */
-#include "formats/weights.h"
+#include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/scratch_model.h"

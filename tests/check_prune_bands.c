@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Prunings without a text in bands of rows: the same bytes however many bands there are, with the least memory that is said to do and with
  * plenty. */
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/forward_rig.h"

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * Pruning along a text as a library: the same bytes whatever the way, what was asked for is there, better methods are better, and whatever
  * fails leaves nothing. */
-#include "formats/tokenizer.h"
+#include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/audit.h"
-#include "orchestrator/surgery/prune_calibrated.h"
+#include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/prune/audit.h"
 #include "tests/forward_rig.h"
 #include "tests/method_rig.h"
 #include "tests/model_maker.h"

@@ -2,7 +2,7 @@
  * Pruning by an importance matrix as a library: what it says comes to the right weights, whatever the model's names are, and whatever does
  * not fit leaves nothing. */
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/prune_calibrated.h"
+#include "orchestrator/surgery/calibrated/calibrated.h"
 #include "tests/forward_rig.h"
 #include "tests/method_rig.h"
 #include "tests/model_maker.h"

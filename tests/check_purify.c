@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Purification as a library: the right numbers by a plain implementation, the same bytes whatever the way, and nothing else touched. */
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/measure_rig.h"
 #include "tests/purify_rig.h"
 #include "tests/samples.h"

@@ -3,7 +3,7 @@
 #include "tests/purify_rig.h"
 #include "tests/suite_table.h"
 
-#include "formats/model.h"
+#include "formats/model/model.h"
 
 #include <errno.h>
 #include <fcntl.h>

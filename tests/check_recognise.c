@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What --force may replace: directories as users have them, one row each, and what the first entry in them is that is nobody's output. */
-#include "formats/recognise.h"
+#include "formats/model/recognise.h"
 #include "tests/check_stream.h"
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"

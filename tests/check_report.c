@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of orchestrator/report: documents, and the reports that are made of them. */
-#include "orchestrator/report/audit_report.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/inspect_report.h"
-#include "orchestrator/report/prune_report.h"
-#include "orchestrator/report/report_parts.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/view/audit_report.h"
+#include "orchestrator/report/view/inspect_report.h"
+#include "orchestrator/report/view/prune_report.h"
 
 #include <check.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the safetensors reader: one row per way in which a file can be wrong, and the odd files that are right. */
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "tests/check_formats.h"
 #include "tests/scratch_model.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server: what it answers, and to whom. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/serve/http_guard.h"
-#include "orchestrator/serve/jail.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/jail.h"
 #include "tests/check_serve.h"
 #include "tests/scratch_model.h"
 #include "tests/serve_rig.h"

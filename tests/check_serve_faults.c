@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server against those who mean harm, and what keeps it from starting. */
 #include "orchestrator/serve/areas.h"
-#include "orchestrator/serve/jail.h"
+#include "orchestrator/serve/http/jail.h"
 #include "tests/check_serve.h"
 #include "tests/malformed.h"
 #include "tests/scratch_model.h"

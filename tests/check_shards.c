@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of models as a whole: directories, indices and their shards, what users mistake for a model, files that change. */
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "tests/check_formats.h"
 #include "tests/scratch_model.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Tests of messages, dtypes, and the small containers of formats/. */
-#include "formats/arena.h"
-#include "formats/dtype.h"
-#include "formats/input_file.h"
-#include "formats/name_table.h"
-#include "formats/status.h"
+#include "formats/base/arena.h"
+#include "formats/base/input_file.h"
+#include "formats/base/name_table.h"
+#include "formats/base/status.h"
+#include "formats/tensor/dtype.h"
 #include "tests/check_formats.h"
 #include "tests/scratch_model.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * Charts: well-formed whatever comes in, the same bytes always, marks where the values are. `build/tests/svg --print NAME` writes one of
  * the charts of the tests to stdout, to be looked at, and "small" to be the golden file. */
-#include "orchestrator/report/chart_scale.h"
-#include "orchestrator/report/svg_chart.h"
+#include "orchestrator/report/svg/chart.h"
+#include "orchestrator/report/svg/chart_scale.h"
 
 #include "tests/model_maker.h"
 #include "tests/suite_table.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Heat maps, rankings and scatter charts: well-formed whatever comes in, marks where the values are, bounded. */
-#include "orchestrator/report/svg_heat_map.h"
-#include "orchestrator/report/svg_parts.h"
-#include "orchestrator/report/svg_ranking.h"
-#include "orchestrator/report/svg_scatter.h"
+#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/svg/ranking.h"
+#include "orchestrator/report/svg/scatter.h"
 
 #include "tests/suite_table.h"
 #include "tests/svg_reader.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Tests of orchestrator/report/text.c and text_table.c: what is shown to people, and where it ends. */
-#include "orchestrator/report/report_parts.h"
-#include "orchestrator/report/text_table.h"
+ * Tests of orchestrator/report/text/text.c and text_table.c: what is shown to people, and where it ends. */
+#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/text/text_table.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * Maps of tiles and magnitudes of killed weights: counted as a plain loop over the bytes counts them, whatever the shape, the type and the
  * memory. */
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/magnitudes.h"
-#include "orchestrator/surgery/tile_map.h"
+#include "orchestrator/surgery/prune/magnitudes.h"
+#include "orchestrator/surgery/prune/tile_map.h"
 #include "tests/prune_rig.h"
 #include "tests/suite_table.h"
 

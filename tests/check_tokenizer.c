@@ -3,7 +3,7 @@
  */
 #include "tests/check_tokenizer.h"
 
-#include "formats/input_file.h"
+#include "formats/base/input_file.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 

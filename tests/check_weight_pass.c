@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The pass over weights: every value once, in order, whatever the threads and the memory; errors and stops end it. */
-#include "formats/weights.h"
+#include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/model_maker.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/convert_rig.h"
 
-#include "formats/weights.h"
+#include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 
 #include <stdio.h>

@@ -3,9 +3,9 @@
 #ifndef CONVERT_RIG_H
 #define CONVERT_RIG_H
 
-#include "formats/model.h"
-#include "orchestrator/surgery/dequantize.h"
-#include "orchestrator/surgery/quantize.h"
+#include "formats/model/model.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
 #include "tests/run_rig.h"
 
 #include <check.h>

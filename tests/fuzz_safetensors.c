@@ -2,12 +2,12 @@
  * Fuzz target of everything in formats/ that reads files. The first byte of an input says what the rest is: the header of a safetensors
  * file with some data behind it, a whole safetensors file, an index, a config, a GGUF file. Built with libFuzzer by tests/run_fuzz.sh;
  * tests/replay_fuzz.c replays inputs as a plain test. */
-#include "formats/gguf_config.h"
-#include "formats/gguf_split.h"
-#include "formats/gguf_writer.h"
-#include "formats/hf_config.h"
-#include "formats/safetensors.h"
-#include "formats/shards.h"
+#include "formats/gguf/config.h"
+#include "formats/gguf/split.h"
+#include "formats/gguf/writer.h"
+#include "formats/safetensors/safetensors.h"
+#include "formats/safetensors/shards.h"
+#include "formats/tensor/hf_config.h"
 #include "tests/fuzz_safetensors.h"
 
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * A reader of HTML that takes nothing but what the pages are made of. */
 #include "tests/html_reader.h"
 
-#include "formats/utf8.h"
-#include "orchestrator/report/html_report.h"
+#include "formats/base/utf8.h"
+#include "orchestrator/report/view/html_report.h"
 #include "tests/svg_reader.h"
 
 #include <check.h>

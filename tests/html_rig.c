@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/html_rig.h"
 
-#include "orchestrator/surgery/assemble.h"
-#include "orchestrator/surgery/extract.h"
-#include "orchestrator/surgery/graft.h"
-#include "orchestrator/surgery/inspect.h"
-#include "orchestrator/surgery/measure.h"
-#include "orchestrator/surgery/purify.h"
+#include "orchestrator/surgery/health/inspect.h"
+#include "orchestrator/surgery/measure/measure.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
+#include "orchestrator/surgery/organs/graft.h"
+#include "orchestrator/surgery/purify/purify.h"
 
 #include <check.h>
 

@@ -2,7 +2,7 @@
 #include "tests/keeper_rig.h"
 
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/document.h"
+#include "orchestrator/report/text/document.h"
 #include "tests/scratch_model.h"
 
 #include <check.h>

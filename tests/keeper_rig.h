@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_KEEPER_RIG_H
 #define ORGAN_TEST_KEEPER_RIG_H
 
-#include "orchestrator/serve/job_keeper.h"
+#include "orchestrator/serve/jobs/keeper.h"
 
 #include <check.h>
 #include <sys/types.h>

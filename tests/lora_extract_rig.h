@@ -3,9 +3,9 @@
 #ifndef LORA_EXTRACT_RIG_H
 #define LORA_EXTRACT_RIG_H
 
-#include "formats/adapter.h"
-#include "formats/weights.h"
-#include "orchestrator/surgery/lora_extract.h"
+#include "formats/adapter/adapter.h"
+#include "formats/weights/weights.h"
+#include "orchestrator/surgery/lora/extract.h"
 #include "tests/run_rig.h"
 
 #include <check.h>

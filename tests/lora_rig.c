@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/lora_rig.h"
 
-#include "formats/adapter.h"
+#include "formats/adapter/adapter.h"
 #include "orchestrator/stream/widen.h"
 
 #include <fcntl.h>

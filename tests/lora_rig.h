@@ -3,9 +3,9 @@
 #ifndef LORA_RIG_H
 #define LORA_RIG_H
 
-#include "orchestrator/surgery/lora_merge.h"
-#include "orchestrator/surgery/lora_resize.h"
-#include "orchestrator/surgery/lora_sanitize.h"
+#include "orchestrator/surgery/lora/merge.h"
+#include "orchestrator/surgery/lora/resize.h"
+#include "orchestrator/surgery/lora/sanitize.h"
 #include "tests/run_rig.h"
 
 #include <check.h>

@@ -3,8 +3,8 @@
 #ifndef LOW_RANK_RIG_H
 #define LOW_RANK_RIG_H
 
-#include "orchestrator/surgery/low_rank.h"
-#include "orchestrator/surgery/philox.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/surgery/algebra/philox.h"
 
 #include <check.h>
 

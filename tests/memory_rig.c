@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/memory_rig.h"
 
-#include "formats/memory_watch.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
 
 #include <check.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_METHOD_RIG_H
 #define ORGAN_TEST_METHOD_RIG_H
 
-#include "orchestrator/surgery/prune_calibrated.h"
+#include "orchestrator/surgery/calibrated/calibrated.h"
 
 #include <jansson.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/orthogonality_rig.h"
 
-#include "orchestrator/report/document.h"
+#include "orchestrator/report/text/document.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef ORTHOGONALITY_RIG_H
 #define ORTHOGONALITY_RIG_H
 
-#include "orchestrator/surgery/orthogonality.h"
+#include "orchestrator/surgery/orthogonality/orthogonality.h"
 #include "tests/run_rig.h"
 
 #include <check.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/physarum_v2_rig.h"
 
-#include "orchestrator/surgery/philox.h"
+#include "orchestrator/surgery/algebra/philox.h"
 
 #include <math.h>
 #include <stdlib.h>

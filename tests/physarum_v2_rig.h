@@ -3,7 +3,7 @@
 #ifndef PHYSARUM_V2_RIG_H
 #define PHYSARUM_V2_RIG_H
 
-#include "orchestrator/surgery/prune_matrix.h"
+#include "orchestrator/surgery/calibrated/prune_matrix.h"
 
 #include <check.h>
 

@@ -3,8 +3,8 @@
 #ifndef ORGAN_TEST_PRUNE_RIG_H
 #define ORGAN_TEST_PRUNE_RIG_H
 
-#include "orchestrator/surgery/audit.h"
-#include "orchestrator/surgery/prune_job.h"
+#include "orchestrator/surgery/prune/audit.h"
+#include "orchestrator/surgery/prune/job.h"
 #include "tests/run_rig.h"
 
 #include <check.h>

@@ -46,8 +46,8 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 trap 'exit 129' HUP
 
-# The value of a variable or statement of build.ninja, its lines joined.
-listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja | sed -n "s/^$1 //p"; }
+# The value of a variable or statement of the build files, its lines joined.
+listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja tests/build.ninja | sed -n "s/^$1 //p"; }
 
 # Names of the test programs and of the test scripts.
 programs() { listed 'build programs: phony' | tr ' ' '\n' | sed -n 's,^build/tests/,,p'; }
@@ -160,7 +160,7 @@ elsewhere() {
     local tree=$1 start=$EPOCHREALTIME
     shift
     mkdir -p "build/$tree" || return 1
-    ln -sfn ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
+    ln -sfn ../../archives.ninja ../../kernels ../../formats ../../orchestrator ../../tests ../../bench ../../docs ../../fixtures "build/$tree/" || return 1
     printf '%-9s building ...\n' "$tree"
     (cd "build/$tree" && env "$@" "${NINJA:-ninja}" -f ../../build.ninja programs) >"$scratch/log" 2>&1 && return
     report "$tree" build 0 1 "$start" "$scratch/log"

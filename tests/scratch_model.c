@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/scratch_model.h"
 
-#include "formats/model.h"
+#include "formats/model/model.h"
 
 #include <check.h>
 #include <dirent.h>

@@ -2,7 +2,7 @@
 #include "tests/served_model.h"
 
 #include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/z_measure.h"
+#include "orchestrator/surgery/measure/z_measure.h"
 
 #include <fcntl.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_TEST_WEIGHTS_RIG_H
 #define ORGAN_TEST_WEIGHTS_RIG_H
 
-#include "formats/weights.h"
+#include "formats/weights/weights.h"
 
 /* Configs of the usual makers; `more` goes into the object of numbers. */
 #define WORDS(bits, more)                                                                                                                  \

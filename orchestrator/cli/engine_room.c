@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/engine_room.h"
 
-#include "formats/memory_watch.h"
+#include "formats/base/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
 
 #include <stdlib.h>
 

@@ -4,7 +4,7 @@
 #define ORGAN_HELP_H
 
 #include "orchestrator/cli/verb_find.h"
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text/text.h"
 
 /* `organ` without arguments: the few verbs that a newcomer needs, with an example each. */
 void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page *page);

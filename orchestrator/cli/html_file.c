@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/html_file.h"
 
-#include "formats/recognise.h"
-#include "orchestrator/surgery/output.h"
+#include "formats/model/recognise.h"
+#include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * organ VERB ARGUMENTS [options] */
-#include "formats/memory_watch.h"
+#include "formats/base/memory_watch.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/progress_events.h"
 #include "orchestrator/cli/terminal.h"
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/report/report_parts.h"
+#include "orchestrator/report/text/report_parts.h"
 
 #include <errno.h>
 #include <fcntl.h>

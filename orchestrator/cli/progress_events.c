@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/progress_events.h"
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text/text.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -11,7 +11,7 @@
 #ifndef ORGAN_PROGRESS_EVENTS_H
 #define ORGAN_PROGRESS_EVENTS_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <stdint.h>
 #include <stdio.h>

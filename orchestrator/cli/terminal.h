@@ -3,7 +3,7 @@
 #ifndef ORGAN_TERMINAL_H
 #define ORGAN_TERMINAL_H
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text/text.h"
 #include "orchestrator/stream/progress.h"
 
 typedef struct organ_terminal {

@@ -2,8 +2,8 @@
  * autopsy: whether the weights of a model are healthy. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/autopsy_report.h"
-#include "orchestrator/report/document.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/autopsy_report.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
  * The verbs that take a LoRA adapter. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/adapter_report.h"
+#include "orchestrator/report/view/adapter_report.h"
 
 /* clang-format off: tables are laid out by hand */
 

@@ -2,7 +2,7 @@
  * organ lora extract. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/lora_report.h"
+#include "orchestrator/report/view/lora_report.h"
 
 /* clang-format off: tables are laid out by hand */
 

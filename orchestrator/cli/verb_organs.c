@@ -3,7 +3,7 @@
 #include "orchestrator/cli/verbs.h"
 
 #include "orchestrator/cli/engine_room.h"
-#include "orchestrator/report/organs_report.h"
+#include "orchestrator/report/view/organs_report.h"
 
 /* The terminal alone: these verbs only move bytes. */
 static organ_progress open_terminal(const organ_call *call, organ_terminal *terminal)

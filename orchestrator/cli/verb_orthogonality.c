@@ -2,8 +2,8 @@
  * organ orthogonality. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/noise_pairs_report.h"
-#include "orchestrator/report/orthogonality_report.h"
+#include "orchestrator/report/view/noise_pairs_report.h"
+#include "orchestrator/report/view/orthogonality_report.h"
 
 #include <string.h>
 

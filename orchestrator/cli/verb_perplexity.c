@@ -2,7 +2,7 @@
  * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/perplexity_report.h"
+#include "orchestrator/report/view/perplexity_report.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * The verbs that change what weights are stored in. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/precision_report.h"
+#include "orchestrator/report/view/precision_report.h"
 
 /* clang-format off: tables are laid out by hand */
 

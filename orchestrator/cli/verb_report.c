@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * report: a saved report as a page. */
-#include "formats/input_file.h"
-#include "formats/memory_watch.h"
+#include "formats/base/input_file.h"
+#include "formats/base/memory_watch.h"
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -2,7 +2,7 @@
  * organ tokenize. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/tokenize_report.h"
+#include "orchestrator/report/view/tokenize_report.h"
 
 /* clang-format off: tables are laid out by hand */
 

@@ -2,7 +2,7 @@
  * organ topology. */
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/topology_report.h"
+#include "orchestrator/report/view/topology_report.h"
 
 /* clang-format off: tables are laid out by hand */
 

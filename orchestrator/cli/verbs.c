@@ -4,12 +4,12 @@
 #include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/help.h"
 #include "orchestrator/cli/terminal.h"
-#include "orchestrator/report/audit_report.h"
-#include "orchestrator/report/fleet_report.h"
-#include "orchestrator/report/inspect_report.h"
-#include "orchestrator/report/measure_report.h"
-#include "orchestrator/report/prune_report.h"
-#include "orchestrator/report/purify_report.h"
+#include "orchestrator/report/view/audit_report.h"
+#include "orchestrator/report/view/fleet_report.h"
+#include "orchestrator/report/view/inspect_report.h"
+#include "orchestrator/report/view/measure_report.h"
+#include "orchestrator/report/view/prune_report.h"
+#include "orchestrator/report/view/purify_report.h"
 #include "orchestrator/version.h"
 
 #include <stdlib.h>

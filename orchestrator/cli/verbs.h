@@ -3,7 +3,7 @@
 #ifndef ORGAN_VERBS_H
 #define ORGAN_VERBS_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 /* What each verb does; `call` is an organ_call. Results go to stdout, whose errors stay in its error flag; progress goes to stderr. */
 organ_status organ_run_inspect(void *call, organ_error *error);

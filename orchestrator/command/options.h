@@ -3,7 +3,7 @@
 #ifndef ORGAN_OPTIONS_H
 #define ORGAN_OPTIONS_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/forward/forward.h"
 
-#include "orchestrator/forward/forward_job.h"
+#include "orchestrator/forward/job.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
 

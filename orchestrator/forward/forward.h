@@ -5,8 +5,8 @@
 #ifndef ORGAN_FORWARD_H
 #define ORGAN_FORWARD_H
 
-#include "formats/api.h"
-#include "orchestrator/forward/forward_config.h"
+#include "formats/base/api.h"
+#include "orchestrator/forward/config.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 

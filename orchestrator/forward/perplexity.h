@@ -4,7 +4,7 @@
 #ifndef ORGAN_PERPLEXITY_H
 #define ORGAN_PERPLEXITY_H
 
-#include "formats/api.h"
+#include "formats/base/api.h"
 #include "orchestrator/forward/forward.h"
 
 ORGAN_API_BEGIN

@@ -2,7 +2,7 @@
  * Which tokens are scored, and in which windows. */
 #include "orchestrator/forward/perplexity.h"
 
-#include "formats/utf8.h"
+#include "formats/base/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>

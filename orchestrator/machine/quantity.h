@@ -3,7 +3,7 @@
 #ifndef ORGAN_QUANTITY_H
 #define ORGAN_QUANTITY_H
 
-#include "formats/api.h"
+#include "formats/base/api.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/take_name.h"
 
-#include "formats/recognise.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/machine/shell_word.h"
 
 #include <errno.h>

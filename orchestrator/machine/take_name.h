@@ -3,7 +3,7 @@
 #ifndef ORGAN_TAKE_NAME_H
 #define ORGAN_TAKE_NAME_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 /* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way to a directory
  * where the file system knows no better. 0, or an errno: EEXIST if the name is taken. Safe against a name that appears meanwhile. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/input_file.h"
+#include "formats/base/input_file.h"
 #include "orchestrator/machine/set_aside.h"
 #include "orchestrator/machine/topology_parts.h"
 

@@ -3,8 +3,8 @@
 #ifndef ORGAN_TOPOLOGY_H
 #define ORGAN_TOPOLOGY_H
 
-#include "formats/api.h"
-#include "formats/status.h"
+#include "formats/base/api.h"
+#include "formats/base/status.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_WORKERS_H
 #define ORGAN_WORKERS_H
 
-#include "formats/api.h"
+#include "formats/base/api.h"
 #include "orchestrator/machine/topology.h"
 
 ORGAN_API_BEGIN

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http_daemon.h"
 
-#include "orchestrator/serve/http_connection.h"
-#include "orchestrator/serve/http_listen.h"
-#include "orchestrator/serve/server_parts.h"
-#include "orchestrator/serve/jail.h"
-#include "orchestrator/serve/step_back.h"
+#include "orchestrator/serve/http/connection.h"
+#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/listen.h"
+#include "orchestrator/serve/http/server_parts.h"
+#include "orchestrator/serve/http/step_back.h"
 
 #include <errno.h>
 #include <stdlib.h>

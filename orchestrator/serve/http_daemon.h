@@ -3,7 +3,7 @@
 #ifndef ORGAN_HTTP_DAEMON_H
 #define ORGAN_HTTP_DAEMON_H
 
-#include "orchestrator/serve/http_exchange.h"
+#include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/serve_options.h"
 
 /* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what libmicrohttpd (0.9.75) refuses

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * /files: what lies below the root. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/serve/http_exchange.h"
-#include "orchestrator/serve/jail.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/route_parts.h"
 
 #include <stdlib.h>

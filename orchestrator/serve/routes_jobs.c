@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/jobs, /api/v1/verbs and /api/v1/openapi.json: verbs as jobs, what they take, and all of it described. */
-#include "orchestrator/report/document.h"
-#include "orchestrator/report/html_report.h"
-#include "orchestrator/report/text.h"
-#include "orchestrator/serve/http_exchange.h"
-#include "orchestrator/serve/job_keeper.h"
-#include "orchestrator/serve/open_api.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/jobs/keeper.h"
+#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/serve/route_parts.h"
-#include "orchestrator/serve/verb_catalog.h"
 
 #include <stdlib.h>
 #include <string.h>

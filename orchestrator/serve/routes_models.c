@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/models: which there are, what is in them, and their tensors. */
-#include "orchestrator/serve/http_desk.h"
-#include "orchestrator/serve/http_exchange.h"
-#include "orchestrator/serve/model_shelf.h"
+#include "orchestrator/serve/http/desk.h"
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/models/shelf.h"
+#include "orchestrator/serve/models/tensor_page.h"
 #include "orchestrator/serve/route_parts.h"
-#include "orchestrator/serve/tensor_page.h"
 
 #include <errno.h>
 #include <string.h>

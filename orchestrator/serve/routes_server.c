@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * The server itself: whether it is well, what it has done, and who may come in. */
-#include "orchestrator/report/text.h"
-#include "orchestrator/serve/http_exchange.h"
-#include "orchestrator/serve/http_guard.h"
-#include "orchestrator/serve/http_tally.h"
+#include "orchestrator/report/text/text.h"
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/tally.h"
 #include "orchestrator/serve/route_parts.h"
 #include "orchestrator/version.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/serve.h"
 
-#include "orchestrator/report/text.h"
+#include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/areas.h"
 #include "orchestrator/serve/http_daemon.h"
 

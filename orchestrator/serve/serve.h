@@ -3,7 +3,7 @@
 #ifndef ORGAN_SERVE_H
 #define ORGAN_SERVE_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 #include "orchestrator/serve/serve_options.h"
 
 /* Serves until `stop` asks, then finishes what it is sending: ORGAN_OK. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the token's file), ORGAN_IO

@@ -3,8 +3,8 @@
 #ifndef ORGAN_BAND_H
 #define ORGAN_BAND_H
 
-#include "formats/api.h"
-#include "formats/model.h"
+#include "formats/base/api.h"
+#include "formats/model/model.h"
 
 ORGAN_API_BEGIN
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/copy_tree.h"
 
-#include "formats/recognise.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/stream/direct_file.h"
 
 #include <dirent.h>

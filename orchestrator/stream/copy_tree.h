@@ -3,7 +3,7 @@
 #ifndef ORGAN_COPY_TREE_H
 #define ORGAN_COPY_TREE_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <stdint.h>
 

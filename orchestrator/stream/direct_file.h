@@ -4,7 +4,7 @@
 #ifndef ORGAN_DIRECT_FILE_H
 #define ORGAN_DIRECT_FILE_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>

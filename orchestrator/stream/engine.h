@@ -3,8 +3,8 @@
 #ifndef ORGAN_ENGINE_H
 #define ORGAN_ENGINE_H
 
-#include "formats/api.h"
-#include "formats/status.h"
+#include "formats/base/api.h"
+#include "formats/base/status.h"
 #include "orchestrator/stream/pass.h"
 
 ORGAN_API_BEGIN

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/journal.h"
 
-#include "formats/memory_watch.h"
+#include "formats/base/memory_watch.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
 #ifndef ORGAN_JOURNAL_H
 #define ORGAN_JOURNAL_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <jansson.h>
 

@@ -5,7 +5,7 @@
 #ifndef ORGAN_MODEL_COPY_H
 #define ORGAN_MODEL_COPY_H
 
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/stream/stop.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_PASS_H
 #define ORGAN_PASS_H
 
-#include "formats/api.h"
+#include "formats/base/api.h"
 #include "kernels/kernels.h"
 #include "orchestrator/machine/workers.h"
 #include "orchestrator/stream/band.h"

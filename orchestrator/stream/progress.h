@@ -3,8 +3,8 @@
 #ifndef ORGAN_PROGRESS_H
 #define ORGAN_PROGRESS_H
 
-#include "formats/api.h"
-#include "formats/model.h"
+#include "formats/base/api.h"
+#include "formats/model/model.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/publish.h"
 
-#include "formats/recognise.h"
+#include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
 
 #include <dirent.h>

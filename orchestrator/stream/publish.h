@@ -4,7 +4,7 @@
 #ifndef ORGAN_PUBLISH_H
 #define ORGAN_PUBLISH_H
 
-#include "formats/status.h"
+#include "formats/base/status.h"
 
 #include <stdbool.h>
 

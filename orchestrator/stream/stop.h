@@ -3,7 +3,7 @@
 #ifndef ORGAN_STOP_H
 #define ORGAN_STOP_H
 
-#include "formats/api.h"
+#include "formats/base/api.h"
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/transfer.h"
 
-#include "formats/input_file.h"
+#include "formats/base/input_file.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_TRANSFER_H
 #define ORGAN_TRANSFER_H
 
-#include "formats/model.h"
+#include "formats/model/model.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"

@@ -3,8 +3,8 @@
 #ifndef ORGAN_WEIGHT_READER_H
 #define ORGAN_WEIGHT_READER_H
 
-#include "formats/api.h"
-#include "formats/weights.h"
+#include "formats/base/api.h"
+#include "formats/weights/weights.h"
 #include "kernels/kernels.h"
 
 ORGAN_API_BEGIN

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/adapter/adapter.h"
+
+#include "formats/adapter/config.h"
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
+#include "formats/remote/http_source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define INDEX_NAME  ORGAN_ADAPTER_WEIGHTS ".index.json"
+#define PICKLE_NAME "adapter_model.bin"
+
+/* What organ_adapter hides: what it points to. */
+typedef struct state {
+    organ_adapter adapter; /* the first member: the state is found by it */
+    organ_adapter_config config;
+    organ_model *model;
+    organ_adapter_pair *pairs;
+    const organ_tensor **rest;
+    organ_name_table names; /* module -> index into pairs */
+    organ_arena arena;
+} state;
+
+/* ---- files ---- */
+
+static char *join(state *s, const char *directory, const char *name)
+{
+    const size_t length = strlen(directory);
+    char *const path = organ_arena_take(&s->arena, length + strlen(name) + 2);
+    if (path)
+        sprintf(path, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
+    return path;
+}
+
+/* The directory that `path` is or, if it names a file, lies in. */
+static organ_status find_directory(state *s, const char *path, organ_error *error)
+{
+    struct stat info;
+    if (organ_http_is_url(path))
+        return organ_fail(error, ORGAN_USAGE, "an adapter behind a URL is not read: download it first");
+    if (stat(path, &info) != 0)
+        return organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    size_t length = strlen(path);
+    if (!S_ISDIR(info.st_mode)) {
+        const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+        if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: is no adapter: a directory with " ORGAN_ADAPTER_CONFIG " and " ORGAN_ADAPTER_WEIGHTS " is one", path);
+        length = (size_t)(name - path);
+        path = length ? path : ".";
+        length = length ? length : 1;
+    }
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    s->adapter.path = organ_arena_copy(&s->arena, path, length);
+    return s->adapter.path ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", path);
+}
+
+/* *there is whether the directory has a file of that name; *path is where. */
+static organ_status look_for(state *s, const char *name, char **path, bool *there, organ_error *error)
+{
+    struct stat info;
+    *path = join(s, s->adapter.path, name);
+    if (!*path)
+        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+    *there = stat(*path, &info) == 0;
+    return *there || errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
+}
+
+static organ_status open_files(state *s, organ_error *error)
+{
+    char *config, *single, *index, *pickle;
+    bool has_config = false, has_single = false, has_index = false, has_pickle = false;
+    if (look_for(s, ORGAN_ADAPTER_CONFIG, &config, &has_config, error) != ORGAN_OK ||
+        look_for(s, ORGAN_ADAPTER_WEIGHTS, &single, &has_single, error) != ORGAN_OK ||
+        look_for(s, INDEX_NAME, &index, &has_index, error) != ORGAN_OK || look_for(s, PICKLE_NAME, &pickle, &has_pickle, error) != ORGAN_OK)
+        return error->status;
+    if (!has_single && !has_index && has_pickle)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is a Python pickle, which can run any code when it is read, so it is not: load the "
+                          "adapter with peft and save it again with safe_serialization=True",
+                          pickle);
+    if (!has_single && !has_index)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_WEIGHTS, s->adapter.path);
+    if (!has_config)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no adapter here: there is no " ORGAN_ADAPTER_CONFIG, s->adapter.path);
+    if (organ_adapter_config_read(config, ORGAN_ADAPTER_CONFIG, &s->config, error) == ORGAN_OK)
+        organ_model_open(has_single ? single : index, &s->model, error);
+    return error->status;
+}
+
+/* ---- keys ---- */
+
+/* A key taken apart: "base_model.model.[module].lora_A.default.weight". */
+typedef struct key {
+    const char *module;
+    size_t length;
+    bool is_b, embedding;
+} key;
+
+static bool cut(const char *begin, size_t *length, const char *suffix)
+{
+    const size_t tail = strlen(suffix);
+    if (*length <= tail || memcmp(begin + *length - tail, suffix, tail) != 0)
+        return false;
+    *length -= tail;
+    return true;
+}
+
+/* Whether the tensor is a factor. */
+static bool take_apart(const char *name, key *out)
+{
+    static const char prefix[] = "base_model.model.";
+    *out = (key){.module = name};
+    if (strncmp(name, prefix, sizeof prefix - 1) == 0)
+        out->module += sizeof prefix - 1;
+    size_t length = strlen(out->module);
+    const bool weight = cut(out->module, &length, ".weight");
+    cut(out->module, &length, ".default");
+    static const char *const kinds[] = {".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"};
+    for (unsigned k = 0; k < 4; k++)
+        if (weight == (k < 2) && cut(out->module, &length, kinds[k])) {
+            *out = (key){out->module, length, k % 2 == 1, k >= 2};
+            return true;
+        }
+    return false;
+}
+
+static organ_status fail_tensor(const state *s, const organ_tensor *t, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", s->model->files[t->file].name, t->name, why);
+}
+
+static organ_status check_factor(const state *s, const organ_tensor *t, organ_error *error)
+{
+    char why[160];
+    if (t->dtype != ORGAN_F32 && t->dtype != ORGAN_F16 && t->dtype != ORGAN_BF16 && t->dtype != ORGAN_F64) {
+        snprintf(why, sizeof why, "dtype is %s, a factor is F32, F16, BF16 or F64", organ_dtype_describe(t->dtype)->name);
+        return fail_tensor(s, t, why, error);
+    }
+    if (t->rank == 2 && t->shape[0] > 0 && t->shape[1] > 0)
+        return ORGAN_OK;
+    snprintf(why, sizeof why, "has %u dimensions and %" PRIu64 " elements, a factor is a matrix that is not empty%s", t->rank, t->elements,
+             t->elements == 0 ? " (training in shards that were not gathered before saving leaves such)" : "");
+    return fail_tensor(s, t, why, error);
+}
+
+static organ_status add_factor(state *s, const organ_tensor *t, const key *k, organ_error *error)
+{
+    if (check_factor(s, t, error) != ORGAN_OK)
+        return error->status;
+    const char *const module = organ_arena_copy(&s->arena, k->module, k->length);
+    const size_t *const at = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
+    if (!at)
+        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+    organ_adapter_pair *const pair = &s->pairs[*at];
+    if (*at == s->adapter.pair_count) {
+        *pair = (organ_adapter_pair){.module = module, .embedding = k->embedding};
+        s->adapter.pair_count++;
+    }
+    const organ_tensor **const place = k->is_b ? &pair->b : &pair->a;
+    if (*place || pair->embedding != k->embedding) {
+        const organ_tensor *const other = *place ? *place : pair->a ? pair->a : pair->b;
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors '%s' and '%s' both claim to be %s of one module",
+                          s->model->files[t->file].name, other->name, t->name, *place ? (k->is_b ? "the B" : "the A") : "factors");
+    }
+    *place = t;
+    return ORGAN_OK;
+}
+
+static organ_status sort_out(state *s, organ_error *error)
+{
+    const size_t count = s->model->tensor_count;
+    s->pairs = calloc(count ? count : 1, sizeof *s->pairs);
+    s->rest = calloc(count ? count : 1, sizeof *s->rest);
+    if (!s->pairs || !s->rest)
+        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+    for (size_t k = 0; k < count; k++) {
+        const organ_tensor *const t = &s->model->tensors[k];
+        key name;
+        if (!take_apart(t->name, &name))
+            s->rest[s->adapter.rest_count++] = t;
+        else if (add_factor(s, t, &name, error) != ORGAN_OK)
+            return error->status;
+    }
+    if (count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: " ORGAN_ADAPTER_WEIGHTS ": holds no tensor", s->adapter.path);
+    return ORGAN_OK;
+}
+
+/* ---- pairs ---- */
+
+static organ_status finish_pair(state *s, organ_adapter_pair *pair, organ_error *error)
+{
+    char why[300];
+    int64_t rank;
+    if (!pair->a || !pair->b)
+        return fail_tensor(s, pair->a ? pair->a : pair->b, pair->a ? "there is no lora_B for it" : "there is no lora_A for it", error);
+    if (organ_adapter_config_of(&s->config, pair->module, &rank, &pair->scale, error) != ORGAN_OK)
+        return error->status;
+    pair->rank = pair->a->shape[0];
+    pair->in_features = pair->a->shape[1];
+    pair->out_features = pair->b->shape[0];
+    if (pair->b->shape[1] != pair->rank) {
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but '%.160s' has %" PRIu64, pair->rank, pair->b->name, pair->b->shape[1]);
+        return fail_tensor(s, pair->a, why, error);
+    }
+    if (pair->rank != (uint64_t)rank) {
+        snprintf(why, sizeof why, "has rank %" PRIu64 ", but by " ORGAN_ADAPTER_CONFIG " it is %" PRId64, pair->rank, rank);
+        return fail_tensor(s, pair->a, why, error);
+    }
+    char *const weight = organ_arena_take(&s->arena, strlen(pair->module) + sizeof ".weight");
+    if (!weight)
+        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+    sprintf(weight, "%s.weight", pair->module);
+    pair->anatomy = organ_anatomy_of(weight);
+    return ORGAN_OK;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const organ_adapter_pair *const a = left, *const b = right;
+    if (a->anatomy.layer != b->anatomy.layer)
+        return a->anatomy.layer < b->anatomy.layer ? -1 : 1;
+    return strcmp(a->module, b->module);
+}
+
+static organ_status finish_pairs(state *s, organ_error *error)
+{
+    if (organ_adapter_config_room(&s->config, s->adapter.pair_count, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < s->adapter.pair_count; k++)
+        if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
+            return error->status;
+    qsort(s->pairs, s->adapter.pair_count, sizeof *s->pairs, by_place);
+    organ_name_table_release(&s->names);
+    s->names = (organ_name_table){0};
+    for (size_t k = 0; k < s->adapter.pair_count; k++)
+        if (!organ_name_table_put(&s->names, s->pairs[k].module, k))
+            return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+    return ORGAN_OK;
+}
+
+organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error)
+{
+    *adapter = NULL;
+    state *const s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    s->config.base = "";
+    if (find_directory(s, path, error) != ORGAN_OK || open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
+        finish_pairs(s, error) != ORGAN_OK) {
+        organ_adapter_close(&s->adapter);
+        return error->status;
+    }
+    organ_adapter *const a = *adapter = &s->adapter;
+    a->model = s->model;
+    a->config = s->config.json;
+    a->r = s->config.r;
+    a->alpha = s->config.alpha;
+    a->rslora = s->config.rslora;
+    a->dora = s->config.dora;
+    a->fan_in_fan_out = s->config.fan_in_fan_out;
+    a->base = s->config.base;
+    a->pairs = s->pairs;
+    a->rest = s->rest;
+    return ORGAN_OK;
+}
+
+void organ_adapter_close(organ_adapter *adapter)
+{
+    state *const s = (state *)adapter;
+    if (!s)
+        return;
+    organ_model_close(s->model);
+    organ_adapter_config_release(&s->config);
+    organ_name_table_release(&s->names);
+    organ_arena_release(&s->arena);
+    free(s->pairs);
+    free(s->rest);
+    free(s);
+}
+
+const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module)
+{
+    const state *const s = (const state *)adapter;
+    const size_t *const at = organ_name_table_find(&s->names, module);
+    return at ? &s->pairs[*at] : NULL;
+}

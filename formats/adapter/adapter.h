@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ * LoRA adapters as peft stores them: a directory with adapter_config.json and adapter_model.safetensors. */
+#ifndef ORGAN_ADAPTER_H
+#define ORGAN_ADAPTER_H
+
+#include "formats/base/api.h"
+#include "formats/model/model.h"
+
+#include <jansson.h>
+
+ORGAN_API_BEGIN
+
+#define ORGAN_ADAPTER_CONFIG  "adapter_config.json"
+#define ORGAN_ADAPTER_WEIGHTS "adapter_model.safetensors"
+
+/* A pair of factors: the weight of `module` becomes W + scale B A. */
+typedef struct organ_adapter_pair {
+    const char *module;    /* as in the model, without ".weight": "model.layers.0.self_attn.q_proj" */
+    const organ_tensor *a; /* rank x in_features */
+    const organ_tensor *b; /* out_features x rank */
+    uint64_t rank, in_features, out_features;
+    double scale;          /* alpha / r, or alpha / sqrt(r) with use_rslora; per module where rank_pattern and alpha_pattern say so */
+    bool embedding;        /* lora_embedding_A and _B: A is rank x vocabulary */
+    organ_anatomy anatomy; /* of module ".weight" */
+} organ_adapter_pair;
+
+typedef struct organ_adapter {
+    const char *path;         /* the directory, as the caller gave it */
+    const organ_model *model; /* the tensors of adapter_model.safetensors */
+    json_t *config;           /* adapter_config.json as it is; owned */
+    int64_t r;
+    double alpha;
+    bool rslora, dora;
+    bool fan_in_fan_out; /* trained on weights that are stored in_features x out_features (Conv1D of GPT-2); the factors are as ever */
+    const char *base;    /* base_model_name_or_path, "" if null */
+    size_t pair_count;
+    const organ_adapter_pair *pairs; /* in the order of their modules' layers and names */
+    size_t rest_count;
+    const organ_tensor *const *rest; /* tensors of no pair: modules_to_save, biases, magnitude vectors, what is not understood */
+} organ_adapter;
+
+/* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r
+ * that is not above 0, lora_alpha missing or no number, a method that is more than W + scale B A, an A without B and the reverse, ranks of
+ * A and B that differ or differ from what the config says, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all.
+ * Keys may begin with "base_model.model." or not, and have ".default" behind lora_A and lora_B. Patterns are matched as peft does, the
+ * first in the order of the file wins. Values are not read. ORGAN_IO. *adapter is NULL on error. */
+organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
+void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */
+
+/* The pair of that module or NULL; constant time. */
+const organ_adapter_pair *organ_adapter_find(const organ_adapter *adapter, const char *module);
+
+ORGAN_API_END
+
+#endif

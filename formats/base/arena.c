@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/arena.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_BYTES ((size_t)64 << 10)
+
+struct organ_arena_block {
+    struct organ_arena_block *next;
+    size_t used, size;
+    _Alignas(16) char bytes[];
+};
+
+void *organ_arena_take(organ_arena *arena, size_t size)
+{
+    if (size > SIZE_MAX / 2)
+        return NULL;
+    const size_t need = (size + 15) & ~(size_t)15;
+    struct organ_arena_block *block = arena->blocks;
+    if (!block || block->size - block->used < need) {
+        const size_t room = need > BLOCK_BYTES ? need : BLOCK_BYTES;
+        block = malloc(sizeof *block + room);
+        if (!block)
+            return NULL;
+        *block = (struct organ_arena_block){.next = arena->blocks, .size = room};
+        arena->blocks = block;
+    }
+    void *taken = block->bytes + block->used;
+    block->used += need;
+    return taken;
+}
+
+char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length)
+{
+    char *copy = organ_arena_take(arena, length + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, bytes, length);
+    copy[length] = '\0';
+    return copy;
+}
+
+void organ_arena_release(organ_arena *arena)
+{
+    while (arena->blocks) {
+        struct organ_arena_block *next = arena->blocks->next;
+        free(arena->blocks);
+        arena->blocks = next;
+    }
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/input_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
+{
+    /* O_NONBLOCK: a pipe would make open() wait for a writer; files do not know it. */
+    const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (opened < 0)
+        return organ_fail_errno(error, errno, "%s: cannot be opened", path);
+    organ_status status = ORGAN_OK;
+    if (fstat(opened, info) != 0)
+        status = organ_fail_errno(error, errno, "%s: cannot be examined", path);
+    else if (!S_ISREG(info->st_mode))
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s, not a file", path,
+                            S_ISDIR(info->st_mode) ? "a directory" : "a device or a pipe");
+    if (status == ORGAN_OK)
+        *fd = opened;
+    else
+        close(opened);
+    return status;
+}
+
+organ_status organ_input_read(int fd, const char *label, void *buffer, size_t size, uint64_t offset, organ_error *error)
+{
+    for (size_t done = 0; done < size;) {
+        const ssize_t got = pread(fd, (char *)buffer + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno != EINTR)
+            return organ_fail_errno(error, errno, "%s: cannot be read at byte %" PRIu64, label, offset + done);
+        if (got == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: ended at byte %" PRIu64 " while it was read, %" PRIu64 " were expected", label,
+                              offset + done, offset + size);
+        done += got > 0 ? (size_t)got : 0;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length, organ_error *error)
+{
+    int fd;
+    struct stat info;
+    organ_status status = organ_input_open(path, &fd, &info, error);
+    if (status != ORGAN_OK)
+        return status;
+    char *text = NULL;
+    if ((uint64_t)info.st_size > limit)
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, more than the %zu that such a file may have", label,
+                            (uint64_t)info.st_size, limit);
+    else if (!(text = malloc((size_t)info.st_size + 1)))
+        status = organ_fail_errno(error, ENOMEM, "%s: reading %" PRIu64 " bytes", label, (uint64_t)info.st_size);
+    else
+        status = organ_input_read(fd, label, text, (size_t)info.st_size, 0, error);
+    close(fd);
+    if (status != ORGAN_OK) {
+        free(text);
+        return status;
+    }
+    text[info.st_size] = '\0';
+    *bytes = text;
+    *length = (size_t)info.st_size;
+    return ORGAN_OK;
+}

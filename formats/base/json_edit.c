@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/json_edit.h"
+
+#include "formats/base/json_text.h"
+#include "formats/base/text_buffer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEEPEST 16
+
+/* A member, and what it takes to cut it out of its object. */
+typedef struct place {
+    organ_json_span value, cut;
+    bool found;
+} place;
+
+static organ_json_text text_of(const organ_json_edit *edit)
+{
+    return (organ_json_text){.label = edit->label, .bytes = edit->bytes, .length = edit->length};
+}
+
+static size_t skip_space(const organ_json_text *text, size_t at)
+{
+    while (at < text->length && memchr(" \t\r\n", text->bytes[at], 4))
+        at++;
+    return at;
+}
+
+static organ_status no_memory(const organ_json_edit *edit, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", edit->label);
+}
+
+/* From the end of the member before it, or with the comma behind it if it is the first. */
+static organ_json_span cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
+{
+    const size_t behind = skip_space(text, value.end);
+    const bool comma = first && behind < text->length && text->bytes[behind] == ',';
+    return (organ_json_span){before, comma ? behind + 1 : value.end};
+}
+
+/* The first member of that name in the object in `span`, or, with `deep` left, in the objects in it. */
+static organ_status seek(const organ_json_text *text, organ_json_span span, const char *name, int deep, place *to, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_json_span value;
+    json_t *key = NULL;
+    if (organ_json_walk_begin(&walk, text, span, NULL, error))
+        return error->status;
+    size_t before = walk.at;
+    for (bool first = true; !to->found && organ_json_walk_next(&walk, &key, &value, error) == ORGAN_OK && key; first = false) {
+        if (strcmp(json_string_value(key), name) == 0)
+            *to = (place){.value = value, .cut = cut_of(text, before, first, value), .found = true};
+        else if (deep > 0 && text->bytes[value.begin] == '{')
+            seek(text, value, name, deep - 1, to, error);
+        before = value.end;
+        json_decref(key);
+    }
+    return error->status;
+}
+
+static organ_status replace(organ_json_edit *edit, organ_json_span span, const char *with, size_t length, organ_error *error)
+{
+    const size_t size = edit->length - (span.end - span.begin) + length;
+    char *const bytes = malloc(size + 1);
+    if (!bytes)
+        return no_memory(edit, error);
+    memcpy(bytes, edit->bytes, span.begin);
+    memcpy(bytes + span.begin, with, length);
+    memcpy(bytes + span.begin + length, edit->bytes + span.end, edit->length - span.end);
+    bytes[size] = '\0';
+    free(edit->bytes);
+    edit->bytes = bytes;
+    edit->length = size;
+    return ORGAN_OK;
+}
+
+organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, const char *bytes, size_t length, organ_error *error)
+{
+    *edit = (organ_json_edit){.label = label, .bytes = malloc(length + 1), .length = length};
+    if (!edit->bytes)
+        return no_memory(edit, error);
+    memcpy(edit->bytes, bytes, length);
+    edit->bytes[length] = '\0';
+    const organ_json_text text = text_of(edit);
+    place to = {.found = false};
+    return seek(&text, (organ_json_span){0, length}, "", 0, &to, error); /* goes through the whole of it */
+}
+
+void organ_json_edit_release(organ_json_edit *edit)
+{
+    free(edit->bytes);
+    *edit = (organ_json_edit){0};
+}
+
+/* The span of the object `inside`; false if there is none. */
+static bool find_object(const organ_json_text *text, const char *inside, organ_json_span *span)
+{
+    organ_error ignored = {0};
+    place to = {.found = false};
+    *span = (organ_json_span){0, text->length};
+    if (!inside)
+        return true;
+    if (seek(text, *span, inside, 0, &to, &ignored) || !to.found || text->bytes[to.value.begin] != '{')
+        return false;
+    *span = to.value;
+    return true;
+}
+
+/* The value of the member; false if there is none. */
+static bool find(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
+{
+    const organ_json_text text = text_of(edit);
+    organ_error ignored = {0};
+    organ_json_span object;
+    place to = {.found = false};
+    if (!find_object(&text, inside, &object) || seek(&text, object, name, 0, &to, &ignored) || !to.found)
+        return false;
+    *span = to.value;
+    return true;
+}
+
+bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name)
+{
+    organ_json_span span;
+    return find(edit, inside, name, &span);
+}
+
+organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
+{
+    for (place to = {.found = true}; to.found;) {
+        const organ_json_text text = text_of(edit);
+        to.found = false;
+        if (seek(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) || (to.found && replace(edit, to.cut, "", 0, error)))
+            return error->status;
+        if (to.found && removed)
+            ++*removed;
+    }
+    return ORGAN_OK;
+}
+
+/* The white space before the first member of the object in `span`: how its lines are indented. */
+static organ_json_span indent_of(const organ_json_text *text, organ_json_span span)
+{
+    const size_t brace = skip_space(text, span.begin);
+    return (organ_json_span){brace + 1, skip_space(text, brace + 1)};
+}
+
+/* The value as text: over lines, each indented as `indent` says, where that has a line break; else on one line. */
+static char *written(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
+{
+    const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
+    char *const plain = json_dumps(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
+    organ_error ignored = {0};
+    organ_text buffer;
+    char *out = NULL;
+    if (!plain || organ_text_open(&buffer, &ignored) != ORGAN_OK) {
+        free(plain);
+        return NULL;
+    }
+    for (const char *c = plain; *c; c++)
+        if (*c == '\n')
+            fwrite(text->bytes + indent.begin, 1, indent.end - indent.begin, buffer.out);
+        else
+            fputc(*c, buffer.out);
+    free(plain);
+    organ_text_finish(&buffer, &out, &ignored);
+    *length = buffer.size;
+    return out;
+}
+
+/* Where a new last member goes, and what stands before it. */
+static organ_status append_place(const organ_json_text *text, organ_json_span object, organ_json_span indent, organ_json_span *at,
+                                 bool *first, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_json_span value;
+    json_t *key = NULL;
+    *first = true;
+    at->end = indent.begin;
+    organ_json_walk_begin(&walk, text, object, NULL, error);
+    while (!error->status && organ_json_walk_next(&walk, &key, &value, error) == ORGAN_OK && key) {
+        at->end = value.end;
+        *first = false;
+        json_decref(key);
+    }
+    at->begin = at->end;
+    return error->status;
+}
+
+static organ_status append(organ_json_edit *edit, organ_json_span object, const char *name, const char *value, organ_error *error)
+{
+    const organ_json_text text = text_of(edit);
+    const organ_json_span indent = indent_of(&text, object);
+    organ_json_span at;
+    bool first;
+    char *member = NULL;
+    if (append_place(&text, object, indent, &at, &first, error))
+        return error->status;
+    const int space = first ? 0 : (int)(indent.end - indent.begin);
+    const int length = asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
+    if (length < 0)
+        return no_memory(edit, error);
+    replace(edit, at, member, (size_t)length, error);
+    free(member);
+    return error->status;
+}
+
+organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, const char *name, const json_t *value, organ_error *error)
+{
+    const organ_json_text text = text_of(edit);
+    organ_json_span object, old;
+    size_t length = 0;
+    if (!find_object(&text, inside, &object))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no object '%s'", edit->label, inside);
+    char *const made = written(&text, indent_of(&text, object), value, &length);
+    if (!made)
+        return no_memory(edit, error);
+    if (find(edit, inside, name, &old))
+        replace(edit, old, made, length, error);
+    else
+        append(edit, object, name, made, error);
+    free(made);
+    return error->status;
+}

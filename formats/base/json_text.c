@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/json_text.h"
+
+#include "formats/base/memory_watch.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* NUL is allowed here and refused where a string is used: it is legal in text that nobody reads. */
+#define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
+
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+static size_t skip_space(const char *s, size_t at, size_t end)
+{
+    while (at < end && is_space(s[at]))
+        at++;
+    return at;
+}
+
+/* Behind the string that begins at `at`, or `end` + 1 if it does not end. */
+static size_t skip_string(const char *s, size_t at, size_t end)
+{
+    for (at++; at < end; at++) {
+        if (s[at] == '"')
+            return at + 1;
+        at += s[at] == '\\';
+    }
+    return end + 1;
+}
+
+/* Behind the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least. Only finds where the
+ * value ends: whether it is one is for the parser to say. */
+static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
+{
+    size_t depth = 0;
+    *values = 1;
+    while (at < end) {
+        const char c = s[at];
+        if (c == '"') {
+            at = skip_string(s, at, end);
+        } else if (c == '{' || c == '[') {
+            depth++;
+            ++*values;
+            at++;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0)
+                return at;
+            depth--;
+            at++;
+        } else if (depth == 0 && (c == ',' || is_space(c))) {
+            return at;
+        } else {
+            *values += c == ',' || c == ':';
+            at++;
+            continue;
+        }
+        if (depth == 0)
+            return at;
+    }
+    return depth == 0 ? at : end + 1;
+}
+
+/* Says that the text is wrong at `at`; `what` and `field` may be NULL. */
+static organ_status fail_at(const organ_json_text *text, size_t at, const char *what, organ_json_span field, const char *reason,
+                            organ_error *error)
+{
+    size_t line = 1, start = 0;
+    for (size_t k = 0; k < at && k < text->length; k++)
+        if (text->bytes[k] == '\n') {
+            line++;
+            start = k + 1;
+        }
+    const int shown = (int)(field.end - field.begin > 80 ? 80 : field.end - field.begin);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%.*s%sline %zu, column %zu: %s", text->label, what ? what : "", what ? ": " : "",
+                      shown, text->bytes + field.begin, shown ? ": " : "", line, at - start + 1, reason);
+}
+
+static organ_status fail_walk(const organ_json_walk *walk, const char *reason, organ_error *error)
+{
+    return fail_at(walk->text, walk->at, NULL, (organ_json_span){0, 0}, walk->at < walk->end ? reason : "the text ends here", error);
+}
+
+organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span, const char *what,
+                                   organ_error *error)
+{
+    *walk = (organ_json_walk){.text = text, .at = skip_space(text->bytes, span.begin, span.end), .end = span.end};
+    if (walk->at < walk->end && text->bytes[walk->at] == '{') {
+        walk->at++;
+        return ORGAN_OK;
+    }
+    const size_t left = walk->end - walk->at;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%sis not an object but '%.*s'", text->label, what ? what : "", what ? " " : "",
+                      (int)(left > 40 ? 40 : left), text->bytes + walk->at);
+}
+
+/* At the closing brace: nothing may follow it. */
+static organ_status walk_end(organ_json_walk *walk, organ_error *error)
+{
+    walk->at = skip_space(walk->text->bytes, walk->at + 1, walk->end);
+    return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
+}
+
+static organ_status read_name(organ_json_walk *walk, json_t **name, organ_error *error)
+{
+    const char *s = walk->text->bytes;
+    if (walk->at >= walk->end || s[walk->at] != '"')
+        return fail_walk(walk, "a name in quotes is expected", error);
+    const size_t behind = skip_string(s, walk->at, walk->end);
+    if (behind > walk->end)
+        return fail_walk(walk, "a name has no closing quote", error);
+    const organ_json_span span = {walk->at, behind};
+    const organ_status status = organ_json_parse(walk->text, span, "a name", name, error);
+    if (status != ORGAN_OK)
+        return status;
+    walk->at = skip_space(s, behind, walk->end);
+    if (walk->any_names || organ_json_plain(*name))
+        return ORGAN_OK;
+    json_decref(*name);
+    *name = NULL;
+    return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
+}
+
+/* Behind the colon: finds the value. */
+static organ_status find_value(organ_json_walk *walk, organ_json_span *value, organ_error *error)
+{
+    const char *s = walk->text->bytes;
+    if (walk->at >= walk->end || s[walk->at] != ':')
+        return fail_walk(walk, "':' is expected", error);
+    walk->at = skip_space(s, walk->at + 1, walk->end);
+    size_t values;
+    const size_t behind = skip_value(s, walk->at, walk->end, &values);
+    if (behind == walk->at || behind > walk->end)
+        return fail_walk(walk, behind == walk->at ? "a value is expected" : "the text ends inside this value", error);
+    *value = (organ_json_span){walk->at, behind};
+    walk->at = behind;
+    return ORGAN_OK;
+}
+
+organ_status organ_json_walk_next(organ_json_walk *walk, json_t **name, organ_json_span *value, organ_error *error)
+{
+    const char *s = walk->text->bytes;
+    *name = NULL;
+    walk->at = skip_space(s, walk->at, walk->end);
+    if (walk->at < walk->end && s[walk->at] == '}')
+        return walk_end(walk, error);
+    if (walk->started) {
+        if (walk->at >= walk->end || s[walk->at] != ',')
+            return fail_walk(walk, "',' or '}' is expected", error);
+        walk->at = skip_space(s, walk->at + 1, walk->end);
+    }
+    walk->started = true;
+    organ_status status = read_name(walk, name, error);
+    if (status == ORGAN_OK)
+        status = find_value(walk, value, error);
+    if (status != ORGAN_OK) {
+        json_decref(*name);
+        *name = NULL;
+    }
+    return status;
+}
+
+/* The name of the member of the object in `span` that stands at `at`, in its quotes; empty if there is none. */
+static organ_json_span member_at(const organ_json_text *text, organ_json_span span, size_t at)
+{
+    const char *s = text->bytes;
+    size_t here = skip_space(s, span.begin, span.end), values;
+    while (here < span.end && (s[here] == '{' || s[here] == ',')) {
+        const size_t name = skip_space(s, here + 1, span.end);
+        if (name >= span.end || s[name] != '"')
+            break;
+        const size_t behind = skip_string(s, name, span.end);
+        here = skip_space(s, behind, span.end);
+        if (here >= span.end || s[here] != ':')
+            break;
+        here = skip_value(s, skip_space(s, here + 1, span.end), span.end, &values);
+        if (at > behind && at <= here)
+            return (organ_json_span){name, behind};
+        here = skip_space(s, here, span.end);
+    }
+    return (organ_json_span){0, 0};
+}
+
+static organ_status parse(const organ_json_text *text, organ_json_span span, const char *what, size_t flags, json_t **value,
+                          organ_error *error)
+{
+    const char *s = text->bytes;
+    const size_t begin = skip_space(s, span.begin, span.end);
+    size_t values;
+    skip_value(s, begin, span.end, &values);
+    if (values > ORGAN_JSON_VALUES)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%sholds more than %zu values", text->label, what ? what : "", what ? " " : "",
+                          ORGAN_JSON_VALUES);
+    json_error_t fault;
+    bool no_memory;
+    *value = organ_json_load(s + begin, span.end - begin, flags, &fault, &no_memory);
+    if (*value)
+        return ORGAN_OK;
+    if (no_memory)
+        return organ_fail_errno(error, ENOMEM, "%s", text->label);
+    const size_t at = begin + (fault.position > 0 ? (size_t)fault.position : 0);
+    return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
+}
+
+organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error)
+{
+    return parse(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
+}
+
+organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error)
+{
+    json_t *value = NULL;
+    const organ_status status = parse(text, span, what, PARSE_FLAGS | JSON_DECODE_INT_AS_REAL, &value, error);
+    if (status == ORGAN_OK)
+        json_decref(value);
+    return status;
+}
+
+bool organ_json_is(const json_t *name, const char *wanted)
+{
+    return json_string_length(name) == strlen(wanted) && memcmp(json_string_value(name), wanted, strlen(wanted)) == 0;
+}
+
+organ_json_span organ_json_member(const organ_json_text *text, organ_json_span span, const char *name)
+{
+    organ_error ignored = {0};
+    organ_json_walk walk;
+    json_t *key;
+    organ_json_span value;
+    if (organ_json_walk_begin(&walk, text, span, NULL, &ignored) != ORGAN_OK)
+        return (organ_json_span){0, 0};
+    walk.any_names = true;
+    while (organ_json_walk_next(&walk, &key, &value, &ignored) == ORGAN_OK && key) {
+        const bool found = organ_json_is(key, name);
+        json_decref(key);
+        if (found)
+            return value;
+    }
+    return (organ_json_span){0, 0};
+}
+
+const char *organ_json_plain(const json_t *value)
+{
+    const char *text = json_string_value(value);
+    return text && strlen(text) == json_string_length(value) ? text : NULL;
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/memory_watch.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* What jansson used before: these are still what makes and frees its memory. */
+static json_malloc_t make_below;
+static json_free_t free_below;
+
+static _Thread_local unsigned long refusals, refusals_before; /* before: when the innermost work began */
+static _Thread_local bool working;
+
+void organ_memory_refused(void) { refusals++; }
+unsigned long organ_memory_refusals(void) { return refusals; }
+
+/* While jansson reads: a character that it drops for lack of memory can make it abort, where it looks at the token again. So after the
+ * first refusal it gets small pieces of this, which is released as a whole when it gives up, and nothing that is larger. */
+enum { RESERVE = 4096, PIECE = 512 };
+static _Thread_local struct {
+    bool on, dry; /* dry: something was refused in earnest, and all else has to be */
+    unsigned long before;
+    size_t used;
+    _Alignas(16) char reserve[RESERVE];
+} reading;
+
+static void *from_reserve(size_t bytes)
+{
+    const size_t room = (bytes + 15) & ~(size_t)15;
+    reading.dry = reading.dry || bytes > PIECE || room > RESERVE - reading.used;
+    if (reading.dry)
+        return NULL;
+    reading.used += room;
+    return reading.reserve + reading.used - room;
+}
+
+static void *make(size_t bytes)
+{
+    if (reading.on && refusals != reading.before)
+        return from_reserve(bytes);
+    void *const memory = make_below(bytes);
+    if (memory)
+        return memory;
+    refusals++;
+    return reading.on ? from_reserve(bytes) : NULL;
+}
+
+static void release(void *memory)
+{
+    const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
+    if (at < reserve || at >= reserve + RESERVE)
+        free_below(memory);
+}
+
+/* At load time, before there are threads that could be inside jansson. */
+__attribute__((constructor)) static void watch(void)
+{
+    json_get_alloc_funcs(&make_below, &free_below);
+    json_set_alloc_funcs(make, release);
+}
+
+/* The library may be unloaded while the program goes on with jansson. */
+__attribute__((destructor)) static void watch_no_more(void)
+{
+    json_malloc_t now;
+    json_get_alloc_funcs(&now, &(json_free_t){NULL});
+    if (now == make)
+        json_set_alloc_funcs(make_below, free_below);
+}
+
+static void read_begin(void)
+{
+    reading.on = true;
+    reading.dry = false;
+    reading.used = 0;
+    reading.before = refusals;
+}
+
+static json_t *read_end(json_t *value, const json_error_t *fault, bool *no_memory)
+{
+    *no_memory = refusals != reading.before || (!value && json_error_code(fault) == json_error_out_of_memory);
+    if (*no_memory) {
+        json_decref(value);
+        value = NULL;
+    }
+    reading.on = false;
+    return value;
+}
+
+json_t *organ_json_load(const char *bytes, size_t length, size_t flags, json_error_t *fault, bool *no_memory)
+{
+    read_begin();
+    return read_end(json_loadb(bytes, length, flags, fault), fault, no_memory);
+}
+
+json_t *organ_json_load_fd(int fd, size_t flags, json_error_t *fault, bool *no_memory)
+{
+    read_begin();
+    return read_end(json_loadfd(fd, flags, fault), fault, no_memory);
+}
+
+organ_memory_work organ_memory_work_begin(void)
+{
+    const organ_memory_work work = {.outer = refusals_before, .within = working};
+    refusals_before = refusals;
+    working = true;
+    return work;
+}
+
+organ_status organ_memory_work_check(const char *what, organ_error *error)
+{
+    return !working || refusals == refusals_before ? error->status : organ_fail(error, ORGAN_IO, "%s: no memory for a document", what);
+}
+
+organ_status organ_memory_work_end(const organ_memory_work *work, json_t **document, const char *what, organ_error *error)
+{
+    if (refusals != refusals_before) {
+        if (error->status == ORGAN_BAD_INPUT || error->status == ORGAN_CHECK_FAILED || error->status == ORGAN_USAGE)
+            *error = (organ_error){0};
+        organ_memory_work_check(what, error);
+        if (document) {
+            json_decref(*document);
+            *document = NULL;
+        }
+    }
+    refusals_before = work->outer;
+    working = work->within;
+    return error->status;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/status.h"
+
+#include "formats/base/utf8.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Appends `text` to the message, with everything a terminal could trip over made visible. */
+static void append(organ_error *error, const char *text)
+{
+    size_t used = strlen(error->message);
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        uint32_t code;
+        const size_t length = organ_utf8_decode(s, &code), step = length ? length : 1;
+        const bool plain = length > 0 && !organ_utf8_hidden(code);
+        if (used + (plain ? step : 4 * step) + 1 > sizeof error->message)
+            return;
+        if (plain)
+            memcpy(error->message + used, s, step);
+        else
+            for (size_t k = 0; k < step; k++)
+                snprintf(error->message + used + 4 * k, 5, "\\x%02x", s[k]);
+        used += plain ? step : 4 * step;
+        s += step;
+        error->message[used] = '\0';
+    }
+}
+
+static void begin(organ_error *error, organ_status status, const char *format, va_list args)
+{
+    char text[sizeof error->message];
+    vsnprintf(text, sizeof text, format, args);
+    error->status = status;
+    error->errnum = strstr(format, "no memory") ? ENOMEM : 0;
+    error->message[0] = '\0';
+    append(error, text);
+}
+
+organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
+{
+    if (error->status != ORGAN_OK)
+        return error->status;
+    va_list args;
+    va_start(args, format);
+    begin(error, status, format, args);
+    va_end(args);
+    return status;
+}
+
+organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...)
+{
+    if (error->status != ORGAN_OK)
+        return error->status;
+    va_list args;
+    va_start(args, format);
+    begin(error, ORGAN_IO, format, args);
+    va_end(args);
+    error->errnum = errnum;
+    char text[128] = "";
+    append(error, ": ");
+    append(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */
+    return ORGAN_IO;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/text_buffer.h"
+
+#include "formats/base/memory_watch.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FIRST_ROOM = 256 };
+
+/* Room for `bytes` more and a NUL. */
+static bool make_room(organ_text *text, size_t bytes)
+{
+    if (bytes >= SIZE_MAX / 2 - text->size)
+        return false;
+    const size_t needed = text->size + bytes + 1, twice = text->room ? 2 * text->room : FIRST_ROOM;
+    const size_t room = needed > twice ? needed : twice;
+    char *const data = needed > text->room ? realloc(text->data, room) : text->data;
+    if (!data)
+        return false;
+    if (data != text->data || needed > text->room) {
+        text->data = data;
+        text->room = room;
+    }
+    return true;
+}
+
+/* 0 makes stdio set the error flag of the stream. */
+static ssize_t append(void *cookie, const char *bytes, size_t count)
+{
+    organ_text *const text = cookie;
+    if (!make_room(text, count))
+        return 0;
+    memcpy(text->data + text->size, bytes, count);
+    text->size += count;
+    text->data[text->size] = '\0';
+    return (ssize_t)count;
+}
+
+/* For ftell alone. */
+static int tell(void *cookie, off64_t *offset, int whence)
+{
+    if (*offset != 0 || whence == SEEK_SET) {
+        errno = ESPIPE;
+        return -1;
+    }
+    *offset = (off64_t)((const organ_text *)cookie)->size;
+    return 0;
+}
+
+organ_status organ_text_open(organ_text *text, organ_error *error)
+{
+    *text = (organ_text){0};
+    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = append, .seek = tell});
+    if (text->out)
+        return ORGAN_OK;
+    organ_memory_refused();
+    return organ_fail(error, ORGAN_IO, "no memory for a text");
+}
+
+organ_status organ_text_finish(organ_text *text, char **string, organ_error *error)
+{
+    const int failed = ferror(text->out);
+    *string = NULL;
+    if (fclose(text->out) != 0 || failed || !make_room(text, 0)) {
+        free(text->data);
+        organ_memory_refused();
+        return organ_fail(error, ORGAN_IO, "no memory for a text of more than %zu bytes", text->size);
+    }
+    text->data[text->size] = '\0';
+    *string = text->data;
+    return ORGAN_OK;
+}
+
+void organ_text_discard(organ_text *text)
+{
+    fclose(text->out);
+    free(text->data);
+}
+
+organ_status organ_text_end(organ_text *text, char **string, organ_error *error)
+{
+    if (!error->status)
+        return organ_text_finish(text, string, error);
+    organ_text_discard(text);
+    return error->status;
+}

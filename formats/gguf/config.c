@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/gguf/config.h"
+
+#include "formats/base/utf8.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Keys behind the name of the architecture. */
+static const struct field {
+    const char *key;
+    size_t at; /* in organ_hf_config */
+} fields[] = {
+    {"embedding_length", offsetof(organ_hf_config, hidden_size)},
+    {"feed_forward_length", offsetof(organ_hf_config, intermediate_size)},
+    {"block_count", offsetof(organ_hf_config, num_hidden_layers)},
+    {"attention.head_count", offsetof(organ_hf_config, num_attention_heads)},
+    {"attention.head_count_kv", offsetof(organ_hf_config, num_key_value_heads)},
+    {"attention.key_length", offsetof(organ_hf_config, head_dim)},
+    {"vocab_size", offsetof(organ_hf_config, vocab_size)},
+    {"expert_count", offsetof(organ_hf_config, num_experts)},
+};
+
+static organ_status read_architecture(const char *label, const organ_gguf *gguf, organ_hf_config *config, organ_error *error)
+{
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, "general.architecture");
+    size_t length = 0;
+    const char *text = organ_gguf_string(gguf, "general.architecture", &length);
+    if (!kv)
+        return ORGAN_OK;
+    if (!text)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is of type %s, not a string", label,
+                          organ_gguf_type_name(kv->type));
+    if (length >= sizeof config->model_type)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' has %zu bytes, more than %zu", label, length,
+                          sizeof config->model_type - 1);
+    memcpy(config->model_type, text, length);
+    if (strlen(config->model_type) != length || !organ_utf8_valid(config->model_type))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%s', not valid UTF-8 without NUL", label,
+                          config->model_type);
+    strcpy(config->architecture, config->model_type);
+    return ORGAN_OK;
+}
+
+static organ_status read_field(const char *label, const organ_gguf *gguf, const struct field *field, organ_hf_config *config,
+                               organ_error *error)
+{
+    char key[sizeof config->model_type + 32];
+    int64_t *out = (int64_t *)(void *)((char *)config + field->at);
+    snprintf(key, sizeof key, "%s.%s", config->model_type, field->key);
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
+    if (!kv || kv->type == ORGAN_GGUF_ARRAY)
+        return ORGAN_OK;
+    int64_t value;
+    if (!organ_gguf_integer_at(kv, 0, &value))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", label, key,
+                          organ_gguf_type_name(kv->type));
+    if (value < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, value);
+    *out = value;
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list, organ_hf_config *config,
+                                    organ_error *error)
+{
+    *config = (organ_hf_config){.present = true,
+                                .hidden_size = -1,
+                                .intermediate_size = -1,
+                                .num_hidden_layers = -1,
+                                .num_attention_heads = -1,
+                                .num_key_value_heads = -1,
+                                .head_dim = -1,
+                                .vocab_size = -1,
+                                .num_experts = -1};
+    organ_status status = read_architecture(label, gguf, config, error);
+    for (size_t k = 0; status == ORGAN_OK && k < sizeof fields / sizeof *fields; k++)
+        status = read_field(label, gguf, &fields[k], config, error);
+    const organ_gguf_kv *tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
+    if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
+        config->vocab_size = (int64_t)tokens->count;
+    if (config->num_experts == 0)
+        config->num_experts = -1;
+    config->tie_word_embeddings =
+        organ_name_table_find(&list->names, "token_embd.weight") && !organ_name_table_find(&list->names, "output.weight");
+    return status;
+}

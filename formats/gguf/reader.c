@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/gguf/reader.h"
+
+#include "formats/base/utf8.h"
+#include "formats/gguf/values.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN 128
+
+typedef struct reader {
+    organ_gguf_cursor cursor;
+    const organ_model_file *files;
+    organ_gguf_header *header;
+    organ_tensor_list *list;
+    uint64_t kv_count;
+    size_t first;  /* the file's first tensor in the list */
+    uint64_t next; /* where the data of the next tensor must begin, counted from the beginning of the data */
+    uint64_t end;  /* where that of the last one ends */
+} reader;
+
+bool organ_gguf_pad(uint64_t value, uint64_t alignment, uint64_t *padded)
+{
+    const uint64_t over = value % alignment;
+    return !__builtin_add_overflow(value, over ? alignment - over : 0, padded);
+}
+
+bool organ_gguf_alignment_is_legal(uint64_t alignment)
+{
+    return alignment > 0 && ((alignment & (alignment - 1)) == 0 || alignment % 8 == 0);
+}
+
+/* ---- the first bytes ---- */
+
+/* A file that is something else altogether is often met under this name. */
+static const char *mistaken_for(const unsigned char *magic)
+{
+    static const struct {
+        const char *magic, *what;
+    } known[] = {
+        {"FUGG", "; it was written by a big-endian machine"},
+        {"vers", "; it is perhaps a Git LFS pointer, the model itself was not downloaded"},
+        {"ggml", "; it is a GGML file, a forerunner of GGUF"},
+        {"lmgg", "; it is a GGML file, a forerunner of GGUF"},
+        {"tjgg", "; it is a GGJT file, a forerunner of GGUF"},
+        {"PK\3\4", "; it is a zip archive, perhaps of PyTorch"},
+        {"<!DO", "; it is a web page"},
+        {"<htm", "; it is a web page"},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (memcmp(magic, known[k].magic, 4) == 0)
+            return known[k].what;
+    return "";
+}
+
+static organ_status read_version(reader *r, organ_error *error)
+{
+    organ_gguf_cursor *c = &r->cursor;
+    const unsigned char *magic = NULL;
+    uint32_t version;
+    organ_status status = organ_gguf_take(c, "magic", 4, &magic, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (memcmp(magic, "GGUF", 4) != 0)
+        return organ_gguf_refuse(c, error, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
+    status = organ_gguf_take_u32(c, "version", &version, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (version && (version & 0xFFFF) == 0)
+        return organ_gguf_refuse(c, error, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported",
+                                 version, __builtin_bswap32(version));
+    if (version < 1 || version > 3)
+        return organ_gguf_refuse(c, error, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
+    r->header->view.version = version;
+    c->narrow = version == 1;
+    return ORGAN_OK;
+}
+
+/* A number of things that take so many bytes each, at least. */
+static organ_status read_number_of(reader *r, const char *field, size_t shortest, uint64_t *count, organ_error *error)
+{
+    organ_gguf_cursor *c = &r->cursor;
+    const organ_status status = organ_gguf_take_count(c, field, count, error);
+    if (status == ORGAN_OK && *count > organ_gguf_left(c) / shortest)
+        return organ_gguf_refuse(c, error, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most",
+                                 field, (int64_t)*count, organ_gguf_left(c), organ_gguf_left(c) / shortest);
+    return status;
+}
+
+static organ_status read_alignment(reader *r, organ_error *error)
+{
+    organ_gguf *view = &r->header->view;
+    const organ_gguf_kv *kv = organ_gguf_find(view, "general.alignment");
+    view->alignment = ORGAN_GGUF_DEFAULT_ALIGNMENT;
+    if (!kv)
+        return ORGAN_OK;
+    snprintf(r->cursor.where, sizeof r->cursor.where, "key 'general.alignment'");
+    int64_t value = 0;
+    if (kv->type != ORGAN_GGUF_U32)
+        return organ_gguf_refuse(&r->cursor, error, "is of type %s, not u32", organ_gguf_type_name(kv->type));
+    organ_gguf_integer_at(kv, 0, &value);
+    if (!organ_gguf_alignment_is_legal((uint64_t)value))
+        return organ_gguf_refuse(&r->cursor, error, "%" PRId64 " is neither a power of two nor a multiple of 8", value);
+    view->alignment = (uint64_t)value;
+    return ORGAN_OK;
+}
+
+/* ---- tensor infos ---- */
+
+static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *error)
+{
+    organ_gguf_cursor *c = &r->cursor;
+    uint64_t length;
+    const unsigned char *text = NULL;
+    organ_status status = organ_gguf_take_count(c, "length of the name", &length, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (length == 0)
+        return organ_gguf_refuse(c, error, "the name is empty");
+    if (length > ORGAN_GGUF_NAME_LIMIT)
+        return organ_gguf_refuse(c, error, "the name has %" PRIu64 " bytes, more than %u", length, ORGAN_GGUF_NAME_LIMIT);
+    status = organ_gguf_take(c, "name", length, &text, error);
+    if (status != ORGAN_OK)
+        return status;
+    tensor->name = organ_arena_copy(&r->list->arena, (const char *)text, length);
+    if (!tensor->name)
+        return organ_fail_errno(error, ENOMEM, "%s", c->file->name);
+    if (strlen(tensor->name) != length)
+        return organ_gguf_refuse(c, error, "the name '%s' has a NUL at byte %zu of %" PRIu64, tensor->name, strlen(tensor->name), length);
+    if (!organ_utf8_valid(tensor->name))
+        return organ_gguf_refuse(c, error, "the name '%s' is not valid UTF-8", tensor->name);
+    snprintf(c->where, sizeof c->where, "tensor '%s'", tensor->name);
+    return ORGAN_OK;
+}
+
+/* Numbers are stored fastest axis first; a tensor has its shape the other way round. */
+static organ_status read_dimension(reader *r, unsigned axis, uint64_t *shape, int64_t *elements, organ_error *error)
+{
+    uint64_t size;
+    const organ_status status = organ_gguf_take_count(&r->cursor, "dimension", &size, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (size > INT64_MAX)
+        return organ_gguf_refuse(&r->cursor, error, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)size);
+    if (__builtin_mul_overflow(*elements, (int64_t)size, elements))
+        return organ_gguf_refuse(&r->cursor, error, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis,
+                                 size, INT64_MAX);
+    *shape = size;
+    return ORGAN_OK;
+}
+
+static organ_status read_shape(reader *r, organ_tensor *tensor, organ_error *error)
+{
+    uint32_t rank;
+    organ_status status = organ_gguf_take_u32(&r->cursor, "n_dims", &rank, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (rank > ORGAN_GGUF_RANK_LIMIT)
+        return organ_gguf_refuse(&r->cursor, error, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
+    uint64_t *shape = organ_arena_take(&r->list->arena, ORGAN_GGUF_RANK_LIMIT * sizeof *shape);
+    if (!shape)
+        return organ_fail_errno(error, ENOMEM, "%s", r->cursor.file->name);
+    int64_t elements = 1;
+    for (uint32_t axis = 0; status == ORGAN_OK && axis < rank; axis++)
+        status = read_dimension(r, axis, &shape[rank - 1 - axis], &elements, error);
+    tensor->shape = shape;
+    tensor->rank = rank;
+    tensor->elements = (uint64_t)elements;
+    return status;
+}
+
+static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, organ_error *error)
+{
+    static const struct {
+        int32_t type;
+        const char *name, *why;
+    } known[] = {
+        {4, "Q4_2", "was removed from the format"},        {5, "Q4_3", "was removed from the format"},
+        {9, "Q8_1", "is used in computing, never stored"}, {15, "Q8_K", "is used in computing, never stored"},
+        {31, "Q4_0_4_4", "was removed from the format"},   {32, "Q4_0_4_8", "was removed from the format"},
+        {33, "Q4_0_8_8", "was removed from the format"},   {36, "IQ4_NL_4_4", "was removed from the format"},
+        {37, "IQ4_NL_4_8", "was removed from the format"}, {38, "IQ4_NL_8_8", "was removed from the format"},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (known[k].type == type)
+            return organ_gguf_refuse(cursor, error, "type %" PRId32 " is %s, which %s", type, known[k].name, known[k].why);
+    return organ_gguf_refuse(cursor, error, "type %" PRId32 " is not known", type);
+}
+
+static organ_status read_dtype(reader *r, organ_tensor *tensor, organ_error *error)
+{
+    uint32_t number;
+    const organ_status status = organ_gguf_take_u32(&r->cursor, "type", &number, error);
+    if (status != ORGAN_OK)
+        return status;
+    tensor->dtype = organ_dtype_from_ggml((int32_t)number);
+    if (tensor->dtype == ORGAN_DTYPE_COUNT)
+        return refuse_type(&r->cursor, (int32_t)number, error);
+    const organ_dtype_info *info = organ_dtype_describe(tensor->dtype);
+    const uint64_t row = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
+    if (row % info->elements)
+        return organ_gguf_refuse(&r->cursor, error, "rows of %" PRIu64 " elements are not whole blocks of %s (%u)", row, info->name,
+                                 info->elements);
+    if (!organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
+        return organ_gguf_refuse(&r->cursor, error, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits", tensor->elements,
+                                 info->name);
+    return ORGAN_OK;
+}
+
+/* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from its beginning. */
+static organ_status read_offset(reader *r, organ_tensor *tensor, organ_error *error)
+{
+    const uint64_t alignment = r->header->view.alignment;
+    const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
+    const organ_status status = organ_gguf_take_u64(&r->cursor, "offset", &tensor->offset, error);
+    if (status != ORGAN_OK)
+        return status;
+    const uint64_t offset = tensor->offset;
+    if (offset % alignment)
+        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
+    if (before && offset < before->offset)
+        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is out of order: that of tensor '%s' before it is %" PRIu64, offset,
+                                 before->name, before->offset);
+    if (before && offset < r->end)
+        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " overlaps tensor '%s', which ends at %" PRIu64, offset, before->name,
+                                 r->end);
+    if (offset != r->next)
+        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " leaves a hole: the data before it, padded, ends at %" PRIu64,
+                                 offset, r->next);
+    if (__builtin_add_overflow(offset, tensor->bytes, &r->end) || !organ_gguf_pad(r->end, alignment, &r->next))
+        return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits", offset,
+                                 tensor->bytes);
+    return ORGAN_OK;
+}
+
+static organ_status enter_name(reader *r, organ_error *error)
+{
+    const size_t number = r->list->count - 1;
+    const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
+    if (!kept)
+        return organ_fail_errno(error, ENOMEM, "%s", r->cursor.file->name);
+    if (*kept == number)
+        return ORGAN_OK;
+    if (*kept >= r->first)
+        return organ_gguf_refuse(&r->cursor, error, "duplicate name: tensor %zu and tensor %zu of the file", *kept - r->first + 1,
+                                 number - r->first + 1);
+    return organ_gguf_refuse(&r->cursor, error, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
+}
+
+static organ_status read_tensor(reader *r, organ_error *error)
+{
+    organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
+    organ_status status = read_name(r, &tensor, error);
+    if (status == ORGAN_OK)
+        status = read_shape(r, &tensor, error);
+    if (status == ORGAN_OK)
+        status = read_dtype(r, &tensor, error);
+    if (status == ORGAN_OK)
+        status = read_offset(r, &tensor, error);
+    if (status != ORGAN_OK)
+        return status;
+    tensor.anatomy = organ_anatomy_of(tensor.name);
+    status = organ_tensor_list_append(r->list, &tensor, error);
+    return status == ORGAN_OK ? enter_name(r, error) : status;
+}
+
+/* ---- the whole ---- */
+
+/* Offsets count from the beginning of the file from here on. Where there are no tensors the padding may be there or not. */
+static organ_status place_data(reader *r, organ_error *error)
+{
+    organ_gguf_header *header = r->header;
+    uint64_t begin = r->cursor.at;
+    snprintf(r->cursor.where, sizeof r->cursor.where, "header");
+    if (!organ_gguf_pad(begin, header->view.alignment, &begin))
+        return organ_gguf_refuse(&r->cursor, error, "the beginning of the data is beyond 64 bits");
+    if (header->tensor_count == 0 && begin > r->cursor.file->size)
+        begin = r->cursor.file->size;
+    header->data_offset = begin;
+    if (__builtin_add_overflow(begin, r->end, &header->data_end) || __builtin_add_overflow(begin, r->next, &header->padded_end) ||
+        header->padded_end > INT64_MAX)
+        return organ_gguf_refuse(&r->cursor, error, "data of %" PRIu64 " bytes is more than a file can have", r->end);
+    for (size_t k = r->first; k < r->list->count; k++)
+        r->list->tensors[k].offset += begin;
+    return ORGAN_OK;
+}
+
+static organ_status read_all(reader *r, organ_error *error)
+{
+    organ_gguf_header *header = r->header;
+    organ_gguf_cursor *c = &r->cursor;
+    snprintf(c->where, sizeof c->where, "header");
+    organ_status status = read_version(r, error);
+    const size_t number = organ_gguf_count_bytes(c), shortest_info = number + 1 + 4 + 4 + 8;
+    if (status == ORGAN_OK)
+        status = read_number_of(r, "n_tensors", shortest_info, &header->tensor_count, error);
+    if (status == ORGAN_OK)
+        status = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c), &r->kv_count, error);
+    if (status == ORGAN_OK)
+        status = organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs, error);
+    if (status != ORGAN_OK)
+        return status;
+    header->view.kvs = header->kvs;
+    header->view.kv_count = (size_t)r->kv_count;
+    header->view.split_count = 1;
+    status = read_alignment(r, error);
+    for (uint64_t k = 0; status == ORGAN_OK && k < header->tensor_count; k++) {
+        snprintf(c->where, sizeof c->where, "tensor %" PRIu64 " of %" PRIu64, k + 1, header->tensor_count);
+        status = read_tensor(r, error);
+    }
+    return status == ORGAN_OK ? place_data(r, error) : status;
+}
+
+organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
+                                    organ_error *error)
+{
+    reader r = {.cursor = {.file = &files[index]}, .files = files, .header = header, .list = list, .first = list->count};
+    *header = (organ_gguf_header){0};
+    const organ_status status = read_all(&r, error);
+    organ_gguf_cursor_release(&r.cursor);
+    return status;
+}
+
+static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header, const organ_tensor_list *list,
+                               organ_error *error)
+{
+    if (header->data_offset > file->size)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the data begins at byte %" PRIu64 ", past the end of the file (%" PRIu64 ")",
+                          file->name, header->data_offset, file->size);
+    for (size_t k = list->count - header->tensor_count; k < list->count; k++) {
+        const organ_tensor *t = &list->tensors[k];
+        if (t->bytes > 0 && t->offset + t->bytes > file->size)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%s': its %" PRIu64 " bytes at byte %" PRIu64 " end at %" PRIu64
+                              ", past the end of the file (%" PRIu64 ")",
+                              file->name, t->name, t->bytes, t->offset, t->offset + t->bytes, file->size);
+    }
+    if (file->size > header->padded_end)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64 " bytes: what follows belongs to nothing",
+                          file->name, header->padded_end, file->size);
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list, organ_error *error)
+{
+    organ_model_file *file = &files[index];
+    file->first = list->count;
+    const organ_status status = organ_gguf_read_header(files, index, header, list, error);
+    file->count = list->count - file->first;
+    file->data_offset = header->data_offset;
+    return status == ORGAN_OK ? check_data(file, header, list, error) : status;
+}
+
+void organ_gguf_header_release(organ_gguf_header *header)
+{
+    free(header->kvs);
+    organ_arena_release(&header->arena);
+    *header = (organ_gguf_header){0};
+}

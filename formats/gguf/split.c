@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/gguf/split.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define TAIL_LENGTH (sizeof "-00001-of-00003.gguf" - 1)
+
+/* Five digits; 0 if they are not. */
+static unsigned read_digits(const char *s)
+{
+    unsigned value = 0;
+    for (int k = 0; k < 5; k++) {
+        if (s[k] < '0' || s[k] > '9')
+            return 0;
+        value = value * 10 + (unsigned)(s[k] - '0');
+    }
+    return value;
+}
+
+size_t organ_gguf_split_parse(const char *file_name, unsigned *part, unsigned *parts)
+{
+    const size_t length = strlen(file_name);
+    if (length <= TAIL_LENGTH)
+        return 0;
+    const char *tail = file_name + length - TAIL_LENGTH;
+    if (tail[0] != '-' || memcmp(tail + 6, "-of-", 4) != 0 || strcmp(tail + 15, ".gguf") != 0)
+        return 0;
+    *part = read_digits(tail + 1);
+    *parts = read_digits(tail + 10);
+    return *part > 0 && *part <= *parts ? length - TAIL_LENGTH : 0;
+}
+
+char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length, unsigned part, unsigned parts)
+{
+    char *made = organ_arena_take(arena, length + 32);
+    if (made)
+        snprintf(made, length + 32, "%.*s-%05u-of-%05u.gguf", (int)length, name, part, parts);
+    return made;
+}
+
+/* The value of a key of a split, `fallback` where there is none. */
+static organ_status read_number(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most, int64_t *value,
+                                organ_error *error)
+{
+    const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
+    if (!kv)
+        return ORGAN_OK;
+    if (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_integer_at(kv, 0, value))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", file_name, key,
+                          organ_gguf_type_name(kv->type));
+    if (*value < 0 || *value > most)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", not from 0 to %" PRId64, file_name, key, *value, most);
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, unsigned *parts, organ_error *error)
+{
+    int64_t count = 0, number = 0;
+    unsigned named_part = 0, named_parts = 0;
+    organ_status status = read_number(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error);
+    if (status == ORGAN_OK)
+        status = read_number(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error);
+    if (status != ORGAN_OK)
+        return status;
+    *parts = count < 1 ? 1 : (unsigned)count;
+    if (*parts == 1)
+        return ORGAN_OK;
+    if (!organ_gguf_split_parse(file_name, &named_part, &named_parts))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: key 'split.count' is %" PRId64 ", but the name is not NAME-%05" PRId64 "-of-%05" PRId64
+                          ".gguf: the other parts cannot be found",
+                          file_name, count, number + 1, count);
+    if (named_parts != *parts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u", file_name, count,
+                          named_parts);
+    return ORGAN_OK;
+}
+
+static organ_status check_architecture(const char *file_name, const organ_gguf *part, const organ_gguf *first, organ_error *error)
+{
+    size_t own_length = 0, first_length = 0;
+    const char *own = organ_gguf_string(part, "general.architecture", &own_length);
+    const char *expected = organ_gguf_string(first, "general.architecture", &first_length);
+    if (!own || !expected || (own_length == first_length && memcmp(own, expected, own_length) == 0))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'general.architecture' is '%.*s', but that of the first part is '%.*s'", file_name,
+                      (int)(own_length > 64 ? 64 : own_length), own, (int)(first_length > 64 ? 64 : first_length), expected);
+}
+
+organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *part, const organ_gguf *first, unsigned index, unsigned parts,
+                                    uint64_t tensors, organ_error *error)
+{
+    int64_t number = 0, count = 0, total = -1;
+    organ_status status = read_number(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error);
+    if (status == ORGAN_OK)
+        status = read_number(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error);
+    if (status == ORGAN_OK)
+        status = read_number(file_name, part, "split.tensors.count", INT32_MAX, &total, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (parts > 1 && number != index)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,
+                          number, index + 1, index);
+    if (parts > 1 && count != parts)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.count' is %" PRId64 ", but the name says %u", file_name, count, parts);
+    if (parts > 1 && index + 1 == parts && total >= 0 && (uint64_t)total != tensors)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.tensors.count' is %" PRId64 ", but the %u parts have %" PRIu64 " tensors",
+                          file_name, total, parts, tensors);
+    return check_architecture(file_name, part, first, error);
+}

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/gguf/writer.h"
+
+#include "formats/gguf/reader.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define VERSION 3u
+
+typedef struct info {
+    const char *name;
+    organ_dtype dtype;
+    unsigned rank;
+    uint64_t shape[ORGAN_GGUF_RANK_LIMIT], bytes;
+} info;
+
+struct organ_gguf_writer {
+    organ_gguf_kv *kvs;
+    size_t kv_count, kv_capacity;
+    info *infos;
+    size_t info_count, info_capacity;
+    organ_arena arena; /* keys, values and names; those replaced live until the end */
+    unsigned char *bytes;
+    uint64_t *offsets;
+};
+
+static organ_status no_memory(organ_error *error) { return organ_fail_errno(error, ENOMEM, "a GGUF header"); }
+
+organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error)
+{
+    *writer = calloc(1, sizeof **writer);
+    return *writer ? ORGAN_OK : no_memory(error);
+}
+
+void organ_gguf_writer_destroy(organ_gguf_writer *writer)
+{
+    if (!writer)
+        return;
+    free(writer->kvs);
+    free(writer->infos);
+    free(writer->bytes);
+    free(writer->offsets);
+    organ_arena_release(&writer->arena);
+    free(writer);
+}
+
+/* Room for one more; the list or NULL. */
+static void *grown(void *list, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return list;
+    const size_t wanted = *capacity ? 2 * *capacity : 64;
+    void *larger = realloc(list, wanted * size);
+    if (larger)
+        *capacity = wanted;
+    return larger;
+}
+
+static organ_gguf_kv *find(const organ_gguf_writer *writer, const char *key)
+{
+    for (size_t k = 0; k < writer->kv_count; k++)
+        if (strcmp(writer->kvs[k].key, key) == 0)
+            return &writer->kvs[k];
+    return NULL;
+}
+
+static organ_status check_alignment(const organ_gguf_kv *kv, organ_error *error)
+{
+    int64_t value = 0;
+    if (strcmp(kv->key, "general.alignment") != 0)
+        return ORGAN_OK;
+    if (kv->type != ORGAN_GGUF_U32 || !organ_gguf_integer_at(kv, 0, &value) || !organ_gguf_alignment_is_legal((uint64_t)value))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "general.alignment is %" PRId64 " of type %s, not a u32 that is a power of two or a multiple of 8", value,
+                          organ_gguf_type_name(kv->type));
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error)
+{
+    if (check_alignment(kv, error) != ORGAN_OK)
+        return error->status;
+    organ_gguf_kv copy = *kv, *place = find(writer, kv->key);
+    unsigned char *bytes = organ_arena_take(&writer->arena, kv->size);
+    copy.key = place ? place->key : organ_arena_copy(&writer->arena, kv->key, strlen(kv->key));
+    organ_gguf_kv *kvs = grown(writer->kvs, writer->kv_count, &writer->kv_capacity, sizeof *kvs);
+    if (kvs)
+        writer->kvs = kvs;
+    if (!bytes || !copy.key || !kvs)
+        return no_memory(error);
+    memcpy(bytes, kv->bytes, kv->size);
+    copy.bytes = bytes;
+    place = find(writer, kv->key);
+    if (!place)
+        place = &kvs[writer->kv_count++];
+    *place = copy;
+    return ORGAN_OK;
+}
+
+/* `bytes` bytes, least significant first. */
+static unsigned char *put(unsigned char *at, uint64_t value, size_t bytes)
+{
+    for (size_t k = 0; k < bytes; k++)
+        *at++ = (unsigned char)(value >> 8 * k);
+    return at;
+}
+
+static bool is_whole(organ_gguf_type type)
+{
+    return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 && type != ORGAN_GGUF_BOOL;
+}
+
+organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type, int64_t value,
+                                           organ_error *error)
+{
+    const organ_gguf_kv *old = find(writer, key);
+    unsigned char bytes[8];
+    int64_t back;
+    if (old && is_whole(old->type))
+        type = old->type;
+    put(bytes, (uint64_t)value, sizeof bytes);
+    const organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = bytes, .size = organ_gguf_type_bytes(type)};
+    if (!is_whole(type) || !organ_gguf_integer_at(&kv, 0, &back) || back != value)
+        return organ_fail(error, ORGAN_BAD_INPUT, "key '%s': %" PRId64 " does not fit into its type %s", key, value,
+                          organ_gguf_type_name(type));
+    return organ_gguf_writer_kv(writer, &kv, error);
+}
+
+organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char *key, const char *text, size_t length, organ_error *error)
+{
+    unsigned char *bytes = malloc(8 + length);
+    if (!bytes)
+        return no_memory(error);
+    memcpy(put(bytes, length, 8), text, length);
+    const organ_gguf_kv kv = {
+        .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
+    const organ_status status = organ_gguf_writer_kv(writer, &kv, error);
+    free(bytes);
+    return status;
+}
+
+void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
+{
+    organ_gguf_kv *place = find(writer, key);
+    if (!place)
+        return;
+    const size_t at = (size_t)(place - writer->kvs);
+    memmove(place, place + 1, (writer->kv_count - at - 1) * sizeof *place);
+    writer->kv_count--;
+}
+
+organ_status organ_gguf_writer_set_split(organ_gguf_writer *writer, unsigned part, unsigned parts, uint64_t tensors, organ_error *error)
+{
+    if (tensors > INT32_MAX)
+        return organ_fail(error, ORGAN_BAD_INPUT, "key 'split.tensors.count': %" PRIu64 " does not fit into its type i32", tensors);
+    organ_status status = organ_gguf_writer_set_integer(writer, "split.no", ORGAN_GGUF_U16, part, error);
+    if (status == ORGAN_OK)
+        status = organ_gguf_writer_set_integer(writer, "split.count", ORGAN_GGUF_U16, parts, error);
+    if (status == ORGAN_OK)
+        status = organ_gguf_writer_set_integer(writer, "split.tensors.count", ORGAN_GGUF_I32, (int64_t)tensors, error);
+    return status;
+}
+
+/* ---- tensors ---- */
+
+static organ_status check_shape(info *made, organ_error *error)
+{
+    const organ_dtype_info *type = organ_dtype_describe(made->dtype);
+    const uint64_t row = made->rank ? made->shape[made->rank - 1] : 1;
+    int64_t elements = 1;
+    if (type->ggml < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': dtype %s is not known to GGUF", made->name, type->name);
+    for (unsigned axis = 0; axis < made->rank; axis++)
+        if (made->shape[axis] > INT64_MAX || __builtin_mul_overflow(elements, (int64_t)made->shape[axis], &elements))
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': with dimension %" PRIu64 " the number of elements is beyond %" PRId64,
+                              made->name, made->shape[axis], INT64_MAX);
+    if (row % type->elements || !organ_dtype_bytes(made->dtype, (uint64_t)elements, &made->bytes))
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': rows of %" PRIu64 " elements are not whole blocks of %s (%u)", made->name,
+                          row, type->name, type->elements);
+    return ORGAN_OK;
+}
+
+organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
+                                      organ_error *error)
+{
+    const size_t length = strlen(name);
+    if (length == 0 || length > ORGAN_GGUF_NAME_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%.128s': the name has %zu bytes, GGUF allows 1 to %u", name, length,
+                          ORGAN_GGUF_NAME_LIMIT);
+    if (rank > ORGAN_GGUF_RANK_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u dimensions, GGUF allows %u", name, rank, ORGAN_GGUF_RANK_LIMIT);
+    info made = {.name = organ_arena_copy(&writer->arena, name, length), .dtype = dtype, .rank = rank};
+    info *infos = grown(writer->infos, writer->info_count, &writer->info_capacity, sizeof *infos);
+    if (infos)
+        writer->infos = infos;
+    if (!made.name || !infos)
+        return no_memory(error);
+    if (rank > 0)
+        memcpy(made.shape, shape, rank * sizeof *shape);
+    if (check_shape(&made, error) == ORGAN_OK)
+        infos[writer->info_count++] = made;
+    return error->status;
+}
+
+/* ---- layout ---- */
+
+static uint64_t alignment_of(const organ_gguf_writer *writer)
+{
+    const organ_gguf_kv *kv = find(writer, "general.alignment");
+    int64_t value;
+    return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
+}
+
+/* Sums of what lies in memory cannot overflow. */
+static size_t header_bytes(const organ_gguf_writer *writer)
+{
+    size_t size = 4 + 4 + 8 + 8;
+    for (size_t k = 0; k < writer->kv_count; k++)
+        size += 8 + strlen(writer->kvs[k].key) + 4 + writer->kvs[k].size;
+    for (size_t k = 0; k < writer->info_count; k++)
+        size += 8 + strlen(writer->infos[k].name) + 4 + 8 * writer->infos[k].rank + 4 + 8;
+    return size;
+}
+
+/* Offsets from the beginning of the data; *end is where the last tensor ends, padded. */
+static organ_status lay_out(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
+{
+    *end = 0;
+    for (size_t k = 0; k < writer->info_count; k++) {
+        const info *i = &writer->infos[k];
+        writer->offsets[k] = *end;
+        if (__builtin_add_overflow(*end, i->bytes, end) || !organ_gguf_pad(*end, alignment, end) || *end > INT64_MAX)
+            return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': %" PRIu64 " bytes at %" PRIu64 " are more than a file can have",
+                              i->name, i->bytes, writer->offsets[k]);
+    }
+    return ORGAN_OK;
+}
+
+static unsigned char *put_string(unsigned char *at, const char *text)
+{
+    const size_t length = strlen(text);
+    at = put(at, length, 8);
+    memcpy(at, text, length);
+    return at + length;
+}
+
+static void write_header(const organ_gguf_writer *writer, unsigned char *at)
+{
+    memcpy(at, "GGUF", 4);
+    at = put(at + 4, VERSION, 4);
+    at = put(at, writer->info_count, 8);
+    at = put(at, writer->kv_count, 8);
+    for (size_t k = 0; k < writer->kv_count; k++) {
+        const organ_gguf_kv *kv = &writer->kvs[k];
+        at = put(put_string(at, kv->key), kv->type, 4);
+        memcpy(at, kv->bytes, kv->size);
+        at += kv->size;
+    }
+    for (size_t k = 0; k < writer->info_count; k++) {
+        const info *i = &writer->infos[k];
+        at = put(put_string(at, i->name), i->rank, 4);
+        for (unsigned axis = i->rank; axis > 0; axis--)
+            at = put(at, i->shape[axis - 1], 8);
+        at = put(at, (uint64_t)organ_dtype_describe(i->dtype)->ggml, 4);
+        at = put(at, writer->offsets[k], 8);
+    }
+}
+
+organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layout *layout, organ_error *error)
+{
+    const uint64_t alignment = alignment_of(writer);
+    uint64_t begin = 0, end = 0;
+    free(writer->bytes);
+    free(writer->offsets);
+    writer->bytes = NULL;
+    writer->offsets = calloc(writer->info_count + 1, sizeof *writer->offsets);
+    if (!writer->offsets)
+        return no_memory(error);
+    if (lay_out(writer, alignment, &end, error) != ORGAN_OK)
+        return error->status;
+    organ_gguf_pad(header_bytes(writer), alignment, &begin); /* 2^32 at most, no overflow */
+    if (end > INT64_MAX - begin)
+        return organ_fail(error, ORGAN_BAD_INPUT, "tensors of %" PRIu64 " bytes are more than a file can have", end);
+    writer->bytes = calloc(begin, 1);
+    if (!writer->bytes)
+        return no_memory(error);
+    write_header(writer, writer->bytes);
+    for (size_t k = 0; k < writer->info_count; k++)
+        writer->offsets[k] += begin;
+    *layout = (organ_gguf_layout){writer->bytes, (size_t)begin, writer->offsets, begin + end};
+    return ORGAN_OK;
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ * Importance matrices as llama.cpp wrote them before GGUF (imatrix.dat), and still does on demand. All numbers are little endian:
+ *
+ *     i32 number of entries
+ *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares times the chunks
+ *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
+ *
+ * The experts of a stack stand one behind the other; the file does not say how many there are. */
+#include "formats/imatrix/parts.h"
+
+#include "formats/base/utf8.h"
+#include "formats/remote/model_file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SHORTEST_ENTRY ((uint64_t)(4 + 1 + 4 + 4 + 4))
+#define LONGEST_NAME   4096
+
+typedef struct cursor {
+    organ_imatrix_state *s;
+    uint64_t at;
+    char where[200];
+} cursor;
+
+bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
+{
+    return first > 0 && s->file.size > sizeof first && first <= (s->file.size - sizeof first) / SHORTEST_ENTRY;
+}
+
+static uint64_t left(const cursor *c) { return c->s->file.size - c->at; }
+
+static organ_status take(cursor *c, const char *field, void *to, size_t bytes, organ_error *error)
+{
+    if (bytes > left(c))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")",
+                          c->s->file.name, c->where, field, bytes, c->at, c->s->file.size);
+    if (organ_model_file_read(&c->s->file, to, bytes, c->at, error) != ORGAN_OK)
+        return error->status;
+    c->at += bytes;
+    return ORGAN_OK;
+}
+
+static organ_status take_number(cursor *c, const char *field, int32_t least, int32_t most, int32_t *value, organ_error *error)
+{
+    unsigned char b[4];
+    if (take(c, field, b, sizeof b, error) != ORGAN_OK)
+        return error->status;
+    *value = (int32_t)(b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
+    if (*value < least || *value > most)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->s->file.name, c->where,
+                          field, *value, least, most);
+    return ORGAN_OK;
+}
+
+static organ_status take_entry(cursor *c, organ_error *error)
+{
+    char text[LONGEST_NAME];
+    int32_t length, chunks, values;
+    if (take_number(c, "the length of the name", 1, LONGEST_NAME, &length, error) != ORGAN_OK ||
+        take(c, "the name", text, (size_t)length, error) != ORGAN_OK)
+        return error->status;
+    const char *const name = organ_arena_copy(&c->s->arena, text, (size_t)length);
+    if (!name)
+        return organ_fail_errno(error, ENOMEM, "%s", c->s->file.path);
+    if (strlen(name) != (size_t)length || !organ_utf8_valid(name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", c->s->file.name, c->where, length,
+                          strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");
+    snprintf(c->where, sizeof c->where, "entry '%.150s'", name);
+    if (take_number(c, "the number of chunks", 0, INT32_MAX, &chunks, error) != ORGAN_OK ||
+        take_number(c, "the number of values", 1, INT32_MAX, &values, error) != ORGAN_OK)
+        return error->status;
+    const uint64_t bytes = (uint64_t)values * sizeof(float);
+    if (bytes > left(c))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: %s: %" PRId32 " values at byte %" PRIu64 " are past the end of the file (%" PRIu64 ")", c->s->file.name,
+                          c->where, values, c->at, c->s->file.size);
+    const organ_imatrix_bytes place = {c->at, (uint64_t)chunks};
+    c->at += bytes;
+    return organ_imatrix_add(c->s, name, (uint64_t)values, 1, place, error);
+}
+
+static organ_status take_end(cursor *c, organ_error *error)
+{
+    char text[LONGEST_NAME];
+    int32_t chunks, length;
+    snprintf(c->where, sizeof c->where, "behind the entries");
+    if (left(c) == 0)
+        return ORGAN_OK;
+    if (take_number(c, "the last chunk", 0, INT32_MAX, &chunks, error) != ORGAN_OK)
+        return error->status;
+    c->s->view.chunks = chunks;
+    if (left(c) == 0)
+        return ORGAN_OK;
+    if (take_number(c, "the length of the name of the text", 0, LONGEST_NAME, &length, error) != ORGAN_OK ||
+        take(c, "the name of the text", text, (size_t)length, error) != ORGAN_OK)
+        return error->status;
+    if (left(c))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": what follows belongs to nothing", c->s->file.name,
+                          c->at, c->s->file.size);
+    if (length == 0)
+        return ORGAN_OK;
+    return organ_imatrix_begin_datasets(c->s, 1, error) == ORGAN_OK ? organ_imatrix_add_dataset(c->s, text, (size_t)length, error)
+                                                                    : error->status;
+}
+
+organ_status organ_imatrix_read_old(organ_imatrix_state *s, organ_error *error)
+{
+    cursor c = {.s = s, .where = "header"};
+    int32_t count = 0;
+    take_number(&c, "the number of entries", 1, INT32_MAX, &count, error);
+    for (int32_t k = 0; k < count && !error->status; k++) {
+        snprintf(c.where, sizeof c.where, "entry %" PRId32 " of %" PRId32, k + 1, count);
+        take_entry(&c, error);
+    }
+    return error->status ? error->status : take_end(&c, error);
+}

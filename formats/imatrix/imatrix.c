@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/input_file.h"
+#include "formats/gguf/reader.h"
+#include "formats/imatrix/parts.h"
+#include "formats/remote/model_file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char sums_suffix[] = ".in_sum2", counts_suffix[] = ".counts";
+
+/* ---- GGUF ---- */
+
+static organ_status check_type(const organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
+{
+    size_t length = 0;
+    const char *const type = organ_gguf_string(gguf, "general.type", &length);
+    if (type && length == strlen("imatrix") && memcmp(type, "imatrix", length) == 0)
+        return ORGAN_OK;
+    if (!type)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: there is no 'general.type' that says 'imatrix'",
+                          s->file.name);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no importance matrix: 'general.type' is '%.*s', not 'imatrix'", s->file.name,
+                      length < 80 ? (int)length : 80, type);
+}
+
+static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf, organ_error *error)
+{
+    const organ_gguf_kv *const kv = organ_gguf_find(gguf, "imatrix.datasets");
+    if (!kv)
+        return ORGAN_OK;
+    if (kv->type != ORGAN_GGUF_ARRAY || kv->element != ORGAN_GGUF_STRING)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'imatrix.datasets' is of type %s, not an array of strings", s->file.name,
+                          organ_gguf_type_name(kv->element));
+    if (organ_imatrix_begin_datasets(s, kv->count, error) != ORGAN_OK)
+        return error->status;
+    const unsigned char *at = kv->bytes + ORGAN_GGUF_ARRAY_HEAD;
+    for (uint64_t k = 0; k < kv->count && !error->status; k++) { /* the reader has checked the lengths */
+        uint64_t length;
+        memcpy(&length, at, sizeof length);
+        organ_imatrix_add_dataset(s, (const char *)at + sizeof length, (size_t)length, error);
+        at += sizeof length + length;
+    }
+    return error->status;
+}
+
+/* "blk.0.ffn_up.weight" of "blk.0.ffn_up.weight.counts"; NULL where the name does not end so, or without memory. */
+static char *without(organ_imatrix_state *s, const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), cut = strlen(suffix);
+    if (length <= cut || strcmp(name + length - cut, suffix) != 0)
+        return NULL;
+    return organ_arena_copy(&s->arena, name, length - cut);
+}
+
+static const organ_tensor *partner(const organ_tensor_list *list, const char *name, const char *suffix)
+{
+    char whole[2 * ORGAN_GGUF_NAME_LIMIT];
+    strcpy(whole, name); /* shorter than the limit of names */
+    strcat(whole, suffix);
+    const size_t *const found = organ_name_table_find(&list->names, whole);
+    return found ? &list->tensors[*found] : NULL;
+}
+
+static organ_status add_pair(organ_imatrix_state *s, const char *name, const organ_tensor *sums, const organ_tensor *counts,
+                             organ_error *error)
+{
+    const organ_tensor *const both[2] = {sums, counts};
+    for (int k = 0; k < 2; k++)
+        if (both[k]->dtype != ORGAN_F32 || both[k]->elements == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' has %" PRIu64 " elements of type %s; it must have some, of F32",
+                              s->file.name, both[k]->name, both[k]->elements, organ_dtype_describe(both[k]->dtype)->name);
+    if (sums->elements % counts->elements)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s' has %" PRIu64 " elements, which do not divide among the %" PRIu64 " of '%s'", s->file.name,
+                          sums->name, sums->elements, counts->elements, counts->name);
+    return organ_imatrix_add(s, name, sums->elements, counts->elements, (organ_imatrix_bytes){sums->offset, counts->offset}, error);
+}
+
+/* Tensors of other names are no matter of ours: newer files have the sums of the inputs themselves too. */
+static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list *list, organ_error *error)
+{
+    for (size_t k = 0; k < list->count && !error->status; k++) {
+        const organ_tensor *const t = &list->tensors[k];
+        const char *const summed = without(s, t->name, sums_suffix), *const counted = without(s, t->name, counts_suffix);
+        const organ_tensor *const other = summed    ? partner(list, summed, counts_suffix)
+                                          : counted ? partner(list, counted, sums_suffix)
+                                                    : NULL;
+        if ((summed || counted) && !other)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: there is a tensor '%s', but no '%s%s'", s->file.name, t->name,
+                       summed ? summed : counted, summed ? counts_suffix : sums_suffix);
+        else if (summed)
+            add_pair(s, summed, t, other, error);
+    }
+    return error->status;
+}
+
+static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
+{
+    organ_gguf_header header = {0};
+    organ_tensor_list list = {0};
+    if (organ_gguf_read(&s->file, 0, &header, &list, error) == ORGAN_OK && check_type(s, &header.view, error) == ORGAN_OK &&
+        read_datasets(s, &header.view, error) == ORGAN_OK) {
+        s->view.chunks = organ_gguf_integer(&header.view, "imatrix.chunk_count", -1);
+        s->view.chunk_size = organ_gguf_integer(&header.view, "imatrix.chunk_size", -1);
+        read_tensors(s, &list, error);
+    }
+    organ_gguf_header_release(&header);
+    organ_tensor_list_release(&list);
+    return error->status;
+}
+
+/* ---- opening ---- */
+
+static organ_status open_file(organ_imatrix_state *s, const char *path, organ_error *error)
+{
+    struct stat info;
+    const char *const slash = strrchr(path, '/');
+    s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
+    if (!s->file.path)
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    s->file.name = slash && slash[1] ? s->file.path + (slash + 1 - path) : s->file.path;
+    if (organ_input_open(path, &s->file.fd, &info, error) != ORGAN_OK)
+        return error->status;
+    s->file.size = (uint64_t)info.st_size;
+    s->file.modified = info.st_mtim;
+    s->file.device = info.st_dev;
+    s->file.inode = info.st_ino;
+    s->view = (organ_imatrix){.path = s->file.path, .format = "GGUF", .bytes = s->file.size, .chunks = -1, .chunk_size = -1};
+    return ORGAN_OK;
+}
+
+static organ_status read_file(organ_imatrix_state *s, organ_error *error)
+{
+    uint32_t first = 0;
+    if (s->file.size >= sizeof first && organ_model_file_read(&s->file, &first, sizeof first, 0, error) != ORGAN_OK)
+        return error->status;
+    s->old = organ_imatrix_is_old(s, first);
+    if ((s->old ? organ_imatrix_read_old(s, error) : read_gguf(s, error)) != ORGAN_OK)
+        return error->status;
+    s->view.format = s->old ? "imatrix.dat" : "GGUF";
+    return s->view.entry_count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: has no entries", s->file.name);
+}
+
+organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ_error *error)
+{
+    *imatrix = NULL;
+    organ_imatrix_state *const s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    s->file.fd = -1;
+    if (open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
+        *imatrix = &s->view;
+    else
+        organ_imatrix_close(&s->view);
+    return error->status;
+}
+
+void organ_imatrix_close(organ_imatrix *imatrix)
+{
+    organ_imatrix_state *const s = (organ_imatrix_state *)imatrix;
+    if (!s)
+        return;
+    if (s->file.fd >= 0)
+        close(s->file.fd);
+    organ_arena_release(&s->arena);
+    organ_name_table_release(&s->names);
+    free(s->entries);
+    free(s->places);
+    free(s->datasets);
+    free(s);
+}
+
+/* ---- numbers ---- */
+
+static const organ_imatrix_state *state_of(const organ_imatrix *imatrix) { return (const organ_imatrix_state *)imatrix; }
+
+organ_status organ_imatrix_read(const organ_imatrix *imatrix, void *to, size_t bytes, uint64_t offset, organ_error *error)
+{
+    return organ_model_file_read(&state_of(imatrix)->file, to, bytes, offset, error);
+}
+
+organ_status organ_imatrix_unchanged(const organ_imatrix *imatrix, organ_error *error)
+{
+    return organ_model_file_unchanged(&state_of(imatrix)->file, error);
+}
+
+static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix_place *place, double *count, organ_error *error)
+{
+    const organ_imatrix_bytes *const bytes = &s->places[place->entry - s->entries];
+    float stored;
+    if (s->old)
+        stored = (float)bytes->counts;
+    else if (organ_imatrix_read(&s->view, &stored, sizeof stored,
+                                bytes->counts + (place->entry->counts > 1 ? place->matrix : 0) * sizeof stored, error) != ORGAN_OK)
+        return error->status;
+    *count = (double)stored;
+    if (!(stored >= 1) || !isfinite(stored))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s", s->file.name,
+                          place->entry->name, place->matrix, (double)stored,
+                          stored == 0 ? "no token came to it, there is nothing to go by" : "it must be finite and at least 1");
+    return ORGAN_OK;
+}
+
+static organ_status check_fit(const organ_imatrix_state *s, const organ_imatrix_place *place, const char *tensor, uint64_t features,
+                              organ_error *error)
+{
+    const organ_imatrix_entry *const e = place->entry;
+    uint64_t wanted;
+    if (e->counts != 1 && e->counts != place->matrices)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' has counts for %" PRIu64 " matrices, but tensor '%s' is of %" PRIu64,
+                          s->file.name, e->name, e->counts, tensor, place->matrices);
+    if (__builtin_mul_overflow(features, place->matrices, &wanted) || e->values != wanted || place->matrix >= place->matrices)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: entry '%s' has %" PRIu64 " values, but tensor '%s' is of %" PRIu64 " x %" PRIu64 " inputs", s->file.name,
+                          e->name, e->values, tensor, place->matrices, features);
+    return ORGAN_OK;
+}
+
+organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatrix_place *place, const char *tensor, uint64_t features,
+                                 float *norms, double *count, organ_error *error)
+{
+    const organ_imatrix_state *const s = state_of(imatrix);
+    const uint64_t bytes = features * sizeof *norms;
+    if (check_fit(s, place, tensor, features, error) != ORGAN_OK || read_count(s, place, count, error) != ORGAN_OK ||
+        organ_imatrix_read(imatrix, norms, bytes, s->places[place->entry - s->entries].sums + place->matrix * bytes, error) != ORGAN_OK)
+        return error->status;
+    bool all_zero = true, all_same = true;
+    for (uint64_t j = 0; j < features; j++) {
+        if (!(norms[j] >= 0) || !isfinite(norms[j]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: entry '%s': the sum of squares %" PRIu64 " is %g; it must be finite and not negative", s->file.name,
+                              place->entry->name, place->matrix * features + j, (double)norms[j]);
+        all_zero &= norms[j] == 0;
+        all_same &= norms[j] == norms[0];
+    }
+    if (all_zero || (s->old && place->matrices > 1 && features > 1 && all_same))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64 " are %g: there is nothing to go by", s->file.name,
+                          place->entry->name, features, place->matrix, (double)norms[0]);
+    for (uint64_t j = 0; j < features; j++)
+        norms[j] = (float)sqrt((double)norms[j] / *count);
+    return ORGAN_OK;
+}

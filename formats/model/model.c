@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/model/model.h"
+
+#include "formats/base/input_file.h"
+#include "formats/gguf/config.h"
+#include "formats/gguf/split.h"
+#include "formats/model/organ_directory.h"
+#include "formats/model/place.h"
+#include "formats/remote/http_source.h"
+#include "formats/remote/model_file.h"
+#include "formats/safetensors/safetensors.h"
+#include "formats/safetensors/shards.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* What organ_model hides: what it points to. */
+typedef struct state {
+    organ_model model; /* the first member: the state is found by it */
+    organ_model_place place;
+    organ_shards shards;
+    organ_tensor_list list;
+    organ_model_file *files;
+    organ_gguf_header header; /* of the first file of a GGUF model */
+    const char *problems[2], *warnings[2];
+    organ_manifest manifest; /* of an organ directory */
+    const organ_model_access *access;
+    organ_http *http; /* of a model behind a URL */
+    bool missing;     /* the server says that there is no such file as was asked for last */
+} state;
+
+static organ_status no_memory(const state *s, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", s->place.path); }
+
+/* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
+static void make_room_for_files(size_t count)
+{
+    struct rlimit limit;
+    const rlim_t wanted = 4 * (rlim_t)count + 256;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
+    setrlimit(RLIMIT_NOFILE, &limit); /* if it fails, so will open(), which says why */
+}
+
+static const char *join(state *s, const char *name)
+{
+    const size_t length = strlen(s->place.directory);
+    char *path = organ_arena_take(&s->list.arena, length + strlen(name) + 2);
+    if (path)
+        sprintf(path, "%s%s%s", s->place.directory, length > 0 && s->place.directory[length - 1] == '/' ? "" : "/", name);
+    return path;
+}
+
+/* The file that says that there is this file too; NULL for the one that the user named. */
+static const char *named_by(const state *s, const organ_model_file *file)
+{
+    if (s->place.gguf)
+        return strcmp(file->name, s->place.file) == 0 ? NULL : s->place.file;
+    return s->place.index;
+}
+
+/* A shard that the index names, or another part of a split, that is not there is a fault of the model, not of the system. */
+static organ_status fail_missing(const state *s, const organ_model_file *file, const char *why, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s '%s', which is not there%s", named_by(s, file),
+                      s->place.gguf ? "is one part of a model, another is" : "names", file->name, why);
+}
+
+static organ_status open_remote(state *s, organ_model_file *file, organ_error *error)
+{
+    organ_error fault = {0};
+    if (organ_http_open(s->http, file->name, &file->remote, &s->missing, &fault) == ORGAN_OK)
+        file->size = organ_http_size(file->remote);
+    else if (s->missing && named_by(s, file))
+        fail_missing(s, file, "", error);
+    else
+        *error = fault;
+    return error->status;
+}
+
+static organ_status open_file(state *s, organ_model_file *file, organ_error *error)
+{
+    struct stat info;
+    if (s->http)
+        return open_remote(s, file, error);
+    if (named_by(s, file) && access(file->path, F_OK) != 0 && errno == ENOENT)
+        return fail_missing(s, file, lstat(file->path, &info) == 0 ? " (the symbolic link leads nowhere)" : "", error);
+    const organ_status status = organ_input_open(file->path, &file->fd, &info, error);
+    if (status != ORGAN_OK)
+        return status;
+    file->size = (uint64_t)info.st_size;
+    file->modified = info.st_mtim;
+    file->device = info.st_dev;
+    file->inode = info.st_ino;
+    return ORGAN_OK;
+}
+
+/* The header of the first file is kept. */
+static organ_status read_gguf(state *s, size_t k, size_t count, organ_error *error)
+{
+    organ_gguf_header part = {0};
+    organ_gguf_header *header = k == 0 ? &s->header : &part;
+    organ_status status = organ_gguf_read(s->files, k, header, &s->list, error);
+    if (status == ORGAN_OK && count > 1)
+        status =
+            organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count, s->list.count, error);
+    organ_gguf_header_release(&part);
+    return status;
+}
+
+/* Opens what is not yet open of these files. */
+static organ_status open_files(state *s, const char *const *names, size_t count, organ_error *error)
+{
+    organ_model_file *files = realloc(s->files, count * sizeof *s->files);
+    if (!files)
+        return no_memory(s, error);
+    s->files = files;
+    make_room_for_files(count);
+    for (size_t k = s->model.file_count; k < count; k++) {
+        s->files[k] =
+            (organ_model_file){.name = organ_arena_copy(&s->list.arena, names[k], strlen(names[k])), .path = join(s, names[k]), .fd = -1};
+        s->model.file_count = k + 1;
+        if (!s->files[k].name || !s->files[k].path)
+            return no_memory(s, error);
+        if (open_file(s, &s->files[k], error) != ORGAN_OK)
+            return error->status;
+        if (s->place.gguf)
+            read_gguf(s, k, count, error);
+        else
+            organ_safetensors_read(s->files, k, &s->list, error);
+        if (error->status)
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* Files that somebody knows to belong to the one that was named, wherever they are. */
+static organ_status open_also(state *s, organ_error *error)
+{
+    const size_t count = s->access ? s->access->also_count : 0;
+    organ_model_file *files = count ? realloc(s->files, (s->model.file_count + count) * sizeof *files) : NULL;
+    if (count && !files)
+        return no_memory(s, error);
+    s->files = count ? files : s->files;
+    for (size_t k = 0; k < count; k++) {
+        const char *const path = s->access->also[k], *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+        organ_model_file *const file = &s->files[s->model.file_count];
+        *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)),
+                                   .path = organ_arena_copy(&s->list.arena, path, strlen(path)),
+                                   .fd = -1};
+        s->model.file_count++;
+        if (!file->name || !file->path)
+            return no_memory(s, error);
+        if (open_file(s, file, error) || organ_safetensors_read(s->files, s->model.file_count - 1, &s->list, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static void close_files(state *s)
+{
+    for (size_t k = 0; k < s->model.file_count; k++)
+        if (s->files[k].remote)
+            organ_http_close(s->files[k].remote);
+        else if (s->files[k].fd >= 0)
+            close(s->files[k].fd);
+    s->model.file_count = 0;
+}
+
+static organ_status note_problem(state *s, const char *text, organ_error *error)
+{
+    s->problems[s->model.problem_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
+    return s->problems[s->model.problem_count++] ? ORGAN_OK : no_memory(s, error);
+}
+
+static organ_status note_warning(state *s, const char *text, organ_error *error)
+{
+    s->warnings[s->model.warning_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
+    return s->warnings[s->model.warning_count++] ? ORGAN_OK : no_memory(s, error);
+}
+
+static organ_status check_total(state *s, organ_error *error)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < s->list.count; k++)
+        bytes += s->list.tensors[k].bytes;
+    if (organ_shards_total_is(&s->shards, bytes))
+        return ORGAN_OK;
+    char text[400];
+    snprintf(text, sizeof text, "%s: metadata.total_size is %.40s, but the tensors have %" PRIu64 " bytes", s->place.index,
+             s->shards.total_size, bytes);
+    return note_warning(s, text, error);
+}
+
+/* Of the URL of a directory, whose index need not be there, s->place.index is set where it is. */
+static organ_status read_remote_index(state *s, organ_error *error)
+{
+    const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
+    char *bytes;
+    size_t length;
+    if (organ_http_load(s->http, name, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    organ_status status = ORGAN_OK;
+    if (bytes)
+        status = organ_shards_parse(bytes, length, name, &s->shards, error);
+    else if (s->place.index)
+        status = organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
+    if (bytes)
+        s->place.index = name;
+    free(bytes);
+    return status;
+}
+
+static organ_status read_index(state *s, organ_error *error)
+{
+    if (s->http)
+        return read_remote_index(s, error);
+    const char *path = join(s, s->place.index);
+    return path ? organ_shards_read(path, s->place.index, &s->shards, error) : no_memory(s, error);
+}
+
+static organ_status read_config(state *s, organ_error *error)
+{
+    if (!s->http) {
+        const char *path = join(s, "config.json");
+        return path ? organ_hf_config_read(path, &s->model.config, error) : no_memory(s, error);
+    }
+    char *bytes;
+    size_t length;
+    if (organ_http_load(s->http, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
+        organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
+    free(bytes);
+    return error->status;
+}
+
+static organ_status open_shards(state *s, organ_error *error)
+{
+    organ_status status = open_files(s, s->shards.files, s->shards.file_count, error);
+    char warning[ORGAN_SHARDS_WARNING] = "";
+    if (status == ORGAN_OK)
+        status = organ_shards_check(&s->shards, &s->list, warning, error);
+    if (status == ORGAN_OK && *warning)
+        status = note_warning(s, warning, error);
+    return status == ORGAN_OK ? check_total(s, error) : status;
+}
+
+/* The URL of a directory that has no index. */
+static organ_status open_single(state *s, organ_error *error)
+{
+    organ_error fault = {0};
+    s->place.file = ORGAN_SINGLE_NAME;
+    if (open_files(s, &s->place.file, 1, &fault) == ORGAN_OK)
+        return ORGAN_OK;
+    if (s->missing)
+        return organ_fail(error, ORGAN_IO,
+                          "%s: no model here: the server has no " ORGAN_INDEX_NAME " and no " ORGAN_SINGLE_NAME " there; a file of another "
+                          "name must be named",
+                          s->place.path);
+    *error = fault;
+    return fault.status;
+}
+
+static organ_status open_safetensors(state *s, organ_error *error)
+{
+    if (s->place.file)
+        return open_files(s, &s->place.file, 1, error) == ORGAN_OK ? open_also(s, error) : error->status;
+    if (read_index(s, error) != ORGAN_OK)
+        return error->status;
+    return s->place.index ? open_shards(s, error) : open_single(s, error);
+}
+
+/* The one file that was named is open and is a part of a split: opens them all, from the first on. */
+static organ_status open_parts(state *s, unsigned parts, organ_error *error)
+{
+    unsigned part, named;
+    const size_t length = organ_gguf_split_parse(s->place.file, &part, &named);
+    const char **names = organ_arena_take(&s->place.arena, parts * sizeof *names);
+    for (unsigned k = 0; names && k < parts; k++)
+        if (!(names[k] = organ_gguf_split_name(&s->place.arena, s->place.file, length, k + 1, parts)))
+            names = NULL;
+    if (!names)
+        return no_memory(s, error);
+    if (part != 1) {
+        close_files(s);
+        organ_tensor_list_release(&s->list);
+        organ_gguf_header_release(&s->header);
+    } else if (organ_gguf_split_check(names[0], &s->header.view, &s->header.view, 0, parts, s->list.count, error) != ORGAN_OK) {
+        return error->status;
+    }
+    return open_files(s, names, parts, error);
+}
+
+/* What is legal for one reader of the format and not for another. */
+static organ_status note_oddities(state *s, organ_error *error)
+{
+    char text[400];
+    const uint64_t alignment = s->header.view.alignment;
+    if (alignment & (alignment - 1)) {
+        snprintf(text, sizeof text, "%s: general.alignment is %" PRIu64 ", which is no power of two: llama.cpp refuses the file",
+                 s->files[0].name, alignment);
+        if (note_problem(s, text, error) != ORGAN_OK)
+            return error->status;
+    }
+    for (size_t k = 0; k < s->list.count; k++)
+        if (strlen(s->list.tensors[k].name) >= ORGAN_GGUF_NAME_LIMIT) {
+            snprintf(text, sizeof text, "%s: the name of tensor '%s' has %u bytes: llama.cpp refuses more than %u",
+                     s->files[s->list.tensors[k].file].name, s->list.tensors[k].name, ORGAN_GGUF_NAME_LIMIT, ORGAN_GGUF_NAME_LIMIT - 1);
+            return note_problem(s, text, error);
+        }
+    return ORGAN_OK;
+}
+
+static organ_status open_gguf(state *s, organ_error *error)
+{
+    unsigned parts = 1;
+    organ_status status = open_files(s, &s->place.file, 1, error);
+    if (status == ORGAN_OK)
+        status = organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
+    if (status == ORGAN_OK && parts > 1 && !(s->access && s->access->alone))
+        status = open_parts(s, parts, error);
+    if (status != ORGAN_OK)
+        return status;
+    s->header.view.split_count = s->model.file_count;
+    s->model.gguf = &s->header.view;
+    s->model.format = "GGUF";
+    status = note_oddities(s, error);
+    return status == ORGAN_OK ? organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error) : status;
+}
+
+/* A model taken apart: as many files as tensors, each opened when it is read. */
+static organ_status open_apart(state *s, const char *path, organ_error *error)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, length);
+    s->place.whole_directory = true;
+    const char *config = s->place.path ? join(s, ORGAN_FILES_FOLDER "/config.json") : NULL;
+    if (!config)
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    const organ_status status = organ_directory_read(s->place.path, &s->list, &s->files, &s->manifest, &s->model.gguf, error);
+    s->model.file_count = status == ORGAN_OK ? s->list.count : 0;
+    s->model.manifest = &s->manifest;
+    if (status != ORGAN_OK || !s->model.gguf)
+        return status == ORGAN_OK ? organ_hf_config_read(config, &s->model.config, error) : status;
+    return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
+}
+
+static organ_status open_all(state *s, const char *path, organ_error *error)
+{
+    s->model.format = "safetensors";
+    if (organ_directory_is(path)) {
+        s->model.format = "organ directory";
+        return open_apart(s, path, error);
+    }
+    organ_status status = organ_model_place_find(path, &s->place, error);
+    if (status == ORGAN_OK && organ_http_is_url(path))
+        status = organ_http_create(path, s->access, &s->http, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (s->place.gguf)
+        return open_gguf(s, error);
+    status = open_safetensors(s, error);
+    return status == ORGAN_OK ? read_config(s, error) : status;
+}
+
+organ_status organ_model_open(const char *path, organ_model **model, organ_error *error)
+{
+    return organ_model_open_with(path, NULL, model, error);
+}
+
+organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error)
+{
+    *model = NULL;
+    state *s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", organ_http_is_url(path) ? "the URL of the model" : path);
+    s->access = access;
+    const organ_status status = open_all(s, path, error);
+    if (status != ORGAN_OK) {
+        organ_model_close(&s->model);
+        return status;
+    }
+    s->model.path = s->place.path;
+    s->model.directory = s->place.directory;
+    s->model.index = s->place.index;
+    s->model.whole_directory = s->place.whole_directory;
+    s->model.files = s->files;
+    s->model.tensors = s->list.tensors;
+    s->model.tensor_count = s->list.count;
+    s->model.problems = s->problems;
+    s->model.warnings = s->warnings;
+    organ_shards_release(&s->shards);
+    *model = &s->model;
+    return ORGAN_OK;
+}
+
+void organ_model_close(organ_model *model)
+{
+    state *s = (state *)model;
+    if (!s)
+        return;
+    close_files(s);
+    organ_http_destroy(s->http);
+    free(s->files);
+    organ_gguf_header_release(&s->header);
+    organ_tensor_list_release(&s->list);
+    organ_shards_release(&s->shards);
+    organ_manifest_release(&s->manifest);
+    organ_model_place_release(&s->place);
+    free(s);
+}
+
+const organ_tensor *organ_model_find(const organ_model *model, const char *name)
+{
+    const state *s = (const state *)model;
+    const size_t *found = organ_name_table_find(&s->list.names, name);
+    return found ? &s->list.tensors[*found] : NULL;
+}
+
+organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset, organ_error *error)
+{
+    int fd;
+    if (model->files[file].remote)
+        return organ_http_read(model->files[file].remote, to, bytes, offset, error);
+    if (organ_model_file_open(model, file, &fd, error) != ORGAN_OK)
+        return error->status;
+    organ_input_read(fd, model->files[file].path, to, bytes, offset, error);
+    organ_model_file_close(model, file, fd);
+    return error->status;
+}
+
+organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
+{
+    const state *s = (const state *)model;
+    const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
+    *bytes = NULL;
+    *length = 0;
+    if (s->http)
+        return organ_http_load(s->http, name, limit, bytes, length, error);
+    const size_t room = strlen(model->directory) + strlen(folder) + strlen(name) + 2;
+    char *const path = malloc(room);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    snprintf(path, room, "%s%s/%s", model->directory, folder, name);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        organ_input_load(path, name, limit, bytes, length, error);
+    free(path);
+    return error->status;
+}
+
+organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)
+{
+    const organ_model_file *const f = &model->files[file];
+    struct stat now;
+    *fd = f->fd;
+    if (organ_model_is_here(model, "opened as a file", error) != ORGAN_OK)
+        return error->status;
+    if (f->fd >= 0 || organ_input_open(f->path, fd, &now, error) != ORGAN_OK)
+        return error->status;
+    if (now.st_dev == f->device && now.st_ino == f->inode && (uint64_t)now.st_size == f->size)
+        return ORGAN_OK;
+    close(*fd);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed or replaced while the model was in use", f->path);
+}
+
+void organ_model_file_close(const organ_model *model, uint32_t file, int fd)
+{
+    if (fd >= 0 && fd != model->files[file].fd)
+        close(fd);
+}
+
+organ_status organ_model_unchanged(const organ_model *model, organ_error *error)
+{
+    for (size_t k = 0; k < model->file_count; k++)
+        if (organ_model_file_unchanged(&model->files[k], error) != ORGAN_OK)
+            return error->status;
+    return ORGAN_OK;
+}
+
+organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error)
+{
+    if (model->file_count == 0 || !model->files[0].remote)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "%s: a model behind a URL can be inspected and measured, but not %s: download it first",
+                      model->path, doing);
+}

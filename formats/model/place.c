@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/model/place.h"
+
+#include "formats/base/input_file.h"
+#include "formats/gguf/split.h"
+#include "formats/remote/http_source.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INDEX_NAME  ORGAN_INDEX_NAME
+#define SINGLE_NAME ORGAN_SINGLE_NAME
+#define LOOKED_FOR  INDEX_NAME ", " SINGLE_NAME ", another .safetensors file or a .gguf file"
+
+/* What a directory holds, as far as it matters for finding the model. */
+typedef struct contents {
+    bool index, single;      /* the usual names */
+    size_t others;           /* other *.safetensors */
+    const char *other;       /* one of them */
+    const char *other_index; /* an index of another name */
+    size_t ggufs;            /* models in GGUF: the parts of one count once */
+    const char *gguf[2];     /* the first files of two of them */
+    size_t foreign;          /* weights in formats that are not read */
+    const char *foreign_name;
+} contents;
+
+static organ_status no_memory(const char *path, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", path); }
+
+static bool ends_in(const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), tail = strlen(suffix);
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+/* Why a file of that name is not a model that can be opened; NULL if nothing is known about such names. */
+static const char *foreign_reason(const char *name)
+{
+    static const struct {
+        const char *suffix, *reason;
+    } known[] = {
+        {".bin", "a PyTorch pickle; convert it to safetensors first"},
+        {".pt", "a PyTorch pickle; convert it to safetensors first"},
+        {".pth", "a PyTorch pickle; convert it to safetensors first"},
+        {".ckpt", "a PyTorch pickle; convert it to safetensors first"},
+        {".onnx", "an ONNX graph"},
+        {".h5", "a Keras file"},
+        {".msgpack", "a Flax file"},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (ends_in(name, known[k].suffix))
+            return known[k].reason;
+    return NULL;
+}
+
+static organ_status note(organ_model_place *place, const char *name, const char **kept, organ_error *error)
+{
+    *kept = organ_arena_copy(&place->arena, name, strlen(name));
+    return *kept ? ORGAN_OK : no_memory(place->path, error);
+}
+
+/* Whether both are parts of one model. */
+static bool same_set(const char *a, const char *b)
+{
+    unsigned part, a_parts, b_parts;
+    const size_t length = organ_gguf_split_parse(a, &part, &a_parts);
+    return length > 0 && organ_gguf_split_parse(b, &part, &b_parts) == length && a_parts == b_parts && memcmp(a, b, length) == 0;
+}
+
+/* Keeps the first two names in the order of the alphabet, of each model one: messages do not depend on the order in a directory. */
+static organ_status note_gguf(organ_model_place *place, const char *name, contents *found, organ_error *error)
+{
+    for (size_t k = 0; k < 2 && found->gguf[k]; k++)
+        if (same_set(found->gguf[k], name))
+            return strcmp(name, found->gguf[k]) < 0 ? note(place, name, &found->gguf[k], error) : ORGAN_OK;
+    const size_t at = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
+    found->ggufs++;
+    if (at == 0)
+        found->gguf[1] = found->gguf[0];
+    else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
+        return ORGAN_OK;
+    return note(place, name, &found->gguf[at], error);
+}
+
+static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
+{
+    if (*name == '.')
+        return ORGAN_OK;
+    if (strcmp(name, INDEX_NAME) == 0) {
+        found->index = true;
+    } else if (strcmp(name, SINGLE_NAME) == 0) {
+        found->single = true;
+    } else if (ends_in(name, ".safetensors")) {
+        found->others++;
+        return note(place, name, &found->other, error);
+    } else if (ends_in(name, ".safetensors.index.json")) {
+        return note(place, name, &found->other_index, error);
+    } else if (ends_in(name, ".gguf")) {
+        return note_gguf(place, name, found, error);
+    } else if (foreign_reason(name)) {
+        found->foreign++;
+        return note(place, name, &found->foreign_name, error);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status list_directory(organ_model_place *place, contents *found, organ_error *error)
+{
+    DIR *directory = opendir(place->directory);
+    if (!directory)
+        return organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
+    organ_status status = ORGAN_OK;
+    while (status == ORGAN_OK) {
+        errno = 0;
+        const struct dirent *entry = readdir(directory);
+        if (!entry) {
+            if (errno != 0)
+                status = organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
+            break;
+        }
+        status = note_entry(place, entry->d_name, found, error);
+    }
+    closedir(directory);
+    return status;
+}
+
+static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
+{
+    if (found->other_index)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no " INDEX_NAME " nor " SINGLE_NAME ", but %s: name that file",
+                          place->directory, found->other_index);
+    if (found->others > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: holds %zu .safetensors files and no " INDEX_NAME " nor " SINGLE_NAME
+                          " that says how they belong together: name one file",
+                          place->directory, found->others);
+    if (found->ggufs > 1)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds more than one GGUF model, among them %s and %s: name one file",
+                          place->directory, found->gguf[0], found->gguf[1]);
+    if (found->foreign > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR "; %s is %s", place->directory,
+                          found->foreign_name, foreign_reason(found->foreign_name));
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model here: looked for " LOOKED_FOR, place->directory);
+}
+
+static organ_status find_in_directory(organ_model_place *place, organ_error *error)
+{
+    contents found = {0};
+    place->directory = place->path;
+    place->whole_directory = true;
+    const organ_status status = list_directory(place, &found, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (found.index)
+        place->index = INDEX_NAME;
+    else if (found.single)
+        place->file = SINGLE_NAME;
+    else if (found.others == 1 && !found.other_index)
+        place->file = found.other;
+    else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
+        place->file = found.gguf[0];
+    else
+        return fail_empty(place, &found, error);
+    place->gguf = place->file && ends_in(place->file, ".gguf");
+    return ORGAN_OK;
+}
+
+/* The name of one file, relative to the directory. */
+static organ_status take_name(organ_model_place *place, const char *name, organ_error *error)
+{
+    place->gguf = ends_in(name, ".gguf");
+    if (place->gguf || ends_in(name, ".safetensors"))
+        place->file = name;
+    else if (ends_in(name, ".safetensors.index.json"))
+        place->index = name;
+    else if (foreign_reason(name))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s", place->path, foreign_reason(name));
+    else
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: is neither a directory nor a .safetensors or .gguf file nor a .safetensors.index.json", place->path);
+    return ORGAN_OK;
+}
+
+/* Some programs keep GGUF files under names of their own, made of digests. */
+static bool is_gguf_inside(const char *path)
+{
+    organ_error ignored = {0};
+    struct stat info;
+    char magic[4];
+    int fd;
+    if (organ_input_open(path, &fd, &info, &ignored) != ORGAN_OK)
+        return false;
+    const organ_status status = organ_input_read(fd, path, magic, sizeof magic, 0, &ignored);
+    close(fd);
+    return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
+}
+
+static organ_status take_file(organ_model_place *place, organ_error *error)
+{
+    const char *slash = strrchr(place->path, '/');
+    const char *name = slash ? slash + 1 : place->path;
+    const size_t length = slash > place->path ? (size_t)(slash - place->path) : slash ? 1 : 0;
+    place->directory = slash ? organ_arena_copy(&place->arena, place->path, length) : ".";
+    if (!place->directory)
+        return no_memory(place->path, error);
+    if (ends_in(name, ".safetensors") || ends_in(name, ".json") || !is_gguf_inside(place->path))
+        return take_name(place, name, error);
+    place->file = name;
+    place->gguf = true;
+    return ORGAN_OK;
+}
+
+static organ_status take_url(organ_model_place *place, const char *url, organ_error *error)
+{
+    const char *name;
+    if (organ_http_place(url, &place->arena, &place->path, &place->directory, &name, error) != ORGAN_OK)
+        return error->status;
+    place->whole_directory = !name;
+    return name ? take_name(place, name, error) : ORGAN_OK;
+}
+
+organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
+{
+    struct stat info;
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    *place = (organ_model_place){0};
+    if (organ_http_is_url(path))
+        return take_url(place, path, error);
+    place->path = organ_arena_copy(&place->arena, path, length);
+    if (!place->path)
+        return no_memory(path, error);
+    if (stat(place->path, &info) != 0)
+        return organ_fail_errno(error, errno, "%s: no model here", place->path);
+    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file(place, error);
+}
+
+void organ_model_place_release(organ_model_place *place)
+{
+    organ_arena_release(&place->arena);
+    *place = (organ_model_place){0};
+}

@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/model/recognise.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/memory_watch.h"
+#include "formats/model/organ_directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MOST_ENTRIES ((size_t)1000000)
+#define DEEPEST      32
+#define STEP         ((size_t)1 << 16)
+#define LARGEST_LIST ((size_t)1 << 28)
+
+/* Where in an output a directory stands: that says what may be in it. */
+typedef enum place { MODEL, REPORTS, PARTS, BESIDE, PLAIN, CACHE_PARENT, CACHE, ELSEWHERE } place;
+
+typedef struct walk {
+    const char *root;
+    const char *like; /* has the same other files; NULL: nothing does */
+    json_t *parts;    /* files of which the manifest of an organ directory speaks; NULL without one */
+    size_t entries;
+    dev_t device;
+    bool model, report;           /* there is a model or adapter; there is a report */
+    char companion[PATH_MAX];     /* the first file that belongs to a model if there is one */
+    char stranger[PATH_MAX + 64]; /* the first one, and why it is one */
+    organ_error *error;
+} walk;
+
+/* ---- the file that says what others are ---- */
+
+/* NULL where there is none, or with an error where there is no memory for it. */
+static json_t *load(const char *directory, const char *name, organ_error *error)
+{
+    char path[PATH_MAX], *bytes = NULL;
+    size_t length = 0;
+    bool no_memory = false;
+    json_error_t fault;
+    organ_error ignored = {0};
+    if (snprintf(path, sizeof path, "%s/%s", directory, name) >= (int)sizeof path)
+        return NULL;
+    organ_input_load(path, path, LARGEST_LIST, &bytes, &length, &ignored);
+    json_t *const json = bytes ? organ_json_load(bytes, length, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
+    free(bytes);
+    if (no_memory)
+        organ_fail_errno(error, ENOMEM, "%s: no memory for it", path);
+    return json;
+}
+
+/* Every text in it that could be the path of a file in a folder. */
+static void collect_paths(const json_t *json, json_t *paths, int depth)
+{
+    const char *key;
+    size_t k;
+    json_t *value;
+    if (depth > DEEPEST)
+        return;
+    json_object_foreach((json_t *)json, key, value) collect_paths(value, paths, depth + 1);
+    json_array_foreach(json, k, value) collect_paths(value, paths, depth + 1);
+    const char *const text = json_string_value(json);
+    if (text && strchr(text, '/'))
+        json_object_set_new(paths, text, json_true());
+}
+
+/* A manifest that cannot be read says nothing of the others: they are strangers then. */
+static void read_manifest(walk *w)
+{
+    if (!organ_directory_is(w->root))
+        return;
+    const organ_memory_work work = organ_memory_work_begin();
+    json_t *const manifest = load(w->root, ORGAN_MANIFEST, w->error);
+    if (manifest && (w->parts = json_object()))
+        collect_paths(manifest, w->parts, 0);
+    json_decref(manifest);
+    w->model = w->parts;
+    organ_memory_work_end(&work, &w->parts, w->root, w->error);
+}
+
+/* ---- one entry ---- */
+
+static bool same_bytes(int a, int b)
+{
+    char x[STEP], y[STEP];
+    struct stat of_a, of_b;
+    if (fstat(a, &of_a) || fstat(b, &of_b) || !S_ISREG(of_a.st_mode) || !S_ISREG(of_b.st_mode) || of_a.st_size != of_b.st_size)
+        return false;
+    for (off_t at = 0; at < of_a.st_size;) {
+        const ssize_t got = pread(a, x, STEP, at);
+        if (got <= 0 || pread(b, y, (size_t)got, at) != got || memcmp(x, y, (size_t)got) != 0)
+            return false;
+        at += got;
+    }
+    return true;
+}
+
+/* The file lies in `like` with the same bytes; an organ directory has in files/ what lies beside a model. */
+static bool is_elsewhere(const walk *w, int at, const char *name, const char *path)
+{
+    static const char folder[] = ORGAN_FILES_FOLDER "/";
+    const bool inside = strncmp(path, folder, sizeof folder - 1) == 0;
+    bool same = false;
+    const int fd = w->like ? openat(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+    for (int k = 0; k < 3 && fd >= 0 && !same; k++) {
+        char other[PATH_MAX];
+        const int length = k < 2    ? snprintf(other, sizeof other, "%s/%s%s", w->like, k ? folder : "", path)
+                           : inside ? snprintf(other, sizeof other, "%s/%s", w->like, path + sizeof folder - 1)
+                                    : PATH_MAX;
+        const int twin = length < PATH_MAX ? open(other, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
+        same = twin >= 0 && same_bytes(fd, twin);
+        if (twin >= 0)
+            close(twin);
+    }
+    if (fd >= 0)
+        close(fd);
+    return same;
+}
+
+/* false: the walk is over. */
+static bool is_stranger(walk *w, const char *path, const char *why)
+{
+    snprintf(w->stranger, sizeof w->stranger, "'%s'%s", path, why);
+    return false;
+}
+
+static bool is_known_file(walk *w, int at, const char *name, const char *path, place where)
+{
+    if (where == ELSEWHERE || where == CACHE_PARENT)
+        return false;
+    if (where == BESIDE)
+        return true; /* whatever lay beside the donor of an organ directory */
+    if (where == CACHE)
+        return fnmatch("*.metadata", name, 0) == 0 || fnmatch("*.lock", name, 0) == 0 || strcmp(name, ".gitignore") == 0 ||
+               strcmp(name, "CACHEDIR.TAG") == 0;
+    if (where == PARTS)
+        return json_object_get(w->parts, path);
+    if (where == MODEL && w->parts && strcmp(name, ORGAN_MANIFEST) == 0)
+        return true;
+    if (where != REPORTS && organ_is_weights_at(at, name, w->error)) {
+        w->model = w->model || where == MODEL;
+        return true;
+    }
+    if (where != PLAIN && organ_is_report_at(at, name, w->error)) {
+        w->report = true;
+        return true;
+    }
+    if (where == REPORTS || !organ_is_companion(name))
+        return false;
+    if (!*w->companion)
+        snprintf(w->companion, sizeof w->companion, "%s", path);
+    return true;
+}
+
+/* What the folder `name` of a directory that stands in `where` is. */
+static place place_of(const walk *w, const char *name, place where)
+{
+    if (where == CACHE_PARENT)
+        return strcmp(name, "huggingface") == 0 ? CACHE : ELSEWHERE;
+    if (where == CACHE || where == BESIDE)
+        return where;
+    if (where == REPORTS)
+        return strcmp(name, "donor") == 0 ? REPORTS : ELSEWHERE;
+    if ((where == MODEL || where == PLAIN) && strcmp(name, "organ") == 0)
+        return REPORTS;
+    if (where != MODEL)
+        return ELSEWHERE;
+    if (w->parts) {
+        for (organ_group g = 0; g <= ORGAN_GROUP_OTHER; g++)
+            if (strcmp(name, organ_group_folder(g)) == 0)
+                return PARTS;
+        if (strcmp(name, ORGAN_HEADER_FOLDER) == 0 || strcmp(name, ORGAN_FILES_FOLDER) == 0)
+            return strcmp(name, ORGAN_FILES_FOLDER) == 0 ? BESIDE : PARTS;
+    }
+    if (strcmp(name, "original") == 0 || fnmatch("[0-9]_*", name, 0) == 0)
+        return PLAIN;
+    return strcmp(name, ".cache") == 0 ? CACHE_PARENT : ELSEWHERE;
+}
+
+static bool visit(walk *w, int fd, const char *folder, place where, int depth);
+
+/* true: the walk goes on. */
+static bool visit_entry(walk *w, int at, const char *folder, const char *name, place where, int depth)
+{
+    char path[PATH_MAX];
+    struct stat info;
+    if (fstatat(at, name, &info, AT_SYMLINK_NOFOLLOW)) {
+        organ_fail_errno(w->error, errno, "%s/%s%s%s: cannot be looked at", w->root, folder, *folder ? "/" : "", name);
+        return false;
+    }
+    if (snprintf(path, sizeof path, "%s%s%s", folder, *folder ? "/" : "", name) >= (int)sizeof path)
+        return is_stranger(w, name, ", whose path is too long");
+    if (where == MODEL && strcmp(name, ORGAN_GROWING_MARK) == 0)
+        return true; /* a power cut may have brought it back */
+    if (info.st_dev != w->device)
+        return is_stranger(w, path, ", where another file system is mounted");
+    if (S_ISREG(info.st_mode) || S_ISLNK(info.st_mode))
+        return (is_known_file(w, at, name, path, where) || is_elsewhere(w, at, name, path) || is_stranger(w, path, "")) &&
+               !w->error->status;
+    if (!S_ISDIR(info.st_mode))
+        return is_stranger(w, path, ", which is neither a file nor a directory");
+    if (depth == DEEPEST)
+        return is_stranger(w, path, ", which lies too deep");
+    const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0)
+        return visit(w, fd, path, place_of(w, name, where), depth + 1);
+    organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, path);
+    return false;
+}
+
+/* ---- a directory, in the byte order of its names ---- */
+
+typedef struct name_list {
+    char **names;
+    size_t count, room;
+} name_list;
+
+static bool add_name(name_list *list, const char *name)
+{
+    if (list->count == list->room) {
+        const size_t room = list->room ? 2 * list->room : 64;
+        char **const names = realloc(list->names, room * sizeof *names);
+        if (!names)
+            return false;
+        list->names = names;
+        list->room = room;
+    }
+    return (list->names[list->count] = strdup(name)) && ++list->count;
+}
+
+static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+
+static bool list_names(walk *w, DIR *directory, const char *folder, name_list *list)
+{
+    for (const struct dirent *entry; errno = 0, (entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        if (++w->entries > MOST_ENTRIES) {
+            snprintf(w->stranger, sizeof w->stranger, "more than %zu entries", MOST_ENTRIES);
+            return false;
+        }
+        if (!add_name(list, entry->d_name)) {
+            organ_fail_errno(w->error, ENOMEM, "%s: cannot be looked through", w->root);
+            return false;
+        }
+    }
+    if (errno)
+        organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, folder);
+    if (list->count)
+        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+    return !w->error->status;
+}
+
+/* Takes over `fd`. */
+static bool visit(walk *w, int fd, const char *folder, place where, int depth)
+{
+    name_list list = {0};
+    DIR *const directory = fdopendir(fd);
+    if (!directory) {
+        organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, folder);
+        close(fd);
+        return false;
+    }
+    bool on = list_names(w, directory, folder, &list);
+    for (size_t k = 0; k < list.count && on; k++)
+        on = visit_entry(w, fd, folder, list.names[k], where, depth);
+    for (size_t k = 0; k < list.count; k++)
+        free(list.names[k]);
+    free(list.names);
+    closedir(directory);
+    return on;
+}
+
+static organ_status go_through(walk *w)
+{
+    struct stat info;
+    const int fd = open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &info)) {
+        organ_fail_errno(w->error, errno, "%s: cannot be looked through", w->root);
+        if (fd >= 0)
+            close(fd);
+        return w->error->status;
+    }
+    w->device = info.st_dev;
+    read_manifest(w);
+    if (w->error->status)
+        close(fd);
+    else
+        visit(w, fd, "", MODEL, 0);
+    json_decref(w->parts);
+    return w->error->status;
+}
+
+static organ_status check_directory(const char *path, const char *like, organ_error *error)
+{
+    walk *const w = calloc(1, sizeof *w);
+    if (!w)
+        return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
+    *w = (walk){.root = path, .like = like, .error = error};
+    if (go_through(w) == ORGAN_OK) {
+        /* Without a model, what models come with could be anybody's. */
+        if (!*w->stranger && !w->model && *w->companion)
+            snprintf(w->stranger, sizeof w->stranger, "'%s'", w->companion);
+        if (*w->stranger)
+            organ_fail(error, ORGAN_USAGE,
+                       "%s exists and holds %s, which belongs to no model, adapter or output of organ: --force does not replace it", path,
+                       w->stranger);
+    }
+    free(w);
+    return error->status;
+}
+
+organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error)
+{
+    struct stat info;
+    if (lstat(path, &info))
+        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+    if (S_ISDIR(info.st_mode))
+        return check_directory(path, like, error);
+    if (S_ISLNK(info.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is a symbolic link: --force does not replace it", path);
+    if (!S_ISREG(info.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is neither a file nor a directory: --force does not replace it", path);
+    if (info.st_size == 0 || organ_is_weights_at(AT_FDCWD, path, error) || organ_is_report_at(AT_FDCWD, path, error) || error->status)
+        return error->status;
+    return organ_fail(error, ORGAN_USAGE, "%s exists and is no model and no report of organ: --force does not replace it", path);
+}
+
+organ_status organ_check_report_place(const char *path, organ_error *error)
+{
+    struct stat info;
+    if (lstat(path, &info))
+        return errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be looked at", path);
+    if (!S_ISREG(info.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s: exists and is not a file: it is not overwritten", path);
+    if (info.st_size == 0 || organ_is_report_at(AT_FDCWD, path, error) || error->status)
+        return error->status;
+    return organ_fail(error, ORGAN_USAGE, "%s: exists and is no report of organ: it is not overwritten", path);
+}

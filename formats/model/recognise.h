@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT
+ * What this program reads or has made, told from everything else: only that is ever replaced. Nothing here changes a file. */
+#ifndef ORGAN_RECOGNISE_H
+#define ORGAN_RECOGNISE_H
+
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+
+/* Stands in an unfinished output and is removed before the output gets its name. */
+#define ORGAN_GROWING_MARK ".organ-growing"
+
+/* How every page of a report begins. */
+#define ORGAN_PAGE_START                                                                                                                   \
+    "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"                                                              \
+    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<meta name=\"color-scheme\" content=\"light dark\">\n"       \
+    "<meta name=\"referrer\" content=\"no-referrer\">\n<meta http-equiv=\"Content-Security-Policy\" "
+
+/* ORGAN_OK if `path` is nothing, an empty file or directory, a .safetensors or .gguf file, a report of this program, or a directory that
+ * has nothing but a model, an organ directory, an adapter or an output of this program. A model may have the files that models come with
+ * (tokenizer, configuration, card, licence, remote code). `like` (or NULL) is a directory from which other files are copied into outputs: a
+ * file that has the same place and the same bytes there is not lost. Links are never followed to a directory. ORGAN_USAGE names the first
+ * other entry in byte order: any other file or folder with a file in it, a socket or device, another file system; also of a symbolic link
+ * at `path`. At most a million entries are looked at. ORGAN_IO where something cannot be read. */
+organ_status organ_check_replaceable(const char *path, const char *like, organ_error *error);
+
+/* ORGAN_OK if `path` is nothing, an empty file or a report of this program; else ORGAN_USAGE. A symbolic link is none of these. */
+organ_status organ_check_report_place(const char *path, organ_error *error);
+
+/* Whether `name`, relative to the open directory `at` or to AT_FDCWD, is a regular file that is a report of this program, or one with
+ * weights: by its name and its beginning. "DIR/.4711.NAME", a draft, is what "NAME" would be. false with an error where it cannot be read.
+ */
+bool organ_is_report_at(int at, const char *name, organ_error *error);
+bool organ_is_weights_at(int at, const char *name, organ_error *error);
+
+/* Whether a file of a model may have that name. */
+bool organ_is_companion(const char *name);
+
+#endif

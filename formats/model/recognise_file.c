@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT
+ * One file: what its name and its first bytes say. */
+#include "formats/model/recognise.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEAD_BYTES 4096
+
+typedef struct head {
+    char bytes[HEAD_BYTES + 1]; /* a NUL stands behind the last one */
+    size_t length;
+    uint64_t size; /* of the file */
+} head;
+
+/* What models come with. Names that a user may give to work of his own (notes.txt, results.json, run.py) are not here. */
+static const char *const companions[] = {
+    /* configuration */
+    "config.json", "*_config.json", "configuration.json", "params.json", "modules.json", "model_index.json", "*.safetensors.index.json",
+    "pytorch_model*.bin.index.json",
+    /* tokenizer and prompts */
+    "tokenizer*", "special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "vocab.bpe", "merges.txt", "encoder.json",
+    "*.tiktoken", "spiece.model", "sentencepiece*.model", "spm.model", "tekken.json", "chat_template.json", "chat_template.jinja",
+    /* card and licence */
+    "README", "README.md", "MODEL_CARD.md", "USE_POLICY.md", "LICENSE", "LICENSE.*", "LICENSE-*", "LICENCE", "LICENCE.*", "NOTICE",
+    "NOTICE.*", ".gitattributes", ".gitignore",
+    /* remote code */
+    "modeling_*.py", "configuration_*.py", "tokenization_*.py", "processing_*.py", "image_processing_*.py", "feature_extraction_*.py",
+    /* the same weights in another format */
+    "pytorch_model*.bin", "adapter_model.bin", "consolidated*.pth"};
+
+static const struct {
+    const char *name, *title;
+} markdown[] = {{"REPORT.md", "# Surgery report: "}, {"PURIFY_REPORT.md", "# "},        {"DEQUANTIZE_REPORT.md", "# "},
+                {"QUANTIZE_REPORT.md", "# "},        {"LORA_REPORT.md", "# "},          {"LORA_MERGE_REPORT.md", "# "},
+                {"LORA_RESIZE_REPORT.md", "# "},     {"LORA_SANITIZE_REPORT.md", "# "}, {"PERPLEXITY_REPORT.md", "# "},
+                {"EVALUATION_REPORT.md", "# "},      {"ORTHOGONALITY_REPORT.md", "# "}, {"NOISE_PAIRS_REPORT.md", "# "},
+                {"AUTOPSY_REPORT.md", "# "},         {"Z_MEASURE_REPORT.md", "# "}};
+static const char *const charts[] = {"cosine.svg", "leakage.svg", "magnitude.svg"};
+static const char *const lines[] = {"prune.jsonl", "journal.jsonl", "measure-????????????????.jsonl", "shards-????????????????.jsonl"};
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+static bool is_one_of(const char *name, const char *const *patterns, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (fnmatch(patterns[k], name, 0) == 0)
+            return true;
+    return false;
+}
+
+bool organ_is_companion(const char *name) { return is_one_of(name, companions, COUNT(companions)); }
+
+/* false where there is no regular file to read, or with an error where reading fails. Nothing waits for whoever would open the other end of
+ * a pipe. */
+static bool read_head(int at, const char *name, head *h, organ_error *error)
+{
+    struct stat info;
+    const int fd = openat(at, name, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    const bool regular = fstat(fd, &info) == 0 && S_ISREG(info.st_mode);
+    const ssize_t got = regular ? pread(fd, h->bytes, HEAD_BYTES, 0) : -1;
+    if (regular && got < 0)
+        organ_fail_errno(error, errno, "%s: cannot be read", name);
+    close(fd);
+    if (got < 0)
+        return false;
+    h->length = (size_t)got;
+    h->bytes[h->length] = '\0';
+    h->size = (uint64_t)info.st_size;
+    return true;
+}
+
+static bool starts(const head *h, const char *text) { return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0; }
+
+static bool ends_in(const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), tail = strlen(suffix);
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+/* The report has that name, or has it behind a point: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
+static bool is_markdown_report(const char *name, const head *h)
+{
+    const size_t length = strlen(name);
+    for (size_t k = 0; k < COUNT(markdown); k++) {
+        const size_t own = strlen(markdown[k].name);
+        if (length >= own && strcmp(name + length - own, markdown[k].name) == 0 && (length == own || name[length - own - 1] == '.'))
+            return starts(h, markdown[k].title);
+    }
+    return false;
+}
+
+/* The name of the file, without what a draft of it has before its name: ".4711.". */
+static const char *base_of(const char *path)
+{
+    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+    const size_t digits = *name == '.' ? strspn(name + 1, "0123456789") : 0;
+    return digits && name[digits + 1] == '.' ? name + digits + 2 : name;
+}
+
+/* Documents of this program have their schema first. */
+static bool has_schema(const head *h)
+{
+    static const char key[] = "\"schema\"", family[] = "\"organ.";
+    const char *p = h->bytes;
+    if (h->length == 0 || *p++ != '{')
+        return false;
+    p += strspn(p, " \n\r\t");
+    if (strncmp(p, key, sizeof key - 1) != 0)
+        return false;
+    p += sizeof key - 1;
+    p += strspn(p, " \n\r\t:");
+    return strncmp(p, family, sizeof family - 1) == 0;
+}
+
+bool organ_is_report_at(int at, const char *path, organ_error *error)
+{
+    const char *const name = base_of(path);
+    head h;
+    if (!read_head(at, path, &h, error))
+        return false;
+    if (ends_in(name, ".md"))
+        return is_markdown_report(name, &h);
+    if (ends_in(name, ".svg"))
+        return is_one_of(name, charts, COUNT(charts)) && (starts(&h, "<svg") || starts(&h, "<?xml"));
+    if (ends_in(name, ".jsonl"))
+        return is_one_of(name, lines, COUNT(lines)) && (h.size == 0 || starts(&h, "{"));
+    return strcmp(name, "coverage.tiles") == 0 || starts(&h, ORGAN_PAGE_START) || has_schema(&h);
+}
+
+bool organ_is_weights_at(int at, const char *path, organ_error *error)
+{
+    const char *const name = base_of(path);
+    head h;
+    uint64_t header = 0;
+    if (!ends_in(name, ".gguf") && !ends_in(name, ".safetensors"))
+        return false;
+    if (!read_head(at, path, &h, error))
+        return false;
+    if (ends_in(name, ".gguf"))
+        return starts(&h, "GGUF");
+    for (size_t k = 0; k < 8 && h.length > 8; k++)
+        header |= (uint64_t)(unsigned char)h.bytes[k] << (8 * k);
+    return h.length > 8 && header <= h.size - 8 && h.bytes[8] == '{';
+}

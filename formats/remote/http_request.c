@@ -1,0 +1,431 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/remote/http_request.h"
+
+#include "formats/remote/http_address.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MOST_REDIRECTS 8
+#define MOST_HEADERS   ((size_t)64 << 10)    /* bytes of one answer */
+#define ERROR_PAGE     ((size_t)64 << 10)    /* read to keep the connection; a longer one is not worth it */
+#define CONNECT_TIME   30L                   /* seconds */
+#define STALL_TIME     60L                   /* seconds without a byte */
+#define LONGEST_WAIT   ((curl_off_t)1 << 20) /* seconds that Retry-After is taken for at most */
+
+struct organ_http_line {
+    const organ_model_access *access;
+    CURL *curl;
+    struct curl_slist *headers;
+    bool origin_public; /* the server that the user named has a public address */
+    char reason[CURL_ERROR_SIZE];
+};
+
+/* One hop as the callbacks of libcurl see it. */
+typedef struct hop {
+    const organ_http_line *line;
+    const organ_http_request *request;
+    organ_http_answer *answer;
+    size_t header_bytes, dropped, capacity;
+    char header[64];   /* the name of the last one */
+    bool headers_over; /* the body has begun */
+    bool guarded;      /* it was sent here by a public server */
+    bool is_public;    /* the server that is connected to */
+    double started;
+} hop;
+
+static pthread_once_t started = PTHREAD_ONCE_INIT;
+static CURLcode start_result;
+
+static void start(void) { start_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool is_header(const char *text)
+{
+    const char *colon = strchr(text, ':');
+    return colon && colon > text && !strpbrk(text, "\r\n");
+}
+
+static organ_status take_headers(organ_http_line *line, organ_error *error)
+{
+    for (size_t k = 0; k < line->access->header_count; k++) {
+        if (!is_header(line->access->headers[k]))
+            return organ_fail(error, ORGAN_USAGE, "header %zu that is to be sent is not of the form 'Name: value' on one line", k + 1);
+        struct curl_slist *longer = curl_slist_append(line->headers, line->access->headers[k]);
+        if (!longer)
+            return organ_fail_errno(error, ENOMEM, "headers of a request");
+        line->headers = longer;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
+{
+    static const organ_model_access usual;
+    organ_http_line *line = *result = calloc(1, sizeof *line);
+    pthread_once(&started, start);
+    if (!line || start_result != CURLE_OK || !(line->curl = curl_easy_init()))
+        organ_fail(error, ORGAN_IO, "libcurl cannot be started");
+    else {
+        line->access = access ? access : &usual;
+        take_headers(line, error);
+    }
+    if (error->status) {
+        organ_http_line_close(line);
+        *result = NULL;
+    }
+    return error->status;
+}
+
+void organ_http_line_close(organ_http_line *line)
+{
+    if (!line)
+        return;
+    curl_slist_free_all(line->headers);
+    curl_easy_cleanup(line->curl);
+    free(line);
+}
+
+/* Digits and nothing else up to `end`. */
+static bool number(const char *text, const char *end, uint64_t *value)
+{
+    *value = 0;
+    if (text == end)
+        return false;
+    for (; text < end; text++)
+        if (*text < '0' || *text > '9' || __builtin_mul_overflow(*value, (uint64_t)10, value) ||
+            __builtin_add_overflow(*value, (uint64_t)(*text - '0'), value))
+            return false;
+    return true;
+}
+
+/* "bytes 0-99/1000"; an unknown length is of no use here. For 416 "bytes * / 1000" has no range but a length. */
+static void take_range(organ_http_answer *answer, const char *text)
+{
+    const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
+    answer->bad_range = true;
+    if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !number(slash + 1, text + strlen(text), &answer->total))
+        return;
+    if (strncmp(text + 6, "*/", 2) == 0)
+        answer->bad_range = false;
+    else if (dash && dash < slash && number(text + 6, dash, &answer->first) && number(dash + 1, slash, &answer->last))
+        answer->has_range = answer->first <= answer->last && answer->last < answer->total, answer->bad_range = !answer->has_range;
+}
+
+static void take_header(organ_http_answer *answer, const char *name, const char *value)
+{
+    if (strcasecmp(name, "Content-Range") == 0)
+        take_range(answer, value);
+    else if (strcasecmp(name, "Content-Encoding") == 0)
+        answer->encoded = strcasecmp(value, "identity") != 0;
+    else if (strcasecmp(name, "ETag") == 0 || (strcasecmp(name, "Last-Modified") == 0 && !answer->validator[0]))
+        snprintf(answer->validator, sizeof answer->validator, "%s", value);
+}
+
+/* Of the name of a header, for messages. */
+static size_t name_length(const char *data, size_t length)
+{
+    size_t end = 0;
+    while (end < length && end < 60 && data[end] > ' ' && data[end] < 127 && data[end] != ':')
+        end++;
+    return end;
+}
+
+static size_t on_header(char *data, size_t size, size_t count, void *context)
+{
+    hop *h = context;
+    char line[2048];
+    const size_t length = size * count;
+    h->header_bytes += length;
+    if (h->header_bytes > MOST_HEADERS) {
+        h->answer->hopeless = true;
+        snprintf(h->answer->fault, sizeof h->answer->fault, "its headers have more than %zu bytes, with '%.*s'", MOST_HEADERS,
+                 (int)name_length(data, length), data);
+        return 0;
+    }
+    h->headers_over = length <= 2;
+    snprintf(h->header, sizeof h->header, "%.*s", (int)name_length(data, length), data);
+    snprintf(line, sizeof line, "%.*s", (int)(length < sizeof line ? length : sizeof line - 1), data);
+    line[strcspn(line, "\r\n")] = '\0';
+    char *colon = strchr(line, ':');
+    if (!colon)
+        return length;
+    *colon++ = '\0';
+    colon += strspn(colon, " \t");
+    for (size_t end = strlen(colon); end && (colon[end - 1] == ' ' || colon[end - 1] == '\t');)
+        colon[--end] = '\0';
+    take_header(h->answer, line, colon);
+    return length;
+}
+
+/* Where the next bytes go; NULL without memory. */
+static char *make_room(hop *h, size_t bytes)
+{
+    organ_http_answer *answer = h->answer;
+    if (h->request->to)
+        return h->request->to + answer->got;
+    if (answer->got + bytes >= h->capacity) {
+        h->capacity = 2 * (answer->got + bytes) + 4096;
+        char *larger = realloc(answer->body, h->capacity);
+        if (!larger)
+            return NULL;
+        answer->body = larger;
+    }
+    return answer->body + answer->got;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *context)
+{
+    hop *h = context;
+    organ_http_answer *answer = h->answer;
+    const size_t length = size * count, room = h->request->room - answer->got;
+    long code = 0;
+    curl_easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
+    if (code != 206 && (code != 200 || h->request->ranged)) {
+        h->dropped += length;
+        return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file where a part was asked for */
+    }
+    answer->too_long = length > room;
+    const size_t taken = length < room ? length : room;
+    char *to = make_room(h, taken);
+    if (!to)
+        return 0;
+    memcpy(to, data, taken);
+    answer->got += taken;
+    return answer->too_long ? 0 : length;
+}
+
+static bool is_late(hop *h)
+{
+    organ_http_answer *answer = h->answer;
+    const double taken = now() - h->started;
+    if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_LEAST_RATE)
+        return false;
+    answer->hopeless = true;
+    snprintf(answer->fault, sizeof answer->fault, "it takes too long: %zu bytes came in the last %.1f s of what a reading may take",
+             answer->got, taken);
+    return true;
+}
+
+static int on_progress(void *context, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+    hop *h = context;
+    const organ_model_access *access = h->line->access;
+    (void)a, (void)b, (void)c, (void)d;
+    h->answer->stopped = access->stopped && access->stopped(access->context);
+    return h->answer->stopped || is_late(h);
+}
+
+/* ---- who is connected to ---- */
+
+static void refuse_inside(hop *h)
+{
+    h->answer->hopeless = true;
+    snprintf(h->answer->fault, sizeof h->answer->fault,
+             "a public server redirects to an address that is none (loopback, link-local or private), which is not followed");
+}
+
+/* In place of socket(): no packet goes where it must not. */
+static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    hop *h = context;
+    (void)purpose;
+    if (!h->guarded || organ_http_address_is_public(&address->addr))
+        return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    refuse_inside(h);
+    return CURL_SOCKET_BAD;
+}
+
+/* Before the request is sent, over a new connection or one that was kept. */
+static int on_connected(void *context, char *peer, char *own, int peer_port, int own_port)
+{
+    hop *h = context;
+    (void)own, (void)peer_port, (void)own_port;
+    h->is_public = organ_http_text_is_public(peer);
+    if (!h->guarded || h->is_public) {
+        h->answer->fault[0] = '\0'; /* of other addresses of the same name */
+        h->answer->hopeless = false;
+        return CURL_PREREQFUNC_OK;
+    }
+    refuse_inside(h);
+    return CURL_PREREQFUNC_ABORT;
+}
+
+/* The URL spells out an address that is not public. */
+static bool leads_inside(const char *url)
+{
+    char *host = NULL;
+    CURLU *parts = curl_url();
+    bool inside = false;
+    if (parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
+        inside = strcasecmp(host, "localhost") == 0 || (organ_http_is_address(host) && !organ_http_text_is_public(host));
+    curl_free(host);
+    curl_url_cleanup(parts);
+    return inside;
+}
+
+/* Faults of the call or of the server's identity: they stay as they are. */
+static bool is_hopeless(CURLcode code)
+{
+    return code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_URL_MALFORMAT || code == CURLE_PEER_FAILED_VERIFICATION ||
+           code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_CERTPROBLEM || code == CURLE_OUT_OF_MEMORY || code == CURLE_NOT_BUILT_IN;
+}
+
+/* The two URLs lead to the same scheme, host and port. */
+static bool same_origin(const char *a, const char *b)
+{
+    static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
+    CURLU *x = curl_url(), *y = curl_url();
+    bool same = x && y && curl_url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && curl_url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
+    for (size_t k = 0; k < 3 && same; k++) {
+        char *p = NULL, *q = NULL;
+        same = curl_url_get(x, parts[k], &p, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+               curl_url_get(y, parts[k], &q, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(p, q) == 0;
+        curl_free(p);
+        curl_free(q);
+    }
+    curl_url_cleanup(x);
+    curl_url_cleanup(y);
+    return same;
+}
+
+static void set_options(organ_http_line *line, const organ_http_request *request, const char *url, hop *h)
+{
+    CURL *curl = line->curl;
+    char range[48];
+    curl_easy_reset(curl); /* connections stay */
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIME);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIME);
+    curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
+    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's are not the server's */
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "organ");
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, line->reason);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, h);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, h);
+    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, h);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, h);
+    curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
+    curl_easy_setopt(curl, CURLOPT_PREREQDATA, h);
+    if (same_origin(url, request->origin_url))
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, line->headers);
+    if (request->ranged) {
+        snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, request->from, request->from + (request->room - 1));
+        curl_easy_setopt(curl, CURLOPT_RANGE, range);
+    }
+}
+
+/* libcurl takes no line of more than 100 KiB, and calls that a lack of memory. */
+static bool is_long_header(const hop *h, CURLcode result)
+{
+    long sent = 0;
+    curl_easy_getinfo(h->line->curl, CURLINFO_REQUEST_SIZE, &sent);
+    return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
+}
+
+static void take_fault(const hop *h, CURLcode result)
+{
+    organ_http_answer *answer = h->answer;
+    answer->broken = true;
+    answer->hopeless |= is_hopeless(result);
+    if (answer->fault[0])
+        return;
+    if (is_long_header(h, result))
+        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one behind '%s'", h->header);
+    else
+        snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : curl_easy_strerror(result));
+}
+
+/* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
+static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool guarded, organ_http_answer *answer)
+{
+    hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = now()};
+    line->reason[0] = '\0';
+    if (is_late(&h) || (guarded && leads_inside(url))) {
+        if (!answer->fault[0])
+            refuse_inside(&h);
+        answer->broken = true;
+        return false;
+    }
+    set_options(line, request, url, &h);
+    const CURLcode result = curl_easy_perform(line->curl);
+    curl_off_t wait = 0;
+    curl_easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);
+    curl_easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
+    answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
+    const bool dropped = h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
+    if (result != CURLE_OK && !dropped)
+        take_fault(&h, result);
+    return h.is_public;
+}
+
+static void give_up(organ_http_answer *answer, const char *fault)
+{
+    answer->broken = answer->hopeless = true;
+    snprintf(answer->fault, sizeof answer->fault, "%s", fault);
+}
+
+/* Where a redirect leads, for the caller to free; NULL if it is none, or one that is not followed. */
+static char *redirect(const organ_http_line *line, const char *url, organ_http_answer *answer)
+{
+    const char *next = NULL;
+    if (answer->broken || answer->code < 300 || answer->code > 308 || answer->code == 304)
+        return NULL;
+    curl_easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
+    if (!next)
+        give_up(answer, "it redirects nowhere");
+    else if (strncasecmp(next, "https://", 8) != 0 && (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))
+        give_up(answer, "it redirects to something that is not https");
+    char *copy = answer->broken ? NULL : strdup(next);
+    if (!copy && !answer->broken)
+        give_up(answer, "no memory");
+    return copy;
+}
+
+void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer)
+{
+    char *resolved = NULL;
+    const bool origin = strcmp(request->url, request->origin_url) == 0; /* else a redirect led there earlier */
+    bool from_public = line->origin_public;
+    for (int hops = 0;; hops++) {
+        const char *url = resolved ? resolved : request->url;
+        *answer = (organ_http_answer){0}; /* a redirect leaves no body */
+        from_public |= ask_one(line, request, url, from_public && (hops > 0 || !origin), answer);
+        line->origin_public |= hops == 0 && origin && from_public;
+        char *next = redirect(line, url, answer);
+        if (next && hops == MOST_REDIRECTS) {
+            give_up(answer, "it redirects more than 8 times");
+            free(next);
+            next = NULL;
+        }
+        if (!next)
+            break;
+        free(resolved);
+        resolved = next;
+    }
+    answer->resolved = resolved;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT
+ * One HTTP request and what the server answers, redirects followed. What an answer means is for http_source.c to say. */
+#ifndef ORGAN_HTTP_REQUEST_H
+#define ORGAN_HTTP_REQUEST_H
+
+#include "formats/base/status.h"
+#include "formats/remote/access.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ORGAN_HTTP_VALIDATOR  256
+#define ORGAN_HTTP_LEAST_RATE (32 << 10) /* bytes per second */
+
+/* A connection that is kept from request to request. One thread at a time. */
+typedef struct organ_http_line organ_http_line;
+
+typedef struct organ_http_request {
+    const char *url;
+    const char *origin_url; /* the user's headers go to the scheme, host and port of this URL alone */
+    bool ranged;            /* bytes from `from`, `room` at most; else the whole of at most `room` bytes */
+    uint64_t from;
+    size_t room;
+    double seconds; /* that this may take, and one more for every ORGAN_HTTP_LEAST_RATE bytes that come */
+    char *to;       /* room bytes; NULL: the answer's `body` grows with what comes */
+} organ_http_request;
+
+typedef struct organ_http_answer {
+    bool broken;    /* no whole answer came: `fault` says why */
+    bool hopeless;  /* and asking again would not help */
+    bool stopped;   /* because access->stopped said so */
+    bool too_long;  /* more came than was asked for or allowed */
+    long code;      /* HTTP status of the last hop, 0 if none came */
+    size_t got;     /* bytes put at request->to: kept even if the answer broke off */
+    bool has_range; /* Content-Range: bytes first-last/total */
+    uint64_t first, last, total;
+    bool bad_range, encoded;              /* Content-Range of another form; Content-Encoding other than identity */
+    unsigned retry_after;                 /* seconds that the server asks to wait; 0: it does not */
+    char validator[ORGAN_HTTP_VALIDATOR]; /* ETag, else Last-Modified, else "" */
+    char fault[256];
+    char *body;     /* the caller frees it, here and below */
+    char *resolved; /* URL of the last hop if there was a redirect, else NULL */
+} organ_http_answer;
+
+/* ORGAN_USAGE if a header of `access` is not "Name: value" (the value is not repeated), ORGAN_IO without memory. */
+organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **line, organ_error *error);
+void organ_http_line_close(organ_http_line *line);
+
+/* Only 200 and 206 put bytes at request->to. A redirect is not followed from a server with a public address to one without: what is asked
+ * there, in the user's own network, is the user's to name. It is the address that counts which is connected to, whatever the URL calls it;
+ * behind a proxy, which looks names up, only addresses that are spelled out can be told. */
+void organ_http_ask(organ_http_line *line, const organ_http_request *request, organ_http_answer *answer);
+
+#endif

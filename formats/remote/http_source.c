@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/remote/http_source.h"
+
+#include "formats/remote/http_request.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#define USUAL_TRIES      12
+#define GREETING_TRIES   3 /* until the server has answered for the first time: a name mistyped should not cost minutes */
+#define USUAL_FIRST_WAIT 500
+#define USUAL_PATIENCE   60                /* seconds */
+#define USUAL_READ       300000            /* ms */
+#define LONGEST_WAIT     30000             /* ms, unless the server asks for more */
+#define FIRST_SPAN       ((size_t)1 << 18) /* read ahead for a small read; doubled as long as reads go on where the last span ended */
+#define LONGEST_SPAN     ((size_t)4 << 20)
+#define SPANS            8                 /* threads that read tensors side by side do not throw away what the others will want */
+#define LARGE_READ       ((size_t)1 << 20) /* goes past the span */
+
+/* Bytes of one file that were read ahead. */
+typedef struct span {
+    const organ_http_file *file; /* NULL: empty */
+    uint64_t from;
+    size_t length, step; /* how much was asked for */
+    uint64_t used;       /* when, for choosing the one to give up */
+    char *bytes;         /* LONGEST_SPAN of them */
+} span;
+
+struct organ_http {
+    const organ_model_access *access;
+    pthread_mutex_t lock; /* of all below */
+    organ_http_line *line;
+    char *base, *shown, *query; /* URL up to the last '/', with and without what must not be shown; "?..." or "" */
+    bool greeted;               /* the server has answered */
+    double spent;               /* seconds in requests of this reading, */
+    uint64_t taken;             /* and the bytes that came */
+    span ahead[SPANS];
+    uint64_t uses;
+};
+
+struct organ_http_file {
+    organ_http *http;
+    char *url, *shown;
+    char *resolved; /* where the last redirect led, NULL: nowhere else */
+    uint64_t size;
+    bool known;  /* size and validator are set */
+    bool absent; /* the server says that it is not there */
+    char validator[ORGAN_HTTP_VALIDATOR];
+};
+
+bool organ_http_is_url(const char *path) { return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0; }
+
+/* The URL without what must not be shown, to be freed by curl_free; NULL if it is none. */
+static char *harmless(const char *url)
+{
+    static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY, CURLUPART_FRAGMENT};
+    char *text = NULL;
+    CURLU *parts = curl_url();
+    if (parts && organ_http_is_url(url) && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
+        for (size_t k = 0; k < sizeof secrets / sizeof *secrets; k++)
+            curl_url_set(parts, secrets[k], NULL, 0);
+        curl_url_get(parts, CURLUPART_URL, &text, 0);
+    }
+    curl_url_cleanup(parts);
+    return text;
+}
+
+/* Files by which a model is named, and files that a user may take for one. */
+static bool is_file_name(const char *name)
+{
+    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack"};
+    const size_t length = strlen(name);
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+        const size_t tail = strlen(endings[k]);
+        if (length > tail && strcmp(name + length - tail, endings[k]) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Of a URL as harmless() gives it. */
+static bool names_file(const char *text)
+{
+    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
+    const bool file = plain && is_file_name(plain);
+    curl_free(plain);
+    return file;
+}
+
+/* `length`: of the decoded name, which NUL characters do not end. */
+static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown, const char **directory,
+                               const char **name, organ_error *error)
+{
+    const bool file = is_file_name(plain);
+    if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
+        return organ_fail(error, ORGAN_USAGE, "%s: its last part is no name of a file or a directory", text);
+    size_t end = strlen(text);
+    while (!file && end > 0 && text[end - 1] == '/')
+        end--;
+    *shown = organ_arena_copy(arena, text, end);
+    *directory = file ? organ_arena_copy(arena, text, (size_t)(strrchr(text, '/') - text)) : *shown;
+    *name = file ? organ_arena_copy(arena, plain, length) : NULL;
+    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text);
+}
+
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
+                              organ_error *error)
+{
+    char *text = harmless(url);
+    if (!text) /* not repeated: what is wrong with it may be the place of a password */
+        return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
+    int length = 0;
+    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
+    if (!plain)
+        organ_fail_errno(error, ENOMEM, "%s", text);
+    else
+        take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
+    curl_free(plain);
+    curl_free(text);
+    return error->status;
+}
+
+/* Cuts the URL into what stays the same for all files of the directory. */
+static organ_status take_url(organ_http *http, const char *url, organ_error *error)
+{
+    char *text = harmless(url);
+    const bool directory = text && !names_file(text);
+    size_t path = strcspn(url, "?#"), shown = text ? strlen(text) : 0;
+    const char *query = strchr(url, '?');
+    while (path > 0 && (directory ? url[path - 1] == '/' : url[path - 1] != '/'))
+        path--;
+    while (shown > 0 && (directory ? text[shown - 1] == '/' : text[shown - 1] != '/'))
+        shown--;
+    const char *const slash = directory ? "/" : "";
+    if (asprintf(&http->base, "%.*s%s", (int)path, url, slash) < 0)
+        http->base = NULL;
+    if (asprintf(&http->shown, "%.*s%s", (int)shown, text ? text : "", slash) < 0)
+        http->shown = NULL;
+    http->query = query ? strndup(query, strcspn(query, "#")) : strdup("");
+    curl_free(text);
+    return http->base && http->query && http->shown ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the URL of the model");
+}
+
+organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **result, organ_error *error)
+{
+    static const organ_model_access usual;
+    organ_http *http = *result = calloc(1, sizeof *http);
+    if (!http)
+        return organ_fail_errno(error, ENOMEM, "the URL of the model");
+    http->access = access ? access : &usual;
+    pthread_mutex_init(&http->lock, NULL);
+    if (organ_http_line_open(http->access, &http->line, error) == ORGAN_OK)
+        take_url(http, url, error);
+    if (error->status) {
+        organ_http_destroy(http);
+        *result = NULL;
+    }
+    return error->status;
+}
+
+void organ_http_destroy(organ_http *http)
+{
+    if (!http)
+        return;
+    organ_http_line_close(http->line);
+    for (size_t k = 0; k < SPANS; k++)
+        free(http->ahead[k].bytes);
+    free(http->base);
+    free(http->shown);
+    free(http->query);
+    pthread_mutex_destroy(&http->lock);
+    free(http);
+}
+
+/* ---- one request until it is answered ---- */
+
+static bool stopped(const organ_http *http) { return http->access->stopped && http->access->stopped(http->access->context); }
+
+static organ_status interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
+
+/* Sleeps in short steps. */
+static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
+{
+    while (ms > 0 && !stopped(http)) {
+        const unsigned step = ms < 100 ? ms : 100;
+        nanosleep(&(struct timespec){.tv_nsec = (long)step * 1000000}, NULL);
+        ms -= step;
+    }
+    return stopped(http) ? interrupted(error) : ORGAN_OK;
+}
+
+static bool passes(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
+
+/* What went wrong, for a message. */
+static void describe(const organ_http_answer *answer, char out[320])
+{
+    if (answer->broken && (answer->hopeless || !answer->code))
+        snprintf(out, 320, "%s", answer->fault);
+    else if (answer->broken || answer->code == 206)
+        snprintf(out, 320, "the answer broke off (%s)", *answer->fault ? answer->fault : "no byte came");
+    else
+        snprintf(out, 320, "the server answers with status %ld", answer->code);
+}
+
+/* Waits before try number `failures` + 1, or fails if there were enough. */
+static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer *answer, uint64_t at, unsigned failures, organ_error *error)
+{
+    organ_http *http = file->http;
+    const organ_model_access *access = http->access;
+    const unsigned tries = access->tries ? access->tries : http->greeted ? USUAL_TRIES : GREETING_TRIES;
+    const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
+    char what[320], note[900];
+    describe(answer, what);
+    if (answer->retry_after > patience)
+        return organ_fail(error, ORGAN_IO,
+                          "%s: cannot be read at byte %" PRIu64 ": %s and asks to wait %u s, longer than %u s (--patience)", file->shown,
+                          at, what, answer->retry_after, patience);
+    if (failures >= tries || answer->hopeless)
+        return organ_fail(error, ORGAN_IO, "%s: cannot be read at byte %" PRIu64 ": %s (%u %s)", file->shown, at, what, failures,
+                          failures == 1 ? "try" : "tries");
+    uint64_t ms = (uint64_t)(access->first_wait_ms ? access->first_wait_ms : USUAL_FIRST_WAIT) << (failures < 16 ? failures - 1 : 15);
+    if (ms > LONGEST_WAIT)
+        ms = LONGEST_WAIT;
+    if (answer->retry_after && (uint64_t)answer->retry_after * 1000 > ms)
+        ms = (uint64_t)answer->retry_after * 1000;
+    snprintf(note, sizeof note, "%.400s: at byte %" PRIu64 ": %s; trying again in %.1f s", file->shown, at, what, (double)ms / 1000.0);
+    if (access->note)
+        access->note(access->context, note);
+    return pause_for(http, (unsigned)ms, error);
+}
+
+static organ_status fail_code(organ_http_file *file, long code, organ_error *error)
+{
+    file->absent = code == 404 || code == 410;
+    if (code == 401 || code == 403)
+        return organ_fail(error, ORGAN_IO,
+                          "%s: the server answers with status %ld: it wants to know who asks, or does not allow it (--header)", file->shown,
+                          code);
+    return organ_fail(error, ORGAN_IO, "%s: the server answers with status %ld%s", file->shown, code,
+                      file->absent ? ": there is no such file" : "");
+}
+
+static organ_status fail_changed(const organ_http_file *file, const char *what, const char *before, const char *now, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed on the server while it was in use: its %s was %s and is %s", file->shown,
+                      what, before, *now ? now : "no longer given");
+}
+
+/* The first answer says what the file is, all later ones must say the same. */
+static organ_status same_file(organ_http_file *file, const organ_http_answer *answer, organ_error *error)
+{
+    char before[32], now[32];
+    if (!file->known) {
+        file->known = true;
+        file->size = answer->total;
+        memcpy(file->validator, answer->validator, sizeof file->validator);
+    }
+    snprintf(before, sizeof before, "%" PRIu64 " bytes", file->size);
+    snprintf(now, sizeof now, "%" PRIu64 " bytes", answer->total);
+    if (answer->total != file->size)
+        return fail_changed(file, "size", before, now, error);
+    if (strcmp(answer->validator, file->validator) != 0)
+        return fail_changed(file, "ETag or time of modification", *file->validator ? file->validator : "not given", answer->validator,
+                            error);
+    return ORGAN_OK;
+}
+
+/* Whether what came is what was asked for. */
+static organ_status check_part(organ_http_file *file, const organ_http_request *request, const organ_http_answer *answer,
+                               organ_error *error)
+{
+    const uint64_t last = request->from + (request->room - 1);
+    if (answer->code == 416 && !file->known && answer->total == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is empty", file->shown);
+    if (answer->code == 416)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no byte %" PRIu64 " any more: it was changed on the server", file->shown,
+                          request->from);
+    if (answer->code == 200)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: the server does not serve parts of files (status 200 for a range): download the file and measure it here",
+                          file->shown);
+    if (answer->code != 206)
+        return fail_code(file, answer->code, error);
+    if (!answer->has_range)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server answers a range without a Content-Range that says which", file->shown);
+    if (answer->encoded)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown);
+    if (answer->first != request->from || answer->last > last || answer->too_long)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: bytes %" PRIu64 "-%" PRIu64 " were asked for, but the server sends %s%" PRIu64 "-%" PRIu64, file->shown,
+                          request->from, last, answer->too_long ? "more than " : "", answer->first, answer->last);
+    return same_file(file, answer, error);
+}
+
+/* An address that a redirect gave may expire: then the first one is asked again. */
+static bool expired(organ_http_file *file, const organ_http_answer *answer)
+{
+    const long code = answer->code;
+    if (!file->resolved || answer->broken || (code != 401 && code != 403 && code != 404 && code != 410))
+        return false;
+    free(file->resolved);
+    file->resolved = NULL;
+    return true;
+}
+
+static void remember_place(organ_http_file *file, organ_http_answer *answer)
+{
+    if (!answer->resolved)
+        return;
+    free(file->resolved);
+    file->resolved = answer->code == 206 ? answer->resolved : (free(answer->resolved), NULL);
+    answer->resolved = NULL;
+}
+
+/* The answer is one to judge, not one to ask for again. Of a part, what came before it broke off counts. */
+static bool is_settled(const organ_http_request *request, const organ_http_answer *answer)
+{
+    if (passes(answer->code))
+        return false;
+    if (request->ranged && answer->code == 206)
+        return answer->got > 0;
+    return !answer->broken || answer->too_long;
+}
+
+/* A reading begins: it has its time. */
+static void set_out(organ_http *http)
+{
+    http->spent = 0;
+    http->taken = 0;
+}
+
+/* One request, on the account of the reading. */
+static void ask_once(organ_http *http, organ_http_request *request, organ_http_answer *answer)
+{
+    const double most = (double)(http->access->read_ms ? http->access->read_ms : USUAL_READ) / 1000;
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    request->seconds = most + (double)http->taken / ORGAN_HTTP_LEAST_RATE - http->spent;
+    organ_http_ask(http->line, request, answer);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    http->spent += (double)(to.tv_sec - from.tv_sec) + 1e-9 * (double)(to.tv_nsec - from.tv_nsec);
+    http->taken += answer->got;
+}
+
+/* Asks until there is an answer to judge. */
+static organ_status ask(organ_http_file *file, organ_http_request *request, organ_http_answer *answer, organ_error *error)
+{
+    for (unsigned failures = 0;;) {
+        request->url = file->resolved ? file->resolved : file->url;
+        request->origin_url = file->url;
+        ask_once(file->http, request, answer);
+        const bool again = expired(file, answer);
+        remember_place(file, answer);
+        file->http->greeted |= answer->code != 0;
+        if (!again && !answer->stopped && is_settled(request, answer))
+            return ORGAN_OK;
+        free(answer->body);
+        if (answer->stopped)
+            return interrupted(error);
+        if (!again && wait_or_fail(file, answer, request->from, ++failures, error))
+            return error->status;
+    }
+}
+
+/* Reads into `to`, at most `room` bytes; *got is what came, at least 1. */
+static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint64_t from, size_t *got, organ_error *error)
+{
+    organ_http_request request = {.ranged = true, .from = from, .room = room, .to = to};
+    organ_http_answer answer;
+    if (ask(file, &request, &answer, error))
+        return error->status;
+    *got = answer.got;
+    return check_part(file, &request, &answer, error);
+}
+
+/* ---- files ---- */
+
+/* The span that holds the byte, or NULL. */
+static span *span_at(organ_http_file *file, uint64_t offset)
+{
+    for (span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
+        if (s->file == file && offset >= s->from && offset - s->from < s->length) {
+            s->used = ++file->http->uses;
+            return s;
+        }
+    return NULL;
+}
+
+/* How much to ask for: more each time a read comes near to where a span ended, less where another span begins. */
+static size_t step_at(const organ_http_file *file, uint64_t offset)
+{
+    size_t step = FIRST_SPAN;
+    for (const span *s = file->http->ahead; s < file->http->ahead + SPANS; s++) {
+        const uint64_t end = s->from + s->length, off = end > offset ? end - offset : offset - end;
+        if (s->file == file && off < LONGEST_SPAN && 2 * s->step > step)
+            step = 2 * s->step < LONGEST_SPAN ? 2 * s->step : LONGEST_SPAN;
+    }
+    for (const span *s = file->http->ahead; s < file->http->ahead + SPANS; s++)
+        if (s->file == file && s->from > offset && s->from - offset < step)
+            step = (size_t)(s->from - offset);
+    return file->known && file->size - offset < step ? (size_t)(file->size - offset) : step;
+}
+
+static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_error *error)
+{
+    organ_http *http = file->http;
+    const size_t step = step_at(file, offset);
+    span *s = http->ahead;
+    for (size_t k = 1; k < SPANS; k++)
+        s = http->ahead[k].used < s->used ? &http->ahead[k] : s;
+    s->file = NULL;
+    if (!s->bytes && !(s->bytes = malloc(LONGEST_SPAN)))
+        return organ_fail_errno(error, ENOMEM, "%s", file->shown);
+    if (ask_part(file, s->bytes, step, offset, &s->length, error))
+        return error->status;
+    s->file = file;
+    s->from = offset;
+    s->step = step;
+    s->used = ++http->uses;
+    return ORGAN_OK;
+}
+
+static organ_status read_locked(organ_http_file *file, char *to, size_t bytes, uint64_t offset, organ_error *error)
+{
+    while (bytes > 0) {
+        size_t got = 0;
+        const span *s = span_at(file, offset);
+        if (s) {
+            const size_t at = (size_t)(offset - s->from), there = s->length - at;
+            got = there < bytes ? there : bytes;
+            memcpy(to, s->bytes + at, got);
+        } else if (bytes >= LARGE_READ) {
+            if (ask_part(file, to, bytes, offset, &got, error))
+                return error->status;
+        } else if (read_ahead(file, offset, error))
+            return error->status;
+        to += got;
+        offset += got;
+        bytes -= got;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error)
+{
+    if (offset > file->size || bytes > file->size - offset)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected", file->shown,
+                          file->size, bytes, offset);
+    pthread_mutex_lock(&file->http->lock);
+    set_out(file->http);
+    read_locked(file, to, bytes, offset, error);
+    pthread_mutex_unlock(&file->http->lock);
+    return error->status;
+}
+
+static char *join(const char *a, const char *b, const char *c)
+{
+    char *joined = NULL;
+    return asprintf(&joined, "%s%s%s", a, b, c) < 0 ? NULL : joined;
+}
+
+/* The file of that name, of which nothing is known yet. */
+static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
+{
+    organ_http_file *file = *result = calloc(1, sizeof *file);
+    char *encoded = file ? curl_easy_escape(NULL, name, 0) : NULL;
+    if (encoded) {
+        file->http = http;
+        file->url = join(http->base, encoded, http->query);
+        file->shown = join(http->shown, name, "");
+    }
+    curl_free(encoded);
+    if (file && file->url && file->shown)
+        return ORGAN_OK;
+    if (file && file->http)
+        organ_http_close(file);
+    else
+        free(file);
+    *result = NULL;
+    return organ_fail_errno(error, ENOMEM, "%s%s", http->shown, name);
+}
+
+organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing, organ_error *error)
+{
+    if (make_file(http, name, file, error))
+        return error->status;
+    pthread_mutex_lock(&http->lock);
+    set_out(http);
+    read_ahead(*file, 0, error);
+    pthread_mutex_unlock(&http->lock);
+    if (missing)
+        *missing = (*file)->absent;
+    if (error->status) {
+        organ_http_close(*file);
+        *file = NULL;
+    }
+    return error->status;
+}
+
+void organ_http_close(organ_http_file *file)
+{
+    if (!file)
+        return;
+    pthread_mutex_lock(&file->http->lock);
+    for (size_t k = 0; k < SPANS; k++)
+        if (file->http->ahead[k].file == file)
+            file->http->ahead[k].file = NULL;
+    pthread_mutex_unlock(&file->http->lock);
+    free(file->url);
+    free(file->shown);
+    free(file->resolved);
+    free(file);
+}
+
+uint64_t organ_http_size(const organ_http_file *file) { return file->size; }
+
+const char *organ_http_validator(const organ_http_file *file) { return file->validator; }
+
+organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
+{
+    char byte;
+    size_t got;
+    pthread_mutex_lock(&file->http->lock);
+    set_out(file->http);
+    ask_part(file, &byte, 1, file->size - 1, &got, error);
+    pthread_mutex_unlock(&file->http->lock);
+    return error->status;
+}
+
+static organ_status judge_whole(organ_http_file *file, const organ_http_answer *answer, size_t limit, organ_error *error)
+{
+    if (answer->too_long)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: has more than the %zu bytes that such a file may have", file->shown, limit);
+    if (answer->code != 200)
+        return fail_code(file, answer->code, error);
+    return answer->encoded ? organ_fail(error, ORGAN_BAD_INPUT, "%s: the server sends its bytes compressed", file->shown) : ORGAN_OK;
+}
+
+organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
+{
+    organ_http_file *file;
+    organ_http_answer answer = {0};
+    organ_http_request request = {.room = limit};
+    *bytes = NULL;
+    if (make_file(http, name, &file, error))
+        return error->status;
+    pthread_mutex_lock(&http->lock);
+    set_out(http);
+    const bool answered = ask(file, &request, &answer, error) == ORGAN_OK;
+    pthread_mutex_unlock(&http->lock);
+    if (answered && answer.code != 404 && answer.code != 410 && judge_whole(file, &answer, limit, error) == ORGAN_OK) {
+        if ((*bytes = realloc(answer.body, answer.got + 1))) {
+            answer.body = NULL;
+            (*bytes)[ *length = answer.got] = '\0';
+        } else
+            organ_fail_errno(error, ENOMEM, "%s", file->shown);
+    }
+    if (answered)
+        free(answer.body);
+    organ_http_close(file);
+    return error->status;
+}

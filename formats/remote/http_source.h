@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * Files of a model behind an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight to
+ * where they are wanted; broken connections are tried again. URLs may hold credentials: what messages show is the URL without user,
+ * password, query and fragment. */
+#ifndef ORGAN_HTTP_SOURCE_H
+#define ORGAN_HTTP_SOURCE_H
+
+#include "formats/base/arena.h"
+#include "formats/base/status.h"
+#include "formats/remote/access.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct organ_http organ_http;           /* the directory of a URL, and one connection for all that is read there */
+typedef struct organ_http_file organ_http_file; /* one file in it */
+
+bool organ_http_is_url(const char *path);
+
+/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last segment of its path.
+ * *name is NULL where that is not the name of a file that a model is in: then the URL names the directory, and both are the same.
+ * ORGAN_USAGE if it is no URL of a file or a directory. */
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
+                              organ_error *error);
+
+/* `url` names a file in the directory, or the directory; its query is repeated for the files. Nothing is asked of the server yet. */
+organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http, organ_error *error);
+void organ_http_destroy(organ_http *http); /* its files must be closed; NULL is allowed */
+
+/* Asks for the size and the first bytes. ORGAN_IO: cannot be reached, not there, not allowed; ORGAN_BAD_INPUT: the server does not serve
+ * ranges, or the file is empty. `missing` (may be NULL): set if the server says that there is no such file. */
+organ_status organ_http_open(organ_http *http, const char *name, organ_http_file **file, bool *missing, organ_error *error);
+void organ_http_close(organ_http_file *file); /* NULL is allowed */
+
+uint64_t organ_http_size(const organ_http_file *file);
+/* ETag or Last-Modified, "" if the server gives neither; as long as the file is open. */
+const char *organ_http_validator(const organ_http_file *file);
+
+/* Exactly `bytes` from `offset`. ORGAN_BAD_INPUT if the file was changed since it was opened or the server answers something else than what
+ * was asked; ORGAN_IO after too many tries without progress; ORGAN_INTERRUPTED. Any thread. */
+organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
+
+/* ORGAN_BAD_INPUT if size or validator are not those of the opening. */
+organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
+
+/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL behind the last byte; *bytes is NULL and the result ORGAN_OK if
+ * there is no such file. */
+organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
+
+#endif

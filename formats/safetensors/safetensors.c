@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/safetensors/safetensors.h"
+
+#include "formats/base/json_text.h"
+#include "formats/remote/model_file.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How much of a name or of text of the header a message shows. */
+#define SHOWN 240
+
+typedef struct reader {
+    const organ_model_file *files, *file; /* all of the model for messages; the one that is read */
+    organ_json_text header;
+    uint64_t data_bytes;
+    organ_tensor_list *list;
+    bool has_metadata;
+} reader;
+
+/* The entry of one tensor, as it is being read. */
+typedef struct entry {
+    const reader *from;
+    const char *name;
+    organ_json_span span;
+    json_t *fields[3]; /* dtype, shape, data_offsets; NULL while missing */
+} entry;
+
+enum { DTYPE, SHAPE, OFFSETS };
+static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
+
+/* Says what is wrong with a field, and shows it as it is written in the file. */
+static organ_status fail_field(const entry *e, const char *field, const char *reason, organ_error *error)
+{
+    const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
+    const size_t length = value.end - value.begin;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s %.*s%s", e->from->file->name, SHOWN, e->name, field,
+                      (int)(length > SHOWN ? SHOWN : length), e->from->header.bytes + value.begin, reason);
+}
+
+static organ_status require_array(const entry *e, int field, const json_t **array, organ_error *error)
+{
+    *array = e->fields[field];
+    if (!*array)
+        return fail_field(e, field_names[field], "is missing", error);
+    return json_is_array(*array) ? ORGAN_OK : fail_field(e, field_names[field], ": is not a list", error);
+}
+
+static organ_status read_number(const entry *e, const char *field, const json_t *array, size_t index, uint64_t *number, organ_error *error)
+{
+    const json_t *value = json_array_get(array, index);
+    if (json_is_integer(value) && json_integer_value(value) >= 0) {
+        *number = (uint64_t)json_integer_value(value);
+        return ORGAN_OK;
+    }
+    char reason[80];
+    snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807", index + 1);
+    return fail_field(e, field, reason, error);
+}
+
+static organ_status read_dtype(const entry *e, organ_tensor *tensor, organ_error *error)
+{
+    const json_t *value = e->fields[DTYPE];
+    if (!value)
+        return fail_field(e, "dtype", "is missing", error);
+    const char *name = organ_json_plain(value);
+    tensor->dtype = name ? organ_dtype_from_name(name) : ORGAN_DTYPE_COUNT;
+    return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_field(e, "dtype", " is not a known type", error);
+}
+
+/* How many elements and bytes the shape makes. */
+static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_error *error)
+{
+    tensor->elements = 1;
+    for (unsigned k = 0; k < tensor->rank; k++)
+        if (__builtin_mul_overflow(tensor->elements, tensor->shape[k], &tensor->elements))
+            return fail_field(e, "shape", ": the number of elements is beyond 18446744073709551615", error);
+    if (organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
+        return ORGAN_OK;
+    const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
+    char reason[120];
+    if (tensor->elements % type->elements)
+        snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes", tensor->elements, type->name);
+    else
+        snprintf(reason, sizeof reason, ": the number of bytes is beyond %" PRIu64, UINT64_MAX);
+    return fail_field(e, "shape", reason, error);
+}
+
+/* Neighbours often have the same shape: they share one copy. NULL without memory. */
+static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape, size_t rank)
+{
+    const organ_tensor *const before = list->count ? &list->tensors[list->count - 1] : NULL;
+    if (before && before->rank == rank && memcmp(before->shape, shape, rank * sizeof *shape) == 0)
+        return before->shape;
+    uint64_t *const kept = organ_arena_take(&list->arena, rank * sizeof *shape);
+    return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
+}
+
+static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error *error)
+{
+    const json_t *array;
+    if (require_array(e, SHAPE, &array, error) != ORGAN_OK)
+        return error->status;
+    const size_t rank = json_array_size(array);
+    if (rank > ORGAN_SAFETENSORS_RANK_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': shape has %zu dimensions, more than %u", e->from->file->name, SHOWN,
+                          e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
+    uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
+    for (size_t k = 0; k < rank; k++)
+        if (read_number(e, "shape", array, k, &shape[k], error) != ORGAN_OK)
+            return error->status;
+    tensor->rank = (unsigned)rank;
+    tensor->shape = kept_shape(e->from->list, shape, rank);
+    return tensor->shape ? count_bytes(e, tensor, error) : organ_fail_errno(error, ENOMEM, "%s", e->from->file->name);
+}
+
+static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_error *error)
+{
+    const json_t *array;
+    uint64_t begin = 0, end = 0;
+    if (require_array(e, OFFSETS, &array, error) != ORGAN_OK)
+        return error->status;
+    if (json_array_size(array) != 2)
+        return fail_field(e, "data_offsets", ": two numbers are expected", error);
+    if (read_number(e, "data_offsets", array, 0, &begin, error) != ORGAN_OK ||
+        read_number(e, "data_offsets", array, 1, &end, error) != ORGAN_OK)
+        return error->status;
+    const char *label = e->from->file->name;
+    if (end < begin)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets end %" PRIu64 " is before begin %" PRIu64, label, SHOWN,
+                          e->name, end, begin);
+    if (end > e->from->data_bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%.*s': data_offsets end %" PRIu64 " is past the end of the data (%" PRIu64 ")", label, SHOWN,
+                          e->name, end, e->from->data_bytes);
+    if (end - begin != tensor->bytes) {
+        char reason[120];
+        snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64,
+                 organ_dtype_describe(tensor->dtype)->name, tensor->bytes, end - begin);
+        return fail_field(e, "shape", reason, error);
+    }
+    tensor->offset = e->from->file->data_offset + begin;
+    return ORGAN_OK;
+}
+
+/* One member of an entry. Those beside the three that count are passed over, as the safetensors library does. */
+static organ_status read_field(entry *e, const char *what, const json_t *name, organ_json_span value, organ_error *error)
+{
+    const organ_json_text *const header = &e->from->header;
+    char where[2 * SHOWN];
+    snprintf(where, sizeof where, "%s: \"%.100s\"", what, json_string_value(name));
+    for (int k = 0; k < 3; k++) {
+        if (!organ_json_is(name, field_names[k]))
+            continue;
+        if (e->fields[k])
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is there twice", e->from->file->name, what, field_names[k]);
+        return organ_json_parse(header, value, where, &e->fields[k], error);
+    }
+    return organ_json_check(header, value, where, error);
+}
+
+static organ_status read_fields(entry *e, const char *what, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = read_field(e, what, name, value, error);
+        json_decref(name);
+    }
+    return status;
+}
+
+static organ_status read_tensor(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
+{
+    const size_t length = json_string_length(name);
+    if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s...': the name has %zu bytes, more than %u", r->file->name, 80,
+                          json_string_value(name), length, ORGAN_SAFETENSORS_NAME_LIMIT);
+    organ_tensor tensor = {.name = organ_arena_copy(&r->list->arena, json_string_value(name), length),
+                           .file = (uint32_t)(r->file - r->files)};
+    if (!tensor.name)
+        return organ_fail_errno(error, ENOMEM, "%s", r->file->name);
+    tensor.anatomy = organ_anatomy_of(tensor.name);
+    char what[SHOWN + 16];
+    snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
+    entry e = {r, tensor.name, span, {NULL, NULL, NULL}};
+    if (read_fields(&e, what, error) == ORGAN_OK && read_dtype(&e, &tensor, error) == ORGAN_OK &&
+        read_shape(&e, &tensor, error) == ORGAN_OK && read_offsets(&e, &tensor, error) == ORGAN_OK)
+        organ_tensor_list_append(r->list, &tensor, error);
+    for (int k = 0; k < 3; k++)
+        json_decref(e.fields[k]);
+    return error->status;
+}
+
+/* Strings by strings, which nobody here reads: what a key says twice, or with a NUL in it, is no fault. */
+static organ_status check_strings(const reader *r, organ_json_span span, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, &r->header, span, "__metadata__", error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name, *text = NULL;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        const size_t length = value.end - value.begin;
+        status = organ_json_parse(&r->header, value, "__metadata__", &text, error);
+        if (status == ORGAN_OK && !json_is_string(text))
+            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
+                                json_string_value(name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + value.begin);
+        json_decref(text);
+        json_decref(name);
+    }
+    return status;
+}
+
+/* null is as good as none. */
+static organ_status check_metadata(reader *r, organ_json_span span, organ_error *error)
+{
+    if (r->has_metadata)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__ is there twice", r->file->name);
+    r->has_metadata = true;
+    const bool null = span.end - span.begin == 4 && memcmp(r->header.bytes + span.begin, "null", 4) == 0;
+    return null ? ORGAN_OK : check_strings(r, span, error);
+}
+
+static organ_status read_entries(reader *r, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, error);
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status =
+            strcmp(json_string_value(name), "__metadata__") == 0 ? check_metadata(r, value, error) : read_tensor(r, name, value, error);
+        json_decref(name);
+    }
+    return status;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const organ_tensor *s = a, *t = b;
+    if (s->offset != t->offset)
+        return s->offset < t->offset ? -1 : 1;
+    if (s->bytes != t->bytes)
+        return s->bytes < t->bytes ? -1 : 1;
+    return strcmp(s->name, t->name);
+}
+
+static organ_status enter_names(const reader *r, organ_error *error)
+{
+    organ_tensor_list *list = r->list;
+    for (size_t k = r->file->first; k < list->count; k++) {
+        const char *name = list->tensors[k].name;
+        const size_t *kept = organ_name_table_put(&list->names, name, k);
+        if (!kept)
+            return organ_fail_errno(error, ENOMEM, "%s", r->file->name);
+        if (*kept >= r->file->first && *kept != k)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
+        if (*kept != k)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': %s has a tensor of this name too", r->file->name, SHOWN, name,
+                              r->files[list->tensors[*kept].file].name);
+    }
+    return ORGAN_OK;
+}
+
+/* Sorted tensors must follow each other from the first byte of the data to the last byte of the file. */
+static organ_status check_layout(const reader *r, organ_error *error)
+{
+    uint64_t end = r->file->data_offset;
+    const organ_tensor *before = NULL;
+    for (size_t k = r->file->first; k < r->list->count; k++) {
+        const organ_tensor *t = &r->list->tensors[k];
+        if (t->offset < end)
+            return organ_fail(
+                error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64,
+                r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, SHOWN, before->name, end - r->file->data_offset);
+        if (t->offset > end)
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole behind byte %" PRIu64, r->file->name, SHOWN,
+                              t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
+        end = t->offset + t->bytes;
+        before = t;
+    }
+    if (end == r->file->size)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: data_offsets of the last tensor%s%.*s%s end at %" PRIu64 ", but the data has %" PRIu64 " bytes", r->file->name,
+                      before ? " '" : "", SHOWN, before ? before->name : "", before ? "'" : "", end - r->file->data_offset, r->data_bytes);
+}
+
+/* A file that is something else altogether is often met under this name. */
+static const char *mistaken_for(const unsigned char *magic)
+{
+    static const struct {
+        const char *magic, *what;
+    } known[] = {
+        {"version ", "; it is a Git LFS pointer, the model itself was not downloaded"},
+        {"GGUF", "; it is a GGUF file"},
+        {"PK\3\4", "; it is a zip archive, perhaps of PyTorch"},
+        {"<!DOCTYP", "; it is a web page"},
+        {"<html", "; it is a web page"},
+    };
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (memcmp(magic, known[k].magic, strlen(known[k].magic)) == 0)
+            return known[k].what;
+    return "";
+}
+
+/* Where the JSON ends, from the first 8 bytes. */
+static organ_status read_length(const organ_model_file *file, uint64_t *length, organ_error *error)
+{
+    unsigned char bytes[8];
+    if (file->size < sizeof bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the file has %" PRIu64 " bytes, the header length alone takes 8", file->name,
+                          file->size);
+    const organ_status status = organ_model_file_read(file, bytes, sizeof bytes, 0, error);
+    if (status != ORGAN_OK)
+        return status;
+    *length = 0;
+    for (int k = 7; k >= 0; k--)
+        *length = *length << 8 | bytes[k];
+    if (*length > ORGAN_SAFETENSORS_HEADER_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is beyond the limit of %u%s", file->name, *length,
+                          ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
+    if (*length > file->size - sizeof bytes)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow it)",
+                          file->name, *length, file->size - sizeof bytes);
+    return ORGAN_OK;
+}
+
+/* The text of the header goes before the table of names is made: it may have 100 MB. */
+static organ_status read_header(reader *r, char *text, organ_error *error)
+{
+    organ_status status = organ_model_file_read(r->file, text, r->header.length, 8, error);
+    if (status == ORGAN_OK)
+        status = read_entries(r, error);
+    free(text);
+    if (status != ORGAN_OK)
+        return status;
+    const size_t count = r->list->count - r->file->first;
+    if (count > 0)
+        qsort(r->list->tensors + r->file->first, count, sizeof *r->list->tensors, by_offset);
+    status = enter_names(r, error);
+    return status == ORGAN_OK ? check_layout(r, error) : status;
+}
+
+organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)
+{
+    organ_model_file *file = &files[index];
+    uint64_t length = 0;
+    organ_status status = read_length(file, &length, error);
+    if (status != ORGAN_OK)
+        return status;
+    file->data_offset = 8 + length;
+    file->first = list->count;
+    char *bytes = malloc(length + 1), *label = NULL;
+    if (!bytes || asprintf(&label, "%s: header", file->name) < 0) {
+        free(bytes);
+        return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
+    }
+    reader r = {.files = files, .file = file, .header = {label, bytes, length}, .data_bytes = file->size - file->data_offset, .list = list};
+    status = read_header(&r, bytes, error);
+    file->count = list->count - file->first;
+    free(label);
+    return status;
+}

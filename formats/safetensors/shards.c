@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/safetensors/shards.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN 240
+
+static organ_status no_memory(const organ_shards *shards, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", shards->label);
+}
+
+/* Whether a name from the index means a file in the directory of the model and nothing else. */
+static bool is_plain_name(const char *name) { return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX; }
+
+/* The number of that file in the order of appearance. */
+static organ_status enter_file(organ_shards *shards, const char *name, size_t *file, organ_error *error)
+{
+    const size_t *known = organ_name_table_find(&shards->file_names, name);
+    if (known) {
+        *file = *known;
+        return ORGAN_OK;
+    }
+    char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
+    if (!copy || !organ_name_table_put(&shards->file_names, copy, shards->file_count))
+        return no_memory(shards, error);
+    *file = shards->file_count++;
+    return ORGAN_OK;
+}
+
+static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
+{
+    if (shards->entry_count == shards->entry_capacity) {
+        const size_t capacity = shards->entry_capacity ? shards->entry_capacity * 2 : 256;
+        organ_shard_entry *larger = realloc(shards->entries, capacity * sizeof *larger);
+        if (!larger)
+            return no_memory(shards, error);
+        shards->entries = larger;
+        shards->entry_capacity = capacity;
+    }
+    char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
+    const size_t *kept = copy ? organ_name_table_put(&shards->tensor_names, copy, shards->entry_count) : NULL;
+    if (!kept)
+        return no_memory(shards, error);
+    if (*kept != shards->entry_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is there twice", shards->label, SHOWN, name);
+    shards->entries[shards->entry_count++] = (organ_shard_entry){copy, file};
+    return ORGAN_OK;
+}
+
+static organ_status read_entry(organ_shards *shards, const organ_json_text *text, const char *tensor, organ_json_span span,
+                               organ_error *error)
+{
+    json_t *value;
+    organ_status status = organ_json_parse(text, span, tensor, &value, error);
+    if (status != ORGAN_OK)
+        return status;
+    const char *name = organ_json_plain(value);
+    const int length = (int)(span.end - span.begin > SHOWN ? SHOWN : span.end - span.begin);
+    size_t file = 0;
+    if (!name)
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s': %.*s is not the name of a file", shards->label, SHOWN,
+                            tensor, length, text->bytes + span.begin);
+    else if (!is_plain_name(name))
+        status = organ_fail(error, ORGAN_BAD_INPUT,
+                            "%s: weight_map: tensor '%.*s': '%.*s' is not the name of a file in the directory of the model", shards->label,
+                            SHOWN, tensor, SHOWN, name);
+    else if ((status = enter_file(shards, name, &file, error)) == ORGAN_OK)
+        status = enter_tensor(shards, tensor, file, error);
+    json_decref(value);
+    return status;
+}
+
+static organ_status read_weight_map(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, text, span, "weight_map", error);
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = read_entry(shards, text, json_string_value(name), value, error);
+        json_decref(name);
+    }
+    return status;
+}
+
+/* Some writers make total_size a floating-point number: as long as it is whole, it is meant. */
+static bool whole_number(const organ_json_text *text, organ_json_span span, uint64_t *number)
+{
+    organ_error none = {0};
+    json_t *value = NULL;
+    if (organ_json_parse(text, span, NULL, &value, &none) != ORGAN_OK)
+        return false; /* beyond 63 bits */
+    const double real = json_is_real(value) ? json_real_value(value) : (double)json_integer_value(value);
+    const bool whole = json_is_number(value) && real >= 0 && real < 0x1p63 && real == floor(real);
+    if (whole)
+        *number = json_is_real(value) ? (uint64_t)real : (uint64_t)json_integer_value(value);
+    json_decref(value);
+    return whole;
+}
+
+/* Of two total_size the last one counts, as in Python. */
+static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+{
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, text, span, "metadata", error);
+    walk.any_names = true;
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = organ_json_check(text, value, "metadata", error);
+        if (status == ORGAN_OK && organ_json_is(name, "total_size")) {
+            shards->total_size = organ_arena_copy(&shards->arena, text->bytes + value.begin, value.end - value.begin);
+            shards->total_is_number = whole_number(text, value, &shards->total_bytes);
+            status = shards->total_size ? ORGAN_OK : no_memory(shards, error);
+        }
+        json_decref(name);
+    }
+    return status;
+}
+
+/* Nothing in it is needed: a list or a number in its place is no fault of the tensors. */
+static organ_status read_metadata(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
+{
+    return text->bytes[span.begin] == '{' ? read_total(shards, text, span, error) : organ_json_check(text, span, "metadata", error);
+}
+
+/* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked whole, and passed
+ * over. */
+static organ_status read_member(organ_shards *shards, const organ_json_text *text, const char *name, organ_json_span span, unsigned seen[2],
+                                organ_error *error)
+{
+    const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
+    if ((is_map && seen[0]++) || (is_metadata && seen[1]++))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is there twice", shards->label, name);
+    if (is_map)
+        return read_weight_map(shards, text, span, error);
+    if (is_metadata)
+        return read_metadata(shards, text, span, error);
+    return organ_json_check(text, span, name, error);
+}
+
+static organ_status read_document(organ_shards *shards, const organ_json_text *text, organ_error *error)
+{
+    unsigned seen[2] = {0, 0};
+    organ_json_walk walk;
+    organ_status status = organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
+    while (status == ORGAN_OK) {
+        json_t *name;
+        organ_json_span value;
+        status = organ_json_walk_next(&walk, &name, &value, error);
+        if (status != ORGAN_OK || !name)
+            break;
+        status = read_member(shards, text, json_string_value(name), value, seen, error);
+        json_decref(name);
+    }
+    if (status == ORGAN_OK && !seen[0])
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
+    if (status == ORGAN_OK && shards->file_count == 0)
+        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty: it names no file", shards->label);
+    return status;
+}
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+/* Files were numbered as they appeared; from here on they are in the order of their names. */
+static organ_status sort_files(organ_shards *shards, organ_error *error)
+{
+    size_t *place = malloc(shards->file_count * sizeof *place);
+    shards->files = malloc(shards->file_count * sizeof *shards->files);
+    if (!place || !shards->files) {
+        free(place);
+        return no_memory(shards, error);
+    }
+    size_t count = 0;
+    for (size_t k = 0; k < shards->file_names.capacity; k++)
+        if (shards->file_names.slots[k].name)
+            shards->files[count++] = shards->file_names.slots[k].name;
+    qsort(shards->files, count, sizeof *shards->files, by_name);
+    for (size_t k = 0; k < count; k++)
+        place[*organ_name_table_find(&shards->file_names, shards->files[k])] = k;
+    for (size_t k = 0; k < shards->entry_count; k++)
+        shards->entries[k].file = place[shards->entries[k].file];
+    free(place);
+    return ORGAN_OK;
+}
+
+organ_status organ_shards_read(const char *path, const char *label, organ_shards *shards, organ_error *error)
+{
+    *shards = (organ_shards){.label = label};
+    char *bytes;
+    size_t length;
+    organ_status status = organ_input_load(path, label, ORGAN_INDEX_LIMIT, &bytes, &length, error);
+    if (status != ORGAN_OK)
+        return status;
+    status = organ_shards_parse(bytes, length, label, shards, error);
+    free(bytes);
+    return status;
+}
+
+organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards, organ_error *error)
+{
+    *shards = (organ_shards){.label = label};
+    const organ_json_text text = {label, bytes, length};
+    const organ_status status = read_document(shards, &text, error);
+    return status == ORGAN_OK ? sort_files(shards, error) : status;
+}
+
+organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],
+                                organ_error *error)
+{
+    const char *first = NULL;
+    size_t misplaced = 0;
+    *warning = '\0';
+    for (size_t k = 0; k < shards->entry_count; k++) {
+        const organ_shard_entry *entry = &shards->entries[k];
+        const size_t *found = organ_name_table_find(&list->names, entry->tensor);
+        if (!found)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is not in '%.*s' nor in any other shard",
+                              shards->label, SHOWN, entry->tensor, SHOWN, shards->files[entry->file]);
+        if (list->tensors[*found].file != entry->file && misplaced++ == 0)
+            first = entry->tensor;
+    }
+    for (size_t k = 0; k < list->count; k++)
+        if (!organ_name_table_find(&shards->tensor_names, list->tensors[k].name) && misplaced++ == 0)
+            first = list->tensors[k].name;
+    if (misplaced)
+        snprintf(warning, ORGAN_SHARDS_WARNING, "%s: weight_map says nothing or another file of %zu tensor%s, the first is '%.*s'",
+                 shards->label, misplaced, misplaced == 1 ? "" : "s", SHOWN, first);
+    return ORGAN_OK;
+}
+
+bool organ_shards_total_is(const organ_shards *shards, uint64_t bytes)
+{
+    return !shards->total_size || (shards->total_is_number && shards->total_bytes == bytes);
+}
+
+void organ_shards_release(organ_shards *shards)
+{
+    free(shards->files);
+    free(shards->entries);
+    organ_arena_release(&shards->arena);
+    organ_name_table_release(&shards->file_names);
+    organ_name_table_release(&shards->tensor_names);
+    *shards = (organ_shards){0};
+}

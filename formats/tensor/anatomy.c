@@ -1,0 +1,443 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/tensor/anatomy.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/* clang-format off */
+static const organ_role_info roles[ORGAN_ROLE_COUNT] = {
+    [ORGAN_ROLE_OTHER] = {"other", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_EMBED] = {"embed", ORGAN_GROUP_EMBED, false},
+    [ORGAN_ROLE_OUTPUT] = {"lm_head", ORGAN_GROUP_EMBED, false},
+    [ORGAN_ROLE_NORM] = {"norm", ORGAN_GROUP_NORM, false},
+    [ORGAN_ROLE_Q] = {"q_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_K] = {"k_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_V] = {"v_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_QKV] = {"qkv_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_O] = {"o_proj", ORGAN_GROUP_SKELETON, true},
+    [ORGAN_ROLE_ATTENTION] = {"attention", ORGAN_GROUP_SKELETON, false},
+    [ORGAN_ROLE_GATE] = {"gate_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_UP] = {"up_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_GATE_UP] = {"gate_up_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_DOWN] = {"down_proj", ORGAN_GROUP_ORGAN, true},
+    [ORGAN_ROLE_ROUTER] = {"router", ORGAN_GROUP_ORGAN, false},
+    [ORGAN_ROLE_BIAS] = {"bias", ORGAN_GROUP_OTHER, false},
+    [ORGAN_ROLE_COMPANION] = {"companion", ORGAN_GROUP_OTHER, false},
+};
+
+/* What the roles are called that experts have, routed and shared. */
+static const char *const expert_names[ORGAN_ROLE_COUNT][2] = {
+    [ORGAN_ROLE_GATE] = {"experts.gate_proj", "shared_experts.gate_proj"},
+    [ORGAN_ROLE_UP] = {"experts.up_proj", "shared_experts.up_proj"},
+    [ORGAN_ROLE_GATE_UP] = {"experts.gate_up_proj", "shared_experts.gate_up_proj"},
+    [ORGAN_ROLE_DOWN] = {"experts.down_proj", "shared_experts.down_proj"},
+    [ORGAN_ROLE_BIAS] = {"experts.bias", "shared_experts.bias"},
+    [ORGAN_ROLE_COMPANION] = {"experts.companion", "shared_experts.companion"},
+};
+/* clang-format on */
+
+typedef enum place { TOP, LAYER } place;
+
+/* The table of names. A pattern is the end of a module's name, whole words between dots, without the numbers of layer and expert and
+ * without ".weight", ".bias" or "_bias"; where it begins with '*' the last word only has to end so. The first row that fits counts. */
+static const struct row {
+    place where;
+    const char *pattern;
+    organ_role role;
+} table[] = {
+    /* Llama, Mistral, Qwen, Gemma, Phi-3, OLMo, GLM, DeepSeek, gpt-oss, ... */
+    {LAYER, "self_attn.q_proj", ORGAN_ROLE_Q},
+    {LAYER, "self_attn.k_proj", ORGAN_ROLE_K},
+    {LAYER, "self_attn.v_proj", ORGAN_ROLE_V},
+    {LAYER, "self_attn.qkv_proj", ORGAN_ROLE_QKV},
+    {LAYER, "self_attn.o_proj", ORGAN_ROLE_O},
+    {LAYER, "self_attn.gate_proj", ORGAN_ROLE_ATTENTION},
+    {LAYER, "gate_proj", ORGAN_ROLE_GATE},
+    {LAYER, "up_proj", ORGAN_ROLE_UP},
+    {LAYER, "gate_up_proj", ORGAN_ROLE_GATE_UP},
+    {LAYER, "down_proj", ORGAN_ROLE_DOWN},
+    /* Latent attention of DeepSeek: low-rank pairs, whose product is the projection; and attention sinks */
+    {LAYER, "self_attn.q_a_proj", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.q_b_proj", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.kv_a_proj_with_mqa", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.kv_b_proj", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.embed_q", ORGAN_ROLE_ATTENTION}, /* the two halves of kv_b_proj, head by head, in MLX */
+    {LAYER, "self_attn.unembed_out", ORGAN_ROLE_ATTENTION},
+    {LAYER, "self_attn.sinks", ORGAN_ROLE_ATTENTION},
+    /* Mixtral, and the layout of Meta and Mistral themselves: 1 = gate, 2 = down, 3 = up */
+    {LAYER, "experts.w1", ORGAN_ROLE_GATE},
+    {LAYER, "experts.w2", ORGAN_ROLE_DOWN},
+    {LAYER, "experts.w3", ORGAN_ROLE_UP},
+    {LAYER, "feed_forward.w1", ORGAN_ROLE_GATE},
+    {LAYER, "feed_forward.w2", ORGAN_ROLE_DOWN},
+    {LAYER, "feed_forward.w3", ORGAN_ROLE_UP},
+    {LAYER, "attention.wq", ORGAN_ROLE_Q},
+    {LAYER, "attention.wk", ORGAN_ROLE_K},
+    {LAYER, "attention.wv", ORGAN_ROLE_V},
+    {LAYER, "attention.wo", ORGAN_ROLE_O},
+    /* Granite: all experts in one 3-D tensor, and its shared one */
+    {LAYER, "block_sparse_moe.input_linear", ORGAN_ROLE_GATE_UP},
+    {LAYER, "block_sparse_moe.output_linear", ORGAN_ROLE_DOWN},
+    {LAYER, "shared_mlp.input_linear", ORGAN_ROLE_GATE_UP},
+    {LAYER, "shared_mlp.output_linear", ORGAN_ROLE_DOWN},
+    /* What chooses the experts */
+    {LAYER, "mlp.gate", ORGAN_ROLE_ROUTER},
+    {LAYER, "mlp.gate.wg", ORGAN_ROLE_ROUTER},
+    {LAYER, "mlp.router", ORGAN_ROLE_ROUTER},
+    {LAYER, "feed_forward.router", ORGAN_ROLE_ROUTER},
+    {LAYER, "feed_forward.gate", ORGAN_ROLE_ROUTER},
+    {LAYER, "block_sparse_moe.gate", ORGAN_ROLE_ROUTER},
+    {LAYER, "block_sparse_moe.router.layer", ORGAN_ROLE_ROUTER},
+    {LAYER, "shared_expert_gate", ORGAN_ROLE_ROUTER},
+    {LAYER, "e_score_correction", ORGAN_ROLE_ROUTER},
+    /* Normalisations: input_layernorm, post_attention_layernorm, pre_feedforward_layernorm, q_norm, kv_a_layernorm, attention_norm, ... */
+    {LAYER, "*norm", ORGAN_ROLE_NORM},
+    {TOP, "*norm", ORGAN_ROLE_NORM},
+    /* Embeddings; the prediction layers of DeepSeek carry their own */
+    {TOP, "embed_tokens", ORGAN_ROLE_EMBED},
+    {TOP, "embed_tokens_per_layer", ORGAN_ROLE_EMBED},
+    {TOP, "tok_embeddings", ORGAN_ROLE_EMBED},
+    {TOP, "lm_head", ORGAN_ROLE_OUTPUT},
+    {TOP, "output", ORGAN_ROLE_OUTPUT},
+    {LAYER, "embed_tokens", ORGAN_ROLE_EMBED},
+    {LAYER, "shared_head.head", ORGAN_ROLE_OUTPUT},
+    /* GGUF, where all architectures share their names. Attention: plain, of Phi-3 and others (fused), latent of DeepSeek and Kimi */
+    {LAYER, "attn_q", ORGAN_ROLE_Q},
+    {LAYER, "attn_k", ORGAN_ROLE_K},
+    {LAYER, "attn_v", ORGAN_ROLE_V},
+    {LAYER, "attn_qkv", ORGAN_ROLE_QKV},
+    {LAYER, "attn_output", ORGAN_ROLE_O},
+    {LAYER, "attn_gate", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_sinks", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_q_a", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_q_b", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_kv_a_mqa", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_kv_b", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_k_b", ORGAN_ROLE_ATTENTION},
+    {LAYER, "attn_v_b", ORGAN_ROLE_ATTENTION},
+    /* Feed-forward: plain (in old Mixtral files numbered), all experts in one 3-D tensor, shared experts */
+    {LAYER, "ffn_gate", ORGAN_ROLE_GATE},
+    {LAYER, "ffn_up", ORGAN_ROLE_UP},
+    {LAYER, "ffn_down", ORGAN_ROLE_DOWN},
+    {LAYER, "ffn_gate_exps", ORGAN_ROLE_GATE},
+    {LAYER, "ffn_up_exps", ORGAN_ROLE_UP},
+    {LAYER, "ffn_down_exps", ORGAN_ROLE_DOWN},
+    {LAYER, "ffn_gate_up_exps", ORGAN_ROLE_GATE_UP},
+    {LAYER, "ffn_gate_shexp", ORGAN_ROLE_GATE},
+    {LAYER, "ffn_up_shexp", ORGAN_ROLE_UP},
+    {LAYER, "ffn_down_shexp", ORGAN_ROLE_DOWN},
+    {LAYER, "ffn_gate_inp", ORGAN_ROLE_ROUTER},
+    {LAYER, "ffn_gate_inp_shexp", ORGAN_ROLE_ROUTER},
+    {LAYER, "exp_probs_b", ORGAN_ROLE_ROUTER},
+    {LAYER, "attn_norm_2", ORGAN_ROLE_NORM},
+    {LAYER, "ffn_norm_exps", ORGAN_ROLE_NORM},
+    {LAYER, "nextn.shared_head_head", ORGAN_ROLE_OUTPUT},
+    {TOP, "token_embd", ORGAN_ROLE_EMBED},
+    {TOP, "per_layer_token_embd", ORGAN_ROLE_EMBED},
+    {TOP, "token_types", ORGAN_ROLE_EMBED},
+    {TOP, "position_embd", ORGAN_ROLE_EMBED},
+};
+
+/* Words that the number of an expert follows in GGUF files of Mixtral that were made before experts were stacked. */
+static const char *const crowds[] = {"ffn_gate", "ffn_up", "ffn_down"};
+
+/* Words that may stand before the layers of a language model, in any order. A name with any other word there belongs to something else: a
+ * vision or audio tower, a projector, a draft head. */
+static const char *const trunks[] = {"model", "language_model", "transformer", "thinker", "llm", "base_model", "backbone", "module"};
+
+/* Words that a layer number follows. */
+static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
+
+/* What the tensors of a packed weight are called: behind the last dot of the name, or, where there is none of the module's own, behind an
+ * underscore ("experts.down_proj_scales"). */
+static const struct leaf {
+    const char *name;
+    bool codes;
+} leaves[] = {
+    {"weight_packed", true},
+    {"qweight", true},
+    {"blocks", true},
+    {"weight_scale", false},
+    {"weight_scale_inv", false},
+    {"weight_scale_2", false},
+    {"weight_zero_point", false},
+    {"weight_shape", false},
+    {"weight_g_idx", false},
+    {"weight_global_scale", false},
+    {"qzeros", false},
+    {"scales", false},
+    {"biases", false},
+    {"g_idx", false},
+    {"qscale_weight", false},
+    {"scale_weight", false},
+    {"scale", false},
+    {"scale_inv", false},
+    {"zero_point", false},
+    {"global_scale", false},
+    {"input_scale", false},
+    {"input_scale_inv", false},
+    {"input_global_scale", false},
+    {"input_zero_point", false},
+    {"input_amax", false},
+    {"activation_scale", false},
+    {"act_scale", false},
+    {"qscale_act", false},
+    {"scale_input", false},
+    {"output_scale", false},
+    {"output_zero_point", false},
+    {"k_scale", false},
+    {"v_scale", false},
+    {"q_scale", false},
+    {"kv_scale", false},
+    {"k_zero_point", false},
+    {"v_zero_point", false},
+    {"q_zero_point", false},
+};
+
+/* A name taken apart: perhaps a trunk and "layers.N.", then [module, end), then perhaps ".weight" or a bias suffix. */
+typedef struct parts {
+    const char *module, *end;
+    const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
+    const char *expert_end; /* the dot behind it */
+    int32_t layer, expert;
+    bool in_trunk, has_layer, bias;
+} parts;
+
+static bool is_word(const char *begin, const char *end, const char *word)
+{
+    const size_t length = (size_t)(end - begin);
+    return strlen(word) == length && memcmp(begin, word, length) == 0;
+}
+
+static bool is_among(const char *begin, const char *end, const char *const *words, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (is_word(begin, end, words[k]))
+            return true;
+    return false;
+}
+
+static const char *word_end(const char *word) { return word + strcspn(word, "."); }
+
+/* The number that the word is: -1 if it does not fit; false if it is none. */
+static bool read_number(const char *begin, const char *end, int32_t *number)
+{
+    int64_t value = 0;
+    for (const char *s = begin; s < end; s++) {
+        if (*s < '0' || *s > '9')
+            return false;
+        value = value > INT32_MAX ? value : value * 10 + (*s - '0');
+    }
+    *number = value > INT32_MAX ? -1 : (int32_t)value;
+    return end > begin;
+}
+
+/* Cuts `suffix` off [.., *end) if it is there. */
+static bool cut(const char *begin, const char **end, const char *suffix)
+{
+    const size_t length = strlen(suffix);
+    if ((size_t)(*end - begin) <= length || memcmp(*end - length, suffix, length) != 0)
+        return false;
+    *end -= length;
+    return true;
+}
+
+/* "experts.7.down_proj" of HF, "ffn_down.7" of GGUF. */
+static void find_expert(parts *p)
+{
+    for (const char *word = p->module; word < p->end;) {
+        const char *end = word_end(word);
+        const bool crowd = is_among(word, end, crowds, sizeof crowds / sizeof *crowds);
+        if (end < p->end && (crowd || is_word(word, end, "experts"))) {
+            const char *number_end = word_end(end + 1);
+            int32_t number;
+            if ((crowd ? number_end == p->end : number_end < p->end) && read_number(end + 1, number_end, &number)) {
+                p->expert = number;
+                p->expert_dot = end;
+                p->expert_end = number_end;
+                return;
+            }
+        }
+        word = *end ? end + 1 : end;
+    }
+}
+
+static parts take_apart(const char *name, const char *end_of_name)
+{
+    parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
+    if (!cut(name, &p.end, ".weight"))
+        p.bias = cut(name, &p.end, ".bias") || cut(name, &p.end, "_bias");
+    for (const char *word = name; p.in_trunk && !p.has_layer;) {
+        const char *end = word_end(word);
+        if (end >= p.end)
+            return p;
+        const char *number_end = word_end(end + 1);
+        if (is_among(word, end, ladders, sizeof ladders / sizeof *ladders) && number_end < p.end &&
+            read_number(end + 1, number_end, &p.layer)) {
+            p.has_layer = true;
+            p.module = number_end + 1;
+        } else {
+            p.in_trunk = is_among(word, end, trunks, sizeof trunks / sizeof *trunks);
+            word = end + 1;
+        }
+    }
+    if (p.has_layer)
+        find_expert(&p);
+    return p;
+}
+
+/* Writes the module without the number of the expert; false if it was cut. */
+static bool write_module(const parts *p, char *out, size_t size)
+{
+    const char *begin[2] = {p->module, p->expert_end};
+    const char *end[2] = {p->expert_dot ? p->expert_dot : p->end, p->expert_dot ? p->end : p->expert_end};
+    size_t used = 0;
+    bool whole = true;
+    for (int k = 0; k < 2 && begin[k]; k++) {
+        size_t length = (size_t)(end[k] - begin[k]);
+        if (length > size - 1 - used) {
+            length = size - 1 - used;
+            whole = false;
+        }
+        memcpy(out + used, begin[k], length);
+        used += length;
+    }
+    out[used] = '\0';
+    return whole;
+}
+
+static bool fits(const char *module, const char *pattern)
+{
+    const char *end = module + strlen(module);
+    const bool open = *pattern == '*';
+    if (open)
+        return cut(module, &end, pattern + 1) || strcmp(module, pattern + 1) == 0;
+    return strcmp(module, pattern) == 0 || (cut(module, &end, pattern) && end[-1] == '.');
+}
+
+#define MODULE 256
+
+/* The role of the weight or of that to which the bias belongs; writes its module. */
+static organ_role role_of(const parts *p, char module[MODULE])
+{
+    if (!p->in_trunk || !write_module(p, module, MODULE))
+        return ORGAN_ROLE_OTHER;
+    for (size_t k = 0; k < sizeof table / sizeof *table; k++)
+        if (table[k].where == (p->has_layer ? LAYER : TOP) && fits(module, table[k].pattern))
+            return table[k].role;
+    return ORGAN_ROLE_OTHER;
+}
+
+/* Cuts the leaf of a packed weight off [name, *end) and returns it; NULL if it has none. */
+static const struct leaf *cut_leaf(const char *name, const char **end)
+{
+    const struct leaf *found = NULL;
+    const char *best = *end;
+    for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
+        const char *at = *end;
+        if (cut(name, &at, leaves[k].name) && (at[-1] == '.' || at[-1] == '_') && at < best) {
+            best = at;
+            found = &leaves[k];
+        }
+    }
+    *end = found ? best - 1 : *end;
+    return found;
+}
+
+bool organ_anatomy_companion(const char *tensor_name, size_t *length)
+{
+    const char *end = tensor_name + strlen(tensor_name);
+    const bool plain = cut(tensor_name, &end, ".weight");
+    const struct leaf *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
+    *length = (size_t)(end - tensor_name);
+    return leaf && !leaf->codes;
+}
+
+/* Whether the module is in an expert, by the words of its name. */
+static organ_experts experts_of(const parts *p, const char *module)
+{
+    static const char *const shared[] = {"shared_expert", "shared_experts", "shared_mlp"}, *const routed[] = {"experts", "switch_mlp",
+                                                                                                              "switch_glu"};
+    organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
+    for (const char *word = module; *word;) {
+        const char *end = word_end(word), *tail = end;
+        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || cut(word, &tail, "_shexp"))
+            return ORGAN_EXPERTS_SHARED;
+        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || cut(word, &tail, "_exps"))
+            found = ORGAN_EXPERTS_ROUTED;
+        word = *end ? end + 1 : end;
+    }
+    return fits(module, "block_sparse_moe.input_linear") || fits(module, "block_sparse_moe.output_linear") ? ORGAN_EXPERTS_ROUTED : found;
+}
+
+const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
+
+const char *organ_group_name(organ_group group)
+{
+    static const char *const names[] = {"skeleton", "organ", "embed", "norm", "other"};
+    return names[group];
+}
+
+/* Norms are not packed, and routers have parameters that are called scale: such a tensor is none of a packed weight. */
+static bool can_have(organ_role role, const struct leaf *leaf)
+{
+    return role != ORGAN_ROLE_NORM && !(role == ORGAN_ROLE_ROUTER && strcmp(leaf->name, "scale") == 0);
+}
+
+/* Of a name whose module, written out, is `module`. */
+static organ_anatomy anatomy_of(const parts *p, const char *module, organ_role role, bool companion)
+{
+    const bool bias = p->bias && role != ORGAN_ROLE_NORM && role != ORGAN_ROLE_OTHER;
+    organ_anatomy a = {role, roles[role].group, ORGAN_EXPERTS_NONE, p->layer, p->expert};
+    if (bias || (companion && role != ORGAN_ROLE_OTHER))
+        a.role = bias ? ORGAN_ROLE_BIAS : ORGAN_ROLE_COMPANION;
+    if (a.group == ORGAN_GROUP_ORGAN && expert_names[a.role][0])
+        a.experts = experts_of(p, module);
+    return a;
+}
+
+organ_anatomy organ_anatomy_of(const char *tensor_name)
+{
+    char module[MODULE];
+    const char *end = tensor_name + strlen(tensor_name);
+    parts p = take_apart(tensor_name, end);
+    const organ_role role = role_of(&p, module);
+    const struct leaf *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
+    if (!leaf)
+        return anatomy_of(&p, module, role, false);
+    const parts whole = p;
+    p = take_apart(tensor_name, end);
+    const organ_role owner = role_of(&p, module);
+    return can_have(owner, leaf) && !p.bias ? anatomy_of(&p, module, owner, !leaf->codes) : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
+}
+
+unsigned organ_anatomy_row(const organ_anatomy *anatomy) { return 3 * (unsigned)anatomy->role + (unsigned)anatomy->experts; }
+
+const char *organ_anatomy_row_name(unsigned row)
+{
+    const unsigned role = row / 3, experts = row % 3;
+    return experts ? expert_names[role][experts - 1] : roles[role].name;
+}
+
+const char *organ_anatomy_role_name(const organ_anatomy *anatomy) { return organ_anatomy_row_name(organ_anatomy_row(anatomy)); }
+
+unsigned organ_anatomy_row_named(const char *name)
+{
+    unsigned row = 0;
+    for (; row < ORGAN_ANATOMY_ROWS; row++)
+        if (organ_anatomy_row_name(row) && strcmp(organ_anatomy_row_name(row), name) == 0)
+            break;
+    return row;
+}
+
+organ_role organ_anatomy_row_role(unsigned row) { return row < ORGAN_ANATOMY_ROWS ? (organ_role)(row / 3) : ORGAN_ROLE_OTHER; }
+
+void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
+{
+    parts p = take_apart(tensor_name, tensor_name + strlen(tensor_name));
+    if (size == 0)
+        return;
+    if (p.bias)
+        p.end = tensor_name + strlen(tensor_name);
+    write_module(&p, out, size);
+}

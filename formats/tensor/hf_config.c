@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/tensor/hf_config.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef enum field_kind { WORD, SIZE, FLAG } field_kind;
+
+/* What is read. Of several names for one field the first that is there counts. */
+static const struct field {
+    const char *key;
+    field_kind kind;
+    size_t at, room; /* in organ_hf_config */
+} fields[] = {
+/* clang-format off */
+#define TEXT(key, member) {key, WORD, offsetof(organ_hf_config, member), sizeof(((organ_hf_config *)0)->member)}
+#define NUMBER(key, member) {key, SIZE, offsetof(organ_hf_config, member), sizeof(int64_t)}
+    /* clang-format on */
+    TEXT("model_type", model_type),
+    TEXT("torch_dtype", torch_dtype),
+    TEXT("dtype", torch_dtype),
+    NUMBER("hidden_size", hidden_size),
+    NUMBER("intermediate_size", intermediate_size),
+    NUMBER("num_hidden_layers", num_hidden_layers),
+    NUMBER("num_attention_heads", num_attention_heads),
+    NUMBER("num_key_value_heads", num_key_value_heads),
+    NUMBER("head_dim", head_dim),
+    NUMBER("vocab_size", vocab_size),
+    NUMBER("num_experts", num_experts),
+    NUMBER("num_local_experts", num_experts),
+    NUMBER("n_routed_experts", num_experts),
+    {"tie_word_embeddings", FLAG, offsetof(organ_hf_config, tie_word_embeddings), sizeof(bool)},
+#undef TEXT
+#undef NUMBER
+};
+
+/* A document and where in it fields are looked for: at the top, or in the text model of a multimodal one. */
+typedef struct source {
+    const organ_json_text *text;
+    organ_json_span span;
+    const json_t *object;
+} source;
+
+static organ_status fail_field(const source *from, const char *key, const char *expected, organ_error *error)
+{
+    const organ_json_span value = organ_json_member(from->text, from->span, key);
+    const size_t length = value.end - value.begin;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is %.*s, not %s", from->text->label, key, (int)(length > 120 ? 120 : length),
+                      from->text->bytes + value.begin, expected);
+}
+
+static organ_status read_word(const source *from, const char *key, const json_t *value, char *out, size_t room, organ_error *error)
+{
+    const char *word = organ_json_plain(value);
+    if (!word)
+        return fail_field(from, key, "a string", error);
+    if (strlen(word) >= room)
+        return fail_field(from, key, "a short string", error);
+    strcpy(out, word);
+    return ORGAN_OK;
+}
+
+/* A list gives one value per layer: no single size can be told, which is what -1 says. */
+static organ_status read_size(const source *from, const char *key, const json_t *value, int64_t *out, organ_error *error)
+{
+    if (json_is_array(value))
+        return ORGAN_OK;
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return fail_field(from, key, "a whole number from 0", error);
+    *out = json_integer_value(value);
+    return ORGAN_OK;
+}
+
+static organ_status read_field(const source *from, const struct field *field, organ_hf_config *config, organ_error *error)
+{
+    const json_t *value = json_object_get(from->object, field->key);
+    void *out = (char *)config + field->at;
+    if (!value || json_is_null(value))
+        return ORGAN_OK;
+    if (field->kind == WORD)
+        return *(char *)out ? ORGAN_OK : read_word(from, field->key, value, out, field->room, error);
+    if (field->kind == SIZE)
+        return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
+    if (!json_is_boolean(value))
+        return fail_field(from, field->key, "true or false", error);
+    *(bool *)out |= json_is_true(value);
+    return ORGAN_OK;
+}
+
+static organ_status read_architecture(const source *from, organ_hf_config *config, organ_error *error)
+{
+    const json_t *list = json_object_get(from->object, "architectures");
+    if (!list || json_is_null(list) || *config->architecture)
+        return ORGAN_OK;
+    if (!json_is_array(list))
+        return fail_field(from, "architectures", "a list of strings", error);
+    if (json_array_size(list) == 0)
+        return ORGAN_OK;
+    return read_word(from, "architectures", json_array_get(list, 0), config->architecture, sizeof config->architecture, error);
+}
+
+static organ_status read_quantisation(const source *from, organ_hf_config *config, organ_error *error)
+{
+    const json_t *object = json_object_get(from->object, "quantization_config");
+    if (!object || json_is_null(object) || *config->quant_method)
+        return ORGAN_OK;
+    if (!json_is_object(object))
+        return fail_field(from, "quantization_config", "an object", error);
+    const source inner = {from->text, organ_json_member(from->text, from->span, "quantization_config"), object};
+    const json_t *method = json_object_get(object, "quant_method");
+    if (!method || json_is_null(method))
+        return ORGAN_OK;
+    return read_word(&inner, "quant_method", method, config->quant_method, sizeof config->quant_method, error);
+}
+
+static organ_status read_source(const source *from, organ_hf_config *config, organ_error *error)
+{
+    organ_status status = read_architecture(from, config, error);
+    if (status == ORGAN_OK)
+        status = read_quantisation(from, config, error);
+    for (size_t k = 0; status == ORGAN_OK && k < sizeof fields / sizeof *fields; k++)
+        status = read_field(from, &fields[k], config, error);
+    return status;
+}
+
+static organ_status read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
+{
+    const organ_json_span all = {0, text->length};
+    json_t *root;
+    organ_status status = organ_json_parse(text, all, NULL, &root, error);
+    if (status != ORGAN_OK)
+        return status;
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
+    }
+    const source top = {text, all, root};
+    status = read_source(&top, config, error);
+    const json_t *nested = json_object_get(root, "text_config");
+    if (status == ORGAN_OK && nested && !json_is_object(nested) && !json_is_null(nested))
+        status = fail_field(&top, "text_config", "an object", error);
+    if (status == ORGAN_OK && json_is_object(nested)) {
+        const source inner = {text, organ_json_member(text, all, "text_config"), nested};
+        status = read_source(&inner, config, error);
+    }
+    json_decref(root);
+    return status;
+}
+
+/* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0, Infinity]). None of
+ * the fields read here may be one: they become nulls or zeros of the same length, so that places in messages stay right. */
+void organ_hf_config_tidy(char *s, size_t length)
+{
+    static const char *const words[] = {"-Infinity", "Infinity", "NaN"}, *const plain[] = {"null     ", "null    ", "0.0"};
+    bool quoted = false;
+    for (size_t k = 0; k < length; k++) {
+        if (quoted && s[k] == '\\') {
+            k++;
+        } else if (s[k] == '"') {
+            quoted = !quoted;
+        } else if (!quoted) {
+            for (size_t w = 0; w < 3; w++)
+                if (strncmp(s + k, words[w], strlen(words[w])) == 0)
+                    memcpy(s + k, plain[w], strlen(plain[w]));
+        }
+    }
+}
+
+organ_status organ_hf_config_read(const char *path, organ_hf_config *config, organ_error *error)
+{
+    if (access(path, F_OK) != 0 && errno == ENOENT)
+        return organ_hf_config_parse(NULL, 0, path, config, error);
+    const char *slash = strrchr(path, '/');
+    const char *label = slash ? slash + 1 : path;
+    char *bytes;
+    size_t length;
+    organ_status status = organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error);
+    if (status != ORGAN_OK)
+        return status;
+    status = organ_hf_config_parse(bytes, length, label, config, error);
+    free(bytes);
+    return status;
+}
+
+organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config, organ_error *error)
+{
+    *config = (organ_hf_config){.hidden_size = -1,
+                                .intermediate_size = -1,
+                                .num_hidden_layers = -1,
+                                .num_attention_heads = -1,
+                                .num_key_value_heads = -1,
+                                .head_dim = -1,
+                                .vocab_size = -1,
+                                .num_experts = -1};
+    if (!bytes)
+        return ORGAN_OK;
+    organ_hf_config_tidy(bytes, length);
+    const organ_json_text text = {label, bytes, length};
+    const organ_status status = read_document(&text, config, error);
+    config->present = status == ORGAN_OK;
+    return status;
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ * Byte-pair encoding of one word: a heap of the merges that are possible, by rank and then from the left, over a linked list of symbols.
+ * A word of n characters takes n log n steps. */
+#include "formats/tokenizer/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define NONE ORGAN_NO_ID
+
+enum { KNOWN_TEXT = 30, KNOWN_IDS = 8, KNOWN_WORDS = 1 << 14 };
+
+/* A word that was seen before. */
+typedef struct organ_known_word {
+    char text[KNOWN_TEXT];
+    unsigned char bytes, count;
+    uint32_t ids[KNOWN_IDS];
+} organ_known_word;
+
+bool organ_ids_add(organ_ids *ids, uint32_t id)
+{
+    if (ids->count == ids->room) {
+        const size_t room = ids->room * 2 + 64;
+        uint32_t *larger = realloc(ids->items, room * sizeof *larger);
+        if (!larger)
+            return false;
+        ids->items = larger;
+        ids->room = room;
+    }
+    ids->items[ids->count++] = id;
+    return true;
+}
+
+/* ---- symbols ---- */
+
+static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
+{
+    if (bpe->symbol_count == bpe->symbol_room) {
+        const size_t room = bpe->symbol_room * 2 + 64;
+        organ_symbol *larger = realloc(bpe->symbols, room * sizeof *larger);
+        if (!larger)
+            return false;
+        bpe->symbols = larger;
+        bpe->symbol_room = room;
+    }
+    const uint32_t at = (uint32_t)bpe->symbol_count++;
+    bpe->symbols[at] = (organ_symbol){id, at ? at - 1 : NONE, NONE, (uint32_t)start, (uint32_t)length};
+    if (at)
+        bpe->symbols[at - 1].next = at;
+    return true;
+}
+
+static uint32_t letter_id(const organ_tokenizer *t, uint32_t code, const char *text, size_t length)
+{
+    return code < 2048 ? t->letters[code] : organ_tokenizer_id(t, text, length);
+}
+
+/* The bytes of a character as tokens, if there is one for each. */
+static bool has_bytes(const organ_tokenizer *t, const char *text, size_t length)
+{
+    for (size_t k = 0; k < length; k++)
+        if (t->byte_ids[(unsigned char)text[k]] == NONE)
+            return false;
+    return true;
+}
+
+/* One symbol a character; what is not in the vocabulary becomes bytes or the unknown token, of which one stands for a run where they are
+ * fused. By scores, bytes are resolved when the merges are done. */
+static bool read_symbols(organ_bpe *bpe, const char *word, size_t bytes)
+{
+    const organ_tokenizer *t = bpe->tokenizer;
+    size_t unknown = 0, length; /* bytes of the unknown before */
+    bool good = true;
+    bpe->symbol_count = 0;
+    for (size_t at = 0; at < bytes && good; at += length) {
+        const uint32_t code = organ_utf8_at(word + at, &length);
+        const uint32_t id = letter_id(t, code, word + at, length);
+        if (id != NONE || t->by_scores) {
+            if (unknown)
+                good = add_symbol(bpe, t->unknown, at - unknown, unknown);
+            unknown = 0;
+            good = good && add_symbol(bpe, id, at, length);
+        } else if (t->byte_fallback && has_bytes(t, word + at, length)) {
+            for (size_t k = 0; k < length && good; k++)
+                good = add_symbol(bpe, t->byte_ids[(unsigned char)word[at + k]], at + k, 1);
+        } else if (t->unknown != NONE) {
+            if (unknown && !t->fuse_unknown) {
+                good = add_symbol(bpe, t->unknown, at - unknown, unknown);
+                unknown = 0;
+            }
+            unknown += length;
+        }
+    }
+    return good && (!unknown || add_symbol(bpe, t->unknown, bytes - unknown, unknown));
+}
+
+/* ---- the heap ---- */
+
+static bool push(organ_bpe *bpe, uint32_t left)
+{
+    if (left == NONE || bpe->symbols[left].next == NONE)
+        return true;
+    const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, bpe->symbols[left].id, bpe->symbols[bpe->symbols[left].next].id);
+    if (!merge)
+        return true;
+    if (bpe->heap_count == bpe->heap_room) {
+        const size_t room = bpe->heap_room * 2 + 64;
+        organ_candidate *larger = realloc(bpe->heap, room * sizeof *larger);
+        if (!larger)
+            return false;
+        bpe->heap = larger;
+        bpe->heap_room = room;
+    }
+    size_t at = bpe->heap_count++;
+    const organ_candidate one = {(uint64_t)merge->rank << 32 | left, merge->made};
+    for (; at && bpe->heap[(at - 1) / 2].order > one.order; at = (at - 1) / 2)
+        bpe->heap[at] = bpe->heap[(at - 1) / 2];
+    bpe->heap[at] = one;
+    return true;
+}
+
+static organ_candidate pop(organ_bpe *bpe)
+{
+    organ_candidate *heap = bpe->heap;
+    const organ_candidate top = heap[0], last = heap[--bpe->heap_count];
+    size_t at = 0, child;
+    while ((child = at * 2 + 1) < bpe->heap_count) {
+        child += child + 1 < bpe->heap_count && heap[child + 1].order < heap[child].order;
+        if (heap[child].order >= last.order)
+            break;
+        heap[at] = heap[child];
+        at = child;
+    }
+    heap[at] = last;
+    return top;
+}
+
+static bool merge_all(organ_bpe *bpe)
+{
+    organ_symbol *s = bpe->symbols;
+    bpe->heap_count = 0;
+    for (uint32_t k = 0; k + 1 < bpe->symbol_count; k++)
+        if (!push(bpe, k))
+            return false;
+    while (bpe->heap_count) {
+        const organ_candidate top = pop(bpe);
+        const uint32_t left = (uint32_t)top.order, right = s[left].next;
+        if (s[left].length == 0 || right == NONE)
+            continue;
+        /* What stands there now may be something else than when this was noted. */
+        const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, s[left].id, s[right].id);
+        if (!merge || merge->made != top.made)
+            continue;
+        s[left].id = top.made;
+        s[left].length += s[right].length;
+        s[left].next = s[right].next;
+        s[right].length = 0;
+        if (s[left].next != NONE)
+            s[s[left].next].prev = left;
+        if (!push(bpe, s[left].prev) || !push(bpe, left))
+            return false;
+    }
+    return true;
+}
+
+static bool emit(organ_bpe *bpe, const char *word)
+{
+    const organ_tokenizer *t = bpe->tokenizer;
+    for (uint32_t at = 0; at < bpe->symbol_count; at = bpe->symbols[at].next) {
+        const organ_symbol *s = &bpe->symbols[at];
+        if (s->id < t->facts.vocabulary) {
+            if (!organ_ids_add(bpe->ids, s->id))
+                return false;
+            continue;
+        }
+        for (uint32_t k = 0; k < s->length; k++) {
+            const uint32_t byte = t->byte_ids[(unsigned char)word[s->start + k]];
+            if (!organ_ids_add(bpe->ids, byte != NONE ? byte : t->unknown))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* ---- words ---- */
+
+static organ_known_word *known_word(organ_bpe *bpe, const char *word, size_t bytes)
+{
+    if (bytes > KNOWN_TEXT)
+        return NULL;
+    if (!bpe->known) {
+        bpe->known = calloc(KNOWN_WORDS, sizeof *bpe->known);
+        if (!bpe->known)
+            return NULL;
+    }
+    return &bpe->known[XXH3_64bits(word, bytes) % KNOWN_WORDS];
+}
+
+static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
+{
+    organ_known_word *known = known_word(bpe, word, bytes);
+    if (known && known->bytes == bytes && memcmp(known->text, word, bytes) == 0) {
+        for (unsigned k = 0; k < known->count; k++)
+            if (!organ_ids_add(bpe->ids, known->ids[k]))
+                return false;
+        return true;
+    }
+    const size_t before = bpe->ids->count;
+    if (!read_symbols(bpe, word, bytes) || !merge_all(bpe) || !emit(bpe, word))
+        return false;
+    const size_t made = bpe->ids->count - before;
+    if (known && made <= KNOWN_IDS) {
+        memcpy(known->text, word, bytes);
+        known->bytes = (unsigned char)bytes;
+        known->count = (unsigned char)made;
+        if (made) /* a word of characters that are all unknown, and no token for that, has none */
+            memcpy(known->ids, bpe->ids->items + before, made * sizeof *known->ids);
+    }
+    return true;
+}
+
+/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not behind an unknown
+ * one, which may be fused with the next. */
+organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
+{
+    const organ_tokenizer *t = bpe->tokenizer;
+    const uint32_t whole = t->ignore_merges ? organ_tokenizer_id(t, word, bytes) : NONE;
+    if (bytes >= INT32_MAX)
+        return organ_fail(error, ORGAN_BAD_INPUT, "the text has a word of %zu bytes; longest is %d", bytes, INT32_MAX - 1);
+    bool good = whole == NONE || organ_ids_add(bpe->ids, whole);
+    size_t begin = 0, length;
+    uint32_t before = NONE;
+    for (size_t at = 0; whole == NONE && at < bytes && good; at += length) {
+        const uint32_t code = organ_utf8_at(word + at, &length);
+        if (before != NONE && !t->whole_words && !organ_tokenizer_beside(t, before, code)) {
+            good = encode_part(bpe, word + begin, at - begin);
+            begin = at;
+        }
+        before = letter_id(t, code, word + at, length) != NONE ? code : NONE;
+    }
+    if (good && whole == NONE && begin < bytes)
+        good = encode_part(bpe, word + begin, bytes - begin);
+    return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the tokens of a text");
+}
+
+void organ_bpe_release(organ_bpe *bpe)
+{
+    free(bpe->symbols);
+    free(bpe->heap);
+    free(bpe->known);
+}

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ * From a text to ids: added tokens, normalisation, added tokens again, cutting, words. */
+#include "formats/tokenizer/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+typedef struct encoding {
+    const organ_tokenizer *tokenizer;
+    bool special;
+    organ_search search;
+    organ_bpe bpe;
+    organ_ids ids;
+    organ_spans spans[ORGAN_STEP_LIMIT]; /* one for each step */
+    organ_bytes texts[ORGAN_STEP_LIMIT];
+    organ_growth growth;
+} encoding;
+
+static organ_status no_memory(organ_error *error) { return organ_fail_errno(error, ENOMEM, "the tokens of a text"); }
+
+/* ---- added tokens ---- */
+
+static bool is_space(uint32_t c)
+{
+    return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 ||
+           c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+}
+
+/* As \w: alphabetic, marks, digits, connectors, joiners. */
+static bool is_word(uint32_t c)
+{
+    const utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)c);
+    return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) || category == UTF8PROC_CATEGORY_PC || c == 0x200C ||
+           c == 0x200D || (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
+           (c >= 0x1F170 && c <= 0x1F189);
+}
+
+/* The character that ends before `at`. */
+static uint32_t before(const char *text, size_t at, size_t *length)
+{
+    size_t begin = at - 1;
+    while (begin > 0 && ((unsigned char)text[begin] & 0xC0) == 0x80)
+        begin--;
+    return organ_utf8_at(text + begin, length);
+}
+
+/* The longest added token that begins at `at`, or NULL. The list is ordered: each further byte narrows it. */
+static const organ_added *added_at(const organ_added_list *list, const char *text, size_t bytes, size_t at)
+{
+    const organ_added *best = NULL;
+    size_t low = 0, high = list->count;
+    for (size_t depth = 0; low < high; depth++) {
+        if (list->items[low].bytes == depth) {
+            best = &list->items[low];
+            low++;
+        }
+        if (at + depth >= bytes)
+            break;
+        const unsigned char byte = (unsigned char)text[at + depth];
+        size_t edges[2];
+        for (unsigned side = 0; side < 2; side++) {
+            size_t from = low, to = high;
+            while (from < to) {
+                const size_t middle = from + (to - from) / 2;
+                const unsigned char there = (unsigned char)list->items[middle].text[depth];
+                if (side ? there <= byte : there < byte)
+                    from = middle + 1;
+                else
+                    to = middle;
+            }
+            edges[side] = from;
+        }
+        low = edges[0];
+        high = edges[1];
+    }
+    return best;
+}
+
+static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t end)
+{
+    size_t length;
+    return (begin == 0 || !is_word(before(text, begin, &length))) && (end == bytes || !is_word(organ_utf8_at(text + end, &length)));
+}
+
+/* A stretch between added tokens; `first`: the text begins with it. */
+typedef organ_status stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
+
+/* Takes the white space that a token claims beside it: *begin not below `done`. */
+static void widen(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin, size_t *end)
+{
+    size_t length;
+    while (added->lstrip && *begin > done && is_space(before(text, *begin, &length)))
+        *begin -= length;
+    while (added->rstrip && *end < bytes && is_space(organ_utf8_at(text + *end, &length)))
+        *end += length;
+}
+
+static organ_status around_added(encoding *e, const organ_added_list *list, const char *text, size_t bytes, bool first, stretch *next,
+                                 organ_error *error)
+{
+    size_t done = 0;
+    bool starts[256] = {false};
+    for (size_t k = 0; k < list->count; k++)
+        starts[(unsigned char)list->items[k].text[0]] = true;
+    for (size_t at = 0; at < bytes;) {
+        const organ_added *added = starts[(unsigned char)text[at]] ? added_at(list, text, bytes, at) : NULL;
+        if (!added) {
+            at++;
+            continue;
+        }
+        size_t begin = at, end = at + added->bytes;
+        at = end;
+        if ((added->special && !e->special) || (added->single_word && !stands_alone(text, bytes, begin, end)))
+            continue;
+        widen(added, text, bytes, done, &begin, &end);
+        const organ_status status = begin > done ? next(e, text + done, begin - done, first && done == 0, error) : ORGAN_OK;
+        if (status != ORGAN_OK)
+            return status;
+        if (!organ_ids_add(&e->ids, added->id))
+            return no_memory(error);
+        done = end;
+    }
+    return done < bytes ? next(e, text + done, bytes - done, first && done == 0, error) : ORGAN_OK;
+}
+
+/* ---- cutting ---- */
+
+static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error);
+
+static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, const char *text, size_t bytes, bool first,
+                               organ_error *error)
+{
+    organ_spans *spans = &e->spans[step];
+    organ_status status = organ_step_cut(by, &e->search, text, bytes, spans, error);
+    for (size_t k = 0; k < spans->count && status == ORGAN_OK; k++)
+        status = cut_from(e, step + 1, text + spans->items[k].begin, spans->items[k].end - spans->items[k].begin,
+                          first && spans->items[k].begin == 0, error);
+    return status;
+}
+
+static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+{
+    organ_bytes *made = &e->texts[step];
+    bool good = true;
+    made->used = 0;
+    organ_growth_begin(&e->growth, e->growth.cut[step], made);
+    for (size_t k = 0; k < bytes && good; k++) {
+        char letter[4];
+        good = organ_bytes_add(made, letter, organ_utf8_put(organ_letter_of((unsigned char)text[k]), letter));
+    }
+    if (organ_growth_end(e->tokenizer, &e->growth, &e->tokenizer->cut[step], made, good, error) != ORGAN_OK)
+        return error->status;
+    return cut_from(e, step + 1, made->data, made->used, first, error);
+}
+
+static organ_status cut_metaspace(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+{
+    const organ_step *by = &e->tokenizer->cut[step];
+    organ_bytes *made = &e->texts[step];
+    const bool wanted = by->prefix == ORGAN_PREFIX_ALWAYS || (by->prefix == ORGAN_PREFIX_FIRST && first);
+    const bool there = text[0] == ' ' || (bytes >= by->text_bytes && memcmp(text, by->text, by->text_bytes) == 0);
+    made->used = 0;
+    organ_growth_begin(&e->growth, e->growth.cut[step], made);
+    bool good = !wanted || there || organ_bytes_add(made, by->text, by->text_bytes);
+    for (size_t k = 0; k < bytes && good; k++)
+        good = text[k] == ' ' ? organ_bytes_add(made, by->text, by->text_bytes) : organ_bytes_add(made, text + k, 1);
+    if (organ_growth_end(e->tokenizer, &e->growth, by, made, good, error) != ORGAN_OK)
+        return error->status;
+    return by->cuts ? cut_pieces(e, step, by, made->data, made->used, first, error)
+                    : cut_from(e, step + 1, made->data, made->used, first, error);
+}
+
+static organ_status cut_from(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
+{
+    if (bytes == 0)
+        return ORGAN_OK;
+    if (step == e->tokenizer->cut_count)
+        return organ_bpe_word(&e->bpe, text, bytes, error);
+    const organ_step *by = &e->tokenizer->cut[step];
+    if (by->kind == ORGAN_STEP_SPLIT)
+        return cut_pieces(e, step, by, text, bytes, first, error);
+    return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error) : cut_metaspace(e, step, text, bytes, first, error);
+}
+
+static organ_status words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
+{
+    return cut_from(e, 0, text, bytes, first, error);
+}
+
+static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
+{
+    organ_bytes normal = {0};
+    if (!organ_bytes_add(&normal, text, bytes))
+        return no_memory(error);
+    organ_status status = organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
+    if (status == ORGAN_OK && normal.used)
+        status = around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
+    free(normal.data);
+    return status;
+}
+
+organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
+                                    size_t *count, organ_error *error)
+{
+    encoding e = {.tokenizer = tokenizer, .special = special, .growth = organ_growth_of(tokenizer, bytes)};
+    e.bpe = (organ_bpe){.tokenizer = tokenizer, .ids = &e.ids};
+    organ_bytes mended = {0};
+    *ids = NULL;
+    *count = 0;
+    organ_status status = ORGAN_OK;
+    if (!organ_search_make(&e.search) || !organ_utf8_mend(text, bytes, &mended))
+        status = no_memory(error);
+    if (status == ORGAN_OK)
+        status = around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);
+    /* A text without tokens has an array too. */
+    if (status == ORGAN_OK && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
+        status = no_memory(error);
+    organ_search_release(&e.search);
+    organ_bpe_release(&e.bpe);
+    for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
+        free(e.spans[k].items);
+        free(e.texts[k].data);
+    }
+    free(mended.data);
+    if (status != ORGAN_OK) {
+        free(e.ids.items);
+        return status;
+    }
+    *ids = e.ids.items;
+    *count = e.ids.count;
+    return ORGAN_OK;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT
+ * What is made of a tokenizer once its vocabulary, merges and steps are read: pieces, digest, the tokens that are looked for first. */
+#include "formats/tokenizer/parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* ---- pieces ---- */
+
+/* Letters back to bytes; false if one of them stands for none: then the text is what it says. */
+static bool letters_to_bytes(const organ_token *token, organ_bytes *piece)
+{
+    size_t length;
+    for (size_t at = 0; at < token->bytes; at += length) {
+        const int byte = organ_byte_of(organ_utf8_at(token->text + at, &length));
+        const char one = (char)byte;
+        if (byte < 0 || !organ_bytes_add(piece, &one, 1))
+            return false;
+    }
+    return true;
+}
+
+/* Marks back to blanks. */
+static bool marks_to_blanks(const organ_token *token, organ_bytes *piece)
+{
+    for (size_t at = 0; at < token->bytes;) {
+        const bool mark = token->bytes - at >= 3 && memcmp(token->text + at, ORGAN_BLANK, 3) == 0;
+        if (!organ_bytes_add(piece, mark ? " " : token->text + at, 1))
+            return false;
+        at += mark ? 3 : 1;
+    }
+    return true;
+}
+
+/* The byte that the token stands for: "<0x0A>"; -1 for any other. */
+static int byte_named(const organ_tokenizer *t, const organ_token *token)
+{
+    const uint32_t id = (uint32_t)(token - t->tokens);
+    if (!t->byte_fallback || token->bytes != 6 || memcmp(token->text, "<0x", 3) != 0)
+        return -1;
+    for (int value = 0; value < 256; value++)
+        if (t->byte_ids[value] == id)
+            return value;
+    return -1;
+}
+
+static bool make_piece(organ_tokenizer *t, organ_token *token, organ_bytes *piece)
+{
+    const int value = byte_named(t, token);
+    piece->used = 0;
+    token->piece = token->text;
+    token->piece_bytes = token->bytes;
+    if (t->byte_level) {
+        if (!letters_to_bytes(token, piece))
+            return true;
+    } else if (value >= 0) {
+        const char one = (char)value;
+        if (!organ_bytes_add(piece, &one, 1))
+            return false;
+    } else if (!marks_to_blanks(token, piece)) {
+        return false;
+    }
+    token->piece = organ_arena_copy(&t->arena, piece->data ? piece->data : "", piece->used);
+    token->piece_bytes = (uint32_t)piece->used;
+    return token->piece != NULL;
+}
+
+static bool make_pieces(organ_tokenizer *t)
+{
+    organ_bytes piece = {0};
+    bool good = true;
+    for (size_t k = 0; k < t->token_count && good; k++)
+        if (t->tokens[k].text)
+            good = make_piece(t, &t->tokens[k], &piece);
+    /* The names of added tokens are what they say. */
+    for (size_t k = 0; k < t->raw.count; k++) {
+        organ_token *token = &t->tokens[t->raw.items[k].id];
+        token->piece = t->raw.items[k].text;
+        token->piece_bytes = (uint32_t)t->raw.items[k].bytes;
+    }
+    free(piece.data);
+    return good;
+}
+
+/* ---- digest ---- */
+
+static uint64_t hash_text(const char *text, size_t bytes, uint64_t seed) { return XXH3_64bits_withSeed(text ? text : "", bytes, seed); }
+
+static uint64_t hash_numbers(const uint64_t *numbers, size_t count) { return XXH3_64bits(numbers, count * sizeof *numbers); }
+
+static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
+{
+    for (size_t k = 0; k < count; k++) {
+        const organ_step *s = &steps[k];
+        const uint64_t numbers[] = {seed,
+                                    s->kind,
+                                    s->form,
+                                    s->behaviour,
+                                    s->invert,
+                                    s->cuts,
+                                    s->prefix,
+                                    hash_text(s->text, s->text_bytes, 1),
+                                    hash_text(s->content, s->content_bytes, 2),
+                                    hash_text(s->pattern, s->pattern ? strlen(s->pattern) : 0, 3)};
+        seed = hash_numbers(numbers, sizeof numbers / sizeof *numbers);
+    }
+    return seed;
+}
+
+/* Sums of hashes: in which order the tables are, is no matter. */
+static void make_digest(organ_tokenizer *t)
+{
+    uint64_t words = 0, merges = 0, added = 0;
+    for (uint32_t k = 0; k < t->facts.vocabulary; k++)
+        if (t->tokens[k].text && !t->tokens[k].unused)
+            words += hash_text(t->tokens[k].text, t->tokens[k].bytes, k);
+    for (size_t k = 0; k < t->merge_slots; k++) {
+        const organ_merge *m = &t->merges[k];
+        if (m->left != ORGAN_NO_ID)
+            merges += hash_numbers((const uint64_t[]){m->left, m->right, m->rank, m->made}, 4);
+    }
+    for (size_t k = 0; k < t->raw.count; k++) {
+        const organ_added *a = &t->raw.items[k];
+        added += hash_numbers(
+            (const uint64_t[]){a->id, a->special, a->normalized, a->lstrip, a->rstrip, a->single_word, hash_text(a->text, a->bytes, 4)}, 7);
+    }
+    const uint64_t all[] = {words,
+                            merges,
+                            added,
+                            hash_steps(t->normal, t->normal_count, 5),
+                            t->byte_fallback,
+                            t->by_scores,
+                            t->fuse_unknown,
+                            hash_steps(t->cut, t->cut_count, 6),
+                            t->ignore_merges,
+                            t->byte_level,
+                            t->unknown};
+    snprintf(t->facts.digest, sizeof t->facts.digest, "%016llx", (unsigned long long)hash_numbers(all, sizeof all / sizeof *all));
+}
+
+/* ---- added tokens ---- */
+
+static int by_text(const void *left, const void *right)
+{
+    const organ_added *a = left, *b = right;
+    const int order = memcmp(a->text, b->text, a->bytes < b->bytes ? a->bytes : b->bytes);
+    return order ? order : (a->bytes > b->bytes) - (a->bytes < b->bytes);
+}
+
+static organ_status put_normalized(organ_tokenizer *t, const organ_search *search, organ_growth *growth, const organ_added *added,
+                                   organ_error *error)
+{
+    organ_bytes text = {0};
+    organ_status status = ORGAN_OK;
+    const char *kept = NULL;
+    if (organ_bytes_add(&text, added->text, added->bytes))
+        status = organ_normalise(t, search, growth, &text, error);
+    if (status == ORGAN_OK && text.used)
+        kept = organ_arena_copy(&t->arena, text.data, text.used);
+    if (kept) {
+        t->normalized.items[t->normalized.count] = *added;
+        t->normalized.items[t->normalized.count].text = kept;
+        t->normalized.items[t->normalized.count++].bytes = text.used;
+    } else if (status == ORGAN_OK) {
+        status = organ_fail_errno(error, ENOMEM, "the added tokens");
+    }
+    free(text.data);
+    return status;
+}
+
+/* Of all tokens, those that are looked for in normalised text get a list of their own. */
+static organ_status part_added(organ_tokenizer *t, organ_error *error)
+{
+    organ_search search = {0};
+    organ_status status = ORGAN_OK;
+    t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
+    if (!t->normalized.items || !organ_search_make(&search))
+        status = organ_fail_errno(error, ENOMEM, "the added tokens");
+    size_t kept = 0, bytes = 0;
+    for (size_t k = 0; k < t->raw.count; k++)
+        bytes += t->raw.items[k].bytes;
+    organ_growth growth = organ_growth_of(t, bytes);
+    for (size_t k = 0; k < t->raw.count && status == ORGAN_OK; k++)
+        if (t->raw.items[k].normalized)
+            status = put_normalized(t, &search, &growth, &t->raw.items[k], error);
+        else
+            t->raw.items[kept++] = t->raw.items[k];
+    organ_search_release(&search);
+    if (status != ORGAN_OK)
+        return status;
+    t->raw.count = kept;
+    if (kept)
+        qsort(t->raw.items, kept, sizeof *t->raw.items, by_text);
+    if (t->normalized.count)
+        qsort(t->normalized.items, t->normalized.count, sizeof *t->normalized.items, by_text);
+    return ORGAN_OK;
+}
+
+organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error)
+{
+    if (!make_pieces(t))
+        return organ_fail_errno(error, ENOMEM, "the vocabulary");
+    make_digest(t);
+    return part_added(t, error);
+}

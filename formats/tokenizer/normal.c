@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT
+ * Text made regular: valid UTF-8, normal forms, and the small rewritings that tokenizers ask for. */
+#include "formats/tokenizer/parts.h"
+
+#include "formats/base/utf8.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utf8proc.h>
+
+/* How many bytes at s stand for one U+FFFD: the longest beginning of a sequence that could have become valid, as Unicode recommends. */
+static size_t broken_length(const unsigned char *s, size_t left)
+{
+    const unsigned lead = s[0];
+    const size_t wanted = lead >= 0xC2 && lead < 0xE0 ? 2 : (lead & 0xF0) == 0xE0 ? 3 : lead >= 0xF0 && lead < 0xF5 ? 4 : 1;
+    const unsigned low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80, high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    size_t length = 1;
+    while (length < wanted && length < left && s[length] >= (length == 1 ? low : 0x80) && s[length] <= (length == 1 ? high : 0xBF))
+        length++;
+    return length;
+}
+
+/* The length of the valid character at s, 0: there is none within `left` bytes. */
+static size_t whole_length(const unsigned char *s, size_t left)
+{
+    unsigned char last[5] = {0};
+    if (left >= 4)
+        return organ_utf8_length(s);
+    memcpy(last, s, left);
+    const size_t length = organ_utf8_length(last);
+    return length > left ? 0 : length;
+}
+
+bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    size_t good = 0;
+    for (size_t at = 0; at < bytes;) {
+        const size_t length = s[at] < 0x80 ? 1 : whole_length(s + at, bytes - at);
+        if (length) {
+            at += length;
+            continue;
+        }
+        if (!organ_bytes_add(to, text + good, at - good) || !organ_bytes_add(to, "\xEF\xBF\xBD", 3))
+            return false;
+        at += broken_length(s + at, bytes - at);
+        good = at;
+    }
+    return organ_bytes_add(to, text + good, bytes - good);
+}
+
+/* ---- normal forms ---- */
+
+typedef struct code_list {
+    utf8proc_int32_t *codes;
+    size_t count, room;
+} code_list;
+
+/* Room for what one character becomes: 18 at most. */
+static bool room_for_character(code_list *list)
+{
+    if (list->room - list->count >= 32)
+        return true;
+    const size_t room = list->room * 2 + 256;
+    utf8proc_int32_t *larger = realloc(list->codes, room * sizeof *larger);
+    if (!larger)
+        return false;
+    list->codes = larger;
+    list->room = room;
+    return true;
+}
+
+static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
+
+/* Marks that stand together, by their class, those of one class in their order: counted, since a text may be nothing else. */
+static bool order_marks(utf8proc_int32_t *codes, size_t count)
+{
+    if (count < 2)
+        return true;
+    size_t places[257] = {0};
+    for (size_t k = 0; k < count; k++)
+        places[class_of(codes[k]) + 1]++;
+    for (size_t k = 1; k < 257; k++)
+        places[k] += places[k - 1];
+    utf8proc_int32_t few[32], *ordered = count <= 32 ? few : malloc(count * sizeof *ordered);
+    if (!ordered)
+        return false;
+    for (size_t k = 0; k < count; k++)
+        ordered[places[class_of(codes[k])]++] = codes[k];
+    memcpy(codes, ordered, count * sizeof *ordered);
+    if (ordered != few)
+        free(ordered);
+    return true;
+}
+
+static bool decompose(const organ_bytes *bytes, bool compatible, code_list *list)
+{
+    const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
+    size_t length, marks = 0; /* where the marks that stand together begin */
+    for (size_t at = 0; at < bytes->used; at += length) {
+        const uint32_t code = organ_utf8_at(bytes->data + at, &length);
+        if (!room_for_character(list))
+            return false;
+        const utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)code, list->codes + list->count, 32, options, NULL);
+        for (utf8proc_ssize_t k = 0; k < made; k++, list->count++)
+            if (class_of(list->codes[list->count]) == 0) {
+                if (!order_marks(list->codes + marks, list->count - marks))
+                    return false;
+                marks = list->count + 1;
+            }
+    }
+    return order_marks(list->codes + marks, list->count - marks);
+}
+
+/* Nothing below U+0300 changes under NFC, nor ASCII under any form. */
+static bool is_regular(const organ_bytes *bytes, unsigned form)
+{
+    const unsigned char limit = form == 0 ? 0xCC : 0x80;
+    for (size_t k = 0; k < bytes->used; k++)
+        if ((unsigned char)bytes->data[k] >= limit)
+            return false;
+    return true;
+}
+
+static bool to_form(organ_bytes *bytes, unsigned form)
+{
+    if (is_regular(bytes, form))
+        return true;
+    code_list list = {0};
+    bool good = decompose(bytes, form >= 2, &list);
+    if (good && form % 2 == 0)
+        list.count = (size_t)utf8proc_normalize_utf32(list.codes, (utf8proc_ssize_t)list.count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
+    bytes->used = 0;
+    for (size_t k = 0; k < list.count && good; k++) {
+        char text[4];
+        good = organ_bytes_add(bytes, text, organ_utf8_put((uint32_t)list.codes[k], text));
+    }
+    free(list.codes);
+    return good;
+}
+
+/* ---- small rewritings ---- */
+
+static bool lowercase(const organ_bytes *from, organ_bytes *to)
+{
+    size_t length;
+    for (size_t at = 0; at < from->used; at += length) {
+        const uint32_t code = organ_utf8_at(from->data + at, &length);
+        char text[4];
+        /* The only character with a longer small form. */
+        const bool good = code == 0x130
+                              ? organ_bytes_add(to, "i\xCC\x87", 3)
+                              : organ_bytes_add(to, text, organ_utf8_put((uint32_t)utf8proc_tolower((utf8proc_int32_t)code), text));
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+static organ_status replace(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
+                            organ_error *error)
+{
+    size_t at = 0, done = 0, begin, end = 0;
+    while (*good) {
+        const organ_status status = organ_step_find(step, search, from->data, from->used, &at, &begin, &end, error);
+        if (status != ORGAN_OK)
+            return status;
+        if (begin == SIZE_MAX)
+            break;
+        *good = organ_bytes_add(to, from->data + done, begin - done) && organ_bytes_add(to, step->content, step->content_bytes);
+        done = end;
+    }
+    *good = *good && organ_bytes_add(to, from->data + done, from->used - done);
+    return ORGAN_OK;
+}
+
+/* ---- how long a text may become ---- */
+
+#define GROWTH_BASE   ((size_t)64 << 10)
+#define GROWTH        128u /* U+FDFA is 11 times as long in NFKC, blanks as marks 3 times, bytes as letters twice: 66 together */
+#define GROWTH_ALWAYS 16u
+
+static size_t times(size_t text, size_t factor) { return text > SIZE_MAX / 2 / factor ? SIZE_MAX / 2 : text * factor; }
+
+organ_growth organ_growth_of(const organ_tokenizer *t, size_t text)
+{
+    const size_t wide = GROWTH_BASE + times(text, GROWTH), always = GROWTH_BASE + times(text, GROWTH_ALWAYS);
+    const size_t memory = t->memory < SIZE_MAX / 2 ? (size_t)t->memory : SIZE_MAX / 2, most = memory > always ? memory : always;
+    return (organ_growth){.text = text, .limit = wide < most ? wide : most};
+}
+
+void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made)
+{
+    made->bounded = true;
+    made->over = false;
+    made->most = growth->limit - so_far;
+}
+
+static const char *name_of(const organ_step *step)
+{
+    static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
+    static const char *const kinds[] = {
+        [ORGAN_STEP_NORMAL_FORM] = "",       [ORGAN_STEP_LOWERCASE] = "Lowercase", [ORGAN_STEP_PREPEND] = "Prepend",
+        [ORGAN_STEP_REPLACE] = "Replace",    [ORGAN_STEP_SPLIT] = "Split",         [ORGAN_STEP_BYTES] = "ByteLevel",
+        [ORGAN_STEP_METASPACE] = "Metaspace"};
+    return step->kind == ORGAN_STEP_NORMAL_FORM ? forms[step->form] : kinds[step->kind];
+}
+
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
+                              organ_error *error)
+{
+    const bool cuts = step >= t->cut && step < t->cut + t->cut_count;
+    const size_t number = (size_t)(step - (cuts ? t->cut : t->normal));
+    (cuts ? growth->cut : growth->normal)[number] += good ? made->used : 0;
+    made->bounded = false;
+    if (good)
+        return ORGAN_OK;
+    if (!made->over)
+        return organ_fail_errno(error, ENOMEM, "the tokens of a text of %zu bytes", growth->text);
+    return organ_fail(error, ORGAN_BAD_INPUT, "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
+                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count, name_of(step),
+                      growth->limit, growth->text);
+}
+
+static organ_status rewrite(const organ_tokenizer *t, const organ_step *step, const organ_search *search, organ_growth *growth,
+                            organ_bytes *bytes, organ_error *error)
+{
+    organ_bytes made = {0};
+    bool good = true;
+    organ_status status = ORGAN_OK;
+    organ_growth_begin(growth, growth->normal[step - t->normal], &made);
+    if (step->kind == ORGAN_STEP_LOWERCASE)
+        good = lowercase(bytes, &made);
+    else if (step->kind == ORGAN_STEP_PREPEND)
+        good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
+    else
+        status = replace(step, search, bytes, &made, &good, error);
+    if (status == ORGAN_OK)
+        status = organ_growth_end(t, growth, step, &made, good, error);
+    free(bytes->data);
+    *bytes = made;
+    return status;
+}
+
+organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error)
+{
+    organ_status status = ORGAN_OK;
+    for (size_t k = 0; k < t->normal_count && bytes->used && status == ORGAN_OK; k++) {
+        const organ_step *step = &t->normal[k];
+        if (step->kind == ORGAN_STEP_NORMAL_FORM) {
+            organ_growth_begin(growth, growth->normal[k], bytes);
+            const bool good = to_form(bytes, step->form);
+            status = organ_growth_end(t, growth, step, bytes, good, error);
+        } else {
+            status = rewrite(t, step, search, growth, bytes, error);
+        }
+    }
+    return status;
+}

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT
+ * Inside of the tokenizer: what the files that read one, and those that encode with it, share. */
+#ifndef ORGAN_TOKENIZER_PARTS_H
+#define ORGAN_TOKENIZER_PARTS_H
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+
+#include "formats/base/arena.h"
+#include "formats/base/json_text.h"
+#include "formats/tokenizer/tokenizer.h"
+
+#include <pcre2.h>
+
+#define ORGAN_NO_ID      UINT32_MAX
+#define ORGAN_BLANK      "\xE2\x96\x81" /* U+2581, a blank in SentencePiece */
+#define ORGAN_STEP_LIMIT 16u
+#define ORGAN_TOKEN_SIZE 65535u /* bytes of the longest token that is read */
+
+/* ---- bytes that grow ---- */
+
+typedef struct organ_bytes {
+    char *data;
+    size_t used, room, most; /* most: how many there may be, if `bounded` */
+    bool bounded, over;      /* over: there would have been more */
+} organ_bytes;
+bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count); /* false: no memory, or `over` */
+
+/* ---- steps of normalisation and of cutting ---- */
+
+typedef enum organ_step_kind {
+    ORGAN_STEP_NORMAL_FORM, /* `form`: 0 NFC, 1 NFD, 2 NFKC, 3 NFKD */
+    ORGAN_STEP_LOWERCASE,
+    ORGAN_STEP_PREPEND,   /* `text` */
+    ORGAN_STEP_REPLACE,   /* `text` or `regex` by `content` */
+    ORGAN_STEP_SPLIT,     /* at `text` or `regex` */
+    ORGAN_STEP_BYTES,     /* bytes written as letters */
+    ORGAN_STEP_METASPACE, /* blanks written as `text`, one put before as `prefix` says, and cut there if `cuts` */
+} organ_step_kind;
+
+typedef enum organ_behaviour {
+    ORGAN_ISOLATED,
+    ORGAN_REMOVED,
+    ORGAN_MERGED_WITH_PREVIOUS,
+    ORGAN_MERGED_WITH_NEXT,
+    ORGAN_CONTIGUOUS
+} organ_behaviour;
+
+typedef enum organ_prefix { ORGAN_PREFIX_NEVER, ORGAN_PREFIX_FIRST, ORGAN_PREFIX_ALWAYS } organ_prefix;
+
+typedef struct organ_step {
+    organ_step_kind kind;
+    unsigned form;
+    const char *text, *content; /* in the arena; text is NULL where a regex decides */
+    size_t text_bytes, content_bytes;
+    pcre2_code *regex;
+    const char *pattern; /* as the file has it, for the digest */
+    organ_behaviour behaviour;
+    bool invert, cuts;
+    organ_prefix prefix;
+} organ_step;
+
+/* Compiles a pattern in the notation of Oniguruma so that it means the same; what would not is refused. `what` names it in messages. */
+organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex, organ_error *error);
+
+/* What a search needs, one for each call of encode. */
+typedef struct organ_search {
+    pcre2_match_data *data;
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack;
+} organ_search;
+bool organ_search_make(organ_search *search);
+void organ_search_release(organ_search *search);
+
+/* The next occurrence at or behind `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there is none. */
+organ_status organ_step_find(const organ_step *step, const organ_search *search, const char *text, size_t bytes, size_t *from,
+                             size_t *begin, size_t *end, organ_error *error);
+
+typedef struct organ_span {
+    size_t begin, end;
+} organ_span;
+typedef struct organ_spans {
+    organ_span *items;
+    size_t count, room;
+} organ_spans;
+bool organ_spans_add(organ_spans *spans, size_t begin, size_t end); /* false: no memory */
+
+/* Cuts a text into the pieces that a split step makes of it; none of them is empty. */
+organ_status organ_step_cut(const organ_step *step, const organ_search *search, const char *text, size_t bytes, organ_spans *spans,
+                            organ_error *error);
+
+/* ---- the tokenizer ---- */
+
+typedef struct organ_token {
+    const char *text, *piece; /* as the model has it, and as it stands in a text; NULL: no token has this id */
+    uint32_t bytes, piece_bytes;
+    bool unused; /* a place kept free in a GGUF file */
+} organ_token;
+
+typedef struct organ_merge {
+    uint32_t left, right, rank, made;
+} organ_merge;
+
+typedef struct organ_added {
+    const char *text; /* what is looked for: normalised, if it is looked for in normalised text */
+    size_t bytes;
+    uint32_t id;
+    bool special, normalized, lstrip, rstrip, single_word;
+} organ_added;
+
+typedef struct organ_added_list {
+    organ_added *items; /* ordered by text */
+    size_t count;
+} organ_added_list;
+
+/* What the steps have made of a text so far. A file can ask for steps that make a text longer, one after the other: each has a limit. */
+typedef struct organ_growth {
+    size_t text, limit; /* bytes of the text; what one step may make of it in all */
+    size_t normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
+} organ_growth;
+
+struct organ_tokenizer {
+    organ_tokenizer_facts facts;
+    uint64_t memory; /* bytes that steps may take for a text that does not justify more by its length */
+    organ_arena arena;
+    uint64_t seed;
+    organ_token *tokens; /* by id; behind the vocabulary single characters that only merges know */
+    size_t token_count, token_room;
+    uint32_t *slots; /* text -> id + 1, open addressing */
+    size_t slot_count, named;
+    organ_merge *merges; /* (left, right) -> rank and product; a free slot has left ORGAN_NO_ID */
+    size_t merge_slots, merge_count;
+    uint64_t *pairs; /* characters that stand beside each other in what merges make; 0 is free */
+    size_t pair_slots, pair_count;
+    bool whole_words;       /* a word may not be cut where no merge can reach across */
+    uint32_t letters[2048]; /* ids of the single characters below U+0800 */
+    uint32_t byte_ids[256];
+    bool byte_fallback, by_scores, fuse_unknown, ignore_merges, byte_level;
+    uint32_t unknown;
+    organ_step normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
+    size_t normal_count, cut_count;
+    organ_added_list raw, normalized; /* looked for before and behind normalisation */
+};
+
+/* Whoever fills one calls these in this order: token for each, added for those that are looked for in a text as they are, `ready`, merge
+ * for each, `finish`. The bools are false only without memory. */
+bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes); /* the last of one text wins */
+bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);                      /* the model itself need not know it */
+void organ_tokenizer_ready(organ_tokenizer *t); /* what comes now is no part of the vocabulary */
+bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made);
+/* The tokens that are looked for before and behind normalisation, the pieces, the digest. */
+organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
+
+uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
+const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right);
+bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right); /* characters */
+
+/* A character of valid UTF-8 and its length. */
+uint32_t organ_utf8_at(const char *s, size_t *length);
+size_t organ_utf8_put(uint32_t code, char *to);
+
+/* The letter that stands for a byte in byte-level vocabularies, and the byte of a letter, -1: none. */
+uint32_t organ_letter_of(unsigned char byte);
+int organ_byte_of(uint32_t letter);
+
+/* Appends text that is valid UTF-8 whatever the bytes are. */
+bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
+/* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
+organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
+/* Before a step writes into `made`, and behind it: the status is that of the step, which had memory and stayed below the limit if
+ * `good`. */
+void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
+organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,
+                              organ_error *error);
+/* Normalises `bytes`, in place. */
+organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
+                             organ_error *error);
+
+/* ---- words into ids ---- */
+
+typedef struct organ_ids {
+    uint32_t *items;
+    size_t count, room;
+} organ_ids;
+bool organ_ids_add(organ_ids *ids, uint32_t id);
+
+typedef struct organ_symbol {
+    uint32_t id, prev, next, start, length; /* length 0: swallowed by its neighbour */
+} organ_symbol;
+typedef struct organ_candidate {
+    uint64_t order; /* rank, then place */
+    uint32_t made;
+} organ_candidate;
+struct organ_known_word;
+
+/* All zero but `tokenizer` and `ids` at the beginning. */
+typedef struct organ_bpe {
+    const organ_tokenizer *tokenizer;
+    organ_ids *ids;
+    organ_symbol *symbols;
+    organ_candidate *heap;
+    size_t symbol_count, symbol_room, heap_count, heap_room;
+    struct organ_known_word *known;
+    size_t known_count;
+} organ_bpe;
+organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error);
+void organ_bpe_release(organ_bpe *bpe);
+
+/* ---- sources ---- */
+
+organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer *t, organ_error *error);
+organ_status organ_tokenizer_from_gguf(const organ_model *model, organ_tokenizer *t, organ_error *error);
+/* normalizer and pre_tokenizer; NULL or JSON null: none. */
+organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer, const json_t *cutter,
+                                   organ_error *error);
+/* Which tokens begin and end a text, by tokenizer_config.json and the post_processor (NULL: none). */
+organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer *t, const json_t *post, organ_error *error);
+/* One step that isolates what a regex finds. */
+organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error);
+
+#define ORGAN_GPT2_PATTERN "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+
+#endif

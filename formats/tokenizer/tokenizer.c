@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/tokenizer/tokenizer.h"
+
+#include "formats/tokenizer/parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#define USUAL_MEMORY ((uint64_t)512 << 20)
+
+organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **tokenizer, organ_error *error)
+{
+    organ_tokenizer *t = calloc(1, sizeof *t);
+    *tokenizer = NULL;
+    if (!t)
+        return organ_fail_errno(error, ENOMEM, "%s: the tokenizer", model->path);
+    t->unknown = ORGAN_NO_ID;
+    t->memory = USUAL_MEMORY;
+    t->facts.bos = t->facts.eos = -1;
+    if (getrandom(&t->seed, sizeof t->seed, GRND_NONBLOCK) < 0)
+        t->seed = (uintptr_t)t;
+    const bool inside = model->gguf && organ_gguf_find(model->gguf, "tokenizer.ggml.model");
+    const organ_status status = inside ? organ_tokenizer_from_gguf(model, t, error) : organ_tokenizer_from_json(model, t, error);
+    if (status == ORGAN_OK)
+        *tokenizer = t;
+    else
+        organ_tokenizer_close(t);
+    return status;
+}
+
+void organ_tokenizer_close(organ_tokenizer *t)
+{
+    if (!t)
+        return;
+    for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
+        pcre2_code_free(t->normal[k].regex);
+        pcre2_code_free(t->cut[k].regex);
+    }
+    free(t->tokens);
+    free(t->slots);
+    free(t->merges);
+    free(t->pairs);
+    free(t->raw.items);
+    free(t->normalized.items);
+    organ_arena_release(&t->arena);
+    free(t);
+}
+
+void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory) { tokenizer->memory = memory; }
+
+const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer) { return &tokenizer->facts; }
+
+const char *organ_tokenizer_piece(const organ_tokenizer *tokenizer, uint32_t id, size_t *bytes)
+{
+    const bool there = id < tokenizer->facts.vocabulary && tokenizer->tokens[id].piece;
+    *bytes = there ? tokenizer->tokens[id].piece_bytes : 0;
+    return there ? tokenizer->tokens[id].piece : "";
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT
+ * Tables of a tokenizer: texts to ids, pairs to merges, characters that merges bring together. */
+#include "formats/tokenizer/parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+bool organ_bytes_add(organ_bytes *bytes, const char *from, size_t count)
+{
+    if (bytes->bounded && count > bytes->most - bytes->used) {
+        bytes->over = true;
+        return false;
+    }
+    if (count > bytes->room - bytes->used) {
+        const size_t room = (bytes->used + count) * 2 + 64;
+        char *larger = realloc(bytes->data, room);
+        if (!larger)
+            return false;
+        bytes->data = larger;
+        bytes->room = room;
+    }
+    if (count)
+        memcpy(bytes->data + bytes->used, from, count);
+    bytes->used += count;
+    return true;
+}
+
+uint32_t organ_utf8_at(const char *s, size_t *length)
+{
+    const unsigned char *u = (const unsigned char *)s;
+    *length = u[0] < 0x80 ? 1 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : 4;
+    uint32_t code = *length == 1 ? u[0] : u[0] & (0x7Fu >> *length);
+    for (size_t k = 1; k < *length; k++)
+        code = code << 6 | (u[k] & 0x3Fu);
+    return code;
+}
+
+size_t organ_utf8_put(uint32_t code, char *to)
+{
+    const size_t length = code < 0x80 ? 1 : code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = {0, 0, 0xC0, 0xE0, 0xF0};
+    for (size_t k = length; k-- > 1; code >>= 6)
+        to[k] = (char)(0x80 | (code & 0x3F));
+    to[0] = (char)(lead[length] | code);
+    return length;
+}
+
+uint32_t organ_letter_of(unsigned char byte)
+{
+    const bool shown = (byte >= 33 && byte <= 126) || (byte >= 161 && byte != 173);
+    if (shown)
+        return byte;
+    /* The others in their order, from U+0100 on: 0..32, 127..160, 173. */
+    return 256u + (byte <= 32 ? byte : byte <= 160 ? byte - 127u + 33u : 67u);
+}
+
+int organ_byte_of(uint32_t letter)
+{
+    if (letter < 256)
+        return organ_letter_of((unsigned char)letter) == letter ? (int)letter : -1;
+    const uint32_t k = letter - 256;
+    return k <= 32 ? (int)k : k <= 66 ? (int)(k - 33 + 127) : k == 67 ? 173 : -1;
+}
+
+/* ---- texts ---- */
+
+static uint32_t *slot_of(const organ_tokenizer *t, const char *text, size_t bytes)
+{
+    for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);; at = (at + 1) & (t->slot_count - 1)) {
+        const uint32_t id = t->slots[at];
+        if (id == 0 || (t->tokens[id - 1].bytes == bytes && memcmp(t->tokens[id - 1].text, text, bytes) == 0))
+            return &t->slots[at];
+    }
+}
+
+static bool grow_slots(organ_tokenizer *t)
+{
+    uint32_t *const old = t->slots;
+    const size_t old_count = t->slot_count;
+    const size_t count = old_count ? old_count * 2 : 1024;
+    uint32_t *const larger = calloc(count, sizeof *larger);
+    if (!larger)
+        return false;
+    t->slots = larger;
+    t->slot_count = count;
+    for (size_t k = 0; k < old_count; k++)
+        if (old[k])
+            *slot_of(t, t->tokens[old[k] - 1].text, t->tokens[old[k] - 1].bytes) = old[k];
+    free(old);
+    return true;
+}
+
+static bool room_for(organ_tokenizer *t, uint32_t id)
+{
+    if (id < t->token_count)
+        return true;
+    if (id >= t->token_room) {
+        const size_t room = ((size_t)id + 1) * 2;
+        organ_token *larger = realloc(t->tokens, room * sizeof *larger);
+        if (!larger)
+            return false;
+        t->tokens = larger;
+        t->token_room = room;
+    }
+    memset(t->tokens + t->token_count, 0, (id + 1 - t->token_count) * sizeof *t->tokens);
+    t->token_count = (size_t)id + 1;
+    return true;
+}
+
+bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
+{
+    const char *kept = organ_arena_copy(&t->arena, text, bytes);
+    if (!kept || !room_for(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
+        return false;
+    t->tokens[id] = (organ_token){.text = kept, .bytes = (uint32_t)bytes};
+    uint32_t *slot = slot_of(t, kept, bytes);
+    t->named += *slot == 0;
+    *slot = id + 1;
+    return true;
+}
+
+uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
+{
+    return t->slot_count ? *slot_of(t, text, bytes) - 1 : ORGAN_NO_ID;
+}
+
+bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
+{
+    organ_added *larger = realloc(t->raw.items, (t->raw.count + 1) * sizeof *larger);
+    if (!larger)
+        return false;
+    t->raw.items = larger;
+    const char *kept = organ_arena_copy(&t->arena, added->text, added->bytes);
+    if (!kept || !room_for(t, added->id))
+        return false;
+    if (!t->tokens[added->id].text)
+        t->tokens[added->id] = (organ_token){.text = kept, .bytes = (uint32_t)added->bytes};
+    larger[t->raw.count] = *added;
+    larger[t->raw.count++].text = kept;
+    return true;
+}
+
+void organ_tokenizer_ready(organ_tokenizer *t)
+{
+    t->facts.vocabulary = (uint32_t)t->token_count;
+    char text[8];
+    for (uint32_t code = 0; code < 2048; code++)
+        t->letters[code] = organ_tokenizer_id(t, text, organ_utf8_put(code, text));
+    for (unsigned byte = 0; byte < 256; byte++) {
+        static const char digits[] = "0123456789ABCDEF";
+        const char name[] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
+        t->byte_ids[byte] = organ_tokenizer_id(t, name, sizeof name);
+    }
+}
+
+/* ---- pairs ---- */
+
+static uint64_t mixed(uint64_t key, uint64_t seed) { return XXH3_64bits_withSeed(&key, sizeof key, seed); }
+
+static organ_merge *merge_slot(const organ_tokenizer *t, uint32_t left, uint32_t right)
+{
+    for (size_t at = mixed((uint64_t)left << 32 | right, t->seed) & (t->merge_slots - 1);; at = (at + 1) & (t->merge_slots - 1)) {
+        organ_merge *slot = &t->merges[at];
+        if (slot->left == ORGAN_NO_ID || (slot->left == left && slot->right == right))
+            return slot;
+    }
+}
+
+static bool grow_merges(organ_tokenizer *t)
+{
+    organ_merge *const old = t->merges;
+    const size_t old_count = t->merge_slots;
+    const size_t count = old_count ? old_count * 2 : 1024;
+    organ_merge *const larger = malloc(count * sizeof *larger);
+    if (!larger)
+        return false;
+    for (size_t k = 0; k < count; k++)
+        larger[k].left = ORGAN_NO_ID;
+    t->merges = larger;
+    t->merge_slots = count;
+    for (size_t k = 0; k < old_count; k++)
+        if (old[k].left != ORGAN_NO_ID)
+            *merge_slot(t, old[k].left, old[k].right) = old[k];
+    free(old);
+    return true;
+}
+
+static uint64_t *pair_slot(const organ_tokenizer *t, uint64_t key)
+{
+    size_t at = mixed(key, t->seed) & (t->pair_slots - 1);
+    while (t->pairs[at] && t->pairs[at] != key)
+        at = (at + 1) & (t->pair_slots - 1);
+    return &t->pairs[at];
+}
+
+static bool grow_pairs(organ_tokenizer *t)
+{
+    uint64_t *const old = t->pairs;
+    const size_t old_count = t->pair_slots;
+    const size_t count = old_count ? old_count * 2 : 1024;
+    uint64_t *const larger = calloc(count, sizeof *larger);
+    if (!larger)
+        return false;
+    t->pairs = larger;
+    t->pair_slots = count;
+    for (size_t k = 0; k < old_count; k++)
+        if (old[k])
+            *pair_slot(t, old[k]) = old[k];
+    free(old);
+    return true;
+}
+
+/* A key that is never 0. */
+static uint64_t pair_key(uint32_t left, uint32_t right) { return ((uint64_t)left << 32 | right) + 1; }
+
+static bool note_pairs(organ_tokenizer *t, const organ_token *token)
+{
+    uint32_t before = ORGAN_NO_ID;
+    size_t length;
+    for (size_t at = 0; at < token->bytes; at += length) {
+        const uint32_t code = organ_utf8_at(token->text + at, &length);
+        if (before != ORGAN_NO_ID) {
+            if (t->pair_count >= t->pair_slots / 2 && !grow_pairs(t))
+                return false;
+            uint64_t *slot = pair_slot(t, pair_key(before, code));
+            t->pair_count += *slot == 0;
+            *slot = pair_key(before, code);
+        }
+        before = code;
+    }
+    return true;
+}
+
+static bool is_byte_token(const organ_tokenizer *t, uint32_t id)
+{
+    unsigned value;
+    return t->tokens[id].bytes == 6 && sscanf(t->tokens[id].text, "<0x%2X>", &value) == 1 && t->byte_ids[value & 255] == id;
+}
+
+bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made)
+{
+    if (t->merge_count >= t->merge_slots / 2 && !grow_merges(t))
+        return false;
+    organ_merge *slot = merge_slot(t, left, right);
+    t->merge_count += slot->left == ORGAN_NO_ID;
+    *slot = (organ_merge){left, right, rank, made};
+    /* What a byte stands for is not in the name of its token. */
+    if (t->byte_fallback && !t->by_scores && (is_byte_token(t, left) || is_byte_token(t, right)))
+        t->whole_words = true;
+    return note_pairs(t, &t->tokens[made]);
+}
+
+const organ_merge *organ_tokenizer_pair(const organ_tokenizer *t, uint32_t left, uint32_t right)
+{
+    if (!t->merge_slots || left == ORGAN_NO_ID || right == ORGAN_NO_ID)
+        return NULL;
+    const organ_merge *slot = merge_slot(t, left, right);
+    return slot->left == ORGAN_NO_ID ? NULL : slot;
+}
+
+bool organ_tokenizer_beside(const organ_tokenizer *t, uint32_t left, uint32_t right)
+{
+    return t->pair_slots && *pair_slot(t, pair_key(left, right)) != 0;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT
+ * Weights of MLX: `weight` in U32 words along the rows, `scales` and, in its affine mode, `biases`. The last axes of codes and scales tell
+ * how many bits a group of codes has; how many codes that are is left to the config, where there is more than one answer. */
+#include "formats/weights/search.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WORD_BITS 32
+
+/* A mode whose groups have one size. Bits of a group: 128, 256 and 64. */
+typedef struct float_mode {
+    const char *name;
+    organ_scheme scheme;
+    unsigned bits, group;
+} float_mode;
+
+static const float_mode float_modes[] = {
+    {"mxfp4", ORGAN_SCHEME_MXFP4, 4, 32}, {"mxfp8", ORGAN_SCHEME_MXFP8, 8, 32}, {"nvfp4", ORGAN_SCHEME_NVFP4, 4, 16}};
+enum { FLOAT_MODES = sizeof float_modes / sizeof *float_modes };
+
+/* More codes than any row has would overflow further on. */
+#define WORDS_MOST ((uint64_t)1 << 40)
+
+/* Codes and scales have the same axes but the last. */
+static organ_status check_axes(const organ_weight_search *search, const organ_weight *weight, organ_error *error)
+{
+    const organ_tensor *const codes = weight->codes, *const scale = weight->scale;
+    const unsigned rank = codes->rank;
+    char words[128], groups[128];
+    if (rank < 2 || rank > 4)
+        return organ_weight_fail(search, codes, error, "has %u axes, but a matrix or a stack of them is expected", rank);
+    bool same = scale->rank == rank;
+    for (unsigned k = 0; same && k + 1 < rank; k++)
+        same = scale->shape[k] == codes->shape[k];
+    if (!same)
+        return organ_weight_fail(search, scale, error, "has shape %s, but '%.200s' has %s: all axes but the last are expected to be alike",
+                                 organ_weight_axes(scale->rank, scale->shape, groups), codes->name,
+                                 organ_weight_axes(rank, codes->shape, words));
+    if (codes->elements == 0 || scale->elements == 0 || codes->shape[rank - 1] > WORDS_MOST)
+        return organ_weight_fail(search, codes, error, "has %" PRIu64 " words for %" PRIu64 " scales", codes->elements, scale->elements);
+    return ORGAN_OK;
+}
+
+static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
+
+/* Rows of so many groups of codes. */
+static organ_status add(organ_weight_search *search, organ_weight *weight, uint64_t group, organ_error *error)
+{
+    const organ_tensor *const codes = weight->codes;
+    const unsigned lead = codes->rank - 2;
+    const uint64_t cols = last_axis(codes) * WORD_BITS / weight->bits;
+    if (organ_weight_shape(search, weight, lead, codes->shape, codes->shape[lead], cols, error) != ORGAN_OK)
+        return error->status;
+    weight->block_rows = 1;
+    weight->block_cols = group;
+    organ_weight_add(search, weight);
+    return ORGAN_OK;
+}
+
+/* ---- mxfp4, mxfp8, nvfp4: scales are bytes ---- */
+
+static organ_status add_floats(organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, organ_error *error)
+{
+    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale);
+    const float_mode *found = NULL, *named = NULL;
+    for (size_t k = 0; k < FLOAT_MODES; k++) {
+        const float_mode *const mode = &float_modes[k];
+        found = words == groups * (mode->bits * mode->group / WORD_BITS) ? mode : found;
+        named = strcmp(said->format, mode->name) == 0 ? mode : named;
+    }
+    if (!found || (named && named != found))
+        return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " words and %" PRIu64 " scales of a byte in a row%s%s%s: %s",
+                                 words, groups, named ? ", but is " : "", named ? named->name : "", named ? " by its config" : "",
+                                 found ? "these have the sizes of another mode"
+                                       : "neither mxfp4 (4 words for a scale) nor mxfp8 (8) nor "
+                                         "nvfp4 (2) has such groups");
+    if (weight->bias)
+        return organ_weight_fail(search, weight->bias, error, "are biases of a weight of mode %s, which has none", found->name);
+    weight->scheme = found->scheme;
+    weight->bits = found->bits;
+    return add(search, weight, found->group, error);
+}
+
+/* ---- affine ---- */
+
+/* Bits and size of groups are known by their product. Where no config says more, one of the groups that MLX makes may explain it alone. */
+static bool guess(uint64_t product, uint64_t *bits, uint64_t *group)
+{
+    static const unsigned sizes[] = {32, 64, 128}, widths[] = {1, 2, 3, 4, 5, 6, 8};
+    unsigned count = 0;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w++)
+            if (product == sizes[s] * widths[w]) {
+                *bits = widths[w];
+                *group = sizes[s];
+                count++;
+            }
+    return count == 1;
+}
+
+/* "bits 4, group_size 64", or the one of them that the config says. */
+static const char *numbers_text(const organ_quant_group *said, char out[64])
+{
+    size_t used = 0;
+    out[0] = '\0';
+    if (said->bits)
+        used = (size_t)snprintf(out, 64, "bits %d", said->bits);
+    if (said->group_size)
+        snprintf(out + used, 64 - used, "%sgroup_size %" PRId64, used ? ", " : "", said->group_size);
+    return out;
+}
+
+static organ_status find_group(const organ_weight_search *search, organ_weight *weight, const organ_quant_group *said, uint64_t *group,
+                               organ_error *error)
+{
+    const uint64_t words = last_axis(weight->codes), groups = last_axis(weight->scale), all = words * WORD_BITS, product = all / groups;
+    const char *const file = organ_quant_config_file(search->config);
+    uint64_t bits = (uint64_t)said->bits;
+    char numbers[64];
+    *group = said->group_size > 0 ? (uint64_t)said->group_size : 0;
+    if (all % groups != 0)
+        return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " words in a row, which are no %" PRIu64 " equal groups",
+                                 words, groups);
+    if (bits == 0 && *group > 0 && product % *group == 0)
+        bits = product / *group;
+    if (bits > 0 && *group == 0 && product % bits == 0)
+        *group = product / bits;
+    if (bits == 0 && *group == 0 && !guess(product, &bits, group))
+        return organ_weight_fail(search, weight->codes, error,
+                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row: no config says of how many bits the codes are, "
+                                 "and that does not tell it",
+                                 words, groups);
+    if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
+        return organ_weight_fail(search, weight->codes, error,
+                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row, which are %" PRIu64 " bits for each scale: "
+                                 "that is no group of codes by %s (%s)",
+                                 words, groups, product, numbers_text(said, numbers), file);
+    weight->bits = (unsigned)bits;
+    return ORGAN_OK;
+}
+
+static organ_status add_affine(organ_weight_search *search, organ_weight *weight, size_t stem, const organ_quant_group *said,
+                               organ_error *error)
+{
+    static const organ_dtype floats[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32, ORGAN_DTYPE_COUNT};
+    const organ_tensor *const scale = weight->scale, *const bias = weight->bias;
+    uint64_t group;
+    if (organ_weight_scale_type(search, weight, floats, error) != ORGAN_OK)
+        return error->status;
+    if (!bias)
+        return organ_weight_fail(search, weight->codes, error, "is of MLX and affine, but there is no '%.*sbiases'",
+                                 (int)(stem > 200 ? 200 : stem), weight->codes->name);
+    if (bias->dtype != scale->dtype)
+        return organ_weight_fail(search, bias, error, "is %s, but its scales '%.200s' are %s", organ_dtype_describe(bias->dtype)->name,
+                                 scale->name, organ_dtype_describe(scale->dtype)->name);
+    weight->rank = scale->rank; /* for the message, until the shape of the weight is known */
+    weight->shape = scale->shape;
+    if (organ_weight_expect(search, weight, bias, scale->rank, scale->shape, error) != ORGAN_OK ||
+        find_group(search, weight, said, &group, error) != ORGAN_OK)
+        return error->status;
+    weight->dense_words = true;
+    return add(search, weight, group, error);
+}
+
+static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said,
+                               organ_error *error)
+{
+    const bool bytes = weight->scale->dtype == ORGAN_U8;
+    bool floats = false;
+    for (size_t k = 0; k < FLOAT_MODES; k++)
+        floats = floats || strcmp(said->format, float_modes[k].name) == 0;
+    const bool known = floats || *said->format == '\0' || strcmp(said->format, "affine") == 0;
+    if (!known)
+        return organ_weight_fail(search, weight->codes, error, "is of MLX in mode '%.60s' (%s), which cannot be read", said->format,
+                                 organ_quant_config_file(search->config));
+    if (floats && !bytes)
+        return organ_weight_fail(search, weight->scale, error, "is %s, but the scales of mode %s (%s) are U8",
+                                 organ_dtype_describe(weight->scale->dtype)->name, said->format, organ_quant_config_file(search->config));
+    if (bytes && strcmp(said->format, "affine") == 0)
+        return organ_weight_fail(search, weight->scale, error, "is U8, but the scales of mode affine (%s) are BF16 or F16 or F32",
+                                 organ_quant_config_file(search->config));
+    return ORGAN_OK;
+}
+
+organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+{
+    static const organ_quant_group nothing = {.name = "", .format = "", .symmetric = -1};
+    const organ_quant_group *said = &nothing;
+    bool named = false, spared = false;
+    if (tensor->dtype != ORGAN_U32 || !organ_ends_with(tensor->name, ".weight"))
+        return ORGAN_OK;
+    const size_t stem = strlen(tensor->name) - strlen("weight");
+    organ_weight weight = {.name = tensor->name, .scheme = ORGAN_SCHEME_MLX, .codes = tensor};
+    weight.bias = organ_weight_relative(search, tensor->name, stem, "biases");
+    weight.scale = organ_weight_relative(search, tensor->name, stem, "scales");
+    const char *const module = organ_weight_name(search, tensor->name, stem - 1, "");
+    if (!module)
+        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+    /* Another method's config tells what the model was before it became one of MLX. */
+    if (strcmp(organ_quant_config_method(search->config), "mlx") == 0 &&
+        (organ_quant_config_of(search->config, module, false, &said, &named, error) != ORGAN_OK ||
+         organ_quant_config_spares(search->config, module, false, &spared, error) != ORGAN_OK))
+        return error->status;
+    if (!weight.scale && !weight.bias && (!named || spared))
+        return ORGAN_OK;
+    *met = true;
+    if (!weight.scale)
+        return organ_weight_fail(search, tensor, error, "is U32 and quantised%s%s, but there is no '%.200s'", named ? " by " : "",
+                                 named ? organ_quant_config_file(search->config) : "", search->name);
+    if (check_axes(search, &weight, error) != ORGAN_OK || check_mode(search, &weight, said, error) != ORGAN_OK)
+        return error->status;
+    return weight.scale->dtype == ORGAN_U8 ? add_floats(search, &weight, said, error) : add_affine(search, &weight, stem, said, error);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include "formats/weights/quant_rules.h"
+
+#include <errno.h>
+#include <pcre2.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PATTERN_LIMIT 4096u
+/* A match is tried with few steps, then with more; what it may take is charged to all matches of a config, which together take seconds at
+ * most. Nearly all names need less than the first allowance. */
+static const struct allowance {
+    uint32_t steps;
+    uint64_t charge;
+} allowances[] = {{100, 20}, {1000, 1000}, {10000, 10000}, {100000, 100000}};
+#define CHARGE_MOST ((uint64_t)300 * 1000 * 1000)
+
+struct organ_rule {
+    organ_rule_kind kind;
+    const char *text;
+    const void *value;
+    pcre2_code *code;
+};
+
+struct organ_rule_machine {
+    pcre2_match_data *match;
+    pcre2_match_context *context;
+};
+
+static organ_status no_memory(const char *file, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", file); }
+
+static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field, organ_error *error)
+{
+    int fault;
+    PCRE2_SIZE at;
+    PCRE2_UCHAR why[128] = "";
+    const size_t length = strlen(rule->text);
+    if (length > PATTERN_LIMIT)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: a pattern has %zu bytes, more than %u", file, field, length, PATTERN_LIMIT);
+    rule->code =
+        pcre2_compile((PCRE2_SPTR)rule->text, length, PCRE2_UTF | PCRE2_UCP | PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C, &fault, &at, NULL);
+    if (!rule->code && fault == PCRE2_ERROR_HEAP_FAILED)
+        return organ_fail_errno(error, ENOMEM, "%s: %s: the pattern '%.200s'", file, field, rule->text);
+    if (!rule->code) {
+        pcre2_get_error_message(fault, why, sizeof why);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: '%.200s' is no pattern: %s", file, field, rule->text, (const char *)why);
+    }
+    if (rules->machine)
+        return ORGAN_OK;
+    struct organ_rule_machine *const m = rules->machine = calloc(1, sizeof *m);
+    if (!m || !(m->match = pcre2_match_data_create(1, NULL)) || !(m->context = pcre2_match_context_create(NULL)))
+        return no_memory(file, error);
+    return ORGAN_OK;
+}
+
+/* Room for one more; false if there is no memory. */
+static bool make_room(void **array, size_t count, size_t *capacity, size_t size)
+{
+    if (count < *capacity)
+        return true;
+    const size_t wanted = *capacity ? 2 * *capacity : 16;
+    void *const larger = realloc(*array, wanted * size);
+    if (!larger)
+        return false;
+    *array = larger;
+    *capacity = wanted;
+    return true;
+}
+
+static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file, organ_error *error)
+{
+    void *values = rules->values;
+    const bool room = make_room(&values, rules->value_count, &rules->value_capacity, sizeof *rules->values);
+    rules->values = values;
+    if (!room || !organ_name_table_put(&rules->exact, text, rules->value_count))
+        return no_memory(file, error);
+    rules->values[rules->value_count++] = value;
+    return ORGAN_OK;
+}
+
+organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kind, const char *text, const void *value, const char *file,
+                                   const char *field, organ_error *error)
+{
+    if (kind == ORGAN_RULE_EXACT)
+        return add_exact(rules, text, value, file, error);
+    void *list = rules->rules;
+    const bool room = make_room(&list, rules->count, &rules->capacity, sizeof *rules->rules);
+    rules->rules = list;
+    if (!room)
+        return no_memory(file, error);
+    struct organ_rule *const rule = &rules->rules[rules->count++];
+    *rule = (struct organ_rule){kind, text, value, NULL};
+    return kind == ORGAN_RULE_REGEX ? compile(rules, rule, file, field, error) : ORGAN_OK;
+}
+
+static int match(const organ_quant_rules *rules, const struct organ_rule *rule, const char *module, uint32_t steps)
+{
+    pcre2_set_match_limit(rules->machine->context, steps);
+    pcre2_set_depth_limit(rules->machine->context, steps);
+    return pcre2_match(rule->code, (PCRE2_SPTR)module, strlen(module), 0, 0, rules->machine->match, rules->machine->context);
+}
+
+static organ_status try_regex(organ_quant_rules *rules, const struct organ_rule *rule, const char *module, const char *file, bool *met,
+                              organ_error *error)
+{
+    int result = PCRE2_ERROR_MATCHLIMIT;
+    for (size_t k = 0; k < sizeof allowances / sizeof *allowances && rules->charged < CHARGE_MOST; k++) {
+        rules->charged += allowances[k].charge;
+        result = match(rules, rule, module, allowances[k].steps);
+        if (result != PCRE2_ERROR_MATCHLIMIT && result != PCRE2_ERROR_DEPTHLIMIT)
+            break;
+    }
+    *met = result >= 0;
+    if (result >= 0 || result == PCRE2_ERROR_NOMATCH)
+        return ORGAN_OK;
+    if (result == PCRE2_ERROR_NOMEMORY)
+        return organ_fail_errno(error, ENOMEM, "%s: pattern '%.200s'", file, rule->text);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: pattern '%.200s' takes too long to match '%.200s'", file, rule->text, module);
+}
+
+/* Going back only to the last star keeps this linear in each. */
+static bool glob_meets(const char *glob, const char *name)
+{
+    const char *star = NULL, *from = NULL;
+    while (*name) {
+        if (*glob == '*') {
+            star = glob++;
+            from = name;
+        } else if (*glob == '?' || *glob == *name) {
+            glob++;
+            name++;
+        } else if (star) {
+            glob = star + 1;
+            name = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (*glob == '*')
+        glob++;
+    return *glob == '\0';
+}
+
+static bool is_class_of(const char *class, bool embedding)
+{
+    return embedding ? strstr(class, "Embedding") != NULL : strstr(class, "Linear") != NULL || strstr(class, "Experts") != NULL;
+}
+
+static organ_status try_rule(organ_quant_rules *rules, const struct organ_rule *rule, const char *module, bool embedding, const char *file,
+                             bool *met, organ_error *error)
+{
+    *met = false;
+    if (rule->kind == ORGAN_RULE_REGEX)
+        return try_regex(rules, rule, module, file, met, error);
+    if (rule->kind == ORGAN_RULE_GLOB)
+        *met = glob_meets(rule->text, module);
+    else if (rule->kind == ORGAN_RULE_PART)
+        *met = strstr(module, rule->text) != NULL;
+    else if (rule->kind == ORGAN_RULE_CLASS)
+        *met = is_class_of(rule->text, embedding);
+    return ORGAN_OK;
+}
+
+organ_status organ_quant_rules_find(organ_quant_rules *rules, const char *module, bool embedding, const char *file, bool *found,
+                                    const void **value, organ_error *error)
+{
+    const size_t *const exact = organ_name_table_find(&rules->exact, module);
+    const struct organ_rule *best = NULL;
+    for (size_t k = 0; !exact && k < rules->count; k++) {
+        const struct organ_rule *const rule = &rules->rules[k];
+        bool met;
+        if (best && (rule->kind == ORGAN_RULE_CLASS || best->kind != ORGAN_RULE_CLASS))
+            continue;
+        rules->charged += 5;
+        if (rules->charged > CHARGE_MOST)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu patterns, which are too many for so many tensors", file, rules->count);
+        if (try_rule(rules, rule, module, embedding, file, &met, error) != ORGAN_OK)
+            return error->status;
+        if (met)
+            best = rule;
+    }
+    *found = exact || best;
+    *value = exact ? rules->values[*exact] : best ? best->value : NULL;
+    return ORGAN_OK;
+}
+
+void organ_quant_rules_release(organ_quant_rules *rules)
+{
+    for (size_t k = 0; k < rules->count; k++)
+        pcre2_code_free(rules->rules[k].code);
+    if (rules->machine) {
+        pcre2_match_data_free(rules->machine->match);
+        pcre2_match_context_free(rules->machine->context);
+    }
+    free(rules->machine);
+    free(rules->rules);
+    free(rules->values);
+    organ_name_table_release(&rules->exact);
+    *rules = (organ_quant_rules){0};
+}

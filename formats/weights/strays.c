@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT
+ * Tensors of quantised models that are no weights: what belongs to activations, what lost its weight, what nobody knows. */
+#include "formats/weights/search.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Behind a dot or an underscore at the end of a name. */
+static bool has_leaf(const char *name, const char *leaf)
+{
+    const size_t length = strlen(name), tail = strlen(leaf);
+    return length > tail && strcmp(name + length - tail, leaf) == 0 && (name[length - tail - 1] == '.' || name[length - tail - 1] == '_');
+}
+
+static bool has_one_of(const char *name, const char *const *leaves, size_t count)
+{
+    for (size_t k = 0; k < count; k++)
+        if (has_leaf(name, leaves[k]))
+            return true;
+    return false;
+}
+
+organ_status organ_weight_refuse(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
+{
+    static const struct layout {
+        const char *leaf, *name;
+        organ_dtype dtype;
+    } layouts[] = {
+        {".B", "marlin", ORGAN_I32},
+        {".scale_packed", "marlin-24", ORGAN_DTYPE_COUNT},
+        {".bitmask", "sparse-bitmask", ORGAN_U8},
+        {".weight_bitmask", "sparse-bitmask", ORGAN_U8},
+        {".compressed", "sparse-bitmask", ORGAN_DTYPE_COUNT},
+        {".weight_compressed", "sparse-bitmask", ORGAN_DTYPE_COUNT},
+        {".absmax", "bitsandbytes", ORGAN_DTYPE_COUNT},
+        {".SCB", "bitsandbytes", ORGAN_DTYPE_COUNT},
+        {".W_q", "hqq", ORGAN_DTYPE_COUNT},
+        {".codebooks", "aqlm", ORGAN_DTYPE_COUNT},
+    };
+    for (size_t k = 0; k < sizeof layouts / sizeof *layouts; k++)
+        if (organ_ends_with(tensor->name, layouts[k].leaf) && (layouts[k].dtype == ORGAN_DTYPE_COUNT || layouts[k].dtype == tensor->dtype))
+            return organ_weight_fail(search, tensor, error, "belongs to a weight in the layout '%s', which cannot be read",
+                                     layouts[k].name);
+    return ORGAN_OK;
+}
+
+const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *tensor, bool *dropped)
+{
+    static const char *const activations[] = {"input_scale",    "input_scale_inv",  "input_global_scale", "input_zero_point",
+                                              "input_scale_ub", "activation_scale", "act_scale",          "qscale_act",
+                                              "scale_input",    "output_scale",     "output_zero_point",  "input_amax"},
+                             *const caches[] = {"k_scale",      "v_scale",      "q_scale",      "kv_scale",       "prob_scale",
+                                                "k_zero_point", "v_zero_point", "q_zero_point", "kv_cache_scale", "softmax_scale"},
+                             *const companions[] = {"weight_scale",
+                                                    "weight_scale_inv",
+                                                    "weight_scale_2",
+                                                    "weight_shape",
+                                                    "weight_zero_point",
+                                                    "weight_global_scale",
+                                                    "weight_g_idx",
+                                                    "qscale_weight",
+                                                    "scale_weight",
+                                                    "scale_inv",
+                                                    "qzeros",
+                                                    "scales",
+                                                    "biases",
+                                                    "g_idx"};
+    const char *const name = tensor->name, *const dot = strrchr(name, '.');
+    *dropped = true;
+    if (has_one_of(name, activations, sizeof activations / sizeof *activations))
+        return "scales activations, which a plain model does not";
+    if (has_one_of(name, caches, sizeof caches / sizeof *caches))
+        return "scales the cache or scores of attention, which a plain model does not";
+    *dropped = false;
+    if (has_one_of(name, companions, sizeof companions / sizeof *companions) || (has_leaf(name, "scale") && tensor->dtype == ORGAN_F8_E8M0))
+        return "would be the companion of a packed weight, which is not there";
+    if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
+        return NULL;
+    /* A sibling of a packed weight that nobody asked for. */
+    memcpy(search->name, name, (size_t)(dot - name));
+    strcpy(search->name + (dot - name), ".weight");
+    const size_t *const found = organ_name_table_find(&search->names, search->name);
+    return found && search->weights[*found].scheme != ORGAN_SCHEME_PLAIN ? "stands beside a packed weight and is not known" : NULL;
+}
+
+/* ---- notes ---- */
+
+static void write_value(const char *what, const uint64_t value[2], char out[64])
+{
+    if (strcmp(what, "symmetric") == 0)
+        snprintf(out, 64, "%s", value[0] ? "true" : "false");
+    else if (strcmp(what, "layout") == 0)
+        snprintf(out, 64, "%s", organ_scheme_name((organ_scheme)value[0]));
+    else if (value[1])
+        snprintf(out, 64, "%" PRIu64 " x %" PRIu64, value[0], value[1]);
+    else
+        snprintf(out, 64, "%" PRId64, (int64_t)value[0]);
+}
+
+static void write_note(const organ_weight_search *search, const organ_weight_note *note, char *out, size_t size)
+{
+    char said[64], found[64], others[64] = "";
+    write_value(note->what, note->said, said);
+    write_value(note->what, note->found, found);
+    if (note->count > 1)
+        snprintf(others, sizeof others, " and %zu other%s", note->count - 1, note->count > 2 ? "s" : "");
+    snprintf(out, size, "%s says %s %s, but the tensors of '%.300s'%s say %s: the tensors are believed",
+             organ_quant_config_file(search->config), note->what, said, note->first, others, found);
+}
+
+static organ_status add_note(organ_weight_search *search, const char *text, organ_error *error)
+{
+    const char *const copy = organ_arena_copy(&search->arena, text, strlen(text));
+    if (!copy)
+        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+    search->sentences[search->found.note_count++] = copy;
+    return ORGAN_OK;
+}
+
+organ_status organ_weight_write_notes(organ_weight_search *search, organ_error *error)
+{
+    char text[700];
+    search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MOST + 1) * sizeof *search->sentences);
+    if (!search->sentences)
+        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+    for (size_t k = 0; k < search->note_count; k++) {
+        write_note(search, &search->notes[k], text, sizeof text);
+        if (add_note(search, text, error) != ORGAN_OK)
+            return error->status;
+    }
+    if (!search->alone)
+        return ORGAN_OK;
+    snprintf(text, sizeof text, "%zu weight%s of a type for codes %s no scales and %s taken at face value, the first is '%.300s'",
+             search->alone_count, search->alone_count > 1 ? "s" : "", search->alone_count > 1 ? "have" : "has",
+             search->alone_count > 1 ? "are" : "is", search->alone);
+    return add_note(search, text, error);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/weights/weight.h"
+
+#include "formats/base/memory_watch.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const struct scheme {
+    const char *name;  /* of the scheme */
+    const char *codes; /* what a person calls the codes; NULL: by their type or number of bits */
+} schemes[ORGAN_SCHEME_COUNT] = {
+    [ORGAN_SCHEME_PLAIN] = {"plain", NULL},         [ORGAN_SCHEME_FP8] = {"fp8", NULL},
+    [ORGAN_SCHEME_INT8] = {"int8", "INT8"},         [ORGAN_SCHEME_PACKED] = {"pack-quantized", NULL},
+    [ORGAN_SCHEME_MXFP8] = {"mxfp8", "MXFP8 E4M3"}, [ORGAN_SCHEME_MXFP4] = {"mxfp4", "MXFP4"},
+    [ORGAN_SCHEME_NVFP4] = {"nvfp4", "NVFP4"},      [ORGAN_SCHEME_GPTQ] = {"gptq", NULL},
+    [ORGAN_SCHEME_AWQ_GEMM] = {"awq-gemm", NULL},   [ORGAN_SCHEME_AWQ_GEMV] = {"awq-gemv", NULL},
+    [ORGAN_SCHEME_MLX] = {"mlx-affine", NULL},
+};
+
+const char *organ_scheme_name(organ_scheme scheme) { return schemes[scheme].name; }
+
+static const char *dtype_name(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->name; }
+
+static const char *fp8_name(organ_dtype dtype)
+{
+    return dtype == ORGAN_F8_E4M3       ? "FP8 E4M3"
+           : dtype == ORGAN_F8_E5M2     ? "FP8 E5M2"
+           : dtype == ORGAN_F8_E4M3FNUZ ? "FP8 E4M3FNUZ"
+                                        : "FP8 E5M2FNUZ";
+}
+
+/* What the codes are: "FP8 E4M3", "INT4", "GPTQ INT4". */
+static void put_codes(const organ_weight *weight, FILE *out)
+{
+    const char *const maker = weight->scheme == ORGAN_SCHEME_GPTQ       ? "GPTQ "
+                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMM ? "AWQ gemm "
+                              : weight->scheme == ORGAN_SCHEME_AWQ_GEMV ? "AWQ gemv "
+                              : weight->scheme == ORGAN_SCHEME_MLX      ? "MLX "
+                                                                        : "";
+    if (weight->scheme == ORGAN_SCHEME_FP8)
+        fputs(fp8_name(weight->codes->dtype), out);
+    else if (schemes[weight->scheme].codes)
+        fputs(schemes[weight->scheme].codes, out);
+    else
+        fprintf(out, "%sINT%u", maker, weight->bits);
+}
+
+/* How many values a scale is for. Of a transposed weight a group lies along the rows as they are stored. */
+static void put_block(const organ_weight *weight, FILE *out)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    const bool whole = weight->block_rows == m.rows && weight->block_cols == m.cols;
+    if (whole)
+        fputs(weight->scale->elements == 1 ? ", per tensor" : ", per matrix", out);
+    else if (weight->block_rows == 1 && weight->block_cols == m.cols)
+        fputs(", per channel", out);
+    else if (weight->block_rows == 1 || weight->block_cols == 1)
+        fprintf(out, ", group %" PRIu64, weight->block_rows == 1 ? weight->block_cols : weight->block_rows);
+    else
+        fprintf(out, ", block %" PRIu64 " x %" PRIu64, weight->block_rows, weight->block_cols);
+}
+
+static bool is_integer(organ_scheme scheme)
+{
+    return scheme == ORGAN_SCHEME_INT8 || scheme == ORGAN_SCHEME_PACKED || scheme == ORGAN_SCHEME_GPTQ || scheme == ORGAN_SCHEME_AWQ_GEMM ||
+           scheme == ORGAN_SCHEME_AWQ_GEMV;
+}
+
+/* MXFP4, MXFP8 and NVFP4 store their scales as bytes, under more than one name of a type. */
+static const char *scale_name(const organ_weight *weight)
+{
+    const bool exponents = weight->scheme == ORGAN_SCHEME_MXFP4 || weight->scheme == ORGAN_SCHEME_MXFP8;
+    if (weight->scheme == ORGAN_SCHEME_NVFP4)
+        return organ_dtype_describe(ORGAN_F8_E4M3)->name;
+    return exponents ? "E8M0" : dtype_name(weight->scale);
+}
+
+static void put_weight(const organ_weight *weight, FILE *out)
+{
+    if (weight->scheme == ORGAN_SCHEME_PLAIN) {
+        fputs(dtype_name(weight->codes), out);
+        if (weight->global)
+            fprintf(out, ", %s tensor scale", dtype_name(weight->global));
+        return;
+    }
+    put_codes(weight, out);
+    put_block(weight, out);
+    if (weight->scheme == ORGAN_SCHEME_GPTQ)
+        fputs(", zero points", out); /* which symmetric weights have too: all alike */
+    else if (is_integer(weight->scheme))
+        fputs(weight->zero ? ", asymmetric" : ", symmetric", out);
+    if (weight->g_idx)
+        fputs(", group index", out);
+    fprintf(out, ", %s scales%s", scale_name(weight), weight->bias ? " and biases" : "");
+}
+
+char *organ_weight_text(const organ_weight *weight, char *out, size_t size)
+{
+    if (size == 0)
+        return out;
+    FILE *const text = fmemopen(out, size, "w");
+    *out = '\0';
+    if (text) {
+        put_weight(weight, text);
+        fclose(text);
+        out[size - 1] = '\0';
+    } else {
+        organ_memory_refused();
+    }
+    return out;
+}

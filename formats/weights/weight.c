@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * What one weight tells without looking for others. */
+#include "formats/weights/weight.h"
+
+organ_weight organ_weight_plain(const organ_tensor *tensor)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(tensor->dtype);
+    return (organ_weight){.name = tensor->name,
+                          .scheme = ORGAN_SCHEME_PLAIN,
+                          .rank = tensor->rank,
+                          .shape = tensor->shape,
+                          .elements = tensor->elements,
+                          .anatomy = tensor->anatomy,
+                          .codes = tensor,
+                          .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
+}
+
+uint64_t organ_weight_bytes(const organ_weight *weight)
+{
+    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
+                                       weight->global, weight->shape_tensor, weight->bias};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
+        bytes += all[k] ? all[k]->bytes : 0;
+    return bytes;
+}
+
+organ_matrices organ_weight_matrices(const organ_weight *weight)
+{
+    const organ_tensor plain = {.rank = weight->rank, .shape = weight->shape};
+    return organ_tensor_matrices(&plain);
+}

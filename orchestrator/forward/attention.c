@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ * Attention of a group of windows. Scores of a tile of queries are held at a time. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+
+typedef struct tile {
+    size_t first, query, queries; /* the window, in the group; the queries, in the window */
+} tile;
+
+typedef struct job {
+    forward_group *group;
+    const forward_rotation *rotation;
+    float *q, *k, *v, *out; /* k and v begin with those of the tokens before the group */
+    size_t q_width, kv_width, before;
+    const size_t *position; /* of each token of the group: its row in the rotation */
+    tile *tiles;
+    size_t tile_count;
+    float *scratch; /* per worker */
+    size_t scratch_floats;
+} job;
+
+size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens)
+{
+    const size_t q = (size_t)c->heads * c->head_dim, kv = (size_t)c->kv_heads * c->head_dim;
+    return tokens * (2 * q + 2 * kv + 2 * (size_t)c->hidden) + 64 * 6;
+}
+
+/* ---- norms and rotation of heads ---- */
+
+static void rotate(const forward_rotation *rotation, size_t position, float *head)
+{
+    const float *cosines = rotation->cosines + position * rotation->half, *sines = rotation->sines + position * rotation->half;
+    float *other = head + rotation->half;
+    for (size_t k = 0; k < rotation->half; k++) {
+        const float a = head[k], b = other[k];
+        head[k] = a * cosines[k] - b * sines[k];
+        other[k] = b * cosines[k] + a * sines[k];
+    }
+}
+
+static void turn_heads(const job *j, float *heads, size_t count, size_t token, forward_part norm)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const float *weights = organ_forward_values(j->group->layer, norm);
+    for (size_t h = 0; h < count; h++) {
+        float *head = heads + h * c->head_dim;
+        if (weights)
+            organ_forward_norm(head, weights, c->norm_adds_one ? 1 : 0, c->rms_eps, c->head_dim, head);
+        rotate(j->rotation, j->position[token], head);
+    }
+}
+
+static void turn_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const job *j = context;
+    const organ_forward_config *c = &j->group->forward->config;
+    const size_t first = index * TOKENS_AT_ONCE, until = organ_lesser(first + TOKENS_AT_ONCE, j->group->tokens);
+    for (size_t t = first; t < until; t++) {
+        turn_heads(j, j->q + t * j->q_width, c->heads, t, PART_NORM_Q);
+        turn_heads(j, j->k + (j->before + t) * j->kv_width, c->kv_heads, t, PART_NORM_K);
+    }
+}
+
+/* ---- scores ---- */
+
+/* Rows of scores to weights and their sums: each query sees itself, what is before it, and no more than the window. */
+static void weigh(const job *j, const tile *t, size_t lo, size_t keys, float *scores, float *sums)
+{
+    const organ_forward_config *c = &j->group->forward->config;
+    const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
+    for (size_t i = 0; i < t->queries; i++) {
+        const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
+        sums[i] = organ_forward_softmax(j->group->forward->engine->kernels, scores + i * keys, from - lo, at + 1 - lo, keys,
+                                        (float)c->attention_scale, (float)c->attention_softcap);
+    }
+}
+
+static void attend(void *context, size_t index, size_t worker)
+{
+    const job *j = context;
+    const organ_forward_config *c = &j->group->forward->config;
+    const tile *t = &j->tiles[index / c->heads];
+    const size_t head = index % c->heads, kv_head = head / (c->heads / c->kv_heads), dim = c->head_dim;
+    const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
+    const size_t lo = t->query >= window ? t->query - window + 1 : 0, keys = t->query + t->queries - lo;
+    float *sums = j->scratch + worker * j->scratch_floats, *scores = sums + FORWARD_QUERIES;
+    const float *q = j->q + (t->first + t->query - j->before) * j->q_width + head * dim;
+    const float *k = j->k + (t->first + lo) * j->kv_width + kv_head * dim, *v = j->v + (k - j->k);
+    float *out = j->out + (q - j->q);
+    const int m = (int)t->queries, n = (int)keys, d = (int)dim, ldq = (int)j->q_width, ldk = (int)j->kv_width;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, d, 1, q, ldq, k, ldk, 0, scores, n);
+    weigh(j, t, lo, keys, scores, sums);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, n, 1, scores, n, v, ldk, 0, out, ldq);
+    organ_blas_end();
+    for (size_t i = 0; i < t->queries; i++)
+        for (size_t x = 0; x < dim; x++)
+            out[i * j->q_width + x] /= sums[i];
+}
+
+/* ---- all of it ---- */
+
+/* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
+static organ_status cut(job *j, forward_rotation *rotation, size_t **positions, size_t *longest, organ_error *error)
+{
+    const forward_group *g = j->group;
+    size_t row;
+    *longest = 0;
+    *positions = malloc(g->tokens * sizeof **positions);
+    j->tiles = malloc((g->tokens / FORWARD_QUERIES + (g->until - g->window)) * sizeof *j->tiles);
+    if (!*positions || !j->tiles)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu tokens", g->tokens);
+    for (size_t w = g->window; w < g->until; w++) {
+        const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
+        *longest = j->before + tokens > *longest ? j->before + tokens : *longest;
+        if (organ_forward_rotation_reach(rotation, j->before + tokens, &row, error) != ORGAN_OK)
+            return error->status;
+        for (size_t t = 0; t < tokens; t++)
+            (*positions)[first + t] = row + j->before + t;
+        for (size_t t = 0; t < tokens; t += FORWARD_QUERIES)
+            j->tiles[j->tile_count++] = (tile){first, j->before + t, organ_lesser(FORWARD_QUERIES, tokens - t)};
+    }
+    j->position = *positions;
+    return ORGAN_OK;
+}
+
+static organ_status project(job *j, const float *normed, organ_error *error)
+{
+    forward_group *g = j->group;
+    static const forward_part parts[3] = {PART_Q, PART_K, PART_V};
+    float *const to[3] = {j->q, j->k + j->before * j->kv_width, j->v + j->before * j->kv_width};
+    size_t named = SIZE_MAX;
+    for (size_t p = 0; p < 3; p++) {
+        const forward_view view = g->layer->plan->parts[parts[p]];
+        forward_linear linear = organ_forward_linear_of(g->layer, view, p ? j->kv_width : j->q_width);
+        linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_Q + p));
+        if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
+            return error->status;
+        named = view.slot;
+        for (size_t w = g->window; w < g->until; w++) {
+            const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
+            if (organ_forward_products_add(&g->products, normed + first * linear.in, linear, to[p] + first * linear.out, tokens, error))
+                return error->status;
+        }
+    }
+    return organ_forward_products_run(&g->products, g->forward->engine, error);
+}
+
+static organ_status give_out(job *j, float *projected, organ_error *error)
+{
+    forward_group *g = j->group;
+    const forward_view view = g->layer->plan->parts[PART_O];
+    forward_linear linear = organ_forward_linear_of(g->layer, view, (size_t)g->forward->config.hidden);
+    linear.bias = organ_forward_values(g->layer, PART_BIAS_O);
+    if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, j->out, error))
+        return error->status;
+    for (size_t w = g->window; w < g->until; w++) {
+        const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
+        if (organ_forward_products_add(&g->products, j->out + first * linear.in, linear, projected + first * linear.out, tokens, error))
+            return error->status;
+    }
+    if (organ_forward_products_run(&g->products, g->forward->engine, error))
+        return error->status;
+    return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
+}
+
+static organ_status run(job *j, const float *normed, float *projected, size_t longest, organ_error *error)
+{
+    const forward_group *g = j->group;
+    const organ_engine *engine = g->forward->engine;
+    if (project(j, normed, error) || organ_forward_share(engine, (g->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, turn_tokens, j, error))
+        return error->status;
+    j->scratch_floats = (FORWARD_QUERIES * (longest + 1) + 15) / 16 * 16;
+    if (!(j->scratch = organ_forward_floats(j->scratch_floats * organ_workers_count(engine->workers), error)))
+        return error->status;
+    if (organ_forward_share(engine, j->tile_count * g->forward->config.heads, attend, j, error))
+        return error->status;
+    return give_out(j, projected, error);
+}
+
+organ_status organ_forward_attention(forward_group *g, organ_error *error)
+{
+    organ_forward *f = g->forward;
+    const organ_forward_config *c = &f->config;
+    job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
+    float *normed = g->room, *projected = normed + g->tokens * c->hidden;
+    j.q = projected + g->tokens * c->hidden;
+    j.out = j.q + g->tokens * j.q_width;
+    j.k = j.out + g->tokens * j.q_width;
+    j.v = j.k + g->tokens * j.kv_width;
+    if (g->before) {
+        j.k = g->before->keys;
+        j.v = g->before->values;
+        j.before = g->before->tokens;
+    }
+    forward_rotation *rotation = g->layer->windowed ? &f->rotation_local : &f->rotation;
+    j.rotation = rotation;
+    size_t *positions = NULL, longest;
+    organ_forward_rotation_begin(rotation);
+    if (cut(&j, rotation, &positions, &longest, error) == ORGAN_OK &&
+        organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
+        run(&j, normed, projected, longest, error);
+    free(positions);
+    free(j.tiles);
+    free(j.scratch);
+    return error->status;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ * What both halves of a layer do with the tokens of a group: norms, sums, gates, windows, the tap. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/extent.h"
+
+#include <stdio.h>
+
+#define TOKENS_AT_ONCE ((size_t)32)
+
+typedef struct token_job {
+    const float *weights;
+    const float *from;
+    float *to;
+    size_t tokens, width;
+    double eps;
+    float plus;
+    const organ_kernels *kernels;
+    organ_activation activation;
+} token_job;
+
+static void norm_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++)
+        organ_forward_norm(j->from + t * j->width, j->weights, j->plus, j->eps, j->width, j->to + t * j->width);
+}
+
+static void add_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens) * j->width;
+    for (size_t k = index * TOKENS_AT_ONCE * j->width; k < until; k++)
+        j->to[k] += j->from[k];
+}
+
+static void gate_tokens(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    const token_job *j = context;
+    const size_t first = index * TOKENS_AT_ONCE, tokens = organ_lesser(TOKENS_AT_ONCE, j->tokens - first);
+    organ_forward_gate(j->kernels, j->activation, j->to + first * j->width, j->from + first * j->width, tokens * j->width);
+}
+
+static size_t pieces(size_t tokens) { return (tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE; }
+
+organ_status organ_forward_norm_all(const forward_group *g, forward_part part, const float *x, float *y, size_t tokens, organ_error *error)
+{
+    const organ_forward_config *c = &g->forward->config;
+    token_job j = {.weights = organ_forward_values(g->layer, part),
+                   .from = x,
+                   .to = y,
+                   .tokens = tokens,
+                   .width = (size_t)c->hidden,
+                   .eps = c->rms_eps,
+                   .plus = c->norm_adds_one ? 1 : 0};
+    return organ_forward_share(g->forward->engine, pieces(tokens), norm_tokens, &j, error);
+}
+
+organ_status organ_forward_add_all(const forward_group *g, forward_part part, float *hidden, float *out, size_t tokens, organ_error *error)
+{
+    token_job j = {.from = out, .to = hidden, .tokens = tokens, .width = (size_t)g->forward->config.hidden};
+    if (g->forward->config.sandwich_norms && organ_forward_norm_all(g, part, out, out, tokens, error))
+        return error->status;
+    return organ_forward_share(g->forward->engine, pieces(tokens), add_tokens, &j, error);
+}
+
+organ_status organ_forward_gate_all(const forward_group *g, float *gate, const float *up, size_t tokens, size_t width, organ_error *error)
+{
+    token_job j = {.from = up,
+                   .to = gate,
+                   .tokens = tokens,
+                   .width = width,
+                   .kernels = g->forward->engine->kernels,
+                   .activation = g->forward->config.activation};
+    return organ_forward_share(g->forward->engine, pieces(tokens), gate_tokens, &j, error);
+}
+
+organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t first, size_t tokens, size_t in, const float *inputs,
+                               organ_error *error)
+{
+    if (!g->tap || tokens == 0)
+        return ORGAN_OK;
+    const forward_slot *slot = &g->layer->plan->slots[view.slot];
+    const char *name = slot->weight->name;
+    char of_stack[400];
+    if (slot->matrices > 1) {
+        snprintf(of_stack, sizeof of_stack, "%.300s[%llu]", name, (unsigned long long)(view.row / (slot->rows / slot->matrices)));
+        name = of_stack;
+    }
+    return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
+}
+
+bool organ_forward_next_piece(const forward_group *g, size_t first, size_t tokens, size_t *window, size_t *begin, size_t *count)
+{
+    for (; *window < g->until; ++*window) {
+        const size_t from = g->windows->begin[*window] - g->first, until = g->windows->begin[*window + 1] - g->first;
+        const size_t a = from > first ? from : first, b = organ_lesser(until, first + tokens);
+        if (a < b) {
+            *begin = a;
+            *count = b - a;
+            ++*window;
+            return true;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of forward.h share. Matrices are row-major; a linear layer is y = x W^T + b. */
+#ifndef ORGAN_FORWARD_JOB_H
+#define ORGAN_FORWARD_JOB_H
+
+#include "formats/weights/weights.h"
+#include "orchestrator/forward/forward.h"
+
+/* The cut of the work depends on windows and shapes alone, and nothing that BLAS is given reaches over two windows: so what becomes of a
+ * window depends on nothing but itself. */
+#define FORWARD_STRIP   ((size_t)256)  /* tokens of one product */
+#define FORWARD_OUTPUTS ((size_t)512)  /* outputs of one product */
+#define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */
+#define FORWARD_QUERIES ((size_t)64)   /* tokens of a tile of attention scores */
+
+typedef enum forward_part {
+    PART_NORM_ATTENTION, /* before the attention */
+    PART_NORM_ATTENDED,  /* of what comes out of it: sandwich norms */
+    PART_NORM_FEED,      /* before the feed-forward */
+    PART_NORM_FED,
+    PART_NORM_Q,
+    PART_NORM_K,
+    PART_Q,
+    PART_K,
+    PART_V,
+    PART_O,
+    PART_GATE,
+    PART_UP,
+    PART_DOWN,
+    PART_BIAS_Q,
+    PART_BIAS_K,
+    PART_BIAS_V,
+    PART_BIAS_O,
+    PART_BIAS_GATE,
+    PART_BIAS_UP,
+    PART_BIAS_DOWN,
+    PART_ROUTER,
+    PART_COUNT
+} forward_part;
+
+/* A stored weight of a layer and its place among the loaded ones. */
+typedef struct forward_slot {
+    const organ_weight *weight;
+    uint64_t rows, cols;      /* of all its matrices, one below the other */
+    uint64_t matrices;        /* above 1: stacked experts */
+    size_t at;                /* floats */
+    unsigned turned_head_dim; /* rows of each head of so many are in llama.cpp's order; 0: they are not */
+} forward_slot;
+
+/* Rows of a slot: the whole of it, or a part of a fused or stacked one. */
+typedef struct forward_view {
+    size_t slot; /* SIZE_MAX: there is none */
+    uint64_t row;
+} forward_view;
+
+typedef struct forward_plan {
+    size_t count;
+    forward_slot *slots;
+    forward_view parts[PART_COUNT];
+    forward_view *experts; /* gate, up, down of each expert */
+    size_t floats;
+} forward_plan;
+
+/* Rows of the tables for the positions of windows of one kind. */
+typedef struct forward_rotation_part {
+    size_t kind, first, positions;
+} forward_rotation_part;
+
+#define FORWARD_ROTATION_PARTS 3 /* that are kept for the next layer */
+
+/* cos and sin of rows x dimensions / 2. Windows that turn at other frequencies, for they are longer, have rows of their own. */
+typedef struct forward_rotation {
+    const organ_kernels *kernels;
+    size_t rows, half;
+    float *frequencies, *cosines, *sines;
+    float *short_factors, *long_factors; /* of a GGUF file, else NULL */
+    float scale;
+    const organ_rope_config *rope;
+    forward_rotation_part *parts;
+    size_t part_count;
+} forward_rotation;
+
+struct organ_forward {
+    const organ_model *model;
+    const organ_engine *engine;
+    organ_forward_config config;
+    organ_weights *weights;
+    forward_plan *plans; /* per layer */
+    const organ_weight *embedding, *norm, *output;
+    float *norm_values;
+    forward_rotation rotation, rotation_local;
+    size_t most_floats; /* of a layer */
+};
+
+struct organ_layer {
+    const organ_forward *forward;
+    const forward_plan *plan;
+    bool windowed;
+    float *values;
+};
+
+/* A linear layer of a loaded layer. */
+typedef struct forward_linear {
+    const float *w, *bias;
+    size_t in, out;
+} forward_linear;
+
+/* ---- plan ---- */
+
+organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error);
+void organ_forward_plan_release(forward_plan *plan);
+/* The weight of that name, of rank 1 (rows 0) or 2. NULL if it is missing or has another shape. */
+const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
+                                               organ_error *error);
+/* NULL where the layer has no such part. */
+const float *organ_forward_values(const organ_layer *layer, forward_part part);
+forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out);
+
+/* ---- work shared by all workers ---- */
+
+/* Calls task(context, 0 .. count-1, worker) on all workers, any order. ORGAN_INTERRUPTED if the engine is told to stop. */
+organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
+                                 void *context, organ_error *error);
+
+/* Room for so many floats on a line of the cache, to be freed; NULL and an error if there is none. */
+float *organ_forward_floats(size_t count, organ_error *error);
+
+/* y = x w^T + bias for `tokens` <= FORWARD_STRIP rows. */
+typedef struct forward_product {
+    const float *x;
+    forward_linear linear;
+    float *y;
+    size_t tokens, first_output, outputs;
+} forward_product;
+
+/* A list of products that may be done in any order. All zero is an empty one. */
+typedef struct forward_products {
+    size_t count, room;
+    forward_product *items;
+} forward_products;
+
+/* Cut at FORWARD_STRIP and FORWARD_OUTPUTS. */
+organ_status organ_forward_products_add(forward_products *products, const float *x, forward_linear linear, float *y, size_t tokens,
+                                        organ_error *error);
+/* Does and forgets them. */
+organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, organ_error *error);
+
+/* ---- arithmetic ---- */
+
+/* y = x / rms(x) (plus + w); y may be x. */
+void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
+/* gate = act(gate) * up */
+void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up, size_t n);
+/* scores[lo .. hi) become exp(cap(scale * score) - max), the rest of the n 0; the sum of them is returned. */
+float organ_forward_softmax(const organ_kernels *kernels, float *scores, size_t lo, size_t hi, size_t n, float scale, float cap);
+
+/* ---- rotation ---- */
+
+organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope, forward_rotation *rotation,
+                                         organ_error *error);
+/* Windows of one kind turn at the same frequencies. */
+size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
+/* To be called before the rows of a group of windows are asked for: those of groups before may be forgotten. */
+void organ_forward_rotation_begin(forward_rotation *rotation);
+/* *first becomes the row of position 0 for a window of so many tokens, each of which has its row behind it. Tables may move. */
+organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
+void organ_forward_rotation_close(forward_rotation *rotation);
+
+/* Bytes that organ_forward_logits takes at most. */
+uint64_t organ_forward_head_bytes(const organ_forward *forward);
+
+/* Bytes of `memory` that reading a layer may take beside its weights: as many workers read as these allow, at least one. */
+uint64_t organ_forward_reading(uint64_t memory);
+
+/* ---- a layer on a group of windows ---- */
+
+/* Keys and values of one layer, kv_heads x head_dim a token: the first `tokens` of them are of tokens before the group, which is one
+ * window; those of the group come behind them. */
+typedef struct forward_keys {
+    float *keys, *values;
+    size_t tokens;
+} forward_keys;
+
+typedef struct forward_group {
+    organ_forward *forward;
+    const organ_layer *layer;
+    const organ_windows *windows;
+    size_t window, until; /* of the batch */
+    size_t first, tokens; /* of the batch */
+    float *hidden;        /* of the group */
+    float *room;          /* of activations */
+    const organ_tap *tap;
+    const forward_keys *before; /* NULL: windows begin in the group */
+    forward_products products;
+    size_t *routed; /* of each expert, tokens so far */
+} forward_group;
+
+/* organ_layer_run, for one window that goes on where `before` ends; NULL: for any windows, from their beginnings. */
+organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
+                                     const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error);
+
+/* Whether the memory holds `bytes` beside a layer that `together` tokens are carried through, each of which sees up to `most`. */
+bool organ_forward_fits(const organ_forward *forward, size_t together, size_t most, uint64_t bytes);
+
+/* Floats of room for a group of so many tokens. */
+size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);
+size_t organ_forward_feed_room(const organ_forward_config *config, size_t tokens);
+size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
+
+/* hidden += attention(norm(hidden)). */
+organ_status organ_forward_attention(forward_group *group, organ_error *error);
+/* hidden += feed_forward(norm(hidden)). */
+organ_status organ_forward_feed(forward_group *group, organ_error *error);
+/* Tokens [first, first + tokens) of the group, `normed`: to `out`. */
+organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed, float *out, float *room,
+                                   organ_error *error);
+/* Windows of the group, cut to [first, first + tokens) of it, one after the other: starts with *window = group->window. */
+bool organ_forward_next_piece(const forward_group *group, size_t first, size_t tokens, size_t *window, size_t *begin, size_t *count);
+/* normed = norm(hidden) for tokens of the group. */
+organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y, size_t tokens,
+                                    organ_error *error);
+/* hidden += out, or norm(out) with sandwich norms. */
+organ_status organ_forward_add_all(const forward_group *group, forward_part part, float *hidden, float *out, size_t tokens,
+                                   organ_error *error);
+/* gate = act(gate) * up */
+organ_status organ_forward_gate_all(const forward_group *group, float *gate, const float *up, size_t tokens, size_t width,
+                                    organ_error *error);
+/* Tells the tap, if there is one. */
+organ_status organ_forward_tap(const forward_group *group, forward_view view, size_t first, size_t tokens, size_t in, const float *inputs,
+                               organ_error *error);
+
+#endif

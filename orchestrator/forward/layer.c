@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ * The weights of one layer in memory. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_pass.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What one worker takes to read a layer beside its weights, at most: a strip and its codes. */
+#define STRIP_BYTES ((uint64_t)16 << 20)
+
+uint64_t organ_forward_reading(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
+
+/* llama.cpp has the rows of a head as 0, h/2, 1, h/2 + 1, ... */
+static uint64_t row_of(const forward_slot *slot, uint64_t row)
+{
+    const uint64_t dim = slot->turned_head_dim, in_head = dim ? row % dim : 0;
+    return dim ? row - in_head + in_head % 2 * (dim / 2) + in_head / 2 : row;
+}
+
+static organ_status keep_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    (void)scratch;
+    (void)result;
+    (void)error;
+    const organ_layer *layer = context;
+    const forward_slot *slot = &layer->plan->slots[strip->item];
+    float *to = layer->values + slot->at;
+    const float *from = strip->values;
+    if (!slot->turned_head_dim) {
+        memcpy(to + strip->first * strip->cols, from, strip->rows * strip->cols * sizeof *to);
+        return ORGAN_OK;
+    }
+    if (slot->rows == 1) { /* a bias: one row of numbers that belong to rows */
+        for (size_t k = 0; k < strip->cols; k++)
+            to[row_of(slot, k)] = from[k];
+        return ORGAN_OK;
+    }
+    for (size_t r = 0; r < strip->rows; r++)
+        memcpy(to + row_of(slot, strip->first + r) * strip->cols, from + r * strip->cols, strip->cols * sizeof *to);
+    return ORGAN_OK;
+}
+
+static organ_status read_layer(const organ_forward *f, organ_layer *layer, organ_error *error)
+{
+    const forward_plan *plan = layer->plan;
+    organ_weight_item *items = calloc(plan->count, sizeof *items);
+    if (!items)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu weights", plan->count);
+    for (size_t k = 0; k < plan->count; k++)
+        items[k].weight = plan->slots[k].weight;
+    organ_engine rest = *f->engine;
+    rest.memory -= (uint64_t)plan->floats * sizeof(float);
+    rest.memory = rest.memory < organ_forward_reading(f->engine->memory) ? rest.memory : organ_forward_reading(f->engine->memory);
+    const organ_weight_pass pass = {
+        .model = f->model, .items = items, .item_count = plan->count, .as = ORGAN_F32, .context = layer, .work = keep_strip};
+    organ_weight_pass_run(&pass, &rest, error);
+    free(items);
+    return error->status;
+}
+
+organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_layer **loaded, organ_error *error)
+{
+    *loaded = NULL;
+    if (number < 0 || (unsigned)number >= forward->config.layers)
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
+    const forward_plan *plan = &forward->plans[number];
+    const uint64_t bytes = (uint64_t)plan->floats * sizeof(float);
+    if (bytes >= forward->engine->memory) {
+        char need[16], have[16];
+        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: the weights of layer %d take %s",
+                          organ_quantity_text(forward->engine->memory, have), (int)number, organ_quantity_text(bytes, need));
+    }
+    organ_layer *layer = calloc(1, sizeof *layer);
+    if (!layer)
+        return organ_fail_errno(error, ENOMEM, "cannot allocate layer %d", (int)number);
+    layer->forward = forward;
+    layer->plan = plan;
+    layer->windowed = forward->config.windowed && forward->config.windowed[number];
+    layer->values = organ_forward_floats(plan->floats, error);
+    if (!layer->values || read_layer(forward, layer, error)) {
+        organ_layer_free(layer);
+        return error->status;
+    }
+    *loaded = layer;
+    return ORGAN_OK;
+}
+
+void organ_layer_free(organ_layer *layer)
+{
+    if (!layer)
+        return;
+    free(layer->values);
+    free(layer);
+}
+
+/* "NAME[E]" is matrix E of a stack. */
+static bool named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
+{
+    const char *name = slot->weight->name;
+    const size_t length = strlen(name);
+    *matrix = 0;
+    if (strncmp(tensor, name, length))
+        return false;
+    if (tensor[length] == 0)
+        return true;
+    char *end;
+    if (tensor[length] != '[' || tensor[length + 1] < '0' || tensor[length + 1] > '9')
+        return false;
+    *matrix = strtoull(tensor + length + 1, &end, 10);
+    return strcmp(end, "]") == 0 && *matrix < slot->matrices && slot->matrices > 1;
+}
+
+float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows, uint64_t *cols)
+{
+    for (size_t k = 0; k < layer->plan->count; k++) {
+        const forward_slot *slot = &layer->plan->slots[k];
+        uint64_t matrix;
+        if (!named(slot, tensor, &matrix))
+            continue;
+        const bool one = tensor[strlen(slot->weight->name)] != 0;
+        *rows = one ? slot->rows / slot->matrices : slot->rows;
+        *cols = slot->cols;
+        return layer->values + slot->at + (one ? matrix * *rows * *cols : 0);
+    }
+    return NULL;
+}
+
+const float *organ_forward_values(const organ_layer *layer, forward_part part)
+{
+    const forward_view view = layer->plan->parts[part];
+    if (view.slot == SIZE_MAX)
+        return NULL;
+    const forward_slot *slot = &layer->plan->slots[view.slot];
+    return layer->values + slot->at + view.row * slot->cols;
+}
+
+forward_linear organ_forward_linear_of(const organ_layer *layer, forward_view view, size_t out)
+{
+    const forward_slot *slot = &layer->plan->slots[view.slot];
+    return (forward_linear){.w = layer->values + slot->at + view.row * slot->cols, .in = (size_t)slot->cols, .out = out};
+}

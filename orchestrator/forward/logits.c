@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ * Embeddings and the output head. The matrix of the vocabulary is never held whole: rows of it are read where they are needed, blocks of
+ * rows for the head. Products of the head have one shape, filled up with zeros, so that a logit does not depend on which others are asked
+ * for. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/weight_reader.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAD_ROWS   ((size_t)64)   /* tokens of one product */
+#define HEAD_BLOCK  ((size_t)1024) /* words of one product */
+#define HEAD_TOKENS ((size_t)256)  /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
+
+/* Rows of a weight read by all workers. */
+typedef struct row_job {
+    organ_forward *forward;
+    organ_weight_reader *reader;
+    float *scratch; /* per worker */
+    size_t scratch_floats;
+    pthread_mutex_t lock;
+    organ_error *error; /* the first fault */
+    const organ_windows *windows;
+    const float *normed; /* held x hidden, zeros behind the last */
+    float *hidden, *logits;
+    size_t held; /* tokens: a multiple of HEAD_ROWS */
+    size_t tokens;
+    void *context;
+    void (*each)(void *context, size_t k, float *logits);
+    size_t first; /* of `each` */
+} row_job;
+
+static void keep_error(row_job *j, const organ_error *error)
+{
+    pthread_mutex_lock(&j->lock);
+    if (j->error->status == ORGAN_OK)
+        *j->error = *error;
+    pthread_mutex_unlock(&j->lock);
+}
+
+static bool faulty(row_job *j)
+{
+    pthread_mutex_lock(&j->lock);
+    const bool is = j->error->status != ORGAN_OK;
+    pthread_mutex_unlock(&j->lock);
+    return is;
+}
+
+/* `rows` at once, and `floats` more for each worker. */
+static organ_status open_rows(row_job *j, const organ_weight *weight, size_t rows, size_t floats, organ_error *error)
+{
+    const organ_forward *f = j->forward;
+    j->error = error;
+    if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &j->reader, error))
+        return error->status;
+    j->scratch_floats = (organ_weight_reader_scratch(j->reader, rows) / sizeof(float) + floats + 15) / 16 * 16;
+    j->scratch = organ_forward_floats(j->scratch_floats * organ_workers_count(f->engine->workers), error);
+    return error->status;
+}
+
+static void close_rows(row_job *j)
+{
+    organ_weight_reader_close(j->reader);
+    free(j->scratch);
+    pthread_mutex_destroy(&j->lock);
+}
+
+/* ---- embedding ---- */
+
+#define TOKENS_AT_ONCE ((size_t)64)
+
+static void embed_tokens(void *context, size_t index, size_t worker)
+{
+    row_job *j = context;
+    const size_t hidden = (size_t)j->forward->config.hidden, until = organ_lesser((index + 1) * TOKENS_AT_ONCE, j->tokens);
+    const float scale = (float)j->forward->config.embedding_scale;
+    float *row = j->scratch + worker * j->scratch_floats, *scratch = row + (hidden + 15) / 16 * 16;
+    organ_error error = {0};
+    for (size_t t = index * TOKENS_AT_ONCE; t < until; t++) {
+        if (organ_weight_read(j->reader, j->windows->tokens[t], 1, ORGAN_F32, row, scratch, &error)) {
+            keep_error(j, &error);
+            return;
+        }
+        for (size_t k = 0; k < hidden; k++)
+            j->hidden[t * hidden + k] = row[k] * scale;
+    }
+}
+
+static organ_status check_windows(const organ_forward *f, const organ_windows *windows, organ_error *error)
+{
+    for (size_t w = 0; w < windows->count; w++)
+        for (size_t t = windows->begin[w]; t < windows->begin[w + 1]; t++)
+            if (windows->tokens[t] >= f->config.vocabulary)
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: token %zu is %lu, beyond a vocabulary of %llu", f->model->path, t,
+                                  (unsigned long)windows->tokens[t], (unsigned long long)f->config.vocabulary);
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_embed(organ_forward *forward, const organ_windows *windows, float *hidden, organ_error *error)
+{
+    if (check_windows(forward, windows, error))
+        return error->status;
+    row_job j = {.forward = forward, .windows = windows, .hidden = hidden, .tokens = windows->begin[windows->count]};
+    pthread_mutex_init(&j.lock, NULL);
+    if (open_rows(&j, forward->embedding, 1, ((size_t)forward->config.hidden + 15) / 16 * 16, error) == ORGAN_OK)
+        organ_forward_share(forward->engine, (j.tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, embed_tokens, &j, error);
+    close_rows(&j);
+    return error->status;
+}
+
+/* ---- output head ---- */
+
+static void multiply_block(void *context, size_t index, size_t worker)
+{
+    row_job *j = context;
+    const organ_forward_config *c = &j->forward->config;
+    const size_t hidden = (size_t)c->hidden, words = (size_t)c->vocabulary, first = index * HEAD_BLOCK;
+    const size_t count = organ_lesser(HEAD_BLOCK, words - first);
+    float *values = j->scratch + worker * j->scratch_floats, *product = values + HEAD_BLOCK * hidden,
+          *scratch = product + HEAD_ROWS * HEAD_BLOCK;
+    organ_error error = {0};
+    if (faulty(j))
+        return;
+    if (organ_weight_read(j->reader, first, count, ORGAN_F32, values, scratch, &error)) {
+        keep_error(j, &error);
+        return;
+    }
+    for (size_t t = 0; t < j->tokens; t += HEAD_ROWS) {
+        organ_blas_begin();
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)HEAD_ROWS, (int)count, (int)hidden, 1, j->normed + t * hidden,
+                    (int)hidden, values, (int)hidden, 0, product, (int)count);
+        organ_blas_end();
+        for (size_t r = 0; r < HEAD_ROWS && t + r < j->tokens; r++)
+            memcpy(j->logits + (t + r) * words + first, product + r * count, count * sizeof(float));
+    }
+}
+
+static void give_row(void *context, size_t index, size_t worker)
+{
+    (void)worker;
+    row_job *j = context;
+    const organ_forward_config *c = &j->forward->config;
+    float *logits = j->logits + index * c->vocabulary;
+    if (c->final_softcap > 0)
+        j->forward->engine->kernels->softcap(logits, (size_t)c->vocabulary, (float)c->final_softcap);
+    j->each(j->context, j->first + index, logits);
+}
+
+static size_t held_tokens(const organ_forward *f)
+{
+    const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float)) / HEAD_ROWS * HEAD_ROWS;
+    return fit < HEAD_ROWS ? HEAD_ROWS : organ_lesser((size_t)fit, HEAD_TOKENS);
+}
+
+uint64_t organ_forward_head_bytes(const organ_forward *f)
+{
+    const uint64_t hidden = f->config.hidden, held = held_tokens(f), workers = organ_workers_count(f->engine->workers);
+    const uint64_t block = HEAD_BLOCK * (2 * hidden + HEAD_ROWS); /* a block of words and, at most as large, its codes */
+    return (held * (hidden + f->config.vocabulary) + workers * block) * sizeof(float);
+}
+
+static organ_status give_rows(row_job *j, float *normed, const float *hidden, const size_t *rows, organ_error *error)
+{
+    const organ_forward *f = j->forward;
+    const organ_forward_config *c = &f->config;
+    const size_t width = (size_t)c->hidden;
+    memset(normed, 0, j->held * width * sizeof *normed);
+    for (size_t k = 0; k < j->tokens; k++)
+        organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, normed + k * width);
+    if (organ_forward_share(f->engine, ((size_t)c->vocabulary + HEAD_BLOCK - 1) / HEAD_BLOCK, multiply_block, j, error))
+        return error->status;
+    return organ_forward_share(f->engine, j->tokens, give_row, j, error);
+}
+
+organ_status organ_forward_logits(organ_forward *forward, const float *hidden, const size_t *rows, size_t count, void *context,
+                                  void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    const size_t width = (size_t)forward->config.hidden, held = held_tokens(forward);
+    if (count == 0)
+        return ORGAN_OK;
+    row_job j = {.forward = forward, .context = context, .each = each, .held = held};
+    pthread_mutex_init(&j.lock, NULL);
+    float *normed = organ_forward_floats(held * width, error);
+    j.normed = normed;
+    j.logits = organ_forward_floats(organ_lesser(count, held) * forward->config.vocabulary, error);
+    if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, HEAD_BLOCK * (width + HEAD_ROWS), error) == ORGAN_OK)
+        for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
+            j.tokens = organ_lesser(held, count - j.first);
+            give_rows(&j, normed, hidden, rows + j.first, error);
+        }
+    close_rows(&j);
+    free(normed);
+    free(j.logits);
+    return error->status;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many layers as the memory
+ * holds beside one that is read anew each time. */
+#include "orchestrator/forward/job.h"
+#include "orchestrator/machine/quantity.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+struct organ_forward_past {
+    size_t most, count;           /* tokens: there is room for, went through */
+    size_t rotated, rotated_here; /* the kinds of rotation that those have, where all is seen and in a sliding window */
+    size_t layer_floats;          /* of the keys of one layer; its values are as many, and follow */
+    float *values;
+    organ_layer **layers; /* of the model: NULL for one that is not held */
+    unsigned layer_count, held;
+};
+
+static size_t width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
+
+static organ_status too_little(const organ_forward *f, size_t most, organ_error *error)
+{
+    const uint64_t bytes = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
+    char memory[16], token[16];
+    return organ_fail(error, ORGAN_USAGE, "--memory: %s is too little for a layer of %s and %zu tokens, whose keys and values take %s each",
+                      organ_quantity_text(f->engine->memory, memory), f->model->path, most, organ_quantity_text(bytes, token));
+}
+
+/* Whether a text that grows from `first` to `most` tokens goes through anew on its way. */
+static bool begins_anew(const organ_forward *f, size_t first, size_t most)
+{
+    return organ_forward_rotation_kind(&f->rotation, first) != organ_forward_rotation_kind(&f->rotation, most) ||
+           organ_forward_rotation_kind(&f->rotation_local, first) != organ_forward_rotation_kind(&f->rotation_local, most);
+}
+
+/* How many layers, from the first, the memory holds beside all else. */
+static unsigned holdable(const organ_forward *f, size_t together, size_t most, uint64_t taken)
+{
+    unsigned held = 0;
+    while (held < f->config.layers) {
+        taken += (uint64_t)f->plans[held].floats * sizeof(float);
+        if (!organ_forward_fits(f, together, most, taken))
+            break;
+        held++;
+    }
+    return held;
+}
+
+organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most, organ_forward_past **past, organ_error *error)
+{
+    const uint64_t token = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
+    const size_t together = begins_anew(f, first, most) ? most : first;
+    *past = NULL;
+    if (most > f->engine->memory / token || !organ_forward_fits(f, together, most, most * token))
+        return too_little(f, most, error);
+    organ_forward_past *const made = calloc(1, sizeof *made);
+    if (!made)
+        return organ_fail_errno(error, ENOMEM, "%s", f->model->path);
+    made->most = most;
+    made->layer_floats = most * width_of(f);
+    made->layer_count = f->config.layers;
+    made->held = holdable(f, together, most, most * token);
+    if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
+        organ_fail_errno(error, ENOMEM, "%s", f->model->path);
+    if (error->status || !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
+        organ_forward_past_close(made);
+        return error->status;
+    }
+    *past = made;
+    return ORGAN_OK;
+}
+
+void organ_forward_past_close(organ_forward_past *past)
+{
+    if (!past)
+        return;
+    for (unsigned k = 0; past->layers && k < past->layer_count; k++)
+        organ_layer_free(past->layers[k]);
+    free(past->layers);
+    free(past->values);
+    free(past);
+}
+
+static organ_status run_layers(organ_forward *f, organ_forward_past *past, const organ_windows *windows, float *hidden, organ_error *error)
+{
+    for (unsigned k = 0; k < f->config.layers; k++) {
+        float *const keys = past->values + 2 * k * past->layer_floats;
+        const forward_keys before = {keys, keys + past->layer_floats, past->count};
+        organ_layer *layer = past->layers[k];
+        if (!layer && organ_layer_load(f, (int32_t)k, &layer, error))
+            return error->status;
+        organ_forward_layer_run(f, layer, windows, &before, hidden, NULL, error);
+        if (k < past->held)
+            past->layers[k] = layer;
+        else
+            organ_layer_free(layer);
+        if (error->status)
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_continue(organ_forward *f, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
+                                    void (*each)(void *context, size_t k, float *logits), organ_error *error)
+{
+    const size_t kind = organ_forward_rotation_kind(&f->rotation, count), here = organ_forward_rotation_kind(&f->rotation_local, count);
+    if (kind != past->rotated || here != past->rotated_here)
+        past->count = 0;
+    if (count <= past->count || count > past->most)
+        return organ_fail(error, ORGAN_USAGE, "%zu tokens cannot follow %zu in room for %zu", count, past->count, past->most);
+    past->rotated = kind;
+    past->rotated_here = here;
+    const size_t begin[2] = {0, count - past->count}, last = begin[1] - 1;
+    const organ_windows windows = {.tokens = tokens + past->count, .count = 1, .begin = begin};
+    float *const hidden = organ_forward_floats(begin[1] * (size_t)f->config.hidden, error);
+    if (hidden && organ_forward_embed(f, &windows, hidden, error) == ORGAN_OK && run_layers(f, past, &windows, hidden, error) == ORGAN_OK)
+        organ_forward_logits(f, hidden, &last, 1, context, each, error);
+    free(hidden);
+    past->count = error->status ? 0 : count;
+    return error->status;
+}

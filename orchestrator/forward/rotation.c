@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * Rotary positions. Angles are products of FP32 numbers, as the models were trained with. */
+#include "orchestrator/forward/families.h"
+#include "orchestrator/forward/job.h"
+#include "orchestrator/stream/weight_reader.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PI           3.14159265358979323846
+#define ROWS_AT_ONCE ((size_t)64) /* a text that grows does not make its table anew with each token */
+
+static float llama3(const organ_rope_config *rope, float frequency)
+{
+    const double original = (double)rope->original_context, length = 2 * PI / (double)frequency;
+    if (length < original / rope->high_freq_factor)
+        return frequency;
+    if (length > original / rope->low_freq_factor)
+        return (float)((double)frequency / rope->factor);
+    const double smooth = (original / length - rope->low_freq_factor) / (rope->high_freq_factor - rope->low_freq_factor);
+    return (float)((1 - smooth) * (double)frequency / rope->factor + smooth * (double)frequency);
+}
+
+/* The dimension that turns so many times over the original context. */
+static double yarn_dimension(const organ_rope_config *rope, double turns)
+{
+    return rope->dimensions * log((double)rope->original_context / (turns * 2 * PI)) / (2 * log(rope->theta));
+}
+
+static float yarn(const organ_rope_config *rope, float frequency, unsigned k)
+{
+    double low = yarn_dimension(rope, rope->beta_fast), high = yarn_dimension(rope, rope->beta_slow);
+    if (!rope->exact_range) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, rope->dimensions - 1.0);
+    if (low == high)
+        high += 0.001;
+    const double ramp = fmin(fmax((k - low) / (high - low), 0), 1);
+    return (float)((double)frequency / rope->factor * ramp + (double)frequency * (1 - ramp));
+}
+
+/* frequencies[k] = theta ^ (-2 k / dimensions), rounded to FP32 as in training: the exponent, the power, its reciprocal. */
+static void plain_frequencies(const organ_kernels *kernels, float theta, unsigned dimensions, float *frequencies, size_t half)
+{
+    for (size_t k = 0; k < half; k++)
+        frequencies[k] = (float)(2 * k) / (float)dimensions;
+    kernels->powers_of(theta, frequencies, frequencies, half);
+    for (size_t k = 0; k < half; k++)
+        frequencies[k] = 1.0f / frequencies[k];
+}
+
+/* ---- opening ---- */
+
+/* What a GGUF file says of frequencies as a tensor: what they are divided by. NULL where there is no such tensor. */
+static organ_status read_factors(const organ_forward *f, const char *name, size_t half, float **factors, organ_error *error)
+{
+    *factors = NULL;
+    if (!f->model->gguf || !organ_weights_named(f->weights, name))
+        return ORGAN_OK;
+    const organ_weight *weight = organ_forward_weight_named(f, name, 0, half, error);
+    organ_weight_reader *reader = NULL;
+    if (!weight || organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
+        return error->status;
+    *factors = organ_forward_floats(half, error);
+    float *scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
+    if (*factors && scratch)
+        organ_weight_read(reader, 0, 1, ORGAN_F32, *factors, scratch, error);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    for (size_t k = 0; k < half && !error->status; k++)
+        if (!((*factors)[k] > 0) || !isfinite((*factors)[k]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': factor %zu is %g, not above 0", f->model->path, name, k,
+                       (double)(*factors)[k]);
+    return error->status;
+}
+
+/* GGUF files of Llama 3 carry the factors of all windows. */
+static organ_status divide_frequencies(const organ_forward *f, forward_rotation *rotation, organ_error *error)
+{
+    float *factors;
+    if (read_factors(f, "rope_freqs.weight", rotation->half, &factors, error) == ORGAN_OK && factors)
+        for (size_t k = 0; k < rotation->half; k++)
+            rotation->frequencies[k] /= factors[k];
+    free(factors);
+    return error->status;
+}
+
+organ_status organ_forward_rotation_open(const organ_forward *forward, const organ_rope_config *rope, forward_rotation *rotation,
+                                         organ_error *error)
+{
+    rotation->half = rope->dimensions / 2;
+    rotation->scale = (float)rope->attention_factor;
+    rotation->rope = rope;
+    if (!(rotation->frequencies = organ_forward_floats(rotation->half, error)))
+        return error->status;
+    rotation->kernels = forward->engine->kernels;
+    plain_frequencies(rotation->kernels, (float)rope->theta, rope->dimensions, rotation->frequencies, rotation->half);
+    for (unsigned k = 0; k < rotation->half; k++) {
+        const float frequency = rotation->frequencies[k];
+        rotation->frequencies[k] = rope->kind == ORGAN_ROPE_LINEAR   ? frequency / (float)rope->factor
+                                   : rope->kind == ORGAN_ROPE_LLAMA3 ? llama3(rope, frequency)
+                                   : rope->kind == ORGAN_ROPE_YARN   ? yarn(rope, frequency, k)
+                                                                     : frequency;
+    }
+    if (rope->kind == ORGAN_ROPE_LONGROPE && !rope->short_factors &&
+        (read_factors(forward, ORGAN_ROPE_SHORT, rotation->half, &rotation->short_factors, error) ||
+         read_factors(forward, ORGAN_ROPE_LONG, rotation->half, &rotation->long_factors, error)))
+        return error->status;
+    return rope == &forward->config.rope ? divide_frequencies(forward, rotation, error) : ORGAN_OK;
+}
+
+/* ---- tables ---- */
+
+size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens)
+{
+    const organ_rope_config *const rope = rotation->rope;
+    if (tokens <= rope->original_context)
+        return 0;
+    return rope->kind == ORGAN_ROPE_DYNAMIC ? tokens : rope->kind == ORGAN_ROPE_LONGROPE;
+}
+
+static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
+{
+    const organ_rope_config *const rope = r->rope;
+    if (rope->kind == ORGAN_ROPE_LONGROPE) {
+        const float *const brief = rope->short_factors ? rope->short_factors : r->short_factors;
+        const float *const lasting = rope->long_factors ? rope->long_factors : r->long_factors;
+        return r->frequencies[k] / (kind ? lasting : brief)[k];
+    }
+    if (rope->kind != ORGAN_ROPE_DYNAMIC || kind == 0)
+        return r->frequencies[k];
+    const double growth = rope->factor * (double)kind / (double)rope->original_context - (rope->factor - 1);
+    const double theta = rope->theta * pow(growth, rope->dimensions / (rope->dimensions - 2.0));
+    float power = (float)(2 * k) / (float)rope->dimensions;
+    r->kernels->powers_of((float)theta, &power, &power, 1);
+    return 1.0f / power;
+}
+
+static void fill(forward_rotation *r, const forward_rotation_part *part)
+{
+    for (size_t k = 0; k < r->half; k++) {
+        const float frequency = frequency_of(r, part->kind, k);
+        for (size_t p = 0; p < part->positions; p++) {
+            const float angle = (float)p * frequency;
+            r->cosines[(part->first + p) * r->half + k] = cosf(angle) * r->scale;
+            r->sines[(part->first + p) * r->half + k] = sinf(angle) * r->scale;
+        }
+    }
+}
+
+void organ_forward_rotation_begin(forward_rotation *rotation)
+{
+    if (rotation->part_count > FORWARD_ROTATION_PARTS)
+        rotation->part_count = rotation->rows = 0;
+}
+
+/* Tables of `rows`, with what they hold. */
+static organ_status grow(forward_rotation *r, size_t rows, organ_error *error)
+{
+    float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);
+    forward_rotation_part *const parts = realloc(r->parts, (r->part_count + 1) * sizeof *parts);
+    r->parts = parts ? parts : r->parts;
+    if (!parts)
+        organ_fail_errno(error, ENOMEM, "cannot allocate a rotation of %zu tokens", rows);
+    if (error->status) {
+        free(cosines);
+        free(sines);
+        return error->status;
+    }
+    if (r->rows) {
+        memcpy(cosines, r->cosines, r->rows * r->half * sizeof *cosines);
+        memcpy(sines, r->sines, r->rows * r->half * sizeof *sines);
+    }
+    free(r->cosines);
+    free(r->sines);
+    r->cosines = cosines;
+    r->sines = sines;
+    r->rows = rows;
+    return ORGAN_OK;
+}
+
+organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error)
+{
+    const size_t kind = organ_forward_rotation_kind(rotation, tokens), before = rotation->rows;
+    for (size_t k = 0; k < rotation->part_count; k++)
+        if (rotation->parts[k].kind == kind && rotation->parts[k].positions >= tokens) {
+            *first = rotation->parts[k].first;
+            return ORGAN_OK;
+        }
+    const size_t positions = (tokens + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * ROWS_AT_ONCE;
+    if (grow(rotation, before + positions, error) != ORGAN_OK)
+        return error->status;
+    rotation->parts[rotation->part_count++] = (forward_rotation_part){kind, before, positions};
+    fill(rotation, &rotation->parts[rotation->part_count - 1]);
+    *first = before;
+    return ORGAN_OK;
+}
+
+void organ_forward_rotation_close(forward_rotation *rotation)
+{
+    free(rotation->frequencies);
+    free(rotation->cosines);
+    free(rotation->sines);
+    free(rotation->short_factors);
+    free(rotation->long_factors);
+    free(rotation->parts);
+}

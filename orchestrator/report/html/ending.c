@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT
+ * What every page ends with: the definitions of its terms, and what varies from run to run, whatever members it has. */
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/html/page.h"
+#include "orchestrator/report/text/document.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_COLUMNS = 12 };
+
+/* "bytes_per_second" is read as "bytes per second". */
+static void put_words(FILE *out, const char *key)
+{
+    for (; *key; key++)
+        fputc(*key == '_' ? ' ' : *key, out);
+}
+
+static bool ends_with(const char *s, const char *end)
+{
+    const size_t length = strlen(s), tail = strlen(end);
+    return length >= tail && strcmp(s + length - tail, end) == 0;
+}
+
+/* A member by what it holds; its name says whether a number is a time or an amount. */
+static void put_value(FILE *out, const char *key, const json_t *value)
+{
+    char text[32];
+    const double number = json_number_value(value);
+    if (json_is_string(value))
+        fputs(json_string_value(value), out);
+    else if (json_is_boolean(value))
+        fputs(json_is_true(value) ? "yes" : "no", out);
+    else if (json_is_number(value) && ends_with(key, "bytes_per_second"))
+        fprintf(out, "%s/s", organ_quantity_text(number > 0 ? (uint64_t)number : 0, text));
+    else if (json_is_number(value) && ends_with(key, "seconds"))
+        fputs(organ_duration_text(number, text), out);
+    else if (json_is_integer(value) && (ends_with(key, "bytes") || strcmp(key, "memory") == 0))
+        fputs(organ_quantity_text((uint64_t)json_integer_value(value), text), out);
+    else if (json_is_integer(value) && json_integer_value(value) >= 0)
+        fputs(organ_count_text((uint64_t)json_integer_value(value), text), out);
+    else if (json_is_number(value))
+        fprintf(out, "%.6g", number);
+    else
+        fputs("-", out);
+}
+
+/* False without memory. */
+static bool value_cell(organ_table *table, const char *key, const json_t *value)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *whole = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return false;
+    if (!json_is_array(value))
+        put_value(text.out, key, value);
+    for (size_t k = 0; k < json_array_size(value); k++) {
+        fputs(k ? ", " : "", text.out);
+        put_value(text.out, key, json_array_get(value, k));
+    }
+    if (organ_text_finish(&text, &whole, &ignored) == ORGAN_OK)
+        organ_table_cell(table, "%s", whole);
+    free(whole);
+    return ignored.status == ORGAN_OK;
+}
+
+static bool name_cell(organ_table *table, const char *before, const char *key)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *whole = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return false;
+    put_words(text.out, before);
+    fputs(*before ? ", " : "", text.out);
+    put_words(text.out, key);
+    if (organ_text_finish(&text, &whole, &ignored) == ORGAN_OK)
+        organ_table_cell(table, "%s", whole);
+    free(whole);
+    return ignored.status == ORGAN_OK;
+}
+
+static bool is_list_of_objects(const json_t *value) { return json_is_object(json_array_get(value, 0)); }
+
+/* The plain members of `object`, and those of objects inside it. */
+static bool member_rows(organ_table *table, const char *before, const json_t *object)
+{
+    const char *key;
+    json_t *value;
+    bool whole = true;
+    json_object_foreach((json_t *)object, key, value)
+    {
+        if (json_is_object(value) && !*before)
+            whole = member_rows(table, key, value) && whole;
+        else if (!is_list_of_objects(value) && !json_is_object(value))
+            whole = name_cell(table, before, key) && value_cell(table, key, value) && whole;
+    }
+    return whole;
+}
+
+/* An array of objects with the same members: they are the columns. */
+static void put_list(organ_html *html, const char *name, const json_t *list)
+{
+    organ_column columns[MOST_COLUMNS];
+    size_t count = 0;
+    bool whole = true;
+    const char *key;
+    json_t *value;
+    json_object_foreach(json_array_get(list, 0), key, value)
+    {
+        if (count < MOST_COLUMNS)
+            columns[count++] = (organ_column){key, json_is_number(value) ? ORGAN_RIGHT : ORGAN_LEFT, false, false};
+    }
+    organ_table *const table = organ_table_create(columns, count);
+    for (size_t k = 0; count && k < json_array_size(list); k++)
+        for (size_t c = 0; c < count; c++)
+            whole = value_cell(table, columns[c].title, json_object_get(json_array_get(list, k), columns[c].title)) && whole;
+    organ_html_table(html, table, name);
+    if (!whole)
+        organ_html_table(html, NULL, NULL); /* the page fails */
+}
+
+static void put_run(organ_html *html, const json_t *run)
+{
+    static const organ_column columns[] = {{"item", ORGAN_LEFT, false, false}, {"value", ORGAN_LEFT, false, false}};
+    const char *key;
+    json_t *value;
+    organ_html_section(html, "Run");
+    organ_html_paragraph(html, "This section varies from run to run; nothing above does.");
+    organ_table *const table = organ_table_create(columns, 2);
+    const bool whole = member_rows(table, "", run);
+    organ_html_table(html, whole ? table : NULL, NULL);
+    if (!whole)
+        organ_table_destroy(table);
+    json_object_foreach((json_t *)run, key, value)
+    {
+        if (is_list_of_objects(value))
+            put_list(html, key, value);
+    }
+}
+
+static void put_definitions(organ_html *html, const json_t *definitions)
+{
+    static const organ_column columns[] = {{"term", ORGAN_LEFT, false, false}, {"what it means here", ORGAN_LEFT, false, false}};
+    organ_table *const table = organ_table_create(columns, 2);
+    const char *term;
+    json_t *sentence;
+    json_object_foreach((json_t *)definitions, term, sentence)
+    {
+        organ_table_cell(table, "%s", term);
+        organ_table_cell(table, "%s", organ_json_text(sentence, ""));
+    }
+    organ_html_section(html, "Definitions");
+    organ_html_table(html, table, NULL);
+}
+
+void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run)
+{
+    if (json_object_size(definitions))
+        put_definitions(html, definitions);
+    if (json_object_size(run))
+        put_run(html, run);
+}

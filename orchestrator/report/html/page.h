@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ * A report as one HTML page that stands alone: style and script inside, nothing asked from a network. Light and dark, narrow and printed,
+ * with landmarks, captions and real tables. Everything said to it is text: it can hold anything and is shown as it is. */
+#ifndef ORGAN_HTML_PAGE_H
+#define ORGAN_HTML_PAGE_H
+
+#include "orchestrator/report/text/text_table.h"
+
+#include <jansson.h>
+
+typedef struct organ_html organ_html;
+
+/* `kind` says what is reported ("Pruning"), `title` of what ("tiny-qwen2"), `lead` in one or two sentences what came out; NULL: none.
+ * NULL if there is no memory: all functions below accept that, and organ_html_finish then reports it. */
+organ_html *organ_html_create(const char *kind, const char *title, const char *lead);
+void organ_html_destroy(organ_html *html);
+
+/* The few numbers that a reader came for, side by side on top: each a value ("21.89 %") and what it is ("of the target weights"). To be
+ * called once, before the first section. */
+typedef struct organ_html_figure_of_merit {
+    const char *value, *meaning;
+} organ_html_figure_of_merit;
+void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count);
+
+/* A heading, and an entry in the page's table of contents. */
+void organ_html_section(organ_html *html, const char *title);
+
+void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A sentence set apart that must be read: what the numbers do not mean. */
+void organ_html_caution(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* An array of sentences that must be read, set apart together under `title`. */
+void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences);
+
+/* An array of sentences as a list. */
+void organ_html_list(organ_html *html, const json_t *sentences);
+
+/* A command line to copy. */
+void organ_html_command(organ_html *html, const char *command);
+
+/* Shows and destroys the table. Columns sort by what stands in them (1,234 and 4.2 MB as numbers), rows filter by text where there are more
+ * than a dozen; totals stay last. Without a script all rows are there. NULL caption: none is
+ * seen, and the table is called after its section. */
+void organ_html_table(organ_html *html, organ_table *table, const char *caption);
+
+/* Shows and frees a chart as svg/chart.h and its neighbours make them; the caption says what to see in it. Where making it failed (`svg` is
+ * NULL) the page fails. */
+void organ_html_chart(organ_html *html, char *svg, const char *caption);
+
+/* An array of {"check", "ok", "detail"} with marks that need no colour. */
+void organ_html_checks(organ_html *html, const json_t *checks);
+
+/* Definitions, an object of terms and sentences; then the "run" object as the last section. Either may be missing. */
+void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run);
+
+/* The page, for the caller to free, and the end of `html`. Valid UTF-8 whatever it was given. ORGAN_IO without memory. */
+organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);
+
+#endif

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg/chart.h"
+
+#include "orchestrator/report/svg/chart_scale.h"
+#include "orchestrator/report/svg/numbers.h"
+#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/text/text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_ROW = 22, TICK_ROW = 18 };
+
+typedef struct drawing {
+    const organ_chart *chart;
+    FILE *out;
+    organ_scale x, y;
+    organ_tick x_ticks[ORGAN_MOST_TICKS], y_ticks[ORGAN_MOST_TICKS];
+    size_t x_tick_count, y_tick_count;
+    size_t columns, rows;
+    double top, panel_width, panel_height, row_height, height;
+    double left_now, top_now; /* of the plot area that is being drawn */
+} drawing;
+
+static void put_label(const drawing *d, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
+{
+    organ_svg_label(d->out, x, y, class, anchor, s, longest);
+}
+
+/* ---- marks ---- */
+
+static unsigned look_of(const drawing *d, size_t series) { return d->chart->series[series].look % ORGAN_CHART_COLOURS; }
+
+static bool there(const drawing *d, const organ_chart_panel *panel, size_t series, size_t k)
+{
+    const double *const y = panel->y[series];
+    return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
+}
+
+static double at_x(const drawing *d, double x) { return d->left_now + organ_scale_place(&d->x, x) * d->panel_width; }
+static double at_y(const drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y, y)) * d->panel_height; }
+
+static void put_place(const drawing *d, double x)
+{
+    char number[32];
+    const organ_chart *const c = d->chart;
+    if (c->names && x >= 0 && x < (double)c->name_count)
+        organ_svg_text(d->out, c->names[(size_t)x], 80);
+    else {
+        organ_svg_text(d->out, c->x_label, 80);
+        fprintf(d->out, " %s", organ_number_text(x, 6, number));
+    }
+}
+
+/* What a pointer resting on a mark shows. */
+static void put_tip(const drawing *d, size_t series, double x, double y)
+{
+    char number[32];
+    fputs("<title>", d->out);
+    organ_svg_text(d->out, d->chart->series[series].name, 80);
+    fputs(", ", d->out);
+    put_place(d, x);
+    fprintf(d->out, ": %s</title>", organ_number_text(y, 4, number));
+}
+
+static void put_line(const drawing *d, const organ_chart_panel *panel, size_t series)
+{
+    const bool reference = d->chart->series[series].reference;
+    const unsigned kind = look_of(d, series);
+    const double *const y = panel->y[series];
+    bool open = false;
+    fputs("<path d=\"", d->out);
+    for (size_t k = 0; k < panel->count; k++) {
+        if (there(d, panel, series, k))
+            ORGAN_SVG(d->out, open ? "L%f %f" : "M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+        open = there(d, panel, series, k);
+        /* An expectation that is known at one place alone is a short stroke. */
+        if (open && reference && (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1)))
+            ORGAN_SVG(d->out, "m-12 0h24M%f %f", at_x(d, panel->x[k]), at_y(d, y[k]));
+    }
+    if (reference)
+        fputs("\" class=\"oc-ref\"/>\n", d->out);
+    else {
+        fprintf(d->out, "\" class=\"oc-line oc-s%u\"", kind);
+        if (*organ_svg_dashes[kind])
+            fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[kind]);
+        fputs("/>\n", d->out);
+    }
+}
+
+/* Markers 9 pixels apart at least, and at every value that no line leads to. */
+static void put_markers(const drawing *d, const organ_chart_panel *panel, size_t series)
+{
+    const double *const y = panel->y[series];
+    double free_from = -1e9;
+    for (size_t k = 0; k < panel->count; k++) {
+        if (!there(d, panel, series, k))
+            continue;
+        const bool alone = (k == 0 || !there(d, panel, series, k - 1)) && (k + 1 == panel->count || !there(d, panel, series, k + 1));
+        const double x = at_x(d, panel->x[k]);
+        if (x < free_from && !alone)
+            continue;
+        organ_svg_marker(d->out, look_of(d, series), x, at_y(d, y[k]));
+        put_tip(d, series, panel->x[k], y[k]);
+        fputs("</path>\n", d->out);
+        free_from = x + 9;
+    }
+}
+
+/* The space between neighbouring places, in pixels. */
+static double pitch(const drawing *d)
+{
+    double least = 1;
+    bool first = true;
+    for (size_t p = 0; p < d->chart->panel_count; p++)
+        for (size_t k = 1; k < d->chart->panels[p].count; k++) {
+            const double step = d->chart->panels[p].x[k] - d->chart->panels[p].x[k - 1];
+            if (step > 0 && (first || step < least)) {
+                least = step;
+                first = false;
+            }
+        }
+    return fmax((organ_scale_place(&d->x, least) - organ_scale_place(&d->x, 0)) * d->panel_width, 0.02);
+}
+
+static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
+{
+    const double room = fmin(pitch(d) * 0.8, 64.0 * (double)slots), width = room / (double)slots;
+    const double *const y = panel->y[series];
+    const double ground = d->chart->log_y ? d->top_now + d->panel_height : at_y(d, 0);
+    for (size_t k = 0; k < panel->count; k++) {
+        if (!there(d, panel, series, k))
+            continue;
+        const double left = at_x(d, panel->x[k]) - room / 2 + width * (double)slot, top = at_y(d, y[k]);
+        /* Nothing is thinner than half a pixel: a value near 0 stays a value. */
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", left, fmin(top, ground), fmax(width * 0.92, 0.3),
+                  fmax(fabs(ground - top), 0.5));
+        fprintf(d->out, " class=\"oc-mark oc-f%u\">", look_of(d, series));
+        put_tip(d, series, panel->x[k], y[k]);
+        fputs("</rect>\n", d->out);
+    }
+}
+
+/* A band has no edge where it has no end: -INFINITY is the floor of the plot. */
+static bool in_band(const drawing *d, const organ_chart_panel *panel, size_t k)
+{
+    const double low = panel->band_low[k], high = panel->band_high[k];
+    return isfinite(panel->x[k]) && isfinite(high) && (isfinite(low) || low == (double)-INFINITY) &&
+           !(d->chart->log_y && (high <= 0 || (isfinite(low) && low <= 0)));
+}
+
+static double band_low_y(const drawing *d, const organ_chart_panel *panel, size_t k)
+{
+    return isfinite(panel->band_low[k]) ? at_y(d, panel->band_low[k]) : d->top_now + d->panel_height;
+}
+
+/* Neighbouring places make one piece, with an outline that is seen where the fill is not: there along the upper edges, back along the
+ * lower. */
+static void put_band(const drawing *d, const organ_chart_panel *panel)
+{
+    const double half = pitch(d) / 2, left = d->left_now, right = left + d->panel_width;
+    fputs("<path class=\"oc-band\" d=\"", d->out);
+    for (size_t k = 0, end; k < panel->count; k = end) {
+        end = k + 1;
+        if (!in_band(d, panel, k))
+            continue;
+        ORGAN_SVG(d->out, "M%f %fV%f", fmax(at_x(d, panel->x[k]) - half, left), band_low_y(d, panel, k), at_y(d, panel->band_high[k]));
+        while (end < panel->count && in_band(d, panel, end) && at_x(d, panel->x[end]) - at_x(d, panel->x[end - 1]) < 2.2 * half) {
+            ORGAN_SVG(d->out, "H%fV%f", at_x(d, panel->x[end]) - half, at_y(d, panel->band_high[end]));
+            end++;
+        }
+        ORGAN_SVG(d->out, "H%fV%f", fmin(at_x(d, panel->x[end - 1]) + half, right), band_low_y(d, panel, end - 1));
+        for (size_t back = end - 1; back > k; back--)
+            ORGAN_SVG(d->out, "H%fV%f", at_x(d, panel->x[back]) - half, band_low_y(d, panel, back - 1));
+        fputc('z', d->out);
+    }
+    fputs("\"/>\n", d->out);
+}
+
+/* ---- panels ---- */
+
+static void put_axes(const drawing *d, bool first_column, bool last_row)
+{
+    const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
+    for (size_t k = 0; k < d->y_tick_count; k++) {
+        const double y = bottom - d->y_ticks[k].at * d->panel_height;
+        ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
+        if (first_column)
+            put_label(d, left - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
+    }
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
+    for (size_t k = 0; k < d->x_tick_count; k++)
+        ORGAN_SVG(d->out, "M%f %fv4", left + d->x_ticks[k].at * d->panel_width, bottom);
+    fputs("\"/>\n", d->out);
+    if (d->chart->bars && !d->chart->log_y)
+        ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f\"/>\n", left, at_y(d, 0), right);
+    if (!last_row)
+        return;
+    /* Named places have as much room as lies between two ticks. */
+    const double room = d->x_tick_count > 1 ? (d->x_ticks[1].at - d->x_ticks[0].at) * d->panel_width : d->panel_width;
+    for (size_t k = 0; k < d->x_tick_count; k++) {
+        const organ_tick *const t = &d->x_ticks[k];
+        const bool named = d->chart->names;
+        const char *const text = named ? d->chart->names[strtoul(t->text, NULL, 10)] : t->text;
+        put_label(d, left + t->at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", text,
+                  named ? (size_t)fmax(room / 6.2, 5) : 32);
+    }
+}
+
+static bool has_values(const drawing *d, const organ_chart_panel *panel)
+{
+    for (size_t s = 0; s < d->chart->series_count; s++)
+        for (size_t k = 0; k < panel->count; k++)
+            if (there(d, panel, s, k))
+                return true;
+    return false;
+}
+
+static void put_panel(drawing *d, size_t index)
+{
+    const organ_chart *const c = d->chart;
+    const organ_chart_panel *const panel = &c->panels[index];
+    const size_t column = index % d->columns, row = index / d->columns;
+    size_t slots = 0, slot = 0;
+    d->left_now = LEFT + (double)column * (d->panel_width + GAP_X);
+    d->top_now = d->top + (double)row * d->row_height + (panel->title ? 20 : 6);
+    fputs("<g>\n", d->out);
+    if (panel->title)
+        put_label(d, d->left_now, d->top_now - 8, " oc-head", "start", panel->title, (size_t)(d->panel_width / 7));
+    put_axes(d, column == 0, index + d->columns >= c->panel_count);
+    if (panel->band_low && panel->band_high)
+        put_band(d, panel); /* over the grid: an edge may lie on one of its lines */
+    if (!has_values(d, panel))
+        put_label(d, d->left_now + d->panel_width / 2, d->top_now + d->panel_height / 2, " oc-faint", "middle", "no values", 32);
+    for (size_t s = 0; s < c->series_count; s++)
+        slots += !c->series[s].reference;
+    for (size_t s = 0; s < c->series_count; s++) {
+        if (panel->y[s] && !c->series[s].reference && c->bars)
+            put_bars(d, panel, s, slot, slots);
+        else if (panel->y[s] && !c->series[s].reference)
+            put_line(d, panel, s);
+        slot += !c->series[s].reference;
+    }
+    for (size_t s = 0; s < c->series_count && !c->bars; s++)
+        if (panel->y[s] && !c->series[s].reference)
+            put_markers(d, panel, s);
+    for (size_t s = 0; s < c->series_count; s++) /* above all else, so that it is seen */
+        if (panel->y[s] && c->series[s].reference)
+            put_line(d, panel, s);
+    fputs("</g>\n", d->out);
+}
+
+/* ---- the frame ---- */
+
+static void put_swatch(const drawing *d, size_t series, double x, double y)
+{
+    const organ_chart_series *const s = &d->chart->series[series];
+    const unsigned kind = look_of(d, series);
+    if (s->reference)
+        ORGAN_SVG(d->out, "<path class=\"oc-ref\" d=\"M%f %fh24\"/>\n", x, y);
+    else if (d->chart->bars) {
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"12\" height=\"12\"", x + 6, y - 6);
+        fprintf(d->out, " class=\"oc-mark oc-f%u\"/>\n", kind);
+    } else {
+        ORGAN_SVG(d->out, "<path d=\"M%f %fh24\"", x, y);
+        fprintf(d->out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", kind, *organ_svg_dashes[kind] ? " stroke-dasharray=\"" : "",
+                organ_svg_dashes[kind], *organ_svg_dashes[kind] ? "\"" : "");
+        organ_svg_marker(d->out, kind, x + 12, y);
+        fputs("</path>\n", d->out);
+    }
+}
+
+/* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
+static double put_legend(const drawing *d, double y, bool drawn)
+{
+    const organ_chart *const c = d->chart;
+    const size_t entries = c->series_count + (c->band_name != NULL);
+    double x = LEFT;
+    if (entries == 0)
+        return y;
+    for (size_t k = 0; k < entries; k++) {
+        const char *const name = k < c->series_count ? c->series[k].name : c->band_name;
+        const double width = 30 + fmin(organ_svg_pixels(name), 6.6 * 60) + 22;
+        if (x > LEFT && x + width > WIDTH - RIGHT) {
+            x = LEFT;
+            y += LEGEND_ROW;
+        }
+        if (drawn && k < c->series_count)
+            put_swatch(d, k, x, y);
+        else if (drawn)
+            ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"12\" class=\"oc-band\"/>\n", x, y - 6);
+        if (drawn)
+            put_label(d, x + 30, y + 4, "", "start", name, 60);
+        x += width;
+    }
+    return y + LEGEND_ROW;
+}
+
+typedef struct extent {
+    double low, high;
+} extent;
+
+static void widen(extent *e, double value)
+{
+    if (!isfinite(value))
+        return;
+    e->low = fmin(e->low, value);
+    e->high = fmax(e->high, value);
+}
+
+/* Both axes from everything that is to be seen. */
+static void choose_scales(drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    extent x = {INFINITY, -INFINITY}, y = x;
+    for (size_t p = 0; p < c->panel_count; p++)
+        for (size_t k = 0; k < c->panels[p].count; k++) {
+            const organ_chart_panel *const panel = &c->panels[p];
+            widen(&x, panel->x[k]);
+            for (size_t s = 0; s < c->series_count; s++)
+                if (there(d, panel, s, k))
+                    widen(&y, panel->y[s][k]);
+            for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
+                const double edge = b ? panel->band_high[k] : panel->band_low[k];
+                if (!c->log_y || edge > 0)
+                    widen(&y, edge); /* but for an end that is not there */
+            }
+        }
+    if (c->bars && !c->log_y)
+        widen(&y, 0);
+    if (y.high - y.low < c->least_span && !c->log_y) {
+        const double middle = (y.low + y.high) / 2;
+        y = (extent){middle - c->least_span / 2, middle + c->least_span / 2};
+    }
+    if (c->names)
+        x = (extent){0, c->name_count ? (double)c->name_count - 1 : 0};
+    if (x.low > x.high)
+        x = (extent){0, 1};
+    const bool whole = c->whole_x || c->names;
+    const double margin = whole || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
+    const unsigned ticks = c->names ? ORGAN_MOST_TICKS - 3 : d->columns > 1 ? 6 : 12;
+    d->x = organ_scale_tight(x.low - margin, x.high + margin, ticks, whole);
+    d->y = organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false);
+    d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
+    d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
+}
+
+/* Rows as full as can be: seven projections are four of attention above three of the feed-forward. */
+static size_t columns_for(size_t panels)
+{
+    static const unsigned char columns[] = {1, 1, 2, 3, 2, 3, 3, 4, 4, 3};
+    return panels < sizeof columns ? columns[panels] : 4;
+}
+
+static void arrange(drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    const size_t count = c->panel_count ? c->panel_count : 1;
+    bool titled = false;
+    for (size_t p = 0; p < c->panel_count; p++)
+        titled = titled || c->panels[p].title;
+    d->columns = columns_for(count);
+    d->rows = (count + d->columns - 1) / d->columns;
+    d->panel_width = (WIDTH - LEFT - RIGHT - GAP_X * (double)(d->columns - 1)) / (double)d->columns;
+    d->panel_height = d->rows == 1 && d->columns == 1 ? 320 : d->rows == 1 ? 240 : 165;
+    d->row_height = d->panel_height + (titled ? 44 : 26);
+    d->top = put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 24, false) - 4;
+    d->height = d->top + d->row_height * (double)d->rows + (titled ? 0 : 14) + 24;
+}
+
+static void put_frame(const drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    organ_svg_begin(d->out, WIDTH, d->height, c->title, c->description, "");
+    put_label(d, LEFT, TITLE_ROW, " oc-title", "start", c->title, 90);
+    if (c->subtitle)
+        put_label(d, LEFT, TITLE_ROW + 20, " oc-faint", "start", c->subtitle, 130);
+    put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, true);
+    const double plots = d->row_height * (double)d->rows, middle = d->top + plots / 2;
+    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
+    organ_svg_text(d->out, c->y_label, 60);
+    fputs("</text>\n", d->out);
+    put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
+}
+
+/* ---- the numbers ---- */
+
+enum { MOST_ROWS = 2500 }; /* of all panels: more is for the JSON report */
+
+static bool has_band(const organ_chart *c)
+{
+    bool band = false;
+    for (size_t p = 0; p < c->panel_count; p++)
+        band = band || (c->panels[p].band_low && c->panels[p].band_high);
+    return band && c->band_name;
+}
+
+static void put_head(const drawing *d, bool titled, bool band)
+{
+    const organ_chart *const c = d->chart;
+    char name[128];
+    if (titled)
+        organ_svg_numbers_text(d->out, "plot");
+    organ_svg_numbers_text(d->out, c->x_label);
+    for (size_t s = 0; s < c->series_count; s++)
+        organ_svg_numbers_text(d->out, c->series[s].name);
+    for (int end = 0; end < 2 && band; end++) {
+        snprintf(name, sizeof name, "%.100s, %s", c->band_name, end ? "to" : "from");
+        organ_svg_numbers_text(d->out, name);
+    }
+    organ_svg_numbers_row(d->out);
+}
+
+static void put_place_row(const drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
+{
+    const organ_chart *const c = d->chart;
+    const double x = panel->x[k];
+    if (titled)
+        organ_svg_numbers_text(d->out, panel->title);
+    if (c->names && x >= 0 && x < (double)c->name_count)
+        organ_svg_numbers_text(d->out, c->names[(size_t)x]);
+    else
+        organ_svg_numbers_value(d->out, x);
+    for (size_t s = 0; s < c->series_count; s++)
+        organ_svg_numbers_value(d->out, panel->y[s] ? panel->y[s][k] : (double)NAN);
+    if (band) {
+        organ_svg_numbers_value(d->out, panel->band_low ? panel->band_low[k] : (double)NAN);
+        organ_svg_numbers_value(d->out, panel->band_high ? panel->band_high[k] : (double)NAN);
+    }
+    organ_svg_numbers_row(d->out);
+}
+
+/* Places where there is a value, panel by panel. */
+static void put_numbers(const drawing *d)
+{
+    const organ_chart *const c = d->chart;
+    const bool titled = c->panel_count && c->panels[0].title, band = has_band(c);
+    size_t rows = 0;
+    for (size_t p = 0; p < c->panel_count; p++)
+        rows += c->panels[p].count;
+    if (rows == 0 || rows > MOST_ROWS)
+        return;
+    organ_svg_numbers_begin(d->out);
+    put_head(d, titled, band);
+    for (size_t p = 0; p < c->panel_count; p++)
+        for (size_t k = 0; k < c->panels[p].count; k++) {
+            bool any = false;
+            for (size_t s = 0; s < c->series_count; s++)
+                any = any || (c->panels[p].y[s] && isfinite(c->panels[p].y[s][k]));
+            if (any)
+                put_place_row(d, &c->panels[p], k, titled, band);
+        }
+    organ_svg_numbers_end(d->out);
+}
+
+organ_status organ_chart_svg(const organ_chart *chart, char **svg, organ_error *error)
+{
+    drawing d = {.chart = chart};
+    organ_text text;
+    *svg = NULL;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    d.out = text.out;
+    arrange(&d);
+    choose_scales(&d);
+    put_frame(&d);
+    for (size_t p = 0; p < chart->panel_count; p++)
+        put_panel(&d, p);
+    put_numbers(&d);
+    fputs("</svg>\n", d.out);
+    return organ_text_finish(&text, svg, error);
+}

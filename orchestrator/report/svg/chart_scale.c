@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg/chart_scale.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- numbers ---- */
+
+/* The digits of |value| without the decimal sign of the locale, and the power of ten of the first one. */
+static int take_apart(double value, int digits, char figures[16])
+{
+    char text[48];
+    size_t count = 0;
+    snprintf(text, sizeof text, "%.*e", digits - 1, fabs(value));
+    const char *at = text;
+    for (; *at && *at != 'e'; at++)
+        if (*at >= '0' && *at <= '9' && count < 15)
+            figures[count++] = *at;
+    figures[count] = 0;
+    return *at ? atoi(at + 1) : 0;
+}
+
+char *organ_number_text(double value, int digits, char out[32])
+{
+    char figures[16];
+    const int exponent = take_apart(value, digits, figures);
+    const char *const sign = value < 0 ? "-" : "";
+    size_t count = strlen(figures);
+    while (count > 1 && figures[count - 1] == '0')
+        figures[--count] = 0;
+    const int behind = (int)count - 1 - exponent; /* figures behind the decimal point of a plain number */
+    if (exponent < -4 || exponent > 8)
+        snprintf(out, 32, "%s%c%s%se%d", sign, figures[0], count > 1 ? "." : "", figures + 1, exponent);
+    else if (exponent < 0)
+        snprintf(out, 32, "%s0.%.*s%s", sign, -exponent - 1, "0000", figures);
+    else if (behind <= 0)
+        snprintf(out, 32, "%s%s%.*s", sign, figures, -behind, "00000000");
+    else
+        snprintf(out, 32, "%s%.*s.%s", sign, exponent + 1, figures, figures + exponent + 1);
+    return out;
+}
+
+/* 10^exponent with the exponent raised. */
+static void power_text(int exponent, char out[32])
+{
+    static const char *const raised[] = {"⁰", "¹", "²", "³", "⁴", "⁵", "⁶", "⁷", "⁸", "⁹"};
+    char digits[12];
+    snprintf(digits, sizeof digits, "%d", abs(exponent));
+    size_t used = (size_t)snprintf(out, 32, "10%s", exponent < 0 ? "⁻" : "");
+    for (const char *d = digits; *d; d++)
+        used += (size_t)snprintf(out + used, 32 - used, "%s", raised[*d - '0']);
+}
+
+/* count x mantissa x 10^exponent: computed in whole numbers as far as they go, so that 3 x 0.1 is "0.3". */
+static void tick_text(double count, const organ_scale *scale, char out[32])
+{
+    const double whole = count * scale->mantissa;
+    char figures[24];
+    if (scale->exponent >= 0 || scale->exponent < -6 || fabs(whole) >= 1e9) {
+        organ_number_text(whole * pow(10, scale->exponent), 9, out);
+        return;
+    }
+    const int behind = -scale->exponent;
+    snprintf(figures, sizeof figures, "%0*ld", behind + 1, labs((long)whole));
+    const int before = (int)strlen(figures) - behind;
+    snprintf(out, 32, "%s%.*s.%s", whole < 0 ? "-" : "", before, figures, figures + before);
+}
+
+/* ---- scales ---- */
+
+/* The smallest step of 1, 2, 5 x 10^n that is not below `least`. */
+static void choose_step(organ_scale *s, double least)
+{
+    char figures[16];
+    s->exponent = take_apart(least, 15, figures);
+    const double unit = pow(10, s->exponent), ratio = least / unit;
+    s->mantissa = ratio <= 1 ? 1 : ratio <= 2 ? 2 : 5;
+    if (ratio > 5) {
+        s->mantissa = 1;
+        s->exponent++;
+    }
+    s->step = s->mantissa * pow(10, s->exponent);
+}
+
+static organ_scale log_scale(double low, double high, unsigned ticks)
+{
+    organ_scale s = {.log = true, .first = floor(log10(low)), .last = ceil(log10(high))};
+    if (s.last <= s.first)
+        s.last = s.first + 1;
+    s.step = ceil((s.last - s.first) / ticks);
+    s.last = s.first + ceil((s.last - s.first) / s.step) * s.step;
+    return s;
+}
+
+organ_scale organ_scale_of(double low, double high, unsigned ticks, bool log, bool whole)
+{
+    ticks = ticks < 2 ? 2 : ticks > ORGAN_MOST_TICKS - 3 ? ORGAN_MOST_TICKS - 3 : ticks;
+    if (low > high) {
+        low = log ? 0.1 : 0;
+        high = 1;
+    }
+    if (log)
+        return log_scale(low, high, ticks);
+    organ_scale s = {0};
+    /* Divided first: the difference may be beyond what a number can be. Steps far below the values would not tell them apart. */
+    double least = high / ticks - low / ticks;
+    const double most = fmax(fabs(low), fabs(high));
+    least = fmax(least, most * 1e-9);
+    least = fmax(least, low == high && most > 0 ? most / ticks : 1e-290);
+    choose_step(&s, most > 0 || whole ? least : 1.0 / ticks);
+    if (whole && s.step < 1) {
+        s.step = s.mantissa = 1;
+        s.exponent = 0;
+    }
+    /* A hair of tolerance: 0.3 / 0.1 is not 3. */
+    s.first = floor(low / s.step + 1e-9);
+    s.last = ceil(high / s.step - 1e-9);
+    if (s.last <= s.first)
+        s.last = s.first + 1;
+    return s;
+}
+
+organ_scale organ_scale_tight(double low, double high, unsigned ticks, bool whole)
+{
+    organ_scale s = organ_scale_of(low, high, ticks, false, whole);
+    s.first = low / s.step;
+    s.last = high / s.step;
+    return s;
+}
+
+double organ_scale_place(const organ_scale *s, double value)
+{
+    return ((s->log ? log10(value) : value / s->step) - s->first) / (s->last - s->first);
+}
+
+/* 1, 2 and 5 of each decade, where there are few of them. */
+static size_t few_decades(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS])
+{
+    static const double parts[] = {1, 2, 5};
+    size_t count = 0;
+    for (double decade = s->first; decade <= s->last; decade++)
+        for (size_t k = 0; k < (decade < s->last ? 3 : 1); k++) {
+            ticks[count].at = (decade + log10(parts[k]) - s->first) / (s->last - s->first);
+            organ_number_text(parts[k] * pow(10, decade), 3, ticks[count++].text);
+        }
+    return count;
+}
+
+size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS])
+{
+    size_t count = 0;
+    if (s->log && s->last - s->first <= 2)
+        return few_decades(s, ticks);
+    const double stride = s->log ? s->step : 1;
+    for (double at = ceil(s->first - 1e-9); at <= s->last + 1e-9 && count < ORGAN_MOST_TICKS; at += stride) {
+        ticks[count].at = (at - s->first) / (s->last - s->first);
+        if (!s->log)
+            tick_text(at, s, ticks[count].text);
+        else if (fabs(at) <= 4)
+            organ_number_text(pow(10, at), 1, ticks[count].text);
+        else
+            power_text((int)at, ticks[count].text);
+        count++;
+    }
+    return count;
+}
+
+int organ_decimals_for(double largest, int digits)
+{
+    if (!(fabs(largest) < 1e6) || fabs(largest) < 1e-2)
+        return -1;
+    const int decimals = digits - 1 - (int)floor(log10(fabs(largest)));
+    return decimals < 0 ? 0 : decimals > 6 ? 6 : decimals;
+}
+
+char *organ_fixed_text(double value, int decimals, char out[32])
+{
+    unsigned long long power = 1;
+    for (int k = 0; k < decimals; k++)
+        power *= 10;
+    const unsigned long long scaled = (unsigned long long)llround(fabs(value) * (double)power), rest = scaled % power;
+    int length = snprintf(out, 32, "%s%llu%s", value < 0 && scaled ? "-" : "", scaled / power, decimals ? "." : "");
+    for (unsigned long long place = power / 10; place; place /= 10)
+        out[length++] = (char)('0' + rest / place % 10);
+    out[length] = '\0';
+    return out;
+}

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg/heat_map.h"
+
+#include "orchestrator/report/svg/chart_scale.h"
+#include "orchestrator/report/svg/numbers.h"
+#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/text/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    WIDTH = 960,
+    LEFT = 20,
+    RIGHT = 20,
+    SCALE_STEP = 11,
+    TITLE_ROW = 26,
+    STEPS = 21,
+    MOST_CELLS = 4096,
+    MOST_SIDE = 256,
+    LONGEST_NAME = 30
+};
+
+#define DULL 0.02 /* the least span of a scale beside its largest value */
+
+typedef struct drawing {
+    const organ_heat_map *map;
+    FILE *out;
+    size_t row_step, column_step; /* so many rows and columns of the map make one of the picture */
+    size_t rows, columns;         /* of the picture */
+    double *values;
+    bool *marked;
+    double low, high;
+    int decimals; /* of numbers in cells; negative: as short as can be */
+    bool gaps, marks;
+    double left, top, cell_width, cell_height, height, names_height;
+    bool slanted;     /* column names */
+    double text_size; /* of numbers in cells; 0: none */
+} drawing;
+
+/* ---- the picture's cells ---- */
+
+/* The least steps that leave few enough cells, none so thin that nobody sees it. */
+static void choose_steps(drawing *d)
+{
+    d->row_step = (d->map->rows + MOST_SIDE - 1) / MOST_SIDE;
+    d->column_step = (d->map->columns + MOST_SIDE - 1) / MOST_SIDE;
+    d->row_step += d->row_step == 0;
+    d->column_step += d->column_step == 0;
+    for (;;) {
+        d->rows = (d->map->rows + d->row_step - 1) / d->row_step;
+        d->columns = (d->map->columns + d->column_step - 1) / d->column_step;
+        if (d->rows * d->columns <= MOST_CELLS)
+            return;
+        if (d->rows > d->columns)
+            d->row_step++;
+        else
+            d->column_step++;
+    }
+}
+
+static void fold_cell(drawing *d, size_t row, size_t column)
+{
+    const organ_heat_map *const m = d->map;
+    double sum = 0, count = 0;
+    bool marked = false;
+    for (size_t r = row * d->row_step; r < m->rows && r < (row + 1) * d->row_step; r++)
+        for (size_t c = column * d->column_step; c < m->columns && c < (column + 1) * d->column_step; c++) {
+            const size_t at = r * m->columns + c;
+            marked = marked || (m->marked && m->marked[at]);
+            if (isfinite(m->values[at])) {
+                sum += m->values[at];
+                count++;
+            }
+        }
+    d->values[row * d->columns + column] = count > 0 ? sum / count : (double)NAN;
+    d->marked[row * d->columns + column] = marked;
+    d->gaps = d->gaps || count == 0;
+    d->marks = d->marks || marked;
+}
+
+static void choose_scale(drawing *d)
+{
+    d->low = d->map->low;
+    d->high = d->map->high;
+    if (d->low == d->high) {
+        d->low = (double)INFINITY;
+        d->high = (double)-INFINITY;
+        for (size_t k = 0; k < d->rows * d->columns; k++)
+            if (isfinite(d->values[k])) {
+                d->low = fmin(d->low, d->values[k]);
+                d->high = fmax(d->high, d->values[k]);
+            }
+    }
+    if (d->low > d->high) {
+        d->low = 0;
+        d->high = 1;
+    } else if (d->low == d->high) {
+        const double margin = fmax(fabs(d->low) * 0.05, 0.5);
+        d->low -= margin;
+        d->high += margin;
+    } else if (d->map->low == d->map->high && d->high - d->low < DULL * fmax(fabs(d->low), fabs(d->high))) {
+        /* What three digits do not tell apart shall have no colours of its own. */
+        const double middle = (d->low + d->high) / 2, margin = DULL / 2 * fmax(fabs(d->low), fabs(d->high));
+        d->low = middle - margin;
+        d->high = middle + margin;
+    }
+    double largest = fmax(fabs(d->low), fabs(d->high));
+    bool whole = true; /* ranks, counts */
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        if (isfinite(d->values[k])) {
+            largest = fmax(largest, fabs(d->values[k]));
+            whole = whole && d->values[k] == floor(d->values[k]);
+        }
+    d->decimals = whole && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
+}
+
+/* ---- numbers ---- */
+
+/* As many decimals as its neighbours have. */
+static const char *value_text(const drawing *d, double value, char out[32])
+{
+    if (d->decimals >= 0 && value != 0 && fabs(value) < 0.5 * pow(10, -d->decimals)) /* it is not nothing */
+        return organ_number_text(value, 1, out);
+    return d->decimals < 0 ? organ_number_text(value, 3, out) : organ_fixed_text(value, d->decimals, out);
+}
+
+static unsigned step_of(const drawing *d, double value)
+{
+    const double place = (value - d->low) / (d->high - d->low);
+    return (unsigned)lround(fmin(fmax(place, 0), 1) * (STEPS - 1));
+}
+
+static char ramp_of(const drawing *d) { return d->map->diverging ? 'd' : 'q'; }
+
+static const char *name_of(const char *const *names, size_t at, char number[32])
+{
+    if (names)
+        return names[at];
+    snprintf(number, 32, "%zu", at);
+    return number;
+}
+
+/* ---- layout ---- */
+
+/* The widest name in pixels; numbers are as wide as the last. */
+static double widest(const char *const *names, size_t count)
+{
+    char number[32];
+    double width = 0;
+    if (!names)
+        return count ? organ_svg_pixels(name_of(NULL, count - 1, number)) : 0;
+    for (size_t k = 0; k < count; k++)
+        width = fmax(width, organ_svg_pixels(names[k]));
+    return fmin(width, 6.6 * LONGEST_NAME);
+}
+
+static void choose_text_size(drawing *d)
+{
+    size_t longest = 1;
+    char text[32];
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        if (isfinite(d->values[k]))
+            longest = fmax(longest, strlen(value_text(d, d->values[k], text)));
+    const double size = fmin((d->cell_width - 3) / (0.58 * (double)longest), 12);
+    d->text_size = !d->map->plain && size >= 8 && d->cell_height >= size + 3 ? size : 0;
+}
+
+/* A label that is longer than the rows are high lies above them: where it cannot stand. */
+static bool label_lies(const drawing *d) { return organ_svg_pixels(d->map->row_label) > d->cell_height * (double)d->rows; }
+
+static void arrange(drawing *d)
+{
+    const organ_heat_map *const m = d->map;
+    const bool square = m->plain && !m->row_names && !m->column_names;
+    const double column_names = widest(m->column_names, m->columns);
+    d->left = 44 + widest(m->row_names, m->rows) + 8;
+    d->cell_width = fmin((WIDTH - d->left - RIGHT) / (double)(d->columns ? d->columns : 1), square ? 40 : 150);
+    d->cell_height = d->rows <= 16 ? 27 : fmax(440.0 / (double)d->rows, 3);
+    if (square) { /* a field of tiles keeps its shape, as far as that can be seen */
+        const double most = 600.0 / (double)(d->rows ? d->rows : 1);
+        d->cell_height = fmax(fmin(d->cell_width, most), 3);
+        d->cell_width = fmin(d->cell_width, fmax(d->cell_height, 3));
+    }
+    d->slanted = column_names > 6 * 6.6 && column_names + 8 > d->cell_width; /* of short names some are left out instead */
+    d->names_height = d->slanted ? 16 + column_names * 0.62 : 20;
+    d->top = TITLE_ROW + (m->subtitle || d->row_step * d->column_step > 1 ? 20 : 0) + 58 + (label_lies(d) ? 10 : 0);
+    d->height = ceil(d->top + d->cell_height * (double)d->rows + d->names_height + 30);
+    choose_text_size(d);
+}
+
+/* ---- cells ---- */
+
+static double x_of(const drawing *d, size_t column) { return d->left + d->cell_width * (double)column; }
+static double y_of(const drawing *d, size_t row) { return d->top + d->cell_height * (double)row; }
+
+static void put_cell_path(const drawing *d, size_t row, size_t column, double width)
+{
+    ORGAN_SVG(d->out, "M%f %fh%fv%fh-%fz", x_of(d, column), y_of(d, row), width, d->cell_height, width);
+}
+
+static void put_tip(const drawing *d, size_t row, size_t column)
+{
+    char number[32];
+    const organ_heat_map *const m = d->map;
+    const size_t at = row * d->columns + column;
+    fputs("<title>", d->out);
+    if (!m->row_names) {
+        organ_svg_text(d->out, m->row_label, 40);
+        fputc(' ', d->out);
+    }
+    organ_svg_text(d->out, name_of(m->row_names, row * d->row_step, number), 80);
+    fputs(", ", d->out);
+    if (!m->column_names) {
+        organ_svg_text(d->out, m->column_label, 40);
+        fputc(' ', d->out);
+    }
+    organ_svg_text(d->out, name_of(m->column_names, column * d->column_step, number), 80);
+    fprintf(d->out, ": %s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "nothing there");
+    if (d->marked[at] && m->mark_name) {
+        fputs(" (", d->out);
+        organ_svg_text(d->out, m->mark_name, 60);
+        fputc(')', d->out);
+    }
+    fputs("</title>", d->out);
+}
+
+static void put_cell(const drawing *d, size_t row, size_t column)
+{
+    char text[32];
+    const double value = d->values[row * d->columns + column];
+    const unsigned step = isfinite(value) ? step_of(d, value) : 0;
+    fputs("<path d=\"", d->out);
+    put_cell_path(d, row, column, d->cell_width);
+    if (!isfinite(value)) { /* crossed out */
+        ORGAN_SVG(d->out, "m0 %fL%f %f\" class=\"oc-void\" pointer-events=\"all\">", d->cell_height, x_of(d, column) + d->cell_width,
+                  y_of(d, row));
+    } else
+        fprintf(d->out, "\" class=\"oc-%c%u\">", ramp_of(d), step);
+    put_tip(d, row, column);
+    fputs("</path>\n", d->out);
+    if (!isfinite(value) || d->text_size <= 0)
+        return;
+    ORGAN_SVG(d->out, "<text x=\"%f\" y=\"%f\"", x_of(d, column) + d->cell_width / 2,
+              y_of(d, row) + d->cell_height / 2 + d->text_size * 0.35);
+    fprintf(d->out, " class=\"oc-t%c%u\">%s</text>\n", ramp_of(d), step, value_text(d, value, text));
+}
+
+/* All cells of one colour as one path, neighbours in a row as one piece. */
+static void put_colour(const drawing *d, unsigned step)
+{
+    bool open = false;
+    for (size_t r = 0; r < d->rows; r++)
+        for (size_t c = 0; c < d->columns; c++) {
+            const double *const row = &d->values[r * d->columns];
+            size_t end = c;
+            while (end < d->columns && isfinite(row[end]) && step_of(d, row[end]) == step)
+                end++;
+            if (end == c)
+                continue;
+            if (!open)
+                fprintf(d->out, "<path class=\"oc-%c%u\" d=\"", ramp_of(d), step);
+            open = true;
+            put_cell_path(d, r, c, d->cell_width * (double)(end - c));
+            c = end;
+        }
+    if (open)
+        fputs("\"/>\n", d->out);
+}
+
+static void put_cells(const drawing *d)
+{
+    if (d->map->plain)
+        for (unsigned step = 0; step < STEPS; step++)
+            put_colour(d, step);
+    ORGAN_SVG(d->out, "<g class=\"oc-cell\" text-anchor=\"middle\" font-size=\"%f\">\n", d->text_size > 0 ? d->text_size : 10);
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        if (!d->map->plain || !isfinite(d->values[k]))
+            put_cell(d, k / d->columns, k % d->columns);
+    fputs("</g>\n", d->out);
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        if (d->marked[k])
+            for (int gleam = 0; gleam < 2; gleam++)
+                ORGAN_SVG(
+                    d->out,
+                    gleam ? "<path class=\"oc-gleam\" d=\"M%f %fh%fv%fh-%fz\"/>\n" : "<path class=\"oc-rim\" d=\"M%f %fh%fv%fh-%fz\"/>\n",
+                    x_of(d, k % d->columns) + 2, y_of(d, k / d->columns) + 2, d->cell_width - 4, d->cell_height - 4, d->cell_width - 4);
+}
+
+/* ---- names and scale ---- */
+
+/* Every how-manieth name has room: 1, 2, 5, 10, 20, ... */
+static size_t every(double pitch, double room)
+{
+    static const unsigned char steps[] = {1, 2, 5};
+    for (size_t k = 0, decade = 1; k < 24; k++, decade *= k % 3 == 0 ? 10 : 1)
+        if (pitch * (double)(steps[k % 3] * decade) >= room)
+            return steps[k % 3] * decade;
+    return 1000000000;
+}
+
+static void put_row_names(const drawing *d)
+{
+    char number[32];
+    const size_t step = every(d->cell_height, 11);
+    for (size_t r = 0; r < d->rows; r += step)
+        organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
+                        name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
+    const double height = d->cell_height * (double)d->rows;
+    if (label_lies(d)) {
+        organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
+        return;
+    }
+    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", d->top + height / 2);
+    organ_svg_text(d->out, d->map->row_label, 40);
+    fputs("</text>\n", d->out);
+}
+
+static void put_column_names(const drawing *d)
+{
+    char number[32];
+    const double y = d->top + d->cell_height * (double)d->rows;
+    const double room = d->slanted ? 12 : widest(d->map->column_names, d->map->columns) + 6;
+    const size_t step = every(d->cell_width, room);
+    for (size_t c = 0; c < d->columns; c += step) {
+        const char *const name = name_of(d->map->column_names, c * d->column_step, number);
+        const double x = x_of(d, c) + d->cell_width / 2;
+        if (!d->slanted) {
+            organ_svg_label(d->out, x, y + 16, " oc-tick", "middle", name, LONGEST_NAME);
+            continue;
+        }
+        ORGAN_SVG(d->out, "<text transform=\"translate(%f %f) rotate(-38)\" class=\"oc-text oc-tick\" text-anchor=\"end\">", x + 4, y + 13);
+        organ_svg_text(d->out, name, LONGEST_NAME);
+        fputs("</text>\n", d->out);
+    }
+    organ_svg_label(d->out, d->left + d->cell_width * (double)d->columns / 2, d->height - 10, "", "middle", d->map->column_label, 60);
+}
+
+/* ---- the numbers ---- */
+
+static void put_name_of(const drawing *d, bool row, size_t k)
+{
+    char number[32];
+    organ_svg_numbers_text(d->out, row ? name_of(d->map->row_names, k * d->row_step, number)
+                                       : name_of(d->map->column_names, k * d->column_step, number));
+}
+
+/* The longer side goes down. */
+static void put_numbers(const drawing *d)
+{
+    const bool turned = d->columns > d->rows;
+    const size_t down = turned ? d->columns : d->rows, across = turned ? d->rows : d->columns;
+    char text[128], number[32];
+    if (down == 0 || across == 0)
+        return;
+    organ_svg_numbers_begin(d->out);
+    snprintf(text, sizeof text, "%.50s \\ %.50s", turned ? d->map->column_label : d->map->row_label,
+             turned ? d->map->row_label : d->map->column_label);
+    organ_svg_numbers_text(d->out, text);
+    for (size_t a = 0; a < across; a++)
+        put_name_of(d, turned, a);
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < down; k++) {
+        put_name_of(d, !turned, k);
+        for (size_t a = 0; a < across; a++) {
+            const size_t at = turned ? a * d->columns + k : k * d->columns + a;
+            snprintf(text, sizeof text, "%s%s%.60s%s", isfinite(d->values[at]) ? organ_number_text(d->values[at], 4, number) : "",
+                     d->marked[at] ? " (" : "", d->marked[at] && d->map->mark_name ? d->map->mark_name : "", d->marked[at] ? ")" : "");
+            organ_svg_numbers_text(d->out, text);
+        }
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
+}
+
+/* The scale as a strip, then what an outline and a crossed cell mean. */
+static void put_key(const drawing *d)
+{
+    char number[32];
+    const double y = d->top - 46 - (label_lies(d) ? 10 : 0), left = LEFT + 8, end = left + STEPS * SCALE_STEP;
+    double x = end + 26;
+    for (unsigned k = 0; k < STEPS; k++) {
+        ORGAN_SVG(d->out, "<path d=\"M%f %fh%fv12h-%fz\"", left + SCALE_STEP * (double)k, y, SCALE_STEP, SCALE_STEP);
+        fprintf(d->out, " class=\"oc-%c%u\"/>\n", ramp_of(d), k);
+    }
+    for (int k = 0; k < 3; k++)
+        organ_svg_label(d->out, left + (end - left) * k / 2, y + 25, " oc-tick", "middle",
+                        organ_number_text(d->low + (d->high - d->low) * k / 2, 3, number), 16);
+    organ_svg_label(d->out, x, y + 10, "", "start", d->map->value_label, 80);
+    x += fmin(organ_svg_pixels(d->map->value_label), 80 * 6.6) + 26;
+    if (d->marks && d->map->mark_name) {
+        ORGAN_SVG(d->out, "<path class=\"oc-rim\" d=\"M%f %fh14v10h-14z\"/>\n<path class=\"oc-gleam\" d=\"M%f %fh14v10h-14z\"/>\n", x,
+                  y + 1, x, y + 1);
+        organ_svg_label(d->out, x + 22, y + 10, "", "start", d->map->mark_name, 40);
+        x += 22 + fmin(organ_svg_pixels(d->map->mark_name), 40 * 6.6) + 24;
+    }
+    if (d->gaps) {
+        ORGAN_SVG(d->out, "<path class=\"oc-void\" d=\"M%f %fh16v12h-16zm0 12l16-12\"/>\n", x, y);
+        organ_svg_label(d->out, x + 22, y + 10, "", "start", "nothing there", 20);
+    }
+}
+
+static void put_subtitle(const drawing *d)
+{
+    char text[512];
+    const char *const subtitle = d->map->subtitle;
+    if (d->row_step * d->column_step > 1)
+        snprintf(text, sizeof text, "%s%seach cell is the mean of %zu x %zu", subtitle ? subtitle : "", subtitle ? "; " : "", d->row_step,
+                 d->column_step);
+    else if (subtitle)
+        snprintf(text, sizeof text, "%s", subtitle);
+    else
+        return;
+    organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", text, 125);
+}
+
+static void put_all(const drawing *d)
+{
+    organ_svg_begin(d->out, WIDTH, d->height, d->map->title, d->map->description, organ_svg_heat_style);
+    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", d->map->title, 90);
+    put_subtitle(d);
+    put_key(d);
+    put_cells(d);
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fh%fv%fh-%fz\"/>\n", d->left, d->top, d->cell_width * (double)d->columns,
+              d->cell_height * (double)d->rows, d->cell_width * (double)d->columns);
+    put_row_names(d);
+    put_column_names(d);
+    if (d->rows * d->columns == 0)
+        organ_svg_label(d->out, WIDTH / 2.0, d->top + 10, " oc-faint", "middle", "no values", 32);
+    put_numbers(d);
+    fputs("</svg>\n", d->out);
+}
+
+organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error)
+{
+    drawing d = {.map = map};
+    organ_text text;
+    *svg = NULL;
+    choose_steps(&d);
+    const size_t cells = d.rows * d.columns;
+    d.values = calloc(cells + 1, sizeof *d.values);
+    d.marked = calloc(cells + 1, sizeof *d.marked);
+    if (!d.values || !d.marked)
+        organ_fail(error, ORGAN_IO, "no memory for a chart");
+    else if (organ_text_open(&text, error) == ORGAN_OK) {
+        for (size_t k = 0; k < cells; k++)
+            fold_cell(&d, k / d.columns, k % d.columns);
+        choose_scale(&d);
+        arrange(&d);
+        d.out = text.out;
+        put_all(&d);
+        organ_text_finish(&text, svg, error);
+    }
+    free(d.values);
+    free(d.marked);
+    return error->status;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * A heat map as SVG, in the visual language of chart.h: a field of cells, each a value, with a scale beside it. */
+#ifndef ORGAN_SVG_HEAT_MAP_H
+#define ORGAN_SVG_HEAT_MAP_H
+
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct organ_heat_map {
+    const char *title, *subtitle;         /* subtitle: NULL or one short line */
+    const char *description;              /* for those who do not see it: one or two sentences */
+    const char *row_label, *column_label; /* what the axes are: "layer", "projection" */
+    const char *value_label;              /* with the unit: "killed, percent" */
+    size_t rows, columns;
+    const char *const *row_names;    /* NULL: 0, 1, 2, ... */
+    const char *const *column_names; /* the same */
+    const double *values;            /* rows x columns; not finite: nothing there, shown as such */
+    const bool *marked;              /* rows x columns, drawn with an outline; NULL: none */
+    const char *mark_name;           /* what the outline means */
+    double low, high;                /* ends of the scale; low == high: the values' own */
+    bool diverging;                  /* from the middle of the scale both ways */
+    bool plain;                      /* many cells: no numbers in them, no tooltips */
+} organ_heat_map;
+
+/* The SVG document, for the caller to free; *svg is NULL on error. Cells have their value as text where it fits and as a tooltip. More
+ * cells than 4,096 are drawn as means of neighbours, and the subtitle says so. ORGAN_IO without memory. */
+organ_status organ_heat_map_svg(const organ_heat_map *map, char **svg, organ_error *error);
+
+#endif

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg/ranking.h"
+
+#include "orchestrator/report/svg/chart_scale.h"
+#include "orchestrator/report/svg/numbers.h"
+#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/text/text.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { WIDTH = 960, LEFT = 20, RIGHT = 20, TITLE_ROW = 26, MOST_BARS = 60, LONGEST_NAME = 36, LONGEST_REMARK = 44, INSET = 16 };
+
+typedef struct drawing {
+    const organ_ranking *ranking;
+    FILE *out;
+    size_t count; /* of bars that are drawn */
+    bool two;
+    int decimals; /* that all values have; negative: each its own */
+    organ_scale scale;
+    organ_tick ticks[ORGAN_MOST_TICKS];
+    size_t tick_count;
+    double left, width, top, row_height, height;
+} drawing;
+
+static const char *value_text(const drawing *d, double value, char out[64])
+{
+    char number[32];
+    const char *const text =
+        d->decimals < 0 ? organ_number_text(value, d->ranking->digits, number) : organ_fixed_text(value, d->decimals, number);
+    snprintf(out, 64, "%s%.24s", text, d->ranking->unit ? d->ranking->unit : "");
+    return out;
+}
+
+static double cut_pixels(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
+
+/* ---- layout ---- */
+
+/* Values below each other have the same decimals, unless one of them would vanish by that. */
+static void choose_decimals(drawing *d)
+{
+    double largest = 0, smallest = (double)INFINITY;
+    for (size_t k = 0; k < d->count; k++)
+        for (int v = 0; v < 1 + d->two; v++) {
+            const double value = fabs(d->ranking->bars[k].value[v]);
+            if (isfinite(value) && value > 0) {
+                largest = fmax(largest, value);
+                smallest = fmin(smallest, value);
+            }
+        }
+    d->decimals = organ_decimals_for(largest, d->ranking->digits);
+    if (d->decimals >= 0 && smallest < pow(10, -d->decimals))
+        d->decimals = -1;
+}
+
+static void choose_scale(drawing *d)
+{
+    double low = 0, high = 0;
+    for (size_t k = 0; k < d->count; k++) {
+        const organ_ranking_bar *const bar = &d->ranking->bars[k];
+        const double ends[] = {bar->value[0], d->two ? bar->value[1] : 0.0, bar->low != bar->high ? bar->low : 0.0,
+                               bar->low != bar->high ? bar->high : 0.0};
+        for (size_t e = 0; e < 4; e++)
+            if (isfinite(ends[e])) {
+                low = fmin(low, ends[e]);
+                high = fmax(high, ends[e]);
+            }
+    }
+    if (low == high)
+        high = 1;
+    d->scale = organ_scale_of(low, high, 6, false, false);
+    d->tick_count = organ_scale_ticks(&d->scale, d->ticks);
+}
+
+static void arrange(drawing *d)
+{
+    const organ_ranking *const r = d->ranking;
+    double names = 40, values = 40;
+    char text[64];
+    for (size_t k = 0; k < d->count; k++) {
+        const organ_ranking_bar *const bar = &r->bars[k];
+        names = fmax(names, cut_pixels(bar->name, LONGEST_NAME) + INSET * (double)bar->depth);
+        for (int v = 0; v < 1 + d->two; v++)
+            if (isfinite(bar->value[v]))
+                values = fmax(values, organ_svg_pixels(value_text(d, bar->value[v], text)) +
+                                          (v == 0 && bar->remark ? cut_pixels(bar->remark, LONGEST_REMARK) + 10 : 0));
+    }
+    d->left = LEFT + fmin(names, 330) + 10;
+    d->width = WIDTH - RIGHT - d->left - fmin(values, 400) - 10;
+    d->row_height = d->two ? 40 : 26;
+    d->top = TITLE_ROW + (r->subtitle || r->count > MOST_BARS ? 20 : 0) + (d->two ? 30 : 0) + 20;
+    d->height = d->top + d->row_height * (double)d->count + 52;
+}
+
+static double x_of(const drawing *d, double value) { return d->left + organ_scale_place(&d->scale, value) * d->width; }
+
+/* ---- drawing ---- */
+
+static void put_head(const drawing *d)
+{
+    const organ_ranking *const r = d->ranking;
+    char subtitle[512];
+    organ_svg_begin(d->out, WIDTH, d->height, r->title, r->description, "");
+    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", r->title, 90);
+    if (r->count > MOST_BARS)
+        snprintf(subtitle, sizeof subtitle, "%s%sthe first %d of %zu", r->subtitle ? r->subtitle : "", r->subtitle ? "; " : "", MOST_BARS,
+                 r->count);
+    else
+        snprintf(subtitle, sizeof subtitle, "%s", r->subtitle ? r->subtitle : "");
+    if (*subtitle)
+        organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", subtitle, 130);
+    const double y = d->top - 30;
+    double x = LEFT;
+    for (int v = 0; v < 2 && d->two; v++) {
+        ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"%f\"", x, y - (v ? 4 : 6), v ? 8 : 12);
+        fprintf(d->out, " class=\"oc-mark oc-f%d\"/>\n", v);
+        organ_svg_label(d->out, x + 30, y + 4, "", "start", r->series[v], 70);
+        x += 30 + cut_pixels(r->series[v], 70) + 22;
+    }
+}
+
+static void put_axis(const drawing *d)
+{
+    const double bottom = d->top + d->row_height * (double)d->count + 4;
+    for (size_t k = 0; k < d->tick_count; k++) {
+        const double x = d->left + d->ticks[k].at * d->width;
+        ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
+        organ_svg_label(d->out, x, bottom + 16, " oc-tick", "middle", d->ticks[k].text, 32);
+    }
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%f\"/>\n", x_of(d, 0), d->top, bottom);
+    organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);
+}
+
+static void put_bar(const drawing *d, const organ_ranking_bar *bar, int v, double y, double thick)
+{
+    char text[64];
+    const double value = bar->value[v], ground = x_of(d, 0), end = x_of(d, value);
+    if (!isfinite(value)) {
+        organ_svg_label(d->out, ground + 6, y + thick / 2 + 4, " oc-faint", "start", "-", 4);
+        return;
+    }
+    ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"%f\" height=\"%f\"", fmin(ground, end), y, fmax(fabs(end - ground), 0.5), thick);
+    fprintf(d->out, " class=\"oc-mark oc-f%d\"><title>", v);
+    organ_svg_text(d->out, bar->name, 80);
+    if (d->two) {
+        fputs(", ", d->out);
+        organ_svg_text(d->out, d->ranking->series[v], 80);
+    }
+    fputs(": ", d->out);
+    organ_svg_text(d->out, value_text(d, value, text), 60);
+    fputs("</title></rect>\n", d->out);
+    double right = fmax(ground, end);
+    if (v == 0 && bar->low != bar->high && isfinite(bar->low) && isfinite(bar->high)) {
+        ORGAN_SVG(d->out, "<path class=\"oc-whisker\" d=\"M%f %fH%fm0-4v8M%f %fv8\"/>\n", x_of(d, bar->low), y + thick / 2,
+                  x_of(d, bar->high), x_of(d, bar->low), y + thick / 2 - 4);
+        right = fmax(right, x_of(d, bar->high));
+    }
+    organ_svg_label(d->out, right + 6, y + thick / 2 + 4, "", "start", text, 60);
+    if (v == 0 && bar->remark)
+        organ_svg_label(d->out, right + 6 + organ_svg_pixels(text) + 10, y + thick / 2 + 4, " oc-faint", "start", bar->remark,
+                        LONGEST_REMARK);
+}
+
+static void put_row(const drawing *d, size_t k)
+{
+    const organ_ranking_bar *const bar = &d->ranking->bars[k];
+    const double y = d->top + d->row_height * (double)k + 5, thick = d->two ? 16 : d->row_height - 9;
+    const double room = d->left - 10 - LEFT - INSET * (double)bar->depth;
+    size_t longest = room > 6.6 * 6 ? (size_t)(room / 6.6 + 0.5) : 6;
+    longest = longest > LONGEST_NAME ? LONGEST_NAME : longest;
+    if (bar->depth)
+        ORGAN_SVG(d->out, "<path class=\"oc-axis\" fill=\"none\" d=\"M%f %fv9h8\"/>\n", LEFT + INSET * (double)bar->depth - 11, y - 1);
+    organ_svg_label(d->out, LEFT + INSET * (double)bar->depth, y + thick / 2 + 4, "", "start", bar->name, longest);
+    put_bar(d, bar, 0, y, thick);
+    if (d->two)
+        put_bar(d, bar, 1, y + thick + 2, 10);
+}
+
+static void put_numbers(const drawing *d)
+{
+    const organ_ranking *const r = d->ranking;
+    bool whiskers = false, remarks = false;
+    for (size_t k = 0; k < d->count; k++) {
+        whiskers = whiskers || r->bars[k].low != r->bars[k].high;
+        remarks = remarks || r->bars[k].remark;
+    }
+    organ_svg_numbers_begin(d->out);
+    organ_svg_numbers_text(d->out, "bar");
+    for (int v = 0; v < 1 + d->two; v++)
+        organ_svg_numbers_text(d->out, r->series[v] ? r->series[v] : r->value_label);
+    for (int end = 0; end < 2 && whiskers; end++)
+        organ_svg_numbers_text(d->out, end ? "whisker to" : "whisker from");
+    if (remarks)
+        organ_svg_numbers_text(d->out, "remark");
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < d->count; k++) {
+        const organ_ranking_bar *const bar = &r->bars[k];
+        char text[64];
+        organ_svg_numbers_text(d->out, bar->name);
+        for (int v = 0; v < 1 + d->two; v++)
+            organ_svg_numbers_text(d->out, isfinite(bar->value[v]) ? value_text(d, bar->value[v], text) : "");
+        for (int end = 0; end < 2 && whiskers; end++)
+            organ_svg_numbers_value(d->out, bar->low != bar->high ? end ? bar->high : bar->low : (double)NAN);
+        if (remarks)
+            organ_svg_numbers_text(d->out, bar->remark);
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
+}
+
+organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error)
+{
+    drawing d = {.ranking = ranking, .count = ranking->count < MOST_BARS ? ranking->count : MOST_BARS, .two = ranking->series[1] != NULL};
+    organ_text text;
+    *svg = NULL;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    d.out = text.out;
+    choose_decimals(&d);
+    choose_scale(&d);
+    arrange(&d);
+    put_head(&d);
+    put_axis(&d);
+    for (size_t k = 0; k < d.count; k++)
+        put_row(&d, k);
+    if (d.count == 0)
+        organ_svg_label(d.out, WIDTH / 2.0, d.top, " oc-faint", "middle", "no values", 32);
+    else
+        put_numbers(&d);
+    fputs("</svg>\n", d.out);
+    return organ_text_finish(&text, svg, error);
+}

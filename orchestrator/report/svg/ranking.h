@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Horizontal bars with names on the left and values on the right, in the visual language of chart.h: projections, models, modules. */
+#ifndef ORGAN_SVG_RANKING_H
+#define ORGAN_SVG_RANKING_H
+
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct organ_ranking_bar {
+    const char *name, *remark; /* remark: behind the value; NULL: none */
+    double value[2];           /* one bar, or two one below the other; not finite: nothing */
+    double low, high;          /* a whisker over the first bar; low == high: none */
+    unsigned depth;            /* set in below the bar before that has less: a parent and its children */
+} organ_ranking_bar;
+
+typedef struct organ_ranking {
+    const char *title, *subtitle, *description, *value_label; /* as in organ_chart */
+    const char *series[2];                                    /* what the bars are; the second NULL: one bar each */
+    int digits;                                               /* significant digits of the values, 1 to 9 */
+    const char *unit;                                         /* behind each value: " %"; NULL: none */
+    const organ_ranking_bar *bars;
+    size_t count;
+} organ_ranking;
+
+/* The SVG document, for the caller to free; *svg is NULL on error. More than 60 bars: the first 60, and the subtitle says so. ORGAN_IO
+ * without memory. */
+organ_status organ_ranking_svg(const organ_ranking *ranking, char **svg, organ_error *error);
+
+#endif

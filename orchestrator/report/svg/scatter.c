@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/svg/scatter.h"
+
+#include "orchestrator/report/svg/chart_scale.h"
+#include "orchestrator/report/svg/numbers.h"
+#include "orchestrator/report/svg/parts.h"
+#include "orchestrator/report/text/text.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { WIDTH = 960, LEFT = 76, RIGHT = 24, TITLE_ROW = 26, LEGEND_ROW = 22, PLOT_HEIGHT = 420, LONGEST_NAME = 32 };
+
+typedef struct box {
+    double left, top, right, bottom;
+} box;
+
+typedef struct drawing {
+    const organ_scatter *scatter;
+    FILE *out;
+    size_t left_out;
+    organ_scale x, y;
+    organ_tick x_ticks[ORGAN_MOST_TICKS], y_ticks[ORGAN_MOST_TICKS];
+    size_t x_tick_count, y_tick_count;
+    double top, height;
+    box *taken; /* by names and by the points that have them */
+    size_t taken_count;
+} drawing;
+
+static bool there(const organ_scatter *s, const organ_point *p)
+{
+    return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
+}
+
+static double at_x(const drawing *d, double x) { return LEFT + organ_scale_place(&d->x, x) * (WIDTH - LEFT - RIGHT); }
+static double at_y(const drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y, y)) * PLOT_HEIGHT; }
+
+/* ---- the frame ---- */
+
+/* A single place stands in the middle of its axis. */
+static void make_room(double range[2], bool log)
+{
+    if (range[0] != range[1])
+        return;
+    const double margin = range[0] != 0 ? fabs(range[0]) * 0.1 : 0.5;
+    range[0] = log ? range[0] / 2 : range[0] - margin;
+    range[1] = log ? range[1] * 2 : range[1] + margin;
+}
+
+static void choose_scales(drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    double x[2] = {(double)INFINITY, (double)-INFINITY}, y[2] = {(double)INFINITY, (double)-INFINITY};
+    for (size_t k = 0; k < s->count; k++) {
+        const organ_point *const p = &s->points[k];
+        if (!there(s, p)) {
+            d->left_out++;
+            continue;
+        }
+        x[0] = fmin(x[0], p->x);
+        x[1] = fmax(x[1], p->x);
+        y[0] = fmin(y[0], p->y);
+        y[1] = fmax(y[1], p->y);
+    }
+    make_room(x, s->log_x);
+    make_room(y, s->log_y);
+    d->x = organ_scale_of(x[0], x[1], 8, s->log_x, false);
+    d->y = organ_scale_of(y[0], y[1], 6, s->log_y, false);
+    d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
+    d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
+}
+
+/* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
+static double put_legend(const drawing *d, double y, bool drawn)
+{
+    double x = LEFT;
+    for (size_t k = 0; k < d->scatter->kind_count; k++) {
+        const char *const name = d->scatter->kinds[k];
+        const double width = 16 + fmin(organ_svg_pixels(name), 6.6 * 60) + 22;
+        if (x > LEFT && x + width > WIDTH - RIGHT) {
+            x = LEFT;
+            y += LEGEND_ROW;
+        }
+        if (drawn) {
+            organ_svg_marker(d->out, (unsigned)k, x + 5, y);
+            fputs("</path>\n", d->out);
+            organ_svg_label(d->out, x + 16, y + 4, "", "start", name, 60);
+        }
+        x += width;
+    }
+    return d->scatter->kind_count ? y + LEGEND_ROW : y;
+}
+
+static double head_height(const drawing *d) { return TITLE_ROW + (d->scatter->subtitle || d->left_out ? 20 : 0) + 22; }
+
+static void put_frame(const drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    char subtitle[512];
+    organ_svg_begin(d->out, WIDTH, d->height, s->title, s->description, "");
+    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", s->title, 90);
+    if (d->left_out)
+        snprintf(subtitle, sizeof subtitle, "%s%s%zu of %zu have no place here", s->subtitle ? s->subtitle : "", s->subtitle ? "; " : "",
+                 d->left_out, s->count);
+    else
+        snprintf(subtitle, sizeof subtitle, "%s", s->subtitle ? s->subtitle : "");
+    if (*subtitle)
+        organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", subtitle, 130);
+    put_legend(d, head_height(d), true);
+    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">",
+              d->top + PLOT_HEIGHT / 2.0);
+    organ_svg_text(d->out, s->y_label, 60);
+    fputs("</text>\n", d->out);
+    organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
+}
+
+static void put_axes(const drawing *d)
+{
+    const double bottom = d->top + PLOT_HEIGHT;
+    for (size_t k = 0; k < d->y_tick_count; k++) {
+        const double y = bottom - d->y_ticks[k].at * PLOT_HEIGHT;
+        ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", LEFT, y, WIDTH - RIGHT);
+        organ_svg_label(d->out, LEFT - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
+    }
+    for (size_t k = 0; k < d->x_tick_count; k++) {
+        const double x = LEFT + d->x_ticks[k].at * (WIDTH - LEFT - RIGHT);
+        ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
+        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x_ticks[k].text, 32);
+    }
+    ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%fH%f\"/>\n", LEFT, d->top, bottom, WIDTH - RIGHT);
+}
+
+/* ---- points ---- */
+
+static void put_joins(const drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    for (size_t kind = 0; kind < s->kind_count; kind++) {
+        const organ_point *before = NULL;
+        for (size_t k = 0; k < s->count; k++) {
+            const organ_point *const p = &s->points[k];
+            if (p->kind != kind)
+                continue;
+            if (before && p->joined && there(s, before) && there(s, p)) {
+                ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x), at_y(d, p->y));
+                fprintf(d->out, " class=\"oc-line oc-s%u\"", p->kind % ORGAN_SVG_LOOKS);
+                if (*organ_svg_dashes[organ_svg_shape(p->kind)])
+                    fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[organ_svg_shape(p->kind)]);
+                fputs("/>\n", d->out);
+            }
+            before = p;
+        }
+    }
+}
+
+static void put_point(const drawing *d, const organ_point *p)
+{
+    char x[32], y[32];
+    organ_svg_marker(d->out, p->kind, at_x(d, p->x), at_y(d, p->y));
+    fputs("<title>", d->out);
+    organ_svg_text(d->out, p->name ? p->name : p->kind < d->scatter->kind_count ? d->scatter->kinds[p->kind] : "", 100);
+    fprintf(d->out, ": %s, %s</title></path>\n", organ_number_text(p->x, 4, x), organ_number_text(p->y, 4, y));
+}
+
+static bool is_free(const drawing *d, const box *b)
+{
+    if (b->left < LEFT || b->right > WIDTH - RIGHT || b->top < d->top - 8 || b->bottom > d->top + PLOT_HEIGHT + 8)
+        return false;
+    for (size_t k = 0; k < d->taken_count; k++) {
+        const box *const t = &d->taken[k];
+        if (b->left < t->right && t->left < b->right && b->top < t->bottom && t->top < b->bottom)
+            return false;
+    }
+    return true;
+}
+
+/* To the right, to the left, above or below the point, where nothing else stands yet. */
+static void put_name(drawing *d, const organ_point *p)
+{
+    const double x = at_x(d, p->x), y = at_y(d, p->y), width = fmin(organ_svg_pixels(p->name), 6.6 * LONGEST_NAME);
+    const double left = fmin(fmax(x - width / 2, LEFT), WIDTH - RIGHT - width);
+    const box places[] = {{x + 7, y - 7, x + 7 + width, y + 7},
+                          {x - 7 - width, y - 7, x - 7, y + 7},
+                          {left, y - 20, left + width, y - 6},
+                          {left, y + 6, left + width, y + 20}};
+    for (size_t k = 0; k < sizeof places / sizeof *places; k++)
+        if (is_free(d, &places[k])) {
+            d->taken[d->taken_count++] = places[k];
+            organ_svg_label(d->out, places[k].left, places[k].bottom - 3, "", "start", p->name, LONGEST_NAME);
+            return;
+        }
+}
+
+static void put_points(drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    put_joins(d);
+    for (size_t k = 0; k < s->count; k++)
+        if (there(s, &s->points[k]))
+            put_point(d, &s->points[k]);
+    for (size_t k = 0; k < s->count; k++)
+        if (there(s, &s->points[k]) && s->points[k].named) {
+            const double x = at_x(d, s->points[k].x), y = at_y(d, s->points[k].y);
+            d->taken[d->taken_count++] = (box){x - 4, y - 4, x + 4, y + 4};
+        }
+    for (size_t k = 0; k < s->count; k++)
+        if (there(s, &s->points[k]) && s->points[k].named && s->points[k].name)
+            put_name(d, &s->points[k]);
+}
+
+enum { MOST_ROWS = 400 };
+
+static void put_numbers(const drawing *d)
+{
+    const organ_scatter *const s = d->scatter;
+    bool names = false;
+    for (size_t k = 0; k < s->count; k++)
+        names = names || s->points[k].name;
+    if (s->listed || s->count == 0 || s->count > MOST_ROWS)
+        return;
+    organ_svg_numbers_begin(d->out);
+    if (names)
+        organ_svg_numbers_text(d->out, "what");
+    organ_svg_numbers_text(d->out, "kind");
+    organ_svg_numbers_text(d->out, s->x_label);
+    organ_svg_numbers_text(d->out, s->y_label);
+    organ_svg_numbers_row(d->out);
+    for (size_t k = 0; k < s->count; k++) {
+        const organ_point *const p = &s->points[k];
+        if (!p->name && names)
+            continue; /* where lines begin: a point of its own says what it is */
+        if (names)
+            organ_svg_numbers_text(d->out, p->name);
+        organ_svg_numbers_text(d->out, p->kind < s->kind_count ? s->kinds[p->kind] : "");
+        organ_svg_numbers_value(d->out, p->x);
+        organ_svg_numbers_value(d->out, p->y);
+        organ_svg_numbers_row(d->out);
+    }
+    organ_svg_numbers_end(d->out);
+}
+
+organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error)
+{
+    drawing d = {.scatter = scatter, .taken = calloc(2 * scatter->count + 1, sizeof(box))};
+    organ_text text;
+    *svg = NULL;
+    if (!d.taken)
+        return organ_fail(error, ORGAN_IO, "no memory for a chart");
+    if (organ_text_open(&text, error) == ORGAN_OK) {
+        d.out = text.out;
+        choose_scales(&d);
+        d.top = put_legend(&d, head_height(&d), false) + 2;
+        d.height = d.top + PLOT_HEIGHT + 54;
+        put_frame(&d);
+        put_axes(&d);
+        put_points(&d);
+        if (d.left_out == scatter->count)
+            organ_svg_label(d.out, WIDTH / 2.0, d.top + PLOT_HEIGHT / 2.0, " oc-faint", "middle", "no values", 32);
+        put_numbers(&d);
+        fputs("</svg>\n", d.out);
+        organ_text_finish(&text, svg, error);
+    }
+    free(d.taken);
+    return error->status;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * A scatter chart as SVG, in the visual language of chart.h: points by kind, some with their names. */
+#ifndef ORGAN_SVG_SCATTER_H
+#define ORGAN_SVG_SCATTER_H
+
+#include "formats/base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct organ_point {
+    double x, y;
+    unsigned kind;    /* index into kinds: colour and marker, 18 of them told apart */
+    const char *name; /* tooltip; NULL: none */
+    bool named;       /* the name stands beside the point as well, where there is room */
+    bool joined;      /* a line leads here from the point before of the same kind */
+} organ_point;
+
+typedef struct organ_scatter {
+    const char *title, *subtitle, *description, *x_label, *y_label; /* as in organ_chart */
+    bool log_x, log_y;
+    const char *const *kinds; /* names for the legend */
+    size_t kind_count;
+    const organ_point *points; /* those that are not finite, or not above 0 on a logarithmic axis, are left out; the subtitle says so */
+    size_t count;
+    bool listed; /* a table beside has all of it: the figure needs none of its own */
+} organ_scatter;
+
+/* The SVG document, for the caller to free; *svg is NULL on error. ORGAN_IO without memory. */
+organ_status organ_scatter_svg(const organ_scatter *scatter, char **svg, organ_error *error);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/document.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/take_name.h"
+#include "orchestrator/report/text/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- printing ---- */
+
+static int to_file(const char *bytes, size_t size, void *out) { return fwrite(bytes, 1, size, out) == size ? 0 : -1; }
+
+/* The precision at which a real number survives being read back; others do not care. */
+static size_t precision(const json_t *value)
+{
+    for (int digits = 15; json_is_real(value) && digits < 17; digits++) {
+        char text[40];
+        snprintf(text, sizeof text, "%.*g", digits, json_real_value(value));
+        if (strtod(text, NULL) == json_real_value(value))
+            return (size_t)digits;
+    }
+    return 17;
+}
+
+static bool print_scalar(const json_t *value, FILE *out)
+{
+    return json_dump_callback(value, to_file, out, JSON_ENCODE_ANY | JSON_REAL_PRECISION(precision(value))) == 0;
+}
+
+static bool all_numbers(const json_t *array)
+{
+    for (size_t k = 0; k < json_array_size(array); k++)
+        if (!json_is_number(json_array_get(array, k)))
+            return false;
+    return true;
+}
+
+static void new_line(FILE *out, int indent)
+{
+    if (indent >= 0)
+        fprintf(out, "\n%*s", indent, "");
+}
+
+static bool print_value(const json_t *value, FILE *out, int indent);
+
+/* indent < 0: everything on one line. */
+static bool print_array(const json_t *array, FILE *out, int indent)
+{
+    const bool flat = indent < 0 || all_numbers(array);
+    const int inner = flat ? -1 : indent + 2;
+    bool whole = true;
+    fputc('[', out);
+    for (size_t k = 0; k < json_array_size(array) && whole; k++) {
+        fputs(k == 0 ? "" : flat && indent >= 0 ? ", " : ",", out);
+        new_line(out, inner);
+        whole = print_value(json_array_get(array, k), out, inner);
+    }
+    new_line(out, flat ? -1 : indent);
+    fputc(']', out);
+    return whole;
+}
+
+static bool print_object(const json_t *object, FILE *out, int indent)
+{
+    const int inner = indent < 0 ? -1 : indent + 2;
+    const char *key;
+    json_t *member;
+    bool whole = true, first = true;
+    fputc('{', out);
+    json_object_foreach((json_t *)object, key, member)
+    {
+        fputs(first ? "" : ",", out);
+        new_line(out, inner);
+        json_t *const name = json_string(key);
+        whole = name && print_scalar(name, out) && whole;
+        json_decref(name);
+        fputs(indent < 0 ? ":" : ": ", out);
+        whole = print_value(member, out, inner) && whole;
+        first = false;
+    }
+    new_line(out, first ? -1 : indent);
+    fputc('}', out);
+    return whole;
+}
+
+static bool print_value(const json_t *value, FILE *out, int indent)
+{
+    return json_is_array(value)    ? print_array(value, out, indent)
+           : json_is_object(value) ? print_object(value, out, indent)
+                                   : print_scalar(value, out);
+}
+
+static organ_status print_document(const json_t *document, FILE *out, int indent, organ_error *error)
+{
+    if (organ_memory_work_check("a report", error) != ORGAN_OK)
+        return error->status;
+    const bool whole = print_value(document, out, indent);
+    fputc('\n', out);
+    return whole || ferror(out) ? ORGAN_OK : organ_fail(error, ORGAN_IO, "a JSON document could not be written: no memory");
+}
+
+organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error) { return print_document(document, out, 0, error); }
+organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error) { return print_document(document, out, -1, error); }
+
+json_t *organ_document_string(const char *s)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *visible = NULL;
+    if (s && organ_text_open(&text, &ignored) == ORGAN_OK) {
+        organ_text_visible(text.out, s);
+        organ_text_finish(&text, &visible, &ignored);
+    }
+    if (!s)
+        organ_memory_refused();
+    json_t *const string = visible ? json_string(visible) : NULL;
+    free(visible);
+    return string;
+}
+
+/* ---- files ---- */
+
+#define MOST_DRAFTS 100
+
+typedef struct draft {
+    const char *path;
+    char *temporary;
+    FILE *out;
+} draft;
+
+/* "DIR/.PID.NAME", or one with a higher number where a run that was killed left that. */
+static char *draft_name(const char *path, long number)
+{
+    const char *const slash = strrchr(path, '/');
+    const int directory = slash ? (int)(slash + 1 - path) : 0;
+    char *name = NULL;
+    return asprintf(&name, "%.*s.%ld.%s", directory, path, number, path + directory) < 0 ? NULL : name;
+}
+
+static organ_status open_draft(draft *d, const char *path, organ_error *error)
+{
+    int fd = -1, reason = EEXIST;
+    *d = (draft){.path = path};
+    for (long k = 0; k < MOST_DRAFTS && fd < 0 && reason == EEXIST; k++) {
+        free(d->temporary);
+        if (!(d->temporary = draft_name(path, (long)getpid() + k)))
+            return organ_fail(error, ORGAN_IO, "%s: no memory", path);
+        fd = open(d->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+        reason = errno;
+    }
+    d->out = fd < 0 ? NULL : fdopen(fd, "w");
+    if (d->out)
+        return ORGAN_OK;
+    if (fd >= 0) {
+        reason = errno;
+        close(fd);
+        unlink(d->temporary);
+    }
+    free(d->temporary);
+    return organ_fail_errno(error, reason, "%s: cannot be written", path);
+}
+
+/* Publishes the draft, or removes it if `status` or anything here says that it is not whole. */
+static organ_status close_draft(draft *d, organ_status status, organ_error *error)
+{
+    int fault = 0;
+    /* A failed write leaves its reason in errno and its mark on the stream; flushing again would succeed without the lost bytes. */
+    const bool flushed = !ferror(d->out) && fflush(d->out) == 0 && fsync(fileno(d->out)) == 0;
+    if (status == ORGAN_OK && !flushed)
+        status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
+    if (fclose(d->out) != 0 && status == ORGAN_OK)
+        status = organ_fail_errno(error, errno, "%s: cannot be written", d->path);
+    char *const command = status ? NULL : organ_take_command(d->temporary, d->path);
+    if (status == ORGAN_OK && !command)
+        status = organ_fail_errno(error, ENOMEM, "%s", d->path);
+    const organ_naming naming = status ? ORGAN_NAME_REFUSED : organ_give_name(d->temporary, d->path, ORGAN_REPORTS_GIVE_WAY, &fault, error);
+    if (status == ORGAN_OK && naming == ORGAN_NAME_TAKEN)
+        organ_fail_nameless(d->temporary, d->path, command, naming, fault, error);
+    else if (status == ORGAN_OK && naming == ORGAN_NAME_REFUSED)
+        organ_fail_errno(error, fault, "%s: cannot be put in place", d->path);
+    if (naming == ORGAN_NAME_REFUSED || naming == ORGAN_NAME_GIVEN_ANEW)
+        unlink(d->temporary);
+    free(command);
+    free(d->temporary);
+    return status ? status : error->status;
+}
+
+organ_status organ_document_write(const char *path, const json_t *document, organ_error *error)
+{
+    draft d;
+    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
+        return error->status;
+    return close_draft(&d, organ_document_print(document, d.out, error), error);
+}
+
+organ_status organ_text_write(const char *path, const char *text, organ_error *error)
+{
+    draft d;
+    if (organ_memory_work_check(path, error) != ORGAN_OK || open_draft(&d, path, error) != ORGAN_OK)
+        return error->status;
+    fputs(text, d.out);
+    return close_draft(&d, ORGAN_OK, error);
+}
+
+/* ---- reading what surgery made ---- */
+
+const json_t *organ_json_at(const json_t *json, const char *path)
+{
+    while (json && *path) {
+        const size_t length = strcspn(path, ".");
+        char key[64];
+        snprintf(key, sizeof key, "%.*s", (int)length, path);
+        json = json_object_get(json, key);
+        path += length + (path[length] == '.');
+    }
+    return json;
+}
+
+const char *organ_json_text(const json_t *json, const char *path)
+{
+    const char *const text = json_string_value(organ_json_at(json, path));
+    return text ? text : "";
+}
+
+unsigned long long organ_json_count(const json_t *json, const char *path)
+{
+    const json_int_t count = json_integer_value(organ_json_at(json, path));
+    return count > 0 ? (unsigned long long)count : 0;
+}
+
+double organ_json_real(const json_t *json, const char *path) { return json_number_value(organ_json_at(json, path)); }

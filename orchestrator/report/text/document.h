@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * Documents: JSON made readable and exact, and files that are there whole or not at all. */
+#ifndef ORGAN_DOCUMENT_H
+#define ORGAN_DOCUMENT_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+ORGAN_API_BEGIN
+
+/* Writes `document` with keys in insertion order and indent 2 (arrays of numbers stand on one line), newline at the end. A real number has
+ * the fewest digits, 15 to 17, that read back as the same number. Errors of `out` stay in its error flag; ORGAN_IO if memory ran out. */
+organ_status organ_document_print(const json_t *document, FILE *out, organ_error *error);
+
+/* The same on one line and without spaces to spare, newline at the end: a line of a JSON-lines file. */
+organ_status organ_document_line(const json_t *document, FILE *out, organ_error *error);
+
+/* A JSON string of any bytes: control characters and invalid UTF-8 (paths may hold them) are written as \xNN. NULL without memory, also
+ * for NULL (text for which there was none), which counts as a refusal (formats/base/memory_watch.h). */
+json_t *organ_document_string(const char *s);
+
+/* Writes a file by way of a temporary neighbour, fsync and rename: at `path` stands the old file or the whole new one. Only a report of
+ * this program is replaced (organ_check_report_place). ORGAN_IO on failure; the temporary file is removed then, but kept where something
+ * else has taken the name meanwhile: the message says how to take it. */
+organ_status organ_document_write(const char *path, const json_t *document, organ_error *error);
+organ_status organ_text_write(const char *path, const char *text, organ_error *error);
+
+/* The value at a path of keys: organ_json_at(report, "totals.target.killed"). NULL if there is none. */
+const json_t *organ_json_at(const json_t *json, const char *path);
+/* The same as what it should be: "" and 0 where it is not there or something else; an integer is also a real number. */
+const char *organ_json_text(const json_t *json, const char *path);
+unsigned long long organ_json_count(const json_t *json, const char *path);
+double organ_json_real(const json_t *json, const char *path);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/report_parts.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/document.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char *organ_percent_text(double percent, char out[32])
+{
+    snprintf(out, 32, "%.2f %%", percent);
+    return out;
+}
+
+static void percent_cell(organ_table *table, const json_t *object, const char *path)
+{
+    char text[32];
+    organ_table_cell(table, "%s", organ_percent_text(organ_json_real(object, path), text));
+}
+
+static void projection_row(organ_table *table, const char *name, unsigned long long tensors, const json_t *spread, const json_t *counts)
+{
+    organ_table_cell(table, "%s", name);
+    organ_table_count(table, tensors);
+    percent_cell(table, spread, "mean");
+    percent_cell(table, spread, "min");
+    percent_cell(table, spread, "max");
+    organ_table_count(table, organ_json_count(counts, "killed"));
+    organ_table_count(table, organ_json_count(counts, "elements"));
+    percent_cell(table, counts, "percent");
+}
+
+/* Tensors, mean, min and max over the tensors' percents, for the caller to release: the report's own, or folded from its projections. */
+static json_t *spread_of_all(const json_t *report)
+{
+    const json_t *const projections = organ_json_at(report, "projections");
+    json_t *const own = json_object_get(report, "per_tensor");
+    if (own)
+        return json_incref(own);
+    double mean = 0, min = 100, max = 0;
+    unsigned long long tensors = 0;
+    for (size_t k = 0; k < json_array_size(projections); k++) {
+        const json_t *const row = json_array_get(projections, k);
+        const unsigned long long count = organ_json_count(row, "tensors");
+        mean += organ_json_real(row, "mean") * (double)count;
+        tensors += count;
+        min = organ_json_real(row, "min") < min ? organ_json_real(row, "min") : min;
+        max = organ_json_real(row, "max") > max ? organ_json_real(row, "max") : max;
+    }
+    return json_pack("{s:I, s:f, s:f, s:f}", "tensors", (json_int_t)tensors, "mean", tensors ? mean / (double)tensors : 0.0, "min",
+                     tensors ? min : 0.0, "max", max);
+}
+
+organ_table *organ_projections_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"projection", ORGAN_LEFT, true, true}, {"n", ORGAN_RIGHT, false, false},
+                                           {"mean", ORGAN_RIGHT, false, false},    {"min", ORGAN_RIGHT, false, false},
+                                           {"max", ORGAN_RIGHT, false, false},     {"killed", ORGAN_RIGHT, false, false},
+                                           {"of", ORGAN_RIGHT, false, false},      {"percent", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const projections = organ_json_at(report, "projections");
+    for (size_t k = 0; k < json_array_size(projections); k++) {
+        const json_t *const row = json_array_get(projections, k);
+        projection_row(table, organ_json_text(row, "name"), organ_json_count(row, "tensors"), row, row);
+    }
+    json_t *const all = spread_of_all(report);
+    organ_table_totals(table);
+    projection_row(table, "all targets", organ_json_count(all, "tensors"), all, organ_json_at(report, "totals.target"));
+    json_decref(all);
+    return table;
+}
+
+organ_table *organ_totals_table(const json_t *report)
+{
+    static const organ_column columns[] = {{"denominator", ORGAN_LEFT, false, false},
+                                           {"killed", ORGAN_RIGHT, false, false},
+                                           {"of", ORGAN_RIGHT, false, false},
+                                           {"percent", ORGAN_RIGHT, false, false}};
+    static const char *const rows[][2] = {{"target: every weight of the pruned tensors", "totals.target"},
+                                          {"full: every weight of the model", "totals.full"}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < 2; k++) {
+        const json_t *const total = organ_json_at(report, rows[k][1]);
+        organ_table_cell(table, "%s", rows[k][0]);
+        organ_table_count(table, organ_json_count(total, "killed"));
+        organ_table_count(table, organ_json_count(total, "elements"));
+        percent_cell(table, total, "percent");
+    }
+    return table;
+}
+
+organ_table *organ_checks_table(const json_t *checks)
+{
+    static const organ_column columns[] = {
+        {"check", ORGAN_LEFT, true, false}, {"result", ORGAN_LEFT, false, false}, {"detail", ORGAN_LEFT, true, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    for (size_t k = 0; k < json_array_size(checks); k++) {
+        const json_t *const check = json_array_get(checks, k);
+        organ_table_cell(table, "%s", organ_json_text(check, "check"));
+        organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
+        organ_table_cell(table, "%s", organ_json_text(check, "detail"));
+    }
+    return table;
+}
+
+organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *page, organ_error *error)
+{
+    const organ_status status = page ? organ_table_print(table, out, page, error) : organ_table_markdown(table, out, error);
+    organ_table_destroy(table);
+    if (page)
+        fputc('\n', out);
+    return status;
+}
+
+void organ_audit_command(FILE *out, const json_t *report)
+{
+    const char *const targets = organ_json_text(report, "parameters.targets");
+    fputs("organ audit ", out);
+    organ_shell_word(out, organ_json_text(report, "run.donor"));
+    fputc(' ', out);
+    organ_shell_word(out, organ_json_text(report, "run.output"));
+    if (*targets) {
+        fputs(" --targets ", out);
+        organ_shell_word(out, targets);
+    }
+    if (json_is_true(organ_json_at(report, "compensates")))
+        fputs(" --compensated", out);
+    fputc('\n', out);
+}
+
+void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many)
+{
+    char text[32];
+    fprintf(out, "%s %s", organ_count_text(count, text), count == 1 ? one : many);
+}
+
+void organ_model_line(FILE *out, const json_t *model)
+{
+    char size[16];
+    const char *const architecture = organ_json_text(model, "architecture");
+    organ_text_visible(out, organ_json_text(model, "name"));
+    fputs(" (", out);
+    organ_text_visible(out, architecture);
+    fprintf(out, "%s%s, ", *architecture ? ", " : "", organ_json_text(model, "format"));
+    organ_plural(out, organ_json_count(model, "files"), "file", "files");
+    fprintf(out, ", %s)", organ_quantity_text(organ_json_count(model, "bytes"), size));
+}
+
+void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)
+{
+    const bool dry = json_is_true(organ_json_at(report, "dry_run"));
+    fputs(dry ? "Dry run, nothing was written: " : done, out);
+    organ_model_line(out, organ_json_at(report, model));
+    fputs(dry ? "\nwould go into " : "\ninto ", out);
+    organ_text_visible(out, organ_json_text(report, "run.output"));
+}
+
+void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what)
+{
+    char duration[24], rate[16];
+    organ_text_say(out, page, "  ", "Time: %s, %s/s%s.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
+                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate), what);
+}
+
+void organ_report_line(FILE *out, const json_t *report, const char *name)
+{
+    const char *const output = organ_json_text(report, "run.output");
+    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
+    const char *const dot = single ? strrchr(output, '.') : NULL;
+    char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
+    if (dot && !stem)
+        organ_memory_refused();
+    fputs("\nReport:  ", out);
+    organ_text_visible(out, stem ? stem : output);
+    fprintf(out, "%s%s (and .html)\n", stem ? "" : "/organ/", name);
+    free(stem);
+}
+
+void organ_output_line(FILE *out, const json_t *report, const char *what)
+{
+    fprintf(out, "\n%s:  ", what);
+    organ_text_visible(out, organ_json_text(report, "run.output"));
+    fputc('\n', out);
+}
+
+void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences)
+{
+    for (size_t k = 0; k < json_array_size(sentences); k++) {
+        fputs(lead, out);
+        organ_markdown_text(out, organ_json_text(json_array_get(sentences, k), ""), false);
+        fputc('\n', out);
+    }
+}
+
+void organ_terms_list(FILE *out, const json_t *terms)
+{
+    const char *term;
+    json_t *sentence;
+    json_object_foreach((json_t *)terms, term, sentence)
+    {
+        fprintf(out, "- **%s**: ", term);
+        organ_markdown_text(out, organ_json_text(sentence, ""), false);
+        fputc('\n', out);
+    }
+}
+
+void organ_errata_put(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const errata = organ_json_at(report, "errata");
+    if (json_array_size(errata) == 0)
+        return;
+    fputs(page ? "  Read with these numbers:\n" : "\n> **Read this first.**\n>\n", out);
+    for (size_t k = 0; k < json_array_size(errata) && page; k++)
+        organ_text_say(out, page, "  - ", "%s", organ_json_text(json_array_get(errata, k), ""));
+    if (page)
+        fputc('\n', out);
+    else
+        organ_sentences_list(out, "> - ", errata);
+}
+
+void organ_definitions_list(FILE *out, const json_t *report)
+{
+    fputs("\n## Definitions\n\n", out);
+    organ_terms_list(out, json_object_get(report, "definitions"));
+}
+
+void organ_bytes_cell(organ_table *table, const json_t *row, const char *key)
+{
+    char text[16];
+    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, key), text));
+}
+
+void organ_share_cell(organ_table *table, const json_t *row, const char *key)
+{
+    char percent[32];
+    const json_t *const share = json_object_get(row, key);
+    organ_table_cell(table, "%s", json_is_number(share) ? organ_percent_text(100 * json_number_value(share), percent) : "-");
+}
+
+void organ_range_cell(organ_table *table, unsigned long long from, unsigned long long to)
+{
+    if (from == to)
+        organ_table_count(table, to);
+    else
+        organ_table_cell(table, "%llu-%llu", from, to);
+}
+
+bool organ_role_is_new(const json_t *rows, size_t row)
+{
+    const char *const role = organ_json_text(json_array_get(rows, row), "role");
+    for (size_t k = 0; k < row; k++)
+        if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
+            return false;
+    return true;
+}
+
+organ_table *organ_files_table(const json_t *report)
+{
+    static const organ_column columns[] = {
+        {"file", ORGAN_LEFT, true, false}, {"tensors", ORGAN_RIGHT, false, false}, {"size", ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    const json_t *const files = organ_json_at(report, "files");
+    for (size_t k = 0; k < json_array_size(files); k++) {
+        const json_t *const row = json_array_get(files, k);
+        organ_table_cell(table, "%s", organ_json_text(row, "name"));
+        organ_table_count(table, organ_json_count(row, "tensors"));
+        organ_bytes_cell(table, row, "bytes");
+    }
+    return table;
+}

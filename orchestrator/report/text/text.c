@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/text.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/base/utf8.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct range {
+    uint32_t first, last;
+} range;
+
+/* The blocks that matter for names and paths; a terminal knows more, a table needs no more. */
+static const range zero_width[] = {{0x0300, 0x036F}, {0x0483, 0x0489}, {0x0591, 0x05BD}, {0x0610, 0x061A}, {0x064B, 0x065F},
+                                   {0x200B, 0x200D}, {0x20D0, 0x20F0}, {0xFE00, 0xFE0F}, {0xFE20, 0xFE2F}};
+static const range two_wide[] = {{0x1100, 0x115F},   {0x2E80, 0x303E},   {0x3041, 0x4DBF},   {0x4E00, 0x9FFF},  {0xA000, 0xA4CF},
+                                 {0xAC00, 0xD7A3},   {0xF900, 0xFAFF},   {0xFE30, 0xFE6F},   {0xFF00, 0xFF60},  {0xFFE0, 0xFFE6},
+                                 {0x1F300, 0x1F64F}, {0x1F680, 0x1F6FF}, {0x1F900, 0x1F9FF}, {0x20000, 0x3FFFD}};
+
+static bool within(const range *ranges, size_t count, uint32_t code)
+{
+    for (size_t k = 0; k < count; k++)
+        if (code >= ranges[k].first && code <= ranges[k].last)
+            return true;
+    return false;
+}
+#define WITHIN(ranges, code) within(ranges, sizeof(ranges) / sizeof *(ranges), code)
+
+static size_t decode(const char *s, uint32_t *code) { return organ_utf8_decode((const unsigned char *)s, code); }
+
+void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put)
+{
+    while (*s) {
+        uint32_t code = 0;
+        const size_t length = decode(s, &code);
+        const size_t step = length ? length : 1;
+        if (length && !organ_utf8_hidden(code))
+            put(out, s, length);
+        else
+            for (size_t k = 0; k < step; k++)
+                fprintf(out, "\\x%02x", (unsigned char)s[k]);
+        s += step;
+    }
+}
+
+static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, length, out); }
+
+void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
+
+static size_t columns(uint32_t code)
+{
+    if (code < 0x300)
+        return 1;
+    return WITHIN(zero_width, code) ? 0 : WITHIN(two_wide, code) ? 2 : 1;
+}
+
+/* Bytes of the longest beginning of `s` that takes at most `width` columns. */
+static size_t beginning(const char *s, size_t width)
+{
+    size_t used = 0, at = 0;
+    while (s[at]) {
+        uint32_t code = 0;
+        const size_t length = decode(s + at, &code);
+        used += length ? columns(code) : 1;
+        if (used > width)
+            break;
+        at += length ? length : 1;
+    }
+    return at;
+}
+
+size_t organ_text_width(const char *s)
+{
+    size_t width = 0;
+    while (*s) {
+        uint32_t code = 0;
+        const size_t length = decode(s, &code);
+        width += length ? columns(code) : 1;
+        s += length ? length : 1;
+    }
+    return width;
+}
+
+char *organ_text_shorten(const char *s, size_t width, bool utf8)
+{
+    const size_t whole = organ_text_width(s);
+    if (whole <= width) {
+        char *const same = strdup(s);
+        if (!same)
+            organ_memory_refused();
+        return same;
+    }
+    const char *const gap = utf8 ? "…" : "...";
+    const size_t room = width - organ_text_width(gap);
+    const size_t head = beginning(s, room / 2);
+    /* The end matters more than the beginning: it tells layers and projections apart. */
+    size_t tail = head;
+    while (organ_text_width(s + tail) > room - room / 2) {
+        uint32_t code = 0;
+        const size_t length = decode(s + tail, &code);
+        tail += length ? length : 1;
+    }
+    char *out = NULL;
+    if (asprintf(&out, "%.*s%s%s", (int)head, s, gap, s + tail) >= 0)
+        return out;
+    organ_memory_refused();
+    return NULL;
+}
+
+void organ_text_wrap(FILE *out, const char *lead, size_t indent, const char *s, const organ_page *page)
+{
+    size_t at = organ_text_width(lead);
+    bool first = true;
+    fputs(lead, out);
+    while (*s) {
+        s += strspn(s, " ");
+        const int length = (int)strcspn(s, " ");
+        if (length == 0)
+            break;
+        char word[256];
+        snprintf(word, sizeof word, "%.*s", length, s);
+        const size_t width = organ_text_width(word);
+        if (!first && page->width && at + 1 + width > page->width) {
+            fprintf(out, "\n%*s", (int)indent, "");
+            at = indent;
+            first = true;
+        }
+        at += width + !first;
+        fprintf(out, "%s%.*s", first ? "" : " ", length, s);
+        first = false;
+        s += length;
+    }
+    fputc('\n', out);
+}
+
+/* A command of this program, alone or behind a title: it is there to be copied and stays whole. */
+static bool is_command(const char *line, size_t length)
+{
+    const char *const command = strstr(line, "organ "), *const end = line + length;
+    const size_t before = command ? (size_t)(command - line) : 0;
+    return command && command < end && (before == 0 || (before > 1 && command[-1] == ' ' && command[-2] == ' '));
+}
+
+/* One line of `length` bytes: a word goes with the blanks before it. */
+static void fold_line(FILE *out, const char *line, size_t length, const organ_page *page)
+{
+    const size_t indent = strspn(line, " ");
+    size_t column = 0;
+    for (const char *at = line, *const end = line + length; at < end;) {
+        const size_t blanks = strspn(at, " "), left = (size_t)(end - at);
+        const size_t word = blanks < left ? strcspn(at + blanks, " \n") : 0;
+        char *const copy = strndup(at + blanks, word);
+        const size_t width = copy ? organ_text_width(copy) : word;
+        free(copy);
+        if (column > indent && page->width && column + blanks + width > page->width) {
+            fprintf(out, "\n%*s", (int)indent + 2, "");
+            column = indent + 2 + width;
+        } else {
+            fprintf(out, "%*s", (int)(blanks < left ? blanks : left), "");
+            column += blanks + width;
+        }
+        fprintf(out, "%.*s", (int)word, at + blanks);
+        at += blanks + word;
+    }
+}
+
+void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
+{
+    while (*lines) {
+        const size_t length = strcspn(lines, "\n");
+        if (is_command(lines, length))
+            fprintf(out, "%.*s", (int)length, lines);
+        else
+            fold_line(out, lines, length, page);
+        fputs(lines[length] ? "\n" : "", out);
+        lines += length + (lines[length] == '\n');
+    }
+}
+
+void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *raw = NULL, *visible = NULL;
+    va_list args;
+    va_start(args, format);
+    const int length = vasprintf(&raw, format, args);
+    va_end(args);
+    if (length < 0) {
+        organ_memory_refused();
+        return;
+    }
+    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
+        organ_text_visible(text.out, raw);
+        if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
+            organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
+    }
+    free(visible);
+    free(raw);
+}

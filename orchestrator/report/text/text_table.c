@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/text_table.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_table {
+    const organ_column *columns;
+    size_t column_count, cell_count, room;
+    size_t totals; /* the first cell that belongs to a total row, or SIZE_MAX */
+    char **cells;
+    bool failed; /* memory ran out: the table would be incomplete */
+};
+
+enum { GAP = 2, INDENT = 2, SHORTEST = 12 }; /* columns between columns, before the first, and what shortening leaves */
+enum { WIDEST_PADDING = 72 };                /* a longer cell of Markdown stands out instead of stretching all others */
+
+organ_table *organ_table_create(const organ_column *columns, size_t count)
+{
+    organ_table *const table = calloc(1, sizeof *table);
+    if (table) {
+        table->columns = columns;
+        table->column_count = count;
+        table->totals = (size_t)-1;
+    }
+    return table;
+}
+
+void organ_table_destroy(organ_table *table)
+{
+    if (!table)
+        return;
+    for (size_t k = 0; k < table->cell_count; k++)
+        free(table->cells[k]);
+    free(table->cells);
+    free(table);
+}
+
+static bool make_room(organ_table *table)
+{
+    if (table->cell_count < table->room)
+        return true;
+    const size_t room = table->room ? 2 * table->room : 64;
+    char **const cells = realloc(table->cells, room * sizeof *cells);
+    if (!cells)
+        return false;
+    table->cells = cells;
+    table->room = room;
+    return true;
+}
+
+static char *made_visible(const char *s)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *out = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    organ_text_visible(text.out, s);
+    organ_text_finish(&text, &out, &ignored);
+    return out;
+}
+
+void organ_table_cell(organ_table *table, const char *format, ...)
+{
+    if (!table || table->failed)
+        return;
+    va_list args;
+    va_start(args, format);
+    char *raw = NULL;
+    const int length = vasprintf(&raw, format, args);
+    va_end(args);
+    char *const cell = length < 0 ? NULL : made_visible(raw);
+    if (length >= 0)
+        free(raw);
+    table->failed = !cell || !make_room(table);
+    if (table->failed)
+        free(cell);
+    else
+        table->cells[table->cell_count++] = cell;
+}
+
+void organ_table_fail(organ_table *table)
+{
+    if (table)
+        table->failed = true;
+}
+
+void organ_table_count(organ_table *table, unsigned long long count)
+{
+    char text[32];
+    organ_table_cell(table, "%s", organ_count_text(count, text));
+}
+
+void organ_table_totals(organ_table *table)
+{
+    if (table)
+        table->totals = table->cell_count;
+}
+
+static organ_status check_whole(const organ_table *table, organ_error *error)
+{
+    return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
+}
+
+organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    *view = (organ_table_view){table->columns, table->column_count, table->cells, table->cell_count,
+                               table->totals < table->cell_count ? table->totals : table->cell_count};
+    return ORGAN_OK;
+}
+
+/* ---- terminal ---- */
+
+static void measure(const organ_table *table, size_t *widths)
+{
+    for (size_t c = 0; c < table->column_count; c++)
+        widths[c] = organ_text_width(table->columns[c].title);
+    for (size_t k = 0; k < table->cell_count; k++) {
+        const size_t width = organ_text_width(table->cells[k]);
+        if (width > widths[k % table->column_count])
+            widths[k % table->column_count] = width;
+    }
+}
+
+/* The columns that are printed beside each other; those that name the row come first in every part of a table that is too wide. */
+typedef struct part {
+    const size_t *widths; /* of all columns */
+    size_t names, from, to;
+} part;
+
+/* The k-th column of a part; column_count behind the last. */
+static size_t column_of(const organ_table *table, const part *p, size_t k)
+{
+    const size_t column = k < p->names ? k : p->from + k - p->names;
+    return k < p->names || column < p->to ? column : table->column_count;
+}
+
+static size_t line_width(const organ_table *table, const part *p)
+{
+    size_t width = INDENT;
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++)
+        width += p->widths[c] + (k ? GAP : 0);
+    return width;
+}
+
+/* Numbers before the first text belong to the names. */
+static size_t names_of(const organ_table *table)
+{
+    size_t names = 1;
+    while (names < table->column_count && table->columns[names - 1].align == ORGAN_RIGHT)
+        names++;
+    return names < table->column_count ? names : 1;
+}
+
+/* The part that begins at column `from`: as many columns as there is room for, one at least. */
+static part part_from(const organ_table *table, const size_t *widths, size_t from, size_t limit)
+{
+    part p = {.widths = widths, .names = names_of(table), .from = from, .to = from + 1};
+    while (p.to < table->column_count) {
+        p.to++;
+        if (limit == 0 || line_width(table, &p) <= limit)
+            continue;
+        p.to--;
+        break;
+    }
+    return p;
+}
+
+/* Takes what is too much from the shortening columns, always from the widest of them. Where that is not enough the table comes in parts,
+ * and then names need not be that short. */
+static void fit(const organ_table *table, size_t *widths, size_t limit)
+{
+    const part all = {.widths = widths, .to = table->column_count};
+    for (size_t excess = line_width(table, &all); limit && excess > limit; excess--) {
+        size_t widest = table->column_count;
+        for (size_t c = 0; c < table->column_count; c++)
+            if (table->columns[c].shortens && widths[c] > SHORTEST && (widest == table->column_count || widths[c] > widths[widest]))
+                widest = c;
+        if (widest < table->column_count) {
+            widths[widest]--;
+            continue;
+        }
+        measure(table, widths);
+        for (size_t c = 0; c < table->column_count; c++)
+            if (table->columns[c].shortens && widths[c] > limit / 2)
+                widths[c] = limit / 2 > SHORTEST ? limit / 2 : SHORTEST;
+        return;
+    }
+}
+
+/* Where one column beside the names is still too much, the texts of both give way, the wider first; numbers never do. */
+static void squeeze(const organ_table *table, size_t *widths, size_t limit)
+{
+    const size_t names = names_of(table);
+    for (size_t c = names; limit && c < table->column_count; c++) {
+        const part p = {.widths = widths, .names = names, .from = c, .to = c + 1};
+        while (line_width(table, &p) > limit) {
+            const bool text = table->columns[c].align == ORGAN_LEFT && widths[c] > widths[names - 1];
+            const size_t giving = text ? c : names - 1;
+            if (table->columns[giving].align != ORGAN_LEFT || widths[giving] <= SHORTEST)
+                break;
+            widths[giving]--;
+        }
+    }
+}
+
+static void print_field(FILE *out, const char *text, size_t width, organ_align align, bool last)
+{
+    const size_t used = organ_text_width(text);
+    const int blanks = used < width ? (int)(width - used) : 0;
+    if (align == ORGAN_RIGHT)
+        fprintf(out, "%*s%s", blanks, "", text);
+    else
+        fprintf(out, "%s%*s", text, last ? 0 : blanks, "");
+}
+
+/* `count` cells of the row are there. */
+static bool print_row(const organ_table *table, char *const *cells, size_t count, const part *p, FILE *out, const organ_page *page)
+{
+    size_t last = 0;
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < count; k++)
+        last = *cells[c] ? k : last; /* no blanks at the end of a line */
+    for (size_t k = 0; k <= last; k++) {
+        const size_t c = column_of(table, p, k);
+        char *const text = organ_text_shorten(cells[c], p->widths[c] > SHORTEST ? p->widths[c] : SHORTEST, page->utf8);
+        if (!text)
+            return false;
+        fprintf(out, "%*s", k ? GAP : INDENT, "");
+        print_field(out, text, p->widths[c], table->columns[c].align, k == last);
+        free(text);
+    }
+    fputc('\n', out);
+    return true;
+}
+
+static void print_titles(const organ_table *table, const part *p, FILE *out)
+{
+    for (size_t k = 0, c; (c = column_of(table, p, k)) < table->column_count; k++) {
+        fprintf(out, "%*s", k ? GAP : INDENT, "");
+        print_field(out, table->columns[c].title, p->widths[c], table->columns[c].align, column_of(table, p, k + 1) == table->column_count);
+    }
+    fputc('\n', out);
+}
+
+static void print_rule(const organ_table *table, const part *p, FILE *out, const organ_page *page)
+{
+    fprintf(out, "%*s", INDENT, "");
+    for (size_t k = INDENT, end = line_width(table, p); k < end; k++)
+        fputs(page->utf8 ? "─" : "-", out);
+    fputc('\n', out);
+}
+
+static bool print_part(const organ_table *table, const part *p, FILE *out, const organ_page *page)
+{
+    print_titles(table, p, out);
+    print_rule(table, p, out, page);
+    bool whole = true;
+    for (size_t k = 0; k < table->cell_count && whole; k += table->column_count) {
+        const size_t left = table->cell_count - k;
+        if (k == table->totals)
+            print_rule(table, p, out, page);
+        whole = print_row(table, table->cells + k, left < table->column_count ? left : table->column_count, p, out, page);
+    }
+    return whole;
+}
+
+organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    size_t *const widths = calloc(table->column_count, sizeof *widths);
+    if (!widths)
+        return organ_fail(error, ORGAN_IO, "no memory for a table");
+    measure(table, widths);
+    fit(table, widths, page->width);
+    squeeze(table, widths, page->width);
+    part p = part_from(table, widths, names_of(table), page->width);
+    bool whole = print_part(table, &p, out, page);
+    while (whole && p.to < table->column_count) {
+        p = part_from(table, widths, p.to, page->width);
+        fputc('\n', out);
+        whole = print_part(table, &p, out, page);
+    }
+    free(widths);
+    return whole ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
+}
+
+/* ---- Markdown ---- */
+
+static void markdown_code(FILE *out, const char *s)
+{
+    /* A fence of n + 1 backticks holds any text with runs of n. */
+    size_t run = 0, longest = 0;
+    for (const char *p = s; *p; p++) {
+        run = *p == '`' ? run + 1 : 0;
+        longest = run > longest ? run : longest;
+    }
+    for (size_t k = 0; k <= longest; k++)
+        fputc('`', out);
+    fputs(longest ? " " : "", out);
+    for (; *s; s++)
+        fputs(*s == '|' ? "\\|" : (char[]){*s, '\0'}, out);
+    fputs(longest ? " " : "", out);
+    for (size_t k = 0; k <= longest; k++)
+        fputc('`', out);
+}
+
+void organ_markdown_text(FILE *out, const char *s, bool code)
+{
+    if (code && *s) {
+        markdown_code(out, s);
+        return;
+    }
+    for (char before = ' '; *s; before = *s++) {
+        /* An underscore inside a word is plain text. */
+        const bool inner = *s == '_' && isalnum((unsigned char)before) && isalnum((unsigned char)s[1]);
+        if (*s == '<' || *s == '&')
+            fputs(*s == '<' ? "&lt;" : "&amp;", out);
+        else
+            fprintf(out, "%s%c", strchr("|*_`[]\\", *s) && !inner ? "\\" : "", *s);
+    }
+}
+
+/* Every title and cell as Markdown, row by row with the titles first; entries past the last cell are "". */
+static char **markdown_cells(const organ_table *table, size_t count)
+{
+    char **const cells = calloc(count, sizeof *cells);
+    for (size_t k = 0; cells && k < count; k++) {
+        const size_t column = k % table->column_count, cell = k - table->column_count;
+        const bool title = k < table->column_count, bold = !title && cell >= table->totals;
+        const char *const content = title ? table->columns[column].title : cell < table->cell_count ? table->cells[cell] : "";
+        organ_text text;
+        organ_error ignored = {0};
+        if (organ_text_open(&text, &ignored) != ORGAN_OK)
+            continue;
+        fputs(bold && *content ? "**" : "", text.out);
+        organ_markdown_text(text.out, content, table->columns[column].code && !title && !bold);
+        fputs(bold && *content ? "**" : "", text.out);
+        organ_text_finish(&text, &cells[k], &ignored);
+    }
+    return cells;
+}
+
+/* Padded, so that the source reads as well as what is made of it. */
+static organ_status markdown_rows(const organ_table *table, char *const *cells, size_t count, size_t *widths, FILE *out, organ_error *error)
+{
+    const size_t columns = table->column_count;
+    for (size_t k = 0; k < count; k++) {
+        if (!cells[k])
+            return organ_fail(error, ORGAN_IO, "no memory for a table");
+        const size_t width = organ_text_width(cells[k]);
+        if (width > widths[k % columns])
+            widths[k % columns] = width < WIDEST_PADDING ? width : WIDEST_PADDING;
+    }
+    for (size_t k = 0; k < count; k++) {
+        fputs(k % columns ? " | " : "| ", out);
+        print_field(out, cells[k], widths[k % columns], table->columns[k % columns].align, false);
+        if (k % columns + 1 == columns)
+            fputs(" |\n", out);
+        for (size_t c = 0; k + 1 == columns && c < columns; c++) {
+            fputc('|', out);
+            for (size_t dash = 0; dash < widths[c] + 1; dash++)
+                fputc('-', out);
+            fputs(table->columns[c].align == ORGAN_RIGHT ? ":" : "-", out);
+            fputs(c + 1 == columns ? "|\n" : "", out);
+        }
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error)
+{
+    if (check_whole(table, error) != ORGAN_OK)
+        return ORGAN_IO;
+    const size_t columns = table->column_count, rows = (table->cell_count + columns - 1) / columns + 1;
+    size_t *const widths = calloc(columns, sizeof *widths);
+    char **const cells = widths ? markdown_cells(table, rows * columns) : NULL;
+    const organ_status status =
+        cells ? markdown_rows(table, cells, rows * columns, widths, out, error) : organ_fail(error, ORGAN_IO, "no memory for a table");
+    for (size_t k = 0; cells && k < rows * columns; k++)
+        free(cells[k]);
+    free(cells);
+    free(widths);
+    return status;
+}

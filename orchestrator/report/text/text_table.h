@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ * One table, shown two ways: on a terminal of some width and as Markdown. */
+#ifndef ORGAN_TEXT_TABLE_H
+#define ORGAN_TEXT_TABLE_H
+
+#include "orchestrator/report/text/text.h"
+
+typedef enum organ_align { ORGAN_LEFT, ORGAN_RIGHT } organ_align;
+
+typedef struct organ_column {
+    const char *title;
+    organ_align align;
+    bool shortens; /* gives up its middle where the table is wider than the screen */
+    bool code;     /* Markdown sets its cells as code */
+} organ_column;
+
+typedef struct organ_table organ_table;
+
+/* `columns` must outlive the table. NULL if there is no memory: all functions below accept that, and printing then reports it. */
+organ_table *organ_table_create(const organ_column *columns, size_t count);
+void organ_table_destroy(organ_table *table);
+
+/* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
+void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void organ_table_fail(organ_table *table); /* there was no memory for what a cell is to say: printing reports it */
+void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,103,613 */
+
+/* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */
+void organ_table_totals(organ_table *table);
+
+/* Both write whole lines. A table that is wider than the page although columns were shortened is printed in parts below each other, each
+ * with the columns that name the rows. Missing cells of the last row are empty. ORGAN_IO if memory ran out; errors of `out` stay in its
+ * error flag. */
+organ_status organ_table_print(const organ_table *table, FILE *out, const organ_page *page, organ_error *error);
+organ_status organ_table_markdown(const organ_table *table, FILE *out, organ_error *error);
+
+/* What stands in a table, for those who write it in another form; the table's own, until it changes. */
+typedef struct organ_table_view {
+    const organ_column *columns;
+    size_t column_count;
+    char *const *cells; /* visible UTF-8; rows from left to right, the last may be shorter */
+    size_t cell_count;
+    size_t totals; /* the first cell of the totals; cell_count: none */
+} organ_table_view;
+organ_status organ_table_look(const organ_table *table, organ_table_view *view, organ_error *error);
+
+/* Writes `s` so that Markdown shows it as it is, in running text or in a cell; `code` sets it as code. */
+void organ_markdown_text(FILE *out, const char *s, bool code);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/html_report.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/report/view/audit_report.h"
+#include "orchestrator/report/view/autopsy_report.h"
+#include "orchestrator/report/view/fleet_report.h"
+#include "orchestrator/report/view/generate_report.h"
+#include "orchestrator/report/view/inspect_report.h"
+#include "orchestrator/report/view/lora_report.h"
+#include "orchestrator/report/view/measure_report.h"
+#include "orchestrator/report/view/noise_pairs_report.h"
+#include "orchestrator/report/view/organs_report.h"
+#include "orchestrator/report/view/orthogonality_report.h"
+#include "orchestrator/report/view/perplexity_report.h"
+#include "orchestrator/report/view/precision_report.h"
+#include "orchestrator/report/view/prune_report.h"
+#include "orchestrator/report/view/purify_report.h"
+#include "orchestrator/report/view/tokenize_report.h"
+#include "orchestrator/report/view/topology_report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef organ_status make_page(const json_t *report, char **html, organ_error *error);
+
+/* clang-format off: tables are laid out by hand */
+static const struct {
+    const char *schema;
+    make_page *make;
+} pages[] = {
+    {"organ.assemble/1", organ_assemble_report_html},
+    {"organ.audit/1", organ_audit_report_html},
+    {"organ.autopsy/1", organ_autopsy_report_html},
+    {"organ.dequantize/1", organ_dequantize_report_html},
+    {"organ.evaluate/1", organ_perplexity_report_html},
+    {"organ.extract/1", organ_extract_report_html},
+    {"organ.fleet/1", organ_fleet_report_html},
+    {"organ.generate/1", organ_generate_report_html},
+    {"organ.graft/1", organ_graft_report_html},
+    {"organ.inspect/1", organ_inspect_report_html},
+    {"organ.lora_extract/1", organ_lora_report_html},
+    {"organ.lora_merge/1", organ_merge_report_html},
+    {"organ.lora_resize/1", organ_resize_report_html},
+    {"organ.lora_sanitize/1", organ_sanitize_report_html},
+    {"organ.measure/1", organ_measure_report_html},
+    {"organ.noise_pairs/1", organ_noise_pairs_report_html},
+    {"organ.orthogonality/1", organ_orthogonality_report_html},
+    {"organ.perplexity/1", organ_perplexity_report_html},
+    {"organ.prune/1", organ_prune_report_html},
+    {"organ.purify/1", organ_purify_report_html},
+    {"organ.quantize/1", organ_quantize_report_html},
+    {"organ.tokenize/1", organ_tokenize_report_html},
+    {"organ.topology/1", organ_topology_report_html},
+};
+/* clang-format on */
+
+void organ_html_report_known(char *out, size_t size)
+{
+    size_t length = 0;
+    for (size_t k = 0; k < sizeof pages / sizeof *pages && length < size; k++)
+        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", pages[k].schema);
+}
+
+organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
+{
+    const char *const schema = organ_json_text(report, "schema");
+    char known[1024] = "";
+    *html = NULL;
+    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
+        if (strcmp(pages[k].schema, schema) == 0) {
+            const organ_memory_work work = organ_memory_work_begin();
+            pages[k].make(report, html, error);
+            if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
+                free(*html);
+                *html = NULL;
+            }
+            return error->status;
+        }
+    organ_html_report_known(known, sizeof known);
+    if (!*schema)
+        return organ_fail(error, ORGAN_BAD_INPUT, "the document has no \"schema\", so it is no report; there are pages for %s", known);
+    return organ_fail(error, ORGAN_BAD_INPUT, "there is no page for a report with the schema '%s'; there are pages for %s", schema, known);
+}
+
+organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error)
+{
+    char *html = NULL;
+    if (organ_html_report(report, &html, error) == ORGAN_OK)
+        organ_text_write(path, html, error);
+    free(html);
+    return error->status;
+}
+
+organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error)
+{
+    const char *const dot = strrchr(markdown_path, '.');
+    const int length = dot && strcmp(dot, ".md") == 0 ? (int)(dot - markdown_path) : (int)strlen(markdown_path);
+    char *path = NULL;
+    if (asprintf(&path, "%.*s.html", length, markdown_path) < 0)
+        return organ_fail(error, ORGAN_IO, "%s: no memory for its page", markdown_path);
+    organ_html_report_write(path, report, error);
+    free(path);
+    return error->status;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * The page of any report, told by its "schema": one table knows them all. */
+#ifndef ORGAN_HTML_REPORT_H
+#define ORGAN_HTML_REPORT_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+
+#include <jansson.h>
+
+ORGAN_API_BEGIN
+
+/* For the caller to free. ORGAN_BAD_INPUT for a document without a schema, or with one that has no page. */
+organ_status organ_html_report(const json_t *report, char **html, organ_error *error);
+
+/* The schemas that have a page, separated by ", ". */
+void organ_html_report_known(char *out, size_t size);
+
+/* Writes the page of the report to `path` as organ_text_write does. */
+organ_status organ_html_report_write(const char *path, const json_t *report, organ_error *error);
+
+/* The same beside the report's Markdown: its name with .html in place of .md. */
+organ_status organ_html_report_beside(const char *markdown_path, const json_t *report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

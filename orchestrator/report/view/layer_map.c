@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/layer_map.h"
+
+#include "formats/tensor/anatomy.h"
+#include "orchestrator/report/text/document.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What was said of a cell. */
+struct organ_layer_map_note {
+    long long layer; /* LLONG_MAX: none, which stands last */
+    size_t role;     /* as it was met first, then as ordered */
+    double value, weight;
+    bool mark;
+};
+
+organ_layer_map *organ_layer_map_create(void) { return calloc(1, sizeof(organ_layer_map)); }
+
+void organ_layer_map_destroy(organ_layer_map *map)
+{
+    if (!map)
+        return;
+    free(map->notes);
+    free(map->layer);
+    free(map->value);
+    free(map->marked);
+    free(map);
+}
+
+static size_t role_of(organ_layer_map *map, const char *role)
+{
+    for (size_t k = 0; k < map->roles; k++)
+        if (strcmp(map->role[k], role) == 0)
+            return k;
+    if (map->roles == ORGAN_LAYER_MAP_ROLES)
+        return map->as_met ? ORGAN_LAYER_MAP_ROLES : map->roles - 1;
+    map->role[map->roles] = role;
+    return map->roles++;
+}
+
+static void take(organ_layer_map *map, organ_layer_map_note note, const char *role)
+{
+    if (!map || map->failed || (note.role = role_of(map, role)) == ORGAN_LAYER_MAP_ROLES)
+        return;
+    if (map->count == map->room) {
+        const size_t room = map->room ? 2 * map->room : 256;
+        organ_layer_map_note *const grown = realloc(map->notes, room * sizeof *grown);
+        if (!grown) {
+            map->failed = true;
+            return;
+        }
+        map->notes = grown;
+        map->room = room;
+    }
+    note.layer = note.layer < 0 ? LLONG_MAX : note.layer;
+    map->notes[map->count++] = note;
+}
+
+void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role, double value, double weight)
+{
+    take(map, (organ_layer_map_note){.layer = layer, .value = value, .weight = weight}, role);
+}
+
+void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role)
+{
+    take(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
+}
+
+/* One number of a matrix; NAN where it has none. */
+static double number_in(const json_t *matrix, size_t row, size_t column)
+{
+    const json_t *const value = json_array_get(json_array_get(matrix, row), column);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, const char *key, const char *over, double factor,
+                                bool outside)
+{
+    const json_t *const roles = json_object_get(by_layer, "roles"), *const layers = json_object_get(by_layer, "layers");
+    const json_t *const elements = json_object_get(by_layer, "elements"), *const matrix = json_object_get(by_layer, key);
+    const json_t *const below = over ? json_object_get(by_layer, over) : NULL;
+    for (size_t l = 0; l < json_array_size(layers); l++)
+        for (size_t r = 0; r < json_array_size(roles) && r < ORGAN_LAYER_MAP_ROLES; r++)
+            if (number_in(elements, l, r) > 0 && (outside || json_integer_value(json_array_get(layers, l)) >= 0))
+                organ_layer_map_add(map, json_integer_value(json_array_get(layers, l)), organ_json_text(json_array_get(roles, r), ""),
+                                    factor * number_in(matrix, l, r) / (over ? number_in(below, l, r) : 1), 1);
+}
+
+/* ---- settling ---- */
+
+/* Where a role stands in the order of the anatomy; unknown ones behind. */
+static int place_of(const char *role)
+{
+    static const organ_anatomy other = {.role = ORGAN_ROLE_OTHER};
+    const unsigned row = organ_anatomy_row_named(role);
+    return row == organ_anatomy_row(&other) ? ORGAN_ANATOMY_ROWS : row == ORGAN_ANATOMY_ROWS ? ORGAN_ANATOMY_ROWS + 1 : (int)row;
+}
+
+static void order_roles(organ_layer_map *map)
+{
+    size_t order[ORGAN_LAYER_MAP_ROLES], place[ORGAN_LAYER_MAP_ROLES];
+    const char *names[ORGAN_LAYER_MAP_ROLES];
+    for (size_t k = 0; k < map->roles; k++) {
+        size_t at = k;
+        for (; at > 0 && place_of(map->role[order[at - 1]]) > place_of(map->role[k]); at--)
+            order[at] = order[at - 1];
+        order[at] = k;
+    }
+    for (size_t k = 0; k < map->roles; k++) {
+        place[order[k]] = k;
+        names[k] = map->role[order[k]];
+    }
+    memcpy(map->role, names, map->roles * sizeof *names);
+    for (size_t k = 0; k < map->count; k++)
+        map->notes[k].role = place[map->notes[k].role];
+}
+
+static int by_cell(const void *a, const void *b)
+{
+    const organ_layer_map_note *const x = a, *const y = b;
+    return x->layer != y->layer ? (x->layer > y->layer) - (x->layer < y->layer) : (x->role > y->role) - (x->role < y->role);
+}
+
+static bool make_room(organ_layer_map *map)
+{
+    for (size_t k = 0; k < map->count; k++)
+        map->layers += k == 0 || map->notes[k].layer != map->notes[k - 1].layer;
+    const size_t cells = map->layers * map->roles;
+    map->layer = calloc(map->layers + 1, sizeof *map->layer);
+    map->value = calloc(cells + 1, sizeof *map->value);
+    map->marked = calloc(cells + 1, sizeof *map->marked);
+    return map->layer && map->value && map->marked;
+}
+
+/* The notes of one cell, from the first on; how many they are. */
+static size_t fold_cell(organ_layer_map *map, size_t first, size_t layer)
+{
+    const organ_layer_map_note *const notes = map->notes + first;
+    double sum = 0, weight = 0, extreme = NAN;
+    size_t count = 0;
+    while (first + count < map->count && by_cell(&notes[count], notes) == 0) {
+        const double value = notes[count].value;
+        if (isfinite(value)) {
+            sum += value * notes[count].weight;
+            weight += notes[count].weight;
+        }
+        if (isnan(extreme) || (map->fold == ORGAN_FOLD_LEAST ? value < extreme : value > extreme))
+            extreme = value;
+        map->marked[notes->role * map->layers + layer] |= notes[count].mark;
+        count++;
+    }
+    map->value[notes->role * map->layers + layer] = map->fold != ORGAN_FOLD_MEAN ? extreme : weight > 0 ? sum / weight : NAN;
+    return count;
+}
+
+bool organ_layer_map_settle(organ_layer_map *map)
+{
+    if (!map || map->failed || map->count == 0)
+        return false;
+    if (!map->as_met)
+        order_roles(map);
+    qsort(map->notes, map->count, sizeof *map->notes, by_cell);
+    if (!make_room(map)) {
+        map->failed = true;
+        map->layers = map->roles = 0;
+        return false;
+    }
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        map->value[k] = NAN;
+    for (size_t k = 0, layer = 0; k < map->count; layer++) {
+        const long long number = map->notes[k].layer;
+        map->outside = number == LLONG_MAX;
+        map->layer[layer] = !map->outside ? (double)number : layer ? map->layer[layer - 1] + 1 : 0;
+        while (k < map->count && map->notes[k].layer == number)
+            k += fold_cell(map, k, layer);
+    }
+    return true;
+}
+
+bool organ_layer_map_is_empty(const organ_layer_map *map) { return map && !map->failed && map->count == 0; }
+
+char *organ_layer_map_svg(const organ_layer_map *map, const organ_heat_map *look)
+{
+    if (!map || map->failed || map->layers == 0)
+        return NULL;
+    enum { WIDTH = 24 };
+    char(*text)[WIDTH] = calloc(map->layers, sizeof *text);
+    const char **names = calloc(map->layers, sizeof *names);
+    char *svg = NULL;
+    organ_heat_map whole = *look;
+    bool marks = false;
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        marks |= map->marked[k];
+    for (size_t l = 0; text && names && l < map->layers; l++) {
+        snprintf(text[l], WIDTH, map->outside && l + 1 == map->layers ? "none" : "%.0f", map->layer[l]);
+        names[l] = text[l];
+    }
+    whole.rows = map->roles;
+    whole.columns = map->layers;
+    whole.row_label = look->row_label ? look->row_label : "role";
+    whole.column_label = "layer";
+    whole.row_names = map->role;
+    whole.column_names = names;
+    whole.values = map->value;
+    whole.marked = marks ? map->marked : NULL;
+    if (text && names)
+        organ_heat_map_svg(&whole, &svg, &(organ_error){0});
+    free(text);
+    free(names);
+    return svg;
+}

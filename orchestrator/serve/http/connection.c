@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/connection.h"
+
+#include "orchestrator/report/text/text.h"
+#include "orchestrator/serve/http/server_parts.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+/* ---- connections ---- */
+
+static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
+{
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *const address = info ? info->client_addr : NULL;
+    snprintf(text, size, "-");
+    if (address && address->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text, (socklen_t)size);
+    else if (address && address->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
+}
+
+static void set_deadline(const organ_http_request *request, unsigned seconds)
+{
+    organ_watch_until(request->server->watch, request->watched, seconds);
+}
+
+void organ_http_on_slow(void *context, const char *peer)
+{
+    organ_server *const server = context;
+    organ_tally_slow(server->tally);
+    if (!server->app.quiet)
+        fprintf(stderr, "%s closed: no whole request within %u seconds\n", peer, server->timeout);
+}
+
+/* ---- the log ---- */
+
+static void say(const organ_http_request *request, bool whole)
+{
+    const organ_http_reply *const reply = &request->reply;
+    organ_error error = {0};
+    organ_text text;
+    char *line = NULL;
+    if (organ_text_open(&text, &error) != ORGAN_OK)
+        return;
+    fprintf(text.out, "%s ", organ_watched_peer(request->watched));
+    organ_text_visible(text.out, *request->verb ? request->verb : "-");
+    fputc(' ', text.out);
+    organ_text_visible(text.out, request->target);
+    fprintf(text.out, " %u %zu %.1fms", reply->status, reply->size, 1e3 * organ_http_waited(request));
+    if (!whole)
+        fputs(" broken off", text.out);
+    if (*reply->why) {
+        fputs(": ", text.out);
+        organ_text_visible(text.out, reply->why);
+    }
+    fputc('\n', text.out);
+    if (organ_text_finish(&text, &line, &error) == ORGAN_OK)
+        fputs(line, stderr);
+    free(line);
+}
+
+void organ_http_on_message(void *context, const char *format, va_list list)
+{
+    const organ_server *const server = context;
+    char message[500];
+    if (server->app.quiet)
+        return;
+    vsnprintf(message, sizeof message, format, list);
+    message[strcspn(message, "\r\n")] = '\0';
+    /* Of a page that was sent, nothing but that it was. */
+    char *const page = strstr(message, " ('<");
+    if (page)
+        *page = '\0';
+    fputs("http: ", stderr);
+    organ_text_visible(stderr, message);
+    fputc('\n', stderr);
+}
+
+/* ---- requests ---- */
+
+static void free_request(organ_http_request *request)
+{
+    organ_http_reply_clear(&request->reply);
+    for (size_t k = 0; k < request->parameter_count; k++) {
+        free((char *)request->parameters[k].name);
+        free((char *)request->parameters[k].value);
+    }
+    free(request->target);
+    free(request->path);
+    free(request->query_text);
+    free(request->body);
+    free(request);
+}
+
+size_t organ_http_on_unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context;
+    (void)connection;
+    return strlen(text);
+}
+
+void *organ_http_on_target(void *context, const char *target, struct MHD_Connection *connection)
+{
+    organ_http_request *const request = calloc(1, sizeof *request);
+    char *const copy = strdup(target);
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (!request || !copy || !info || !info->socket_context) {
+        free(request);
+        free(copy);
+        return NULL;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &request->began);
+    request->server = context;
+    request->app = &request->server->app;
+    request->connection = connection;
+    request->target = copy;
+    request->line = target;
+    request->watched = info->socket_context;
+    request->reply.fd = -1;
+    organ_http_request *const forgotten = organ_watched_hold(request->watched, request);
+    if (forgotten)
+        free_request(forgotten);
+    return request;
+}
+
+/* Whether the body that is announced may come. */
+static bool body_passes(organ_http_request *request)
+{
+    const char *const length = organ_http_header(request, "Content-Length"), *const coding =
+                                                                                 organ_http_header(request, "Transfer-Encoding");
+    const unsigned long long bytes = length ? strtoull(length, NULL, 10) : 0;
+    if (!request->route->body && (coding || bytes > 0))
+        organ_http_problem(&request->reply, 400, "%s takes no body", request->route->pattern);
+    else if (bytes > ORGAN_HTTP_BODY_LIMIT)
+        organ_http_problem(&request->reply, 413, "the body has %llu bytes; at most %u are read", bytes, ORGAN_HTTP_BODY_LIMIT);
+    else
+        return true;
+    return false;
+}
+
+/* A wrong token is answered later where many have come from there. No thread waits: the connection rests. */
+static enum MHD_Result send_or_delay(organ_http_request *request)
+{
+    organ_server *const server = request->server;
+    if (!request->reply.wrong_token)
+        return organ_http_send(request);
+    const double seconds = organ_penalty_add(server->penalty, organ_watched_peer(request->watched));
+    if (seconds > 0) {
+        set_deadline(request, 0);
+        if (organ_desk_delay(server->desk, request, organ_http_waited(request) + seconds))
+            return MHD_YES;
+    }
+    return organ_http_send(request);
+}
+
+static enum MHD_Result begin(organ_http_request *request, const char *verb, const char *version)
+{
+    organ_server *const server = request->server;
+    snprintf(request->verb, sizeof request->verb, "%s", verb);
+    set_deadline(request, server->timeout);
+    bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
+    if (good) {
+        /* Who may not ask does not learn what there is. */
+        const bool routed = organ_http_routed(request);
+        good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
+    }
+    if (good && __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE)) {
+        organ_http_problem(&request->reply, 503, "the server is being stopped");
+        good = false;
+    }
+    request->state = good ? REQUEST_BODY : REQUEST_QUEUED;
+    return good ? MHD_YES : send_or_delay(request);
+}
+
+static void take_body(organ_http_request *request, const char *data, size_t bytes)
+{
+    if (request->body_too_long || request->body_bytes + bytes > ORGAN_HTTP_BODY_LIMIT) {
+        request->body_too_long = true;
+        return;
+    }
+    if (request->body_bytes + bytes >= request->body_room) {
+        const size_t room = 2 * (request->body_bytes + bytes) + 1;
+        char *const body = realloc(request->body, room);
+        if (!body) {
+            request->body_too_long = true;
+            return;
+        }
+        request->body = body;
+        request->body_room = room;
+    }
+    memcpy(request->body + request->body_bytes, data, bytes);
+    request->body_bytes += bytes;
+    request->body[request->body_bytes] = '\0';
+}
+
+static enum MHD_Result answer(organ_http_request *request)
+{
+    set_deadline(request, 0);
+    request->counted = true;
+    __atomic_add_fetch(&request->server->answering, 1, __ATOMIC_RELEASE);
+    if (request->body_too_long) {
+        organ_http_problem(&request->reply, 413, "the body has more than %u bytes", ORGAN_HTTP_BODY_LIMIT);
+        return organ_http_send(request);
+    }
+    if (request->route->waits && organ_desk_take(request->server->desk, request))
+        return MHD_YES;
+    if (request->route->waits) {
+        organ_http_problem(&request->reply, 503, "too many requests wait for the disk");
+        organ_http_reply_header(&request->reply, "Retry-After", "1");
+    } else
+        request->route->handle(request, &request->reply);
+    return send_or_delay(request);
+}
+
+enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *connection, const char *target, const char *verb,
+                                      const char *version, const char *data, size_t *bytes, void **held)
+{
+    organ_http_request *const request = *held;
+    (void)context;
+    (void)connection;
+    (void)target;
+    if (!request)
+        return MHD_NO;
+    switch (request->state) {
+    case REQUEST_NEW:
+        return begin(request, verb, version);
+    case REQUEST_BODY:
+        if (*bytes > 0) {
+            take_body(request, data, *bytes);
+            *bytes = 0;
+            return MHD_YES;
+        }
+        /* A connection that rests while the library would still read from it is read from when it goes on, and one whose client has sent
+         * its last byte is then closed without the reply. Asked again, which is at once, the library waits for nothing but us. */
+        if (request->route->waits && !request->asked) {
+            request->asked = true;
+            return MHD_YES;
+        }
+        return answer(request);
+    case REQUEST_READY:
+        *bytes = 0;
+        return organ_http_send(request);
+    case REQUEST_AT_DESK:
+    case REQUEST_QUEUED:
+        *bytes = 0;
+        return MHD_YES;
+    }
+    return MHD_NO;
+}
+
+/* A client that has said its last word shall not have to wait until the connection has been idle for long enough: what the library has seen
+ * of it once, together with the request, it does not see again. */
+static void part_from_silent(struct MHD_Connection *connection)
+{
+    char byte;
+    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+        shutdown(info->connect_fd, SHUT_RD);
+}
+
+static void end_request(organ_http_request *request, bool whole)
+{
+    organ_server *const server = request->server;
+    if (request->counted)
+        __atomic_sub_fetch(&server->answering, 1, __ATOMIC_RELEASE);
+    if (whole && !request->head && request->reply.kind != REPLY_STREAM)
+        organ_tally_bytes(server->tally, request->reply.size);
+    organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
+    if (!server->app.quiet)
+        say(request, whole);
+    free_request(request);
+}
+
+void organ_http_on_end(void *context, struct MHD_Connection *connection, void **held, enum MHD_RequestTerminationCode code)
+{
+    organ_http_request *const request = *held;
+    const organ_server *const server = context;
+    const bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    if (!request)
+        return;
+    *held = NULL;
+    organ_watched_hold(request->watched, NULL);
+    if (whole)
+        part_from_silent(connection);
+    /* The library closes what is idle; this is for who begins the next request and does not end it. */
+    set_deadline(request, 2 * server->timeout);
+    end_request(request, whole);
+}
+
+void organ_http_on_connection(void *context, struct MHD_Connection *connection, void **watched, enum MHD_ConnectionNotificationCode code)
+{
+    organ_server *const server = context;
+    char peer[64];
+    organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        peer_of(connection, peer, sizeof peer);
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->timeout);
+    } else if (*watched) {
+        /* The library forgets a request whose query has more parameters than it has room for, and never says that it has ended. */
+        organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);
+        if (forgotten)
+            end_request(forgotten, false);
+        organ_watch_remove(server->watch, *watched);
+        *watched = NULL;
+    }
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/desk.h"
+
+#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/step_back.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_desk {
+    pthread_mutex_t lock;
+    pthread_cond_t called;
+    organ_http_request *first, **last;
+    organ_http_request *parked; /* wait for something else than a thread */
+    size_t waiting, parked_count, delayed_count, handled, most, thread_count;
+    unsigned long long recalls;
+    bool ending, dismissed;
+    pthread_t threads[];
+};
+
+static organ_http_request *next_request(organ_desk *desk)
+{
+    pthread_mutex_lock(&desk->lock);
+    while (!desk->first && !desk->ending)
+        pthread_cond_wait(&desk->called, &desk->lock);
+    organ_http_request *const request = desk->first;
+    if (request) {
+        desk->first = request->next;
+        if (!desk->first)
+            desk->last = &desk->first;
+        desk->waiting--;
+        desk->handled++;
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return request;
+}
+
+static void queue(organ_desk *desk, organ_http_request *request)
+{
+    request->next = NULL;
+    *desk->last = request;
+    desk->last = &request->next;
+    desk->waiting++;
+    pthread_cond_signal(&desk->called);
+}
+
+/* Puts those back into the queue whose time has come, or all. */
+static void recall(organ_desk *desk, bool all)
+{
+    pthread_mutex_lock(&desk->lock);
+    desk->recalls += all;
+    for (organ_http_request **at = &desk->parked, *request; (request = *at);) {
+        const bool due = organ_http_waited(request) >= request->reply.later || desk->dismissed;
+        if (!due && (request->delayed || !all)) {
+            at = &request->next;
+            continue;
+        }
+        *at = request->next;
+        if (request->delayed) {
+            desk->delayed_count--;
+            request->state = REQUEST_READY;
+            MHD_resume_connection(request->connection);
+        } else {
+            desk->parked_count--;
+            queue(desk, request);
+        }
+    }
+    pthread_mutex_unlock(&desk->lock);
+}
+
+void organ_desk_recall(organ_desk *desk)
+{
+    if (desk)
+        recall(desk, true);
+}
+
+void organ_desk_tick(organ_desk *desk) { recall(desk, false); }
+
+void organ_desk_dismiss(organ_desk *desk)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    desk->dismissed = true;
+    pthread_mutex_unlock(&desk->lock);
+    recall(desk, true);
+}
+
+bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds)
+{
+    pthread_mutex_lock(&desk->lock);
+    const bool good = !desk->dismissed;
+    if (good) {
+        request->state = REQUEST_AT_DESK;
+        request->delayed = true;
+        request->reply.later = seconds;
+        MHD_suspend_connection(request->connection);
+        request->next = desk->parked;
+        desk->parked = request;
+        desk->delayed_count++;
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return good;
+}
+
+/* The handler may want to be called again. If something was recalled while it ran it is, at once: the news may be what it waits for. */
+static bool park(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
+{
+    if (request->reply.kind != REPLY_LATER)
+        return false;
+    pthread_mutex_lock(&desk->lock);
+    const bool over = desk->dismissed;
+    if (!over && desk->recalls != recalls)
+        queue(desk, request);
+    else if (!over) {
+        request->next = desk->parked;
+        desk->parked = request;
+        desk->parked_count++;
+    }
+    desk->handled -= !over;
+    pthread_mutex_unlock(&desk->lock);
+    if (over)
+        organ_http_problem(&request->reply, 503, "the server is being stopped");
+    return !over;
+}
+
+static void *serve_desk(void *context)
+{
+    organ_desk *const desk = context;
+    organ_step_back();
+    for (organ_http_request *request; (request = next_request(desk));) {
+        pthread_mutex_lock(&desk->lock);
+        const unsigned long long recalls = desk->recalls;
+        pthread_mutex_unlock(&desk->lock);
+        request->route->handle(request, &request->reply);
+        if (park(desk, request, recalls))
+            continue;
+        request->state = REQUEST_READY;
+        MHD_resume_connection(request->connection);
+        pthread_mutex_lock(&desk->lock);
+        desk->handled--;
+        pthread_mutex_unlock(&desk->lock);
+    }
+    return NULL;
+}
+
+organ_status organ_desk_create(size_t threads, size_t most, organ_desk **made, organ_error *error)
+{
+    organ_desk *const desk = *made = calloc(1, sizeof *desk + threads * sizeof *desk->threads);
+    if (!desk)
+        return organ_fail_errno(error, ENOMEM, "threads for requests");
+    pthread_mutex_init(&desk->lock, NULL);
+    pthread_cond_init(&desk->called, NULL);
+    desk->last = &desk->first;
+    desk->most = most;
+    while (desk->thread_count < threads) {
+        const int failed = pthread_create(&desk->threads[desk->thread_count], NULL, serve_desk, desk);
+        if (failed) {
+            organ_fail_errno(error, failed, "threads for requests");
+            organ_desk_destroy(desk);
+            *made = NULL;
+            return error->status;
+        }
+        desk->thread_count++;
+    }
+    return ORGAN_OK;
+}
+
+void organ_desk_destroy(organ_desk *desk)
+{
+    if (!desk)
+        return;
+    pthread_mutex_lock(&desk->lock);
+    desk->ending = true;
+    pthread_cond_broadcast(&desk->called);
+    pthread_mutex_unlock(&desk->lock);
+    for (size_t k = 0; k < desk->thread_count; k++)
+        pthread_join(desk->threads[k], NULL);
+    pthread_mutex_destroy(&desk->lock);
+    pthread_cond_destroy(&desk->called);
+    free(desk);
+}
+
+bool organ_desk_take(organ_desk *desk, organ_http_request *request)
+{
+    pthread_mutex_lock(&desk->lock);
+    const bool room = desk->waiting + desk->parked_count < desk->most;
+    if (room) {
+        request->state = REQUEST_AT_DESK;
+        /* Before anyone can find it: whoever resumes it must find it suspended. */
+        MHD_suspend_connection(request->connection);
+        queue(desk, request);
+    }
+    pthread_mutex_unlock(&desk->lock);
+    return room;
+}
+
+bool organ_desk_busy(organ_desk *desk)
+{
+    if (!desk)
+        return false;
+    pthread_mutex_lock(&desk->lock);
+    const bool busy = desk->waiting + desk->parked_count + desk->delayed_count + desk->handled > 0;
+    pthread_mutex_unlock(&desk->lock);
+    return busy;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * Threads for handlers that may wait: the connection rests meanwhile, and those that serve connections go on. */
+#ifndef ORGAN_HTTP_DESK_H
+#define ORGAN_HTTP_DESK_H
+
+#include "orchestrator/serve/http/exchange.h"
+
+typedef struct organ_desk organ_desk;
+
+organ_status organ_desk_create(size_t threads, size_t most, organ_desk **desk, organ_error *error);
+void organ_desk_destroy(organ_desk *desk); /* after the last request was done; NULL is allowed */
+
+/* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait already. */
+bool organ_desk_take(organ_desk *desk, organ_http_request *request);
+
+/* A handler that said organ_http_reply_later is called again: all of them after organ_desk_recall, which any thread may call, and each when
+ * its time has come, which organ_desk_tick finds out. After organ_desk_dismiss nobody waits any more: 503. NULL is allowed. */
+/* The request has its reply, which is sent when so many seconds have passed since it began. It takes
+ * no place from others. False, and nothing done, after organ_desk_dismiss. */
+bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds);
+void organ_desk_recall(organ_desk *desk);
+void organ_desk_tick(organ_desk *desk);
+void organ_desk_dismiss(organ_desk *desk);
+
+/* Whether a request waits or is being handled, its connection not yet resumed. NULL: no. */
+bool organ_desk_busy(organ_desk *desk);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT
+ * What every area of the HTTP server is written against: a request, a reply, and the table of routes, which is also what the OpenAPI
+ * document is made from. */
+#ifndef ORGAN_HTTP_EXCHANGE_H
+#define ORGAN_HTTP_EXCHANGE_H
+
+#include "formats/base/status.h"
+#include "orchestrator/command/options.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct organ_area;  /* below */
+struct organ_jail;  /* serve/jail.h: the only way to files below the root */
+struct organ_jobs;  /* of the area of jobs */
+struct organ_tally; /* serve/http_tally.h */
+struct organ_guard; /* serve/http_guard.h */
+struct organ_shelf; /* of the area of models */
+
+/* What all areas know. One for a server, the same for all threads; after the areas have started nobody changes it. */
+typedef struct organ_app {
+    const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
+    const struct organ_jail *jail;
+    const organ_verb *const *verbs;
+    size_t verb_count;
+    unsigned job_limit; /* --jobs: how many run at once */
+    bool token;         /* a token is asked for: the page must log in */
+    bool quiet;         /* nothing on stderr but errors */
+    struct organ_tally *tally;
+    const struct organ_guard *guard;
+    struct organ_desk *desk;   /* serve/http_desk.h */
+    uint64_t job_output, keep_bytes; /* --job-output, --keep-bytes: what one job keeps of what it prints, and all of them */
+    uint64_t job_memory;             /* --job-memory: what --memory of a job may be at most */
+    uint64_t shelf_bytes;      /* --shelf: memory of models that are kept */
+    struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
+    struct organ_shelf *shelf; /* set by the area of models */
+} organ_app;
+
+/* ---- request ---- */
+
+typedef enum organ_http_method { ORGAN_HTTP_GET, ORGAN_HTTP_POST, ORGAN_HTTP_DELETE, ORGAN_HTTP_METHODS } organ_http_method;
+
+/* Valid until the handler returns; what a stream needs later it copies. */
+typedef struct organ_http_request organ_http_request;
+
+organ_app *organ_http_app(const organ_http_request *request);
+organ_http_method organ_http_request_method(const organ_http_request *request); /* HEAD is GET here; the body is left out by the server */
+/* The path, percent-decoded once, without a slash at its end: valid UTF-8, no control characters, no segment that is empty, "." or "..". */
+const char *organ_http_path(const organ_http_request *request);
+/* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by '/'). */
+const char *organ_http_parameter(const organ_http_request *request, const char *name);
+/* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not there; the first
+ * if it is repeated. */
+const char *organ_http_query(const organ_http_request *request, const char *name);
+const char *organ_http_header(const organ_http_request *request, const char *name); /* NULL if it is not there */
+/* The whole body, NUL behind it; at most ORGAN_HTTP_BODY_LIMIT bytes: longer ones were refused. */
+#define ORGAN_HTTP_BODY_LIMIT (1u << 20)
+const char *organ_http_body(const organ_http_request *request, size_t *bytes);
+
+/* ---- reply ---- */
+
+/* Filled by a handler with exactly one of the functions below; a later one replaces an earlier one. If memory runs out the reply becomes a
+ * 500 by itself. Headers of security, length, date and caching ("no-store" unless the handler set Cache-Control) are the server's. */
+typedef struct organ_http_reply organ_http_reply;
+
+void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *document); /* takes the reference; NULL: no memory */
+void organ_http_reply_text(organ_http_reply *reply, unsigned status, const char *type, char *text, size_t bytes); /* takes it: malloc */
+void organ_http_reply_constant(organ_http_reply *reply, unsigned status, const char *type, const void *data, size_t bytes);
+void organ_http_reply_empty(organ_http_reply *reply, unsigned status); /* 204 */
+
+/* application/problem+json (RFC 9457): {"type": "about:blank", "title": <of the status>, "status": ..., "detail": <the message>}. The
+ * detail is made harmless like an organ_error and is what the log says about the refusal. */
+void organ_http_problem(organ_http_reply *reply, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* The same with one more member, whose reference is taken. */
+void organ_http_problem_with(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* The same for a fault: 400 for ORGAN_USAGE, 422 for ORGAN_BAD_INPUT, 500 for all others. */
+void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
+
+/* An open regular file, which is closed afterwards, with ETag, Last-Modified, If-None-Match, If-Modified-Since, Range and If-Range (206,
+ * 304, 416). `name` is what a browser saves it as, and its type follows from it. HTML is shown in a sandbox; everything else is an
+ * attachment. */
+void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name);
+
+void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
+/* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
+void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
+
+/* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room` bytes that are there
+ * and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every `heartbeat` seconds (0: no), which is
+ * the occasion to send a comment that shows whether the client is still there. When the server stops, streams end without being asked. */
+typedef enum organ_stream_state { ORGAN_STREAM_DATA, ORGAN_STREAM_WAIT, ORGAN_STREAM_END } organ_stream_state;
+typedef struct organ_http_stream {
+    organ_stream_state (*read)(void *context, char *to, size_t room, size_t *bytes);
+    void (*close)(void *context); /* the last call, exactly once, whether the client left or the stream ended; also if it never began */
+    void *context;
+    unsigned heartbeat;
+} organ_http_stream;
+/* Wakes one stream; from any thread, also while `read` runs (then it is called once more). It is valid until `close` returns; `read` and
+ * `close` are called without any lock of the server, so a lock of the caller may be held in organ_http_wake and taken in both. */
+typedef struct organ_http_waker organ_http_waker;
+void organ_http_wake(organ_http_waker *waker);
+/* NULL without memory: then `close` was called. */
+organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
+
+/* The reply says that a token is wrong: it is sent later to those who have tried often. */
+void organ_http_reply_wrong_token(organ_http_reply *reply);
+
+/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_desk_recall), and `seconds`
+ * after the request began at the latest. No thread waits meanwhile. */
+void organ_http_reply_later(organ_http_reply *reply, double seconds);
+double organ_http_waited(const organ_http_request *request); /* seconds since the request began */
+
+/* ---- what handlers share ---- */
+
+/* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and what is allowed. */
+bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
+                            uint64_t fallback, uint64_t *value);
+/* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says where), or 415 where
+ * Content-Type is not application/json. */
+json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply *reply);
+
+/* ---- the table of routes ---- */
+
+typedef enum organ_http_place { ORGAN_IN_PATH, ORGAN_IN_QUERY, ORGAN_IN_HEADER } organ_http_place;
+
+/* Schemas are JSON texts after JSON Schema 2020-12; {"$ref": "#/components/schemas/NAME"} names one of the areas' schemas. */
+typedef struct organ_http_parameter_row {
+    const char *name;
+    organ_http_place in;
+    bool required; /* of the path always */
+    const char *schema, *about;
+} organ_http_parameter_row;
+
+typedef struct organ_http_answer {
+    unsigned status;
+    const char *type;   /* "application/json"; NULL without a body */
+    const char *schema; /* NULL: bytes or text of that type */
+    const char *about;
+} organ_http_answer;
+
+typedef struct organ_http_route {
+    organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
+    const char *pattern;      /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
+                                 Segments are matched before they are decoded: "%2F" does not part them. The first row that fits is taken */
+    void (*handle)(const organ_http_request *request, organ_http_reply *reply);
+    const char *operation; /* operationId: "listJobs" */
+    const char *tag;       /* "models", "jobs", "files", "server", "page" */
+    const char *summary, *about;
+    const organ_http_parameter_row *parameters;
+    size_t parameter_count;
+    const char *body;                 /* schema of the request's body, application/json; NULL: none, and a body is refused */
+    const organ_http_answer *answers; /* the good ones, and problems that are the route's own; 400, 401, 403, 405 ... may come from all */
+    size_t answer_count;
+    bool open;   /* answered without a token: what the page needs before it has logged in */
+    bool waits;  /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
+    bool hidden; /* not in the OpenAPI document: the page and its parts */
+} organ_http_route;
+
+typedef struct organ_http_schema {
+    const char *name, *schema;
+} organ_http_schema;
+
+/* A part of the server. Any function may be NULL. */
+typedef struct organ_area {
+    const char *name;
+    const organ_http_route *routes;
+    size_t route_count;
+    const organ_http_schema *schemas; /* for #/components/schemas */
+    size_t schema_count;
+    organ_status (*start)(organ_app *app, organ_error *error); /* before the first request */
+    void (*drain)(organ_app *app); /* the server is to stop: no request comes in any more, streams and replies are still being sent */
+    void (*stop)(organ_app *app);  /* no request is left; also after a start that failed */
+    void (*metrics)(const organ_app *app, FILE *out); /* lines of Prometheus' text format, with HELP and TYPE */
+} organ_area;
+
+/* With a token, every route that is not open asks for "Authorization: Bearer TOKEN" or for the cookie that POST /api/v1/login {"token": T}
+ * sets (204; HttpOnly, SameSite=Strict; 401 if it is wrong) and POST /api/v1/logout takes back. Without: 401 as a problem. Methods other
+ * than GET also want an Origin that is the server's own, if there is one at all, and Content-Type application/json if there is a body. */
+extern const organ_area organ_area_server; /* /healthz, /metrics, /api/v1/login, /api/v1/logout */
+extern const organ_area organ_area_models; /* /api/v1/models ... */
+extern const organ_area organ_area_files;  /* /files ... */
+extern const organ_area organ_area_jobs;   /* /api/v1/jobs, /api/v1/verbs, /api/v1/openapi.json */
+extern const organ_area organ_area_page;   /* / */
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * Replies that are files: what a client has already is not sent again, and a part is sent where a part is asked for. */
+#include "orchestrator/serve/http/parts.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Reports are programs of their own: they may run, but in a sandbox, without this server's name, its cookie and any network. */
+static const char sandbox[] =
+    "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+
+typedef struct file_type {
+    const char *end, *type;
+} file_type;
+
+static const file_type types[] = {{".html", "text/html; charset=utf-8"},
+                                  {".json", "application/json"},
+                                  {".jsonl", "application/x-ndjson"},
+                                  {".md", "text/markdown; charset=utf-8"},
+                                  {".txt", "text/plain; charset=utf-8"},
+                                  {".log", "text/plain; charset=utf-8"},
+                                  {".csv", "text/csv; charset=utf-8"},
+                                  {".svg", "image/svg+xml"},
+                                  {".png", "image/png"}};
+
+static const char *type_of(const char *name)
+{
+    const size_t length = strlen(name);
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+        const size_t end = strlen(types[k].end);
+        if (length > end && strcasecmp(name + length - end, types[k].end) == 0)
+            return types[k].type;
+    }
+    return "application/octet-stream";
+}
+
+/* RFC 6266: the name in ASCII for old programs, and as it is, percent-encoded. */
+static void dispose(organ_http_reply *reply, const char *name)
+{
+    const size_t length = strlen(name);
+    char *const text = malloc(4 * length + 64), *at = text;
+    if (!text)
+        return;
+    at += sprintf(at, "attachment; filename=\"");
+    for (const char *c = name; *c; c++)
+        *at++ = (*c > 0x1f && *c < 0x7f && *c != '"' && *c != '\\' && *c != '%') ? *c : '_';
+    at += sprintf(at, "\"; filename*=UTF-8''");
+    for (const char *c = name; *c; c++)
+        if ((*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') || strchr("-._~", *c))
+            *at++ = *c;
+        else
+            at += sprintf(at, "%%%02X", (unsigned char)*c);
+    *at = '\0';
+    organ_http_reply_header(reply, "Content-Disposition", text);
+    free(text);
+}
+
+/* ---- conditions ---- */
+
+typedef struct validators {
+    char etag[80], modified[40];
+    time_t seconds;
+} validators;
+
+static void validators_of(const struct stat *about, validators *v)
+{
+    struct tm parts;
+    v->seconds = about->st_mtim.tv_sec;
+    snprintf(v->etag, sizeof v->etag, "\"%" PRIx64 "-%" PRIx64 "-%lx-%" PRIx64 "\"", (uint64_t)about->st_size,
+             (uint64_t)about->st_mtim.tv_sec, about->st_mtim.tv_nsec, (uint64_t)about->st_ino);
+    gmtime_r(&v->seconds, &parts);
+    strftime(v->modified, sizeof v->modified, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+}
+
+static bool read_date(const char *text, time_t *seconds)
+{
+    struct tm parts = {0};
+    const char *const end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &parts);
+    *seconds = timegm(&parts);
+    return end && !*end;
+}
+
+/* Whether a list of tags has ours; weak ones count. */
+static bool has_tag(const char *list, const char *etag)
+{
+    const size_t length = strlen(etag);
+    while (*list) {
+        list += strspn(list, ", \t");
+        if (*list == '*')
+            return true;
+        list += strncmp(list, "W/", 2) == 0 ? 2 : 0;
+        const char *const close_quote = *list == '"' ? strchr(list + 1, '"') : NULL;
+        const size_t size = close_quote ? (size_t)(close_quote + 1 - list) : strcspn(list, ",");
+        if (size == length && strncmp(list, etag, length) == 0)
+            return true;
+        list += size;
+    }
+    return false;
+}
+
+static bool unchanged(const organ_http_request *request, const validators *v)
+{
+    const char *const tags = organ_http_header(request, "If-None-Match"), *const since = organ_http_header(request, "If-Modified-Since");
+    time_t seconds;
+    if (tags)
+        return has_tag(tags, v->etag);
+    return since && read_date(since, &seconds) && v->seconds <= seconds;
+}
+
+/* Whether a range may be sent: the part that the client has is of the same file. */
+static bool continues(const organ_http_request *request, const validators *v)
+{
+    const char *const condition = organ_http_header(request, "If-Range");
+    time_t seconds;
+    if (!condition)
+        return true;
+    if (*condition == '"')
+        return strcmp(condition, v->etag) == 0;
+    return read_date(condition, &seconds) && seconds == v->seconds;
+}
+
+/* ---- ranges ---- */
+
+typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
+
+static bool read_number(const char **text, uint64_t *number)
+{
+    const size_t digits = strspn(*text, "0123456789");
+    if (digits == 0 || digits > 18)
+        return false;
+    *number = strtoull(*text, NULL, 10);
+    *text += digits;
+    return true;
+}
+
+/* "bytes=5-9", "bytes=5-", "bytes=-5". What is not understood, several ranges too, is no range: then everything is sent. */
+static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
+{
+    uint64_t last = UINT64_MAX;
+    if (!text || strncasecmp(text, "bytes=", 6) != 0)
+        return RANGE_NONE;
+    text += 6;
+    const bool tail = *text == '-';
+    *from = 0;
+    text += tail;
+    if (!read_number(&text, tail ? &last : from))
+        return RANGE_NONE;
+    if (!tail && (*text++ != '-' || (*text && !read_number(&text, &last)) || last < *from))
+        return RANGE_NONE;
+    if (*text)
+        return RANGE_NONE;
+    if (tail ? last == 0 || size == 0 : *from >= size)
+        return RANGE_BEYOND;
+    if (tail) {
+        *run = last < size ? last : size;
+        *from = size - *run;
+    } else
+        *run = (last < size - 1 ? last + 1 : size) - *from;
+    return RANGE_GOOD;
+}
+
+/* ---- the reply ---- */
+
+static void add_validators(organ_http_reply *reply, const validators *v)
+{
+    organ_http_reply_header(reply, "ETag", v->etag);
+    organ_http_reply_header(reply, "Last-Modified", v->modified);
+    organ_http_reply_header(reply, "Cache-Control", "private, no-cache");
+}
+
+static void add_presentation(organ_http_reply *reply, const char *name)
+{
+    reply->type = type_of(name);
+    if (strncmp(reply->type, "text/html", 9) == 0)
+        organ_http_reply_policy(reply, sandbox);
+    else
+        dispose(reply, name);
+}
+
+static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)
+{
+    char text[80];
+    organ_http_reply_clear(reply);
+    *reply = (organ_http_reply){.kind = REPLY_FILE, .status = 200, .fd = fd, .run = size};
+    if (range == RANGE_GOOD) {
+        reply->status = 206;
+        reply->from = from;
+        reply->run = run;
+        snprintf(text, sizeof text, "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, from, from + run - 1, size);
+        organ_http_reply_header(reply, "Content-Range", text);
+    }
+    organ_http_reply_header(reply, "Accept-Ranges", "bytes");
+}
+
+void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name)
+{
+    struct stat about;
+    validators v;
+    uint64_t from = 0, run = 0;
+    char text[64];
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode)) {
+        close(fd);
+        organ_http_problem(reply, 500, "'%s' is no regular file", name);
+        return;
+    }
+    const uint64_t size = (uint64_t)about.st_size;
+    validators_of(&about, &v);
+    if (unchanged(request, &v)) {
+        close(fd);
+        organ_http_reply_empty(reply, 304);
+        add_validators(reply, &v);
+        return;
+    }
+    const bool ranged = !request->head && continues(request, &v);
+    const range_kind range = ranged ? read_range(organ_http_header(request, "Range"), size, &from, &run) : RANGE_NONE;
+    if (range == RANGE_BEYOND) {
+        close(fd);
+        organ_http_problem(reply, 416, "'%s' has %" PRIu64 " bytes; the range begins behind them", name, size);
+        snprintf(text, sizeof text, "bytes */%" PRIu64, size);
+        organ_http_reply_header(reply, "Content-Range", text);
+        return;
+    }
+    send_part(reply, fd, size, range, from, run);
+    add_validators(reply, &v);
+    add_presentation(reply, name);
+}

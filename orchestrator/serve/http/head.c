@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ * The head of a request, byte for byte. The library takes it apart where it lies and is lenient: a zero byte ends a text early, a line that
+ * begins with a blank lengthens the name before it, and of two lengths the first counts. Somebody between the client and us may read such a
+ * head in another way and take for one request what we take for two; so they are refused, and the connection ends.
+ *
+ * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way and, asked to be
+ * strict, refuses all of it itself. */
+#include "orchestrator/serve/http/parts.h"
+
+#include <string.h>
+
+static bool is_token(const char *text)
+{
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (const char *c = text; *c; c++)
+        if (!(*c >= '0' && *c <= '9') && !((*c | 32) >= 'a' && (*c | 32) <= 'z') && !strchr(marks, *c))
+            return false;
+    return *text != '\0';
+}
+
+static bool is_value(const char *text)
+{
+    for (const char *c = text; *c; c++)
+        if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
+            return false;
+    return true;
+}
+
+/* From `from` up to `to` lies nothing but one of these bytes. */
+static bool only(const char *from, const char *to, char a, char b)
+{
+    while (from < to && (*from == a || *from == b))
+        from++;
+    return from == to;
+}
+
+/* Where a line has ended, one or two bytes were replaced with zeros. */
+static bool line_ends(const char *from, const char *to)
+{
+    return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only(from, to, '\0', '\0');
+}
+
+bool organ_http_library_is_strict(void) { return strncmp(MHD_get_version(), "0.", 2) != 0; }
+
+typedef struct reading {
+    const char *at; /* behind what was looked at; NULL: the library has */
+    const char *wrong;
+    unsigned lengths, codings;
+} reading;
+
+static enum MHD_Result read_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    reading *const r = context;
+    (void)kind;
+    const char *const name_end = name + strlen(name);
+    if (!is_token(name))
+        r->wrong = "has a header whose name is none";
+    else if (!value || !is_value(value))
+        r->wrong = "has a header with a control character";
+    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only(name_end + 1, value, ' ', '\t')))
+        r->wrong = "has a header with a zero byte, or one that goes on in the next line";
+    else if (r->at)
+        r->at = value + strlen(value);
+    r->lengths += strcasecmp(name, "Content-Length") == 0;
+    r->codings += strcasecmp(name, "Transfer-Encoding") == 0;
+    return r->wrong ? MHD_NO : MHD_YES;
+}
+
+/* The target is given up to a zero byte in it, as the method is. Between them and up to the version stand blanks, and one zero
+ * at the end of each. */
+static const char *read_first_line(const organ_http_request *request, const char *verb, const char *version)
+{
+    const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
+    if ((uintptr_t)request->line <= (uintptr_t)verb_end || (uintptr_t)version <= (uintptr_t)end)
+        return "has no target";
+    if (!is_token(verb) || !only(verb_end + 1, request->line, ' ', ' '))
+        return "has a method that is none";
+    if (version[-1] || !only(end, version - 1, ' ', ' '))
+        return "has a target with a zero byte";
+    return request->target[strcspn(request->target, " \t")] ? "has a target with a blank" : NULL;
+}
+
+static const char *read_lengths(const organ_http_request *request, const reading *r, const char *version)
+{
+    const char *const coding = organ_http_header(request, "Transfer-Encoding");
+    if (r->lengths + r->codings > 1)
+        return "says more than once how long its body is";
+    if (coding && (strcasecmp(coding, "chunked") != 0 || strcmp(version, "HTTP/1.0") == 0))
+        return "has a Transfer-Encoding that is not 'chunked', or that its version of HTTP does not know";
+    return NULL;
+}
+
+/* Where the library is lenient: that nothing lies between what it made of the head, and nothing behind it. */
+static void read_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
+{
+    const union MHD_ConnectionInfo *const size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (!(r->wrong = read_first_line(request, verb, version))) {
+        r->at = version + strlen(version);
+        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, r);
+    }
+    /* The last line ends, and an empty one. */
+    if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
+        r->wrong = "has a header without a name, or with a zero byte";
+}
+
+bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version)
+{
+    reading r = {0};
+    if (organ_http_library_is_strict())
+        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
+    else
+        read_layout(request, &r, verb, version);
+    if (!r.wrong)
+        r.wrong = read_lengths(request, &r, version);
+    if (!r.wrong)
+        return true;
+    organ_http_problem(&request->reply, 400, "the request %s", r.wrong);
+    organ_http_reply_header(&request->reply, "Connection", "close");
+    return false;
+}

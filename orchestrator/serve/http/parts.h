@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of the HTTP server share with each other and nobody else: requests and replies from inside. */
+#ifndef ORGAN_HTTP_PARTS_H
+#define ORGAN_HTTP_PARTS_H
+
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/watch.h"
+
+#include <microhttpd.h>
+#include <time.h>
+
+enum { MOST_FIELDS = 32, MOST_PARAMETERS = 4, MOST_REPLY_HEADERS = 12 };
+
+/* Name and value, both in memory of the request or of the connection. */
+typedef struct organ_http_field {
+    const char *name, *value;
+} organ_http_field;
+
+typedef enum organ_reply_kind { REPLY_NONE, REPLY_BYTES, REPLY_CONSTANT, REPLY_FILE, REPLY_STREAM, REPLY_LATER } organ_reply_kind;
+
+struct organ_http_reply {
+    organ_reply_kind kind;
+    unsigned status;
+    const char *type;   /* static, or the same as `owned_type` */
+    char *bytes;        /* REPLY_BYTES: to be freed */
+    const void *data;   /* REPLY_CONSTANT */
+    size_t size;        /* of both */
+    int fd;             /* REPLY_FILE */
+    uint64_t from, run; /* of the file: what is sent */
+    double later;       /* REPLY_LATER: when the handler is called again at the latest, in seconds since the request began */
+    organ_http_waker *waker;
+    const char *policy;
+    organ_http_field headers[MOST_REPLY_HEADERS]; /* both freed */
+    size_t header_count;
+    bool wrong_token; /* it is a refusal that may have to wait */
+    char why[400];    /* for the log: why a request was refused */
+};
+
+typedef enum organ_request_state { REQUEST_NEW, REQUEST_BODY, REQUEST_AT_DESK, REQUEST_READY, REQUEST_QUEUED } organ_request_state;
+
+typedef struct organ_server organ_server;
+
+struct organ_http_request {
+    organ_server *server;
+    organ_app *app; /* of the server */
+    bool asked;     /* for the reply, once already */
+    bool delayed;   /* its reply is there, but waits */
+    bool counted;   /* among those being answered */
+    struct MHD_Connection *connection;
+    organ_request_state state;
+    struct timespec began;
+    char *target;     /* as it came */
+    const char *line; /* the same in the library's memory */
+    char *path;       /* decoded */
+    char verb[16];
+    organ_http_method method;
+    bool head;
+    const organ_http_route *route;
+    organ_http_field parameters[MOST_PARAMETERS]; /* values freed */
+    size_t parameter_count;
+    char *query_text; /* holds names and values of the query */
+    organ_http_field query[MOST_FIELDS];
+    size_t query_count;
+    char *body;
+    size_t body_bytes, body_room;
+    bool body_too_long;
+    organ_watched *watched;
+    organ_http_reply reply;
+    struct organ_http_request *next; /* at the desk */
+};
+
+/* ---- head.c: whether a request says one thing to all who read it ---- */
+
+/* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
+bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version);
+bool organ_http_library_is_strict(void); /* it can be asked to refuse such requests itself */
+
+/* ---- target.c: what a request asks for ---- */
+
+/* Splits and decodes the target: fills path and query. False after a 400. */
+bool organ_http_target_read(organ_http_request *request);
+/* One segment or value in place, each %XX once. NULL is the good answer, else what is wrong with it. */
+const char *organ_http_decode(char *text, bool form);
+
+/* ---- routing.c ---- */
+
+/* Finds the route and fills the parameters; false after a 404, 405 or 400. */
+bool organ_http_routed(organ_http_request *request);
+
+/* ---- reply.c ---- */
+
+/* Replaces what was there. */
+void organ_http_reply_clear(organ_http_reply *reply);
+const char *organ_http_status_title(unsigned status);
+
+/* ---- send.c ---- */
+
+/* Gives the reply to the connection. */
+enum MHD_Result organ_http_send(organ_http_request *request);
+
+/* ---- stream.c ---- */
+
+struct MHD_Response *organ_http_stream_response(organ_http_request *request);
+/* Wakes what waits longer than its heartbeat; all of them if the server stops. */
+void organ_http_streams_tick(organ_server *server);
+
+#endif

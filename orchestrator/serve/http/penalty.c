@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/penalty.h"
+
+#include "orchestrator/machine/stopwatch.h"
+
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+enum { PLACES = 1024, FREE = 3, MOST_DOUBLINGS = 5, NETWORK_BYTES = 8 };
+
+static const double first_seconds = 0.25, forgiven_seconds = 300;
+
+typedef struct place {
+    unsigned wrong;
+    double last; /* when */
+} place;
+
+struct organ_penalty {
+    pthread_mutex_t lock;
+    uint64_t seed; /* nobody outside can choose who shares a place with whom */
+    place places[PLACES];
+};
+
+organ_penalty *organ_penalty_create(void)
+{
+    organ_penalty *const penalty = calloc(1, sizeof *penalty);
+    if (!penalty)
+        return NULL;
+    pthread_mutex_init(&penalty->lock, NULL);
+    if (getrandom(&penalty->seed, sizeof penalty->seed, GRND_NONBLOCK) < 0)
+        penalty->seed = (uintptr_t)penalty;
+    return penalty;
+}
+
+void organ_penalty_destroy(organ_penalty *penalty)
+{
+    if (penalty)
+        pthread_mutex_destroy(&penalty->lock);
+    free(penalty);
+}
+
+static place *place_of(organ_penalty *penalty, const char *peer)
+{
+    unsigned char address[16];
+    static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
+    const void *key = peer;
+    size_t length = strlen(peer);
+    /* Whoever has an address of IPv6 has 2^64 of them; those of IPv4 that are written as such are single ones. */
+    if (inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, sizeof mapped) != 0) {
+        key = address;
+        length = NETWORK_BYTES;
+    }
+    return &penalty->places[XXH3_64bits_withSeed(key, length, penalty->seed) % PLACES];
+}
+
+double organ_penalty_add(organ_penalty *penalty, const char *peer)
+{
+    const double now = organ_seconds_now();
+    pthread_mutex_lock(&penalty->lock);
+    place *const p = place_of(penalty, peer);
+    if (now - p->last > forgiven_seconds)
+        p->wrong = 0;
+    p->last = now;
+    const unsigned wrong = p->wrong < FREE + MOST_DOUBLINGS + 1 ? ++p->wrong : p->wrong;
+    pthread_mutex_unlock(&penalty->lock);
+    return wrong <= FREE ? 0 : first_seconds * (double)(1u << (wrong - FREE - 1));
+}

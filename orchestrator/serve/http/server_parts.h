@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * A server from inside. */
+#ifndef ORGAN_SERVER_PARTS_H
+#define ORGAN_SERVER_PARTS_H
+
+#include "orchestrator/serve/http/desk.h"
+#include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/parts.h"
+#include "orchestrator/serve/http/penalty.h"
+#include "orchestrator/serve/http/tally.h"
+#include "orchestrator/serve/http/watch.h"
+
+#include <microhttpd.h>
+#include <pthread.h>
+
+/* One server; http_daemon.c makes it. */
+struct organ_server {
+    organ_app app;
+    organ_guard guard;
+    organ_words hosts;
+    char url[96];
+    unsigned port, timeout;
+    int listener;
+    size_t started; /* areas */
+    organ_tally *tally;
+    organ_penalty *penalty;
+    organ_watch *watch;
+    organ_desk *desk;
+    struct MHD_Daemon *daemon;
+    int stopping;       /* atomic */
+    unsigned answering; /* atomic: requests between their last byte and that of their reply */
+    pthread_mutex_t stream_lock;
+    organ_http_waker *streams; /* all that are open */
+    size_t stream_count;
+};
+
+#endif

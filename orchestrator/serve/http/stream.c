@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT
+ * Replies without a known end: connections that rest until somebody wakes them. */
+#include "orchestrator/serve/http/server_parts.h"
+#include "orchestrator/serve/http/waker.h"
+
+#include <stdlib.h>
+
+static time_t now(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return at.tv_sec;
+}
+
+organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream)
+{
+    organ_http_waker *const waker = calloc(1, sizeof *waker);
+    organ_http_reply_clear(reply);
+    if (!waker) {
+        stream->close(stream->context);
+        organ_http_problem(reply, 500, "no memory");
+        return NULL;
+    }
+    pthread_mutex_init(&waker->lock, NULL);
+    waker->stream = *stream;
+    waker->last = now();
+    *reply = (organ_http_reply){.kind = REPLY_STREAM, .status = 200, .type = type, .fd = -1, .waker = waker};
+    return waker;
+}
+
+static ssize_t rest(organ_http_waker *waker)
+{
+    pthread_mutex_lock(&waker->lock);
+    if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
+        MHD_suspend_connection(waker->connection);
+        waker->resting = true;
+    }
+    pthread_mutex_unlock(&waker->lock);
+    return 0;
+}
+
+static ssize_t read_stream(void *context, uint64_t position, char *to, size_t room)
+{
+    organ_http_waker *const waker = context;
+    size_t bytes = 0;
+    (void)position;
+    if (__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE))
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    pthread_mutex_lock(&waker->lock);
+    waker->woken = false;
+    waker->last = now();
+    pthread_mutex_unlock(&waker->lock);
+    const organ_stream_state state = waker->stream.read(waker->stream.context, to, room, &bytes);
+    if (state == ORGAN_STREAM_END)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (state == ORGAN_STREAM_WAIT || bytes == 0)
+        return rest(waker);
+    *waker->sent += bytes;
+    organ_tally_bytes(waker->tally, bytes);
+    return (ssize_t)bytes;
+}
+
+static void end_stream(void *context)
+{
+    organ_http_waker *const waker = context;
+    organ_server *const server = waker->server;
+    pthread_mutex_lock(&server->stream_lock);
+    *(waker->before ? &waker->before->after : &server->streams) = waker->after;
+    if (waker->after)
+        waker->after->before = waker->before;
+    server->stream_count--;
+    pthread_mutex_unlock(&server->stream_lock);
+    organ_http_waker_discard(waker);
+}
+
+struct MHD_Response *organ_http_stream_response(organ_http_request *request)
+{
+    enum { PIECE = 4096 };
+    organ_http_waker *const waker = request->reply.waker;
+    organ_server *const server = request->server;
+    struct MHD_Response *const response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_stream, waker, end_stream);
+    if (!response)
+        return NULL;
+    request->reply.waker = NULL;
+    waker->connection = request->connection;
+    waker->tally = server->tally;
+    waker->sent = &request->reply.size;
+    pthread_mutex_lock(&server->stream_lock);
+    waker->server = server;
+    waker->after = server->streams;
+    if (waker->after)
+        waker->after->before = waker;
+    server->streams = waker;
+    server->stream_count++;
+    pthread_mutex_unlock(&server->stream_lock);
+    return response;
+}
+
+void organ_http_streams_tick(organ_server *server)
+{
+    const bool all = __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE);
+    pthread_mutex_lock(&server->stream_lock);
+    for (organ_http_waker *waker = server->streams; waker; waker = waker->after) {
+        pthread_mutex_lock(&waker->lock);
+        const bool due = waker->stream.heartbeat && now() - waker->last >= (time_t)waker->stream.heartbeat;
+        pthread_mutex_unlock(&waker->lock);
+        if (all || due)
+            organ_http_wake(waker);
+    }
+    pthread_mutex_unlock(&server->stream_lock);
+}

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/tally.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+enum { MOST_ROUTES = 96, MOST_STATUSES = 24, BUCKETS = 8 };
+
+static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
+static const char *const methods[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};
+
+typedef struct route_tally {
+    const organ_http_route *route;
+    uint64_t count, bucket[BUCKETS];
+    double seconds;
+    struct {
+        unsigned status;
+        uint64_t count;
+    } statuses[MOST_STATUSES];
+    size_t status_count;
+} route_tally;
+
+struct organ_tally {
+    pthread_mutex_t lock;
+    route_tally routes[MOST_ROUTES]; /* the first is of requests without a route */
+    size_t route_count;
+    uint64_t bytes, connections, open, slow;
+};
+
+organ_tally *organ_tally_create(void)
+{
+    organ_tally *const tally = calloc(1, sizeof *tally);
+    if (tally) {
+        pthread_mutex_init(&tally->lock, NULL);
+        tally->route_count = 1;
+    }
+    return tally;
+}
+
+void organ_tally_destroy(organ_tally *tally)
+{
+    if (tally)
+        pthread_mutex_destroy(&tally->lock);
+    free(tally);
+}
+
+/* Where the table is full, which no table of routes makes it, all others are counted with those without a route. */
+static route_tally *tally_of(organ_tally *tally, const organ_http_route *route)
+{
+    size_t k = 0;
+    while (k < tally->route_count && tally->routes[k].route != route)
+        k++;
+    if (k == tally->route_count && k < MOST_ROUTES)
+        tally->routes[tally->route_count++].route = route;
+    return &tally->routes[k < MOST_ROUTES ? k : 0];
+}
+
+void organ_tally_request(organ_tally *tally, const organ_http_route *route, unsigned status, double seconds)
+{
+    pthread_mutex_lock(&tally->lock);
+    route_tally *const t = tally_of(tally, route);
+    size_t k = 0;
+    while (k < t->status_count && t->statuses[k].status != status)
+        k++;
+    if (k == t->status_count && k < MOST_STATUSES)
+        t->statuses[t->status_count++].status = status;
+    if (k < MOST_STATUSES)
+        t->statuses[k].count++;
+    t->count++;
+    t->seconds += seconds;
+    for (int b = 0; b < BUCKETS; b++)
+        t->bucket[b] += seconds <= bounds[b];
+    pthread_mutex_unlock(&tally->lock);
+}
+
+void organ_tally_bytes(organ_tally *tally, uint64_t bytes)
+{
+    pthread_mutex_lock(&tally->lock);
+    tally->bytes += bytes;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+void organ_tally_connection(organ_tally *tally, bool opened)
+{
+    pthread_mutex_lock(&tally->lock);
+    tally->connections += opened;
+    tally->open += opened ? 1 : (uint64_t)-1;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+void organ_tally_slow(organ_tally *tally)
+{
+    pthread_mutex_lock(&tally->lock);
+    tally->slow++;
+    pthread_mutex_unlock(&tally->lock);
+}
+
+static unsigned long long resident_bytes(void)
+{
+    unsigned long long pages = 0;
+    FILE *const file = fopen("/proc/self/statm", "re");
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*u %llu", &pages) != 1)
+        pages = 0;
+    fclose(file);
+    return pages * (unsigned long long)sysconf(_SC_PAGESIZE);
+}
+
+static void label(FILE *out, const route_tally *t)
+{
+    fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "", t->route ? methods[t->route->method] : "");
+}
+
+static void print_durations(const route_tally *t, FILE *out)
+{
+    if (!t->count)
+        return;
+    for (int b = 0; b <= BUCKETS; b++) {
+        fputs("organ_http_request_seconds_bucket{", out);
+        label(out, t);
+        if (b < BUCKETS)
+            fprintf(out, ",le=\"%g\"} %llu\n", bounds[b], (unsigned long long)t->bucket[b]);
+        else
+            fprintf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)t->count);
+    }
+    fputs("organ_http_request_seconds_sum{", out);
+    label(out, t);
+    fprintf(out, "} %.6f\norgan_http_request_seconds_count{", t->seconds);
+    label(out, t);
+    fprintf(out, "} %llu\n", (unsigned long long)t->count);
+}
+
+static void print_number(FILE *out, const char *name, const char *type, const char *help, unsigned long long value)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
+}
+
+void organ_tally_print(organ_tally *tally, FILE *out)
+{
+    pthread_mutex_lock(&tally->lock);
+    fputs("# HELP organ_http_requests_total Requests by route and status; an empty route is a request that fits none.\n"
+          "# TYPE organ_http_requests_total counter\n",
+          out);
+    for (size_t k = 0; k < tally->route_count; k++)
+        for (size_t s = 0; s < tally->routes[k].status_count; s++) {
+            fputs("organ_http_requests_total{", out);
+            label(out, &tally->routes[k]);
+            fprintf(out, ",status=\"%u\"} %llu\n", tally->routes[k].statuses[s].status,
+                    (unsigned long long)tally->routes[k].statuses[s].count);
+        }
+    fputs("# HELP organ_http_request_seconds From the first line of a request to the last byte of its reply.\n"
+          "# TYPE organ_http_request_seconds histogram\n",
+          out);
+    for (size_t k = 0; k < tally->route_count; k++)
+        print_durations(&tally->routes[k], out);
+    print_number(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally->bytes);
+    print_number(out, "organ_http_connections_total", "counter", "Connections accepted.", tally->connections);
+    print_number(out, "organ_http_connections", "gauge", "Connections open now.", tally->open);
+    print_number(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.", tally->slow);
+    print_number(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());
+    pthread_mutex_unlock(&tally->lock);
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/http/watch.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+
+struct organ_watched {
+    int fd;
+    bool limited, cut;
+    struct timespec deadline;
+    organ_watched *before, *after;
+    void *held;
+    char peer[64];
+};
+
+struct organ_watch {
+    pthread_mutex_t lock;
+    organ_watched *first;
+    size_t count;
+};
+
+organ_watch *organ_watch_create(void)
+{
+    organ_watch *const watch = calloc(1, sizeof *watch);
+    if (watch)
+        pthread_mutex_init(&watch->lock, NULL);
+    return watch;
+}
+
+void organ_watch_destroy(organ_watch *watch)
+{
+    if (watch)
+        pthread_mutex_destroy(&watch->lock);
+    free(watch);
+}
+
+static void set_deadline(organ_watched *watched, unsigned seconds)
+{
+    watched->limited = seconds > 0;
+    clock_gettime(CLOCK_MONOTONIC, &watched->deadline);
+    watched->deadline.tv_sec += seconds;
+}
+
+organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, unsigned seconds)
+{
+    organ_watched *const watched = calloc(1, sizeof *watched);
+    if (!watched)
+        return NULL;
+    watched->fd = fd;
+    snprintf(watched->peer, sizeof watched->peer, "%s", peer);
+    set_deadline(watched, seconds);
+    pthread_mutex_lock(&watch->lock);
+    watched->after = watch->first;
+    if (watch->first)
+        watch->first->before = watched;
+    watch->first = watched;
+    watch->count++;
+    pthread_mutex_unlock(&watch->lock);
+    return watched;
+}
+
+void organ_watch_remove(organ_watch *watch, organ_watched *watched)
+{
+    pthread_mutex_lock(&watch->lock);
+    *(watched->before ? &watched->before->after : &watch->first) = watched->after;
+    if (watched->after)
+        watched->after->before = watched->before;
+    watch->count--;
+    pthread_mutex_unlock(&watch->lock);
+    free(watched);
+}
+
+void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds)
+{
+    pthread_mutex_lock(&watch->lock);
+    set_deadline(watched, seconds);
+    pthread_mutex_unlock(&watch->lock);
+}
+
+void *organ_watched_hold(organ_watched *watched, void *held)
+{
+    void *const before = watched->held;
+    watched->held = held;
+    return before;
+}
+
+const char *organ_watched_peer(const organ_watched *watched) { return watched->peer; }
+
+size_t organ_watch_count(organ_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    const size_t count = watch->count;
+    pthread_mutex_unlock(&watch->lock);
+    return count;
+}
+
+void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    pthread_mutex_lock(&watch->lock);
+    for (organ_watched *w = watch->first; w; w = w->after) {
+        const bool late = now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
+        if (!w->limited || w->cut || !late)
+            continue;
+        w->cut = true;
+        shutdown(w->fd, SHUT_RDWR);
+        tell(context, w->peer);
+    }
+    pthread_mutex_unlock(&watch->lock);
+}
+
+void organ_watch_end(organ_watch *watch)
+{
+    pthread_mutex_lock(&watch->lock);
+    for (organ_watched *w = watch->first; w; w = w->after)
+        if (!w->cut) {
+            w->cut = true;
+            shutdown(w->fd, SHUT_RDWR);
+        }
+    pthread_mutex_unlock(&watch->lock);
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/keeper.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/jobs/confine.h"
+#include "orchestrator/serve/jobs/output.h"
+#include "orchestrator/serve/jobs/parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const long tick_nanoseconds = 100 * 1000 * 1000; /* how often running jobs are looked at */
+
+static void forget_oldest(organ_jobs *jobs)
+{
+    size_t finished = jobs->count - organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) - organ_jobs_count_in(jobs, ORGAN_JOB_RUNNING);
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < jobs->count; k++)
+        bytes += jobs->list[k]->bytes;
+    for (size_t k = 0; k < jobs->count && (finished > jobs->setup.kept || (jobs->setup.keep_bytes && bytes > jobs->setup.keep_bytes));) {
+        if (organ_job_active(jobs->list[k]->state)) {
+            k++;
+            continue;
+        }
+        bytes -= jobs->list[k]->bytes;
+        organ_jobs_drop(jobs, jobs->list[k]);
+        finished--;
+    }
+    jobs->bytes = bytes;
+}
+
+/* ---- the thread ---- */
+
+/* What is done again and again; true while something runs. */
+static bool tick(organ_jobs *jobs)
+{
+    size_t running = 0;
+    for (size_t k = 0; k < jobs->count; k++) {
+        organ_job *const job = jobs->list[k];
+        if (job->state == ORGAN_JOB_RUNNING)
+            organ_jobs_watch(jobs, job);
+        if (job->state == ORGAN_JOB_RUNNING && job->cancelling && organ_seconds_now() >= job->next_signal)
+            organ_jobs_press(jobs, job);
+        running += job->state == ORGAN_JOB_RUNNING;
+    }
+    for (size_t k = 0; k < jobs->count && running < jobs->setup.limit; k++)
+        if (jobs->list[k]->state == ORGAN_JOB_QUEUED) {
+            organ_jobs_start(jobs, jobs->list[k]);
+            running += jobs->list[k]->state == ORGAN_JOB_RUNNING;
+        }
+    forget_oldest(jobs);
+    return running > 0;
+}
+
+static void *keep(void *context)
+{
+    organ_jobs *const jobs = context;
+    pthread_mutex_lock(&jobs->mutex);
+    while (!jobs->stopping) {
+        if (tick(jobs)) {
+            struct timespec until;
+            clock_gettime(CLOCK_MONOTONIC, &until);
+            until.tv_nsec += tick_nanoseconds;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            pthread_cond_timedwait(&jobs->changed, &jobs->mutex, &until);
+        } else if (!jobs->stopping) {
+            pthread_cond_wait(&jobs->changed, &jobs->mutex);
+        }
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    return NULL;
+}
+
+/* ---- open and close ---- */
+
+static organ_status load_all(organ_jobs *jobs, FILE *notes, organ_error *error)
+{
+    json_t *const ids = organ_job_ids(&jobs->store, error);
+    pthread_mutex_lock(&jobs->mutex);
+    for (size_t k = 0; k < json_array_size(ids) && error->status == ORGAN_OK; k++) {
+        organ_error fault = {0};
+        organ_job *job = NULL;
+        if (!organ_jobs_make_room(jobs))
+            organ_fail_errno(error, ENOMEM, "the list of jobs");
+        else if (organ_job_load(&jobs->store, json_string_value(json_array_get(ids, k)), &job, &fault) == ORGAN_OK) {
+            jobs->list[jobs->count++] = job;
+            organ_jobs_adopt(jobs, job);
+        } else if (!organ_job_unmade(&jobs->store, json_string_value(json_array_get(ids, k))) && notes)
+            fprintf(notes, "%s\n", fault.message);
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    json_decref(ids);
+    return error->status;
+}
+
+static organ_status make_plan(organ_jobs *jobs, organ_error *error)
+{
+    organ_process_plan *const plan = &jobs->plan;
+    plan->environ = organ_process_environment();
+    plan->confine = organ_confine_version();
+    plan->root = open(organ_jail_root(jobs->setup.jail), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (plan->root < 0)
+        return organ_fail_errno(error, errno, "%s", organ_jail_root(jobs->setup.jail));
+    plan->program = open(jobs->setup.program, O_PATH | O_CLOEXEC);
+    if (plan->program < 0)
+        return organ_fail_errno(error, errno, "%s", jobs->setup.program);
+    return plan->environ ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the environment of jobs");
+}
+
+static void init_locks(organ_jobs *jobs)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&jobs->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_mutex_init(&jobs->mutex, NULL);
+}
+
+organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **opened, organ_error *error)
+{
+    organ_jobs *const jobs = calloc(1, sizeof *jobs);
+    *opened = NULL;
+    if (!jobs)
+        return organ_fail_errno(error, ENOMEM, "the list of jobs");
+    jobs->setup = *setup;
+    jobs->store.lock = jobs->plan.root = jobs->plan.program = -1;
+    init_locks(jobs);
+    if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK && make_plan(jobs, error) == ORGAN_OK &&
+        load_all(jobs, notes, error) == ORGAN_OK) {
+        const int fault = pthread_create(&jobs->thread, NULL, keep, jobs);
+        jobs->threaded = fault == 0;
+        if (fault)
+            organ_fail_errno(error, fault, "the thread that watches jobs");
+    }
+    if (error->status == ORGAN_OK)
+        *opened = jobs;
+    else
+        organ_jobs_close(jobs);
+    return error->status;
+}
+
+void organ_jobs_close(organ_jobs *jobs)
+{
+    if (!jobs)
+        return;
+    pthread_mutex_lock(&jobs->mutex);
+    jobs->stopping = true;
+    pthread_cond_signal(&jobs->changed);
+    pthread_mutex_unlock(&jobs->mutex);
+    if (jobs->threaded)
+        pthread_join(jobs->thread, NULL);
+    for (size_t k = 0; k < jobs->count; k++)
+        organ_job_free(jobs->list[k]);
+    free(jobs->list);
+    if (jobs->plan.root >= 0)
+        close(jobs->plan.root);
+    if (jobs->plan.program >= 0)
+        close(jobs->plan.program);
+    free(jobs->plan.environ);
+    organ_job_store_close(&jobs->store);
+    pthread_cond_destroy(&jobs->changed);
+    pthread_mutex_destroy(&jobs->mutex);
+    free(jobs);
+}
+
+size_t organ_jobs_count(organ_jobs *jobs, organ_job_state state)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    const size_t count = organ_jobs_count_in(jobs, state);
+    pthread_mutex_unlock(&jobs->mutex);
+    return count;
+}
+
+int organ_jobs_confinement(const organ_jobs *jobs) { return jobs->plan.confine; }
+
+/* ---- what clients ask for ---- */
+
+/* Whether it would get into the way of a job that is queued or running. */
+static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t *reads, const json_t *writes, organ_error *error)
+{
+    for (size_t k = 0; k < jobs->count; k++) {
+        const organ_job *const other = jobs->list[k];
+        const char *path = NULL;
+        if (other == self || !organ_job_active(other->state))
+            continue;
+        if (organ_job_words_clash(reads, writes, json_object_get(other->fixed, "reads"), json_object_get(other->fixed, "writes"), &path)) {
+            organ_fail(error, ORGAN_USAGE, "%s belongs to job %s, which is %s", path, other->id, organ_job_state_names[other->state]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Clients know the root's files by their places below it. */
+static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
+{
+    organ_jail_unroot(jobs->setup.jail, error->message);
+    return 500;
+}
+
+static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
+{
+    organ_job *job = NULL;
+    uint64_t limit;
+    if (!organ_jobs_memory(jobs, words->verb->name, words->argv, &limit, error))
+        return 422;
+    if (clashes(jobs, NULL, words->reads, words->writes, error))
+        return 409;
+    if (organ_jobs_count_in(jobs, ORGAN_JOB_QUEUED) >= jobs->setup.most_queued) {
+        organ_fail(error, ORGAN_USAGE, "%zu jobs are waiting already", jobs->setup.most_queued);
+        return 429;
+    }
+    if (!organ_jobs_make_room(jobs))
+        organ_fail_errno(error, ENOMEM, "the list of jobs");
+    else
+        organ_job_create(&jobs->store, words, &job, error);
+    if (!job)
+        return system_refused(jobs, error);
+    jobs->list[jobs->count++] = job;
+    *view = organ_job_view(job);
+    pthread_cond_signal(&jobs->changed);
+    return 201;
+}
+
+unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    const unsigned status = insert(jobs, words, view, error);
+    organ_job_words_release(words); /* here, for the job has them too now */
+    pthread_mutex_unlock(&jobs->mutex);
+    return status;
+}
+
+static unsigned none(const char *id, organ_error *error)
+{
+    organ_fail(error, ORGAN_USAGE, "there is no job '%.60s'", id);
+    return 404;
+}
+
+unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    const organ_job *const job = organ_jobs_find(jobs, id);
+    *view = job ? organ_job_view(job) : NULL;
+    pthread_mutex_unlock(&jobs->mutex);
+    return job ? 200 : none(id, error);
+}
+
+static unsigned delete (organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+{
+    if (!organ_job_active(job->state)) {
+        organ_jobs_drop(jobs, job);
+        return 204;
+    }
+    if (job->state == ORGAN_JOB_QUEUED) {
+        organ_jobs_conclude(jobs, job, ORGAN_JOB_CANCELLED);
+    } else if (!job->cancelling) {
+        job->cancelling = true;
+        if (organ_job_save(&jobs->store, job, error) != ORGAN_OK)
+            return system_refused(jobs, error);
+        organ_jobs_press(jobs, job);
+        organ_jobs_changed(jobs, job);
+    }
+    *view = organ_job_view(job);
+    pthread_cond_signal(&jobs->changed);
+    return 202;
+}
+
+unsigned organ_jobs_delete(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
+{
+    *view = NULL;
+    pthread_mutex_lock(&jobs->mutex);
+    organ_job *const job = organ_jobs_find(jobs, id);
+    const unsigned status = job ? delete (jobs, job, view, error) : none(id, error);
+    pthread_mutex_unlock(&jobs->mutex);
+    return status;
+}
+
+static unsigned resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+{
+    if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
+        organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id, organ_job_state_names[job->state]);
+        return 409;
+    }
+    if (!json_is_true(json_object_get(job->fixed, "resumes")) || job->attempts == 0) {
+        organ_fail(error, ORGAN_USAGE, job->attempts ? "job %s: %s cannot be resumed" : "job %s: %s has never begun", job->id,
+                   json_string_value(json_object_get(job->fixed, "verb")));
+        return 409;
+    }
+    const unsigned refused = organ_jobs_renew(jobs, job, error);
+    if (refused)
+        return refused == 500 ? 500 : 422;
+    if (clashes(jobs, job, json_object_get(job->fixed, "reads"), json_object_get(job->fixed, "writes"), error))
+        return 409;
+    const organ_job_state before = job->state;
+    job->state = ORGAN_JOB_QUEUED;
+    job->resume = true;
+    if (organ_job_save(&jobs->store, job, error) != ORGAN_OK) {
+        job->state = before;
+        return system_refused(jobs, error);
+    }
+    organ_jobs_changed(jobs, job);
+    *view = organ_job_view(job);
+    pthread_cond_signal(&jobs->changed);
+    return 202;
+}
+
+unsigned organ_jobs_resume(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
+{
+    *view = NULL;
+    pthread_mutex_lock(&jobs->mutex);
+    organ_job *const job = organ_jobs_find(jobs, id);
+    const unsigned status = job ? resume(jobs, job, view, error) : none(id, error);
+    pthread_mutex_unlock(&jobs->mutex);
+    return status;
+}
+
+json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
+{
+    json_t *const shown = json_array();
+    uint64_t total = 0;
+    pthread_mutex_lock(&jobs->mutex);
+    for (size_t k = jobs->count; shown && k-- > 0;) {
+        if (state != ORGAN_JOB_STATES && jobs->list[k]->state != state)
+            continue;
+        if (total >= offset && total - offset < limit)
+            json_array_append_new(shown, organ_job_view(jobs->list[k]));
+        total++;
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    return json_pack("{s:o, s:I, s:I}", "jobs", shown, "total", (json_int_t)total, "offset", (json_int_t)offset);
+}
+
+/* ---- what jobs have printed ---- */
+
+unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
+{
+    *fd = -1;
+    pthread_mutex_lock(&jobs->mutex);
+    const organ_job *const job = organ_jobs_find(jobs, id);
+    if (job)
+        *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
+    pthread_mutex_unlock(&jobs->mutex);
+    if (!job)
+        return none(id, error);
+    if (*fd >= 0)
+        return 200;
+    organ_fail(error, ORGAN_USAGE, "job %s has not begun yet", id);
+    return 409;
+}
+
+static unsigned no_result(const char *id, organ_job_state state, organ_error *error)
+{
+    organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", id, organ_job_state_names[state]);
+    return 409;
+}
+
+unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
+{
+    *fd = -1;
+    *cut = 0;
+    pthread_mutex_lock(&jobs->mutex);
+    const organ_job *const job = organ_jobs_find(jobs, id);
+    const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
+    if (job && !organ_job_active(state) && (job->result || job->cut)) {
+        *fd = organ_job_open(&jobs->store, id, "result.json", O_RDONLY);
+        *cut = job->cut;
+    }
+    pthread_mutex_unlock(&jobs->mutex);
+    if (!job)
+        return none(id, error);
+    return *fd >= 0 ? 200 : no_result(id, state, error);
+}
+
+unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    const organ_job *const job = organ_jobs_find(jobs, id);
+    const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
+    const uint64_t size = job ? job->size : 0;
+    pthread_mutex_unlock(&jobs->mutex);
+    *result = NULL;
+    if (!job)
+        return none(id, error);
+    if (size > ORGAN_JOB_PAGE_BYTES) {
+        organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
+                   (unsigned long long)size, ORGAN_JOB_PAGE_BYTES);
+        return 409;
+    }
+    if (!organ_job_active(state))
+        *result = organ_job_result(&jobs->store, id); /* without the lock: it may be long */
+    return *result ? 200 : no_result(id, state, error);
+}
+
+void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    fputs("# HELP organ_jobs Jobs that are remembered, by state.\n# TYPE organ_jobs gauge\n", out);
+    for (int state = 0; state < ORGAN_JOB_STATES; state++)
+        fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], organ_jobs_count_in(jobs, (organ_job_state)state));
+    fprintf(out,
+            "# HELP organ_jobs_started_total Processes started for jobs.\n# TYPE organ_jobs_started_total counter\n"
+            "organ_jobs_started_total %llu\n",
+            jobs->started);
+    fprintf(out,
+            "# HELP organ_jobs_kept_bytes What the records, logs and results of all jobs take.\n# TYPE organ_jobs_kept_bytes gauge\n"
+            "organ_jobs_kept_bytes %llu\n",
+            (unsigned long long)jobs->bytes);
+    fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);
+    for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
+        fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);
+    fprintf(out,
+            "# HELP organ_jobs_confinement Version of Landlock that confines jobs, 0 if none does.\n"
+            "# TYPE organ_jobs_confinement gauge\norgan_jobs_confinement %d\n",
+            jobs->plan.confine);
+    pthread_mutex_unlock(&jobs->mutex);
+}

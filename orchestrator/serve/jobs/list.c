@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT
+ * The list of jobs, and who is told of a change. */
+#include "orchestrator/serve/jobs/parts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
+{
+    for (size_t k = jobs->count; k-- > 0;)
+        if (strcmp(jobs->list[k]->id, id) == 0)
+            return jobs->list[k];
+    return NULL;
+}
+
+bool organ_jobs_make_room(organ_jobs *jobs)
+{
+    if (jobs->count < jobs->room)
+        return true;
+    organ_job **const grown = realloc(jobs->list, (jobs->room + 256) * sizeof *grown);
+    if (!grown)
+        return false;
+    jobs->list = grown;
+    jobs->room += 256;
+    return true;
+}
+
+void organ_jobs_leave(organ_job *job)
+{
+    job->users--;
+    if (job->removed && job->users == 0)
+        organ_job_free(job);
+}
+
+void organ_jobs_drop(organ_jobs *jobs, organ_job *job)
+{
+    size_t at = 0;
+    while (jobs->list[at] != job)
+        at++;
+    memmove(&jobs->list[at], &jobs->list[at + 1], (--jobs->count - at) * sizeof *jobs->list);
+    organ_job_erase(&jobs->store, job->id);
+    job->removed = true;
+    job->users++;
+    organ_jobs_leave(job);
+}
+
+void organ_jobs_wake(organ_jobs *jobs, const organ_job *job)
+{
+    for (organ_job_stream *stream = jobs->streams; stream; stream = stream->next)
+        if (stream->job == job && stream->waker)
+            organ_http_wake(stream->waker);
+}
+
+void organ_jobs_changed(organ_jobs *jobs, organ_job *job)
+{
+    job->version++;
+    organ_jobs_wake(jobs, job);
+}
+
+size_t organ_jobs_count_in(const organ_jobs *jobs, organ_job_state state)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < jobs->count; k++)
+        count += jobs->list[k]->state == state;
+    return count;
+}

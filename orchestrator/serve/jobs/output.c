@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/output.h"
+
+#include "formats/base/json_text.h"
+#include "orchestrator/report/view/html_report.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { BLOCK = 4096 };
+
+static uint64_t size_of(int fd)
+{
+    struct stat about;
+    return fd >= 0 && fstat(fd, &about) == 0 ? (uint64_t)about.st_size : 0;
+}
+
+/* ---- the result ---- */
+
+/* The program writes on behind the end that it knows: what comes after the cut lies behind a hole, which takes no room. */
+static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
+{
+    const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
+    uint64_t size = size_of(fd);
+    if (limit > 0 && size > limit) {
+        *cut = size > *cut ? size : *cut;
+        size = ftruncate(fd, (off_t)limit) == 0 ? limit : size;
+    }
+    if (fd >= 0)
+        close(fd);
+    return size;
+}
+
+/* Whether there is an HTML page for reports of this schema: "organ.prune/1, organ.audit/1, ...". */
+static bool has_page(const char *schema)
+{
+    char known[2000];
+    const size_t length = strlen(schema);
+    organ_html_report_known(known, sizeof known);
+    for (const char *at = length ? known : NULL; at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
+        if (strncmp(at, schema, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+            return true;
+    return false;
+}
+
+/* Walks the members of the object and parses none but "schema". */
+static bool read_object(const organ_json_text *text, bool *page)
+{
+    organ_error error = {0};
+    organ_json_walk walk;
+    json_t *name = NULL, *schema = NULL;
+    organ_json_span value;
+    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, &error);
+    while (!error.status && organ_json_walk_next(&walk, &name, &value, &error) == ORGAN_OK && name) {
+        if (strcmp(json_string_value(name), "schema") == 0 && organ_json_parse(text, value, "schema", &schema, &error) == ORGAN_OK) {
+            *page = json_is_string(schema) && has_page(json_string_value(schema)) && text->length <= ORGAN_JOB_PAGE_BYTES;
+            json_decref(schema);
+        }
+        json_decref(name);
+    }
+    return !error.status;
+}
+
+static bool read_result(const organ_job_store *store, const char *id, uint64_t size, bool *page)
+{
+    const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
+    char *const bytes = fd >= 0 && size > 0 ? malloc((size_t)size) : NULL;
+    size_t got = 0;
+    for (ssize_t more = 1; bytes && more > 0 && got<size; got += more> 0 ? (size_t)more : 0)
+        more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
+    const bool whole = got > 0 && got == size && read_object(&(organ_json_text){"result.json", bytes, got}, page);
+    free(bytes);
+    if (fd >= 0)
+        close(fd);
+    return whole;
+}
+
+/* ---- the log ---- */
+
+/* Its first and its last quarter of the limit stay. */
+static uint64_t share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
+
+static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
+{
+    struct stat about = {0};
+    const int fd = organ_job_open(store, id, "events.jsonl", O_RDWR);
+    if (fd < 0 || fstat(fd, &about) != 0)
+        about = (struct stat){0};
+    const uint64_t size = (uint64_t)about.st_size, taken = (uint64_t)about.st_blocks * 512, stays = share(limit);
+    const uint64_t end = (size - stays < (uint64_t)read ? size - stays : (uint64_t)read) / BLOCK * BLOCK;
+    const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
+    const bool hollowed = large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
+    if (fd >= 0)
+        close(fd);
+    return hollowed ? taken - (end - stays) : taken;
+}
+
+static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
+{
+    char *const part = malloc((size_t)bytes + 1);
+    const ssize_t got = part ? pread(from, part, (size_t)bytes, (off_t)at) : -1;
+    /* Whole lines only: up to the last end of one, or from behind the first. */
+    const char *const cut = got > 0 ? (at == 0 ? memrchr(part, '\n', (size_t)got) : memchr(part, '\n', (size_t)got)) : NULL;
+    const size_t begin = cut && at > 0 ? (size_t)(cut + 1 - part) : 0, end = cut && at == 0 ? (size_t)(cut + 1 - part) : (size_t)got;
+    const bool good = got == (ssize_t)bytes && cut && fwrite(part + begin, 1, end - begin, to) == end - begin;
+    free(part);
+    return good;
+}
+
+/* Makes a log that is too long into its beginning, a note, and its end. Whoever still reads the old one reads it to its end. */
+static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
+{
+    char *from = NULL, *to = NULL;
+    const int log = organ_job_open(store, id, "events.jsonl", O_RDONLY);
+    const uint64_t size = size_of(log), stays = share(limit);
+    if (limit > 0 && stays > 0 && size > limit && asprintf(&from, "%s/%s/events.short", store->path, id) >= 0 &&
+        asprintf(&to, "%s/%s/events.jsonl", store->path, id) >= 0) {
+        const int made = organ_job_open(store, id, "events.short", O_WRONLY | O_CREAT | O_TRUNC);
+        FILE *const out = made < 0 ? NULL : fdopen(made, "w");
+        bool good = out && copy_part(log, 0, stays, out);
+        good = good && fprintf(out, "{\"event\":\"note\",\"text\":\"%llu bytes of the log are left out here (--job-output)\"}\n",
+                               (unsigned long long)(size - 2 * stays)) > 0;
+        good = good && copy_part(log, size - stays, stays, out);
+        good = out && fclose(out) == 0 && good;
+        if (!good || rename(from, to) != 0)
+            unlink(from);
+    }
+    free(from);
+    free(to);
+    if (log >= 0)
+        close(log);
+}
+
+/* ---- both ---- */
+
+uint64_t organ_job_trim(const organ_job_store *store, const char *id, uint64_t limit, int64_t read, uint64_t *cut)
+{
+    return cut_result(store, id, limit, cut) + hollow_log(store, id, limit, read);
+}
+
+uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
+{
+    static const char *const names[] = {"job.json", "events.jsonl", "result.json"};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        const int fd = organ_job_open(store, id, names[k], O_RDONLY);
+        bytes += size_of(fd);
+        if (fd >= 0)
+            close(fd);
+    }
+    return bytes;
+}
+
+organ_job_findings organ_job_examine(const organ_job_store *store, const char *id, uint64_t limit, uint64_t cut)
+{
+    organ_job_findings found = {.cut = cut};
+    found.size = cut_result(store, id, limit, &found.cut);
+    if (found.cut == 0)
+        found.result = read_result(store, id, found.size, &found.page);
+    found.page = found.page && found.result;
+    shorten_log(store, id, limit);
+    found.bytes = organ_job_bytes(store, id);
+    return found;
+}

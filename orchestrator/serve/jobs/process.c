@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/process.h"
+
+#include "orchestrator/serve/jobs/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+char **organ_process_environment(void)
+{
+    static const char *const kept[] = {"LANG=", "LANGUAGE=", "LC_", "TZ=", "ORGAN_ISA=", "ASAN_", "UBSAN_", "LSAN_", "TSAN_"};
+    size_t count = 0, used = 0;
+    while (environ && environ[count])
+        count++;
+    char **const chosen = calloc(count + 1, sizeof *chosen);
+    for (size_t k = 0; chosen && k < count; k++)
+        for (size_t j = 0; j < sizeof kept / sizeof *kept; j++)
+            if (strncmp(environ[k], kept[j], strlen(kept[j])) == 0) {
+                chosen[used++] = environ[k];
+                break;
+            }
+    return chosen;
+}
+
+/* ---- identity ---- */
+
+static bool read_text(const char *path, char *text, size_t size)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    text[got > 0 ? got : 0] = '\0';
+    return got > 0;
+}
+
+/* The 22nd field, counted from behind the name, which may hold anything; a zombie does not live. */
+static bool birth(pid_t pid, uint64_t *born)
+{
+    char path[40], text[1024];
+    snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
+    char *at = read_text(path, text, sizeof text) ? strrchr(text, ')') : NULL;
+    if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
+        return false;
+    for (int field = 2; field < 22 && at; field++)
+        at = strchr(at + 1, ' ');
+    *born = at ? strtoull(at, NULL, 10) : 0;
+    return at != NULL;
+}
+
+static void this_boot(char boot[40])
+{
+    if (read_text("/proc/sys/kernel/random/boot_id", boot, 40))
+        boot[strcspn(boot, "\n")] = '\0';
+}
+
+bool organ_process_lives(const organ_process *process)
+{
+    char boot[40];
+    uint64_t born = 0;
+    this_boot(boot);
+    return process->pid > 0 && birth(process->pid, &born) && born == process->born && strcmp(boot, process->boot) == 0;
+}
+
+/* ---- starting ---- */
+
+typedef struct child {
+    const organ_process_plan *plan;
+    char *const *argv;
+    uint64_t memory;
+    int output, log;
+    int gate, ready;      /* of the pipes the ends that are the child's */
+    int far_gate, hearer; /* and the server's */
+} child;
+
+/* Moves a descriptor above those that get numbers of their own. */
+static int lift(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
+
+static bool place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
+
+static void quiet_signals(void)
+{
+    const struct sigaction plain = {.sa_handler = SIG_DFL};
+    sigset_t none;
+    for (int number = 1; number < 32; number++)
+        sigaction(number, &plain, NULL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Everything but the program itself. Between fork and exec only system calls are made: another thread may have held any lock when we were
+ * copied. */
+static bool prepare(const child *self, int program)
+{
+    const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
+    const int root = lift(self->plan->root), output = lift(self->output), log = lift(self->log);
+    const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    quiet_signals();
+    /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
+     * priority would count for nothing. */
+    setpgid(0, 0);
+    return setrlimit(RLIMIT_CORE, &none) == 0 && (self->memory == 0 || setrlimit(RLIMIT_DATA, &memory) == 0) && root >= 0 &&
+           fchdir(root) == 0 && place(nothing, 0) && place(output, 1) && place(log, 2) &&
+           (self->plan->confine == 0 || organ_confine(self->plan->confine, root, program));
+}
+
+enum { PROGRAM = 3, GATE = 4, READY = 5, OTHERS = 6 };
+
+/* Closes what else the server has open, above all the lock of its jobs: now, for the next server may come before we execute. */
+static bool keep_only(int program, int gate, int ready)
+{
+    if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
+        return false;
+    if (syscall(SYS_close_range, OTHERS, ~0u, 0u) != 0)
+        for (int fd = OTHERS; fd < 65536; fd++) /* before Linux 5.9 */
+            close(fd);
+    return true;
+}
+
+static void become(const child *self)
+{
+    static const char lost[] =
+        "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the program could not be executed\"}\n";
+    const int program = lift(self->plan->program), gate = lift(self->gate), ready = lift(self->ready);
+    const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare(self, program);
+    const int why = good ? 0 : errno;
+    char go = 0;
+    /* The server's end of the gate is closed with all others, or its end would not be the end of the gate. */
+    if (!keep_only(program, gate, ready) || write(READY, &why, sizeof why) != sizeof why || why != 0 || read(GATE, &go, 1) != 1)
+        _exit(ORGAN_INTERRUPTED);
+    syscall(SYS_execveat, PROGRAM, "", self->argv, self->plan->environ, AT_EMPTY_PATH);
+    _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
+}
+
+/* What the child says of its preparations: 0, or the errno of what failed. */
+static int hear(int ready)
+{
+    int why = 0;
+    ssize_t got;
+    do
+        got = read(ready, &why, sizeof why);
+    while (got < 0 && errno == EINTR);
+    return got == sizeof why ? why : ECHILD;
+}
+
+static organ_status begin(child *self, organ_process *process, organ_error *error)
+{
+    const pid_t pid = fork();
+    if (pid == 0)
+        become(self);
+    if (pid < 0)
+        return organ_fail_errno(error, errno, "a process for the job cannot be started");
+    close(self->ready);
+    self->ready = -1;
+    const int why = hear(self->hearer);
+    *process = (organ_process){.pid = pid};
+    this_boot(process->boot);
+    if (why == 0 && birth(pid, &process->born))
+        return ORGAN_OK;
+    close(self->far_gate);
+    waitpid(pid, NULL, 0);
+    *process = (organ_process){0};
+    return organ_fail_errno(error, why ? why : ECHILD, "the process of the job cannot be %s",
+                            self->plan->confine ? "confined" : "prepared");
+}
+
+organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
+                                 organ_process *process, int *gate, organ_error *error)
+{
+    int gates[2], readies[2];
+    *gate = -1;
+    if (pipe2(gates, O_CLOEXEC) != 0)
+        return organ_fail_errno(error, errno, "a pipe to the job cannot be made");
+    if (pipe2(readies, O_CLOEXEC) != 0) {
+        const int why = errno;
+        close(gates[0]);
+        close(gates[1]);
+        return organ_fail_errno(error, why, "a pipe to the job cannot be made");
+    }
+    child self = {.plan = plan,
+                  .argv = argv,
+                  .memory = memory,
+                  .output = output,
+                  .log = log,
+                  .gate = gates[0],
+                  .ready = readies[1],
+                  .far_gate = gates[1],
+                  .hearer = readies[0]};
+    if (begin(&self, process, error) == ORGAN_OK)
+        *gate = gates[1];
+    else if (self.ready >= 0)
+        close(gates[1]);
+    if (self.ready >= 0)
+        close(self.ready);
+    close(gates[0]);
+    close(readies[0]);
+    return error->status;
+}
+
+void organ_process_release(int gate)
+{
+    const ssize_t said = write(gate, "g", 1); /* a process that died meanwhile is found out by whoever watches it */
+    (void)said;
+    close(gate);
+}
+
+void organ_process_abandon(const organ_process *process, int gate)
+{
+    close(gate);
+    waitpid(process->pid, NULL, 0);
+}
+
+bool organ_process_reap(const organ_process *process, int *code, int *signal)
+{
+    int status = 0;
+    if (process->pid <= 0 || waitpid(process->pid, &status, WNOHANG) != process->pid)
+        return false;
+    *code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    *signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    return true;
+}
+
+void organ_process_signal(const organ_process *process, int number)
+{
+    if (organ_process_lives(process))
+        kill(-process->pid, number);
+}

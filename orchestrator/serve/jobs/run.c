@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ * One job and its process: started, watched, told to end, taken up again. */
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/jobs/memory.h"
+#include "orchestrator/serve/jobs/output.h"
+#include "orchestrator/serve/jobs/parts.h"
+#include "orchestrator/serve/jobs/verb_catalog.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- the end ---- */
+
+void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
+{
+    organ_error ignored = {0}; /* a full disk must not hide that the job has ended; the next server finds the process gone */
+    job->state = state;
+    job->cancelling = false;
+    job->process = (organ_process){0};
+    if (job->events >= 0)
+        close(job->events);
+    job->events = -1;
+    const double now = organ_job_stamp(job->finished);
+    job->seconds = job->attempts > 0 && now > job->began ? now - job->began : -1;
+    organ_job_save(&jobs->store, job, &ignored);
+    jobs->ended[state]++;
+    organ_jobs_changed(jobs, job);
+}
+
+/* Says what the limit was where the job has met it, or may have. */
+static void explain_memory(organ_job *job, int number)
+{
+    char limit[24];
+    const size_t used = strlen(job->message);
+    if (job->memory == 0 || (number == 0 && !strcasestr(job->message, "memory")) || number == SIGKILL || number == SIGINT ||
+        number == SIGTERM)
+        return;
+    snprintf(job->message + used, sizeof job->message - used, "%s a job that asks for this --memory may take %s in all",
+             number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
+}
+
+/* From an exit code, or from what the program said last where nobody collected the code: code -1 and signal 0. */
+static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
+{
+    const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
+    if (code < 0 && number == 0 && job->progress.failed)
+        code = job->progress.code;
+    if (code < 0 && number == 0 && found->result)
+        code = ORGAN_OK;
+    job->code = code;
+    job->result = found->result;
+    job->page = found->page;
+    job->size = found->size;
+    job->cut = found->cut;
+    job->bytes = found->bytes;
+    if (job->progress.failed)
+        snprintf(job->message, sizeof job->message, "%s", job->progress.message);
+    else if (number != 0)
+        snprintf(job->message, sizeof job->message, "ended by signal %d (%s)", number, strsignal(number));
+    else if (code < 0)
+        snprintf(job->message, sizeof job->message, "the program was ended by something else");
+    else if (code > ORGAN_CHECK_FAILED)
+        snprintf(job->message, sizeof job->message, "%s", job->progress.message);
+    if (code == ORGAN_IO || number != 0)
+        explain_memory(job, number);
+    if (code == ORGAN_OK || code == ORGAN_CHECK_FAILED)
+        organ_jobs_conclude(jobs, job, ORGAN_JOB_DONE);
+    else if (cancelled)
+        organ_jobs_conclude(jobs, job, ORGAN_JOB_CANCELLED);
+    else
+        organ_jobs_conclude(jobs, job, code == ORGAN_INTERRUPTED || (code < 0 && number == 0) ? ORGAN_JOB_INTERRUPTED : ORGAN_JOB_FAILED);
+}
+
+/* Without the lock: a result may be long. The job stays where it is meanwhile, for only this thread ends what runs. */
+static organ_job_findings examine(organ_jobs *jobs, organ_job *job)
+{
+    const uint64_t cut = job->cut;
+    pthread_mutex_unlock(&jobs->mutex);
+    const organ_job_findings found = organ_job_examine(&jobs->store, job->id, jobs->setup.output, cut);
+    pthread_mutex_lock(&jobs->mutex);
+    return found;
+}
+
+void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
+{
+    int code = -1, number = 0;
+    /* Asked before the last lines are read: what comes later is not lost. */
+    const bool over = job->child ? organ_process_reap(&job->process, &code, &number) : !organ_process_lives(&job->process);
+    if (job->events < 0)
+        job->events = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
+    bool heard = false;
+    while (job->events >= 0 && organ_job_progress_read(&job->progress, job->events)) {
+        heard = true;
+        if (!over)
+            break;
+    }
+    if (over) {
+        const organ_job_findings found = examine(jobs, job);
+        ended(jobs, job, code, number, &found);
+        return;
+    }
+    job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
+    if (heard)
+        organ_jobs_wake(jobs, job);
+}
+
+void organ_jobs_press(organ_jobs *jobs, organ_job *job)
+{
+    static const int firmer[] = {SIGINT, SIGTERM, SIGKILL};
+    const int last = (int)(sizeof firmer / sizeof *firmer) - 1;
+    organ_process_signal(&job->process, firmer[job->signals < last ? job->signals : last]);
+    job->signals++;
+    job->next_signal = organ_seconds_now() + jobs->setup.patience;
+}
+
+/* ---- the start ---- */
+
+static char **words_of(const json_t *argv)
+{
+    const size_t count = json_array_size(argv);
+    char **const words = calloc(count + 1, sizeof *words);
+    for (size_t k = 0; words && k < count; k++)
+        words[k] = (char *)json_string_value(json_array_get(argv, k));
+    return words;
+}
+
+bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit, organ_error *error)
+{
+    const organ_verb *verb = NULL;
+    char asked[24], allowed[24];
+    for (size_t k = 0; k < jobs->setup.verb_count; k++)
+        verb = strcmp(jobs->setup.verbs[k]->name, name) == 0 ? jobs->setup.verbs[k] : verb;
+    uint64_t memory = organ_job_memory(verb, argv);
+    /* A verb without --memory asks for nothing that could be too much. */
+    if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
+        memory = jobs->setup.memory;
+    *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;
+    if (jobs->setup.memory == 0 || memory <= jobs->setup.memory)
+        return true;
+    organ_fail(error, ORGAN_USAGE,
+               "/arguments/memory: the job asks for %s (%llu bytes), but a job of this server may have %s (--job-memory)",
+               organ_quantity_option(memory, asked), (unsigned long long)memory, organ_quantity_option(jobs->setup.memory, allowed));
+    return false;
+}
+
+static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, uint64_t memory, organ_error *error)
+{
+    int gate = -1;
+    const int log = organ_job_open(&jobs->store, job->id, "events.jsonl", O_WRONLY | O_CREAT | O_APPEND | (job->resume ? 0 : O_TRUNC));
+    const int output = organ_job_open(&jobs->store, job->id, "result.json", O_WRONLY | O_CREAT | O_TRUNC);
+    if (log < 0 || output < 0)
+        organ_fail_errno(error, errno, "the files of job %s", job->id);
+    else if (organ_process_start(&jobs->plan, argv, memory, output, log, &job->process, &gate, error) == ORGAN_OK) {
+        job->state = ORGAN_JOB_RUNNING;
+        job->child = true;
+        job->attempts++;
+        job->began = organ_job_stamp(job->started);
+        if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
+            organ_process_release(gate);
+        else
+            organ_process_abandon(&job->process, gate); /* what is not written down does not run */
+    }
+    if (log >= 0)
+        close(log);
+    if (output >= 0)
+        close(output);
+    return error->status;
+}
+
+void organ_jobs_start(organ_jobs *jobs, organ_job *job)
+{
+    organ_error error = {0};
+    json_t *const plain = json_object_get(job->fixed, "argv");
+    json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
+    char **const words = words_of(argv);
+    job->progress = (organ_job_progress){.offset = job->progress.offset};
+    job->message[0] = '\0';
+    job->finished[0] = '\0';
+    job->code = -1;
+    job->signals = 0;
+    job->result = job->page = false;
+    job->size = job->cut = 0;
+    if (!argv || !words)
+        organ_fail_errno(&error, ENOMEM, "the words of job %s", job->id);
+    else if (organ_jobs_memory(jobs, organ_json_text(job->fixed, "verb"), argv, &job->memory, &error))
+        launch(jobs, job, words, job->memory, &error);
+    free(words);
+    json_decref(argv);
+    if (error.status == ORGAN_OK) {
+        jobs->started++;
+        organ_jobs_changed(jobs, job);
+        return;
+    }
+    organ_jail_unroot(jobs->setup.jail, error.message);
+    snprintf(job->message, sizeof job->message, "%s", error.message);
+    organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);
+}
+
+/* ---- after a restart ---- */
+
+unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
+{
+    const organ_jobs_setup *const setup = &jobs->setup;
+    json_t *faults = NULL;
+    organ_job_words words;
+    json_t *const request =
+        json_pack("{s:O, s:O}", "verb", json_object_get(job->fixed, "verb"), "arguments", json_object_get(job->fixed, "arguments"));
+    const unsigned refused = request ? organ_job_words_read(setup->verbs, setup->verb_count, setup->jail, request, &words, &faults) : 500;
+    json_decref(request);
+    if (refused) {
+        const json_t *const first = json_array_get(faults, 0);
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: %s", first ? json_string_value(json_object_get(first, "field")) : "no memory",
+                   first ? json_string_value(json_object_get(first, "detail")) : "");
+        json_decref(faults);
+        return refused;
+    }
+    uint64_t limit;
+    if (!organ_jobs_memory(jobs, words.verb->name, words.argv, &limit, error)) {
+        organ_job_words_release(&words);
+        return 422;
+    }
+    json_object_set(job->fixed, "argv", words.argv);
+    json_object_set(job->fixed, "reads", words.reads);
+    json_object_set(job->fixed, "writes", words.writes);
+    organ_job_words_release(&words);
+    return 0;
+}
+
+/* A job that had ended before this server began, perhaps under another limit. */
+static void settle(organ_jobs *jobs, organ_job *job)
+{
+    organ_error ignored = {0};
+    const uint64_t cut = job->cut;
+    organ_job_trim(&jobs->store, job->id, jobs->setup.output, 0, &job->cut);
+    job->bytes = organ_job_bytes(&jobs->store, job->id);
+    if (job->cut == cut)
+        return;
+    job->result = job->page = false;
+    job->size = jobs->setup.output;
+    organ_job_save(&jobs->store, job, &ignored);
+}
+
+void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
+{
+    organ_error error = {0};
+    job->child = false;
+    job->signals = job->cancelling ? 1 : 0; /* who was told to end has heard the first; the others wait */
+    job->next_signal = organ_seconds_now() + jobs->setup.patience;
+    if (job->state == ORGAN_JOB_RUNNING)
+        organ_jobs_watch(jobs, job);
+    else if (!organ_job_active(job->state))
+        settle(jobs, job);
+    else if (job->state == ORGAN_JOB_QUEUED && organ_jobs_renew(jobs, job, &error)) {
+        snprintf(job->message, sizeof job->message, "%s", error.message);
+        organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);
+    }
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/store.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/publish.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running", "done", "failed", "cancelled", "interrupted"};
+
+bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
+
+bool organ_job_is_id(const char *id)
+{
+    const size_t length = strlen(id);
+    return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
+}
+
+double organ_job_stamp(char stamp[32])
+{
+    struct timespec now;
+    struct tm parts;
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &parts);
+    const size_t used = strftime(stamp, 24, "%Y-%m-%dT%H:%M:%S", &parts);
+    snprintf(stamp + used, 32 - used, ".%03ldZ", now.tv_nsec / 1000000);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* ---- the directory of all ---- */
+
+/* A directory of our own below `parent`, not a link to somewhere. */
+static organ_status enter(const char *parent, const char *name, char **path, organ_error *error)
+{
+    struct stat about;
+    if (asprintf(path, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) < 0) {
+        *path = NULL;
+        return organ_fail_errno(error, ENOMEM, "the directory of jobs");
+    }
+    if (mkdir(*path, 0700) != 0 && errno != EEXIST)
+        return organ_fail_errno(error, errno, "%s cannot be made", *path);
+    if (lstat(*path, &about) != 0)
+        return organ_fail_errno(error, errno, "%s", *path);
+    return S_ISDIR(about.st_mode) ? ORGAN_OK : organ_fail(error, ORGAN_USAGE, "%s is no directory, but jobs are kept there", *path);
+}
+
+static organ_status take_lock(organ_job_store *store, organ_error *error)
+{
+    store->lock = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (store->lock < 0)
+        return organ_fail_errno(error, errno, "%s", store->path);
+    if (flock(store->lock, LOCK_EX | LOCK_NB) == 0)
+        return ORGAN_OK;
+    return errno == EWOULDBLOCK ? organ_fail(error, ORGAN_USAGE, "%s: another server works there", store->path)
+                                : organ_fail_errno(error, errno, "%s cannot be locked", store->path);
+}
+
+organ_status organ_job_store_open(const char *root, organ_job_store *store, organ_error *error)
+{
+    char *hidden = NULL;
+    *store = (organ_job_store){.lock = -1};
+    if (enter(root, ".organ", &hidden, error) == ORGAN_OK && enter(hidden, "jobs", &store->path, error) == ORGAN_OK)
+        take_lock(store, error);
+    free(hidden);
+    if (error->status != ORGAN_OK)
+        organ_job_store_close(store);
+    return error->status;
+}
+
+void organ_job_store_close(organ_job_store *store)
+{
+    if (store->lock >= 0)
+        close(store->lock);
+    free(store->path);
+    *store = (organ_job_store){.lock = -1};
+}
+
+static char *path_of(const organ_job_store *store, const char *id, const char *name)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s%s%s", store->path, id, *name ? "/" : "", name) < 0 ? NULL : path;
+}
+
+int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
+{
+    char *const path = path_of(store, id, name);
+    if (!path)
+        return -1;
+    /* Whoever may write here may have put something else in its place; a pipe would be waited for. */
+    struct stat about;
+    int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600), fault = errno;
+    if (fd >= 0 && (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))) {
+        close(fd);
+        fd = -1;
+        fault = EINVAL;
+    }
+    free(path);
+    errno = fault;
+    return fd;
+}
+
+json_t *organ_job_result(const organ_job_store *store, const char *id)
+{
+    const int fd = organ_job_open(store, id, "result.json", O_RDONLY);
+    json_error_t fault;
+    bool no_memory;
+    json_t *const result = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    if (fd >= 0)
+        close(fd);
+    return result;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
+{
+    struct dirent **names = NULL;
+    const int count = scandir(store->path, &names, NULL, by_name);
+    json_t *const ids = count < 0 ? NULL : json_array();
+    if (count < 0)
+        organ_fail_errno(error, errno, "%s", store->path);
+    for (int k = 0; k < count; k++) {
+        if (ids && organ_job_is_id(names[k]->d_name))
+            json_array_append_new(ids, json_string(names[k]->d_name));
+        free(names[k]);
+    }
+    free(names);
+    return ids;
+}
+
+void organ_job_erase(const organ_job_store *store, const char *id)
+{
+    char *const path = path_of(store, id, "");
+    DIR *const directory = path ? opendir(path) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        unlinkat(dirfd(directory), entry->d_name, 0); /* refuses "." and ".." */
+    if (directory)
+        closedir(directory);
+    if (path)
+        rmdir(path);
+    free(path);
+}
+
+bool organ_job_unmade(const organ_job_store *store, const char *id)
+{
+    char *const path = path_of(store, id, "");
+    DIR *const directory = path ? opendir(path) : NULL;
+    for (struct dirent *entry; directory && (entry = readdir(directory));)
+        if (fnmatch("job.json.*.tmp", entry->d_name, 0) == 0)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    if (directory)
+        closedir(directory);
+    const bool gone = path && rmdir(path) == 0;
+    free(path);
+    return gone;
+}
+
+/* ---- one record ---- */
+
+void organ_job_free(organ_job *job)
+{
+    if (!job)
+        return;
+    json_decref(job->fixed);
+    if (job->events >= 0)
+        close(job->events);
+    free(job);
+}
+
+static json_t *record_of(const organ_job *job)
+{
+    json_t *const record =
+        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:i, s:o, s:f, s:f, s:b, s:b, s:I, s:I}", "schema", "organ.job/1", "id",
+                  job->id, "state", organ_job_state_names[job->state], "created", job->created, "started", job->started, "finished",
+                  job->finished, "attempts", (int)job->attempts, "resume", job->resume, "cancelling", job->cancelling, "code", job->code,
+                  "message", organ_document_string(job->message), "began", job->began, "seconds", job->seconds, "result", job->result,
+                  "page", job->page, "size", (json_int_t)job->size, "cut", (json_int_t)job->cut);
+    if (record && job->process.pid > 0)
+        json_object_set_new(record, "process",
+                            json_pack("{s:I, s:I, s:s}", "pid", (json_int_t)job->process.pid, "born", (json_int_t)job->process.born, "boot",
+                                      job->process.boot));
+    if (record && json_object_update(record, job->fixed) == 0)
+        return record;
+    json_decref(record);
+    return NULL;
+}
+
+organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
+{
+    char *const path = path_of(store, job->id, "job.json");
+    json_t *const record = record_of(job);
+    if (!path || !record)
+        organ_fail_errno(error, ENOMEM, "the record of job %s", job->id);
+    else
+        organ_document_write(path, record, error);
+    json_decref(record);
+    free(path);
+    return error->status;
+}
+
+/* Ids are moments; the next microsecond if one is taken. */
+static organ_status make_directory(const organ_job_store *store, organ_job *job, organ_error *error)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    for (long more = 0; more < 1000; more++) {
+        struct tm parts;
+        char moment[20];
+        const long micros = now.tv_nsec / 1000 + more;
+        const time_t seconds = now.tv_sec + micros / 1000000;
+        gmtime_r(&seconds, &parts);
+        strftime(moment, sizeof moment, "%Y%m%d-%H%M%S", &parts);
+        snprintf(job->id, sizeof job->id, "%s-%06ld", moment, micros % 1000000);
+        char *const path = path_of(store, job->id, "");
+        const int made = path ? mkdir(path, 0700) : -1, why = path ? errno : ENOMEM;
+        free(path);
+        if (made == 0)
+            return organ_sync_directory(store->path, error);
+        if (why != EEXIST)
+            return organ_fail_errno(error, why, "a directory for the job cannot be made");
+    }
+    return organ_fail(error, ORGAN_IO, "no name is left for the job");
+}
+
+organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **made, organ_error *error)
+{
+    organ_job *const job = calloc(1, sizeof *job);
+    *made = NULL;
+    if (!job)
+        return organ_fail_errno(error, ENOMEM, "a job");
+    job->events = job->code = -1;
+    job->seconds = -1;
+    job->fixed =
+        json_pack("{s:s, s:O, s:O, s:s, s:O, s:O, s:b}", "verb", words->verb->name, "arguments", words->arguments, "argv", words->argv,
+                  "command", words->command, "reads", words->reads, "writes", words->writes, "resumes", words->resumes);
+    organ_job_stamp(job->created);
+    if (!job->fixed)
+        organ_fail_errno(error, ENOMEM, "a job");
+    else if (make_directory(store, job, error) == ORGAN_OK && organ_job_save(store, job, error) != ORGAN_OK)
+        organ_job_erase(store, job->id);
+    if (error->status == ORGAN_OK)
+        *made = job;
+    else
+        organ_job_free(job);
+    return error->status;
+}
+
+static bool read_state(const json_t *record, organ_job_state *state)
+{
+    const char *const name = organ_json_text(record, "state");
+    for (size_t k = 0; k < ORGAN_JOB_STATES; k++)
+        if (strcmp(name, organ_job_state_names[k]) == 0) {
+            *state = (organ_job_state)k;
+            return true;
+        }
+    return false;
+}
+
+static bool all_texts(const json_t *array)
+{
+    for (size_t k = 0; k < json_array_size(array); k++)
+        if (!json_is_string(json_array_get(array, k)))
+            return false;
+    return json_is_array(array);
+}
+
+/* The record says what a process is started with: every member is what it should be, or it is none. */
+static bool read_record(const json_t *record, organ_job *job)
+{
+    static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};
+    job->fixed = json_object();
+    for (size_t k = 0; job->fixed && k < sizeof kept / sizeof *kept; k++)
+        if (json_object_set(job->fixed, kept[k], json_object_get(record, kept[k])) != 0)
+            return false;
+    snprintf(job->created, sizeof job->created, "%s", organ_json_text(record, "created"));
+    snprintf(job->started, sizeof job->started, "%s", organ_json_text(record, "started"));
+    snprintf(job->finished, sizeof job->finished, "%s", organ_json_text(record, "finished"));
+    snprintf(job->message, sizeof job->message, "%s", organ_json_text(record, "message"));
+    snprintf(job->process.boot, sizeof job->process.boot, "%s", organ_json_text(record, "process.boot"));
+    job->process.pid = (pid_t)organ_json_count(record, "process.pid");
+    job->process.born = organ_json_count(record, "process.born");
+    job->attempts = (unsigned)organ_json_count(record, "attempts");
+    job->resume = json_is_true(json_object_get(record, "resume"));
+    job->cancelling = json_is_true(json_object_get(record, "cancelling"));
+    job->began = organ_json_real(record, "began");
+    job->seconds = organ_json_real(record, "seconds");
+    job->result = json_is_true(json_object_get(record, "result"));
+    job->page = json_is_true(json_object_get(record, "page"));
+    job->size = organ_json_count(record, "size");
+    job->cut = organ_json_count(record, "cut");
+    job->code = (int)json_integer_value(json_object_get(record, "code"));
+    return strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0 && strcmp(organ_json_text(record, "id"), job->id) == 0 &&
+           read_state(record, &job->state) && *organ_json_text(record, "verb") && *organ_json_text(record, "command") && *job->created &&
+           json_is_object(json_object_get(record, "arguments")) && all_texts(json_object_get(record, "argv")) &&
+           json_array_size(json_object_get(record, "argv")) > 1 && all_texts(json_object_get(record, "reads")) &&
+           all_texts(json_object_get(record, "writes"));
+}
+
+organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
+{
+    json_error_t fault = {.text = "it cannot be opened"};
+    organ_job *const job = calloc(1, sizeof *job);
+    *loaded = NULL;
+    if (!job)
+        return organ_fail_errno(error, ENOMEM, "a job");
+    job->events = -1;
+    snprintf(job->id, sizeof job->id, "%s", id);
+    const unsigned long refusals = organ_memory_refusals();
+    bool no_memory = false;
+    const int fd = organ_job_open(store, id, "job.json", O_RDONLY);
+    json_t *const record = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    const bool whole = record && read_record(record, job);
+    if (fd >= 0)
+        close(fd);
+    if (no_memory || organ_memory_refusals() != refusals)
+        organ_fail(error, ORGAN_IO, "job %s: job.json: no memory to read it", id);
+    else if (!record)
+        organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json: %s", id, fault.text);
+    else if (!whole)
+        organ_fail(error, ORGAN_BAD_INPUT, "job %s: job.json is no record of a job", id);
+    json_decref(record);
+    if (error->status == ORGAN_OK)
+        *loaded = job;
+    else
+        organ_job_free(job);
+    return error->status;
+}
+
+/* ---- what clients see ---- */
+
+static json_t *text_or_null(const char *text) { return *text ? organ_document_string(text) : json_null(); }
+
+/* A view leaves the lock that guards the job; a reference to a part of the job would be counted without it. */
+static json_t *copy_of(const organ_job *job, const char *key) { return json_deep_copy(json_object_get(job->fixed, key)); }
+
+json_t *organ_job_view(const organ_job *job)
+{
+    const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
+    const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o}", "id", job->id,
+                     "verb", copy_of(job, "verb"), "arguments", copy_of(job, "arguments"), "command", copy_of(job, "command"), "outputs",
+                     copy_of(job, "writes"), "state", organ_job_state_names[job->state], "created", text_or_null(job->created), "started",
+                     text_or_null(job->started), "finished", text_or_null(job->finished), "seconds",
+                     job->seconds >= 0 && !active ? json_real(job->seconds) : json_null(), "attempts", (int)job->attempts, "exit_code",
+                     job->code >= 0 ? json_integer(job->code) : json_null(), "error", text_or_null(job->message), "cancelling",
+                     job->cancelling && active, "resumable", resumes && stopped && job->attempts > 0, "result", job->result && !active,
+                     "report", job->page && !active, "progress",
+                     *job->progress.stage ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null(),
+                     "result_bytes", active ? json_null() : json_integer((json_int_t)job->size), "cut",
+                     job->cut && !active ? json_integer((json_int_t)job->cut) : json_null());
+}

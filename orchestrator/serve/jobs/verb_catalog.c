@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/jobs/verb_catalog.h"
+
+#include "orchestrator/machine/quantity.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- which verbs, which options ---- */
+
+const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
+{
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            if (strcmp(verb->groups[g].options[k].name, name) == 0)
+                return &verb->groups[g].options[k];
+    return NULL;
+}
+
+bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL; }
+
+static bool withheld(const organ_option *option)
+{
+    static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strcmp(option->name, names[k]) == 0)
+            return true;
+    return false;
+}
+
+const organ_option *organ_job_option(const organ_verb *verb, size_t k)
+{
+    for (size_t g = 0; g < verb->group_count; g++)
+        for (size_t i = 0; i < verb->groups[g].count; i++)
+            if (!withheld(&verb->groups[g].options[i]) && k-- == 0)
+                return &verb->groups[g].options[i];
+    return NULL;
+}
+
+bool organ_operand_repeats(const organ_operand *operand)
+{
+    const size_t length = strlen(operand->name);
+    return length > 3 && strcmp(operand->name + length - 3, "...") == 0;
+}
+
+const char *organ_operand_key(const organ_operand *operand, char key[64])
+{
+    snprintf(key, 64, "%.*s", (int)strcspn(operand->name, "."), operand->name);
+    return key;
+}
+
+/* ---- schemas ---- */
+
+/* Segments that are not empty and do not begin with a dot, without backslashes and control characters: what the jail lets in. */
+#define SEGMENT "[^./\\\\\\u0000-\\u001f\\u007f][^/\\\\\\u0000-\\u001f\\u007f]*"
+#define PATH    SEGMENT "(/" SEGMENT ")*"
+
+static json_t *path_schema(organ_names names)
+{
+    static const char *const about[] = {[ORGAN_NAMES_MODEL] = "path of a model below the root",
+                                        [ORGAN_NAMES_INPUT] = "path of a file or directory below the root",
+                                        [ORGAN_NAMES_OUTPUT] = "path below the root of what is to be written; its parent exists"};
+    return json_pack("{s:s, s:i, s:i, s:s, s:s}", "type", "string", "minLength", 1, "maxLength", 500, "pattern",
+                     names == ORGAN_NAMES_OUTPUT ? "^" PATH "$" : "^(\\.|" PATH ")$", "description", about[names]);
+}
+
+static json_t *plain_schema(void)
+{
+    return json_pack("{s:s, s:i, s:i, s:s}", "type", "string", "minLength", 1, "maxLength", 4000, "pattern", "^[^\\u0000]+$");
+}
+
+static json_t *text_schema(organ_names names) { return names == ORGAN_NAMES_NOTHING ? plain_schema() : path_schema(names); }
+
+static json_t *words_schema(organ_names names, unsigned least)
+{
+    return json_pack("{s:s, s:i, s:i, s:o}", "type", "array", "minItems", (int)(least ? least : 1), "maxItems", ORGAN_MOST_WORDS, "items",
+                     text_schema(names));
+}
+
+static json_t *choices_array(const char *choices)
+{
+    json_t *const array = json_array();
+    for (const char *at = choices; array && at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
+        json_array_append_new(array, json_stringn(at, strcspn(at, "|")));
+    return array;
+}
+
+static json_t *number(const organ_option *option, double value)
+{
+    return option->value == ORGAN_VALUE_REAL ? json_real(value) : json_integer((json_int_t)value);
+}
+
+static json_t *range_schema(const organ_option *option)
+{
+    const organ_range *const range = &option->range;
+    json_t *const schema = json_pack("{s:s}", "type", option->value == ORGAN_VALUE_REAL ? "number" : "integer");
+    json_object_set_new(schema, range->after_from ? "exclusiveMinimum" : "minimum", number(option, range->from));
+    json_object_set_new(schema, range->before_to ? "exclusiveMaximum" : "maximum", number(option, range->to));
+    return schema;
+}
+
+/* As a number of bytes or as people write it; the text has no bounds that a schema could tell, so it is bound to some that always hold. */
+static json_t *bytes_schema(const organ_option *option)
+{
+    return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",
+                     "^[1-9][0-9]{0,2}[gG]$|^[1-9][0-9]{1,3}[mM]$");
+}
+
+static json_t *fallback_value(const organ_option *option)
+{
+    if (option->value == ORGAN_VALUE_COUNT)
+        return json_integer(strtoll(option->fallback, NULL, 10));
+    return option->value == ORGAN_VALUE_REAL ? json_real(strtod(option->fallback, NULL)) : json_string(option->fallback);
+}
+
+static json_t *option_schema(const organ_option *option)
+{
+    json_t *schema = NULL;
+    if (option->value == ORGAN_VALUE_FLAG)
+        schema = json_pack("{s:s}", "type", "boolean");
+    else if (option->value == ORGAN_VALUE_TEXT && option->choices)
+        schema = json_pack("{s:s, s:o}", "type", "string", "enum", choices_array(option->choices));
+    else if (option->value == ORGAN_VALUE_TEXT)
+        schema = text_schema(option->names);
+    else if (option->value == ORGAN_VALUE_WORDS)
+        schema = words_schema(option->names, option->takes);
+    else
+        schema = option->value == ORGAN_VALUE_BYTES ? bytes_schema(option) : range_schema(option);
+    if (option->fallback)
+        json_object_set_new(schema, "default", fallback_value(option));
+    json_object_set_new(schema, "description", json_string(option->help));
+    return schema;
+}
+
+static json_t *operand_schema(const organ_operand *operand)
+{
+    json_t *const schema = organ_operand_repeats(operand) ? words_schema(operand->names, 1) : text_schema(operand->names);
+    json_object_set_new(schema, "description", json_string(operand->help));
+    return schema;
+}
+
+static json_t *arguments_schema(const organ_verb *verb)
+{
+    json_t *const properties = json_object(), *const required = json_array(), *const together = json_object();
+    char key[64], before[64] = "";
+    for (size_t k = 0; k < verb->operand_count; k++) {
+        organ_operand_key(&verb->operands[k], key);
+        json_object_set_new(properties, key, operand_schema(&verb->operands[k]));
+        if (!verb->operands[k].optional)
+            json_array_append_new(required, json_string(key));
+        else if (k > 0) /* an operand cannot be given without the one before it */
+            json_object_set_new(together, key, json_pack("[s]", before));
+        strcpy(before, key);
+    }
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_job_option(verb, k)); k++) {
+        json_object_set_new(properties, option->name, option_schema(option));
+        if (option->required)
+            json_array_append_new(required, json_string(option->name));
+    }
+    return json_pack("{s:s, s:o, s:o, s:o, s:b}", "type", "object", "properties", properties, "required", required, "dependentRequired",
+                     together, "additionalProperties", 0);
+}
+
+json_t *organ_verb_request_schema(const organ_verb *verb)
+{
+    return json_pack("{s:s, s:s, s:{s:{s:s}, s:o}, s:[s, s], s:b}", "type", "object", "description", verb->summary, "properties", "verb",
+                     "const", verb->name, "arguments", arguments_schema(verb), "required", "verb", "arguments", "additionalProperties", 0);
+}
+
+/* ---- descriptions ---- */
+
+static json_t *brief(const organ_verb *verb)
+{
+    return json_pack("{s:s, s:s, s:b, s:b}", "name", verb->name, "summary", verb->summary, "resumable",
+                     organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
+}
+
+json_t *organ_verb_list(const organ_verb *const *verbs, size_t count)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; list && k < count; k++)
+        if (organ_verb_is_job(verbs[k]))
+            json_array_append_new(list, brief(verbs[k]));
+    return list;
+}
+
+static const char *names_word(organ_names names)
+{
+    static const char *const words[] = {
+        [ORGAN_NAMES_NOTHING] = "nothing", [ORGAN_NAMES_MODEL] = "model", [ORGAN_NAMES_INPUT] = "input", [ORGAN_NAMES_OUTPUT] = "output"};
+    return words[names];
+}
+
+static json_t *describe_operands(const organ_verb *verb)
+{
+    json_t *const list = json_array();
+    char key[64];
+    for (size_t k = 0; list && k < verb->operand_count; k++) {
+        const organ_operand *const operand = &verb->operands[k];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:b, s:b}", "name", organ_operand_key(operand, key), "help", operand->help,
+                                              "names", names_word(operand->names), "required", !operand->optional, "repeats",
+                                              organ_operand_repeats(operand)));
+    }
+    return list;
+}
+
+static json_t *describe_option(const organ_option *option)
+{
+    static const char *const kinds[] = {[ORGAN_VALUE_FLAG] = "flag",   [ORGAN_VALUE_TEXT] = "text", [ORGAN_VALUE_WORDS] = "words",
+                                        [ORGAN_VALUE_COUNT] = "count", [ORGAN_VALUE_REAL] = "real", [ORGAN_VALUE_BYTES] = "bytes"};
+    char allowed[160];
+    organ_option_allows(option, allowed, sizeof allowed);
+    json_t *const json = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "name", option->name, "kind", kinds[option->value], "help",
+                                   option->help, "names", names_word(option->names), "required", option->required, "allowed", allowed);
+    if (option->letter)
+        json_object_set_new(json, "letter", json_stringn(&option->letter, 1));
+    if (option->argument)
+        json_object_set_new(json, "argument", json_string(option->argument));
+    if (option->fallback)
+        json_object_set_new(json, "default", fallback_value(option));
+    if (option->choices)
+        json_object_set_new(json, "choices", choices_array(option->choices));
+    if (option->takes)
+        json_object_set_new(json, "takes", json_integer(option->takes));
+    if (option->value >= ORGAN_VALUE_COUNT)
+        json_object_set_new(json, "range",
+                            json_pack("{s:o, s:o, s:b, s:b}", "from", number(option, option->range.from), "to",
+                                      number(option, option->range.to), "after_from", option->range.after_from, "before_to",
+                                      option->range.before_to));
+    return json;
+}
+
+static json_t *describe_groups(const organ_verb *verb)
+{
+    json_t *const list = json_array();
+    for (size_t g = 0; list && g < verb->group_count; g++) {
+        json_t *const options = json_array();
+        for (size_t k = 0; k < verb->groups[g].count; k++)
+            if (!withheld(&verb->groups[g].options[k]))
+                json_array_append_new(options, describe_option(&verb->groups[g].options[k]));
+        if (json_array_size(options) > 0)
+            json_array_append_new(list, json_pack("{s:s, s:O}", "title", verb->groups[g].title, "options", options));
+        json_decref(options);
+    }
+    return list;
+}
+
+json_t *organ_verb_describe(const organ_verb *verb)
+{
+    json_t *const json = brief(verb), *const examples = json_array();
+    for (size_t k = 0; k < verb->example_count; k++)
+        json_array_append_new(examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
+    json_object_set_new(json, "about", json_string(verb->about));
+    json_object_set_new(json, "exits", json_string(verb->exits ? verb->exits : ""));
+    json_object_set_new(json, "operands", describe_operands(verb));
+    json_object_set_new(json, "groups", describe_groups(verb));
+    json_object_set_new(json, "examples", examples);
+    json_object_set_new(json, "schema", arguments_schema(verb));
+    return json;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/models/scan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A root may be a whole disk: what is looked at has an end. */
+enum { DEEPEST = 12, MOST_FOLDERS = 20000, MOST_IN_A_FOLDER = 20000, MOST_MODELS = 10000 };
+
+#define SPLIT_TAIL "-00001-of-00001.gguf"
+
+const char *organ_found_kind_name(organ_found_kind kind)
+{
+    static const char *const names[] = {"safetensors directory", "organ directory", "adapter", "GGUF", "safetensors"};
+    return names[kind];
+}
+
+typedef struct walk {
+    const organ_jail *jail;
+    organ_found *found;
+    size_t folders;
+    organ_error *error;
+} walk;
+
+typedef struct folder {
+    const char *path;
+    organ_jail_entry *entries;
+    size_t count;
+} folder;
+
+static bool ends_in(const char *name, const char *end)
+{
+    const size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+/* The number of a part of a split GGUF, 0 for a file that is none. */
+static unsigned part_of(const char *name)
+{
+    unsigned part = 0, parts = 0;
+    int used = 0;
+    const size_t tail = strlen(SPLIT_TAIL);
+    if (strlen(name) <= tail)
+        return 0;
+    return sscanf(name + strlen(name) - tail, "-%5u-of-%5u.gguf%n", &part, &parts, &used) == 2 && used == (int)tail ? part : 0;
+}
+
+static const organ_jail_entry *file_named(const folder *f, const char *name)
+{
+    for (size_t k = 0; k < f->count; k++)
+        if (!f->entries[k].directory && strcmp(f->entries[k].name, name) == 0)
+            return &f->entries[k];
+    return NULL;
+}
+
+static char *join(const char *path, const char *name)
+{
+    char *whole = NULL;
+    return asprintf(&whole, "%s%s%s", path, *path ? "/" : "", name) < 0 ? NULL : whole;
+}
+
+static bool room_for_one(organ_found *found)
+{
+    if (found->count < found->room)
+        return true;
+    const size_t room = found->room ? 2 * found->room : 32;
+    organ_found_model *const models = realloc(found->models, room * sizeof *models);
+    if (!models)
+        return false;
+    found->models = models;
+    found->room = room;
+    return true;
+}
+
+/* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
+static void add(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
+{
+    organ_found_model model = {.path = path, .kind = kind};
+    for (size_t k = 0; k < f->count; k++) {
+        const organ_jail_entry *const e = &f->entries[k];
+        if (e->directory || !ends_in(e->name, end) || strncmp(e->name, stem, length) != 0)
+            continue;
+        model.bytes += e->bytes;
+        model.files++;
+        model.modified = e->modified > model.modified ? e->modified : model.modified;
+    }
+    if (path && w->found->count < MOST_MODELS && room_for_one(w->found)) {
+        w->found->models[w->found->count++] = model;
+        return;
+    }
+    if (path && w->found->count >= MOST_MODELS)
+        w->found->cut = true;
+    else
+        organ_fail_errno(w->error, ENOMEM, "the list of models");
+    free(path);
+}
+
+/* The folder as a whole, if it is a model. */
+static bool add_folder(walk *w, const folder *f)
+{
+    char *const path = strdup(*f->path ? f->path : ".");
+    const organ_jail_entry *const manifest = file_named(f, "manifest.json");
+    const size_t before = w->found->count;
+    if (manifest)
+        add(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
+    else if (file_named(f, "adapter_config.json") && file_named(f, "adapter_model.safetensors"))
+        add(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
+    else if (file_named(f, "model.safetensors.index.json") || file_named(f, "model.safetensors"))
+        add(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
+    else {
+        free(path);
+        return false;
+    }
+    /* Its files are in folders of their own; the manifest was written last. */
+    if (manifest && w->found->count > before)
+        w->found->models[before].modified = manifest->modified;
+    return true;
+}
+
+static void visit(walk *w, const char *path, int depth);
+
+static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
+{
+    const unsigned part = ends_in(e->name, ".gguf") ? part_of(e->name) : 0;
+    const size_t length = strlen(e->name);
+    if (e->directory) {
+        char *const below = join(f->path, e->name);
+        if (below)
+            visit(w, below, depth + 1);
+        else
+            organ_fail_errno(w->error, ENOMEM, "the list of models");
+        free(below);
+    } else if (ends_in(e->name, ".gguf") && part <= 1)
+        add(w, f, join(f->path, e->name), ORGAN_FOUND_GGUF, e->name, part ? length - strlen(SPLIT_TAIL) : length, ".gguf");
+    else if (ends_in(e->name, ".safetensors") && !whole)
+        add(w, f, join(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
+}
+
+static void visit(walk *w, const char *path, int depth)
+{
+    folder f = {.path = path};
+    bool cut = false;
+    organ_error error = {0};
+    if (depth > DEEPEST || ++w->folders > MOST_FOLDERS) {
+        w->found->cut = true;
+        return;
+    }
+    const unsigned refused = organ_jail_list(w->jail, path, MOST_IN_A_FOLDER, &f.entries, &f.count, &cut, &error);
+    if (refused && depth == 0)
+        organ_fail(w->error, ORGAN_IO, "%s", error.message);
+    w->found->cut = w->found->cut || cut;
+    const bool whole = !refused && add_folder(w, &f);
+    /* What an organ directory holds is its own. */
+    const bool closed = whole && file_named(&f, "manifest.json");
+    for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
+        visit_entry(w, &f, &f.entries[k], whole, depth);
+    organ_jail_list_free(f.entries, f.count);
+}
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
+}
+
+organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_error *error)
+{
+    walk w = {.jail = jail, .found = found, .error = error};
+    *found = (organ_found){0};
+    visit(&w, "", 0);
+    if (error->status)
+        organ_found_free(found);
+    else if (found->count)
+        qsort(found->models, found->count, sizeof *found->models, by_path);
+    return error->status;
+}
+
+void organ_found_free(organ_found *found)
+{
+    for (size_t k = 0; k < found->count; k++) {
+        free(found->models[k].path);
+        free(found->models[k].summary);
+    }
+    free(found->models);
+    *found = (organ_found){0};
+}

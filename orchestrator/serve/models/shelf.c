@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/serve/models/shelf.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/serve/http/step_back.h"
+#include "orchestrator/serve/models/scan.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { PLACES = 64, MOST_WANTED = 256, MOST_BESIDE = 100000, MANY_TENSORS = 4096 };
+
+static const double list_seconds = 2;
+
+/* A model, or why there is none. */
+typedef struct place {
+    char *path; /* NULL: empty */
+    uint64_t identity, used;
+    organ_catalog *catalog; /* NULL: */
+    unsigned status;
+    char message[400];
+} place;
+
+struct organ_shelf {
+    const organ_jail *jail;
+    size_t most;
+    void (*tell)(void *context);
+    void *context;
+    pthread_mutex_t lock, tell_lock; /* the first guards all that follows, the second `tell` while it is called */
+    pthread_cond_t called;
+    pthread_t walker, reader;
+    bool walking_thread, reading_thread, resting;
+    uint64_t clock;
+    place places[PLACES];
+    size_t bytes; /* of all catalogs in places */
+    size_t loose; /* of those that are in none any more, but still in use */
+    unsigned long long read;
+    char *wanted[MOST_WANTED]; /* paths, the first is read next */
+    size_t wanted_count;
+    const char *reading; /* NULL: none */
+    organ_found found;
+    bool walked, walk_wanted, walking;
+    double walked_at, walk_seconds;
+    organ_error walk_fault;
+};
+
+static void tell(organ_shelf *shelf)
+{
+    pthread_mutex_lock(&shelf->tell_lock);
+    if (shelf->tell)
+        shelf->tell(shelf->context);
+    pthread_mutex_unlock(&shelf->tell_lock);
+}
+
+/* ---- places ---- */
+
+/* Whoever still uses the catalog keeps it alive. */
+static void clear_place(organ_shelf *shelf, place *p)
+{
+    if (p->catalog) {
+        shelf->bytes -= p->catalog->bytes;
+        if (--p->catalog->users == 0)
+            organ_catalog_free(p->catalog);
+        else
+            shelf->loose += p->catalog->bytes;
+    }
+    free(p->path);
+    *p = (place){0};
+}
+
+static place *find_place(organ_shelf *shelf, const char *path)
+{
+    for (size_t k = 0; k < PLACES; k++)
+        if (shelf->places[k].path && strcmp(shelf->places[k].path, path) == 0)
+            return &shelf->places[k];
+    return NULL;
+}
+
+/* An empty place, and room for so many bytes; the oldest go for it. */
+static place *make_place(organ_shelf *shelf, size_t bytes)
+{
+    for (;;) {
+        place *empty = NULL, *oldest = NULL;
+        for (size_t k = 0; k < PLACES; k++) {
+            place *const p = &shelf->places[k];
+            if (!p->path)
+                empty = p;
+            else if (!oldest || p->used < oldest->used)
+                oldest = p;
+        }
+        if (empty && (!oldest || bytes <= shelf->most - shelf->bytes))
+            return empty;
+        clear_place(shelf, oldest);
+    }
+}
+
+/* What was read, good or not. Takes the catalog. A model that nobody asked for itself does not drive out others. */
+static void put_away(organ_shelf *shelf, const char *path, const place *made, bool asked_for)
+{
+    const size_t bytes = made->catalog ? made->catalog->bytes : 0;
+    char *const own = strdup(path);
+    place *const old = find_place(shelf, path);
+    shelf->read++;
+    if (old)
+        clear_place(shelf, old);
+    if (!own || (!asked_for && bytes > shelf->most - shelf->bytes)) {
+        organ_catalog_free(made->catalog);
+        free(own);
+        return;
+    }
+    place *const at = make_place(shelf, bytes);
+    *at = *made;
+    at->path = own;
+    at->used = ++shelf->clock;
+    shelf->bytes += bytes;
+    if (at->catalog)
+        at->catalog->users = 1;
+}
+
+/* ---- one model ---- */
+
+/* Changes when a file of the model does: digest of names, sizes and times in its directory. */
+static unsigned identity_of(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
+{
+    struct stat about;
+    organ_jail_entry *entries;
+    size_t count;
+    bool cut;
+    unsigned status = organ_jail_look(jail, path, &about, error);
+    if (status)
+        return status;
+    const int64_t own[] = {about.st_size, about.st_mtim.tv_sec, about.st_mtim.tv_nsec, (int64_t)about.st_ino};
+    uint64_t digest = XXH3_64bits(own, sizeof own);
+    const char *const slash = strrchr(path, '/');
+    char *const directory = S_ISDIR(about.st_mode) ? strdup(path) : strndup(path, slash ? (size_t)(slash - path) : 0);
+    if (!directory) {
+        organ_fail_errno(error, ENOMEM, "'%s'", path);
+        return 500;
+    }
+    status = organ_jail_list(jail, directory, MOST_BESIDE, &entries, &count, &cut, error);
+    for (size_t k = 0; k < count; k++) {
+        const int64_t facts[] = {(int64_t)entries[k].bytes, entries[k].modified, entries[k].directory};
+        digest = XXH3_64bits_withSeed(entries[k].name, strlen(entries[k].name), XXH3_64bits_withSeed(facts, sizeof facts, digest));
+    }
+    organ_jail_list_free(entries, count);
+    free(directory);
+    *identity = digest;
+    return status;
+}
+
+/* Has it read by the thread that does; false if too many wait. */
+static bool want(organ_shelf *shelf, const char *path)
+{
+    if (shelf->reading && strcmp(shelf->reading, path) == 0)
+        return true;
+    for (size_t k = 0; k < shelf->wanted_count; k++)
+        if (strcmp(shelf->wanted[k], path) == 0)
+            return true;
+    char *const own = shelf->wanted_count < MOST_WANTED && !shelf->resting ? strdup(path) : NULL;
+    if (own) {
+        shelf->wanted[shelf->wanted_count++] = own;
+        pthread_cond_broadcast(&shelf->called);
+    }
+    return own != NULL;
+}
+
+unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_catalog **model, organ_error *error)
+{
+    uint64_t identity;
+    *model = NULL;
+    unsigned status = identity_of(shelf->jail, path, &identity, error);
+    if (status)
+        return status;
+    pthread_mutex_lock(&shelf->lock);
+    place *const p = find_place(shelf, path);
+    if (p && p->identity == identity) {
+        p->used = ++shelf->clock;
+        status = p->status;
+        if (p->catalog) {
+            p->catalog->users++;
+            *model = p->catalog;
+        } else
+            organ_fail(error, ORGAN_BAD_INPUT, "%s", p->message);
+    } else {
+        if (p)
+            clear_place(shelf, p); /* before the model is read anew, for which its memory may be needed */
+        status = want(shelf, path) ? 202 : 503;
+        if (status == 503)
+            organ_fail(error, ORGAN_IO, "too many other models wait to be read");
+    }
+    pthread_mutex_unlock(&shelf->lock);
+    return status;
+}
+
+void organ_shelf_release(organ_shelf *shelf, const organ_catalog *model)
+{
+    organ_catalog *const catalog = (organ_catalog *)model;
+    if (!catalog)
+        return;
+    pthread_mutex_lock(&shelf->lock);
+    const bool last = --catalog->users == 0;
+    if (last) {
+        shelf->loose -= catalog->bytes;
+        pthread_cond_broadcast(&shelf->called);
+    }
+    pthread_mutex_unlock(&shelf->lock);
+    if (last)
+        organ_catalog_free(catalog);
+}
+
+/* ---- the thread that reads ---- */
+
+static place read_one(const organ_shelf *shelf, const char *path)
+{
+    place made = {0};
+    organ_error error = {0};
+    char *absolute = NULL;
+    made.status = identity_of(shelf->jail, path, &made.identity, &error);
+    if (!made.status)
+        made.status = organ_jail_input(shelf->jail, path, &absolute, &error);
+    if (!made.status)
+        made.status = organ_catalog_read(shelf->jail, absolute, path, shelf->most, &made.catalog, &error);
+    free(absolute);
+    snprintf(made.message, sizeof made.message, "%.399s", error.message);
+    return made;
+}
+
+static char *summary_of(const place *made)
+{
+    if (made->catalog)
+        return strdup(made->catalog->summary);
+    json_t *const fault = json_pack("{s:s}", "fault", made->message);
+    char *const text = fault ? json_dumps(fault, JSON_COMPACT) : NULL;
+    json_decref(fault);
+    return text;
+}
+
+static int by_path(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
+
+static organ_found_model *found_model(const organ_found *found, const char *path)
+{
+    return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, by_path) : NULL;
+}
+
+/* What is asked for goes before what is listed. NULL: nothing. */
+static char *next_to_read(organ_shelf *shelf, bool *asked_for)
+{
+    *asked_for = shelf->wanted_count > 0;
+    if (*asked_for) {
+        char *const path = shelf->wanted[0];
+        memmove(shelf->wanted, shelf->wanted + 1, --shelf->wanted_count * sizeof *shelf->wanted);
+        return path;
+    }
+    for (size_t k = 0; k < shelf->found.count; k++)
+        if (shelf->found.models[k].wanted && !shelf->found.models[k].summary)
+            return strdup(shelf->found.models[k].path);
+    return NULL;
+}
+
+/* The summary of a model that is on the shelf already; NULL if it is not, or has changed. */
+static char *summary_from_shelf(organ_shelf *shelf, const char *path)
+{
+    uint64_t identity;
+    organ_error ignored = {0};
+    if (identity_of(shelf->jail, path, &identity, &ignored))
+        return NULL;
+    pthread_mutex_lock(&shelf->lock);
+    const place *const p = find_place(shelf, path);
+    char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
+    pthread_mutex_unlock(&shelf->lock);
+    return summary;
+}
+
+static void give_summary(organ_shelf *shelf, const char *path, char *summary)
+{
+    organ_found_model *const listed = found_model(&shelf->found, path);
+    if (!listed) {
+        free(summary);
+        return;
+    }
+    free(listed->summary);
+    listed->summary = summary;
+    listed->wanted = false;
+}
+
+/* With the lock held, which is given up meanwhile. */
+static void read_next(organ_shelf *shelf, char *path, bool asked_for)
+{
+    place made = {0};
+    shelf->reading = path;
+    pthread_mutex_unlock(&shelf->lock);
+    char *summary = asked_for ? NULL : summary_from_shelf(shelf, path);
+    const bool known = summary != NULL;
+    if (!known) {
+        made = read_one(shelf, path);
+        summary = summary_of(&made);
+    }
+    const bool large = !known && (!made.catalog || made.catalog->count >= MANY_TENSORS);
+    pthread_mutex_lock(&shelf->lock);
+    shelf->reading = NULL;
+    if (!known)
+        put_away(shelf, path, &made, asked_for);
+    give_summary(shelf, path, summary);
+    pthread_mutex_unlock(&shelf->lock);
+    if (large)
+        malloc_trim(0); /* reading took several times what is kept, and is not needed again soon */
+    tell(shelf);
+    pthread_mutex_lock(&shelf->lock);
+}
+
+static void *read_models(void *context)
+{
+    organ_shelf *const shelf = context;
+    organ_step_back();
+    pthread_mutex_lock(&shelf->lock);
+    while (!shelf->resting) {
+        bool asked_for;
+        /* What is off the shelf is soon out of use; until then its memory cannot be used for the next. */
+        char *const path = shelf->loose ? NULL : next_to_read(shelf, &asked_for);
+        if (path)
+            read_next(shelf, path, asked_for);
+        else
+            pthread_cond_wait(&shelf->called, &shelf->lock);
+        free(path);
+    }
+    pthread_mutex_unlock(&shelf->lock);
+    return NULL;
+}
+
+/* ---- the thread that walks ---- */
+
+static bool same_facts(const organ_found_model *a, const organ_found_model *b)
+{
+    return a->kind == b->kind && a->bytes == b->bytes && a->files == b->files && a->modified == b->modified;
+}
+
+/* What is known of models that have not changed stays known. */
+static void take_over(organ_found *now, organ_found *before)
+{
+    for (size_t k = 0; k < now->count; k++) {
+        organ_found_model *const old = found_model(before, now->models[k].path);
+        if (!old || !same_facts(old, &now->models[k]))
+            continue;
+        now->models[k].summary = old->summary;
+        now->models[k].wanted = old->wanted;
+        old->summary = NULL;
+    }
+}
+
+static void walk(organ_shelf *shelf)
+{
+    organ_error fault = {0};
+    organ_found found = {0};
+    shelf->walk_wanted = false;
+    shelf->walking = true;
+    pthread_mutex_unlock(&shelf->lock);
+    const double began = organ_seconds_now();
+    organ_model_scan(shelf->jail, &found, &fault);
+    pthread_mutex_lock(&shelf->lock);
+    shelf->walking = false;
+    shelf->walked = true;
+    shelf->walked_at = organ_seconds_now();
+    shelf->walk_seconds = shelf->walked_at - began;
+    shelf->walk_fault = fault;
+    take_over(&found, &shelf->found);
+    organ_found_free(&shelf->found);
+    shelf->found = found;
+    pthread_mutex_unlock(&shelf->lock);
+    tell(shelf);
+    pthread_mutex_lock(&shelf->lock);
+}
+
+static void *walk_root(void *context)
+{
+    organ_shelf *const shelf = context;
+    organ_step_back();
+    pthread_mutex_lock(&shelf->lock);
+    while (!shelf->resting)
+        if (shelf->walk_wanted)
+            walk(shelf);
+        else
+            pthread_cond_wait(&shelf->called, &shelf->lock);
+    pthread_mutex_unlock(&shelf->lock);
+    return NULL;
+}
+
+/* ---- the list ---- */
+
+static json_t *row_of(organ_found_model *model, bool *looking)
+{
+    json_t *const row = json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", model->path, "kind", organ_found_kind_name(model->kind), "bytes",
+                                  (json_int_t)model->bytes, "files", (json_int_t)model->files, "modified", (json_int_t)model->modified);
+    json_t *const more = model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1);
+    model->wanted = !model->summary;
+    *looking = *looking || model->wanted;
+    const bool whole = row && more && json_object_update(row, more) == 0;
+    json_decref(more);
+    if (whole)
+        return row;
+    json_decref(row);
+    return NULL;
+}
+
+static bool fresh(const organ_shelf *shelf)
+{
+    return shelf->walked && organ_seconds_now() - shelf->walked_at < list_seconds + 2 * shelf->walk_seconds;
+}
+
+organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t offset, size_t limit, organ_shelf_page *page,
+                              organ_error *error)
+{
+    *page = (organ_shelf_page){.models = json_array()};
+    bool whole = page->models != NULL;
+    pthread_mutex_lock(&shelf->lock);
+    page->looking = !fresh(shelf);
+    shelf->walk_wanted = shelf->walk_wanted || (page->looking && !shelf->walking);
+    for (size_t k = 0; k < shelf->found.count; k++) {
+        if (search && !strcasestr(shelf->found.models[k].path, search))
+            continue;
+        if (page->total >= offset && page->total - offset < limit)
+            whole = json_array_append_new(page->models, row_of(&shelf->found.models[k], &page->looking)) == 0 && whole;
+        page->total++;
+    }
+    page->cut = shelf->found.cut;
+    if (page->looking)
+        pthread_cond_broadcast(&shelf->called);
+    if (!page->looking && shelf->walk_fault.status)
+        *error = shelf->walk_fault;
+    pthread_mutex_unlock(&shelf->lock);
+    if (!whole)
+        organ_fail_errno(error, ENOMEM, "the list of models");
+    if (error->status) {
+        json_decref(page->models);
+        page->models = NULL;
+    }
+    return error->status;
+}
+
+void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
+{
+    pthread_mutex_lock(&shelf->lock);
+    fprintf(out,
+            "# HELP organ_shelf_bytes Memory of the models that are kept.\n# TYPE organ_shelf_bytes gauge\norgan_shelf_bytes %zu\n"
+            "# HELP organ_shelf_limit_bytes What it may be at most.\n# TYPE organ_shelf_limit_bytes gauge\norgan_shelf_limit_bytes %zu\n"
+            "# HELP organ_models_read_total Models that were read.\n# TYPE organ_models_read_total counter\norgan_models_read_total %llu\n",
+            shelf->bytes, shelf->most, shelf->read);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
+/* ---- the beginning and the end ---- */
+
+organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell_of)(void *context), void *context, organ_shelf **made,
+                                organ_error *error)
+{
+    organ_shelf *const shelf = *made = calloc(1, sizeof *shelf);
+    if (!shelf)
+        return organ_fail_errno(error, ENOMEM, "the list of models");
+    shelf->jail = jail;
+    shelf->most = most;
+    shelf->tell = tell_of;
+    shelf->context = context;
+    pthread_mutex_init(&shelf->lock, NULL);
+    pthread_mutex_init(&shelf->tell_lock, NULL);
+    pthread_cond_init(&shelf->called, NULL);
+    int failed = pthread_create(&shelf->walker, NULL, walk_root, shelf);
+    shelf->walking_thread = failed == 0;
+    if (!failed) {
+        failed = pthread_create(&shelf->reader, NULL, read_models, shelf);
+        shelf->reading_thread = failed == 0;
+    }
+    if (!failed)
+        return ORGAN_OK;
+    organ_shelf_destroy(shelf);
+    *made = NULL;
+    return organ_fail_errno(error, failed, "the threads that look for models");
+}
+
+void organ_shelf_rest(organ_shelf *shelf)
+{
+    pthread_mutex_lock(&shelf->tell_lock);
+    shelf->tell = NULL;
+    pthread_mutex_unlock(&shelf->tell_lock);
+    pthread_mutex_lock(&shelf->lock);
+    shelf->resting = true;
+    pthread_cond_broadcast(&shelf->called);
+    pthread_mutex_unlock(&shelf->lock);
+}
+
+void organ_shelf_destroy(organ_shelf *shelf)
+{
+    if (!shelf)
+        return;
+    organ_shelf_rest(shelf);
+    if (shelf->walking_thread)
+        pthread_join(shelf->walker, NULL);
+    if (shelf->reading_thread)
+        pthread_join(shelf->reader, NULL);
+    for (size_t k = 0; k < PLACES; k++)
+        clear_place(shelf, &shelf->places[k]);
+    for (size_t k = 0; k < shelf->wanted_count; k++)
+        free(shelf->wanted[k]);
+    organ_found_free(&shelf->found);
+    pthread_mutex_destroy(&shelf->lock);
+    pthread_mutex_destroy(&shelf->tell_lock);
+    pthread_cond_destroy(&shelf->called);
+    free(shelf);
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * A page of the tensors of a model: those that are wanted, in some order. */
+#ifndef ORGAN_TENSOR_PAGE_H
+#define ORGAN_TENSOR_PAGE_H
+
+#include "orchestrator/serve/models/catalog.h"
+
+/* A page ends with the tensor that makes it longer than this, even if more were asked for. */
+#define ORGAN_TENSOR_PAGE_BYTES (1u << 20)
+
+typedef enum organ_tensor_key {
+    ORGAN_BY_FILE,
+    ORGAN_BY_NAME,
+    ORGAN_BY_BYTES,
+    ORGAN_BY_ELEMENTS,
+    ORGAN_BY_LAYER,
+    ORGAN_TENSOR_KEYS
+} organ_tensor_key;
+extern const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS]; /* "file", "name", "bytes", "elements", "layer" */
+
+typedef struct organ_tensor_wish {
+    const char *match, *role, *group; /* NULL: any */
+    int64_t layer;                    /* -1: any */
+    organ_tensor_key key;
+    bool down;
+    uint64_t offset, limit; /* how many are left out, and come at most */
+} organ_tensor_wish;
+
+/* {"total", "offset", "bytes", "next", "tensors"} as JSON text, for the caller to free: "bytes" are of all that match, "next" is the offset
+ * of the next page, or null. Takes four bytes of memory for each tensor of the model if an order is wished for. */
+organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json, organ_error *error);
+
+#endif

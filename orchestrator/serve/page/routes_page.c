@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need no token, and a
+ * browser keeps them until their tag changes. */
+#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/page/page_files.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+/* Scripts and styles only from files of the page, requests only to this server, no string ever becomes markup. A report is shown in a
+ * frame, whose own policy is the stricter one of what is served there. */
+static const char policy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
+    "trusted-types 'none'";
+
+/* Whether a list of entity tags has this one. */
+static bool tag_is_among(const char *list, const char *tag)
+{
+    size_t length = strlen(tag);
+    while (list && *list) {
+        list += strspn(list, " \t,");
+        if (*list == '*')
+            return true;
+        if (!strncmp(list, "W/", 2))
+            list += 2;
+        size_t size = strcspn(list, ",");
+        size_t end = size;
+        while (end && (list[end - 1] == ' ' || list[end - 1] == '\t'))
+            end--;
+        if (end == length && !memcmp(list, tag, length))
+            return true;
+        list += size;
+    }
+    return false;
+}
+
+static void send_file(const organ_http_request *request, organ_http_reply *reply, const organ_page_file *file)
+{
+    size_t bytes = (size_t)(file->end - file->data);
+    char tag[24];
+    (void)snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(file->data, bytes));
+    if (tag_is_among(organ_http_header(request, "If-None-Match"), tag))
+        organ_http_reply_empty(reply, 304);
+    else
+        organ_http_reply_constant(reply, 200, file->type, file->data, bytes);
+    organ_http_reply_header(reply, "ETag", tag);
+    organ_http_reply_header(reply, "Cache-Control", "no-cache"); /* to be kept, and to be asked for again by its tag */
+    organ_http_reply_policy(reply, policy);
+}
+
+static void send_named(const organ_http_request *request, organ_http_reply *reply, const char *name)
+{
+    for (size_t k = 0; k < organ_page_file_count; k++)
+        if (!strcmp(organ_page_files[k].name, name)) {
+            send_file(request, reply, &organ_page_files[k]);
+            return;
+        }
+    organ_http_problem(reply, 404, "the page has no part '%s'", name);
+}
+
+static void handle_page(const organ_http_request *request, organ_http_reply *reply) { send_named(request, reply, "index.html"); }
+
+static void handle_part(const organ_http_request *request, organ_http_reply *reply)
+{
+    send_named(request, reply, organ_http_parameter(request, "name"));
+}
+
+/* What the page must know before it may ask anything. */
+static void handle_settings(const organ_http_request *request, organ_http_reply *reply)
+{
+    organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->token));
+}
+
+static const organ_http_parameter_row part_parameters[] = {{"name", ORGAN_IN_PATH, true, "{\"type\":\"string\"}", "the file's name"}};
+static const organ_http_answer page_answers[] = {{200, "text/html", NULL, "the page"}};
+static const organ_http_answer settings_answers[] = {{200, "application/json", NULL, "whether there is a token"}};
+static const organ_http_answer part_answers[] = {{200, "text/javascript", NULL, "a script, a style or a picture"},
+                                                 {404, "application/problem+json", NULL, "there is no such part"}};
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* clang-format off: tables are laid out by hand */
+static const organ_http_route page_routes[] = {{.method = ORGAN_HTTP_GET,
+                                                .pattern = "/",
+                                                .handle = handle_page,
+                                                .operation = "showPage",
+                                                .tag = "page",
+                                                .summary = "The page for people",
+                                                .answers = page_answers,
+                                                .answer_count = COUNT(page_answers),
+                                                .open = true,
+                                                .hidden = true},
+                                               {.method = ORGAN_HTTP_GET,
+                                                .pattern = "/page/settings.json",
+                                                .handle = handle_settings,
+                                                .operation = "getPageSettings",
+                                                .tag = "page",
+                                                .summary = "What the page must know first",
+                                                .answers = settings_answers,
+                                                .answer_count = COUNT(settings_answers),
+                                                .open = true,
+                                                .hidden = true},
+                                               {.method = ORGAN_HTTP_GET,
+                                                .pattern = "/page/{name}",
+                                                .handle = handle_part,
+                                                .operation = "getPagePart",
+                                                .tag = "page",
+                                                .summary = "Scripts, styles and pictures of the page",
+                                                .parameters = part_parameters,
+                                                .parameter_count = COUNT(part_parameters),
+                                                .answers = part_answers,
+                                                .answer_count = COUNT(part_answers),
+                                                .open = true,
+                                                .hidden = true}};
+/* clang-format on */
+
+const organ_area organ_area_page = {.name = "page", .routes = page_routes, .route_count = COUNT(page_routes)};

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/algebra/low_rank_job.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- decomposed whole ---- */
+
+typedef struct whole {
+    float *matrix; /* rows one behind the other: for LAPACK the transposed matrix */
+    size_t cols;
+} whole;
+
+static void copy_strip(void *context, const organ_strip *strip, size_t worker)
+{
+    const whole *const w = context;
+    (void)worker;
+    memcpy(w->matrix + strip->index * ORGAN_STRIP_ROWS * w->cols, strip->values, strip->rows * w->cols * sizeof *w->matrix);
+}
+
+/* The first svd->rank of all k: W^T = V diag(sigma) U^T. */
+static bool decompose_whole(float *matrix, organ_svd *svd)
+{
+    const size_t m = svd->rows, n = svd->cols, k = organ_lesser(m, n);
+    float *v = organ_floats(n, k), *ut = organ_floats(k, m), *sigma = organ_floats(k, 1);
+    bool done = v && ut && sigma;
+    if (done) {
+        organ_blas_begin();
+        done = organ_dense_svd(matrix, n, m, v, sigma, ut);
+        organ_blas_end();
+    }
+    if (done) {
+        memcpy(svd->sigma, sigma, svd->rank * sizeof *sigma);
+        memcpy(svd->vt, v, svd->rank * n * sizeof *v);
+        for (size_t i = 0; i < m; i++)
+            for (size_t r = 0; r < svd->rank; r++)
+                svd->u[r * m + i] = ut[i * k + r];
+    }
+    free(v);
+    free(ut);
+    free(sigma);
+    return done;
+}
+
+static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd, organ_error *error)
+{
+    const organ_rows *matrix = organ_strips_matrix(strips);
+    whole w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
+    const organ_strip_work work = {.context = &w, .each = copy_strip};
+    if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
+        organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+    else if (organ_strips_run(strips, &work, error) == ORGAN_OK && !decompose_whole(w.matrix, svd))
+        organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
+    free(w.matrix);
+    return error->status;
+}
+
+/* ---- by whichever way ---- */
+
+static organ_status check_exact(const organ_strips *strips, organ_error *error)
+{
+    const organ_rows *matrix = organ_strips_matrix(strips);
+    const uint64_t bytes = matrix->rows * matrix->cols * sizeof(float), memory = organ_strips_engine(strips)->memory;
+    char needs[16], has[16];
+    if (bytes <= memory)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_USAGE, "%s: an exact decomposition holds the whole matrix, %s; memory is %s", matrix->name,
+                      organ_quantity_text(bytes, needs), organ_quantity_text(memory, has));
+}
+
+static void summarise(organ_svd *svd, const organ_strips *strips)
+{
+    svd->energy = organ_strips_energy(strips);
+    for (size_t k = 0; k < svd->rank; k++)
+        svd->captured += (double)svd->sigma[k] * (double)svd->sigma[k];
+    if (svd->energy == 0) { /* vectors of nothing */
+        const size_t rows = svd->rows, cols = svd->cols;
+        organ_svd_free(svd);
+        *svd = (organ_svd){.rows = rows, .cols = cols};
+    }
+}
+
+organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error)
+{
+    const organ_rows *matrix = organ_strips_matrix(strips);
+    const size_t least = (size_t)(matrix->rows < matrix->cols ? matrix->rows : matrix->cols), rank = organ_lesser(options->rank, least);
+    const size_t oversampling = rank / 4 > 16 ? rank / 4 : 16;
+    *svd = (organ_svd){0};
+    if (options->exact && check_exact(strips, error))
+        return error->status;
+    if (options->exact || (rank + oversampling) * 2 > least)
+        run_whole(strips, rank, svd, error);
+    else
+        organ_krylov(strips, rank, oversampling, options->seed, svd, error);
+    if (error->status)
+        organ_svd_free(svd);
+    else
+        summarise(svd, strips);
+    return error->status;
+}
+
+double organ_svd_residual(const organ_svd *svd)
+{
+    return svd->energy > 0 && svd->captured < svd->energy ? sqrt(1 - svd->captured / svd->energy) : 0;
+}
+
+/* ---- what is left ---- */
+
+#define PANEL ((size_t)512) /* columns that a product is formed of at a time */
+
+typedef struct remains {
+    const float *b, *a;
+    size_t rank, cols;
+    float *product, *gap; /* per worker: ORGAN_STRIP_ROWS x PANEL */
+    double *sums;         /* per strip */
+} remains;
+
+static void measure_strip(void *context, const organ_strip *strip, size_t worker)
+{
+    const remains *const r = context;
+    float *const product = r->product + worker * ORGAN_STRIP_ROWS * PANEL, *const gap = r->gap + worker * PANEL;
+    const float *const b = r->b + strip->index * ORGAN_STRIP_ROWS * r->rank;
+    double sum = 0;
+    for (size_t from = 0; from < r->cols; from += PANEL) {
+        const size_t n = organ_lesser(PANEL, r->cols - from);
+        organ_blas_begin();
+        cblas_sgemm(CblasColMajor, CblasNoTrans, CblasNoTrans, (int)n, (int)strip->rows, (int)r->rank, 1, r->a + from, (int)r->cols, b,
+                    (int)r->rank, 0, product, (int)n);
+        organ_blas_end();
+        for (size_t i = 0; i < strip->rows; i++) {
+            for (size_t j = 0; j < n; j++)
+                gap[j] = strip->values[i * r->cols + from + j] - product[i * n + j];
+            sum += organ_sum_of_squares(gap, n);
+        }
+    }
+    r->sums[strip->index] = sum;
+}
+
+organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest, organ_error *error)
+{
+    const organ_rows *matrix = organ_strips_matrix(strips);
+    const size_t workers = organ_workers_count(organ_strips_engine(strips)->workers);
+    const size_t count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    remains r = {.b = b, .a = a, .rank = rank, .cols = (size_t)matrix->cols};
+    r.product = organ_floats(workers, ORGAN_STRIP_ROWS * PANEL);
+    r.gap = organ_floats(workers, PANEL);
+    r.sums = calloc(count, sizeof *r.sums);
+    const organ_strip_work work = {.context = &r, .each = measure_strip};
+    *rest = 0;
+    if (!r.product || !r.gap || !r.sums)
+        organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+    else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
+        for (size_t k = 0; k < count; k++)
+            *rest += r.sums[k];
+    free(r.product);
+    free(r.gap);
+    free(r.sums);
+    return error->status;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT
+ * The best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that is read row by row and
+ * never held beyond the memory, or of a product of two factors. Stands on BLAS and LAPACK: the same bits for any number of threads and any
+ * memory, on one kind of CPU. */
+#ifndef ORGAN_LOW_RANK_H
+#define ORGAN_LOW_RANK_H
+
+#include "orchestrator/surgery/algebra/strips.h"
+
+/* W ~ U diag(sigma) V^T. Singular values descend and are not negative; vectors are orthonormal. */
+typedef struct organ_svd {
+    size_t rows, cols, rank;
+    float *sigma; /* rank */
+    float *u;     /* rank vectors of `rows` values, one behind the other: u[k * rows + i] is U(i, k) */
+    float *vt;    /* rank vectors of `cols` values: vt[k * cols + j] is V(j, k) */
+    /* Set by organ_low_rank. */
+    double energy;   /* ||W||^2, summed in FP64 */
+    double captured; /* of it in the `rank` kept: the sum of sigma^2 */
+    unsigned passes; /* over the matrix; 0: decomposed whole */
+} organ_svd;
+
+void organ_svd_free(organ_svd *svd); /* leaves an empty one; allowed on a zeroed structure */
+
+typedef struct organ_low_rank_options {
+    size_t rank; /* at least 1; more than the matrix has is as many as it has */
+    uint64_t seed;
+    bool exact; /* the whole matrix by LAPACK, which must fit the memory */
+} organ_low_rank_options;
+
+/* The best approximation of that rank, by block Krylov iteration with a thick restart (Musco & Musco 2015; its vectors are among those of
+ * the subspace iteration of Halko, Martinsson & Tropp 2011 and more): l = rank + max(16, rank / 4) vectors are sought. From a block of l /
+ * 2 vectors of uniform Philox numbers, each pass over the matrix gives the next block, W^T W Q made orthogonal to all before it; where the
+ * basis has 3 l vectors, the best l in it and the newest block are kept. It ends with the pass that captures less than 1e-5 ||W||^2 more
+ * than the one before, and one more for U. A matrix with less than 2 l rows or columns is decomposed whole. svd->rank is min(rank, rows,
+ * cols), or 0 for a matrix of zeros. Takes, beside what the strips hold, about 3.5 l cols + l rows numbers and those of *svd.
+ * ORGAN_USAGE where `exact` does not fit the memory; errors as of organ_strips_run; ORGAN_IO without memory. Then *svd is empty. */
+organ_status organ_low_rank(organ_strips *strips, const organ_low_rank_options *options, organ_svd *svd, organ_error *error);
+
+/* ||W - U diag(sigma) V^T|| / ||W|| as the energies tell it: sqrt(1 - captured / energy). What is below about 0.01 of it is rounding of
+ * FP32, which organ_residual measures. 0 for a matrix of zeros. */
+double organ_svd_residual(const organ_svd *svd);
+
+/* ||W - B A||^2, with B rows x rank and A rank x cols, both row by row: measured, not derived. */
+organ_status organ_residual(organ_strips *strips, const float *b, const float *a, size_t rank, double *rest, organ_error *error);
+
+/* The whole decomposition of B A, with B out x inner and A inner x in, both row by row: from QR decompositions of both, so that the product
+ * is never formed. svd->rank is min(out, inner, in); its energy, captured and passes are zero. Any thread, one thread's work. Values must
+ * be finite. ORGAN_USAGE for an empty factor, ORGAN_IO without memory; then *svd is empty. */
+organ_status organ_factored_svd(const float *b, const float *a, size_t out, size_t inner, size_t in, organ_svd *svd, organ_error *error);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/algebra/matrix_bands.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/stream/widen.h"
+
+#include <math.h>
+
+#define PIECE ((size_t)256) /* weights that are widened together */
+
+static size_t size_of(const organ_matrix_bands *b) { return organ_dtype_describe(b->dtype)->bytes; }
+
+size_t organ_matrix_band_rows(const organ_matrix_bands *b, size_t first) { return organ_lesser(b->band_rows, b->rows - first); }
+
+size_t organ_matrix_band_bytes(const organ_matrix_bands *b, size_t first)
+{
+    return organ_matrix_band_rows(b, first) * b->cols * size_of(b);
+}
+
+const float *organ_matrix_band_values(const organ_engine *engine, const organ_matrix_bands *b, size_t at, size_t n, float *room)
+{
+    if (b->dtype == ORGAN_F32)
+        return (const float *)b->values + at;
+    organ_widen(engine->kernels, b->dtype, (const char *)b->values + at * size_of(b), room, n);
+    return room;
+}
+
+/* ---- only what is finite ---- */
+
+typedef struct look {
+    const organ_engine *engine;
+    const organ_matrix_bands *bands;
+    size_t row; /* the first of the band with a weight that is not finite; SIZE_MAX: none */
+} look;
+
+/* Of a row the first column whose weight is not finite, with its value; cols: none. */
+static size_t odd_column(const look *l, size_t row, float *value)
+{
+    const size_t cols = l->bands->cols;
+    float room[PIECE];
+    for (size_t j = 0; j < cols; j += PIECE) {
+        const size_t n = organ_lesser(PIECE, cols - j);
+        const float *const values = organ_matrix_band_values(l->engine, l->bands, row * cols + j, n, room);
+        bool odd = false;
+        for (size_t k = 0; k < n; k++)
+            odd |= !isfinite(values[k]);
+        for (size_t k = 0; odd && k < n; k++)
+            if (!isfinite(values[k])) {
+                *value = values[k];
+                return j + k;
+            }
+    }
+    return cols;
+}
+
+static void look_at_row(void *context, size_t row, size_t worker)
+{
+    look *const l = context;
+    float value;
+    (void)worker;
+    if (odd_column(l, row, &value) == l->bands->cols)
+        return;
+    size_t least = __atomic_load_n(&l->row, __ATOMIC_RELAXED);
+    while (row < least && !__atomic_compare_exchange_n(&l->row, &least, row, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        ;
+}
+
+static organ_status check(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
+{
+    look l = {engine, b, SIZE_MAX};
+    const size_t rows = organ_matrix_band_rows(b, first);
+    organ_share(engine, NULL, rows, look_at_row, &l);
+    if (l.row != SIZE_MAX) {
+        float value = 0;
+        const size_t column = odd_column(&l, l.row, &value);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight [%zu, %zu] is %g; it must be finite", b->name, first + l.row, column,
+                          (double)value);
+    }
+    b->checked = first + rows;
+    return ORGAN_OK;
+}
+
+organ_status organ_matrix_band(const organ_engine *engine, organ_matrix_bands *b, size_t first, organ_error *error)
+{
+    if (organ_stop_asked(engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", b->name);
+    if (b->model && !(b->loaded && b->at == first)) {
+        const uint64_t offset = b->offset + (uint64_t)first * b->cols * size_of(b);
+        b->loaded = false;
+        if (organ_model_read(b->model, b->file, b->values, organ_matrix_band_bytes(b, first), offset, error) != ORGAN_OK)
+            return error->status;
+        b->loaded = true;
+        b->at = first;
+    }
+    return first < b->checked ? ORGAN_OK : check(engine, b, first, error);
+}

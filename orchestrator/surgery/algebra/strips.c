@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/algebra/strips.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+struct organ_strips {
+    const organ_rows *matrix;
+    const organ_engine *engine;
+    size_t count;     /* of strips */
+    size_t room;      /* strips that `values` holds */
+    float *values;    /* of strips that follow one another */
+    bool held, known; /* all are there and stay; energies are known */
+    double *energies; /* of each strip */
+    size_t readers;   /* workers that have scratch */
+    size_t scratch_bytes;
+    char *scratch; /* readers x scratch_bytes */
+};
+
+double organ_sum_of_squares(const float *values, size_t n)
+{
+    double lanes[16] = {0};
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16)
+        for (size_t l = 0; l < 16; l++)
+            lanes[l] += (double)values[k + l] * (double)values[k + l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] += (double)values[k] * (double)values[k];
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lanes[l] += lanes[l + half];
+    return lanes[0];
+}
+
+/* ---- opening ---- */
+
+static size_t strip_bytes(const organ_strips *s) { return ORGAN_STRIP_ROWS * (size_t)s->matrix->cols * sizeof(float); }
+
+/* How many strips and readers the memory has room for: scratch takes half of it at most, unless one reader's is more. */
+static organ_status divide(organ_strips *s, bool hold, organ_error *error)
+{
+    const uint64_t memory = s->engine->memory, strip = strip_bytes(s);
+    const size_t workers = organ_workers_count(s->engine->workers);
+    s->readers = workers;
+    if (s->scratch_bytes > 0)
+        s->readers = organ_lesser(workers, (size_t)(memory / 2 / s->scratch_bytes));
+    s->readers = s->readers ? s->readers : 1;
+    const uint64_t scratch = (uint64_t)s->readers * s->scratch_bytes, left = memory > scratch ? memory - scratch : 0;
+    s->held = hold && left / strip >= s->count;
+    s->room = organ_lesser(s->count, (size_t)(left / strip));
+    if (s->room == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows of it take %llu bytes, and %llu to read them; memory is %llu", s->matrix->name,
+                          ORGAN_STRIP_ROWS, (unsigned long long)strip, (unsigned long long)s->scratch_bytes, (unsigned long long)memory);
+    return ORGAN_OK;
+}
+
+/* Fewer faults and fewer misses where the system has such pages; a wish. */
+static void ask_for_large_pages(const organ_strips *s)
+{
+    const uintptr_t page = 4096, from = ((uintptr_t)s->values + page - 1) / page * page;
+    const uintptr_t to = ((uintptr_t)s->values + s->room * strip_bytes(s)) / page * page;
+    if (to > from)
+        (void)madvise((void *)from, to - from, MADV_HUGEPAGE);
+}
+
+organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *engine, bool hold, organ_strips **strips, organ_error *error)
+{
+    *strips = NULL;
+    if (matrix->rows > INT_MAX || matrix->cols > INT_MAX / ORGAN_STRIP_ROWS)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: %llu x %llu is larger than what can be decomposed", matrix->name,
+                          (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+    organ_strips *s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+    s->matrix = matrix;
+    s->engine = engine;
+    s->count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    s->scratch_bytes = (matrix->scratch_bytes + 63) / 64 * 64;
+    if (divide(s, hold, error) == ORGAN_OK) {
+        s->energies = calloc(s->count, sizeof *s->energies);
+        s->values = organ_floats(s->room * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
+        s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
+        if (!s->energies || !s->values || !s->scratch)
+            organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+        else
+            ask_for_large_pages(s);
+    }
+    if (error->status) {
+        organ_strips_close(s);
+        return error->status;
+    }
+    *strips = s;
+    return ORGAN_OK;
+}
+
+void organ_strips_close(organ_strips *s)
+{
+    if (!s)
+        return;
+    free(s->energies);
+    free(s->values);
+    free(s->scratch);
+    free(s);
+}
+
+const organ_rows *organ_strips_matrix(const organ_strips *strips) { return strips->matrix; }
+const organ_engine *organ_strips_engine(const organ_strips *strips) { return strips->engine; }
+bool organ_strips_held(const organ_strips *strips) { return strips->held; }
+
+double organ_strips_energy(const organ_strips *s)
+{
+    double sum = 0;
+    for (size_t k = 0; k < s->count; k++)
+        sum += s->energies[k];
+    return sum;
+}
+
+/* ---- one time through ---- */
+
+typedef struct passage {
+    organ_strips *strips;
+    const organ_strip_work *work;
+    organ_strip *set; /* the strips that are there */
+    size_t first, set_count, next;
+    bool read; /* they must be read */
+    pthread_mutex_t lock;
+    size_t fault; /* the lowest strip at fault, whose error is kept: the same whoever comes first */
+    organ_error error;
+} passage;
+
+static void keep_fault(passage *p, size_t strip, const organ_error *error)
+{
+    pthread_mutex_lock(&p->lock);
+    if (strip < p->fault) {
+        p->fault = strip;
+        p->error = *error;
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static organ_status find_infinite(const organ_rows *matrix, uint64_t first, size_t rows, const float *values, organ_error *error)
+{
+    for (size_t k = 0; k < rows * matrix->cols; k++)
+        if (!isfinite(values[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: the value in row %llu, column %llu is %g", matrix->name,
+                              (unsigned long long)(first + k / matrix->cols), (unsigned long long)(k % matrix->cols), (double)values[k]);
+    return ORGAN_OK;
+}
+
+static organ_status read_strip(passage *p, const organ_strip *strip, size_t worker, organ_error *error)
+{
+    organ_strips *const s = p->strips;
+    const uint64_t first = (uint64_t)strip->index * ORGAN_STRIP_ROWS;
+    float *const values = s->values + (strip->index - p->first) * ORGAN_STRIP_ROWS * s->matrix->cols;
+    if (s->matrix->read(s->matrix->context, first, strip->rows, values, s->scratch + worker * s->scratch_bytes, error))
+        return error->status;
+    if (s->known)
+        return ORGAN_OK;
+    const double energy = s->energies[strip->index] = organ_sum_of_squares(values, strip->rows * s->matrix->cols);
+    return isfinite(energy) ? ORGAN_OK : find_infinite(s->matrix, first, strip->rows, values, error);
+}
+
+static void go_through(void *context, size_t worker)
+{
+    passage *const p = context;
+    organ_strips *const s = p->strips;
+    for (size_t k; (!p->read || worker < s->readers) && (k = __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED)) < p->set_count;) {
+        organ_error error = {0};
+        if (organ_stop_asked(s->engine->stop))
+            organ_fail(&error, ORGAN_INTERRUPTED, "interrupted");
+        else if (p->read)
+            read_strip(p, &p->set[k], worker, &error);
+        if (error.status) {
+            keep_fault(p, p->set[k].index, &error);
+            return;
+        }
+        p->work->each(p->work->context, &p->set[k], worker);
+    }
+}
+
+static void do_after(void *context, size_t task, size_t worker)
+{
+    const passage *const p = context;
+    (void)worker;
+    p->work->after(p->work->context, task, p->set, p->set_count);
+}
+
+static organ_status run_set(passage *p, organ_error *error)
+{
+    organ_strips *const s = p->strips;
+    p->set_count = organ_lesser(s->room, s->count - p->first);
+    p->next = 0;
+    for (size_t k = 0; k < p->set_count; k++) {
+        const uint64_t row = (uint64_t)(p->first + k) * ORGAN_STRIP_ROWS;
+        p->set[k] = (organ_strip){.index = p->first + k,
+                                  .rows = organ_lesser(ORGAN_STRIP_ROWS, (size_t)(s->matrix->rows - row)),
+                                  .values = s->values + k * ORGAN_STRIP_ROWS * s->matrix->cols};
+    }
+    organ_workers_run(s->engine->workers, go_through, p);
+    if (p->error.status)
+        return organ_fail(error, p->error.status, "%s", p->error.message);
+    if (p->work->after)
+        organ_share(s->engine, NULL, p->work->tasks, do_after, p);
+    p->first += p->set_count;
+    return ORGAN_OK;
+}
+
+organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, organ_error *error)
+{
+    passage p = {.strips = s, .work = work, .fault = SIZE_MAX, .read = !(s->held && s->known)};
+    p.set = calloc(s->room, sizeof *p.set);
+    if (!p.set)
+        return organ_fail_errno(error, ENOMEM, "%s", s->matrix->name);
+    pthread_mutex_init(&p.lock, NULL);
+    while (p.first < s->count && run_set(&p, error) == ORGAN_OK)
+        ;
+    pthread_mutex_destroy(&p.lock);
+    free(p.set);
+    s->known = s->known || !error->status;
+    return error->status;
+}

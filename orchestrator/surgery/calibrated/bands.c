@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT
+ * Without a text: one matrix after the other, in as many bands of rows as the memory asks for, and no forward pass. */
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/calibrated/job.h"
+#include "orchestrator/surgery/prune/tile_map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A tensor on its way. */
+typedef struct writing {
+    organ_calibrated_job *job;
+    size_t part;
+    const organ_tensor *tensor;
+    organ_matrix_bands bands;   /* of the matrix that is worked on */
+    uint8_t *keep;              /* of a band */
+    char *donor_rows;           /* per worker: a row as the donor has it */
+    organ_audit_counts *counts; /* per worker */
+    XXH3_state_t *hash;
+} writing;
+
+static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
+
+/* false with *least where the memory does not do. */
+static bool fit(const organ_calibrated_job *job, const organ_tensor *tensor, organ_matrix_bands *bands, uint64_t *least)
+{
+    const organ_engine *const engine = job->base.engine;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t workers = organ_workers_count(engine->workers), norms = 4 * sizeof(float); /* of an input: what an imatrix says */
+    *bands = (organ_matrix_bands){.name = tensor->name, .rows = (size_t)m.rows, .cols = (size_t)m.cols, .dtype = tensor->dtype};
+    return organ_prune_bands_fit(engine, job->method, m.cols * (workers * weight_bytes(tensor) + norms), bands, least);
+}
+
+organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error)
+{
+    const organ_tensor *widest = NULL;
+    uint64_t most = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++) {
+        const organ_tensor *const tensor = job->base.targets.tensors[k];
+        const uint64_t map = organ_tile_map_memory(tensor, organ_workers_count(job->base.engine->workers));
+        organ_matrix_bands bands;
+        uint64_t least;
+        (void)fit(job, tensor, &bands, &least);
+        least = map > least ? map : least;
+        if (least <= job->base.engine->memory || least <= most)
+            continue;
+        widest = tensor;
+        most = least;
+    }
+    if (!widest)
+        return ORGAN_OK;
+    char have[16], need[16], option[24];
+    return organ_fail(error, ORGAN_USAGE,
+                      "--memory %s is too small: tensor '%s' has rows of %llu weights, and to prune the fewest that go together takes %s; "
+                      "--memory %s is enough",
+                      organ_quantity_text(job->base.engine->memory, have), widest->name,
+                      (unsigned long long)organ_tensor_matrices(widest).cols, organ_quantity_text(most, need),
+                      organ_quantity_option(most, option));
+}
+
+/* ---- a band, once its mask is there ---- */
+
+/* What is killed becomes +0, and the row is counted against what it was. */
+static void clear_row(void *context, size_t row, size_t worker)
+{
+    const writing *const w = context;
+    const size_t cols = w->bands.cols, bytes = cols * weight_bytes(w->tensor);
+    const uint8_t *const keep = w->keep + row * cols;
+    char *const own = (char *)w->bands.values + row * bytes, *const before = w->donor_rows + worker * bytes;
+    memcpy(before, own, bytes);
+    if (w->tensor->dtype == ORGAN_F32)
+        for (size_t j = 0; j < cols; j++)
+            ((uint32_t *)own)[j] &= 0u - keep[j];
+    else
+        for (size_t j = 0; j < cols; j++)
+            ((uint16_t *)own)[j] &= (uint16_t)(0u - keep[j]);
+    organ_audit_counts c;
+    organ_calibrated_compare(w->job, w->tensor->dtype, before, own, cols, &c);
+    organ_audit_counts *const sum = &w->counts[worker];
+    sum->zero_before += c.zero_before;
+    sum->killed += c.killed;
+    sum->kept += c.kept;
+    sum->changed += c.changed;
+}
+
+static organ_status write_band(void *context, size_t first, organ_error *error)
+{
+    writing *const w = context;
+    const size_t workers = organ_workers_count(w->job->base.engine->workers), bytes = organ_matrix_band_bytes(&w->bands, first);
+    const uint64_t offset = w->bands.offset + (uint64_t)first * w->bands.cols * weight_bytes(w->tensor);
+    memset(w->counts, 0, workers * sizeof *w->counts);
+    organ_share(w->job->base.engine, NULL, organ_matrix_band_rows(&w->bands, first), clear_row, w);
+    for (size_t k = 0; k < workers; k++)
+        organ_calibrated_count(w->job, w->part, &w->counts[k]);
+    return organ_calibrated_store(w->job, w->tensor, w->bands.values, bytes, offset, w->hash, error);
+}
+
+/* ---- matrices ---- */
+
+static organ_status prune_bands(writing *w, uint64_t matrix, const organ_calibration *calibration, organ_error *error)
+{
+    organ_calibrated_job *const job = w->job;
+    const organ_prune_matrix_options options = organ_calibrated_wish(job, w->tensor);
+    organ_prune_matrix_report report;
+    w->bands.model = job->base.donor;
+    w->bands.file = w->tensor->file;
+    w->bands.offset = w->tensor->offset + matrix * (w->tensor->bytes / organ_tensor_matrices(w->tensor).count);
+    w->bands.loaded = false;
+    w->bands.checked = 0;
+    if (organ_prune_bands(job->base.engine, &options, calibration, &w->bands, w->keep, write_band, w, &report, error) == ORGAN_OK)
+        organ_calibrated_note(job, w->part, calibration, &report);
+    return error->status;
+}
+
+/* By the matrix alone, or by what an imatrix says of its inputs. */
+static organ_status prune_matrix(writing *w, uint64_t matrix, organ_error *error)
+{
+    organ_calibration *calibration = NULL;
+    if (organ_stop_asked(w->job->base.engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "stopped before '%s'", w->tensor->name);
+    if (!w->job->imatrix || organ_calibrated_norms(w->job, w->part, matrix, &calibration, error) == ORGAN_OK)
+        prune_bands(w, matrix, calibration, error);
+    organ_calibration_destroy(calibration);
+    return error->status;
+}
+
+static organ_status prune_tensor(organ_calibrated_job *job, size_t part, XXH3_state_t *hash, organ_error *error)
+{
+    const size_t workers = organ_workers_count(job->base.engine->workers);
+    writing w = {.job = job, .part = part, .tensor = job->base.targets.tensors[part], .hash = hash};
+    uint64_t least;
+    (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
+    w.bands.values = malloc(organ_matrix_band_bytes(&w.bands, 0));
+    w.keep = malloc(w.bands.band_rows * w.bands.cols);
+    w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));
+    w.counts = calloc(workers, sizeof *w.counts);
+    if (!w.bands.values || !w.keep || !w.donor_rows || !w.counts)
+        organ_fail_errno(error, ENOMEM, "%s", w.tensor->name);
+    XXH3_64bits_reset(hash);
+    for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
+        prune_matrix(&w, m, error);
+    if (!error->status)
+        organ_calibrated_part_done(job, part, hash);
+    free(w.bands.values);
+    free(w.keep);
+    free(w.donor_rows);
+    free(w.counts);
+    return error->status;
+}
+
+organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error)
+{
+    XXH3_state_t *const hash = XXH3_createState();
+    if (!hash)
+        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
+    for (size_t k = 0; k < job->base.targets.count && !error->status; k++)
+        prune_tensor(job, k, hash, error);
+    XXH3_freeState(hash);
+    return error->status;
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define VERSION_1 "physarum-v1"
+
+static const struct {
+    const char *name;
+    organ_prune_method method;
+} methods[] = {{"physarum-v2", ORGAN_PRUNE_PHYSARUM_V2},
+               {"magnitude", ORGAN_PRUNE_MAGNITUDE},
+               {"wanda", ORGAN_PRUNE_WANDA},
+               {"sparsegpt", ORGAN_PRUNE_SPARSEGPT}};
+
+/* ---- what goes with what ---- */
+
+static void note_method(organ_calibrated_job *job)
+{
+    const bool version_2 = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    job->needs_text = job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
+    job->two_streams = version_2 && !job->options->no_compensate && !job->options->imatrix;
+    job->compensates = job->two_streams || job->method == ORGAN_PRUNE_SPARSEGPT;
+}
+
+static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
+        if (strcmp(job->options->method, methods[k].name) == 0) {
+            job->method = methods[k].method;
+            note_method(job);
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "--method '%s' is not known: physarum-v1, physarum-v2, magnitude, wanda or sparsegpt",
+                      job->options->method);
+}
+
+static organ_status choose_pattern(organ_calibrated_job *job, organ_error *error)
+{
+    const char *const pattern = job->options->pattern;
+    if (!pattern)
+        return ORGAN_OK;
+    if (strcmp(pattern, "2:4") == 0)
+        job->pattern = (organ_pattern){2, 4};
+    else if (strcmp(pattern, "4:8") == 0)
+        job->pattern = (organ_pattern){4, 8};
+    else
+        return organ_fail(error, ORGAN_USAGE, "--pattern '%s' is not known: 2:4 or 4:8", pattern);
+    return ORGAN_OK;
+}
+
+static organ_status no_use(const char *option, const char *method, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE, "%s has no meaning for --method %s", option, method);
+}
+
+/* Options of the text; `what` is the method that has none. */
+static organ_status refuse_text(const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->calibration)
+        return no_use("--calibration", c->method, error);
+    if (c->samples != 128)
+        return no_use("--samples", c->method, error);
+    return c->context != 512 ? no_use("--context", c->method, error) : ORGAN_OK;
+}
+
+/* An imatrix has neither windows nor what ties the inputs together. */
+static organ_status check_imatrix(const organ_calibrated_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    static const char with[] = "%s has no meaning with --imatrix: it has no %s";
+    if (c->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--calibration and --imatrix: one of the two says what the inputs are like, not both");
+    if (job->method == ORGAN_PRUNE_MAGNITUDE)
+        return no_use("--imatrix", c->method, error);
+    if (job->method == ORGAN_PRUNE_SPARSEGPT)
+        return organ_fail(
+            error, ORGAN_USAGE,
+            "--method sparsegpt needs how the inputs go together, and an imatrix has only how large each is: --calibration FILE");
+    if (c->samples != 128)
+        return organ_fail(error, ORGAN_USAGE, with, "--samples", "windows");
+    if (c->context != 512)
+        return organ_fail(error, ORGAN_USAGE, with, "--context", "windows");
+    if (c->effort != 1)
+        return organ_fail(error, ORGAN_USAGE, with, "--effort", "compensation");
+    return c->seed ? organ_fail(error, ORGAN_USAGE, with, "--seed", "noise") : ORGAN_OK;
+}
+
+static organ_status refuse_v2(const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->no_compensate)
+        return no_use("--no-compensate", c->method, error);
+    if (c->effort != 1)
+        return no_use("--effort", c->method, error);
+    return c->seed ? no_use("--seed", c->method, error) : ORGAN_OK;
+}
+
+/* Of the flow, that of v2 is defined with block size 256, 30 iterations, beta 2 and coupling 1. */
+static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (o->block_size != 256)
+        return no_use("--block-size", c->method, error);
+    if (o->iterations != 30)
+        return no_use("--iterations", c->method, error);
+    if (o->beta != 2)
+        return no_use("--beta", c->method, error);
+    if (o->coupling != 1)
+        return no_use("--coupling", c->method, error);
+    return o->resume ? organ_fail(error, ORGAN_USAGE, "--resume: a pruning by --method %s cannot go on where it stopped: it leaves nothing",
+                                  c->method)
+                     : ORGAN_OK;
+}
+
+static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
+{
+    if (c->samples < 1 || c->samples > 1000000)
+        return organ_fail(error, ORGAN_USAGE, "%u samples are not in 1 .. 1000000", c->samples);
+    if (c->context < 1 || c->context > 1048576)
+        return organ_fail(error, ORGAN_USAGE, "a context of %u tokens is not in 1 .. 1048576", c->context);
+    if (!(c->effort > 0 && c->effort <= 100))
+        return organ_fail(error, ORGAN_USAGE, "effort %g is not above 0 and at most 100", c->effort);
+    if (!(o->sparsity < 0) && !(o->sparsity > 0 && o->sparsity < 100))
+        return organ_fail(error, ORGAN_USAGE, "sparsity %g is not between 0 and 100 percent", o->sparsity);
+    return ORGAN_OK;
+}
+
+static organ_status check_goal(const organ_calibrated_job *job, organ_error *error)
+{
+    const bool sparsity = job->base.options->sparsity > 0, flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    if (sparsity && job->pattern.of)
+        return organ_fail(error, ORGAN_USAGE, "--pattern %s sets the sparsity: --sparsity cannot be asked for as well",
+                          job->options->pattern);
+    if (!sparsity && !job->pattern.of && !flow)
+        return organ_fail(error, ORGAN_USAGE, "--method %s needs --sparsity or --pattern", job->options->method);
+    return ORGAN_OK;
+}
+
+static organ_status check_options(organ_calibrated_job *job, organ_error *error)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    if (choose_method(job, error) || choose_pattern(job, error) || check_ranges(job->base.options, c, error) ||
+        refuse_v1(job->base.options, c, error) || check_goal(job, error))
+        return error->status;
+    if (job->method != ORGAN_PRUNE_PHYSARUM_V2 && refuse_v2(c, error) != ORGAN_OK)
+        return error->status;
+    if (c->no_compensate && c->effort != 1)
+        return organ_fail(error, ORGAN_USAGE, "--effort has no meaning with --no-compensate: there is no compensation");
+    if (c->imatrix)
+        return check_imatrix(job, error);
+    if (!job->needs_text)
+        return refuse_text(c, error);
+    if (!c->calibration)
+        return organ_fail(error, ORGAN_USAGE, "--method %s needs --calibration FILE, a text%s", c->method,
+                          job->method == ORGAN_PRUNE_SPARSEGPT ? "" : ", or --imatrix FILE");
+    return ORGAN_OK;
+}
+
+/* ---- the run ---- */
+
+static organ_status open_all(organ_calibrated_job *job, organ_error *error)
+{
+    if (organ_prune_job_open(&job->base, error) != ORGAN_OK)
+        return error->status;
+    const organ_model *const donor = job->base.donor;
+    if (!(job->parts = calloc(job->base.targets.count, sizeof *job->parts)))
+        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+    if (organ_output_spares(job->base.options->output, donor, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
+        const organ_tensor *const t = job->base.targets.tensors[k];
+        if (organ_tensor_matrices(t).cols % job->pattern.of)
+            return organ_fail(error, ORGAN_USAGE, "tensor '%s': rows of %llu weights do not divide into the groups of --pattern %s",
+                              t->name, (unsigned long long)organ_tensor_matrices(t).cols, job->options->pattern);
+    }
+    if (job->needs_text)
+        return organ_calibrated_text(job, error);
+    if (job->options->imatrix && organ_calibrated_imatrix(job, error) != ORGAN_OK)
+        return error->status;
+    return organ_calibrated_fits(job, error);
+}
+
+/* The hidden states have done their work: an evaluation gets the memory. */
+static organ_status report_on(organ_calibrated_job *job, const organ_publish *publish, double started, json_t **report, organ_error *error)
+{
+    free(job->donor_states);
+    free(job->pruned_states);
+    free(job->chunk);
+    job->donor_states = job->pruned_states = job->chunk = NULL;
+    return organ_prune_write_reports(&job->base, publish, started, report, error);
+}
+
+static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *publish, json_t **report, organ_error *error)
+{
+    organ_prune_job *const base = &job->base;
+    const double started = organ_seconds_now();
+    if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, base->engine->stop, &job->copy, error) != ORGAN_OK)
+        return error->status;
+    organ_progress_begin(base->progress, "pruning", base->targets.bytes, base->targets.count);
+    if (job->needs_text)
+        organ_calibrated_layers(job, error);
+    else
+        organ_calibrated_alone(job, error);
+    organ_progress_end(base->progress);
+    if (!error->status)
+        organ_model_copy_finish(job->copy, error);
+    organ_model_copy_end(job->copy);
+    if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK &&
+        (!job->imatrix || organ_imatrix_unchanged(job->imatrix, error) == ORGAN_OK))
+        report_on(job, publish, started, report, error);
+    return error->status;
+}
+
+static organ_status run_published(organ_calibrated_job *job, json_t **report, organ_error *error)
+{
+    const organ_prune_options *const options = job->base.options;
+    organ_publish publish;
+    if (organ_publish_begin(options->output, organ_output_like(job->base.donor), false, options->force, &publish, error) == ORGAN_OK) {
+        char *const folder = organ_publish_path(&publish, "organ");
+        if (!folder)
+            organ_fail_errno(error, ENOMEM, "%s", options->output);
+        else if (mkdir(folder, 0777) && errno != EEXIST)
+            organ_fail_errno(error, errno, "%s: cannot be made", folder);
+        else
+            run_in_copy(job, &publish, report, error);
+        free(folder);
+        if (error->status || organ_publish_commit(&publish, NULL, error) != ORGAN_OK) {
+            json_decref(*report);
+            *report = NULL;
+            organ_publish_abandon(&publish);
+        } else
+            organ_evaluation_end(&job->base.evaluation, error);
+    }
+    organ_publish_end(&publish);
+    return error->status;
+}
+
+static void close_all(organ_calibrated_job *job)
+{
+    free(job->tokens);
+    free(job->begin);
+    free(job->donor_states);
+    free(job->pruned_states);
+    free(job->chunk);
+    free(job->levels);
+    free(job->parts);
+    organ_forward_close(job->forward);
+    organ_tokenizer_close(job->tokenizer);
+    organ_imatrix_close(job->imatrix);
+    organ_prune_job_close(&job->base);
+}
+
+organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error)
+{
+    *report = NULL;
+    if (strcmp(calibrated->method, VERSION_1) == 0) {
+        if (refuse_text(calibrated, error) || refuse_v2(calibrated, error))
+            return error->status;
+        if (calibrated->imatrix)
+            return no_use("--imatrix", VERSION_1, error);
+        return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
+    }
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_calibrated_job job = {.options = calibrated,
+                                .base = {.options = options,
+                                         .engine = engine,
+                                         .progress = progress,
+                                         .started_at = time(NULL),
+                                         .amend = organ_calibrated_amend,
+                                         .amend_line = organ_calibrated_amend_line}};
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK &&
+        organ_publish_check(options->output, organ_output_like(job.base.donor), options->force, error) == ORGAN_OK &&
+        organ_prune_prepare_evaluation(&job.base, error) == ORGAN_OK) {
+        organ_prune_note_percent(options, progress);
+        if (!options->dry_run)
+            run_published(&job, report, error);
+        else if (!(*report = organ_prune_document(&job.base, NULL)))
+            organ_fail_errno(error, ENOMEM, "%s", options->donor);
+    }
+    close_all(&job);
+    return organ_memory_work_end(&work, report, options->donor, error);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ * Pruning by what a text makes of every layer's inputs: physarum v2, wanda, sparsegpt; and magnitude, which needs no text, beside them. An
+ * importance matrix of llama.cpp can stand in for the text. */
+#ifndef ORGAN_PRUNE_CALIBRATED_H
+#define ORGAN_PRUNE_CALIBRATED_H
+
+#include "formats/base/api.h"
+#include "orchestrator/surgery/prune/prune.h"
+
+ORGAN_API_BEGIN
+
+typedef struct organ_prune_calibrated_options {
+    const char *method;      /* "physarum-v1", "physarum-v2", "magnitude", "wanda", "sparsegpt" */
+    const char *calibration; /* a text file; NULL: none */
+    const char *imatrix;     /* an importance matrix instead of a text, for physarum-v2 and wanda; NULL: none */
+    unsigned samples;        /* windows of the text, 1 .. 1000000; default 128 */
+    unsigned context;        /* tokens of a window, 1 .. 1048576; default 512 */
+    const char *pattern;     /* "2:4", "4:8"; NULL: none */
+    bool no_compensate;      /* physarum-v2: what is kept keeps its bits */
+    double effort;           /* physarum-v2: scales the products with the second moments that compensation takes, in (0, 100]; default 1 */
+    unsigned seed;           /* physarum-v2: of the input noise; default 0 */
+} organ_prune_calibrated_options;
+
+/* Prunes by the method: organ_prune for physarum-v1, else layer by layer along the calibration, or by an imatrix matrix by matrix, which
+ * needs no tokenizer and no forward pass; physarum-v2 is then without stability, contribution and compensation. *report and errors as for
+ * organ_prune, but an interrupted or failed run leaves nothing. ORGAN_USAGE for options that the method has no use for, for a text that is
+ * too short, and for memory that does not hold the hidden states; ORGAN_BAD_INPUT for an expert that no token was routed to, and for an
+ * imatrix that has no entry for a target or one that does not fit. */
+organ_status organ_prune_by_method(const organ_prune_options *options, const organ_prune_calibrated_options *calibrated,
+                                   const organ_engine *engine, const organ_progress *progress, json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

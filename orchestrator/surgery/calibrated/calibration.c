@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ * Tokens are gathered into chunks of one size, whatever the calls bring: the sums do not depend on them. Each chunk's products are FP32,
+ * panel by panel, and are added to sums in FP64. */
+#include "orchestrator/surgery/calibrated/calibration.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/saliency.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PANEL         ORGAN_CALIBRATION_BLOCK
+#define CHUNK         ((size_t)512) /* tokens */
+#define TOKENS_A_GO   ((size_t)128)
+#define MOST_FEATURES ((size_t)1 << 20)
+#define LARGEST_INPUT 1e15f /* the sum of a chunk's squares is far from the largest FP32 */
+
+typedef struct panel {
+    size_t row, col; /* first features */
+    bool cross;      /* of C, else of H */
+} panel;
+
+struct organ_calibration {
+    organ_calibration_options options;
+    const organ_engine *engine;
+    organ_input_moments moments;
+    double *h, *c, *bent;
+    float *factors; /* act_norm, stability, contribution */
+    organ_saliency_sums sums;
+    double *sum_room;
+    const float *levels;
+    float *own_levels;
+    float *chunk[2]; /* CHUNK x features: behind pruned layers, in the donor */
+    size_t held;     /* tokens in the chunk */
+    float *products; /* per worker: PANEL x PANEL */
+    float *shift;    /* CHUNK x rows: what the chunk's outputs in the donor are more than behind pruned layers; NULL without weights */
+    panel *panels;
+    size_t panel_count;
+    int singular; /* a tile that LAPACK could not invert */
+    bool finished;
+};
+
+/* ---- sums ---- */
+
+static void add_saliency(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t first = index * PANEL;
+    const organ_input_noise noise = {c->levels, c->options.seed, c->options.layer};
+    (void)worker;
+    organ_saliency_add(&c->sums, &noise, c->moments.tokens, c->held, c->chunk[0], c->options.features, first,
+                       organ_lesser(PANEL, c->options.features - first));
+}
+
+static void add_panel(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const panel *const p = &c->panels[index];
+    const size_t features = c->options.features, block = c->moments.block, start = p->row / block * block;
+    const size_t width = organ_lesser(block, features - start), rows = organ_lesser(PANEL, features - p->row),
+                 cols = organ_lesser(PANEL, features - p->col);
+    double *const sums = (p->cross ? c->c : c->h) + start * block;
+    float *const product = c->products + worker * PANEL * PANEL;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->chunk[p->cross ? 1 : 0] + p->row,
+                (int)features, c->chunk[0] + p->col, (int)features, 0, product, (int)PANEL);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            sums[(p->row - start + i) * width + p->col - start + j] += (double)product[i * PANEL + j];
+}
+
+/* A part of (X_d - X_p) W^T; X_d has become the difference. */
+static void shift_part(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, rows = c->options.rows, across = (rows + PANEL - 1) / PANEL;
+    const size_t token = index / across * TOKENS_A_GO, row = index % across * PANEL;
+    (void)worker;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)organ_lesser(TOKENS_A_GO, c->held - token),
+                (int)organ_lesser(PANEL, rows - row), (int)n, 1, c->chunk[1] + token * n, (int)n, c->options.weights + row * n, (int)n, 0,
+                c->shift + token * rows + row, (int)rows);
+    organ_blas_end();
+}
+
+static void bend_part(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, across = (n + PANEL - 1) / PANEL;
+    const size_t row = index / across * PANEL, col = index % across * PANEL;
+    const size_t rows = organ_lesser(PANEL, c->options.rows - row), cols = organ_lesser(PANEL, n - col);
+    float *const product = c->products + worker * PANEL * PANEL;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)rows, (int)cols, (int)c->held, 1, c->shift + row, (int)c->options.rows,
+                c->chunk[0] + col, (int)n, 0, product, (int)PANEL);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++)
+            c->bent[(row + i) * n + col + j] += (double)product[i * PANEL + j];
+}
+
+static void bend(organ_calibration *c)
+{
+    const size_t n = c->options.features, rows = c->options.rows, panels = (rows + PANEL - 1) / PANEL;
+    for (size_t k = 0; k < c->held * n; k++)
+        c->chunk[1][k] -= c->chunk[0][k];
+    organ_share(c->engine, NULL, (c->held + TOKENS_A_GO - 1) / TOKENS_A_GO * panels, shift_part, c);
+    organ_share(c->engine, NULL, panels * ((n + PANEL - 1) / PANEL), bend_part, c);
+}
+
+static void add_chunk(organ_calibration *c)
+{
+    if (c->held == 0)
+        return;
+    organ_share(c->engine, NULL, (c->options.features + PANEL - 1) / PANEL, add_saliency, c);
+    organ_share(c->engine, NULL, c->panel_count, add_panel, c);
+    if (c->bent)
+        bend(c);
+    c->moments.tokens += c->held;
+    c->held = 0;
+}
+
+/* ---- making ---- */
+
+static organ_status no_memory(const organ_calibration_options *options, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
+}
+
+static void list_panels(organ_calibration *c)
+{
+    const size_t features = c->options.features, block = c->moments.block;
+    for (size_t row = 0; row < features; row += PANEL) {
+        const size_t start = row / block * block, end = organ_lesser(start + block, features);
+        for (size_t col = start; col < end; col += PANEL) {
+            if (col >= row)
+                c->panels[c->panel_count++] = (panel){row, col, false};
+            if (c->options.two_streams && !c->options.weights)
+                c->panels[c->panel_count++] = (panel){row, col, true};
+        }
+    }
+}
+
+static bool take_memory(organ_calibration *c)
+{
+    const size_t n = c->options.features, block = c->moments.block, entries = n / block * block * block + n % block * (n % block);
+    const size_t panels = (n + PANEL - 1) / PANEL, across = block / PANEL + 1;
+    c->h = calloc(entries, sizeof *c->h);
+    c->c = c->options.two_streams && !c->options.weights ? calloc(entries, sizeof *c->c) : NULL;
+    if (c->options.weights) {
+        c->bent = calloc(c->options.rows * n, sizeof *c->bent);
+        c->shift = organ_floats(CHUNK, c->options.rows);
+    }
+    c->factors = calloc(3 * n, sizeof *c->factors);
+    c->sum_room = calloc(5 * n, sizeof *c->sum_room);
+    c->own_levels = c->options.levels ? NULL : organ_normal_levels();
+    c->levels = c->options.levels ? c->options.levels : c->own_levels;
+    c->chunk[0] = organ_floats(CHUNK, n);
+    c->chunk[1] = c->options.two_streams ? organ_floats(CHUNK, n) : NULL;
+    c->products = organ_floats(organ_workers_count(c->engine->workers), PANEL * PANEL);
+    c->panels = calloc(2 * panels * across, sizeof *c->panels);
+    if (c->sum_room) {
+        double *const s = c->sum_room;
+        c->sums = (organ_saliency_sums){s, s + n, s + 2 * n, s + 3 * n, s + 4 * n};
+    }
+    return c->h && (c->c || !c->options.two_streams || (c->bent && c->shift)) && c->factors && c->sum_room && c->levels && c->chunk[0] &&
+           (c->chunk[1] || !c->options.two_streams) && c->products && c->panels;
+}
+
+bool organ_calibration_takes_weights(size_t rows, size_t features) { return rows < features / 2; }
+
+uint64_t organ_calibration_memory(uint64_t features, uint64_t rows, bool two_streams, bool whole)
+{
+    if (whole && two_streams && rows > 0 && organ_calibration_takes_weights((size_t)rows, (size_t)features))
+        return 16 * features * features + 8 * rows * features;
+    return features * (whole || features < PANEL ? features : PANEL) * (two_streams ? 24 : 16);
+}
+
+/* Weights that are not used are forgotten. */
+static void choose_sums(organ_calibration *c)
+{
+    const organ_calibration_options *const o = &c->options;
+    const bool fits = organ_calibration_memory(o->features, o->weights ? o->rows : 0, o->two_streams, true) <= c->engine->memory;
+    c->moments.block = fits || o->features <= PANEL ? o->features : PANEL;
+    if (!fits || !o->two_streams || !o->weights || !organ_calibration_takes_weights(o->rows, o->features))
+        c->options.weights = NULL;
+}
+
+organ_status organ_calibration_create(const organ_calibration_options *options, const organ_engine *engine, organ_calibration **calibration,
+                                      organ_error *error)
+{
+    *calibration = NULL;
+    if (options->features == 0 || options->features > MOST_FEATURES)
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name, MOST_FEATURES,
+                          options->features);
+    organ_calibration *c = calloc(1, sizeof *c);
+    if (!c)
+        return no_memory(options, error);
+    c->options = *options;
+    c->engine = engine;
+    c->moments.features = options->features;
+    choose_sums(c);
+    if (!take_memory(c)) {
+        organ_calibration_destroy(c);
+        return no_memory(options, error);
+    }
+    list_panels(c);
+    *calibration = c;
+    return ORGAN_OK;
+}
+
+static void free_work(organ_calibration *c)
+{
+    free(c->sum_room);
+    free(c->own_levels);
+    free(c->chunk[0]);
+    free(c->chunk[1]);
+    free(c->products);
+    free(c->shift);
+    free(c->panels);
+    c->sum_room = NULL;
+    c->levels = NULL;
+    c->own_levels = c->shift = c->products = c->chunk[0] = c->chunk[1] = NULL;
+    c->panels = NULL;
+}
+
+void organ_calibration_destroy(organ_calibration *c)
+{
+    if (!c)
+        return;
+    free_work(c);
+    free(c->h);
+    free(c->c);
+    free(c->bent);
+    free(c->factors);
+    free(c);
+}
+
+/* ---- tokens ---- */
+
+static organ_status check_inputs(const organ_calibration *c, const float *inputs, size_t tokens, const char *where, organ_error *error)
+{
+    const size_t n = c->options.features;
+    for (size_t k = 0; k < tokens * n; k++)
+        if (!(fabsf(inputs[k]) <= LARGEST_INPUT))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: calibration token %llu, input %zu%s: the activation is %g; it must be finite and within %g",
+                              c->options.name, (unsigned long long)(c->moments.tokens + c->held + k / n), k % n, where, (double)inputs[k],
+                              (double)LARGEST_INPUT);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_add(organ_calibration *c, const float *pruned_inputs, const float *donor_inputs, size_t tokens,
+                                   organ_error *error)
+{
+    const size_t n = c->options.features;
+    if (c->finished || (donor_inputs != NULL) != c->options.two_streams)
+        return organ_fail(error, ORGAN_USAGE, "%s: %s", c->options.name,
+                          c->finished ? "the calibration is finished and takes no more tokens"
+                                      : "the streams given are not those announced");
+    for (size_t done = 0; done < tokens;) {
+        const size_t some = organ_lesser(CHUNK - c->held, tokens - done);
+        if (check_inputs(c, pruned_inputs + done * n, some, "", error) ||
+            (donor_inputs && check_inputs(c, donor_inputs + done * n, some, " in the donor", error)))
+            return error->status;
+        memcpy(c->chunk[0] + c->held * n, pruned_inputs + done * n, some * n * sizeof(float));
+        if (donor_inputs)
+            memcpy(c->chunk[1] + c->held * n, donor_inputs + done * n, some * n * sizeof(float));
+        c->held += some;
+        done += some;
+        if (c->held == CHUNK)
+            add_chunk(c);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- the end ---- */
+
+static void settle_tile(void *context, size_t index, size_t worker)
+{
+    organ_calibration *const c = context;
+    const size_t n = c->options.features, first = index * PANEL, width = organ_lesser(PANEL, n - first);
+    const size_t block = c->moments.block, start = first / block * block, stride = organ_lesser(block, n - start);
+    const double *const h = c->h + start * block + (first - start) * (stride + 1);
+    (void)worker;
+    for (size_t j = first; j < first + width; j++)
+        organ_saliency_settle(&c->sums, j, c->moments.tokens, &c->factors[j], &c->factors[n + j]);
+    if (!organ_saliency_contribution(h, stride, width, c->moments.tokens, ORGAN_CALIBRATION_DAMPING * c->moments.mean_diagonal,
+                                     c->factors + 2 * n + first))
+        __atomic_store_n(&c->singular, 1, __ATOMIC_RELAXED);
+}
+
+static double mean_diagonal(const organ_calibration *c)
+{
+    const size_t n = c->options.features, block = c->moments.block;
+    double sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        const size_t start = j / block * block, width = organ_lesser(block, n - start);
+        sum += c->h[start * block + (j - start) * (width + 1)];
+    }
+    return sum / (double)n / (double)c->moments.tokens;
+}
+
+organ_status organ_calibration_finish(organ_calibration *c, organ_error *error)
+{
+    const size_t n = c->options.features;
+    if (c->finished)
+        return organ_fail(error, ORGAN_USAGE, "%s: the calibration is finished already", c->options.name);
+    add_chunk(c);
+    if (c->moments.tokens == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no calibration token has come here: there is nothing to prune by", c->options.name);
+    c->moments.mean_diagonal = mean_diagonal(c);
+    if (!(c->moments.mean_diagonal > 0))
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: all %zu inputs are zero for all %llu calibration tokens: there is nothing to prune by", c->options.name, n,
+                          (unsigned long long)c->moments.tokens);
+    organ_share(c->engine, NULL, (n + PANEL - 1) / PANEL, settle_tile, c);
+    if (c->singular)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of the inputs of a tile cannot be inverted (mean square %g)",
+                          c->options.name, c->moments.mean_diagonal);
+    c->moments.h = c->h;
+    c->moments.c = c->c;
+    c->moments.bent = c->bent;
+    c->moments.rows = c->bent ? c->options.rows : 0;
+    c->moments.act_norm = c->factors;
+    c->moments.stability = c->factors + n;
+    c->moments.contribution = c->factors + 2 * n;
+    c->finished = true;
+    free_work(c);
+    return ORGAN_OK;
+}
+
+organ_status organ_calibration_from_norms(const organ_calibration_options *options, const float *norms, uint64_t tokens,
+                                          organ_calibration **calibration, organ_error *error)
+{
+    const size_t n = options->features;
+    *calibration = NULL;
+    if (n == 0 || n > MOST_FEATURES)
+        return organ_fail(error, ORGAN_USAGE, "%s: a calibration is for 1 to %zu inputs, not %zu", options->name, MOST_FEATURES, n);
+    organ_calibration *const c = calloc(1, sizeof *c);
+    if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
+        free(c);
+        return no_memory(options, error);
+    }
+    bool known = false;
+    c->options = *options;
+    for (size_t j = 0; j < n && !error->status; j++) {
+        if (!(norms[j] >= 0) || !isfinite(norms[j]))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the norm of input %zu is %g; it must be finite and not negative", options->name, j,
+                       (double)norms[j]);
+        known |= norms[j] > 0;
+        c->factors[j] = norms[j];
+        c->factors[n + j] = c->factors[2 * n + j] = 1;
+        c->moments.mean_diagonal += (double)norms[j] * (double)norms[j] / (double)n;
+    }
+    if (!error->status && !known)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the norms of all %zu inputs are zero: there is nothing to prune by", options->name, n);
+    c->moments.features = c->moments.block = n;
+    c->moments.tokens = tokens;
+    c->moments.act_norm = c->factors;
+    c->moments.stability = c->factors + n;
+    c->moments.contribution = c->factors + 2 * n;
+    c->finished = true;
+    if (error->status)
+        organ_calibration_destroy(c);
+    else
+        *calibration = c;
+    return error->status;
+}
+
+const organ_input_moments *organ_calibration_moments(const organ_calibration *c) { return c->finished ? &c->moments : NULL; }

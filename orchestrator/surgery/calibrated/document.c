@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/calibrated/job.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const char *const not_told[] = {
+    "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
+    "on.",
+    "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
+};
+
+static json_t *not_told_json(const organ_calibrated_job *job)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < sizeof not_told / sizeof *not_told; k++)
+        json_array_append_new(list, json_string(not_told[k]));
+    json_array_append_new(list, json_string(job->pattern.of
+                                                ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as "
+                                                  "hardware for it wants them."
+                                                : "Speed. Zeros scattered like these are no faster on hardware that expects structured "
+                                                  "sparsity."));
+    return list;
+}
+
+static json_t *parameters_json(const organ_calibrated_job *job)
+{
+    const organ_prune_calibrated_options *const c = job->options;
+    const char *const targets = job->base.options->targets;
+    const double sparsity = job->base.options->sparsity;
+    json_t *const p = json_pack("{s:s, s:o, s:o}", "method", c->method, "sparsity", sparsity < 0 ? json_null() : json_real(sparsity),
+                                "pattern", c->pattern ? json_string(c->pattern) : json_null());
+    if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
+        json_object_set_new(p, "compensate", json_boolean(job->compensates));
+        json_object_set_new(p, "contribution", json_boolean(!job->imatrix));
+        json_object_set_new(p, "stability", json_boolean(!job->imatrix));
+        json_object_set_new(p, "effort", json_real(c->effort));
+        json_object_set_new(p, "seed", json_integer((json_int_t)c->seed));
+    }
+    if (p && job->needs_text) {
+        json_object_set_new(p, "samples", json_integer((json_int_t)c->samples));
+        json_object_set_new(p, "context", json_integer((json_int_t)c->context));
+    }
+    if (p)
+        json_object_set_new(p, "targets", targets ? organ_document_string(targets) : json_null());
+    return p;
+}
+
+static json_t *calibration_json(const organ_calibrated_job *job)
+{
+    if (!job->needs_text)
+        return json_null();
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
+    const char *const path = job->options->calibration, *const slash = strrchr(path, '/');
+    size_t block_diagonal = 0;
+    for (size_t k = 0; k < job->base.targets.count; k++)
+        block_diagonal += job->parts[k].block_diagonal;
+    return json_pack("{s:{s:o, s:I, s:s, s:I}, s:{s:s, s:I, s:s}, s:I, s:I, s:I, s:s, s:s, s:s, s:I}", "text", "name",
+                     organ_document_string(slash ? slash + 1 : path), "bytes", (json_int_t)job->text_bytes, "xxh3", job->text_digest,
+                     "tokens", (json_int_t)job->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary", (json_int_t)facts->vocabulary,
+                     "digest", facts->digest, "samples", (json_int_t)job->options->samples, "context", (json_int_t)job->options->context,
+                     "tokens", (json_int_t)job->options->samples * (json_int_t)job->options->context, "windows",
+                     "evenly spread from the first token of the text to the last, without overlap", "bos",
+                     facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                        : "no BOS: the model's tokenizer puts none before a text",
+                     "streams",
+                     job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
+                                      : "inputs behind pruned layers",
+                     "block_diagonal_tensors", (json_int_t)block_diagonal);
+}
+
+static json_t *number_or_null(int64_t number) { return number < 0 ? json_null() : json_integer((json_int_t)number); }
+
+static json_t *imatrix_json(const organ_calibrated_job *job)
+{
+    const organ_imatrix *const m = job->imatrix;
+    if (!m)
+        return json_null();
+    const char *const slash = strrchr(m->path, '/');
+    json_t *const datasets = json_array();
+    for (size_t k = 0; k < m->dataset_count; k++)
+        json_array_append_new(datasets, organ_document_string(m->datasets[k]));
+    return json_pack("{s:o, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:s}", "name", organ_document_string(slash ? slash + 1 : m->path), "format",
+                     m->format, "bytes", (json_int_t)m->bytes, "xxh3", job->text_digest, "entries", (json_int_t)m->entry_count, "datasets",
+                     datasets, "chunks", number_or_null(m->chunks), "chunk_size", number_or_null(m->chunk_size), "lacks",
+                     "contribution, stability and compensation: it has only the mean square of each input");
+}
+
+int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    char definition[32];
+    uint64_t changed = 0;
+    for (size_t k = 0; k < base->targets.count; k++)
+        changed += job->parts[k].compensated;
+    snprintf(definition, sizeof definition, "%s%s/1", job->options->method,
+             job->imatrix && job->method == ORGAN_PRUNE_PHYSARUM_V2 ? "-imatrix" : "");
+    json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
+    json_object_del(document, "run");
+    json_object_del(json_object_get(document, "coverage"), "tiles");
+    const int failed =
+        json_object_set_new(document, "definition", json_string(definition)) |
+        json_object_set_new(document, "parameters", parameters_json(job)) |
+        json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
+        json_object_set_new(document, "calibration", calibration_json(job)) | json_object_set_new(document, "imatrix", imatrix_json(job)) |
+        json_object_set_new(document, "compensates", json_boolean(job->compensates)) |
+        json_object_set_new(document, "compensated", json_integer((json_int_t)changed)) |
+        json_object_set_new(definitions, "compensated",
+                            json_string("a target weight that is not zero in the output and not the donor's; counted among the kept")) |
+        json_object_set_new(document, "run", run);
+    return failed ? -1 : 0;
+}
+
+int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    const organ_calibrated_part *const told = &job->parts[part - base->parts];
+    json_object_del(line, "tiles");
+    json_object_del(line, "gain");
+    int failed = json_object_set_new(line, "compensated", json_integer((json_int_t)told->compensated));
+    if (job->needs_text)
+        failed |= json_object_set_new(line, "calibration_tokens", json_integer((json_int_t)told->tokens)) |
+                  json_object_set_new(line, "block_diagonal", json_boolean(told->block_diagonal));
+    if (job->imatrix)
+        failed |= json_object_set_new(line, "imatrix_entry", json_string(told->entry)) |
+                  json_object_set_new(line, strcmp(job->imatrix->format, "GGUF") == 0 ? "calibration_tokens" : "calibration_chunks",
+                                      json_integer((json_int_t)told->tokens));
+    if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
+        failed |= json_object_set_new(line, "stages", json_integer((json_int_t)told->stages)) |
+                  json_object_set_new(line, "products", json_integer((json_int_t)told->products)) |
+                  json_object_set_new(line, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null());
+    return failed ? -1 : 0;
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of a calibrated pruning share: calibrated.c runs it, text.c cuts the text,
+ * imatrix.c reads an imatrix in its place, layer.c works on a layer, bands.c on what
+ * needs no text, document.c tells of it. */
+#ifndef ORGAN_PRUNE_CALIBRATED_JOB_H
+#define ORGAN_PRUNE_CALIBRATED_JOB_H
+
+#include "formats/imatrix/imatrix.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "orchestrator/forward/forward.h"
+#include "orchestrator/surgery/calibrated/calibrated.h"
+#include "orchestrator/surgery/calibrated/prune_matrix.h"
+#include "orchestrator/surgery/prune/job.h"
+
+#include <xxhash.h>
+
+/* What is told of one target beyond its counts. */
+typedef struct organ_calibrated_part {
+    uint64_t compensated; /* weights that are neither the donor's nor zero */
+    uint64_t tokens;      /* that it was calibrated with; of a stack of experts all together */
+    double natural;       /* sparsity that the flow decided; 0 where one was asked for */
+    unsigned stages, products;
+    uint64_t experts;  /* of its kind in its layer, where it is one of them: 0, or for an imatrix */
+    const char *entry; /* of the imatrix */
+    bool block_diagonal;
+} organ_calibrated_part;
+
+typedef struct organ_calibrated_job {
+    organ_prune_job base; /* first: it is what amend gets */
+    const organ_prune_calibrated_options *options;
+    organ_prune_method method;
+    organ_pattern pattern;
+    bool needs_text;  /* the method goes by a text */
+    bool compensates; /* weights that are kept are changed */
+    bool two_streams; /* the donor's hidden states are carried along */
+    organ_calibrated_part *parts;
+    organ_tokenizer *tokenizer;
+    organ_forward *forward;
+    organ_imatrix *imatrix; /* NULL: a text, or nothing */
+    char text_digest[17];   /* of the text or the imatrix */
+    size_t text_bytes, text_tokens;
+    uint32_t *tokens; /* samples x context */
+    size_t *begin;    /* of the windows, samples + 1 */
+    float *donor_states, *pruned_states, *chunk;
+    float *levels; /* of the input noise, for all calibrations */
+    size_t chunk_windows;
+    uint64_t moments_memory; /* that the calibrations of a layer may take together */
+    organ_model_copy *copy;
+} organ_calibrated_job;
+
+/* Reads the text and cuts its windows. Needs the donor. */
+organ_status organ_calibrated_text(organ_calibrated_job *job, organ_error *error);
+
+/* Opens the imatrix and finds the entries of all targets. Needs the donor. */
+organ_status organ_calibrated_imatrix(organ_calibrated_job *job, organ_error *error);
+/* What it says of a matrix of a target, to be destroyed by the caller. */
+organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part, uint64_t matrix, organ_calibration **calibration,
+                                    organ_error *error);
+
+/* Prunes the targets of all layers along the text and writes them. */
+organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *error);
+
+/* Without a text: whether the memory holds what must be together of every target; ORGAN_USAGE with the least that does. */
+organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error *error);
+/* Prunes all targets without a text and writes them. */
+organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
+
+/* Prunes one matrix of a target along a text (`weights` is rows x cols, in the order of the forward pass, and becomes what the output
+ * stores), counts and writes it. The hash is that of the tensor so far. */
+organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
+                                     float *weights, XXH3_state_t *hash, organ_error *error);
+
+/* Bytes that this takes beside the weights and the calibration. */
+uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor);
+
+/* What is asked of a matrix of this tensor. */
+organ_prune_matrix_options organ_calibrated_wish(const organ_calibrated_job *job, const organ_tensor *tensor);
+/* Notes how one of them went; `calibration` is NULL for magnitude. */
+void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_calibration *calibration,
+                           const organ_prune_matrix_report *report);
+/* Counts n stored weights against the donor's. */
+void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
+                              organ_audit_counts *counts);
+void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
+/* Writes some of a target, in order; `offset` in the file. */
+organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
+                                    uint64_t offset, XXH3_state_t *hash, organ_error *error);
+/* After its last matrix. */
+void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash);
+
+/* For organ_prune_job.amend and amend_line. -1 without memory. */
+int organ_calibrated_amend(const organ_prune_job *job, json_t *document);
+int organ_calibrated_amend_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+
+#endif

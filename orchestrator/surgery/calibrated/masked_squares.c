@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/masked_squares.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/preconditioner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_A_GO ((size_t)64)
+#define LANES     8
+#define TOGETHER  ((size_t)1024) /* rows that are solved together: a multiple of what products and preconditioner take at once */
+
+struct organ_masked_squares {
+    const organ_engine *engine;
+    const char *name;
+    organ_block_matrix h;
+    size_t rows, scratch; /* numbers of a worker beside its rows */
+    organ_preconditioner *preconditioner;
+    float *r;            /* residual, also where nothing is kept */
+    size_t from, count;  /* rows that are being solved together, and for them: */
+    float *p, *hp;       /* direction, its product with H */
+    double *rz;          /* per row: residual times preconditioned residual */
+    float *room;         /* per worker: ROWS_A_GO x h.size, and scratch */
+    uint8_t *before;     /* mask of the last solve */
+    const uint8_t *keep; /* of the solve that runs */
+    float *v;
+};
+
+/* ---- making ---- */
+
+organ_status organ_masked_squares_create(const organ_engine *engine, const organ_block_matrix *h, size_t rows, const char *name,
+                                         organ_masked_squares **squares, organ_error *error)
+{
+    *squares = NULL;
+    organ_masked_squares *s = calloc(1, sizeof *s);
+    if (!s)
+        return organ_fail_errno(error, ENOMEM, "%s", name);
+    *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
+    if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
+        s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);
+        s->r = organ_floats(rows, h->size);
+        s->p = organ_floats(organ_lesser(rows, TOGETHER), h->size);
+        s->hp = organ_floats(organ_lesser(rows, TOGETHER), h->size);
+        s->rz = calloc(organ_lesser(rows, TOGETHER), sizeof *s->rz);
+        s->room = organ_floats(organ_workers_count(engine->workers), ROWS_A_GO * h->size + s->scratch);
+        s->before = malloc(rows * h->size);
+        if (s->r && s->p && s->hp && s->rz && s->room && s->before) {
+            memset(s->before, 1, rows * h->size);
+            *squares = s;
+            return ORGAN_OK;
+        }
+        organ_fail_errno(error, ENOMEM, "%s: least squares of %zu x %zu", name, rows, h->size);
+    }
+    organ_masked_squares_destroy(s);
+    return error->status;
+}
+
+void organ_masked_squares_destroy(organ_masked_squares *s)
+{
+    if (!s)
+        return;
+    organ_preconditioner_destroy(s->preconditioner);
+    free(s->r);
+    free(s->p);
+    free(s->hp);
+    free(s->rz);
+    free(s->room);
+    free(s->before);
+    free(s);
+}
+
+float *organ_masked_squares_residual(organ_masked_squares *s) { return s->r; }
+
+/* ---- rows ---- */
+
+static double fold(const double lanes[LANES])
+{
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/* Of vectors of n values. */
+static double dot(const float *a, const float *b, size_t n)
+{
+    double lanes[LANES] = {0};
+    size_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            lanes[l] += (double)a[k + l] * (double)b[k + l];
+    for (size_t l = 0; k < n; k++, l++)
+        lanes[l] += (double)a[k] * (double)b[k];
+    return fold(lanes);
+}
+
+/* y += a x */
+static void add(float *y, float a, const float *x, size_t n)
+{
+    for (size_t k = 0; k < n; k++)
+        y[k] += a * x[k];
+}
+
+/* p = the weights that go, negative, and what the preconditioner puts in their place; v without the one and with the other. */
+static void begin_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
+    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch), *const scratch = z + ROWS_A_GO * n;
+    float *restrict const p = s->p + own * n, *restrict const v = s->v + at;
+    const uint8_t *restrict const keep = s->keep + at;
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = keep[k] ? 0.0f : v[k];
+        v[k] = keep[k] ? v[k] : 0.0f;
+    }
+    organ_blas_begin();
+    for (size_t i = 0; i < rows; i++)
+        organ_preconditioner_remove(s->preconditioner, first + i, s->before + at + i * n, keep + i * n, scratch);
+    organ_preconditioner_multiply(s->preconditioner, rows, p, z, scratch);
+    add(z, 1, s->r + at, rows * n);
+    organ_preconditioner_solve(s->preconditioner, first, rows, z, keep, z, scratch);
+    organ_blas_end();
+    for (size_t k = 0; k < rows * n; k++) {
+        p[k] = z[k] - p[k];
+        v[k] += z[k];
+    }
+    memcpy(s->before + at, keep, rows * n);
+}
+
+/* The product of the first step has come. */
+static void settle_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_A_GO;
+    (void)worker;
+    add(s->r + (s->from + own) * n, -1, s->hp + own * n, organ_lesser(ROWS_A_GO, s->count - own) * n);
+}
+
+/* After it: the first direction of conjugate gradients. */
+static void turn_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
+    float *const scratch = s->room + worker * (ROWS_A_GO * n + s->scratch), *const p = s->p + own * n;
+    settle_rows(s, index, worker);
+    organ_blas_begin();
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, p, scratch);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++)
+        s->rz[own + i] = dot(s->r + at + i * n, p + i * n, n);
+}
+
+/* A row whose residual is nothing, or whose direction has no length in FP32, is solved: it stays as it is. */
+static void step_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size;
+    (void)worker;
+    for (size_t own = index * ROWS_A_GO; own < organ_lesser((index + 1) * ROWS_A_GO, s->count); own++) {
+        const double length = dot(s->p + own * n, s->hp + own * n, n);
+        const float alpha = length > 0 ? (float)(s->rz[own] / length) : 0.0f;
+        add(s->v + (s->from + own) * n, alpha, s->p + own * n, n);
+        add(s->r + (s->from + own) * n, -alpha, s->hp + own * n, n);
+    }
+}
+
+static void aim_rows(void *context, size_t index, size_t worker)
+{
+    organ_masked_squares *const s = context;
+    const size_t n = s->h.size, own = index * ROWS_A_GO, rows = organ_lesser(ROWS_A_GO, s->count - own), first = s->from + own,
+                 at = first * n;
+    float *const z = s->room + worker * (ROWS_A_GO * n + s->scratch);
+    organ_blas_begin();
+    organ_preconditioner_solve(s->preconditioner, first, rows, s->r + at, s->keep + at, z, z + ROWS_A_GO * n);
+    organ_blas_end();
+    for (size_t i = 0; i < rows; i++) {
+        const double next = dot(s->r + at + i * n, z + i * n, n);
+        const float beta = s->rz[own + i] > 0 ? (float)(next / s->rz[own + i]) : 0.0f;
+        float *const p = s->p + (own + i) * n;
+        for (size_t k = 0; k < n; k++)
+            p[k] = z[i * n + k] + beta * p[k];
+        s->rz[own + i] = next;
+    }
+}
+
+/* ---- solving ---- */
+
+static organ_status solve_together(organ_masked_squares *s, unsigned products, organ_error *error)
+{
+    const size_t parts = (s->count + ROWS_A_GO - 1) / ROWS_A_GO;
+    organ_share(s->engine, NULL, parts, begin_rows, s);
+    for (unsigned k = 0; k < products; k++) {
+        if (organ_stop_asked(s->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", s->name);
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, k == 1 ? turn_rows : aim_rows, s);
+        organ_block_multiply(s->engine, &s->h, s->p, s->count, s->hp);
+        if (k > 0)
+            organ_share(s->engine, NULL, parts, step_rows, s);
+    }
+    if (products == 1)
+        organ_share(s->engine, NULL, parts, settle_rows, s);
+    return ORGAN_OK;
+}
+
+organ_status organ_masked_squares_solve(organ_masked_squares *s, const uint8_t *keep, unsigned products, float *v, organ_error *error)
+{
+    s->keep = keep;
+    s->v = v;
+    for (s->from = 0; s->from < s->rows && !error->status; s->from += TOGETHER) {
+        s->count = organ_lesser(TOGETHER, s->rows - s->from);
+        solve_together(s, products, error);
+    }
+    return error->status;
+}
+
+uint64_t organ_masked_squares_memory(uint64_t rows, uint64_t cols)
+{
+    const uint64_t together = rows < TOGETHER ? rows : TOGETHER;
+    /* Residual and mask, direction and product; the preconditioner's squares for a whole H, or of its blocks. */
+    return 5 * rows * cols + 8 * together * cols + 16640 * rows;
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/expand_moments.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what is asked for ---- */
+
+static organ_status check_goal(const organ_prune_matrix_options *o, size_t cols, organ_error *error)
+{
+    const bool known = (o->pattern.keep == 2 && o->pattern.of == 4) || (o->pattern.keep == 4 && o->pattern.of == 8);
+    if (o->pattern.of && !known)
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u is not known; there are 2:4 and 4:8", o->name, o->pattern.keep,
+                          o->pattern.of);
+    if (o->pattern.of && cols % o->pattern.of)
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights do not divide into the groups of pattern %u:%u", o->name, cols,
+                          o->pattern.keep, o->pattern.of);
+    if (o->pattern.of && o->sparsity != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: pattern %u:%u sets the sparsity; %g %% cannot be asked for as well", o->name,
+                          o->pattern.keep, o->pattern.of, o->sparsity);
+    if (!(o->sparsity >= 0 && o->sparsity < 100) || (o->sparsity == 0 && !o->pattern.of && o->method != ORGAN_PRUNE_PHYSARUM_V2))
+        return organ_fail(error, ORGAN_USAGE, "%s: a sparsity is above 0 and below 100 %%, not %g", o->name, o->sparsity);
+    if (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !(o->effort > 0 && o->effort <= 100))
+        return organ_fail(error, ORGAN_USAGE, "%s: an effort is above 0 and at most 100, not %g", o->name, o->effort);
+    return ORGAN_OK;
+}
+
+static organ_status check_shape(const organ_prune_matrix_options *o, const organ_input_moments *moments, size_t rows, size_t cols,
+                                organ_error *error)
+{
+    if (rows == 0 || cols == 0 || rows > INT_MAX || cols > INT_MAX)
+        return organ_fail(error, ORGAN_USAGE, "%s: a matrix of %zu x %zu cannot be pruned", o->name, rows, cols);
+    if (!moments && (o->method != ORGAN_PRUNE_MAGNITUDE || o->measure))
+        return organ_fail(error, ORGAN_USAGE, "%s: this method needs a finished calibration", o->name);
+    const bool compensates = o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+    if (moments && !moments->h && (compensates || o->measure))
+        return organ_fail(error, ORGAN_USAGE, "%s: needs the second moments of the inputs, and only their norms are known", o->name);
+    if (moments && moments->features != cols)
+        return organ_fail(error, ORGAN_USAGE, "%s: rows of %zu weights, calibrated with %zu inputs", o->name, cols, moments->features);
+    if (moments && moments->bent && moments->rows != rows)
+        return organ_fail(error, ORGAN_USAGE, "%s: %zu rows, calibrated with the weights of %zu", o->name, rows, moments->rows);
+    return ORGAN_OK;
+}
+
+/* ---- what has come out ---- */
+
+static double weighted_norm(const float *a, const float *h_a, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < n; k++)
+        sum += (double)a[k] * (double)h_a[k];
+    return sum;
+}
+
+static organ_status measure(const organ_matrix_job *job, float *before, organ_error *error)
+{
+    const size_t n = job->rows * job->cols;
+    float *product = organ_floats(n, 1),
+          *h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * job->moments->mean_diagonal);
+    const organ_block_matrix moments = {job->cols, job->moments->block, h};
+    if (!product || !h)
+        organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", job->options->name, job->rows, job->cols);
+    else {
+        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+        const double whole = weighted_norm(before, product, n);
+        for (size_t k = 0; k < n; k++)
+            before[k] -= job->weights[k];
+        organ_block_multiply(job->engine, &moments, before, job->rows, product);
+        job->report->output_error = whole > 0 ? weighted_norm(before, product, n) / whole : 0;
+    }
+    free(product);
+    free(h);
+    return error->status;
+}
+
+static organ_status check_result(const organ_matrix_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        if (!isfinite(job->weights[k]))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: weight [%zu, %zu] of the pruned matrix is %g: weights or activations are too large", job->options->name,
+                              k / job->cols, k % job->cols, (double)job->weights[k]);
+    return ORGAN_OK;
+}
+
+static uint64_t zeros(const organ_matrix_job *job)
+{
+    uint64_t count = 0;
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        count += job->weights[k] == 0;
+    return count;
+}
+
+/* ---- in memory ---- */
+
+static organ_status clear_masked(void *context, size_t first, organ_error *error)
+{
+    const organ_matrix_job *const job = context;
+    (void)first;
+    (void)error;
+    for (size_t k = 0; k < job->rows * job->cols; k++)
+        if (!job->keep[k])
+            job->weights[k] = 0;
+    return ORGAN_OK;
+}
+
+static bool compensates(const organ_prune_matrix_options *o)
+{
+    return o->method == ORGAN_PRUNE_SPARSEGPT || (o->method == ORGAN_PRUNE_PHYSARUM_V2 && !o->no_compensate);
+}
+
+static organ_status run(organ_matrix_job *job, organ_error *error)
+{
+    const bool flows = job->options->method == ORGAN_PRUNE_PHYSARUM_V2;
+    if (!compensates(job->options))
+        return flows ? organ_prune_by_flow(job, error) : organ_prune_by_rank(job, error);
+    memset(job->keep, 1, job->rows * job->cols);
+    return flows ? organ_prune_by_stages(job, error) : organ_prune_by_sweep(job, error);
+}
+
+static void report_mask(const organ_matrix_job *job)
+{
+    const size_t n = job->rows * job->cols;
+    uint64_t masked = n;
+    for (size_t k = 0; k < n; k++)
+        masked -= job->keep[k];
+    job->report->zero_after = zeros(job);
+    job->report->sparsity = 100 * (double)masked / (double)n;
+}
+
+organ_status organ_prune_matrix(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                                float *weights, size_t rows, size_t cols, uint8_t *keep, organ_prune_matrix_report *report,
+                                organ_error *error)
+{
+    organ_matrix_bands all = {.name = options->name, .rows = rows, .cols = cols, .dtype = ORGAN_F32, .band_rows = rows, .values = weights};
+    organ_matrix_job job = {.engine = engine,
+                            .options = options,
+                            .moments = calibration ? organ_calibration_moments(calibration) : NULL,
+                            .report = report,
+                            .keep = keep,
+                            .weights = weights,
+                            .rows = rows,
+                            .cols = cols,
+                            .bands = &all,
+                            .take = clear_masked,
+                            .context = &job};
+    *report = (organ_prune_matrix_report){.output_error = NAN};
+    if (check_shape(options, job.moments, rows, cols, error) || check_goal(options, cols, error) ||
+        organ_matrix_band(engine, &all, 0, error))
+        return error->status;
+    const size_t n = rows * cols;
+    float *before = options->measure ? organ_floats(n, 1) : NULL;
+    if (options->measure && !before)
+        return organ_fail_errno(error, ENOMEM, "%s: output error of %zu x %zu", options->name, rows, cols);
+    if (before)
+        memcpy(before, weights, n * sizeof *weights);
+    report->elements = n;
+    report->zero_before = zeros(&job);
+    report->block_diagonal = job.moments && job.moments->block < job.moments->features;
+    if (run(&job, error) == ORGAN_OK && check_result(&job, error) == ORGAN_OK && (!before || measure(&job, before, error) == ORGAN_OK))
+        report_mask(&job);
+    free(before);
+    return error->status;
+}
+
+uint64_t organ_prune_matrix_memory(const organ_prune_matrix_options *options, uint64_t rows, uint64_t cols)
+{
+    const uint64_t keep = rows * cols;
+    if (!compensates(options))
+        return keep;
+    if (options->method == ORGAN_PRUNE_SPARSEGPT)
+        return keep + 640 * rows;
+    return 2 * keep + organ_masked_squares_memory(rows, cols);
+}
+
+/* ---- in bands ---- */
+
+organ_status organ_prune_bands(const organ_engine *engine, const organ_prune_matrix_options *options, const organ_calibration *calibration,
+                               organ_matrix_bands *bands, uint8_t *keep,
+                               organ_status (*take)(void *context, size_t first, organ_error *error), void *context,
+                               organ_prune_matrix_report *report, organ_error *error)
+{
+    organ_matrix_job job = {.engine = engine,
+                            .options = options,
+                            .moments = calibration ? organ_calibration_moments(calibration) : NULL,
+                            .report = report,
+                            .keep = keep,
+                            .rows = bands->rows,
+                            .cols = bands->cols,
+                            .bands = bands,
+                            .take = take,
+                            .context = context};
+    *report = (organ_prune_matrix_report){.output_error = NAN};
+    if (compensates(options) || options->measure)
+        return organ_fail(error, ORGAN_USAGE, "%s: this method, or measuring, needs the whole matrix", options->name);
+    if (check_shape(options, job.moments, bands->rows, bands->cols, error) || check_goal(options, bands->cols, error))
+        return error->status;
+    return run(&job, error);
+}
+
+/* Bytes with so many rows in a band. */
+static uint64_t bands_memory(const organ_matrix_bands *bands, organ_prune_method method, size_t workers, size_t band_rows)
+{
+    organ_matrix_bands some = *bands;
+    some.band_rows = band_rows;
+    const uint64_t band = (uint64_t)band_rows * bands->cols * (organ_dtype_describe(bands->dtype)->bytes + 1);
+    return band + (method == ORGAN_PRUNE_PHYSARUM_V2 ? organ_flow_memory(workers) + bands->cols * sizeof(float) /* the food */
+                                                     : organ_rank_memory(&some, workers));
+}
+
+bool organ_prune_bands_fit(const organ_engine *engine, organ_prune_method method, uint64_t beside, organ_matrix_bands *bands,
+                           uint64_t *least)
+{
+    const size_t workers = organ_workers_count(engine->workers);
+    const size_t tile = method == ORGAN_PRUNE_PHYSARUM_V2 ? ORGAN_FLOW_TILE : 1, step = organ_lesser(tile, bands->rows ? bands->rows : 1);
+    const uint64_t fixed = beside + bands_memory(bands, method, workers, 0);
+    const uint64_t of_step = beside + bands_memory(bands, method, workers, step) - fixed + (bands->cols == 0);
+    *least = fixed + of_step;
+    if (*least > engine->memory)
+        return false;
+    const uint64_t steps = (engine->memory - fixed) / of_step;
+    bands->band_rows = steps >= (bands->rows + step - 1) / step ? bands->rows : (size_t)steps * step;
+    return true;
+}

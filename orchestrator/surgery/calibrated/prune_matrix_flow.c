@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v2: flow takes away in stages, and after each the weights that are left are solved for anew. Without compensation it is one
+ * flow, and a pattern one more stage. */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/expand_moments.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFINED_GAIN 6.0
+#define DONOR_SHARE  0.5 /* alpha */
+
+static const double shares[ORGAN_PRUNE_STAGES] = {0.45, 0.65, 0.80, 0.92, 1.0};
+static const unsigned products[ORGAN_PRUNE_STAGES] = {1, 1, 2, 4, 3};
+
+typedef struct staged {
+    organ_matrix_job *job;
+    float *food;
+    float *h;
+    organ_masked_squares *squares;
+    uint8_t *kept;  /* a mask that the flow leaves */
+    double percent; /* in the end */
+} staged;
+
+/* act_norm stability contribution, with 1 for the greatest: only their ratios matter, and products with weights stay in the range of FP32.
+ */
+static float *make_food(const organ_input_moments *m)
+{
+    float *food = organ_floats(m->features, 1);
+    double most = 0;
+    for (size_t j = 0; j < m->features; j++)
+        most = fmax(most, (double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j]);
+    for (size_t j = 0; food && j < m->features; j++)
+        food[j] = (float)((double)m->act_norm[j] * (double)m->stability[j] * (double)m->contribution[j] / most);
+    return food;
+}
+
+/* The solution without a mask would be W (alpha C + (1 - alpha) H) H^-1, and what W itself misses of it alpha W (C - H). */
+static organ_status prepare_squares(staged *s, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const organ_input_moments *const m = job->moments;
+    s->h = organ_expand_moments(job->engine, job->moments, 0, 1, ORGAN_SQUARES_DAMPING * m->mean_diagonal);
+    if (!s->h)
+        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+    const organ_block_matrix h = {job->cols, m->block, s->h};
+    if (organ_masked_squares_create(job->engine, &h, job->rows, job->options->name, &s->squares, error) != ORGAN_OK)
+        return error->status;
+    float *const residual = organ_masked_squares_residual(s->squares);
+    if (m->bent) {
+        for (size_t k = 0; k < job->rows * job->cols; k++)
+            residual[k] = (float)(DONOR_SHARE * m->bent[k] / (double)m->tokens);
+        return ORGAN_OK;
+    }
+    if (!m->c) {
+        memset(residual, 0, job->rows * job->cols * sizeof *residual);
+        return ORGAN_OK;
+    }
+    float *const bent = organ_expand_moments(job->engine, job->moments, DONOR_SHARE, -DONOR_SHARE, 0);
+    if (!bent)
+        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+    organ_block_multiply(job->engine, &(organ_block_matrix){job->cols, m->block, bent}, job->weights, job->rows, residual);
+    free(bent);
+    return ORGAN_OK;
+}
+
+static organ_status compensate(const staged *s, unsigned count, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const unsigned scaled = (unsigned)fmax(1, floor(count * job->options->effort + 0.5));
+    job->report->products += scaled;
+    return organ_masked_squares_solve(s->squares, job->keep, scaled, job->weights, error);
+}
+
+static organ_flow flow_of(const organ_matrix_job *job, const float *food, bool last)
+{
+    return (organ_flow){job->bands, food, job->options->pattern, last ? ORGAN_FLOW_TOLERANCE : ORGAN_FLOW_STAGE_TOLERANCE};
+}
+
+/* The mask at a gain that a search has found, of a matrix of one band. */
+static organ_status settle_mask(const staged *s, const organ_flow *flow, const organ_flow_gain *found, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    if (!found->held && organ_flow_mask(job->engine, flow, found->gain, 0, job->keep, s->kept, error) != ORGAN_OK)
+        return error->status;
+    memcpy(job->keep, s->kept, job->rows * job->cols);
+    return ORGAN_OK;
+}
+
+/* `percent` < 0: the pattern itself. */
+static organ_status stage(staged *s, double percent, unsigned count, double *gain, organ_error *error)
+{
+    organ_matrix_job *const job = s->job;
+    const organ_flow flow = flow_of(job, s->food, job->report->stages == ORGAN_PRUNE_STAGES - 1);
+    organ_flow_gain found = {.gain = *gain};
+    double *const taken = &job->report->gains[job->report->stages++];
+    if (percent < 0)
+        organ_flow_pattern(job->engine, &flow, 0, job->keep, error);
+    else if (organ_flow_search(job->engine, &flow, percent, job->keep, s->kept, &found, error) == ORGAN_OK &&
+             settle_mask(s, &flow, &found, error) == ORGAN_OK) {
+        *taken = found.gain;
+        *gain = isfinite(found.gain) ? found.gain : DEFINED_GAIN;
+    }
+    return error->status ? error->status : compensate(s, count, error);
+}
+
+/* What the flow decides by itself, which is the goal where none was given. */
+static organ_status find_natural(const organ_matrix_job *job, const organ_flow *flow, double *percent, organ_error *error)
+{
+    organ_flow_gain found = {.gain = DEFINED_GAIN};
+    if (organ_flow_search(job->engine, flow, 0, NULL, NULL, &found, error) == ORGAN_OK)
+        job->report->natural_sparsity = *percent = found.killed;
+    return error->status;
+}
+
+/* 0: what the flow decides. */
+static double wanted_percent(const organ_prune_matrix_options *o)
+{
+    return o->pattern.of ? 100.0 * (o->pattern.of - o->pattern.keep) / o->pattern.of : o->sparsity;
+}
+
+static organ_status run_stages(staged *s, organ_error *error)
+{
+    const organ_pattern *const pattern = &s->job->options->pattern;
+    const organ_flow flow = flow_of(s->job, s->food, true);
+    double gain = DEFINED_GAIN;
+    if (s->percent == 0 && find_natural(s->job, &flow, &s->percent, error) != ORGAN_OK)
+        return error->status;
+    for (unsigned k = 0; k < ORGAN_PRUNE_STAGES && !error->status; k++)
+        stage(s, pattern->of && k == ORGAN_PRUNE_STAGES - 1 ? -1 : shares[k] * s->percent, products[k], &gain, error);
+    return error->status;
+}
+
+organ_status organ_prune_by_stages(organ_matrix_job *job, organ_error *error)
+{
+    staged s = {.job = job, .food = make_food(job->moments), .percent = wanted_percent(job->options)};
+    s.kept = malloc(job->rows * job->cols);
+    if (!s.food || !s.kept)
+        organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+    else if (prepare_squares(&s, error) == ORGAN_OK)
+        run_stages(&s, error);
+    organ_masked_squares_destroy(s.squares);
+    free(s.food);
+    free(s.kept);
+    free(s.h);
+    return error->status;
+}
+
+/* ---- without compensation ---- */
+
+/* A matrix of one band may have the mask already. */
+static organ_status mask_band(const organ_matrix_job *job, const organ_flow *flow, const organ_flow_gain *found, size_t first,
+                              organ_error *error)
+{
+    if (!found->held && organ_flow_mask(job->engine, flow, found->gain, first, NULL, job->keep, error) != ORGAN_OK)
+        return error->status;
+    return flow->pattern.of ? organ_flow_pattern(job->engine, flow, first, job->keep, error) : ORGAN_OK;
+}
+
+static organ_status flow_through(organ_matrix_job *job, const organ_flow *flow, organ_error *error)
+{
+    organ_matrix_bands *const bands = job->bands;
+    organ_flow_gain found = {.gain = DEFINED_GAIN};
+    double percent = wanted_percent(job->options);
+    if (percent == 0 && find_natural(job, flow, &percent, error) != ORGAN_OK)
+        return error->status;
+    percent *= flow->pattern.of ? shares[ORGAN_PRUNE_STAGES - 2] : 1;
+    uint8_t *const kept = bands->band_rows >= bands->rows ? job->keep : NULL;
+    if (organ_flow_search(job->engine, flow, percent, NULL, kept, &found, error) != ORGAN_OK)
+        return error->status;
+    job->report->gains[0] = found.gain;
+    job->report->stages = flow->pattern.of ? 2 : 1;
+    for (size_t first = 0; first < bands->rows && !error->status; first += bands->band_rows)
+        if (mask_band(job, flow, &found, first, error) == ORGAN_OK)
+            job->take(job->context, first, error);
+    return error->status;
+}
+
+organ_status organ_prune_by_flow(organ_matrix_job *job, organ_error *error)
+{
+    float *const food = make_food(job->moments);
+    const organ_flow flow = flow_of(job, food, true);
+    if (!food)
+        return organ_fail_errno(error, ENOMEM, "%s: physarum v2 of %zu x %zu", job->options->name, job->rows, job->cols);
+    flow_through(job, &flow, error);
+    free(food);
+    return error->status;
+}

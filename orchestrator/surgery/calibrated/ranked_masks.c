@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ * The baselines that rank weights and cut: magnitude over the matrix, wanda within each row. */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DIGIT  2048 /* 11 bits */
+#define DIGITS 3
+
+static uint32_t bits_of(float score)
+{
+    uint32_t bits;
+    memcpy(&bits, &score, sizeof bits);
+    return bits & 0x7fffffff;
+}
+
+/* ---- the score of a rank, digit by digit from above ---- */
+
+static const unsigned shifts[DIGITS] = {22, 11, 0};
+
+typedef struct edge {
+    uint32_t bits, known; /* of the score so far, and which of its bits are found */
+    uint64_t less;        /* how many scores are less */
+} edge;
+
+/* Adds how many of the scores that agree with what is known have which digit next. */
+static void count_digits(const edge *e, unsigned digit, const float *scores, size_t n, uint64_t counts[DIGIT])
+{
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t bits = bits_of(scores[k]);
+        counts[bits >> shifts[digit] & (DIGIT - 1)] += (bits & e->known) == e->bits;
+    }
+}
+
+/* `rank`: 0 is the least. */
+static void settle_digit(edge *e, unsigned digit, const uint64_t counts[DIGIT], uint64_t rank)
+{
+    uint32_t found = 0;
+    while (e->less + counts[found] <= rank)
+        e->less += counts[found++];
+    e->bits |= found << shifts[digit];
+    e->known |= (uint32_t)(DIGIT - 1) << shifts[digit];
+}
+
+/* keep[k] = 0 below the edge, and for the first `equals` at it; returns how many of these were there. */
+static uint64_t cut_at(const edge *e, const float *scores, size_t n, uint64_t equals, uint8_t *keep)
+{
+    uint64_t met = 0;
+    for (size_t k = 0; k < n; k++) {
+        const uint32_t bits = bits_of(scores[k]);
+        const bool at = bits == e->bits;
+        keep[k] = !(bits < e->bits || (at && met < equals));
+        met += at;
+    }
+    return met;
+}
+
+void organ_mask_least(const float *scores, size_t n, size_t count, uint8_t *keep)
+{
+    edge e = {0};
+    memset(keep, count < n, n);
+    if (count == 0 || count >= n)
+        return;
+    for (unsigned d = 0; d < DIGITS; d++) {
+        uint64_t counts[DIGIT] = {0};
+        count_digits(&e, d, scores, n, counts);
+        settle_digit(&e, d, counts, count - 1);
+    }
+    cut_at(&e, scores, n, count - e.less, keep);
+}
+
+/* ---- over the bands of a matrix ---- */
+
+#define ROWS_A_GO ((size_t)16)
+
+typedef struct ranking {
+    const organ_matrix_job *job;
+    size_t rows; /* of the band */
+    edge edge;
+    unsigned digit;
+    uint64_t count;   /* of weights that go: magnitude */
+    uint64_t left;    /* of those at the edge that still go, in the order of the rows */
+    float *room;      /* per worker: a row */
+    uint64_t *counts; /* per worker: DIGIT */
+    uint64_t *equals; /* per row of the band: how many are at the edge, then how many of them go */
+} ranking;
+
+static bool by_row(const organ_matrix_job *job) { return job->options->method == ORGAN_PRUNE_WANDA || job->options->pattern.of; }
+
+static float *room_of(const ranking *r, size_t worker) { return r->room + worker * r->job->bands->cols; }
+
+/* A task over ROWS_A_GO rows of the band. */
+static void each_row(const ranking *r, size_t index, size_t worker,
+                     void (*act)(const ranking *r, size_t row, const float *weights, size_t worker))
+{
+    const size_t cols = r->job->bands->cols;
+    for (size_t row = index * ROWS_A_GO; row < organ_lesser((index + 1) * ROWS_A_GO, r->rows); row++)
+        act(r, row, organ_matrix_band_values(r->job->engine, r->job->bands, row * cols, cols, room_of(r, worker)), worker);
+}
+
+static void count_row(const ranking *r, size_t row, const float *weights, size_t worker)
+{
+    (void)row;
+    count_digits(&r->edge, r->digit, weights, r->job->bands->cols, r->counts + worker * DIGIT);
+}
+
+/* The room may be where the weights are. */
+static void cut_row(const ranking *r, size_t row, const float *weights, size_t worker)
+{
+    const organ_prune_matrix_options *const options = r->job->options;
+    const size_t cols = r->job->bands->cols;
+    float *const scores = room_of(r, worker);
+    uint8_t *const keep = r->job->keep + row * cols;
+    for (size_t j = 0; j < cols; j++)
+        scores[j] = fabsf(weights[j]) * (options->method == ORGAN_PRUNE_WANDA ? r->job->moments->act_norm[j] : 1.0f);
+    if (!options->pattern.of) {
+        organ_mask_least(scores, cols, (size_t)llround(options->sparsity / 100 * (double)cols), keep);
+        return;
+    }
+    memset(keep, 1, cols);
+    for (size_t j = 0; j < cols; j += options->pattern.of)
+        organ_pattern_group(&options->pattern, scores + j, keep + j);
+}
+
+static void count_equals(const ranking *r, size_t row, const float *weights, size_t worker)
+{
+    const size_t cols = r->job->bands->cols;
+    (void)worker;
+    r->equals[row] = cut_at(&r->edge, weights, cols, 0, r->job->keep + row * cols);
+}
+
+static void cut_equals(const ranking *r, size_t row, const float *weights, size_t worker)
+{
+    const size_t cols = r->job->bands->cols;
+    (void)worker;
+    if (r->equals[row])
+        cut_at(&r->edge, weights, cols, r->equals[row], r->job->keep + row * cols);
+}
+
+static void digits_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_row); }
+static void rows_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_row); }
+static void equals_counted(void *context, size_t index, size_t worker) { each_row(context, index, worker, count_equals); }
+static void equals_cut(void *context, size_t index, size_t worker) { each_row(context, index, worker, cut_equals); }
+
+static void share_rows(ranking *r, void (*task)(void *context, size_t index, size_t worker))
+{
+    organ_share(r->job->engine, NULL, (r->rows + ROWS_A_GO - 1) / ROWS_A_GO, task, r);
+}
+
+/* One digit of the edge: a look at every weight. */
+static organ_status find_digit(ranking *r, organ_error *error)
+{
+    organ_matrix_bands *const bands = r->job->bands;
+    const size_t workers = organ_workers_count(r->job->engine->workers);
+    memset(r->counts, 0, workers * DIGIT * sizeof *r->counts);
+    for (size_t first = 0; first < bands->rows; first += bands->band_rows) {
+        if (organ_matrix_band(r->job->engine, bands, first, error) != ORGAN_OK)
+            return error->status;
+        r->rows = organ_matrix_band_rows(bands, first);
+        share_rows(r, digits_counted);
+    }
+    for (size_t w = 1; w < workers; w++)
+        for (size_t k = 0; k < DIGIT; k++)
+            r->counts[k] += r->counts[w * DIGIT + k];
+    settle_digit(&r->edge, r->digit, r->counts, r->count - 1);
+    return ORGAN_OK;
+}
+
+/* Numbers of 16 bits have nothing in the last digit of their FP32. */
+static organ_status find_edge(ranking *r, organ_error *error)
+{
+    const organ_matrix_bands *const bands = r->job->bands;
+    const unsigned digits = bands->dtype == ORGAN_F32 ? DIGITS : DIGITS - 1;
+    r->count = (uint64_t)llround(r->job->options->sparsity / 100 * ((double)bands->rows * (double)bands->cols));
+    for (r->digit = 0; r->digit < digits && r->count > 0 && !error->status; r->digit++)
+        find_digit(r, error);
+    r->left = r->count - r->edge.less;
+    return error->status;
+}
+
+/* The mask of the band that is loaded; bands come in order. */
+static void mask_band(ranking *r, size_t first)
+{
+    r->rows = organ_matrix_band_rows(r->job->bands, first);
+    if (by_row(r->job)) {
+        share_rows(r, rows_cut);
+        return;
+    }
+    share_rows(r, equals_counted);
+    for (size_t row = 0; row < r->rows; row++) {
+        r->equals[row] = r->left < r->equals[row] ? r->left : r->equals[row];
+        r->left -= r->equals[row];
+    }
+    share_rows(r, equals_cut);
+}
+
+uint64_t organ_rank_memory(const organ_matrix_bands *bands, size_t workers)
+{
+    return workers * (bands->cols * sizeof(float) + DIGIT * sizeof(uint64_t)) + (uint64_t)bands->band_rows * sizeof(uint64_t);
+}
+
+organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
+{
+    organ_matrix_bands *const bands = job->bands;
+    const size_t workers = organ_workers_count(job->engine->workers);
+    ranking r = {.job = job, .room = organ_floats(workers, bands->cols)};
+    r.counts = calloc(workers, DIGIT * sizeof *r.counts);
+    r.equals = calloc(bands->band_rows, sizeof *r.equals);
+    if (!r.room || !r.counts || !r.equals)
+        organ_fail_errno(error, ENOMEM, "%s", job->options->name);
+    else if (by_row(job) || find_edge(&r, error) == ORGAN_OK)
+        for (size_t first = 0; first < bands->rows && !error->status; first += bands->band_rows)
+            if (organ_matrix_band(job->engine, bands, first, error) == ORGAN_OK) {
+                mask_band(&r, first);
+                job->take(job->context, first, error);
+            }
+    free(r.room);
+    free(r.counts);
+    free(r.equals);
+    return error->status;
+}

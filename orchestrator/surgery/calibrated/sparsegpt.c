@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT
+ * SparseGPT (Frantar & Alistarh 2023): columns from left to right, what a killed weight did is taken over by those to its right. */
+#include "orchestrator/surgery/calibrated/prune_matrix_job.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/calibrated/expand_moments.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+
+#define COLUMNS ((size_t)128)
+#define STRIP   ((size_t)128) /* rows */
+#define DAMPING 0.01
+
+typedef struct sweep {
+    const organ_matrix_job *job;
+    float *factor;       /* U with H^-1 = U^T U, blocks as H has them: on and above the diagonal */
+    float *scores;       /* rows x COLUMNS */
+    uint8_t *kept;       /* rows x COLUMNS */
+    float *errors;       /* per worker: STRIP x COLUMNS */
+    size_t first, n;     /* columns of the pass */
+    size_t start, width; /* of the block of H that they lie in */
+    const float *u;      /* that block's factor at (first, first) */
+} sweep;
+
+/* U of one block in place, from the whole H. An input that is never there would make it singular: its weights do nothing and become 0. */
+static bool factorise(float *h, size_t width, float mean)
+{
+    const int n = (int)width;
+    for (size_t j = 0; j < width; j++) {
+        float *const own = &h[j * (width + 1)];
+        *own = (*own == 0 ? mean : *own) + (float)DAMPING * mean;
+    }
+    organ_blas_begin();
+    /* For LAPACK, by columns, the upper triangle is the lower one, and H^-1 = L L^T with U = L^T. */
+    const bool done = LAPACKE_spotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 && LAPACKE_spotri(LAPACK_COL_MAJOR, 'L', n, h, n) == 0 &&
+                      LAPACKE_spotrf(LAPACK_COL_MAJOR, 'L', n, h, n) == 0;
+    organ_blas_end();
+    return done;
+}
+
+static void score_rows(void *context, size_t index, size_t worker)
+{
+    const sweep *const s = context;
+    const size_t cols = s->job->cols;
+    (void)worker;
+    for (size_t i = index * STRIP; i < organ_lesser((index + 1) * STRIP, s->job->rows); i++)
+        for (size_t j = 0; j < s->n; j++) {
+            const float x = s->job->weights[i * cols + s->first + j] / s->u[j * (s->width + 1)];
+            s->scores[i * s->n + j] = x * x;
+        }
+}
+
+/* One row through the columns of the pass; `errors` are what its killed weights leave to those further right. */
+static void sweep_row(const sweep *s, size_t row, float *errors)
+{
+    const organ_pattern *const pattern = &s->job->options->pattern;
+    float *const w = s->job->weights + row * s->job->cols + s->first;
+    uint8_t *const keep = s->job->keep + row * s->job->cols + s->first;
+    for (size_t j = 0; j < s->n; j++) {
+        const float *const u = s->u + j * s->width;
+        if (pattern->of && j % pattern->of == 0) {
+            float scores[COLUMNS];
+            for (size_t k = 0; k < pattern->of; k++) {
+                const float x = w[j + k] / s->u[(j + k) * (s->width + 1)];
+                scores[k] = x * x;
+            }
+            organ_pattern_group(pattern, scores, keep + j);
+        } else if (!pattern->of)
+            keep[j] = s->kept[row * s->n + j];
+        errors[j] = keep[j] ? 0.0f : w[j] / u[j];
+        if (keep[j])
+            continue;
+        for (size_t k = j; k < s->n; k++)
+            w[k] -= errors[j] * u[k];
+        w[j] = 0;
+    }
+}
+
+static void sweep_rows(void *context, size_t index, size_t worker)
+{
+    const sweep *const s = context;
+    const size_t cols = s->job->cols, row = index * STRIP, rows = organ_lesser(STRIP, s->job->rows - row);
+    const size_t rest = s->start + s->width - s->first - s->n;
+    float *const errors = s->errors + worker * STRIP * COLUMNS;
+    for (size_t i = 0; i < rows; i++)
+        sweep_row(s, row + i, errors + i * s->n);
+    if (rest == 0)
+        return;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)rows, (int)rest, (int)s->n, -1, errors, (int)s->n, s->u + s->n,
+                (int)s->width, 1, s->job->weights + row * cols + s->first + s->n, (int)cols);
+    organ_blas_end();
+}
+
+static void clear_dead_inputs(const organ_matrix_job *job)
+{
+    for (size_t j = 0; j < job->cols; j++)
+        if (job->moments->act_norm[j] == 0)
+            for (size_t i = 0; i < job->rows; i++)
+                job->weights[i * job->cols + j] = 0;
+}
+
+static organ_status sweep_block(sweep *s, organ_error *error)
+{
+    const organ_matrix_job *const job = s->job;
+    const size_t strips = (job->rows + STRIP - 1) / STRIP;
+    float *const factor = s->factor + s->start * job->moments->block;
+    if (!factorise(factor, s->width, (float)job->moments->mean_diagonal))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: the second moments of inputs %zu to %zu cannot be inverted (mean square %g)",
+                          job->options->name, s->start, s->start + s->width - 1, job->moments->mean_diagonal);
+    for (s->first = s->start; s->first < s->start + s->width; s->first += COLUMNS) {
+        if (organ_stop_asked(job->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "%s: interrupted", job->options->name);
+        s->n = organ_lesser(COLUMNS, s->start + s->width - s->first);
+        s->u = factor + (s->first - s->start) * (s->width + 1);
+        if (!job->options->pattern.of) {
+            const size_t all = job->rows * s->n;
+            organ_share(job->engine, NULL, strips, score_rows, s);
+            organ_mask_least(s->scores, all, (size_t)llround(job->options->sparsity / 100 * (double)all), s->kept);
+        }
+        organ_share(job->engine, NULL, strips, sweep_rows, s);
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_prune_by_sweep(organ_matrix_job *job, organ_error *error)
+{
+    sweep s = {.job = job, .factor = organ_expand_moments(job->engine, job->moments, 0, 1, 0)};
+    s.scores = organ_floats(job->rows, COLUMNS);
+    s.kept = malloc(job->rows * COLUMNS);
+    s.errors = organ_floats(organ_workers_count(job->engine->workers), STRIP * COLUMNS);
+    if (!s.factor || !s.scores || !s.kept || !s.errors)
+        organ_fail_errno(error, ENOMEM, "%s: sparsegpt of %zu x %zu", job->options->name, job->rows, job->cols);
+    else {
+        clear_dead_inputs(job);
+        for (s.start = 0; s.start < job->cols && !error->status; s.start += job->moments->block) {
+            s.width = organ_lesser(job->moments->block, job->cols - s.start);
+            sweep_block(&s, error);
+        }
+    }
+    free(s.factor);
+    free(s.scores);
+    free(s.kept);
+    free(s.errors);
+    return error->status;
+}

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/calibrated/staged_flow.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/share.h"
+#include "orchestrator/surgery/algebra/floats.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TILE        ORGAN_FLOW_TILE
+#define MOST_GROUP  16
+#define LEAST_GAIN  0x1p-20
+#define MOST_GAIN   0x1p40
+#define MOST_ROUNDS 40
+
+/* ---- one trial of a gain ---- */
+
+typedef struct trial {
+    const organ_flow *flow;
+    const organ_engine *engine;
+    double gain;           /* INFINITY: nothing is killed but what has no importance */
+    size_t rows, across;   /* of the band; tiles beside each other */
+    const uint8_t *before; /* mask of the band; NULL: all */
+    uint8_t *kept;         /* after; NULL: only counted */
+    uint64_t count;        /* kept, in all bands */
+    float *importance;     /* per worker: TILE x TILE twice, before and after the flow */
+    char *scratch;         /* per worker */
+    int nonfinite;
+} trial;
+
+typedef struct place {
+    size_t row, col, rows, cols;
+} place;
+
+static place place_of(const trial *t, size_t index)
+{
+    place p = {.row = index / t->across * TILE, .col = index % t->across * TILE};
+    p.rows = organ_lesser(TILE, t->rows - p.row);
+    p.cols = organ_lesser(TILE, t->flow->weights->cols - p.col);
+    return p;
+}
+
+static bool lay_out(const trial *t, const place *p, float *importance)
+{
+    const float *const food = t->flow->food + p->col;
+    uint32_t some = 0;
+    float room[TILE];
+    for (size_t i = 0; i < p->rows; i++) {
+        const size_t at = (p->row + i) * t->flow->weights->cols + p->col;
+        const float *const weights = organ_matrix_band_values(t->engine, t->flow->weights, at, p->cols, room);
+        float *const row = importance + i * TILE;
+        for (size_t j = 0; j < p->cols; j++)
+            row[j] = fabsf(weights[j]) * food[j];
+        for (size_t j = 0; t->before && j < p->cols; j++)
+            row[j] *= (float)t->before[at + j];
+        for (size_t j = 0; j < p->cols; j++) {
+            uint32_t bits;
+            memcpy(&bits, &row[j], sizeof bits);
+            some |= bits;
+        }
+    }
+    return some != 0;
+}
+
+/* The most important that were killed come back until the group has as many as the pattern keeps. */
+static void revive(const organ_pattern *pattern, const float *importance, const uint8_t *before, uint8_t *after)
+{
+    unsigned count = 0;
+    for (unsigned k = 0; k < pattern->of; k++)
+        count += after[k];
+    for (; count < pattern->keep; count++) {
+        unsigned best = pattern->of;
+        for (unsigned k = 0; k < pattern->of; k++)
+            if (before[k] && !after[k] && (best == pattern->of || importance[k] > importance[best]))
+                best = k;
+        if (best == pattern->of)
+            return;
+        after[best] = 1;
+    }
+}
+
+static uint64_t harvest(const trial *t, const place *p, const float *importance, const float *flowed)
+{
+    const organ_pattern *const pattern = &t->flow->pattern;
+    uint64_t count = 0;
+    uint8_t all[TILE], room[TILE];
+    memset(all, 1, sizeof all);
+    for (size_t i = 0; i < p->rows; i++) {
+        const size_t at = (p->row + i) * t->flow->weights->cols + p->col, cols = p->cols;
+        const uint8_t *restrict const before = t->before ? t->before + at : all;
+        uint8_t *restrict const after = t->kept ? t->kept + at : room;
+        if (flowed)
+            for (size_t j = 0; j < cols; j++)
+                after[j] = (uint8_t)(before[j] & (flowed[i * TILE + j] != 0));
+        else
+            memcpy(after, before, cols);
+        for (size_t j = 0; pattern->of && j < cols; j += pattern->of)
+            revive(pattern, importance + i * TILE + j, before + j, after + j);
+        for (size_t j = 0; j < cols; j++)
+            count += after[j];
+    }
+    return count;
+}
+
+static void try_tile(void *context, size_t index, size_t worker)
+{
+    trial *const t = context;
+    const place p = place_of(t, index);
+    float *const importance = t->importance + worker * 2 * TILE * TILE, *const flowed = importance + TILE * TILE;
+    const bool some = lay_out(t, &p, importance);
+    if (some) {
+        const organ_physarum_params params = {.iterations = 30, .beta = 2, .coupling = 1, .gain = (float)t->gain};
+        organ_prune_counts counts = {0};
+        memcpy(flowed, importance, TILE * TILE * sizeof *flowed);
+        if (isfinite(t->gain))
+            t->engine->kernels->physarum_f32(flowed, p.rows, p.cols, TILE, &params,
+                                             t->scratch + worker * organ_physarum_scratch(TILE, TILE), &counts);
+        if (counts.nonfinite)
+            __atomic_store_n(&t->nonfinite, 1, __ATOMIC_RELAXED);
+    }
+    __atomic_fetch_add(&t->count, harvest(t, &p, importance, some ? flowed : NULL), __ATOMIC_RELAXED);
+}
+
+static organ_status open_trial(trial *t, const organ_engine *engine, const organ_flow *flow, organ_error *error)
+{
+    const size_t workers = organ_workers_count(engine->workers), cols = flow->weights->cols;
+    *t = (trial){.flow = flow, .engine = engine, .across = (cols + TILE - 1) / TILE};
+    t->scratch = aligned_alloc(64, workers * organ_physarum_scratch(TILE, TILE));
+    t->importance = organ_floats(workers, 2 * TILE * TILE);
+    if (!t->scratch || !t->importance)
+        return organ_fail_errno(error, ENOMEM, "%s: flow through %zu x %zu", flow->weights->name, flow->weights->rows, cols);
+    memset(t->importance, 0, workers * 2 * TILE * TILE * sizeof *t->importance);
+    return ORGAN_OK;
+}
+
+static void close_trial(trial *t)
+{
+    free(t->scratch);
+    free(t->importance);
+}
+
+uint64_t organ_flow_memory(size_t workers) { return workers * (organ_physarum_scratch(TILE, TILE) + 2 * TILE * TILE * sizeof(float)); }
+
+static organ_status try_band(trial *t, size_t first, organ_error *error)
+{
+    organ_matrix_bands *const weights = t->flow->weights;
+    if (organ_matrix_band(t->engine, weights, first, error) != ORGAN_OK)
+        return error->status;
+    t->rows = organ_matrix_band_rows(weights, first);
+    organ_share(t->engine, NULL, (t->rows + TILE - 1) / TILE * t->across, try_tile, t);
+    if (t->nonfinite)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: a tile has weights that are NaN or infinite: there is no flow through them",
+                          weights->name);
+    return ORGAN_OK;
+}
+
+/* *rate: percentage of zeros that this gain leaves. */
+static organ_status try_gain(trial *t, double gain, double *rate, organ_error *error)
+{
+    const organ_matrix_bands *const weights = t->flow->weights;
+    t->gain = (double)(float)gain;
+    t->count = 0;
+    for (size_t first = 0; first < weights->rows && !error->status; first += weights->band_rows)
+        try_band(t, first, error);
+    const double all = (double)weights->rows * (double)weights->cols;
+    *rate = 100 * (all - (double)t->count) / all;
+    return error->status;
+}
+
+/* ---- the search ---- */
+
+typedef struct search {
+    double low, low_rate;                  /* a gain that kills too much; 0: none yet */
+    double high, high_rate;                /* one that kills too little */
+    double now, now_rate, last, last_rate; /* the gain tried last and the one before; 0: none */
+    double best, best_rate, best_error;
+    bool best_is_last;
+} search;
+
+/* While all gains tried kill too much, or all too little: a careful step, then the line through the last two, and somewhat beyond where it
+ * meets the goal. */
+static double step_out(const search *s, double percent)
+{
+    const double sign = s->high == 0 ? 1 : -1, rise = s->now_rate - s->last_rate;
+    double step = 0.25;
+    if (s->last > 0)
+        step = rise != 0 ? 1.2 * sign * (percent - s->now_rate) * log2(s->now / s->last) / rise : 2;
+    return s->now * exp2(sign * fmin(2, fmax(0.05, step)));
+}
+
+/* The next gain to try: on the line between both ends over the logarithm of the gain, but not next to an end. */
+static double next_gain(const search *s, double percent)
+{
+    if (s->high == 0 || s->low == 0)
+        return step_out(s, percent);
+    const double share = (s->low_rate - percent) / (s->low_rate - s->high_rate);
+    return s->low * exp2(fmin(0.95, fmax(0.05, share)) * log2(s->high / s->low));
+}
+
+static void remember(search *s, const trial *t, double rate, double percent)
+{
+    const double off = fabs(rate - percent);
+    s->last = s->now;
+    s->last_rate = s->now_rate;
+    s->now = isfinite(t->gain) ? t->gain : 0;
+    s->now_rate = rate;
+    if (rate > percent) {
+        s->low = t->gain;
+        s->low_rate = rate;
+    } else {
+        s->high = t->gain;
+        s->high_rate = rate;
+    }
+    s->best_is_last = s->best == 0 || off < s->best_error;
+    if (s->best_is_last) {
+        s->best = t->gain;
+        s->best_rate = rate;
+        s->best_error = off;
+    }
+}
+
+static organ_status find(trial *t, search *s, double percent, double first, organ_error *error)
+{
+    double gain = percent > 0 ? INFINITY : first, rate;
+    for (unsigned round = 0; round < MOST_ROUNDS; round++) {
+        if (try_gain(t, gain, &rate, error) != ORGAN_OK)
+            return error->status;
+        remember(s, t, rate, percent);
+        if (percent <= 0 || s->best_error <= t->flow->tolerance || (round == 0 && rate > percent))
+            break;
+        if (round == 0)
+            s->high = 0;
+        const double next = round == 0 ? first : next_gain(s, percent);
+        if (next < LEAST_GAIN || next > MOST_GAIN || (float)next == (float)t->gain)
+            break;
+        gain = next;
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_flow_search(const organ_engine *engine, const organ_flow *flow, double percent, const uint8_t *before, uint8_t *kept,
+                               organ_flow_gain *found, organ_error *error)
+{
+    trial t;
+    search s = {0};
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+        t.before = before;
+        t.kept = kept;
+        if (find(&t, &s, percent, found->gain, error) == ORGAN_OK)
+            *found = (organ_flow_gain){s.best, s.best_rate, kept && s.best_is_last};
+    }
+    close_trial(&t);
+    return error->status;
+}
+
+organ_status organ_flow_mask(const organ_engine *engine, const organ_flow *flow, double gain, size_t first, const uint8_t *before,
+                             uint8_t *kept, organ_error *error)
+{
+    trial t;
+    if (open_trial(&t, engine, flow, error) == ORGAN_OK) {
+        t.before = before;
+        t.kept = kept;
+        t.gain = gain;
+        try_band(&t, first, error);
+    }
+    close_trial(&t);
+    return error->status;
+}
+
+/* ---- patterns ---- */
+
+void organ_pattern_group(const organ_pattern *pattern, const float *scores, uint8_t *keep)
+{
+    uint8_t after[MOST_GROUP] = {0};
+    revive(pattern, scores, keep, after);
+    memcpy(keep, after, pattern->of);
+}
+
+typedef struct groups {
+    const organ_engine *engine;
+    const organ_flow *flow;
+    uint8_t *keep;
+} groups;
+
+static void keep_groups(void *context, size_t row, size_t worker)
+{
+    const groups *const g = context;
+    const organ_flow *const flow = g->flow;
+    const size_t cols = flow->weights->cols, of = flow->pattern.of;
+    (void)worker;
+    for (size_t j = 0; j < cols; j += of) {
+        float scores[MOST_GROUP], room[MOST_GROUP];
+        const float *const weights = organ_matrix_band_values(g->engine, flow->weights, row * cols + j, of, room);
+        for (size_t k = 0; k < of; k++)
+            scores[k] = fabsf(weights[k]) * flow->food[j + k];
+        organ_pattern_group(&flow->pattern, scores, g->keep + row * cols + j);
+    }
+}
+
+organ_status organ_flow_pattern(const organ_engine *engine, const organ_flow *flow, size_t first, uint8_t *keep, organ_error *error)
+{
+    groups g = {engine, flow, keep};
+    if (organ_matrix_band(engine, flow->weights, first, error) == ORGAN_OK)
+        organ_share(engine, NULL, organ_matrix_band_rows(flow->weights, first), keep_groups, &g);
+    return error->status;
+}

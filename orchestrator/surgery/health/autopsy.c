@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/health/autopsy_job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/autopsy_report.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+json_t *organ_autopsy_ranges(void)
+{
+    const organ_ranges ranges = organ_ranges_default();
+    return organ_ranges_json(&ranges);
+}
+
+/* ---- what is looked at ---- */
+
+static const char *why_unread(const organ_weight *weight)
+{
+    if (weight->elements == 0)
+        return "it has no elements";
+    return weight->scheme == ORGAN_SCHEME_PLAIN && weight->codes->dtype == ORGAN_C64 ? "its values are complex numbers" : NULL;
+}
+
+static organ_status choose(organ_autopsy_job *job, organ_error *error)
+{
+    const char *const match = job->options->match;
+    if (!(job->vitals = calloc(job->weights->count + 1, sizeof *job->vitals)))
+        return organ_fail_errno(error, ENOMEM, "%s", job->model->path);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const organ_weight *const weight = &job->weights->weights[k];
+        if (!match || fnmatch(match, weight->name, 0) == 0)
+            job->vitals[job->count++] = (organ_vitals){.weight = weight, .unread = why_unread(weight)};
+    }
+    if (job->count == 0 && match)
+        return organ_fail(error, ORGAN_USAGE, "--match '%s': no weight of %s has such a name", match, job->model->path);
+    if (job->count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: it has no weights", job->model->path);
+    return ORGAN_OK;
+}
+
+static organ_status open_models(organ_autopsy_job *job, organ_error *error)
+{
+    const organ_autopsy_options *const o = job->options;
+    job->ranges = organ_ranges_default();
+    if (o->ranges && organ_ranges_read(o->ranges, &job->ranges, error))
+        return error->status;
+    if (organ_model_open_with(o->model, o->access, &job->model, error) || organ_weights_find(job->model, &job->weights, error) ||
+        choose(job, error))
+        return error->status;
+    if (!o->other)
+        return ORGAN_OK;
+    if (organ_model_open_with(o->other, o->access, &job->other, error) || organ_weights_find(job->other, &job->other_weights, error))
+        return error->status;
+    organ_autopsy_pair(job);
+    return ORGAN_OK;
+}
+
+/* ---- the run ---- */
+
+static void advance(void *context, uint64_t bytes, const organ_vitals *done)
+{
+    const organ_autopsy_job *const job = context;
+    char remark[64] = "";
+    if (done)
+        snprintf(remark, sizeof remark, "std %.4g", organ_vitals_std(done));
+    organ_progress_advance(job->progress, bytes, done ? done->weight->name : NULL, done ? remark : NULL);
+}
+
+static uint64_t bytes_of(const organ_autopsy_job *job)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < job->count; k++)
+        if (!job->vitals[k].unread)
+            bytes += job->vitals[k].weight->codes->bytes + (job->vitals[k].other ? job->vitals[k].other->codes->bytes : 0);
+    return bytes;
+}
+
+static organ_status examine(organ_autopsy_job *job, organ_error *error)
+{
+    const organ_scan_progress progress = {advance, job};
+    size_t readable = 0;
+    for (size_t k = 0; k < job->count; k++)
+        readable += !job->vitals[k].unread;
+    organ_progress_begin(job->progress, "examining", bytes_of(job), readable);
+    organ_vitals_take(job->model, job->other, job->vitals, job->count, job->engine, &progress, error);
+    organ_progress_end(job->progress);
+    if (!error->status && organ_model_unchanged(job->model, error) == ORGAN_OK && job->other)
+        organ_model_unchanged(job->other, error);
+    for (size_t k = 0; k < job->count && !error->status; k++) {
+        const bool sick = organ_autopsy_judge(job, &job->vitals[k]);
+        if (organ_autopsy_judge_order(job, &job->vitals[k], error) == ORGAN_OK)
+            organ_autopsy_judge_distance(job, &job->vitals[k], sick);
+    }
+    return error->status ? error->status : organ_autopsy_judge_factors(job, error);
+}
+
+static json_t *run_json(const organ_autopsy_job *job)
+{
+    const double seconds = organ_seconds_now() - job->started;
+    const uint64_t bytes = bytes_of(job);
+    return json_pack("{s:o, s:o, s:f, s:f, s:I, s:s, s:I}", "model", organ_document_string(job->options->model), "other",
+                     job->options->other ? organ_document_string(job->options->other) : json_null(), "seconds", round(seconds * 1e3) / 1e3,
+                     "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0, "bytes", (json_int_t)bytes, "cpu_isa",
+                     job->engine->kernels->isa, "threads", (json_int_t)organ_workers_count(job->engine->workers));
+}
+
+/* ---- files ---- */
+
+static organ_status check_output(const organ_autopsy_options *o, organ_error *error)
+{
+    static const char *const names[] = {"autopsy.json", "AUTOPSY_REPORT.md", "AUTOPSY_REPORT.html", NULL};
+    if (!o->output || organ_output_check_apart(o->output, o->model, error))
+        return error->status;
+    if (o->other && organ_output_check_apart(o->output, o->other, error))
+        return error->status;
+    return organ_output_check_reports(o->output, names, error);
+}
+
+/* The directory is made before the model is read. */
+static organ_status make_output(const char *path, bool *made, organ_error *error)
+{
+    struct stat status;
+    *made = path && mkdir(path, 0777) == 0;
+    if (!path || *made)
+        return ORGAN_OK;
+    if (errno != EEXIST)
+        return organ_fail_errno(error, errno, "cannot make the directory %s", path);
+    if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", path);
+    return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
+}
+
+/* Of a directory that was made for them nothing is left if one of the three cannot be written; the page is the last. */
+static organ_status write_output(const char *directory, bool made, const json_t *report, organ_error *error)
+{
+    char *json = NULL, *markdown = NULL, *text = NULL;
+    if (asprintf(&json, "%s/autopsy.json", directory) < 0)
+        json = NULL;
+    if (asprintf(&markdown, "%s/AUTOPSY_REPORT.md", directory) < 0)
+        markdown = NULL;
+    if (!json || !markdown)
+        organ_fail_errno(error, ENOMEM, "%s", directory);
+    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_autopsy_markdown(report, &text, error) == ORGAN_OK &&
+             organ_text_write(markdown, text, error) == ORGAN_OK)
+        organ_html_report_beside(markdown, report, error);
+    if (error->status && made && json && markdown) {
+        organ_output_remove_report(json);
+        organ_output_remove_report(markdown);
+    }
+    free(json);
+    free(markdown);
+    free(text);
+    return error->status;
+}
+
+static organ_status finish(organ_autopsy_job *job, bool made, json_t **report, organ_error *error)
+{
+    *report = organ_autopsy_document(job);
+    if (!*report || json_object_set_new(*report, "run", run_json(job)))
+        return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+    if (job->options->output && write_output(job->options->output, made, *report, error))
+        return error->status;
+    const size_t count = json_array_size(job->findings);
+    const json_t *const first = json_array_get(job->findings, 0);
+    if (count > 0)
+        return organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu finding%s, the first: tensor '%s': %s (%s)", job->options->model, count,
+                          count == 1 ? "" : "s", organ_json_text(first, "tensor"), organ_json_text(first, "what"),
+                          organ_json_text(first, "value"));
+    return ORGAN_OK;
+}
+
+static void release(organ_autopsy_job *job)
+{
+    for (size_t k = 0; job->vitals && k < job->count; k++)
+        free(job->vitals[k].note);
+    free(job->vitals);
+    json_decref(job->findings);
+    json_decref(job->remarks);
+    json_decref(job->only_in_other);
+    organ_weights_free(job->weights);
+    organ_weights_free(job->other_weights);
+    organ_model_close(job->model);
+    organ_model_close(job->other);
+}
+
+organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
+                           json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_autopsy_job job = {.options = options,
+                             .engine = engine,
+                             .progress = progress,
+                             .findings = json_array(),
+                             .remarks = json_array(),
+                             .only_in_other = json_array()};
+    bool made = false;
+    *report = NULL;
+    job.started = organ_seconds_now();
+    if (check_output(options, error) == ORGAN_OK && open_models(&job, error) == ORGAN_OK &&
+        make_output(options->output, &made, error) == ORGAN_OK && examine(&job, error) == ORGAN_OK)
+        finish(&job, made, report, error);
+    if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED) {
+        json_decref(*report);
+        *report = NULL;
+        if (made)
+            rmdir(options->output);
+    }
+    release(&job);
+    return organ_memory_work_end(&work, report, options->model, error);
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ * A model beside its original: which weights have a counterpart, and whether they are as near as their scheme allows. */
+#include "orchestrator/surgery/health/autopsy_job.h"
+
+#include "orchestrator/surgery/algebra/counterpart.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define FAR 0.5 /* relative error, from which on a copy is no copy */
+
+organ_distance_view organ_distance_seen(const organ_distance *d)
+{
+    const double own = sqrt(d->own), other = sqrt(d->other);
+    return (organ_distance_view){.relative = other > 0 ? sqrt(d->difference) / other : (d->pairs && d->difference == 0 ? 0 : (double)NAN),
+                                 .cosine = own > 0 && other > 0 ? d->product / (own * other) : (double)NAN,
+                                 .ratio = other > 0 ? own / other : (double)NAN};
+}
+
+/* ---- what is usual ---- */
+
+static const struct {
+    organ_dtype dtype;
+    organ_usual_error usual;
+} plain[] = {
+    {ORGAN_F64, {0, 1e-6, "F64"}},
+    {ORGAN_F32, {0, 1e-6, "F32"}},
+    {ORGAN_BF16, {0, 0.004, "BF16"}},
+    {ORGAN_F16, {0, 0.002, "F16"}},
+    {ORGAN_F8_E4M3, {0.02, 0.04, "FP8 E4M3"}},
+    {ORGAN_F8_E5M2, {0.04, 0.08, "FP8 E5M2"}},
+    {ORGAN_I8, {0.005, 0.02, "INT8"}},
+    {ORGAN_Q8_0, {0.002, 0.01, "Q8_0"}},
+    {ORGAN_Q6_K, {0.01, 0.03, "Q6_K"}},
+    {ORGAN_Q5_0, {0.025, 0.06, "Q5_0"}},
+    {ORGAN_Q5_1, {0.025, 0.06, "Q5_1"}},
+    {ORGAN_Q5_K, {0.02, 0.05, "Q5_K"}},
+    {ORGAN_Q4_0, {0.06, 0.12, "Q4_0"}},
+    {ORGAN_Q4_1, {0.05, 0.11, "Q4_1"}},
+    {ORGAN_Q4_K, {0.05, 0.1, "Q4_K"}},
+    {ORGAN_IQ4_NL, {0.05, 0.11, "IQ4_NL"}},
+    {ORGAN_IQ4_XS, {0.05, 0.11, "IQ4_XS"}},
+    {ORGAN_MXFP4, {0.09, 0.16, "MXFP4"}},
+    {ORGAN_NVFP4, {0.07, 0.13, "NVFP4"}},
+    {ORGAN_Q3_K, {0.1, 0.22, "Q3_K"}},
+    {ORGAN_IQ3_S, {0.1, 0.22, "IQ3_S"}},
+    {ORGAN_IQ3_XXS, {0.12, 0.25, "IQ3_XXS"}},
+    {ORGAN_Q2_K, {0.2, 0.45, "Q2_K"}},
+    {ORGAN_F8_E4M3FNUZ, {0.02, 0.04, "FP8 E4M3"}},
+    {ORGAN_F8_E5M2FNUZ, {0.04, 0.08, "FP8 E5M2"}},
+    {ORGAN_IQ2_S, {0.25, 0.5, "IQ2_S"}},
+    {ORGAN_IQ2_XS, {0.25, 0.55, "IQ2_XS"}},
+    {ORGAN_IQ2_XXS, {0.3, 0.6, "IQ2_XXS"}},
+    {ORGAN_Q2_0, {0.3, 0.65, "Q2_0"}},
+    {ORGAN_IQ1_S, {0.4, 0.9, "IQ1_S"}},
+    {ORGAN_IQ1_M, {0.4, 0.9, "IQ1_M"}},
+    {ORGAN_TQ1_0, {0.4, 0.9, "TQ1_0"}},
+    {ORGAN_TQ2_0, {0.4, 0.9, "TQ2_0"}},
+    {ORGAN_Q1_0, {0.4, 0.9, "Q1_0"}},
+};
+
+/* By the bits of a code, for schemes of whole numbers with groups. */
+static organ_usual_error of_bits(unsigned bits)
+{
+    static const organ_usual_error usual[9] = {{0, 0.9, "codes of less than 2 bits"},
+                                               {0.4, 0.9, "INT1"},
+                                               {0.3, 0.65, "INT2"},
+                                               {0.14, 0.32, "INT3"},
+                                               {0.08, 0.15, "INT4"},
+                                               {0.03, 0.08, "INT5"},
+                                               {0.015, 0.04, "INT6"},
+                                               {0.008, 0.02, "INT7"},
+                                               {0.004, 0.015, "INT8"}};
+    return usual[bits <= 8 ? bits : 8];
+}
+
+organ_usual_error organ_usual_error_of(const organ_weight *weight)
+{
+    switch (weight->scheme) {
+    case ORGAN_SCHEME_FP8:
+        return weight->codes->dtype == ORGAN_F8_E5M2 || weight->codes->dtype == ORGAN_F8_E5M2FNUZ
+                   ? (organ_usual_error){0.04, 0.08, "FP8 E5M2"}
+                   : (organ_usual_error){0.02, 0.04, "FP8 E4M3"};
+    case ORGAN_SCHEME_MXFP8:
+        return (organ_usual_error){0.02, 0.04, "MXFP8"};
+    case ORGAN_SCHEME_MXFP4:
+        return (organ_usual_error){0.09, 0.16, "MXFP4"};
+    case ORGAN_SCHEME_NVFP4:
+        return (organ_usual_error){0.07, 0.13, "NVFP4"};
+    case ORGAN_SCHEME_INT8:
+        return (organ_usual_error){0.005, 0.02, "INT8"};
+    case ORGAN_SCHEME_PLAIN:
+        for (size_t k = 0; k < sizeof plain / sizeof *plain; k++)
+            if (plain[k].dtype == weight->codes->dtype)
+                return plain[k].usual;
+        return (organ_usual_error){0, 1e-6, organ_dtype_describe(weight->codes->dtype)->name};
+    default:
+        return of_bits(weight->bits);
+    }
+}
+
+/* ---- verdicts ---- */
+
+/* What a large difference looks like. */
+static const char *cause_of(const organ_weight *weight, organ_distance_view d, bool sick)
+{
+    if (sick)
+        return "What else is found in this weight explains it.";
+    if (!(fabs(d.cosine) <= 1.001))
+        return "One of the two is zero: it was never loaded, or its scales are.";
+    if (d.cosine > 0.95)
+        return "The same direction in another size: one scale for the whole tensor is wrong, or was applied twice or not at all.";
+    if (d.cosine < -0.5)
+        return "The opposite direction: a sign was lost, or codes were read as unsigned.";
+    if (fabs(d.cosine) < 0.1)
+        return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another order (q and k of "
+               "some "
+               "GGUF files), or other weights under the same name.";
+    if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
+        return "Partly alike: AWQ moves scales of activations from one weight into another, so that single weights differ from the "
+               "original; "
+               "otherwise a wrong order of nibbles or zero points.";
+    return "Partly alike: scales of other blocks (a grid transposed or of the wrong block size), zero points that are off, some rows or "
+           "nibbles in the wrong order, or a model that was trained on.";
+}
+
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick)
+{
+    if (!v->other || v->unread)
+        return;
+    const organ_distance_view d = organ_distance_seen(&v->distance);
+    const organ_usual_error a = organ_usual_error_of(v->weight), b = organ_usual_error_of(v->other);
+    const organ_usual_error usual = a.most >= b.most ? a : b;
+    const bool far = !(d.relative <= fmax(FAR, usual.most)) && v->distance.pairs > 0;
+    char range[160];
+    snprintf(range, sizeof range, "usual for %s: %.3g to %.3g percent; more than %.3g is a finding", usual.what, 100 * usual.least,
+             100 * usual.most, 100 * fmax(FAR, usual.most));
+    if (far) {
+        const organ_verdict verdict = {"far", "far from the other model", range, cause_of(v->weight, d, sick), true};
+        if (isfinite(d.cosine))
+            organ_autopsy_tell(job, true, v->weight, &verdict, "relative error %.4g percent, cosine %.4f, norm %.4g of the other's",
+                               100 * d.relative, d.cosine, d.ratio);
+        else
+            organ_autopsy_tell(job, true, v->weight, &verdict, "norms %.4g here and %.4g there", sqrt(v->distance.own),
+                               sqrt(v->distance.other));
+    } else if (d.relative > 1.5 * usual.most) {
+        const organ_verdict verdict = {
+            "unusual", "farther from the other model than is usual", range,
+            "It was changed by more than its type can explain: trained on, merged, pruned, or quantised on the way.", true};
+        organ_autopsy_tell(job, false, v->weight, &verdict, "relative error %.4g percent, cosine %.4f", 100 * d.relative, d.cosine);
+    }
+}
+
+/* ---- pairs ---- */
+
+static const char *shape_text(const organ_weight *w, char out[128])
+{
+    size_t used = (size_t)snprintf(out, 128, "[");
+    for (unsigned k = 0; k < w->rank && used < 128; k++)
+        used += (size_t)snprintf(out + used, 128 - used, "%s%llu", k ? ", " : "", (unsigned long long)w->shape[k]);
+    if (used < 128)
+        snprintf(out + used, 128 - used, "]");
+    return out;
+}
+
+static bool same_shape(const organ_weight *a, const organ_weight *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+}
+
+/* The weight of `in` that is called like `weight` of `model`, or as the other of the two formats calls it. */
+static const organ_weight *find_across(const organ_model *model, const organ_weight *weight, const organ_model *other,
+                                       const organ_weights *in)
+{
+    char name[ORGAN_COUNTERPART_SIZE];
+    const organ_weight *const same = organ_weights_named(in, weight->name);
+    if (same || !model->gguf == !other->gguf ||
+        !organ_counterpart_across(weight->name, &weight->anatomy, other->gguf != NULL, weight->anatomy.layer, name, sizeof name))
+        return same;
+    return organ_weights_named(in, name);
+}
+
+/* Why a weight of one format cannot be compared with that of the other, or NULL. */
+static const char *why_not_across(const organ_autopsy_job *job, const organ_weight *weight)
+{
+    const organ_model *const gguf = job->model->gguf ? job->model : job->other;
+    const organ_role role = weight->anatomy.role;
+    const char *const architecture = gguf->config.model_type;
+    if (!job->model->gguf == !job->other->gguf)
+        return NULL;
+    const bool turned = strstr(weight->name, "_q.") || strstr(weight->name, "q_proj") || strstr(weight->name, "_k.") ||
+                        strstr(weight->name, "k_proj") || role == ORGAN_ROLE_QKV;
+    if (turned && !organ_keeps_rope_rows(architecture))
+        return "In GGUF files of this architecture the rows of q and k stand in another order: it is not compared.";
+    if (role == ORGAN_ROLE_NORM && strncmp(architecture, "gemma", 5) == 0)
+        return "GGUF files of this architecture store norms with one added: it is not compared.";
+    return NULL;
+}
+
+/* An output head that is tied to the embedding may be stored or not. */
+static bool is_tied(const organ_autopsy_job *job, const organ_weight *weight)
+{
+    return weight->anatomy.role == ORGAN_ROLE_OUTPUT && (job->model->config.tie_word_embeddings || job->other->config.tie_word_embeddings);
+}
+
+static void tell_alone(organ_autopsy_job *job, const organ_weight *weight, bool here)
+{
+    char shape[128];
+    const bool tied = is_tied(job, weight);
+    const organ_verdict verdict = {here ? "missing" : "extra", here ? "not in the other model" : "only in the other model", "",
+                                   tied ? "An output head that is tied to the embedding may be stored or not."
+                                        : "The two are of different kinds or formats, or a conversion lost or renamed it.",
+                                   true};
+    organ_autopsy_tell(job, !tied, weight, &verdict, "%s", shape_text(weight, shape));
+}
+
+static void pair_up(organ_autopsy_job *job, organ_vitals *v, const organ_weight *other)
+{
+    char mine[128], its[128];
+    const char *const why = why_not_across(job, v->weight);
+    if (why) {
+        const organ_verdict verdict = {"not_compared", "not compared", "", why, true};
+        organ_autopsy_tell(job, false, v->weight, &verdict, "%s", shape_text(v->weight, mine));
+    } else if (!same_shape(v->weight, other)) {
+        const organ_verdict verdict = {"shape", "another shape in the other model", "the same shape",
+                                       "A vocabulary that was extended or cut, a transposed matrix, or another model.", true};
+        organ_autopsy_tell(job, true, v->weight, &verdict, "%s here, %s there", shape_text(v->weight, mine), shape_text(other, its));
+    } else if (!v->unread)
+        v->other = other;
+}
+
+/* What is only in the other model is told where all of this one is looked at. */
+void organ_autopsy_pair(organ_autopsy_job *job)
+{
+    for (size_t k = 0; k < job->count; k++) {
+        organ_vitals *const v = &job->vitals[k];
+        const organ_weight *const other = find_across(job->model, v->weight, job->other, job->other_weights);
+        if (other)
+            pair_up(job, v, other);
+        else
+            tell_alone(job, v->weight, true);
+    }
+    for (size_t k = 0; k < job->other_weights->count; k++) {
+        const organ_weight *const weight = &job->other_weights->weights[k];
+        if (find_across(job->other, weight, job->model, job->weights))
+            continue;
+        job->broken = json_array_append_new(job->only_in_other, json_string(weight->name)) || job->broken;
+        if (!job->options->match)
+            tell_alone(job, weight, false);
+    }
+}

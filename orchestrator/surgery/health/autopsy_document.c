@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/health/autopsy_job.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/version.h"
+
+#include <math.h>
+#include <string.h>
+
+static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+static double rounded(double x) { return round(x * 1e9) / 1e9; }
+
+/* ---- tensors ---- */
+
+static json_t *distance_json(const organ_vitals *v)
+{
+    const organ_distance *const d = &v->distance;
+    const organ_distance_view seen = organ_distance_seen(d);
+    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "relative_error", real(rounded(seen.relative)), "max_abs_difference", real(d->most),
+                     "cosine", real(rounded(seen.cosine)), "norm_ratio", real(rounded(seen.ratio)), "not_finite", (json_int_t)d->skipped);
+}
+
+static json_t *levels_json(const organ_vitals *v)
+{
+    return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS) : json_integer((json_int_t)v->levels);
+}
+
+static void add_numbers(json_t *row, const organ_vitals *v)
+{
+    const organ_moments *const m = &v->moments;
+    const bool any = m->n > 0;
+    json_t *const numbers = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I, s:o}", "mean", any ? real(m->mean) : json_null(), "std",
+        any ? real(organ_vitals_std(v)) : json_null(), "min", any ? real((double)m->min) : json_null(), "max",
+        any ? real((double)m->max) : json_null(), "kurtosis", any ? real(organ_vitals_kurtosis(v)) : json_null(), "nan", (json_int_t)m->nan,
+        "inf", (json_int_t)m->inf, "zero", (json_int_t)m->zero, "zero_percent", organ_percent(m->zero, v->weight->elements), "dead_rows",
+        (json_int_t)v->dead.count, "dead_columns", (json_int_t)v->dead_columns, "levels", levels_json(v));
+    json_object_update(row, numbers);
+    json_decref(numbers);
+}
+
+static json_t *tensor_json(const organ_autopsy_job *job, const organ_vitals *v)
+{
+    char stored[128];
+    json_t *const row =
+        json_pack("{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_anatomy_role_name(&v->weight->anatomy), "layer",
+                  v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
+                  organ_weight_text(v->weight, stored, sizeof stored), "shape", organ_dims_json(v->weight->rank, v->weight->shape),
+                  "elements", (json_int_t)v->weight->elements);
+    if (v->unread)
+        json_object_set_new(row, "unread", json_string(v->unread));
+    else
+        add_numbers(row, v);
+    if (job->other && v->other && !v->unread)
+        json_object_set_new(row, "against_other", distance_json(v));
+    return row;
+}
+
+/* ---- roles ---- */
+
+/* Over the weights of a role that were read; numbers of those that have finite values. */
+typedef struct role_sums {
+    json_int_t tensors, elements, numbers, bad, zero, dead_rows, dead_columns, pairs;
+    double std_least, std_most, mean_most, min, max, relative, relative_most;
+} role_sums;
+
+static void add_to_role(role_sums *s, const organ_vitals *v)
+{
+    const organ_moments *const m = &v->moments;
+    s->tensors++;
+    s->elements += (json_int_t)v->weight->elements;
+    s->bad += (json_int_t)(m->nan + m->inf);
+    s->zero += (json_int_t)m->zero;
+    s->dead_rows += (json_int_t)v->dead.count;
+    s->dead_columns += (json_int_t)v->dead_columns;
+    if (!v->unread && m->n > 0) {
+        const double std = organ_vitals_std(v);
+        s->std_least = s->numbers ? fmin(s->std_least, std) : std;
+        s->std_most = fmax(s->std_most, std);
+        s->mean_most = fmax(s->mean_most, fabs(m->mean));
+        s->min = s->numbers ? fmin(s->min, (double)m->min) : (double)m->min;
+        s->max = s->numbers ? fmax(s->max, (double)m->max) : (double)m->max;
+        s->numbers++;
+    }
+    const double relative = v->other ? organ_distance_seen(&v->distance).relative : (double)NAN;
+    if (isfinite(relative)) {
+        s->pairs++;
+        s->relative += relative;
+        s->relative_most = fmax(s->relative_most, relative);
+    }
+}
+
+static json_int_t count_role(const json_t *rows, const char *role, bool expected)
+{
+    json_int_t count = 0;
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        count += strcmp(organ_json_text(row, "role"), role) == 0 && (strcmp(organ_json_text(row, "kind"), "expected") == 0) == expected;
+    }
+    return count;
+}
+
+static json_t *role_json(const organ_autopsy_job *job, const char *name, const role_sums *s)
+{
+    const bool any = s->numbers > 0;
+    json_t *const row = json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:f, s:I, s:I, s:I, s:I, s:I}", "role", name, "tensors",
+                                  s->tensors, "elements", s->elements, "largest_mean", any ? real(s->mean_most) : json_null(), "least_std",
+                                  any ? real(s->std_least) : json_null(), "largest_std", any ? real(s->std_most) : json_null(), "min",
+                                  any ? real(s->min) : json_null(), "max", any ? real(s->max) : json_null(), "not_finite", s->bad,
+                                  "zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements), "dead_rows", s->dead_rows,
+                                  "dead_columns", s->dead_columns, "findings", count_role(job->findings, name, false), "remarks",
+                                  count_role(job->remarks, name, false), "outside_expected", count_role(job->remarks, name, true));
+    if (job->other)
+        json_object_set_new(row, "against_other",
+                            json_pack("{s:I, s:o, s:o}", "tensors", s->pairs, "mean_relative_error",
+                                      s->pairs ? real(rounded(s->relative / (double)s->pairs)) : json_null(), "largest_relative_error",
+                                      s->pairs ? real(rounded(s->relative_most)) : json_null()));
+    return row;
+}
+
+static json_t *roles_json(const organ_autopsy_job *job)
+{
+    json_t *const rows = json_array();
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
+        role_sums s = {0};
+        for (size_t k = 0; k < job->count; k++)
+            if (organ_anatomy_row(&job->vitals[k].weight->anatomy) == role)
+                add_to_role(&s, &job->vitals[k]);
+        if (s.tensors)
+            json_array_append_new(rows, role_json(job, organ_anatomy_row_name(role), &s));
+    }
+    return rows;
+}
+
+/* ---- schemes ---- */
+
+/* {"stored", "tensors", "usual_error_percent"} for each way in which weights are stored, in the order in which they appear. */
+static json_t *schemes_json(const organ_autopsy_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->count; k++) {
+        char stored[128];
+        size_t at = 0;
+        organ_weight_text(job->vitals[k].weight, stored, sizeof stored);
+        while (at < json_array_size(rows) && strcmp(organ_json_text(json_array_get(rows, at), "stored"), stored) != 0)
+            at++;
+        if (at == json_array_size(rows)) {
+            const organ_usual_error usual = organ_usual_error_of(job->vitals[k].weight);
+            json_array_append_new(rows, json_pack("{s:s, s:i, s:[f, f]}", "stored", stored, "tensors", 0, "usual_error_percent",
+                                                  rounded(100 * usual.least), rounded(100 * usual.most)));
+        }
+        json_t *const row = json_array_get(rows, at);
+        json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
+    }
+    return rows;
+}
+
+/* ---- the document ---- */
+
+static json_t *strays_json(const organ_autopsy_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->weights->stray_count; k++) {
+        const organ_stray *const stray = &job->weights->strays[k];
+        json_array_append_new(rows, json_pack("{s:s, s:b, s:s}", "tensor", stray->tensor->name, "known", (int)stray->dropped, "why",
+                                              stray->why ? stray->why : ""));
+    }
+    return rows;
+}
+
+static json_t *notes_json(const organ_autopsy_job *job)
+{
+    json_t *const notes = json_array();
+    for (size_t k = 0; k < job->weights->note_count; k++)
+        json_array_append_new(notes, organ_document_string(job->weights->notes[k]));
+    for (size_t k = 0; k < job->model->problem_count; k++)
+        json_array_append_new(notes, organ_document_string(job->model->problems[k]));
+    for (size_t k = 0; k < job->model->warning_count; k++)
+        json_array_append_new(notes, organ_document_string(job->model->warnings[k]));
+    return notes;
+}
+
+static json_t *definitions_json(void)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "std",
+                     "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample).", "kurtosis",
+                     "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one.", "levels",
+                     "Distinct finite values after dequantisation, -0 and +0 being one.", "dead rows and columns",
+                     "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix.", "relative error",
+                     "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out.",
+                     "finding",
+                     "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what is "
+                     "expected (of std by more than 2.5 percent), or worth knowing, and no fault.");
+}
+
+json_t *organ_autopsy_document(organ_autopsy_job *job)
+{
+    json_t *const tensors = json_array();
+    for (size_t k = 0; k < job->count; k++)
+        json_array_append_new(tensors, tensor_json(job, &job->vitals[k]));
+    json_t *const document =
+        json_pack("{s:s, s:s, s:s, s:o, s:o, s:b, s:I, s:I, s:O, s:O, s:o, s:o, s:o, s:o}", "schema", "organ.autopsy/1", "definition",
+                  "autopsy/1", "organ", ORGAN_VERSION, "model", organ_model_json(job->model), "other",
+                  job->other ? organ_model_json(job->other) : json_null(), "healthy", json_array_size(job->findings) == 0, "weights",
+                  (json_int_t)job->count, "packed", (json_int_t)job->weights->packed, "findings", job->findings, "remarks", job->remarks,
+                  "roles", roles_json(job), "schemes", schemes_json(job), "notes", notes_json(job), "strays", strays_json(job));
+    if (!document || job->broken) {
+        json_decref(document);
+        json_decref(tensors);
+        return NULL;
+    }
+    if (job->other)
+        json_object_set(document, "only_in_other", job->only_in_other);
+    json_object_set_new(document, "tensors", tensors);
+    json_object_set_new(document, "ranges", organ_ranges_json(&job->ranges));
+    json_object_set_new(document, "definitions", definitions_json());
+    return document;
+}

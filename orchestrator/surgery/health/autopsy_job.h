@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of an autopsy share. */
+#ifndef ORGAN_AUTOPSY_JOB_H
+#define ORGAN_AUTOPSY_JOB_H
+
+#include "orchestrator/surgery/health/autopsy.h"
+#include "orchestrator/surgery/health/autopsy_ranges.h"
+#include "orchestrator/surgery/health/autopsy_scan.h"
+
+typedef struct organ_autopsy_job {
+    const organ_autopsy_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    double started;
+    organ_model *model, *other;
+    organ_weights *weights, *other_weights;
+    organ_ranges ranges;
+    size_t count; /* weights that were chosen */
+    organ_vitals *vitals;
+    json_t *findings, *remarks; /* arrays of {"tensor", "role", "kind", "what", "value", "range", "cause", "command"} */
+    json_t *only_in_other;      /* names */
+    bool broken;                /* memory ran out on the way */
+} organ_autopsy_job;
+
+/* Adds what is to be said of one weight. Whether there was a finding. */
+bool organ_autopsy_judge(organ_autopsy_job *job, const organ_vitals *v);
+
+/* Whether the grid of its scales is transposed. Reads some rows again. */
+organ_status organ_autopsy_judge_order(organ_autopsy_job *job, const organ_vitals *v, organ_error *error);
+
+/* Of all weights: whether the scales of one are wrong by a factor, judged by the layers beside it. */
+organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *error);
+
+/* The same of its distance from its counterpart; `sick`: a finding has been told that explains it. */
+void organ_autopsy_judge_distance(organ_autopsy_job *job, const organ_vitals *v, bool sick);
+
+/* Finds the counterparts of job->vitals, by name or, of GGUF and Hugging Face, by the name in the other format; says which weights of
+ * either have none. */
+void organ_autopsy_pair(organ_autopsy_job *job);
+
+/* ||a - b|| / ||b||, the cosine of both, ||a|| / ||b||; NaN where the counterpart is zero or nothing could be compared. */
+typedef struct organ_distance_view {
+    double relative, cosine, ratio;
+} organ_distance_view;
+organ_distance_view organ_distance_seen(const organ_distance *distance);
+
+/* Which relative error is usual for copies in the scheme of the weight, in words ("FP8 E4M3"). */
+typedef struct organ_usual_error {
+    double least, most;
+    const char *what;
+} organ_usual_error;
+organ_usual_error organ_usual_error_of(const organ_weight *weight);
+
+/* What a remark or a finding is made of. */
+typedef struct organ_verdict {
+    const char *kind;  /* one word or two with an underscore */
+    const char *what;  /* a short title */
+    const char *range; /* what is right, or "" */
+    const char *cause; /* sentences */
+    bool compare;      /* the command that tells more compares with the original; else it inspects */
+} organ_verdict;
+
+/* Adds it to job->findings, or to job->remarks. The value is what was found. */
+void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight *weight, const organ_verdict *verdict, const char *value,
+                        ...) __attribute__((format(printf, 5, 6)));
+
+/* The report without what it says of the run. NULL without memory. */
+json_t *organ_autopsy_document(organ_autopsy_job *job);
+
+#endif

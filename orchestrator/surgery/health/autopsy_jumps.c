@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT
+ * Every fourth pair of rows (15 and 16, 19 and 20, ...) is looked at: enough for columns; for rows those at multiples of 16 are. */
+#include "orchestrator/surgery/health/autopsy_jumps.h"
+
+#include <math.h>
+#include <string.h>
+
+#define SEGMENT      128
+#define STEP         16
+#define BINS_PER_ONE 64.0
+#define FEW          16 /* rows in the rms of a column, below which it says nothing */
+#define ENOUGH       4  /* segments in a row, from which on the change of the row is known */
+
+void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
+{
+    for (size_t c = 0; c < ORGAN_JUMP_CLASSES; c++)
+        for (size_t b = 0; b < ORGAN_JUMP_BINS; b++) {
+            sum->rows[c][b] += more->rows[c][b];
+            sum->columns[c][b] += more->columns[c][b];
+            sum->whole_rows[c][b] += more->whole_rows[c][b];
+            sum->whole_columns[c][b] += more->whole_columns[c][b];
+        }
+}
+
+static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 2 : line % 64 == 0 ? 1 : 0; }
+
+static void count(organ_jump_counts counts, uint64_t line, double change)
+{
+    const double place = fabs(change) * BINS_PER_ONE;
+    if (isfinite(place))
+        counts[class_of(line)][place < ORGAN_JUMP_BINS - 1 ? (size_t)place : ORGAN_JUMP_BINS - 1]++;
+}
+
+/* The change of the whole row is taken off where there are enough segments to know it by. */
+static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile *above, const organ_row_profile *here)
+{
+    double sum = 0, n = 0;
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++) {
+        const double change = (double)here->ln[s] - (double)above->ln[s];
+        count(jumps->whole_rows, row, change);
+        sum += isfinite(change) ? change : 0;
+        n += isfinite(change) ? 1 : 0;
+    }
+    const double mean = n > 0 ? sum / n : 0;
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
+        if (n >= ENOUGH)
+            count(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
+}
+
+/* What the whole column changes by is in both of two that stand one below the other. */
+static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
+{
+    for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
+        count(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
+}
+
+void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
+{
+    if (row % STEP == 0)
+        pair_rows(jumps, row, &above->last_row, &below->first_row);
+    pair_columns(jumps, &above->last_columns, &below->first_columns);
+}
+
+/* ln of the root of the mean of squares; NaN of zeros and of what is not finite. */
+static double ln_rms(double sum, size_t n) { return sum > 0 && isfinite(sum) ? log(sum / (double)n) / 2 : (double)NAN; }
+
+/* n <= SEGMENT values as FP32. */
+static const float *widen(const organ_kernels *kernels, organ_dtype as, const void *values, size_t at, size_t n, float room[SEGMENT])
+{
+    if (as == ORGAN_F32)
+        return (const float *)values + at;
+    if (as == ORGAN_BF16)
+        kernels->bf16_to_f32((const uint16_t *)values + at, room, n);
+    else
+        kernels->f16_to_f32((const uint16_t *)values + at, room, n);
+    return room;
+}
+
+static double square(float x) { return (double)x * (double)x; }
+
+/* Four sums that do not wait for each other. */
+static double squares_of(const float *x, size_t n)
+{
+    double sum[4] = {0};
+    for (size_t k = 0; k + 4 <= n; k += 4)
+        for (size_t l = 0; l < 4; l++)
+            sum[l] += square(x[k + l]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
+}
+
+/* What a strip's rows are walked with. */
+typedef struct walk {
+    organ_jumps *jumps;
+    const organ_kernels *kernels;
+    organ_dtype as;
+    const void *values;
+    size_t cols, segments; /* whole ones */
+    organ_jump_scratch *scratch;
+    organ_jump_edges *edges;
+    size_t rows_in; /* that are in scratch->squares */
+    size_t groups;  /* of rows, whose columns are done */
+} walk;
+
+static void make_profile(const walk *w, size_t row, organ_row_profile *profile)
+{
+    float room[SEGMENT];
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
+        profile->ln[s] = NAN;
+    for (size_t s = 0; s < w->segments; s++)
+        profile->ln[s] =
+            (float)ln_rms(squares_of(widen(w->kernels, w->as, w->values, row * w->cols + s * SEGMENT, SEGMENT, room), SEGMENT), SEGMENT);
+}
+
+/* The squares of the row at both sides of each multiple of 16. */
+static void add_columns(walk *w, size_t row)
+{
+    const size_t lines = (w->cols - 1) / STEP;
+    float last = 0, room[SEGMENT];
+    for (size_t at = 0; at < w->cols && at / STEP < ORGAN_JUMP_LINES; at += SEGMENT) {
+        const size_t n = w->cols - at < SEGMENT ? w->cols - at : SEGMENT;
+        const float *const x = widen(w->kernels, w->as, w->values, row * w->cols + at, n, room);
+        for (size_t k = 0; k < n; k += STEP) {
+            const size_t line = (at + k) / STEP;
+            if (line > 0 && line <= lines) {
+                w->scratch->squares[2 * line] += square(k > 0 ? x[k - 1] : last);
+                w->scratch->squares[2 * line + 1] += square(x[k]);
+            }
+        }
+        last = x[n - 1];
+    }
+    w->rows_in++;
+}
+
+/* The rows since the last call become a profile; the first of a strip is kept, for the strip above is elsewhere. */
+static void flush_columns(walk *w)
+{
+    organ_column_profile *const here = w->groups == 0 ? &w->edges->first_columns : &w->scratch->columns;
+    if (w->rows_in < FEW) {
+        memset(w->scratch->squares, 0, sizeof w->scratch->squares);
+        w->rows_in = 0;
+        return;
+    }
+    for (size_t line = 0; line < ORGAN_JUMP_LINES; line++)
+        here->change[line] =
+            line > 0 && line * STEP < w->cols
+                ? (float)(ln_rms(w->scratch->squares[2 * line + 1], w->rows_in) - ln_rms(w->scratch->squares[2 * line], w->rows_in))
+                : NAN;
+    for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
+        count(w->jumps->whole_columns, line * STEP, (double)here->change[line]);
+    if (w->groups++ > 0)
+        pair_columns(w->jumps, &w->edges->last_columns, here);
+    w->edges->last_columns = *here;
+    memset(w->scratch->squares, 0, sizeof w->scratch->squares);
+    w->rows_in = 0;
+}
+
+static void forget(organ_jump_edges *edges)
+{
+    for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
+        edges->first_row.ln[s] = edges->last_row.ln[s] = NAN;
+    for (size_t line = 0; line < ORGAN_JUMP_LINES; line++)
+        edges->first_columns.change[line] = edges->last_columns.change[line] = NAN;
+}
+
+void organ_jumps_strip(organ_jumps *jumps, const organ_kernels *kernels, organ_dtype as, const void *values, uint64_t first, size_t rows,
+                       size_t cols, organ_jump_scratch *scratch, organ_jump_edges *edges)
+{
+    const size_t segments = cols / SEGMENT < ORGAN_JUMP_SEGMENTS ? cols / SEGMENT : ORGAN_JUMP_SEGMENTS;
+    walk w = {jumps, kernels, as, values, cols, segments, scratch, edges, 0, 0};
+    forget(edges);
+    flush_columns(&w);
+    for (size_t r = 0; r < rows; r++) {
+        const uint64_t row = first + r;
+        if (row % SEGMENT == 0)
+            flush_columns(&w);
+        if (row % 4 == 0 || row % 4 == 3)
+            add_columns(&w, r);
+        if (row % STEP == 0) {
+            make_profile(&w, r, &scratch->here);
+            if (r > 0)
+                pair_rows(jumps, row, &scratch->above, &scratch->here);
+            else
+                edges->first_row = scratch->here;
+        }
+        if (row % STEP == STEP - 1)
+            make_profile(&w, r, &scratch->above);
+    }
+    flush_columns(&w);
+    make_profile(&w, rows - 1, &edges->last_row);
+}
+
+/* NaN where nothing was counted. */
+static double median(const uint32_t counts[ORGAN_JUMP_BINS])
+{
+    uint64_t all = 0, below = 0;
+    for (size_t b = 0; b < ORGAN_JUMP_BINS; b++)
+        all += counts[b];
+    for (size_t b = 0; b < ORGAN_JUMP_BINS && all > 0; b++) {
+        if (2 * (below + counts[b]) >= all)
+            return ((double)b + ((double)all / 2 - (double)below) / (double)counts[b]) / BINS_PER_ONE;
+        below += counts[b];
+    }
+    return (double)NAN;
+}
+
+/* The medians of few lines scatter: by about 1.16 / sqrt(lines) of themselves where lines are independent. They are not quite, for what a
+ * channel is like goes with it through all rows, more so with the change of whole rows and columns: that many times it are allowed. */
+static unsigned period_of(organ_jump_counts counts, uint64_t lines, uint64_t fewest, double allowed, double *factor)
+{
+    static const unsigned periods[ORGAN_JUMP_CLASSES] = {0, 64, 128};
+    const uint64_t across = lines / 8; /* odd multiples of 64, and multiples of 128 */
+    const double inside = median(counts[0]), least = fmax(1.5, 1 + allowed / sqrt((double)across));
+    for (size_t c = 1; c < ORGAN_JUMP_CLASSES && across >= fewest; c++) {
+        const double jump = median(counts[c]);
+        if (!(inside >= 0) || !(jump > least * inside))
+            continue;
+        const double beyond = sqrt(jump * jump - inside * inside) / 0.6745; /* standard deviation of the jumps alone */
+        if (beyond < 0.15)
+            continue;
+        *factor = exp(beyond);
+        return periods[c];
+    }
+    return 0;
+}
+
+unsigned organ_jumps_period(organ_jump_counts less, organ_jump_counts whole, uint64_t lines, double *factor)
+{
+    *factor = 1;
+    const unsigned period = period_of(less, lines, 8, 6, factor);
+    return period ? period : period_of(whole, lines, 16, 8, factor);
+}

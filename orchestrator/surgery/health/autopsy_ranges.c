@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/health/autopsy_ranges.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/json_text.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SCHEMA     "organ.ranges/1"
+#define MOST_BYTES ((size_t)1 << 20)
+
+/* clang-format off: tables are laid out by hand */
+
+#define ANY INFINITY
+/* Of trained projections of models of some billion parameters; beyond |mean| 1 and std 10 a weight has exploded in any case. */
+#define PROJECTION                                                                                                                         \
+    {                                                                                                                                      \
+        .expected = {0.01, 0.02, 0.05, -0.5, 0.5}, .sick = { 0.1, 1e-4, 1, -100, 100 }                                                     \
+    }
+
+static const struct {
+    organ_limits expected, sick;
+} defaults[ORGAN_ROLE_COUNT] = {
+    [ORGAN_ROLE_OTHER] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
+    [ORGAN_ROLE_COMPANION] = {.expected = {ANY, 0, ANY, -ANY, ANY}, .sick = {ANY, 0, ANY, -ANY, ANY}},
+    [ORGAN_ROLE_EMBED] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_OUTPUT] = {.expected = {0.05, 0.005, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_NORM] = {.expected = {10, 0, 5, -5, 50}, .sick = {1000, 0, 1000, -10000, 10000}},
+    [ORGAN_ROLE_Q] = PROJECTION,
+    [ORGAN_ROLE_K] = PROJECTION,
+    [ORGAN_ROLE_V] = PROJECTION,
+    [ORGAN_ROLE_QKV] = PROJECTION,
+    [ORGAN_ROLE_O] = PROJECTION,
+    [ORGAN_ROLE_GATE] = PROJECTION,
+    [ORGAN_ROLE_UP] = PROJECTION,
+    [ORGAN_ROLE_GATE_UP] = PROJECTION,
+    [ORGAN_ROLE_DOWN] = PROJECTION,
+    [ORGAN_ROLE_ATTENTION] = {.expected = {5, 0, 2, -20, 20}, .sick = {100, 0, 100, -10000, 10000}},
+    [ORGAN_ROLE_ROUTER] = {.expected = {0.1, 0.001, 0.5, -5, 5}, .sick = {1, 1e-5, 10, -1000, 1000}},
+    [ORGAN_ROLE_BIAS] = {.expected = {5, 0, 20, -100, 100}, .sick = {1000, 0, 1000, -10000, 10000}},
+};
+
+/* clang-format on */
+
+organ_ranges organ_ranges_default(void)
+{
+    organ_ranges ranges;
+    memcpy(ranges.of, defaults, sizeof ranges.of);
+    return ranges;
+}
+
+/* ---- writing ---- */
+
+static int set_limit(json_t *object, const char *key, double value)
+{
+    return isfinite(value) ? json_object_set_new(object, key, json_real(value)) : 0;
+}
+
+static json_t *limits_json(const organ_limits *limits)
+{
+    json_t *const object = json_object();
+    int failed = set_limit(object, "mean", limits->mean);
+    if (isfinite(limits->std_most))
+        failed |= json_object_set_new(object, "std", json_pack("[f, f]", limits->std_least, limits->std_most));
+    failed |= set_limit(object, "min", limits->min);
+    failed |= set_limit(object, "max", limits->max);
+    if (!failed)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+json_t *organ_ranges_json(const organ_ranges *ranges)
+{
+    json_t *const object = json_pack("{s:s}", "schema", SCHEMA);
+    int failed = 0;
+    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
+        json_t *const limits = limits_json(&ranges->of[role].sick);
+        failed |= json_object_set_new(limits, "expected", limits_json(&ranges->of[role].expected));
+        failed |= json_object_set_new(object, organ_role_describe(role)->name, limits);
+    }
+    if (!failed)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+/* ---- reading ---- */
+
+/* Where in the file a value stands, for messages: "q_proj.expected". */
+typedef struct place {
+    const char *path, *name;
+    bool expected;
+} place;
+
+static organ_status refuse(const place *p, organ_error *error, const char *key, const char *what)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "", *key ? "." : "", key,
+                      what);
+}
+
+static organ_status read_number(const place *p, const char *key, const json_t *value, double *number, organ_error *error)
+{
+    if (!json_is_number(value))
+        return refuse(p, error, key, "must be a number");
+    *number = json_number_value(value);
+    return ORGAN_OK;
+}
+
+static organ_status read_std(const place *p, const json_t *value, organ_limits *limits, organ_error *error)
+{
+    char what[128];
+    double least, most;
+    if (!json_is_array(value) || json_array_size(value) != 2)
+        return refuse(p, error, "std", "must be two numbers, [least, most]");
+    if (read_number(p, "std", json_array_get(value, 0), &least, error) || read_number(p, "std", json_array_get(value, 1), &most, error))
+        return error->status;
+    snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, most);
+    if (!(least >= 0 && least <= most))
+        return refuse(p, error, "std", what);
+    limits->std_least = least;
+    limits->std_most = most;
+    return ORGAN_OK;
+}
+
+/* What the file says of one role, group or of all: limits that are NaN are not mentioned. */
+typedef struct rule {
+    organ_limits sick, expected;
+} rule;
+
+static const organ_limits unsaid = {(double)NAN, (double)NAN, (double)NAN, (double)NAN, (double)NAN};
+
+static organ_status read_limits(const place *p, const json_t *object, rule *to, organ_error *error);
+
+static organ_status read_member(const place *p, const char *key, const json_t *value, rule *to, organ_error *error)
+{
+    organ_limits *const limits = p->expected ? &to->expected : &to->sick;
+    const place within = {p->path, p->name, true};
+    char what[160];
+    if (strcmp(key, "std") == 0)
+        return read_std(p, value, limits, error);
+    if (strcmp(key, "min") == 0)
+        return read_number(p, key, value, &limits->min, error);
+    if (strcmp(key, "max") == 0)
+        return read_number(p, key, value, &limits->max, error);
+    if (strcmp(key, "expected") == 0 && !p->expected)
+        return json_is_object(value) ? read_limits(&within, value, to, error) : refuse(&within, error, "", "must be an object");
+    if (strcmp(key, "mean") != 0) {
+        snprintf(what, sizeof what, "unknown; a range has mean, std, min, max%s", p->expected ? "" : " and expected");
+        return refuse(p, error, key, what);
+    }
+    if (read_number(p, key, value, &limits->mean, error))
+        return error->status;
+    snprintf(what, sizeof what, "%g: the largest |mean| cannot be negative", limits->mean);
+    return limits->mean >= 0 ? ORGAN_OK : refuse(p, error, key, what);
+}
+
+static organ_status read_limits(const place *p, const json_t *object, rule *to, organ_error *error)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        if (read_member(p, key, value, to, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+static void set_if_said(double *to, double value)
+{
+    if (!isnan(value))
+        *to = value;
+}
+
+static void apply_limits(organ_limits *to, const organ_limits *said)
+{
+    set_if_said(&to->mean, said->mean);
+    set_if_said(&to->std_least, said->std_least);
+    set_if_said(&to->std_most, said->std_most);
+    set_if_said(&to->min, said->min);
+    set_if_said(&to->max, said->max);
+}
+
+/* A limit of what is healthy is the only one, unless what is expected is said too. */
+static void apply(organ_ranges *ranges, organ_role role, const rule *said)
+{
+    apply_limits(&ranges->of[role].sick, &said->sick);
+    apply_limits(&ranges->of[role].expected, &said->sick);
+    apply_limits(&ranges->of[role].expected, &said->expected);
+}
+
+static bool is_role(organ_role role, const char *name) { return strcmp(organ_role_describe(role)->name, name) == 0; }
+
+static bool is_group(organ_role role, const char *name) { return strcmp(organ_group_name(organ_role_describe(role)->group), name) == 0; }
+
+static bool is_known(const char *name)
+{
+    bool known = strcmp(name, "default") == 0 || strcmp(name, "schema") == 0;
+    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
+        known = known || is_role(role, name) || is_group(role, name);
+    return known;
+}
+
+static organ_status check_order(const char *path, const organ_ranges *ranges, organ_error *error)
+{
+    for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
+        for (int expected = 0; expected < 2; expected++) {
+            const organ_limits *const l = expected ? &ranges->of[role].expected : &ranges->of[role].sick;
+            if (!(l->min <= l->max))
+                return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s: min %g is above max %g", path, organ_role_describe(role)->name,
+                                  expected ? ".expected" : "", l->min, l->max);
+        }
+    return ORGAN_OK;
+}
+
+/* The least specific first: what is said later goes before. `level`: 0 default, 1 groups, 2 roles. */
+static organ_status apply_level(const char *path, const json_t *document, int level, organ_ranges *ranges, organ_error *error)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)document, name, value)
+    {
+        const place p = {path, name, false};
+        rule said = {unsaid, unsaid};
+        if (!is_known(name))
+            return organ_fail(error, ORGAN_BAD_INPUT,
+                              "%s: '%s' is no role, no group and not \"default\"; 'organ autopsy --print-ranges' shows them all", path,
+                              name);
+        if (strcmp(name, "schema") == 0)
+            continue;
+        if (!json_is_object(value))
+            return refuse(&p, error, "", "must be an object");
+        if (read_limits(&p, value, &said, error))
+            return error->status;
+        for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)
+            if (level == 0 ? strcmp(name, "default") == 0 : level == 1 ? is_group(role, name) : is_role(role, name))
+                apply(ranges, role, &said);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status apply_document(const char *path, const json_t *document, organ_ranges *ranges, organ_error *error)
+{
+    if (!json_is_object(document))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: ranges must be an object", path);
+    const json_t *const schema = json_object_get(document, "schema");
+    if (!json_is_string(schema) || strcmp(json_string_value(schema), SCHEMA) != 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: schema must be \"%s\", it is %s%s%s", path, SCHEMA,
+                          json_is_string(schema) ? "\"" : "", json_is_string(schema) ? json_string_value(schema) : "not there",
+                          json_is_string(schema) ? "\"" : "");
+    for (int level = 0; level < 3; level++)
+        if (apply_level(path, document, level, ranges, error))
+            return error->status;
+    return check_order(path, ranges, error);
+}
+
+organ_status organ_ranges_read(const char *path, organ_ranges *ranges, organ_error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    json_t *document = NULL;
+    *ranges = organ_ranges_default();
+    if (organ_input_load(path, path, MOST_BYTES, &text, &length, error) == ORGAN_OK) {
+        const organ_json_text all = {path, text, length};
+        if (organ_json_parse(&all, (organ_json_span){0, length}, NULL, &document, error) == ORGAN_OK)
+            apply_document(path, document, ranges, error);
+    }
+    json_decref(document);
+    free(text);
+    return error->status;
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT
+ * Weights of 16-bit floats are read as they are, all others as FP32: one pass for each of the three. What is folded strip by strip does not
+ * depend on that, for widening is exact and parts are cut alike. */
+#include "orchestrator/surgery/health/autopsy_scan.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PART ((size_t)32768) /* values that stay in the caches of a core; a multiple of the 4096 that moments are made of */
+
+/* What strips of one weight share; it lives from its first strip to its last. */
+typedef struct patient {
+    organ_level_union levels;
+    uint64_t *dead_columns; /* a bit per column of each matrix, set until a value other than zero was seen */
+    uint64_t words;         /* of one matrix */
+    organ_jumps jumps;
+    organ_jump_edges edges; /* of the strip before */
+    uint64_t read;          /* bytes told to the progress */
+} patient;
+
+typedef struct scan {
+    organ_vitals **chosen; /* items of the pass */
+    patient **patients;
+    const organ_kernels *kernels;
+    const organ_scan_progress *progress;
+    organ_dtype as;
+} scan;
+
+typedef struct scratch {
+    organ_level_scratch levels;
+    organ_jump_scratch jumps;
+} scratch;
+
+typedef struct finding {
+    organ_moments moments;
+    organ_faulty_rows sick, dead;
+    organ_distance distance;
+    organ_jumps jumps;
+    organ_jump_edges edges;
+} finding;
+_Static_assert(sizeof(finding) <= 65536, "the result of a strip");
+
+double organ_vitals_std(const organ_vitals *v) { return v->moments.n ? sqrt(v->moments.m2 / (double)v->moments.n) : 0; }
+
+double organ_vitals_kurtosis(const organ_vitals *v)
+{
+    const organ_moments *const m = &v->moments;
+    return m->m2 > 0 ? (double)m->n * m->m4 / (m->m2 * m->m2) - 3 : 0;
+}
+
+/* ---- one strip ---- */
+
+static size_t element_bytes(organ_dtype as) { return as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t); }
+
+static const void *at(const void *values, organ_dtype as, size_t index) { return (const char *)values + index * element_bytes(as); }
+
+/* The bits of a value without its sign, and those of infinity in its type. */
+static uint32_t magnitude(const void *values, organ_dtype as, size_t index)
+{
+    uint32_t wide = 0;
+    uint16_t narrow;
+    if (as == ORGAN_F32) {
+        memcpy(&wide, at(values, as, index), sizeof wide);
+        return wide & 0x7fffffff;
+    }
+    memcpy(&narrow, at(values, as, index), sizeof narrow);
+    return narrow & 0x7fff;
+}
+
+static uint32_t infinity_of(organ_dtype as) { return as == ORGAN_F32 ? 0x7f800000 : as == ORGAN_BF16 ? 0x7f80 : 0x7c00; }
+
+static void moments_of(const organ_kernels *kernels, organ_dtype as, const void *values, size_t n, organ_moments *moments)
+{
+    if (as == ORGAN_F32)
+        kernels->moments_f32(values, n, moments);
+    else if (as == ORGAN_BF16)
+        kernels->moments_bf16(values, n, moments);
+    else
+        kernels->moments_f16(values, n, moments);
+}
+
+static void note_row(organ_faulty_rows *rows, uint64_t row)
+{
+    if (rows->count < ORGAN_VITALS_ROWS)
+        rows->row[rows->count] = row;
+    if (rows->count++ == 0)
+        rows->first = row;
+    rows->last = row;
+}
+
+static void find_rows(const organ_weight_strip *strip, organ_dtype as, finding *f)
+{
+    const uint32_t infinite = infinity_of(as);
+    const bool search = f->moments.nan + f->moments.inf > 0;
+    for (size_t r = 0; r < strip->rows; r++) {
+        size_t zeros = 0, finite = 0;
+        while (zeros < strip->cols && magnitude(strip->values, as, r * strip->cols + zeros) == 0)
+            zeros++;
+        if (zeros == strip->cols)
+            note_row(&f->dead, strip->first + r);
+        while (search && finite < strip->cols && magnitude(strip->values, as, r * strip->cols + finite) < infinite)
+            finite++;
+        if (search && finite < strip->cols)
+            note_row(&f->sick, strip->first + r);
+    }
+}
+
+static bool column_is_dead(const organ_weight_strip *strip, organ_dtype as, size_t column)
+{
+    for (size_t r = 0; r < strip->rows; r++)
+        if (magnitude(strip->values, as, r * strip->cols + column) != 0)
+            return false;
+    return true;
+}
+
+/* Only columns that no strip has found alive yet are looked at, and of most the first row tells. Threads clear bits and set none. */
+static void find_columns(const organ_weight_strip *strip, organ_dtype as, const finding *f, uint64_t *dead)
+{
+    if (f->moments.zero == strip->rows * strip->cols)
+        return;
+    for (size_t column = 0; column < strip->cols; column += 64) {
+        uint64_t left = __atomic_load_n(&dead[column / 64], __ATOMIC_RELAXED), alive = 0;
+        for (; left; left &= left - 1) {
+            const unsigned bit = (unsigned)__builtin_ctzll(left);
+            if (!column_is_dead(strip, as, column + bit))
+                alive |= (uint64_t)1 << bit;
+        }
+        if (alive)
+            __atomic_and_fetch(&dead[column / 64], ~alive, __ATOMIC_RELAXED);
+    }
+}
+
+static void add_distances(organ_distance *sum, const organ_distance *more)
+{
+    sum->pairs += more->pairs;
+    sum->skipped += more->skipped;
+    sum->difference += more->difference;
+    sum->own += more->own;
+    sum->other += more->other;
+    sum->product += more->product;
+    sum->most = more->most > sum->most ? more->most : sum->most;
+}
+
+/* Sums over 16 lanes, for the pairs are many. */
+typedef struct distance_lanes {
+    double difference[16], own[16], other[16], product[16], most[16];
+} distance_lanes;
+
+static void add_lane(distance_lanes *d, size_t lane, float a, float b)
+{
+    const double x = (double)a, y = (double)b, off = x - y, size = fabs(off);
+    d->difference[lane] += off * off;
+    d->own[lane] += x * x;
+    d->other[lane] += y * y;
+    d->product[lane] += x * y;
+    d->most[lane] = size > d->most[lane] ? size : d->most[lane];
+}
+
+static void fold_lanes(distance_lanes *d)
+{
+    for (size_t half = 8; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++) {
+            d->difference[l] += d->difference[l + half];
+            d->own[l] += d->own[l + half];
+            d->other[l] += d->other[l + half];
+            d->product[l] += d->product[l + half];
+            d->most[l] = d->most[l + half] > d->most[l] ? d->most[l + half] : d->most[l];
+        }
+}
+
+/* Where a sum is not finite, once more without the pairs that are not. */
+static void add_distance(organ_distance *sum, const float *a, const float *b, size_t n)
+{
+    distance_lanes d = {.own = {0}};
+    uint64_t skipped = 0;
+    for (size_t k = 0; k + 16 <= n; k += 16)
+        for (size_t l = 0; l < 16; l++)
+            add_lane(&d, l, a[k + l], b[k + l]);
+    for (size_t k = n / 16 * 16; k < n; k++)
+        add_lane(&d, k % 16, a[k], b[k]);
+    fold_lanes(&d);
+    if (!isfinite(d.difference[0])) {
+        d = (distance_lanes){.own = {0}};
+        for (size_t k = 0; k < n; k++)
+            if (isfinite(a[k]) && isfinite(b[k]))
+                add_lane(&d, k % 16, a[k], b[k]);
+            else
+                skipped++;
+        fold_lanes(&d);
+    }
+    const organ_distance part = {n - skipped, skipped, d.difference[0], d.own[0], d.other[0], d.product[0], d.most[0]};
+    add_distances(sum, &part);
+}
+
+/* Scales are along rows and columns of projections, and of the columns of embeddings. Rows of q, k and v and columns of o change with the
+ * head, which is as wide as a block may be. */
+static bool has_blocks(const organ_weight *weight, bool rows)
+{
+    switch (weight->anatomy.role) {
+    case ORGAN_ROLE_GATE:
+    case ORGAN_ROLE_UP:
+    case ORGAN_ROLE_GATE_UP:
+    case ORGAN_ROLE_DOWN:
+        return weight->rank >= 2;
+    case ORGAN_ROLE_O:
+        return rows && weight->rank >= 2;
+    case ORGAN_ROLE_Q:
+    case ORGAN_ROLE_K:
+    case ORGAN_ROLE_V:
+    case ORGAN_ROLE_QKV:
+    case ORGAN_ROLE_EMBED:
+    case ORGAN_ROLE_OUTPUT:
+        return !rows && weight->rank >= 2;
+    default:
+        return false;
+    }
+}
+
+static bool looks_for_jumps(const organ_weight *weight) { return has_blocks(weight, true) || has_blocks(weight, false); }
+
+static organ_status work(void *context, const organ_weight_strip *strip, void *room, void *result, organ_error *error)
+{
+    const scan *const s = context;
+    patient *const p = s->patients[strip->item];
+    const organ_weight *const weight = s->chosen[strip->item]->weight;
+    const organ_matrices shape = organ_weight_matrices(weight);
+    scratch *const mine = room;
+    finding *const f = result;
+    const size_t n = strip->rows * strip->cols;
+    (void)error;
+    f->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
+    organ_levels_begin(&mine->levels, &p->levels);
+    for (size_t from = 0; from < n; from += PART) {
+        organ_moments part;
+        const size_t count = n - from < PART ? n - from : PART;
+        moments_of(s->kernels, s->as, at(strip->values, s->as, from), count, &part);
+        organ_moments_merge(&f->moments, &part);
+        organ_levels_add(&mine->levels, &p->levels, s->as, at(strip->values, s->as, from), count);
+        if (strip->other)
+            add_distance(&f->distance, at(strip->values, s->as, from), at(strip->other, s->as, from), count);
+    }
+    organ_levels_unite(&mine->levels, &p->levels, s->as, s->kernels);
+    find_rows(strip, s->as, f);
+    if (p->dead_columns)
+        find_columns(strip, s->as, f, p->dead_columns + strip->first / shape.rows * p->words);
+    if (looks_for_jumps(weight))
+        organ_jumps_strip(&f->jumps, s->kernels, s->as, strip->values, strip->first % shape.rows, strip->rows, strip->cols, &mine->jumps,
+                          &f->edges);
+    return ORGAN_OK;
+}
+
+/* ---- one weight ---- */
+
+static void discharge(patient *p)
+{
+    if (!p)
+        return;
+    organ_level_union_end(&p->levels);
+    free(p->dead_columns);
+    free(p);
+}
+
+static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    scan *const s = context;
+    organ_vitals *const v = s->chosen[item];
+    const organ_matrices shape = organ_weight_matrices(v->weight);
+    patient *const p = calloc(1, sizeof *p);
+    if (note && *note && !(v->note = strdup(note)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+    v->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
+    if (!p)
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+    organ_level_union_begin(&p->levels);
+    s->patients[item] = p;
+    if (shape.rows < 2)
+        return ORGAN_OK;
+    p->words = (shape.cols + 63) / 64;
+    if (!(p->dead_columns = calloc(shape.count * p->words, sizeof *p->dead_columns)))
+        return organ_fail_errno(error, ENOMEM, "tensor '%s'", v->weight->name);
+    for (uint64_t m = 0; m < shape.count; m++)
+        for (uint64_t c = 0; c < shape.cols; c++)
+            p->dead_columns[m * p->words + c / 64] |= (uint64_t)1 << c % 64;
+    return ORGAN_OK;
+}
+
+static void add_rows(organ_faulty_rows *sum, const organ_faulty_rows *more)
+{
+    for (uint64_t k = 0; k < more->count && k < ORGAN_VITALS_ROWS && sum->count + k < ORGAN_VITALS_ROWS; k++)
+        sum->row[sum->count + k] = more->row[k];
+    if (more->count == 0)
+        return;
+    sum->first = sum->count ? sum->first : more->first;
+    sum->last = more->last;
+    sum->count += more->count;
+}
+
+static void conclude(organ_vitals *v, patient *p)
+{
+    const organ_matrices shape = organ_weight_matrices(v->weight);
+    for (uint64_t w = 0; p->dead_columns && w < shape.count * p->words; w++)
+        v->dead_columns += (uint64_t)__builtin_popcountll(p->dead_columns[w]);
+    v->levels = p->levels.set.count;
+    v->kind = organ_level_kind_of(&p->levels.set);
+    if (has_blocks(v->weight, true))
+        v->row_period = organ_jumps_period(p->jumps.rows, p->jumps.whole_rows, shape.count * (shape.rows / 16), &v->row_factor);
+    if (has_blocks(v->weight, false))
+        v->column_period = organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
+}
+
+static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    scan *const s = context;
+    organ_vitals *const v = s->chosen[strip->item];
+    patient *const p = s->patients[strip->item];
+    const finding *const f = result;
+    const uint64_t rows = organ_weight_matrices(v->weight).rows, row = strip->first % rows;
+    (void)error;
+    organ_moments_merge(&v->moments, &f->moments);
+    add_rows(&v->sick, &f->sick);
+    add_rows(&v->dead, &f->dead);
+    add_distances(&v->distance, &f->distance);
+    if (looks_for_jumps(v->weight)) {
+        organ_jumps_add(&p->jumps, &f->jumps);
+        if (row > 0)
+            organ_jumps_join(&p->jumps, row, &p->edges, &f->edges);
+        p->edges = f->edges;
+    }
+    const uint64_t all = v->weight->codes->bytes + (v->other ? v->other->codes->bytes : 0);
+    const uint64_t now = strip->last ? all : (uint64_t)((double)all * ((double)(strip->rows * strip->cols) / (double)v->weight->elements));
+    const uint64_t step = strip->last ? all - p->read : p->read + now < all ? now : 0;
+    p->read += step;
+    if (strip->last) {
+        conclude(v, p);
+        discharge(p);
+        s->patients[strip->item] = NULL;
+    }
+    s->progress->advance(s->progress->context, step, strip->last ? v : NULL);
+    return ORGAN_OK;
+}
+
+/* ---- a model ---- */
+
+/* 16-bit floats are read as they are where nothing is to be compared. */
+static organ_dtype type_of(const organ_vitals *v)
+{
+    const organ_dtype stored = v->weight->codes->dtype;
+    const bool plain = v->weight->scheme == ORGAN_SCHEME_PLAIN && !v->other;
+    return plain && (stored == ORGAN_BF16 || stored == ORGAN_F16) ? stored : ORGAN_F32;
+}
+
+static organ_status run_type(scan *s, organ_weight_item *items, size_t count, const organ_model *model, const organ_model *other,
+                             const organ_engine *engine, organ_error *error)
+{
+    const organ_weight_pass pass = {.model = model,
+                                    .other_model = other,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = s->as,
+                                    .scratch_bytes = sizeof(scratch),
+                                    .result_bytes = sizeof(finding),
+                                    .context = s,
+                                    .begin = begin,
+                                    .work = work,
+                                    .retire = retire};
+    organ_weight_pass_run(&pass, engine, error);
+    for (size_t k = 0; k < count; k++)
+        discharge(s->patients[k]);
+    return error->status;
+}
+
+organ_status organ_vitals_take(const organ_model *model, const organ_model *other, organ_vitals *vitals, size_t count,
+                               const organ_engine *engine, const organ_scan_progress *progress, organ_error *error)
+{
+    static const organ_dtype types[] = {ORGAN_BF16, ORGAN_F16, ORGAN_F32};
+    scan s = {.kernels = engine->kernels, .progress = progress};
+    organ_weight_item *items = calloc(count + 1, sizeof *items);
+    s.chosen = calloc(count + 1, sizeof *s.chosen);
+    s.patients = calloc(count + 1, sizeof *s.patients);
+    if (!items || !s.chosen || !s.patients)
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
+        size_t chosen = 0;
+        s.as = types[t];
+        for (size_t k = 0; k < count; k++)
+            if (!vitals[k].unread && type_of(&vitals[k]) == s.as) {
+                s.chosen[chosen] = &vitals[k];
+                s.patients[chosen] = NULL;
+                items[chosen++] = (organ_weight_item){.weight = vitals[k].weight, .other = vitals[k].other};
+            }
+        if (chosen > 0)
+            run_type(&s, items, chosen, model, other, engine, error);
+    }
+    free(items);
+    free(s.chosen);
+    free(s.patients);
+    return error->status;
+}

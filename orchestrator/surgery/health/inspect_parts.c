@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/health/inspect_parts.h"
+
+#include <stdlib.h>
+
+static void take(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
+{
+    const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
+                                              weight->global, weight->shape_tensor, weight->bias};
+    organ_inspect_part *const codes = &parts[weight->codes - model->tensors];
+    codes->anatomy = weight->anatomy;
+    codes->rank = weight->rank;
+    codes->shape = weight->shape;
+    codes->elements = weight->elements;
+    for (size_t k = 0; k < sizeof companions / sizeof *companions; k++)
+        if (companions[k]) {
+            organ_inspect_part *const part = &parts[companions[k] - model->tensors];
+            part->anatomy = weight->anatomy;
+            part->weight = false;
+            part->elements = 0;
+        }
+}
+
+organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ_weights *weights)
+{
+    organ_inspect_part *const parts = calloc(model->tensor_count + 1, sizeof *parts);
+    for (size_t k = 0; parts && k < model->tensor_count; k++) {
+        const organ_tensor *const t = &model->tensors[k];
+        parts[k] = (organ_inspect_part){t, t->anatomy, true, t->rank, t->shape, t->elements};
+    }
+    for (size_t k = 0; parts && weights && k < weights->count; k++)
+        take(model, parts, &weights->weights[k]);
+    for (size_t k = 0; parts && weights && k < weights->stray_count; k++)
+        if (weights->strays[k].dropped) {
+            parts[weights->strays[k].tensor - model->tensors].weight = false;
+            parts[weights->strays[k].tensor - model->tensors].elements = 0;
+        }
+    return parts;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/adapter_write.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/copy_tree.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/output/output_reports.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ENTRY_BYTES 160 /* of the header for one tensor, besides its name */
+#define CHUNK       ((size_t)1 << 16)
+
+struct organ_adapter_writer {
+    organ_output output;
+    organ_direct_file file;
+    char *path;           /* of the file */
+    json_t *header;       /* what came so far */
+    uint64_t room, bytes; /* of the header's JSON, of the data */
+    unsigned narrowest;   /* bytes of an element of the last tensor */
+    unsigned char *piece; /* CHUNK elements on their way */
+};
+
+char *organ_adapter_key(const char *module, char factor, bool embedding)
+{
+    char *key;
+    if (asprintf(&key, "base_model.model.%s.lora_%s%c%s", module, embedding ? "embedding_" : "", factor, embedding ? "" : ".weight") < 0)
+        return NULL;
+    return key;
+}
+
+json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
+{
+    return json_pack("{s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:I, s:f, s:n, s:s, s:I, s:{}, s:n, s:o, s:{}, s:s, s:b, s:b}",
+                     "auto_mapping", "base_model_name_or_path", base, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
+                     "init_lora_weights", 1, "layers_pattern", "layers_to_transform", "lora_alpha", (json_int_t)r, "lora_dropout", 0.0,
+                     "modules_to_save", "peft_type", "LORA", "r", (json_int_t)r, "rank_pattern", "revision", "target_modules", targets,
+                     "alpha_pattern", "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", 0);
+}
+
+static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+
+json_t *organ_adapter_targets(const char *const *modules, size_t count)
+{
+    const char **words = malloc((count + 1) * sizeof *words);
+    json_t *list = words ? json_array() : NULL;
+    if (!words)
+        organ_memory_refused();
+    if (list) {
+        for (size_t k = 0; k < count; k++) {
+            const char *const dot = strrchr(modules[k], '.');
+            words[k] = dot ? dot + 1 : modules[k];
+        }
+        qsort(words, count, sizeof *words, by_text);
+    }
+    for (size_t k = 0; list && k < count; k++)
+        if ((k == 0 || strcmp(words[k], words[k - 1]) != 0) && json_array_append_new(list, json_string(words[k]))) {
+            json_decref(list);
+            list = NULL;
+        }
+    free(words);
+    return list;
+}
+
+organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter, organ_error *error)
+{
+    organ_model whole = *adapter->model;
+    whole.path = whole.directory = adapter->path;
+    whole.whole_directory = true;
+    return organ_output_spares(path, &whole, error);
+}
+
+/* ---- the file ---- */
+
+static organ_status no_memory(const organ_adapter_writer *w, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", w->output.path);
+}
+
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
+                                        organ_adapter_writer **writer, organ_error *error)
+{
+    organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
+    if (!w)
+        return organ_fail_errno(error, ENOMEM, "%s", path);
+    *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
+    w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
+    if (organ_output_begin(&w->output, bytes + w->room, error) != ORGAN_OK) {
+        free(w);
+        *writer = NULL;
+        return error->status;
+    }
+    w->header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS);
+    w->piece = malloc(CHUNK * sizeof(float));
+    if (!w->header || !w->path || !w->piece)
+        no_memory(w, error);
+    else
+        organ_direct_open(w->path, 0666, &w->file, error);
+    if (error->status) {
+        organ_adapter_writer_end(w, error);
+        *writer = NULL;
+    }
+    return error->status;
+}
+
+static organ_status put(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
+{
+    if (organ_direct_write(&w->file, data, bytes, 8 + w->room + w->bytes, error) == ORGAN_OK)
+        w->bytes += bytes;
+    return error->status;
+}
+
+/* Into the header, before its data. */
+static organ_status enter(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
+                          uint64_t bytes, organ_error *error)
+{
+    const organ_dtype_info *const type = organ_dtype_describe(dtype);
+    json_t *const sizes = json_array();
+    if (type->bytes > w->narrowest || json_object_get(w->header, name)) {
+        json_decref(sizes);
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': %s", w->output.path, name,
+                          type->bytes > w->narrowest ? "a wide type came behind a narrow one" : "comes twice");
+    }
+    w->narrowest = type->bytes;
+    for (unsigned k = 0; k < rank; k++)
+        json_array_append_new(sizes, json_integer((json_int_t)shape[k]));
+    json_t *const entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type->name, "shape", sizes, "data_offsets", (json_int_t)w->bytes,
+                                    (json_int_t)(w->bytes + bytes));
+    return entry && json_object_set_new(w->header, name, entry) == 0 ? ORGAN_OK : no_memory(w, error);
+}
+
+static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value, organ_dtype dtype,
+                               organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " is %g, which %s%s", w->output.path, name, at, value,
+                      isfinite(value) ? "is beyond the range of " : "is no number to compute with",
+                      isfinite(value) ? organ_dtype_describe(dtype)->name : "");
+}
+
+organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kernels *kernels, const char *name, organ_dtype dtype,
+                                      unsigned rank, const uint64_t *shape, const float *values, organ_error *error)
+{
+    /* Above these a value rounds to infinity. */
+    const double limit = dtype == ORGAN_F16 ? 65519.99609375 : dtype == ORGAN_BF16 ? 0x1.feffffp127 : INFINITY;
+    uint64_t count = 1, bytes;
+    for (unsigned k = 0; k < rank; k++)
+        count *= shape[k];
+    if (!organ_dtype_bytes(dtype, count, &bytes) || enter(w, name, dtype, rank, shape, bytes, error) != ORGAN_OK)
+        return error->status ? error->status : organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->output.path, name);
+    for (uint64_t at = 0; at < count && !error->status; at += CHUNK) {
+        const size_t n = count - at < CHUNK ? (size_t)(count - at) : CHUNK;
+        for (size_t k = 0; k < n; k++)
+            if (!(fabs((double)values[at + k]) <= limit) || isinf(values[at + k]))
+                return fail_value(w, name, at + k, (double)values[at + k], dtype, error);
+        organ_narrow(kernels, dtype, values + at, w->piece, n);
+        put(w, w->piece, n * organ_dtype_describe(dtype)->bytes, error);
+    }
+    return error->status;
+}
+
+organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_model *model, const organ_tensor *tensor, const char *name,
+                                       organ_error *error)
+{
+    const size_t most = CHUNK * sizeof(float);
+    enter(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
+    for (uint64_t at = 0; at < tensor->bytes && !error->status; at += most) {
+        const size_t n = tensor->bytes - at < most ? (size_t)(tensor->bytes - at) : most;
+        if (organ_model_read(model, tensor->file, w->piece, n, tensor->offset + at, error) == ORGAN_OK)
+            put(w, w->piece, n, error);
+    }
+    return error->status;
+}
+
+static organ_status write_header(organ_adapter_writer *w, organ_error *error)
+{
+    char *const text = json_dumps(w->header, JSON_COMPACT);
+    const size_t length = text ? strlen(text) : 0;
+    unsigned char *const bytes = text && length <= w->room ? malloc(8 + w->room) : NULL;
+    if (text && length > w->room)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: a header of %zu bytes does not fit into the %" PRIu64 " kept for it", w->output.path,
+                   length, w->room);
+    else if (!bytes)
+        no_memory(w, error);
+    else {
+        for (unsigned k = 0; k < 8; k++)
+            bytes[k] = (unsigned char)(w->room >> 8 * k);
+        memset(bytes + 8, ' ', w->room);
+        memcpy(bytes + 8, text, length);
+        if (organ_direct_write(&w->file, bytes, 8 + w->room, 0, error) == ORGAN_OK)
+            organ_direct_sync(&w->file, error);
+    }
+    free(bytes);
+    free(text);
+    return error->status;
+}
+
+organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *config, organ_error *error)
+{
+    organ_adapter *made = NULL;
+    char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
+    if (!path)
+        no_memory(w, error);
+    else if (write_header(w, error) == ORGAN_OK && organ_document_write(path, config, error) == ORGAN_OK)
+        organ_adapter_open(w->output.publish.partial, &made, error);
+    organ_adapter_close(made);
+    free(path);
+    return error->status;
+}
+
+/* ---- what lies beside ---- */
+
+organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_adapter *adapter, organ_error *error)
+{
+    organ_file_list list = {0};
+    const size_t count = adapter->model->file_count;
+    const char **skip = malloc((count + 3) * sizeof *skip);
+    if (!skip)
+        return no_memory(w, error);
+    for (size_t k = 0; k < count; k++)
+        skip[k] = adapter->model->files[k].name;
+    skip[count] = ORGAN_ADAPTER_CONFIG;
+    skip[count + 1] = ORGAN_ADAPTER_WEIGHTS ".index.json";
+    skip[count + 2] = "adapter_model.bin"; /* the same weights again, with what was taken away */
+    if (organ_list_files(adapter->path, skip, count + 3, &list, error) == ORGAN_OK)
+        for (size_t k = 0; k < list.count && !error->status; k++)
+            if (strncmp(list.names[k], "organ/", 6) != 0)
+                organ_copy_file(adapter->path, list.names[k], w->output.publish.partial, list.names[k], error);
+    organ_list_free(&list);
+    free(skip);
+    return error->status;
+}
+
+uint64_t organ_adapter_writer_bytes(const organ_adapter_writer *w) { return w->bytes; }
+
+const organ_output *organ_adapter_writer_output(const organ_adapter_writer *w) { return &w->output; }
+
+organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *error) { return organ_output_sync(&w->output, error); }
+
+organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report, const char *markdown_name,
+                                         organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
+                                         organ_error *error)
+{
+    const organ_report_files files = {name, markdown_name, markdown};
+    return organ_output_reports_write(&w->output, &files, report, error);
+}
+
+organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)
+{
+    if (!w)
+        return error->status;
+    organ_direct_close(&w->file);
+    organ_output_end(&w->output, error);
+    json_decref(w->header);
+    free(w->path);
+    free(w->piece);
+    free(w);
+    return error->status;
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/view/lora_report.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- options ---- */
+
+static organ_status read_share(organ_lora_job *job, organ_error *error)
+{
+    const char *const by = job->options->rank_by, *text = job->options->share;
+    if (!by)
+        return text ? organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: a share goes with --rank-by energy", text) : ORGAN_OK;
+    if (strncmp(by, "energy", 6) != 0 || (by[6] && by[6] != '='))
+        return organ_fail(error, ORGAN_USAGE, "--rank-by '%s' is not 'energy 0.95' or the like", by);
+    if (by[6] && text)
+        return organ_fail(error, ORGAN_USAGE, "'%s' is one word too many: --rank-by %s has its share already", text, by);
+    text = by[6] ? by + 7 : text;
+    if (!text)
+        return organ_fail(error, ORGAN_USAGE, "--rank-by energy needs a share behind it: --rank-by energy 0.95");
+    char *end;
+    job->share = strtod(text, &end);
+    if (*end || end == text || !(job->share > 0 && job->share <= 1))
+        return organ_fail(error, ORGAN_USAGE, "--rank-by energy: '%s' is not a share above 0, at most 1", text);
+    return ORGAN_OK;
+}
+
+static organ_status check_options(organ_lora_job *job, organ_error *error)
+{
+    static const struct {
+        const char *name;
+        organ_dtype dtype;
+    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
+    const organ_lora_extract_options *const o = job->options;
+    if (o->rank == 0)
+        return organ_fail(error, ORGAN_USAGE, "rank 0 is no rank");
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!o->dtype || strcmp(o->dtype, known[k].name) == 0) {
+            job->dtype = known[k].dtype;
+            return read_share(job, error);
+        }
+    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", o->dtype);
+}
+
+static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
+{
+    if (organ_model_open(path, model, error) || organ_model_is_here(*model, "extracted from", error))
+        return error->status;
+    if ((*model)->gguf)
+        return organ_fail(error, ORGAN_USAGE, "%s: an adapter has the names of safetensors models, which a GGUF does not have", path);
+    if ((*model)->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
+    return organ_weights_find(*model, weights, error);
+}
+
+static organ_status open_all(organ_lora_job *job, organ_error *error)
+{
+    const organ_lora_extract_options *const o = job->options;
+    if (open_one(o->base, &job->base, &job->base_weights, error) || open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
+        organ_output_spares(o->output, job->base, error) || organ_output_spares(o->output, job->tuned, error))
+        return error->status;
+    if (organ_output_is_file(o->output))
+        return organ_fail(error, ORGAN_USAGE, "%s: an adapter is a directory", o->output);
+    return organ_output_check(o->output, NULL, o->force, error);
+}
+
+/* ---- the adapter ---- */
+
+static organ_status begin_adapter(organ_lora_job *job, organ_error *error)
+{
+    const unsigned each = organ_dtype_describe(job->dtype)->bytes;
+    size_t names = 0;
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < job->module_count; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        const uint64_t least = m->base->shape[0] < m->base->shape[1] ? m->base->shape[0] : m->base->shape[1];
+        names += 2 * (strlen(m->name) + sizeof "base_model.model..lora_A.weight");
+        bytes += (m->base->shape[0] + m->base->shape[1]) * (least < job->options->rank ? least : job->options->rank) * each;
+    }
+    for (size_t k = 0; k < job->other_count && job->options->save_full; k++)
+        if (job->others[k].tuned) {
+            names += strlen(job->others[k].tuned->name) + sizeof "base_model.model..base_layer";
+            bytes += organ_lora_other_changed(&job->others[k]) ? job->others[k].tuned->codes->bytes : 0;
+        }
+    return organ_adapter_writer_begin(job->options->output, NULL, job->options->force, 2 * job->module_count + job->other_count, names,
+                                      bytes, &job->writer, error);
+}
+
+static uint64_t bytes_of(const organ_lora_module *m) { return m->tuned->codes->bytes; }
+
+static organ_status factorise_all(organ_lora_job *job, organ_error *error)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < job->module_count; k++)
+        bytes += bytes_of(&job->modules[k]);
+    organ_progress_begin(job->progress, "extracting", bytes, job->module_count);
+    for (size_t k = 0; k < job->module_count && organ_lora_factorise(job, &job->modules[k], error) == ORGAN_OK; k++) {
+        const organ_lora_module *const m = &job->modules[k];
+        char remark[64] = "unchanged";
+        if (m->rank)
+            snprintf(remark, sizeof remark, "rank %zu, %.1f %% explained", m->rank, 100 * (1 - m->rest / m->change));
+        organ_progress_advance(job->progress, bytes_of(m), m->name, remark);
+    }
+    organ_progress_end(job->progress);
+    return error->status;
+}
+
+/* Readers want tensors of wide elements before those of narrow ones. */
+static organ_status fill(organ_lora_job *job, organ_error *error)
+{
+    for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {
+        if (job->options->save_full)
+            organ_lora_keep(job, bytes, error);
+        if (!error->status && bytes == organ_dtype_describe(job->dtype)->bytes)
+            factorise_all(job, error);
+    }
+    return error->status;
+}
+
+static organ_status check_changed(const organ_lora_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->module_count; k++)
+        if (job->modules[k].rank)
+            return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: none of its %zu linear layers differs from %s: there is nothing to extract",
+                      job->tuned->path, job->module_count, job->base->path);
+}
+
+static organ_status write_config(organ_lora_job *job, organ_error *error)
+{
+    json_t *config = organ_lora_config(job);
+    if (!config)
+        return organ_fail_errno(error, ENOMEM, "%s", job->options->output);
+    organ_adapter_writer_finish(job->writer, config, error);
+    json_decref(config);
+    return error->status;
+}
+
+static organ_status write_reports(organ_lora_job *job, json_t **report, organ_error *error)
+{
+    if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
+        organ_fail_errno(error, ENOMEM, "%s", job->options->output);
+    if (!error->status)
+        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_lora_report_markdown, error);
+    return error->status;
+}
+
+static organ_status run(organ_lora_job *job, json_t **report, organ_error *error)
+{
+    if (organ_lora_compare(job, error) || begin_adapter(job, error))
+        return error->status;
+    if (fill(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK && organ_model_unchanged(job->base, error) == ORGAN_OK &&
+        organ_model_unchanged(job->tuned, error) == ORGAN_OK && write_config(job, error) == ORGAN_OK)
+        write_reports(job, report, error);
+    return organ_adapter_writer_end(job->writer, error);
+}
+
+static void release(organ_lora_job *job)
+{
+    for (size_t k = 0; k < job->module_count; k++) {
+        free(job->modules[k].name);
+        free(job->modules[k].spectrum);
+    }
+    for (size_t k = 0; k < job->note_count; k++)
+        free(job->notes[k]);
+    free(job->modules);
+    free(job->others);
+    organ_weights_free(job->base_weights);
+    organ_weights_free(job->tuned_weights);
+    organ_model_close(job->base);
+    organ_model_close(job->tuned);
+}
+
+organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine, const organ_progress *progress,
+                                json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_lora_plan(&job, error) == ORGAN_OK) {
+        if (!options->dry_run)
+            run(&job, report, error);
+        else if (!(*report = organ_lora_extract_document(&job)))
+            organ_fail_errno(error, ENOMEM, "%s", options->output);
+    }
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    release(&job);
+    return organ_memory_work_end(&work, report, options->output, error);
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/version.h"
+
+#include <math.h>
+#include <string.h>
+
+/* What vLLM can be told to serve (--max-lora-rank). */
+static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
+
+/* Of energies; to a millionth, so that the last bits of a sum do not show. */
+static double share(double part, double whole) { return whole > 0 ? round(part / whole * 1e6) / 1e6 : 0.0; }
+
+static double ratio(double part, double whole) { return whole > 0 ? round(sqrt(part / whole) * 1e6) / 1e6 : 0.0; }
+
+static bool is_dry(const organ_lora_job *job) { return job->options->dry_run; }
+
+/* ---- modules ---- */
+
+typedef struct sums {
+    json_int_t modules, unchanged, elements, parameters;
+    size_t rank_from, rank_to;
+    double change, norm, rest, worst; /* worst: the least explained share */
+} sums;
+
+static void add(sums *s, const organ_lora_module *m)
+{
+    const size_t rank = m->rank;
+    s->unchanged += rank == 0;
+    if (rank == 0)
+        return;
+    const double explained = m->change > 0 ? 1 - m->rest / m->change : 0;
+    s->rank_from = s->modules == 0 || rank < s->rank_from ? rank : s->rank_from;
+    s->rank_to = rank > s->rank_to ? rank : s->rank_to;
+    s->worst = s->modules == 0 || explained < s->worst ? explained : s->worst;
+    s->modules++;
+    s->elements += (json_int_t)m->base->elements;
+    s->parameters += (json_int_t)((m->base->shape[0] + m->base->shape[1]) * rank);
+    s->change += m->change;
+    s->norm += m->norm;
+    s->rest += m->rest;
+}
+
+static json_t *sums_json(const organ_lora_job *job, const char *role, const sums *s)
+{
+    json_t *const row =
+        json_pack("{s:s*, s:I, s:I, s:I, s:I, s:I, s:I}", "role", role, "modules", s->modules, "unchanged", s->unchanged, "elements",
+                  s->elements, "parameters", s->parameters, "rank_from", (json_int_t)s->rank_from, "rank_to", (json_int_t)s->rank_to);
+    if (!row || is_dry(job))
+        return row;
+    json_object_set_new(row, "change", json_real(ratio(s->change, s->norm)));
+    json_object_set_new(row, "residual", json_real(ratio(s->rest, s->change)));
+    json_object_set_new(row, "explained", json_real(share(s->change - s->rest, s->change)));
+    json_object_set_new(row, "least_explained", json_real(round(s->worst * 1e6) / 1e6));
+    return row;
+}
+
+static json_t *roles_json(const organ_lora_job *job)
+{
+    json_t *const rows = json_array();
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
+        sums s = {0};
+        for (size_t k = 0; k < job->module_count; k++)
+            if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
+                add(&s, &job->modules[k]);
+        if (s.modules + s.unchanged)
+            json_array_append_new(rows, sums_json(job, organ_anatomy_row_name(role), &s));
+    }
+    return rows;
+}
+
+static json_t *spectrum_json(const organ_lora_module *m)
+{
+    json_t *const values = json_array();
+    for (size_t k = 0; k < m->rank; k++)
+        json_array_append_new(values, json_real((double)m->spectrum[k]));
+    return values;
+}
+
+static json_t *module_json(const organ_lora_job *job, const organ_lora_module *m)
+{
+    char base[120], tuned[120];
+    const organ_anatomy *const a = &m->base->anatomy;
+    json_t *const row =
+        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_anatomy_role_name(a), "layer",
+                  a->layer < 0 ? json_null() : json_integer(a->layer), "shape", organ_dims_json(m->base->rank, m->base->shape),
+                  "base_stored", organ_weight_text(m->base, base, sizeof base), "tuned_stored",
+                  organ_weight_text(m->tuned, tuned, sizeof tuned), "rank", (json_int_t)m->rank);
+    if (!row || is_dry(job))
+        return row;
+    json_object_set_new(row, "change_norm", json_real(sqrt(m->change)));
+    json_object_set_new(row, "base_norm", json_real(sqrt(m->norm)));
+    json_object_set_new(row, "change", json_real(ratio(m->change, m->norm)));
+    json_object_set_new(row, "residual", json_real(ratio(m->rest, m->change)));
+    json_object_set_new(row, "explained", json_real(share(m->change - m->rest, m->change)));
+    if (job->share > 0)
+        json_object_set_new(row, "share_reached", json_boolean(!m->short_of_share));
+    json_object_set_new(row, "passes", json_integer(m->passes));
+    json_object_set_new(row, "spectrum", spectrum_json(m));
+    return row;
+}
+
+static json_t *modules_json(const organ_lora_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->module_count; k++)
+        json_array_append_new(rows, module_json(job, &job->modules[k]));
+    return rows;
+}
+
+/* ---- the rest ---- */
+
+static const char *reason_of(const organ_lora_other *other)
+{
+    const organ_weight *const w = other->tuned ? other->tuned : other->base;
+    if (other->why)
+        return other->why;
+    if (w->rank > 2)
+        return "experts in one tensor: peft has no pair of factors for it";
+    if (w->rank == 2 && w->anatomy.role == ORGAN_ROLE_EMBED)
+        return "an embedding";
+    if (w->rank == 2)
+        return "a matrix that is not asked for";
+    return w->anatomy.role == ORGAN_ROLE_BIAS ? "a bias" : w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
+}
+
+static json_t *other_json(const organ_lora_other *other)
+{
+    const organ_weight *const w = other->tuned ? other->tuned : other->base;
+    json_t *const row = json_pack("{s:s, s:s, s:s, s:b}", "tensor", w->name, "role", organ_anatomy_role_name(&w->anatomy), "reason",
+                                  reason_of(other), "kept", (int)other->kept);
+    if (!row)
+        return NULL;
+    if (other->base)
+        json_object_set_new(row, "shape_base", organ_dims_json(other->base->rank, other->base->shape));
+    if (other->tuned)
+        json_object_set_new(row, "shape_tuned", organ_dims_json(other->tuned->rank, other->tuned->shape));
+    json_object_set_new(row, "change_norm", other->why || !isfinite(other->change) ? json_null() : json_real(sqrt(other->change)));
+    json_object_set_new(row, "change",
+                        other->why || !isfinite(other->change) || !(other->norm > 0) ? json_null()
+                                                                                     : json_real(ratio(other->change, other->norm)));
+    return row;
+}
+
+/* What changed and has no factors. Of a dry run nothing is known but what cannot be compared. */
+static json_t *others_json(const organ_lora_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->other_count; k++)
+        if (is_dry(job) ? job->others[k].why != NULL : organ_lora_other_changed(&job->others[k]))
+            json_array_append_new(rows, other_json(&job->others[k]));
+    return rows;
+}
+
+/* ---- in words ---- */
+
+static json_t *method_json(const organ_lora_job *job)
+{
+    const char *const text =
+        job->packed == 0 ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
+        : job->packed == job->module_count
+            ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed together with what "
+              "quantising took away, and belongs on this quantised base."
+            : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates what tuning changed "
+              "together with what quantising took away, and belongs on this quantised base.";
+    return json_pack("{s:s, s:s, s:I}", "name", job->packed ? "B" : "A", "text", text, "quantised_modules", (json_int_t)job->packed);
+}
+
+static json_t *adapter_json(const organ_lora_job *job, const sums *all)
+{
+    json_t *config = organ_lora_config(job);
+    json_t *const adapter =
+        json_pack("{s:I, s:I, s:b, s:O?, s:O?}", "r", (json_int_t)all->rank_to, "lora_alpha", (json_int_t)all->rank_to, "ranks_differ",
+                  (int)(all->rank_from != all->rank_to), "target_modules", json_object_get(config, "target_modules"), "modules_to_save",
+                  json_object_get(config, "modules_to_save"));
+    json_decref(config);
+    json_t *fits = json_null();
+    for (size_t k = sizeof served / sizeof *served; k-- > 0;)
+        if (served[k] >= (json_int_t)all->rank_to) {
+            json_decref(fits);
+            fits = json_integer(served[k]);
+        }
+    json_object_set_new(adapter, "vllm_max_lora_rank", fits);
+    if (job->writer)
+        json_object_set_new(adapter, "bytes", json_integer((json_int_t)organ_adapter_writer_bytes(job->writer)));
+    return adapter;
+}
+
+static size_t count_others(const organ_lora_job *job, bool kept)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < job->other_count; k++)
+        count += organ_lora_other_changed(&job->others[k]) && job->others[k].tuned && job->others[k].kept == kept;
+    return count;
+}
+
+static void add_warning(json_t *warnings, size_t count, const char *what)
+{
+    json_array_append_new(warnings, json_sprintf("%zu %s", count, what));
+}
+
+static json_t *warnings_json(const organ_lora_job *job, const sums *all)
+{
+    json_t *const warnings = json_array();
+    size_t short_of = 0;
+    for (size_t k = 0; k < job->module_count; k++)
+        short_of += job->modules[k].short_of_share;
+    if (all->rank_to > (size_t)served[sizeof served / sizeof *served - 1])
+        add_warning(warnings, all->rank_to, "is a rank that vLLM does not serve: 512 is its most.");
+    if (short_of)
+        add_warning(warnings, short_of, "modules need more rank than --rank allows for the share of their change that was asked for.");
+    if (!is_dry(job) && count_others(job, false))
+        add_warning(warnings, count_others(job, false),
+                    "tensors changed that are not in the adapter: without them it is not the tuned model. --save-full keeps them.");
+    if (!is_dry(job) && count_others(job, true))
+        add_warning(warnings, count_others(job, true),
+                    "tensors are kept whole in the adapter: peft and organ lora merge put them in place, vLLM refuses such an adapter.");
+    return warnings;
+}
+
+static json_t *notes_json(const organ_lora_job *job)
+{
+    json_t *const notes = json_array();
+    for (size_t k = 0; k < job->note_count; k++)
+        json_array_append_new(notes, organ_document_string(job->notes[k]));
+    return notes;
+}
+
+static json_t *parameters_json(const organ_lora_job *job)
+{
+    const organ_lora_extract_options *const o = job->options;
+    return json_pack("{s:I, s:o, s:b, s:s, s:I, s:o, s:b}", "rank", (json_int_t)o->rank, "energy_share",
+                     job->share > 0 ? json_real(job->share) : json_null(), "exact", (int)o->exact, "dtype",
+                     organ_dtype_describe(job->dtype)->name, "seed", (json_int_t)o->seed, "modules",
+                     o->modules ? organ_document_string(o->modules) : json_null(), "save_full", (int)o->save_full);
+}
+
+static json_t *definitions_json(void)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences",
+                     "residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored",
+                     "explained", "1 - residual^2", "spectrum", "the singular values of W_tuned - W_base that are kept", "scale",
+                     "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself");
+}
+
+static json_t *run_json(const organ_lora_job *job)
+{
+    json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer), organ_adapter_writer_bytes(job->writer))
+                                    : json_pack("{s:o}", "output", organ_document_string(job->options->output));
+    json_t *const seconds = json_array();
+    for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
+        json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));
+    json_object_set_new(run, "module_seconds", seconds);
+    json_object_set_new(run, "base", organ_document_string(job->options->base));
+    json_object_set_new(run, "tuned", organ_document_string(job->options->tuned));
+    json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(job->engine->workers)));
+    return run;
+}
+
+json_t *organ_lora_extract_document(const organ_lora_job *job)
+{
+    sums all = {0};
+    for (size_t k = 0; k < job->module_count; k++)
+        add(&all, &job->modules[k]);
+    json_t *const totals = sums_json(job, NULL, &all), *const others = others_json(job);
+    json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
+    if (!is_dry(job))
+        json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
+                     "organ.lora_extract/1", "definition", "lora-extract/1", "organ", ORGAN_VERSION, "dry_run", (int)is_dry(job), "method",
+                     method_json(job), "base", organ_model_json(job->base), "tuned", organ_model_json(job->tuned), "parameters",
+                     parameters_json(job), "adapter", adapter_json(job, &all), "totals", totals, "warnings", warnings_json(job, &all),
+                     "notes", notes_json(job), "roles", roles_json(job), "modules", modules_json(job), "not_extracted", others,
+                     "definitions", definitions_json(), "run", run_json(job));
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of an extraction share: extract.c runs it, extract_plan.c pairs the weights, extract_rest.c measures what
+ * is no linear layer, extract_module.c decomposes, extract_document.c tells. */
+#ifndef ORGAN_LORA_EXTRACT_JOB_H
+#define ORGAN_LORA_EXTRACT_JOB_H
+
+#include "formats/weights/weights.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/extract.h"
+
+/* One linear layer. */
+typedef struct organ_lora_module {
+    const organ_weight *base, *tuned;
+    char *name;                /* without ".weight" */
+    size_t rank;               /* of its factors; 0: it did not change; of a dry run the most it can be */
+    float *spectrum;           /* `rank` singular values of the change */
+    double change, norm, rest; /* ||dW||^2, ||W_base||^2, ||dW - B A||^2 with the factors as they are stored */
+    bool short_of_share;       /* more rank would be needed for the share of energy that was asked for */
+    unsigned passes;
+    double seconds;
+} organ_lora_module;
+
+/* Another weight of either model. */
+typedef struct organ_lora_other {
+    const organ_weight *base, *tuned; /* one may be NULL */
+    const char *why;                  /* it could not be compared; NULL: it was */
+    double change, norm;              /* as above */
+    bool kept;                        /* whole, in the adapter */
+} organ_lora_other;
+
+typedef struct organ_lora_job {
+    const organ_lora_extract_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_dtype dtype;
+    double share; /* of energy; 0: fixed rank */
+    organ_model *base, *tuned;
+    organ_weights *base_weights, *tuned_weights;
+    size_t module_count, other_count, packed; /* packed: modules whose base is */
+    organ_lora_module *modules;               /* in the order of the tuned model */
+    organ_lora_other *others;
+    size_t note_count;
+    char *notes[8]; /* of readers, each once */
+    organ_adapter_writer *writer;
+} organ_lora_job;
+
+/* Fills modules and others. */
+organ_status organ_lora_plan(organ_lora_job *job, organ_error *error);
+
+/* Whether it changed, or cannot be told not to have. */
+bool organ_lora_other_changed(const organ_lora_other *other);
+
+/* Sets change and norm of the others. */
+organ_status organ_lora_compare(organ_lora_job *job, organ_error *error);
+
+/* Appends those that changed and whose elements take so many bytes in the adapter. */
+organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error);
+
+/* Decomposes the change of one module and appends its factors. */
+organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *module, organ_error *error);
+
+/* A sentence of a reader, kept once. */
+void organ_lora_note(organ_lora_job *job, const char *note);
+
+/* adapter_config.json, once all ranks are known. NULL without memory. */
+json_t *organ_lora_config(const organ_lora_job *job);
+
+/* organ.lora_extract/1. NULL without memory. */
+json_t *organ_lora_extract_document(const organ_lora_job *job);
+
+#endif

@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT
+ * One linear layer: its change read strip by strip, decomposed, cut to its rank and written. */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* W_tuned - W_base by rows. */
+typedef struct change {
+    organ_weight_reader *tuned, *base;
+    size_t cols, base_bytes; /* of scratch for the base's rows */
+    double *norms;           /* ||W_base||^2 of each strip */
+} change;
+
+static size_t to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static organ_status read_change(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
+{
+    const change *const c = context;
+    float *const base = scratch;
+    void *const rest = (char *)scratch + c->base_bytes;
+    const size_t n = rows * c->cols;
+    if (organ_weight_read(c->tuned, first, rows, ORGAN_F32, values, rest, error) ||
+        organ_weight_read(c->base, first, rows, ORGAN_F32, base, rest, error))
+        return error->status;
+    c->norms[first / ORGAN_STRIP_ROWS] = organ_sum_of_squares(base, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] -= base[k];
+    return ORGAN_OK;
+}
+
+void organ_lora_note(organ_lora_job *job, const char *note)
+{
+    if (!note || !*note)
+        return;
+    for (size_t k = 0; k < job->note_count; k++)
+        if (strcmp(job->notes[k], note) == 0)
+            return;
+    if (job->note_count < sizeof job->notes / sizeof *job->notes && (job->notes[job->note_count] = strdup(note)))
+        organ_progress_note(job->progress, "%s", job->notes[job->note_count++]);
+}
+
+/* How many of the singular values are kept. */
+static size_t cut(const organ_lora_job *job, const organ_svd *svd, bool *short_of_share)
+{
+    double sum = 0;
+    *short_of_share = false;
+    if (job->share == 0)
+        return svd->rank;
+    for (size_t k = 0; k < svd->rank; k++) {
+        sum += (double)svd->sigma[k] * (double)svd->sigma[k];
+        if (sum >= job->share * svd->energy)
+            return k + 1;
+    }
+    *short_of_share = svd->rank > 0;
+    return svd->rank;
+}
+
+/* As they are read back from the type that is stored. */
+static void round_values(const organ_kernels *kernels, organ_dtype dtype, float *values, size_t n)
+{
+    uint16_t words[1024];
+    for (size_t from = 0; from < n && dtype != ORGAN_F32; from += 1024) {
+        const size_t part = n - from < 1024 ? n - from : 1024;
+        organ_narrow(kernels, dtype, values + from, words, part);
+        organ_widen(kernels, dtype, words, values + from, part);
+    }
+}
+
+typedef struct factors {
+    size_t rank, out, in;
+    float *b, *a; /* out x rank and rank x in, row by row */
+} factors;
+
+/* B = U sqrt(sigma), A = sqrt(sigma) V^T. */
+static bool make_factors(const organ_svd *svd, size_t rank, factors *f)
+{
+    *f = (factors){rank, svd->rows, svd->cols, organ_floats(svd->rows, rank), organ_floats(rank, svd->cols)};
+    if (!f->b || !f->a)
+        return false;
+    for (size_t k = 0; k < rank; k++) {
+        const float root = sqrtf(svd->sigma[k]);
+        for (size_t i = 0; i < f->out; i++)
+            f->b[i * rank + k] = svd->u[k * f->out + i] * root;
+        for (size_t j = 0; j < f->in; j++)
+            f->a[k * f->in + j] = root * svd->vt[k * f->in + j];
+    }
+    return true;
+}
+
+static organ_status add(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols, const float *values,
+                        organ_error *error)
+{
+    const uint64_t shape[2] = {rows, cols};
+    char *const key = organ_adapter_key(module, factor, false);
+    if (!key)
+        return organ_fail_errno(error, ENOMEM, "%s", module);
+    organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, 2, shape, values, error);
+    free(key);
+    return error->status;
+}
+
+static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, organ_strips *strips, const organ_svd *svd, organ_error *error)
+{
+    factors f;
+    m->rank = cut(job, svd, &m->short_of_share);
+    m->spectrum = organ_floats(m->rank, 1);
+    if (!make_factors(svd, m->rank, &f) || !m->spectrum)
+        organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, m->tuned->name);
+    else {
+        memcpy(m->spectrum, svd->sigma, m->rank * sizeof *m->spectrum);
+        round_values(job->engine->kernels, job->dtype, f.b, f.out * f.rank);
+        round_values(job->engine->kernels, job->dtype, f.a, f.rank * f.in);
+        if (add(job, m->name, 'A', f.rank, f.in, f.a, error) == ORGAN_OK && add(job, m->name, 'B', f.out, f.rank, f.b, error) == ORGAN_OK)
+            organ_residual(strips, f.b, f.a, f.rank, &m->rest, error);
+    }
+    free(f.b);
+    free(f.a);
+    return error->status;
+}
+
+static organ_status decompose(organ_lora_job *job, organ_lora_module *m, const organ_rows *rows, organ_error *error)
+{
+    const organ_low_rank_options options = {.rank = job->options->rank, .seed = job->options->seed, .exact = job->options->exact};
+    organ_strips *strips = NULL;
+    organ_svd svd = {0};
+    if (organ_strips_open(rows, job->engine, !job->options->exact, &strips, error) == ORGAN_OK &&
+        organ_low_rank(strips, &options, &svd, error) == ORGAN_OK) {
+        m->change = svd.energy;
+        m->passes = svd.passes;
+        if (svd.rank)
+            keep_factors(job, m, strips, &svd, error);
+    }
+    organ_svd_free(&svd);
+    organ_strips_close(strips);
+    return error->status;
+}
+
+static organ_status open_readers(organ_lora_job *job, organ_lora_module *m, change *c, organ_error *error)
+{
+    char note[256];
+    if (organ_weight_reader_open(job->tuned, m->tuned, job->engine->kernels, note, &c->tuned, error))
+        return error->status;
+    organ_lora_note(job, note);
+    if (organ_weight_reader_open(job->base, m->base, job->engine->kernels, note, &c->base, error))
+        return error->status;
+    organ_lora_note(job, note);
+    return ORGAN_OK;
+}
+
+organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    const size_t strips = (size_t)((m->base->shape[0] + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
+    change c = {.cols = (size_t)m->base->shape[1], .norms = calloc(strips, sizeof *c.norms)};
+    char name[600];
+    snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
+    if (!c.norms)
+        organ_fail_errno(error, ENOMEM, "%s", name);
+    else if (open_readers(job, m, &c, error) == ORGAN_OK) {
+        c.base_bytes = to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
+        const size_t rest =
+            organ_larger(organ_weight_reader_scratch(c.tuned, ORGAN_STRIP_ROWS), organ_weight_reader_scratch(c.base, ORGAN_STRIP_ROWS));
+        const organ_rows rows = {.rows = m->base->shape[0],
+                                 .cols = m->base->shape[1],
+                                 .name = name,
+                                 .scratch_bytes = c.base_bytes + rest,
+                                 .context = &c,
+                                 .read = read_change};
+        decompose(job, m, &rows, error);
+        for (size_t k = 0; k < strips; k++)
+            m->norm += c.norms[k];
+    }
+    organ_weight_reader_close(c.tuned);
+    organ_weight_reader_close(c.base);
+    free(c.norms);
+    m->seconds = organ_seconds_now() - started;
+    return error->status;
+}

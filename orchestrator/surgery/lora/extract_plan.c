@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT
+ * Which weights of both models belong together, and which of them get factors. */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/stream/widen.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WEIGHT ".weight"
+
+static organ_status no_memory(const organ_lora_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+}
+
+/* The module of "X.weight"; NULL for other names. To be freed; *memory is false without memory. */
+static char *module_of(const char *name, bool *memory)
+{
+    const size_t length = strlen(name), tail = sizeof WEIGHT - 1;
+    if (length <= tail || strcmp(name + length - tail, WEIGHT) != 0)
+        return NULL;
+    char *const module = strndup(name, length - tail);
+    *memory = module != NULL;
+    return module;
+}
+
+static const char *last_word(const char *module)
+{
+    const char *const dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+static bool matches(const char *glob, const organ_weight *weight, const char *module)
+{
+    return fnmatch(glob, weight->name, 0) == 0 || fnmatch(glob, module, 0) == 0 || fnmatch(glob, last_word(module), 0) == 0;
+}
+
+/* Marks in `used` the patterns that match. */
+static bool is_named(const char *globs, const organ_weight *weight, const char *module, bool *used)
+{
+    bool named = false;
+    size_t k = 0;
+    for (const char *from = globs; *from; k++) {
+        const size_t length = strcspn(from, ",");
+        char glob[512];
+        snprintf(glob, sizeof glob, "%.*s", (int)(length < sizeof glob ? length : sizeof glob - 1), from);
+        if (length > 0 && matches(glob, weight, module))
+            named = used[k] = true;
+        from += length + (from[length] == ',');
+    }
+    return named;
+}
+
+static bool is_linear(const organ_weight *weight) { return weight->rank == 2 && weight->anatomy.role != ORGAN_ROLE_EMBED; }
+
+static bool is_meant(const organ_lora_job *job, const organ_weight *weight, const char *module, bool *used)
+{
+    if (!is_linear(weight) || weight->elements == 0)
+        return false;
+    return job->options->modules ? is_named(job->options->modules, weight, module, used)
+                                 : organ_role_describe(weight->anatomy.role)->projection;
+}
+
+static bool has_numbers(const organ_weight *w) { return w->scheme != ORGAN_SCHEME_PLAIN || organ_can_widen(w->codes->dtype); }
+
+static bool same_shape(const organ_weight *a, const organ_weight *b)
+{
+    return a->rank == b->rank && (a->rank == 0 || memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0);
+}
+
+static organ_status check_shape(const organ_lora_job *job, const organ_weight *base, const organ_weight *tuned, organ_error *error)
+{
+    if (same_shape(base, tuned))
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.300s' is %llu x %llu, in %s it is %llu x %llu (rank %u)", job->tuned->path,
+                      tuned->name, (unsigned long long)tuned->shape[0], (unsigned long long)tuned->shape[1], job->base->path,
+                      (unsigned long long)(base->rank ? base->shape[0] : 1), (unsigned long long)(base->rank > 1 ? base->shape[1] : 1),
+                      base->rank);
+}
+
+static void add_other(organ_lora_job *job, const organ_weight *base, const organ_weight *tuned)
+{
+    organ_lora_other *const other = &job->others[job->other_count++];
+    *other = (organ_lora_other){.base = base, .tuned = tuned};
+    if (!tuned)
+        other->why = "the tuned model does not have it";
+    else if (!base)
+        other->why = "the base does not have it";
+    else if (!same_shape(base, tuned))
+        other->why = "its shape differs";
+    else if (!has_numbers(base) || !has_numbers(tuned))
+        other->why = "its type is not computed with";
+}
+
+static organ_status place(organ_lora_job *job, const organ_weight *tuned, bool *used, organ_error *error)
+{
+    const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
+    bool memory = true;
+    char *module = module_of(tuned->name, &memory);
+    if (!memory)
+        return no_memory(job, error);
+    if (module && base && has_numbers(base) && has_numbers(tuned) && is_meant(job, tuned, module, used)) {
+        const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1], most = job->options->rank;
+        job->modules[job->module_count++] = (organ_lora_module){
+            .base = base, .tuned = tuned, .name = module, .rank = job->options->dry_run ? (size_t)(least < most ? least : most) : 0};
+        job->packed += base->scheme != ORGAN_SCHEME_PLAIN;
+        return check_shape(job, base, tuned, error);
+    }
+    free(module);
+    add_other(job, base, tuned);
+    return ORGAN_OK;
+}
+
+/* Each pattern must name a linear layer. */
+static organ_status check_patterns(const organ_lora_job *job, const bool *used, organ_error *error)
+{
+    size_t k = 0;
+    for (const char *from = job->options->modules; from && *from; k++) {
+        const size_t length = strcspn(from, ",");
+        if (length > 0 && !used[k])
+            return organ_fail(error, ORGAN_USAGE, "--modules: no linear layer that both models have matches '%.*s'", (int)length, from);
+        from += length + (from[length] == ',');
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
+{
+    const organ_weights *const b = job->base_weights, *const t = job->tuned_weights;
+    bool *const used = calloc(job->options->modules ? strlen(job->options->modules) + 1 : 1, sizeof *used);
+    job->modules = calloc(t->count + 1, sizeof *job->modules);
+    job->others = calloc(b->count + t->count + 1, sizeof *job->others);
+    if (!used || !job->modules || !job->others)
+        no_memory(job, error);
+    for (size_t k = 0; k < t->count && !error->status; k++)
+        place(job, &t->weights[k], used, error);
+    for (size_t k = 0; k < b->count && !error->status; k++)
+        if (!organ_weights_named(t, b->weights[k].name))
+            add_other(job, &b->weights[k], NULL);
+    if (!error->status)
+        check_patterns(job, used, error);
+    free(used);
+    if (!error->status && job->module_count == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s and %s have no linear layer of one name: are they a base and what was made of it?",
+                   job->base->path, job->tuned->path);
+    return error->status;
+}
+
+/* ---- what the adapter says of itself ---- */
+
+/* "model\.layers\.0": for a pattern that means itself. */
+static char *escaped(const char *name)
+{
+    char *const out = malloc(2 * strlen(name) + 1), *to = out;
+    for (; to && *name; *to++ = *name++)
+        if (strchr(".^$*+?{}[]()|\\", *name))
+            *to++ = '\\';
+    if (to)
+        *to = '\0';
+    return out;
+}
+
+/* Whether every linear layer of the base whose name ends so has factors: then its last word says enough. */
+static bool all_have_factors(const organ_lora_job *job, const char *word)
+{
+    size_t in_base = 0, here = 0;
+    for (size_t k = 0; k < job->base_weights->count; k++) {
+        bool memory = true;
+        char *const module = module_of(job->base_weights->weights[k].name, &memory);
+        in_base += module && strcmp(last_word(module), word) == 0;
+        free(module);
+    }
+    for (size_t k = 0; k < job->module_count; k++)
+        here += job->modules[k].rank > 0 && strcmp(last_word(job->modules[k].name), word) == 0;
+    return in_base == here;
+}
+
+static json_t *targets_of(const organ_lora_job *job)
+{
+    const char **const names = malloc((job->module_count + 1) * sizeof *names);
+    size_t count = 0;
+    bool words = true;
+    for (size_t k = 0; names && k < job->module_count; k++)
+        if (job->modules[k].rank)
+            names[count++] = job->modules[k].name;
+    if (!names)
+        organ_memory_refused();
+    json_t *targets = names ? organ_adapter_targets(names, count) : NULL;
+    for (size_t k = 0; k < json_array_size(targets); k++)
+        words = words && all_have_factors(job, json_string_value(json_array_get(targets, k)));
+    if (targets && !words) {
+        json_array_clear(targets);
+        for (size_t k = 0; k < count; k++)
+            json_array_append_new(targets, json_string(names[k]));
+    }
+    free(names);
+    return targets;
+}
+
+/* The modules that are kept whole, by their whole names: of a word peft asks for every module that ends so. */
+static json_t *kept_of(const organ_lora_job *job)
+{
+    json_t *const words = json_array();
+    for (size_t k = 0; k < job->other_count; k++) {
+        const organ_lora_other *const other = &job->others[k];
+        char *const module = other->kept ? strdup(other->tuned->name) : NULL;
+        if (!module)
+            continue;
+        char *const dot = strrchr(module, '.');
+        if (dot)
+            *dot = '\0';
+        bool factors = false, seen = false;
+        for (size_t m = 0; m < job->module_count; m++)
+            factors = factors || strcmp(job->modules[m].name, module) == 0;
+        for (size_t w = 0; w < json_array_size(words); w++)
+            seen = seen || strcmp(json_string_value(json_array_get(words, w)), module) == 0;
+        if (!factors && !seen)
+            json_array_append_new(words, json_string(module));
+        free(module);
+    }
+    return words;
+}
+
+json_t *organ_lora_config(const organ_lora_job *job)
+{
+    size_t r = 0;
+    for (size_t k = 0; k < job->module_count; k++)
+        r = job->modules[k].rank > r ? job->modules[k].rank : r;
+    json_t *const targets = targets_of(job), *const kept = kept_of(job);
+    json_t *const config = targets && kept ? organ_adapter_config_make(job->options->base, (json_int_t)r, targets) : NULL;
+    /* alpha = r in each module: a scale of 1, to those who read the patterns and to those who know lora_alpha / r alone. */
+    for (size_t k = 0; config && k < job->module_count; k++)
+        if (job->modules[k].rank && job->modules[k].rank != r) {
+            char *const name = escaped(job->modules[k].name);
+            json_object_set_new(json_object_get(config, "rank_pattern"), name ? name : "", json_integer((json_int_t)job->modules[k].rank));
+            json_object_set_new(json_object_get(config, "alpha_pattern"), name ? name : "", json_integer((json_int_t)job->modules[k].rank));
+            free(name);
+        }
+    if (config && json_array_size(kept))
+        json_object_set(config, "modules_to_save", kept);
+    json_decref(kept);
+    return config;
+}

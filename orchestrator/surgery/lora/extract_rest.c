@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT
+ * Embeddings, norms, biases, stacked experts: how much each changed, and those that did kept whole. */
+#include "orchestrator/surgery/lora/extract_job.h"
+
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct comparison {
+    organ_lora_job *job;
+    organ_lora_other **others; /* of each item of the pass */
+} comparison;
+
+typedef struct sums {
+    double change, norm;
+} sums;
+
+bool organ_lora_other_changed(const organ_lora_other *other) { return other->why || !(other->change == 0); }
+
+static organ_status compare_begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    const comparison *const c = context;
+    (void)item, (void)error;
+    organ_lora_note(c->job, note);
+    return ORGAN_OK;
+}
+
+static organ_status compare_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    sums *const s = result;
+    float *const values = strip->values;
+    const float *const base = strip->other;
+    const size_t n = strip->rows * strip->cols;
+    (void)context, (void)scratch, (void)error;
+    s->norm = organ_sum_of_squares(base, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] -= base[k];
+    s->change = organ_sum_of_squares(values, n);
+    return ORGAN_OK;
+}
+
+static organ_status compare_retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    const comparison *const c = context;
+    const sums *const s = result;
+    organ_lora_other *const other = c->others[strip->item];
+    (void)error;
+    other->change += s->change;
+    other->norm += s->norm;
+    if (!c->job->writer) /* else it is part of a stage of other bytes */
+        organ_progress_advance(c->job->progress, (uint64_t)strip->rows * strip->cols, NULL, NULL);
+    return ORGAN_OK;
+}
+
+/* Sets change and norm of these pairs. */
+static organ_status compare(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
+{
+    organ_weight_item *const items = calloc(count + 1, sizeof *items);
+    comparison c = {job, others};
+    for (size_t k = 0; k < count && items; k++)
+        items[k] = (organ_weight_item){others[k]->tuned, others[k]->base};
+    const organ_weight_pass pass = {.model = job->tuned,
+                                    .other_model = job->base,
+                                    .items = items,
+                                    .item_count = count,
+                                    .as = ORGAN_F32,
+                                    .result_bytes = sizeof(sums),
+                                    .context = &c,
+                                    .begin = compare_begin,
+                                    .work = compare_strip,
+                                    .retire = compare_retire};
+    if (!items)
+        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    else if (count)
+        organ_weight_pass_run(&pass, job->engine, error);
+    free(items);
+    return error->status;
+}
+
+organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
+{
+    organ_lora_other **const others = calloc(job->other_count + 1, sizeof *others);
+    size_t count = 0;
+    uint64_t values = 0;
+    for (size_t k = 0; k < job->other_count && others; k++)
+        if (!job->others[k].why && job->others[k].tuned->elements > 0) {
+            values += job->others[k].tuned->elements;
+            others[count++] = &job->others[k];
+        }
+    if (!others)
+        return organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    organ_progress_begin(job->progress, "comparing the rest", values, 0);
+    compare(job, others, count, error);
+    organ_progress_end(job->progress);
+    free(others);
+    return error->status;
+}
+
+/* ---- kept whole ---- */
+
+/* Whether peft wraps the layer that this bias belongs to: it does where the layer gets factors, which is where its weight changed. */
+static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t length, bool *wrapped, organ_error *error)
+{
+    *wrapped = false;
+    for (size_t k = 0; k < job->module_count; k++)
+        if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0) {
+            organ_lora_other weight = {.base = job->modules[k].base, .tuned = job->modules[k].tuned};
+            compare(job, (organ_lora_other *[]){&weight}, 1, error);
+            *wrapped = weight.change != 0;
+        }
+    return error->status;
+}
+
+/* "base_model.model.X.weight", or what peft calls it within a layer that it wraps. */
+static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
+{
+    const char *const dot = strrchr(name, '.');
+    const size_t length = dot ? (size_t)(dot - name) : 0;
+    bool wrapped;
+    char *key;
+    if (find_wrapped(job, name, length, &wrapped, error))
+        return NULL;
+    if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
+        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+    return error->status ? NULL : key;
+}
+
+/* A packed weight becomes numbers. */
+static organ_status keep_packed(organ_lora_job *job, const organ_weight *weight, const char *key, organ_error *error)
+{
+    organ_weight_reader *reader = NULL;
+    char note[256];
+    if (organ_weight_reader_open(job->tuned, weight, job->engine->kernels, note, &reader, error))
+        return error->status;
+    const size_t rows = (size_t)organ_weight_reader_rows(reader), cols = (size_t)organ_weight_reader_cols(reader);
+    float *const values = organ_floats(rows, cols);
+    void *const scratch = aligned_alloc(64, organ_weight_reader_scratch(reader, rows) + 64);
+    if (!values || !scratch)
+        organ_fail_errno(error, ENOMEM, "%s: tensor '%s'", job->tuned->path, weight->name);
+    else if (organ_weight_read(reader, 0, rows, ORGAN_F32, values, scratch, error) == ORGAN_OK)
+        organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, weight->rank, weight->shape, values, error);
+    free(values);
+    free(scratch);
+    organ_weight_reader_close(reader);
+    return error->status;
+}
+
+organ_status organ_lora_keep(organ_lora_job *job, unsigned element_bytes, organ_error *error)
+{
+    for (size_t k = 0; k < job->other_count && !error->status; k++) {
+        organ_lora_other *const other = &job->others[k];
+        if (!other->tuned || !organ_lora_other_changed(other))
+            continue;
+        const bool plain = other->tuned->scheme == ORGAN_SCHEME_PLAIN;
+        if (organ_dtype_describe(plain ? other->tuned->codes->dtype : job->dtype)->bytes != element_bytes)
+            continue;
+        char *const key = key_of(job, other->tuned->name, error);
+        if (!key)
+            return error->status;
+        if (plain)
+            organ_adapter_writer_copy(job->writer, job->tuned, other->tuned->codes, key, error);
+        else
+            keep_packed(job, other->tuned, key, error);
+        other->kept = true;
+        free(key);
+    }
+    return error->status;
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/merge_job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/precision/dequantize_job.h"
+#include "orchestrator/surgery/precision/remake.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status check_options(organ_merge_job *job, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    static const struct {
+        const char *name;
+        organ_dtype dtype;
+    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
+    job->dtype = ORGAN_BF16;
+    if (!isfinite(o->scale))
+        return organ_fail(error, ORGAN_USAGE, "scale %g is no number to compute with", o->scale);
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!o->dtype || strcmp(o->dtype, known[k].name) == 0) {
+            job->dtype = known[k].dtype;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", o->dtype);
+}
+
+static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)
+{
+    const char *const changed = organ_adapter_changed_base(adapter);
+    if (adapter->dora && scale != 1)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: use_dora is set: what DoRA does to a weight has no scale, it is merged as it is or not at all",
+                          adapter->path);
+    if (changed)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: init_lora_weights is \"%s\": the training began by changing the base, and these "
+                          "factors fit only that changed base; save the adapter with peft's "
+                          "path_initial_model_for_weight_conversion",
+                          adapter->path, changed);
+    return ORGAN_OK;
+}
+
+static organ_status open_all(organ_merge_job *job, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    if (organ_adapter_open(o->adapter, &job->adapter, error) || organ_model_open(o->base, &job->base, error) ||
+        organ_model_is_here(job->base, "merged with an adapter", error))
+        return error->status;
+    if (job->base->gguf)
+        return organ_fail(error, ORGAN_USAGE,
+                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged "
+                          "model to GGUF, not the other way round",
+                          o->base);
+    if (job->base->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
+    organ_progress_warn(job->progress, job->base);
+    if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
+        organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, organ_output_like(job->base), o->force, error))
+        return error->status;
+    return organ_weights_find(job->base, &job->weights, error);
+}
+
+/* ---- what the remake asks for ---- */
+
+/* A packed base becomes a plain model. */
+static organ_status edit_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_merge_job *const job = context;
+    return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
+}
+
+static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+{
+    organ_merge_job *const job = context;
+    if (organ_merge_run(job, plan, error) == ORGAN_OK)
+        organ_model_unchanged(job->adapter->model, error);
+    return error->status;
+}
+
+static json_t *document(void *context, const organ_output *output, const organ_resharding *plan)
+{
+    return organ_merge_document(context, output, plan);
+}
+
+static organ_status merge(organ_merge_job *job, json_t **report, organ_error *error)
+{
+    const organ_lora_merge_options *const o = job->options;
+    static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    const organ_remake remake = {.model = job->base,
+                                 .path = o->output,
+                                 .force = o->force,
+                                 .dry_run = o->dry_run,
+                                 .most = o->most,
+                                 .pieces = job->pieces,
+                                 .piece_count = job->piece_count,
+                                 .left_out = job->packed ? of_packed : NULL,
+                                 .stage = "merging",
+                                 .name = "lora_merge.json",
+                                 .markdown_name = "LORA_MERGE_REPORT.md",
+                                 .progress = job->progress,
+                                 .stop = job->engine->stop,
+                                 .evaluate = o->evaluate,
+                                 .engine = job->engine,
+                                 .model_is = "base",
+                                 .repacked = job->packed > 0,
+                                 .context = job,
+                                 .edit = edit_config,
+                                 .fill = fill,
+                                 .document = document,
+                                 .markdown = organ_merge_report_markdown};
+    return organ_remake_run(&remake, report, error);
+}
+
+/* What finds no place is told with all of it. */
+static organ_status tell_unplaced(const organ_merge_job *job, json_t **report, organ_error *error)
+{
+    const size_t count = json_array_size(job->unplaced);
+    const json_t *const first = json_array_get(job->unplaced, 0);
+    if (!(*report = organ_merge_document(job, NULL, NULL)))
+        return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
+                      job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
+                      count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
+                      json_string_value(json_object_get(first, "reason")));
+}
+
+organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
+                              json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_merge_plan(&job, error) == ORGAN_OK) {
+        if (json_array_size(job.unplaced))
+            tell_unplaced(&job, report, error);
+        else
+            merge(&job, report, error);
+    }
+    free(job.part_of);
+    free(job.item_of);
+    free(job.parts);
+    free(job.pieces);
+    json_decref(job.unplaced);
+    organ_weights_free(job.weights);
+    organ_model_close(job.base);
+    organ_adapter_close(job.adapter);
+    return organ_memory_work_end(&work, report, options->output, error);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * W + scale B A, strip by strip. Products have shapes that the weight alone decides, so the bits do not depend on threads or memory. */
+#include "orchestrator/surgery/lora/merge_job.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/stream/widen.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* About so many values of a product are computed at once; a row at least. */
+#define BLOCK_VALUES ((size_t)1 << 18)
+
+typedef struct run {
+    organ_merge_job *job;
+    organ_resharding *plan;
+    size_t items;
+    size_t block; /* values of the largest block */
+} run;
+
+static size_t rows_at_once(size_t cols) { return cols < BLOCK_VALUES ? BLOCK_VALUES / cols : 1; }
+
+/* Scratch: a block of B A, then the block as it is written, then what writing it needs. */
+static size_t scratch_bytes(const run *r) { return 2 * r->block * sizeof(float) + ORGAN_PUT_SCRATCH; }
+
+/* D = B A of these rows of the weight. */
+static void product(const organ_merge_part *part, uint64_t first, size_t rows, size_t cols, float *d)
+{
+    const organ_lora_factors *const f = &part->factors;
+    const int r = (int)f->rank, m = (int)rows, n = (int)cols;
+    organ_blas_begin();
+    if (part->transposed)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasTrans, m, n, r, 1, f->a + first, (int)f->in, f->b, r, 0, d, n);
+    else
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, n, r, 1, f->b + first * f->rank, r, f->a, (int)f->in, 0, d, n);
+    organ_blas_end();
+}
+
+/* What the merge changed, in the type that is written: both sides are rounded, so that the error of dequantising does not count. */
+static void add_sums(organ_merge_sums *sums, const float *before, const float *after, const float *d, size_t n)
+{
+    double delta[4] = {0}, applied[4] = {0}, dot[4] = {0}, miss[4] = {0};
+    for (size_t k = 0; k < n; k++) {
+        const double t = (double)after[k] - (double)before[k], wanted = (double)d[k];
+        if (!isfinite(t))
+            continue; /* the base has no number there, or it left the range: told elsewhere */
+        delta[k % 4] += wanted * wanted;
+        applied[k % 4] += t * t;
+        dot[k % 4] += t * wanted;
+        miss[k % 4] += (t - wanted) * (t - wanted);
+    }
+    sums->delta += delta[0] + delta[1] + (delta[2] + delta[3]);
+    sums->applied += applied[0] + applied[1] + (applied[2] + applied[3]);
+    sums->dot += dot[0] + dot[1] + (dot[2] + dot[3]);
+    sums->miss += miss[0] + miss[1] + (miss[2] + miss[3]);
+}
+
+/* `values` through the type and back, the codes to `codes`. */
+static void round_through(const organ_kernels *kernels, organ_dtype dtype, float *values, void *codes, size_t n)
+{
+    organ_narrow(kernels, dtype, values, codes, n);
+    organ_widen(kernels, dtype, codes, values, n);
+}
+
+/* DoRA: W + D with every row brought to its norm, in the place of D. */
+static void scale_rows(const float *norms, size_t rows, size_t cols, const float *values, float *d)
+{
+    for (size_t i = 0; i < rows; i++) {
+        double squares = 0;
+        for (size_t k = i * cols; k < (i + 1) * cols; k++) {
+            const double v = (double)(values[k] + d[k]);
+            squares += v * v;
+        }
+        const float factor = (float)((double)norms[i] / sqrt(squares));
+        for (size_t k = i * cols; k < (i + 1) * cols; k++)
+            d[k] = factor * (values[k] + d[k]);
+    }
+}
+
+/* One block: `values` become the codes of the output, from values[0] on. `part` may be NULL. */
+static void merge_block(const run *r, const organ_merge_part *part, organ_dtype dtype, uint64_t first, size_t rows, size_t cols,
+                        float *values, float *d, void *codes, organ_merge_sums *sums)
+{
+    const organ_kernels *const kernels = r->job->engine->kernels;
+    const size_t n = rows * cols;
+    if (!part || !part->pair) {
+        for (size_t k = 0; dtype == ORGAN_F16 && k < n && !sums->overflow; k++)
+            if (isfinite(values[k]) && fabsf(values[k]) >= 65520.0f)
+                sums->overflow = first * cols + k + 1;
+        organ_narrow(kernels, dtype, values, codes, n);
+        return;
+    }
+    const float scale = (float)part->scale;
+    float *const sum = codes; /* until it is rounded */
+    product(part, first, rows, cols, d);
+    for (size_t k = 0; k < n; k++)
+        d[k] = d[k] * scale;
+    if (part->row_norms)
+        scale_rows(part->row_norms + first, rows, cols, values, d);
+    for (size_t k = 0; k < n; k++) {
+        sum[k] = part->row_norms ? d[k] : values[k] + d[k];
+        d[k] = part->row_norms ? d[k] - values[k] : d[k];
+        if (!isfinite(sum[k]) && isfinite(values[k]) && !sums->overflow)
+            sums->overflow = first * cols + k + 1;
+    }
+    /* The codes of both pass through one half of the room while the other holds what they came from. */
+    for (size_t at = 0; at < n; at += 1024) {
+        const size_t m = n - at < 1024 ? n - at : 1024;
+        float after[1024], narrow[1024];
+        memcpy(after, sum + at, m * sizeof *after);
+        round_through(kernels, dtype, values + at, narrow, m);
+        round_through(kernels, dtype, after, narrow, m);
+        for (size_t k = 0; k < m && !sums->overflow; k++)
+            if (isinf(after[k]) && isfinite(values[at + k]))
+                sums->overflow = first * cols + at + k + 1;
+        add_sums(sums, values + at, after, d + at, m);
+        memcpy((unsigned char *)codes + at * organ_dtype_describe(dtype)->bytes, narrow, m * organ_dtype_describe(dtype)->bytes);
+    }
+}
+
+/* All rows of a strip, in blocks; the codes are put together at the beginning of `values` and go from there to the disk. */
+static organ_status merge_rows(const run *r, size_t weight, uint64_t first, size_t rows, size_t cols, float *values, void *scratch,
+                               organ_merge_sums *sums, organ_error *error)
+{
+    const organ_merge_job *const job = r->job;
+    const organ_merge_part *const part = job->part_of[weight] == ORGAN_NO_PART ? NULL : &job->parts[job->part_of[weight]];
+    const organ_dtype dtype = job->pieces[weight].dtype;
+    const size_t width = organ_dtype_describe(dtype)->bytes, step = rows_at_once(cols);
+    float *const d = scratch, *const codes = d + r->block;
+    for (size_t at = 0; at < rows; at += step) {
+        const size_t m = rows - at < step ? rows - at : step;
+        merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
+        memcpy((unsigned char *)values + at * cols * width, codes, m * cols * width);
+    }
+    return organ_resharding_put(r->plan, weight, values, rows * cols * width, first * cols * width, codes + r->block, error);
+}
+
+/* ---- weights that come from the base ---- */
+
+static organ_status load_part(const organ_merge_job *job, organ_merge_part *part, organ_error *error)
+{
+    const organ_kernels *const kernels = job->engine->kernels;
+    if (organ_lora_factors_read(job->adapter, part->pair, kernels, 1, &part->factors, error) == ORGAN_OK && part->magnitudes)
+        organ_adapter_values(job->adapter, part->magnitudes, kernels, &part->row_norms, error);
+    return error->status;
+}
+
+static void unload_part(organ_merge_part *part)
+{
+    organ_lora_factors_free(&part->factors);
+    free(part->row_norms);
+    part->row_norms = NULL;
+}
+
+static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    run *const r = context;
+    organ_merge_job *const job = r->job;
+    const size_t weight = job->item_of[item], at = job->part_of[weight];
+    if (*note)
+        organ_progress_note(job->progress, "%s: %s", job->weights->weights[weight].name, note);
+    if (at == ORGAN_NO_PART || !job->parts[at].pair)
+        return ORGAN_OK;
+    return load_part(job, &job->parts[at], error);
+}
+
+static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    const run *const r = context;
+    return merge_rows(r, r->job->item_of[strip->item], strip->first, strip->rows, strip->cols, strip->values, scratch, result, error);
+}
+
+static organ_status check_range(const organ_merge_job *job, size_t weight, const organ_merge_sums *sums, organ_error *error)
+{
+    if (!sums->overflow)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': value %" PRIu64 " of the output is beyond the range of %s", job->base->path,
+                      job->weights->weights[weight].name, sums->overflow - 1, organ_dtype_describe(job->pieces[weight].dtype)->name);
+}
+
+static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    run *const r = context;
+    organ_merge_job *const job = r->job;
+    const size_t weight = job->item_of[strip->item], at = job->part_of[weight];
+    const organ_weight *const w = &job->weights->weights[weight];
+    const organ_merge_sums *const more = result;
+    const uint64_t rows = strip->cols ? w->elements / strip->cols : 0, bytes = w->codes->bytes;
+    const uint64_t before = rows ? (uint64_t)((double)bytes * ((double)strip->first / (double)rows)) : 0;
+    const uint64_t after = strip->last ? bytes : (uint64_t)((double)bytes * ((double)(strip->first + strip->rows) / (double)rows));
+    organ_progress_advance(job->progress, after - before, strip->last ? w->name : NULL, NULL);
+    if (at != ORGAN_NO_PART) {
+        organ_merge_sums *const sums = &job->parts[at].sums;
+        sums->delta += more->delta;
+        sums->applied += more->applied;
+        sums->dot += more->dot;
+        sums->miss += more->miss;
+        if (strip->last)
+            unload_part(&job->parts[at]);
+    }
+    return check_range(job, weight, more, error);
+}
+
+/* ---- weights that come from the adapter ---- */
+
+static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
+{
+    organ_merge_job *const job = r->job;
+    const organ_tensor *const t = part->saved;
+    const organ_matrices m = organ_tensor_matrices(t);
+    const size_t cols = (size_t)m.cols, step = rows_at_once(cols), width = organ_dtype_describe(t->dtype)->bytes;
+    float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
+    void *const raw = malloc(step * cols * width), *const scratch = malloc(scratch_bytes(r));
+    if (!values || !raw || !scratch)
+        organ_fail_errno(error, ENOMEM, "%s", t->name);
+    else if (part->pair)
+        load_part(job, part, error);
+    for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
+        const size_t rows = m.count * m.rows - at < step ? (size_t)(m.count * m.rows - at) : step;
+        if (organ_stop_asked(job->engine->stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        else if (organ_model_read(job->adapter->model, t->file, raw, rows * cols * width, t->offset + at * cols * width, error) ==
+                 ORGAN_OK) {
+            organ_widen(job->engine->kernels, t->dtype, raw, values, rows * cols);
+            merge_rows(r, part->weight, at, rows, cols, values, scratch, &part->sums, error);
+        }
+    }
+    if (!error->status)
+        check_range(job, part->weight, &part->sums, error);
+    unload_part(part);
+    free(values);
+    free(raw);
+    free(scratch);
+    organ_progress_advance(job->progress, job->weights->weights[part->weight].codes->bytes, t->name, "replaced");
+    return error->status;
+}
+
+/* ---- all of them ---- */
+
+static organ_status run_pass(run *r, organ_error *error)
+{
+    organ_merge_job *const job = r->job;
+    organ_weight_item *const items = calloc(job->weights->count + 1, sizeof *items);
+    if (!items)
+        return organ_fail_errno(error, ENOMEM, "%s", job->base->path);
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const size_t part = job->part_of[k];
+        if (job->pieces[k].same || (part != ORGAN_NO_PART && job->parts[part].saved))
+            continue;
+        job->item_of[r->items] = k;
+        items[r->items++].weight = &job->weights->weights[k];
+    }
+    const organ_weight_pass pass = {.model = job->base,
+                                    .items = items,
+                                    .item_count = r->items,
+                                    .as = ORGAN_F32,
+                                    .scratch_bytes = scratch_bytes(r),
+                                    .result_bytes = sizeof(organ_merge_sums),
+                                    .context = r,
+                                    .begin = begin,
+                                    .work = work,
+                                    .retire = retire};
+    organ_weight_pass_run(&pass, job->engine, error);
+    free(items);
+    return error->status;
+}
+
+organ_status organ_merge_run(organ_merge_job *job, organ_resharding *plan, organ_error *error)
+{
+    run r = {.job = job, .plan = plan, .block = BLOCK_VALUES};
+    for (size_t k = 0; k < job->weights->count; k++) {
+        const size_t cols = (size_t)organ_weight_matrices(&job->weights->weights[k]).cols;
+        if (!job->pieces[k].same && cols > r.block)
+            r.block = (cols + 15) & ~(size_t)15;
+    }
+    if (run_pass(&r, error) == ORGAN_OK)
+        for (size_t k = 0; k < job->part_count && !error->status; k++)
+            if (job->parts[k].saved && job->parts[k].saved->elements)
+                replace(&r, &job->parts[k], error);
+    for (size_t k = 0; k < job->part_count; k++) /* of parts that an error left open */
+        unload_part(&job->parts[k]);
+    return error->status;
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ * Which key of the adapter goes where in the base. */
+#include "orchestrator/surgery/lora/merge_job.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/widen.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status no_memory(const organ_merge_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
+}
+
+static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
+{
+    json_t *const row = json_pack("{s:s, s:o}", "tensor", tensor->name, "reason", organ_document_string(why));
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
+}
+
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                           const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Notes keys that find no place, `other` may be NULL; the run goes on, so that all are found. */
+static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                           const char *format, ...)
+{
+    char why[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(why, sizeof why, format, args);
+    va_end(args);
+    if (add_unplaced(job, tensor, why, error) == ORGAN_OK && other)
+        add_unplaced(job, other, why, error);
+    return error->status;
+}
+
+static organ_merge_part *part_of(organ_merge_job *job, const organ_weight *weight)
+{
+    const size_t at = (size_t)(weight - job->weights->weights);
+    if (job->part_of[at] == ORGAN_NO_PART) {
+        job->parts[job->part_count] = (organ_merge_part){.weight = at};
+        job->part_of[at] = job->part_count++;
+    }
+    return &job->parts[job->part_of[at]];
+}
+
+static const char *missing_reason(const organ_merge_job *job, const char *name)
+{
+    const organ_anatomy anatomy = organ_anatomy_of(name);
+    if (anatomy.role == ORGAN_ROLE_OUTPUT && job->base->config.tie_word_embeddings)
+        return "the base has no such tensor: its output head is its embedding";
+    return "the base has no such tensor";
+}
+
+/* ---- pairs ---- */
+
+/* How the weights of the base stand: as the factors say, or the other way round. */
+typedef struct votes {
+    size_t straight, crossed;
+} votes;
+
+static bool is_straight(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return w->rank == 2 && w->shape[0] == p->out_features && w->shape[1] == p->in_features;
+}
+
+static bool is_crossed(const organ_weight *w, const organ_adapter_pair *p)
+{
+    return w->rank == 2 && w->shape[0] == p->in_features && w->shape[1] == p->out_features;
+}
+
+static const organ_weight *weight_of(const organ_merge_job *job, const char *module, char **name)
+{
+    if (asprintf(name, "%s.weight", module) < 0) {
+        *name = NULL;
+        return NULL;
+    }
+    return organ_lora_weight(job->weights, *name);
+}
+
+/* peft looks at the class of the module; from files only the shapes can tell, and a square one says nothing. */
+static votes count_votes(const organ_merge_job *job)
+{
+    votes v = {0, 0};
+    for (size_t k = 0; k < job->adapter->pair_count && job->adapter->fan_in_fan_out; k++) {
+        const organ_adapter_pair *const p = &job->adapter->pairs[k];
+        char *name;
+        const organ_weight *const w = p->embedding || p->in_features == p->out_features ? NULL : weight_of(job, p->module, &name);
+        if (p->embedding || p->in_features == p->out_features)
+            continue;
+        free(name);
+        v.straight += w && is_straight(w, p);
+        v.crossed += w && is_crossed(w, p);
+    }
+    return v;
+}
+
+static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p, votes v, organ_error *error)
+{
+    char *name, shape[96];
+    const organ_weight *const w = weight_of(job, p->module, &name);
+    if (!name)
+        return no_memory(job, error);
+    const char *const missing = w ? "" : missing_reason(job, name);
+    free(name);
+    if (!w)
+        return refuse(job, p->a, p->b, error, "%s", missing);
+    if (!organ_weight_has_numbers(w))
+        return refuse(job, p->a, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
+    const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
+    if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
+        p->out_features > INT_MAX)
+        return refuse(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s", (unsigned long long)p->out_features,
+                      (unsigned long long)p->in_features, w->name, organ_shape_text(w->rank, w->shape, shape),
+                      !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
+    if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
+        return refuse(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
+    organ_merge_part *const part = part_of(job, w);
+    if (part->pair)
+        return refuse(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
+    part->pair = p;
+    part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
+    part->scale = p->scale * job->options->scale;
+    return ORGAN_OK;
+}
+
+/* ---- DoRA ---- */
+
+/* "base_model.model.MODULE.lora_magnitude_vector" belongs to the pair of MODULE; *is_one: it is such a key. */
+static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t, bool *is_one, organ_error *error)
+{
+    static const char prefix[] = "base_model.model.", word[] = ".lora_magnitude_vector";
+    const char *const name = strncmp(t->name, prefix, sizeof prefix - 1) == 0 ? t->name + sizeof prefix - 1 : t->name;
+    const char *const at = strstr(name, word);
+    *is_one = at != NULL;
+    if (!at)
+        return ORGAN_OK;
+    char *const module = strndup(name, (size_t)(at - name));
+    if (!module)
+        return no_memory(job, error);
+    const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
+    free(module);
+    if (!job->adapter->dora)
+        return refuse(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
+    if (!pair)
+        return refuse(job, t, NULL, error, "there is no pair of factors for it");
+    if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
+        return refuse(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected", (unsigned long long)t->elements,
+                      organ_dtype_describe(t->dtype)->name, (unsigned long long)pair->out_features);
+    for (size_t k = 0; k < job->part_count; k++)
+        if (job->parts[k].pair == pair) {
+            job->parts[k].magnitudes = t;
+            return ORGAN_OK;
+        }
+    return refuse(job, t, NULL, error, "its factors find no place");
+}
+
+/* With use_dora every pair has its magnitudes, and its weight stands as the factors say. */
+static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
+        const organ_merge_part *const part = &job->parts[k];
+        if (part->pair && !part->magnitudes)
+            refuse(job, part->pair->a, part->pair->b, error, "use_dora is set, but there is no magnitude vector for it");
+        else if (part->pair && part->transposed)
+            refuse(job, part->pair->a, part->pair->b, error, "DoRA of embeddings and of weights stored in x out is not merged");
+    }
+    return error->status;
+}
+
+/* ---- tensors that come whole ---- */
+
+static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, organ_error *error)
+{
+    bool magnitudes;
+    if (place_magnitudes(job, t, &magnitudes, error) || magnitudes)
+        return error->status;
+    char *const name = organ_adapter_plain_name(t->name), is[96], was[96];
+    if (!name)
+        return no_memory(job, error);
+    const organ_weight *const w = organ_lora_weight(job->weights, name);
+    const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
+                                    ? "a bias of B (lora_bias) is not merged"
+                                    : missing_reason(job, name);
+    free(name);
+    if (!w)
+        return refuse(job, t, NULL, error, "%s", missing);
+    if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
+        return refuse(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is),
+                      w->name, organ_shape_text(w->rank, w->shape, was));
+    if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
+        return refuse(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
+                      organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+    organ_merge_part *const part = part_of(job, w);
+    if (part->saved)
+        return refuse(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
+    part->saved = t;
+    return ORGAN_OK;
+}
+
+/* ---- the output ---- */
+
+static bool is_plain_float(organ_dtype dtype) { return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16; }
+
+static void make_pieces(organ_merge_job *job)
+{
+    const organ_weights *const weights = job->weights;
+    for (size_t k = 0; k < weights->count; k++) {
+        const organ_weight *const w = &weights->weights[k];
+        const bool plain = w->scheme == ORGAN_SCHEME_PLAIN, stays = plain && job->part_of[k] == ORGAN_NO_PART;
+        organ_dtype dtype = plain ? w->codes->dtype : job->dtype;
+        if (!stays && (job->options->dtype || !is_plain_float(dtype)))
+            dtype = job->dtype;
+        job->packed += !plain;
+        job->pieces[job->piece_count++] =
+            (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL};
+    }
+    for (size_t k = 0; k < weights->stray_count; k++) {
+        if (!weights->strays[k].dropped)
+            job->pieces[job->piece_count++] = organ_piece_same(weights->strays[k].tensor);
+    }
+}
+
+static int by_weight(const void *a, const void *b)
+{
+    const size_t left = ((const organ_merge_part *)a)->weight, right = ((const organ_merge_part *)b)->weight;
+    return (left > right) - (left < right);
+}
+
+organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
+{
+    const organ_adapter *const adapter = job->adapter;
+    const size_t weights = job->weights->count, keys = adapter->pair_count + adapter->rest_count;
+    job->part_of = malloc((weights + 1) * sizeof *job->part_of);
+    job->item_of = malloc((weights + 1) * sizeof *job->item_of);
+    job->parts = calloc(keys + 1, sizeof *job->parts);
+    job->pieces = calloc(weights + job->weights->stray_count + 1, sizeof *job->pieces);
+    job->unplaced = json_array();
+    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->unplaced)
+        return no_memory(job, error);
+    for (size_t k = 0; k < weights; k++)
+        job->part_of[k] = ORGAN_NO_PART;
+    const votes v = count_votes(job);
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++)
+        place_pair(job, &adapter->pairs[k], v, error);
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        place_rest(job, adapter->rest[k], error);
+    if (!error->status)
+        check_magnitudes(job, error);
+    if (job->part_count)
+        qsort(job->parts, job->part_count, sizeof *job->parts, by_weight);
+    for (size_t k = 0; k < job->part_count; k++)
+        job->part_of[job->parts[k].weight] = k;
+    if (!error->status)
+        make_pieces(job);
+    return error->status;
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/resize.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/surgery/lora/rewrite.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct job {
+    const organ_lora_resize_options *options;
+    organ_adapter *adapter;
+    organ_lora_rewrite rewrite;
+    uint64_t bytes, bytes_before;
+    organ_output output;
+} job;
+
+static organ_status no_memory(const job *j, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", j->options->adapter); }
+
+static organ_status open_all(job *j, organ_error *error)
+{
+    const organ_lora_resize_options *const o = j->options;
+    if (o->rank == 0)
+        return organ_fail(error, ORGAN_USAGE, "the rank is 0, it must be 1 or more");
+    if (!(o->energy >= 0 && o->energy <= 1))
+        return organ_fail(error, ORGAN_USAGE, "energy %g is not in [0, 1]", o->energy);
+    if (organ_adapter_open(o->adapter, &j->adapter, error) || organ_adapter_spares(o->output, j->adapter, error) ||
+        organ_output_check(o->output, j->adapter->path, o->force, error))
+        return error->status;
+    if (j->adapter->pair_count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no pair of factors", j->adapter->path);
+    j->rewrite.adapter = j->adapter;
+    j->rewrite.stage = "resizing";
+    j->rewrite.most = o->rank;
+    j->rewrite.energy = o->energy;
+    j->rewrite.rows = calloc(j->adapter->pair_count, sizeof *j->rewrite.rows);
+    if (!j->rewrite.rows)
+        return no_memory(j, error);
+    for (size_t k = 0; k < j->adapter->pair_count; k++) {
+        j->rewrite.rows[j->rewrite.count++] = organ_lora_row_of(&j->adapter->pairs[k]);
+        j->bytes_before += j->adapter->pairs[k].a->bytes + j->adapter->pairs[k].b->bytes;
+    }
+    for (size_t k = 0; k < j->adapter->rest_count; k++)
+        j->bytes_before += j->adapter->rest[k]->bytes;
+    return ORGAN_OK;
+}
+
+/* ---- the document ---- */
+
+static json_t *totals_json(const job *j)
+{
+    json_int_t cut = 0, before = 0;
+    double energy = 0, lost = 0, worst = 0;
+    for (size_t k = 0; k < j->rewrite.count; k++) {
+        const organ_lora_row *const row = &j->rewrite.rows[k];
+        const double norm = row->norm * row->norm;
+        cut += row->rank < row->pair->rank;
+        before = (json_int_t)row->pair->rank > before ? (json_int_t)row->pair->rank : before;
+        energy += norm;
+        lost += norm * row->residual * row->residual;
+        worst = row->residual > worst ? row->residual : worst;
+    }
+    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "modules", (json_int_t)j->rewrite.count, "cut", cut, "rank_before",
+                     before, "norm", sqrt(energy), "residual", energy > 0 ? round(sqrt(lost / energy) * 1e9) / 1e9 : 0.0, "explained",
+                     energy > 0 ? round((1 - lost / energy) * 1e9) / 1e9 : 1.0, "worst_residual", round(worst * 1e9) / 1e9, "bytes_before",
+                     (json_int_t)j->bytes_before, "bytes", (json_int_t)j->bytes);
+}
+
+static json_t *document_of(const job *j)
+{
+    json_t *const rows = json_array(), *const rest = json_array();
+    json_t *const run = organ_output_run(&j->output, j->bytes);
+    for (size_t k = 0; k < j->rewrite.count; k++)
+        json_array_append_new(rows, organ_lora_row_json(&j->rewrite.rows[k]));
+    for (size_t k = 0; k < j->adapter->rest_count; k++)
+        json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
+    if (run)
+        json_object_set_new(run, "adapter", organ_document_string(j->options->adapter));
+    json_t *const definitions = json_pack("{s:s, s:s, s:s}", "norm", "||scale B A||, Frobenius", "residual",
+                                          "|| scale B A - what is kept || / || scale B A ||", "explained", "1 - residual^2");
+    return json_pack("{s:s, s:s, s:o, s:I, s:f, s:I, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.lora_resize/1", "organ", ORGAN_VERSION,
+                     "adapter", organ_adapter_json(j->adapter), "asked_rank", (json_int_t)j->options->rank, "asked_energy",
+                     j->options->energy, "r", (json_int_t)j->rewrite.rank, "modules", rows, "kept_as_they_are", rest, "totals",
+                     totals_json(j), "definitions", definitions, "run", run);
+}
+
+/* ---- the run ---- */
+
+static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
+{
+    json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
+    if (!config)
+        return no_memory(j, error);
+    organ_lora_put(&j->rewrite, w, config, j->adapter->rest, j->adapter->rest_count, error);
+    json_decref(config);
+    if (error->status)
+        return error->status;
+    j->bytes = organ_adapter_writer_bytes(w);
+    j->output = *organ_adapter_writer_output(w);
+    if (!(*report = document_of(j)))
+        return no_memory(j, error);
+    organ_adapter_writer_report(w, "lora_resize.json", *report, "LORA_RESIZE_REPORT.md", organ_resize_report_markdown, error);
+    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+}
+
+static organ_status write_out(job *j, json_t **report, organ_error *error)
+{
+    organ_adapter_writer *w = NULL;
+    size_t name_bytes;
+    uint64_t bytes;
+    if (organ_lora_sizes(&j->rewrite, &name_bytes, &bytes, error) != ORGAN_OK)
+        return error->status;
+    for (size_t k = 0; k < j->adapter->rest_count; k++) {
+        name_bytes += strlen(j->adapter->rest[k]->name);
+        bytes += j->adapter->rest[k]->bytes;
+    }
+    if (organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count + j->adapter->rest_count,
+                                   name_bytes, bytes, &w, error) != ORGAN_OK)
+        return error->status;
+    write_inside(j, w, report, error);
+    return organ_adapter_writer_end(w, error);
+}
+
+organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
+    *report = NULL;
+    if (open_all(&j, error) == ORGAN_OK && organ_lora_survey(&j.rewrite, error) == ORGAN_OK)
+        write_out(&j, report, error);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    organ_lora_rewrite_release(&j.rewrite);
+    organ_adapter_close(j.adapter);
+    return organ_memory_work_end(&work, report, options->adapter, error);
+}

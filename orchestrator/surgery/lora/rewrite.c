@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: MIT
+ * Modules are independent of each other: a batch of them, as many as the memory holds, is worked on by all workers and then written in
+ * order. */
+#include "orchestrator/surgery/lora/rewrite.h"
+
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
+{
+    const organ_dtype a = pair->a->dtype, b = pair->b->dtype;
+    const bool narrow = (a == ORGAN_F16 || a == ORGAN_BF16) && a == b;
+    return (organ_lora_row){.pair = pair, .dtype = narrow ? a : ORGAN_F32, .rank = pair->rank};
+}
+
+static organ_status no_memory(const organ_lora_row *row, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", row->pair->module);
+}
+
+/* ---- many modules at once ---- */
+
+typedef organ_status row_work(const organ_lora_rewrite *rewrite, organ_lora_row *row, organ_error *error);
+
+typedef struct batch {
+    const organ_lora_rewrite *rewrite;
+    row_work *work;
+    organ_lora_row **rows;
+    organ_error *errors;
+    size_t count;
+    atomic_size_t next;
+} batch;
+
+static void work_on(void *context, size_t worker)
+{
+    batch *const b = context;
+    (void)worker;
+    for (size_t k; (k = atomic_fetch_add(&b->next, 1)) < b->count;)
+        if (!organ_stop_asked(b->rewrite->engine->stop))
+            b->work(b->rewrite, b->rows[k], &b->errors[k]);
+}
+
+/* What working on a module takes: its factors, and their decomposition. */
+static uint64_t bytes_of(const organ_lora_row *row)
+{
+    return 6 * sizeof(float) * (row->pair->in_features + row->pair->out_features) * row->pair->rank;
+}
+
+static organ_status run_batch(batch *b, organ_error *error)
+{
+    atomic_store(&b->next, 0);
+    memset(b->errors, 0, b->count * sizeof *b->errors);
+    organ_workers_run(b->rewrite->engine->workers, work_on, b);
+    if (organ_stop_asked(b->rewrite->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+    for (size_t k = 0; k < b->count && !error->status; k++)
+        if (b->errors[k].status)
+            *error = b->errors[k];
+    return error->status;
+}
+
+/* Calls `work` for all rows of that width (0: of any), and `then` for each of them in order. */
+static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_work *work,
+                             organ_status (*then)(void *context, organ_lora_row *row, organ_error *error), void *context,
+                             organ_error *error)
+{
+    const size_t most = 4 * organ_workers_count(rw->engine->workers);
+    batch b = {.rewrite = rw, .work = work, .rows = malloc(most * sizeof *b.rows), .errors = malloc(most * sizeof *b.errors)};
+    if (!b.rows || !b.errors)
+        organ_fail_errno(error, ENOMEM, "%s", rw->adapter->path);
+    for (size_t k = 0; k < rw->count && !error->status;) {
+        uint64_t bytes = 0;
+        for (b.count = 0; k < rw->count && b.count < most; k++) {
+            if (width && organ_dtype_describe(rw->rows[k].dtype)->bytes != width)
+                continue;
+            if (b.count && bytes + bytes_of(&rw->rows[k]) > rw->engine->memory)
+                break;
+            bytes += bytes_of(&rw->rows[k]);
+            b.rows[b.count++] = &rw->rows[k];
+        }
+        if (b.count)
+            run_batch(&b, error);
+        for (size_t j = 0; j < b.count && !error->status; j++)
+            then(context, b.rows[j], error);
+    }
+    free(b.rows);
+    free(b.errors);
+    return error->status;
+}
+
+/* ---- ranks ---- */
+
+static bool is_cut(const organ_lora_rewrite *rw, const organ_lora_row *row) { return rw->energy > 0 || row->pair->rank > rw->most; }
+
+/* The sum of the squares of all singular values from `first` on, from the smallest up. */
+static double tail_energy(const organ_svd *svd, size_t first)
+{
+    double sum = 0;
+    for (size_t k = svd->rank; k-- > first;)
+        sum += (double)svd->sigma[k] * (double)svd->sigma[k];
+    return sum;
+}
+
+static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
+{
+    const double all = tail_energy(svd, 0);
+    size_t rank = svd->rank < rw->most ? svd->rank : (size_t)rw->most;
+    while (rw->energy > 0 && rank > 1 && tail_energy(svd, rank - 1) <= (1 - rw->energy) * all)
+        rank--;
+    return rank ? rank : 1;
+}
+
+static organ_status survey(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
+{
+    organ_lora_factors f;
+    organ_svd svd = {0};
+    if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
+        const double energy = organ_lora_energy(&f);
+        row->norm = sqrt(energy);
+        row->rank = row->pair->rank < rw->most ? row->pair->rank : rw->most;
+        if (energy < 0)
+            no_memory(row, error);
+        else if (rw->energy > 0 && organ_factored_svd(f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
+            row->rank = rank_of(rw, &svd);
+    }
+    organ_svd_free(&svd);
+    organ_lora_factors_free(&f);
+    return error->status;
+}
+
+static organ_status take_rank(void *context, organ_lora_row *row, organ_error *error)
+{
+    organ_lora_rewrite *const rw = context;
+    rw->rank = row->rank > rw->rank ? row->rank : rw->rank;
+    organ_progress_advance(rw->progress, row->pair->a->bytes + row->pair->b->bytes, NULL, NULL);
+    return error->status;
+}
+
+static uint64_t all_bytes(const organ_lora_rewrite *rw)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < rw->count; k++)
+        bytes += rw->rows[k].pair->a->bytes + rw->rows[k].pair->b->bytes;
+    return bytes;
+}
+
+organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
+{
+    rw->rank = 0;
+    organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
+    for_rows(rw, 0, survey, take_rank, rw, error);
+    organ_progress_end(rw->progress);
+    return error->status;
+}
+
+/* ---- factors ---- */
+
+/* The leading vectors: B = U sqrt(sigma), A = sqrt(sigma) V^T, so that both have rows of one size. */
+static void take_leading(const organ_svd *svd, size_t rank, size_t padded, float *a, float *b)
+{
+    for (size_t k = 0; k < rank; k++) {
+        const float root = sqrtf(svd->sigma[k]);
+        for (size_t j = 0; j < svd->cols; j++)
+            a[k * svd->cols + j] = root * svd->vt[k * svd->cols + j];
+        for (size_t i = 0; i < svd->rows; i++)
+            b[i * padded + k] = root * svd->u[k * svd->rows + i];
+    }
+}
+
+static organ_status cut_factors(organ_lora_row *row, const organ_lora_factors *f, size_t padded, organ_lora_factors *to, organ_error *error)
+{
+    organ_svd svd;
+    if (organ_factored_svd(f->b, f->a, f->out, f->rank, f->in, &svd, error) != ORGAN_OK)
+        return error->status;
+    const size_t rank = (size_t)row->rank < svd.rank ? (size_t)row->rank : svd.rank;
+    const double all = tail_energy(&svd, 0);
+    take_leading(&svd, rank, padded, to->a, to->b);
+    row->residual = all > 0 ? sqrt(tail_energy(&svd, rank) / all) : 0;
+    free(row->sigma);
+    row->sigma = svd.sigma;
+    row->sigma_count = svd.rank;
+    svd.sigma = NULL;
+    organ_svd_free(&svd);
+    return ORGAN_OK;
+}
+
+/* How far B is from itself when it is written. */
+static double folding_error(const organ_kernels *kernels, organ_dtype dtype, const float *b, size_t n)
+{
+    enum { STEP = 1024 };
+    float codes[STEP], back[STEP];
+    double miss = 0, all = 0;
+    for (size_t at = 0; at < n; at += STEP) {
+        const size_t m = n - at < STEP ? n - at : STEP;
+        organ_narrow(kernels, dtype, b + at, codes, m);
+        organ_widen(kernels, dtype, codes, back, m);
+        for (size_t k = 0; k < m; k++) {
+            const double value = (double)b[at + k], off = (double)back[k] - value;
+            miss += off * off;
+            all += value * value;
+        }
+    }
+    return all > 0 ? sqrt(miss / all) : 0;
+}
+
+static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
+{
+    organ_lora_factors f, *const to = &row->factors;
+    const size_t padded = (size_t)rw->rank;
+    if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
+        *to = (organ_lora_factors){padded, f.in, f.out, calloc(padded, f.in * sizeof(float)), calloc(f.out, padded * sizeof(float))};
+        if (!to->a || !to->b)
+            no_memory(row, error);
+        else if (is_cut(rw, row))
+            cut_factors(row, &f, padded, to, error);
+        else {
+            memcpy(to->a, f.a, f.rank * f.in * sizeof(float));
+            for (size_t i = 0; i < f.out; i++)
+                memcpy(to->b + i * padded, f.b + i * f.rank, f.rank * sizeof(float));
+        }
+        if (!error->status)
+            row->folding_error = folding_error(rw->engine->kernels, row->dtype, to->b, to->out * padded);
+    }
+    organ_lora_factors_free(&f);
+    return error->status;
+}
+
+typedef struct writing {
+    organ_lora_rewrite *rewrite;
+    organ_adapter_writer *writer;
+} writing;
+
+static organ_status write_factors(void *context, organ_lora_row *row, organ_error *error)
+{
+    const writing *const w = context;
+    const organ_adapter_pair *const pair = row->pair;
+    const uint64_t a_shape[2] = {row->factors.rank, row->factors.in}, b_shape[2] = {row->factors.out, row->factors.rank};
+    const organ_kernels *const kernels = w->rewrite->engine->kernels;
+    char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(pair->module, 'B', pair->embedding);
+    if (!a || !b)
+        no_memory(row, error);
+    else if (organ_adapter_writer_add(w->writer, kernels, a, row->dtype, 2, a_shape, row->factors.a, error) == ORGAN_OK)
+        organ_adapter_writer_add(w->writer, kernels, b, row->dtype, 2, b_shape, row->factors.b, error);
+    free(a);
+    free(b);
+    organ_lora_factors_free(&row->factors);
+    organ_progress_advance(w->rewrite->progress, pair->a->bytes + pair->b->bytes, pair->module, NULL);
+    return error->status;
+}
+
+organ_status organ_lora_write(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_tensor *const *rest, size_t rest_count,
+                              organ_error *error)
+{
+    writing w = {rw, writer};
+    organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
+    for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
+        for (size_t k = 0; k < rest_count && !error->status; k++)
+            if (organ_dtype_describe(rest[k]->dtype)->bytes == width)
+                organ_adapter_writer_copy(writer, rw->adapter->model, rest[k], rest[k]->name, error);
+        if (!error->status)
+            for_rows(rw, width, make_factors, write_factors, &w, error);
+    }
+    organ_progress_end(rw->progress);
+    return error->status;
+}
+
+organ_status organ_lora_sizes(const organ_lora_rewrite *rw, size_t *name_bytes, uint64_t *bytes, organ_error *error)
+{
+    *name_bytes = 0;
+    *bytes = 0;
+    for (size_t k = 0; k < rw->count && !error->status; k++) {
+        const organ_adapter_pair *const pair = rw->rows[k].pair;
+        char *const key = organ_adapter_key(pair->module, 'A', pair->embedding);
+        if (!key)
+            return no_memory(&rw->rows[k], error);
+        *name_bytes += 2 * strlen(key);
+        *bytes += (pair->in_features + pair->out_features) * rw->rank * organ_dtype_describe(rw->rows[k].dtype)->bytes;
+        free(key);
+    }
+    return error->status;
+}
+
+/* ---- documents ---- */
+
+json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
+{
+    json_t *const config = json_deep_copy(adapter->config);
+    if (!config || json_object_set_new(config, "r", json_integer((json_int_t)rank)) ||
+        json_object_set_new(config, "lora_alpha", json_integer((json_int_t)rank)) ||
+        json_object_set_new(config, "use_rslora", json_false()) || json_object_set_new(config, "rank_pattern", json_object()) ||
+        json_object_set_new(config, "alpha_pattern", json_object())) {
+        json_decref(config);
+        return NULL;
+    }
+    return config;
+}
+
+organ_status organ_lora_put(organ_lora_rewrite *rw, organ_adapter_writer *writer, const json_t *config, const organ_tensor *const *rest,
+                            size_t rest_count, organ_error *error)
+{
+    if (organ_lora_write(rw, writer, rest, rest_count, error) || organ_adapter_writer_finish(writer, config, error) ||
+        organ_adapter_writer_beside(writer, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error))
+        return error->status;
+    return organ_adapter_writer_sync(writer, error);
+}
+
+static double rounded(double x) { return round(x * 1e9) / 1e9; }
+
+json_t *organ_lora_row_json(const organ_lora_row *row)
+{
+    const organ_adapter_pair *const pair = row->pair;
+    json_t *sigma = row->sigma ? json_array() : json_null();
+    for (size_t k = 0; k < row->sigma_count && row->sigma; k++)
+        json_array_append_new(sigma, json_real((double)row->sigma[k]));
+    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s, s:o}", "module", pair->module, "role",
+                     organ_anatomy_role_name(&pair->anatomy), "layer", (json_int_t)pair->anatomy.layer, "rank_before",
+                     (json_int_t)pair->rank, "rank", (json_int_t)row->rank, "scale", pair->scale, "norm", row->norm, "residual",
+                     rounded(row->residual), "explained", rounded(1 - row->residual * row->residual), "folding_error",
+                     rounded(row->folding_error), "dtype", organ_dtype_describe(row->dtype)->name, "sigma", sigma);
+}
+
+void organ_lora_rewrite_release(organ_lora_rewrite *rw)
+{
+    for (size_t k = 0; k < rw->count; k++) {
+        free(rw->rows[k].sigma);
+        organ_lora_factors_free(&rw->rows[k].factors);
+    }
+    free(rw->rows);
+    rw->rows = NULL;
+    rw->count = 0;
+}

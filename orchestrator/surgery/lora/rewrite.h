@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT
+ * An adapter written anew with one rank and the scale 1 for all modules: what sanitize and resize have in common. */
+#ifndef ORGAN_LORA_REWRITE_H
+#define ORGAN_LORA_REWRITE_H
+
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/factors.h"
+
+/* One pair that is kept. */
+typedef struct organ_lora_row {
+    const organ_adapter_pair *pair;
+    organ_dtype dtype; /* that is written: the wider one of A and B, F32 for F64 */
+    /* Set by the rewriting: */
+    uint64_t rank;        /* that carries something; zeros fill up to the rank of all */
+    double norm;          /* ||scale B A|| */
+    double residual;      /* || scale B A - what is kept of it || / ||scale B A||; 0 where nothing was cut */
+    double folding_error; /* || B as written - B || / ||B||: rounding of what was folded in */
+    float *sigma;         /* of a pair that was decomposed, sigma_count of them; else NULL */
+    size_t sigma_count;
+    organ_lora_factors factors; /* while it is kept in memory */
+} organ_lora_row;
+
+typedef struct organ_lora_rewrite {
+    const organ_adapter *adapter;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char *stage; /* "sanitizing" */
+    organ_lora_row *rows;
+    size_t count;
+    uint64_t most; /* no rank is larger: what is gets cut to its best approximation */
+    double energy; /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
+    uint64_t rank; /* result: of all modules */
+} organ_lora_rewrite;
+
+organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
+
+/* Reads all factors once: norms, and the ranks that are left. ORGAN_BAD_INPUT for values that are not finite, ORGAN_INTERRUPTED. */
+organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
+
+/* Appends all rows to the writer, and the tensors of `rest` as they are, wide types first. After a survey. */
+organ_status organ_lora_write(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const organ_tensor *const *rest, size_t rest_count,
+                              organ_error *error);
+
+/* All that an adapter is but for its report: the rows and `rest`, `config`, the files beside. The adapter was not changed meanwhile, and
+ * what was written is on the disk. */
+organ_status organ_lora_put(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const json_t *config,
+                            const organ_tensor *const *rest, size_t rest_count, organ_error *error);
+
+/* Bytes of the names and of the data, for organ_adapter_writer_begin. */
+organ_status organ_lora_sizes(const organ_lora_rewrite *rewrite, size_t *name_bytes, uint64_t *bytes, organ_error *error);
+
+/* A copy of the adapter's config in which r and lora_alpha are `rank` and no other scale is left. NULL without memory. */
+json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
+
+/* {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained", "folding_error", "dtype", "sigma"} */
+json_t *organ_lora_row_json(const organ_lora_row *row);
+
+void organ_lora_rewrite_release(organ_lora_rewrite *rewrite); /* frees the rows too */
+
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/lora/sanitize.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/surgery/lora/check.h"
+#include "orchestrator/surgery/lora/rewrite.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct job {
+    const organ_lora_sanitize_options *options;
+    organ_adapter *adapter;
+    organ_model *base; /* NULL: none was named */
+    organ_weights *weights;
+    organ_lora_rewrite rewrite;
+    json_t *findings, *dropped, *config, *targets_removed;
+    uint64_t bytes;      /* of the output's tensors */
+    organ_output output; /* its times, once it was made */
+} job;
+
+static organ_status no_memory(const job *j, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", j->options->adapter); }
+
+static organ_status open_all(job *j, organ_error *error)
+{
+    const organ_lora_sanitize_options *const o = j->options;
+    if (!o->check && !o->output)
+        return organ_fail(error, ORGAN_USAGE, "-o OUT is missing: where the adapter goes; --check alone writes nothing");
+    if (o->check && o->output)
+        return organ_fail(error, ORGAN_USAGE, "%s: with --check nothing is written", o->output);
+    if (organ_adapter_open(o->adapter, &j->adapter, error) != ORGAN_OK)
+        return error->status;
+    if (!o->check &&
+        (organ_adapter_spares(o->output, j->adapter, error) || organ_output_check(o->output, j->adapter->path, o->force, error)))
+        return error->status;
+    if (!o->base || organ_model_open_with(o->base, o->access, &j->base, error) ||
+        (!o->check && organ_output_spares(o->output, j->base, error)) || organ_weights_find(j->base, &j->weights, error))
+        return error->status;
+    return ORGAN_OK;
+}
+
+/* ---- what is left out ---- */
+
+static organ_status drop(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
+{
+    json_t *const row = json_pack("{s:o, s:s, s:s, s:o, s:I, s:o, s:s}", "tensor", organ_document_string(t->name), "why", why, "dtype",
+                                  organ_dtype_describe(t->dtype)->name, "shape", organ_shape_json(t), "bytes", (json_int_t)t->bytes, "norm",
+                                  norm >= 0 && isfinite(norm) ? json_real(norm) : json_null(), "norm_of", of);
+    return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK : no_memory(j, error);
+}
+
+/* What is lost with a pair is its product. */
+static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char *why, organ_error *error)
+{
+    organ_lora_factors f;
+    double energy = -1;
+    if (organ_lora_factors_read(j->adapter, pair, j->rewrite.engine->kernels, pair->scale, &f, error) == ORGAN_OK &&
+        (energy = organ_lora_energy(&f)) < 0)
+        no_memory(j, error);
+    organ_lora_factors_free(&f);
+    if (error->status || drop(j, pair->a, why, sqrt(energy), "scale B A", error))
+        return error->status;
+    return drop(j, pair->b, why, sqrt(energy), "scale B A", error);
+}
+
+/* What is lost with a tensor that comes whole is what it changes, where the base is known. */
+static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error)
+{
+    const organ_kernels *const kernels = j->rewrite.engine->kernels;
+    char *const name = organ_adapter_plain_name(t->name);
+    const organ_weight *w = name && j->weights ? organ_lora_weight(j->weights, name) : NULL;
+    double norm;
+    if (!name)
+        return no_memory(j, error);
+    free(name);
+    if (w &&
+        (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) || !organ_weight_has_numbers(w)))
+        w = NULL;
+    if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
+          : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
+        return error->status;
+    return drop(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
+}
+
+static organ_status sort_out(job *j, organ_error *error)
+{
+    const organ_adapter *const adapter = j->adapter;
+    organ_lora_rewrite *const rw = &j->rewrite;
+    rw->rows = calloc(adapter->pair_count + 1, sizeof *rw->rows);
+    if (!rw->rows)
+        return no_memory(j, error);
+    for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
+        const char *const why = organ_lora_unservable(adapter->pairs[k].a->name, true);
+        if (why)
+            drop_pair(j, &adapter->pairs[k], why, error);
+        else
+            rw->rows[rw->count++] = organ_lora_row_of(&adapter->pairs[k]);
+    }
+    for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
+        drop_whole(j, adapter->rest[k], error);
+    return error->status;
+}
+
+/* ---- the config ---- */
+
+static bool is_kept_target(const job *j, const char *target)
+{
+    for (size_t k = 0; k < j->rewrite.count; k++)
+        if (organ_lora_is_target(target, j->rewrite.rows[k].pair->module))
+            return true;
+    return false;
+}
+
+/* A list keeps what still has keys. An expression could mean more than what is left: it gives way to the names of the modules. */
+static json_t *targets_of(job *j)
+{
+    const json_t *const old = json_object_get(j->adapter->config, "target_modules");
+    json_t *const list = json_array();
+    for (size_t k = 0; k < json_array_size(old); k++) {
+        json_t *const target = json_array_get(old, k);
+        json_array_append(is_kept_target(j, json_string_value(target)) ? list : j->targets_removed, target);
+    }
+    for (size_t k = 0; k < j->rewrite.count && !json_is_array(old); k++)
+        json_array_append_new(list, json_string(j->rewrite.rows[k].pair->module));
+    return list;
+}
+
+static organ_status make_config(job *j, organ_error *error)
+{
+    static const char *const nulls[] = {"modules_to_save", "trainable_token_indices"};
+    json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
+    if (!config || json_object_set_new(config, "target_modules", targets_of(j)) ||
+        json_object_set_new(config, "bias", json_string("none")) || json_object_set_new(config, "use_dora", json_false()))
+        return no_memory(j, error);
+    for (size_t k = 0; k < 2; k++)
+        if ((k == 0 || json_object_get(config, nulls[k])) && json_object_set_new(config, nulls[k], json_null()))
+            return no_memory(j, error);
+    if (json_object_get(config, "lora_bias") && json_object_set_new(config, "lora_bias", json_false()))
+        return no_memory(j, error);
+    return ORGAN_OK;
+}
+
+/* ---- the document ---- */
+
+static json_t *rows_json(const job *j)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < j->rewrite.count; k++)
+        json_array_append_new(rows, organ_lora_row_json(&j->rewrite.rows[k]));
+    return rows;
+}
+
+static json_t *totals_json(const job *j)
+{
+    json_int_t folded = 0, padded = 0, cut = 0;
+    double energy = 0, worst = 0;
+    for (size_t k = 0; k < j->rewrite.count; k++) {
+        const organ_lora_row *const row = &j->rewrite.rows[k];
+        folded += row->pair->scale != 1;
+        padded += row->rank < j->rewrite.rank;
+        cut += row->rank < row->pair->rank;
+        energy += row->norm * row->norm;
+        worst = row->folding_error > worst ? row->folding_error : worst;
+    }
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "modules", (json_int_t)j->rewrite.count, "dropped_keys",
+                     (json_int_t)json_array_size(j->dropped), "folded", folded, "padded", padded, "cut", cut, "norm", sqrt(energy),
+                     "worst_folding_error", worst);
+}
+
+static json_t *definitions_json(void)
+{
+    return json_pack("{s:s, s:s, s:s, s:s}", "norm",
+                     "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of its difference to it",
+                     "residual", "|| scale B A - what is kept of it || / || scale B A ||", "explained", "1 - residual^2", "folding_error",
+                     "|| B as written - scale B || / || scale B ||: rounding to the type of the factors");
+}
+
+static json_t *document_of(const job *j)
+{
+    const organ_lora_sanitize_options *const o = j->options;
+    const unsigned served = organ_served_rank(j->rewrite.rank);
+    json_t *const run = o->check ? json_object() : organ_output_run(&j->output, j->bytes);
+    if (run)
+        json_object_set_new(run, "adapter", organ_document_string(o->adapter));
+    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:O, s:O, s:O, s:o, s:{s:I, s:o, s:I}, s:o, s:o, s:o}", "schema",
+                     "organ.lora_sanitize/1", "organ", ORGAN_VERSION, "check", (int)o->check, "adapter", organ_adapter_json(j->adapter),
+                     "base", j->base ? organ_model_json(j->base) : json_null(), "max_rank",
+                     o->max_rank ? json_integer(o->max_rank) : json_null(), "findings", j->findings, "dropped", j->dropped,
+                     "targets_removed", j->targets_removed, "modules", rows_json(j), "output", "r", (json_int_t)j->rewrite.rank,
+                     "max_lora_rank", served ? json_integer(served) : json_null(), "bytes", (json_int_t)j->bytes, "totals", totals_json(j),
+                     "definitions", definitions_json(), "run", run);
+}
+
+/* ---- the run ---- */
+
+static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
+{
+    if (organ_lora_put(&j->rewrite, w, j->config, NULL, 0, error) != ORGAN_OK)
+        return error->status;
+    j->bytes = organ_adapter_writer_bytes(w);
+    j->output = *organ_adapter_writer_output(w);
+    if (!(*report = document_of(j)))
+        return no_memory(j, error);
+    organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_sanitize_report_markdown, error);
+    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+}
+
+static organ_status write_out(job *j, json_t **report, organ_error *error)
+{
+    organ_adapter_writer *w = NULL;
+    size_t name_bytes;
+    uint64_t bytes;
+    if (make_config(j, error) || organ_lora_sizes(&j->rewrite, &name_bytes, &bytes, error) ||
+        organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count, name_bytes, bytes, &w,
+                                   error))
+        return error->status;
+    write_inside(j, w, report, error);
+    return organ_adapter_writer_end(w, error);
+}
+
+/* What stands against writing: it could not be mended here. */
+static organ_status refuse(const job *j, organ_error *error)
+{
+    const char *const changed = organ_adapter_changed_base(j->adapter);
+    if (j->adapter->dora)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded "
+                          "into B; merge it (organ lora merge), or train without DoRA",
+                          j->adapter->path);
+    if (changed)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed "
+                          "first; save the adapter with peft's path_initial_model_for_weight_conversion",
+                          j->adapter->path, changed);
+    if (j->rewrite.count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no module is left that could be served", j->adapter->path);
+    for (size_t k = 0; k < json_array_size(j->findings); k++) {
+        const json_t *const row = json_array_get(j->findings, k);
+        if (strcmp(json_string_value(json_object_get(row, "rule")), "base") == 0)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: module '%s' does not fit %s: %s; --check lists all such", j->adapter->path,
+                              json_string_value(json_object_get(row, "where")), j->base->path,
+                              json_string_value(json_object_get(row, "text")));
+    }
+    return ORGAN_OK;
+}
+
+static organ_status run_check(job *j, json_t **report, organ_error *error)
+{
+    const size_t count = json_array_size(j->findings);
+    if (organ_lora_survey(&j->rewrite, error) != ORGAN_OK)
+        return error->status;
+    if (!(*report = document_of(j)))
+        return no_memory(j, error);
+    if (count)
+        organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu thing%s in it a server would refuse", j->adapter->path, count,
+                   count == 1 ? "" : "s");
+    return error->status;
+}
+
+static organ_status run(job *j, json_t **report, organ_error *error)
+{
+    const organ_lora_sanitize_options *const o = j->options;
+    const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
+    j->findings = json_array();
+    j->dropped = json_array();
+    j->targets_removed = json_array();
+    if (!j->findings || !j->dropped || !j->targets_removed)
+        return no_memory(j, error);
+    j->rewrite.adapter = j->adapter;
+    j->rewrite.stage = "sanitizing";
+    /* A check looks at ranks as they are; writing cuts them only if that was asked for. */
+    j->rewrite.most = o->check || !o->max_rank ? UINT64_MAX : o->max_rank;
+    if (organ_lora_findings(j->adapter, j->weights, served, j->findings, error) || sort_out(j, error))
+        return error->status;
+    if (o->check)
+        return run_check(j, report, error);
+    if (refuse(j, error) || organ_lora_survey(&j->rewrite, error))
+        return error->status;
+    return write_out(j, report, error);
+}
+
+organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
+    *report = NULL;
+    if (open_all(&j, error) == ORGAN_OK)
+        run(&j, report, error);
+    if (error->status && error->status != ORGAN_CHECK_FAILED) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    organ_lora_rewrite_release(&j.rewrite);
+    json_decref(j.findings);
+    json_decref(j.dropped);
+    json_decref(j.targets_removed);
+    json_decref(j.config);
+    organ_weights_free(j.weights);
+    organ_model_close(j.base);
+    organ_adapter_close(j.adapter);
+    return organ_memory_work_end(&work, report, options->adapter, error);
+}

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/companions.h"
+
+#include "orchestrator/surgery/output/resharding.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static organ_status no_memory(const organ_companions *c, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", c->stem); }
+
+/* Enters the module of every tensor that is no companion, with its shard; modules live in `arena`. */
+static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena, organ_error *error)
+{
+    for (size_t e = 0; e < c->index->entry_count; e++) {
+        size_t length;
+        if (organ_anatomy_companion(c->index->entries[e].tensor, &length))
+            continue;
+        const char *const module = organ_arena_copy(arena, c->index->entries[e].tensor, length);
+        if (!module || !organ_name_table_put(modules, module, c->index->entries[e].file))
+            return no_memory(c, error);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status find_apart(organ_companions *c, const organ_name_table *modules, organ_arena *arena, organ_error *error)
+{
+    for (size_t e = 0; e < c->index->entry_count; e++) {
+        size_t length;
+        c->codes_in[e] = ORGAN_AT_HOME;
+        if (!organ_anatomy_companion(c->index->entries[e].tensor, &length))
+            continue;
+        const char *const module = organ_arena_copy(arena, c->index->entries[e].tensor, length);
+        if (!module)
+            return no_memory(c, error);
+        const size_t *const codes = organ_name_table_find(modules, module);
+        if (codes && *codes != c->index->entries[e].file) {
+            c->codes_in[e] = *codes;
+            c->apart++;
+        }
+    }
+    return ORGAN_OK;
+}
+
+organ_status organ_companions_find(const organ_shards *index, const char *stem, organ_companions *companions, organ_error *error)
+{
+    organ_name_table modules = {0};
+    organ_arena arena = {0};
+    *companions = (organ_companions){.index = index, .stem = stem};
+    companions->codes_in = calloc(index->entry_count + 1, sizeof *companions->codes_in);
+    if (!companions->codes_in)
+        no_memory(companions, error);
+    else if (enter_codes(companions, &modules, &arena, error) == ORGAN_OK)
+        find_apart(companions, &modules, &arena, error);
+    organ_name_table_release(&modules);
+    organ_arena_release(&arena);
+    return error->status;
+}
+
+void organ_companions_free(organ_companions *companions)
+{
+    free(companions->codes_in);
+    *companions = (organ_companions){0};
+}
+
+size_t organ_companions_codes_in(const organ_companions *c, const char *tensor)
+{
+    const size_t *const entry = c->apart ? organ_name_table_find(&c->index->tensor_names, tensor) : NULL;
+    return entry ? c->codes_in[*entry] : ORGAN_AT_HOME;
+}
+
+char *organ_companions_path(const organ_companions *c, size_t file)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s-%zu.safetensors", c->stem, file + 1) < 0 ? NULL : path;
+}
+
+/* Onto the disk, and under its name once it is whole. */
+static organ_status settle(const char *temporary, const char *path, const char *folder, organ_error *error)
+{
+    const int file = open(temporary, O_RDONLY | O_CLOEXEC), directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (file < 0 || directory < 0 || fsync(file) || rename(temporary, path) || fsync(directory))
+        organ_fail_errno(error, errno, "%s: cannot be written", path);
+    if (file >= 0)
+        close(file);
+    if (directory >= 0)
+        close(directory);
+    return error->status;
+}
+
+static organ_status write_file(const organ_companions *c, size_t file, const organ_model *shard, organ_shard_piece *pieces, size_t count,
+                               const organ_stop *stop, organ_error *error)
+{
+    organ_resharding *plan = NULL;
+    char *path = organ_companions_path(c, file), *temporary = NULL;
+    const char *const slash = strrchr(c->stem, '/');
+    char *folder = slash ? strndup(c->stem, (size_t)(slash - c->stem)) : strdup(".");
+    if (!path || !folder || asprintf(&temporary, "%s.part", path) < 0)
+        temporary = (no_memory(c, error), NULL);
+    else {
+        unlink(temporary);
+        const char *const name = strrchr(temporary, '/') ? strrchr(temporary, '/') + 1 : temporary;
+        if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, name, true, &plan, error) == ORGAN_OK &&
+            organ_resharding_begin(plan, folder, error) == ORGAN_OK)
+            organ_resharding_copy(plan, NULL, stop, error);
+        organ_resharding_free(plan);
+        if (error->status)
+            unlink(temporary);
+        else
+            settle(temporary, path, folder, error);
+    }
+    free(path);
+    free(temporary);
+    free(folder);
+    return error->status;
+}
+
+organ_status organ_companions_keep(const organ_companions *c, size_t file, const organ_model *shard,
+                                   bool (*wanted)(void *context, size_t codes), void *context, const organ_stop *stop, organ_error *error)
+{
+    organ_shard_piece *const pieces = calloc(shard->tensor_count + 1, sizeof *pieces);
+    size_t count = 0;
+    if (!pieces)
+        return no_memory(c, error);
+    for (size_t t = 0; t < shard->tensor_count; t++) {
+        const size_t codes = organ_companions_codes_in(c, shard->tensors[t].name);
+        if (codes != ORGAN_AT_HOME && wanted(context, codes))
+            pieces[count++] = organ_piece_same(&shard->tensors[t]);
+    }
+    if (count)
+        write_file(c, file, shard, pieces, count, stop, error);
+    free(pieces);
+    return error->status;
+}
+
+organ_status organ_companions_needed(const organ_companions *c, size_t file,
+                                     organ_status (*each)(void *context, size_t from, const char *tensor, organ_error *error),
+                                     void *context, organ_error *error)
+{
+    bool *const seen = c->apart ? calloc(c->index->file_count + 1, sizeof *seen) : NULL;
+    if (c->apart && !seen)
+        return no_memory(c, error);
+    for (size_t e = 0; c->apart && e < c->index->entry_count && !error->status; e++) {
+        const organ_shard_entry *const entry = &c->index->entries[e];
+        if (c->codes_in[e] != file || seen[entry->file])
+            continue;
+        seen[entry->file] = true;
+        each(context, entry->file, entry->tensor, error);
+    }
+    free(seen);
+    return error->status;
+}
+
+void organ_companions_forget(const organ_companions *c)
+{
+    for (size_t k = 0; c->apart && k < c->index->file_count; k++) {
+        char *const path = organ_companions_path(c, k);
+        if (path)
+            unlink(path);
+        free(path);
+    }
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT
+ * organ.measure/1: what was measured, tensor by tensor and folded. A number that does not exist is null. */
+#include "orchestrator/surgery/measure/document.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/version.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tensors that are told together. */
+typedef struct fold {
+    uint64_t tensors, elements;          /* all of them */
+    uint64_t with_theta, theta_elements; /* those with a theta */
+    double sum, weighted, signal, least, most;
+    uint32_t least_levels, most_levels; /* of those whose values can be read */
+} fold;
+
+static void fold_in(fold *f, const organ_weight *weight, const organ_z *z)
+{
+    f->tensors++;
+    f->elements += weight->elements;
+    if (z->levels > 0) {
+        f->least_levels = f->least_levels == 0 || z->levels < f->least_levels ? z->levels : f->least_levels;
+        f->most_levels = z->levels > f->most_levels ? z->levels : f->most_levels;
+    }
+    if (z->reason)
+        return;
+    f->least = f->with_theta == 0 || z->theta < f->least ? z->theta : f->least;
+    f->most = f->with_theta == 0 || z->theta > f->most ? z->theta : f->most;
+    f->with_theta++;
+    f->theta_elements += weight->elements;
+    f->sum += z->theta;
+    f->signal += z->signal;
+    f->weighted += z->theta * (double)weight->elements;
+}
+
+/* Six decimals where `there` and finite, else null. */
+static json_t *real(bool there, double x) { return there && isfinite(x) ? json_real(round(x * 1e6) / 1e6) : json_null(); }
+/* All digits: weights are of any magnitude. */
+static json_t *exact(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
+
+/* What is beyond the limit is told by "more_levels". */
+static json_t *levels_json(uint32_t levels)
+{
+    return levels == 0 ? json_null() : json_integer(levels < ORGAN_Z_LEVELS ? levels : ORGAN_Z_LEVELS);
+}
+
+static json_t *fold_json(const char *key, json_t *name, const fold *f)
+{
+    const bool any = f->with_theta > 0;
+    const double n = any ? (double)f->with_theta : 1;
+    return json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", key, name, "tensors", (json_int_t)f->tensors,
+                     "with_theta", (json_int_t)f->with_theta, "elements", (json_int_t)f->elements, "theta_mean", real(any, f->sum / n),
+                     "theta_weighted", real(any, f->weighted / (any ? (double)f->theta_elements : 1)), "theta_min", real(any, f->least),
+                     "theta_max", real(any, f->most), "signal_mean", real(any, f->signal / n), "levels_min", levels_json(f->least_levels),
+                     "levels_max", levels_json(f->most_levels), "more_levels", f->most_levels > ORGAN_Z_LEVELS);
+}
+
+static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
+{
+    return (group < 0 || (int)weight->anatomy.group == group) && (row < 0 || (int)organ_anatomy_row(&weight->anatomy) == row) &&
+           (layer < 0 || weight->anatomy.layer == layer);
+}
+
+/* The weight that was measured in the place of a tensor, or NULL. */
+static const organ_weight *weight_at(const organ_measured *m, size_t t) { return m->z[t].done ? m->subjects->of[t] : NULL; }
+
+/* The fold of what was measured of a group, a row of the anatomy, a layer; each < 0 for any. */
+static fold fold_of(const organ_measured *m, int group, int row, int64_t layer)
+{
+    fold f = {0};
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && is_of(weight_at(m, t), group, row, layer))
+            fold_in(&f, weight_at(m, t), &m->z[t]);
+    return f;
+}
+
+static json_t *groups_json(const organ_measured *m)
+{
+    json_t *rows = json_array();
+    for (int group = ORGAN_GROUP_SKELETON; group <= ORGAN_GROUP_OTHER; group++) {
+        const fold f = fold_of(m, group, -1, -1);
+        if (f.tensors)
+            json_array_append_new(rows, fold_json("group", json_string(organ_group_name((organ_group)group)), &f));
+    }
+    return rows;
+}
+
+static json_t *roles_json(const organ_measured *m)
+{
+    json_t *rows = json_array();
+    for (int row = 0; row < ORGAN_ANATOMY_ROWS; row++) {
+        const fold f = fold_of(m, -1, row, -1);
+        if (f.tensors)
+            json_array_append_new(rows, fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f));
+    }
+    return rows;
+}
+
+/* One walk over the tensors for all layers: an expert model has tens of thousands of them. */
+static json_t *layers_json(const organ_measured *m)
+{
+    enum { ALL = ORGAN_GROUP_OTHER + 1, FOLDS, LAYERS = 1024 };
+    int32_t last = -1;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        last = weight_at(m, t) && weight_at(m, t)->anatomy.layer > last ? weight_at(m, t)->anatomy.layer : last;
+    /* a file may name any layer: how many rows there are is limited, and the same for a packed model and its copy */
+    const size_t count =
+        (size_t)(last + 1) <= organ_larger(m->model->tensor_count - m->subjects->companions, LAYERS) ? (size_t)(last + 1) : 0;
+    fold(*folds)[FOLDS] = calloc(count + 1, sizeof *folds);
+    json_t *rows = folds ? json_array() : NULL;
+    for (size_t t = 0; folds && t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = weight_at(m, t);
+        if (!weight || weight->anatomy.layer < 0 || (size_t)weight->anatomy.layer >= count)
+            continue;
+        fold_in(&folds[weight->anatomy.layer][weight->anatomy.group], weight, &m->z[t]);
+        fold_in(&folds[weight->anatomy.layer][ALL], weight, &m->z[t]);
+    }
+    for (size_t layer = 0; rows && layer < count; layer++) {
+        if (!folds[layer][ALL].tensors)
+            continue;
+        json_t *row = fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
+        for (int group = ORGAN_GROUP_SKELETON; group < ALL; group++) {
+            const fold *f = &folds[layer][group];
+            json_object_set_new(row, organ_group_name((organ_group)group), real(f->with_theta > 0, f->sum / (double)f->with_theta));
+        }
+        json_array_append_new(rows, row);
+    }
+    free(folds);
+    return rows;
+}
+
+const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : ""; }
+
+static json_t *layer_json(int32_t number) { return number < 0 ? json_null() : json_integer(number); }
+
+static json_t *tensor_json(const organ_weight *weight, const char *stored, const organ_z *z)
+{
+    const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
+    const organ_moments *m = &z->moments;
+    json_t *row = json_pack("{s:o, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:I}", "name", organ_document_string(weight->name), "role",
+                            organ_anatomy_role_name(&weight->anatomy), "group", organ_group_name(weight->anatomy.group), "layer",
+                            layer_json(weight->anatomy.layer), "expert", layer_json(weight->anatomy.expert), "dtype",
+                            organ_dtype_describe(weight->codes->dtype)->name, "scheme", organ_scheme_name(weight->scheme), "stored", stored,
+                            "shape", organ_dims_json(weight->rank, weight->shape), "elements", (json_int_t)weight->elements);
+    json_t *shape =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "theta", real(there, z->theta), "reason",
+                  there ? json_null() : json_string(z->reason), "rating", there ? json_string(organ_measure_rating(z->theta)) : json_null(),
+                  "E", real(there, z->e), "K", real(there, z->k), "C", real(there, z->c), "signal", real(there, z->signal), "dI_dlog2s",
+                  real(slope, z->dI_dlog2s), "coherence", real(slope, z->coherence), "scales", (int)z->scales);
+    json_t *moments =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:b}", "mean", exact(any, m->mean), "std", exact(any, z->std), "min",
+                  exact(any, (double)m->min), "max", exact(any, (double)m->max), "kurtosis", real(any && m->m2 > 0, z->kurtosis),
+                  "zero_share", real(any, (double)m->zero / (any ? (double)m->n : 1)), "nan", (json_int_t)m->nan, "inf", (json_int_t)m->inf,
+                  "levels", any ? json_integer(z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS) : json_null(), "more_levels",
+                  z->levels > ORGAN_Z_LEVELS);
+    if (json_object_update(row, shape) || json_object_update(row, moments)) {
+        json_decref(row);
+        row = NULL;
+    }
+    json_decref(shape);
+    json_decref(moments);
+    return row;
+}
+
+static json_t *ratings_json(const organ_measured *m)
+{
+    json_int_t by_stars[4] = {0};
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        if (weight_at(m, t) && !m->z[t].reason)
+            by_stars[strlen(organ_measure_rating(m->z[t].theta))]++;
+    return json_pack("{s:I, s:I, s:I, s:I}", "***", by_stars[3], "**", by_stars[2], "*", by_stars[1], "none", by_stars[0]);
+}
+
+/* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to weights. */
+static json_t *model_json(const organ_measured *m)
+{
+    json_t *const model = organ_model_json(m->model);
+    uint64_t elements = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
+    if (json_object_set_new(model, "elements", json_integer((json_int_t)elements)) ||
+        json_object_set_new(model, "companions", json_integer((json_int_t)m->subjects->companions))) {
+        json_decref(model);
+        return NULL;
+    }
+    return model;
+}
+
+static json_t *tensors_json(const organ_measured *m)
+{
+    char text[160];
+    json_t *tensors = json_array();
+    for (size_t t = 0; tensors && t < m->model->tensor_count; t++) {
+        const organ_weight *const weight = weight_at(m, t);
+        const char *const stored = !weight ? NULL : m->stored ? m->stored[t] : organ_weight_text(weight, text, sizeof text);
+        if (weight && json_array_append_new(tensors, tensor_json(weight, stored, &m->z[t]))) {
+            json_decref(tensors);
+            tensors = NULL;
+        }
+    }
+    return tensors;
+}
+
+json_t *organ_measure_model_json(const organ_measured *m)
+{
+    const fold all = fold_of(m, -1, -1, -1);
+    json_t *entry = fold_json("model", model_json(m), &all);
+    json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ratings", ratings_json(m), "groups", groups_json(m), "roles", roles_json(m),
+                             "layers", layers_json(m), "wells", organ_measure_wells(m), "per_tensor", tensors_json(m));
+    if (!entry || json_object_update(entry, rest)) {
+        json_decref(entry);
+        entry = NULL;
+    }
+    json_decref(rest);
+    return entry;
+}
+
+static json_t *definitions(void)
+{
+    static const char *const sentences[] = {
+        "theta says how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal distribution, 90 degrees as "
+        "far as can be. It is no evidence of a better model: filters that destroy a model can raise it.",
+        "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1 with its sampling noise taken off: E from the entropy, K "
+        "from "
+        "the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
+        "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired end of a row is "
+        "left "
+        "out): -0.5 bit for noise, 0 for what survives scaling. coherence = clamp(1 + 2 dI_dlog2s, 0, 1).",
+        "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize writes them. It "
+        "counts "
+        "once, under its plain name; scales, zero points and the like belong to it and are not measured.",
+        "levels is how many distinct values a tensor has: few of them are the mark of quantisation, not of signal.",
+        "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
+        "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more than one standard "
+        "deviation of its role. Ratings: *** from 85, ** from 60, * from 30 degrees."};
+    json_t *list = json_array();
+    for (size_t k = 0; k < sizeof sentences / sizeof *sentences; k++)
+        json_array_append_new(list, json_string(sentences[k]));
+    return list;
+}
+
+json_t *organ_measure_document(json_t *models)
+{
+    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "schema", "organ.measure/1", "definition", ORGAN_Z_DEFINITION, "organ", ORGAN_VERSION,
+                     "models", models, "definitions", definitions());
+}

@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/fleet.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/measure_report.h"
+#include "orchestrator/report/view/prunings_report.h"
+#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/fleet_find.h"
+#include "orchestrator/surgery/measure/fleet_kind.h"
+#include "orchestrator/surgery/measure/fleet_prunings.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/organs/extract.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct fleet {
+    const organ_fleet_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_fleet_list list;
+    json_t *before;                /* fleet.json of the last run: name -> {"identity", "dissection", "measure"} */
+    json_t *state;                 /* the same of this run */
+    size_t failed, reused, others; /* the latter: what is no model */
+} fleet;
+
+static char *path_in(const fleet *f, const char *name)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", f->options->output, name) < 0 ? NULL : path;
+}
+
+/* Where a model is dissected to: "a/b.gguf" -> "organs/a__b". Two models that would share a folder get the identity behind the name. */
+static char *folder_of(const fleet *f, const organ_fleet_member *member)
+{
+    char folder[PATH_MAX], *path = NULL;
+    size_t used = (size_t)snprintf(folder, sizeof folder - 32, "organs/");
+    for (const char *c = strcmp(member->name, ".") ? member->name : "model"; *c && used < sizeof folder - 34; c++) {
+        if (*c == '/')
+            folder[used++] = '_';
+        folder[used++] = *c == '/' ? '_' : *c;
+    }
+    folder[used] = '\0';
+    static const char *const endings[] = {".gguf", ".safetensors"};
+    for (size_t k = 0; k < 2; k++)
+        if (used > strlen(endings[k]) && strcmp(folder + used - strlen(endings[k]), endings[k]) == 0)
+            folder[used -= strlen(endings[k])] = '\0';
+    const char *key;
+    json_t *entry;
+    json_object_foreach(f->state, key, entry) if (strcmp(organ_json_text(entry, "dissection.folder"), folder) ==
+                                                  0) return asprintf(&path, "%s-%016llx", folder, (unsigned long long)member->identity) < 0
+        ? NULL
+        : path;
+    return strdup(folder);
+}
+
+/* An entry of the state that is no model: it is named, and neither taken apart nor measured. */
+static bool is_other(const json_t *entry) { return strcmp(organ_json_text(entry, "dissection.status"), "apart") == 0; }
+
+/* What the last run knows of a model that has not changed since and was whole; NULL if it must be done. */
+static json_t *known(const fleet *f, const organ_fleet_member *member)
+{
+    json_t *entry = json_object_get(f->before, member->name);
+    char identity[17];
+    struct stat info;
+    snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
+    if (strcmp(organ_json_text(entry, "identity"), identity) != 0)
+        return NULL;
+    if (is_other(entry))
+        return entry;
+    if (strcmp(organ_json_text(entry, "dissection.status"), "ok") != 0)
+        return NULL;
+    const char *folder = organ_json_text(entry, "dissection.folder");
+    char *path = path_in(f, folder);
+    const bool whole = f->options->no_extract || strcmp(organ_json_text(entry, "dissection.model.format"), "organ directory") == 0;
+    const bool there = whole || (*folder && path && stat(path, &info) == 0);
+    free(path);
+    return there ? entry : NULL;
+}
+
+/* Bytes and tensors by the part of the body they belong to. */
+static json_t *groups_json(const organ_model *model)
+{
+    json_t *groups = json_object();
+    for (int g = 0; g <= ORGAN_GROUP_OTHER; g++) {
+        json_int_t tensors = 0, bytes = 0;
+        for (size_t t = 0; t < model->tensor_count; t++)
+            if (model->tensors[t].anatomy.group == (organ_group)g) {
+                tensors++;
+                bytes += (json_int_t)model->tensors[t].bytes;
+            }
+        json_object_set_new(groups, organ_group_name((organ_group)g), json_pack("{s:I, s:I}", "tensors", tensors, "bytes", bytes));
+    }
+    return groups;
+}
+
+static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds, organ_error *error)
+{
+    char *output = path_in(f, folder);
+    json_t *report = NULL;
+    const double started = organ_seconds_now();
+    const organ_extract_options options = {.model = member->path, .output = output, .force = true};
+    if (!output)
+        organ_fail_errno(error, ENOMEM, "%s", member->name);
+    else
+        organ_extract(&options, f->progress, f->engine->stop, &report, error);
+    *seconds = organ_seconds_now() - started;
+    json_decref(report);
+    free(output);
+    return error->status;
+}
+
+static organ_status measure(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
+{
+    organ_z *measured = calloc(model->tensor_count + 1, sizeof *measured);
+    organ_z_subjects subjects = {0};
+    const organ_z_options options = {.subjects = &subjects};
+    const double started = organ_seconds_now();
+    if (!measured)
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
+             organ_measure_tensors(model, &options, f->engine, f->progress, measured, error) == ORGAN_OK &&
+             !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured, NULL})))
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    *seconds = organ_seconds_now() - started;
+    organ_z_subjects_free(&subjects);
+    free(measured);
+    return error->status;
+}
+
+/* An organ directory is dissected already. */
+static bool needs_extract(const fleet *f, const organ_model *model)
+{
+    return !f->options->no_extract && strcmp(model->format, "organ directory") != 0;
+}
+
+static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t **z, organ_error *error)
+{
+    organ_model *model = NULL;
+    json_t *dissection = NULL;
+    char *folder = folder_of(f, member);
+    double extracting = 0, measuring = 0;
+    if (!folder)
+        organ_fail_errno(error, ENOMEM, "%s", member->name);
+    else if (organ_model_open(member->path, &model, error) == ORGAN_OK && organ_fleet_kind(model))
+        dissection = json_pack("{s:s, s:s, s:o, s:s}", "status", "apart", "kind", organ_fleet_kind(model), "model", organ_model_json(model),
+                               "folder", "");
+    else if (!error->status) {
+        const bool extract = needs_extract(f, model);
+        if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) && measure(f, model, z, &measuring, error) == ORGAN_OK)
+            dissection = json_pack("{s:s, s:o, s:o, s:s, s:o, s:f, s:f}", "status", "ok", "model", organ_model_json(model), "organs",
+                                   groups_json(model), "folder", extract ? folder : "", "error", json_null(), "seconds",
+                                   organ_milliseconds(extracting), "measure_seconds", organ_milliseconds(measuring));
+        if (dissection)
+            json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
+    }
+    organ_model_close(model);
+    free(folder);
+    return dissection;
+}
+
+/* true: the fault is that of one model, and the others go on. A lack of memory and a disk that takes nothing are nobody's. */
+static bool is_of_model(const organ_error *fault)
+{
+    static const int nobodys[] = {ENOMEM, ENOSPC, EDQUOT, EROFS};
+    for (size_t k = 0; k < sizeof nobodys / sizeof *nobodys; k++)
+        if (fault->status == ORGAN_IO && fault->errnum == nobodys[k])
+            return false;
+    return fault->status == ORGAN_BAD_INPUT || fault->status == ORGAN_IO || fault->status == ORGAN_USAGE;
+}
+
+/* What an earlier version of this program did not look for. */
+static void add_pruning(const organ_fleet_member *member, json_t *entry)
+{
+    json_t *const dissection = json_object_get(entry, "dissection");
+    organ_error ignored = {0};
+    organ_model *model = NULL;
+    if (!json_object_get(dissection, "pruning") && organ_model_open(member->path, &model, &ignored) == ORGAN_OK)
+        json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
+    organ_model_close(model);
+}
+
+static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_error *error)
+{
+    json_t *entry = json_incref(known(f, member)), *z = NULL;
+    char identity[17];
+    if (entry) {
+        f->reused++;
+        add_pruning(member, entry);
+        organ_progress_note(f->progress, "%s: unchanged", member->name);
+    } else {
+        organ_error fault = {0};
+        json_t *dissection = work_on(f, member, &z, &fault);
+        if (fault.status && !is_of_model(&fault)) {
+            json_decref(z);
+            *error = fault;
+            return error->status;
+        }
+        if (fault.status) {
+            f->failed++;
+            organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
+            dissection = json_pack("{s:s, s:o, s:s}", "status", "failed", "error", organ_document_string(fault.message), "folder", "");
+        }
+        snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
+        entry = json_pack("{s:s, s:o, s:o}", "identity", identity, "dissection", dissection, "measure", z ? z : json_null());
+    }
+    f->others += is_other(entry);
+    if (!entry || json_object_set_new(f->state, member->name, entry))
+        return organ_fail_errno(error, ENOMEM, "%s", member->name);
+    return ORGAN_OK;
+}
+
+static organ_status write_state(const fleet *f, organ_error *error)
+{
+    char *path = path_in(f, "fleet.json");
+    json_t *document = json_pack("{s:s, s:s, s:O}", "schema", "organ.fleet-state/2", "definition", ORGAN_Z_DEFINITION, "models", f->state);
+    if (!path || !document)
+        organ_fail_errno(error, ENOMEM, "%s", f->options->output);
+    else
+        organ_document_write(path, document, error);
+    json_decref(document);
+    free(path);
+    return error->status;
+}
+
+/* The last run's fleet.json; whatever is wrong with it only means that everything is done anew. */
+static json_t *read_state(const fleet *f)
+{
+    char *path = path_in(f, "fleet.json");
+    json_error_t fault;
+    bool no_memory; /* then the run ends where it writes its first document */
+    const int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    json_t *document = fd >= 0 ? organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory) : NULL;
+    if (fd >= 0)
+        close(fd);
+    const bool fits = strcmp(organ_json_text(document, "schema"), "organ.fleet-state/2") == 0 &&
+                      strcmp(organ_json_text(document, "definition"), ORGAN_Z_DEFINITION) == 0;
+    json_t *models = fits ? json_incref(json_object_get(document, "models")) : NULL;
+    json_decref(document);
+    free(path);
+    return models ? models : json_object();
+}
+
+/* What is no model, in the order of names: {"name", "kind", "bytes"}. NULL without memory. */
+static json_t *others_json(const fleet *f)
+{
+    json_t *others = json_array();
+    for (size_t k = 0; k < f->list.count; k++) {
+        const json_t *member = json_object_get(f->state, f->list.members[k].name);
+        if (is_other(member) &&
+            json_array_append_new(others, json_pack("{s:o, s:s, s:I}", "name", organ_document_string(f->list.members[k].name), "kind",
+                                                    organ_json_text(member, "dissection.kind"), "bytes",
+                                                    (json_int_t)organ_json_count(member, "dissection.model.bytes")))) {
+            json_decref(others);
+            return NULL;
+        }
+    }
+    return others;
+}
+
+/* dissection_report.json: the members in the order of their names. */
+static json_t *dissection_report(const fleet *f, double seconds)
+{
+    json_t *models = json_array();
+    json_int_t bytes = 0, tensors = 0;
+    for (size_t k = 0; k < f->list.count; k++) {
+        const json_t *member = json_object_get(f->state, f->list.members[k].name), *dissection = json_object_get(member, "dissection");
+        json_t *theta = json_object_get(json_object_get(member, "measure"), "theta_mean");
+        if (is_other(member))
+            continue;
+        json_t *entry = json_pack("{s:o, s:O?}", "name", organ_document_string(f->list.members[k].name), "theta_mean", theta);
+        if (!entry || json_object_update(entry, (json_t *)dissection) || json_array_append_new(models, entry)) {
+            json_decref(models);
+            return NULL;
+        }
+        bytes += (json_int_t)organ_json_count(dissection, "model.bytes");
+        tensors += (json_int_t)organ_json_count(dissection, "model.tensors");
+    }
+    return json_pack("{s:s, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:o, s:o, s:b, s:I, s:f, s:s, s:I}}", "schema", "organ.fleet/1",
+                     "organ", ORGAN_VERSION, "models", models, "others", others_json(f), "totals", "models",
+                     (json_int_t)(f->list.count - f->others), "others", (json_int_t)f->others, "failed", (json_int_t)f->failed, "bytes",
+                     bytes, "tensors", tensors, "run", "directory", organ_document_string(f->options->directory), "output",
+                     organ_document_string(f->options->output), "extracted", !f->options->no_extract, "unchanged", (json_int_t)f->reused,
+                     "seconds", organ_milliseconds(seconds), "cpu_isa", f->engine->kernels->isa, "threads",
+                     (json_int_t)organ_workers_count(f->engine->workers));
+}
+
+static json_t *z_report(const fleet *f)
+{
+    json_t *entries = json_array();
+    for (size_t k = 0; k < f->list.count; k++) {
+        json_t *z = json_object_get(json_object_get(f->state, f->list.members[k].name), "measure");
+        if (json_is_object(z))
+            json_array_append(entries, z);
+    }
+    json_t *ranked = organ_measure_ranked(entries);
+    json_decref(entries);
+    json_t *document = organ_measure_document(ranked);
+    if (document && json_object_set_new(document, "others", others_json(f))) {
+        json_decref(document);
+        document = NULL;
+    }
+    return document;
+}
+
+/* The page has both: what was dissected and what was measured. */
+static organ_status write_page(const char *markdown, const json_t *report, json_t *z, organ_error *error)
+{
+    json_t *whole = json_copy((json_t *)report);
+    if (!whole || json_object_set(whole, "measure", z))
+        organ_fail_errno(error, ENOMEM, "%s", markdown);
+    else
+        organ_html_report_beside(markdown, whole, error);
+    json_decref(whole);
+    return error->status;
+}
+
+/* What is behind the measure in the Markdown. */
+static organ_status add_prunings(const json_t *report, char **markdown, organ_error *error)
+{
+    organ_text text;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    fputs(*markdown, text.out);
+    free(*markdown);
+    *markdown = NULL;
+    organ_prunings_put(text.out, report, NULL, error);
+    return organ_text_end(&text, markdown, error);
+}
+
+static organ_status write_reports(const fleet *f, json_t *report, organ_error *error)
+{
+    enum { DISSECTION, Z, MARKDOWN, COUNT };
+    char *paths[COUNT] = {path_in(f, "dissection_report.json"), path_in(f, "z_report_complete.json"), path_in(f, "Z_MEASURE_REPORT.md")};
+    json_t *z = z_report(f);
+    char *markdown = NULL;
+    if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
+        organ_fail_errno(error, ENOMEM, "%s", f->options->output);
+    else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
+             organ_measure_markdown(z, &markdown, error) == ORGAN_OK && add_prunings(report, &markdown, error) == ORGAN_OK &&
+             organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
+        write_page(paths[MARKDOWN], report, z, error);
+    for (int k = 0; k < COUNT; k++)
+        free(paths[k]);
+    free(markdown);
+    json_decref(z);
+    return error->status;
+}
+
+static organ_status make_directory(const char *path, organ_error *error)
+{
+    if (path && mkdir(path, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", path);
+    return path ? error->status : organ_fail_errno(error, ENOMEM, "the output");
+}
+
+/* Nothing is made before it is known that there is something to do. */
+static organ_status prepare(fleet *f, organ_error *error)
+{
+    static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
+                                        "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html",  NULL};
+    const organ_fleet_options *o = f->options;
+    char directory[PATH_MAX], output[PATH_MAX];
+    const char *skip = realpath(o->output, output);
+    if (!realpath(o->directory, directory))
+        return organ_fail_errno(error, errno, "%s: cannot be looked through", o->directory);
+    if (skip && strcmp(skip, directory) == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: the reports cannot go into the directory that is looked through; one in it will do",
+                          o->output);
+    if (organ_fleet_find(o->directory, skip, &f->list, error))
+        return error->status;
+    if (f->list.count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no model lies under it: no GGUF or safetensors file, no organ directory",
+                          o->directory);
+    for (size_t k = 0; k < f->list.count && !error->status; k++)
+        organ_output_check_apart(o->output, f->list.members[k].path, error);
+    if (error->status || organ_output_check_reports(o->output, names, error))
+        return error->status;
+    char *organs = path_in(f, "organs");
+    if (make_directory(o->output, error) == ORGAN_OK && !o->no_extract)
+        make_directory(organs, error);
+    free(organs);
+    return error->status;
+}
+
+/* How a run that did not come to its end leaves the output: what is done is kept, and where nothing is, nothing is left. */
+static void tell_kept(const fleet *f, size_t done, organ_error *error)
+{
+    const organ_error cause = *error;
+    if (done > 0) {
+        *error = (organ_error){.errnum = cause.errnum};
+        organ_fail(error, cause.status, "%.700s (%zu of %zu models are done and kept in %.200s; the same command goes on)", cause.message,
+                   done, f->list.count, f->options->output);
+        return;
+    }
+    char *organs = path_in(f, "organs");
+    if (organs)
+        rmdir(organs);
+    free(organs);
+    rmdir(f->options->output);
+}
+
+organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    size_t done = 0;
+    fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
+    const double started = organ_seconds_now();
+    *report = NULL;
+    if (prepare(&f, error) == ORGAN_OK) {
+        f.before = read_state(&f);
+        for (size_t k = 0; k < f.list.count && !error->status; k++)
+            if (do_member(&f, &f.list.members[k], error) == ORGAN_OK && write_state(&f, error) == ORGAN_OK)
+                done++;
+    }
+    if (!error->status) {
+        *report = dissection_report(&f, organ_seconds_now() - started);
+        if (*report && organ_fleet_tell_prunings(*report))
+            organ_fail_errno(error, ENOMEM, "%s", options->output);
+        if (error->status || write_reports(&f, *report, error)) {
+            json_decref(*report);
+            *report = NULL;
+        } else if (f.failed)
+            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f.failed,
+                       f.list.count - f.others, options->directory);
+    }
+    if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
+        tell_kept(&f, done, error);
+    json_decref(f.before);
+    json_decref(f.state);
+    organ_fleet_free(&f.list);
+    return organ_memory_work_end(&work, report, options->directory, error);
+}

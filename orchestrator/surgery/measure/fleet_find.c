@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/fleet_find.h"
+
+#include "formats/model/organ_directory.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define DEEPEST    32
+#define SPLIT_TAIL "-00001-of-00001.gguf" /* as long as the end of the name of any part */
+
+static const char *const whole_folders[] = {"model.safetensors.index.json", "model.safetensors"};
+
+typedef struct walk {
+    const char *root, *skip;
+    organ_fleet_list *list;
+    size_t room;
+    organ_error *error;
+} walk;
+
+/* The entries of a folder, in byte order. */
+typedef struct folder {
+    struct dirent **entries;
+    int count;
+} folder;
+
+static bool ends_in(const char *name, const char *end)
+{
+    const size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
+}
+
+static char *join(const char *a, const char *b)
+{
+    char *path = NULL;
+    return asprintf(&path, "%s%s%s", a, *a && *b ? "/" : "", b) < 0 ? NULL : path;
+}
+
+/* The number of a part of a split GGUF, 0 for a file that is none. */
+static unsigned part_of(const char *name)
+{
+    unsigned part = 0, parts = 0;
+    int used = 0;
+    const char *tail = strlen(name) > strlen(SPLIT_TAIL) ? name + strlen(name) - strlen(SPLIT_TAIL) : "";
+    return sscanf(tail, "-%5u-of-%5u.gguf%n", &part, &parts, &used) == 2 && used == (int)strlen(SPLIT_TAIL) ? part : 0;
+}
+
+/* Digest of the files of a folder whose names begin with `stem`. */
+static uint64_t identity_of(const char *path, const folder *f, const char *stem, size_t length)
+{
+    uint64_t digest = 0;
+    for (int k = 0; k < f->count; k++) {
+        const char *name = f->entries[k]->d_name;
+        struct stat info;
+        char *file = strncmp(name, stem, length) == 0 ? join(path, name) : NULL;
+        if (file && stat(file, &info) == 0 && S_ISREG(info.st_mode)) {
+            const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+            digest = XXH3_64bits_withSeed(facts, sizeof facts, XXH3_64bits_withSeed(name, strlen(name), digest));
+        }
+        free(file);
+    }
+    return digest;
+}
+
+/* Takes over `path` and `name`. */
+static void add(walk *w, char *path, char *name, uint64_t identity)
+{
+    organ_fleet_list *list = w->list;
+    if (path && name && list->count == w->room) {
+        const size_t room = w->room ? 2 * w->room : 16;
+        organ_fleet_member *members = realloc(list->members, room * sizeof *members);
+        if (members) {
+            list->members = members;
+            w->room = room;
+        }
+    }
+    if (!path || !name || list->count == w->room) {
+        organ_fail_errno(w->error, ENOMEM, "%s: cannot list its models", w->root);
+        free(path);
+        free(name);
+        return;
+    }
+    list->members[list->count++] = (organ_fleet_member){path, name, identity};
+}
+
+static bool is_whole(const folder *f)
+{
+    for (int k = 0; k < f->count; k++)
+        for (size_t m = 0; m < sizeof whole_folders / sizeof *whole_folders; m++)
+            if (strcmp(f->entries[k]->d_name, whole_folders[m]) == 0)
+                return true;
+    return false;
+}
+
+static void add_file(walk *w, const char *path, const char *relative, const folder *f, const char *file)
+{
+    const unsigned part = part_of(file);
+    if (part > 1)
+        return;
+    const size_t stem = strlen(file) - (part ? strlen(SPLIT_TAIL) : 0);
+    char *name = join(relative, file);
+    if (name && part)
+        memcpy(name + strlen(name) - strlen(SPLIT_TAIL), ".gguf", sizeof ".gguf");
+    add(w, join(path, file), name, identity_of(path, f, file, stem));
+}
+
+static void visit(walk *w, const char *relative, int depth);
+
+static void visit_entry(walk *w, const char *path, const char *relative, const folder *f, const char *entry, int depth)
+{
+    struct stat link;
+    char real[PATH_MAX], *below = join(relative, entry), *full = join(path, entry);
+    if (!below || !full)
+        organ_fail_errno(w->error, ENOMEM, "%s", path);
+    else if (lstat(full, &link) == 0 && S_ISDIR(link.st_mode)) {
+        if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
+            visit(w, below, depth + 1);
+    } else if (ends_in(entry, ".gguf") || ends_in(entry, ".safetensors"))
+        add_file(w, path, relative, f, entry);
+    free(below);
+    free(full);
+}
+
+static int seen(const struct dirent *entry) { return entry->d_name[0] != '.'; }
+
+static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+
+static void visit(walk *w, const char *relative, int depth)
+{
+    folder f = {0};
+    char *path = join(w->root, relative);
+    if (!path)
+        organ_fail_errno(w->error, ENOMEM, "%s", w->root);
+    else if (depth >= DEEPEST || (f.count = scandir(path, &f.entries, seen, by_bytes)) < 0) {
+        organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
+        f.count = 0;
+    }
+    const bool apart = path && organ_directory_is(path), whole = apart || (f.count > 0 && is_whole(&f));
+    if (whole)
+        add(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
+    for (int k = 0; k < f.count && !apart && !w->error->status; k++)
+        if (!whole || !ends_in(f.entries[k]->d_name, ".safetensors"))
+            visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
+    for (int k = 0; k < f.count; k++)
+        free(f.entries[k]);
+    free(f.entries);
+    free(path);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const organ_fleet_member *)a)->name, ((const organ_fleet_member *)b)->name);
+}
+
+organ_status organ_fleet_find(const char *directory, const char *skip, organ_fleet_list *list, organ_error *error)
+{
+    *list = (organ_fleet_list){0};
+    walk w = {.root = directory, .skip = skip, .list = list, .error = error};
+    visit(&w, "", 0);
+    if (error->status)
+        organ_fleet_free(list);
+    else if (list->count)
+        qsort(list->members, list->count, sizeof *list->members, by_name);
+    return error->status;
+}
+
+void organ_fleet_free(organ_fleet_list *list)
+{
+    for (size_t k = 0; k < list->count; k++) {
+        free(list->members[k].path);
+        free(list->members[k].name);
+    }
+    free(list->members);
+    *list = (organ_fleet_list){0};
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/fleet_kind.h"
+
+#include <string.h>
+
+/* What a GGUF file says in general.type or general.architecture. */
+static const struct word {
+    const char *word, *kind;
+} words[] = {{"adapter", "adapter"},
+             {"imatrix", "imatrix"},
+             {"mmproj", "multimodal projector"},
+             {"clip", "multimodal projector"},
+             {"controlvector", "control vector"},
+             {"vocab", "vocabulary only"}};
+
+/* Parts of names that no tensor of a model has: where every tensor has one of them, the file is of that kind. */
+static const struct word names[] = {
+    {".lora_", "adapter"},
+    {"lora_down.", "adapter"},
+    {"lora_up.", "adapter"},
+    {".lora.", "adapter"},
+    {".hada_w", "adapter"},
+    {".lokr_w", "adapter"},
+    {".dora_scale", "adapter"},
+    {"ia3_l", "adapter"},
+    {"prompt_embeddings", "adapter"},
+    {"exp_avg", "optimizer state"},
+    {"momentum_buffer", "optimizer state"},
+    {"optimizer.", "optimizer state"},
+    {".in_sum2", "imatrix"},
+    {".counts", "imatrix"},
+};
+
+/* By the value of a key. */
+static const char *kind_by(const organ_model *model, const char *key)
+{
+    size_t length = 0;
+    const char *const value = organ_gguf_string(model->gguf, key, &length);
+    for (size_t k = 0; value && k < sizeof words / sizeof *words; k++)
+        if (strlen(words[k].word) == length && memcmp(words[k].word, value, length) == 0)
+            return words[k].kind;
+    return NULL;
+}
+
+static const char *kind_of_name(const char *name)
+{
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (strstr(name, names[k].word))
+            return names[k].kind;
+    return NULL;
+}
+
+const char *organ_fleet_kind(const organ_model *model)
+{
+    const char *kind = NULL;
+    if (model->gguf) {
+        kind = kind_by(model, "general.type");
+        kind = kind ? kind : kind_by(model, "general.architecture");
+    }
+    if (kind || model->tensor_count == 0)
+        return kind ? kind : model->gguf ? "vocabulary only" : "no tensors";
+    size_t adapters = 0, of_a_kind = 0, bases = 0;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        const char *const mine = kind_of_name(model->tensors[t].name);
+        of_a_kind += mine != NULL;
+        bases += strstr(model->tensors[t].name, ".base_layer.") != NULL; /* a model that carries its adapters with it */
+        adapters += mine && strcmp(mine, "adapter") == 0;
+        kind = mine ? mine : kind;
+    }
+    /* an adapter may bring modules that it saves whole; an optimizer's step counts have names of any kind */
+    return adapters && !bases ? "adapter" : 2 * of_a_kind >= model->tensor_count && !adapters ? kind : NULL;
+}

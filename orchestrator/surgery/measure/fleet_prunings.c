@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/fleet_prunings.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/errata.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+json_t *organ_fleet_pruning(const organ_model *model)
+{
+    organ_error fault = {0};
+    json_t *const log = organ_experiment_log(model, &fault);
+    json_t *const pruning = fault.status ? json_pack("{s:o}", "fault", organ_document_string(fault.message))
+                            : !log       ? json_null()
+                                         : json_pack("{s:o, s:O?, s:O?}", "experiment", organ_experiment_of(log), "target",
+                                                     organ_json_at(log, "totals.target"), "full", organ_json_at(log, "totals.full"));
+    json_decref(log);
+    return pruning;
+}
+
+/* The group that an experiment belongs to; a new one where there is none. NULL without memory. */
+static json_t *group_of(json_t *groups, json_t *experiment)
+{
+    size_t k;
+    json_t *group;
+    json_array_foreach(groups, k, group)
+    {
+        if (!organ_experiment_difference(json_object_get(group, "experiment"), experiment, false))
+            return group;
+    }
+    group = json_pack("{s:O, s:o, s:[]}", "experiment", experiment, "words", organ_experiment_words(experiment), "models");
+    return json_array_append_new(groups, group) ? NULL : group;
+}
+
+static int add_model(json_t *groups, const json_t *model)
+{
+    json_t *const experiment = (json_t *)organ_json_at(model, "pruning.experiment");
+    json_t *const group = experiment ? group_of(groups, experiment) : NULL;
+    if (!experiment)
+        return 0;
+    return json_array_append_new(json_object_get(group, "models"),
+                                 json_pack("{s:O, s:O?, s:O?}", "name", json_object_get(model, "name"), "target",
+                                           organ_json_at(model, "pruning.target"), "full", organ_json_at(model, "pruning.full")));
+}
+
+int organ_fleet_tell_prunings(json_t *report)
+{
+    json_t *const groups = json_array(), *const experiments = json_array(), *const run = json_incref(json_object_get(report, "run"));
+    int failed = 0;
+    size_t k;
+    json_t *row;
+    json_array_foreach(json_object_get(report, "models"), k, row) failed |= add_model(groups, row);
+    json_array_foreach(groups, k, row) failed |= json_array_append(experiments, json_object_get(row, "experiment"));
+    json_object_del(report, "run"); /* which stands last */
+    failed |= json_object_set_new(report, "prunings", groups);
+    failed |= json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
+    json_decref(experiments);
+    return json_object_set_new(report, "run", run) | failed;
+}

@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/measure.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/remote/http_source.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/measure_report.h"
+#include "orchestrator/surgery/measure/shards.h"
+#include "orchestrator/surgery/measure/stream.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/selection.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct measuring {
+    const organ_measure_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model_access access; /* to what is behind URLs */
+    organ_selection selection;
+    json_t *entries;  /* of the models, in the order of the options */
+    json_t *journals; /* paths of those that were used */
+    uint64_t bytes;   /* of all tensors that were measured */
+    double started;
+} measuring;
+
+/* A model, its weights and which of them the options select, a flag per tensor. */
+typedef struct patient {
+    organ_model *model;
+    organ_z_subjects subjects;
+    bool *chosen;
+} patient;
+
+static organ_status choose(const measuring *m, patient *p, organ_error *error)
+{
+    const organ_model *const model = p->model;
+    size_t count = 0;
+    if (organ_z_subjects_find(model, &p->subjects, error) != ORGAN_OK)
+        return error->status;
+    if (!(p->chosen = calloc(model->tensor_count + 1, sizeof *p->chosen)))
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        p->chosen[t] = p->subjects.of[t] && organ_selected(&m->selection, &model->tensors[t]);
+        count += p->chosen[t];
+    }
+    if (count == 0)
+        return organ_fail(error, model->tensor_count ? ORGAN_USAGE : ORGAN_BAD_INPUT, "%s has no tensor to measure%s", model->path,
+                          model->tensor_count ? " among those that --type and --layers select" : "");
+    return ORGAN_OK;
+}
+
+static bool is_stopped(void *context)
+{
+    const measuring *m = context;
+    return organ_stop_asked(m->engine->stop);
+}
+
+static void tell(void *context, const char *text)
+{
+    const measuring *m = context;
+    organ_progress_note(m->progress, "%s", text);
+}
+
+static organ_status open_patient(const measuring *m, const char *path, patient *p, organ_error *error)
+{
+    *p = (patient){0};
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose(m, p, error) : error->status;
+}
+
+static void close_patient(patient *p)
+{
+    organ_z_subjects_free(&p->subjects);
+    organ_model_close(p->model);
+    free(p->chosen);
+}
+
+/* What can be refused is refused before hours are spent on the models before it. */
+static organ_status look_at(const measuring *m, const char *path, organ_error *error)
+{
+    patient p;
+    open_patient(m, path, &p, error);
+    close_patient(&p);
+    return error->status;
+}
+
+/* With a journal where the model is far away and there is a place for one. */
+static organ_status measure_tensors(const measuring *m, const patient *p, organ_measure_stream **stream, organ_z *z, organ_error *error)
+{
+    const organ_model *const model = p->model;
+    const organ_z_options options = {.chosen = p->chosen, .seed = m->options->seed, .subjects = &p->subjects};
+    if (!m->options->output || organ_model_is_here(model, "", &(organ_error){0}) == ORGAN_OK)
+        return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
+    if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
+        json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    return error->status ? error->status : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
+}
+
+static json_t *entry_of(const measuring *m, const organ_measured *measured)
+{
+    json_t *entry = organ_measure_model_json(measured);
+    if (entry && m->options->seed && json_object_set_new(entry, "seed", organ_measure_seed_json(measured))) {
+        json_decref(entry);
+        return NULL;
+    }
+    return entry;
+}
+
+static organ_status measure_one(measuring *m, const char *path, organ_error *error)
+{
+    patient p;
+    organ_z *z = NULL;
+    organ_measure_stream *stream = NULL;
+    if (open_patient(m, path, &p, error) == ORGAN_OK) {
+        for (size_t t = 0; t < p.model->tensor_count; t++)
+            m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
+        if (!(z = calloc(p.model->tensor_count, sizeof *z)))
+            organ_fail_errno(error, ENOMEM, "%s", path);
+        else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
+                 json_array_append_new(m->entries, entry_of(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
+            organ_fail_errno(error, ENOMEM, "%s", path);
+    }
+    organ_measure_stream_close(stream);
+    close_patient(&p);
+    free(z);
+    return error->status;
+}
+
+/* Entry a stands before entry b: descending theta, none last, else in the order of the options. */
+static bool before(const json_t *a, const json_t *b)
+{
+    const json_t *x = json_object_get(a, "theta_mean"), *y = json_object_get(b, "theta_mean");
+    return json_is_real(x) && (!json_is_real(y) || json_real_value(x) > json_real_value(y));
+}
+
+json_t *organ_measure_ranked(const json_t *entries)
+{
+    json_t *order = json_array();
+    for (size_t k = 0; k < json_array_size(entries); k++) {
+        json_t *entry = json_array_get(entries, k);
+        size_t at = json_array_size(order);
+        while (at > 0 && before(entry, json_array_get(order, at - 1)))
+            at--;
+        json_array_insert(order, at, entry);
+    }
+    return order;
+}
+
+static json_t *run_json(const measuring *m)
+{
+    const double seconds = organ_seconds_now() - m->started;
+    return json_pack("{s:f, s:f, s:I, s:s, s:I}", "seconds", organ_milliseconds(seconds), "bytes_per_second",
+                     seconds > 0 ? round((double)m->bytes / seconds) : 0.0, "bytes", (json_int_t)m->bytes, "cpu_isa",
+                     m->engine->kernels->isa, "threads", (json_int_t)organ_workers_count(m->engine->workers));
+}
+
+/* What would be lost or could not be written is told of before hours are spent on measuring. */
+static organ_status check_output(const organ_measure_options *o, organ_error *error)
+{
+    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", NULL};
+    for (size_t k = 0; o->output && k < o->model_count && !error->status; k++)
+        organ_output_check_apart(o->output, o->models[k], error);
+    return error->status ? error->status : organ_output_check_reports(o->output, names, error);
+}
+
+/* The directory is made before hours are spent on measuring. */
+static organ_status make_output(const char *path, bool *made, organ_error *error)
+{
+    struct stat status;
+    *made = path && mkdir(path, 0777) == 0;
+    if (!path || *made)
+        return ORGAN_OK;
+    if (errno == EEXIST && stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", path);
+    if (errno != EEXIST)
+        return organ_fail_errno(error, errno, "cannot make the directory %s", path);
+    return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
+}
+
+static organ_status write_output(const char *directory, const json_t *report, organ_error *error)
+{
+    char *path = NULL, *text = NULL;
+    if (asprintf(&path, "%s/z_report.json", directory) < 0)
+        return organ_fail_errno(error, ENOMEM, "%s", directory);
+    organ_document_write(path, report, error);
+    free(path);
+    path = NULL;
+    if (error->status == ORGAN_OK && organ_measure_markdown(report, &text, error) == ORGAN_OK) {
+        if (asprintf(&path, "%s/Z_MEASURE_REPORT.md", directory) < 0)
+            organ_fail_errno(error, ENOMEM, "%s", directory);
+        else if (organ_text_write(path, text, error) == ORGAN_OK)
+            organ_html_report_beside(path, report, error);
+    }
+    free(path);
+    free(text);
+    return error->status;
+}
+
+/* Nothing is left of a directory that was made for reports which are not whole; what was measured of deleted shards stays. */
+static void remove_output(const char *directory)
+{
+    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html"};
+    char path[PATH_MAX];
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (snprintf(path, sizeof path, "%s/%s", directory, names[k]) < (int)sizeof path)
+            organ_output_remove_report(path);
+    rmdir(directory);
+}
+
+/* The shards of a model one by one, each deleted when it is measured. */
+static organ_status measure_and_delete(measuring *m, const char *path, organ_error *error)
+{
+    json_t *entry = NULL;
+    char *journal = NULL;
+    if (organ_measure_shards(path, m->options->output, m->engine, m->progress, &entry, &journal, error) == ORGAN_OK &&
+        (json_array_append_new(m->entries, entry) || json_array_append_new(m->journals, organ_document_string(journal))))
+        organ_fail_errno(error, ENOMEM, "%s", path);
+    free(journal);
+    return error->status;
+}
+
+/* What is deleted must have been measured whole, and what was measured must be kept. */
+static organ_status check_deleting(const organ_measure_options *options, organ_error *error)
+{
+    if (!options->delete_after)
+        return ORGAN_OK;
+    if (!options->output)
+        return organ_fail(error, ORGAN_USAGE, "--delete-after needs -o OUTDIR: there is written down what was measured of deleted shards");
+    if (options->seed)
+        return organ_fail(error, ORGAN_USAGE, "--delete-after writes down z/1 alone: it cannot be had with --definition seed");
+    if (options->types || options->layers)
+        return organ_fail(error, ORGAN_USAGE, "--delete-after measures all of a shard: it cannot be had with --type or --layers");
+    for (size_t k = 0; k < options->model_count; k++)
+        if (organ_http_is_url(options->models[k]))
+            return organ_fail(error, ORGAN_USAGE, "--delete-after is for shards on this machine: of a URL nothing comes to the disk");
+    return ORGAN_OK;
+}
+
+static void forget_journals(const measuring *m)
+{
+    size_t k;
+    json_t *path;
+    json_array_foreach(m->journals, k, path) organ_measure_stream_forget(json_string_value(path));
+}
+
+organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
+                           json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    measuring m = {.options = options, .engine = engine, .progress = progress, .entries = json_array(), .journals = json_array()};
+    m.access = (organ_model_access){.headers = options->headers,
+                                    .header_count = options->header_count,
+                                    .patience = options->patience,
+                                    .context = &m,
+                                    .stopped = is_stopped,
+                                    .note = tell};
+    bool made = false;
+    *report = NULL;
+    m.started = organ_seconds_now();
+    if (check_deleting(options, error) == ORGAN_OK &&
+        organ_selection_parse(options->types, options->layers, &m.selection, error) == ORGAN_OK && check_output(options, error) == ORGAN_OK)
+        make_output(options->output, &made, error);
+    for (size_t k = 0; k < options->model_count && options->model_count > 1 && !options->delete_after && error->status == ORGAN_OK; k++)
+        look_at(&m, options->models[k], error);
+    for (size_t k = 0; k < options->model_count && error->status == ORGAN_OK; k++)
+        (options->delete_after ? measure_and_delete : measure_one)(&m, options->models[k], error);
+    if (error->status == ORGAN_OK) {
+        *report = organ_measure_document(organ_measure_ranked(m.entries));
+        if (*report && options->seed)
+            organ_measure_seed_define(*report);
+        if (!*report || json_object_set_new(*report, "run", run_json(&m))) {
+            json_decref(*report);
+            *report = NULL;
+            organ_fail_errno(error, ENOMEM, "the report");
+        } else if (options->output && write_output(options->output, *report, error) == ORGAN_OK) {
+            forget_journals(&m);
+        }
+    }
+    if (made && error->status != ORGAN_OK)
+        remove_output(options->output);
+    json_decref(m.entries);
+    json_decref(m.journals);
+    return organ_memory_work_end(&work, report, "the report", error);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT
+ * Sums go over sorted values, from the least to the greatest. */
+#include "orchestrator/surgery/measure/seed_measure.h"
+
+#include "orchestrator/surgery/measure/z_shape.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BINS = 256, LEAST = 16 };
+
+/* ---- the sample ---- */
+
+void organ_seed_begin(organ_seed_sample *sample, uint64_t rows, uint64_t cols, unsigned scales)
+{
+    memset(sample->seen, 0, sizeof sample->seen);
+    memset(sample->taken, 0, sizeof sample->taken);
+    sample->scales = scales < ORGAN_SEED_SCALES ? scales : ORGAN_SEED_SCALES;
+    for (unsigned k = 0; k < ORGAN_SEED_SCALES; k++)
+        sample->count[k] = rows * (cols >> k);
+}
+
+/* The place of value number i of the sample. */
+static uint64_t place_of(const organ_seed_sample *sample, unsigned k, uint32_t i)
+{
+    const uint64_t n = sample->count[k], m = n < ORGAN_SEED_VALUES ? n : ORGAN_SEED_VALUES;
+    return n / m * i + n % m * i / m; /* n i / m without a product beyond 64 bits */
+}
+
+/* Whether one of the next n values is wanted, and which. */
+static bool next_wanted(const organ_seed_sample *sample, unsigned k, size_t n, size_t *at)
+{
+    const uint64_t most = sample->count[k] < ORGAN_SEED_VALUES ? sample->count[k] : ORGAN_SEED_VALUES;
+    if (sample->taken[k] >= most)
+        return false;
+    *at = (size_t)(place_of(sample, k, sample->taken[k]) - sample->seen[k]);
+    return *at < n;
+}
+
+void organ_seed_pass(organ_seed_sample *sample, unsigned k, const float *values, size_t n)
+{
+    for (size_t at; next_wanted(sample, k, n, &at);)
+        sample->values[k][sample->taken[k]++] = values[at];
+    sample->seen[k] += n;
+}
+
+void organ_seed_pass_words(organ_seed_sample *sample, const uint16_t *words, size_t n, void (*widen)(const uint16_t *, float *, size_t))
+{
+    for (size_t at; next_wanted(sample, 0, n, &at);)
+        widen(words + at, &sample->values[0][sample->taken[0]++], 1);
+    sample->seen[0] += n;
+}
+
+/* ---- the measure ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+typedef struct moments {
+    double mean, variance, fourth; /* about the mean */
+} moments;
+
+static moments moments_of(const float *x, size_t n)
+{
+    moments m = {0};
+    for (size_t i = 0; i < n; i++)
+        m.mean += (double)x[i];
+    m.mean /= (double)n;
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)x[i] - m.mean, square = d * d;
+        m.variance += square;
+        m.fourth += square * square;
+    }
+    m.variance /= (double)n;
+    m.fourth /= (double)n;
+    return m;
+}
+
+/* Differential entropy in bits of sorted values that are not all the same, from equal bins between the least and the greatest. */
+static double entropy_of(const float *x, size_t n)
+{
+    uint32_t counts[BINS] = {0};
+    const double least = (double)x[0], width = ((double)x[n - 1] - least) / BINS;
+    double h = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double bin = floor(((double)x[i] - least) / width);
+        counts[bin < BINS - 1 ? (size_t)bin : BINS - 1]++;
+    }
+    for (size_t b = 0; b < BINS; b++)
+        if (counts[b]) {
+            const double p = (double)counts[b] / (double)n;
+            h -= p * log2(p);
+        }
+    return h + log2(width);
+}
+
+/* Coefficient of variation of the spacings of sorted values without the lowest and the highest tenth; negative where those values are all
+ * the same. */
+static double spacing_variation(const float *x, size_t n)
+{
+    const size_t from = n / 10, to = n - 1 - from;
+    const double mean = ((double)x[to] - (double)x[from]) / (double)(to - from);
+    double square = 0;
+    if (!(mean > 0))
+        return -1;
+    for (size_t i = from; i < to; i++) {
+        const double off = ((double)x[i + 1] - (double)x[i]) - mean;
+        square += off * off;
+    }
+    return sqrt(square / (double)(to - from)) / mean;
+}
+
+static void judge(organ_seed_z *z, const moments *m, double h, double cv)
+{
+    const double negentropy = fmax(0, 0.5 * log2(2 * M_PI * M_E * m->variance) - h);
+    const double kurtosis = fabs(m->fourth / (m->variance * m->variance) - 3);
+    z->e = 1 - exp2(-2 * negentropy);
+    z->k = kurtosis / (1 + kurtosis);
+    z->c = cv > 0 ? 1 - fmin(cv, 1 / cv) : 1; /* 1 - exp(-|ln cv|) */
+    const double power = (z->e + z->k + z->c) / 3;
+    z->theta = organ_z_theta(power);
+    z->signal = sqrt(power);
+}
+
+/* Information at the scales whose means are enough and differ. */
+static void slope(organ_seed_z *z, organ_seed_sample *sample)
+{
+    organ_z levels = {0};
+    for (unsigned k = 0; k < sample->scales && sample->taken[k] >= LEAST; k++) {
+        float *const x = sample->values[k];
+        if (k > 0)
+            qsort(x, sample->taken[k], sizeof *x, by_value);
+        if (!(x[sample->taken[k] - 1] > x[0]))
+            break;
+        levels.information[levels.scales++] = entropy_of(x, sample->taken[k]);
+    }
+    organ_z_slope(&levels);
+    z->scales = levels.scales;
+    z->dI_dlog2s = levels.dI_dlog2s;
+}
+
+organ_seed_z organ_seed_judge(organ_seed_sample *sample)
+{
+    float *const x = sample->values[0];
+    const size_t n = sample->taken[0];
+    organ_seed_z z = {0};
+    if (n < LEAST)
+        return z;
+    qsort(x, n, sizeof *x, by_value);
+    const moments m = moments_of(x, n);
+    if (!(m.variance > 0) || !isfinite(m.fourth) || !(m.variance * m.variance > 0))
+        return z;
+    z.there = true;
+    judge(&z, &m, entropy_of(x, n), spacing_variation(x, n));
+    slope(&z, sample);
+    return z;
+}

@@ -1,0 +1,538 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/shards.h"
+
+#include "formats/gguf/split.h"
+#include "formats/safetensors/shards.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/journal.h"
+#include "orchestrator/surgery/measure/companions.h"
+#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/stream.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define INDEX_NAME "model.safetensors.index.json"
+
+typedef struct shard_list {
+    const char *path; /* of the model, as given */
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_arena arena;
+    const char *directory; /* of the shards */
+    organ_shards index;
+    size_t count;
+    const char **names;
+    organ_journal journal;
+    char *journal_path, *kept; /* the latter: how paths of files that keep companions begin */
+    organ_companions companions;
+    json_t *done; /* name of a shard -> {"shard", "bytes", "version", "tensors": [...], ...} as it was written down */
+    size_t waiting, broken;
+    organ_error first; /* what is wrong with the first shard that is not measured */
+} shard_list;
+
+static bool ends_in(const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), tail = strlen(suffix);
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+static char *join(organ_arena *arena, const char *directory, const char *name)
+{
+    char *path = organ_arena_take(arena, strlen(directory) + strlen(name) + 2);
+    if (path)
+        sprintf(path, "%s/%s", directory, name);
+    return path;
+}
+
+/* ---- which shards there are ---- */
+
+static organ_status take_index(shard_list *s, const char *path, organ_error *error)
+{
+    const char *slash = strrchr(path, '/');
+    if (organ_shards_read(path, slash ? slash + 1 : path, &s->index, error) == ORGAN_OK) {
+        s->names = s->index.files;
+        s->count = s->index.file_count;
+    }
+    return error->status;
+}
+
+/* One file, or the parts that its name speaks of. */
+static organ_status take_file(shard_list *s, const char *name, organ_error *error)
+{
+    unsigned part, parts = 1;
+    const size_t length = ends_in(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
+    if (length == 0)
+        parts = 1;
+    else if (parts == 0 || parts > ORGAN_GGUF_SPLIT_LIMIT)
+        return organ_fail(error, ORGAN_USAGE, "%s: there is no model in %u parts", s->path, parts);
+    s->names = organ_arena_take(&s->arena, parts * sizeof *s->names);
+    bool whole = s->names;
+    for (unsigned k = 0; whole && k < parts; k++)
+        whole = (s->names[k] = length ? organ_gguf_split_name(&s->arena, name, length, k + 1, parts) : name);
+    s->count = parts;
+    return whole ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", s->path);
+}
+
+static organ_status find_shards(shard_list *s, organ_error *error)
+{
+    struct stat info;
+    const char *slash = strrchr(s->path, '/');
+    if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        s->directory = s->path;
+        const char *index = join(&s->arena, s->path, INDEX_NAME);
+        return index ? take_index(s, index, error) : organ_fail_errno(error, ENOMEM, "%s", s->path);
+    }
+    s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
+    if (!s->directory)
+        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+    if (ends_in(s->path, ".safetensors.index.json"))
+        return take_index(s, s->path, error);
+    if (ends_in(s->path, ".gguf") || ends_in(s->path, ".safetensors"))
+        return take_file(s, slash ? slash + 1 : s->path, error);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s: --delete-after takes a directory with " INDEX_NAME ", such an index, or a .gguf or .safetensors file", s->path);
+}
+
+/* ---- the journal: tensors of a shard, then the shard itself; what has no shard behind it was cut off by a kill ---- */
+
+static void take_lines(shard_list *s, const json_t *lines)
+{
+    size_t k;
+    json_t *line, *tensors = json_array();
+    json_array_foreach(lines, k, line)
+    {
+        const char *shard = json_string_value(json_object_get(line, "shard"));
+        if (json_object_get(line, "tensor")) {
+            json_array_append(tensors, line);
+        } else if (shard) {
+            json_object_set_new(line, "tensors", tensors);
+            json_object_set(s->done, shard, line);
+            tensors = json_array();
+        }
+    }
+    json_decref(tensors);
+}
+
+static organ_status open_journal(shard_list *s, const char *directory, organ_error *error)
+{
+    char *folder = NULL;
+    json_t *lines = NULL;
+    const unsigned long long key = (unsigned long long)XXH3_64bits(s->path, strlen(s->path));
+    if (asprintf(&folder, "%s/organ", directory) < 0)
+        return organ_fail_errno(error, ENOMEM, "%s", directory);
+    if (asprintf(&s->journal_path, "%s/shards-%016llx.jsonl", folder, key) < 0)
+        s->journal_path = NULL;
+    if (asprintf(&s->kept, "%s/shards-%016llx-companions", folder, key) < 0)
+        s->kept = NULL;
+    if (!s->journal_path || !s->kept) {
+        organ_fail_errno(error, ENOMEM, "%s", directory);
+    } else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else if (organ_journal_open(s->journal_path, &s->journal, &lines, error) == ORGAN_OK) {
+        if (flock(s->journal.fd, LOCK_EX | LOCK_NB))
+            organ_fail(error, ORGAN_USAGE, "%s: another process is measuring this model", s->journal_path);
+        else
+            take_lines(s, lines);
+    }
+    json_decref(lines);
+    free(folder);
+    return error->status;
+}
+
+static organ_status append(const shard_list *s, json_t *line, organ_error *error)
+{
+    if (!line)
+        return organ_fail_errno(error, ENOMEM, "%s", s->journal_path);
+    organ_journal_append(&s->journal, line, error);
+    json_decref(line);
+    return error->status;
+}
+
+static json_int_t version_of(const organ_model_file *file)
+{
+    return (json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec;
+}
+
+static json_t *weight_json(const organ_weight *weight, const organ_z *z)
+{
+    char stored[160];
+    return json_pack("{s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "tensor", weight->codes->name, "weight", weight->name, "dtype",
+                     (int)weight->codes->dtype, "scheme", (int)weight->scheme, "stored", organ_weight_text(weight, stored, sizeof stored),
+                     "shape", organ_dims_json(weight->rank, weight->shape), "z", organ_z_json(z));
+}
+
+/* Writes down a shard and brings that to the disk: after this it may go. */
+static organ_status write_down(shard_list *s, const organ_model *shard, const organ_z_subjects *subjects, const organ_z *z,
+                               organ_error *error)
+{
+    json_t *tensors = json_array();
+    for (size_t t = 0; t < shard->tensor_count && !error->status; t++) {
+        json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
+        if (z[t].done) {
+            json_array_append(tensors, line);
+            append(s, line, error);
+        }
+    }
+    json_t *line =
+        json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s}", "shard", shard->files[0].name, "bytes", (json_int_t)shard->files[0].size,
+                  "version", version_of(&shard->files[0]), "holds", (json_int_t)shard->files[0].count, "format", shard->format,
+                  "architecture", shard->config.architecture, "model_type", shard->config.model_type);
+    json_t *record = json_deep_copy(line);
+    if (append(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
+        organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal_path);
+    json_object_set_new(record, "tensors", tensors);
+    json_object_set_new(s->done, shard->files[0].name, record);
+    return error->status;
+}
+
+/* ---- one shard ---- */
+
+/* Somebody has the file open for writing: a lease for reading is not to be had then. Where there are no leases, nobody knows. */
+static bool is_being_written(int fd)
+{
+    fcntl(fd, F_SETSIG, SIGURG); /* a signal that does nothing */
+    if (fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+        return false;
+    }
+    return errno == EAGAIN;
+}
+
+/* Downloaders keep notes beside a file as long as it is not whole. */
+static bool is_being_downloaded(shard_list *s, const char *path)
+{
+    static const char *const endings[] = {".aria2", ".part", ".incomplete", ".lock"};
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
+        char *note = organ_arena_take(&s->arena, strlen(path) + strlen(endings[k]) + 1);
+        if (note && access(strcat(strcpy(note, path), endings[k]), F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool was_measured(const shard_list *s, const organ_model_file *file)
+{
+    const json_t *record = json_object_get(s->done, file->name);
+    return record && json_integer_value(json_object_get(record, "bytes")) == (json_int_t)file->size &&
+           json_integer_value(json_object_get(record, "version")) == version_of(file);
+}
+
+/* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it whatever turns out to
+ * be a weight of its own. */
+static bool *choose(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
+{
+    bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
+    for (size_t t = 0; chosen && t < model->tensor_count; t++) {
+        const size_t codes = organ_companions_codes_in(&s->companions, model->tensors[t].name);
+        chosen[t] = subjects->of[t] && (model->tensors[t].file == 0 ? codes == ORGAN_AT_HOME : codes == k);
+    }
+    return chosen;
+}
+
+static organ_status measure_open(shard_list *s, size_t k, const organ_model *model, organ_error *error)
+{
+    organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
+    organ_z_subjects subjects = {0};
+    bool *chosen = NULL;
+    if (!z)
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose(s, k, model, &subjects)))
+        organ_fail_errno(error, ENOMEM, "%s", model->path);
+    const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
+    /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
+    if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
+        write_down(s, model, &subjects, z, error);
+    organ_z_subjects_free(&subjects);
+    free(chosen);
+    free(z);
+    return error->status;
+}
+
+/* The files that keep companions of a shard's weights. */
+typedef struct kept_files {
+    const shard_list *s;
+    const char *shard;
+    char **paths;
+    size_t count;
+} kept_files;
+
+static organ_status take_kept(void *context, size_t from, const char *tensor, organ_error *error)
+{
+    kept_files *const kept = context;
+    char *const path = organ_companions_path(&kept->s->companions, from);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", kept->shard);
+    kept->paths[kept->count++] = path;
+    if (access(path, F_OK) == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: waits for %s, which has '%.200s' of a weight in it", kept->shard,
+                      kept->s->index.files[from], tensor);
+}
+
+static organ_status measure(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+{
+    kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
+    organ_model *whole = NULL;
+    if (!kept.paths)
+        organ_fail_errno(error, ENOMEM, "%s", shard->path);
+    else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
+        const organ_model_access access = {.alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
+        if (kept.count == 0)
+            measure_open(s, k, shard, error);
+        else if (organ_model_open_with(shard->path, &access, &whole, error) == ORGAN_OK)
+            measure_open(s, k, whole, error);
+    }
+    organ_model_close(whole);
+    for (size_t n = 0; n < kept.count; n++)
+        free(kept.paths[n]);
+    free(kept.paths);
+    return error->status;
+}
+
+static organ_status delete_shard(shard_list *s, const organ_model *shard, organ_error *error)
+{
+    struct stat info;
+    const char *path = shard->files[0].path;
+    if (organ_model_unchanged(shard, error))
+        return error->status;
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+        organ_progress_note(s->progress, "%s: is a symbolic link: what it leads to stays", path);
+    if (unlink(path))
+        return organ_fail_errno(error, errno, "%s: is measured, but cannot be deleted", path);
+    organ_progress_note(s->progress, "%s: measured and deleted", path);
+    return ORGAN_OK;
+}
+
+/* The index, where there is one, says the same of the shard as the shard itself. */
+static organ_status belongs(const shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+{
+    size_t listed = 0;
+    for (size_t e = 0; e < s->index.entry_count; e++)
+        listed += s->index.entries[e].file == k;
+    for (size_t t = 0; t < shard->tensor_count && s->index.entry_count; t++) {
+        const size_t *entry = organ_name_table_find(&s->index.tensor_names, shard->tensors[t].name);
+        if (!entry || s->index.entries[*entry].file != k)
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no shard of this model: the index has tensor '%s' not in it", shard->path,
+                              shard->tensors[t].name);
+    }
+    if (s->index.entry_count && listed != shard->tensor_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is no shard of this model: it has %zu tensors, the index says %zu", shard->path,
+                          shard->tensor_count, listed);
+    return ORGAN_OK;
+}
+
+/* Opens a shard that is whole and that nobody writes. */
+static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_model **shard, organ_error *error)
+{
+    const organ_model_access access = {.alone = true};
+    *shard = NULL;
+    if (is_being_downloaded(s, path))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is still being downloaded", path);
+    if (organ_model_open_with(path, &access, shard, error) != ORGAN_OK)
+        return error->status;
+    if (is_being_written((*shard)->files[0].fd))
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: is open for writing", path);
+    return belongs(s, k, *shard, error);
+}
+
+static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
+{
+    organ_model *shard;
+    if (open_shard(s, k, path, &shard, error) == ORGAN_OK && (was_measured(s, &shard->files[0]) || measure(s, k, shard, error) == ORGAN_OK))
+        delete_shard(s, shard, error);
+    organ_model_close(shard);
+    return error->status;
+}
+
+static bool is_waiting(void *context, size_t codes)
+{
+    const shard_list *const s = context;
+    return !json_object_get(s->done, s->names[codes]);
+}
+
+/* Keeps of every shard that is there what weights in others will need: a shard that is not fit is spoken of when its turn comes. */
+static organ_status keep_companions(shard_list *s, organ_error *error)
+{
+    for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
+        const char *path = join(&s->arena, s->directory, s->names[k]);
+        organ_error fault = {0};
+        organ_model *shard = NULL;
+        if (!path)
+            return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        if (access(path, F_OK) == 0 && open_shard(s, k, path, &shard, &fault) == ORGAN_OK)
+            organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine->stop, error);
+        organ_model_close(shard);
+    }
+    return error->status;
+}
+
+/* A shard that is not fit goes no further; the rest does. */
+static organ_status go_through(shard_list *s, organ_error *error)
+{
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        const char *path = join(&s->arena, s->directory, s->names[k]);
+        organ_error fault = {0};
+        if (!path)
+            return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        if (access(path, F_OK) != 0) {
+            if (!json_object_get(s->done, s->names[k]) && s->waiting++ == 0)
+                organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: is not there yet", path);
+        } else if (take_shard(s, k, path, &fault) == ORGAN_BAD_INPUT) {
+            organ_progress_note(s->progress, "%s", fault.message);
+            if (s->broken++ == 0)
+                s->first = fault;
+        } else
+            *error = fault;
+    }
+    if (error->status || s->waiting + s->broken == 0)
+        return error->status;
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "%s: %zu of %zu shards are measured (%.600s); the same command goes on when the others are there", s->path,
+                      s->count - s->waiting - s->broken, s->count, s->first.message);
+}
+
+/* ---- the model of what was written down ---- */
+
+/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number matters. */
+typedef struct remembered {
+    organ_tensor *tensors;
+    organ_weight *weights;
+    const organ_weight **of;
+    const char **stored;
+    organ_z *z;
+    organ_model_file *files;
+    size_t count;
+} remembered;
+
+static bool make_remembered(remembered *r, size_t tensors, size_t files)
+{
+    *r = (remembered){.tensors = calloc(tensors + 1, sizeof *r->tensors),
+                      .weights = calloc(tensors + 1, sizeof *r->weights),
+                      .of = calloc(tensors + 1, sizeof *r->of),
+                      .stored = calloc(tensors + 1, sizeof *r->stored),
+                      .z = calloc(tensors + 1, sizeof *r->z),
+                      .files = calloc(files + 1, sizeof *r->files)};
+    return r->tensors && r->weights && r->of && r->stored && r->z && r->files;
+}
+
+static void free_remembered(remembered *r)
+{
+    free(r->tensors);
+    free(r->weights);
+    free(r->of);
+    free(r->stored);
+    free(r->z);
+    free(r->files);
+}
+
+static organ_status take_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
+{
+    const json_t *shape = json_object_get(line, "shape");
+    const unsigned rank = (unsigned)json_array_size(shape);
+    uint64_t *extents = organ_arena_take(&s->arena, (rank + 1) * sizeof *extents);
+    const char *name = json_string_value(json_object_get(line, "weight")), *tensor = json_string_value(json_object_get(line, "tensor"));
+    const json_int_t dtype = json_integer_value(json_object_get(line, "dtype")),
+                     scheme = json_integer_value(json_object_get(line, "scheme"));
+    organ_weight *const weight = &r->weights[r->count];
+    if (!extents)
+        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+    *weight = (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
+    bool sound = name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
+    for (unsigned k = 0; k < rank; k++) {
+        extents[k] = (uint64_t)json_integer_value(json_array_get(shape, k));
+        sound = sound && !__builtin_mul_overflow(weight->elements, extents[k], &weight->elements);
+    }
+    if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: a line of it is no weight, or was written by a version that did not unpack weights: remove it and measure anew",
+            s->journal_path);
+    weight->anatomy = organ_anatomy_of(name);
+    r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
+    weight->codes = &r->tensors[r->count];
+    r->of[r->count] = weight;
+    r->z[r->count++] = organ_z_of_json(json_object_get(line, "z"));
+    return ORGAN_OK;
+}
+
+/* All tensors that the shards held, or, if that is more, those that were measured. */
+static size_t count_tensors(const shard_list *s, size_t *measured)
+{
+    size_t held = 0;
+    *measured = 0;
+    for (size_t k = 0; k < s->count; k++) {
+        const json_t *const record = json_object_get(s->done, s->names[k]);
+        *measured += json_array_size(json_object_get(record, "tensors"));
+        held += (size_t)json_integer_value(json_object_get(record, "holds"));
+    }
+    return held > *measured ? held : *measured;
+}
+
+static organ_status make_entry(shard_list *s, json_t **entry, organ_error *error)
+{
+    size_t measured;
+    const size_t count = count_tensors(s, &measured);
+    const json_t *first = json_object_get(s->done, s->names[0]);
+    remembered r;
+    if (!make_remembered(&r, count, s->count))
+        organ_fail_errno(error, ENOMEM, "%s", s->path);
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        const json_t *record = json_object_get(s->done, s->names[k]), *lines = json_object_get(record, "tensors");
+        r.files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
+        for (size_t t = 0; t < json_array_size(lines) && !error->status; t++)
+            take_weight(s, json_array_get(lines, t), &r, error);
+    }
+    organ_model model = {.path = s->path,
+                         .format = organ_json_text(first, "format"),
+                         .file_count = s->count,
+                         .files = r.files,
+                         .tensor_count = count,
+                         .tensors = r.tensors};
+    snprintf(model.config.architecture, sizeof model.config.architecture, "%s", organ_json_text(first, "architecture"));
+    snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
+    const organ_z_subjects subjects = {.of = r.of, .companions = count - measured};
+    if (!error->status && !(*entry = organ_measure_model_json(&(organ_measured){&model, &subjects, r.z, r.stored})))
+        organ_fail_errno(error, ENOMEM, "%s", s->path);
+    free_remembered(&r);
+    return error->status;
+}
+
+organ_status organ_measure_shards(const char *path, const char *directory, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **entry, char **journal, organ_error *error)
+{
+    shard_list s = {.engine = engine, .progress = progress, .journal = {.fd = -1}, .done = json_object()};
+    size_t length = strlen(path);
+    *entry = NULL;
+    *journal = NULL;
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    s.path = organ_arena_copy(&s.arena, path, length);
+    if (!s.path || !s.done)
+        organ_fail_errno(error, ENOMEM, "%s", path);
+    else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
+             organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK && keep_companions(&s, error) == ORGAN_OK &&
+             go_through(&s, error) == ORGAN_OK && make_entry(&s, entry, error) == ORGAN_OK) {
+        organ_companions_forget(&s.companions);
+        *journal = s.journal_path;
+        s.journal_path = NULL;
+    }
+    organ_journal_close(&s.journal);
+    json_decref(s.done);
+    free(s.journal_path);
+    free(s.kept);
+    organ_companions_free(&s.companions);
+    organ_shards_release(&s.index);
+    organ_arena_release(&s.arena);
+    return error->status;
+}

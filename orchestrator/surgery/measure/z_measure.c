@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT
+ * Every tensor is measured by one thread from its first element to its last: nothing depends on how many threads there are. Tensors that
+ * would keep one thread busy after all others are done go first. */
+#include "orchestrator/surgery/measure/z_measure.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/measure/z_source.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/measure/z_tensor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct crew {
+    const organ_model *model;
+    const organ_z_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_z *out;
+    const organ_z_subjects *subjects;
+    const organ_weight **order;
+    size_t count, next;
+    uint64_t bytes;             /* of all that are to be measured */
+    void **memory;              /* per worker */
+    size_t room_bytes;          /* of each */
+    organ_seed_sample *samples; /* one a worker, for the older measure, or NULL */
+    pthread_mutex_t lock;
+    organ_error error; /* the first */
+} crew;
+
+static const organ_weight *take(crew *c)
+{
+    pthread_mutex_lock(&c->lock);
+    const bool over = c->error.status != ORGAN_OK || c->next == c->count;
+    const organ_weight *weight = over ? NULL : c->order[c->next++];
+    pthread_mutex_unlock(&c->lock);
+    return weight;
+}
+
+static void told(crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
+{
+    char remark[32];
+    snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
+    pthread_mutex_lock(&c->lock);
+    if (!error->status && c->options->finished)
+        c->options->finished(c->options->context, weight, z, error);
+    if (error->status && !c->error.status)
+        c->error = *error;
+    if (!error->status)
+        organ_progress_advance(c->progress, organ_weight_bytes(weight), weight->name, remark);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void work(void *context, size_t worker)
+{
+    crew *c = context;
+    organ_z_room room = organ_z_room_make(c->memory[worker], c->room_bytes);
+    room.sample = c->samples ? &c->samples[worker] : NULL;
+    for (const organ_weight *weight; (weight = take(c));) {
+        organ_error error = {0};
+        organ_z *z = &c->out[weight->codes - c->model->tensors];
+        if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &room, z, &error) != ORGAN_OK)
+            *z = (organ_z){0};
+        told(c, weight, z, &error);
+    }
+}
+
+static bool wanted(const crew *c, size_t t)
+{
+    return c->subjects->of[t] && !c->out[t].done && (!c->options->chosen || c->options->chosen[t]);
+}
+
+static organ_status make_order(crew *c, organ_error *error)
+{
+    const organ_model *model = c->model;
+    if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        c->bytes += wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+    const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
+    for (int early = 1; early >= 0; early--)
+        for (size_t t = 0; t < model->tensor_count; t++)
+            if (wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
+                c->order[c->count++] = c->subjects->of[t];
+    return ORGAN_OK;
+}
+
+/* What a room must have, and more than which is of no use. */
+static organ_status size_rooms(const crew *c, uint64_t *least, uint64_t *most, organ_error *error)
+{
+    *least = *most = 0;
+    for (size_t k = 0; k < c->count; k++) {
+        uint64_t from, to;
+        if (organ_z_source_size(c->model, c->order[k], c->engine->kernels, &from, &to, error))
+            return error->status;
+        *least = from > *least ? from : *least;
+        *most = to > *most ? to : *most;
+    }
+    *least += organ_z_room_fixed();
+    *most = (*most + organ_z_room_fixed()) > *least ? *most + organ_z_room_fixed() : *least;
+    return ORGAN_OK;
+}
+
+/* Each thread has its part of three quarters of the memory, but no more than the largest tensor asks for: the rest is for headers, stacks
+ * and what else the process holds. */
+static organ_status make_rooms(crew *c, organ_error *error)
+{
+    const size_t workers = organ_workers_count(c->engine->workers);
+    const uint64_t part = c->engine->memory / 4 * 3 / workers / 4096 * 4096;
+    uint64_t least, most;
+    if (size_rooms(c, &least, &most, error))
+        return error->status;
+    if (part < least) {
+        char need[16], have[16];
+        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: %zu threads need %s; give more memory or fewer threads",
+                          organ_quantity_text(c->engine->memory, have), workers,
+                          organ_quantity_text((uint64_t)workers * (least + 4096) / 3 * 4, need));
+    }
+    c->room_bytes = (size_t)(most < part ? most : part);
+    if (!(c->memory = calloc(workers, sizeof *c->memory)) || (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
+        return organ_fail_errno(error, ENOMEM, "%s", c->model->path);
+    for (size_t k = 0; k < workers; k++) {
+        const unsigned node = organ_workers_place(c->engine->workers, k).node;
+        if (!(c->memory[k] = organ_topology_allocate(c->engine->topology, node, c->room_bytes)))
+            return organ_fail_errno(error, errno, "cannot allocate %zu bytes for a thread", c->room_bytes);
+    }
+    return ORGAN_OK;
+}
+
+static void release(crew *c)
+{
+    for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
+        organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
+    free(c->memory);
+    free(c->samples);
+    free(c->order);
+    pthread_mutex_destroy(&c->lock);
+}
+
+static organ_status run(crew *c, organ_error *error)
+{
+    if (make_order(c, error) || c->count == 0 || make_rooms(c, error))
+        return error->status;
+    organ_progress_begin(c->progress, "measuring", c->bytes, c->count);
+    organ_workers_run(c->engine->workers, work, c);
+    organ_progress_end(c->progress);
+    if (c->error.status)
+        *error = c->error;
+    else
+        organ_model_unchanged(c->model, error);
+    return error->status;
+}
+
+organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
+                                   const organ_progress *progress, organ_z *out, organ_error *error)
+{
+    crew c = {.model = model, .options = options, .engine = engine, .progress = progress, .out = out, .subjects = options->subjects};
+    organ_z_subjects mine = {0};
+    pthread_mutex_init(&c.lock, NULL);
+    if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
+        c.subjects = c.subjects ? c.subjects : &mine;
+        run(&c, error);
+    }
+    release(&c);
+    organ_z_subjects_free(&mine);
+    return error->status;
+}
+
+organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress, organ_z *out,
+                                 organ_error *error)
+{
+    return organ_measure_tensors(model, &(organ_z_options){0}, engine, progress, out, error);
+}

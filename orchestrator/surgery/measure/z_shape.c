@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/measure/z_shape.h"
+
+#include "orchestrator/surgery/measure/z_null.h"
+
+#include <math.h>
+
+#define REACH     40 /* bins to each side over which the density is smoothed */
+#define SMOOTHED  (ORGAN_Z_BINS + 2 * REACH)
+#define TAU       0.35
+#define WIDTH     (1.0 / ORGAN_Z_BINS_PER_STD)
+#define QUANTILES 64
+#define NULLS     (sizeof z_null / sizeof *z_null)
+
+static void make_kernel(double taps[2 * REACH + 1])
+{
+    double sum = 0;
+    for (int k = -REACH; k <= REACH; k++) {
+        const double z = k * WIDTH / TAU;
+        sum += taps[k + REACH] = exp(-0.5 * z * z);
+    }
+    for (int k = 0; k <= 2 * REACH; k++)
+        taps[k] /= sum;
+}
+
+static void smooth(const uint64_t counts[ORGAN_Z_BINS], uint64_t n, double density[SMOOTHED])
+{
+    double taps[2 * REACH + 1];
+    make_kernel(taps);
+    for (int k = 0; k < SMOOTHED; k++)
+        density[k] = 0;
+    for (int b = 0; b < ORGAN_Z_BINS; b++) {
+        const double p = (double)counts[b] / (double)n;
+        for (int k = 0; counts[b] > 0 && k <= 2 * REACH; k++)
+            density[b + k] += p * taps[k];
+    }
+}
+
+/* Where the cumulative sum, straight between the edges of the bins, passes q/QUANTILES, for q = 1 .. QUANTILES - 1; in standard
+ * deviations. */
+static void find_quantiles(const double density[SMOOTHED], double places[QUANTILES - 1])
+{
+    double below = 0; /* cumulative sum at the left edge of bin k */
+    int k = 0;
+    for (int q = 1; q < QUANTILES; q++) {
+        const double level = (double)q / QUANTILES;
+        while (k < SMOOTHED - 1 && below + density[k] <= level)
+            below += density[k++];
+        const double left = (k - REACH) * WIDTH - ORGAN_Z_BINS / 2 * WIDTH;
+        places[q - 1] = density[k] > 0 ? left + (level - below) / density[k] * WIDTH : left;
+    }
+}
+
+static double ln_cv_of_gaps(const double places[QUANTILES - 1])
+{
+    const int gaps = QUANTILES - 2;
+    const double mean = (places[gaps] - places[0]) / gaps;
+    double m2 = 0;
+    for (int g = 0; g < gaps; g++) {
+        const double deviation = places[g + 1] - places[g] - mean;
+        m2 += deviation * deviation;
+    }
+    return log(sqrt(m2 / gaps) / mean);
+}
+
+organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n)
+{
+    double density[SMOOTHED], places[QUANTILES - 1];
+    smooth(counts, n, density);
+    find_quantiles(density, places);
+    return (organ_z_shape){kernels->entropy(density, SMOOTHED) + log2(WIDTH), ln_cv_of_gaps(places)};
+}
+
+/* What noise of that size would show. */
+typedef struct null_row {
+    double h, h_std, cv, cv_std;
+} null_row;
+
+static double between(double a, double b, double t) { return a + (b - a) * t; }
+
+static null_row null_of(uint64_t n)
+{
+    size_t k = 0;
+    while (k + 2 < NULLS && (double)n >= z_null[k + 1].n)
+        k++;
+    const double from = log(z_null[k].n), to = log(z_null[k + 1].n);
+    const double t = fmin(fmax((log((double)n) - from) / (to - from), 0), 1);
+    return (null_row){between(z_null[k].h, z_null[k + 1].h, t), between(z_null[k].h_std, z_null[k + 1].h_std, t),
+                      between(z_null[k].cv, z_null[k + 1].cv, t), between(z_null[k].cv_std, z_null[k + 1].cv_std, t)};
+}
+
+double organ_z_theta(double power) { return asin(fmin(sqrt(power), 1)) * 180 / acos(-1); }
+
+void organ_z_judge(organ_z *z, organ_z_shape shape)
+{
+    const null_row noise = null_of(z->moments.n);
+    const double negentropy = fmax(0, noise.h - shape.h - 2 * noise.h_std);
+    const double kurtosis = fmax(0, fabs(z->kurtosis) - 2 * sqrt(24 / (double)z->moments.n));
+    z->e = 1 - exp2(-2 * negentropy);
+    z->k = kurtosis / (1 + kurtosis);
+    z->c = 1 - exp(-fmax(0, fabs(shape.ln_cv - noise.cv) - 2 * noise.cv_std));
+    z->power = (z->e + z->k + z->c) / 3;
+    z->signal = sqrt(z->power);
+    z->theta = organ_z_theta(z->power);
+}
+
+/* Least squares over log2 s = 0, 1, 2 ... */
+void organ_z_slope(organ_z *z)
+{
+    if (z->scales < 2)
+        return;
+    const double centre = (z->scales - 1) / 2.0;
+    double xy = 0, xx = 0;
+    for (unsigned s = 0; s < z->scales; s++) {
+        xy += (s - centre) * z->information[s];
+        xx += (s - centre) * (s - centre);
+    }
+    z->dI_dlog2s = xy / xx;
+    z->coherence = fmin(fmax(1 + 2 * z->dI_dlog2s, 0), 1);
+}

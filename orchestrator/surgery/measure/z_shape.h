@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * From a histogram to the numbers of "z/1". Arithmetic only. */
+#ifndef ORGAN_Z_SHAPE_H
+#define ORGAN_Z_SHAPE_H
+
+#include "orchestrator/surgery/measure/z_result.h"
+
+/* The density that a histogram shows, smoothed at the resolution of the measure. */
+typedef struct organ_z_shape {
+    double h;     /* differential entropy in bits */
+    double ln_cv; /* of the spacings of its 63 quantiles */
+} organ_z_shape;
+
+/* `counts` of n > 0 standardised values. */
+organ_z_shape organ_z_shape_of(const organ_kernels *kernels, const uint64_t counts[ORGAN_Z_BINS], uint64_t n);
+
+/* Sets e, k, c, power, signal and theta from the shape and from z->kurtosis and z->moments.n. */
+void organ_z_judge(organ_z *z, organ_z_shape shape);
+
+/* Sets dI_dlog2s and coherence from z->information where z->scales >= 2. */
+void organ_z_slope(organ_z *z);
+
+/* theta in degrees of a signal power within 0 .. 1, and back. */
+double organ_z_theta(double power);
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT
+ * Of a packed weight the window holds whole rows. Where all of them do not fit, or where small pieces are slow to read, the matrix as it is
+ * stored is kept beside them: it is read once, however often its rows are decoded. */
+#include "orchestrator/surgery/measure/z_source.h"
+
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+
+#include <string.h>
+
+#define PIECE ((size_t)1 << 20) /* values that are decoded before somebody may stop it */
+
+static uint64_t rounded(uint64_t bytes) { return (bytes + 63) & ~(uint64_t)63; }
+
+static size_t size_of(organ_dtype dtype) { return organ_dtype_describe(dtype)->bytes; }
+
+/* The rows that a strip may lie in. */
+static uint64_t least_rows(const organ_matrices *m)
+{
+    const uint64_t all = m->count * m->rows, strip = ORGAN_Z_STRIP / m->cols + 2;
+    return strip < all ? strip : all;
+}
+
+organ_status organ_z_source_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, uint64_t *least,
+                                 uint64_t *most, organ_error *error)
+{
+    const organ_dtype decoded = organ_z_decoded(weight);
+    const organ_matrices m = organ_weight_matrices(weight);
+    size_t scratch = 0, all_scratch = 0;
+    *least = ORGAN_Z_STRIP * 8;
+    *most = weight->codes->bytes;
+    if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
+        return ORGAN_OK;
+    if (organ_weight_reader_size(model, weight, kernels, (size_t)least_rows(&m), &scratch, error) ||
+        organ_weight_reader_size(model, weight, kernels, (size_t)(m.count * m.rows), &all_scratch, error))
+        return error->status;
+    *least = rounded(scratch) + rounded(least_rows(&m) * m.cols * size_of(decoded));
+    *most = rounded(all_scratch) + rounded(weight->elements * size_of(decoded)) + organ_weight_bytes(weight) + 256;
+    return ORGAN_OK;
+}
+
+/* What so many rows take, without what is held. */
+static uint64_t need_of(const organ_z_source *s, uint64_t rows)
+{
+    return rounded(organ_weight_reader_scratch(s->reader, (size_t)rows)) + rounded(rows * s->cols * size_of(s->dtype));
+}
+
+/* The most rows that fit, at least `rows`. */
+static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t bytes)
+{
+    uint64_t most = s->rows;
+    while (rows < most) {
+        const uint64_t middle = rows + (most - rows + 1) / 2;
+        if (need_of(s, middle) <= bytes)
+            rows = middle;
+        else
+            most = middle - 1;
+    }
+    return rows;
+}
+
+static void divide(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
+{
+    const bool far = s->model->files[s->weight->codes->file].remote != NULL;
+    const uint64_t held = organ_weight_reader_held(s->reader), least = least_rows(m);
+    s->rows = m->count * m->rows;
+    s->cols = m->cols;
+    s->matrix_rows = m->rows;
+    s->held_matrix = m->count;
+    if ((far || need_of(s, s->rows) > bytes) && held < bytes && need_of(s, least) <= bytes - held) {
+        s->held = memory;
+        memory += held;
+        bytes -= (size_t)held;
+    }
+    s->window_rows = rows_within(s, least, bytes);
+    s->scratch = memory;
+    s->window = memory + rounded(organ_weight_reader_scratch(s->reader, (size_t)s->window_rows));
+}
+
+organ_status organ_z_source_open(organ_z_source *source, const organ_model *model, const organ_weight *weight, const organ_kernels *kernels,
+                                 const organ_stop *stop, void *memory, size_t bytes, organ_error *error)
+{
+    const organ_dtype decoded = organ_z_decoded(weight);
+    const organ_matrices m = organ_weight_matrices(weight);
+    *source = (organ_z_source){.model = model, .weight = weight, .stop = stop, .window = memory, .window_bytes = bytes};
+    source->dtype = decoded == ORGAN_DTYPE_COUNT ? weight->codes->dtype : decoded;
+    source->elements = weight->elements;
+    source->bytes = decoded == ORGAN_DTYPE_COUNT ? weight->codes->bytes : weight->elements * size_of(decoded);
+    if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
+        return ORGAN_OK;
+    if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) == ORGAN_OK)
+        divide(source, &m, memory, bytes);
+    return error->status;
+}
+
+void organ_z_source_close(organ_z_source *source) { organ_weight_reader_close(source->reader); }
+
+static organ_status stopped(const organ_z_source *s, organ_error *error)
+{
+    return organ_stop_asked(s->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
+}
+
+/* Rows [first, first + count) into the window. */
+static organ_status decode(organ_z_source *s, uint64_t first, uint64_t count, organ_error *error)
+{
+    const uint64_t row_bytes = s->cols * size_of(s->dtype), piece = organ_larger(PIECE / (size_t)s->cols, 1);
+    unsigned char *to = s->window;
+    for (uint64_t part; count > 0; first += part, count -= part, to += part * row_bytes) {
+        const uint64_t matrix = first / s->matrix_rows, left = s->matrix_rows - first % s->matrix_rows;
+        part = count < piece ? count : piece;
+        part = part < left ? part : left;
+        if (stopped(s, error))
+            return error->status;
+        if (s->held && s->held_matrix != matrix) {
+            s->held_matrix = s->rows; /* none, if it fails */
+            if (organ_weight_reader_hold(s->reader, matrix, s->held, error))
+                return error->status;
+            s->held_matrix = matrix;
+        }
+        if (organ_weight_read(s->reader, first, (size_t)part, s->dtype, to, s->scratch, error))
+            return error->status;
+    }
+    return ORGAN_OK;
+}
+
+/* Fills the window from byte `from` on, of a packed weight from the row that it lies in. */
+static organ_status fill(organ_z_source *s, uint64_t from, organ_error *error)
+{
+    s->to = s->from = 0;
+    if (!s->reader) {
+        const size_t bytes = organ_lesser((size_t)(s->bytes - from), s->window_bytes);
+        if (stopped(s, error) ||
+            organ_model_read(s->model, s->weight->codes->file, s->window, bytes, s->weight->codes->offset + from, error))
+            return error->status;
+        s->from = from;
+        s->to = from + bytes;
+        return ORGAN_OK;
+    }
+    const uint64_t row_bytes = s->cols * size_of(s->dtype), first = from / row_bytes, left = s->rows - first;
+    const uint64_t count = left < s->window_rows ? left : s->window_rows;
+    if (decode(s, first, count, error))
+        return error->status;
+    s->from = first * row_bytes;
+    s->to = s->from + count * row_bytes;
+    return ORGAN_OK;
+}
+
+const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t count, size_t *units, organ_error *error)
+{
+    const organ_dtype_info *type = organ_dtype_describe(source->dtype);
+    const uint64_t from = start / type->elements * type->bytes;
+    *units = count / type->elements;
+    if ((from < source->from || from + *units * type->bytes > source->to) && fill(source, from, error))
+        return NULL;
+    return source->window + (from - source->from);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT
+ * Two passes over the strips of a tensor: one for the moments at every scale, one for the histograms. A strip is what the first-level
+ * caches hold; its pairwise means never leave it, for it begins at a multiple of 16 within its row. */
+#include "orchestrator/surgery/measure/z_tensor.h"
+
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/measure/z_codes.h"
+#include "orchestrator/surgery/measure/z_shape.h"
+#include "orchestrator/surgery/measure/z_source.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+
+#include <math.h>
+#include <string.h>
+
+#define STRIP  ORGAN_Z_STRIP
+#define SCALES 5  /* 1, 2, 4, 8, 16 */
+#define LEAST  16 /* values, below which nothing is said */
+
+#define VALUES_BYTES (2 * STRIP * sizeof(float))
+#define CODES_BYTES  (65536 * sizeof(uint64_t))
+#define LEVELS_BYTES (ORGAN_Z_LEVEL_SLOTS * sizeof(uint32_t))
+
+size_t organ_z_room_fixed(void) { return VALUES_BYTES + CODES_BYTES + LEVELS_BYTES; }
+
+organ_z_room organ_z_room_make(void *memory, size_t bytes)
+{
+    char *at = memory;
+    organ_z_room room = {.window_bytes = bytes - organ_z_room_fixed()};
+    room.values = (float *)(void *)at;
+    room.codes = (uint64_t *)(void *)(at += VALUES_BYTES);
+    room.levels.slots = (uint32_t *)(void *)(at += CODES_BYTES);
+    room.window = at + LEVELS_BYTES;
+    return room;
+}
+
+typedef struct scan {
+    organ_z_source source;
+    const organ_kernels *kernels;
+    organ_z_room *room;
+    uint64_t cols;   /* of a row */
+    bool flat;       /* rows need not be told apart: groups of 16 never cross from one into the next, or there is one row */
+    unsigned scales; /* that rows are long enough for */
+    void (*widen)(const uint16_t *, float *, size_t); /* of a 16-bit float, else NULL */
+    organ_spread spreads[SCALES];                     /* from scale 2 on */
+    uint64_t bins[SCALES][4 * ORGAN_Z_BINS];
+} scan;
+
+/* rows x cols elements from `start` on: whole rows, or part of one. */
+typedef struct strip {
+    uint64_t start;
+    size_t rows, cols;
+} strip;
+
+static strip strip_at(const scan *s, uint64_t start)
+{
+    const uint64_t left = s->source.elements - start;
+    if (s->flat)
+        return (strip){start, 1, left < STRIP ? (size_t)left : STRIP};
+    if (s->cols <= STRIP) {
+        const uint64_t rows = left / s->cols, most = STRIP / s->cols;
+        return (strip){start, (size_t)(rows < most ? rows : most), (size_t)s->cols};
+    }
+    const uint64_t row = s->cols - start % s->cols;
+    return (strip){start, 1, row < STRIP ? (size_t)row : STRIP};
+}
+
+/* A strip at all scales: values[k] of it are n[k]. Of 16-bit floats values[0] is NULL: their codes say all. */
+typedef struct pyramid {
+    const float *values[SCALES];
+    size_t n[SCALES];
+} pyramid;
+
+/* Pairwise means of n pairs, of the stored units for scale 2. */
+static void halve(const scan *s, unsigned scale, const void *from, float *to, size_t n)
+{
+    if (scale > 1 || !s->widen)
+        s->kernels->pair_means_f32(from, to, n);
+    else if (s->source.dtype == ORGAN_BF16)
+        s->kernels->pair_means_bf16(from, to, n);
+    else
+        s->kernels->pair_means_f16(from, to, n);
+}
+
+static pyramid make_pyramid(const scan *s, const strip *t, const void *units, size_t count)
+{
+    float *to = s->room->values;
+    const char *from = units;
+    size_t cols = t->cols, size = sizeof(uint16_t);
+    pyramid p = {.n = {t->rows * t->cols}};
+    if (!s->widen) {
+        organ_widen(s->kernels, s->source.dtype, units, to, count);
+        p.values[0] = to;
+        from = (const char *)to;
+        to += STRIP;
+        size = sizeof(float);
+    }
+    for (unsigned k = 1; k < s->scales; k++) {
+        const size_t half = cols / 2, rows = cols % 2 ? t->rows : 1, pairs = cols % 2 ? half : t->rows * half;
+        for (size_t r = 0; r < rows; r++)
+            halve(s, k, from + r * cols * size, to + r * half, pairs);
+        p.values[k] = to;
+        p.n[k] = t->rows * half;
+        from = (const char *)to;
+        to += p.n[k];
+        cols = half;
+        size = sizeof(float);
+    }
+    return p;
+}
+
+/* The older measure takes its values as they pass by. */
+static void sample_strip(const scan *s, const pyramid *p, const void *units)
+{
+    organ_seed_sample *const sample = s->room->sample;
+    if (sample && s->widen)
+        organ_seed_pass_words(sample, units, p->n[0], s->widen);
+    for (unsigned k = s->widen ? 1 : 0; sample && k < s->scales; k++)
+        organ_seed_pass(sample, k, p->values[k], p->n[k]);
+}
+
+static organ_status scan_moments(scan *s, organ_z *z, organ_error *error)
+{
+    z->moments = (organ_moments){.min = INFINITY, .max = -INFINITY};
+    if (s->widen)
+        memset(s->room->codes, 0, CODES_BYTES);
+    else
+        organ_z_levels_begin(&s->room->levels, s->source.elements);
+    for (uint64_t at = 0; at < s->source.elements;) {
+        const strip t = strip_at(s, at);
+        size_t count;
+        const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
+        if (!units)
+            return error->status;
+        const pyramid p = make_pyramid(s, &t, units, count);
+        if (s->widen) {
+            s->kernels->count_codes(units, count, s->room->codes);
+        } else {
+            organ_moments part;
+            s->kernels->moments_f32(p.values[0], p.n[0], &part);
+            organ_moments_merge(&z->moments, &part);
+            organ_z_levels_add(&s->room->levels, p.values[0], p.n[0]);
+        }
+        sample_strip(s, &p, units);
+        for (unsigned k = 1; k < s->scales; k++) {
+            organ_spread part;
+            s->kernels->spread(p.values[k], p.n[k], &part);
+            organ_spread_merge(&s->spreads[k], &part);
+        }
+        at += t.rows * t.cols;
+    }
+    z->levels = s->room->levels.count;
+    if (s->widen)
+        organ_z_codes_moments(s->room->codes, s->widen, z);
+    return ORGAN_OK;
+}
+
+static double std_of(const organ_spread *spread) { return sqrt(spread->m2 / (double)spread->n); }
+
+static organ_status scan_bins(scan *s, organ_error *error)
+{
+    for (uint64_t at = 0; at < s->source.elements && !(s->widen && s->scales == 1);) {
+        const strip t = strip_at(s, at);
+        size_t count;
+        const void *units = organ_z_source_at(&s->source, at, t.rows * t.cols, &count, error);
+        if (!units)
+            return error->status;
+        const pyramid p = make_pyramid(s, &t, units, count);
+        for (unsigned k = s->widen ? 1 : 0; k < s->scales; k++)
+            s->kernels->z_bins(p.values[k], p.n[k], s->spreads[k].mean, std_of(&s->spreads[k]), s->bins[k]);
+        at += t.rows * t.cols;
+    }
+    if (s->widen)
+        organ_z_codes_bins(s->room->codes, s->widen, s->spreads[0].mean, std_of(&s->spreads[0]), s->bins[0]);
+    return ORGAN_OK;
+}
+
+/* Scales with too few means, or with none that differ, are left away with all coarser ones. */
+static void cut_scales(scan *s)
+{
+    unsigned k = 0;
+    while (k < s->scales && s->spreads[k].n >= LEAST && isfinite(s->spreads[k].m2) && std_of(&s->spreads[k]) > 0)
+        k++;
+    s->scales = k;
+}
+
+static const char *why_no_theta(const organ_z *z)
+{
+    if (z->moments.nan + z->moments.inf > 0)
+        return "it has values that are not finite";
+    if (z->moments.n < LEAST)
+        return "it has fewer than 16 elements";
+    if (!(z->moments.m2 > 0))
+        return "all its values are the same";
+    return !isfinite(z->std) || !(z->std > 0) || !isfinite(z->kurtosis) ? "its moments are beyond FP64" : NULL;
+}
+
+/* As organ_kernels.z_bins wants it; all counts end in the first of the four. */
+static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
+{
+    for (size_t b = ORGAN_Z_BINS; b < 4 * ORGAN_Z_BINS; b++)
+        counts[b % ORGAN_Z_BINS] += counts[b];
+    return counts;
+}
+
+static organ_status measure(scan *s, organ_z *z, organ_error *error)
+{
+    if (scan_moments(s, z, error) != ORGAN_OK)
+        return error->status;
+    const organ_moments *m = &z->moments;
+    s->spreads[0] = (organ_spread){m->n, m->mean, m->m2};
+    z->std = m->n > 0 ? std_of(&s->spreads[0]) : 0;
+    z->kurtosis = m->m2 > 0 ? (double)m->n * m->m4 / (m->m2 * m->m2) - 3 : 0;
+    if ((z->reason = why_no_theta(z)))
+        return ORGAN_OK;
+    cut_scales(s);
+    if (scan_bins(s, error) != ORGAN_OK)
+        return error->status;
+    z->scales = s->scales;
+    for (unsigned k = 0; k < s->scales; k++) {
+        const organ_z_shape shape = organ_z_shape_of(s->kernels, sum_of_four(s->bins[k]), s->spreads[k].n);
+        z->information[k] = shape.h + log2(std_of(&s->spreads[k]));
+        if (k == 0)
+            organ_z_judge(z, shape);
+    }
+    organ_z_slope(z);
+    if (s->room->sample)
+        z->seed = organ_seed_judge(s->room->sample);
+    return ORGAN_OK;
+}
+
+organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, const organ_stop *stop,
+                            organ_z_room *room, organ_z *z, organ_error *error)
+{
+    const uint64_t cols = organ_weight_matrices(weight).cols;
+    scan s = {.kernels = kernels, .room = room, .cols = cols, .scales = 1};
+    *z = (organ_z){.done = true};
+    if (weight->elements == 0 || (organ_z_decoded(weight) == ORGAN_DTYPE_COUNT && !organ_can_widen(weight->codes->dtype))) {
+        z->reason = weight->elements == 0 ? "it has no elements" : "values of its type cannot be read";
+        return ORGAN_OK;
+    }
+    s.flat = cols % 16 == 0 || 16 % cols == 0 || cols == weight->elements;
+    while (s.scales < SCALES && cols >> s.scales > 0)
+        s.scales++;
+    if (room->sample)
+        organ_seed_begin(room->sample, weight->elements / cols, cols, s.scales);
+    if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) == ORGAN_OK) {
+        if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
+            s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
+        measure(&s, z, error);
+    }
+    organ_z_source_close(&s.source);
+    return error->status;
+}

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT
+ * Puts a model together from an organ directory. */
+#ifndef ORGAN_ASSEMBLE_H
+#define ORGAN_ASSEMBLE_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+#include "formats/remote/access.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/stop.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+typedef struct organ_assemble_options {
+    const char *directory; /* an organ directory; any other model is taken too, so that split ones can be merged */
+    const char *output;
+    bool force, dry_run;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+} organ_assemble_options;
+
+/* An output that ends in .gguf or .safetensors is one file: that of the donor, byte for byte, or, if the donor had several, one with a
+ * new header. Any other output is a directory with the donor's files, byte for byte, and what lay beside them. Where the bytes of a tensor
+ * are not those that were taken out, they go along and the report says so. *report has the schema organ.assemble/1; the caller releases it;
+ * NULL on error. Errors as organ_extract; ORGAN_USAGE also where the output's format is not the donor's. */
+organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
+                            organ_error *error);
+
+ORGAN_API_END
+
+#endif

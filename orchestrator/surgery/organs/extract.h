@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT
+ * Takes a model apart: an organ directory of its tensors, from which organ_assemble makes the same files again. */
+#ifndef ORGAN_EXTRACT_H
+#define ORGAN_EXTRACT_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+#include "formats/remote/access.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/stop.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+typedef struct organ_extract_options {
+    const char *model, *output;
+    bool force, dry_run;
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+} organ_extract_options;
+
+/* *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run nothing is written. Errors: ORGAN_USAGE
+ * (output exists or would hurt the model), ORGAN_BAD_INPUT (malformed, or changed meanwhile), ORGAN_IO, ORGAN_INTERRUPTED; nothing is left.
+ */
+organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
+                           organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT
+ * Puts tensors of one model into a copy of another. */
+#ifndef ORGAN_GRAFT_H
+#define ORGAN_GRAFT_H
+
+#include "formats/base/api.h"
+#include "formats/remote/access.h"
+#include "kernels/kernels.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/stop.h"
+#include "orchestrator/surgery/trial/evaluate_options.h"
+
+#include "formats/base/status.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+ORGAN_API_BEGIN
+
+typedef struct organ_graft_options {
+    const char *source; /* whose tensors are taken */
+    const char *target; /* whose copy they are put into */
+    const char *output; /* of the target's format: .gguf, .safetensors, a directory of either, an organ directory */
+    const char *types;  /* as organ_selection_parse takes them; of the source */
+    const char *layers;
+    const char *map; /* as organ_layer_map_parse takes it: layers of the source go to other layers of the target */
+    bool force, dry_run;
+    const organ_experiment_options *evaluate; /* score target and output on its text; NULL: not */
+    const organ_engine *engine;               /* that does it; not used else */
+    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+} organ_graft_options;
+
+/* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is written: then the status
+ * is ORGAN_BAD_INPUT with *report set, whose "mismatches" are complete. Else *report (schema organ.graft/1) tells what was done; the caller
+ * releases it. A type that differs is carried as it is where the target is GGUF and its header can be made anew, else converted to the
+ * target's type with `kernels`. Other errors as organ_extract. With `evaluate` also those of organ_perplexity: before anything is written
+ * where they can be known; an output that is whole stays, and *report says why it was not scored. */
+organ_status organ_graft(const organ_graft_options *options, const organ_kernels *kernels, const organ_progress *progress,
+                         const organ_stop *stop, json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/algebra/counterpart.h"
+#include "orchestrator/surgery/organs/graft_job.h"
+
+#include "formats/weights/weights.h"
+#include "orchestrator/surgery/output/plain_only.h"
+
+#include <string.h>
+
+static bool is_packed(const organ_weight *weight) { return weight->scheme != ORGAN_SCHEME_PLAIN; }
+
+static bool packed_alike(const organ_weight *a, const organ_weight *b)
+{
+    char one[160], other[160];
+    return a->scheme == b->scheme && a->divides == b->divides && a->labelled_v2 == b->labelled_v2 &&
+           strcmp(organ_weight_text(a, one, sizeof one), organ_weight_text(b, other, sizeof other)) == 0;
+}
+
+/* The weight of the target in whose place it would come; NULL if there is none. */
+static const organ_weight *replaced_by(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight)
+{
+    char name[ORGAN_COUNTERPART_SIZE];
+    const int32_t layer = organ_layer_mapped(&job->map, weight->anatomy.layer);
+    const bool named = job->across
+                           ? organ_counterpart_across(weight->name, &weight->anatomy, job->target->gguf != NULL, layer, name, sizeof name)
+                           : organ_counterpart_at(weight->name, &weight->anatomy, layer, name, sizeof name);
+    return named ? organ_weights_named(targets, name) : NULL;
+}
+
+static organ_status judge(const organ_graft_job *job, const organ_weights *targets, const organ_weight *weight, organ_error *error)
+{
+    char mine[160], its[160];
+    if (!organ_selected(&job->selection, weight->codes))
+        return ORGAN_OK;
+    const organ_weight *const old = replaced_by(job, targets, weight);
+    if (!old || (!is_packed(weight) && !is_packed(old)) || packed_alike(weight, old))
+        return ORGAN_OK;
+    const organ_model *const packed = is_packed(weight) ? job->source : job->target;
+    return organ_dequantize_first(packed, error, "%.200s: is %s in %.150s and %s in %.150s", weight->name,
+                                  organ_weight_text(weight, mine, sizeof mine), job->source->path, organ_weight_text(old, its, sizeof its),
+                                  job->target->path);
+}
+
+organ_status organ_graft_packed(organ_graft_job *job, organ_error *error)
+{
+    organ_weights *sources = NULL, *targets = NULL;
+    if (organ_weights_find(job->source, &sources, error) == ORGAN_OK && organ_weights_find(job->target, &targets, error) == ORGAN_OK &&
+        sources->packed + targets->packed > 0)
+        for (size_t k = 0; k < sources->count && !error->status; k++)
+            judge(job, targets, &sources->weights[k], error);
+    organ_weights_free(sources);
+    organ_weights_free(targets);
+    return error->status;
+}

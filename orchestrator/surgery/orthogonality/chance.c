@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality/chance.h"
+
+#include "orchestrator/surgery/algebra/philox.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+/* Tries of one draw at most: fewer than one in 20 is rejected. */
+enum { TRIES = 64 };
+
+/* One number of the stream for each place; odd streams are uniform, even ones normal. */
+static double normal_at(uint64_t seed, uint64_t stream, uint64_t at)
+{
+    float value;
+    organ_philox_normal(seed, 2 * stream, at, &value, 1);
+    return (double)value;
+}
+
+/* In (0, 1). */
+static double uniform_at(uint64_t seed, uint64_t stream, uint64_t at)
+{
+    float value;
+    organ_philox_uniform(seed, 2 * stream + 1, at, &value, 1);
+    return ((double)value + 1) / 2 + 0x1p-25;
+}
+
+/* Gamma of shape >= 1 by Marsaglia and Tsang (2000). */
+static double gamma_at(uint64_t seed, uint64_t stream, uint64_t at, double shape)
+{
+    const double d = shape - 1.0 / 3, c = 1 / sqrt(9 * d);
+    double v = 1;
+    for (uint64_t k = 0; k < TRIES; k++) {
+        const double x = normal_at(seed, stream, at + k), u = uniform_at(seed, stream, at + k);
+        v = 1 + c * x;
+        v = v * v * v;
+        if (v > 0 && log(u) < 0.5 * x * x + d - d * v + d * log(v))
+            break;
+        v = 1;
+    }
+    return d * v;
+}
+
+static double chi_square_at(uint64_t seed, uint64_t stream, uint64_t at, double degrees)
+{
+    if (degrees < 1)
+        return 0;
+    /* Below shape 1 that of shape + 1, times u^(1/shape). */
+    const double shape = degrees / 2, boost = shape < 1 ? pow(uniform_at(seed, stream, at + TRIES), 1 / shape) : 1;
+    return 2 * boost * gamma_at(seed, stream, at, shape < 1 ? shape + 1 : shape);
+}
+
+double organ_chance_cosine(uint64_t seed, uint64_t stream, uint64_t draw, uint64_t elements)
+{
+    const uint64_t at = draw * 128; /* room for all tries */
+    const double g = normal_at(seed, stream, at + 127), rest = chi_square_at(seed, stream, at, (double)(elements - 1));
+    const double square = g * g + rest;
+    return square > 0 ? g / sqrt(square) : 0;
+}
+
+void organ_chance_baseline(uint64_t seed, uint64_t stream, unsigned draws, uint64_t elements, double *mean, double *std)
+{
+    double middle = 0, squares = 0; /* by Welford's recurrence */
+    for (unsigned k = 0; k < draws; k++) {
+        const double cosine = organ_chance_cosine(seed, stream, k, elements), off = cosine - middle;
+        middle += off / (k + 1);
+        squares += off * (cosine - middle);
+    }
+    *mean = middle;
+    *std = sqrt(squares / (draws - 1));
+}
+
+double organ_chance_share_std(double k, double m, double n) { return sqrt(2 * (k / m) * (1 - k / m) / (m * n + 2)); }
+
+size_t organ_chance_beyond(size_t count)
+{
+    const double p = 0.0026997960632601866, n = (double)count; /* of a normal value beyond 3 */
+    double term = exp(n * log1p(-p)), below = term;
+    size_t allowed = 0;
+    /* The sum grows to 1; the guard is for its last rounding. */
+    while (below < 0.99 && allowed < count) {
+        term *= (n - (double)allowed) / ((double)allowed + 1) * p / (1 - p);
+        below += term;
+        allowed++;
+    }
+    return allowed;
+}

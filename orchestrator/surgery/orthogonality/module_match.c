@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality/module_match.h"
+
+#include "orchestrator/surgery/algebra/counterpart.h"
+#include "orchestrator/surgery/lora/factors.h"
+
+#include <fnmatch.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void complain(organ_misfits *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void complain(organ_misfits *c, const char *format, ...)
+{
+    char one[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(one, sizeof one, format, args);
+    va_end(args);
+    const size_t used = strlen(c->text);
+    c->count++;
+    if (c->shown == c->count - 1 && used + strlen(one) + 3 < sizeof c->text) {
+        snprintf(c->text + used, sizeof c->text - used, "%s%s", used ? "; " : "", one);
+        c->shown++;
+    }
+}
+
+organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, organ_error *error)
+{
+    if (error->status || misfits->count == 0)
+        return error->status;
+    if (misfits->shown == misfits->count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s", path, misfits->text);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit: %s; and %zu more", path, misfits->text, misfits->count - misfits->shown);
+}
+
+/* By the very name, by the names that programs give it that train adapters, or by those of the other format. */
+static const organ_weight *named(const organ_module_place *p, const organ_weights *weights, const organ_model *model)
+{
+    char *made = NULL, other[ORGAN_COUNTERPART_SIZE];
+    if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0)
+        return NULL;
+    const char *const name = p->tensor ? p->tensor : made;
+    const organ_weight *weight = organ_lora_weight(weights, name);
+    if (!weight && p->gguf != (model->gguf != NULL) &&
+        organ_counterpart_across(name, p->anatomy, !p->gguf, p->anatomy->layer, other, sizeof other))
+        weight = organ_weights_named(weights, other);
+    free(made);
+    return weight;
+}
+
+static bool fits(const organ_module_place *p, const organ_weight *weight)
+{
+    const organ_matrices m = organ_weight_matrices(weight);
+    return weight->rank == (p->rank ? p->rank : 2) && m.count * m.rows == p->rows && m.cols == p->cols;
+}
+
+/* Rows of q and k stand in another order in GGUF files of some architectures. */
+static bool is_permuted(const organ_module_place *p, const organ_model *model)
+{
+    const organ_role role = p->anatomy->role;
+    return p->gguf != (model->gguf != NULL) && (role == ORGAN_ROLE_Q || role == ORGAN_ROLE_K || role == ORGAN_ROLE_QKV) &&
+           !organ_keeps_rope_rows(model->config.model_type);
+}
+
+const organ_weight *organ_module_weight(const organ_module_place *place, const organ_weights *weights, const organ_model *model,
+                                        organ_misfits *misfits)
+{
+    char shape[96];
+    const organ_weight *const weight = named(place, weights, model);
+    if (weight && !fits(place, weight))
+        complain(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
+                 organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
+    else if (weight && is_permuted(place, model))
+        complain(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'", place->module, model->path,
+                 model->gguf ? "GGUF file" : "model", model->config.model_type);
+    else if (weight)
+        return weight;
+    else
+        complain(misfits, "'%.120s' is not in %.120s", place->module, model->path);
+    return NULL;
+}
+
+bool organ_module_is_meant(const char *globs, const char *module, bool *used)
+{
+    bool meant = !globs;
+    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
+    size_t k = 0;
+    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
+        if (fnmatch(glob, module, 0) == 0)
+            meant = used[k] = true;
+    free(list);
+    return meant;
+}
+
+organ_status organ_module_patterns_used(const char *globs, const bool *used, const char *path, organ_error *error)
+{
+    char *list = globs ? strdup(globs) : NULL, *rest = NULL;
+    size_t k = 0;
+    for (const char *glob = list ? strtok_r(list, ",", &rest) : NULL; glob; glob = strtok_r(NULL, ",", &rest), k++)
+        if (!used[k])
+            organ_fail(error, ORGAN_USAGE, "--modules: no module of %s has a name that matches '%s'", path, glob);
+    free(list);
+    return error->status;
+}

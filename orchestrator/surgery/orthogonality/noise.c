@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT
+ * One module. Strips of rows pass through memory; of each, all workers first read rows and take their differences, then divide its columns
+ * into blocks of fixed width: K of the block by a product of the factors' parts, the sums over it, and U^T N of the block, added to FP64
+ * sums that no other worker touches. Strips and blocks depend on the shapes alone and are folded in order, so the bits depend on neither
+ * threads nor memory. */
+#include "orchestrator/surgery/orthogonality/job.h"
+
+#include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/weight_reader.h"
+#include "orchestrator/surgery/algebra/floats.h"
+#include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/orthogonality/chance.h"
+
+#include <cblas.h>
+#include <errno.h>
+#include <float.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LANES = 16, BLOCK_COLS = 256 };
+#define STRIP_VALUES ((size_t)1 << 19)
+#define UNIT_VALUES  ((size_t)1 << 16)
+
+/* Over one block of columns of one strip. */
+typedef struct block_sums {
+    double change, between;
+    organ_noise_sums noise[2];
+} block_sums;
+
+typedef struct stage {
+    const organ_orthogonality_job *job;
+    organ_noise_module *module;
+    organ_weight_reader *clean, *noisy[2];
+    float *b, *a; /* rows x inner with the scale in it, inner x cols */
+    size_t inner;
+    organ_svd svd;
+    double *inside[2]; /* U^T N, k x cols */
+    float *noise[2];   /* of the strip */
+    size_t strip_rows, unit_rows, blocks;
+    unsigned char *scratch; /* of all active workers */
+    size_t scratch_bytes, active;
+    block_sums *sums; /* of the strip's blocks */
+    size_t first, rows;
+    size_t next; /* unit or block that nobody has taken */
+    pthread_mutex_t lock;
+    size_t faulty; /* the first unit with a fault */
+    organ_error fault;
+} stage;
+
+static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* ---- the factors ---- */
+
+/* K = b a with what stands left of its values in it, and the vectors of U_k. */
+static organ_status load_factors(stage *s, organ_error *error)
+{
+    organ_noise_module *const m = s->module;
+    s->inner = (size_t)m->pair->rank;
+    if (organ_lora_factors_placed(s->job->adapter, m->pair, m->transposed, s->job->engine->kernels, &s->b, &s->a, error))
+        return error->status;
+    if (organ_factored_svd(s->b, s->a, m->rows, s->inner, m->cols, &s->svd, error))
+        return error->status;
+    /* Directions that only rounding has put there are none. */
+    const float floor = s->svd.sigma[0] * FLT_EPSILON * (float)s->inner;
+    const size_t most = s->job->options->top_k ? organ_lesser(s->job->options->top_k, s->svd.rank) : s->svd.rank;
+    for (m->k = 0; m->k < most && s->svd.sigma[m->k] > floor;)
+        m->k++;
+    return ORGAN_OK;
+}
+
+/* ---- room ---- */
+
+static size_t step_of(const stage *s, size_t wanted)
+{
+    size_t step = organ_weight_reader_step(s->clean, wanted);
+    for (size_t n = 0; n < s->job->noises; n++)
+        step = organ_larger(step, organ_weight_reader_step(s->noisy[n], wanted));
+    return organ_lesser(step, s->module->rows);
+}
+
+/* Reading needs a unit of both models and the reader's own room, a block needs its K and its U^T N. */
+static size_t worker_bytes(const stage *s)
+{
+    const organ_noise_module *const m = s->module;
+    size_t reader = organ_weight_reader_scratch(s->clean, s->unit_rows);
+    for (size_t n = 0; n < s->job->noises; n++)
+        reader = organ_larger(reader, organ_weight_reader_scratch(s->noisy[n], s->unit_rows));
+    const size_t reading = 2 * rounded(s->unit_rows * m->cols * sizeof(float)) + rounded(reader);
+    const size_t block = (rounded(s->strip_rows * sizeof(float)) + rounded(m->k * sizeof(float))) * organ_lesser(BLOCK_COLS, m->cols);
+    return rounded(organ_larger(reading, block));
+}
+
+static organ_status make_room(stage *s, organ_error *error)
+{
+    const organ_noise_module *const m = s->module;
+    const organ_engine *const engine = s->job->engine;
+    s->strip_rows = step_of(s, organ_larger(STRIP_VALUES / m->cols, 1));
+    s->unit_rows = organ_lesser(step_of(s, organ_larger(UNIT_VALUES / m->cols, 1)), s->strip_rows);
+    s->blocks = (m->cols + BLOCK_COLS - 1) / BLOCK_COLS;
+    s->scratch_bytes = worker_bytes(s);
+    const size_t strips = s->job->noises * rounded(s->strip_rows * m->cols * sizeof(float));
+    if (engine->memory < strips + s->scratch_bytes) {
+        char need[16], have[16];
+        return organ_fail(error, ORGAN_USAGE, "--memory %s is too little: strips of '%s' and the buffers of one thread take %s",
+                          organ_quantity_text(engine->memory, have), m->clean->name, organ_quantity_text(strips + s->scratch_bytes, need));
+    }
+    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory - strips) / s->scratch_bytes);
+    s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
+    s->sums = calloc(s->blocks, sizeof *s->sums);
+    bool whole = s->scratch && s->sums;
+    for (size_t n = 0; n < s->job->noises && whole; n++) {
+        s->noise[n] = organ_floats(s->strip_rows, m->cols);
+        s->inside[n] = calloc(m->k * m->cols + 1, sizeof(double));
+        whole = s->noise[n] && s->inside[n];
+    }
+    return whole ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", m->clean->name);
+}
+
+/* ---- reading ---- */
+
+static size_t take(stage *s) { return __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED); }
+
+/* Of several faults that of the first rows is told, whoever met it first. */
+static void keep_fault(stage *s, size_t unit, const organ_error *error)
+{
+    pthread_mutex_lock(&s->lock);
+    if (!s->fault.status || unit < s->faulty) {
+        s->fault = *error;
+        s->faulty = unit;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
+{
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a value of row %llu is %s", model->path, weight->name,
+                      (unsigned long long)row, isnan(value) ? "NaN" : "infinite");
+}
+
+/* Why a difference is not finite. */
+static organ_status find_fault(const stage *s, size_t n, size_t first, const float *clean, const float *noisy, size_t count,
+                               organ_error *error)
+{
+    const organ_noise_module *const m = s->module;
+    for (size_t k = 0; k < count; k++) {
+        const uint64_t row = first + k / m->cols;
+        if (!isfinite(clean[k]))
+            return organ_noise_not_finite(s->job->clean, m->clean, row, clean[k], error);
+        if (!isfinite(noisy[k]))
+            return organ_noise_not_finite(s->job->noisy[n], m->noisy[n], row, noisy[k], error);
+    }
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': differs from the clean one by more than FP32 holds", s->job->noisy[n]->path,
+                      m->noisy[n]->name);
+}
+
+static organ_status read_unit(stage *s, size_t at, size_t rows, unsigned char *scratch, organ_error *error)
+{
+    const size_t cols = s->module->cols, count = rows * cols, bytes = rounded(s->unit_rows * cols * sizeof(float));
+    float *const clean = (float *)(void *)scratch, *const noisy = (float *)(void *)(scratch + bytes);
+    if (organ_weight_read(s->clean, s->first + at, rows, ORGAN_F32, clean, scratch + 2 * bytes, error))
+        return error->status;
+    for (size_t n = 0; n < s->job->noises; n++) {
+        float *const to = s->noise[n] + at * cols;
+        bool finite = true;
+        if (organ_weight_read(s->noisy[n], s->first + at, rows, ORGAN_F32, noisy, scratch + 2 * bytes, error))
+            return error->status;
+        for (size_t k = 0; k < count; k++) {
+            to[k] = clean[k] - noisy[k];
+            finite = finite && fabsf(to[k]) <= FLT_MAX;
+        }
+        if (!finite)
+            return find_fault(s, n, s->first + at, clean, noisy, count, error);
+    }
+    return ORGAN_OK;
+}
+
+static void read_units(void *context, size_t worker)
+{
+    stage *const s = context;
+    if (worker >= s->active)
+        return;
+    for (size_t unit = take(s); unit * s->unit_rows < s->rows; unit = take(s)) {
+        const size_t at = unit * s->unit_rows;
+        organ_error error = {0};
+        if (read_unit(s, at, organ_lesser(s->unit_rows, s->rows - at), s->scratch + worker * s->scratch_bytes, &error))
+            keep_fault(s, unit, &error);
+    }
+}
+
+/* ---- sums ---- */
+
+typedef struct lanes {
+    double change[LANES], square[LANES], dot[LANES], signs[LANES];
+} lanes;
+
+static void add_row(lanes *restrict l, const float *restrict noise, const float *restrict change, size_t count)
+{
+    float tail[2][LANES] = {{0}};
+    for (size_t k = 0; k < count; k += LANES) {
+        const float *n = noise + k, *c = change + k;
+        if (count - k < LANES) {
+            n = memcpy(tail[0], n, (count - k) * sizeof *n);
+            c = memcpy(tail[1], c, (count - k) * sizeof *c);
+        }
+        for (size_t j = 0; j < LANES; j++) {
+            const double x = (double)n[j], y = (double)c[j], product = x * y;
+            l->change[j] += y * y;
+            l->square[j] += x * x;
+            l->dot[j] += product;
+            l->signs[j] += product * product;
+        }
+    }
+}
+
+static double fold_lanes(double *lane)
+{
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
+
+/* <N_1, N_2> of the block. */
+static double between(const stage *s, size_t col, size_t width)
+{
+    const size_t cols = s->module->cols;
+    double lane[LANES] = {0};
+    for (size_t r = 0; r < s->rows; r++) {
+        const float *const x = s->noise[0] + r * cols + col, *const y = s->noise[1] + r * cols + col;
+        for (size_t k = 0; k < width; k++)
+            lane[k % LANES] += (double)x[k] * (double)y[k];
+    }
+    return fold_lanes(lane);
+}
+
+/* U^T N of the block, added to what the strips before gave. */
+static void add_inside(stage *s, size_t n, size_t col, size_t width, float *part)
+{
+    const organ_noise_module *const m = s->module;
+    const float *const noise = s->noise[n] + col;
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m->k, (int)width, (int)s->rows, 1, s->svd.u + s->first, (int)m->rows, noise,
+                (int)m->cols, 0, part, (int)width);
+    organ_blas_end();
+    for (size_t k = 0; k < m->k; k++)
+        for (size_t c = 0; c < width; c++)
+            s->inside[n][k * m->cols + col + c] += (double)part[k * width + c];
+}
+
+static void sum_block(stage *s, size_t block, unsigned char *scratch)
+{
+    const organ_noise_module *const m = s->module;
+    const size_t col = block * BLOCK_COLS, width = organ_lesser(BLOCK_COLS, m->cols - col);
+    float *const change = (float *)(void *)scratch, *const part = change + rounded(s->strip_rows * sizeof(float)) / sizeof(float) * width;
+    block_sums *const to = &s->sums[block];
+    organ_blas_begin();
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)s->rows, (int)width, (int)s->inner, 1, s->b + s->first * s->inner,
+                (int)s->inner, s->a + col, (int)m->cols, 0, change, (int)width);
+    organ_blas_end();
+    for (size_t n = 0; n < s->job->noises; n++) {
+        lanes l = {0};
+        for (size_t r = 0; r < s->rows; r++)
+            add_row(&l, s->noise[n] + r * m->cols + col, change + r * width, width);
+        to->change = fold_lanes(l.change);
+        to->noise[n] = (organ_noise_sums){.square = fold_lanes(l.square), .dot = fold_lanes(l.dot), .signs = fold_lanes(l.signs)};
+        if (m->k)
+            add_inside(s, n, col, width, part);
+    }
+    to->between = s->job->noises > 1 ? between(s, col, width) : 0;
+}
+
+static void sum_blocks(void *context, size_t worker)
+{
+    stage *const s = context;
+    if (worker >= s->active)
+        return;
+    for (size_t block = take(s); block < s->blocks; block = take(s))
+        sum_block(s, block, s->scratch + worker * s->scratch_bytes);
+}
+
+static void fold_blocks(stage *s)
+{
+    organ_noise_module *const m = s->module;
+    for (size_t b = 0; b < s->blocks; b++) {
+        m->change += s->sums[b].change;
+        m->between += s->sums[b].between;
+        for (size_t n = 0; n < s->job->noises; n++) {
+            m->noise[n].square += s->sums[b].noise[n].square;
+            m->noise[n].dot += s->sums[b].noise[n].dot;
+            m->noise[n].signs += s->sums[b].noise[n].signs;
+        }
+    }
+}
+
+/* ---- the module ---- */
+
+static uint64_t strip_bytes(const stage *s)
+{
+    uint64_t bytes = organ_weight_reader_bytes(s->clean, s->rows);
+    for (size_t n = 0; n < s->job->noises; n++)
+        bytes += organ_weight_reader_bytes(s->noisy[n], s->rows);
+    return bytes;
+}
+
+static organ_status run_strips(stage *s, organ_error *error)
+{
+    organ_workers *const workers = s->job->engine->workers;
+    const size_t rows = s->module->rows;
+    for (s->first = 0; s->first < rows; s->first += s->rows) {
+        if (organ_stop_asked(s->job->engine->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        s->rows = organ_lesser(s->strip_rows, rows - s->first);
+        s->next = 0;
+        organ_workers_run(workers, read_units, s);
+        if (s->fault.status) {
+            *error = s->fault;
+            return error->status;
+        }
+        s->next = 0;
+        organ_workers_run(workers, sum_blocks, s);
+        fold_blocks(s);
+        organ_progress_advance(s->job->progress, strip_bytes(s), NULL, NULL);
+    }
+    return ORGAN_OK;
+}
+
+static void finish_sums(stage *s)
+{
+    organ_noise_module *const m = s->module;
+    for (size_t n = 0; n < s->job->noises; n++)
+        for (size_t k = 0; k < m->k * m->cols; k++)
+            m->noise[n].inside += s->inside[n][k] * s->inside[n][k];
+    organ_chance_baseline(s->job->options->seed, m->index, s->job->options->draws, (uint64_t)m->rows * m->cols, &m->drawn_mean,
+                          &m->drawn_std);
+}
+
+static organ_status open_reader(const stage *s, const organ_model *model, const organ_weight *weight, organ_weight_reader **reader,
+                                organ_error *error)
+{
+    char note[256];
+    if (organ_weight_reader_open(model, weight, s->job->engine->kernels, note, reader, error))
+        return error->status;
+    if (*note)
+        organ_progress_note(s->job->progress, "%s: %s", model->path, note);
+    return ORGAN_OK;
+}
+
+static organ_status open_readers(stage *s, organ_error *error)
+{
+    const organ_orthogonality_job *const job = s->job;
+    open_reader(s, job->clean, s->module->clean, &s->clean, error);
+    for (size_t n = 0; n < job->noises && !error->status; n++)
+        open_reader(s, job->noisy[n], s->module->noisy[n], &s->noisy[n], error);
+    return error->status;
+}
+
+static void release(stage *s)
+{
+    organ_weight_reader_close(s->clean);
+    for (size_t n = 0; n < 2; n++) {
+        organ_weight_reader_close(s->noisy[n]);
+        free(s->noise[n]);
+        free(s->inside[n]);
+    }
+    organ_svd_free(&s->svd);
+    free(s->a);
+    free(s->b);
+    free(s->scratch);
+    free(s->sums);
+    pthread_mutex_destroy(&s->lock);
+}
+
+organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error)
+{
+    stage s = {.job = job, .module = module};
+    pthread_mutex_init(&s.lock, NULL);
+    if (open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK &&
+        run_strips(&s, error) == ORGAN_OK)
+        finish_sums(&s);
+    release(&s);
+    return error->status;
+}

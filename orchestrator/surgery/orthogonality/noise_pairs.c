@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
+
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/noise_pairs_report.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the inputs ---- */
+
+/* A directory with adapter_config.json, or the weights of an adapter themselves. */
+static bool is_adapter(const char *path)
+{
+    char *config = NULL;
+    struct stat status;
+    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+    bool adapter = strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
+    if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) && asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
+        adapter = access(config, F_OK) == 0;
+    free(config);
+    return adapter;
+}
+
+static organ_status open_adapter(organ_pairs_job *job, organ_error *error)
+{
+    const organ_noise_pairs_options *const o = job->options;
+    if (organ_adapter_open(o->change, &job->adapter, error) || (o->output && organ_adapter_spares(o->output, job->adapter, error)))
+        return error->status;
+    if (job->adapter->dora)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
+                          job->adapter->path);
+    if (organ_adapter_changed_base(job->adapter))
+        organ_progress_note(job->progress, "%s: %s changed the base before training began: B A alone is not what training changed",
+                            job->adapter->path, organ_adapter_changed_base(job->adapter));
+    return ORGAN_OK;
+}
+
+static organ_status open_model(organ_pairs_job *job, size_t k, const char *path, organ_error *error)
+{
+    if (organ_model_open_with(path, job->options->access, &job->model[k], error) ||
+        organ_weights_find(job->model[k], &job->weights[k], error))
+        return error->status;
+    if (job->options->output && organ_output_spares(job->options->output, job->model[k], error))
+        return error->status;
+    for (size_t n = 0; n < job->weights[k]->note_count; n++)
+        organ_progress_note(job->progress, "%s", job->weights[k]->notes[n]);
+    return ORGAN_OK;
+}
+
+static bool is_same(const organ_model *a, const organ_model *b)
+{
+    if (strcmp(a->path, b->path) == 0)
+        return true;
+    return a->file_count && b->file_count && !a->files[0].remote && !b->files[0].remote && a->files[0].device == b->files[0].device &&
+           a->files[0].inode == b->files[0].inode;
+}
+
+/* Two names for one model make numbers that look like findings. A tuned model may be one of the second pair: it is what was made of A. */
+static organ_status refuse_same(const organ_pairs_job *job, organ_error *error)
+{
+    static const char *const names[] = {"CLEAN of the first --pair", "NOISY of the first --pair", "CLEAN of the second --pair",
+                                        "NOISY of the second --pair", "the tuned model"};
+    for (size_t b = 1; b < job->sources; b++)
+        for (size_t a = 0; a < b; a++)
+            if (is_same(job->model[a], job->model[b]) && !(b == ORGAN_TUNED && a == ORGAN_CLEAN_B))
+                return organ_fail(error, ORGAN_USAGE, "%s and %s are the same model: %s%s", names[a], names[b], job->model[b]->path,
+                                  a == ORGAN_CLEAN_A && b == ORGAN_CLEAN_B
+                                      ? "; two quantisations of one model are held beside each other by --noisy2"
+                                      : "");
+    return ORGAN_OK;
+}
+
+static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
+{
+    const organ_noise_pairs_options *const o = job->options;
+    const char *const paths[ORGAN_PAIR_SOURCES] = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], o->change};
+    job->change = !o->change ? ORGAN_CHANGE_BETWEEN : is_adapter(o->change) ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_TUNED;
+    job->sources = job->change == ORGAN_CHANGE_TUNED ? ORGAN_PAIR_SOURCES : ORGAN_TUNED;
+    if (o->draws < 2)
+        return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
+    if (o->output)
+        organ_output_check(o->output, NULL, o->force, error);
+    if (!error->status && job->change == ORGAN_CHANGE_ADAPTER)
+        open_adapter(job, error);
+    for (size_t k = 0; k < job->sources && !error->status; k++)
+        open_model(job, k, paths[k], error);
+    return error->status || refuse_same(job, error) ? error->status : organ_pairs_match(job, error);
+}
+
+/* ---- the run ---- */
+
+static uint64_t stored_bytes(const organ_weight *weight)
+{
+    const organ_tensor *const parts[] = {weight->codes, weight->scale, weight->zero, weight->g_idx, weight->global};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < sizeof parts / sizeof *parts; k++)
+        bytes += parts[k] ? parts[k]->bytes : 0;
+    return bytes;
+}
+
+static void tell_module(const organ_pairs_job *job, const organ_pairs_module *m)
+{
+    char remark[64] = "no cosine";
+    const double norms = sqrt(m->sums.noise[0]) * sqrt(m->sums.noise[1]);
+    if (norms > 0)
+        snprintf(remark, sizeof remark, "cosine %.5f, remains %.3g x N_A", m->sums.between / norms, sqrt(m->sums.rest / m->sums.noise[0]));
+    organ_progress_advance(job->progress, 0, m->name, remark);
+}
+
+static organ_status measure_all(organ_pairs_job *job, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    for (size_t k = 0; k < job->count; k++)
+        for (size_t n = 0; n < job->sources; n++)
+            job->bytes += stored_bytes(job->modules[k].weight[n]);
+    organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
+    for (size_t k = 0; k < job->count && !error->status; k++)
+        if (organ_pairs_measure(job, &job->modules[k], error) == ORGAN_OK)
+            tell_module(job, &job->modules[k]);
+    organ_progress_end(job->progress);
+    job->seconds = organ_seconds_now() - started;
+    for (size_t n = 0; n < job->sources && !error->status; n++)
+        organ_model_unchanged(job->model[n], error);
+    return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
+}
+
+static organ_status publish(const organ_pairs_job *job, const json_t *report, organ_error *error)
+{
+    organ_output output = {.path = job->options->output, .force = job->options->force};
+    if (organ_output_begin(&output, 0, error))
+        return error->status;
+    char *const path = organ_publish_path(&output.publish, "noise_pairs.json");
+    char *const words = organ_publish_path(&output.publish, "NOISE_PAIRS_REPORT.md"), *markdown = NULL;
+    if (!path || !words)
+        organ_fail_errno(error, ENOMEM, "%s", output.path);
+    else if (organ_document_write(path, report, error) == ORGAN_OK &&
+             organ_noise_pairs_report_markdown(report, &markdown, error) == ORGAN_OK &&
+             organ_text_write(words, markdown, error) == ORGAN_OK && organ_html_report_beside(words, report, error) == ORGAN_OK)
+        organ_output_sync(&output, error);
+    free(path);
+    free(words);
+    free(markdown);
+    return organ_output_end(&output, error);
+}
+
+static void release(organ_pairs_job *job)
+{
+    for (size_t k = 0; k < job->count; k++)
+        free(job->modules[k].name);
+    free(job->modules);
+    for (size_t k = 0; k < ORGAN_PAIR_SOURCES; k++) {
+        organ_weights_free(job->weights[k]);
+        organ_model_close(job->model[k]);
+    }
+    organ_adapter_close(job->adapter);
+}
+
+organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine, const organ_progress *progress,
+                               json_t **report, organ_error *error)
+{
+    organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_pairs_document(&job)))
+        organ_fail_errno(error, ENOMEM, "%s", options->clean[0]);
+    if (!error->status && options->output)
+        publish(&job, *report, error);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    release(&job);
+    return error->status;
+}

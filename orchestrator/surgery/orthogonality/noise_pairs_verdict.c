@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * What the numbers of two pairs mean, in words, with the limits that were used. */
+#include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Whether both noises are the same and cancel. */
+static const char *premise_of(const organ_pair_sums *s, const char *noises)
+{
+    const double left = s->rest / s->noise[0];
+    if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
+        return "undefined";
+    if (left <= ORGAN_PREMISE_HOLDS * ORGAN_PREMISE_HOLDS)
+        return "holds";
+    return left < 1 && (*noises == 'a' || *noises == 'r') ? "holds in part" : "does not hold"; /* alike or related */
+}
+
+static void say_premise(json_t *to, const organ_pair_sums *s, const char *premise)
+{
+    if (*premise == 'u') {
+        json_array_append_new(to, json_string("The premise of Method A, that both noises are the same and cancel, has nothing to stand on: "
+                                              "at least one pair has no noise."));
+        return;
+    }
+    json_array_append_new(
+        to, json_sprintf("The premise of Method A, that both noises are the same and cancel, %s: |N_A - N_B| / |N_A| = %.4g, where equal "
+                         "noises leave 0 and unrelated ones of one size 1.41. Of the energy of both noises %.2f %% cancels.",
+                         premise, sqrt(s->rest / s->noise[0]), 100 * (1 - s->rest / (s->noise[0] + s->noise[1]))));
+}
+
+static void say_same(json_t *to, uint64_t differing, uint64_t same)
+{
+    if (same > 0)
+        json_array_append_new(
+            to, json_sprintf("In %llu of %llu modules both clean models have the same values, so that equal noises are a matter "
+                             "of course: all this is about the other %llu.",
+                             (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing));
+}
+
+static void say_factor(json_t *to, const organ_pair_sums *s)
+{
+    if (!(s->noise[0] > 0) || !(s->noise[1] > 0))
+        return;
+    const double factor = s->between / s->noise[0], explained = fmin(1, factor * (s->between / s->noise[1]));
+    const double size = sqrt(s->noise[1] / s->noise[0]);
+    const bool scaled = explained >= ORGAN_MUCH_AGREEMENT * ORGAN_MUCH_AGREEMENT && fabs(size - 1) > ORGAN_FACTOR_ROOM;
+    json_array_append_new(to, json_sprintf("As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
+                                           factor, 100 * explained, explained,
+                                           scaled ? " The noises have a common direction but not a common size: N_A itself cancels less "
+                                                    "than this multiple of it would."
+                                                  : ""));
+}
+
+static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)
+{
+    static const char *const names[] = {"what the clean model of B changed in that of A",
+                                        "what the tuned model changed in the clean model of A", "what the adapter adds"};
+    const organ_pair_sums *const s = &f->sums;
+    if (!(s->change > 0)) {
+        json_array_append_new(to,
+                              json_sprintf("The change, %s, is zero in these modules: there is no signal beside the noises.", names[kind]));
+        return;
+    }
+    json_array_append_new(to, json_sprintf("Beside the change D, %s: |N_A| / |D| = %.3g, |N_B| / |D| = %.3g, |N_A - N_B| / |D| = %.3g.",
+                                           names[kind], sqrt(s->noise[0] / s->change), sqrt(s->noise[1] / s->change),
+                                           sqrt(s->rest / s->change)));
+    const double taken = s->change + s->rest + 2 * s->rest_along;
+    if (kind == ORGAN_CHANGE_BETWEEN && taken > 0)
+        json_array_append_new(to, json_sprintf("What the noisy model of B changed in that of A is D + N_A - N_B: %.3g %% as much energy as "
+                                               "D has is in N_A - N_B. An adapter taken from the two noisy models starts from that.",
+                                               100 * s->rest / s->change));
+    if (s->noise[1] > 0)
+        json_array_append_new(to, json_sprintf("Method A, D put on the noisy model of A, misses the clean aim by N_A. It misses the noisy "
+                                               "model of B by N_A - N_B, which is %.3g x |N_B|.",
+                                               sqrt(s->rest / s->noise[1])));
+}
+
+/* "N_A 0.0012 (z 0.5), ..." */
+static void say_directions(json_t *to, const organ_pairs_fold *f)
+{
+    static const char *const names[] = {"N_A", "N_B", "N_A - N_B"};
+    char text[256] = "";
+    size_t used = 0;
+    for (size_t k = 0; k < 3; k++) {
+        const organ_noise_fold *const a = &f->along[k];
+        const double norms = sqrt(a->defined_square) * sqrt(a->defined_change);
+        if (norms > 0)
+            used += (size_t)snprintf(text + used, sizeof text - used, "%s%s %.4f (z %.1f)", used ? ", " : "", names[k], a->dot / norms,
+                                     a->dot / sqrt(a->variance));
+    }
+    if (used)
+        json_array_append_new(to, json_sprintf("Cosine with the change: %s; |z| up to 3 is what random matrices have.", text));
+}
+
+static json_t *quotient(double part, double whole) { return whole > 0 ? json_real(part / whole) : json_null(); }
+
+json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pair_change change)
+{
+    json_t *sentences = json_array(), *agreement = organ_agreement_verdict(&all->noises);
+    const char *const level = json_string_value(json_object_get(agreement, "level")), *const noises = level ? level : "undefined";
+    const char *const premise = premise_of(&all->sums, noises);
+    say_premise(sentences, &all->sums, premise);
+    say_same(sentences, all->noises.modules, same);
+    json_array_extend(sentences, json_object_get(agreement, "sentences"));
+    say_factor(sentences, &all->sums);
+    say_change(sentences, all, change);
+    say_directions(sentences, all);
+    const organ_pair_sums *const sums = &all->sums;
+    json_t *const verdict = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "premise", premise, "noises", noises, "modules",
+                                      (json_int_t)all->noises.modules, "same_modules", (json_int_t)same, "cosine",
+                                      quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1])), "remains_to_noise_a",
+                                      quotient(sqrt(sums->rest), sqrt(sums->noise[0])), "remains_to_change",
+                                      quotient(sqrt(sums->rest), sqrt(sums->change)), "sentences", sentences);
+    json_decref(agreement);
+    return verdict;
+}

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/orthogonality/job.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/orthogonality_charts.h"
+#include "orchestrator/report/view/orthogonality_report.h"
+#include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/orthogonality/module_match.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- what belongs together ---- */
+
+/* A pattern that matches nothing is a slip. */
+static organ_status all_used(const organ_orthogonality_job *job, const bool *used, organ_error *error)
+{
+    if (organ_module_patterns_used(job->options->modules, used, job->adapter->path, error))
+        return error->status;
+    return job->count ? ORGAN_OK : organ_fail(error, ORGAN_BAD_INPUT, "%s: the adapter changes no module", job->adapter->path);
+}
+
+static void match_module(organ_orthogonality_job *job, size_t index, organ_misfits *c)
+{
+    const organ_adapter_pair *const pair = &job->adapter->pairs[index];
+    const bool turned = pair->embedding || job->adapter->fan_in_fan_out;
+    organ_noise_module *const m = &job->modules[job->count++];
+    *m = (organ_noise_module){.pair = pair, .index = index, .transposed = turned};
+    m->rows = (size_t)(turned ? pair->in_features : pair->out_features);
+    m->cols = (size_t)(turned ? pair->out_features : pair->in_features);
+    const organ_module_place place = {.module = pair->module, .anatomy = &pair->anatomy, .rows = m->rows, .cols = m->cols};
+    m->clean = organ_module_weight(&place, job->clean_weights, job->clean, c);
+    for (size_t n = 0; n < job->noises && (m->clean || n > 0); n++)
+        m->noisy[n] = organ_module_weight(&place, job->noisy_weights[n], job->noisy[n], c);
+}
+
+static organ_status match(organ_orthogonality_job *job, organ_error *error)
+{
+    const char *const globs = job->options->modules;
+    organ_misfits misfits = {.said_by = "the adapter"};
+    job->modules = calloc(job->adapter->pair_count + 1, sizeof *job->modules);
+    bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
+    if (!job->modules || !used)
+        organ_fail_errno(error, ENOMEM, "%s", job->adapter->path);
+    for (size_t k = 0; !error->status && k < job->adapter->pair_count; k++)
+        if (organ_module_is_meant(globs, job->adapter->pairs[k].module, used))
+            match_module(job, k, &misfits);
+    if (!error->status)
+        all_used(job, used, error);
+    free(used);
+    return organ_misfits_end(&misfits, job->adapter->path, error);
+}
+
+/* ---- the inputs ---- */
+
+static organ_status open_model(const organ_orthogonality_job *job, const char *path, organ_model **model, organ_weights **weights,
+                               organ_error *error)
+{
+    if (organ_model_open_with(path, job->options->access, model, error) || organ_weights_find(*model, weights, error))
+        return error->status;
+    if (job->options->output && organ_output_spares(job->options->output, *model, error))
+        return error->status;
+    for (size_t k = 0; k < (*weights)->note_count; k++)
+        organ_progress_note(job->progress, "%s", (*weights)->notes[k]);
+    return ORGAN_OK;
+}
+
+static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error)
+{
+    const organ_orthogonality_options *const o = job->options;
+    job->noises = o->noisy2 ? 2 : 1;
+    if (o->draws < 2)
+        return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
+    if ((o->output && organ_output_check(o->output, NULL, o->force, error)) || organ_adapter_open(o->adapter, &job->adapter, error) ||
+        (o->output && organ_adapter_spares(o->output, job->adapter, error)))
+        return error->status;
+    if (job->adapter->dora)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
+                          job->adapter->path);
+    if (organ_adapter_changed_base(job->adapter))
+        organ_progress_note(job->progress, "%s: %s changed the base before training began: B A alone is not what training changed",
+                            job->adapter->path, organ_adapter_changed_base(job->adapter));
+    if (open_model(job, o->clean, &job->clean, &job->clean_weights, error) ||
+        open_model(job, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
+        (o->noisy2 && open_model(job, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))
+        return error->status;
+    return match(job, error);
+}
+
+/* ---- the run ---- */
+
+static void tell_module(const organ_orthogonality_job *job, const organ_noise_module *m)
+{
+    char remark[64] = "no cosine";
+    const double norms = sqrt(m->noise[0].square) * sqrt(m->change);
+    if (norms > 0)
+        snprintf(remark, sizeof remark, "cosine %.5f, noise %.3g x adapter", m->noise[0].dot / norms,
+                 sqrt(m->noise[0].square) / sqrt(m->change));
+    organ_progress_advance(job->progress, 0, m->pair->module, remark);
+}
+
+static organ_status measure_all(organ_orthogonality_job *job, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    for (size_t k = 0; k < job->count; k++)
+        for (size_t n = 0; n <= job->noises; n++)
+            job->bytes += organ_weight_bytes(n ? job->modules[k].noisy[n - 1] : job->modules[k].clean);
+    organ_progress_begin(job->progress, "comparing", job->bytes, job->count);
+    for (size_t k = 0; k < job->count && !error->status; k++)
+        if (organ_orthogonality_measure(job, &job->modules[k], error) == ORGAN_OK)
+            tell_module(job, &job->modules[k]);
+    organ_progress_end(job->progress);
+    job->seconds = organ_seconds_now() - started;
+    for (size_t n = 0; n <= job->noises && !error->status; n++)
+        organ_model_unchanged(n ? job->noisy[n - 1] : job->clean, error);
+    return error->status ? error->status : organ_model_unchanged(job->adapter->model, error);
+}
+
+static organ_status write_text(const organ_output *output, const char *name, const char *text, organ_error *error)
+{
+    char *const path = organ_publish_path(&output->publish, name);
+    if (!path)
+        return organ_fail_errno(error, ENOMEM, "%s", output->path);
+    organ_text_write(path, text, error);
+    free(path);
+    return error->status;
+}
+
+static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
+{
+    for (organ_noise_chart k = 0; k < ORGAN_NOISE_CHARTS && !error->status; k++) {
+        char *svg = NULL;
+        if (organ_orthogonality_chart(report, k, &svg, error) == ORGAN_OK)
+            write_text(output, organ_orthogonality_chart_name(k), svg, error);
+        free(svg);
+    }
+    return error->status;
+}
+
+static organ_status write_reports(const organ_output *output, const json_t *report, organ_error *error)
+{
+    char *const path = organ_publish_path(&output->publish, "orthogonality.json");
+    char *const words = organ_publish_path(&output->publish, "ORTHOGONALITY_REPORT.md"), *markdown = NULL;
+    if (!path || !words)
+        organ_fail_errno(error, ENOMEM, "%s", output->path);
+    else if (organ_document_write(path, report, error) == ORGAN_OK &&
+             organ_orthogonality_report_markdown(report, &markdown, error) == ORGAN_OK &&
+             organ_text_write(words, markdown, error) == ORGAN_OK && organ_html_report_beside(words, report, error) == ORGAN_OK)
+        write_charts(output, report, error);
+    free(path);
+    free(words);
+    free(markdown);
+    return error->status;
+}
+
+static organ_status publish(const organ_orthogonality_job *job, const json_t *report, organ_error *error)
+{
+    organ_output output = {.path = job->options->output, .force = job->options->force};
+    if (organ_output_begin(&output, 0, error))
+        return error->status;
+    if (write_reports(&output, report, error) == ORGAN_OK)
+        organ_output_sync(&output, error);
+    return organ_output_end(&output, error);
+}
+
+static void release(organ_orthogonality_job *job)
+{
+    free(job->modules);
+    organ_weights_free(job->clean_weights);
+    organ_model_close(job->clean);
+    for (size_t n = 0; n < 2; n++) {
+        organ_weights_free(job->noisy_weights[n]);
+        organ_model_close(job->noisy[n]);
+    }
+    organ_adapter_close(job->adapter);
+}
+
+organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
+                                 json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_orthogonality_document(&job)))
+        organ_fail_errno(error, ENOMEM, "%s", options->adapter);
+    if (!error->status && options->output)
+        publish(&job, *report, error);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    release(&job);
+    return organ_memory_work_end(&work, report, options->adapter, error);
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT
+ * What the numbers of a comparison mean, in words, with the limits that were used. */
+#include "orchestrator/surgery/orthogonality/chance.h"
+#include "orchestrator/surgery/orthogonality/job.h"
+
+#include <math.h>
+#include <stdio.h>
+
+bool organ_is_compared(const organ_compared *c) { return c->square > 0 && c->change > 0; }
+
+double organ_compared_cosine(const organ_compared *c) { return fmax(-1, fmin(1, c->dot / (sqrt(c->square) * sqrt(c->change)))); }
+
+void organ_noise_fold_add(organ_noise_fold *f, const organ_compared *c, uint64_t elements)
+{
+    f->modules++;
+    f->elements += elements;
+    f->change += c->change;
+    f->square += c->square;
+    if (!organ_is_compared(c))
+        return;
+    const double cosine = organ_compared_cosine(c);
+    f->defined++;
+    f->defined_change += c->change;
+    f->defined_square += c->square;
+    f->dot += c->dot;
+    f->signs += c->signs;
+    f->variance += c->square * c->change / (double)elements;
+    f->largest = fmax(f->largest, fabs(cosine));
+    if (fabs(cosine) * sqrt((double)elements) <= ORGAN_Z_LIMIT)
+        return;
+    f->beyond++;
+    f->largest_beyond = fmax(f->largest_beyond, fabs(cosine));
+}
+
+/* "3.9 %", "less than 0.01 %" */
+static const char *percent(double share, char out[32])
+{
+    if (share < 0.0001)
+        return "less than 0.01 %";
+    snprintf(out, 32, share < 0.1 ? "%.2g %%" : "%.3g %%", 100 * share);
+    return out;
+}
+
+typedef struct reading {
+    double cosine, chance, z; /* of the fold as one matrix */
+    size_t allowed;           /* beyond the limit by chance */
+    bool by_chance, tiny;
+} reading;
+
+static reading read_cosine(const organ_noise_fold *f)
+{
+    reading r = {.allowed = organ_chance_beyond((size_t)f->defined)};
+    const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
+    r.cosine = norms > 0 ? f->dot / norms : 0;
+    r.chance = norms > 0 ? sqrt(f->variance) / norms : 0;
+    r.z = r.chance > 0 ? r.cosine / r.chance : 0;
+    r.by_chance = f->beyond <= r.allowed && fabs(r.z) <= ORGAN_Z_LIMIT;
+    r.tiny = f->largest_beyond <= ORGAN_SMALL_COSINE && fabs(r.cosine) <= ORGAN_SMALL_COSINE;
+    return r;
+}
+
+static json_t *counted(const organ_noise_fold *f, const reading *r)
+{
+    char signs[64] = "";
+    if (f->signs > 0)
+        snprintf(signs, sizeof signs, " (%.2f if only the signs of N are random)", f->dot / sqrt(f->signs));
+    return json_sprintf("|z| <= 3 in %llu of %llu modules (chance alone leaves up to %zu outside), z of all modules as one matrix %.2f%s, "
+                        "largest |cosine| %.4f.",
+                        (unsigned long long)(f->defined - f->beyond), (unsigned long long)f->defined, r->allowed, r->z, signs, f->largest);
+}
+
+static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
+{
+    const reading r = read_cosine(f);
+    const char *level = NULL;
+    char energy[32];
+    if (f->defined == 0) {
+        json_array_append_new(sentences, json_string("There is no cosine: wherever the adapter changes a weight, the noise is zero, or the "
+                                                     "adapter changes nothing."));
+        return "undefined";
+    }
+    if (r.by_chance) {
+        level = "orthogonal";
+        json_array_append_new(sentences, json_string("Orthogonal: noise and adapter point in directions as unrelated as those of random "
+                                                     "matrices."));
+    } else if (r.tiny) {
+        level = "nearly orthogonal";
+        json_array_append_new(
+            sentences,
+            json_string(
+                "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % of the energy."));
+    } else {
+        level = "not orthogonal";
+        json_array_append_new(
+            sentences,
+            json_sprintf(
+                "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
+                r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
+                fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
+                : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on "
+                                  "the noisy model (Method B) does."
+                                : "The adapter goes against N, that is, it adds to what quantisation took."));
+    }
+    json_array_append_new(sentences, counted(f, &r));
+    return level;
+}
+
+static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
+{
+    if (f->telling == 0 || !(f->inside_expected > 0)) {
+        json_array_append_new(sentences, json_string("Leakage tells nothing here: there is no noise, or the directions of the adapter are "
+                                                     "all that there are."));
+        return "undefined";
+    }
+    char energy[32];
+    const double share = f->inside / f->inside_base, over = sqrt(f->inside / f->inside_expected);
+    const char *const level = over > 1 + ORGAN_LEAKAGE_ROOM   ? "more than isotropic"
+                              : over < 1 - ORGAN_LEAKAGE_ROOM ? "less than isotropic"
+                                                              : "isotropic";
+    json_array_append_new(
+        sentences,
+        json_sprintf("Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 %%): with these "
+                     "output directions and any other A, an adapter could take out %s of the noise's energy and no more.",
+                     sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy)));
+    return level;
+}
+
+static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
+{
+    if (!(f->change > 0) || !(f->square > 0)) {
+        json_array_append_new(sentences, json_string(f->change > 0 ? "There is no noise: both models have the same values in these modules."
+                                                                   : "The adapter changes nothing."));
+        return "undefined";
+    }
+    char energy[32];
+    const double ratio = sqrt(f->square / f->change), before = f->square + f->change + 2 * f->dot;
+    const char *const level = ratio <= ORGAN_SMALL_RATIO   ? "noise below adapter"
+                              : ratio >= ORGAN_LARGE_RATIO ? "noise above adapter"
+                                                           : "noise like adapter";
+    const char *const words = ratio <= ORGAN_SMALL_RATIO ? "smaller than" : ratio >= ORGAN_LARGE_RATIO ? "larger than" : "of the order of";
+    json_array_append_new(sentences, json_sprintf("The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio));
+    const reading r = read_cosine(f);
+    if (!r.by_chance && !r.tiny && r.cosine > 0)
+        json_array_append_new(sentences,
+                              json_string("If it was made on the noisy model (Method B), its aim is not the clean model with the "
+                                          "adapter, and what it leaves is told by its own residual, not here."));
+    else if (before > 0)
+        json_array_append_new(sentences,
+                              json_sprintf("Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
+                                           "clean model with the adapter. That is a distance of weights, not of answers.",
+                                           f->square <= before ? "removes" : "adds", percent(fabs(1 - f->square / before), energy)));
+    return level;
+}
+
+json_t *organ_noise_verdict(const organ_noise_fold *all)
+{
+    json_t *sentences = json_array();
+    const char *const cosine = cosine_words(all, sentences), *const leakage = leakage_words(all, sentences),
+                      *const ratio = ratio_words(all, sentences);
+    return json_pack("{s:s, s:s, s:s, s:i, s:o}", "direction", cosine, "leakage", leakage, "magnitude", ratio, "beyond_allowed",
+                     (int)organ_chance_beyond((size_t)all->defined), "sentences", sentences);
+}
+
+json_t *organ_agreement_verdict(const organ_noise_fold *all)
+{
+    const reading r = read_cosine(all);
+    json_t *sentences = json_array();
+    const char *level = "unrelated";
+    if (all->defined == 0) {
+        level = "undefined";
+        json_array_append_new(sentences, json_string("The noises cannot be compared: one of them is zero."));
+    } else {
+        char energy[32];
+        level = r.by_chance ? "unrelated" : r.tiny ? "hardly related" : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related" : "alike";
+        json_array_append_new(sentences,
+                              json_sprintf("The two noises are %s: overall cosine %.4f where chance gives about %.2g; a multiple "
+                                           "of one explains %s of the energy of the other.",
+                                           level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy)));
+        json_array_append_new(sentences, counted(all, &r));
+        json_array_append_new(
+            sentences, json_sprintf("The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square)));
+    }
+    return json_pack("{s:s, s:o}", "level", level, "sentences", sentences);
+}

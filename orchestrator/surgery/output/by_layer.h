@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT
+ * What a model consists of, by layer and role: the part of a document that its picture is drawn from. */
+#ifndef ORGAN_BY_LAYER_H
+#define ORGAN_BY_LAYER_H
+
+#include "formats/tensor/anatomy.h"
+
+#include <jansson.h>
+#include <stddef.h>
+
+/* One tensor. */
+typedef struct organ_layer_amount {
+    organ_anatomy anatomy;
+    uint64_t elements, bytes;
+    uint64_t grafted; /* elements that another model gave */
+} organ_layer_amount;
+
+/* {"roles": [R names], "layers": [L numbers, ascending; -1, last: in none], "elements": L x R, "bytes": L x R} and, if asked for,
+ * "grafted": L x R. Sorts the rows. NULL without memory, also where `rows` is NULL. */
+json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted);
+
+/* [{"group", "tensors", "elements", "bytes"}, ...] of the parts that have tensors. The same of NULL. */
+json_t *organ_by_group_json(const organ_layer_amount *rows, size_t count);
+
+#endif

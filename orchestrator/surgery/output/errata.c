@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/errata.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the words ---- */
+
+static const char version_1[] =
+    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees no activation, no gradient "
+    "and no effect on the output; it is not the activation-aware v2.";
+
+static const struct {
+    const char *method, *by_text, *by_imatrix;
+} methods[] = {
+    {"physarum-v1", version_1, NULL},
+    {"physarum-v2",
+     "Physarum v2: flow over importances of weights as the calibration text makes the inputs of their layers. It is another method than "
+     "physarum v1, and no number of the one says anything about the other.",
+     "Physarum v2 by an imatrix: no contribution, no stability, no compensation; flow over the magnitude of each weight times the root "
+     "mean square of its input, which is all that an imatrix tells. By a calibration text it is another method, which prunes better; "
+     "physarum v1 is another again, and no number of the one says anything about the other."},
+    {"magnitude", "Magnitude: the smallest weights of each tensor are killed. It sees no activation and no effect on the output.", NULL},
+    {"wanda", "Wanda: of each row the weights are killed whose magnitude times the norm of their input over the calibration text is least.",
+     "Wanda by an imatrix: no contribution, no compensation; of each row the weights are killed whose magnitude times the root mean square "
+     "of their input, as the imatrix tells it, is least."},
+    {"sparsegpt",
+     "SparseGPT: blocks of 128 columns from left to right, each error made up for by the columns to come, along the calibration text.",
+     NULL},
+};
+
+static const char coverage[] =
+    "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is processed exactly once: block "
+    "coverage of the targets is 100 %.";
+static const char of_imatrix[] =
+    "What is killed depends on the imatrix, and so on the model, the tokenizer and the text that it was made with: nothing here can check "
+    "that the model was this donor. Its inputs are those of the whole model: what was pruned in the layers before is not in them.";
+static const char of_text[] =
+    "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
+static const char compensation[] =
+    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is zero, not that the rest is the "
+    "donor's.";
+static const char never_mixed[] =
+    "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark scores of another run, "
+    "snapshot, text or tokenizer.";
+
+/* ---- sentences ---- */
+
+/* What is true of two experiments is said once. */
+static void add(json_t *list, const char *sentence)
+{
+    size_t index;
+    json_t *said;
+    json_array_foreach(list, index, said)
+    {
+        if (strcmp(json_string_value(said), sentence) == 0)
+            return;
+    }
+    json_array_append_new(list, json_string(sentence));
+}
+
+/* By what `method` begins with: a pattern and the like may stand behind it. */
+static void add_method(json_t *list, const char *method, bool imatrix)
+{
+    for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
+        if (strncmp(method, methods[k].method, strlen(methods[k].method)) == 0) {
+            add(list, imatrix && methods[k].by_imatrix ? methods[k].by_imatrix : methods[k].by_text);
+            return;
+        }
+    add(list, "No log says by which method weights were killed, or which weights were seen.");
+}
+
+static void add_experiment(json_t *list, const json_t *experiment)
+{
+    json_t *const words = organ_experiment_words(experiment);
+    json_array_append_new(list, json_sprintf("The experiment: %s. %s", json_string_value(words), never_mixed));
+    json_decref(words);
+}
+
+static void add_denominators(json_t *list, const json_t *document)
+{
+    char target[32], full[32];
+    json_array_append_new(list,
+                          json_sprintf("A percentage of killed weights means nothing without its denominator. Each one here names it: "
+                                       "target, the %s weights of the target tensors, or full, all %s weights of the model.",
+                                       organ_count_text(organ_json_count(document, "totals.target.elements"), target),
+                                       organ_count_text(organ_json_count(document, "totals.full.elements"), full)));
+}
+
+json_t *organ_errata_of_pruning(const json_t *log)
+{
+    const bool imatrix = json_is_object(organ_json_at(log, "imatrix"));
+    const char *const method = organ_json_text(log, "parameters.method");
+    json_t *const list = json_array();
+    add_method(list, method, imatrix);
+    if (strcmp(method, "physarum-v1") == 0)
+        add(list, coverage);
+    if (imatrix || json_is_object(organ_json_at(log, "calibration")))
+        add(list, imatrix ? of_imatrix : of_text);
+    if (json_is_true(organ_json_at(log, "compensates")))
+        add(list, compensation);
+    add_experiment(list, organ_json_at(log, "experiment"));
+    add_denominators(list, log);
+    return list;
+}
+
+json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
+{
+    json_t *const list = json_array();
+    add(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method killed them.");
+    if (compensated)
+        add(list, compensation);
+    else
+        json_array_append_new(list, json_sprintf("Where the method was physarum-v1, its counts are to be read so: %s", version_1));
+    json_array_append_new(list, json_sprintf("Every weight of the target tensors is compared: coverage is %.2f %%.",
+                                             organ_json_real(audit, "coverage.percent")));
+    json_array_append_new(list,
+                          json_sprintf("The experiment: this copy, held against donor %s (fingerprint %s). %s",
+                                       organ_json_text(audit, "donor.name"), organ_json_text(audit, "donor.fingerprint"), never_mixed));
+    add_denominators(list, audit);
+    return list;
+}
+
+/* Experiments of one method share its sentence. */
+static bool is_first_of_method(const json_t *experiments, size_t k)
+{
+    for (size_t j = 0; j < k; j++)
+        if (strcmp(organ_json_text(json_array_get(experiments, j), "method"), organ_json_text(json_array_get(experiments, k), "method")) ==
+            0)
+            return false;
+    return true;
+}
+
+static void add_named(json_t *list, const json_t *experiment)
+{
+    const char *const name = organ_json_text(experiment, "name");
+    json_t *const words = organ_experiment_words(experiment);
+    json_array_append_new(list, json_sprintf("Experiment%s%s: %s.", *name ? " " : "", name, json_string_value(words)));
+    json_decref(words);
+}
+
+json_t *organ_errata_of_experiments(const json_t *experiments)
+{
+    json_t *const list = json_array();
+    const size_t count = json_array_size(experiments);
+    bool flow = false;
+    for (size_t k = 0; k < count; k++) {
+        const json_t *const e = json_array_get(experiments, k);
+        const char *const method = organ_json_text(e, "method");
+        flow |= strcmp(method, "physarum-v1") == 0;
+        if (is_first_of_method(experiments, k))
+            add_method(list, method, strstr(method, "by imatrix") != NULL);
+    }
+    if (flow)
+        add(list, coverage);
+    for (size_t k = 0; k < count; k++)
+        add_named(list, json_array_get(experiments, k));
+    if (count) {
+        add(list, never_mixed);
+        add(list, "A percentage of killed weights means nothing without its denominator: target counts the weights of the target tensors, "
+                  "full all weights of the model.");
+    }
+    return list;
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/layout.h"
+
+#include "formats/base/input_file.h"
+#include "orchestrator/stream/model_copy.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STEP ((size_t)1 << 20) /* read at once between tensors */
+
+/* A donor's file, whether the model is it or was taken out of it. */
+typedef struct source {
+    const organ_model *model;
+    uint32_t index;
+    const char *name;
+    uint64_t size, data_offset;
+    size_t first, count;
+} source;
+
+static size_t source_count(const organ_model *model) { return model->manifest ? model->manifest->file_count : model->file_count; }
+
+static source source_at(const organ_model *model, size_t k)
+{
+    source s = {.model = model, .index = (uint32_t)k};
+    if (model->manifest) {
+        const organ_donor_file *const file = &model->manifest->files[k];
+        s.name = file->name;
+        s.size = file->size;
+        s.data_offset = file->data_offset;
+        s.first = file->first;
+        s.count = file->count;
+    } else {
+        const organ_model_file *const file = &model->files[k];
+        s.name = file->name;
+        s.size = file->size;
+        s.data_offset = file->data_offset;
+        s.first = file->first;
+        s.count = file->count;
+    }
+    return s;
+}
+
+static organ_status add_filler(organ_layout_file *file, uint64_t offset, size_t bytes, unsigned char *data, organ_error *error)
+{
+    organ_filler *fillers = data ? realloc(file->fillers, (file->filler_count + 1) * sizeof *fillers) : NULL;
+    if (!fillers) {
+        free(data);
+        return organ_fail_errno(error, ENOMEM, "%s: %zu bytes between its tensors", file->name, bytes);
+    }
+    file->fillers = fillers;
+    fillers[file->filler_count++] = (organ_filler){offset, bytes, data};
+    return ORGAN_OK;
+}
+
+/* Bytes that an organ directory keeps as a file. */
+static organ_status load_filler(const organ_model *model, const char *name, uint64_t offset, uint64_t bytes, organ_layout_file *file,
+                                organ_error *error)
+{
+    char *path = NULL, *data = NULL;
+    size_t length = 0;
+    if (asprintf(&path, "%s/%s", model->directory, name) < 0)
+        return organ_fail_errno(error, ENOMEM, "%s", name);
+    if (organ_input_load(path, path, (size_t)bytes, &data, &length, error) == ORGAN_OK && length != bytes)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu bytes, not %llu", path, length, (unsigned long long)bytes);
+    free(path);
+    if (error->status) {
+        free(data);
+        return error->status;
+    }
+    return add_filler(file, offset, length, (unsigned char *)data, error);
+}
+
+static organ_status read_filler(const source *s, uint64_t offset, size_t bytes, bool wanted_as_zeros, organ_layout_file *file,
+                                organ_error *error)
+{
+    unsigned char *data = malloc(bytes + 1);
+    if (!data)
+        return organ_fail_errno(error, ENOMEM, "%s: %zu bytes", s->name, bytes);
+    if (organ_model_read(s->model, s->index, data, bytes, offset, error)) {
+        free(data);
+        return error->status;
+    }
+    bool zeros = !wanted_as_zeros;
+    for (size_t k = 0; k < bytes && zeros; k++)
+        zeros = data[k] == 0;
+    if (zeros) {
+        free(data);
+        return ORGAN_OK;
+    }
+    return add_filler(file, offset, bytes, data, error);
+}
+
+static organ_status read_gap(const source *s, uint64_t from, uint64_t to, organ_layout_file *file, organ_error *error)
+{
+    while (from < to && !error->status) {
+        const size_t bytes = to - from < STEP ? (size_t)(to - from) : STEP;
+        read_filler(s, from, bytes, false, file, error);
+        from += bytes;
+    }
+    return error->status;
+}
+
+/* Header, and what lies between and behind the tensors. */
+static organ_status fill(const source *s, organ_layout_file *file, organ_error *error)
+{
+    const organ_model *const model = s->model;
+    if (model->manifest) {
+        const organ_donor_file *const donor = &model->manifest->files[s->index];
+        load_filler(model, donor->header, 0, donor->data_offset, file, error);
+        for (size_t k = 0; k < donor->gap_count && !error->status; k++)
+            load_filler(model, donor->gaps[k].file, donor->gaps[k].offset, donor->gaps[k].bytes, file, error);
+        return error->status;
+    }
+    read_filler(s, 0, (size_t)s->data_offset, true, file, error);
+    uint64_t end = s->data_offset;
+    for (size_t t = s->first; t < s->first + s->count && !error->status; t++) {
+        read_gap(s, end, model->tensors[t].offset, file, error);
+        end = model->tensors[t].offset + model->tensors[t].bytes;
+    }
+    return error->status ? error->status : read_gap(s, end, s->size, file, error);
+}
+
+static organ_piece piece_of(const organ_model *model, size_t t, uint32_t file)
+{
+    organ_piece piece = {.as = model->tensors[t], .model = model, .from = &model->tensors[t]};
+    piece.as.file = file;
+    if (model->manifest) {
+        piece.as.offset = model->manifest->tensors[t].offset;
+        piece.known = model->manifest->tensors[t].xxh3;
+    }
+    return piece;
+}
+
+organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error)
+{
+    const size_t count = source_count(model);
+    *layout = (organ_layout){.format = model->manifest ? model->manifest->format : model->format};
+    layout->changed = model->manifest && model->manifest->changed;
+    layout->files = calloc(count + 1, sizeof *layout->files);
+    layout->pieces = calloc(model->tensor_count + 1, sizeof *layout->pieces);
+    if (!layout->files || !layout->pieces)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const source s = source_at(model, k);
+        layout->files[k] =
+            (organ_layout_file){.name = s.name, .size = s.size, .data_offset = s.data_offset, .first = s.first, .count = s.count};
+        layout->file_count = k + 1;
+        for (size_t t = s.first; t < s.first + s.count; t++)
+            layout->pieces[layout->piece_count++] = piece_of(model, t, (uint32_t)k);
+        fill(&s, &layout->files[k], error);
+    }
+    return error->status;
+}
+
+organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ_model *giver)
+{
+    organ_layer_amount *const rows = calloc(layout->piece_count + 1, sizeof *rows);
+    for (size_t k = 0; rows && k < layout->piece_count; k++) {
+        const organ_piece *const piece = &layout->pieces[k];
+        rows[k] = (organ_layer_amount){.anatomy = piece->as.anatomy,
+                                       .elements = piece->as.elements,
+                                       .bytes = piece->as.bytes,
+                                       .grafted = giver && piece->model == giver ? piece->as.elements : 0};
+    }
+    return rows;
+}
+
+uint64_t organ_layout_bytes(const organ_layout *layout)
+{
+    uint64_t bytes = 0;
+    for (size_t f = 0; f < layout->file_count; f++)
+        bytes += layout->files[f].size;
+    return bytes;
+}
+
+organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error)
+{
+    *list = (organ_file_list){0};
+    if (asprintf(root, "%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "") < 0) {
+        *root = NULL;
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    }
+    if (!model->manifest)
+        return organ_model_other_files(model, list, error);
+    return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
+}
+
+organ_status organ_beside_copy(const organ_model *model, const char *directory, const char *folder, organ_error *error)
+{
+    organ_file_list list;
+    char *root = NULL;
+    organ_beside_list(model, &root, &list, error);
+    for (size_t k = 0; k < list.count && !error->status; k++) {
+        char *name = NULL;
+        if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", list.names[k]) < 0)
+            organ_fail_errno(error, ENOMEM, "%s", list.names[k]);
+        else
+            organ_copy_file(root, list.names[k], directory, name, error);
+        free(name);
+    }
+    organ_list_free(&list);
+    free(root);
+    return error->status;
+}
+
+void organ_layout_release(organ_layout *layout)
+{
+    for (size_t f = 0; f < layout->file_count; f++) {
+        for (size_t k = 0; k < layout->files[f].filler_count; k++)
+            free(layout->files[f].fillers[k].data);
+        free(layout->files[f].fillers);
+    }
+    free(layout->files);
+    free(layout->pieces);
+    organ_arena_release(&layout->arena);
+    *layout = (organ_layout){0};
+}

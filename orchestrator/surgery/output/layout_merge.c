@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT
+ * Layouts of one file, with a header made anew. */
+#include "orchestrator/surgery/output/layout.h"
+
+#include "formats/base/json_text.h"
+#include "formats/base/text_buffer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status no_memory(const char *name, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s: its header", name); }
+
+/* Takes `header` over; the offsets of the pieces are set already. */
+static organ_status become_one(organ_layout *layout, const char *name, unsigned char *header, size_t header_bytes, uint64_t size,
+                               organ_error *error)
+{
+    organ_layout_file *const file = calloc(1, sizeof *file);
+    organ_filler *const filler = calloc(1, sizeof *filler);
+    char *const kept = organ_arena_copy(&layout->arena, name, strlen(name));
+    if (!file || !filler || !kept) {
+        free(file);
+        free(filler);
+        free(header);
+        return no_memory(name, error);
+    }
+    for (size_t f = 0; f < layout->file_count; f++) {
+        for (size_t k = 0; k < layout->files[f].filler_count; k++)
+            free(layout->files[f].fillers[k].data);
+        free(layout->files[f].fillers);
+    }
+    free(layout->files);
+    *filler = (organ_filler){0, header_bytes, header};
+    *file = (organ_layout_file){
+        .name = kept, .size = size, .data_offset = header_bytes, .count = layout->piece_count, .filler_count = 1, .fillers = filler};
+    layout->files = file;
+    layout->file_count = 1;
+    for (size_t k = 0; k < layout->piece_count; k++)
+        layout->pieces[k].as.file = 0;
+    return ORGAN_OK;
+}
+
+/* ---- safetensors ---- */
+
+/* Wide types first, as the format's own writer has them: so every tensor is aligned to its type. */
+static int by_width(const void *a, const void *b)
+{
+    const organ_piece *const x = a, *const y = b;
+    const unsigned wide = organ_dtype_describe(x->as.dtype)->bytes, other = organ_dtype_describe(y->as.dtype)->bytes;
+    if (wide != other)
+        return wide > other ? -1 : 1;
+    if (x->as.file != y->as.file)
+        return x->as.file < y->as.file ? -1 : 1;
+    return x->as.offset != y->as.offset ? (x->as.offset < y->as.offset ? -1 : 1) : strcmp(x->as.name, y->as.name);
+}
+
+/* The metadata of the first file as it is written there. */
+static void put_metadata(FILE *out, const organ_layout *layout)
+{
+    const organ_filler *const header = layout->file_count ? layout->files[0].fillers : NULL;
+    if (!header || header->bytes < 8)
+        return;
+    const organ_json_text text = {.label = "", .bytes = (const char *)header->data + 8, .length = header->bytes - 8};
+    const organ_json_span span = organ_json_member(&text, (organ_json_span){0, text.length}, "__metadata__");
+    if (span.end > span.begin)
+        fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
+}
+
+static organ_status put_piece(FILE *out, const organ_piece *piece, uint64_t begin, organ_error *error)
+{
+    json_t *const name = json_string(piece->as.name);
+    char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+    json_decref(name);
+    if (!quoted)
+        return no_memory(piece->as.name, error);
+    fprintf(out, "%s%s:{\"dtype\":\"%s\",\"shape\":[", ftell(out) > 1 ? "," : "", quoted, organ_dtype_describe(piece->as.dtype)->name);
+    for (unsigned k = 0; k < piece->as.rank; k++)
+        fprintf(out, "%s%" PRIu64, k ? "," : "", piece->as.shape[k]);
+    fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->as.bytes);
+    free(quoted);
+    return ORGAN_OK;
+}
+
+/* The JSON, padded so that the data begins at a multiple of 8. */
+static organ_status write_json(const organ_layout *layout, char **json, size_t *length, organ_error *error)
+{
+    organ_text text;
+    uint64_t at = 0;
+    if (organ_text_open(&text, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = text.out;
+    fputc('{', out);
+    put_metadata(out, layout);
+    for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
+        put_piece(out, &layout->pieces[k], at, error);
+        at += layout->pieces[k].as.bytes;
+    }
+    fputc('}', out);
+    while (ftell(out) % 8)
+        fputc(' ', out);
+    organ_text_end(&text, json, error);
+    *length = text.size;
+    return error->status;
+}
+
+organ_status organ_layout_merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
+{
+    char *json = NULL;
+    size_t length = 0;
+    qsort(layout->pieces, layout->piece_count, sizeof *layout->pieces, by_width);
+    write_json(layout, &json, &length, error);
+    unsigned char *const header = error->status ? NULL : malloc(length + 8);
+    if (!header) {
+        free(json);
+        return no_memory(name, error);
+    }
+    for (unsigned k = 0; k < 8; k++)
+        header[k] = (unsigned char)((uint64_t)length >> 8 * k);
+    memcpy(header + 8, json, length);
+    free(json);
+    uint64_t at = length + 8;
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        layout->pieces[k].as.offset = at;
+        at += layout->pieces[k].as.bytes;
+    }
+    return become_one(layout, name, header, length + 8, at, error);
+}
+
+/* ---- GGUF ---- */
+
+organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error)
+{
+    if (organ_gguf_writer_create(writer, error))
+        return error->status;
+    for (size_t k = 0; k < gguf->kv_count && !error->status; k++)
+        if (strncmp(gguf->kvs[k].key, "split.", 6) != 0)
+            organ_gguf_writer_kv(*writer, &gguf->kvs[k], error);
+    if (error->status) {
+        organ_gguf_writer_destroy(*writer);
+        *writer = NULL;
+    }
+    return error->status;
+}
+
+organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
+{
+    organ_gguf_layout made;
+    for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
+        const organ_tensor *const as = &layout->pieces[k].as;
+        organ_gguf_writer_tensor(writer, as->name, as->dtype, as->rank, as->shape, error);
+    }
+    if (error->status || organ_gguf_writer_finish(writer, &made, error))
+        return error->status;
+    unsigned char *const header = malloc(made.size);
+    if (!header)
+        return no_memory(name, error);
+    memcpy(header, made.bytes, made.size);
+    for (size_t k = 0; k < layout->piece_count; k++)
+        layout->pieces[k].as.offset = made.offsets[k];
+    return become_one(layout, name, header, made.size, made.file_size, error);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/machine_plan.h"
+
+#include "orchestrator/machine/topology.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/band_plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct plan {
+    organ_topology *topology;
+    organ_place *places; /* of the workers */
+    size_t threads;
+} plan;
+
+static size_t workers_on_pu(const plan *p, unsigned pu)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < p->threads; k++)
+        count += p->places[k].pu == pu;
+    return count;
+}
+
+static size_t workers_on_node(const plan *p, unsigned node)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < p->threads; k++)
+        count += p->places[k].node == node;
+    return count;
+}
+
+/* Bands lie with the workers in turn: see organ_pass_run. */
+static size_t bands_on_node(const plan *p, unsigned node)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < organ_band_most_slots(p->threads); k++)
+        count += p->places[k % p->threads].node == node;
+    return count;
+}
+
+static json_t *worker_rows(const plan *p)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < p->threads; k++) {
+        const organ_place place = p->places[k];
+        const organ_pu pu = organ_topology_pu(p->topology, place.pu);
+        json_array_append_new(rows, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "worker", (json_int_t)k, "cpu",
+                                              (json_int_t)place.pu, "core", (json_int_t)pu.core, "package", (json_int_t)pu.package, "kind",
+                                              (json_int_t)pu.kind, "sibling", (json_int_t)pu.sibling, "node",
+                                              (json_int_t)organ_topology_node(p->topology, place.node).os, "node_is_near", pu.near,
+                                              "workers_on_cpu", (json_int_t)workers_on_pu(p, place.pu)));
+    }
+    return rows;
+}
+
+static json_t *node_rows(const plan *p)
+{
+    json_t *const rows = json_array();
+    for (unsigned k = 0; k < organ_topology_nodes(p->topology); k++) {
+        const organ_node node = organ_topology_node(p->topology, k);
+        json_array_append_new(rows,
+                              json_pack("{s:I, s:o, s:I, s:I, s:I}", "node", (json_int_t)node.os, "bytes",
+                                        node.bytes ? json_integer((json_int_t)node.bytes) : json_null(), "cores", (json_int_t)node.cores,
+                                        "workers", (json_int_t)workers_on_node(p, k), "band_buffers", (json_int_t)bands_on_node(p, k)));
+    }
+    return rows;
+}
+
+static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
+{
+    bool done = which != NULL;
+    if (done && *which)
+        done = json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "what", what, "which", which, "why", why)) == 0;
+    free(which);
+    return done;
+}
+
+/* What may be used and has no worker. */
+static bool add_idle(json_t *rows, const plan *p)
+{
+    char *slower = NULL, *siblings = NULL, *cores = NULL;
+    const bool done = organ_topology_idle(p->topology, p->threads, &cores, &slower, &siblings) &&
+                      add_absence(rows, "CPU", cores, "core without a worker: fewer threads than cores");
+    const bool next = add_absence(rows, "CPU", done ? slower : NULL, "slower kind of core without a worker: fewer threads than cores");
+    return add_absence(rows, "CPU", next ? siblings : NULL, "second hardware thread of a core: fewer threads than CPUs");
+}
+
+static json_t *left_out_rows(const plan *p)
+{
+    static const struct {
+        const char *what, *why;
+    } absences[ORGAN_ABSENCES] = {
+        [ORGAN_CPU_OFFLINE] = {"CPU", "offline, or unknown to the record"},
+        [ORGAN_CPU_FORBIDDEN] = {"CPU", "not in the cpuset of this process"},
+        [ORGAN_CPU_UNBOUND] = {"CPU", "not in the affinity of the caller (taskset, numactl, a batch system)"},
+        [ORGAN_NODE_FORBIDDEN] = {"memory node", "not in the cpuset of this process"},
+        [ORGAN_NODE_EMPTY] = {"memory node", "without memory, or not in the record"},
+        [ORGAN_NODE_REMOTE] = {"memory node", "nearest to no core that may be used"},
+    };
+    json_t *const rows = json_array();
+    bool done = true;
+    for (size_t k = 0; k < ORGAN_ABSENCES && done; k++)
+        done = add_absence(rows, absences[k].what, organ_topology_absent(p->topology, (organ_absence)k), absences[k].why);
+    if (done && add_idle(rows, p))
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+static json_t *document(const plan *p, const char *import)
+{
+    return json_pack("{s:s, s:{s:o, s:b, s:I, s:I, s:I}, s:I, s:o, s:o, s:o}", "schema", "organ.topology/1", "machine", "name",
+                     organ_document_string(import ? import : "this machine"), "recorded", import != NULL, "cores",
+                     (json_int_t)organ_topology_cores(p->topology), "nodes", (json_int_t)organ_topology_nodes(p->topology), "kinds",
+                     (json_int_t)organ_topology_kinds(p->topology), "threads", (json_int_t)p->threads, "nodes", node_rows(p), "workers",
+                     worker_rows(p), "left_out", left_out_rows(p));
+}
+
+organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)
+{
+    plan p = {0};
+    *report = NULL;
+    if ((options->import ? organ_topology_import(options->import, &p.topology, error) : organ_topology_discover(&p.topology, error)) !=
+        ORGAN_OK)
+        return error->status;
+    p.threads = options->threads ? options->threads : organ_topology_cores(p.topology);
+    p.places = calloc(p.threads, sizeof *p.places);
+    if (p.places) {
+        organ_topology_place(p.topology, p.threads, p.places);
+        *report = document(&p, options->import);
+    }
+    if (!*report)
+        organ_fail_errno(error, ENOMEM, "plan for %zu workers", p.threads);
+    free(p.places);
+    organ_topology_destroy(p.topology);
+    return error->status;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/output.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/model/recognise.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/transfer.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static bool ends_in(const char *name, const char *suffix)
+{
+    const size_t length = strlen(name), tail = strlen(suffix);
+    return length > tail && strcmp(name + length - tail, suffix) == 0;
+}
+
+bool organ_output_is_file(const char *path) { return ends_in(path, ".gguf") || ends_in(path, ".safetensors"); }
+
+char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
+{
+    const char *const name = single ? single : donor->whole_directory ? NULL : donor->index ? donor->index : donor->files[0].name;
+    char *path = NULL;
+    return asprintf(&path, "%s%s%s", directory, name ? "/" : "", name ? name : "") < 0 ? NULL : path;
+}
+
+const char *organ_output_name(const organ_output *output)
+{
+    const char *const slash = strrchr(output->path, '/');
+    return slash ? slash + 1 : output->path;
+}
+
+/* `path` is `directory` or below it. */
+static bool is_within(const char *path, const char *directory)
+{
+    const size_t n = strlen(directory);
+    return strncmp(path, directory, n) == 0 && (path[n] == '\0' || path[n] == '/' || strcmp(directory, "/") == 0);
+}
+
+/* The absolute name that `path` has or will have; false where its parent does not exist (which organ_publish_begin tells better). */
+static bool place_of(const char *path, char place[PATH_MAX])
+{
+    if (realpath(path, place))
+        return true;
+    char copy[PATH_MAX], parent[PATH_MAX];
+    if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy || !realpath(dirname(copy), parent))
+        return false;
+    snprintf(copy, sizeof copy, "%s", path);
+    return snprintf(place, PATH_MAX, "%s/%s", strcmp(parent, "/") ? parent : "", basename(copy)) < PATH_MAX;
+}
+
+static organ_status fail_is_input(const char *path, const char *input, organ_error *error)
+{
+    return organ_fail(error, ORGAN_USAGE, "%s: the output cannot be the input %s or a directory in it", path, input);
+}
+
+organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error)
+{
+    char home[PATH_MAX], place[PATH_MAX], file[PATH_MAX];
+    if (!realpath(model->directory, home) || !place_of(path, place))
+        return ORGAN_OK; /* a model that is not on this machine; a parent that is not there */
+    if (strcmp(place, home) == 0 || (model->whole_directory && is_within(place, home)))
+        return fail_is_input(path, model->path, error);
+    for (size_t f = 0; f < model->file_count && !model->whole_directory; f++)
+        if (realpath(model->files[f].path, file) && strcmp(place, file) == 0)
+            return fail_is_input(path, model->path, error);
+    if (is_within(home, place))
+        return organ_fail(error, ORGAN_USAGE, "%s: the input %s lies in this directory, which the output would replace", path, model->path);
+    return ORGAN_OK;
+}
+
+organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error)
+{
+    char copy[PATH_MAX], home[PATH_MAX], place[PATH_MAX];
+    struct stat info;
+    if (stat(input, &info) || !place_of(directory, place))
+        return ORGAN_OK; /* a URL; what cannot be found is told of by whoever opens it */
+    const bool whole = S_ISDIR(info.st_mode);
+    if (snprintf(copy, sizeof copy, "%s", input) >= (int)sizeof copy || !realpath(whole ? copy : dirname(copy), home))
+        return ORGAN_OK;
+    if (whole ? is_within(place, home) : strcmp(place, home) == 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: reports cannot go into the directory of the input %s: name another one", directory,
+                          input);
+    return ORGAN_OK;
+}
+
+organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error)
+{
+    for (; directory && *names && !error->status; names++) {
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", directory, *names) < 0)
+            return organ_fail_errno(error, ENOMEM, "%s", directory);
+        organ_check_report_place(path, error);
+        free(path);
+    }
+    return error->status;
+}
+
+const char *organ_output_like(const organ_model *model) { return model->whole_directory || model->manifest ? model->directory : NULL; }
+
+organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error)
+{
+    return organ_publish_check(path, like, force, error);
+}
+
+void organ_output_remove_report(const char *path)
+{
+    if (organ_check_report_place(path, &(organ_error){0}) == ORGAN_OK)
+        unlink(path);
+}
+
+organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
+{
+    output->started = organ_seconds_now();
+    output->publish = (organ_publish){.lock = -1};
+    if (organ_publish_check(output->path, output->like, output->force, error))
+        return error->status;
+    /* Nothing that is left of a killed run can be continued: it is always begun anew. */
+    const organ_status begun = organ_publish_begin(output->path, output->like, false, true, &output->publish, error);
+    output->publish.force = output->force;
+    if (begun)
+        organ_publish_end(&output->publish);
+    else if (organ_transfer_room(output->publish.partial, output->path, bytes, error))
+        organ_output_end(output, error);
+    return error->status;
+}
+
+const char *organ_output_directory(const organ_output *output) { return output->publish.partial; }
+
+organ_status organ_output_sync(organ_output *output, organ_error *error)
+{
+    organ_transfer_sync(output->publish.partial, error);
+    output->seconds = organ_seconds_now() - output->started;
+    return error->status;
+}
+
+organ_status organ_output_end(organ_output *output, organ_error *error)
+{
+    /* What may lack a member is not published. */
+    if (!error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
+        const char *const names[] = {organ_output_name(output), output->reports[0], output->reports[1], output->reports[2], NULL};
+        if (output->single)
+            organ_publish_commit_files(&output->publish, names, error);
+        else
+            organ_publish_commit(&output->publish, NULL, error);
+    }
+    if (error->status)
+        organ_publish_abandon(&output->publish);
+    organ_publish_end(&output->publish);
+    for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
+        free(output->reports[k]);
+        output->reports[k] = NULL;
+    }
+    return error->status;
+}
+
+json_t *organ_output_run(const organ_output *output, uint64_t bytes)
+{
+    const double seconds = output->seconds;
+    return json_pack("{s:o, s:f, s:f}", "output", organ_document_string(output->path), "seconds", organ_milliseconds(seconds),
+                     "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0);
+}
+
+json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)
+{
+    json_t *const run = organ_output_run(output, bytes);
+    if (run) {
+        json_object_set_new(run, "model", organ_document_string(model));
+        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(engine->workers)));
+        json_object_set_new(run, "cpu_isa", json_string(engine->kernels->isa));
+    }
+    return run;
+}

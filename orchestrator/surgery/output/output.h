@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * The output of an operation that makes a model: a directory or one file, in a place where it hurts no input, there whole or not at all. */
+#ifndef ORGAN_OUTPUT_H
+#define ORGAN_OUTPUT_H
+
+#include "formats/model/model.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/publish.h"
+
+#include <jansson.h>
+
+#define ORGAN_OUTPUT_REPORTS 3
+
+typedef struct organ_output {
+    const char *path; /* as the user gave it */
+    const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
+    bool single;      /* one file, not a directory */
+    bool force;
+    double started, seconds; /* when it began; how long it took until all was on the disk */
+    char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */
+    organ_publish publish;
+} organ_output;
+
+/* Whether `path` ends in ".gguf" or ".safetensors" and so means a single file. */
+bool organ_output_is_file(const char *path);
+
+/* A copy in `directory` as a user opens it: the directory itself, or the index or file by which the donor was named; `single` is the name
+ * of the one file that the copy is, else NULL. To be freed; NULL without memory. */
+char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single);
+
+/* The last component of the path. */
+const char *organ_output_name(const organ_output *output);
+
+/* ORGAN_USAGE if the output would be `model`, lie in it or swallow it. */
+organ_status organ_output_spares(const char *path, const organ_model *model, organ_error *error);
+
+/* For reports that go into a directory which may be there and have other files. ORGAN_USAGE if it is the directory of `input`, a path, or
+ * lies in the model that this names. */
+organ_status organ_output_check_apart(const char *directory, const char *input, organ_error *error);
+
+/* ORGAN_USAGE if one of the files `names`, up to a NULL, is in the directory and is no report of this program. NULL for a directory is
+ * allowed. */
+organ_status organ_output_check_reports(const char *directory, const char *const *names, organ_error *error);
+
+/* Removes what is left of a report of ours at `path`; a file that somebody else has put there stays. */
+void organ_output_remove_report(const char *path);
+
+/* The `like` of an output that takes along what lies beside `model`. */
+const char *organ_output_like(const organ_model *model);
+
+/* What may be known before anything is made: the place is free (or `force` is given, and what is there may go). */
+organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
+
+/* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is no room for `bytes`.
+ */
+organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
+
+/* Where the output grows: the directory itself, or the one that holds the single file under its name. */
+const char *organ_output_directory(const organ_output *output);
+
+/* Brings everything to the disk. */
+organ_status organ_output_sync(organ_output *output, organ_error *error);
+
+/* Gives the output its name, or, if `error` is set already, removes it. Always the last call after a begin. An output that is whole when
+ * its name cannot be had stays where it has grown; the message says how to take it. */
+organ_status organ_output_end(organ_output *output, organ_error *error);
+
+/* {"output", "seconds", "bytes_per_second"} for the "run" of a report. */
+json_t *organ_output_run(const organ_output *output, uint64_t bytes);
+
+/* The same with "model", "threads" and "cpu_isa": of an operation that makes one model of another. NULL without memory. */
+json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine);
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/plain_only.h"
+
+#include "formats/base/text_buffer.h"
+#include "orchestrator/machine/shell_word.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define PARTS 7
+
+organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
+{
+    organ_text buffer;
+    char *word = NULL, text[700];
+    va_list args;
+    if (organ_text_open(&buffer, error))
+        return error->status;
+    organ_shell_word(buffer.out, model->path);
+    if (organ_text_end(&buffer, &word, error))
+        return error->status;
+    va_start(args, what);
+    vsnprintf(text, sizeof text, what, args);
+    va_end(args);
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: dequantize it first: organ dequantize %s -o OUT%s", text, word, model->gguf ? ".gguf" : "");
+    free(word);
+    return error->status;
+}
+
+bool organ_dtype_is_blocks(organ_dtype dtype)
+{
+    return organ_dtype_describe(dtype)->elements > 1 && !organ_dtype_describe(dtype)->in_safetensors;
+}
+
+static const organ_tensor *touched_part(const organ_model *model, const organ_weight *weight, const bool *touched)
+{
+    const organ_tensor *const parts[PARTS] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
+                                              weight->global, weight->shape_tensor, weight->bias};
+    for (size_t k = 0; k < PARTS; k++)
+        if (parts[k] && touched[parts[k] - model->tensors])
+            return parts[k];
+    return NULL;
+}
+
+organ_status organ_plain_only(const organ_model *model, const bool *touched, organ_error *error)
+{
+    organ_weights *weights = NULL;
+    if (organ_weights_find(model, &weights, error))
+        return error->status;
+    for (size_t k = 0; k < weights->count && !error->status; k++) {
+        const organ_weight *const weight = &weights->weights[k];
+        const organ_tensor *const part = weight->scheme == ORGAN_SCHEME_PLAIN ? NULL : touched_part(model, weight, touched);
+        char text[160];
+        if (part)
+            organ_dequantize_first(model, error, "%.300s: '%.200s' belongs to a packed weight (%s)", model->path, part->name,
+                                   organ_weight_text(weight, text, sizeof text));
+    }
+    organ_weights_free(weights);
+    return error->status;
+}

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/resharding.h"
+
+#include "formats/base/arena.h"
+#include "formats/base/name_table.h"
+#include "formats/base/text_buffer.h"
+#include "formats/model/organ_directory.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/transfer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PAGE ORGAN_DIRECT_ALIGNMENT
+
+typedef struct shard {
+    const char *name, *path;
+    unsigned char *header; /* owned */
+    size_t header_bytes;
+    uint64_t size;
+} shard;
+
+struct organ_resharding {
+    const organ_model *model;
+    organ_shard_piece *pieces;
+    size_t count, file_count;
+    size_t *order; /* pieces by file and offset */
+    shard *files;
+    uint64_t total;
+    char *index; /* its text; NULL where there is one file */
+    size_t index_bytes;
+    organ_arena arena;
+};
+
+static organ_status no_memory(const organ_resharding *r, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: the plan of a copy", r->model->path);
+}
+
+/* ---- which shard, where in it ---- */
+
+static organ_status measure(organ_resharding *r, organ_error *error)
+{
+    organ_name_table names = {0};
+    for (size_t k = 0; k < r->count && !error->status; k++) {
+        organ_shard_piece *const p = &r->pieces[k];
+        uint64_t elements = 1;
+        bool fits = true;
+        for (unsigned d = 0; d < p->rank; d++)
+            fits = fits && !__builtin_mul_overflow(elements, p->shape[d], &elements);
+        if (!fits || !organ_dtype_bytes(p->dtype, elements, &p->bytes) || __builtin_add_overflow(r->total, p->bytes, &r->total) ||
+            r->total > INT64_MAX)
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' would be too large as %s", r->model->path, p->name,
+                       organ_dtype_describe(p->dtype)->name);
+        else if (organ_name_table_find(&names, p->name))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: two tensors would have the name '%s'", r->model->path, p->name);
+        else if (!organ_name_table_put(&names, p->name, k))
+            no_memory(r, error);
+    }
+    organ_name_table_release(&names);
+    return error->status;
+}
+
+/* As the writers of others do: in order, a new shard where the next tensor does not fit. */
+static void deal(organ_resharding *r, uint64_t most, bool single_only)
+{
+    uint64_t bytes = 0;
+    r->file_count = 1;
+    for (size_t k = 0; k < r->count; k++) {
+        if (!single_only && bytes && r->pieces[k].bytes > (most > bytes ? most - bytes : 0)) {
+            r->file_count++;
+            bytes = 0;
+        }
+        bytes += r->pieces[k].bytes;
+        r->pieces[k].file = r->file_count - 1;
+        r->order[k] = k;
+    }
+}
+
+/* Whole pages first: they leave all behind them on a page. Then by width: so every tensor is aligned to its type. */
+static int by_place(const void *a, const void *b, void *context)
+{
+    const organ_shard_piece *const pieces = context;
+    const size_t x = *(const size_t *)a, y = *(const size_t *)b;
+    const organ_shard_piece *const p = &pieces[x], *const q = &pieces[y];
+    if (p->file != q->file)
+        return p->file < q->file ? -1 : 1;
+    const bool whole = p->bytes % PAGE == 0, other_whole = q->bytes % PAGE == 0;
+    if (whole != other_whole)
+        return whole ? -1 : 1;
+    const unsigned width = organ_dtype_describe(p->dtype)->bytes, other_width = organ_dtype_describe(q->dtype)->bytes;
+    if (!whole && width != other_width)
+        return width > other_width ? -1 : 1;
+    return x < y ? -1 : x > y;
+}
+
+/* ---- safetensors ---- */
+
+static organ_status put_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
+{
+    json_t *const name = json_string(piece->name);
+    char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
+    json_decref(name);
+    if (!quoted)
+        return organ_fail_errno(error, ENOMEM, "%s", piece->name);
+    fprintf(out, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, organ_dtype_describe(piece->dtype)->name);
+    for (unsigned d = 0; d < piece->rank; d++)
+        fprintf(out, "%s%" PRIu64, d ? "," : "", piece->shape[d]);
+    fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->bytes);
+    free(quoted);
+    return ORGAN_OK;
+}
+
+/* Pieces order[first .. last) become file `f`. The header is padded with spaces so that data begin on a page. */
+static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
+{
+    organ_text buffer;
+    char *text = NULL;
+    uint64_t at = 0;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    FILE *const out = buffer.out;
+    fputs("        {\"__metadata__\":{\"format\":\"pt\"}", out);
+    for (size_t k = first; k < last && !error->status; k++) {
+        put_entry(out, &r->pieces[r->order[k]], at, error);
+        at += r->pieces[r->order[k]].bytes;
+    }
+    fputc('}', out);
+    for (long here = ftell(out); here > 0 && here % PAGE; here++)
+        fputc(' ', out);
+    organ_text_end(&buffer, &text, error);
+    const size_t length = buffer.size;
+    r->files[f].header = (unsigned char *)text;
+    r->files[f].header_bytes = length;
+    r->files[f].size = length + at;
+    if (error->status)
+        return error->status;
+    for (unsigned k = 0; k < 8; k++)
+        text[k] = (char)((uint64_t)(length - 8) >> 8 * k);
+    for (size_t k = first, before = length; k < last; k++) {
+        r->pieces[r->order[k]].offset = before;
+        before += r->pieces[r->order[k]].bytes;
+    }
+    return ORGAN_OK;
+}
+
+static organ_status name_file(organ_resharding *r, size_t f, const char *single, organ_error *error)
+{
+    char name[64];
+    if (r->file_count > 1)
+        snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, r->file_count);
+    const char *const chosen = r->file_count > 1 ? name : single ? single : "model.safetensors";
+    r->files[f].name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
+    return r->files[f].name ? ORGAN_OK : no_memory(r, error);
+}
+
+static organ_status head_files(organ_resharding *r, const char *single, organ_error *error)
+{
+    size_t first = 0;
+    for (size_t f = 0; f < r->file_count && !error->status; f++) {
+        size_t last = first;
+        while (last < r->count && r->pieces[r->order[last]].file == f)
+            last++;
+        if (name_file(r, f, single, error) == ORGAN_OK)
+            head_file(r, f, first, last, error);
+        first = last;
+    }
+    return error->status;
+}
+
+static organ_status write_index(organ_resharding *r, organ_error *error)
+{
+    json_t *const map = json_object(), *document = NULL;
+    for (size_t k = 0; k < r->count && map; k++)
+        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].name)))
+            no_memory(r, error);
+    if (map && !error->status)
+        document = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)r->total, "weight_map", map);
+    r->index = document ? json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
+    json_decref(document);
+    json_decref(map);
+    if (!r->index)
+        return no_memory(r, error);
+    r->index_bytes = strlen(r->index);
+    return error->status;
+}
+
+static organ_resharding *create(const organ_model *model, organ_shard_piece *pieces, size_t count)
+{
+    organ_resharding *const r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    *r = (organ_resharding){.model = model, .pieces = pieces, .count = count, .order = calloc(count + 1, sizeof *r->order)};
+    if (r->order)
+        return r;
+    free(r);
+    return NULL;
+}
+
+static organ_status keep_or_free(organ_resharding *r, organ_resharding **plan, organ_error *error)
+{
+    *plan = error->status ? NULL : r;
+    if (error->status)
+        organ_resharding_free(r);
+    return error->status;
+}
+
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most, const char *single,
+                                   bool single_only, organ_resharding **plan, organ_error *error)
+{
+    organ_resharding *const r = create(model, pieces, count);
+    *plan = NULL;
+    if (!r)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    if (measure(r, error) == ORGAN_OK) {
+        deal(r, most, single_only);
+        qsort_r(r->order, count, sizeof *r->order, by_place, pieces);
+        r->files = calloc(r->file_count, sizeof *r->files);
+        if (!r->files)
+            no_memory(r, error);
+        else if (head_files(r, single, error) == ORGAN_OK && r->file_count > 1)
+            write_index(r, error);
+    }
+    return keep_or_free(r, plan, error);
+}
+
+/* ---- GGUF ---- */
+
+static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_writer *writer, organ_error *error)
+{
+    organ_gguf_layout made;
+    for (size_t k = 0; k < r->count && !error->status; k++) {
+        organ_gguf_writer_tensor(writer, r->pieces[k].name, r->pieces[k].dtype, r->pieces[k].rank, r->pieces[k].shape, error);
+        r->order[k] = k;
+    }
+    if (error->status || organ_gguf_writer_finish(writer, &made, error))
+        return error->status;
+    shard *const file = r->files = calloc(1, sizeof *r->files);
+    if (!file)
+        return no_memory(r, error);
+    *file = (shard){.name = organ_arena_copy(&r->arena, name, strlen(name)), .header = malloc(made.size), .header_bytes = made.size};
+    r->file_count = 1;
+    file->size = made.file_size;
+    if (!file->name || !file->header)
+        return no_memory(r, error);
+    memcpy(file->header, made.bytes, made.size);
+    for (size_t k = 0; k < r->count; k++)
+        r->pieces[k].offset = made.offsets[k];
+    return ORGAN_OK;
+}
+
+organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
+                                        organ_gguf_writer *writer, organ_resharding **plan, organ_error *error)
+{
+    organ_resharding *const r = create(model, pieces, count);
+    *plan = NULL;
+    if (!r)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    if (measure(r, error) == ORGAN_OK)
+        head_gguf(r, name, writer, error);
+    return keep_or_free(r, plan, error);
+}
+
+void organ_resharding_free(organ_resharding *r)
+{
+    if (!r)
+        return;
+    for (size_t f = 0; r->files && f < r->file_count; f++)
+        free(r->files[f].header);
+    free(r->files);
+    free(r->order);
+    free(r->index);
+    organ_arena_release(&r->arena);
+    free(r);
+}
+
+/* ---- what is planned ---- */
+
+size_t organ_resharding_files(const organ_resharding *r) { return r->file_count; }
+
+const char *organ_resharding_file(const organ_resharding *r, size_t file, uint64_t *bytes)
+{
+    if (bytes)
+        *bytes = r->files[file].size;
+    return r->files[file].name;
+}
+
+uint64_t organ_resharding_bytes(const organ_resharding *r)
+{
+    uint64_t bytes = r->index_bytes;
+    for (size_t f = 0; f < r->file_count; f++)
+        bytes += r->files[f].size;
+    return bytes;
+}
+
+uint64_t organ_resharding_total(const organ_resharding *r) { return r->total; }
+
+json_t *organ_resharding_files_json(const organ_resharding *plan)
+{
+    json_t *const rows = json_array();
+    for (size_t f = 0; f < organ_resharding_files(plan); f++) {
+        uint64_t bytes;
+        const char *const name = organ_resharding_file(plan, f, &bytes);
+        json_array_append_new(rows, json_pack("{s:o, s:I}", "name", organ_document_string(name), "bytes", (json_int_t)bytes));
+    }
+    return rows;
+}
+
+json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
+{
+    json_int_t same = 0, bytes = 0;
+    for (size_t k = 0; k < count; k++)
+        if (pieces[k].same) {
+            same++;
+            bytes += (json_int_t)pieces[k].bytes;
+        }
+    return json_pack("{s:I, s:I}", "tensors", same, "bytes", bytes);
+}
+
+organ_shard_piece organ_piece_same(const organ_tensor *tensor)
+{
+    return (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
+}
+
+const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].name; }
+
+/* ---- the files ---- */
+
+static organ_status write_file(const char *path, const void *data, size_t bytes, uint64_t size, organ_error *error)
+{
+    if (organ_transfer_file(path, size, error) == ORGAN_OK)
+        organ_transfer_bytes(path, data, bytes, 0, error);
+    return error->status;
+}
+
+organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
+{
+    for (size_t f = 0; f < r->file_count && !error->status; f++) {
+        shard *const file = &r->files[f];
+        if (!(file->path = organ_path_join(&r->arena, directory, file->name)))
+            return no_memory(r, error);
+        write_file(file->path, file->header, file->header_bytes, file->size, error);
+    }
+    if (error->status || !r->index)
+        return error->status;
+    const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
+    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, error) : no_memory(r, error);
+}
+
+organ_status organ_resharding_copy(organ_resharding *r, const organ_progress *progress, const organ_stop *stop, organ_error *error)
+{
+    organ_transfer *const transfers = calloc(r->count + 1, sizeof *transfers);
+    size_t count = 0;
+    if (!transfers)
+        return no_memory(r, error);
+    for (size_t k = 0; k < r->count; k++) {
+        const organ_shard_piece *const p = &r->pieces[k];
+        if (p->same)
+            transfers[count++] =
+                (organ_transfer){.model = r->model, .tensor = p->same, .path = r->files[p->file].path, .offset = p->offset, .as = p->dtype};
+    }
+    organ_transfer_run(transfers, count, progress, stop, error);
+    free(transfers);
+    return error->status;
+}
+
+/* By way of memory that lies as the file does. */
+static organ_status put_congruent(organ_direct_file *file, const char *data, size_t bytes, uint64_t offset, void *scratch,
+                                  organ_error *error)
+{
+    char *const pages = (char *)scratch + (-(uintptr_t)scratch & (PAGE - 1));
+    const size_t room = (ORGAN_PUT_SCRATCH - PAGE) / PAGE * PAGE;
+    while (bytes && !error->status) {
+        const size_t lead = (size_t)(offset & (PAGE - 1)), some = bytes < room - lead ? bytes : room - lead;
+        memcpy(pages + lead, data, some);
+        organ_direct_write(file, pages + lead, some, offset, error);
+        data += some;
+        offset += some;
+        bytes -= some;
+    }
+    return error->status;
+}
+
+organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
+                                  organ_error *error)
+{
+    const organ_shard_piece *const p = &r->pieces[piece];
+    const uint64_t offset = p->offset + at;
+    organ_direct_file file; /* of this call alone: any thread may come, and there may be more shards than files that can be open */
+    if (organ_direct_open(r->files[p->file].path, 0666, &file, error))
+        return error->status;
+    if (scratch && bytes >= PAGE && (((uintptr_t)data ^ offset) & (PAGE - 1)))
+        put_congruent(&file, data, bytes, offset, scratch, error);
+    else
+        organ_direct_write(&file, data, bytes, offset, error);
+    organ_direct_close(&file);
+    return error->status;
+}

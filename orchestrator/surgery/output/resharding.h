@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT
+ * The files of a model that is written anew: which tensors, of which types and shapes, in which shards and where. Tensors that stay as they
+ * are get copied, the others' bytes are put in by whoever computes them, from any thread, in any order. */
+#ifndef ORGAN_RESHARDING_H
+#define ORGAN_RESHARDING_H
+
+#include "formats/gguf/writer.h"
+#include "formats/model/model.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/stream/stop.h"
+
+#include <jansson.h>
+
+#define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
+
+#define ORGAN_INDEX_NAME "model.safetensors.index.json"
+
+/* A tensor of the output. */
+typedef struct organ_shard_piece {
+    const char *name;
+    organ_dtype dtype;
+    unsigned rank;
+    const uint64_t *shape;
+    const organ_tensor *same; /* of the model, whose bytes and type it has; NULL: its bytes are put in */
+    /* Set by the plan: */
+    uint64_t bytes;
+    size_t file;
+    uint64_t offset; /* in that file */
+} organ_shard_piece;
+
+typedef struct organ_resharding organ_resharding;
+
+/* The piece of a tensor that stays as it is. */
+organ_shard_piece organ_piece_same(const organ_tensor *tensor);
+
+/* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one longer than `most`
+ * bytes of data. One file is named `single` ("model.safetensors" if NULL), several model-00001-of-000NN.safetensors with an index. Within a
+ * file data begin on a page, tensors of whole pages come first, then wider types before narrower ones, so that every tensor is aligned.
+ * `pieces` is kept, not copied, and gets its places; it, its names and the model must outlive the plan. `single_only`: one file, whatever
+ * its size. ORGAN_BAD_INPUT for two tensors of one name or a size that cannot be. *plan is NULL on error. */
+organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most, const char *single,
+                                   bool single_only, organ_resharding **plan, organ_error *error);
+
+/* One GGUF file named `name` with the key-values that `writer` has; the pieces keep their order. */
+organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
+                                        organ_gguf_writer *writer, organ_resharding **plan, organ_error *error);
+void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
+
+size_t organ_resharding_files(const organ_resharding *plan);
+const char *organ_resharding_file(const organ_resharding *plan, size_t file, uint64_t *bytes); /* its name and size */
+uint64_t organ_resharding_bytes(const organ_resharding *plan);                                 /* of all files, the index included */
+uint64_t organ_resharding_total(const organ_resharding *plan);    /* of the tensors alone: total_size of the index */
+const char *organ_resharding_entry(const organ_resharding *plan); /* the file to open the model by: the index or the only file */
+
+/* For reports: [{"name", "bytes"}] of the files; {"tensors", "bytes"} of the pieces that stay as they are, after a plan. */
+json_t *organ_resharding_files_json(const organ_resharding *plan);
+json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
+
+/* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is reserved. ORGAN_IO. */
+organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
+
+/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
+organ_status organ_resharding_copy(organ_resharding *plan, const organ_progress *progress, const organ_stop *stop, organ_error *error);
+
+/* Puts bytes [at, at + bytes) of a piece where they belong. Any thread; ranges do not overlap. Fast where `data` is aligned to 4096 and
+ * `at` a multiple of it. Else `scratch`, of ORGAN_PUT_SCRATCH bytes and any alignment, saves the page cache; it may be NULL. ORGAN_IO. */
+#define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
+organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
+                                  organ_error *error);
+
+#endif

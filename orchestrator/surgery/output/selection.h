@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * Which tensors a user means by --type and --layers. */
+#ifndef ORGAN_SELECTION_H
+#define ORGAN_SELECTION_H
+
+#include "formats/model/model.h"
+
+#define ORGAN_SELECTION_SPANS 64
+
+typedef struct organ_layer_span {
+    int32_t from, to; /* both included */
+} organ_layer_span;
+
+typedef struct organ_selection {
+    unsigned groups;   /* bit k: tensors of organ_group k */
+    size_t span_count; /* 0: every layer, and what stands in no layer */
+    organ_layer_span spans[ORGAN_SELECTION_SPANS];
+} organ_selection;
+
+/* `types` is a comma-separated list of skeleton, organ, embed, norm, other, all; NULL means all. `layers` is a comma-separated list of
+ * numbers and ranges ("5-20", "3", "0-3,8"), counted from 0; NULL means every layer and what stands in none. ORGAN_USAGE, naming the option
+ * and the word, for anything else. */
+organ_status organ_selection_parse(const char *types, const char *layers, organ_selection *selection, organ_error *error);
+
+/* With spans given, tensors outside of layers (embedding, output, final norm) are not selected. */
+bool organ_selected(const organ_selection *selection, const organ_tensor *tensor);
+
+/* Reads a whole layer number at *text and steps behind it; false if there is none below 2^31. */
+bool organ_layer_number(const char **text, int32_t *layer);
+
+/* "5-20" or "5" at *text, stepping behind it; false where that is not what stands there or it runs backwards. */
+bool organ_layer_span_read(const char **text, organ_layer_span *span);
+
+/* Where layers of one model go in another. All zero leaves every layer where it is. */
+typedef struct organ_layer_map {
+    size_t count;
+    struct {
+        organ_layer_span from;
+        int32_t to; /* of from.from; the others follow */
+    } spans[ORGAN_SELECTION_SPANS];
+} organ_layer_map;
+
+/* "5-20:6-21,30:31"; NULL gives the map that moves nothing. ORGAN_USAGE for anything else, and for ranges of different lengths. */
+organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ_error *error);
+
+/* The layer that `layer` becomes; a layer that the map does not mention stays. */
+int32_t organ_layer_mapped(const organ_layer_map *map, int32_t layer);
+
+#endif

@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/tally.h"
+
+#include "orchestrator/report/text/document.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tensors that are told together: one projection, one layer, or all. */
+typedef struct group {
+    uint64_t tensors, elements, killed;
+    double sum, least, most; /* of the tensors' percents */
+} group;
+
+double organ_percent(uint64_t part, uint64_t whole) { return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0; }
+
+static double rounded(double percent) { return round(percent * 1e6) / 1e6; }
+
+uint64_t organ_model_elements(const organ_model *model)
+{
+    uint64_t elements = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        elements += model->tensors[t].elements;
+    return elements;
+}
+
+json_t *organ_name_json(const char *path)
+{
+    const char *const slash = strrchr(path, '/'), *const last = slash && slash[1] ? slash + 1 : path;
+    char *const whole = strcmp(last, ".") == 0 || strcmp(last, "..") == 0 ? realpath(path, NULL) : NULL;
+    json_t *const name = organ_document_string(whole && whole[1] ? strrchr(whole, '/') + 1 : last);
+    free(whole);
+    return name;
+}
+
+json_t *organ_model_json(const organ_model *model)
+{
+    uint64_t bytes = 0;
+    for (size_t f = 0; f < model->file_count; f++)
+        bytes += model->files[f].size;
+    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", organ_name_json(model->path), "format", model->format,
+                     "architecture", model->config.architecture, "model_type", model->config.model_type, "files",
+                     (json_int_t)model->file_count, "bytes", (json_int_t)bytes, "tensors", (json_int_t)model->tensor_count, "elements",
+                     (json_int_t)organ_model_elements(model));
+}
+
+json_t *organ_dims_json(unsigned rank, const uint64_t *shape)
+{
+    json_t *const dims = json_array();
+    for (unsigned k = 0; k < rank; k++)
+        json_array_append_new(dims, json_integer((json_int_t)shape[k]));
+    return dims;
+}
+
+json_t *organ_shape_json(const organ_tensor *tensor) { return organ_dims_json(tensor->rank, tensor->shape); }
+
+static void count_in(group *g, const organ_tally *row)
+{
+    const double percent = organ_percent(row->killed, row->tensor->elements);
+    g->least = g->tensors == 0 || percent < g->least ? percent : g->least;
+    g->most = g->tensors == 0 || percent > g->most ? percent : g->most;
+    g->sum += percent;
+    g->tensors++;
+    g->elements += row->tensor->elements;
+    g->killed += row->killed;
+}
+
+static json_t *share_json(uint64_t elements, uint64_t killed)
+{
+    return json_pack("{s:I, s:I, s:f}", "elements", (json_int_t)elements, "killed", (json_int_t)killed, "percent",
+                     organ_percent(killed, elements));
+}
+
+/* A row with the module it belongs to, for sorting. */
+typedef struct named {
+    char module[160];
+    const organ_tally *row;
+} named;
+
+static int by_module(const void *a, const void *b)
+{
+    const named *x = a, *y = b;
+    const int order = strcmp(x->module, y->module);
+    return order ? order : (x->row > y->row) - (x->row < y->row);
+}
+
+static int by_layer(const void *a, const void *b)
+{
+    const named *x = a, *y = b;
+    const int32_t l = x->row->tensor->anatomy.layer, m = y->row->tensor->anatomy.layer;
+    return l != m ? (l > m) - (l < m) : (x->row > y->row) - (x->row < y->row);
+}
+
+static json_t *projections_json(named *rows, size_t count)
+{
+    json_t *list = json_array();
+    qsort(rows, count, sizeof *rows, by_module);
+    for (size_t from = 0, to; from < count; from = to) {
+        group g = {0};
+        for (to = from; to < count && strcmp(rows[to].module, rows[from].module) == 0; to++)
+            count_in(&g, rows[to].row);
+        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "name", rows[from].module, "tensors",
+                                              (json_int_t)g.tensors, "elements", (json_int_t)g.elements, "killed", (json_int_t)g.killed,
+                                              "percent", organ_percent(g.killed, g.elements), "mean", rounded(g.sum / (double)g.tensors),
+                                              "min", g.least, "max", g.most));
+    }
+    return list;
+}
+
+/* Tensors outside any layer have no row here. */
+static json_t *layers_json(named *rows, size_t count)
+{
+    json_t *list = json_array();
+    qsort(rows, count, sizeof *rows, by_layer);
+    for (size_t from = 0, to; from < count; from = to) {
+        const int32_t layer = rows[from].row->tensor->anatomy.layer;
+        group g = {0};
+        for (to = from; to < count && rows[to].row->tensor->anatomy.layer == layer; to++)
+            count_in(&g, rows[to].row);
+        if (layer >= 0)
+            json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:f}", "layer", (json_int_t)layer, "tensors", (json_int_t)g.tensors,
+                                                  "elements", (json_int_t)g.elements, "killed", (json_int_t)g.killed, "percent",
+                                                  organ_percent(g.killed, g.elements)));
+    }
+    return list;
+}
+
+static int add_totals(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
+{
+    group all = {0};
+    uint64_t zero_before = 0, kept = 0, accounted = 0;
+    for (size_t k = 0; k < count; k++) {
+        count_in(&all, &rows[k]);
+        zero_before += rows[k].zero_before;
+        kept += rows[k].kept;
+        accounted += rows[k].zero_before + rows[k].killed + rows[k].kept;
+    }
+    json_t *totals = json_pack("{s:o, s:o}", "target", share_json(all.elements, all.killed), "full",
+                               share_json(organ_model_elements(model), all.killed));
+    json_t *coverage = json_pack("{s:I, s:I, s:f}", "target_elements", (json_int_t)all.elements, "processed_elements",
+                                 (json_int_t)accounted, "percent", organ_percent(accounted, all.elements));
+    json_t *spread = json_pack("{s:I, s:f, s:f, s:f}", "tensors", (json_int_t)all.tensors, "mean",
+                               all.tensors ? rounded(all.sum / (double)all.tensors) : 0.0, "min", all.least, "max", all.most);
+    const int failed = json_object_set_new(document, "totals", totals) |
+                       json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
+                       json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |
+                       json_object_set_new(document, "coverage", coverage) | json_object_set_new(document, "per_tensor", spread);
+    return failed ? -1 : 0;
+}
+
+int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count)
+{
+    named *sorted = calloc(count + 1, sizeof *sorted);
+    if (!sorted)
+        return -1;
+    for (size_t k = 0; k < count; k++) {
+        sorted[k].row = &rows[k];
+        organ_anatomy_module(rows[k].tensor->name, sorted[k].module, sizeof sorted[k].module);
+    }
+    const int failed = add_totals(document, model, rows, count) |
+                       json_object_set_new(document, "projections", projections_json(sorted, count)) |
+                       json_object_set_new(document, "layers", layers_json(sorted, count));
+    free(sorted);
+    return failed ? -1 : 0;
+}
+
+static json_t *tensor_json(const organ_tally *row, bool audit)
+{
+    const organ_tensor *const tensor = row->tensor;
+    char module[160];
+    organ_anatomy_module(tensor->name, module, sizeof module);
+    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:o*, s:f}", "name", tensor->name, "module", module, "layer",
+                     tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "expert",
+                     tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "dtype",
+                     organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "elements", (json_int_t)tensor->elements,
+                     "zero_before", (json_int_t)row->zero_before, "killed", (json_int_t)row->killed, "kept", (json_int_t)row->kept,
+                     "changed", audit ? json_integer((json_int_t)row->changed) : NULL, "percent",
+                     organ_percent(row->killed, tensor->elements));
+}
+
+json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
+{
+    json_t *list = json_array();
+    for (size_t k = 0; list && k < count; k++)
+        if (json_array_append_new(list, tensor_json(&rows[k], audit))) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+json_t *organ_check_json(const char *check, bool ok, const char *detail, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, detail);
+    vsnprintf(text, sizeof text, detail, args);
+    va_end(args);
+    return json_pack("{s:s, s:b, s:o}", "check", check, "ok", (int)ok, "detail", organ_document_string(text));
+}
+
+json_t *organ_definitions_json(const char *targets)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "killed", "a weight that was not zero in the donor and is zero in the output",
+                     "zero_before", "a target weight that was zero in the donor already; never counted as killed", "percent",
+                     "100 x killed / elements of the denominator it stands beside", "target",
+                     targets ? "elements of the matrices that were named as targets"
+                             : "elements of the target projections: q, k, v, o, gate, up and down, with their fused and expert forms",
+                     "full", "elements of every tensor of the model: projections, embeddings, output head, norms and biases");
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * Counts of killed weights, and the parts of a document that are made of them: one arithmetic for what a pruning says and what an audit
+ * finds. */
+#ifndef ORGAN_TALLY_H
+#define ORGAN_TALLY_H
+
+#include "formats/model/model.h"
+
+#include <jansson.h>
+
+/* One target tensor. zero_before + killed + kept + changed = its elements. */
+typedef struct organ_tally {
+    const organ_tensor *tensor;
+    uint64_t zero_before, killed, kept;
+    uint64_t changed; /* neither kept nor killed: only an audit finds such */
+} organ_tally;
+
+/* 100 part / whole, rounded to 6 decimals; 0 where whole is 0. */
+double organ_percent(uint64_t part, uint64_t whole);
+
+/* A model is called by the last part of its path; "." and ".." by that of the directory they are. */
+json_t *organ_name_json(const char *path);
+
+/* {"name", "format", "architecture", "model_type", "files", "bytes", "tensors", "elements"} */
+json_t *organ_model_json(const organ_model *model);
+
+/* The shape of a tensor as a JSON array. */
+json_t *organ_shape_json(const organ_tensor *tensor);
+/* The same of dimensions that belong to no tensor: of a packed weight, say. */
+json_t *organ_dims_json(unsigned rank, const uint64_t *shape);
+
+uint64_t organ_model_elements(const organ_model *model);
+
+/* Adds "totals", "zero_before", "kept", "coverage", "per_tensor", "projections" and "layers" to `document`. -1 without memory, else 0. */
+int organ_tally_add(json_t *document, const organ_model *model, const organ_tally *rows, size_t count);
+
+/* {"name", "module", "layer", "expert", "dtype", "shape", "elements", "zero_before", "killed", "kept", "percent"} of each row, and of an
+ * audit "changed"; an array, NULL without memory. */
+json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit);
+
+/* {"check", "ok", "detail"}: one thing that was looked at. */
+json_t *organ_check_json(const char *check, bool ok, const char *detail, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sentences that say what the numbers mean: killed, percent, target, full. */
+json_t *organ_definitions_json(const char *targets);
+
+#endif

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/precision/dequantize_job.h"
+
+#include "orchestrator/report/view/precision_report.h"
+#include "orchestrator/stream/widen.h"
+#include "orchestrator/surgery/output/layout.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status no_memory(const organ_dequantize_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+}
+
+static organ_status check_options(organ_dequantize_job *job, organ_error *error)
+{
+    static const struct {
+        const char *name;
+        organ_dtype dtype;
+    } types[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
+    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
+        if (strcmp(job->options->dtype, types[k].name) == 0) {
+            job->as = types[k].dtype;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is neither 'bf16' nor 'f16' nor 'f32'", job->options->dtype);
+}
+
+/* ---- what becomes of each tensor ---- */
+
+/* Whether its elements are numbers or flags that stand alone, at least as wide as what a plain model has. */
+static bool is_plain(const organ_weight *weight)
+{
+    const organ_dtype dtype = weight->codes->dtype;
+    return weight->scheme == ORGAN_SCHEME_PLAIN && !weight->scale && !weight->global && !organ_dtype_is_fp8(dtype) &&
+           (organ_dtype_describe(dtype)->elements == 1);
+}
+
+static bool is_known(const organ_weight *weight)
+{
+    return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
+}
+
+static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
+
+static void take(organ_dequantize_job *job, const organ_weight *weight)
+{
+    if (is_plain(weight)) {
+        keep(job, weight->codes);
+    } else if (!is_known(weight)) {
+        job->kept[job->kept_count++] = weight->codes;
+        keep(job, weight->codes);
+    } else {
+        job->parts[job->part_count++] =
+            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = organ_weight_bytes(weight)};
+        job->pieces[job->piece_count++] =
+            (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape};
+    }
+}
+
+static organ_status choose(organ_dequantize_job *job, organ_error *error)
+{
+    const size_t room = job->model->tensor_count + 1;
+    job->pieces = calloc(room, sizeof *job->pieces);
+    job->parts = calloc(room, sizeof *job->parts);
+    job->kept = calloc(room, sizeof(organ_tensor *));
+    if (!job->pieces || !job->parts || !job->kept)
+        return no_memory(job, error);
+    for (size_t k = 0; k < job->weights->count; k++)
+        take(job, &job->weights->weights[k]);
+    for (size_t k = 0; k < job->weights->stray_count; k++)
+        if (!job->weights->strays[k].dropped)
+            keep(job, job->weights->strays[k].tensor);
+    return ORGAN_OK;
+}
+
+/* ---- GGUF ---- */
+
+/* The key-values of the model, telling of the types it has now. */
+static organ_status make_header(organ_dequantize_job *job, organ_error *error)
+{
+    const organ_gguf *const gguf = job->model->gguf;
+    const int64_t mostly = job->as == ORGAN_F32 ? 0 : job->as == ORGAN_F16 ? 1 : 32; /* ggml's numbers for files */
+    if (!gguf || organ_layout_metadata(gguf, &job->gguf, error))
+        return error->status;
+    for (size_t k = 0; k < gguf->kv_count; k++)
+        if (strncmp(gguf->kvs[k].key, "quantize.", 9) == 0)
+            organ_gguf_writer_remove(job->gguf, gguf->kvs[k].key);
+    if (job->part_count)
+        organ_gguf_writer_set_integer(job->gguf, "general.file_type", ORGAN_GGUF_U32, mostly, error);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+static organ_status open_model(organ_dequantize_job *job, organ_error *error)
+{
+    if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "dequantised", error))
+        return error->status;
+    if (organ_weights_find(job->model, &job->weights, error) || choose(job, error))
+        return error->status;
+    return make_header(job, error);
+}
+
+/* What nobody should have to look for in a report. */
+static void tell_before(const organ_dequantize_job *job)
+{
+    const organ_weights *const w = job->weights;
+    size_t dropped = 0;
+    organ_progress_warn(job->progress, job->model);
+    if (job->part_count == 0)
+        organ_progress_note(job->progress, "%s has no packed tensor: it is plain already, and is only written anew", job->options->model);
+    for (size_t k = 0; k < w->note_count; k++)
+        organ_progress_note(job->progress, "%s", w->notes[k]);
+    for (size_t k = 0; k < w->stray_count; k++) {
+        dropped += w->strays[k].dropped;
+        if (!w->strays[k].dropped)
+            organ_progress_note(job->progress, "%s stays as it is: it %s", w->strays[k].tensor->name, w->strays[k].why);
+    }
+    for (size_t k = 0; k < job->kept_count; k++)
+        organ_progress_note(job->progress, "%s stays as it is: it is %s, which cannot be read alone", job->kept[k]->name,
+                            organ_dtype_describe(job->kept[k]->dtype)->name);
+    if (dropped)
+        organ_progress_note(job->progress, "%zu scale%s of activations or caches left out; the report names %s", dropped,
+                            dropped == 1 ? "" : "s", dropped == 1 ? "it" : "them");
+}
+
+static void tell_after(const organ_dequantize_job *job)
+{
+    for (size_t k = 0; k < job->part_count; k++) {
+        const organ_dequantize_part *const part = &job->parts[k];
+        if (*part->note)
+            organ_progress_note(job->progress, "%s: %s", part->weight->name, part->note);
+        if (part->infinite || part->nan)
+            organ_progress_note(job->progress, "%s: %llu values are infinite and %llu NaN as %s", part->weight->name,
+                                (unsigned long long)part->infinite, (unsigned long long)part->nan, organ_dtype_describe(job->as)->name);
+    }
+}
+
+static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    job->plan = plan;
+    organ_dequantize_pass(job, error);
+    return error->status;
+}
+
+static void release(organ_dequantize_job *job)
+{
+    organ_gguf_writer_destroy(job->gguf);
+    free(job->pieces);
+    free(job->parts);
+    free(job->kept);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine, const organ_progress *progress,
+                                    json_t **report, organ_error *error)
+{
+    static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
+        const organ_remake remake = {.model = job.model,
+                                     .path = options->output,
+                                     .force = options->force,
+                                     .dry_run = options->dry_run,
+                                     .most = options->most,
+                                     .pieces = job.pieces,
+                                     .piece_count = job.piece_count,
+                                     .gguf = job.gguf,
+                                     .left_out = left_out,
+                                     .stage = "dequantizing",
+                                     .name = "dequantize.json",
+                                     .markdown_name = "DEQUANTIZE_REPORT.md",
+                                     .progress = progress,
+                                     .stop = engine->stop,
+                                     .evaluate = options->evaluate,
+                                     .engine = engine,
+                                     .model_is = "model",
+                                     .repacked = job.part_count > 0,
+                                     .context = &job,
+                                     .edit = organ_dequantize_config,
+                                     .fill = fill,
+                                     .document = organ_dequantize_document,
+                                     .markdown = organ_dequantize_report_markdown};
+        tell_before(&job);
+        organ_remake_run(&remake, report, error);
+        if (*report)
+            tell_after(&job);
+    }
+    release(&job);
+    return error->status;
+}

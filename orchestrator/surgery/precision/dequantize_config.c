@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/precision/dequantize_job.h"
+
+/* The members that name the type of the weights, one of old, one since transformers 5; in the document and where a model of several parts
+ * keeps what is said of the text. */
+static organ_status set_type(organ_json_edit *config, const char *inside, const char *name, bool add, organ_error *error)
+{
+    static const char *const types[] = {"torch_dtype", "dtype"};
+    json_t *const value = json_string(name);
+    bool found = false;
+    for (size_t k = 0; k < 2 && !error->status; k++)
+        if (organ_json_edit_has(config, inside, types[k])) {
+            found = true;
+            organ_json_edit_set(config, inside, types[k], value, error);
+        }
+    if (!found && add && !error->status)
+        organ_json_edit_set(config, inside, types[0], value, error);
+    json_decref(value);
+    return error->status;
+}
+
+organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error)
+{
+    const char *const name = dtype == ORGAN_F32 ? "float32" : dtype == ORGAN_F16 ? "float16" : "bfloat16";
+    if (organ_json_edit_remove(config, "quantization_config", NULL, error) ||
+        organ_json_edit_remove(config, "compression_config", NULL, error) || organ_json_edit_remove(config, "quantization", NULL, error) ||
+        !packed)
+        return error->status;
+    if (set_type(config, "text_config", name, false, error))
+        return error->status;
+    return set_type(config, NULL, name, true, error);
+}
+
+organ_status organ_dequantize_config(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/precision/dequantize_job.h"
+#include "orchestrator/version.h"
+
+#include <string.h>
+
+typedef struct sums {
+    uint64_t weights, elements, before, after, infinite, nan;
+} sums;
+
+static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part) { return job->pieces[part->piece].bytes; }
+
+static void add(sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
+{
+    s->weights++;
+    s->elements += part->weight->elements;
+    s->before += part->bytes_before;
+    s->after += bytes_after(job, part);
+    s->infinite += part->infinite;
+    s->nan += part->nan;
+}
+
+static json_t *sums_json(const sums *s)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)s->weights, "elements", (json_int_t)s->elements,
+                     "bytes_before", (json_int_t)s->before, "bytes_after", (json_int_t)s->after, "infinite", (json_int_t)s->infinite, "nan",
+                     (json_int_t)s->nan);
+}
+
+static const char *scheme_text(const organ_dequantize_part *part, char text[160]) { return organ_weight_text(part->weight, text, 160); }
+
+/* One row for each text that a weight's scheme has, in the order of the first of them. */
+static json_t *schemes_json(const organ_dequantize_job *job)
+{
+    json_t *const rows = json_array(), *const seen = json_object();
+    char text[160], other[160];
+    for (size_t k = 0; k < job->part_count; k++) {
+        sums s = {0};
+        scheme_text(&job->parts[k], text);
+        if (json_object_get(seen, text))
+            continue;
+        for (size_t j = k; j < job->part_count; j++)
+            if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
+                add(&s, job, &job->parts[j]);
+        json_t *const row = json_pack("{s:s}", "scheme", text), *const rest = sums_json(&s);
+        json_object_update(row, rest);
+        json_decref(rest);
+        json_array_append_new(rows, row);
+        json_object_set_new(seen, text, json_true());
+    }
+    json_decref(seen);
+    return rows;
+}
+
+static json_t *part_json(const organ_dequantize_job *job, const organ_dequantize_part *part)
+{
+    char text[160];
+    const organ_weight *const w = part->weight;
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", w->name, "role", organ_anatomy_role_name(&w->anatomy),
+                     "scheme", scheme_text(part, text), "shape", organ_dims_json(w->rank, w->shape), "packed_as", w->codes->name,
+                     "bytes_before", (json_int_t)part->bytes_before, "bytes_after", (json_int_t)bytes_after(job, part), "infinite",
+                     (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
+                     *part->note ? organ_document_string(part->note) : json_null());
+}
+
+static json_t *parts_json(const organ_dequantize_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->part_count; k++)
+        json_array_append_new(rows, part_json(job, &job->parts[k]));
+    return rows;
+}
+
+static json_t *strays_json(const organ_dequantize_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->weights->stray_count; k++) {
+        const organ_stray *const s = &job->weights->strays[k];
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:b, s:s}", "tensor", s->tensor->name, "dtype",
+                                              organ_dtype_describe(s->tensor->dtype)->name, "dropped", (int)s->dropped, "why", s->why));
+    }
+    for (size_t k = 0; k < job->kept_count; k++)
+        json_array_append_new(rows, json_pack("{s:s, s:s, s:b, s:s}", "tensor", job->kept[k]->name, "dtype",
+                                              organ_dtype_describe(job->kept[k]->dtype)->name, "dropped", 0, "why",
+                                              "is of a type that cannot be read alone"));
+    return rows;
+}
+
+static json_t *notes_json(const organ_dequantize_job *job)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < job->weights->note_count; k++)
+        json_array_append_new(rows, organ_document_string(job->weights->notes[k]));
+    return rows;
+}
+
+static json_t *definitions_json(void)
+{
+    return json_pack("{s:s, s:s, s:s}", "dequantised",
+                     "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest "
+                     "even.",
+                     "plain", "A tensor that stands alone keeps its type and its bytes.", "infinite",
+                     "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already.");
+}
+
+static json_t *run_json(const organ_dequantize_job *job, const organ_output *output, const organ_resharding *plan)
+{
+    json_t *const run = organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine);
+    if (run)
+        json_object_set_new(run, "single_file", json_boolean(output->single));
+    return run;
+}
+
+json_t *organ_dequantize_document(void *context, const organ_output *output, const organ_resharding *plan)
+{
+    const organ_dequantize_job *const job = context;
+    sums all = {0};
+    for (size_t k = 0; k < job->part_count; k++)
+        add(&all, job, &job->parts[k]);
+    json_t *const totals = sums_json(&all);
+    if (totals)
+        json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:I}, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
+                     "organ.dequantize/1", "definition", "dequantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run,
+                     "model", organ_model_json(job->model), "parameters", "dtype", organ_dtype_describe(job->as)->name, "max_shard_bytes",
+                     (json_int_t)job->options->most, "quant_method", job->weights->method, "totals", totals, "plain",
+                     organ_pieces_same_json(job->pieces, job->piece_count), "schemes", schemes_json(job), "strays", strays_json(job),
+                     "notes", notes_json(job), "files", organ_resharding_files_json(plan), "weights", parts_json(job), "definitions",
+                     definitions_json(), "run", run_json(job, output, plan));
+}

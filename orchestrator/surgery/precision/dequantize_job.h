@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT
+ * What the parts of a dequantisation share. */
+#ifndef ORGAN_DEQUANTIZE_JOB_H
+#define ORGAN_DEQUANTIZE_JOB_H
+
+#include "formats/weights/weights.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/remake.h"
+
+/* A packed weight that becomes numbers. */
+typedef struct organ_dequantize_part {
+    const organ_weight *weight;
+    size_t piece;          /* of the output */
+    uint64_t bytes_before; /* of codes and companions */
+    uint64_t infinite, nan;
+    char note[256]; /* of the reader, or "" */
+} organ_dequantize_part;
+
+typedef struct organ_dequantize_job {
+    const organ_dequantize_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *model;
+    organ_weights *weights;
+    organ_dtype as;
+    organ_shard_piece *pieces;
+    size_t piece_count;
+    organ_dequantize_part *parts;
+    size_t part_count;
+    const organ_tensor **kept; /* packed tensors that stay as they are: their type has no values that are known */
+    size_t kept_count;
+    organ_gguf_writer *gguf;
+    organ_resharding *plan; /* while the pass runs */
+} organ_dequantize_job;
+
+/* Puts the values of all parts into place. */
+organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
+
+/* Takes what tells of quantisation out of a config.json; where tensors were `packed`, the type of the model becomes `dtype`. */
+organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
+
+/* config.json as that of a plain model. */
+organ_status organ_dequantize_config(void *job, organ_json_edit *config, organ_error *error);
+
+json_t *organ_dequantize_document(void *job, const organ_output *output, const organ_resharding *plan);
+
+#endif

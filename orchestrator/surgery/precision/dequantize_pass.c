@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/stream/weight_pass.h"
+#include "orchestrator/surgery/precision/dequantize_job.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS 32 /* of a strip: whole pages of two-byte numbers where a row has a multiple of 64 */
+
+typedef struct not_finite {
+    uint64_t infinite, nan;
+} not_finite;
+
+static size_t width_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 4 : 2; }
+
+static uint64_t exponent_of(organ_dtype dtype) { return dtype == ORGAN_F32 ? 0x7F800000u : dtype == ORGAN_F16 ? 0x7C00u : 0x7F80u; }
+
+/* Whether any of the values has an exponent of ones, in eight bytes at a time: such an exponent and a one at its end make the sign bit. */
+static bool has_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes)
+{
+    const uint64_t spread = dtype == ORGAN_F32 ? 0x0000000100000001u : 0x0001000100010001u, mask = exponent_of(dtype) * spread;
+    const uint64_t sign = (dtype == ORGAN_F32 ? 0x80000000u : 0x8000u) * spread;
+    const uint64_t one = (exponent_of(dtype) & -exponent_of(dtype)) * spread;
+    uint64_t any = 0, word = 0;
+    size_t k = 0;
+    for (; k + 8 <= bytes; k += 8) {
+        memcpy(&word, values + k, 8);
+        any |= (word & mask) + one;
+    }
+    word = 0;
+    memcpy(&word, values + k, bytes - k);
+    return ((any | ((word & mask) + one)) & sign) != 0;
+}
+
+static void count_not_finite(organ_dtype dtype, const unsigned char *values, size_t bytes, not_finite *found)
+{
+    const uint32_t exponent = (uint32_t)exponent_of(dtype), size = (uint32_t)width_of(dtype);
+    const uint32_t magnitude = size == 4 ? 0x7FFFFFFFu : 0x7FFFu;
+    for (size_t k = 0; k < bytes; k += size) {
+        uint32_t value = 0; /* little endian, as the files are */
+        memcpy(&value, values + k, size);
+        found->infinite += (value & magnitude) == exponent;
+        found->nan += (value & magnitude) > exponent;
+    }
+}
+
+static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    const size_t row = strip->cols * width_of(job->as), bytes = strip->rows * row;
+    if (has_not_finite(job->as, strip->values, bytes))
+        count_not_finite(job->as, strip->values, bytes, result);
+    return organ_resharding_put(job->plan, job->parts[strip->item].piece, strip->values, bytes, strip->first * row, scratch, error);
+}
+
+/* How much of what the weight is read from belongs to so many of its rows. */
+static uint64_t share(const organ_dequantize_part *part, uint64_t rows)
+{
+    const organ_matrices m = organ_weight_matrices(part->weight);
+    const double all = (double)m.count * (double)m.rows;
+    return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
+}
+
+static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    organ_dequantize_part *const part = &job->parts[strip->item];
+    const not_finite *const found = result;
+    (void)error;
+    part->infinite += found->infinite;
+    part->nan += found->nan;
+    organ_progress_advance(job->progress, share(part, strip->first + strip->rows) - share(part, strip->first),
+                           strip->last ? part->weight->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+{
+    organ_dequantize_job *const job = context;
+    (void)error;
+    strncpy(job->parts[item].note, note, sizeof job->parts[item].note - 1);
+    return ORGAN_OK;
+}
+
+organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
+{
+    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    if (!items)
+        return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+    for (size_t k = 0; k < job->part_count; k++)
+        items[k].weight = job->parts[k].weight;
+    const organ_weight_pass pass = {.model = job->model,
+                                    .items = items,
+                                    .item_count = job->part_count,
+                                    .as = job->as,
+                                    .row_multiple = ROWS,
+                                    .scratch_bytes = ORGAN_PUT_SCRATCH,
+                                    .result_bytes = sizeof(not_finite),
+                                    .context = job,
+                                    .begin = begin,
+                                    .work = work,
+                                    .retire = retire};
+    if (job->part_count)
+        organ_weight_pass_run(&pass, job->engine, error);
+    free(items);
+    return error->status;
+}

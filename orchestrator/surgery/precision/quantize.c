@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/precision/quantize_job.h"
+
+#include "orchestrator/report/view/precision_report.h"
+#include "orchestrator/surgery/output/plain_only.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const organ_quantize_scheme schemes[] = {
+    {"fp8-block128", ORGAN_SCALE_BLOCK, 128, false}, {"fp8-tensor", ORGAN_SCALE_TENSOR, 0, false},
+    {"fp8-channel", ORGAN_SCALE_CHANNEL, 0, false},  {"int4-group128", ORGAN_SCALE_GROUP, 128, true},
+    {"int4-group64", ORGAN_SCALE_GROUP, 64, true},   {"int4-group32", ORGAN_SCALE_GROUP, 32, true},
+};
+
+static const uint64_t two[] = {2};
+
+static organ_status no_memory(const organ_quantize_job *job, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+}
+
+static organ_status check_options(organ_quantize_job *job, organ_error *error)
+{
+    for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++)
+        if (strcmp(job->options->scheme, schemes[k].name) == 0)
+            job->scheme = &schemes[k];
+    if (!job->scheme)
+        return organ_fail(error, ORGAN_USAGE,
+                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, "
+                          "int4-group32",
+                          job->options->scheme);
+    if (organ_output_is_file(job->options->output))
+        return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
+                          job->options->output);
+    return ORGAN_OK;
+}
+
+static organ_status check_model(const organ_quantize_job *job, organ_error *error)
+{
+    const organ_model *const model = job->model;
+    if (model->gguf)
+        return organ_fail(error, ORGAN_USAGE, "%s: is GGUF, but %s is a scheme of safetensors models", model->path, job->scheme->name);
+    if (job->weights->packed || *job->weights->method)
+        return organ_dequantize_first(model, error, "%.300s: is quantised already (%.100s)", model->path,
+                                      *job->weights->method ? job->weights->method : "by its tensors");
+    if (!model->config.present)
+        return organ_fail(error, ORGAN_USAGE, "%s: has no config.json, which is to tell of the scheme", model->path);
+    return ORGAN_OK;
+}
+
+/* ---- what becomes of each tensor ---- */
+
+static bool ends_in_weight(const char *name)
+{
+    const size_t length = strlen(name);
+    return length > 7 && strcmp(name + length - 7, ".weight") == 0;
+}
+
+/* Why a target cannot be had; NULL if it can. */
+static const char *obstacle(const organ_quantize_job *job, const organ_tensor *tensor)
+{
+    if (tensor->rank != 2)
+        return "it is a stack of matrices, for which the scheme has no layout that is generally loaded.";
+    if (!ends_in_weight(tensor->name))
+        return "its name does not end in '.weight', so its scales would have none.";
+    if (!organ_target_is_float(tensor))
+        return "its type is none of BF16, F16 and F32.";
+    if (tensor->anatomy.role == ORGAN_ROLE_EMBED)
+        return "embeddings are looked up, not multiplied: no server loads them in this scheme.";
+    if (job->scheme->scale_of == ORGAN_SCALE_GROUP && tensor->shape[1] % job->scheme->size)
+        return "its columns are not a whole number of groups; int4-group64 or int4-group32 may fit.";
+    return NULL;
+}
+
+static const char *name_beside(organ_quantize_job *job, const char *weight, const char *end)
+{
+    char *text = NULL;
+    const int length = asprintf(&text, "%.*s%s", (int)(strlen(weight) - strlen("weight")), weight, end);
+    const char *const kept = length < 0 ? NULL : organ_arena_copy(&job->arena, text, (size_t)length);
+    if (length >= 0)
+        free(text);
+    return kept;
+}
+
+static size_t add_piece(organ_quantize_job *job, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape)
+{
+    job->pieces[job->piece_count] = (organ_shard_piece){.name = name, .dtype = dtype, .rank = rank, .shape = shape};
+    return job->piece_count++;
+}
+
+static unsigned shape_scales(const organ_quantize_scheme *scheme, organ_quantize_part *part)
+{
+    const uint64_t size = scheme->size;
+    const bool whole = scheme->scale_of == ORGAN_SCALE_TENSOR;
+    part->groups = size ? part->cols / size + (part->cols % size != 0) : 1;
+    part->scale_shape[0] = whole ? 1 : scheme->scale_of == ORGAN_SCALE_BLOCK ? part->rows / size + (part->rows % size != 0) : part->rows;
+    part->scale_shape[1] = part->groups;
+    return whole ? 1 : 2;
+}
+
+static organ_status take(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+{
+    const organ_quantize_scheme *const scheme = job->scheme;
+    organ_quantize_part *const part = &job->parts[job->part_count++];
+    *part = (organ_quantize_part){.weight = weight, .rows = weight->shape[0], .cols = weight->shape[1]};
+    const unsigned rank = shape_scales(scheme, part);
+    if (scheme->scale_of == ORGAN_SCALE_BLOCK && (part->rows % scheme->size != 0 || part->cols % scheme->size != 0))
+        job->partial++;
+    const char *const codes = scheme->int4 ? name_beside(job, weight->name, "weight_packed") : weight->name;
+    const char *const scale = name_beside(job, weight->name, scheme->scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
+    const char *const shape = name_beside(job, weight->name, "weight_shape");
+    if (!codes || !scale || !shape)
+        return no_memory(job, error);
+    part->words[0] = part->rows;
+    part->words[1] = part->cols / 8;
+    part->codes = scheme->int4 ? add_piece(job, codes, ORGAN_I32, 2, part->words) : add_piece(job, codes, ORGAN_F8_E4M3, 2, weight->shape);
+    part->scale = add_piece(job, scale, scheme->scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
+    if (scheme->int4)
+        part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
+    return ORGAN_OK;
+}
+
+static void keep(organ_quantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
+
+static organ_status choose(organ_quantize_job *job, organ_error *error)
+{
+    const organ_model *const model = job->model;
+    const size_t room = model->tensor_count + 1;
+    job->pieces = calloc(3 * room, sizeof *job->pieces);
+    job->parts = calloc(room, sizeof *job->parts);
+    job->left = calloc(room, sizeof *job->left);
+    if (!job->pieces || !job->parts || !job->left)
+        return no_memory(job, error);
+    for (size_t k = 0; k < job->weights->count && !error->status; k++) {
+        const organ_weight *const weight = &job->weights->weights[k];
+        const organ_tensor *const tensor = weight->codes;
+        const bool meant = job->targets.chosen[tensor - model->tensors];
+        const char *const why = meant ? obstacle(job, tensor) : NULL;
+        if (why)
+            job->left[job->left_count++] = (organ_quantize_left){tensor, why};
+        if (meant && !why)
+            take(job, weight, error);
+        else
+            keep(job, tensor);
+    }
+    for (size_t k = 0; k < job->weights->stray_count && !error->status; k++)
+        keep(job, job->weights->strays[k].tensor);
+    if (!error->status && job->part_count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", model->path,
+                          job->options->scheme, job->left[0].tensor->name, job->left[0].why);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+static organ_status open_model(organ_quantize_job *job, organ_error *error)
+{
+    if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
+        organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
+        organ_targets_select(job->model, job->options->targets, &job->targets, error))
+        return error->status;
+    return choose(job, error);
+}
+
+static void tell_before(const organ_quantize_job *job)
+{
+    if (job->partial)
+        organ_progress_note(job->progress, "%zu tensor%s rows or columns that are not whole blocks; not every loader takes that",
+                            job->partial, job->partial == 1 ? " has" : "s have");
+    if (job->left_count)
+        organ_progress_note(job->progress, "%zu of the targets stay%s as %s: %s is the first; the report lists all and why",
+                            job->left_count, job->left_count == 1 ? "s" : "", job->left_count == 1 ? "it is" : "they are",
+                            job->left[0].tensor->name);
+}
+
+static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    job->plan = plan;
+    return organ_quantize_pass(job, error);
+}
+
+static void release(organ_quantize_job *job)
+{
+    free(job->pieces);
+    free(job->parts);
+    free(job->left);
+    organ_targets_free(&job->targets);
+    organ_arena_release(&job->arena);
+    organ_weights_free(job->weights);
+    organ_model_close(job->model);
+}
+
+organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error)
+{
+    organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
+        const organ_remake remake = {.model = job.model,
+                                     .path = options->output,
+                                     .force = options->force,
+                                     .dry_run = options->dry_run,
+                                     .most = options->most,
+                                     .pieces = job.pieces,
+                                     .piece_count = job.piece_count,
+                                     .told = job.weights->count + job.weights->stray_count,
+                                     .stage = "quantizing",
+                                     .name = "quantize.json",
+                                     .markdown_name = "QUANTIZE_REPORT.md",
+                                     .progress = progress,
+                                     .stop = engine->stop,
+                                     .evaluate = options->evaluate,
+                                     .engine = engine,
+                                     .model_is = "model",
+                                     .repacked = true,
+                                     .context = &job,
+                                     .edit = organ_quantize_config,
+                                     .fill = fill,
+                                     .document = organ_quantize_document,
+                                     .markdown = organ_quantize_report_markdown};
+        tell_before(&job);
+        organ_remake_run(&remake, report, error);
+    }
+    release(&job);
+    return error->status;
+}

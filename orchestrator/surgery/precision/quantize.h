@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * A model whose projections are stored in few bits, with scales and a quantization_config that inference servers load. */
+#ifndef ORGAN_QUANTIZE_H
+#define ORGAN_QUANTIZE_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/trial/evaluate_options.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+ORGAN_API_BEGIN
+
+typedef struct organ_quantize_options {
+    const char *model, *output;
+    const char *scheme;  /* "fp8-block128", "fp8-tensor", "fp8-channel", "int4-group128", "int4-group64" or "int4-group32" */
+    const char *targets; /* as organ_targets_select takes them; NULL: the projections */
+    uint64_t most;       /* bytes of a shard, as far as tensors can be kept apart */
+    bool force, dry_run;
+    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+} organ_quantize_options;
+
+/* Writes the model anew with the targets quantised by the greatest magnitude of each block, channel, group or tensor, to the nearest code;
+ * all other tensors keep their type and bytes. Targets that the scheme cannot hold (stacks of experts, columns that are not whole groups,
+ * types other than BF16, F16 and F32) stay as they are and are listed. The error that was made is measured on the way. *report is schema
+ * organ.quantize/1 and lies with a QUANTIZE_REPORT.md in the output's organ/ folder; the caller releases it; NULL on error, after which
+ * nothing is left of the output. Errors: ORGAN_USAGE (also for a model that is quantised already, or GGUF), ORGAN_BAD_INPUT (the model is
+ * malformed, was changed, or a target has values that are NaN or infinite), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of
+ * organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and says why it was
+ * not scored. */
+organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
+                                  json_t **report, organ_error *error);
+
+ORGAN_API_END
+
+#endif

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT
+ * A whole model written anew from another one: tensors of new types or values in new shards, with config.json changed where it must be, all
+ * other files taken along (of a model named by one of its files: config.json alone), reports inside, published when whole or not at all.
+ */
+#ifndef ORGAN_REMAKE_H
+#define ORGAN_REMAKE_H
+
+#include "formats/base/json_edit.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/resharding.h"
+#include "orchestrator/surgery/trial/evaluation.h"
+
+/* What the caller says. Everything must outlive the remake. */
+typedef struct organ_remake {
+    const organ_model *model;
+    const char *path; /* of the output: a directory, or one file if it ends in .safetensors or .gguf */
+    bool force, dry_run;
+    uint64_t most; /* bytes of a shard */
+    organ_shard_piece *pieces;
+    size_t piece_count;
+    size_t told;                      /* tensors that the progress will be told of; 0: as many as there are pieces */
+    organ_gguf_writer *gguf;          /* key-values of a GGUF output, else NULL */
+    const char *const *left_out;      /* files beside the tensors that are not taken along, NULL at the end; may be NULL */
+    const char *stage;                /* "dequantizing": for the progress */
+    const char *name, *markdown_name; /* of the reports in OUT/organ: "dequantize.json", "DEQUANTIZE_REPORT.md" */
+    const organ_progress *progress;
+    const organ_stop *stop;
+    const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
+    const organ_engine *engine;               /* that does it */
+    const char *model_is;                     /* what the model is called in that: "model", "base" */
+    bool repacked;                            /* the model's config.json is not that of the output: where that is one file, it has none */
+    void *context;
+    /* Changes config.json. Not called where there is none. May be NULL. */
+    organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
+    /* Puts the bytes of the pieces that are not copied into place with organ_resharding_put, and advances the progress. */
+    organ_status (*fill)(void *context, organ_resharding *plan, organ_error *error);
+    /* The report; NULL without memory. `output` gives organ_output_run. */
+    json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
+    organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
+} organ_remake;
+
+/* Does it all. *report is for the caller to release; NULL on error, after which nothing of the output is left. With dry_run nothing is
+ * written. ORGAN_USAGE if the output exists, is the input or lies in it; ORGAN_BAD_INPUT if the model was changed meanwhile or config.json
+ * is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else what a callback returned. An output that is whole but could not be evaluated stays:
+ * then *report is set although the status is that of the evaluation. */
+organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error);
+
+#endif

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT
+ * Both models are read anew, band beside band. Of target tensors every element is put into one of four classes; of all others every byte is
+ * compared. */
+#include "orchestrator/surgery/prune/audit.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/errata.h"
+#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/prune/tile_map.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MOST_PROBLEMS 100 /* sentences; what is beyond is counted */
+#define MAP_BLOCK     256 /* physarum v1 works on blocks of this size unless it is told otherwise */
+
+/* One tensor of the donor and what became of it. */
+typedef struct finding {
+    const organ_tensor *donor, *copy; /* copy: NULL if it is not there or of another shape or dtype */
+    bool target;
+    organ_audit_counts counts; /* targets */
+    uint64_t different;        /* bytes, of others */
+} finding;
+
+typedef struct audit {
+    const organ_audit_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    organ_model *donor, *copy;
+    organ_targets targets;
+    finding *findings;      /* one per tensor of the donor */
+    finding **items;        /* of the pass */
+    organ_pass_item *pairs; /* of the pass */
+    size_t item_count;
+    json_t *problems;
+    size_t more_problems;
+    char fingerprint[17]; /* of the donor */
+    json_t *tile_map;     /* NULL: no target is a matrix */
+    double started;
+} audit;
+
+static void problem(audit *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void problem(audit *a, const char *format, ...)
+{
+    char text[800];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (json_array_size(a->problems) < MOST_PROBLEMS)
+        json_array_append_new(a->problems, organ_document_string(text));
+    else
+        a->more_problems++;
+}
+
+static void shape_text(const organ_tensor *tensor, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "%s [", organ_dtype_describe(tensor->dtype)->name);
+    for (unsigned k = 0; k < tensor->rank && used < size; k++)
+        used += (size_t)snprintf(out + used, size - used, "%s%llu", k ? ", " : "", (unsigned long long)tensor->shape[k]);
+    if (used < size)
+        snprintf(out + used, size - used, "]");
+}
+
+/* The tensor of the copy that can be compared with `donor`; what prevents it is a problem. */
+static const organ_tensor *counterpart(audit *a, const organ_tensor *donor)
+{
+    const organ_tensor *copy = organ_model_find(a->copy, donor->name);
+    char was[256], is[256];
+    if (!copy) {
+        problem(a, "tensor '%s' is missing in %s", donor->name, a->copy->path);
+        return NULL;
+    }
+    if (copy->dtype == donor->dtype && copy->rank == donor->rank &&
+        memcmp(copy->shape, donor->shape, donor->rank * sizeof *donor->shape) == 0)
+        return copy;
+    shape_text(donor, was, sizeof was);
+    shape_text(copy, is, sizeof is);
+    problem(a, "tensor '%s' is %s in the donor and %s in %s", donor->name, was, is, a->copy->path);
+    return NULL;
+}
+
+static void tally_bytes(const organ_tile *tile, finding *result)
+{
+    const unsigned char *x = tile->data, *y = tile->other;
+    if (memcmp(x, y, tile->bytes) == 0)
+        return;
+    for (size_t k = 0; k < tile->bytes; k++)
+        result->different += x[k] != y[k];
+}
+
+static void work(void *context, const organ_tile *tile, void *scratch, void *result)
+{
+    const audit *a = context;
+    const finding *f = a->items[tile->item];
+    const organ_kernels *kernels = a->engine->kernels;
+    finding *found = result;
+    (void)scratch;
+    if (!f->target)
+        tally_bytes(tile, found);
+    else if (f->donor->dtype == ORGAN_F32)
+        kernels->audit_32(tile->data, tile->other, tile->bytes / 4, &found->counts);
+    else
+        kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
+}
+
+static organ_status retire(void *context, const organ_band *band, organ_error *error)
+{
+    audit *a = context;
+    finding *f = a->items[band->item];
+    const finding *tiles = band->results;
+    (void)error;
+    for (size_t t = 0; t < band->tiles; t++) {
+        f->counts.zero_before += tiles[t].counts.zero_before;
+        f->counts.killed += tiles[t].counts.killed;
+        f->counts.kept += tiles[t].counts.kept;
+        f->counts.changed += tiles[t].counts.changed;
+        f->different += tiles[t].different;
+    }
+    organ_progress_advance(a->progress, 2 * band->bytes, band->last ? f->donor->name : NULL, NULL);
+    return ORGAN_OK;
+}
+
+static organ_status pair_up(audit *a, organ_error *error)
+{
+    const size_t count = a->donor->tensor_count;
+    a->findings = calloc(count + 1, sizeof *a->findings);
+    a->items = calloc(count + 1, sizeof *a->items);
+    a->pairs = calloc(count + 1, sizeof *a->pairs);
+    a->problems = json_array();
+    if (!a->findings || !a->items || !a->pairs || !a->problems)
+        return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
+    for (size_t t = 0; t < count; t++) {
+        finding *f = &a->findings[t];
+        *f = (finding){.donor = &a->donor->tensors[t], .target = a->targets.chosen[t]};
+        if ((f->copy = counterpart(a, f->donor))) {
+            a->items[a->item_count] = f;
+            a->pairs[a->item_count++] = (organ_pass_item){.tensor = f->donor, .other = f->copy};
+        }
+    }
+    for (size_t t = 0; t < a->copy->tensor_count; t++)
+        if (!organ_model_find(a->donor, a->copy->tensors[t].name))
+            problem(a, "tensor '%s' of %s is not in the donor", a->copy->tensors[t].name, a->copy->path);
+    return ORGAN_OK;
+}
+
+/* What the index says wrong was right in the donor. */
+static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
+
+static organ_status compare(audit *a, organ_error *error)
+{
+    const organ_pass pass = {.model = a->donor,
+                             .other = a->copy,
+                             .items = a->pairs,
+                             .item_count = a->item_count,
+                             .result_bytes = sizeof(finding),
+                             .context = a,
+                             .work = work,
+                             .retire = retire};
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < a->item_count; k++)
+        bytes += 2 * a->pairs[k].tensor->bytes;
+    organ_progress_begin(a->progress, "auditing", bytes, a->item_count);
+    organ_pass_run(&pass, a->engine, error);
+    organ_progress_end(a->progress);
+    if (!error->status && organ_model_unchanged(a->donor, error) == ORGAN_OK)
+        organ_model_unchanged(a->copy, error);
+    return error->status;
+}
+
+static void judge_tensors(audit *a)
+{
+    for (size_t t = 0; t < a->donor->tensor_count; t++) {
+        const finding *f = &a->findings[t];
+        if (f->target && f->counts.changed && !a->options->compensated)
+            problem(a,
+                    "tensor '%s': %llu of %llu weights are neither the donor's nor zero (a pruning that compensates changes what it keeps: "
+                    "--compensated counts such weights)",
+                    f->donor->name, (unsigned long long)f->counts.changed, (unsigned long long)f->donor->elements);
+        if (!f->target && f->different)
+            problem(a, "tensor '%s' is no target, but %llu of its %llu bytes differ from the donor's", f->donor->name,
+                    (unsigned long long)f->different, (unsigned long long)f->donor->bytes);
+    }
+    for (size_t k = 0; k < a->copy->problem_count; k++)
+        problem(a, "%s", a->copy->problems[k]);
+    for (size_t k = 0; k < a->copy->warning_count && spoiled_index(a); k++)
+        problem(a, "%s", a->copy->warnings[k]);
+}
+
+/* Where the donor has an index, its copy must have the same: same tensors in the same shards. */
+static bool index_valid(audit *a)
+{
+    const bool needed = a->donor->index != NULL;
+    size_t moved = 0;
+    for (size_t t = 0; needed && t < a->donor->tensor_count; t++) {
+        const finding *f = &a->findings[t];
+        moved += f->copy && strcmp(a->donor->files[f->donor->file].name, a->copy->files[f->copy->file].name) != 0;
+    }
+    if (needed && !a->copy->index)
+        problem(a, "%s has no %s", a->copy->path, a->donor->index);
+    if (moved)
+        problem(a, "%zu tensors of %s are in other shards than in the donor", moved, a->copy->path);
+    return (!needed || a->copy->index) && moved == 0 && a->copy->problem_count == 0 && !spoiled_index(a);
+}
+
+/* The elements of targets and of all others, each counted tensor by tensor, must add up to the shapes of both headers. */
+static bool denominators_hold(audit *a, uint64_t accounted)
+{
+    uint64_t others = 0;
+    for (size_t t = 0; t < a->donor->tensor_count; t++)
+        others += a->findings[t].target ? 0 : a->donor->tensors[t].elements;
+    const uint64_t full = organ_model_elements(a->donor), copy = organ_model_elements(a->copy);
+    if (accounted != a->targets.elements)
+        problem(a, "%llu of %llu target weights are accounted for", (unsigned long long)accounted, (unsigned long long)a->targets.elements);
+    if (full != copy)
+        problem(a, "the donor has %llu weights, %s has %llu", (unsigned long long)full, a->copy->path, (unsigned long long)copy);
+    return accounted == a->targets.elements && a->targets.elements + others == full && full == copy;
+}
+
+/* Sums over the findings that the checks and the document speak of. */
+typedef struct sums {
+    uint64_t accounted, changed;
+    size_t others, identical, comparable;
+} sums;
+
+static sums sum_up(const audit *a)
+{
+    sums s = {0};
+    for (size_t t = 0; t < a->donor->tensor_count; t++) {
+        const finding *f = &a->findings[t];
+        s.comparable += f->copy != NULL;
+        s.accounted += f->counts.zero_before + f->counts.killed + f->counts.kept + (a->options->compensated ? f->counts.changed : 0);
+        s.changed += f->counts.changed;
+        s.others += !f->target;
+        s.identical += !f->target && f->copy && f->different == 0;
+    }
+    return s;
+}
+
+static json_t *checks_json(audit *a, const sums *s, bool denominators)
+{
+    const size_t count = a->donor->tensor_count;
+    char accounted[32], targets[32];
+    json_t *checks = json_array();
+    json_array_append_new(checks, organ_check_json("dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count,
+                                                   "%zu of %zu tensors", s->comparable, count));
+    json_array_append_new(checks,
+                          organ_check_json(a->options->compensated ? "target weights are zero, the donor's or compensated"
+                                                                   : "target weights are the donor's or zero",
+                                           s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
+                                           organ_count_text(a->targets.elements, targets)));
+    json_array_append_new(
+        checks, organ_check_json("other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical, s->others));
+    json_array_append_new(checks, organ_check_json("index valid", index_valid(a), "%s",
+                                                   a->donor->index ? a->donor->index : "the donor has none, none is needed"));
+    json_array_append_new(checks, organ_check_json("denominators add up", denominators, "targets and others make the full model"));
+    return checks;
+}
+
+static json_t *run_json(const audit *a)
+{
+    const double seconds = organ_seconds_now() - a->started;
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < a->item_count; k++)
+        bytes += 2 * a->pairs[k].tensor->bytes;
+    return json_pack("{s:o, s:o, s:f, s:f, s:s, s:I}", "donor", organ_document_string(a->options->donor), "pruned",
+                     organ_document_string(a->options->pruned), "seconds", organ_milliseconds(seconds), "bytes_per_second",
+                     seconds > 0 ? round((double)bytes / seconds) : 0.0, "cpu_isa", a->engine->kernels->isa, "threads",
+                     (json_int_t)organ_workers_count(a->engine->workers));
+}
+
+/* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */
+static organ_tally *tally_rows(const audit *a, bool present, bool as_told, size_t *count)
+{
+    organ_tally *rows = calloc(a->targets.count + 1, sizeof *rows);
+    const bool compensated = a->options->compensated && as_told;
+    *count = 0;
+    for (size_t t = 0; rows && t < a->donor->tensor_count; t++) {
+        const finding *f = &a->findings[t];
+        if (f->target && (f->copy || !present))
+            rows[(*count)++] = (organ_tally){.tensor = f->donor,
+                                             .zero_before = f->counts.zero_before,
+                                             .killed = f->counts.killed,
+                                             .kept = f->counts.kept + (compensated ? f->counts.changed : 0),
+                                             .changed = compensated ? 0 : f->counts.changed};
+    }
+    return rows;
+}
+
+static int add_counts(json_t *document, const audit *a)
+{
+    size_t count;
+    organ_tally *rows = tally_rows(a, false, true, &count), *plain = tally_rows(a, false, false, &count);
+    const int failed = !rows || !plain || organ_tally_add(document, a->donor, rows, count) ||
+                       json_object_set_new(document, "tensors", organ_tally_tensors(plain, count, true)) ||
+                       (a->tile_map && json_object_set(document, "tile_map", a->tile_map));
+    free(rows);
+    free(plain);
+    return failed ? -1 : 0;
+}
+
+static organ_status map_tiles(audit *a, organ_error *error)
+{
+    size_t count;
+    organ_tally *rows = tally_rows(a, true, false, &count);
+    if (!rows)
+        return organ_fail_errno(error, ENOMEM, "%s", a->donor->path);
+    organ_tile_map(a->donor, a->copy, rows, count, MAP_BLOCK, a->engine, &a->tile_map, error);
+    free(rows);
+    return error->status;
+}
+
+static int add_errata(json_t *document, const audit *a)
+{
+    json_t *const run = json_incref(json_object_get(document, "run"));
+    json_object_set_new(json_object_get(document, "donor"), "fingerprint", json_string(a->fingerprint));
+    json_object_del(document, "run"); /* which stands last */
+    const int failed = json_object_set_new(document, "errata", organ_errata_of_audit(document, a->options->compensated)) ||
+                       json_object_set_new(document, "run", run);
+    return failed ? -1 : 0;
+}
+
+static json_t *document_of(audit *a)
+{
+    judge_tensors(a);
+    const sums s = sum_up(a);
+    const bool denominators = denominators_hold(a, s.accounted);
+    json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
+    if (a->more_problems)
+        json_array_append_new(a->problems, json_sprintf("and %zu more", a->more_problems));
+    json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:{s:o}}", "schema", "organ.audit/1", "definition",
+                                 a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1", "organ", ORGAN_VERSION, "donor",
+                                 organ_model_json(a->donor), "parameters", "targets",
+                                 a->options->targets ? organ_document_string(a->options->targets) : json_null());
+    if (document && a->options->compensated)
+        json_object_set_new(document, "compensated", json_integer((json_int_t)s.changed));
+    json_t *rest = json_pack("{s:b, s:{s:I, s:I}, s:o, s:O, s:o, s:o}", "denominator_correct", (int)denominators, "untouched", "tensors",
+                             (json_int_t)s.others, "identical", (json_int_t)s.identical, "checks", checks, "problems", a->problems,
+                             "definitions", organ_definitions_json(a->options->targets), "run", run_json(a));
+    if (!document || !rest || add_counts(document, a) || json_object_update(document, rest)) {
+        json_decref(document);
+        document = NULL;
+    }
+    json_decref(rest);
+    if (document && add_errata(document, a)) {
+        json_decref(document);
+        document = NULL;
+    }
+    return document;
+}
+
+static organ_status open_both(audit *a, organ_error *error)
+{
+    if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
+        organ_model_open_with(a->options->pruned, a->options->access, &a->copy, error) ||
+        organ_targets_select(a->donor, a->options->targets, &a->targets, error))
+        return error->status;
+    if (a->donor->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", a->donor->problems[0]);
+    if (organ_targets_are_floats(a->donor, &a->targets, error) != ORGAN_OK)
+        return error->status;
+    return organ_model_fingerprint(a->donor, a->fingerprint, error);
+}
+
+organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    audit a = {.options = options, .engine = engine, .progress = progress};
+    *report = NULL;
+    a.started = organ_seconds_now();
+    if (open_both(&a, error) == ORGAN_OK && pair_up(&a, error) == ORGAN_OK && compare(&a, error) == ORGAN_OK &&
+        map_tiles(&a, error) == ORGAN_OK) {
+        if (!(*report = document_of(&a)))
+            organ_fail_errno(error, ENOMEM, "%s", options->donor);
+        else if (json_array_size(a.problems))
+            organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", options->pruned, options->donor,
+                       json_string_value(json_array_get(a.problems, 0)));
+    }
+    json_decref(a.problems);
+    json_decref(a.tile_map);
+    organ_targets_free(&a.targets);
+    organ_model_close(a.donor);
+    organ_model_close(a.copy);
+    free(a.findings);
+    free(a.items);
+    free(a.pairs);
+    return organ_memory_work_end(&work, report, options->pruned, error);
+}

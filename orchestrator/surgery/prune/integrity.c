@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/prune/job.h"
+
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/prune/magnitudes.h"
+#include "orchestrator/surgery/prune/tile_map.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define HEADER_STEP 16384
+
+static bool same_bytes(const organ_model_file *a, const organ_model_file *b, uint64_t bytes)
+{
+    char x[HEADER_STEP], y[HEADER_STEP];
+    for (uint64_t at = 0; at < bytes; at += HEADER_STEP) {
+        const size_t step = bytes - at < HEADER_STEP ? (size_t)(bytes - at) : HEADER_STEP;
+        if (pread(a->fd, x, step, (off_t)at) != (ssize_t)step || pread(b->fd, y, step, (off_t)at) != (ssize_t)step ||
+            memcmp(x, y, step) != 0)
+            return false;
+    }
+    return true;
+}
+
+static size_t same_headers(const organ_model *donor, const organ_model *copy)
+{
+    size_t same = 0;
+    for (size_t f = 0; f < donor->file_count && f < copy->file_count; f++) {
+        const organ_model_file *a = &donor->files[f], *b = &copy->files[f];
+        same += strcmp(a->name, b->name) == 0 && a->size == b->size && a->data_offset == b->data_offset && same_bytes(a, b, a->data_offset);
+    }
+    return same;
+}
+
+static size_t same_tensors(const organ_model *donor, const organ_model *copy)
+{
+    size_t same = 0;
+    for (size_t t = 0; t < donor->tensor_count; t++) {
+        const organ_tensor *a = &donor->tensors[t], *b = organ_model_find(copy, a->name);
+        same += b && a->dtype == b->dtype && a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+    }
+    return same;
+}
+
+static void check_against(const organ_prune_job *job, const organ_model *copy, json_t *checks)
+{
+    const organ_model *donor = job->donor;
+    const size_t headers = same_headers(donor, copy), tensors = same_tensors(donor, copy);
+    json_array_append_new(checks, organ_check_json("shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count,
+                                                   donor->file_count));
+    json_array_append_new(checks, organ_check_json("headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards",
+                                                   headers, donor->file_count));
+    if (donor->index)
+        json_array_append_new(checks,
+                              organ_check_json("index valid: every tensor where it says", copy->index != NULL && copy->problem_count == 0,
+                                               "%zu entries in %s", copy->tensor_count, donor->index));
+    json_array_append_new(checks, organ_check_json("dtype and shape preserved",
+                                                   tensors == donor->tensor_count && copy->tensor_count == donor->tensor_count,
+                                                   "%zu of %zu tensors", tensors, donor->tensor_count));
+}
+
+static void check_targets(const organ_prune_job *job, json_t *checks)
+{
+    size_t done = 0;
+    uint64_t processed = 0;
+    for (size_t k = 0; k < job->targets.count; k++) {
+        const organ_prune_counts *c = &job->parts[k].counts;
+        done += job->parts[k].done;
+        processed += c->zero_before + c->killed + c->kept;
+    }
+    char a[32], b[32];
+    json_array_append_new(checks,
+                          organ_check_json("target tensors processed", done == job->targets.count, "%zu of %zu", done, job->targets.count));
+    json_array_append_new(checks, organ_check_json("target weights processed", processed == job->targets.elements, "%s of %s",
+                                                   organ_count_text(processed, a), organ_count_text(job->targets.elements, b)));
+    json_array_append_new(checks, organ_check_json("other files copied", true, "%zu", job->others.count));
+}
+
+organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error)
+{
+    char *path = organ_output_copy_path(directory, job->donor, NULL);
+    organ_model *copy = NULL;
+    *checks = json_array();
+    if (!path || !*checks)
+        organ_fail_errno(error, ENOMEM, "%s", directory);
+    else if (organ_model_open(path, &copy, error) == ORGAN_OK) {
+        check_against(job, copy, *checks);
+        check_targets(job, *checks);
+    }
+    free(path);
+    organ_model_close(copy);
+    size_t index;
+    json_t *check;
+    json_array_foreach(*checks, index, check) if (!json_is_true(json_object_get(check, "ok")))
+        organ_fail(error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
+                   json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
+    return error->status;
+}
+
+organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error)
+{
+    char *path = organ_output_copy_path(directory, job->donor, NULL);
+    organ_tally *rows = organ_prune_tally(job);
+    organ_model *copy = NULL;
+    json_decref(job->tile_map);
+    json_decref(job->magnitudes);
+    job->tile_map = job->magnitudes = NULL;
+    if (!path || !rows)
+        organ_fail_errno(error, ENOMEM, "%s", directory);
+    else if (organ_model_open(path, &copy, error) == ORGAN_OK &&
+             organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
+                 ORGAN_OK)
+        organ_magnitudes(job->donor, copy, rows, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels,
+                         &job->magnitudes, error);
+    organ_model_close(copy);
+    free(rows);
+    free(path);
+    return error->status;
+}

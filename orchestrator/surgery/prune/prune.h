@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT
+ * Physarum v1: static magnitude flow, tile by tile, from a donor directory into a new one. */
+#ifndef ORGAN_PRUNE_H
+#define ORGAN_PRUNE_H
+
+#include "formats/base/api.h"
+#include "formats/base/status.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+#include "orchestrator/surgery/trial/evaluate_options.h"
+
+#include <jansson.h>
+
+ORGAN_API_BEGIN
+
+typedef struct organ_prune_options {
+    const char *donor, *output;
+    unsigned block_size; /* 16 .. 4096; default 256 */
+    unsigned iterations; /* 1 .. 100000; default 30 */
+    double beta;         /* > 0, <= 64; default 2 */
+    double coupling;     /* 0 .. 8; default 1 */
+    double sparsity;     /* in percent of a tensor's elements, 0 < S < 100; negative: whatever the flow decides */
+    const char *targets; /* comma-separated globs on tensor names; NULL: the projections of the anatomy table */
+    bool resume, force, dry_run;
+    const organ_experiment_options *evaluate; /* score donor and output on its text; NULL: not */
+} organ_prune_options;
+
+/* Prunes. *report is the content of prune.json (schema organ.prune/1); the caller releases it; NULL on error. With dry_run nothing is
+ * written and the report tells what would be done. Errors: ORGAN_USAGE (options, output exists), ORGAN_BAD_INPUT (donor malformed or
+ * changed; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED (the unfinished output is kept and can be resumed). With `evaluate` also
+ * those of organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and says why
+ * it was not scored. */
+organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error);
+
+ORGAN_API_END
+
+#endif

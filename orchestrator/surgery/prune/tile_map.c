@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/prune/tile_map.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LEAST_SIDE = 16, LEAST_TILES = 256, MOST_TILES = 4096 };
+
+/* The pass takes single rows cut at the edges of tiles, so that a band is small however wide and high a tile is. */
+typedef struct mapping {
+    const organ_engine *engine;
+    const organ_tensor *tensor;
+    uint64_t matrices, matrix_rows, matrix_cols;
+    uint64_t side, rows, cols; /* of the map */
+    uint64_t seen;             /* pieces so far */
+    uint64_t *killed;          /* rows x cols */
+} mapping;
+
+static uint64_t divided(uint64_t x, uint64_t by) { return (x + by - 1) / by; }
+
+static void set_side(mapping *m, uint64_t side)
+{
+    m->side = side;
+    m->rows = m->matrices * divided(m->matrix_rows, side);
+    m->cols = divided(m->matrix_cols, side);
+}
+
+static void choose_side(mapping *m, uint64_t block)
+{
+    for (set_side(m, block); m->rows * m->cols < LEAST_TILES && m->side % 2 == 0 && m->side / 2 >= LEAST_SIDE;)
+        set_side(m, m->side / 2);
+    /* A tile never spans two matrices: where there are more of these than tiles may be, so be it. */
+    while (m->rows * m->cols > MOST_TILES && (m->side < m->matrix_rows || m->side < m->matrix_cols))
+        set_side(m, m->side * 2);
+}
+
+static const organ_tally *farthest(const organ_tally *rows, size_t count, double *mean)
+{
+    const organ_tally *found = NULL;
+    double most = -1, sum = 0;
+    for (size_t k = 0; k < count; k++)
+        sum += organ_percent(rows[k].killed, rows[k].tensor->elements);
+    *mean = count ? sum / (double)count : 0.0;
+    for (size_t k = 0; k < count; k++) {
+        const double off = fabs(organ_percent(rows[k].killed, rows[k].tensor->elements) - *mean);
+        if (rows[k].tensor->rank >= 2 && rows[k].tensor->elements && off > most) {
+            most = off;
+            found = &rows[k];
+        }
+    }
+    return found;
+}
+
+static void work(void *context, const organ_tile *tile, void *scratch, void *result)
+{
+    const mapping *const m = context;
+    organ_audit_counts counts = {0};
+    (void)scratch;
+    if (m->tensor->dtype == ORGAN_F32)
+        m->engine->kernels->audit_32(tile->data, tile->other, tile->cols, &counts);
+    else
+        m->engine->kernels->audit_16(tile->data, tile->other, tile->cols, &counts);
+    *(uint64_t *)result = counts.killed;
+}
+
+static organ_status retire(void *context, const organ_band *band, organ_error *error)
+{
+    mapping *const m = context;
+    const uint64_t *const killed = band->results, per_matrix = m->rows / m->matrices;
+    (void)error;
+    for (size_t t = 0; t < band->tiles; t++, m->seen++) {
+        const uint64_t row = m->seen / m->cols, matrix = row / m->matrix_rows, inside = row % m->matrix_rows;
+        m->killed[(matrix * per_matrix + inside / m->side) * m->cols + m->seen % m->cols] += killed[t];
+    }
+    return ORGAN_OK;
+}
+
+static json_t *map_json(const mapping *m, double percent, double mean)
+{
+    json_t *const killed = json_array();
+    for (uint64_t k = 0; k < m->rows * m->cols; k++)
+        json_array_append_new(killed, json_integer((json_int_t)m->killed[k]));
+    return json_pack("{s:s, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tensor", m->tensor->name, "percent", percent, "mean",
+                     round(mean * 1e6) / 1e6, "matrices", (json_int_t)m->matrices, "matrix_rows", (json_int_t)m->matrix_rows, "matrix_cols",
+                     (json_int_t)m->matrix_cols, "tile", (json_int_t)m->side, "rows", (json_int_t)m->rows, "cols", (json_int_t)m->cols,
+                     "killed", killed);
+}
+
+static organ_status run(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
+{
+    const organ_pass_item item = {.tensor = m->tensor, .other = organ_model_find(copy, m->tensor->name)};
+    const organ_pass pass = {.model = donor,
+                             .other = copy,
+                             .items = &item,
+                             .item_count = 1,
+                             .tile_rows = 1,
+                             .tile_cols = m->side,
+                             .result_bytes = sizeof(uint64_t),
+                             .context = m,
+                             .work = work,
+                             .retire = retire};
+    return organ_pass_run(&pass, m->engine, error);
+}
+
+organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, size_t block,
+                            const organ_engine *engine, json_t **map, organ_error *error)
+{
+    double mean;
+    const organ_tally *const row = farthest(rows, count, &mean);
+    *map = NULL;
+    if (!row)
+        return ORGAN_OK;
+    const organ_matrices matrices = organ_tensor_matrices(row->tensor);
+    mapping m = {
+        .engine = engine, .tensor = row->tensor, .matrices = matrices.count, .matrix_rows = matrices.rows, .matrix_cols = matrices.cols};
+    choose_side(&m, block);
+    m.killed = calloc(m.rows * m.cols, sizeof *m.killed);
+    if (!m.killed)
+        organ_fail_errno(error, ENOMEM, "%s", donor->path);
+    else if (run(&m, donor, copy, error) == ORGAN_OK && !(*map = map_json(&m, organ_percent(row->killed, row->tensor->elements), mean)))
+        organ_fail_errno(error, ENOMEM, "%s", donor->path);
+    free(m.killed);
+    return error->status;
+}
+
+uint64_t organ_tile_map_memory(const organ_tensor *tensor, size_t workers)
+{
+    /* Two bands of a row in both models, a number for each tile beside, and what a pass that has little cuts its bands to. */
+    const uint64_t cols = organ_tensor_matrices(tensor).cols, row = cols * organ_dtype_describe(tensor->dtype)->bytes;
+    return workers * 4096 + 4 * row + 2 * sizeof(uint64_t) * divided(cols, LEAST_SIDE) + (160 << 10);
+}

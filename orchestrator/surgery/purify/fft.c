@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/purify/fft.h"
+
+#include "orchestrator/machine/set_aside.h"
+
+#include <errno.h>
+#include <fftw3.h>
+#include <limits.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct organ_fft {
+    size_t n;
+    fftw_plan there, back;
+};
+
+/* FFTW plans in one thread at a time. Plans by estimate depend on nothing but the length and the CPU. */
+static pthread_mutex_t planner = PTHREAD_MUTEX_INITIALIZER;
+
+#define PLAN_BYTES 64 /* of a value, for the tables of both plans */
+
+static size_t bins_of(size_t n) { return n / 2 + 1; }
+
+static size_t to_line(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+/* n + 2 values (the powers of the bins take their place) and the bins. */
+static size_t values_bytes(size_t n) { return to_line((n + 2) * sizeof(double)); }
+
+uint64_t organ_fft_scratch(uint64_t n) { return n > INT_MAX ? 0 : values_bytes(n) + to_line(bins_of(n) * sizeof(fftw_complex)); }
+
+static fftw_complex *bins_in(void *scratch, size_t n) { return (fftw_complex *)(void *)((char *)scratch + values_bytes(n)); }
+
+organ_status organ_fft_create(uint64_t n, organ_fft **result, organ_error *error)
+{
+    *result = NULL;
+    if (n > INT_MAX)
+        return organ_fail(error, ORGAN_USAGE, "rows of %llu values are too long for a spectrum: leave them out by --type or --layers",
+                          (unsigned long long)n);
+    organ_fft *fft = calloc(1, sizeof *fft);
+    double *scratch = aligned_alloc(64, organ_fft_scratch(n));
+    void *last = NULL;
+    /* FFTW aborts when it gets no memory. */
+    if (fft && scratch && organ_set_aside(((size_t)1 << 20) + PLAN_BYTES * n, &last)) {
+        fft->n = n;
+        pthread_mutex_lock(&planner);
+        fft->there = fftw_plan_dft_r2c_1d((int)n, scratch, bins_in(scratch, n), FFTW_ESTIMATE);
+        fft->back = fftw_plan_dft_c2r_1d((int)n, bins_in(scratch, n), scratch, FFTW_ESTIMATE);
+        pthread_mutex_unlock(&planner);
+    }
+    free(last);
+    free(scratch);
+    if (!fft || !fft->there || !fft->back) {
+        organ_fft_destroy(fft);
+        return organ_fail_errno(error, ENOMEM, "a spectrum of %llu values", (unsigned long long)n);
+    }
+    *result = fft;
+    return ORGAN_OK;
+}
+
+void organ_fft_destroy(organ_fft *fft)
+{
+    if (!fft)
+        return;
+    pthread_mutex_lock(&planner);
+    fftw_destroy_plan(fft->there); /* NULL is allowed */
+    fftw_destroy_plan(fft->back);
+    pthread_mutex_unlock(&planner);
+    free(fft);
+}
+
+static uint64_t bits_of(double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+/* Moves those of values[from .. to) whose bit is 0 before the others; returns where the others begin. */
+static size_t part(double *values, size_t from, size_t to, uint64_t bit)
+{
+    while (from < to)
+        if (!(bits_of(values[from]) & bit))
+            from++;
+        else {
+            const double other = values[--to];
+            values[to] = values[from];
+            values[from] = other;
+        }
+    return from;
+}
+
+/* The k-th smallest of n non-negative values, which are reordered: bit by bit from the highest, so that no order of them takes long. */
+static double kth(double *values, size_t n, size_t k)
+{
+    size_t from = 0, to = n;
+    for (uint64_t bit = (uint64_t)1 << 62; bit > 0 && to - from > 1; bit >>= 1) {
+        const size_t middle = part(values, from, to, bit);
+        if (k < middle)
+            to = middle;
+        else
+            from = middle;
+    }
+    return values[from];
+}
+
+static double median(double *values, size_t n)
+{
+    const double low = kth(values, n, (n - 1) / 2);
+    return n % 2 ? low : (low + kth(values, n, n / 2)) / 2;
+}
+
+static double power(const fftw_complex bin) { return bin[0] * bin[0] + bin[1] * bin[1]; }
+
+void organ_fft_purify(const organ_fft *fft, float *row, double threshold, double strength, void *scratch)
+{
+    const size_t n = fft->n, bins = bins_of(n);
+    double *values = scratch;
+    fftw_complex *spectrum = bins_in(scratch, n);
+    for (size_t k = 0; k < n; k++)
+        values[k] = (double)row[k];
+    fftw_execute_dft_r2c(fft->there, values, spectrum);
+    for (size_t k = 0; k < bins; k++)
+        values[k] = power(spectrum[k]);
+    const double limit = threshold * (median(values, bins) / M_LN2), factor = 1 - strength;
+    for (size_t k = 0; k < bins; k++)
+        if (power(spectrum[k]) < limit) {
+            spectrum[k][0] *= factor;
+            spectrum[k][1] *= factor;
+        }
+    fftw_execute_dft_c2r(fft->back, spectrum, values);
+    for (size_t k = 0; k < n; k++)
+        row[k] = (float)(values[k] / (double)n);
+}

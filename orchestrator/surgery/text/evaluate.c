@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/text/evaluate.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/perplexity_report.h"
+#include "orchestrator/surgery/output/errata.h"
+#include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/prune/audit.h"
+#include "orchestrator/surgery/text/evaluate_experiments.h"
+#include "orchestrator/surgery/trial/trial.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- both: the files ---- */
+
+static organ_status write_reports(const organ_output *output, const char *const names[2], const json_t *report, organ_error *error)
+{
+    char *const json = organ_publish_path(&output->publish, names[0]), *const page = organ_publish_path(&output->publish, names[1]);
+    char *markdown = NULL;
+    if (!json || !page)
+        organ_fail_errno(error, ENOMEM, "%s", output->path);
+    else if (organ_document_write(json, report, error) == ORGAN_OK &&
+             organ_perplexity_report_markdown(report, &markdown, error) == ORGAN_OK && organ_text_write(page, markdown, error) == ORGAN_OK)
+        organ_html_report_beside(page, report, error);
+    free(json);
+    free(page);
+    free(markdown);
+    return error->status;
+}
+
+/* Takes the report over if anything went wrong. */
+static organ_status finish(const organ_experiment_options *options, const char *const names[2], json_t **report, organ_error *error)
+{
+    organ_output output = {.path = options->output, .force = options->force};
+    if (!error->status && !*report)
+        organ_fail_errno(error, ENOMEM, "%s", options->text);
+    if (!error->status && options->output && organ_output_begin(&output, 0, error) == ORGAN_OK) {
+        if (write_reports(&output, names, *report, error) == ORGAN_OK)
+            organ_output_sync(&output, error);
+        organ_output_end(&output, error);
+    }
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    return error->status;
+}
+
+/* ---- perplexity ---- */
+
+static json_t *model_entry(const organ_trial *trial, size_t m, organ_error *error)
+{
+    json_t *const comparison = m ? organ_trial_comparison_json(trial, m, error) : NULL;
+    return json_pack("{s:o, s:o, s:o}", "model", organ_model_json(trial->models[m].model), "figures", organ_trial_figures_json(trial, m),
+                     "comparison", comparison ? comparison : json_null());
+}
+
+static json_t *models_json(const organ_trial *trial, organ_error *error)
+{
+    json_t *const models = json_array();
+    for (size_t m = 0; m < trial->count && !error->status; m++)
+        if (json_array_append_new(models, model_entry(trial, m, error)))
+            organ_fail_errno(error, ENOMEM, "%s", trial->options->text);
+    return models;
+}
+
+static json_t *document(const organ_trial *trial, const char *schema, json_t *models)
+{
+    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "schema", schema, "definition", "perplexity/1", "organ", ORGAN_VERSION,
+                     "experiment", organ_trial_experiment_json(trial), "models", models, "definitions", organ_trial_definitions_json(trial),
+                     "run", organ_trial_run_json(trial));
+}
+
+organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
+                              json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    static const char *const names[2] = {"perplexity.json", "PERPLEXITY_REPORT.md"};
+    const char *const paths[2] = {options->model, options->compare};
+    organ_trial trial;
+    *report = NULL;
+    if (organ_trial_open(&trial, paths, options->compare ? 2 : 1, &options->experiment, engine, progress, error) == ORGAN_OK &&
+        organ_trial_run(&trial, error) == ORGAN_OK) {
+        json_t *const models = models_json(&trial, error);
+        *report = document(&trial, "organ.perplexity/1", models);
+    }
+    organ_trial_close(&trial);
+    finish(&options->experiment, names, report, error);
+    return organ_memory_work_end(&work, report, options->model, error);
+}
+
+/* ---- evaluate: what was done to a model ---- */
+
+static void pass_begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+{
+    organ_progress_begin(context, what, bytes, tensors);
+}
+
+/* Hundreds of tensors of every model are no news here. */
+static void pass_bytes(void *context, uint64_t bytes, const char *tensor, const char *remark)
+{
+    (void)tensor;
+    (void)remark;
+    organ_progress_advance(context, bytes, NULL, NULL);
+}
+
+static void pass_end(void *context) { organ_progress_end(context); }
+
+static json_t *text_or_null(const json_t *value) { return json_is_string(value) ? json_incref((json_t *)value) : json_null(); }
+static json_t *number_or_null(const json_t *value) { return json_is_number(value) ? json_incref((json_t *)value) : json_null(); }
+
+static bool same_tensors(const json_t *audit)
+{
+    size_t k;
+    json_t *check;
+    json_array_foreach((json_t *)organ_json_at(audit, "checks"), k, check)
+    {
+        if (strcmp(organ_json_text(check, "check"), "dtype and shape preserved") == 0)
+            return json_is_true(organ_json_at(check, "ok"));
+    }
+    return false;
+}
+
+static json_t *sparsity_json(const json_t *audit)
+{
+    json_int_t changed = 0, zero_before = 0;
+    size_t k;
+    json_t *tensor;
+    json_array_foreach((json_t *)organ_json_at(audit, "tensors"), k, tensor)
+    {
+        changed += (json_int_t)organ_json_count(tensor, "changed");
+        zero_before += (json_int_t)organ_json_count(tensor, "zero_before");
+    }
+    return json_pack("{s:O, s:O, s:I, s:I}", "target", organ_json_at(audit, "totals.target"), "full", organ_json_at(audit, "totals.full"),
+                     "zero_before", zero_before, "changed", changed);
+}
+
+/* Counts the killed weights of one model; *why says where that means nothing. */
+static organ_status count_killed(const organ_evaluate_options *options, const organ_trial *trial, size_t m, const char *targets,
+                                 json_t **sparsity, char *why, size_t size, organ_error *error)
+{
+    const organ_audit_options audit = {
+        .donor = options->donor, .pruned = trial->models[m].path, .targets = targets, .access = options->experiment.access};
+    const organ_progress quiet = {.context = (void *)trial->progress, .begin = pass_begin, .advance = pass_bytes, .end = pass_end};
+    organ_engine engine = trial->engine;
+    organ_error found = {0};
+    json_t *report = NULL;
+    engine.memory = trial->memory;
+    organ_audit(&audit, &engine, &quiet, &report, &found);
+    if (report && same_tensors(report))
+        *sparsity = sparsity_json(report);
+    else if (report)
+        snprintf(why, size, "%s", json_string_value(json_array_get(organ_json_at(report, "problems"), 0)));
+    else if (found.status == ORGAN_BAD_INPUT)
+        snprintf(why, size, "%s", found.message);
+    else
+        *error = found;
+    json_decref(report);
+    return error->status;
+}
+
+/* What was done to model m, told before anything is scored: a log that is no log is found early. NULL with an error. */
+static json_t *history_of(const organ_evaluate_options *options, const organ_trial *trial, size_t m, organ_error *error)
+{
+    char why[sizeof error->message] = "";
+    json_t *const log = organ_experiment_log(trial->models[m].model, error), *sparsity = NULL;
+    const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
+    if (!error->status)
+        count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
+    json_t *const history =
+        error->status ? NULL
+                      : json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "experiment", log ? organ_experiment_of(log) : json_null(), "method",
+                                  organ_experiment_method(log), "definition", text_or_null(organ_json_at(log, "definition")),
+                                  "wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity",
+                                  sparsity ? sparsity : json_null(), "not_counted", *why ? organ_document_string(why) : json_null());
+    json_decref(log);
+    if (!error->status && !history)
+        organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+    return history;
+}
+
+/* One for each model but the first. */
+static json_t *histories_of(const organ_evaluate_options *options, const organ_trial *trial, organ_error *error)
+{
+    json_t *const histories = json_array();
+    for (size_t m = 1; m < trial->count && !error->status; m++)
+        if (json_array_append_new(histories, history_of(options, trial, m, error)))
+            organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+    return histories;
+}
+
+/* Each experiment once, in the order of the models. */
+static json_t *experiments_json(const json_t *histories)
+{
+    json_t *const list = json_array();
+    for (size_t m = 0; m < json_array_size(histories); m++) {
+        json_t *const experiment = json_object_get(json_array_get(histories, m), "experiment");
+        bool known = !json_is_object(experiment);
+        for (size_t k = 0; k < json_array_size(list) && !known; k++)
+            known = json_equal(json_array_get(list, k), experiment);
+        if (!known)
+            json_array_append(list, experiment);
+    }
+    return list;
+}
+
+static json_t *evaluation(const organ_trial *trial, const json_t *histories, organ_error *error)
+{
+    json_t *const models = models_json(trial, error), *const experiments = experiments_json(histories);
+    for (size_t m = 1; m < json_array_size(models); m++)
+        if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
+            organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+    json_t *const report = document(trial, "organ.evaluate/1", models);
+    json_t *const definitions = json_object_get(report, "definitions");
+    if (report)
+        json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
+    json_decref(experiments);
+    if (!definitions)
+        return report;
+    json_object_set_new(
+        definitions, "experiment",
+        json_string("killed weights are of one experiment where donor, method, definition, parameters and calibration are the "
+                    "same, whatever the sparsity; of two only where they are named as two."));
+    json_object_set_new(definitions, "sparsity",
+                        json_string("killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the "
+                                    "copy; as a share of the target tensors (for each model: --targets, else what its log names, else "
+                                    "the projections) and of the full model."));
+    json_object_set_new(definitions, "method",
+                        json_string("as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
+                                    "compensation or by imatrix where that is so."));
+    return report;
+}
+
+organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
+                            json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    static const char *const names[2] = {"evaluate.json", "EVALUATION_REPORT.md"};
+    const char **const paths = calloc(options->count + 1, sizeof *paths);
+    organ_trial trial;
+    *report = NULL;
+    if (!paths) {
+        organ_fail_errno(error, ENOMEM, "%s", options->donor);
+        return organ_memory_work_end(&work, report, options->donor, error);
+    }
+    paths[0] = options->donor;
+    for (size_t k = 0; k < options->count; k++)
+        paths[k + 1] = options->pruned[k];
+    if (organ_trial_open(&trial, paths, options->count + 1, &options->experiment, engine, progress, error) == ORGAN_OK) {
+        json_t *const histories = histories_of(options, &trial, error);
+        if (!error->status && organ_experiments_settle(options, trial.models[0].model, histories, error) == ORGAN_OK &&
+            organ_trial_run(&trial, error) == ORGAN_OK)
+            *report = evaluation(&trial, histories, error);
+        json_decref(histories);
+    }
+    organ_trial_close(&trial);
+    free(paths);
+    finish(&options->experiment, names, report, error);
+    return organ_memory_work_end(&work, report, options->donor, error);
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/text/evaluate_experiments.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/experiment.h"
+
+#include <errno.h>
+#include <fnmatch.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct settling {
+    const organ_evaluate_options *options;
+    json_t *histories;
+} settling;
+
+static json_t *experiment_of(const settling *s, size_t m) { return json_object_get(json_array_get(s->histories, m), "experiment"); }
+
+/* ---- names ---- */
+
+static bool is_for(const char *pattern, const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return strcmp(pattern, path) == 0 || fnmatch(pattern, path, 0) == 0 || (slash && fnmatch(pattern, slash + 1, 0) == 0);
+}
+
+static organ_status name_models(const settling *s, organ_error *error)
+{
+    const organ_evaluate_options *const o = s->options;
+    for (size_t k = 0; k < o->experiment_count; k++) {
+        const char *const text = o->experiments[k], *const equals = strchr(text, '=');
+        bool used = false;
+        if (!equals || equals == text || !equals[1])
+            return organ_fail(error, ORGAN_USAGE, "--experiment '%s' is not NAME=MODEL", text);
+        for (size_t m = 0; m < o->count; m++)
+            if (is_for(equals + 1, o->pruned[m])) {
+                used = true;
+                if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
+                    json_object_set_new(experiment_of(s, m), "name", json_sprintf("%.*s", (int)(equals - text), text)))
+                    return organ_fail_errno(error, ENOMEM, "%s", text);
+            }
+        if (!used)
+            return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is called %s", text, equals + 1);
+    }
+    return ORGAN_OK;
+}
+
+/* ---- what stands in one table ---- */
+
+/* Of a model that nothing is known of: killed weights that nobody has told of are an experiment, no killed weights are none. */
+static json_t *unknown(const json_t *history)
+{
+    if (organ_json_count(history, "sparsity.target.killed") == 0)
+        return json_null();
+    return json_pack("{s:{s:s}, s:n, s:n, s:{}, s:n}", "donor", "name", "unknown", "method", "definition", "settings", "calibration");
+}
+
+static organ_status fill_in(const settling *s, organ_error *error)
+{
+    for (size_t m = 0; m < s->options->count; m++) {
+        json_t *const history = json_array_get(s->histories, m);
+        if (!json_is_object(experiment_of(s, m)) && json_object_set_new(history, "experiment", unknown(history)))
+            return organ_fail_errno(error, ENOMEM, "%s", s->options->pruned[m]);
+    }
+    return ORGAN_OK;
+}
+
+static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char *difference, organ_error *error)
+{
+    const char *const *const paths = s->options->pruned;
+    json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y = organ_experiment_words(experiment_of(s, b));
+    organ_fail(
+        error, ORGAN_USAGE,
+        "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one table only under two names: "
+        "--experiment NAME=%s --experiment OTHER=%s",
+        paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
+    json_decref(x);
+    json_decref(y);
+    return error->status;
+}
+
+static organ_status compare(const settling *s, size_t a, size_t b, organ_error *error)
+{
+    const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
+    const char *const difference =
+        json_is_object(x) && json_is_object(y) ? organ_experiment_difference(x, y, s->options->targets != NULL) : NULL;
+    const char *const one = organ_json_text(x, "name"), *const other = organ_json_text(y, "name");
+    if (!difference || (*one && *other && strcmp(one, other) != 0))
+        return ORGAN_OK;
+    if (!*one || !*other)
+        return fail_mixed(s, a, b, difference, error);
+    return organ_fail(error, ORGAN_USAGE, "--experiment: '%s' cannot be the name of two experiments: %s and %s differ in their %s", one,
+                      s->options->pruned[a], s->options->pruned[b], difference);
+}
+
+/* Killed weights are counted against `donor`: a pruning of another one says so by a name. */
+static organ_status check_donor(const settling *s, size_t m, const char *fingerprint, organ_error *error)
+{
+    const json_t *const e = experiment_of(s, m);
+    const char *const own = organ_json_text(e, "donor.fingerprint");
+    if (!*own || !*fingerprint || strcmp(own, fingerprint) == 0 || *organ_json_text(e, "name"))
+        return ORGAN_OK;
+    return organ_fail(
+        error, ORGAN_USAGE,
+        "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed weights are counted against "
+        "that only under a name of its own: --experiment NAME=%s",
+        s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint, s->options->pruned[m]);
+}
+
+organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor, json_t *histories,
+                                      organ_error *error)
+{
+    const settling s = {options, histories};
+    char fingerprint[17];
+    if (fill_in(&s, error) || name_models(&s, error) || organ_model_fingerprint(donor, fingerprint, error))
+        return error->status;
+    for (size_t m = 0; m < options->count && !error->status; m++) {
+        for (size_t other = 0; other < m && !error->status; other++)
+            compare(&s, other, m, error);
+        if (!error->status)
+            check_donor(&s, m, fingerprint, error);
+    }
+    return error->status;
+}

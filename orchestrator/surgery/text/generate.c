@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/text/generate.h"
+
+#include "formats/base/memory_watch.h"
+#include "formats/tokenizer/tokenizer.h"
+#include "orchestrator/forward/perplexity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/text/speech.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct generation {
+    const organ_generate_options *options;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const organ_listener *listener;
+    organ_model *model;
+    organ_tokenizer *tokenizer;
+    organ_forward *forward;
+    organ_forward_past *past;
+    uint32_t *ids; /* of the prompt, then what was made */
+    size_t prompt, count;
+    bool ended; /* by EOS */
+    char *prompt_text, *text;
+    double seconds;
+} generation;
+
+/* ---- the prompt ---- */
+
+static organ_status read_prompt(generation *g, organ_error *error)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(g->tokenizer);
+    uint32_t *ids = NULL;
+    size_t count = 0;
+    organ_tokenizer_allow(g->tokenizer, g->engine->memory);
+    if (organ_tokenizer_encode(g->tokenizer, g->options->prompt, strlen(g->options->prompt), true, &ids, &count, error) != ORGAN_OK)
+        return error->status;
+    const size_t bos = facts->adds_bos && facts->bos >= 0;
+    if (count + bos == 0)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer puts no BOS before it", g->options->model);
+    else if (!(g->ids = malloc((bos + count + g->options->count) * sizeof *g->ids)))
+        organ_fail_errno(error, ENOMEM, "%s", g->options->model);
+    else {
+        if (bos)
+            g->ids[0] = (uint32_t)facts->bos;
+        memcpy(g->ids + bos, ids, count * sizeof *ids);
+        g->prompt = g->count = bos + count;
+    }
+    free(ids);
+    return error->status;
+}
+
+static organ_status make_room(generation *g, organ_error *error)
+{
+    const size_t most = g->prompt + g->options->count;
+    const uint64_t context = organ_forward_describe(g->forward)->context;
+    if (context && most > context)
+        organ_progress_note(g->progress, "%zu tokens are more than the %llu that %s was made for", most, (unsigned long long)context,
+                            g->options->model);
+    return organ_forward_past_open(g->forward, g->prompt, most, &g->past, error);
+}
+
+/* ---- token after token ---- */
+
+typedef struct choice {
+    size_t vocabulary, top;
+    bool finite;
+} choice;
+
+static void choose(void *context, size_t k, float *logits)
+{
+    choice *const c = context;
+    (void)k;
+    c->finite = true;
+    for (size_t v = 0; v < c->vocabulary; v++)
+        c->finite = c->finite && isfinite(logits[v]);
+    c->top = organ_logits_top(logits, c->vocabulary);
+}
+
+static organ_status next_token(generation *g, uint32_t *token, organ_error *error)
+{
+    choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
+    if (organ_stop_asked(g->engine->stop))
+        return organ_fail(error, ORGAN_INTERRUPTED, "stopped after %zu tokens", g->count - g->prompt);
+    if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose, error) != ORGAN_OK)
+        return error->status;
+    if (!c.finite)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers", g->options->model, g->count);
+    *token = (uint32_t)c.top;
+    return ORGAN_OK;
+}
+
+static organ_status tell(const generation *g, organ_speech *speech, organ_error *error)
+{
+    const char *text;
+    size_t bytes;
+    if (organ_speech_next(speech, &text, &bytes, error) == ORGAN_OK && g->listener && bytes)
+        g->listener->hear(g->listener->context, text, bytes);
+    return error->status;
+}
+
+static organ_status speak(generation *g, organ_speech *speech, organ_error *error)
+{
+    const int64_t eos = organ_tokenizer_describe(g->tokenizer)->eos;
+    for (size_t k = 0; k < g->options->count && !g->ended; k++) {
+        uint32_t token = 0;
+        size_t bytes = 0;
+        if (next_token(g, &token, error) != ORGAN_OK)
+            return error->status;
+        g->ids[g->count++] = token;
+        g->ended = eos >= 0 && token == (uint64_t)eos;
+        if (g->ended)
+            break;
+        const char *const piece = organ_tokenizer_piece(g->tokenizer, token, &bytes);
+        organ_speech_add(speech, piece, bytes);
+        if (tell(g, speech, error) != ORGAN_OK)
+            return error->status;
+    }
+    organ_speech_end(speech);
+    return tell(g, speech, error);
+}
+
+static organ_status run(generation *g, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    organ_speech speech;
+    if (organ_speech_open(&speech, error) != ORGAN_OK)
+        return error->status;
+    organ_speech_add(&speech, g->options->prompt, strlen(g->options->prompt));
+    organ_speech_end(&speech);
+    if (organ_speech_close(&speech, &g->prompt_text, error) != ORGAN_OK || organ_speech_open(&speech, error) != ORGAN_OK)
+        return error->status;
+    speak(g, &speech, error);
+    organ_error ignored = {0};
+    organ_speech_close(&speech, &g->text, error->status ? &ignored : error);
+    g->seconds = organ_seconds_now() - started;
+    return error->status ? error->status : organ_model_unchanged(g->model, error);
+}
+
+/* ---- the report ---- */
+
+static json_t *ids_json(const uint32_t *ids, size_t count)
+{
+    json_t *const array = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(array, json_integer((json_int_t)ids[k]));
+    return array;
+}
+
+static json_t *document(const generation *g)
+{
+    const size_t made = g->count - g->prompt;
+    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:{s:s, s:o}, s:{s:s, s:o}, s:s, s:{s:f, s:f, s:s, s:I}}", "schema", "organ.generate/1",
+                     "definition", "greedy/1", "organ", ORGAN_VERSION, "model", organ_model_json(g->model), "tokenizer_digest",
+                     organ_tokenizer_describe(g->tokenizer)->digest, "prompt", "text", g->prompt_text, "ids", ids_json(g->ids, g->prompt),
+                     "generated", "text", g->text, "ids", ids_json(g->ids + g->prompt, made), "stopped", g->ended ? "eos" : "length", "run",
+                     "seconds", organ_milliseconds(g->seconds), "tokens_per_second",
+                     g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0, "cpu_isa", g->engine->kernels->isa, "threads",
+                     (json_int_t)organ_workers_count(g->engine->workers));
+}
+
+organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
+                            const organ_listener *listener, json_t **report, organ_error *error)
+{
+    const organ_memory_work work = organ_memory_work_begin();
+    generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
+    *report = NULL;
+    if (organ_model_open_with(options->model, options->access, &g.model, error) == ORGAN_OK &&
+        organ_forward_open(g.model, engine, &g.forward, error) == ORGAN_OK &&
+        organ_tokenizer_open(g.model, &g.tokenizer, error) == ORGAN_OK && read_prompt(&g, error) == ORGAN_OK &&
+        make_room(&g, error) == ORGAN_OK && run(&g, error) == ORGAN_OK && !(*report = document(&g)))
+        organ_fail_errno(error, ENOMEM, "%s", options->model);
+    organ_forward_past_close(g.past);
+    organ_forward_close(g.forward);
+    organ_tokenizer_close(g.tokenizer);
+    organ_model_close(g.model);
+    free(g.ids);
+    free(g.prompt_text);
+    free(g.text);
+    return organ_memory_work_end(&work, report, options->model, error);
+}

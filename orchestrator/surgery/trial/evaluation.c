@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/trial/evaluation.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/trial/trial.h"
+
+#include <errno.h>
+#include <string.h>
+
+static organ_status no_memory(const organ_evaluation *e, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", e->output); }
+
+/* What is known before the scoring; figures are null until then. */
+static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
+{
+    json_t *const definitions = organ_trial_definitions_json(trial);
+    if (definitions)
+        json_object_set_new(definitions, "arithmetic",
+                            json_string("Both models compute in FP32 on the numbers that their stored weights stand for; activations are "
+                                        "not quantised."));
+    return json_pack("{s:s, s:o, s:{s:s, s:o, s:n}, s:{s:o, s:n}, s:n, s:n, s:o}", "definition", "perplexity/1", "experiment",
+                     organ_trial_experiment_json(trial), "before", "is", e->before_is, "model", organ_model_json(trial->models[0].model),
+                     "figures", "after", "output", organ_document_string(e->output), "figures", "comparison", "not_evaluated",
+                     "definitions", definitions);
+}
+
+organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
+{
+    organ_trial trial;
+    organ_error found = {0};
+    if (!e->options)
+        return ORGAN_OK;
+    if (organ_trial_open_made(&trial, e->before, NULL, e->options, e->engine, e->progress, &found) == ORGAN_OK &&
+        !(e->document = plan_json(e, &trial)))
+        no_memory(e, &found);
+    organ_trial_close(&trial);
+    return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
+}
+
+static organ_status same_text(const organ_evaluation *e, const organ_trial *trial, organ_error *error)
+{
+    const char *const before = organ_json_text(e->document, "experiment.text.xxh3");
+    if (strcmp(before, trial->digest) == 0)
+        return ORGAN_OK;
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: was changed meanwhile: its digest was %s, now it is %s", e->options->text, before,
+                      trial->digest);
+}
+
+static organ_status put_figures(organ_evaluation *e, const organ_trial *trial, organ_error *error)
+{
+    json_t *const before = json_object_get(e->document, "before"), *const after = json_object_get(e->document, "after");
+    json_t *const comparison = organ_trial_comparison_json(trial, 1, error);
+    e->run = organ_trial_run_json(trial);
+    if (json_object_set_new(e->document, "comparison", comparison) || !e->run ||
+        json_object_set_new(before, "figures", organ_trial_figures_json(trial, 0)) ||
+        json_object_set_new(after, "figures", organ_trial_figures_json(trial, 1)))
+        return no_memory(e, error);
+    return error->status;
+}
+
+void organ_evaluation_run(organ_evaluation *e, const char *path)
+{
+    organ_trial trial;
+    organ_error *const fault = &e->fault;
+    if (!e->options)
+        return;
+    if (!path)
+        no_memory(e, fault);
+    else {
+        if (organ_trial_open_made(&trial, e->before, path, e->options, e->engine, e->progress, fault) == ORGAN_OK &&
+            same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)
+            put_figures(e, &trial, fault);
+        organ_trial_close(&trial);
+    }
+    if (fault->status)
+        json_object_set_new(e->document, "not_evaluated", organ_document_string(fault->message));
+}
+
+int organ_evaluation_tell(const organ_evaluation *e, json_t *report)
+{
+    json_t *const run = json_object_get(report, "run");
+    if (!e->options)
+        return 0;
+    if (!report || json_object_set(report, "evaluation", e->document))
+        return -1;
+    return e->run && run ? json_object_set(run, "evaluation", e->run) : 0;
+}
+
+json_t *organ_evaluated_json(const organ_evaluation *e, json_t *report)
+{
+    if (organ_evaluation_tell(e, report) == 0)
+        return report;
+    json_decref(report);
+    return NULL;
+}
+
+organ_status organ_evaluation_end(const organ_evaluation *e, organ_error *error)
+{
+    if (!e->fault.status)
+        return ORGAN_OK;
+    return organ_fail(error, e->fault.status, "%s is whole, but it could not be evaluated: %s", e->output, e->fault.message);
+}
+
+void organ_evaluation_release(organ_evaluation *e)
+{
+    json_decref(e->document);
+    json_decref(e->run);
+    e->document = e->run = NULL;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/trial/trial.h"
+
+#include "formats/base/input_file.h"
+#include "formats/base/utf8.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/surgery/output/output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define LARGEST_TEXT ((size_t)1 << 30)
+
+/* ---- the models ---- */
+
+static organ_status open_tokenizer(organ_trial *trial, organ_trial_model *m, organ_error *error)
+{
+    organ_tokenizer *tokenizer = NULL;
+    if (trial->made && trial->tokenizer)
+        return ORGAN_OK;
+    if (organ_tokenizer_open(m->model, &tokenizer, error) != ORGAN_OK)
+        return error->status;
+    if (!trial->tokenizer) {
+        organ_tokenizer_allow(tokenizer, trial->engine.memory);
+        trial->tokenizer = tokenizer;
+        return ORGAN_OK;
+    }
+    const char *const first = organ_tokenizer_describe(trial->tokenizer)->digest, *const own = organ_tokenizer_describe(tokenizer)->digest;
+    if (strcmp(first, own) != 0)
+        organ_fail(error, ORGAN_BAD_INPUT,
+                   "%s has another tokenizer (digest %s) than %s (%s): perplexities by different tokens cannot be compared", m->path, own,
+                   trial->models[0].path, first);
+    organ_tokenizer_close(tokenizer);
+    return error->status;
+}
+
+static organ_status open_model(organ_trial *trial, organ_trial_model *m, organ_error *error)
+{
+    m->trial = trial;
+    if (organ_model_open_with(m->path, trial->options->access, &m->model, error) ||
+        (trial->options->output && organ_output_spares(trial->options->output, m->model, error)))
+        return error->status;
+    for (size_t t = 0; t < m->model->tensor_count; t++)
+        m->bytes += m->model->tensors[t].bytes;
+    if (trial->made && m > trial->models && !m->model->gguf && !m->model->config.present) {
+        m->model->directory = trial->models[0].model->directory; /* from where files beside the tensors are read */
+        m->model->config = trial->models[0].model->config;
+    }
+    if (organ_forward_open(m->model, &trial->engine, &m->forward, error) != ORGAN_OK)
+        return error->status;
+    return open_tokenizer(trial, m, error);
+}
+
+/* ---- the text ---- */
+
+static bool is_utf8(const char *text, size_t bytes)
+{
+    const unsigned char *const s = (const unsigned char *)text;
+    for (size_t k = 0, length; k < bytes; k += length)
+        if (!(length = s[k] ? organ_utf8_length(s + k) : 1))
+            return false;
+    return true;
+}
+
+static organ_status choose_protocol(organ_trial *trial, organ_error *error)
+{
+    const organ_experiment_options *const o = trial->options;
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
+    const uint64_t made_for = organ_forward_describe(trial->models[0].forward)->context;
+    const char *const style = o->style ? o->style : "hf";
+    organ_perplexity_protocol *const p = &trial->protocol;
+    *p = (organ_perplexity_protocol){.bos = facts->bos, .eos = facts->eos, .adds_bos = facts->adds_bos};
+    if (!organ_perplexity_style_parse(style, &p->style))
+        return organ_fail(error, ORGAN_USAGE, "--style '%s' is not known: hf, llama.cpp or lm-eval", style);
+    p->context = p->style == ORGAN_STYLE_LLAMA_CPP ? 512 : 2048;
+    if (made_for && made_for < p->context)
+        p->context = (size_t)made_for;
+    if (o->context)
+        p->context = o->context;
+    else if (p->context < 4)
+        return organ_fail(error, ORGAN_USAGE, "%s was made for windows of %zu token%s, and 4 are the least: --context N",
+                          trial->models[0].path, p->context, p->context == 1 ? "" : "s");
+    if (made_for && p->context > made_for)
+        organ_progress_note(trial->progress, "windows of %zu tokens are longer than the %llu that %s was made for", p->context,
+                            (unsigned long long)made_for, trial->models[0].path);
+    return ORGAN_OK;
+}
+
+/* The text that the scored tokens stand for: its bytes, and its words if they are told. */
+static organ_status count_text(organ_trial *trial, organ_error *error)
+{
+    const organ_perplexity_plan *const plan = &trial->plan;
+    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    if (lm_eval && trial->used_tokens == trial->text_tokens) {
+        trial->scored_bytes = trial->text_bytes;
+        trial->words = organ_perplexity_words(trial->text, trial->text_bytes);
+        return ORGAN_OK;
+    }
+    for (size_t k = 0; k < plan->scored; k++) {
+        size_t bytes = 0;
+        organ_tokenizer_piece(trial->tokenizer, plan->targets[k], &bytes);
+        trial->scored_bytes += bytes;
+    }
+    char *const scored = lm_eval ? malloc((size_t)trial->scored_bytes + 1) : NULL;
+    if (!lm_eval)
+        return ORGAN_OK;
+    if (!scored)
+        return organ_fail_errno(error, ENOMEM, "%s", trial->options->text);
+    size_t at = 0;
+    for (size_t k = 0; k < plan->scored; k++) {
+        size_t bytes = 0;
+        const char *const piece = organ_tokenizer_piece(trial->tokenizer, plan->targets[k], &bytes);
+        memcpy(scored + at, piece, bytes);
+        at += bytes;
+    }
+    scored[at] = '\0';
+    trial->words = organ_perplexity_words(scored, at);
+    free(scored);
+    return ORGAN_OK;
+}
+
+static organ_status lay_out(organ_trial *trial, organ_error *error)
+{
+    const organ_experiment_options *const o = trial->options;
+    uint32_t *ids = NULL;
+    if (choose_protocol(trial, error) != ORGAN_OK)
+        return error->status;
+    /* llama.cpp reads the names of special tokens in a text as characters. */
+    if (organ_tokenizer_encode(trial->tokenizer, trial->text, trial->text_bytes, trial->protocol.style != ORGAN_STYLE_LLAMA_CPP, &ids,
+                               &trial->text_tokens, error) != ORGAN_OK)
+        return error->status;
+    trial->used_tokens = o->max_tokens && o->max_tokens < trial->text_tokens ? o->max_tokens : trial->text_tokens;
+    if (organ_perplexity_plan_make(&trial->protocol, ids, trial->used_tokens, o->text, &trial->plan, error) == ORGAN_OK)
+        count_text(trial, error);
+    free(ids);
+    return error->status;
+}
+
+/* ---- memory ---- */
+
+static size_t longest_window(const organ_perplexity_plan *plan)
+{
+    size_t longest = 0;
+    for (size_t w = 0; w < plan->windows; w++)
+        if (plan->begin[w + 1] - plan->begin[w] > longest)
+            longest = plan->begin[w + 1] - plan->begin[w];
+    return longest;
+}
+
+/* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
+ * first have a quarter each. False where that holds no window. */
+static bool divide(organ_trial *trial, uint64_t memory, size_t longest)
+{
+    const size_t inputs = trial->plan.begin[trial->plan.windows];
+    uint64_t states = 0, row = 0;
+    size_t least = SIZE_MAX;
+    trial->memory = memory;
+    trial->engine.memory = trial->count > 1 ? memory / 2 : memory;
+    for (size_t m = 0; m < trial->count; m++) {
+        const organ_forward_config *const config = organ_forward_describe(trial->models[m].forward);
+        const size_t batch = organ_forward_batch(trial->models[m].forward, longest);
+        least = batch < least ? batch : least;
+        states += config->hidden * sizeof(float);
+        row = config->vocabulary * sizeof(float);
+    }
+    if (trial->count > 1 && memory / 4 / states < least)
+        least = (size_t)(memory / 4 / states);
+    trial->batch_tokens = least < inputs ? least : inputs;
+    trial->tile_rows = (size_t)(memory / 4 / row);
+    return least >= longest && (trial->count == 1 || memory / 4 >= row);
+}
+
+static organ_status share_memory(organ_trial *trial, organ_error *error)
+{
+    const size_t longest = longest_window(&trial->plan);
+    const uint64_t given = trial->memory;
+    if (divide(trial, given, longest))
+        return ORGAN_OK;
+    uint64_t enough = (given >> 20) + 1; /* MiB, to an eighth */
+    while (enough < (uint64_t)1 << 24 && !divide(trial, enough << 20, longest))
+        enough += enough / 8 + 1;
+    char memory[16];
+    return organ_fail(error, ORGAN_USAGE,
+                      "--memory: %s is too little for a window of %zu tokens, one layer and %zu model%s; %" PRIu64 "M would do",
+                      organ_quantity_text(given, memory), longest, trial->count, trial->count > 1 ? "s" : "", enough);
+}
+
+static organ_status allocate(organ_trial *trial, organ_error *error)
+{
+    for (size_t m = 0; m < trial->count && !error->status; m++) {
+        organ_trial_model *const model = &trial->models[m];
+        const size_t width = (size_t)organ_forward_describe(model->forward)->hidden;
+        model->hidden = malloc(trial->batch_tokens * width * sizeof *model->hidden);
+        model->scores.nll = calloc(trial->plan.scored, sizeof *model->scores.nll);
+        model->scores.divergence = m ? calloc(trial->plan.scored, sizeof *model->scores.divergence) : NULL;
+        model->scores.agrees = m ? calloc(trial->plan.scored, 1) : NULL;
+        if (!model->hidden || !model->scores.nll || (m && (!model->scores.divergence || !model->scores.agrees)))
+            organ_fail_errno(error, ENOMEM, "%s", model->path);
+    }
+    return error->status;
+}
+
+static organ_status open_all(organ_trial *trial, const char *const *paths, size_t count, organ_error *error)
+{
+    const organ_experiment_options *const options = trial->options;
+    if (options->output && organ_output_check(options->output, NULL, options->force, error) != ORGAN_OK)
+        return error->status;
+    if (organ_input_load(options->text, options->text, LARGEST_TEXT, &trial->text, &trial->text_bytes, error) != ORGAN_OK)
+        return error->status;
+    trial->utf8 = is_utf8(trial->text, trial->text_bytes);
+    snprintf(trial->digest, sizeof trial->digest, "%016llx", (unsigned long long)XXH3_64bits(trial->text, trial->text_bytes));
+    if (!(trial->models = calloc(count, sizeof *trial->models)))
+        return organ_fail_errno(error, ENOMEM, "%zu models", count);
+    trial->count = count;
+    for (size_t m = 0; m < count && !error->status; m++) {
+        trial->models[m].path = paths[m];
+        open_model(trial, &trial->models[m], error);
+    }
+    if (error->status || lay_out(trial, error))
+        return error->status;
+    return share_memory(trial, error);
+}
+
+organ_status organ_trial_open(organ_trial *trial, const char *const *paths, size_t count, const organ_experiment_options *options,
+                              const organ_engine *engine, const organ_progress *progress, organ_error *error)
+{
+    *trial = (organ_trial){.options = options, .progress = progress, .engine = *engine, .memory = engine->memory};
+    return open_all(trial, paths, count, error);
+}
+
+organ_status organ_trial_open_made(organ_trial *trial, const char *before, const char *after, const organ_experiment_options *options,
+                                   const organ_engine *engine, const organ_progress *progress, organ_error *error)
+{
+    const char *const paths[2] = {before, after ? after : before};
+    *trial = (organ_trial){.options = options, .made = true, .progress = progress, .engine = *engine, .memory = engine->memory};
+    return open_all(trial, paths, 2, error);
+}
+
+void organ_trial_close(organ_trial *trial)
+{
+    for (size_t m = 0; m < trial->count; m++) {
+        organ_trial_model *const model = &trial->models[m];
+        free(model->hidden);
+        free(model->scores.nll);
+        free(model->scores.divergence);
+        free(model->scores.agrees);
+        organ_forward_close(model->forward);
+        organ_model_close(model->model);
+    }
+    organ_perplexity_plan_free(&trial->plan);
+    organ_tokenizer_close(trial->tokenizer);
+    free(trial->models);
+    free(trial->text);
+}
+
+/* ---- the run ---- */
+
+static organ_status carry(void *context, const organ_windows *windows, organ_error *error)
+{
+    organ_trial_model *const m = context;
+    const organ_trial *const trial = m->trial;
+    const unsigned layers = organ_forward_describe(m->forward)->layers;
+    if (organ_forward_embed(m->forward, windows, m->hidden, error) != ORGAN_OK)
+        return error->status;
+    for (unsigned l = 0; l < layers && !error->status; l++) {
+        organ_layer *layer = NULL;
+        if (organ_stop_asked(trial->engine.stop))
+            organ_fail(error, ORGAN_INTERRUPTED, "stopped before layer %u", l);
+        else if (organ_layer_load(m->forward, (int32_t)l, &layer, error) == ORGAN_OK)
+            organ_layer_run(m->forward, layer, windows, m->hidden, NULL, error);
+        organ_layer_free(layer);
+        organ_progress_advance(trial->progress, m->bytes * (l + 1) / layers - m->bytes * l / layers, NULL, NULL);
+    }
+    return error->status;
+}
+
+static organ_status logits(void *context, const size_t *rows, size_t count, void *receiver,
+                           void (*each)(void *receiver, size_t k, float *logits), organ_error *error)
+{
+    organ_trial_model *const m = context;
+    return organ_forward_logits(m->forward, m->hidden, rows, count, receiver, each, error);
+}
+
+organ_status organ_trial_run(organ_trial *trial, organ_error *error)
+{
+    const double started = organ_seconds_now();
+    const size_t batches = organ_perplexity_batches(&trial->plan, trial->batch_tokens);
+    organ_logit_source *const sources = calloc(trial->count, sizeof *sources);
+    organ_token_scores *const scores = calloc(trial->count, sizeof *scores);
+    uint64_t bytes = 0;
+    if (!sources || !scores)
+        organ_fail_errno(error, ENOMEM, "%zu models", trial->count);
+    else
+        allocate(trial, error);
+    for (size_t m = 0; !error->status && m < trial->count; m++) {
+        organ_trial_model *const model = &trial->models[m];
+        sources[m] = (organ_logit_source){model, organ_forward_describe(model->forward)->vocabulary, model->path, carry, logits};
+        scores[m] = model->scores;
+        bytes += model->bytes * batches;
+    }
+    if (!error->status) {
+        organ_progress_begin(trial->progress, "scoring", bytes, batches);
+        organ_perplexity_score(trial->engine.kernels, &trial->plan, sources, trial->count, trial->batch_tokens, trial->tile_rows, scores,
+                               trial->engine.stop, trial->progress, error);
+        organ_progress_end(trial->progress);
+    }
+    for (size_t m = 0; m < trial->count && !error->status; m++)
+        organ_model_unchanged(trial->models[m].model, error);
+    free(sources);
+    free(scores);
+    trial->seconds = organ_seconds_now() - started;
+    return error->status;
+}

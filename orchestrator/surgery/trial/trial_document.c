@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/trial/trial.h"
+
+#include <math.h>
+#include <string.h>
+
+static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+static const char *bos_policy(const organ_trial *trial)
+{
+    const organ_perplexity_protocol *const p = &trial->protocol;
+    if (p->style == ORGAN_STYLE_LM_EVAL)
+        return p->bos >= 0 ? "BOS before the text" : "EOS before the text: the tokenizer has no BOS";
+    if (!p->adds_bos)
+        return "no BOS: the model's tokenizer puts none before a text";
+    return p->style == ORGAN_STYLE_HF ? "BOS once before the text" : "BOS before the text and in place of the first token of every window";
+}
+
+json_t *organ_trial_experiment_json(const organ_trial *trial)
+{
+    const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
+    const char *const slash = strrchr(trial->options->text, '/');
+    return json_pack(
+        "{s:{s:o, s:I, s:s, s:b, s:I}, s:{s:s, s:I, s:s}, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "text", "name",
+        organ_document_string(slash ? slash + 1 : trial->options->text), "bytes", (json_int_t)trial->text_bytes, "xxh3", trial->digest,
+        "utf8", (int)trial->utf8, "tokens", (json_int_t)trial->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary",
+        (json_int_t)facts->vocabulary, "digest", facts->digest, "style", organ_perplexity_style_name(trial->protocol.style), "context",
+        (json_int_t)trial->protocol.context, "tokens_used", (json_int_t)trial->used_tokens, "windows", (json_int_t)trial->plan.windows,
+        "tokens_scored", (json_int_t)trial->plan.scored, "bytes_scored", (json_int_t)trial->scored_bytes, "words_scored",
+        trial->protocol.style == ORGAN_STYLE_LM_EVAL ? json_integer((json_int_t)trial->words) : json_null(), "bos", bos_policy(trial));
+}
+
+json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
+{
+    const organ_perplexity_figures f = organ_perplexity_sum(trial->models[m].scores.nll, trial->plan.scored);
+    const double bytes = (double)trial->scored_bytes, count = (double)trial->plan.scored, bits = f.total / M_LN2;
+    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "perplexity", number(f.perplexity), "perplexity_error",
+                     number(f.perplexity_error), "nll", number(f.nll.mean), "nll_error", number(f.nll.error), "bits_per_byte",
+                     number(bits / bytes), "bits_per_byte_error", number(f.nll.error * count / M_LN2 / bytes), "word_perplexity",
+                     lm_eval ? number(exp(f.total / (double)trial->words)) : json_null(), "byte_perplexity",
+                     lm_eval ? number(exp(f.total / bytes)) : json_null());
+}
+
+json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error)
+{
+    organ_perplexity_comparison c;
+    if (organ_perplexity_compare(&trial->models[0].scores, &trial->models[m].scores, trial->plan.scored, &c, error) != ORGAN_OK)
+        return NULL;
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "difference", number(c.difference), "difference_error",
+                     number(c.difference_error), "ratio", number(c.ratio), "ratio_error", number(c.ratio_error), "nll_difference",
+                     number(c.nll.mean), "nll_difference_error", number(c.nll.error), "kl_divergence", number(c.divergence.mean),
+                     "kl_divergence_error", number(c.divergence.error), "top1_agreement", number(c.agreement), "top1_agreement_error",
+                     number(c.agreement_error));
+}
+
+static const char *style_text(organ_perplexity_style style)
+{
+    static const char *const texts[] = {
+        "hf: windows of `context` tokens side by side, the last one shorter; every token but the first of a window is scored, once; BOS "
+        "once "
+        "before the text where the model's tokenizer puts one.",
+        "llama.cpp: whole windows of `context` tokens side by side, what is left over is not used; only the second half of a window is "
+        "scored, from its token context / 2 + 1 on, counted from 0; where the model's tokenizer puts BOS before a text, BOS stands in "
+        "place "
+        "of the first token of every window.",
+        "lm-eval: every token of the text is scored once, in windows of `context` inputs that begin with one token already scored; the "
+        "last window is filled up with earlier tokens; BOS, or EOS where there is none, stands before the text, which is one document and "
+        "is taken as it is.",
+    };
+    return texts[style];
+}
+
+json_t *organ_trial_definitions_json(const organ_trial *trial)
+{
+    const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
+    json_t *const d = json_pack(
+        "{s:s, s:s, s:s, s:s}", "style", style_text(trial->protocol.style), "perplexity",
+        "exp of the mean of -ln p over the scored tokens; its standard error takes tokens as independent, as llama.cpp does, and is too "
+        "small where neighbours resemble each other.",
+        "bits_per_byte",
+        lm_eval && trial->used_tokens == trial->text_tokens
+            ? "sum of -log2 p over the scored tokens, over the bytes of the text."
+            : "sum of -log2 p over the scored tokens, over the bytes that just these tokens stand for. It compares across tokenizers.",
+        "same experiment",
+        "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all models scored the same "
+        "tokens.");
+    if (d && lm_eval)
+        json_object_set_new(
+            d, "words",
+            json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus one "
+                        "(Python's re.split); byte_perplexity the same over bytes."));
+    if (d && trial->count > 1) {
+        json_object_set_new(
+            d, "difference",
+            json_string("perplexity less that of the first model; errors of difference and ratio are those of paired tokens."));
+        json_object_set_new(
+            d, "kl_divergence",
+            json_string("mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."));
+        json_object_set_new(d, "top1_agreement",
+                            json_string("share of the scored tokens for which both models find the same token "
+                                        "likeliest, whether or not it is right."));
+    }
+    return d;
+}
+
+json_t *organ_trial_run_json(const organ_trial *trial)
+{
+    const double inputs = (double)trial->plan.begin[trial->plan.windows] * (double)trial->count;
+    return json_pack("{s:o, s:f, s:f, s:I, s:I, s:I, s:s, s:I, s:o}", "text", organ_document_string(trial->options->text), "seconds",
+                     organ_milliseconds(trial->seconds), "tokens_per_second",
+                     trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0, "batches",
+                     (json_int_t)organ_perplexity_batches(&trial->plan, trial->batch_tokens), "batch_tokens",
+                     (json_int_t)trial->batch_tokens, "memory", (json_int_t)trial->memory, "cpu_isa", trial->engine.kernels->isa, "threads",
+                     (json_int_t)organ_workers_count(trial->engine.workers), "output",
+                     trial->options->output ? organ_document_string(trial->options->output) : json_null());
+}
