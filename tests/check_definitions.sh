@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Holds docs/definitions.md, docs/formats.md and docs/design.md against the sources: constants, block types, names of definitions and of
+# schemas, paths. Run from the root; ends with the line "N passed, N failed".
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+scratch=$(mktemp -d) || exit 1
+trap 'rm -rf "$scratch"' EXIT
+passed=0
+failed=0
+
+pass() { passed=$((passed + 1)); }
+fail() {
+    printf '%s\n' "$*"
+    failed=$((failed + 1))
+}
+
+# The value of a constant in a source: a #define, a member of an enum, or an initialised variable or array. Nothing where there is none.
+value_in() {
+    sed -E -e 's,/\*.*\*/,,' -e 's,/\*.*$,,' "$2" | awk -v name="$1" '
+        function tidy(text) {
+            gsub(/\((size_t|uint64_t|uint32_t)\)|UINT64_C/, "", text)
+            gsub(/^[ \t]+|[ \t;,]+$/, "", text)
+            while (text ~ /^\(.*\)$/) text = substr(text, 2, length(text) - 2)
+            return text
+        }
+        $1 == "#define" && $2 == name { sub(/^#define[ \t]+[A-Za-z0-9_]+[ \t]+/, ""); print tidy($0); exit }
+        /^ *enum / && match($0, "[{ ,]" name " = [^,}]*") { text = substr($0, RSTART, RLENGTH); sub(/^[^=]*= /, "", text); print tidy(text); exit }
+        match($0, "^static const .*[ *]" name "(\\[[^]]*\\])? = ") { print tidy(substr($0, RSTART + RLENGTH)); exit }'
+}
+
+# Lines "    NAME = value (file)" of a page; prints those that differ from the source. $constants becomes how many there are.
+differing() {
+    constants=0
+    local name value file found
+    while IFS=$'\t' read -r name value file; do
+        constants=$((constants + 1))
+        found=$([[ -f $file ]] && value_in "$name" "$file")
+        [[ $found == "$value" ]] || echo "$name is $value in the page, but '$found' in $file"
+    done < <(sed -nE 's,^    ([A-Za-z_][A-Za-z0-9_]*) = (.*) \(([a-z0-9_/]+\.[ch])\)$,\1\t\2\t\3,p' "$1")
+}
+
+differing docs/definitions.md >"$scratch/differing"
+if [[ -s $scratch/differing ]]; then fail "$(cat "$scratch/differing")"; else pass; fi
+if ((constants >= 80)); then pass; else fail "docs/definitions.md has $constants constants in its list, fewer than 80"; fi
+
+# The comparison sees a wrong value, a wrong name and a wrong file.
+sed -E 's/^(    HAAR_LEVELS = )5/\16/; s/^    TAU = /    TAUX = /; s/^(    FAR = .*)autopsy_distance/\1autopsy/' docs/definitions.md >"$scratch/wrong.md"
+differing "$scratch/wrong.md" >"$scratch/differing"
+if [[ $(wc -l <"$scratch/differing") == 3 ]]; then pass; else fail "three wrong constants give: $(cat "$scratch/differing")"; fi
+
+# A definition that a document can name is in the page, and the reverse.
+grep -rhoE '"[a-z0-9-]+/1"' orchestrator --include='*.[ch]' | tr -d '"' | sort -u >"$scratch/named"
+while read -r name; do
+    if grep -qF "$name" docs/definitions.md; then pass; else fail "docs/definitions.md does not have the definition $name"; fi
+done < <(grep -v '^compensated-pruning/' "$scratch/named")
+while read -r schema; do
+    if grep -rqF "\"$schema\"" orchestrator formats --include='*.[ch]'; then pass; else fail "no source has the schema $schema"; fi
+done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' docs/definitions.md docs/formats.md docs/design.md | sort -u)
+
+# Paths that the pages name.
+while read -r path; do
+    if [[ -e $path ]]; then pass; else fail "a page names $path, which is not there"; fi
+done < <(grep -ohE '`(kernels|formats|orchestrator|tests|fixtures|docs)/[A-Za-z0-9_./-]*`' docs/definitions.md docs/formats.md docs/design.md |
+    tr -d '`' | sort -u)
+
+# Block types of GGUF: rows "| type | name | elements | bytes |" are those of the table in the source.
+sed -nE 's/^ *\[ORGAN_[A-Z0-9_]+\] = \{"([A-Z0-9_]+)", ([0-9]+), ([0-9]+), [a-z]+, ([0-9]+)\},/| \4 | \1 | \2 | \3 |/p' formats/tensor/dtype.c |
+    sort >"$scratch/types"
+grep -E '^\| [0-9]+ \| [A-Z0-9_]+ \| [0-9]+ \| [0-9]+ \|$' docs/formats.md | sort >"$scratch/told"
+if diff "$scratch/types" "$scratch/told" >"$scratch/differing" && [[ -s $scratch/types ]]; then
+    pass
+else
+    fail "types of GGUF, source < > docs/formats.md: $(cat "$scratch/differing")"
+fi
+
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))
