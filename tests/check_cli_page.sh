@@ -4,7 +4,7 @@
 # nothing else in. What it does in a browser is tests/web/page.sh.
 # shellcheck source=tests/cli_kit.sh
 . "$(dirname "$0")/cli_kit.sh"
-page=$(dirname "$golden")/../orchestrator/serve/page
+page=$(dirname "$golden")/../orchestrator/serve/page/site
 
 # serve [OPTIONS]: $port is where it listens.
 serve() {

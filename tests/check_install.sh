@@ -56,7 +56,8 @@ holds "a symbol without version" bash -c "! grep -v '@@ORGAN_0.1$' '$scratch/exp
 sed -i 's/@@.*//' "$scratch/exported"
 # Names of functions and data that the headers declare, as the compiler reads them.
 for header in $public; do printf '#include "%s"\n' "$header"; done >"$scratch/all.c"
-"${CC:-cc}" -std=c11 -I "$prefix/include/organ" -E "$scratch/all.c" 2>"$scratch/log" | awk -v root="$prefix/include/organ/" '
+# shellcheck disable=SC2086 # CC may be a command with words: "ccache gcc"
+${CC:-cc} -std=c11 -I "$prefix/include/organ" -E "$scratch/all.c" 2>"$scratch/log" | awk -v root="$prefix/include/organ/" '
     /^# [0-9]+ "/ { split($0, quoted, "\""); ours = index(quoted[2], root) == 1; next }
     ours && !/^#/' | tr '\n' ' ' | sed 's/{[^{}]*}/;/g; s/{[^{}]*}/;/g; s/{[^{}]*}/;/g' | tr ';' '\n' |
     grep -vE 'typedef|static inline' | sed 's/__attribute__.*//' >"$scratch/declarations"
@@ -70,7 +71,7 @@ if (($(wc -l <"$scratch/exported") > 100)); then good; else bad "hardly anything
 # ---- headers: alone, as C and as C++, and nothing is missing ----
 for header in $public; do
     printf '#include "%s"\ntypedef int unit;\n' "$header" >"$scratch/one.c"
-    holds "$header as C11" "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include/organ" -fsyntax-only "$scratch/one.c"
+    holds "$header as C11" ${CC:-cc} -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$prefix/include/organ" -fsyntax-only "$scratch/one.c"
 done
 cxx=${CXX:-$(command -v g++ || command -v clang++)}
 if [[ -n $cxx ]]; then
@@ -86,9 +87,9 @@ words() { pkg-config "$@" | tr '\n' ' '; }
 if [[ $(pkg-config --modversion organ) == "$version" ]]; then good; else bad "organ.pc has another version"; fi
 # shellcheck disable=SC2086,SC2046 # lists of options
 {
-    holds "zeros.c with liborgan.so" "${CC:-cc}" -std=c11 -Wall -Wextra -Werror examples/zeros.c $(words --cflags --libs organ) -o "$scratch/shared"
+    holds "zeros.c with liborgan.so" ${CC:-cc} -std=c11 -Wall -Wextra -Werror examples/zeros.c $(words --cflags --libs organ) -o "$scratch/shared"
     mkdir "$scratch/static" && cp "$prefix/lib/liborgan.a" "$scratch/static"
-    holds "zeros.c with liborgan.a" "${CC:-cc}" -std=c11 examples/zeros.c $(words --cflags organ) -L "$scratch/static" \
+    holds "zeros.c with liborgan.a" ${CC:-cc} -std=c11 examples/zeros.c $(words --cflags organ) -L "$scratch/static" \
         $(words --static --libs organ | sed "s,-L$prefix/lib ,,") -o "$scratch/alone"
 }
 holds "is not linked with liborgan.so.0" grep -q 'NEEDED.*\[liborgan.so.0\]' <(readelf -d "$scratch/shared")

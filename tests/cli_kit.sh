@@ -37,9 +37,10 @@ run() {
     code=$?
 }
 
-# ends CODE ARGS...: runs, and checks how it ends.
+# ends CODE ARGS...: runs, and checks how it ends. A table that names a member which its document does not have shows it so.
 ends() {
     run "${@:2}"
+    if grep -qF "(no member)" ../out; then bad "a field of a table names what the document does not have" ../out; fi
     if ((code == $1)); then good; else bad "ends with $code instead of $1" ../err; fi
 }
 

@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-const char *organ_percent_text(double percent, char out[32])
-{
-    snprintf(out, 32, "%.2f %%", percent);
-    return out;
-}
 
 static void percent_cell(organ_table *table, const json_t *object, const char *path)
 {
@@ -74,35 +70,25 @@ organ_table *organ_projections_table(const json_t *report)
 
 organ_table *organ_totals_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"denominator", ORGAN_LEFT, false, false},
-                                           {"killed", ORGAN_RIGHT, false, false},
-                                           {"of", ORGAN_RIGHT, false, false},
-                                           {"percent", ORGAN_RIGHT, false, false}};
-    static const char *const rows[][2] = {{"target: every weight of the pruned tensors", "totals.target"},
-                                          {"full: every weight of the model", "totals.full"}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < 2; k++) {
-        const json_t *const total = organ_json_at(report, rows[k][1]);
-        organ_table_cell(table, "%s", rows[k][0]);
-        organ_table_count(table, organ_json_count(total, "killed"));
-        organ_table_count(table, organ_json_count(total, "elements"));
-        percent_cell(table, total, "percent");
-    }
+    static const organ_field fields[] = {FIELD_TEXT("denominator", NULL, 0), FIELD_COUNT("killed", "killed"),
+                                         FIELD_COUNT("of", "elements"), FIELD_PERCENT("percent", "percent")};
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), NULL, 0);
+    organ_field_row(table, FIELD_LIST(fields), "target: every weight of the pruned tensors", organ_json_at(report, "totals.target"));
+    organ_field_row(table, FIELD_LIST(fields), "full: every weight of the model", organ_json_at(report, "totals.full"));
     return table;
+}
+
+static void result_cell(organ_table *table, const json_t *check)
+{
+    organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
 }
 
 organ_table *organ_checks_table(const json_t *checks)
 {
-    static const organ_column columns[] = {
-        {"check", ORGAN_LEFT, true, false}, {"result", ORGAN_LEFT, false, false}, {"detail", ORGAN_LEFT, true, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < json_array_size(checks); k++) {
-        const json_t *const check = json_array_get(checks, k);
-        organ_table_cell(table, "%s", organ_json_text(check, "check"));
-        organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
-        organ_table_cell(table, "%s", organ_json_text(check, "detail"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("check", "check", ORGAN_FIELD_SHORTENS),
+                                         FIELD_BY("result", result_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_TEXT("detail", "detail", ORGAN_FIELD_SHORTENS)};
+    return organ_field_table(FIELD_LIST(fields), checks, SIZE_MAX);
 }
 
 organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *page, organ_error *error)
@@ -258,15 +244,7 @@ bool organ_role_is_new(const json_t *rows, size_t row)
 
 organ_table *organ_files_table(const json_t *report)
 {
-    static const organ_column columns[] = {
-        {"file", ORGAN_LEFT, true, false}, {"tensors", ORGAN_RIGHT, false, false}, {"size", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const files = organ_json_at(report, "files");
-    for (size_t k = 0; k < json_array_size(files); k++) {
-        const json_t *const row = json_array_get(files, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_count(table, organ_json_count(row, "tensors"));
-        organ_bytes_cell(table, row, "bytes");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"),
+                                         FIELD_BYTES("size", "bytes")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "files"), SIZE_MAX);
 }

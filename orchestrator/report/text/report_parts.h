@@ -26,9 +26,6 @@ organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *p
 /* "organ audit DONOR OUTPUT --targets ..." for the run that an organ.prune/1 tells of, as a shell takes it; newline at the end. */
 void organ_audit_command(FILE *out, const json_t *report);
 
-/* "22.41 %" */
-const char *organ_percent_text(double percent, char out[32]);
-
 /* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" from an object like report.donor. */
 void organ_model_line(FILE *out, const json_t *model);
 

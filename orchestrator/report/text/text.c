@@ -201,3 +201,9 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
     free(visible);
     free(raw);
 }
+
+const char *organ_percent_text(double percent, char out[32])
+{
+    snprintf(out, 32, "%.2f %%", percent);
+    return out;
+}

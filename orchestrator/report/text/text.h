@@ -41,4 +41,7 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
  * of this program ("  organ prune ...") and words that are wider than the page stay whole. */
 void organ_text_fold(FILE *out, const char *lines, const organ_page *page);
 
+/* "22.41 %" */
+const char *organ_percent_text(double percent, char out[32]);
+
 #endif

@@ -10,6 +10,7 @@
 
 struct organ_table {
     const organ_column *columns;
+    organ_column *own; /* `columns`, where the table has a copy */
     size_t column_count, cell_count, room;
     size_t totals; /* the first cell that belongs to a total row, or SIZE_MAX */
     char **cells;
@@ -30,6 +31,17 @@ organ_table *organ_table_create(const organ_column *columns, size_t count)
     return table;
 }
 
+organ_table *organ_table_copy(const organ_column *columns, size_t count)
+{
+    organ_column *const own = malloc(count * sizeof *own + 1);
+    organ_table *const table = own ? organ_table_create(memcpy(own, columns, count * sizeof *own), count) : NULL;
+    if (table)
+        table->own = own;
+    else
+        free(own);
+    return table;
+}
+
 void organ_table_destroy(organ_table *table)
 {
     if (!table)
@@ -37,6 +49,7 @@ void organ_table_destroy(organ_table *table)
     for (size_t k = 0; k < table->cell_count; k++)
         free(table->cells[k]);
     free(table->cells);
+    free(table->own);
     free(table);
 }
 

@@ -18,6 +18,8 @@ typedef struct organ_table organ_table;
 
 /* `columns` must outlive the table. NULL if there is no memory: all functions below accept that, and printing then reports it. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
+/* The same, but the table keeps a copy of the columns; only their titles must outlive it. */
+organ_table *organ_table_copy(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */

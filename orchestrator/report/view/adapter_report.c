@@ -3,8 +3,10 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static void put_adapter(FILE *out, const json_t *report)
@@ -85,24 +87,15 @@ organ_table *organ_adapter_roles_table(const json_t *report)
 
 organ_table *organ_adapter_modules_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"type", ORGAN_LEFT, false, false},
-                                           {"rank", ORGAN_RIGHT, false, false},      {"new rank", ORGAN_RIGHT, false, false},
-                                           {"scale", ORGAN_RIGHT, false, false},     {"norm", ORGAN_RIGHT, false, false},
-                                           {"explained", ORGAN_RIGHT, false, false}, {"residual", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "module"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
-        organ_table_count(table, organ_json_count(row, "rank_before"));
-        organ_table_count(table, organ_json_count(row, "rank"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "norm"));
-        organ_share_cell(table, row, "explained");
-        organ_share_cell(table, row, "residual");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("type", "dtype", 0),
+                                         FIELD_COUNT("rank", "rank_before"),
+                                         FIELD_COUNT("new rank", "rank"),
+                                         FIELD_GENERAL("scale", "scale", 6),
+                                         FIELD_GENERAL("norm", "norm", 6),
+                                         FIELD_SHARE("explained", "explained"),
+                                         FIELD_SHARE("residual", "residual")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "modules"), most);
 }
 
 /* ---- sanitize ---- */

@@ -3,9 +3,11 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/prunings_report.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static bool is_whole(const json_t *model) { return strcmp(organ_json_text(model, "status"), "ok") == 0; }
@@ -58,18 +60,9 @@ static organ_table *models_table(const json_t *report)
 /* What lies among the models and is none. */
 organ_table *organ_fleet_others_table(const json_t *report)
 {
-    static const organ_column columns[] = {
-        {"no model, not ranked", ORGAN_LEFT, true, true}, {"what it is", ORGAN_LEFT, false, false}, {"size", ORGAN_RIGHT, false, false}};
-    organ_table *table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *others = organ_json_at(report, "others");
-    for (size_t k = 0; k < json_array_size(others); k++) {
-        const json_t *other = json_array_get(others, k);
-        char size[16];
-        organ_table_cell(table, "%s", organ_json_text(other, "name"));
-        organ_table_cell(table, "%s", organ_json_text(other, "kind"));
-        organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(other, "bytes"), size));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("no model, not ranked", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("what it is", "kind", 0), FIELD_BYTES("size", "bytes")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "others"), SIZE_MAX);
 }
 
 organ_status organ_fleet_others(FILE *out, const json_t *report, const organ_page *page, organ_error *error)

@@ -3,44 +3,57 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/text/text_table.h"
+
+#include <stdint.h>
 
 #define MOST_SHOWN ((size_t)8)
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
 
-static void row_cells(organ_table *table, const char *name, const json_t *row, bool dry)
+static void rank_cell(organ_table *table, const json_t *row)
 {
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "modules"));
-    if (organ_json_count(row, "modules") == 0) { /* all unchanged */
-        for (size_t k = 0; k < (dry ? 2 : 5); k++)
-            organ_table_cell(table, "-");
-        return;
-    }
-    organ_range_cell(table, organ_json_count(row, "rank_from"), organ_json_count(row, "rank_to"));
-    organ_table_count(table, organ_json_count(row, "parameters"));
-    if (dry)
-        return;
-    organ_share_cell(table, row, "change");
-    organ_share_cell(table, row, "explained");
-    organ_share_cell(table, row, "least_explained");
+    if (organ_json_count(row, "modules"))
+        organ_range_cell(table, organ_json_count(row, "rank_from"), organ_json_count(row, "rank_to"));
+    else
+        organ_table_cell(table, "-"); /* all unchanged */
 }
+
+static void parameters_cell(organ_table *table, const json_t *row)
+{
+    if (organ_json_count(row, "modules"))
+        organ_table_count(table, organ_json_count(row, "parameters"));
+    else
+        organ_table_cell(table, "-");
+}
+
+/* A role whose modules are all unchanged has no change to explain. */
+static void role_share(organ_table *table, const json_t *row, const char *key)
+{
+    if (organ_json_count(row, "modules"))
+        organ_share_cell(table, row, key);
+    else
+        organ_table_cell(table, "-");
+}
+
+static void change_cell(organ_table *table, const json_t *row) { role_share(table, row, "change"); }
+static void explained_cell(organ_table *table, const json_t *row) { role_share(table, row, "explained"); }
+static void least_cell(organ_table *table, const json_t *row) { role_share(table, row, "least_explained"); }
 
 organ_table *organ_lora_roles_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"projection", ORGAN_LEFT, true, true}, {"modules", ORGAN_RIGHT, false, false},
-                                           {"rank", ORGAN_RIGHT, false, false},    {"parameters", ORGAN_RIGHT, false, false},
-                                           {"change", ORGAN_RIGHT, false, false},  {"explained", ORGAN_RIGHT, false, false},
-                                           {"least", ORGAN_RIGHT, false, false}};
-    const bool dry = is_dry(report);
-    organ_table *const table = organ_table_create(columns, dry ? 4 : 7);
-    const json_t *const rows = organ_json_at(report, "roles");
-    for (size_t k = 0; k < json_array_size(rows); k++)
-        row_cells(table, organ_json_text(json_array_get(rows, k), "role"), json_array_get(rows, k), dry);
-    organ_table_totals(table);
-    row_cells(table, "all", organ_json_at(report, "totals"), dry);
+    static const organ_field fields[] = {FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_COUNT("modules", "modules"),
+                                         FIELD_BY("rank", rank_cell, 0),
+                                         FIELD_BY("parameters", parameters_cell, 0),
+                                         FIELD_BY("change", change_cell, 0),
+                                         FIELD_BY("explained", explained_cell, 0),
+                                         FIELD_BY("least", least_cell, 0)};
+    const size_t count = is_dry(report) ? 4 : sizeof fields / sizeof *fields;
+    organ_table *const table = organ_field_table(fields, count, organ_json_at(report, "roles"), SIZE_MAX);
+    organ_field_total(table, fields, count, "all", organ_json_at(report, "totals"));
     return table;
 }
 
@@ -129,41 +142,26 @@ organ_status organ_lora_report_terminal(const json_t *report, const organ_page *
 
 organ_table *organ_lora_modules_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"base stored as", ORGAN_LEFT, false, false},
-                                           {"rank", ORGAN_RIGHT, false, false},      {"change", ORGAN_RIGHT, false, false},
-                                           {"explained", ORGAN_RIGHT, false, false}, {"residual", ORGAN_RIGHT, false, false},
-                                           {"passes", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "module"));
-        organ_table_cell(table, "%s", organ_json_text(row, "base_stored"));
-        organ_table_count(table, organ_json_count(row, "rank"));
-        organ_share_cell(table, row, "change");
-        organ_share_cell(table, row, "explained");
-        organ_table_cell(table, "%.4f", organ_json_real(row, "residual"));
-        organ_table_count(table, organ_json_count(row, "passes"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("base stored as", "base_stored", 0),
+                                         FIELD_COUNT("rank", "rank"),
+                                         FIELD_SHARE("change", "change"),
+                                         FIELD_SHARE("explained", "explained"),
+                                         FIELD_FIXED("residual", "residual", 4),
+                                         FIELD_COUNT("passes", "passes")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "modules"), most);
+}
+
+static void kept_cell(organ_table *table, const json_t *row)
+{
+    organ_table_cell(table, "%s", json_is_true(json_object_get(row, "kept")) ? "yes" : "no");
 }
 
 organ_table *organ_lora_others_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},
-                                           {"what it is", ORGAN_LEFT, false, false},
-                                           {"change", ORGAN_RIGHT, false, false},
-                                           {"kept whole", ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "not_extracted");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(row, "reason"));
-        organ_share_cell(table, row, "change");
-        organ_table_cell(table, "%s", json_is_true(json_object_get(row, "kept")) ? "yes" : "no");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE), FIELD_TEXT("what it is", "reason", 0),
+                                         FIELD_MAYBE_SHARE("change", "change"), FIELD_BY("kept whole", kept_cell, ORGAN_FIELD_LEFT)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "not_extracted"), most);
 }
 
 static organ_status put_tables(FILE *out, const json_t *report, organ_error *error)

@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * The tables of a measurement, for the terminal and for Markdown. */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/view/measure_report.h"
 
+#include <stdint.h>
 #include <string.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
-/* A number with two or three decimals, or a dash where there is none. */
-static void real_cell(organ_table *table, const json_t *object, const char *key, int decimals)
-{
-    const json_t *const value = json_object_get(object, key);
-    if (json_is_number(value))
-        organ_table_cell(table, "%.*f", decimals, json_number_value(value));
-    else
-        organ_table_cell(table, "-");
-}
-
 /* 1,234 or 123-4,567, with ">" before what is more than was counted. */
-static void levels_cell(organ_table *table, const json_t *object, const char *from, const char *to)
+static void levels_of(organ_table *table, const json_t *object, const char *from, const char *to)
 {
     const unsigned long long least = organ_json_count(object, from), most = organ_json_count(object, to);
     const char *const more = json_is_true(json_object_get(object, "more_levels")) ? ">" : "";
@@ -30,10 +20,14 @@ static void levels_cell(organ_table *table, const json_t *object, const char *fr
         organ_table_cell(table, "%llu-%s%llu", least, more, most);
 }
 
+static void levels_cell(organ_table *table, const json_t *row) { levels_of(table, row, "levels", "levels"); }
+static void level_range_cell(organ_table *table, const json_t *row) { levels_of(table, row, "levels_min", "levels_max"); }
+
 /* 494M, 1.54B */
-static void params_cell(organ_table *table, unsigned long long elements)
+static void params_cell(organ_table *table, const json_t *model)
 {
     static const char units[] = {'K', 'M', 'B', 'T'};
+    const unsigned long long elements = organ_json_count(model, "elements");
     double amount = (double)elements;
     size_t unit = 0;
     for (amount /= 1000; amount >= 999.5 && unit + 1 < sizeof units; amount /= 1000)
@@ -44,148 +38,101 @@ static void params_cell(organ_table *table, unsigned long long elements)
         organ_table_cell(table, "%.*f%c", amount < 9.995 ? 2 : amount < 99.95 ? 1 : 0, amount, units[unit]);
 }
 
+static void stored_cell(organ_table *table, const json_t *row)
+{
+    organ_table_cell(table, "%s", organ_json_text(row, *organ_json_text(row, "stored") ? "stored" : "dtype"));
+}
+
 organ_table *organ_measure_ranking_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"#", ORGAN_RIGHT, false, false},           {"model", ORGAN_LEFT, true, false},
-                                           {"params", ORGAN_RIGHT, false, false},      {"theta mean", ORGAN_RIGHT, false, false},
-                                           {"by elements", ORGAN_RIGHT, false, false}, {"signal", ORGAN_RIGHT, false, false},
-                                           {"tensors", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const models = organ_json_at(report, "models");
-    for (size_t k = 0; k < json_array_size(models); k++) {
-        const json_t *const model = json_array_get(models, k);
-        organ_table_cell(table, "%zu", k + 1);
-        organ_table_cell(table, "%s", organ_json_text(model, "model.name"));
-        params_cell(table, organ_json_count(model, "elements"));
-        real_cell(table, model, "theta_mean", 2);
-        real_cell(table, model, "theta_weighted", 2);
-        real_cell(table, model, "signal_mean", 3);
-        organ_table_count(table, organ_json_count(model, "with_theta"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_NUMBER("#"),
+                                         FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
+                                         FIELD_BY("params", params_cell, 0),
+                                         FIELD_FIXED("theta mean", "theta_mean", 2),
+                                         FIELD_FIXED("by elements", "theta_weighted", 2),
+                                         FIELD_FIXED("signal", "signal_mean", 3),
+                                         FIELD_COUNT("tensors", "with_theta")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "models"), SIZE_MAX);
 }
 
-static const char *const group_names[] = {"skeleton", "organ", "embed", "norm", "other"};
-
-static const json_t *group_row(const json_t *model, const char *name)
+static void group_cell(organ_table *table, const json_t *model, const char *name)
 {
-    const json_t *const groups = organ_json_at(model, "groups");
-    for (size_t k = 0; k < json_array_size(groups); k++)
+    const json_t *const groups = organ_json_at(model, "groups"), *theta = NULL;
+    for (size_t k = 0; k < json_array_size(groups) && !theta; k++)
         if (strcmp(organ_json_text(json_array_get(groups, k), "group"), name) == 0)
-            return json_array_get(groups, k);
-    return NULL;
+            theta = json_object_get(json_array_get(groups, k), "theta_mean");
+    organ_table_cell(table, json_is_number(theta) ? "%.2f" : "-", json_number_value(theta));
 }
+
+static void skeleton_cell(organ_table *table, const json_t *model) { group_cell(table, model, "skeleton"); }
+static void organ_cell(organ_table *table, const json_t *model) { group_cell(table, model, "organ"); }
+static void embed_cell(organ_table *table, const json_t *model) { group_cell(table, model, "embed"); }
+static void norm_cell(organ_table *table, const json_t *model) { group_cell(table, model, "norm"); }
+static void other_cell(organ_table *table, const json_t *model) { group_cell(table, model, "other"); }
 
 organ_table *organ_measure_groups_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"model", ORGAN_LEFT, true, false},   {"skeleton", ORGAN_RIGHT, false, false},
-                                           {"organ", ORGAN_RIGHT, false, false}, {"embed", ORGAN_RIGHT, false, false},
-                                           {"norm", ORGAN_RIGHT, false, false},  {"other", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const models = organ_json_at(report, "models");
-    for (size_t k = 0; k < json_array_size(models); k++) {
-        const json_t *const model = json_array_get(models, k);
-        organ_table_cell(table, "%s", organ_json_text(model, "model.name"));
-        for (size_t g = 0; g < COUNT(group_names); g++)
-            real_cell(table, group_row(model, group_names[g]), "theta_mean", 2);
-    }
-    return table;
-}
-
-static void fold_cells(organ_table *table, const json_t *row)
-{
-    organ_table_count(table, organ_json_count(row, "tensors"));
-    real_cell(table, row, "theta_mean", 2);
-    real_cell(table, row, "theta_weighted", 2);
-    real_cell(table, row, "theta_min", 2);
-    real_cell(table, row, "theta_max", 2);
-    real_cell(table, row, "signal_mean", 3);
-    levels_cell(table, row, "levels_min", "levels_max");
+    static const organ_field fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS),
+                                         FIELD_BY("skeleton", skeleton_cell, 0),
+                                         FIELD_BY("organ", organ_cell, 0),
+                                         FIELD_BY("embed", embed_cell, 0),
+                                         FIELD_BY("norm", norm_cell, 0),
+                                         FIELD_BY("other", other_cell, 0)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "models"), SIZE_MAX);
 }
 
 organ_table *organ_measure_roles_table(const json_t *model)
 {
-    static const organ_column columns[] = {{"role", ORGAN_LEFT, false, false},        {"tensors", ORGAN_RIGHT, false, false},
-                                           {"theta mean", ORGAN_RIGHT, false, false}, {"by elements", ORGAN_RIGHT, false, false},
-                                           {"min", ORGAN_RIGHT, false, false},        {"max", ORGAN_RIGHT, false, false},
-                                           {"signal", ORGAN_RIGHT, false, false},     {"levels", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const roles = organ_json_at(model, "roles"), *const groups = organ_json_at(model, "groups");
-    for (size_t k = 0; k < json_array_size(roles); k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(roles, k), "role"));
-        fold_cells(table, json_array_get(roles, k));
-    }
+    static const organ_field fields[] = {FIELD_TEXT("role", "role", 0),
+                                         FIELD_COUNT("tensors", "tensors"),
+                                         FIELD_FIXED("theta mean", "theta_mean", 2),
+                                         FIELD_FIXED("by elements", "theta_weighted", 2),
+                                         FIELD_FIXED("min", "theta_min", 2),
+                                         FIELD_FIXED("max", "theta_max", 2),
+                                         FIELD_FIXED("signal", "signal_mean", 3),
+                                         FIELD_BY("levels", level_range_cell, 0)};
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), organ_json_at(model, "roles"), SIZE_MAX);
     organ_table_totals(table);
-    for (size_t k = 0; k < json_array_size(groups); k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(groups, k), "group"));
-        fold_cells(table, json_array_get(groups, k));
-    }
-    organ_table_cell(table, "all");
-    fold_cells(table, model);
+    organ_field_rows(table, FIELD_LIST(fields), "group", organ_json_at(model, "groups"));
+    organ_field_row(table, FIELD_LIST(fields), "all", model);
     return table;
 }
 
 organ_table *organ_measure_layers_table(const json_t *model)
 {
-    static const organ_column columns[] = {{"layer", ORGAN_RIGHT, false, false},      {"tensors", ORGAN_RIGHT, false, false},
-                                           {"theta mean", ORGAN_RIGHT, false, false}, {"by elements", ORGAN_RIGHT, false, false},
-                                           {"skeleton", ORGAN_RIGHT, false, false},   {"organ", ORGAN_RIGHT, false, false},
-                                           {"norm", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const layers = organ_json_at(model, "layers");
-    for (size_t k = 0; k < json_array_size(layers); k++) {
-        const json_t *const row = json_array_get(layers, k);
-        organ_table_count(table, organ_json_count(row, "layer"));
-        organ_table_count(table, organ_json_count(row, "tensors"));
-        real_cell(table, row, "theta_mean", 2);
-        real_cell(table, row, "theta_weighted", 2);
-        real_cell(table, row, "skeleton", 2);
-        real_cell(table, row, "organ", 2);
-        real_cell(table, row, "norm", 2);
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_COUNT("layer", "layer"),
+                                         FIELD_COUNT("tensors", "tensors"),
+                                         FIELD_FIXED("theta mean", "theta_mean", 2),
+                                         FIELD_FIXED("by elements", "theta_weighted", 2),
+                                         FIELD_FIXED("skeleton", "skeleton", 2),
+                                         FIELD_FIXED("organ", "organ", 2),
+                                         FIELD_FIXED("norm", "norm", 2)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(model, "layers"), SIZE_MAX);
 }
 
 organ_table *organ_measure_wells_table(const json_t *model)
 {
-    static const organ_column columns[] = {{"well", ORGAN_LEFT, true, true},     {"role", ORGAN_LEFT, false, false},
-                                           {"theta", ORGAN_RIGHT, false, false}, {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false}, {"std of role", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const wells = organ_json_at(model, "wells");
-    for (size_t k = 0; k < json_array_size(wells); k++) {
-        const json_t *const well = json_array_get(wells, k);
-        organ_table_cell(table, "%s", organ_json_text(well, "name"));
-        organ_table_cell(table, "%s", organ_json_text(well, "role"));
-        real_cell(table, well, "theta", 2);
-        real_cell(table, well, "before", 2);
-        real_cell(table, well, "after", 2);
-        real_cell(table, well, "std", 2);
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("well", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("role", "role", 0),
+                                         FIELD_FIXED("theta", "theta", 2),
+                                         FIELD_FIXED("before", "before", 2),
+                                         FIELD_FIXED("after", "after", 2),
+                                         FIELD_FIXED("std of role", "std", 2)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(model, "wells"), SIZE_MAX);
 }
 
 organ_table *organ_measure_tensors_table(const json_t *model)
 {
-    static const organ_column columns[] = {
-        {"tensor", ORGAN_LEFT, true, true},   {"stored as", ORGAN_LEFT, false, false},      {"theta", ORGAN_RIGHT, false, false},
-        {"", ORGAN_LEFT, false, false}, {"E", ORGAN_RIGHT, false, false},         {"K", ORGAN_RIGHT, false, false},
-        {"C", ORGAN_RIGHT, false, false},     {"dI/dlog2s", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, COUNT(columns));
-    const json_t *const tensors = organ_json_at(model, "per_tensor");
-    for (size_t k = 0; k < json_array_size(tensors); k++) {
-        const json_t *const row = json_array_get(tensors, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_cell(table, "%s", organ_json_text(row, *organ_json_text(row, "stored") ? "stored" : "dtype"));
-        real_cell(table, row, "theta", 2);
-        organ_table_cell(table, "%s", organ_json_text(row, "rating"));
-        real_cell(table, row, "E", 3);
-        real_cell(table, row, "K", 3);
-        real_cell(table, row, "C", 3);
-        real_cell(table, row, "dI_dlog2s", 3);
-        levels_cell(table, row, "levels", "levels");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_BY("stored as", stored_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_FIXED("theta", "theta", 2),
+                                         FIELD_TEXT("", "rating", 0),
+                                         FIELD_FIXED("E", "E", 3),
+                                         FIELD_FIXED("K", "K", 3),
+                                         FIELD_FIXED("C", "C", 3),
+                                         FIELD_FIXED("dI/dlog2s", "dI_dlog2s", 3),
+                                         FIELD_BY("levels", levels_cell, 0)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(model, "per_tensor"), SIZE_MAX);
 }
 
 void organ_measure_ratings_line(FILE *out, const json_t *model)

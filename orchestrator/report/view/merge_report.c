@@ -2,6 +2,7 @@
 #include "orchestrator/report/view/adapter_report.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/evaluation_report.h"
 
@@ -164,24 +165,15 @@ organ_status organ_merge_report_terminal(const json_t *report, const organ_page 
 
 organ_table *organ_merge_modules_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},      {"stored as", ORGAN_LEFT, false, false},
-                                           {"written as", ORGAN_LEFT, false, false}, {"rank", ORGAN_RIGHT, false, false},
-                                           {"scale", ORGAN_RIGHT, false, false},     {"norm of the change", ORGAN_RIGHT, false, false},
-                                           {"arrived", ORGAN_RIGHT, false, false},   {"rounding error", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "module"));
-        organ_table_cell(table, "%s", organ_json_text(row, "stored"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
-        organ_table_count(table, organ_json_count(row, "rank"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "scale"));
-        organ_table_cell(table, "%.4g", organ_json_real(row, "delta_norm"));
-        organ_share_cell(table, row, "arrived");
-        organ_share_cell(table, row, "rounding_error");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("stored as", "stored", 0),
+                                         FIELD_TEXT("written as", "dtype", 0),
+                                         FIELD_COUNT("rank", "rank"),
+                                         FIELD_GENERAL("scale", "scale", 6),
+                                         FIELD_GENERAL("norm of the change", "delta_norm", 4),
+                                         FIELD_SHARE("arrived", "arrived"),
+                                         FIELD_SHARE("rounding error", "rounding_error")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "modules"), most);
 }
 
 organ_status organ_merge_report_markdown(const json_t *report, char **markdown, organ_error *error)

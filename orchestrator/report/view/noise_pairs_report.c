@@ -3,134 +3,81 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- tables ---- */
 
-/* A number with so many decimals, or (0) with about three digits; "-" where there is none. */
-static void cell(organ_table *table, const json_t *row, const char *key, int decimals)
+static void layer_cell(organ_table *table, const json_t *row)
 {
-    const json_t *const value = organ_json_at(row, key);
-    const double x = json_number_value(value), size = fabs(x);
-    char text[400];
-    if (decimals == 0)
-        snprintf(text, sizeof text, size == 0 ? "%.0f" : size < 0.001 || size >= 1e6 ? "%.2e" : size < 100 ? "%.3f" : "%.0f", x);
+    const json_t *const layer = json_object_get(row, "layer");
+    if (json_is_integer(layer))
+        organ_table_cell(table, "%lld", (long long)json_integer_value(layer));
     else
-        snprintf(text, sizeof text, "%.*f", decimals, x);
-    const bool nothing = strspn(text, "-0.") == strlen(text); /* no minus before a rounded 0 */
-    organ_table_cell(table, "%s", json_is_number(value) ? text + (nothing && *text == '-') : "-");
+        organ_table_cell(table, "none");
 }
 
-static void noise_cells(organ_table *table, const char *name, const json_t *row)
+static void within_cell(organ_table *table, const json_t *row)
 {
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "modules"));
-    cell(table, row, "noise_a_to_weight", 0);
-    cell(table, row, "noise_b_to_weight", 0);
-    cell(table, row, "cosine", 4);
-    cell(table, row, "chance_std", 4);
-    cell(table, row, "z", 1);
     organ_table_cell(table, "%llu", organ_json_count(row, "with_cosine") - organ_json_count(row, "beyond"));
-    cell(table, row, "explained", 4);
-    cell(table, row, "factor", 3);
-    cell(table, row, "remains_to_noise_a", 3);
 }
 
-static void change_cells(organ_table *table, const char *name, const json_t *row)
-{
-    organ_table_cell(table, "%s", name);
-    cell(table, row, "change", 0);
-    cell(table, row, "noise_a_to_change", 0);
-    cell(table, row, "noise_b_to_change", 0);
-    cell(table, row, "remains_to_change", 0);
-    cell(table, row, "with_change.noise_a.cosine", 4);
-    cell(table, row, "with_change.noise_a.z", 1);
-    cell(table, row, "with_change.noise_b.cosine", 4);
-    cell(table, row, "with_change.noise_b.z", 1);
-    cell(table, row, "with_change.remains.cosine", 4);
-    cell(table, row, "with_change.remains.z", 1);
-}
+#define PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
+#define LAYER      FIELD_BY("layer", layer_cell, 0)
 
-typedef void put_cells(organ_table *table, const char *name, const json_t *row);
-
-/* A row for each of report.`rows`, named by `key`, and the total. */
-static organ_table *folds(const json_t *report, const char *rows, const char *key, const organ_column *columns, size_t count,
-                          put_cells *put)
+/* A row for each of report.`rows`, and the total. */
+static organ_table *folds(const json_t *report, const char *rows, const organ_field *fields, size_t count)
 {
-    organ_table *const table = organ_table_create(columns, count);
-    const json_t *const list = organ_json_at(report, rows);
-    for (size_t k = 0; k < json_array_size(list); k++) {
-        const json_t *const row = json_array_get(list, k), *const name = json_object_get(row, key);
-        char layer[24];
-        snprintf(layer, sizeof layer, "%lld", (long long)json_integer_value(name));
-        put(table, json_is_string(name) ? json_string_value(name) : json_is_integer(name) ? layer : "none", row);
-    }
-    organ_table_totals(table);
-    put(table, "all", organ_json_at(report, "total"));
+    organ_table *const table = organ_field_table(fields, count, organ_json_at(report, rows), SIZE_MAX);
+    organ_field_total(table, fields, count, "all", organ_json_at(report, "total"));
     return table;
 }
 
-#define NUMBER(title)                                                                                                                      \
-    {                                                                                                                                      \
-        title, ORGAN_RIGHT, false, false                                                                                                   \
-    }
-#define NOISE_COLUMNS                                                                                                                      \
-    NUMBER("modules"), NUMBER("|N_A|/|W|"), NUMBER("|N_B|/|W|"), NUMBER("cosine"), NUMBER("chance"), NUMBER("z"), NUMBER("|z|<=3"),        \
-        NUMBER("R^2"), NUMBER("factor"), NUMBER("remains")
-#define CHANGE_COLUMNS                                                                                                                     \
-    NUMBER("|D|"), NUMBER("|N_A|/|D|"), NUMBER("|N_B|/|D|"), NUMBER("remains/|D|"), NUMBER("cos N_A"), NUMBER("z"), NUMBER("cos N_B"),     \
-        NUMBER("z"), NUMBER("cos remains"), NUMBER("z")
+#define NOISE_FIELDS                                                                                                                       \
+    FIELD_COUNT("modules", "modules"), FIELD_ROUNDED("|N_A|/|W|", "noise_a_to_weight", 0),                                                 \
+        FIELD_ROUNDED("|N_B|/|W|", "noise_b_to_weight", 0), FIELD_ROUNDED("cosine", "cosine", 4),                                          \
+        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_BY("|z|<=3", within_cell, 0),                          \
+        FIELD_ROUNDED("R^2", "explained", 4), FIELD_ROUNDED("factor", "factor", 3), FIELD_ROUNDED("remains", "remains_to_noise_a", 3)
 
 organ_table *organ_noise_pairs_noises(const json_t *report, const char *rows, const char *key)
 {
-    static const organ_column names[] = {{"projection", ORGAN_LEFT, true, true}, NOISE_COLUMNS},
-                              layers[] = {NUMBER("layer"), NOISE_COLUMNS};
-    return folds(report, rows, key, strcmp(key, "layer") == 0 ? layers : names, sizeof names / sizeof *names, noise_cells);
+    static const organ_field fields[] = {PROJECTION, NOISE_FIELDS}, layers[] = {LAYER, NOISE_FIELDS};
+    return folds(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
 }
+
+#define CHANGE_FIELDS                                                                                                                      \
+    FIELD_ROUNDED("|D|", "change", 0), FIELD_ROUNDED("|N_A|/|D|", "noise_a_to_change", 0),                                                 \
+        FIELD_ROUNDED("|N_B|/|D|", "noise_b_to_change", 0), FIELD_ROUNDED("remains/|D|", "remains_to_change", 0),                          \
+        FIELD_ROUNDED("cos N_A", "with_change.noise_a.cosine", 4), FIELD_ROUNDED("z", "with_change.noise_a.z", 1),                         \
+        FIELD_ROUNDED("cos N_B", "with_change.noise_b.cosine", 4), FIELD_ROUNDED("z", "with_change.noise_b.z", 1),                         \
+        FIELD_ROUNDED("cos remains", "with_change.remains.cosine", 4), FIELD_ROUNDED("z", "with_change.remains.z", 1)
 
 organ_table *organ_noise_pairs_change(const json_t *report, const char *rows, const char *key)
 {
-    static const organ_column names[] = {{"projection", ORGAN_LEFT, true, true}, CHANGE_COLUMNS},
-                              layers[] = {NUMBER("layer"), CHANGE_COLUMNS};
-    return folds(report, rows, key, strcmp(key, "layer") == 0 ? layers : names, sizeof names / sizeof *names, change_cells);
+    static const organ_field fields[] = {PROJECTION, CHANGE_FIELDS}, layers[] = {LAYER, CHANGE_FIELDS};
+    return folds(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
 }
 
 organ_table *organ_noise_pairs_modules(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"module", ORGAN_LEFT, false, true},
-                                           NUMBER("|N_A|"),
-                                           NUMBER("|N_B|"),
-                                           NUMBER("cosine"),
-                                           NUMBER("chance"),
-                                           NUMBER("z"),
-                                           NUMBER("z signs"),
-                                           NUMBER("R^2"),
-                                           NUMBER("factor"),
-                                           NUMBER("remains"),
-                                           NUMBER("|D|"),
-                                           NUMBER("remains/|D|")};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const modules = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(modules) && k < most; k++) {
-        const json_t *const row = json_array_get(modules, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "module"));
-        cell(table, row, "noise_a", 0);
-        cell(table, row, "noise_b", 0);
-        cell(table, row, "cosine", 5);
-        cell(table, row, "chance.std_exact", 5);
-        cell(table, row, "z_exact", 2);
-        cell(table, row, "z_signs", 2);
-        cell(table, row, "explained", 5);
-        cell(table, row, "factor", 4);
-        cell(table, row, "remains_to_noise_a", 4);
-        cell(table, row, "change", 0);
-        cell(table, row, "remains_to_change", 0);
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                         FIELD_ROUNDED("|N_A|", "noise_a", 0),
+                                         FIELD_ROUNDED("|N_B|", "noise_b", 0),
+                                         FIELD_ROUNDED("cosine", "cosine", 5),
+                                         FIELD_ROUNDED("chance", "chance.std_exact", 5),
+                                         FIELD_ROUNDED("z", "z_exact", 2),
+                                         FIELD_ROUNDED("z signs", "z_signs", 2),
+                                         FIELD_ROUNDED("R^2", "explained", 5),
+                                         FIELD_ROUNDED("factor", "factor", 4),
+                                         FIELD_ROUNDED("remains", "remains_to_noise_a", 4),
+                                         FIELD_MAYBE_ROUNDED("|D|", "change", 0),
+                                         FIELD_MAYBE_ROUNDED("remains/|D|", "remains_to_change", 0)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "modules"), most);
 }
 
 /* ---- words ---- */

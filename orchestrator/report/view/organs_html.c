@@ -2,6 +2,7 @@
  * Pages of organ.extract/1 and organ.assemble/1. */
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/anatomy_html.h"
 #include "orchestrator/report/view/organs_report.h"
@@ -9,6 +10,7 @@
 #include "formats/tensor/anatomy.h"
 #include "orchestrator/machine/quantity.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 enum { MOST_CHANGED = 1000 };
@@ -38,20 +40,9 @@ static void put_beside(organ_html *html, const json_t *report, const char *where
 
 static organ_table *sources_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"file", ORGAN_LEFT, true, true},
-                                           {"size", ORGAN_RIGHT, false, false},
-                                           {"header", ORGAN_RIGHT, false, false},
-                                           {"between tensors", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const sources = json_object_get(report, "sources");
-    for (size_t k = 0; k < json_array_size(sources); k++) {
-        const json_t *const row = json_array_get(sources, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_bytes_cell(table, row, "bytes");
-        organ_bytes_cell(table, row, "header_bytes");
-        organ_bytes_cell(table, row, "gap_bytes");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_BYTES("size", "bytes"),
+                                         FIELD_BYTES("header", "header_bytes"), FIELD_BYTES("between tensors", "gap_bytes")};
+    return organ_field_table(FIELD_LIST(fields), json_object_get(report, "sources"), SIZE_MAX);
 }
 
 organ_status organ_extract_report_html(const json_t *report, char **text, organ_error *error)

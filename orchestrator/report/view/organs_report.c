@@ -3,8 +3,11 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/evaluation_report.h"
+
+#include <stdint.h>
 
 #define SHOWN 20 /* lines of a list; the document has all */
 
@@ -139,24 +142,11 @@ organ_status organ_assemble_report_terminal(const json_t *report, const organ_pa
 
 organ_table *organ_graft_groups_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"group", ORGAN_LEFT, false, false},
-                                           {"grafted", ORGAN_RIGHT, false, false},
-                                           {"of", ORGAN_RIGHT, false, false},
-                                           {"elements", ORGAN_RIGHT, false, false},
-                                           {"size", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const groups = organ_json_at(report, "groups");
-    for (size_t k = 0; k <= json_array_size(groups); k++) {
-        const bool all = k == json_array_size(groups);
-        const json_t *const row = all ? organ_json_at(report, "totals") : json_array_get(groups, k);
-        if (all)
-            organ_table_totals(table);
-        organ_table_cell(table, "%s", all ? "whole model" : organ_json_text(row, "group"));
-        organ_table_count(table, organ_json_count(row, "grafted.tensors"));
-        organ_table_count(table, organ_json_count(row, "output.tensors"));
-        organ_table_count(table, organ_json_count(row, "grafted.elements"));
-        organ_bytes_cell(table, json_object_get(row, "grafted"), "bytes");
-    }
+    static const organ_field fields[] = {FIELD_TEXT("group", "group", 0), FIELD_COUNT("grafted", "grafted.tensors"),
+                                         FIELD_COUNT("of", "output.tensors"), FIELD_COUNT("elements", "grafted.elements"),
+                                         FIELD_BYTES("size", "grafted.bytes")};
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), organ_json_at(report, "groups"), SIZE_MAX);
+    organ_field_total(table, FIELD_LIST(fields), "whole model", organ_json_at(report, "totals"));
     return table;
 }
 

@@ -3,9 +3,11 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/evaluation_report.h"
 
+#include <stdint.h>
 #include <string.h>
 
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
@@ -14,8 +16,9 @@ static const organ_page unlimited = {0}; /* of a file */
 
 /* ---- what both have ---- */
 
-static void put_shape(organ_table *table, const json_t *shape)
+static void shape_cell(organ_table *table, const json_t *row)
 {
+    const json_t *const shape = json_object_get(row, "shape");
     char text[128] = "";
     size_t used = 0;
     for (size_t k = 0; k < json_array_size(shape) && used < sizeof text - 24; k++)
@@ -55,28 +58,13 @@ static void put_list(FILE *out, const char *title, const json_t *rows, const cha
 
 /* ---- dequantize ---- */
 
-static void scheme_row(organ_table *table, const char *name, const json_t *row)
-{
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "weights"));
-    organ_table_count(table, organ_json_count(row, "elements"));
-    organ_bytes_cell(table, row, "bytes_before");
-    organ_bytes_cell(table, row, "bytes_after");
-}
-
 organ_table *organ_dequantize_schemes_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"scheme", ORGAN_LEFT, true, false},
-                                           {"tensors", ORGAN_RIGHT, false, false},
-                                           {"weights", ORGAN_RIGHT, false, false},
-                                           {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "schemes");
-    for (size_t k = 0; k < json_array_size(rows); k++)
-        scheme_row(table, organ_json_text(json_array_get(rows, k), "scheme"), json_array_get(rows, k));
-    organ_table_totals(table);
-    scheme_row(table, "all packed", organ_json_at(report, "totals"));
+    static const organ_field fields[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "weights"),
+                                         FIELD_COUNT("weights", "elements"), FIELD_BYTES("before", "bytes_before"),
+                                         FIELD_BYTES("after", "bytes_after")};
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), organ_json_at(report, "schemes"), SIZE_MAX);
+    organ_field_total(table, FIELD_LIST(fields), "all packed", organ_json_at(report, "totals"));
     return table;
 }
 
@@ -137,27 +125,15 @@ organ_status organ_dequantize_report_terminal(const json_t *report, const organ_
 
 organ_table *organ_dequantize_weights_table(const json_t *report, size_t most, size_t columns)
 {
-    static const organ_column all[ORGAN_DEQUANTIZE_COLUMNS] = {
-        {"weight", ORGAN_LEFT, false, true},   {"scheme", ORGAN_LEFT, false, false}, {"shape", ORGAN_LEFT, false, false},
-        {"before", ORGAN_RIGHT, false, false}, {"after", ORGAN_RIGHT, false, false}, {"infinite", ORGAN_RIGHT, false, false},
-        {"NaN", ORGAN_RIGHT, false, false},    {"note", ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_create(all, columns);
-    const json_t *const rows = organ_json_at(report, "weights");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_cell(table, "%s", organ_json_text(row, "scheme"));
-        put_shape(table, json_object_get(row, "shape"));
-        organ_table_count(table, organ_json_count(row, "bytes_before"));
-        organ_table_count(table, organ_json_count(row, "bytes_after"));
-        if (columns > 5) {
-            organ_table_count(table, organ_json_count(row, "infinite"));
-            organ_table_count(table, organ_json_count(row, "nan"));
-        }
-        if (columns > 7)
-            organ_table_cell(table, "%s", organ_json_text(row, "note"));
-    }
-    return table;
+    static const organ_field fields[ORGAN_DEQUANTIZE_COLUMNS] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_CODE),
+                                                                 FIELD_TEXT("scheme", "scheme", 0),
+                                                                 FIELD_BY("shape", shape_cell, ORGAN_FIELD_LEFT),
+                                                                 FIELD_COUNT("before", "bytes_before"),
+                                                                 FIELD_COUNT("after", "bytes_after"),
+                                                                 FIELD_COUNT("infinite", "infinite"),
+                                                                 FIELD_COUNT("NaN", "nan"),
+                                                                 FIELD_TEXT("note", "note", ORGAN_FIELD_MAYBE)};
+    return organ_field_table(fields, columns, organ_json_at(report, "weights"), most);
 }
 
 organ_status organ_dequantize_report_markdown(const json_t *report, char **markdown, organ_error *error)
@@ -197,27 +173,14 @@ static void error_cell(organ_table *table, const json_t *row)
     organ_table_cell(table, json_is_number(error) ? "%.4f %%" : "-", 100.0 * json_number_value(error));
 }
 
-static void role_row(organ_table *table, const char *name, const json_t *row)
-{
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "tensors"));
-    organ_table_count(table, organ_json_count(row, "elements"));
-    organ_bytes_cell(table, row, "bytes_before");
-    organ_bytes_cell(table, row, "bytes_after");
-    error_cell(table, row);
-}
-
 organ_table *organ_quantize_roles_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},       {"tensors", ORGAN_RIGHT, false, false},
-                                           {"weights", ORGAN_RIGHT, false, false}, {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false},   {"relative error", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "roles");
-    for (size_t k = 0; k < json_array_size(rows); k++)
-        role_row(table, organ_json_text(json_array_get(rows, k), "role"), json_array_get(rows, k));
-    organ_table_totals(table);
-    role_row(table, "all quantised", organ_json_at(report, "totals"));
+    static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_COUNT("tensors", "tensors"),
+                                         FIELD_COUNT("weights", "elements"), FIELD_BYTES("before", "bytes_before"),
+                                         FIELD_BYTES("after", "bytes_after"), FIELD_BY("relative error", error_cell, 0)};
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), organ_json_at(report, "roles"), SIZE_MAX);
+    organ_field_total(table, FIELD_LIST(fields), "all quantised", organ_json_at(report, "totals"));
     return table;
 }
 
@@ -266,21 +229,13 @@ organ_status organ_quantize_report_terminal(const json_t *report, const organ_pa
 
 organ_table *organ_quantize_tensors_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},  {"type", ORGAN_LEFT, false, false},
-                                           {"shape", ORGAN_LEFT, false, false},  {"before", ORGAN_RIGHT, false, false},
-                                           {"after", ORGAN_RIGHT, false, false}, {"relative error", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
-        put_shape(table, json_object_get(row, "shape"));
-        organ_table_count(table, organ_json_count(row, "bytes_before"));
-        organ_table_count(table, organ_json_count(row, "bytes_after"));
-        error_cell(table, row);
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("type", "dtype", 0),
+                                         FIELD_BY("shape", shape_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_COUNT("before", "bytes_before"),
+                                         FIELD_COUNT("after", "bytes_after"),
+                                         FIELD_BY("relative error", error_cell, 0)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "tensors"), most);
 }
 
 organ_status organ_quantize_report_markdown(const json_t *report, char **markdown, organ_error *error)

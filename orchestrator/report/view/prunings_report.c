@@ -2,35 +2,21 @@
 #include "orchestrator/report/view/prunings_report.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 
 static const char told_by_logs[] =
     "Counts are those of the log beside each model; `organ audit` counts anew. Each experiment has a table of its own.";
 
-static void share_cells(organ_table *table, const json_t *counts)
-{
-    char percent[32];
-    organ_table_count(table, organ_json_count(counts, "elements"));
-    organ_table_cell(table, "%s", organ_percent_text(organ_json_real(counts, "percent"), percent));
-}
-
 static organ_table *prunings_table(const json_t *group)
 {
-    static const organ_column columns[] = {{"model", ORGAN_LEFT, true, true},        {"killed", ORGAN_RIGHT, false, false},
-                                           {"of target", ORGAN_RIGHT, false, false}, {"% target", ORGAN_RIGHT, false, false},
-                                           {"of full", ORGAN_RIGHT, false, false},   {"% full", ORGAN_RIGHT, false, false}};
-    const json_t *const models = organ_json_at(group, "models");
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < json_array_size(models); k++) {
-        const json_t *const model = json_array_get(models, k);
-        organ_table_cell(table, "%s", organ_json_text(model, "name"));
-        organ_table_count(table, organ_json_count(model, "target.killed"));
-        share_cells(table, organ_json_at(model, "target"));
-        share_cells(table, organ_json_at(model, "full"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("model", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("killed", "target.killed"),
+                                         FIELD_COUNT("of target", "target.elements"), FIELD_PERCENT("% target", "target.percent"),
+                                         FIELD_COUNT("of full", "full.elements"), FIELD_PERCENT("% full", "full.percent")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(group, "models"), SIZE_MAX);
 }
 
 organ_status organ_prunings_put(FILE *out, const json_t *report, const organ_page *page, organ_error *error)

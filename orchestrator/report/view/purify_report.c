@@ -2,45 +2,25 @@
 #include "orchestrator/report/view/purify_report.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/evaluation_report.h"
 
+#include <stdint.h>
+
 static bool is_dry(const json_t *report) { return json_is_true(organ_json_at(report, "dry_run")); }
-
-static void theta_cell(organ_table *table, const json_t *row, const char *key)
-{
-    const json_t *theta = json_object_get(row, key);
-    organ_table_cell(table, json_is_number(theta) ? "%.2f" : "-", json_number_value(theta));
-}
-
-static void row_cells(organ_table *table, const char *name, const json_t *row, bool dry)
-{
-    char percent[32];
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "tensors"));
-    organ_table_count(table, organ_json_count(row, "elements"));
-    if (dry)
-        return;
-    organ_table_cell(table, "%s", organ_percent_text(organ_json_real(row, "energy_removed_percent"), percent));
-    theta_cell(table, row, "theta_before");
-    theta_cell(table, row, "theta_after");
-}
 
 organ_table *organ_purify_roles_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"role", ORGAN_LEFT, true, true},
-                                           {"tensors", ORGAN_RIGHT, false, false},
-                                           {"weights", ORGAN_RIGHT, false, false},
-                                           {"energy removed", ORGAN_RIGHT, false, false},
-                                           {"theta before", ORGAN_RIGHT, false, false},
-                                           {"theta after", ORGAN_RIGHT, false, false}};
-    const bool dry = is_dry(report);
-    organ_table *const table = organ_table_create(columns, dry ? 3 : 6);
-    const json_t *const roles = organ_json_at(report, "roles");
-    for (size_t k = 0; k < json_array_size(roles); k++)
-        row_cells(table, organ_json_text(json_array_get(roles, k), "role"), json_array_get(roles, k), dry);
-    organ_table_totals(table);
-    row_cells(table, "all purified", organ_json_at(report, "totals"), dry);
+    static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_COUNT("tensors", "tensors"),
+                                         FIELD_COUNT("weights", "elements"),
+                                         FIELD_PERCENT("energy removed", "energy_removed_percent"),
+                                         FIELD_FIXED("theta before", "theta_before", 2),
+                                         FIELD_FIXED("theta after", "theta_after", 2)};
+    const size_t count = is_dry(report) ? 3 : sizeof fields / sizeof *fields;
+    organ_table *const table = organ_field_table(fields, count, organ_json_at(report, "roles"), SIZE_MAX);
+    organ_field_total(table, fields, count, "all purified", organ_json_at(report, "totals"));
     return table;
 }
 
@@ -108,24 +88,14 @@ organ_status organ_purify_report_terminal(const json_t *report, const organ_page
 
 organ_table *organ_purify_tensors_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, false, true},          {"type", ORGAN_LEFT, false, false},
-                                           {"energy before", ORGAN_RIGHT, false, false}, {"energy after", ORGAN_RIGHT, false, false},
-                                           {"removed", ORGAN_RIGHT, false, false},       {"theta before", ORGAN_RIGHT, false, false},
-                                           {"theta after", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const tensors = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(tensors); k++) {
-        const json_t *const row = json_array_get(tensors, k);
-        char percent[32];
-        organ_table_cell(table, "%s", organ_json_text(row, "tensor"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "energy_before"));
-        organ_table_cell(table, "%.6g", organ_json_real(row, "energy_after"));
-        organ_table_cell(table, "%s", organ_percent_text(organ_json_real(row, "energy_removed_percent"), percent));
-        theta_cell(table, row, "theta_before");
-        theta_cell(table, row, "theta_after");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("type", "dtype", 0),
+                                         FIELD_GENERAL("energy before", "energy_before", 6),
+                                         FIELD_GENERAL("energy after", "energy_after", 6),
+                                         FIELD_PERCENT("removed", "energy_removed_percent"),
+                                         FIELD_FIXED("theta before", "theta_before", 2),
+                                         FIELD_FIXED("theta after", "theta_after", 2)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "tensors"), SIZE_MAX);
 }
 
 static void put_warning(FILE *out, const json_t *report)

@@ -7,9 +7,11 @@
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -282,22 +284,9 @@ static organ_status draw_layers(const json_t *report, double *places, char **svg
 
 static organ_table *layers_table(const json_t *layers)
 {
-    static const organ_column columns[] = {{"layer", ORGAN_RIGHT, false, false},
-                                           {"tensors", ORGAN_RIGHT, false, false},
-                                           {"killed", ORGAN_RIGHT, false, false},
-                                           {"of", ORGAN_RIGHT, false, false},
-                                           {"percent", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    char percent[32];
-    for (size_t k = 0; k < json_array_size(layers); k++) {
-        const json_t *const layer = json_array_get(layers, k);
-        organ_table_count(table, organ_json_count(layer, "layer"));
-        organ_table_count(table, organ_json_count(layer, "tensors"));
-        organ_table_count(table, organ_json_count(layer, "killed"));
-        organ_table_count(table, organ_json_count(layer, "elements"));
-        organ_table_cell(table, "%s", organ_percent_text(organ_json_real(layer, "percent"), percent));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_COUNT("layer", "layer"), FIELD_COUNT("tensors", "tensors"), FIELD_COUNT("killed", "killed"),
+                                         FIELD_COUNT("of", "elements"), FIELD_PERCENT("percent", "percent")};
+    return organ_field_table(FIELD_LIST(fields), layers, SIZE_MAX);
 }
 
 static void put_layers(organ_html *html, const json_t *report)

@@ -3,31 +3,25 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
+#include <stdint.h>
 #include <stdio.h>
+
+static void memory_cell(organ_table *table, const json_t *node)
+{
+    if (json_is_integer(organ_json_at(node, "bytes")))
+        organ_bytes_cell(table, node, "bytes");
+    else
+        organ_table_cell(table, "not told");
+}
 
 organ_table *organ_topology_nodes_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"node", ORGAN_RIGHT, false, false},
-                                           {"memory", ORGAN_RIGHT, false, false},
-                                           {"cores", ORGAN_RIGHT, false, false},
-                                           {"workers", ORGAN_RIGHT, false, false},
-                                           {"band buffers at most", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "nodes");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_count(table, organ_json_count(row, "node"));
-        if (json_is_integer(organ_json_at(row, "bytes")))
-            organ_bytes_cell(table, row, "bytes");
-        else
-            organ_table_cell(table, "not told");
-        organ_table_count(table, organ_json_count(row, "cores"));
-        organ_table_count(table, organ_json_count(row, "workers"));
-        organ_table_count(table, organ_json_count(row, "band_buffers"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_COUNT("node", "node"), FIELD_BY("memory", memory_cell, 0), FIELD_COUNT("cores", "cores"),
+                                         FIELD_COUNT("workers", "workers"), FIELD_COUNT("band buffers at most", "band_buffers")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "nodes"), SIZE_MAX);
 }
 
 /* Those that are not NULL, separated by commas, as one cell. */
@@ -41,44 +35,38 @@ static void put_remarks(organ_table *table, const char *const *remarks, size_t c
     organ_table_cell(table, "%s", cell);
 }
 
+static void node_cell(organ_table *table, const json_t *worker)
+{
+    organ_table_cell(table, "node %llu", organ_json_count(worker, "node"));
+}
+
+static void remarks_cell(organ_table *table, const json_t *row)
+{
+    const unsigned long long sharers = organ_json_count(row, "workers_on_cpu"), kind = organ_json_count(row, "kind");
+    const char *const remarks[] = {kind ? "slower kind of core" : NULL,
+                                   sharers > 1                        ? "shares its CPU"
+                                   : organ_json_count(row, "sibling") ? "shares its core"
+                                                                      : NULL,
+                                   json_is_true(organ_json_at(row, "node_is_near")) ? NULL : "its own node has no memory to use"};
+    put_remarks(table, remarks, sizeof remarks / sizeof *remarks);
+}
+
 organ_table *organ_topology_workers_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"worker", ORGAN_RIGHT, false, false},    {"CPU", ORGAN_RIGHT, false, false},
-                                           {"core", ORGAN_RIGHT, false, false},      {"package", ORGAN_RIGHT, false, false},
-                                           {"buffers on", ORGAN_LEFT, false, false}, {"remarks", ORGAN_LEFT, true, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "workers");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
-        const unsigned long long sharers = organ_json_count(row, "workers_on_cpu"), kind = organ_json_count(row, "kind");
-        organ_table_count(table, organ_json_count(row, "worker"));
-        organ_table_count(table, organ_json_count(row, "cpu"));
-        organ_table_count(table, organ_json_count(row, "core"));
-        organ_table_count(table, organ_json_count(row, "package"));
-        organ_table_cell(table, "node %llu", organ_json_count(row, "node"));
-        const char *const remarks[] = {kind ? "slower kind of core" : NULL,
-                                       sharers > 1                        ? "shares its CPU"
-                                       : organ_json_count(row, "sibling") ? "shares its core"
-                                                                          : NULL,
-                                       json_is_true(organ_json_at(row, "node_is_near")) ? NULL : "its own node has no memory to use"};
-        put_remarks(table, remarks, sizeof remarks / sizeof *remarks);
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_COUNT("worker", "worker"),
+                                         FIELD_COUNT("CPU", "cpu"),
+                                         FIELD_COUNT("core", "core"),
+                                         FIELD_COUNT("package", "package"),
+                                         FIELD_BY("buffers on", node_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_BY("remarks", remarks_cell, ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "workers"), SIZE_MAX);
 }
 
 organ_table *organ_topology_left_out_table(const json_t *report)
 {
-    static const organ_column columns[] = {
-        {"left out", ORGAN_LEFT, false, false}, {"which", ORGAN_LEFT, false, false}, {"why", ORGAN_LEFT, true, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const rows = organ_json_at(report, "left_out");
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "what"));
-        organ_table_cell(table, "%s", organ_json_text(row, "which"));
-        organ_table_cell(table, "%s", organ_json_text(row, "why"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("left out", "what", 0), FIELD_TEXT("which", "which", 0),
+                                         FIELD_TEXT("why", "why", ORGAN_FIELD_SHORTENS)};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "left_out"), SIZE_MAX);
 }
 
 static void put_summary(FILE *out, const json_t *report, const organ_page *page)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The assembler takes the files in as they are: nothing is generated, and what is served is what is read in serve/page/. The paths count
- * from where the compiler is called, the root of the tree. */
+ * The assembler takes the files in as they are: nothing is generated, and what is served is what is read in serve/page/site/. The paths
+ * count from where the compiler is called, the root of the tree. */
 #include "orchestrator/serve/page/page_files.h"
 
 #define HTML   "text/html; charset=utf-8"
@@ -39,7 +39,7 @@
             ".global organ_page_" #symbol "\n"                                                                                             \
             ".hidden organ_page_" #symbol "\n"                                                                                             \
             "organ_page_" #symbol ":\n"                                                                                                    \
-            ".incbin \"orchestrator/serve/page/" name "\"\n"                                                                               \
+            ".incbin \"orchestrator/serve/page/site/" name "\"\n"                                                                          \
             ".global organ_page_" #symbol "_end\n"                                                                                         \
             ".hidden organ_page_" #symbol "_end\n"                                                                                         \
             "organ_page_" #symbol "_end:\n"                                                                                                \

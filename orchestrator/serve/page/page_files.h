@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The files of the page at /, as they stand in serve/page/, inside the program. */
+ * The files of the page at /, as they stand in serve/page/site/, inside the program. */
 #ifndef ORGAN_PAGE_FILES_H
 #define ORGAN_PAGE_FILES_H
 
