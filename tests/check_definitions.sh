@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # Holds docs/definitions.md, docs/formats.md and docs/design.md against the sources: constants, block types, names of definitions and of
-# schemas, paths. Run from the root; ends with the line "N passed, N failed".
+# schemas, members of documents, paths. Run from the root; ends with the line "N passed, N failed".
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 scratch=$(mktemp -d) || exit 1
@@ -57,6 +57,20 @@ done < <(grep -v '^compensated-pruning/' "$scratch/named")
 while read -r schema; do
     if grep -rqF "\"$schema\"" orchestrator formats --include='*.[ch]'; then pass; else fail "no source has the schema $schema"; fi
 done < <(grep -ohE 'organ\.[a-z_]+/[0-9]+' docs/definitions.md docs/formats.md docs/design.md | sort -u)
+
+# Members of documents that the page says a figure appears in: each part of "a.b[].c" is a text of the sources.
+git grep -hoE '"[A-Za-z_0-9]+"' -- 'orchestrator/*.c' 'orchestrator/*.h' 2>/dev/null | sort -u >"$scratch/texts" ||
+    grep -rhoE '"[A-Za-z_0-9]+"' orchestrator --include='*.[ch]' | sort -u >"$scratch/texts"
+members() {
+    # shellcheck disable=SC2016 # these are awk's and grep's
+    awk -v RS= '{ at = index($0, "ppears in"); if (at) print substr($0, at) }' "$1" | grep -oE '`[a-zA-Z_0-9.]+(\[\][a-zA-Z_0-9.]*)*`' |
+        grep -vE '\.(jsonl|md|json)`|^`organ\.' | tr '`.[]' '\n\n\n\n' | grep . | sort -u
+}
+members docs/definitions.md >"$scratch/members"
+while read -r member; do
+    if grep -qxF "\"$member\"" "$scratch/texts"; then pass; else fail "docs/definitions.md: no document has a member '$member'"; fi
+done <"$scratch/members"
+if (($(wc -l <"$scratch/members") >= 60)); then pass; else fail "docs/definitions.md names only $(wc -l <"$scratch/members") members"; fi
 
 # Paths that the pages name.
 while read -r path; do
