@@ -81,6 +81,10 @@ matches() {
 
 # The last line, and the exit code.
 finish() {
+    here="the reports that were written"
+    if grep -rlF --include='*.md' --include='*.html' "(no member)" "$scratch/area" >../out; then
+        bad "a field of a table names what the document does not have" ../out
+    else good; fi
     printf '%d passed, %d failed\n' "$passed" "$failed"
     ((failed == 0))
     exit

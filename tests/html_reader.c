@@ -110,7 +110,6 @@ static void check_names(const char *page)
 
 void html_must_be_page(const char *page)
 {
-    ck_assert_msg(!strstr(page, "(no member)"), "a field of a table names what the document does not have");
     static const char start[] = "<!doctype html>\n";
     reader r = {0};
     ck_assert(strncmp(page, start, sizeof start - 1) == 0);
