@@ -54,6 +54,7 @@ typedef struct organ_field {
 #define FIELD_ROUNDED(heading, member, digits)       ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_ROUNDED, digits, 0)
 #define FIELD_MAYBE_ROUNDED(heading, member, digits) ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_ROUNDED, digits, ORGAN_FIELD_MAYBE)
 #define FIELD_GENERAL(heading, member, digits)       ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_GENERAL, digits, 0)
+#define FIELD_MAYBE_GENERAL(heading, member, digits) ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_GENERAL, digits, ORGAN_FIELD_MAYBE)
 #define FIELD_NUMBER(heading)                        ORGAN_FIELD_OF(heading, NULL, ORGAN_FIELD_NUMBER, 0, 0)
 #define FIELD_BY(heading, function, what)                                                                                                  \
     {                                                                                                                                      \

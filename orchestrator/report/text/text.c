@@ -204,6 +204,6 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
 
 const char *organ_percent_text(double percent, char out[32])
 {
-    snprintf(out, 32, "%.2f %%", percent);
+    snprintf(out, 32, percent < 1e6 ? "%.2f %%" : "%.3g %%", percent);
     return out;
 }

@@ -3,9 +3,11 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,47 +25,23 @@ static void real_cell(organ_table *table, const json_t *row, const char *key)
         organ_table_cell(table, "-");
 }
 
-static void percent_cell(organ_table *table, const json_t *row, const char *key, double factor)
-{
-    const json_t *const value = organ_json_at(row, key);
-    const double percent = factor * json_number_value(value);
-    if (!json_is_number(value))
-        organ_table_cell(table, "-");
-    else if (percent < 1e6)
-        organ_table_cell(table, "%.2f %%", percent);
-    else
-        organ_table_cell(table, "%.3g %%", percent);
-}
-
 /* ---- tables ---- */
 
 organ_table *organ_autopsy_roles_table(const json_t *report)
 {
-    static const organ_column columns[] = {
-        {"role", ORGAN_LEFT, true, true},          {"n", ORGAN_RIGHT, false, false},      {"|mean|", ORGAN_RIGHT, false, false},
-        {"std", ORGAN_RIGHT, false, false},        {"to", ORGAN_RIGHT, false, false},     {"min", ORGAN_RIGHT, false, false},
-        {"max", ORGAN_RIGHT, false, false},        {"zeros", ORGAN_RIGHT, false, false},  {"findings", ORGAN_RIGHT, false, false},
-        {"mean error", ORGAN_RIGHT, false, false}, {"largest", ORGAN_RIGHT, false, false}};
-    const bool other = has_other(report);
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns - (other ? 0 : 2));
-    const json_t *const roles = organ_json_at(report, "roles");
-    for (size_t k = 0; k < json_array_size(roles); k++) {
-        const json_t *const row = json_array_get(roles, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "role"));
-        organ_table_count(table, organ_json_count(row, "tensors"));
-        real_cell(table, row, "largest_mean");
-        real_cell(table, row, "least_std");
-        real_cell(table, row, "largest_std");
-        real_cell(table, row, "min");
-        real_cell(table, row, "max");
-        percent_cell(table, row, "zero_percent", 1);
-        organ_table_count(table, organ_json_count(row, "findings"));
-        if (other) {
-            percent_cell(table, row, "against_other.mean_relative_error", 100);
-            percent_cell(table, row, "against_other.largest_relative_error", 100);
-        }
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_COUNT("n", "tensors"),
+                                         FIELD_MAYBE_GENERAL("|mean|", "largest_mean", 3),
+                                         FIELD_MAYBE_GENERAL("std", "least_std", 3),
+                                         FIELD_MAYBE_GENERAL("to", "largest_std", 3),
+                                         FIELD_MAYBE_GENERAL("min", "min", 3),
+                                         FIELD_MAYBE_GENERAL("max", "max", 3),
+                                         FIELD_PERCENT("zeros", "zero_percent"),
+                                         FIELD_COUNT("findings", "findings"),
+                                         FIELD_MAYBE_SHARE("mean error", "against_other.mean_relative_error"),
+                                         FIELD_MAYBE_SHARE("largest", "against_other.largest_relative_error")};
+    const size_t count = sizeof fields / sizeof *fields - (has_other(report) ? 0 : 2);
+    return organ_field_table(fields, count, organ_json_at(report, "roles"), SIZE_MAX);
 }
 
 static void levels_cell(organ_table *table, const json_t *row)
@@ -77,31 +55,19 @@ static void levels_cell(organ_table *table, const json_t *row)
 
 organ_table *organ_autopsy_tensors_table(const json_t *report, size_t most)
 {
-    static const organ_column columns[] = {
-        {"tensor", ORGAN_LEFT, true, true},      {"stored", ORGAN_LEFT, true, false},  {"mean", ORGAN_RIGHT, false, false},
-        {"std", ORGAN_RIGHT, false, false},      {"min", ORGAN_RIGHT, false, false},   {"max", ORGAN_RIGHT, false, false},
-        {"kurtosis", ORGAN_RIGHT, false, false}, {"zeros", ORGAN_RIGHT, false, false}, {"levels", ORGAN_RIGHT, false, false},
-        {"error", ORGAN_RIGHT, false, false},    {"cosine", ORGAN_RIGHT, false, false}};
-    const bool other = has_other(report);
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns - (other ? 0 : 2));
-    const json_t *const tensors = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(tensors) && k < most; k++) {
-        const json_t *const row = json_array_get(tensors, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_cell(table, "%s", organ_json_text(row, "stored"));
-        real_cell(table, row, "mean");
-        real_cell(table, row, "std");
-        real_cell(table, row, "min");
-        real_cell(table, row, "max");
-        real_cell(table, row, "kurtosis");
-        percent_cell(table, row, "zero_percent", 1);
-        levels_cell(table, row);
-        if (other) {
-            percent_cell(table, row, "against_other.relative_error", 100);
-            real_cell(table, row, "against_other.cosine");
-        }
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                         FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
+                                         FIELD_MAYBE_GENERAL("mean", "mean", 3),
+                                         FIELD_MAYBE_GENERAL("std", "std", 3),
+                                         FIELD_MAYBE_GENERAL("min", "min", 3),
+                                         FIELD_MAYBE_GENERAL("max", "max", 3),
+                                         FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
+                                         FIELD_PERCENT("zeros", "zero_percent"),
+                                         FIELD_BY("levels", levels_cell, 0),
+                                         FIELD_MAYBE_SHARE("error", "against_other.relative_error"),
+                                         FIELD_MAYBE_GENERAL("cosine", "against_other.cosine", 3)};
+    const size_t count = sizeof fields / sizeof *fields - (has_other(report) ? 0 : 2);
+    return organ_field_table(fields, count, organ_json_at(report, "tensors"), most);
 }
 
 /* ---- the terminal ---- */

@@ -3,8 +3,10 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,44 +94,23 @@ organ_table *organ_inspect_roles_table(const json_t *report)
     return table;
 }
 
+static void shape_cell(organ_table *table, const json_t *row) { written_cell(table, put_shape, json_object_get(row, "shape")); }
+
 organ_table *organ_inspect_tensors_table(const json_t *report)
 {
-    static const organ_column columns[] = {{"tensor", ORGAN_LEFT, true, false},
-                                           {"role", ORGAN_LEFT, false, false},
-                                           {"dtype", ORGAN_LEFT, false, false},
-                                           {"shape", ORGAN_LEFT, false, false},
-                                           {"size", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const tensors = organ_json_at(report, "tensors");
-    for (size_t k = 0; k < json_array_size(tensors); k++) {
-        const json_t *const row = json_array_get(tensors, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        organ_table_cell(table, "%s", organ_json_text(row, "role"));
-        organ_table_cell(table, "%s", organ_json_text(row, "dtype"));
-        written_cell(table, put_shape, json_object_get(row, "shape"));
-        organ_bytes_cell(table, row, "bytes");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS), FIELD_TEXT("role", "role", 0),
+                                         FIELD_TEXT("dtype", "dtype", 0), FIELD_BY("shape", shape_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_BYTES("size", "bytes")};
+    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "tensors"), SIZE_MAX);
 }
 
 /* ---- how it is quantised ---- */
 
 organ_table *organ_inspect_schemes_table(const json_t *quantization)
 {
-    static const organ_column columns[] = {{"quantised as", ORGAN_LEFT, true, false},
-                                           {"weights", ORGAN_RIGHT, false, false},
-                                           {"elements", ORGAN_RIGHT, false, false},
-                                           {"size", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const schemes = json_object_get(quantization, "schemes");
-    for (size_t k = 0; k < json_array_size(schemes); k++) {
-        const json_t *const row = json_array_get(schemes, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "text"));
-        organ_table_count(table, organ_json_count(row, "weights"));
-        organ_table_count(table, organ_json_count(row, "elements"));
-        organ_bytes_cell(table, row, "bytes");
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("quantised as", "text", ORGAN_FIELD_SHORTENS), FIELD_COUNT("weights", "weights"),
+                                         FIELD_COUNT("elements", "elements"), FIELD_BYTES("size", "bytes")};
+    return organ_field_table(FIELD_LIST(fields), json_object_get(quantization, "schemes"), SIZE_MAX);
 }
 
 /* The last parts of the names that a weight is stored under: "qweight scales qzeros g_idx". */
@@ -146,21 +127,15 @@ static void put_stored(FILE *out, const json_t *row)
     }
 }
 
+static void stored_cell(organ_table *table, const json_t *row) { written_cell(table, put_stored, row); }
+
 organ_table *organ_inspect_weights_table(const json_t *weights)
 {
-    static const organ_column columns[] = {{"weight", ORGAN_LEFT, true, false},
-                                           {"shape", ORGAN_LEFT, false, false},
-                                           {"stored as", ORGAN_LEFT, true, false},
-                                           {"scheme", ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    for (size_t k = 0; k < json_array_size(weights); k++) {
-        const json_t *const row = json_array_get(weights, k);
-        organ_table_cell(table, "%s", organ_json_text(row, "name"));
-        written_cell(table, put_shape, json_object_get(row, "shape"));
-        written_cell(table, put_stored, row);
-        organ_table_cell(table, "%s", organ_json_text(row, "scheme"));
-    }
-    return table;
+    static const organ_field fields[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_SHORTENS),
+                                         FIELD_BY("shape", shape_cell, ORGAN_FIELD_LEFT),
+                                         FIELD_BY("stored as", stored_cell, ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS),
+                                         FIELD_TEXT("scheme", "scheme", 0)};
+    return organ_field_table(FIELD_LIST(fields), weights, SIZE_MAX);
 }
 
 static organ_status put_quantization(FILE *out, const json_t *report, const organ_page *page, organ_error *error)

@@ -1,91 +1,62 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/orthogonality_report.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/orthogonality_charts.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- tables ---- */
 
-/* A number with so many decimals, or (0) with about three digits; "-" where there is none. */
-static void cell(organ_table *table, const json_t *row, const char *key, int decimals)
+static void layer_cell(organ_table *table, const json_t *row)
 {
-    const json_t *const value = json_object_get(row, key);
-    const double x = json_number_value(value), size = fabs(x);
-    char text[400];
-    if (decimals == 0)
-        snprintf(text, sizeof text, size == 0 ? "%.0f" : size < 0.001 || size >= 1e6 ? "%.2e" : size < 100 ? "%.3f" : "%.0f", x);
-    else
-        snprintf(text, sizeof text, "%.*f", decimals, x);
-    const bool nothing = strspn(text, "-0.") == strlen(text); /* no minus before a rounded 0 */
-    organ_table_cell(table, "%s", json_is_number(value) ? text + (nothing && *text == '-') : "-");
+    const json_t *const layer = json_object_get(row, "layer");
+    organ_table_cell(table, json_is_integer(layer) ? "%lld" : "none", (long long)json_integer_value(layer));
 }
 
-static void fold_cells(organ_table *table, const char *name, const json_t *row, bool agreement)
+static void within_cell(organ_table *table, const json_t *row)
 {
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, organ_json_count(row, "modules"));
-    cell(table, row, "ratio", 0);
-    cell(table, row, "cosine", 4);
-    cell(table, row, "chance_std", 4);
-    cell(table, row, "z", 1);
     organ_table_cell(table, "%llu", organ_json_count(row, "with_cosine") - organ_json_count(row, "beyond"));
-    if (agreement)
-        return;
-    cell(table, row, "leakage", 3);
-    cell(table, row, "leakage_expected", 3);
 }
 
-/* Columns behind the name of a row: those of a comparison of noises, and two more of one with an adapter. */
+/* A comparison of noises, and what one with an adapter has beside it. */
 #define COMPARISON(ratio)                                                                                                                  \
-    {"modules", ORGAN_RIGHT, false, false}, {ratio, ORGAN_RIGHT, false, false}, {"cosine", ORGAN_RIGHT, false, false},                     \
-        {"chance", ORGAN_RIGHT, false, false}, {"z", ORGAN_RIGHT, false, false},                                                           \
-    {                                                                                                                                      \
-        "|z|<=3", ORGAN_RIGHT, false, false                                                                                                \
-    }
-#define LEAKAGE                                                                                                                            \
-    {"leakage", ORGAN_RIGHT, false, false}, { "expected", ORGAN_RIGHT, false, false }
+    FIELD_COUNT("modules", "modules"), FIELD_ROUNDED(ratio, "ratio", 0), FIELD_ROUNDED("cosine", "cosine", 4),                             \
+        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_BY("|z|<=3", within_cell, 0)
+#define LEAKAGE    FIELD_ROUNDED("leakage", "leakage", 3), FIELD_ROUNDED("expected", "leakage_expected", 3)
+#define PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
 
-static const organ_column noise_columns[] = {{"projection", ORGAN_LEFT, true, true}, COMPARISON("|N|/|K|"), LEAKAGE};
-static const organ_column layer_columns[] = {{"layer", ORGAN_RIGHT, false, false}, COMPARISON("|N|/|K|"), LEAKAGE};
-static const organ_column agreement_columns[] = {{"projection", ORGAN_LEFT, true, true}, COMPARISON("|N1|/|N2|")};
-#define COLUMNS(list) list, sizeof list / sizeof *list
-
-/* A row for each of `rows`, named by `key`, and the total. */
-static organ_table *folds_table(organ_table *table, const json_t *rows, const char *key, const json_t *total, bool agreement)
+/* A row for each of object.`rows`, and the total. */
+static organ_table *folds(const json_t *object, const char *rows, const organ_field *fields, size_t count)
 {
-    for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k), *const name = json_object_get(row, key);
-        char layer[24];
-        snprintf(layer, sizeof layer, "%lld", (long long)json_integer_value(name));
-        fold_cells(table, json_is_string(name) ? json_string_value(name) : json_is_integer(name) ? layer : "none", row, agreement);
-    }
-    organ_table_totals(table);
-    fold_cells(table, "all", total, agreement);
+    organ_table *const table = organ_field_table(fields, count, organ_json_at(object, rows), SIZE_MAX);
+    organ_field_total(table, fields, count, "all", organ_json_at(object, "total"));
     return table;
 }
 
 organ_table *organ_orthogonality_projections(const json_t *noise)
 {
-    return folds_table(organ_table_create(COLUMNS(noise_columns)), organ_json_at(noise, "projections"), "projection",
-                       organ_json_at(noise, "total"), false);
+    static const organ_field fields[] = {PROJECTION, COMPARISON("|N|/|K|"), LEAKAGE};
+    return folds(noise, "projections", FIELD_LIST(fields));
 }
 
 organ_table *organ_orthogonality_layers(const json_t *noise)
 {
-    return folds_table(organ_table_create(COLUMNS(layer_columns)), organ_json_at(noise, "layers"), "layer", organ_json_at(noise, "total"),
-                       false);
+    static const organ_field fields[] = {FIELD_BY("layer", layer_cell, 0), COMPARISON("|N|/|K|"), LEAKAGE};
+    return folds(noise, "layers", FIELD_LIST(fields));
 }
 
 organ_table *organ_orthogonality_agreement(const json_t *agreement)
 {
-    return folds_table(organ_table_create(COLUMNS(agreement_columns)), organ_json_at(agreement, "projections"), "projection",
-                       organ_json_at(agreement, "total"), true);
+    static const organ_field fields[] = {PROJECTION, COMPARISON("|N1|/|N2|")};
+    return folds(agreement, "projections", FIELD_LIST(fields));
 }
 
 /* ---- extremes ---- */
@@ -212,33 +183,39 @@ organ_status organ_orthogonality_report_terminal(const json_t *report, const org
 
 /* ---- the file ---- */
 
+/* The modules, each with what noise n has of it as its member "this"; NULL without memory. */
+static json_t *modules_of_noise(const json_t *report, size_t n)
+{
+    const json_t *const modules = organ_json_at(report, "modules");
+    json_t *const rows = json_array();
+    bool whole = rows != NULL;
+    for (size_t k = 0; k < json_array_size(modules) && whole; k++) {
+        json_t *const module = json_array_get(modules, k), *const row = json_copy(module);
+        whole = row && json_object_set(row, "this", json_array_get(organ_json_at(module, "noise"), n)) == 0;
+        whole = json_array_append_new(rows, row) == 0 && whole;
+    }
+    if (whole)
+        return rows;
+    organ_memory_refused();
+    json_decref(rows);
+    return NULL;
+}
+
 static organ_table *modules_table(const json_t *report, size_t n)
 {
-    static const organ_column columns[] = {
-        {"module", ORGAN_LEFT, false, true},      {"N", ORGAN_RIGHT, false, false},       {"K", ORGAN_RIGHT, false, false},
-        {"N/K", ORGAN_RIGHT, false, false},       {"cosine", ORGAN_RIGHT, false, false},  {"chance", ORGAN_RIGHT, false, false},
-        {"z", ORGAN_RIGHT, false, false},         {"z signs", ORGAN_RIGHT, false, false}, {"draws mean", ORGAN_RIGHT, false, false},
-        {"draws std", ORGAN_RIGHT, false, false}, {"z draws", ORGAN_RIGHT, false, false}, {"k", ORGAN_RIGHT, false, false},
-        {"leakage", ORGAN_RIGHT, false, false},   {"expected", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const modules = organ_json_at(report, "modules");
-    for (size_t k = 0; k < json_array_size(modules); k++) {
-        const json_t *const row = json_array_get(modules, k), *const noise = json_array_get(organ_json_at(row, "noise"), n);
-        organ_table_cell(table, "%s", organ_json_text(row, "module"));
-        cell(table, noise, "norm", 0);
-        cell(table, row, "change_norm", 0);
-        cell(table, noise, "ratio", 0);
-        cell(table, noise, "cosine", 5);
-        cell(table, organ_json_at(row, "chance"), "std_exact", 5);
-        cell(table, noise, "z_exact", 2);
-        cell(table, noise, "z_signs", 2);
-        cell(table, organ_json_at(row, "chance"), "mean", 5);
-        cell(table, organ_json_at(row, "chance"), "std", 5);
-        cell(table, noise, "z", 2);
-        organ_table_count(table, organ_json_count(row, "k"));
-        cell(table, noise, "leakage", 4);
-        cell(table, noise, "leakage_expected", 4);
-    }
+    static const organ_field fields[] = {
+        FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),    FIELD_MAYBE_ROUNDED("N", "this.norm", 0),
+        FIELD_MAYBE_ROUNDED("K", "change_norm", 0),          FIELD_MAYBE_ROUNDED("N/K", "this.ratio", 0),
+        FIELD_MAYBE_ROUNDED("cosine", "this.cosine", 5),     FIELD_MAYBE_ROUNDED("chance", "chance.std_exact", 5),
+        FIELD_MAYBE_ROUNDED("z", "this.z_exact", 2),         FIELD_MAYBE_ROUNDED("z signs", "this.z_signs", 2),
+        FIELD_MAYBE_ROUNDED("draws mean", "chance.mean", 5), FIELD_MAYBE_ROUNDED("draws std", "chance.std", 5),
+        FIELD_MAYBE_ROUNDED("z draws", "this.z", 2),         FIELD_COUNT("k", "k"),
+        FIELD_MAYBE_ROUNDED("leakage", "this.leakage", 4),   FIELD_MAYBE_ROUNDED("expected", "this.leakage_expected", 4)};
+    json_t *const rows = modules_of_noise(report, n);
+    organ_table *const table = organ_field_table(FIELD_LIST(fields), rows, SIZE_MAX);
+    if (!rows)
+        organ_table_fail(table);
+    json_decref(rows);
     return table;
 }
 
