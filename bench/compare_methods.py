@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Method A and Method B on a model: how far each projection of a quantised base is from a tuned model, as it is, with the adapter made on the
 plain base (A), and with the one made on the quantised base (B). The tuned model is made here: each projection plus a product of rank 8 with
-10 % of its norm and noise with 1 % of it, seeded. Prints the table of the README. Needs numpy. Run from the root of the repository:
+10 % of its norm and noise with 1 % of it, seeded. Prints the table of docs/verbs/lora.md. Needs numpy. Run from the root of the repository:
 
     python3 bench/compare_methods.py [MODEL] [RANK] [ORGAN]
 """

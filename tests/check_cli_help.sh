@@ -78,23 +78,26 @@ for script in bash_script:"^    '" zsh_script:"^    '" fish_script:"__organ_is "
     same "verbs of ${script%%:*}" ../shown ../sorted
 done
 
-# ---- README: its commands are of verbs and options that there are, and every verb that does something to a model is shown ----
-here=README.md
-readme=$golden/../../README.md
+# ---- README.md and docs/: their commands are of verbs and options that there are, and every verb that does something to a model is shown ----
+mapfile -t documents < <(find "$golden"/../../README.md "$golden"/../../docs/ -name '*.md' | LC_ALL=C sort)
+here="README.md and docs/"
 while read -r verb; do
     case $verb in version | help | manual | completion) continue ;; esac
-    judge "organ $verb is not shown" grep -qE "^    \\$ (.*&& )?organ $verb( |$)" "$readme"
+    judge "organ $verb is not shown" grep -qE "^    \\$ (.*&& )?organ $verb( |$)" "${documents[@]}"
 done <../verbs
-while read -r _ verb second words; do
-    [[ $verb == lora ]] && verb="lora $second"
-    grep -qxF -- "$verb" ../verbs || continue # a sentence about an organ
-    # shellcheck disable=SC2086
-    "$organ" help $verb >../wanted
-    for word in $second $words; do
-        [[ $word == --[a-z]* ]] || continue
-        judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}( |$)" ../wanted
-    done
-done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$readme" | grep -oE 'organ [a-z]+ [^`&;<)]*')
+for document in "${documents[@]}"; do
+    here=${document#"$golden"/../../}
+    while read -r _ verb second words; do
+        [[ $verb == lora ]] && verb="lora $second"
+        grep -qxF -- "$verb" ../verbs || continue # a sentence about an organ
+        # shellcheck disable=SC2086
+        "$organ" help $verb >../wanted
+        for word in $second $words; do
+            [[ $word == --[a-z]* ]] || continue
+            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}( |$)" ../wanted
+        done
+    done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z]+ [^`&;<)]*')
+done
 
 # ---- pages are sound: no line is long, none begins like a command by accident ----
 while read -r page; do

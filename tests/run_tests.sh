@@ -26,13 +26,13 @@ number=0
 # The suites that take longest, and those that begin first, in this order.
 longest="names memory_verbs kernels cli prune cli_perplexity html_quality physarum_v2 prune_calibrated prune_bands prune_imatrix
     cli_calibrated evaluation cli_lora_extract html_models html measure autopsy cli_help cli_experiments tokenizer lora_extract forward
-    weights precision convert lora measure_packed purify cli_names weight_pass install job_keeper organs orthogonality"
+    weights precision convert lora measure_packed purify cli_names weight_pass install pages job_keeper organs orthogonality"
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
 alone="formats http serve cli_serve serve_jobs serve_memory"
 # `quick` is without these.
 slow="names kernels memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
-    cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity"
+    cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity pages"
 
 # A suite is the leader of a group of processes, which ends with it; its files lie in $scratch.
 clean_up() {
@@ -197,7 +197,7 @@ sanitize() {
     local flags="-O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
     elsewhere sanitize CFLAGS="${CFLAGS:-} $flags" || return
     # What fails each call of the system once in every verb takes minutes here; it runs only where it is named.
-    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install")" "$environment"
+    in_tree sanitize build/sanitize "$(programs | grep -vxE -e "${SUITES:+-}names") $(scripts | grep -vxE "house|install|pages")" "$environment"
 }
 
 # Says what keeps this machine from building and running programs for aarch64, or nothing.

@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# README.md and the pages in docs/: every session that they show is run and its output compared, every link leads somewhere.
+#
+# A session is an indented block; "    $ COMMAND" begins a command, a backslash at its end continues it, the lines below are its output. The
+# sessions of a page run in one directory, in the order of the page, with build/ in PATH and fixtures/ in its place. Output is stdout, then the
+# lines of stderr that begin with "organ: "; blank lines, lines of progress and "Time:" do not count, nor does the width of gaps; all times are equal.
+# A line "..." stands for any number of lines. A command without output must end with 0. Below "<!-- not run: REASON -->" a block is not run.
+#
+# Ends with the line "N passed, N failed". Names of pages as arguments: only these are run.
+# shellcheck source=tests/cli_kit.sh
+. "$(dirname "$0")/cli_kit.sh"
+cd "$golden/../.." && cd -P . || exit 1
+root=$PWD
+unset COLUMNS
+export PATH=$root/build:$PATH
+mapfile -t pages < <(find README.md docs -name '*.md' | LC_ALL=C sort)
+chosen=("$@")
+[[ -n ${1:-} ]] || chosen=("${pages[@]}")
+
+# ---- sessions ----
+# split PAGE FOLDER: commands and what they print as FOLDER/N.command and N.output; N.line has the line of the page.
+# shellcheck disable=SC2016
+split() {
+    awk -v folder="$2" '
+        function begin() { name = sprintf("%s/%03d", folder, ++count); print FNR >(name ".line"); close(name ".line"); printf "" >(name ".output") }
+        /^<!-- not run: .+ -->$/ { skipped = 1; next }
+        !/^(    |$)/ { name = ""; more = 0; if (skipped == 2) skipped = 0; next }
+        /^    / && skipped { skipped = 2; next }
+        /^    \$ / || (more && /^    /) {
+            if (!more) begin()
+            print substr($0, more ? 5 : 7) >(name ".command")
+            more = /\\$/
+            next
+        }
+        name != "" { print substr($0, 5) >(name ".output") }' "$1"
+}
+
+# What is compared of a line.
+# shellcheck disable=SC2016
+plain() { sed -E -e '/^ *Time: /d' -e '/^organ: .* is through: /d' -e 's/[0-9]+\.[0-9]+ s\b/T s/g' -e 's/[─ ]+/ /g' -e 's/^ //' -e 's/ $//' -e '/^$/d' "$1"; }
+
+# holds WANTED PRINTED: the lines of WANTED are those of PRINTED, "..." standing for any number of lines. A part between two of these is
+# looked for from where the one before it ended; the first part stands at the beginning, the last one at the end.
+# shellcheck disable=SC2016
+holds() {
+    awk '
+        function same(at, from, to, k) {
+            for (k = from; k <= to; k++) if (wanted[k] != printed[at + k - from]) { far = k > far ? k : far; return 0 }
+            return 1
+        }
+        FILENAME == ARGV[1] { wanted[++last] = $0; next }
+        { printed[++end] = $0 }
+        END {
+            at = 1
+            for (from = 1; from <= last; from = to + 2) {
+                for (to = from; to <= last && wanted[to] != "..."; to++) {}
+                far = from
+                final = --to == last
+                if (final && from > 1 && end - (to - from) > at) at = end - (to - from)
+                while (to >= from && !same(at, from, to)) {
+                    at++
+                    if (from == 1 || at + to - from > end) { text = wanted[far]; print "not printed: " text; exit 1 }
+                }
+                at += to - from + 1
+                if (final && at <= end) { print "printed, but not shown: " printed[at]; exit 1 }
+            }
+        }' "$1" "$2"
+}
+
+session() {
+    local page=$1 file command
+    mkdir -p "$scratch/$page.parts" "$scratch/$page.area"
+    split "$page" "$scratch/$page.parts"
+    ln -s "$root/fixtures" "$root/examples" "$root/bench" "$scratch/$page.area/"
+    for file in "$scratch/$page.parts"/*.command; do
+        [[ -e $file ]] || continue
+        command=$(<"$file")
+        here="$page:$(<"${file%command}line"): $command"
+        (cd "$scratch/$page.area" && timeout 300 bash -c "$command") >"$scratch/out" 2>"$scratch/err" </dev/null
+        code=$?
+        plain "${file%command}output" >"$scratch/wanted"
+        if [[ ! -s $scratch/wanted ]]; then
+            if ((code == 0)); then good; else bad "ends with $code" "$scratch/err"; fi
+            continue
+        fi
+        cat "$scratch/out" <(grep '^organ: ' "$scratch/err") >"$scratch/all"
+        plain "$scratch/all" >"$scratch/printed"
+        if holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; then good; else bad "$(<"$scratch/why")" "$scratch/all"; fi
+    done
+    rm -rf "$scratch/$page.area"
+}
+for page in "${chosen[@]}"; do session "$page"; done
+[[ -n ${1:-} ]] && finish
+
+# ---- links ----
+# Anchors of a page: its headings in lower case, blanks as "-", without punctuation.
+anchors() {
+    awk '/^```/ { code = !code } !code && /^#+ /' "$1" | sed -E -e 's/^#+ +//' -e 's/\[([^]]*)\]\([^)]*\)/\1/g' |
+        tr '[:upper:]' '[:lower:]' | sed -E -e 's/[^[:alnum:] _-]//g' -e 's/ /-/g'
+}
+# targets PAGE: what its links name; not what stands in code.
+# shellcheck disable=SC2016
+targets() { sed -E -e '/^(    |```)/d' -e 's/`[^`]*`//g' "$1" | grep -oE '\]\([^)]*\)' | sed -E -e 's/^\]\(//' -e 's/\)$//' | grep -vE '^https?:'; }
+# leads PAGE TARGET: to a file, and to a heading of it where the target has one.
+leads() {
+    local file=${2%%#*}
+    if [[ -n $file ]]; then file=$(dirname "$1")/$file; else file=$1; fi
+    [[ -e $file ]] || return
+    [[ $2 != *#* ]] || anchors "$file" | grep -qxF -- "${2#*#}"
+}
+for page in "${pages[@]}" CONTRIBUTING.md; do
+    here=$page
+    while read -r target; do
+        judge "the link '$target' leads nowhere" leads "$page" "$target"
+        [[ $target == *#* && ${target%%#*} == '' ]] || realpath -m --relative-to=. "$(dirname "$page")/${target%%#*}" >>"$scratch/linked"
+    done < <(targets "$page")
+done
+for page in "${pages[@]}"; do
+    here=$page
+    [[ $page == README.md ]] || judge "no page links to it" grep -qxF -- "$page" "$scratch/linked"
+done
+here=README.md
+judge "has more than 15,000 bytes" test "$(wc -c <README.md)" -le 15000
+# Faults are found: a heading and a page that are not there, a line that is not printed, one that is not shown.
+here="the checks themselves"
+if leads README.md docs/nothing.md || leads README.md docs/library.md#nothing; then bad "a link that leads nowhere passes"; else good; fi
+judge "a link to a heading does not pass" leads docs/library.md ../README.md#exit-codes
+printf '%s\n' one two three four >"$scratch/printed"
+wrong() { printf '%s\n' "$@" >"$scratch/wanted" && ! holds "$scratch/wanted" "$scratch/printed" >"$scratch/why"; }
+judge "two lines exchanged pass" wrong two one ...
+judge "a line too many passes" wrong one two three four five
+judge "a line too few passes" wrong one two three
+judge "a line that is not printed passes" wrong one ... tree ... four
+judge "a line after the last passes" wrong ... three
+right() { ! wrong "$@"; }
+judge "lines left out do not pass" right one ... three four
+judge "lines left out at both ends do not pass" right ... two three ...
+
+finish
