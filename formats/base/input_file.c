@@ -9,7 +9,7 @@
 
 organ_status organ_input_open(const char *path, int *fd, struct stat *info, organ_error *error)
 {
-    /* O_NONBLOCK: a pipe would make open() wait for a writer; files do not know it. */
+    /* O_NONBLOCK: a pipe would make open() wait for a writer. Regular files ignore it. */
     const int opened = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (opened < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <time.h>
 
 #define USUAL_TRIES      12
@@ -55,83 +54,11 @@ struct organ_http_file {
     char validator[ORGAN_HTTP_VALIDATOR];
 };
 
-bool organ_http_is_url(const char *path) { return strncasecmp(path, "http://", 7) == 0 || strncasecmp(path, "https://", 8) == 0; }
-
-/* The URL without what must not be shown, to be freed by curl_free; NULL if it is none. */
-static char *harmless(const char *url)
-{
-    static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY, CURLUPART_FRAGMENT};
-    char *text = NULL;
-    CURLU *parts = curl_url();
-    if (parts && organ_http_is_url(url) && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
-        for (size_t k = 0; k < sizeof secrets / sizeof *secrets; k++)
-            curl_url_set(parts, secrets[k], NULL, 0);
-        curl_url_get(parts, CURLUPART_URL, &text, 0);
-    }
-    curl_url_cleanup(parts);
-    return text;
-}
-
-/* Files by which a model is named, and files that a user may take for one. */
-static bool is_file_name(const char *name)
-{
-    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack"};
-    const size_t length = strlen(name);
-    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
-        const size_t tail = strlen(endings[k]);
-        if (length > tail && strcmp(name + length - tail, endings[k]) == 0)
-            return true;
-    }
-    return false;
-}
-
-/* Of a URL as harmless() gives it. */
-static bool names_file(const char *text)
-{
-    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
-    const bool file = plain && is_file_name(plain);
-    curl_free(plain);
-    return file;
-}
-
-/* `length`: of the decoded name, which NUL characters do not end. */
-static organ_status take_place(char *text, const char *plain, size_t length, organ_arena *arena, const char **shown, const char **directory,
-                               const char **name, organ_error *error)
-{
-    const bool file = is_file_name(plain);
-    if (length && (memchr(plain, '/', length) || memchr(plain, '\0', length) || *plain == '.'))
-        return organ_fail(error, ORGAN_USAGE, "%s: its last part is no name of a file or a directory", text);
-    size_t end = strlen(text);
-    while (!file && end > 0 && text[end - 1] == '/')
-        end--;
-    *shown = organ_arena_copy(arena, text, end);
-    *directory = file ? organ_arena_copy(arena, text, (size_t)(strrchr(text, '/') - text)) : *shown;
-    *name = file ? organ_arena_copy(arena, plain, length) : NULL;
-    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text);
-}
-
-organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
-                              organ_error *error)
-{
-    char *text = harmless(url);
-    if (!text) /* not repeated: what is wrong with it may be the place of a password */
-        return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
-    int length = 0;
-    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
-    if (!plain)
-        organ_fail_errno(error, ENOMEM, "%s", text);
-    else
-        take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
-    curl_free(plain);
-    curl_free(text);
-    return error->status;
-}
-
 /* Cuts the URL into what stays the same for all files of the directory. */
 static organ_status take_url(organ_http *http, const char *url, organ_error *error)
 {
-    char *text = harmless(url);
-    const bool directory = text && !names_file(text);
+    char *text = organ_http_harmless(url);
+    const bool directory = text && !organ_http_names_file(text);
     size_t path = strcspn(url, "?#"), shown = text ? strlen(text) : 0;
     const char *query = strchr(url, '?');
     while (path > 0 && (directory ? url[path - 1] == '/' : url[path - 1] != '/'))

@@ -5,9 +5,11 @@
 #ifndef ORGAN_HTTP_SOURCE_H
 #define ORGAN_HTTP_SOURCE_H
 
+
 #include "formats/base/arena.h"
 #include "formats/base/status.h"
 #include "formats/remote/access.h"
+#include "formats/remote/http_place.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,14 +17,6 @@
 
 typedef struct organ_http organ_http;           /* the directory of a URL, and one connection for all that is read there */
 typedef struct organ_http_file organ_http_file; /* one file in it */
-
-bool organ_http_is_url(const char *path);
-
-/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last segment of its path.
- * *name is NULL where that is not the name of a file that a model is in: then the URL names the directory, and both are the same.
- * ORGAN_USAGE if it is no URL of a file or a directory. */
-organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
-                              organ_error *error);
 
 /* `url` names a file in the directory, or the directory; its query is repeated for the files. Nothing is asked of the server yet. */
 organ_status organ_http_create(const char *url, const organ_model_access *access, organ_http **http, organ_error *error);

@@ -42,7 +42,7 @@ static double rounded(double x)
     return ldexp(round(ldexp(mantissa, 33)), exponent - 33);
 }
 
-/* Tensors whose values are all the same, as those of a new norm, are no one's own. */
+/* Tensors whose values are all the same, as those of a new norm, match any model, so they prove no kinship. */
 static bool take_print(const json_t *tensor, size_t model, print *p)
 {
     static const char *const keys[] = {"mean", "std", "min", "max", "kurtosis", "zero_share"};

@@ -11,6 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define BACKLOG 512 /* connections that wait to be accepted; the kernel takes no more than net.core.somaxconn */
+
 typedef union address {
     struct sockaddr any;
     struct sockaddr_in four;
@@ -77,7 +79,12 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     if (listening->fd < 0)
         return organ_fail_errno(error, errno, "--listen '%s'", text);
     setsockopt(listening->fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-    if (bind(listening->fd, &a->any, size) == 0 && listen(listening->fd, 512) == 0 && getsockname(listening->fd, &a->any, &size) == 0) {
+    int failed = bind(listening->fd, &a->any, size);
+    if (!failed)
+        failed = listen(listening->fd, BACKLOG);
+    if (!failed)
+        failed = getsockname(listening->fd, &a->any, &size); /* port 0 became one that is free */
+    if (!failed) {
         describe(a, listening);
         return ORGAN_OK;
     }

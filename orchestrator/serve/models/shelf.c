@@ -36,11 +36,9 @@ struct organ_shelf {
     bool walking_thread, reading_thread, resting;
     uint64_t clock;
     place places[PLACES];
-    size_t bytes; /* of all catalogs in places */
-    size_t loose; /* of those that are in none any more, but still in use */
     unsigned long long read;
     char *wanted[MOST_WANTED]; /* paths, the first is read next */
-    size_t wanted_count;
+    size_t wanted_count, bytes, loose; /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
     const char *reading; /* NULL: none */
     organ_found found;
     bool walked, walk_wanted, walking;

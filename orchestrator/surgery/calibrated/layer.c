@@ -334,7 +334,7 @@ static organ_status check_targets(const organ_calibrated_job *job, organ_error *
     return ORGAN_OK;
 }
 
-/* Behind the last layer with a target nothing is to be known. */
+/* Layers after the last target need not be run. */
 static int32_t last_layer(const organ_calibrated_job *job)
 {
     int32_t last = 0;

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT
+ * The model of what was written down of its shards. */
+#include "orchestrator/surgery/measure/shard_list.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/measure/document.h"
+#include "orchestrator/surgery/measure/stream.h"
+#include "orchestrator/surgery/measure/z_subjects.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Room for what the shards held: weights in the place of their tensors, then companions, of which only the number matters. */
+typedef struct remembered {
+    organ_tensor *tensors;
+    organ_weight *weights;
+    const organ_weight **of;
+    const char **stored;
+    organ_z *z;
+    organ_model_file *files;
+    size_t count;
+} remembered;
+
+static bool make_remembered(remembered *r, size_t tensors, size_t files)
+{
+    *r = (remembered){.tensors = calloc(tensors + 1, sizeof *r->tensors),
+                      .weights = calloc(tensors + 1, sizeof *r->weights),
+                      .of = calloc(tensors + 1, sizeof *r->of),
+                      .stored = calloc(tensors + 1, sizeof *r->stored),
+                      .z = calloc(tensors + 1, sizeof *r->z),
+                      .files = calloc(files + 1, sizeof *r->files)};
+    return r->tensors && r->weights && r->of && r->stored && r->z && r->files;
+}
+
+static void free_remembered(remembered *r)
+{
+    free(r->tensors);
+    free(r->weights);
+    free(r->of);
+    free(r->stored);
+    free(r->z);
+    free(r->files);
+}
+
+static organ_status take_weight(shard_list *s, const json_t *line, remembered *r, organ_error *error)
+{
+    const json_t *shape = json_object_get(line, "shape");
+    const unsigned rank = (unsigned)json_array_size(shape);
+    uint64_t *extents = organ_arena_take(&s->arena, (rank + 1) * sizeof *extents);
+    const char *name = json_string_value(json_object_get(line, "weight")), *tensor = json_string_value(json_object_get(line, "tensor"));
+    const json_int_t dtype = json_integer_value(json_object_get(line, "dtype")),
+                     scheme = json_integer_value(json_object_get(line, "scheme"));
+    organ_weight *const weight = &r->weights[r->count];
+    if (!extents)
+        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+    *weight = (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
+    bool sound = name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
+    for (unsigned k = 0; k < rank; k++) {
+        extents[k] = (uint64_t)json_integer_value(json_array_get(shape, k));
+        sound = sound && !__builtin_mul_overflow(weight->elements, extents[k], &weight->elements);
+    }
+    if (!sound || !(r->stored[r->count] = json_string_value(json_object_get(line, "stored"))))
+        return organ_fail(
+            error, ORGAN_BAD_INPUT,
+            "%s: a line of it is no weight, or was written by a version that did not unpack weights: remove it and measure anew",
+            s->journal_path);
+    weight->anatomy = organ_anatomy_of(name);
+    r->tensors[r->count] = (organ_tensor){.name = tensor, .dtype = (organ_dtype)dtype, .anatomy = weight->anatomy};
+    weight->codes = &r->tensors[r->count];
+    r->of[r->count] = weight;
+    r->z[r->count++] = organ_z_of_json(json_object_get(line, "z"));
+    return ORGAN_OK;
+}
+
+/* All tensors that the shards held, or, if that is more, those that were measured. */
+static size_t count_tensors(const shard_list *s, size_t *measured)
+{
+    size_t held = 0;
+    *measured = 0;
+    for (size_t k = 0; k < s->count; k++) {
+        const json_t *const record = json_object_get(s->done, s->names[k]);
+        *measured += json_array_size(json_object_get(record, "tensors"));
+        held += (size_t)json_integer_value(json_object_get(record, "holds"));
+    }
+    return held > *measured ? held : *measured;
+}
+
+organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *error)
+{
+    size_t measured;
+    const size_t count = count_tensors(s, &measured);
+    const json_t *first = json_object_get(s->done, s->names[0]);
+    remembered r;
+    if (!make_remembered(&r, count, s->count))
+        organ_fail_errno(error, ENOMEM, "%s", s->path);
+    for (size_t k = 0; k < s->count && !error->status; k++) {
+        const json_t *record = json_object_get(s->done, s->names[k]), *lines = json_object_get(record, "tensors");
+        r.files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
+        for (size_t t = 0; t < json_array_size(lines) && !error->status; t++)
+            take_weight(s, json_array_get(lines, t), &r, error);
+    }
+    organ_model model = {.path = s->path,
+                         .format = organ_json_text(first, "format"),
+                         .file_count = s->count,
+                         .files = r.files,
+                         .tensor_count = count,
+                         .tensors = r.tensors};
+    snprintf(model.config.architecture, sizeof model.config.architecture, "%s", organ_json_text(first, "architecture"));
+    snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
+    const organ_z_subjects subjects = {.of = r.of, .companions = count - measured};
+    if (!error->status && !(*entry = organ_measure_model_json(&(organ_measured){&model, &subjects, r.z, r.stored})))
+        organ_fail_errno(error, ENOMEM, "%s", s->path);
+    free_remembered(&r);
+    return error->status;
+}
