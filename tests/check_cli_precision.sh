@@ -36,6 +36,42 @@ ends 0 quantize tiny-qwen2 -o dry -s fp8-channel --dry-run --quiet
 matches quantize_dry ../out
 judge "a dry run wrote something" test ! -e dry
 
+# ---- interrupted and resumed ----
+# The log goes into a pipe that has room for some lines: the run waits there after some of its tensors.
+here="organ quantize, interrupted"
+mkfifo ../pipe
+exec 3<>../pipe
+head -c 65236 /dev/zero >&3
+env --default-signal=INT "$organ" quantize tiny-qwen2 -o resumed --scheme fp8-channel --threads 1 >../out 2>&3 &
+runner=$!
+for ((k = 0; k < 600; k++)); do
+    (($(wc -l 2>/dev/null <.resumed.organ-partial/organ/journal.jsonl || echo 0) > 1)) && break
+    sleep 0.02
+done
+sleep 0.2
+kill -INT $runner
+cat <&3 >../log &
+reader=$!
+wait $runner
+code=$?
+sleep 0.2
+kill $reader
+exec 3>&-
+rm ../pipe
+tr -d '\0' <../log >../err
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+says "--resume continues, or remove ./.resumed.organ-partial"
+says "organ: to go on: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
+judge "a half model is under the final name" test ! -e resumed
+refused 2 "--resume continues it, --force starts over" quantize tiny-qwen2 -o resumed --scheme fp8-channel
+ends 2 quantize tiny-qwen2 -o resumed --scheme fp8-tensor --resume
+says "the unfinished run cannot be continued: its parameters was"
+ends 0 quantize tiny-qwen2 -o resumed --scheme fp8-channel --resume
+says "tensors are done and intact"
+judge "a resumed run differs from a whole one" cmp -s fp8-channel/model.safetensors resumed/model.safetensors
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+rm -r resumed
+
 # The same bytes whatever the way.
 here="organ quantize by another way"
 for scheme in fp8-block128 int4-group32; do

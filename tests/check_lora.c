@@ -3,6 +3,8 @@
 #include "tests/lora_rig.h"
 #include "tests/suite_table.h"
 
+#include "orchestrator/surgery/precision/quantize.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -20,6 +22,9 @@ static organ_status lora_once(const void *way, const char *output, organ_error *
     there.output = output;
     return lora_run(there, error);
 }
+
+/* Of a merge something stays, with which it goes on. */
+#define LEAVES_NOTHING 1
 
 START_TEST(full_disk_at_any_moment) { full_disk_leaves_nothing(lora_once, &ways[_i]); }
 END_TEST
@@ -127,18 +132,98 @@ START_TEST(bad_places)
 }
 END_TEST
 
+/* ---- a merge goes on ---- */
+
+static const lora_way merges[] = {{.most = 20000}, {.base = "packed", .scale = 0.5, .most = 40000}};
+
+static organ_status merge_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *asked, organ_error *error)
+{
+    lora_way here = *(const lora_way *)way;
+    here.output = output;
+    here.resume = resume;
+    here.threads = threads;
+    here.stop = asked;
+    return lora_run(here, error);
+}
+
+static resumed_verb merge_of(int k)
+{
+    organ_error error = {0};
+    json_t *report = NULL;
+    run_engine room;
+    run_engine_open(&room, (run_way){.threads = 2});
+    const organ_quantize_options pack = {
+        .model = scratch_path("donor"), .output = scratch_path("packed"), .scheme = "fp8-channel", .most = 60000};
+    ck_assert_msg(organ_quantize_model(&pack, &room.engine, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+    run_engine_close(&room);
+    json_decref(report);
+    return (resumed_verb){.run = merge_once, .way = &merges[k], .report = "lora_merge.json"};
+}
+
+START_TEST(killed_merge_is_resumed_to_the_same_bytes)
+{
+    const resumed_verb verb = merge_of(_i);
+    killed_anywhere_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(merge_on_a_full_disk)
+{
+    const resumed_verb verb = merge_of(_i);
+    full_disk_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(interrupted_merge_goes_on)
+{
+    const resumed_verb verb = merge_of(_i);
+    stopped_run_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(damaged_merge_is_made_again)
+{
+    const resumed_verb verb = merge_of(_i);
+    damaged_output_is_mended(&verb);
+}
+END_TEST
+
+START_TEST(resume_refuses_another_merge)
+{
+    const resumed_verb verb = merge_of(_i);
+    lora_way other = merges[_i];
+    const resumed_verb changed = {.run = merge_once, .way = &other, .report = verb.report};
+    leaves_unfinished(&verb, "out");
+    other.scale = 0.25;
+    is_refused(&changed, "out", "its parameters was ");
+    other.scale = merges[_i].scale;
+    other.dtype = "f32";
+    is_refused(&changed, "out", "its parameters was ");
+    other.dtype = NULL;
+    other.base = _i ? "donor" : "packed";
+    is_refused(&changed, "out", "its base was ");
+    touch_adapter();
+    is_refused(&verb, "out", "its adapter was ");
+}
+END_TEST
+
 Suite *lora_faults_suite(void)
 {
     Suite *const suite = suite_create("lora_faults");
     TCase *const all = tcase_create("all verbs");
     tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, lora_setup, lora_teardown);
-    tcase_add_loop_test(all, full_disk_at_any_moment, 0, COUNT(ways));
-    tcase_add_loop_test(all, unreadable_input, 0, COUNT(ways));
-    tcase_add_loop_test(all, interrupted, 0, COUNT(ways));
+    tcase_add_loop_test(all, full_disk_at_any_moment, LEAVES_NOTHING, COUNT(ways));
+    tcase_add_loop_test(all, unreadable_input, LEAVES_NOTHING, COUNT(ways));
+    tcase_add_loop_test(all, interrupted, LEAVES_NOTHING, COUNT(ways));
     tcase_add_loop_test(all, changed_under_the_run, 0, COUNT(ways));
     tcase_add_loop_test(all, factors_that_are_not_finite, 0, COUNT(ways));
     tcase_add_loop_test(all, bad_places, 0, COUNT(ways));
+    tcase_add_loop_test(all, killed_merge_is_resumed_to_the_same_bytes, 0, COUNT(merges));
+    tcase_add_loop_test(all, merge_on_a_full_disk, 0, COUNT(merges));
+    tcase_add_loop_test(all, interrupted_merge_goes_on, 0, COUNT(merges));
+    tcase_add_loop_test(all, damaged_merge_is_made_again, 0, COUNT(merges));
+    tcase_add_loop_test(all, resume_refuses_another_merge, 0, COUNT(merges));
     suite_add_tcase(suite, all);
     return suite;
 }

@@ -4,7 +4,6 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/stream/weight_reader.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,12 +34,18 @@ static organ_status convert_on(const organ_engine *engine, const char *output, c
                                           .scheme = w->scheme,
                                           .targets = w->targets,
                                           .most = most,
+                                          .resume = w->resume,
                                           .force = w->force,
                                           .dry_run = w->dry_run};
         return organ_quantize_model(&o, engine, w->progress, &convert_report, error);
     }
-    const organ_dequantize_options o = {
-        .model = model, .output = to, .dtype = w->dtype ? w->dtype : "bf16", .most = most, .force = w->force, .dry_run = w->dry_run};
+    const organ_dequantize_options o = {.model = model,
+                                        .output = to,
+                                        .dtype = w->dtype ? w->dtype : "bf16",
+                                        .most = most,
+                                        .resume = w->resume,
+                                        .force = w->force,
+                                        .dry_run = w->dry_run};
     return organ_dequantize_model(&o, engine, w->progress, &convert_report, error);
 }
 
@@ -62,15 +67,6 @@ void must_convert(const char *output, convert_way way)
 {
     organ_error error;
     ck_assert_msg(convert(output, way, &error) == ORGAN_OK, "%s", error.message);
-}
-
-void convert_same(const char *a, const char *b, const char *report)
-{
-    char command[9000];
-    snprintf(command, sizeof command, "diff -rq -x '%s' -x '*_REPORT.md' -x '*_REPORT.html' '%s' '%s' >'%s' 2>&1", report,
-             scratch_path("%s", a), scratch_path("%s", b), scratch_path("differences"));
-    ck_assert_msg(system(command) == 0, "%s and %s differ", a, b);
-    same_reports(a, b, report, NULL);
 }
 
 organ_model *open_sound(const char *name)

@@ -6,7 +6,7 @@
 #include "formats/model/model.h"
 #include "orchestrator/surgery/precision/dequantize.h"
 #include "orchestrator/surgery/precision/quantize.h"
-#include "tests/run_rig.h"
+#include "tests/resume_rig.h"
 
 #include <check.h>
 
@@ -20,7 +20,7 @@ typedef struct convert_way {
     const char *dtype;  /* of dequantize */
     const char *targets;
     uint64_t most;
-    bool force, dry_run;
+    bool resume, force, dry_run;
     const organ_progress *progress;
     organ_stop *stop;
 } convert_way;
@@ -35,9 +35,6 @@ void convert_teardown(void);
 /* `output` is a name in the scratch directory. quantize where a scheme is given, else dequantize. */
 organ_status convert(const char *output, convert_way way, organ_error *error);
 void must_convert(const char *output, convert_way way);
-
-/* All files of two outputs are the same, and the report but for its "run". */
-void convert_same(const char *a, const char *b, const char *report);
 
 /* Opens a model of the scratch directory, which must have no problems. */
 organ_model *open_sound(const char *name);

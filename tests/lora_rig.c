@@ -73,7 +73,8 @@ static organ_status call(const lora_way *w, const organ_engine *engine, organ_er
                                             .output = output,
                                             .scale = w->scale != 0 ? w->scale : 1,
                                             .dtype = w->dtype,
-                                            .most = 5000000000u,
+                                            .most = w->most ? w->most : 5000000000u,
+                                            .resume = w->resume,
                                             .force = w->force,
                                             .dry_run = w->dry_run};
     const organ_lora_sanitize_options sanitize = {adapter, output, place(w->base, NULL), w->rank, w->check, w->force, NULL};

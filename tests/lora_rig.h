@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/lora/merge.h"
 #include "orchestrator/surgery/lora/resize.h"
 #include "orchestrator/surgery/lora/sanitize.h"
-#include "tests/run_rig.h"
+#include "tests/resume_rig.h"
 
 #include <check.h>
 
@@ -29,9 +29,9 @@ typedef struct lora_way {
     const char *dtype;
     unsigned rank; /* of a resize, or the max_rank */
     double energy;
-    bool check, force, dry_run;
+    bool check, resume, force, dry_run;
     size_t threads;
-    uint64_t memory;
+    uint64_t most, memory; /* most: bytes of a shard of a merge; 0: 5 GB */
     organ_stop *stop;
 } lora_way;
 

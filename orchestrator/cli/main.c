@@ -119,9 +119,8 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     const bool events = call.progress && strcmp(call.progress, "json") == 0;
     if (status != ORGAN_OK)
         say_error(error, events);
-    /* Of the methods of prune the first alone can go on. */
-    const bool leaves_nothing = call.calibrated.method && strcmp(call.calibrated.method, "physarum-v1") != 0;
-    if (status == ORGAN_INTERRUPTED && !events && !leaves_nothing)
+    /* Not where nothing is left to go on with, or where the output is whole. */
+    if (status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         say_resume(verb, argc, argv);
     return status;
 }

@@ -75,6 +75,7 @@ static const organ_option merge_options[] = {
      .help = "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"},
     {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},
      .fallback = "5G", .offset = AT(lora_merge.most), .help = "begin a new file where the next tensor would make one longer than this"},
+    RESUME(lora_merge.resume),
     FORCE(lora_merge.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_merge.dry_run),
      .help = "write nothing, only find a place for every key and say what would be merged"}};
@@ -85,6 +86,7 @@ static const organ_option_group merge_groups[] = {{"Options", merge_options, COU
 static const organ_example merge_examples[] = {
     {"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged", "A model that needs no adapter any more."},
     {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged", "The base is dequantised from FP8 on the way."},
+    {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged --resume", "Goes on where a killed run stopped."},
     {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1", "Takes the change out again, but for what was rounded away."}};
 
 static organ_status merge(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
@@ -109,11 +111,11 @@ const organ_verb organ_lora_merge_verb = {
              "Every key of the adapter must find its place in the base: else all that do not are listed, and nothing is written.\n"
              "For each module the report says how much of the change arrived: a change that is finer than the type can hold is rounded "
              "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md (and .html) and "
-             "lora_merge.json have all of it.\n"
+             "lora_merge.json have all of it. A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("the base without the adapter"),
     .groups = merge_groups, .group_count = COUNT(merge_groups), .examples = merge_examples, .example_count = COUNT(merge_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, or a factor is "
-             "not finite; 4 the disk is full or refuses; 130 interrupted, and nothing is left" ORGAN_EVALUATION_EXITS ".",
+             "not finite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 
 /* ---- lora resize ---- */

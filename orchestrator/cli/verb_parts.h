@@ -11,6 +11,12 @@
 #define AT(member)   offsetof(organ_call, member)
 
 /* --force of a verb that writes WHAT. */
+#define RESUME(member)                                                                                                                     \
+    {                                                                                                                                      \
+        .name = "resume", .value = ORGAN_VALUE_FLAG, .offset = AT(member),                                                                 \
+        .help = "go on with a run that was interrupted; the result is the same"                                                            \
+    }
+
 #define FORCE(member, what)                                                                                                                \
     {                                                                                                                                      \
         .name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(member),                                                   \

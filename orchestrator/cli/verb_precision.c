@@ -20,6 +20,7 @@ static const organ_option dequantize_options[] = {
     {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .choices = "bf16|f16|f32", .fallback = "bf16",
      .offset = AT(dequantize.dtype), .help = "the type of what was packed; tensors that are plain keep theirs"},
     SHARD_OPTION(dequantize),
+    RESUME(dequantize.resume),
     FORCE(dequantize.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.dry_run),
      .help = "write nothing, only say what would be dequantised"}};
@@ -30,6 +31,7 @@ static const organ_option_group dequantize_groups[] = {{"Options", dequantize_op
 static const organ_example dequantize_examples[] = {
     {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16", "FP8 in blocks of 128 x 128 as BF16, on any CPU."},
     {"organ dequantize Qwen2.5-7B-Instruct-AWQ -o OUT --dtype f16", "INT4 as F16; what would overflow is counted."},
+    {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16 --resume", "Goes on where a killed run stopped."},
     {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf", "A GGUF model of block types as one of BF16."}};
 
 static organ_status dequantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
@@ -58,13 +60,13 @@ const organ_verb organ_dequantize_verb = {
              "OUT/organ/DEQUANTIZE_REPORT.md (and .html) and dequantize.json tell of every weight: its scheme, its shape, its bytes before "
              "and after, "
              "and how many of its values are infinite or NaN. A tensor that could not be converted is named there and on stderr. A run "
-             "that ends early leaves nothing.\n"
+             "that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL as it is packed"),
     .operands = dequantize_operands, .operand_count = COUNT(dequantize_operands),
     .groups = dequantize_groups, .group_count = COUNT(dequantize_groups),
     .examples = dequantize_examples, .example_count = COUNT(dequantize_examples),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in a way that is not known, or changed meanwhile; "
-             "4 the disk is full or refuses; 130 interrupted" ORGAN_EVALUATION_EXITS ".",
+             "4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
 /* ---- quantize ---- */
@@ -79,6 +81,7 @@ static const organ_option quantize_options[] = {
     {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(quantize.targets),
      .help = "quantise the matrices whose names match one of these instead of the projections"},
     SHARD_OPTION(quantize),
+    RESUME(quantize.resume),
     FORCE(quantize.force, "OUT"),
     {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.dry_run),
      .help = "write nothing, only say what would be quantised"}};
@@ -89,6 +92,7 @@ static const organ_option_group quantize_groups[] = {{"Options", quantize_option
 static const organ_example quantize_examples[] = {
     {"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
     {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
+    {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Goes on where a killed run stopped."},
     {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}};
 
 static organ_status quantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
@@ -116,11 +120,12 @@ const organ_verb organ_quantize_verb = {
              "OUT/organ/QUANTIZE_REPORT.md (and .html) and quantize.json tell how much each tensor and each kind of projection has lost: "
              "the norm of "
              "the difference over the norm of the weights. A target that the scheme cannot hold stays as it is, is named in "
-             "quantization_config as one to be left alone, and in the report with the reason. A run that ends early leaves nothing.\n"
+             "quantization_config as one to be left alone, and in the report with the reason. A run that is "
+             "interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
     .operands = quantize_operands, .operand_count = COUNT(quantize_operands),
     .groups = quantize_groups, .group_count = COUNT(quantize_groups),
     .examples = quantize_examples, .example_count = COUNT(quantize_examples),
     .exits = "0 done; 2 wrong usage, OUT exists, or the model is quantised already; 3 the model is malformed, changed meanwhile, or has "
-             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted" ORGAN_EVALUATION_EXITS ".",
+             "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

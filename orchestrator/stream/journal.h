@@ -7,6 +7,8 @@
 
 #include <jansson.h>
 
+#define ORGAN_JOURNAL_NAME "organ/journal.jsonl" /* in an output that grows */
+
 typedef struct organ_journal {
     const char *path; /* as given to open; must outlive the journal */
     int fd;           /* -1: closed */

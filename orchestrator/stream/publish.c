@@ -3,6 +3,7 @@
 
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
+#include "orchestrator/stream/journal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -112,7 +113,7 @@ static bool is_unfinished(const organ_publish *publish)
 {
     const char *const dot = strrchr(name_of(publish), '.');
     const bool single = dot && (strcmp(dot, ".gguf") == 0 || strcmp(dot, ".safetensors") == 0);
-    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, "organ/journal.jsonl") || is_empty_directory(publish->partial) ||
+    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME) || is_empty_directory(publish->partial) ||
            (single && !is_there(publish, name_of(publish)));
 }
 
@@ -309,12 +310,14 @@ static organ_status commit_file(organ_publish *publish, const naming_plan *plan,
     return error->status;
 }
 
-organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error)
+organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal, organ_error *error)
 {
     naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
     size_t count = 0;
     for (organ_sync_directory(publish->partial, error); !error->status && names[count]; count++)
         make_plan(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
+    if (!error->status && journal)
+        unlinkat(publish->lock, journal, 0); /* what is whole is not to be taken for an unfinished run */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

@@ -47,8 +47,9 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
 /* The same for an output of single files: each of `names` (at most ORGAN_PUBLISH_FILES, up to a NULL), files of the partial directory that
- * were synchronised before, gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed. */
-organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, organ_error *error);
+ * were synchronised before, gets its name, the first one `final`, the others theirs beside it; then the partial directory is removed.
+ * `journal` as above. */
+organ_status organ_publish_commit_files(organ_publish *publish, const char *const *names, const char *journal, organ_error *error);
 
 /* Removes what has grown so far, unless it is whole. */
 void organ_publish_abandon(organ_publish *publish);

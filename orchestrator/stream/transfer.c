@@ -233,13 +233,23 @@ static organ_transfer *take_next(crew *c)
     return t;
 }
 
+static organ_status tell_done(hand *h, const organ_transfer *t)
+{
+    if (!t->done)
+        return ORGAN_OK;
+    pthread_mutex_lock(&h->crew->lock);
+    t->done(t->context, t, &h->error);
+    pthread_mutex_unlock(&h->crew->lock);
+    return h->error.status;
+}
+
 static void *work(void *context)
 {
     hand h = {.crew = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
     if (!h.buffer || !h.hash)
         organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
     for (organ_transfer *t; !h.error.status && (t = take_next(h.crew));)
-        if (move_tensor(&h, t) == ORGAN_OK && !ended(h.crew))
+        if (move_tensor(&h, t) == ORGAN_OK && !ended(h.crew) && tell_done(&h, t) == ORGAN_OK)
             advance(h.crew, 0, t->tensor->name);
     if (h.file.path)
         organ_direct_close(&h.file);

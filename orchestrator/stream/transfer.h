@@ -9,8 +9,10 @@
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
+typedef struct organ_transfer organ_transfer;
+
 /* One tensor. Files of the same path are written by several threads, ranges must not overlap. */
-typedef struct organ_transfer {
+struct organ_transfer {
     const organ_model *model; /* where the bytes are */
     const organ_tensor *tensor;
     const char *path; /* where they go: made by organ_transfer_file or, if `whole`, made here with just these bytes */
@@ -19,7 +21,10 @@ typedef struct organ_transfer {
     organ_dtype as;               /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
     const organ_kernels *kernels; /* for that; may be NULL where `as` is the type of the tensor */
     uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
-} organ_transfer;
+    /* All of it is written: one call at a time, on any thread. An error ends the run. May be NULL. */
+    organ_status (*done)(void *context, const organ_transfer *transfer, organ_error *error);
+    void *context;
+};
 
 /* Makes `path` with `size` zero bytes whose place on the disk is reserved as far as the file system does such things. ORGAN_IO. */
 organ_status organ_transfer_file(const char *path, uint64_t size, organ_error *error);

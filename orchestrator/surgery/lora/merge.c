@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,12 +76,27 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
 }
 
-static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_merge_job *const job = context;
-    if (organ_merge_run(job, plan, error) == ORGAN_OK)
+    if (organ_merge_run(job, run, error) == ORGAN_OK)
         organ_model_unchanged(job->adapter->model, error);
     return error->status;
+}
+
+/* NULL without memory. */
+static json_t *identity(void *context)
+{
+    const organ_merge_job *const job = context;
+    const organ_lora_merge_options *const o = job->options;
+    char *config = NULL;
+    if (asprintf(&config, "%s/adapter_config.json", job->adapter->model->directory) < 0)
+        return NULL;
+    json_t *const made =
+        json_pack("{s:{s:o, s:s, s:I}, s:o}", "parameters", "scale", organ_exact_json(o->scale), "dtype", o->dtype ? o->dtype : "",
+                  "max_shard_bytes", (json_int_t)o->most, "adapter", organ_run_files(job->adapter->model, config));
+    free(config);
+    return made;
 }
 
 static json_t *document(void *context, const organ_output *output, const organ_resharding *plan)
@@ -94,11 +110,15 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     const organ_remake remake = {.model = job->base,
                                  .path = o->output,
+                                 .resume = o->resume,
                                  .force = o->force,
                                  .dry_run = o->dry_run,
                                  .most = o->most,
                                  .pieces = job->pieces,
                                  .piece_count = job->piece_count,
+                                 .units = job->units,
+                                 .unit_count = job->piece_count,
+                                 .definition = "lora merge/1",
                                  .left_out = job->packed ? of_packed : NULL,
                                  .stage = "merging",
                                  .name = "lora_merge.json",
@@ -112,6 +132,8 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
                                  .context = job,
                                  .edit = edit_config,
                                  .fill = fill,
+                                 .recall = organ_merge_recall,
+                                 .identity = identity,
                                  .document = document,
                                  .markdown = organ_merge_report_markdown};
     return organ_remake_run(&remake, report, error);
@@ -146,6 +168,7 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
     free(job.item_of);
     free(job.parts);
     free(job.pieces);
+    free(job.units);
     json_decref(job.unplaced);
     organ_weights_free(job.weights);
     organ_model_close(job.base);

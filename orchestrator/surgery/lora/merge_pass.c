@@ -18,7 +18,7 @@
 
 typedef struct run {
     organ_merge_job *job;
-    organ_resharding *plan;
+    organ_unit_run *units;
     size_t items;
     size_t block; /* values of the largest block */
 } run;
@@ -137,7 +137,37 @@ static organ_status merge_rows(const run *r, size_t weight, uint64_t first, size
         merge_block(r, part, dtype, first + at, m, cols, values + at * cols, d, codes, sums);
         memcpy((unsigned char *)values + at * cols * width, codes, m * cols * width);
     }
-    return organ_resharding_put(r->plan, weight, values, rows * cols * width, first * cols * width, codes + r->block, error);
+    return organ_unit_run_put(r->units, weight, values, rows * cols * width, first * cols * width, codes + r->block, error);
+}
+
+/* ---- what the journal has of a weight ---- */
+
+/* NULL without memory. */
+static json_t *results_of(const organ_merge_sums *sums)
+{
+    return json_pack("{s:o, s:o, s:o, s:o}", "delta", organ_exact_json(sums->delta), "applied", organ_exact_json(sums->applied), "dot",
+                     organ_exact_json(sums->dot), "miss", organ_exact_json(sums->miss));
+}
+
+bool organ_merge_recall(void *context, size_t weight, const json_t *results)
+{
+    organ_merge_job *const job = context;
+    const size_t at = job->part_of[weight];
+    organ_merge_sums sums = {0};
+    const bool whole = organ_exact_value(json_object_get(results, "delta"), &sums.delta) &&
+                       organ_exact_value(json_object_get(results, "applied"), &sums.applied) &&
+                       organ_exact_value(json_object_get(results, "dot"), &sums.dot) &&
+                       organ_exact_value(json_object_get(results, "miss"), &sums.miss);
+    if (whole && at != ORGAN_NO_PART)
+        job->parts[at].sums = sums;
+    return whole;
+}
+
+static organ_status finish(const run *r, size_t weight, organ_error *error)
+{
+    const size_t at = r->job->part_of[weight];
+    const organ_merge_sums none = {0};
+    return organ_unit_run_finish(r->units, weight, results_of(at == ORGAN_NO_PART ? &none : &r->job->parts[at].sums), error);
 }
 
 /* ---- weights that come from the base ---- */
@@ -203,7 +233,9 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
         if (strip->last)
             unload_part(&job->parts[at]);
     }
-    return check_range(job, weight, more, error);
+    if (check_range(job, weight, more, error))
+        return error->status;
+    return strip->last ? finish(r, weight, error) : ORGAN_OK;
 }
 
 /* ---- weights that come from the adapter ---- */
@@ -230,8 +262,8 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
             merge_rows(r, part->weight, at, rows, cols, values, scratch, &part->sums, error);
         }
     }
-    if (!error->status)
-        check_range(job, part->weight, &part->sums, error);
+    if (!error->status && check_range(job, part->weight, &part->sums, error) == ORGAN_OK)
+        finish(r, part->weight, error);
     unload_part(part);
     free(values);
     free(raw);
@@ -250,7 +282,7 @@ static organ_status run_pass(run *r, organ_error *error)
         return organ_fail_errno(error, ENOMEM, "%s", job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t part = job->part_of[k];
-        if (job->pieces[k].same || (part != ORGAN_NO_PART && job->parts[part].saved))
+        if (job->pieces[k].same || r->units->units[k].done || (part != ORGAN_NO_PART && job->parts[part].saved))
             continue;
         job->item_of[r->items] = k;
         items[r->items++].weight = &job->weights->weights[k];
@@ -265,14 +297,15 @@ static organ_status run_pass(run *r, organ_error *error)
                                     .begin = begin,
                                     .work = work,
                                     .retire = retire};
-    organ_weight_pass_run(&pass, job->engine, error);
+    if (r->items)
+        organ_weight_pass_run(&pass, job->engine, error);
     free(items);
     return error->status;
 }
 
-organ_status organ_merge_run(organ_merge_job *job, organ_resharding *plan, organ_error *error)
+organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *units, organ_error *error)
 {
-    run r = {.job = job, .plan = plan, .block = BLOCK_VALUES};
+    run r = {.job = job, .units = units, .block = BLOCK_VALUES};
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t cols = (size_t)organ_weight_matrices(&job->weights->weights[k]).cols;
         if (!job->pieces[k].same && cols > r.block)
@@ -280,7 +313,7 @@ organ_status organ_merge_run(organ_merge_job *job, organ_resharding *plan, organ
     }
     if (run_pass(&r, error) == ORGAN_OK)
         for (size_t k = 0; k < job->part_count && !error->status; k++)
-            if (job->parts[k].saved && job->parts[k].saved->elements)
+            if (job->parts[k].saved && job->parts[k].saved->elements && !units->units[job->parts[k].weight].done)
                 replace(&r, &job->parts[k], error);
     for (size_t k = 0; k < job->part_count; k++) /* of parts that an error left open */
         unload_part(&job->parts[k]);

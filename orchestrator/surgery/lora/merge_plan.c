@@ -208,6 +208,12 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
 
 static bool is_plain_float(organ_dtype dtype) { return dtype == ORGAN_F32 || dtype == ORGAN_BF16 || dtype == ORGAN_F16; }
 
+static void add_piece(organ_merge_job *job, organ_shard_piece piece, uint64_t bytes)
+{
+    job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->piece_count, .bytes = bytes};
+    job->pieces[job->piece_count++] = piece;
+}
+
 static void make_pieces(organ_merge_job *job)
 {
     const organ_weights *const weights = job->weights;
@@ -218,12 +224,13 @@ static void make_pieces(organ_merge_job *job)
         if (!stays && (job->options->dtype || !is_plain_float(dtype)))
             dtype = job->dtype;
         job->packed += !plain;
-        job->pieces[job->piece_count++] =
-            (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL};
+        add_piece(job,
+                  (organ_shard_piece){.name = w->name, .dtype = dtype, .rank = w->rank, .shape = w->shape, .same = stays ? w->codes : NULL},
+                  w->codes->bytes);
     }
     for (size_t k = 0; k < weights->stray_count; k++) {
         if (!weights->strays[k].dropped)
-            job->pieces[job->piece_count++] = organ_piece_same(weights->strays[k].tensor);
+            add_piece(job, organ_piece_same(weights->strays[k].tensor), weights->strays[k].tensor->bytes);
     }
 }
 
@@ -241,8 +248,9 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->item_of = malloc((weights + 1) * sizeof *job->item_of);
     job->parts = calloc(keys + 1, sizeof *job->parts);
     job->pieces = calloc(weights + job->weights->stray_count + 1, sizeof *job->pieces);
+    job->units = calloc(weights + job->weights->stray_count + 1, sizeof *job->units);
     job->unplaced = json_array();
-    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->unplaced)
+    if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
         return no_memory(job, error);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;

@@ -105,7 +105,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         const char *const name = strrchr(temporary, '/') ? strrchr(temporary, '/') + 1 : temporary;
         if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, name, true, &plan, error) == ORGAN_OK &&
             organ_resharding_begin(plan, folder, error) == ORGAN_OK)
-            organ_resharding_copy(plan, NULL, stop, error);
+            organ_resharding_copy(plan, NULL, NULL, stop, error);
         organ_resharding_free(plan);
         if (error->status)
             unlink(temporary);

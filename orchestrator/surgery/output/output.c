@@ -117,18 +117,36 @@ void organ_output_remove_report(const char *path)
         unlink(path);
 }
 
+/* Without a journal nothing that is left of a killed run can be continued: it is always begun anew. */
+static organ_status grow(organ_output *output, bool resume, organ_error *error)
+{
+    organ_publish_begin(output->path, output->like, resume, !output->journal || output->force, &output->publish, error);
+    output->publish.force = output->force;
+    return error->status;
+}
+
+/* What another verb or a run without a first line has left is no run to continue, and its files are not those of this one. */
+static organ_status begin_journal(organ_output *output, organ_error *error)
+{
+    if (organ_run_journal_open(&output->publish, output->journal, error) || !output->publish.resumed ||
+        json_array_size(output->journal->lines) > 0)
+        return error->status;
+    organ_run_journal_close(output->journal);
+    organ_publish_abandon(&output->publish);
+    organ_publish_end(&output->publish);
+    return grow(output, false, error) ? error->status : organ_run_journal_open(&output->publish, output->journal, error);
+}
+
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error)
 {
     output->started = organ_seconds_now();
     output->publish = (organ_publish){.lock = -1};
     if (organ_publish_check(output->path, output->like, output->force, error))
         return error->status;
-    /* Nothing that is left of a killed run can be continued: it is always begun anew. */
-    const organ_status begun = organ_publish_begin(output->path, output->like, false, true, &output->publish, error);
-    output->publish.force = output->force;
-    if (begun)
+    if (grow(output, output->journal && output->resume, error))
         organ_publish_end(&output->publish);
-    else if (organ_transfer_room(output->publish.partial, output->path, bytes, error))
+    else if ((output->journal && begin_journal(output, error)) ||
+             (!output->publish.resumed && organ_transfer_room(output->publish.partial, output->path, bytes, error)))
         organ_output_end(output, error);
     return error->status;
 }
@@ -144,15 +162,18 @@ organ_status organ_output_sync(organ_output *output, organ_error *error)
 
 organ_status organ_output_end(organ_output *output, organ_error *error)
 {
+    const char *const journal = output->journal ? ORGAN_JOURNAL_NAME : NULL;
     /* What may lack a member is not published. */
     if (!error->status && organ_memory_work_check(output->path, error) == ORGAN_OK) {
         const char *const names[] = {organ_output_name(output), output->reports[0], output->reports[1], output->reports[2], NULL};
         if (output->single)
-            organ_publish_commit_files(&output->publish, names, error);
+            organ_publish_commit_files(&output->publish, names, journal, error);
         else
-            organ_publish_commit(&output->publish, NULL, error);
+            organ_publish_commit(&output->publish, journal, error);
     }
-    if (error->status)
+    if (error->status && output->journal)
+        organ_run_settle(&output->publish, output->journal, output->done, output->all, error);
+    else if (error->status)
         organ_publish_abandon(&output->publish);
     organ_publish_end(&output->publish);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {

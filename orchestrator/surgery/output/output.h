@@ -6,6 +6,7 @@
 #include "formats/model/model.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/publish.h"
+#include "orchestrator/surgery/output/run_journal.h"
 
 #include <jansson.h>
 
@@ -16,7 +17,11 @@ typedef struct organ_output {
     const char *like; /* directory from which files are copied that are no part of the model; NULL: none */
     bool single;      /* one file, not a directory */
     bool force;
-    double started, seconds; /* when it began; how long it took until all was on the disk */
+    /* A run that can be continued. NULL: none, and all below is not used. The caller closes it after the end. */
+    organ_run_journal *journal;
+    bool resume;                         /* continue the run that an earlier one left */
+    size_t done, all;                    /* tensors that are in the output, of how many: for the message */
+    double started, seconds;             /* when it began; how long it took until all was on the disk */
     char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */
     organ_publish publish;
 } organ_output;
@@ -52,7 +57,8 @@ const char *organ_output_like(const organ_model *model);
 organ_status organ_output_check(const char *path, const char *like, bool force, organ_error *error);
 
 /* Makes the hidden directory in which the output grows; what a killed run left there is removed. ORGAN_IO if there is no room for `bytes`.
- */
+ * With `journal` what a killed run left is ORGAN_USAGE, unless `resume` continues it (output->publish.resumed, the journal has its lines)
+ * or `force` removes it; where it has no journal there is nothing to continue, and it is removed. */
 organ_status organ_output_begin(organ_output *output, uint64_t bytes, organ_error *error);
 
 /* Where the output grows: the directory itself, or the one that holds the single file under its name. */
@@ -61,8 +67,8 @@ const char *organ_output_directory(const organ_output *output);
 /* Brings everything to the disk. */
 organ_status organ_output_sync(organ_output *output, organ_error *error);
 
-/* Gives the output its name, or, if `error` is set already, removes it. Always the last call after a begin. An output that is whole when
- * its name cannot be had stays where it has grown; the message says how to take it. */
+/* Gives the output its name, or, if `error` is set already, removes it or, with `journal`, does as organ_run_settle. Always the last call
+ * after a begin. An output that is whole when its name cannot be had stays where it has grown; the message says how to take it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
 /* {"output", "seconds", "bytes_per_second"} for the "run" of a report. */

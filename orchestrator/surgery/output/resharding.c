@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/resharding.h"
 
 #include "formats/base/arena.h"
+#include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
@@ -14,6 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
@@ -330,40 +334,88 @@ const char *organ_resharding_entry(const organ_resharding *r) { return r->index 
 
 /* ---- the files ---- */
 
-static organ_status write_file(const char *path, const void *data, size_t bytes, uint64_t size, organ_error *error)
+/* A file of the right size stays where `stays`. */
+static organ_status write_file(const char *path, const void *data, size_t bytes, uint64_t size, bool stays, organ_error *error)
 {
-    if (organ_transfer_file(path, size, error) == ORGAN_OK)
+    struct stat info;
+    const bool there = stays && lstat(path, &info) == 0;
+    if (there && !(S_ISREG(info.st_mode) && (uint64_t)info.st_size == size) && unlink(path))
+        return organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    const bool kept = there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == size;
+    if (kept || organ_transfer_file(path, size, error) == ORGAN_OK)
         organ_transfer_bytes(path, data, bytes, 0, error);
     return error->status;
 }
 
-organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
+static organ_status write_files(organ_resharding *r, const char *directory, bool stays, organ_error *error)
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
         if (!(file->path = organ_path_join(&r->arena, directory, file->name)))
             return no_memory(r, error);
-        write_file(file->path, file->header, file->header_bytes, file->size, error);
+        write_file(file->path, file->header, file->header_bytes, file->size, stays, error);
     }
     if (error->status || !r->index)
         return error->status;
     const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
-    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, error) : no_memory(r, error);
+    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, stays, error) : no_memory(r, error);
 }
 
-organ_status organ_resharding_copy(organ_resharding *r, const organ_progress *progress, const organ_stop *stop, organ_error *error)
+organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
+{
+    return write_files(r, directory, false, error);
+}
+
+organ_status organ_resharding_continue(organ_resharding *r, const char *directory, organ_error *error)
+{
+    return write_files(r, directory, true, error);
+}
+
+uint64_t organ_resharding_digest(const organ_resharding *r)
+{
+    uint64_t digest = XXH3_64bits(r->index, r->index_bytes);
+    for (size_t f = 0; f < r->file_count; f++)
+        digest = XXH3_64bits_withSeed(r->files[f].header, r->files[f].header_bytes, digest);
+    return digest;
+}
+
+/* The pieces of a copy, by the places of their transfers. */
+typedef struct copying {
+    const organ_resharding_watch *watch;
+    const organ_transfer *transfers;
+    size_t *pieces;
+} copying;
+
+static organ_status tell_copied(void *context, const organ_transfer *transfer, organ_error *error)
+{
+    const copying *const c = context;
+    return c->watch->copied(c->watch->context, c->pieces[transfer - c->transfers], transfer->xxh3, error);
+}
+
+organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_watch *watch, const organ_progress *progress,
+                                   const organ_stop *stop, organ_error *error)
 {
     organ_transfer *const transfers = calloc(r->count + 1, sizeof *transfers);
+    copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
     size_t count = 0;
-    if (!transfers)
-        return no_memory(r, error);
-    for (size_t k = 0; k < r->count; k++) {
+    if (!transfers || !c.pieces)
+        no_memory(r, error);
+    for (size_t k = 0; k < r->count && !error->status; k++) {
         const organ_shard_piece *const p = &r->pieces[k];
-        if (p->same)
-            transfers[count++] =
-                (organ_transfer){.model = r->model, .tensor = p->same, .path = r->files[p->file].path, .offset = p->offset, .as = p->dtype};
+        if (!p->same || (watch && !watch->wanted(watch->context, k)))
+            continue;
+        c.pieces[count] = k;
+        transfers[count++] = (organ_transfer){.model = r->model,
+                                              .tensor = p->same,
+                                              .path = r->files[p->file].path,
+                                              .offset = p->offset,
+                                              .as = p->dtype,
+                                              .done = watch ? tell_copied : NULL,
+                                              .context = &c};
     }
-    organ_transfer_run(transfers, count, progress, stop, error);
+    if (!error->status)
+        organ_transfer_run(transfers, count, progress, stop, error);
+    free(c.pieces);
     free(transfers);
     return error->status;
 }
@@ -398,5 +450,18 @@ organ_status organ_resharding_put(organ_resharding *r, size_t piece, const void 
     else
         organ_direct_write(&file, data, bytes, offset, error);
     organ_direct_close(&file);
+    return error->status;
+}
+
+organ_status organ_resharding_read(const organ_resharding *r, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error)
+{
+    const organ_shard_piece *const p = &r->pieces[piece];
+    const char *const path = r->files[p->file].path;
+    struct stat now;
+    int fd = -1;
+    if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
+        organ_input_read(fd, path, data, bytes, p->offset + at, error);
+    if (fd >= 0)
+        close(fd);
     return error->status;
 }

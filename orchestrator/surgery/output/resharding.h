@@ -59,13 +59,31 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count);
 /* Makes the files in `directory` (which must outlive the plan): headers and index are written, room for all is reserved. ORGAN_IO. */
 organ_status organ_resharding_begin(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. ORGAN_IO, ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
-organ_status organ_resharding_copy(organ_resharding *plan, const organ_progress *progress, const organ_stop *stop, organ_error *error);
+/* The same in a directory that an earlier run of the same plan has left: files of the right size keep their bytes behind the header. */
+organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
+
+/* XXH3 of all headers and the index: equal for plans that give every tensor the same type, shape and place. */
+uint64_t organ_resharding_digest(const organ_resharding *plan);
+
+/* Which pieces are copied, and who is told. One call of `copied` at a time, on any thread; its error ends the copy. */
+typedef struct organ_resharding_watch {
+    void *context;
+    bool (*wanted)(void *context, size_t piece);
+    organ_status (*copied)(void *context, size_t piece, uint64_t xxh3, organ_error *error);
+} organ_resharding_watch;
+
+/* Copies the pieces that stay as they are; advances `progress` by their bytes and names. `watch` may be NULL: all are copied. ORGAN_IO,
+ * ORGAN_BAD_INPUT, ORGAN_INTERRUPTED. */
+organ_status organ_resharding_copy(organ_resharding *plan, const organ_resharding_watch *watch, const organ_progress *progress,
+                                   const organ_stop *stop, organ_error *error);
 
 /* Puts bytes [at, at + bytes) of a piece where they belong. Any thread; ranges do not overlap. Fast where `data` is aligned to 4096 and
  * `at` a multiple of it. Else `scratch`, of ORGAN_PUT_SCRATCH bytes and any alignment, saves the page cache; it may be NULL. ORGAN_IO. */
 #define ORGAN_PUT_SCRATCH ((size_t)1 << 20)
 organ_status organ_resharding_put(organ_resharding *plan, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                                   organ_error *error);
+
+/* Reads bytes [at, at + bytes) of a piece back. ORGAN_IO. */
+organ_status organ_resharding_read(const organ_resharding *plan, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error);
 
 #endif

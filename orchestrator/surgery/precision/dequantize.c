@@ -43,7 +43,13 @@ static bool is_known(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
 }
 
-static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
+static void add(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
+{
+    job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
+    job->pieces[job->piece_count++] = piece;
+}
+
+static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { add(job, organ_piece_same(tensor), tensor->bytes); }
 
 static void take(organ_dequantize_job *job, const organ_weight *weight)
 {
@@ -53,10 +59,10 @@ static void take(organ_dequantize_job *job, const organ_weight *weight)
         job->kept[job->kept_count++] = weight->codes;
         keep(job, weight->codes);
     } else {
-        job->parts[job->part_count++] =
-            (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = organ_weight_bytes(weight)};
-        job->pieces[job->piece_count++] =
-            (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape};
+        const uint64_t before = organ_weight_bytes(weight);
+        job->parts[job->part_count] = (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
+        add(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape}, before);
+        job->part_count++;
     }
 }
 
@@ -64,9 +70,10 @@ static organ_status choose(organ_dequantize_job *job, organ_error *error)
 {
     const size_t room = job->model->tensor_count + 1;
     job->pieces = calloc(room, sizeof *job->pieces);
+    job->units = calloc(room, sizeof *job->units);
     job->parts = calloc(room, sizeof *job->parts);
     job->kept = calloc(room, sizeof(organ_tensor *));
-    if (!job->pieces || !job->parts || !job->kept)
+    if (!job->pieces || !job->units || !job->parts || !job->kept)
         return no_memory(job, error);
     for (size_t k = 0; k < job->weights->count; k++)
         take(job, &job->weights->weights[k]);
@@ -139,18 +146,21 @@ static void tell_after(const organ_dequantize_job *job)
     }
 }
 
-static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;
-    job->plan = plan;
+    job->run = run;
     organ_dequantize_pass(job, error);
     return error->status;
 }
+
+static json_t *identity(void *context) { return json_pack("{s:o}", "parameters", organ_dequantize_parameters(context)); }
 
 static void release(organ_dequantize_job *job)
 {
     organ_gguf_writer_destroy(job->gguf);
     free(job->pieces);
+    free(job->units);
     free(job->parts);
     free(job->kept);
     organ_weights_free(job->weights);
@@ -166,11 +176,15 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
     if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
         const organ_remake remake = {.model = job.model,
                                      .path = options->output,
+                                     .resume = options->resume,
                                      .force = options->force,
                                      .dry_run = options->dry_run,
                                      .most = options->most,
                                      .pieces = job.pieces,
                                      .piece_count = job.piece_count,
+                                     .units = job.units,
+                                     .unit_count = job.piece_count,
+                                     .definition = "dequantize/1",
                                      .gguf = job.gguf,
                                      .left_out = left_out,
                                      .stage = "dequantizing",
@@ -185,6 +199,8 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                      .context = &job,
                                      .edit = organ_dequantize_config,
                                      .fill = fill,
+                                     .recall = organ_dequantize_recall,
+                                     .identity = identity,
                                      .document = organ_dequantize_document,
                                      .markdown = organ_dequantize_report_markdown};
         tell_before(&job);

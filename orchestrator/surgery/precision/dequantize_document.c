@@ -113,6 +113,30 @@ static json_t *run_json(const organ_dequantize_job *job, const organ_output *out
     return run;
 }
 
+json_t *organ_dequantize_results(const organ_dequantize_part *part)
+{
+    return json_pack("{s:I, s:I, s:o}", "infinite", (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
+                     organ_document_string(part->note));
+}
+
+bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
+{
+    organ_dequantize_part *const part = &((organ_dequantize_job *)context)->parts[at];
+    json_int_t infinite, nan;
+    const char *note;
+    if (json_unpack((json_t *)results, "{s:I, s:I, s:s}", "infinite", &infinite, "nan", &nan, "note", &note))
+        return false;
+    part->infinite = (uint64_t)infinite;
+    part->nan = (uint64_t)nan;
+    strncpy(part->note, note, sizeof part->note - 1);
+    return true;
+}
+
+json_t *organ_dequantize_parameters(const organ_dequantize_job *job)
+{
+    return json_pack("{s:s, s:I}", "dtype", organ_dtype_describe(job->as)->name, "max_shard_bytes", (json_int_t)job->options->most);
+}
+
 json_t *organ_dequantize_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
     const organ_dequantize_job *const job = context;
@@ -122,11 +146,10 @@ json_t *organ_dequantize_document(void *context, const organ_output *output, con
     json_t *const totals = sums_json(&all);
     if (totals)
         json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:I}, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-                     "organ.dequantize/1", "definition", "dequantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run,
-                     "model", organ_model_json(job->model), "parameters", "dtype", organ_dtype_describe(job->as)->name, "max_shard_bytes",
-                     (json_int_t)job->options->most, "quant_method", job->weights->method, "totals", totals, "plain",
-                     organ_pieces_same_json(job->pieces, job->piece_count), "schemes", schemes_json(job), "strays", strays_json(job),
-                     "notes", notes_json(job), "files", organ_resharding_files_json(plan), "weights", parts_json(job), "definitions",
-                     definitions_json(), "run", run_json(job, output, plan));
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.dequantize/1",
+                     "definition", "dequantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
+                     organ_model_json(job->model), "parameters", organ_dequantize_parameters(job), "quant_method", job->weights->method,
+                     "totals", totals, "plain", organ_pieces_same_json(job->pieces, job->piece_count), "schemes", schemes_json(job),
+                     "strays", strays_json(job), "notes", notes_json(job), "files", organ_resharding_files_json(plan), "weights",
+                     parts_json(job), "definitions", definitions_json(), "run", run_json(job, output, plan));
 }

@@ -10,7 +10,7 @@
 /* A packed weight that becomes numbers. */
 typedef struct organ_dequantize_part {
     const organ_weight *weight;
-    size_t piece;          /* of the output */
+    size_t piece;          /* of the output; its unit has the same number */
     uint64_t bytes_before; /* of codes and companions */
     uint64_t infinite, nan;
     char note[256]; /* of the reader, or "" */
@@ -25,12 +25,14 @@ typedef struct organ_dequantize_job {
     organ_dtype as;
     organ_shard_piece *pieces;
     size_t piece_count;
+    organ_run_unit *units; /* one for each piece; item: the part */
     organ_dequantize_part *parts;
     size_t part_count;
     const organ_tensor **kept; /* packed tensors that stay as they are: their type has no values that are known */
     size_t kept_count;
     organ_gguf_writer *gguf;
-    organ_resharding *plan; /* while the pass runs */
+    organ_unit_run *run;          /* while the pass runs, */
+    organ_dequantize_part **todo; /* and the parts that are not done, by the items of the pass */
 } organ_dequantize_job;
 
 /* Puts the values of all parts into place. */
@@ -42,6 +44,11 @@ organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype,
 /* config.json as that of a plain model. */
 organ_status organ_dequantize_config(void *job, organ_json_edit *config, organ_error *error);
 
+/* For the journal: what a part has besides its bytes. */
+json_t *organ_dequantize_results(const organ_dequantize_part *part);
+bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
+
+json_t *organ_dequantize_parameters(const organ_dequantize_job *job);
 json_t *organ_dequantize_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

@@ -51,7 +51,7 @@ static organ_status work(void *context, const organ_weight_strip *strip, void *s
     const size_t row = strip->cols * width_of(job->as), bytes = strip->rows * row;
     if (has_not_finite(job->as, strip->values, bytes))
         count_not_finite(job->as, strip->values, bytes, result);
-    return organ_resharding_put(job->plan, job->parts[strip->item].piece, strip->values, bytes, strip->first * row, scratch, error);
+    return organ_unit_run_put(job->run, job->todo[strip->item]->piece, strip->values, bytes, strip->first * row, scratch, error);
 }
 
 /* How much of what the weight is read from belongs to so many of its rows. */
@@ -65,11 +65,12 @@ static uint64_t share(const organ_dequantize_part *part, uint64_t rows)
 static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_dequantize_job *const job = context;
-    organ_dequantize_part *const part = &job->parts[strip->item];
+    organ_dequantize_part *const part = job->todo[strip->item];
     const not_finite *const found = result;
-    (void)error;
     part->infinite += found->infinite;
     part->nan += found->nan;
+    if (strip->last && organ_unit_run_finish(job->run, part->piece, organ_dequantize_results(part), error))
+        return error->status;
     organ_progress_advance(job->progress, share(part, strip->first + strip->rows) - share(part, strip->first),
                            strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
@@ -79,20 +80,25 @@ static organ_status begin(void *context, size_t item, const char *note, organ_er
 {
     organ_dequantize_job *const job = context;
     (void)error;
-    strncpy(job->parts[item].note, note, sizeof job->parts[item].note - 1);
+    strncpy(job->todo[item]->note, note, sizeof job->todo[item]->note - 1);
     return ORGAN_OK;
 }
 
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error)
 {
     organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
-    if (!items)
-        return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
-    for (size_t k = 0; k < job->part_count; k++)
-        items[k].weight = job->parts[k].weight;
+    organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    size_t count = 0;
+    if (!items || !todo)
+        organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        if (!job->units[job->parts[k].piece].done) {
+            todo[count] = &job->parts[k];
+            items[count++].weight = job->parts[k].weight;
+        }
     const organ_weight_pass pass = {.model = job->model,
                                     .items = items,
-                                    .item_count = job->part_count,
+                                    .item_count = count,
                                     .as = job->as,
                                     .row_multiple = ROWS,
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
@@ -101,8 +107,10 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .begin = begin,
                                     .work = work,
                                     .retire = retire};
-    if (job->part_count)
+    if (count && !error->status)
         organ_weight_pass_run(&pass, job->engine, error);
+    job->todo = NULL;
+    free(todo);
     free(items);
     return error->status;
 }

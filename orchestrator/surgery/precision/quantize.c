@@ -101,6 +101,12 @@ static unsigned shape_scales(const organ_quantize_scheme *scheme, organ_quantize
     return whole ? 1 : 2;
 }
 
+static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint64_t bytes)
+{
+    job->units[job->unit_count] = (organ_run_unit){.first = first, .count = count, .item = job->part_count - 1, .bytes = bytes};
+    return job->unit_count++;
+}
+
 static organ_status take(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_quantize_scheme *const scheme = job->scheme;
@@ -120,19 +126,25 @@ static organ_status take(organ_quantize_job *job, const organ_weight *weight, or
     part->scale = add_piece(job, scale, scheme->scale_of == ORGAN_SCALE_BLOCK ? ORGAN_F32 : ORGAN_BF16, rank, part->scale_shape);
     if (scheme->int4)
         part->shape = add_piece(job, shape, ORGAN_I64, 1, two);
+    part->unit = add_unit(job, part->codes, job->piece_count - part->codes, weight->codes->bytes);
     return ORGAN_OK;
 }
 
-static void keep(organ_quantize_job *job, const organ_tensor *tensor) { job->pieces[job->piece_count++] = organ_piece_same(tensor); }
+static void keep(organ_quantize_job *job, const organ_tensor *tensor)
+{
+    add_unit(job, job->piece_count, 1, tensor->bytes);
+    job->pieces[job->piece_count++] = organ_piece_same(tensor);
+}
 
 static organ_status choose(organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     const size_t room = model->tensor_count + 1;
     job->pieces = calloc(3 * room, sizeof *job->pieces);
+    job->units = calloc(room, sizeof *job->units);
     job->parts = calloc(room, sizeof *job->parts);
     job->left = calloc(room, sizeof *job->left);
-    if (!job->pieces || !job->parts || !job->left)
+    if (!job->pieces || !job->units || !job->parts || !job->left)
         return no_memory(job, error);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
@@ -176,16 +188,19 @@ static void tell_before(const organ_quantize_job *job)
                             job->left[0].tensor->name);
 }
 
-static organ_status fill(void *context, organ_resharding *plan, organ_error *error)
+static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    job->plan = plan;
+    job->run = run;
     return organ_quantize_pass(job, error);
 }
+
+static json_t *identity(void *context) { return json_pack("{s:o}", "parameters", organ_quantize_parameters(context)); }
 
 static void release(organ_quantize_job *job)
 {
     free(job->pieces);
+    free(job->units);
     free(job->parts);
     free(job->left);
     organ_targets_free(&job->targets);
@@ -202,12 +217,15 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
     if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
         const organ_remake remake = {.model = job.model,
                                      .path = options->output,
+                                     .resume = options->resume,
                                      .force = options->force,
                                      .dry_run = options->dry_run,
                                      .most = options->most,
                                      .pieces = job.pieces,
                                      .piece_count = job.piece_count,
-                                     .told = job.weights->count + job.weights->stray_count,
+                                     .units = job.units,
+                                     .unit_count = job.unit_count,
+                                     .definition = "quantize/1",
                                      .stage = "quantizing",
                                      .name = "quantize.json",
                                      .markdown_name = "QUANTIZE_REPORT.md",
@@ -220,6 +238,8 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
                                      .context = &job,
                                      .edit = organ_quantize_config,
                                      .fill = fill,
+                                     .recall = organ_quantize_recall,
+                                     .identity = identity,
                                      .document = organ_quantize_document,
                                      .markdown = organ_quantize_report_markdown};
         tell_before(&job);

@@ -97,6 +97,25 @@ static json_t *definitions_json(const organ_quantize_job *job)
                      "several tensors, over all their values together.");
 }
 
+json_t *organ_quantize_results(const organ_quantize_part *part)
+{
+    return json_pack("{s:o, s:o}", "squares", organ_exact_json(part->squares), "error_squares", organ_exact_json(part->error_squares));
+}
+
+bool organ_quantize_recall(void *context, size_t at, const json_t *results)
+{
+    organ_quantize_part *const part = &((organ_quantize_job *)context)->parts[at];
+    return organ_exact_value(json_object_get(results, "squares"), &part->squares) &&
+           organ_exact_value(json_object_get(results, "error_squares"), &part->error_squares);
+}
+
+json_t *organ_quantize_parameters(const organ_quantize_job *job)
+{
+    return json_pack("{s:s, s:o, s:I}", "scheme", job->scheme->name, "targets",
+                     job->options->targets ? organ_document_string(job->options->targets) : json_null(), "max_shard_bytes",
+                     (json_int_t)job->options->most);
+}
+
 json_t *organ_quantize_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
     const organ_quantize_job *const job = context;
@@ -109,12 +128,11 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
     json_t *const totals = sums_json(job, &all);
     if (totals)
         json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:{s:s, s:o, s:I}, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-                     "organ.quantize/1", "definition", "quantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
-                     organ_model_json(job->model), "parameters", "scheme", job->scheme->name, "targets",
-                     job->options->targets ? organ_document_string(job->options->targets) : json_null(), "max_shard_bytes",
-                     (json_int_t)job->options->most, "totals", totals, "clipped_blocks", (json_int_t)job->partial, "plain",
-                     organ_pieces_same_json(job->pieces, job->piece_count), "roles", roles_json(job), "left_alone", left_json(job), "files",
-                     organ_resharding_files_json(plan), "tensors", tensors, "definitions", definitions_json(job), "run",
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.quantize/1",
+                     "definition", "quantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
+                     organ_model_json(job->model), "parameters", organ_quantize_parameters(job), "totals", totals, "clipped_blocks",
+                     (json_int_t)job->partial, "plain", organ_pieces_same_json(job->pieces, job->piece_count), "roles", roles_json(job),
+                     "left_alone", left_json(job), "files", organ_resharding_files_json(plan), "tensors", tensors, "definitions",
+                     definitions_json(job), "run",
                      organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine));
 }

@@ -25,6 +25,7 @@ typedef struct organ_quantize_part {
     uint64_t rows, cols, groups;       /* groups: scales along a row */
     uint64_t scale_shape[2], words[2]; /* shapes of the scales and, of packed codes, of the words */
     size_t codes, scale, shape;        /* pieces of the output; shape only where codes are packed */
+    size_t unit;                       /* of them */
     float greatest;                    /* magnitude, of the whole tensor; where a scale is for all of it */
     double squares, error_squares;     /* sums over its values, over what they lost */
 } organ_quantize_part;
@@ -45,13 +46,16 @@ typedef struct organ_quantize_job {
     organ_targets targets;
     organ_shard_piece *pieces;
     size_t piece_count;
+    organ_run_unit *units; /* item: the part */
+    size_t unit_count;
     organ_quantize_part *parts;
     size_t part_count;
     size_t partial; /* parts with blocks clipped at their edges: DeepSeek's and vLLM's code reads them, that of transformers does not */
     organ_quantize_left *left;
     size_t left_count;
-    organ_arena arena;      /* names of new tensors */
-    organ_resharding *plan; /* while the passes run */
+    organ_arena arena;          /* names of new tensors */
+    organ_unit_run *run;        /* while the passes run, */
+    organ_quantize_part **todo; /* and the parts that are not done, by the items of a pass */
 } organ_quantize_job;
 
 /* The bytes that a scale takes: F32 of blocks, BF16 else. */
@@ -63,6 +67,11 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error);
 /* Adds quantization_config. */
 organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_error *error);
 
+/* For the journal: what a part has besides its bytes. */
+json_t *organ_quantize_results(const organ_quantize_part *part);
+bool organ_quantize_recall(void *job, size_t part, const json_t *results);
+
+json_t *organ_quantize_parameters(const organ_quantize_job *job);
 json_t *organ_quantize_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

@@ -3,6 +3,7 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,7 @@ static size_t scratch_for(const organ_quantize_part *part)
 
 static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *strip, void *scratch)
 {
-    const organ_quantize_part *const part = &job->parts[strip->item];
+    const organ_quantize_part *const part = job->todo[strip->item];
     bench b = {.job = job,
                .part = part,
                .kernels = job->engine->kernels,
@@ -75,7 +76,7 @@ static bench bench_of(const organ_quantize_job *job, const organ_weight_strip *s
 static organ_status put_pending(bench *b, organ_error *error)
 {
     if (b->pending_bytes)
-        organ_resharding_put(b->job->plan, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
+        organ_unit_run_put(b->job->run, b->part->scale, b->pending, b->pending_bytes, b->pending_at, NULL, error);
     b->pending_at += b->pending_bytes;
     b->pending_bytes = 0;
     return error->status;
@@ -180,7 +181,7 @@ static organ_status make_codes(void *context, const organ_weight_strip *strip, v
         return refuse_values(b.part, error);
     if (put_pending(&b, error))
         return error->status;
-    return organ_resharding_put(job->plan, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
+    return organ_unit_run_put(job->run, b.part->codes, values, strip->rows * row, strip->first * row, b.put, error);
 }
 
 /* ---- passes ---- */
@@ -195,11 +196,12 @@ static uint64_t share(const organ_quantize_job *job, const organ_quantize_part *
 static organ_status retire_codes(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_part *const part = &job->parts[strip->item];
+    organ_quantize_part *const part = job->todo[strip->item];
     const loss *const sums = result;
-    (void)error;
     part->squares += sums->squares;
     part->error_squares += sums->error_squares;
+    if (strip->last && organ_unit_run_finish(job->run, part->unit, organ_quantize_results(part), error))
+        return error->status;
     organ_progress_advance(job->progress, share(job, part, strip), strip->last ? part->weight->name : NULL, NULL);
     return ORGAN_OK;
 }
@@ -210,13 +212,13 @@ static organ_status look(void *context, const organ_weight_strip *strip, void *s
     float *const greatest = result;
     (void)scratch;
     *greatest = job->engine->kernels->amax(strip->values, strip->rows * strip->cols);
-    return isfinite(*greatest) ? ORGAN_OK : refuse_values(&job->parts[strip->item], error);
+    return isfinite(*greatest) ? ORGAN_OK : refuse_values(job->todo[strip->item], error);
 }
 
 static organ_status retire_look(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_quantize_job *const job = context;
-    organ_quantize_part *const part = &job->parts[strip->item];
+    organ_quantize_part *const part = job->todo[strip->item];
     const float *const greatest = result;
     (void)error;
     part->greatest = *greatest > part->greatest ? *greatest : part->greatest;
@@ -225,36 +227,31 @@ static organ_status retire_look(void *context, const organ_weight_strip *strip, 
 }
 
 /* What is known of a tensor before its codes: its shape where codes are packed, the scale that is for all of it. */
-static organ_status put_small(organ_quantize_job *job, organ_error *error)
+static organ_status put_small(organ_quantize_job *job, size_t count, organ_error *error)
 {
-    for (size_t k = 0; k < job->part_count && !error->status; k++) {
-        const organ_quantize_part *const part = &job->parts[k];
+    for (size_t k = 0; k < count && !error->status; k++) {
+        const organ_quantize_part *const part = job->todo[k];
         const bench b = {.job = job, .part = part, .kernels = job->engine->kernels};
         const int64_t shape[2] = {(int64_t)part->rows, (int64_t)part->cols};
         unsigned char stored[4];
         if (job->scheme->int4)
-            organ_resharding_put(job->plan, part->shape, shape, sizeof shape, 0, NULL, error);
+            organ_unit_run_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error);
         if (job->scheme->scale_of != ORGAN_SCALE_TENSOR || error->status)
             continue;
         settle(&b, part->greatest, stored);
-        organ_resharding_put(job->plan, part->scale, stored, 2, 0, NULL, error);
+        organ_unit_run_put(job->run, part->scale, stored, 2, 0, NULL, error);
     }
     return error->status;
 }
 
-organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
+static organ_status run_passes(organ_quantize_job *job, const organ_weight_item *items, size_t count, organ_error *error)
 {
-    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
     size_t scratch = 0;
-    if (!items)
-        return organ_fail(error, ORGAN_IO, "%s: no memory", job->options->model);
-    for (size_t k = 0; k < job->part_count; k++) {
-        items[k].weight = job->parts[k].weight;
-        scratch = scratch_for(&job->parts[k]) > scratch ? scratch_for(&job->parts[k]) : scratch;
-    }
+    for (size_t k = 0; k < count; k++)
+        scratch = scratch_for(job->todo[k]) > scratch ? scratch_for(job->todo[k]) : scratch;
     organ_weight_pass pass = {.model = job->model,
                               .items = items,
-                              .item_count = job->part_count,
+                              .item_count = count,
                               .as = ORGAN_F32,
                               .row_multiple = 128,
                               .result_bytes = sizeof(loss),
@@ -266,8 +263,27 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
     pass.scratch_bytes = scratch;
     pass.work = make_codes;
     pass.retire = retire_codes;
-    if (!error->status && put_small(job, error) == ORGAN_OK)
+    if (!error->status && put_small(job, count, error) == ORGAN_OK)
         organ_weight_pass_run(&pass, job->engine, error);
+    return error->status;
+}
+
+organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
+{
+    organ_weight_item *const items = calloc(job->part_count + 1, sizeof *items);
+    organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
+    size_t count = 0;
+    if (!items || !todo)
+        organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+    for (size_t k = 0; k < job->part_count && !error->status; k++)
+        if (!job->units[job->parts[k].unit].done) {
+            todo[count] = &job->parts[k];
+            items[count++].weight = job->parts[k].weight;
+        }
+    if (count && !error->status)
+        run_passes(job, items, count, error);
+    job->todo = NULL;
+    free(todo);
     free(items);
     return error->status;
 }

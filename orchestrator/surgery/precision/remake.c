@@ -6,6 +6,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/version.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ typedef struct work {
     char *config_path;      /* of the donor's config.json; NULL: there is none to take along */
     organ_json_edit config; /* as the output will have it */
     organ_evaluation evaluation;
+    organ_run_journal journal;
 } work;
 
 static organ_status no_memory(const work *w, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", w->remake->path); }
@@ -107,6 +109,15 @@ static organ_status prepare(work *w, organ_error *error)
 
 /* ---- the files beside the tensors ---- */
 
+/* One of the files of tensors. */
+static bool is_planned(const work *w, const char *name)
+{
+    for (size_t f = 0; f < organ_resharding_files(w->plan); f++)
+        if (strcmp(name, organ_resharding_file(w->plan, f, NULL)) == 0)
+            return true;
+    return false;
+}
+
 /* Neither made anew nor unwanted: an index of old shards, say. */
 static bool goes_along(const work *w, const char *name)
 {
@@ -116,10 +127,7 @@ static bool goes_along(const work *w, const char *name)
     for (const char *const *out = w->remake->left_out; out && *out; out++)
         if (strcmp(name, *out) == 0)
             return false;
-    for (size_t f = 0; f < organ_resharding_files(w->plan); f++)
-        if (strcmp(name, organ_resharding_file(w->plan, f, NULL)) == 0)
-            return false;
-    return true;
+    return !is_planned(w, name);
 }
 
 /* Reports about the donor stay readable beside those about the output. */
@@ -165,18 +173,41 @@ static void evaluate(work *w)
     free(path);
 }
 
-static organ_status write_tensors(work *w, organ_error *error)
+static organ_status make_units(const work *w, organ_unit_run *run, organ_error *error)
 {
     const organ_remake *const m = w->remake;
     uint64_t bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
-    if (organ_resharding_begin(w->plan, organ_output_directory(&w->output), error))
-        return error->status;
-    organ_progress_begin(m->progress, m->stage, bytes, m->told ? m->told : m->piece_count);
-    if (m->fill(m->context, w->plan, error) == ORGAN_OK)
-        organ_resharding_copy(w->plan, m->progress, m->stop, error);
+    for (size_t u = 0; u < m->unit_count; u++)
+        bytes -= m->units[u].done ? m->units[u].bytes : 0;
+    organ_progress_begin(m->progress, m->stage, bytes, m->unit_count - run->done);
+    if (m->fill(m->context, run, error) == ORGAN_OK)
+        organ_unit_run_copy(run, error);
     organ_progress_end(m->progress);
+    return error->status;
+}
+
+static organ_status write_tensors(work *w, organ_error *error)
+{
+    const organ_remake *const m = w->remake;
+    const char *const to = organ_output_directory(&w->output);
+    organ_unit_run run = {.plan = w->plan,
+                          .pieces = m->pieces,
+                          .piece_count = m->piece_count,
+                          .units = m->units,
+                          .unit_count = m->unit_count,
+                          .journal = &w->journal,
+                          .progress = m->progress,
+                          .stop = m->stop,
+                          .context = m->context,
+                          .recall = m->recall};
+    if (w->output.publish.resumed ? organ_resharding_continue(w->plan, to, error) : organ_resharding_begin(w->plan, to, error))
+        return error->status;
+    if (organ_unit_run_begin(&run, error) == ORGAN_OK)
+        make_units(w, &run, error);
+    w->output.done = run.done;
+    organ_unit_run_end(&run);
     return error->status;
 }
 
@@ -198,12 +229,61 @@ static organ_status write_all(work *w, json_t **report, organ_error *error)
     return error->status;
 }
 
+/* Of an unfinished run the tensors stay; all else is made anew, and what was half written would come along. */
+static organ_status clear_rest(const work *w, organ_error *error)
+{
+    static const char *const journal[] = {ORGAN_JOURNAL_NAME};
+    const char *const to = organ_output_directory(&w->output);
+    organ_file_list there;
+    if (organ_list_files(to, journal, 1, &there, error))
+        return error->status;
+    for (size_t k = 0; k < there.count && !error->status; k++) {
+        char *const path = is_planned(w, there.names[k]) ? NULL : organ_publish_path(&w->output.publish, there.names[k]);
+        if (path && unlink(path))
+            organ_fail_errno(error, errno, "%s: cannot be removed", path);
+        else if (!path && !is_planned(w, there.names[k]))
+            no_memory(w, error);
+        free(path);
+    }
+    organ_list_free(&there);
+    return error->status;
+}
+
+/* The first line of the journal; NULL without memory. */
+static json_t *head_of(const work *w)
+{
+    const organ_remake *const m = w->remake;
+    char digest[17], *config = NULL;
+    json_t *const identity = m->identity(m->context);
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)organ_resharding_digest(w->plan));
+    if (asprintf(&config, "%s/" CONFIG, m->model->directory) < 0)
+        config = NULL;
+    json_t *head = config && identity
+                       ? json_pack("{s:s, s:s, s:s}", "schema", "organ.journal/1", "definition", m->definition, "organ", ORGAN_VERSION)
+                       : NULL;
+    if (head && (json_object_update(head, identity) || json_object_set_new(head, m->model_is, organ_run_files(m->model, config)) ||
+                 json_object_set_new(head, "plan", json_string(digest)))) {
+        json_decref(head);
+        head = NULL;
+    }
+    json_decref(identity);
+    free(config);
+    return head;
+}
+
 static organ_status run(work *w, json_t **report, organ_error *error)
 {
-    if (organ_output_begin(&w->output, organ_resharding_bytes(w->plan) + w->beside.bytes, error))
-        return error->status;
-    write_all(w, report, error);
-    return organ_output_end(&w->output, error);
+    w->output.journal = &w->journal;
+    w->output.resume = w->remake->resume;
+    w->output.all = w->remake->unit_count;
+    if (organ_output_begin(&w->output, organ_resharding_bytes(w->plan) + w->beside.bytes, error) == ORGAN_OK) {
+        if (organ_run_journal_begin(&w->journal, head_of(w), w->remake->path, error) == ORGAN_OK &&
+            (!w->output.publish.resumed || clear_rest(w, error) == ORGAN_OK))
+            write_all(w, report, error);
+        organ_output_end(&w->output, error);
+    }
+    organ_run_journal_close(&w->journal);
+    return error->status;
 }
 
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)

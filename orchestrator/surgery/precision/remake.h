@@ -8,17 +8,20 @@
 #include "formats/base/json_edit.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/resharding.h"
+#include "orchestrator/surgery/output/unit_run.h"
 #include "orchestrator/surgery/trial/evaluation.h"
 
 /* What the caller says. Everything must outlive the remake. */
 typedef struct organ_remake {
     const organ_model *model;
     const char *path; /* of the output: a directory, or one file if it ends in .safetensors or .gguf */
-    bool force, dry_run;
+    bool resume, force, dry_run;
     uint64_t most; /* bytes of a shard */
     organ_shard_piece *pieces;
     size_t piece_count;
-    size_t told;                      /* tensors that the progress will be told of; 0: as many as there are pieces */
+    organ_run_unit *units; /* of the pieces, in their order */
+    size_t unit_count;
+    const char *definition;           /* "quantize/1": of what is done, for the journal */
     organ_gguf_writer *gguf;          /* key-values of a GGUF output, else NULL */
     const char *const *left_out;      /* files beside the tensors that are not taken along, NULL at the end; may be NULL */
     const char *stage;                /* "dequantizing": for the progress */
@@ -32,17 +35,24 @@ typedef struct organ_remake {
     void *context;
     /* Changes config.json. Not called where there is none. May be NULL. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
-    /* Puts the bytes of the pieces that are not copied into place with organ_resharding_put, and advances the progress. */
-    organ_status (*fill)(void *context, organ_resharding *plan, organ_error *error);
+    /* Puts the bytes of the units that are neither copied nor done into place with organ_unit_run_put, finishes each with
+     * organ_unit_run_finish, and advances the progress. */
+    organ_status (*fill)(void *context, organ_unit_run *run, organ_error *error);
+    bool (*recall)(void *context, size_t item, const json_t *results); /* as in organ_unit_run */
+    /* What the output depends on besides the model: {"parameters": {...}, ...}, to be released. A run is continued only where it is the
+     * same. NULL without memory. */
+    json_t *(*identity)(void *context);
     /* The report; NULL without memory. `output` gives organ_output_run. */
     json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
     organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
 } organ_remake;
 
-/* Does it all. *report is for the caller to release; NULL on error, after which nothing of the output is left. With dry_run nothing is
- * written. ORGAN_USAGE if the output exists, is the input or lies in it; ORGAN_BAD_INPUT if the model was changed meanwhile or config.json
- * is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else what a callback returned. An output that is whole but could not be evaluated stays:
- * then *report is set although the status is that of the evaluation. */
+/* Does it all. *report is for the caller to release; NULL on error. A run that is interrupted, or that the disk or the memory ends, leaves
+ * what is done with a journal, and `resume` continues it to the same bytes; after any other error nothing of the output is left. With
+ * dry_run nothing is written. ORGAN_USAGE if the output exists, is the input or lies in it, if an unfinished run is found and neither
+ * `resume` nor `force` is given, or if that run was of other parameters, inputs or another version; ORGAN_BAD_INPUT if the model was
+ * changed meanwhile or config.json is no JSON object; ORGAN_IO; ORGAN_INTERRUPTED; else what a callback returned. An output that is whole
+ * but could not be evaluated stays: then *report is set although the status is that of the evaluation. */
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error);
 
 #endif

@@ -107,7 +107,7 @@ bool organ_gain_step(organ_gain_search *search, double killed_percent, double wa
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
 /* Takes over what the journal of an earlier run holds: gains, and tensors whose bytes in the copy still have the digest that was written
- * down. ORGAN_USAGE if that run had other parameters or another donor. `lines` as organ_journal_open gives them. */
+ * down. `lines` as organ_journal_open gives them, of a run that agrees with this one. */
 organ_status organ_prune_resume(organ_prune_job *job, const organ_model_copy *copy, const json_t *lines, organ_error *error);
 
 /* The first line of a journal: what a resumed run must agree with. NULL without memory. */

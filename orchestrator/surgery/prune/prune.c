@@ -8,9 +8,9 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/prune_report.h"
-#include "orchestrator/stream/journal.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/run_journal.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,14 +20,12 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define JOURNAL "organ/journal.jsonl"
-
 /* The main pass: what retire needs beside the flow. */
 typedef struct writer {
     organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
     organ_prune_job *job;
     organ_model_copy *copy;
-    organ_journal *journal;
+    const organ_run_journal *journal;
     XXH3_state_t *hash; /* of the tensor that is being written */
 } writer;
 
@@ -123,12 +121,7 @@ static organ_status finish_tensor(writer *w, organ_prune_part *part, organ_error
 {
     snprintf(part->xxh3, sizeof part->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(w->hash));
     XXH3_64bits_reset(w->hash);
-    json_t *line = organ_prune_line(w->job, part);
-    if (!line)
-        return organ_fail_errno(error, ENOMEM, "%s", part->tensor->name);
-    organ_journal_append(w->journal, line, error);
-    json_decref(line);
-    if (error->status)
+    if (organ_run_journal_add(w->journal, organ_prune_line(w->job, part), error))
         return error->status;
     organ_prune_part_done(w->job, part);
     return ORGAN_OK;
@@ -171,7 +164,7 @@ static void settle_clocks(organ_prune_job *job)
         }
 }
 
-static organ_status run_flow(organ_prune_job *job, organ_model_copy *copy, organ_journal *journal, organ_error *error)
+static organ_status run_flow(organ_prune_job *job, organ_model_copy *copy, const organ_run_journal *journal, organ_error *error)
 {
     writer w = {.job = job, .copy = copy, .journal = journal, .hash = XXH3_createState()};
     organ_pass pass;
@@ -262,45 +255,27 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
     return error->status;
 }
 
-static organ_status begin_journal(const organ_prune_job *job, const organ_journal *journal, organ_error *error)
-{
-    json_t *head = organ_prune_journal_head(job);
-    if (!head)
-        return organ_fail_errno(error, ENOMEM, "%s", journal->path);
-    if (organ_journal_clear(journal, error) == ORGAN_OK)
-        organ_journal_append(journal, head, error);
-    json_decref(head);
-    return error->status;
-}
-
 /* --sparsity: gains are dear, so they are written down as soon as they are known. */
-static organ_status find_gains(organ_prune_job *job, const organ_journal *journal, organ_error *error)
+static organ_status find_gains(organ_prune_job *job, const organ_run_journal *journal, organ_error *error)
 {
     if (job->options->sparsity < 0 || organ_prune_search_gains(job, error))
         return error->status;
-    for (size_t k = 0; k < job->targets.count && !error->status; k++) {
-        json_t *line = json_pack("{s:s, s:f}", "gain_of", job->parts[k].tensor->name, "gain", job->parts[k].gain);
-        if (line)
-            organ_journal_append(journal, line, error);
-        else
-            organ_fail_errno(error, ENOMEM, "%s", journal->path);
-        json_decref(line);
-    }
+    for (size_t k = 0; k < job->targets.count && !error->status; k++)
+        organ_run_journal_add(journal, json_pack("{s:s, s:f}", "gain_of", job->parts[k].tensor->name, "gain", job->parts[k].gain), error);
     return error->status;
 }
 
-static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publish, organ_journal *journal, const json_t *lines,
-                                json_t **report, organ_error *error)
+static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publish, organ_run_journal *journal, json_t **report,
+                                organ_error *error)
 {
     organ_model_copy *copy = NULL;
     const double started = organ_seconds_now();
-    const bool goes_on = json_array_size(lines) > 0;
-    if (!goes_on && begin_journal(job, journal, error))
-        return error->status;
-    if (organ_model_copy_begin(job->donor, publish, job->targets.chosen, job->engine->stop, &copy, error))
+    const bool goes_on = json_array_size(journal->lines) > 0;
+    if (organ_run_journal_begin(journal, organ_prune_journal_head(job), job->options->output, error) ||
+        organ_model_copy_begin(job->donor, publish, job->targets.chosen, job->engine->stop, &copy, error))
         return error->status;
     if (goes_on)
-        organ_prune_resume(job, copy, lines, error);
+        organ_prune_resume(job, copy, journal->lines, error);
     if (!error->status && find_gains(job, journal, error) == ORGAN_OK && run_flow(job, copy, journal, error) == ORGAN_OK)
         organ_model_copy_finish(copy, error);
     organ_model_copy_end(copy);
@@ -310,50 +285,33 @@ static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publi
 }
 
 /* How the run ends on disk: whole under its name, kept to be resumed, or gone. */
-static void settle(const organ_prune_job *job, organ_publish *publish, json_t **report, organ_error *error)
+static void settle(const organ_prune_job *job, organ_publish *publish, const organ_run_journal *journal, json_t **report,
+                   organ_error *error)
 {
     size_t done = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         done += job->parts[k].done;
-    if (!error->status && organ_publish_commit(publish, JOURNAL, error) == ORGAN_OK) {
+    if (!error->status && organ_publish_commit(publish, ORGAN_JOURNAL_NAME, error) == ORGAN_OK) {
         organ_evaluation_end(&job->evaluation, error);
         return;
     }
     json_decref(*report);
     *report = NULL;
-    if (publish->stage != ORGAN_OUTPUT_GROWING)
-        return; /* whole: there is nothing to go on with */
-    const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
-    if (publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && done > 0) {
-        const organ_error cause = *error;
-        error->status = ORGAN_OK;
-        organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; --resume continues, or remove %.200s)", cause.message, done,
-                   job->targets.count, publish->partial);
-    } else
-        organ_publish_abandon(publish);
+    organ_run_settle(publish, journal, done, job->targets.count, error);
 }
 
 static organ_status run_published(organ_prune_job *job, json_t **report, organ_error *error)
 {
     const organ_prune_options *options = job->options;
     organ_publish publish;
-    organ_journal journal = {.fd = -1};
-    json_t *lines = NULL;
+    organ_run_journal journal = {0};
     if (organ_publish_begin(options->output, organ_output_like(job->donor), options->resume, options->force, &publish, error) == ORGAN_OK) {
-        char *folder = organ_publish_path(&publish, "organ"), *path = organ_publish_path(&publish, JOURNAL);
         job->resumed = publish.resumed;
-        if (!folder || !path)
-            organ_fail_errno(error, ENOMEM, "%s", options->output);
-        else if (mkdir(folder, 0777) && errno != EEXIST)
-            organ_fail_errno(error, errno, "%s: cannot be made", folder);
-        else if (organ_journal_open(path, &journal, &lines, error) == ORGAN_OK)
-            run_in_copy(job, &publish, &journal, lines, report, error);
-        organ_journal_close(&journal);
-        settle(job, &publish, report, error);
-        free(folder);
-        free(path);
+        if (organ_run_journal_open(&publish, &journal, error) == ORGAN_OK)
+            run_in_copy(job, &publish, &journal, report, error);
+        settle(job, &publish, &journal, report, error);
     }
-    json_decref(lines);
+    organ_run_journal_close(&journal);
     organ_publish_end(&publish);
     return error->status;
 }

@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/run_journal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define READ_STEP ((size_t)4 << 20)
+
+static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
+{
+    return json_pack("{s:s, s:I, s:I}", "file", name, "bytes", (json_int_t)bytes, "modified_ns",
+                     (json_int_t)modified.tv_sec * 1000000000 + modified.tv_nsec);
+}
+
+json_t *organ_run_files(const organ_model *model, const char *config)
+{
+    json_t *const rows = json_array();
+    struct stat info;
+    bool complete = rows != NULL;
+    for (size_t f = 0; f < model->file_count && complete; f++) {
+        const organ_model_file *const file = &model->files[f];
+        complete = json_array_append_new(rows, file_row(file->name, file->size, file->modified)) == 0;
+    }
+    if (complete && config && stat(config, &info) == 0) {
+        const char *const slash = strrchr(config, '/');
+        complete = json_array_append_new(rows, file_row(slash ? slash + 1 : config, (uint64_t)info.st_size, info.st_mtim)) == 0;
+    }
+    if (complete)
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
+{
+    *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
+    char *const folder = organ_publish_path(publish, "organ");
+    if (!folder || !journal->path)
+        organ_fail_errno(error, ENOMEM, "%s", publish->final);
+    else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else
+        organ_journal_open(journal->path, &journal->journal, &journal->lines, error);
+    free(folder);
+    return error->status;
+}
+
+void organ_run_journal_close(organ_run_journal *journal)
+{
+    if (journal->path)
+        organ_journal_close(&journal->journal);
+    json_decref(journal->lines);
+    free(journal->path);
+    journal->path = NULL;
+    journal->lines = NULL;
+}
+
+/* Every member of the head that this run would write must be what the earlier run has written. */
+static organ_status agree(organ_run_journal *journal, json_t *now, const char *output, organ_error *error)
+{
+    const json_t *const then = json_array_get(journal->lines, 0);
+    const char *key;
+    json_t *here;
+    json_object_foreach(now, key, here)
+    {
+        const json_t *const there = json_object_get(then, key);
+        if (json_equal(there, here))
+            continue;
+        char *const was = json_dumps(there, JSON_COMPACT | JSON_ENCODE_ANY), *const is = json_dumps(here, JSON_COMPACT | JSON_ENCODE_ANY);
+        journal->refused = true;
+        organ_fail(error, ORGAN_USAGE,
+                   "%s: the unfinished run cannot be continued: its %s was %.300s, now it is %.300s; --force starts over", output, key,
+                   was ? was : "missing", is ? is : "missing");
+        free(was);
+        free(is);
+        break;
+    }
+    return error->status;
+}
+
+organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
+{
+    if (!head)
+        return organ_fail_errno(error, ENOMEM, "%s", journal->path);
+    if (json_array_size(journal->lines) > 0)
+        agree(journal, head, output, error);
+    else if (organ_journal_clear(&journal->journal, error) == ORGAN_OK)
+        organ_journal_append(&journal->journal, head, error);
+    json_decref(head);
+    return error->status;
+}
+
+organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
+{
+    if (!line)
+        return organ_fail_errno(error, ENOMEM, "%s", journal->path);
+    organ_journal_append(&journal->journal, line, error);
+    json_decref(line);
+    return error->status;
+}
+
+organ_status organ_run_digest(organ_run_read *read, const void *context, uint64_t offset, uint64_t bytes, const organ_progress *progress,
+                              char digits[17], organ_error *error)
+{
+    XXH3_state_t *const state = XXH3_createState();
+    char *const buffer = malloc(READ_STEP);
+    if (!state || !buffer)
+        organ_fail_errno(error, ENOMEM, "cannot allocate a buffer of %zu bytes", READ_STEP);
+    else
+        XXH3_64bits_reset(state);
+    for (uint64_t at = 0; at < bytes && !error->status; at += READ_STEP) {
+        const size_t some = bytes - at < READ_STEP ? (size_t)(bytes - at) : READ_STEP;
+        if (read(context, buffer, some, offset + at, error) == ORGAN_OK)
+            XXH3_64bits_update(state, buffer, some);
+        organ_progress_advance(progress, some, NULL, NULL);
+    }
+    if (!error->status)
+        snprintf(digits, 17, "%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    free(buffer);
+    XXH3_freeState(state);
+    return error->status;
+}
+
+void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, size_t done, size_t all, organ_error *error)
+{
+    if (publish->stage != ORGAN_OUTPUT_GROWING)
+        return; /* whole: there is nothing to go on with */
+    const bool can_go_on = error->status == ORGAN_INTERRUPTED || error->status == ORGAN_IO;
+    if (!(publish->resumed ? error->status != ORGAN_BAD_INPUT : can_go_on && done > 0)) {
+        organ_publish_abandon(publish);
+        return;
+    }
+    if (journal->refused)
+        return; /* the message says what to do */
+    const organ_error cause = *error;
+    error->status = ORGAN_OK;
+    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; --resume continues, or remove %.200s)", cause.message, done, all,
+               publish->partial);
+}

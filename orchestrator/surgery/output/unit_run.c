@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/unit_run.h"
+
+#include "formats/base/name_table.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+/* Bytes of a piece that were put together. */
+typedef struct extent {
+    uint64_t at, bytes, xxh3;
+} extent;
+
+typedef struct extents {
+    extent *list;
+    size_t count, room;
+} extents;
+
+struct organ_unit_log {
+    pthread_mutex_t lock;
+    extents *of_piece;
+    size_t *unit_of; /* of each piece */
+};
+
+static organ_status no_memory(const organ_unit_run *run, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", run->journal->path);
+}
+
+/* ---- what is put ---- */
+
+static bool add_extent(extents *all, extent one)
+{
+    if (all->count == all->room) {
+        const size_t room = all->room ? 2 * all->room : 4;
+        extent *const more = realloc(all->list, room * sizeof *more);
+        if (!more)
+            return false;
+        all->list = more;
+        all->room = room;
+    }
+    all->list[all->count++] = one;
+    return true;
+}
+
+organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
+                                organ_error *error)
+{
+    const extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
+    if (organ_resharding_put(run->plan, piece, data, bytes, at, scratch, error))
+        return error->status;
+    pthread_mutex_lock(&run->log->lock);
+    const bool added = add_extent(&run->log->of_piece[piece], one);
+    pthread_mutex_unlock(&run->log->lock);
+    return added ? ORGAN_OK : no_memory(run, error);
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    const uint64_t x = ((const extent *)a)->at, y = ((const extent *)b)->at;
+    return (x > y) - (x < y);
+}
+
+/* [[at, bytes, "xxh3"], ...] in order of their offsets; NULL without memory. Forgets them. */
+static json_t *take_extents(extents *all)
+{
+    json_t *const rows = json_array();
+    bool complete = rows != NULL;
+    if (all->count)
+        qsort(all->list, all->count, sizeof *all->list, by_offset);
+    for (size_t k = 0; k < all->count && complete; k++) {
+        const extent *const e = &all->list[k];
+        char digits[17];
+        snprintf(digits, sizeof digits, "%016" PRIx64, e->xxh3);
+        complete = json_array_append_new(rows, json_pack("[I, I, s]", (json_int_t)e->at, (json_int_t)e->bytes, digits)) == 0;
+    }
+    free(all->list);
+    *all = (extents){0};
+    if (complete)
+        return rows;
+    json_decref(rows);
+    return NULL;
+}
+
+organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *results, organ_error *error)
+{
+    organ_run_unit *const u = &run->units[unit];
+    json_t *const pieces = json_array();
+    bool complete = pieces && results;
+    pthread_mutex_lock(&run->log->lock);
+    for (size_t k = 0; k < u->count && complete; k++)
+        complete = json_array_append_new(pieces, take_extents(&run->log->of_piece[u->first + k])) == 0;
+    pthread_mutex_unlock(&run->log->lock);
+    json_t *const line =
+        complete ? json_pack("{s:s, s:O, s:O}", "unit", run->pieces[u->first].name, "pieces", pieces, "results", results) : NULL;
+    json_decref(pieces);
+    json_decref(results);
+    if (organ_run_journal_add(run->journal, line, error))
+        return error->status;
+    u->done = true;
+    run->done++;
+    return ORGAN_OK;
+}
+
+/* ---- what is copied ---- */
+
+static bool is_wanted(void *context, size_t piece)
+{
+    const organ_unit_run *const run = context;
+    return !run->units[run->log->unit_of[piece]].done;
+}
+
+static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
+{
+    organ_unit_run *const run = context;
+    const extent whole = {.bytes = run->pieces[piece].bytes, .xxh3 = xxh3};
+    if (whole.bytes && !add_extent(&run->log->of_piece[piece], whole))
+        return no_memory(run, error);
+    return organ_unit_run_finish(run, run->log->unit_of[piece], json_object(), error);
+}
+
+organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error)
+{
+    const organ_resharding_watch watch = {.context = run, .wanted = is_wanted, .copied = copied};
+    return organ_resharding_copy(run->plan, &watch, run->progress, run->stop, error);
+}
+
+/* ---- what an earlier run did ---- */
+
+typedef struct place {
+    const organ_unit_run *run;
+    size_t piece;
+} place;
+
+static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
+{
+    const place *const p = context;
+    return organ_resharding_read(p->run->plan, p->piece, data, bytes, offset, error);
+}
+
+/* Whether the extents cover the piece without a gap and its bytes have their digests. */
+static organ_status check_piece(const organ_unit_run *run, size_t piece, const json_t *rows, bool *holds, organ_error *error)
+{
+    const place here = {run, piece};
+    uint64_t at = 0;
+    size_t k;
+    json_t *row;
+    *holds = json_is_array(rows);
+    json_array_foreach(rows, k, row)
+    {
+        json_int_t from, bytes;
+        const char *written;
+        char found[17];
+        if (organ_stop_asked(run->stop))
+            return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
+        *holds = json_unpack((json_t *)row, "[I, I, s]", &from, &bytes, &written) == 0 && from >= 0 && (uint64_t)from == at && bytes > 0 &&
+                 (uint64_t)bytes <= run->pieces[piece].bytes - at;
+        if (!*holds || organ_run_digest(read_piece, &here, at, (uint64_t)bytes, run->progress, found, error))
+            return error->status;
+        *holds = strcmp(written, found) == 0;
+        if (!*holds)
+            return ORGAN_OK;
+        at += (uint64_t)bytes;
+    }
+    *holds = *holds && at == run->pieces[piece].bytes;
+    return ORGAN_OK;
+}
+
+static organ_status take_over(organ_unit_run *run, size_t unit, const json_t *line, organ_error *error)
+{
+    organ_run_unit *const u = &run->units[unit];
+    const json_t *const pieces = json_object_get(line, "pieces"), *const results = json_object_get(line, "results");
+    bool holds = json_array_size(pieces) == u->count;
+    for (size_t k = 0; k < u->count && holds; k++)
+        if (check_piece(run, u->first + k, json_array_get(pieces, k), &holds, error))
+            return error->status;
+    if (!holds) {
+        organ_progress_note(run->progress, "%s: its bytes in the unfinished output are not those that were written down: it is made again",
+                            run->pieces[u->first].name);
+        return ORGAN_OK;
+    }
+    u->done = json_is_object(results) && (run->pieces[u->first].same || run->recall(run->context, u->item, results));
+    run->done += u->done;
+    return ORGAN_OK;
+}
+
+/* The last line of each unit. */
+static organ_status find_lines(const organ_unit_run *run, const json_t **line_of, organ_error *error)
+{
+    organ_name_table names = {0};
+    size_t k;
+    json_t *line;
+    for (size_t u = 0; u < run->unit_count && !error->status; u++)
+        if (!organ_name_table_put(&names, run->pieces[run->units[u].first].name, u))
+            no_memory(run, error);
+    json_array_foreach(run->journal->lines, k, line)
+    {
+        const char *const name = json_string_value(json_object_get(line, "unit"));
+        const size_t *const unit = name && !error->status ? organ_name_table_find(&names, name) : NULL;
+        if (unit)
+            line_of[*unit] = line;
+    }
+    organ_name_table_release(&names);
+    return error->status;
+}
+
+static uint64_t unit_bytes(const organ_unit_run *run, size_t unit)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < run->units[unit].count; k++)
+        bytes += run->pieces[run->units[unit].first + k].bytes;
+    return bytes;
+}
+
+static organ_status take_all_over(organ_unit_run *run, organ_error *error)
+{
+    const json_t **const line_of = calloc(run->unit_count + 1, sizeof *line_of);
+    uint64_t bytes = 0;
+    size_t lines = 0;
+    if (!line_of)
+        return no_memory(run, error);
+    find_lines(run, line_of, error);
+    for (size_t u = 0; u < run->unit_count; u++) {
+        bytes += line_of[u] ? unit_bytes(run, u) : 0;
+        lines += line_of[u] != NULL;
+    }
+    organ_progress_begin(run->progress, "checking what is there", bytes, lines);
+    for (size_t u = 0; u < run->unit_count && !error->status; u++)
+        if (line_of[u])
+            take_over(run, u, line_of[u], error);
+    organ_progress_end(run->progress);
+    free(line_of);
+    if (!error->status)
+        organ_progress_note(run->progress, "continuing: %zu of %zu tensors are done and intact", run->done, run->unit_count);
+    return error->status;
+}
+
+/* ---- begin and end ---- */
+
+organ_status organ_unit_run_begin(organ_unit_run *run, organ_error *error)
+{
+    organ_unit_log *const log = calloc(1, sizeof *log);
+    if (!log)
+        return no_memory(run, error);
+    run->log = log;
+    pthread_mutex_init(&log->lock, NULL);
+    log->of_piece = calloc(run->piece_count + 1, sizeof *log->of_piece);
+    log->unit_of = calloc(run->piece_count + 1, sizeof *log->unit_of);
+    if (!log->of_piece || !log->unit_of)
+        return no_memory(run, error);
+    for (size_t u = 0; u < run->unit_count; u++)
+        for (size_t k = 0; k < run->units[u].count; k++)
+            log->unit_of[run->units[u].first + k] = u;
+    return json_array_size(run->journal->lines) > 0 ? take_all_over(run, error) : ORGAN_OK;
+}
+
+void organ_unit_run_end(organ_unit_run *run)
+{
+    organ_unit_log *const log = run->log;
+    if (!log)
+        return;
+    for (size_t k = 0; log->of_piece && k < run->piece_count; k++)
+        free(log->of_piece[k].list);
+    free(log->of_piece);
+    free(log->unit_of);
+    pthread_mutex_destroy(&log->lock);
+    free(log);
+    run->log = NULL;
+}
+
+/* ---- exact numbers ---- */
+
+json_t *organ_exact_json(double value)
+{
+    char text[40];
+    snprintf(text, sizeof text, "%a", value);
+    return json_string(text);
+}
+
+bool organ_exact_value(const json_t *text, double *value)
+{
+    const char *const digits = json_string_value(text);
+    char *end = NULL;
+    *value = digits ? strtod(digits, &end) : 0;
+    return digits && end != digits && *end == '\0';
+}
