@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/fleet_prunings.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
+
+#include <errno.h>
 
 json_t *organ_fleet_pruning(const organ_model *model)
 {
     organ_error fault = {0};
     json_t *const log = organ_experiment_log(model, &fault);
+    if (fault.errnum == ENOMEM) { /* no fault of the log */
+        organ_memory_refused();
+        return NULL;
+    }
     json_t *const pruning = fault.status ? json_pack("{s:o}", "fault", organ_document_string(fault.message))
                             : !log       ? json_null()
                                          : json_pack("{s:o, s:O?, s:O?}", "experiment", organ_experiment_of(log), "target",
