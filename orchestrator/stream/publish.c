@@ -107,14 +107,18 @@ static const char *name_of(const organ_publish *publish)
     return slash ? slash + 1 : publish->final;
 }
 
-/* A run that was killed at its very beginning leaves an empty directory; a journal can be gone on with; of an output that is one file,
- * only its reports may be left. */
+/* A run that was killed at its very beginning leaves an empty directory; a journal can be gone on with. */
 static bool is_unfinished(const organ_publish *publish)
+{
+    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME) || is_empty_directory(publish->partial);
+}
+
+/* The single file that had grown there was taken: at most its reports are left. */
+static bool was_taken(const organ_publish *publish)
 {
     const char *const dot = strrchr(name_of(publish), '.');
     const bool single = dot && (strcmp(dot, ".gguf") == 0 || strcmp(dot, ".safetensors") == 0);
-    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME) || is_empty_directory(publish->partial) ||
-           (single && !is_there(publish, name_of(publish)));
+    return single && !is_there(publish, name_of(publish));
 }
 
 /* What a run finished for which there was no name is hours of work: only its owner gives it up. */
@@ -141,9 +145,10 @@ static organ_status take_over(organ_publish *publish, bool resume, bool force, o
     if (lock(publish, error))
         return error->status;
     organ_status refused = ORGAN_OK;
-    if (!is_unfinished(publish))
+    const bool unfinished = is_unfinished(publish);
+    if (!unfinished && !was_taken(publish))
         refused = fail_kept(publish, error);
-    else if (!resume && !force)
+    else if (unfinished && !resume && !force)
         refused = organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
                              publish->final, publish->partial);
     publish->resumed = resume && !refused;
