@@ -126,6 +126,6 @@ const organ_verb organ_quantize_verb = {
     .operands = quantize_operands, .operand_count = COUNT(quantize_operands),
     .groups = quantize_groups, .group_count = COUNT(quantize_groups),
     .examples = quantize_examples, .example_count = COUNT(quantize_examples),
-    .exits = "0 done; 2 wrong usage, OUT exists, or the model is quantised already; 3 the model is malformed, changed meanwhile, or has "
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, quantised already, changed meanwhile, or has "
              "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};
