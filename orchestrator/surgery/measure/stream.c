@@ -6,6 +6,7 @@
 #include "orchestrator/stream/journal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -166,11 +167,14 @@ const char *organ_measure_stream_path(const organ_measure_stream *stream) { retu
 
 void organ_measure_stream_forget(const char *path)
 {
-    char *folder = strndup(path, (size_t)(strrchr(path, '/') - path));
+    char folder[PATH_MAX]; /* not allocated: the folder goes also when memory has run out */
+    const char *const slash = strrchr(path, '/');
     unlink(path);
-    if (folder)
+    if (slash && (size_t)(slash - path) < sizeof folder) {
+        memcpy(folder, path, (size_t)(slash - path));
+        folder[slash - path] = '\0';
         rmdir(folder); /* if nothing else is in it */
-    free(folder);
+    }
 }
 
 void organ_measure_stream_close(organ_measure_stream *s)
