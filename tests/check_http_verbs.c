@@ -49,9 +49,9 @@ static const struct {
     {"assemble", "@ -o ^"},
     {"graft", "--source=@ --target=" TINY " -o ^"},
     {"chimera", "--base=" TINY " --donor=@ --take=organ -o ^"},
-    {"tokenize", "@ --text=README.md"},
-    {"perplexity", "@ --text=README.md"},
-    {"evaluate", "@ " TINY " --text=README.md"},
+    {"tokenize", "@ --text=" TINY "/heldout.txt"},
+    {"perplexity", "@ --text=" TINY "/heldout.txt"},
+    {"evaluate", "@ " TINY " --text=" TINY "/heldout.txt"},
     {"generate", "@ --prompt=a"},
     {"lora sanitize", "fixtures/tiny-lora --base=@ --check"},
 };
