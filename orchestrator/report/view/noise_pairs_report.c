@@ -3,8 +3,8 @@
 
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/view/noise_fields.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -13,41 +13,16 @@
 
 /* ---- tables ---- */
 
-static void layer_cell(organ_table *table, const json_t *row)
-{
-    const json_t *const layer = json_object_get(row, "layer");
-    if (json_is_integer(layer))
-        organ_table_cell(table, "%lld", (long long)json_integer_value(layer));
-    else
-        organ_table_cell(table, "none");
-}
-
-static void within_cell(organ_table *table, const json_t *row)
-{
-    organ_table_cell(table, "%llu", organ_json_count(row, "with_cosine") - organ_json_count(row, "beyond"));
-}
-
-#define PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
-#define LAYER      FIELD_BY("layer", layer_cell, 0)
-
-/* A row for each of report.`rows`, and the total. */
-static organ_table *folds(const json_t *report, const char *rows, const organ_field *fields, size_t count)
-{
-    organ_table *const table = organ_field_table(fields, count, organ_json_at(report, rows), SIZE_MAX);
-    organ_field_total(table, fields, count, "all", organ_json_at(report, "total"));
-    return table;
-}
-
 #define NOISE_FIELDS                                                                                                                       \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED("|N_A|/|W|", "noise_a_to_weight", 0),                                                 \
         FIELD_ROUNDED("|N_B|/|W|", "noise_b_to_weight", 0), FIELD_ROUNDED("cosine", "cosine", 4),                                          \
-        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_BY("|z|<=3", within_cell, 0),                          \
-        FIELD_ROUNDED("R^2", "explained", 4), FIELD_ROUNDED("factor", "factor", 3), FIELD_ROUNDED("remains", "remains_to_noise_a", 3)
+        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_WITHIN, FIELD_ROUNDED("R^2", "explained", 4),          \
+        FIELD_ROUNDED("factor", "factor", 3), FIELD_ROUNDED("remains", "remains_to_noise_a", 3)
 
 organ_table *organ_noise_pairs_noises(const json_t *report, const char *rows, const char *key)
 {
-    static const organ_field fields[] = {PROJECTION, NOISE_FIELDS}, layers[] = {LAYER, NOISE_FIELDS};
-    return folds(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
+    static const organ_field fields[] = {FIELD_PROJECTION, NOISE_FIELDS}, layers[] = {FIELD_LAYER, NOISE_FIELDS};
+    return organ_noise_folds_table(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
 }
 
 #define CHANGE_FIELDS                                                                                                                      \
@@ -59,8 +34,8 @@ organ_table *organ_noise_pairs_noises(const json_t *report, const char *rows, co
 
 organ_table *organ_noise_pairs_change(const json_t *report, const char *rows, const char *key)
 {
-    static const organ_field fields[] = {PROJECTION, CHANGE_FIELDS}, layers[] = {LAYER, CHANGE_FIELDS};
-    return folds(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
+    static const organ_field fields[] = {FIELD_PROJECTION, CHANGE_FIELDS}, layers[] = {FIELD_LAYER, CHANGE_FIELDS};
+    return organ_noise_folds_table(report, rows, strcmp(key, "layer") == 0 ? layers : fields, sizeof fields / sizeof *fields);
 }
 
 organ_table *organ_noise_pairs_modules(const json_t *report, size_t most)

@@ -4,8 +4,8 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/view/noise_fields.h"
 #include "orchestrator/report/view/orthogonality_charts.h"
 
 #include <math.h>
@@ -15,48 +15,28 @@
 
 /* ---- tables ---- */
 
-static void layer_cell(organ_table *table, const json_t *row)
-{
-    const json_t *const layer = json_object_get(row, "layer");
-    organ_table_cell(table, json_is_integer(layer) ? "%lld" : "none", (long long)json_integer_value(layer));
-}
-
-static void within_cell(organ_table *table, const json_t *row)
-{
-    organ_table_cell(table, "%llu", organ_json_count(row, "with_cosine") - organ_json_count(row, "beyond"));
-}
-
 /* A comparison of noises, and what one with an adapter has beside it. */
 #define COMPARISON(ratio)                                                                                                                  \
     FIELD_COUNT("modules", "modules"), FIELD_ROUNDED(ratio, "ratio", 0), FIELD_ROUNDED("cosine", "cosine", 4),                             \
-        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_BY("|z|<=3", within_cell, 0)
-#define LEAKAGE    FIELD_ROUNDED("leakage", "leakage", 3), FIELD_ROUNDED("expected", "leakage_expected", 3)
-#define PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
-
-/* A row for each of object.`rows`, and the total. */
-static organ_table *folds(const json_t *object, const char *rows, const organ_field *fields, size_t count)
-{
-    organ_table *const table = organ_field_table(fields, count, organ_json_at(object, rows), SIZE_MAX);
-    organ_field_total(table, fields, count, "all", organ_json_at(object, "total"));
-    return table;
-}
+        FIELD_ROUNDED("chance", "chance_std", 4), FIELD_ROUNDED("z", "z", 1), FIELD_WITHIN
+#define LEAKAGE FIELD_ROUNDED("leakage", "leakage", 3), FIELD_ROUNDED("expected", "leakage_expected", 3)
 
 organ_table *organ_orthogonality_projections(const json_t *noise)
 {
-    static const organ_field fields[] = {PROJECTION, COMPARISON("|N|/|K|"), LEAKAGE};
-    return folds(noise, "projections", FIELD_LIST(fields));
+    static const organ_field fields[] = {FIELD_PROJECTION, COMPARISON("|N|/|K|"), LEAKAGE};
+    return organ_noise_folds_table(noise, "projections", FIELD_LIST(fields));
 }
 
 organ_table *organ_orthogonality_layers(const json_t *noise)
 {
-    static const organ_field fields[] = {FIELD_BY("layer", layer_cell, 0), COMPARISON("|N|/|K|"), LEAKAGE};
-    return folds(noise, "layers", FIELD_LIST(fields));
+    static const organ_field fields[] = {FIELD_LAYER, COMPARISON("|N|/|K|"), LEAKAGE};
+    return organ_noise_folds_table(noise, "layers", FIELD_LIST(fields));
 }
 
 organ_table *organ_orthogonality_agreement(const json_t *agreement)
 {
-    static const organ_field fields[] = {PROJECTION, COMPARISON("|N1|/|N2|")};
-    return folds(agreement, "projections", FIELD_LIST(fields));
+    static const organ_field fields[] = {FIELD_PROJECTION, COMPARISON("|N1|/|N2|")};
+    return organ_noise_folds_table(agreement, "projections", FIELD_LIST(fields));
 }
 
 /* ---- extremes ---- */
