@@ -15,13 +15,20 @@ organ_weight organ_weight_plain(const organ_tensor *tensor)
                           .bits = type->in_safetensors ? type->bytes * 8 / type->elements : 0};
 }
 
+const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k)
+{
+    const organ_tensor *const all[ORGAN_WEIGHT_TENSORS] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
+                                                           weight->global, weight->shape_tensor, weight->bias};
+    return all[k];
+}
+
 uint64_t organ_weight_bytes(const organ_weight *weight)
 {
-    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
-                                       weight->global, weight->shape_tensor, weight->bias};
     uint64_t bytes = 0;
-    for (size_t k = 0; k < sizeof all / sizeof *all; k++)
-        bytes += all[k] ? all[k]->bytes : 0;
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
+        const organ_tensor *const tensor = organ_weight_tensor(weight, k);
+        bytes += tensor ? tensor->bytes : 0;
+    }
     return bytes;
 }
 

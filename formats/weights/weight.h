@@ -74,6 +74,11 @@ organ_weight organ_weight_plain(const organ_tensor *tensor);
 /* As organ_tensor_matrices, of the plain tensor. */
 organ_matrices organ_weight_matrices(const organ_weight *weight);
 
+/* The tensors that it is stored in, k below ORGAN_WEIGHT_TENSORS: codes, scale, zero, g_idx, global, shape_tensor, bias. NULL for one that
+ * it does not have. */
+#define ORGAN_WEIGHT_TENSORS ((size_t)7)
+const organ_tensor *organ_weight_tensor(const organ_weight *weight, size_t k);
+
 /* Bytes of all tensors that it is stored in. */
 uint64_t organ_weight_bytes(const organ_weight *weight);
 

@@ -32,13 +32,6 @@ static bool selected_weight(const organ_inspect_lists *lists, const organ_weight
 
 /* ---- kinds ---- */
 
-static const organ_tensor *companion(const organ_weight *weight, size_t k)
-{
-    const organ_tensor *const all[] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
-                                       weight->global, weight->shape_tensor, weight->bias};
-    return all[k];
-}
-
 static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", "global", "shape_tensor", "biases"};
 #define COMPANIONS (sizeof companion_keys / sizeof *companion_keys)
 
@@ -121,8 +114,10 @@ static json_t *describe_weight(const organ_weight *weight, bool *whole)
     set(row, "shape", shape, whole);
     set(row, "block", block_of(weight, whole), whole);
     set(row, "transposed", json_boolean(weight->transposed), whole);
-    for (size_t k = 0; k < COMPANIONS; k++)
-        set(row, companion_keys[k], companion(weight, k) ? json_string(companion(weight, k)->name) : json_null(), whole);
+    for (size_t k = 0; k < COMPANIONS; k++) {
+        const organ_tensor *const tensor = organ_weight_tensor(weight, k);
+        set(row, companion_keys[k], tensor ? json_string(tensor->name) : json_null(), whole);
+    }
     set(row, "role", json_string(organ_anatomy_role_name(&weight->anatomy)), whole);
     return row;
 }

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PARTS 7
-
 organ_status organ_dequantize_first(const organ_model *model, organ_error *error, const char *what, ...)
 {
     organ_text buffer;
@@ -35,11 +33,11 @@ bool organ_dtype_is_blocks(organ_dtype dtype)
 
 static const organ_tensor *touched_part(const organ_model *model, const organ_weight *weight, const bool *touched)
 {
-    const organ_tensor *const parts[PARTS] = {weight->codes,  weight->scale,        weight->zero, weight->g_idx,
-                                              weight->global, weight->shape_tensor, weight->bias};
-    for (size_t k = 0; k < PARTS; k++)
-        if (parts[k] && touched[parts[k] - model->tensors])
-            return parts[k];
+    for (size_t k = 0; k < ORGAN_WEIGHT_TENSORS; k++) {
+        const organ_tensor *const part = organ_weight_tensor(weight, k);
+        if (part && touched[part - model->tensors])
+            return part;
+    }
     return NULL;
 }
 
