@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
 #include <stdio.h>
@@ -29,8 +30,8 @@ static json_t *parameters_json(const organ_calibrated_job *job)
     const organ_prune_calibrated_options *const c = job->options;
     const char *const targets = job->base.options->targets;
     const double sparsity = job->base.options->sparsity;
-    json_t *const p = json_pack("{s:s, s:o, s:o}", "method", c->method, "sparsity", sparsity < 0 ? json_null() : json_real(sparsity),
-                                "pattern", c->pattern ? json_string(c->pattern) : json_null());
+    json_t *const p = ORGAN_OBJECT(SET_TEXT("method", c->method), SET("sparsity", sparsity < 0 ? json_null() : json_real(sparsity)),
+                                   SET("pattern", c->pattern ? json_string(c->pattern) : json_null()));
     if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
         json_object_set_new(p, "compensate", json_boolean(job->compensates));
         json_object_set_new(p, "contribution", json_boolean(!job->imatrix));
@@ -56,21 +57,20 @@ static json_t *calibration_json(const organ_calibrated_job *job)
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->base.targets.count; k++)
         block_diagonal += job->parts[k].block_diagonal;
-    return json_pack("{s:{s:o, s:I, s:s, s:I}, s:{s:s, s:I, s:s}, s:I, s:I, s:I, s:s, s:s, s:s, s:I}", "text", "name",
-                     organ_document_string(slash ? slash + 1 : path), "bytes", (json_int_t)job->text_bytes, "xxh3", job->text_digest,
-                     "tokens", (json_int_t)job->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary", (json_int_t)facts->vocabulary,
-                     "digest", facts->digest, "samples", (json_int_t)job->options->samples, "context", (json_int_t)job->options->context,
-                     "tokens", (json_int_t)job->options->samples * (json_int_t)job->options->context, "windows",
-                     "evenly spread from the first token of the text to the last, without overlap", "bos",
-                     facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
-                                                        : "no BOS: the model's tokenizer puts none before a text",
-                     "streams",
-                     job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
-                                      : "inputs behind pruned layers",
-                     "block_diagonal_tensors", (json_int_t)block_diagonal);
+    return ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : path), SET_COUNT("bytes", job->text_bytes),
+                                 SET_TEXT("xxh3", job->text_digest), SET_COUNT("tokens", job->text_tokens))),
+        SET("tokenizer",
+            ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_TEXT("digest", facts->digest))),
+        SET_COUNT("samples", job->options->samples), SET_COUNT("context", job->options->context),
+        SET_COUNT("tokens", job->options->samples * (json_int_t)job->options->context),
+        SET_TEXT("windows", "evenly spread from the first token of the text to the last, without overlap"),
+        SET_TEXT("bos", facts->adds_bos && facts->bos >= 0 ? "BOS in place of the first token of every window"
+                                                           : "no BOS: the model's tokenizer puts none before a text"),
+        SET_TEXT("streams", job->two_streams ? "inputs behind pruned layers and in the donor (of experts behind pruned layers alone)"
+                                             : "inputs behind pruned layers"),
+        SET_COUNT("block_diagonal_tensors", block_diagonal));
 }
-
-static json_t *number_or_null(int64_t number) { return number < 0 ? json_null() : json_integer((json_int_t)number); }
 
 static json_t *imatrix_json(const organ_calibrated_job *job)
 {
@@ -81,10 +81,10 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
     json_t *const datasets = json_array();
     for (size_t k = 0; k < m->dataset_count; k++)
         json_array_append_new(datasets, organ_document_string(m->datasets[k]));
-    return json_pack("{s:o, s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:s}", "name", organ_document_string(slash ? slash + 1 : m->path), "format",
-                     m->format, "bytes", (json_int_t)m->bytes, "xxh3", job->text_digest, "entries", (json_int_t)m->entry_count, "datasets",
-                     datasets, "chunks", number_or_null(m->chunks), "chunk_size", number_or_null(m->chunk_size), "lacks",
-                     "contribution, stability and compensation: it has only the mean square of each input");
+    return ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : m->path), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
+                        SET_TEXT("xxh3", job->text_digest), SET_COUNT("entries", m->entry_count), SET("datasets", datasets),
+                        SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
+                        SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
 }
 
 int organ_calibrated_amend(const organ_prune_job *base, json_t *document)

@@ -4,6 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/autopsy_report.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/surgery/output/output.h"
@@ -108,10 +109,10 @@ static json_t *run_json(const organ_autopsy_job *job)
 {
     const double seconds = organ_seconds_now() - job->started;
     const uint64_t bytes = bytes_of(job);
-    return json_pack("{s:o, s:o, s:f, s:f, s:I, s:s, s:I}", "model", organ_document_string(job->options->model), "other",
-                     job->options->other ? organ_document_string(job->options->other) : json_null(), "seconds", round(seconds * 1e3) / 1e3,
-                     "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0, "bytes", (json_int_t)bytes, "cpu_isa",
-                     job->engine->kernels->isa, "threads", (json_int_t)organ_workers_count(job->engine->workers));
+    return ORGAN_OBJECT(SET_BYTES("model", job->options->model), SET_BYTES_OF("other", job->options->other),
+                        SET_REAL("seconds", round(seconds * 1e3) / 1e3),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0), SET_COUNT("bytes", bytes),
+                        SET_TEXT("cpu_isa", job->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(job->engine->workers)));
 }
 
 /* ---- files ---- */

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -18,8 +19,9 @@ static json_t *distance_json(const organ_vitals *v)
 {
     const organ_distance *const d = &v->distance;
     const organ_distance_view seen = organ_distance_seen(d);
-    return json_pack("{s:o, s:o, s:o, s:o, s:I}", "relative_error", real(rounded(seen.relative)), "max_abs_difference", real(d->most),
-                     "cosine", real(rounded(seen.cosine)), "norm_ratio", real(rounded(seen.ratio)), "not_finite", (json_int_t)d->skipped);
+    return ORGAN_OBJECT(SET("relative_error", real(rounded(seen.relative))), SET("max_abs_difference", real(d->most)),
+                        SET("cosine", real(rounded(seen.cosine))), SET("norm_ratio", real(rounded(seen.ratio))),
+                        SET_COUNT("not_finite", d->skipped));
 }
 
 static json_t *levels_json(const organ_vitals *v)
@@ -31,12 +33,12 @@ static void add_numbers(json_t *row, const organ_vitals *v)
 {
     const organ_moments *const m = &v->moments;
     const bool any = m->n > 0;
-    json_t *const numbers = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:I, s:o}", "mean", any ? real(m->mean) : json_null(), "std",
-        any ? real(organ_vitals_std(v)) : json_null(), "min", any ? real((double)m->min) : json_null(), "max",
-        any ? real((double)m->max) : json_null(), "kurtosis", any ? real(organ_vitals_kurtosis(v)) : json_null(), "nan", (json_int_t)m->nan,
-        "inf", (json_int_t)m->inf, "zero", (json_int_t)m->zero, "zero_percent", organ_percent(m->zero, v->weight->elements), "dead_rows",
-        (json_int_t)v->dead.count, "dead_columns", (json_int_t)v->dead_columns, "levels", levels_json(v));
+    json_t *const numbers = ORGAN_OBJECT(
+        SET("mean", any ? real(m->mean) : json_null()), SET("std", any ? real(organ_vitals_std(v)) : json_null()),
+        SET("min", any ? real((double)m->min) : json_null()), SET("max", any ? real((double)m->max) : json_null()),
+        SET("kurtosis", any ? real(organ_vitals_kurtosis(v)) : json_null()), SET_COUNT("nan", m->nan), SET_COUNT("inf", m->inf),
+        SET_COUNT("zero", m->zero), SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
+        SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns), SET("levels", levels_json(v)));
     json_object_update(row, numbers);
     json_decref(numbers);
 }
@@ -45,10 +47,9 @@ static json_t *tensor_json(const organ_autopsy_job *job, const organ_vitals *v)
 {
     char stored[128];
     json_t *const row =
-        json_pack("{s:s, s:s, s:o, s:s, s:o, s:I}", "name", v->weight->name, "role", organ_anatomy_role_name(&v->weight->anatomy), "layer",
-                  v->weight->anatomy.layer < 0 ? json_null() : json_integer(v->weight->anatomy.layer), "stored",
-                  organ_weight_text(v->weight, stored, sizeof stored), "shape", organ_dims_json(v->weight->rank, v->weight->shape),
-                  "elements", (json_int_t)v->weight->elements);
+        ORGAN_OBJECT(SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
+                     SET_INDEX("layer", v->weight->anatomy.layer), SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
+                     SET("shape", organ_dims_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
     if (v->unread)
         json_object_set_new(row, "unread", json_string(v->unread));
     else
@@ -105,18 +106,19 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
 static json_t *role_json(const organ_autopsy_job *job, const char *name, const role_sums *s)
 {
     const bool any = s->numbers > 0;
-    json_t *const row = json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:I, s:f, s:I, s:I, s:I, s:I, s:I}", "role", name, "tensors",
-                                  s->tensors, "elements", s->elements, "largest_mean", any ? real(s->mean_most) : json_null(), "least_std",
-                                  any ? real(s->std_least) : json_null(), "largest_std", any ? real(s->std_most) : json_null(), "min",
-                                  any ? real(s->min) : json_null(), "max", any ? real(s->max) : json_null(), "not_finite", s->bad,
-                                  "zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements), "dead_rows", s->dead_rows,
-                                  "dead_columns", s->dead_columns, "findings", count_role(job->findings, name, false), "remarks",
-                                  count_role(job->remarks, name, false), "outside_expected", count_role(job->remarks, name, true));
+    json_t *const row = ORGAN_OBJECT(
+        SET_TEXT("role", name), SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
+        SET("largest_mean", any ? real(s->mean_most) : json_null()), SET("least_std", any ? real(s->std_least) : json_null()),
+        SET("largest_std", any ? real(s->std_most) : json_null()), SET("min", any ? real(s->min) : json_null()),
+        SET("max", any ? real(s->max) : json_null()), SET_COUNT("not_finite", s->bad),
+        SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)), SET_COUNT("dead_rows", s->dead_rows),
+        SET_COUNT("dead_columns", s->dead_columns), SET_COUNT("findings", count_role(job->findings, name, false)),
+        SET_COUNT("remarks", count_role(job->remarks, name, false)), SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
     if (job->other)
         json_object_set_new(row, "against_other",
-                            json_pack("{s:I, s:o, s:o}", "tensors", s->pairs, "mean_relative_error",
-                                      s->pairs ? real(rounded(s->relative / (double)s->pairs)) : json_null(), "largest_relative_error",
-                                      s->pairs ? real(rounded(s->relative_most)) : json_null()));
+                            ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
+                                         SET("mean_relative_error", s->pairs ? real(rounded(s->relative / (double)s->pairs)) : json_null()),
+                                         SET("largest_relative_error", s->pairs ? real(rounded(s->relative_most)) : json_null())));
     return row;
 }
 
@@ -148,8 +150,9 @@ static json_t *schemes_json(const organ_autopsy_job *job)
             at++;
         if (at == json_array_size(rows)) {
             const organ_usual_error usual = organ_usual_error_of(job->vitals[k].weight);
-            json_array_append_new(rows, json_pack("{s:s, s:i, s:[f, f]}", "stored", stored, "tensors", 0, "usual_error_percent",
-                                                  rounded(100 * usual.least), rounded(100 * usual.most)));
+            json_array_append_new(
+                rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
+                                   SET("usual_error_percent", json_pack("[f, f]", rounded(100 * usual.least), rounded(100 * usual.most)))));
         }
         json_t *const row = json_array_get(rows, at);
         json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
@@ -164,8 +167,8 @@ static json_t *strays_json(const organ_autopsy_job *job)
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->weights->stray_count; k++) {
         const organ_stray *const stray = &job->weights->strays[k];
-        json_array_append_new(rows, json_pack("{s:s, s:b, s:s}", "tensor", stray->tensor->name, "known", (int)stray->dropped, "why",
-                                              stray->why ? stray->why : ""));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_FLAG("known", stray->dropped),
+                                                 SET_TEXT("why", stray->why ? stray->why : "")));
     }
     return rows;
 }
@@ -184,15 +187,16 @@ static json_t *notes_json(const organ_autopsy_job *job)
 
 static json_t *definitions_json(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "std",
-                     "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample).", "kurtosis",
-                     "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one.", "levels",
-                     "Distinct finite values after dequantisation, -0 and +0 being one.", "dead rows and columns",
-                     "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix.", "relative error",
-                     "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out.",
-                     "finding",
-                     "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what is "
-                     "expected (of std by more than 2.5 percent), or worth knowing, and no fault.");
+    return ORGAN_OBJECT(
+        SET_TEXT("std", "Standard deviation of all finite values of the tensor, dequantised to FP32 (not of a sample)."),
+        SET_TEXT("kurtosis", "Excess kurtosis of the finite values: 0 for a normal distribution, -1.2 for a uniform one."),
+        SET_TEXT("levels", "Distinct finite values after dequantisation, -0 and +0 being one."),
+        SET_TEXT("dead rows and columns", "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
+        SET_TEXT("relative error",
+                 "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out."),
+        SET_TEXT("finding",
+                 "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what is "
+                 "expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
 }
 
 json_t *organ_autopsy_document(organ_autopsy_job *job)
@@ -200,12 +204,12 @@ json_t *organ_autopsy_document(organ_autopsy_job *job)
     json_t *const tensors = json_array();
     for (size_t k = 0; k < job->count; k++)
         json_array_append_new(tensors, tensor_json(job, &job->vitals[k]));
-    json_t *const document =
-        json_pack("{s:s, s:s, s:s, s:o, s:o, s:b, s:I, s:I, s:O, s:O, s:o, s:o, s:o, s:o}", "schema", "organ.autopsy/1", "definition",
-                  "autopsy/1", "organ", ORGAN_VERSION, "model", organ_model_json(job->model), "other",
-                  job->other ? organ_model_json(job->other) : json_null(), "healthy", json_array_size(job->findings) == 0, "weights",
-                  (json_int_t)job->count, "packed", (json_int_t)job->weights->packed, "findings", job->findings, "remarks", job->remarks,
-                  "roles", roles_json(job), "schemes", schemes_json(job), "notes", notes_json(job), "strays", strays_json(job));
+    json_t *const document = ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.autopsy/1"), SET_TEXT("definition", "autopsy/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET("model", organ_model_json(job->model)), SET("other", job->other ? organ_model_json(job->other) : json_null()),
+        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
+        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)), SET("remarks", json_incref(job->remarks)),
+        SET("roles", roles_json(job)), SET("schemes", schemes_json(job)), SET("notes", notes_json(job)), SET("strays", strays_json(job)));
     if (!document || job->broken) {
         json_decref(document);
         json_decref(tensors);

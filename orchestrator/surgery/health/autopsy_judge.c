@@ -5,6 +5,7 @@
 
 #include "formats/base/text_buffer.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include <math.h>
@@ -55,10 +56,10 @@ void organ_autopsy_tell(organ_autopsy_job *job, bool finding, const organ_weight
     va_start(args, value);
     vsnprintf(found, sizeof found, value, args);
     va_end(args);
-    json_t *const row = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "tensor", weight->name, "role",
-                                  organ_anatomy_role_name(&weight->anatomy), "kind", verdict->kind, "severity",
-                                  finding ? "finding" : "remark", "what", verdict->what, "value", found, "range", verdict->range, "cause",
-                                  verdict->cause, "command", command_json(job, weight, verdict->compare));
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+                                     SET_TEXT("kind", verdict->kind), SET_TEXT("severity", finding ? "finding" : "remark"),
+                                     SET_TEXT("what", verdict->what), SET_TEXT("value", found), SET_TEXT("range", verdict->range),
+                                     SET_TEXT("cause", verdict->cause), SET("command", command_json(job, weight, verdict->compare)));
     job->broken = json_array_append_new(finding ? job->findings : job->remarks, row) || job->broken;
 }
 

@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
@@ -39,11 +40,13 @@ char *organ_adapter_key(const char *module, char factor, bool embedding)
 
 json_t *organ_adapter_config_make(const char *base, int64_t r, json_t *targets)
 {
-    return json_pack("{s:n, s:s?, s:s, s:b, s:b, s:b, s:n, s:n, s:I, s:f, s:n, s:s, s:I, s:{}, s:n, s:o, s:{}, s:s, s:b, s:b}",
-                     "auto_mapping", "base_model_name_or_path", base, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
-                     "init_lora_weights", 1, "layers_pattern", "layers_to_transform", "lora_alpha", (json_int_t)r, "lora_dropout", 0.0,
-                     "modules_to_save", "peft_type", "LORA", "r", (json_int_t)r, "rank_pattern", "revision", "target_modules", targets,
-                     "alpha_pattern", "task_type", "CAUSAL_LM", "use_dora", 0, "use_rslora", 0);
+    return ORGAN_OBJECT(SET_NULL("auto_mapping"), SET("base_model_name_or_path", base ? json_string(base) : json_null()),
+                        SET_TEXT("bias", "none"), SET_FLAG("fan_in_fan_out", 0), SET_FLAG("inference_mode", 1),
+                        SET_FLAG("init_lora_weights", 1), SET_NULL("layers_pattern"), SET_NULL("layers_to_transform"),
+                        SET_COUNT("lora_alpha", r), SET_REAL("lora_dropout", 0.0), SET_NULL("modules_to_save"),
+                        SET_TEXT("peft_type", "LORA"), SET_COUNT("r", r), SET("rank_pattern", json_object()), SET_NULL("revision"),
+                        SET("target_modules", targets), SET("alpha_pattern", json_object()), SET_TEXT("task_type", "CAUSAL_LM"),
+                        SET_FLAG("use_dora", 0), SET_FLAG("use_rslora", 0));
 }
 
 static int by_text(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
@@ -98,7 +101,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
         *writer = NULL;
         return error->status;
     }
-    w->header = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    w->header = ORGAN_OBJECT(SET("__metadata__", ORGAN_OBJECT(SET_TEXT("format", "pt"))));
     w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS);
     w->piece = malloc(CHUNK * sizeof(float));
     if (!w->header || !w->path || !w->piece)
@@ -133,8 +136,8 @@ static organ_status enter(organ_adapter_writer *w, const char *name, organ_dtype
     w->narrowest = type->bytes;
     for (unsigned k = 0; k < rank; k++)
         json_array_append_new(sizes, json_integer((json_int_t)shape[k]));
-    json_t *const entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type->name, "shape", sizes, "data_offsets", (json_int_t)w->bytes,
-                                    (json_int_t)(w->bytes + bytes));
+    json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", type->name), SET("shape", sizes),
+                                       SET("data_offsets", json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes))));
     return entry && json_object_set_new(w->header, name, entry) == 0 ? ORGAN_OK : no_memory(w, error);
 }
 

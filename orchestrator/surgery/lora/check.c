@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/check.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 #include <errno.h>
@@ -54,8 +55,7 @@ static void find(check *c, const char *rule, const char *where, const char *form
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    json_t *const row =
-        json_pack("{s:s, s:o, s:o}", "rule", rule, "where", organ_document_string(where), "text", organ_document_string(text));
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("rule", rule), SET_BYTES("where", where), SET_BYTES("text", text));
     if (!row || json_array_append_new(c->findings, row))
         organ_fail_errno(c->error, ENOMEM, "%s", c->adapter->path);
 }

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -47,8 +48,9 @@ static void add(sums *s, const organ_lora_module *m)
 static json_t *sums_json(const organ_lora_job *job, const char *role, const sums *s)
 {
     json_t *const row =
-        json_pack("{s:s*, s:I, s:I, s:I, s:I, s:I, s:I}", "role", role, "modules", s->modules, "unchanged", s->unchanged, "elements",
-                  s->elements, "parameters", s->parameters, "rank_from", (json_int_t)s->rank_from, "rank_to", (json_int_t)s->rank_to);
+        ORGAN_OBJECT(SET_IF(role, "role", json_string(role)), SET_COUNT("modules", s->modules), SET_COUNT("unchanged", s->unchanged),
+                     SET_COUNT("elements", s->elements), SET_COUNT("parameters", s->parameters), SET_COUNT("rank_from", s->rank_from),
+                     SET_COUNT("rank_to", s->rank_to));
     if (!row || is_dry(job))
         return row;
     json_object_set_new(row, "change", json_real(ratio(s->change, s->norm)));
@@ -85,10 +87,10 @@ static json_t *module_json(const organ_lora_job *job, const organ_lora_module *m
     char base[120], tuned[120];
     const organ_anatomy *const a = &m->base->anatomy;
     json_t *const row =
-        json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:I}", "module", m->name, "role", organ_anatomy_role_name(a), "layer",
-                  a->layer < 0 ? json_null() : json_integer(a->layer), "shape", organ_dims_json(m->base->rank, m->base->shape),
-                  "base_stored", organ_weight_text(m->base, base, sizeof base), "tuned_stored",
-                  organ_weight_text(m->tuned, tuned, sizeof tuned), "rank", (json_int_t)m->rank);
+        ORGAN_OBJECT(SET_TEXT("module", m->name), SET_TEXT("role", organ_anatomy_role_name(a)), SET_INDEX("layer", a->layer),
+                     SET("shape", organ_dims_json(m->base->rank, m->base->shape)),
+                     SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
+                     SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)), SET_COUNT("rank", m->rank));
     if (!row || is_dry(job))
         return row;
     json_object_set_new(row, "change_norm", json_real(sqrt(m->change)));
@@ -130,8 +132,8 @@ static const char *reason_of(const organ_lora_other *other)
 static json_t *other_json(const organ_lora_other *other)
 {
     const organ_weight *const w = other->tuned ? other->tuned : other->base;
-    json_t *const row = json_pack("{s:s, s:s, s:s, s:b}", "tensor", w->name, "role", organ_anatomy_role_name(&w->anatomy), "reason",
-                                  reason_of(other), "kept", (int)other->kept);
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
+                                     SET_TEXT("reason", reason_of(other)), SET_FLAG("kept", other->kept));
     if (!row)
         return NULL;
     if (other->base)
@@ -166,16 +168,16 @@ static json_t *method_json(const organ_lora_job *job)
               "quantising took away, and belongs on this quantised base."
             : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates what tuning changed "
               "together with what quantising took away, and belongs on this quantised base.";
-    return json_pack("{s:s, s:s, s:I}", "name", job->packed ? "B" : "A", "text", text, "quantised_modules", (json_int_t)job->packed);
+    return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text), SET_COUNT("quantised_modules", job->packed));
 }
 
 static json_t *adapter_json(const organ_lora_job *job, const sums *all)
 {
     json_t *config = organ_lora_config(job);
-    json_t *const adapter =
-        json_pack("{s:I, s:I, s:b, s:O?, s:O?}", "r", (json_int_t)all->rank_to, "lora_alpha", (json_int_t)all->rank_to, "ranks_differ",
-                  (int)(all->rank_from != all->rank_to), "target_modules", json_object_get(config, "target_modules"), "modules_to_save",
-                  json_object_get(config, "modules_to_save"));
+    json_t *const adapter = ORGAN_OBJECT(SET_COUNT("r", all->rank_to), SET_COUNT("lora_alpha", all->rank_to),
+                                         SET_FLAG("ranks_differ", (all->rank_from != all->rank_to)),
+                                         SET_HELD("target_modules", json_object_get(config, "target_modules")),
+                                         SET_HELD("modules_to_save", json_object_get(config, "modules_to_save")));
     json_decref(config);
     json_t *fits = json_null();
     for (size_t k = sizeof served / sizeof *served; k-- > 0;)
@@ -232,24 +234,24 @@ static json_t *notes_json(const organ_lora_job *job)
 static json_t *parameters_json(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
-    return json_pack("{s:I, s:o, s:b, s:s, s:I, s:o, s:b}", "rank", (json_int_t)o->rank, "energy_share",
-                     job->share > 0 ? json_real(job->share) : json_null(), "exact", (int)o->exact, "dtype",
-                     organ_dtype_describe(job->dtype)->name, "seed", (json_int_t)o->seed, "modules",
-                     o->modules ? organ_document_string(o->modules) : json_null(), "save_full", (int)o->save_full);
+    return ORGAN_OBJECT(SET_COUNT("rank", o->rank), SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
+                        SET_FLAG("exact", o->exact), SET_TEXT("dtype", organ_dtype_describe(job->dtype)->name), SET_COUNT("seed", o->seed),
+                        SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full));
 }
 
 static json_t *definitions_json(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences",
-                     "residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored",
-                     "explained", "1 - residual^2", "spectrum", "the singular values of W_tuned - W_base that are kept", "scale",
-                     "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself");
+    return ORGAN_OBJECT(
+        SET_TEXT("change", "||W_tuned - W_base|| / ||W_base||, Frobenius norms of FP32 differences"),
+        SET_TEXT("residual", "||W_tuned - W_base - B A|| / ||W_tuned - W_base||, measured with the factors as they are stored"),
+        SET_TEXT("explained", "1 - residual^2"), SET_TEXT("spectrum", "the singular values of W_tuned - W_base that are kept"),
+        SET_TEXT("scale", "B = U sqrt(Sigma), A = sqrt(Sigma) V^T, lora_alpha = r: what is added is B A itself"));
 }
 
 static json_t *run_json(const organ_lora_job *job)
 {
     json_t *const run = job->writer ? organ_output_run(organ_adapter_writer_output(job->writer), organ_adapter_writer_bytes(job->writer))
-                                    : json_pack("{s:o}", "output", organ_document_string(job->options->output));
+                                    : ORGAN_OBJECT(SET_BYTES("output", job->options->output));
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
         json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));
@@ -269,10 +271,10 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
     json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
     if (!is_dry(job))
         json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-                     "organ.lora_extract/1", "definition", "lora-extract/1", "organ", ORGAN_VERSION, "dry_run", (int)is_dry(job), "method",
-                     method_json(job), "base", organ_model_json(job->base), "tuned", organ_model_json(job->tuned), "parameters",
-                     parameters_json(job), "adapter", adapter_json(job, &all), "totals", totals, "warnings", warnings_json(job, &all),
-                     "notes", notes_json(job), "roles", roles_json(job), "modules", modules_json(job), "not_extracted", others,
-                     "definitions", definitions_json(), "run", run_json(job));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.lora_extract/1"), SET_TEXT("definition", "lora-extract/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
+        SET("tuned", organ_model_json(job->tuned)), SET("parameters", parameters_json(job)), SET("adapter", adapter_json(job, &all)),
+        SET("totals", totals), SET("warnings", warnings_json(job, &all)), SET("notes", notes_json(job)), SET("roles", roles_json(job)),
+        SET("modules", modules_json(job)), SET("not_extracted", others), SET("definitions", definitions_json()), SET("run", run_json(job)));
 }

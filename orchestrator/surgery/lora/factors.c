@@ -4,6 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/blas.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
 
@@ -315,10 +316,10 @@ const char *organ_adapter_changed_base(const organ_adapter *adapter)
 json_t *organ_adapter_json(const organ_adapter *adapter)
 {
     const char *const slash = strrchr(adapter->path, '/');
-    return json_pack(
-        "{s:o, s:I, s:f, s:b, s:b, s:o, s:I, s:I}", "name", organ_document_string(slash && slash[1] ? slash + 1 : adapter->path), "r",
-        (json_int_t)adapter->r, "lora_alpha", adapter->alpha, "use_rslora", (int)adapter->rslora, "use_dora", (int)adapter->dora, "base",
-        organ_document_string(adapter->base), "pairs", (json_int_t)adapter->pair_count, "other_tensors", (json_int_t)adapter->rest_count);
+    return ORGAN_OBJECT(SET_BYTES("name", slash && slash[1] ? slash + 1 : adapter->path), SET_COUNT("r", adapter->r),
+                        SET_REAL("lora_alpha", adapter->alpha), SET_FLAG("use_rslora", adapter->rslora),
+                        SET_FLAG("use_dora", adapter->dora), SET_BYTES("base", adapter->base), SET_COUNT("pairs", adapter->pair_count),
+                        SET_COUNT("other_tensors", adapter->rest_count));
 }
 
 const char *organ_shape_text(unsigned rank, const uint64_t *shape, char out[96])

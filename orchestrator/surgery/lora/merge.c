@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "formats/base/memory_watch.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/adapter_report.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
@@ -93,8 +94,9 @@ static json_t *identity(void *context)
     if (asprintf(&config, "%s/adapter_config.json", job->adapter->model->directory) < 0)
         return NULL;
     json_t *const made =
-        json_pack("{s:{s:o, s:s, s:I}, s:o}", "parameters", "scale", organ_exact_json(o->scale), "dtype", o->dtype ? o->dtype : "",
-                  "max_shard_bytes", (json_int_t)o->most, "adapter", organ_run_files(job->adapter->model, config));
+        ORGAN_OBJECT(SET("parameters", ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
+                                                    SET_COUNT("max_shard_bytes", o->most))),
+                     SET("adapter", organ_run_files(job->adapter->model, config)));
     free(config);
     return made;
 }

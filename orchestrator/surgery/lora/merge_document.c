@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -25,10 +26,10 @@ static json_t *module_json(const organ_merge_job *job, const organ_merge_part *p
     const organ_adapter_pair *const p = part->pair;
     const organ_merge_sums *const s = &part->sums;
     json_t *const row =
-        json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:f, s:s, s:s}", "module", p->module, "tensor", w->name, "role",
-                  organ_anatomy_role_name(&p->anatomy), "layer", (json_int_t)p->anatomy.layer, "rank", (json_int_t)p->rank, "elements",
-                  (json_int_t)w->elements, "scale", part->scale, "stored", organ_weight_text(w, stored, sizeof stored), "dtype",
-                  organ_dtype_describe(job->pieces[part->weight].dtype)->name);
+        ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)),
+                     SET_COUNT("layer", p->anatomy.layer), SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements),
+                     SET_REAL("scale", part->scale), SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
+                     SET_TEXT("dtype", organ_dtype_describe(job->pieces[part->weight].dtype)->name));
     if (row)
         json_object_set_new(row, "dora", json_boolean(part->magnitudes != NULL));
     if (!row || job->options->dry_run || json_array_size(job->unplaced))
@@ -57,9 +58,10 @@ static json_t *replaced_json(const organ_merge_job *job)
     for (size_t k = 0; k < job->part_count; k++) {
         const organ_merge_part *const part = &job->parts[k];
         if (part->saved)
-            json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s}", "tensor", job->weights->weights[part->weight].name, "from",
-                                                  part->saved->name, "dtype_in", organ_dtype_describe(part->saved->dtype)->name, "dtype",
-                                                  organ_dtype_describe(job->pieces[part->weight].dtype)->name));
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
+                                                     SET_TEXT("from", part->saved->name),
+                                                     SET_TEXT("dtype_in", organ_dtype_describe(part->saved->dtype)->name),
+                                                     SET_TEXT("dtype", organ_dtype_describe(job->pieces[part->weight].dtype)->name)));
     }
     return rows;
 }
@@ -71,7 +73,7 @@ static json_t *strays_json(const organ_merge_job *job, bool dropped)
     for (size_t k = 0; k < job->weights->stray_count; k++) {
         const organ_stray *const stray = &job->weights->strays[k];
         if (stray->dropped == dropped)
-            json_array_append_new(rows, json_pack("{s:s, s:s}", "tensor", stray->tensor->name, "reason", stray->why));
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_TEXT("reason", stray->why)));
     }
     return rows;
 }
@@ -91,20 +93,21 @@ static json_t *totals_json(const organ_merge_job *job)
         all.dot += part->sums.dot;
         all.miss += part->sums.miss;
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "modules", modules, "replaced", replaced, "elements", changed,
-                     "weights", (json_int_t)job->weights->count, "dequantised", (json_int_t)job->packed, "delta_norm", sqrt(all.delta),
-                     "applied_ratio", ratio(sqrt(all.applied), sqrt(all.delta)), "arrived", ratio(all.dot, all.delta), "rounding_error",
-                     ratio(sqrt(all.miss), sqrt(all.delta)), "erased", erased);
+    return ORGAN_OBJECT(SET_COUNT("modules", modules), SET_COUNT("replaced", replaced), SET_COUNT("elements", changed),
+                        SET_COUNT("weights", job->weights->count), SET_COUNT("dequantised", job->packed),
+                        SET_REAL("delta_norm", sqrt(all.delta)), SET_REAL("applied_ratio", ratio(sqrt(all.applied), sqrt(all.delta))),
+                        SET_REAL("arrived", ratio(all.dot, all.delta)), SET_REAL("rounding_error", ratio(sqrt(all.miss), sqrt(all.delta))),
+                        SET_COUNT("erased", erased));
 }
 
 static json_t *definitions_json(void)
 {
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s}", "delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes",
-        "applied_ratio",
-        "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: what the output has of the change", "arrived",
-        "<T, scale B A> / ||scale B A||^2", "rounding_error", "||T - scale B A|| / ||scale B A||", "erased",
-        "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change");
+    return ORGAN_OBJECT(
+        SET_TEXT("delta_norm", "||scale B A||, Frobenius, computed in FP32; with DoRA the norm of all that changes"),
+        SET_TEXT("applied_ratio",
+                 "||T|| / ||scale B A||, where T is the rounded sum W + scale B A less the rounded W: what the output has of the change"),
+        SET_TEXT("arrived", "<T, scale B A> / ||scale B A||^2"), SET_TEXT("rounding_error", "||T - scale B A|| / ||scale B A||"),
+        SET_TEXT("erased", "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
 }
 
 json_t *organ_merge_document(const organ_merge_job *job, const organ_output *output, const organ_resharding *plan)
@@ -112,12 +115,13 @@ json_t *organ_merge_document(const organ_merge_job *job, const organ_output *out
     json_t *const run = output ? organ_output_run(output, organ_resharding_bytes(plan)) : json_object();
     if (run)
         json_object_set_new(run, "adapter", organ_document_string(job->options->adapter));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:f, s:s, s:O, s:o, s:o, s:o, s:o, s:{s:I, s:I}, s:o, s:o, s:o}", "schema",
-                     "organ.lora_merge/1", "organ", ORGAN_VERSION, "definition", "W + scale B A in FP32, rounded once", "dry_run",
-                     (int)job->options->dry_run, "base", organ_model_json(job->base), "adapter", organ_adapter_json(job->adapter), "scale",
-                     job->options->scale, "dtype", job->options->dtype ? job->options->dtype : "", "unplaced", job->unplaced, "modules",
-                     modules_json(job), "replaced", replaced_json(job), "dropped", strays_json(job, true), "not_understood",
-                     strays_json(job, false), "output", "files", (json_int_t)(plan ? organ_resharding_files(plan) : 0), "bytes",
-                     (json_int_t)(plan ? organ_resharding_bytes(plan) : 0), "totals", totals_json(job), "definitions", definitions_json(),
-                     "run", run);
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
+                        SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
+                        SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
+                        SET("unplaced", json_incref(job->unplaced)), SET("modules", modules_json(job)), SET("replaced", replaced_json(job)),
+                        SET("dropped", strays_json(job, true)), SET("not_understood", strays_json(job, false)),
+                        SET("output", ORGAN_OBJECT(SET_COUNT("files", (plan ? organ_resharding_files(plan) : 0)),
+                                                   SET_COUNT("bytes", (plan ? organ_resharding_bytes(plan) : 0)))),
+                        SET("totals", totals_json(job)), SET("definitions", definitions_json()), SET("run", run));
 }

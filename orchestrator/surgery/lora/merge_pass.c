@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/stream/widen.h"
 
@@ -145,8 +146,8 @@ static organ_status merge_rows(const run *r, size_t weight, uint64_t first, size
 /* NULL without memory. */
 static json_t *results_of(const organ_merge_sums *sums)
 {
-    return json_pack("{s:o, s:o, s:o, s:o}", "delta", organ_exact_json(sums->delta), "applied", organ_exact_json(sums->applied), "dot",
-                     organ_exact_json(sums->dot), "miss", organ_exact_json(sums->miss));
+    return ORGAN_OBJECT(SET("delta", organ_exact_json(sums->delta)), SET("applied", organ_exact_json(sums->applied)),
+                        SET("dot", organ_exact_json(sums->dot)), SET("miss", organ_exact_json(sums->miss)));
 }
 
 bool organ_merge_recall(void *context, size_t weight, const json_t *results)

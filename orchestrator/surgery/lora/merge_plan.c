@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
@@ -19,7 +20,7 @@ static organ_status no_memory(const organ_merge_job *job, organ_error *error)
 
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
-    json_t *const row = json_pack("{s:s, s:o}", "tensor", tensor->name, "reason", organ_document_string(why));
+    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
     return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
 }
 

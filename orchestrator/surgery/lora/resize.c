@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/adapter_report.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/version.h"
@@ -65,10 +66,11 @@ static json_t *totals_json(const job *j)
         lost += norm * row->residual * row->residual;
         worst = row->residual > worst ? row->residual : worst;
     }
-    return json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:I, s:I}", "modules", (json_int_t)j->rewrite.count, "cut", cut, "rank_before",
-                     before, "norm", sqrt(energy), "residual", energy > 0 ? round(sqrt(lost / energy) * 1e9) / 1e9 : 0.0, "explained",
-                     energy > 0 ? round((1 - lost / energy) * 1e9) / 1e9 : 1.0, "worst_residual", round(worst * 1e9) / 1e9, "bytes_before",
-                     (json_int_t)j->bytes_before, "bytes", (json_int_t)j->bytes);
+    return ORGAN_OBJECT(SET_COUNT("modules", j->rewrite.count), SET_COUNT("cut", cut), SET_COUNT("rank_before", before),
+                        SET_REAL("norm", sqrt(energy)), SET_REAL("residual", energy > 0 ? round(sqrt(lost / energy) * 1e9) / 1e9 : 0.0),
+                        SET_REAL("explained", energy > 0 ? round((1 - lost / energy) * 1e9) / 1e9 : 1.0),
+                        SET_REAL("worst_residual", round(worst * 1e9) / 1e9), SET_COUNT("bytes_before", j->bytes_before),
+                        SET_COUNT("bytes", j->bytes));
 }
 
 static json_t *document_of(const job *j)
@@ -81,12 +83,13 @@ static json_t *document_of(const job *j)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
     if (run)
         json_object_set_new(run, "adapter", organ_document_string(j->options->adapter));
-    json_t *const definitions = json_pack("{s:s, s:s, s:s}", "norm", "||scale B A||, Frobenius", "residual",
-                                          "|| scale B A - what is kept || / || scale B A ||", "explained", "1 - residual^2");
-    return json_pack("{s:s, s:s, s:o, s:I, s:f, s:I, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.lora_resize/1", "organ", ORGAN_VERSION,
-                     "adapter", organ_adapter_json(j->adapter), "asked_rank", (json_int_t)j->options->rank, "asked_energy",
-                     j->options->energy, "r", (json_int_t)j->rewrite.rank, "modules", rows, "kept_as_they_are", rest, "totals",
-                     totals_json(j), "definitions", definitions, "run", run);
+    json_t *const definitions =
+        ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"), SET_TEXT("residual", "|| scale B A - what is kept || / || scale B A ||"),
+                     SET_TEXT("explained", "1 - residual^2"));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),
+                        SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank), SET("modules", rows),
+                        SET("kept_as_they_are", rest), SET("totals", totals_json(j)), SET("definitions", definitions), SET("run", run));
 }
 
 /* ---- the run ---- */

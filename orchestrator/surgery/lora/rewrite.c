@@ -3,6 +3,7 @@
  * order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
 
@@ -318,11 +319,12 @@ json_t *organ_lora_row_json(const organ_lora_row *row)
     json_t *sigma = row->sigma ? json_array() : json_null();
     for (size_t k = 0; k < row->sigma_count && row->sigma; k++)
         json_array_append_new(sigma, json_real((double)row->sigma[k]));
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s, s:o}", "module", pair->module, "role",
-                     organ_anatomy_role_name(&pair->anatomy), "layer", (json_int_t)pair->anatomy.layer, "rank_before",
-                     (json_int_t)pair->rank, "rank", (json_int_t)row->rank, "scale", pair->scale, "norm", row->norm, "residual",
-                     rounded(row->residual), "explained", rounded(1 - row->residual * row->residual), "folding_error",
-                     rounded(row->folding_error), "dtype", organ_dtype_describe(row->dtype)->name, "sigma", sigma);
+    return ORGAN_OBJECT(SET_TEXT("module", pair->module), SET_TEXT("role", organ_anatomy_role_name(&pair->anatomy)),
+                        SET_COUNT("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank), SET_COUNT("rank", row->rank),
+                        SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm), SET_REAL("residual", rounded(row->residual)),
+                        SET_REAL("explained", rounded(1 - row->residual * row->residual)),
+                        SET_REAL("folding_error", rounded(row->folding_error)), SET_TEXT("dtype", organ_dtype_describe(row->dtype)->name),
+                        SET("sigma", sigma));
 }
 
 void organ_lora_rewrite_release(organ_lora_rewrite *rw)

@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/adapter_report.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
@@ -49,9 +50,10 @@ static organ_status open_all(job *j, organ_error *error)
 
 static organ_status drop(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
 {
-    json_t *const row = json_pack("{s:o, s:s, s:s, s:o, s:I, s:o, s:s}", "tensor", organ_document_string(t->name), "why", why, "dtype",
-                                  organ_dtype_describe(t->dtype)->name, "shape", organ_shape_json(t), "bytes", (json_int_t)t->bytes, "norm",
-                                  norm >= 0 && isfinite(norm) ? json_real(norm) : json_null(), "norm_of", of);
+    json_t *const row =
+        ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_TEXT("dtype", organ_dtype_describe(t->dtype)->name),
+                     SET("shape", organ_shape_json(t)), SET_COUNT("bytes", t->bytes),
+                     SET("norm", norm >= 0 && isfinite(norm) ? json_real(norm) : json_null()), SET_TEXT("norm_of", of));
     return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK : no_memory(j, error);
 }
 
@@ -168,17 +170,18 @@ static json_t *totals_json(const job *j)
         energy += row->norm * row->norm;
         worst = row->folding_error > worst ? row->folding_error : worst;
     }
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f}", "modules", (json_int_t)j->rewrite.count, "dropped_keys",
-                     (json_int_t)json_array_size(j->dropped), "folded", folded, "padded", padded, "cut", cut, "norm", sqrt(energy),
-                     "worst_folding_error", worst);
+    return ORGAN_OBJECT(SET_COUNT("modules", j->rewrite.count), SET_COUNT("dropped_keys", json_array_size(j->dropped)),
+                        SET_COUNT("folded", folded), SET_COUNT("padded", padded), SET_COUNT("cut", cut), SET_REAL("norm", sqrt(energy)),
+                        SET_REAL("worst_folding_error", worst));
 }
 
 static json_t *definitions_json(void)
 {
-    return json_pack("{s:s, s:s, s:s, s:s}", "norm",
-                     "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of its difference to it",
-                     "residual", "|| scale B A - what is kept of it || / || scale B A ||", "explained", "1 - residual^2", "folding_error",
-                     "|| B as written - scale B || / || scale B ||: rounding to the type of the factors");
+    return ORGAN_OBJECT(
+        SET_TEXT("norm",
+                 "||scale B A||, Frobenius; of a tensor that is no factor its own norm, or with a base that of its difference to it"),
+        SET_TEXT("residual", "|| scale B A - what is kept of it || / || scale B A ||"), SET_TEXT("explained", "1 - residual^2"),
+        SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
 static json_t *document_of(const job *j)
@@ -188,13 +191,14 @@ static json_t *document_of(const job *j)
     json_t *const run = o->check ? json_object() : organ_output_run(&j->output, j->bytes);
     if (run)
         json_object_set_new(run, "adapter", organ_document_string(o->adapter));
-    return json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:O, s:O, s:O, s:o, s:{s:I, s:o, s:I}, s:o, s:o, s:o}", "schema",
-                     "organ.lora_sanitize/1", "organ", ORGAN_VERSION, "check", (int)o->check, "adapter", organ_adapter_json(j->adapter),
-                     "base", j->base ? organ_model_json(j->base) : json_null(), "max_rank",
-                     o->max_rank ? json_integer(o->max_rank) : json_null(), "findings", j->findings, "dropped", j->dropped,
-                     "targets_removed", j->targets_removed, "modules", rows_json(j), "output", "r", (json_int_t)j->rewrite.rank,
-                     "max_lora_rank", served ? json_integer(served) : json_null(), "bytes", (json_int_t)j->bytes, "totals", totals_json(j),
-                     "definitions", definitions_json(), "run", run);
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
+                        SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
+                        SET_COUNT_OF("max_rank", o->max_rank, o->max_rank), SET("findings", json_incref(j->findings)),
+                        SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
+                        SET("modules", rows_json(j)),
+                        SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
+                                                   SET_COUNT("bytes", j->bytes))),
+                        SET("totals", totals_json(j)), SET("definitions", definitions_json()), SET("run", run));
 }
 
 /* ---- the run ---- */

@@ -4,6 +4,7 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
@@ -54,11 +55,12 @@ static json_t *fold_json(const char *key, json_t *name, const fold *f)
 {
     const bool any = f->with_theta > 0;
     const double n = any ? (double)f->with_theta : 1;
-    return json_pack("{s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", key, name, "tensors", (json_int_t)f->tensors,
-                     "with_theta", (json_int_t)f->with_theta, "elements", (json_int_t)f->elements, "theta_mean", real(any, f->sum / n),
-                     "theta_weighted", real(any, f->weighted / (any ? (double)f->theta_elements : 1)), "theta_min", real(any, f->least),
-                     "theta_max", real(any, f->most), "signal_mean", real(any, f->signal / n), "levels_min", levels_json(f->least_levels),
-                     "levels_max", levels_json(f->most_levels), "more_levels", f->most_levels > ORGAN_Z_LEVELS);
+    return ORGAN_OBJECT(SET(key, name), SET_COUNT("tensors", f->tensors), SET_COUNT("with_theta", f->with_theta),
+                        SET_COUNT("elements", f->elements), SET("theta_mean", real(any, f->sum / n)),
+                        SET("theta_weighted", real(any, f->weighted / (any ? (double)f->theta_elements : 1))),
+                        SET("theta_min", real(any, f->least)), SET("theta_max", real(any, f->most)),
+                        SET("signal_mean", real(any, f->signal / n)), SET("levels_min", levels_json(f->least_levels)),
+                        SET("levels_max", levels_json(f->most_levels)), SET_FLAG("more_levels", f->most_levels > ORGAN_Z_LEVELS));
 }
 
 static bool is_of(const organ_weight *weight, int group, int row, int64_t layer)
@@ -137,28 +139,27 @@ static json_t *layers_json(const organ_measured *m)
 
 const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : ""; }
 
-static json_t *layer_json(int32_t number) { return number < 0 ? json_null() : json_integer(number); }
-
 static json_t *tensor_json(const organ_weight *weight, const char *stored, const organ_z *z)
 {
     const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
     const organ_moments *m = &z->moments;
-    json_t *row = json_pack("{s:o, s:s, s:s, s:o, s:o, s:s, s:s, s:s, s:o, s:I}", "name", organ_document_string(weight->name), "role",
-                            organ_anatomy_role_name(&weight->anatomy), "group", organ_group_name(weight->anatomy.group), "layer",
-                            layer_json(weight->anatomy.layer), "expert", layer_json(weight->anatomy.expert), "dtype",
-                            organ_dtype_describe(weight->codes->dtype)->name, "scheme", organ_scheme_name(weight->scheme), "stored", stored,
-                            "shape", organ_dims_json(weight->rank, weight->shape), "elements", (json_int_t)weight->elements);
-    json_t *shape =
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "theta", real(there, z->theta), "reason",
-                  there ? json_null() : json_string(z->reason), "rating", there ? json_string(organ_measure_rating(z->theta)) : json_null(),
-                  "E", real(there, z->e), "K", real(there, z->k), "C", real(there, z->c), "signal", real(there, z->signal), "dI_dlog2s",
-                  real(slope, z->dI_dlog2s), "coherence", real(slope, z->coherence), "scales", (int)z->scales);
+    json_t *row =
+        ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+                     SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
+                     SET_INDEX("expert", weight->anatomy.expert), SET_TEXT("dtype", organ_dtype_describe(weight->codes->dtype)->name),
+                     SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
+                     SET("shape", organ_dims_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
+    json_t *shape = ORGAN_OBJECT(SET("theta", real(there, z->theta)), SET("reason", there ? json_null() : json_string(z->reason)),
+                                 SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
+                                 SET("E", real(there, z->e)), SET("K", real(there, z->k)), SET("C", real(there, z->c)),
+                                 SET("signal", real(there, z->signal)), SET("dI_dlog2s", real(slope, z->dI_dlog2s)),
+                                 SET("coherence", real(slope, z->coherence)), SET_COUNT("scales", z->scales));
     json_t *moments =
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o, s:b}", "mean", exact(any, m->mean), "std", exact(any, z->std), "min",
-                  exact(any, (double)m->min), "max", exact(any, (double)m->max), "kurtosis", real(any && m->m2 > 0, z->kurtosis),
-                  "zero_share", real(any, (double)m->zero / (any ? (double)m->n : 1)), "nan", (json_int_t)m->nan, "inf", (json_int_t)m->inf,
-                  "levels", any ? json_integer(z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS) : json_null(), "more_levels",
-                  z->levels > ORGAN_Z_LEVELS);
+        ORGAN_OBJECT(SET("mean", exact(any, m->mean)), SET("std", exact(any, z->std)), SET("min", exact(any, (double)m->min)),
+                     SET("max", exact(any, (double)m->max)), SET("kurtosis", real(any && m->m2 > 0, z->kurtosis)),
+                     SET("zero_share", real(any, (double)m->zero / (any ? (double)m->n : 1))), SET_COUNT("nan", m->nan),
+                     SET_COUNT("inf", m->inf), SET_COUNT_OF("levels", any, z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS),
+                     SET_FLAG("more_levels", z->levels > ORGAN_Z_LEVELS));
     if (json_object_update(row, shape) || json_object_update(row, moments)) {
         json_decref(row);
         row = NULL;
@@ -174,7 +175,8 @@ static json_t *ratings_json(const organ_measured *m)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         if (weight_at(m, t) && !m->z[t].reason)
             by_stars[strlen(organ_measure_rating(m->z[t].theta))]++;
-    return json_pack("{s:I, s:I, s:I, s:I}", "***", by_stars[3], "**", by_stars[2], "*", by_stars[1], "none", by_stars[0]);
+    return ORGAN_OBJECT(SET_COUNT("***", by_stars[3]), SET_COUNT("**", by_stars[2]), SET_COUNT("*", by_stars[1]),
+                        SET_COUNT("none", by_stars[0]));
 }
 
 /* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to weights. */
@@ -211,8 +213,8 @@ json_t *organ_measure_model_json(const organ_measured *m)
 {
     const fold all = fold_of(m, -1, -1, -1);
     json_t *entry = fold_json("model", model_json(m), &all);
-    json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "ratings", ratings_json(m), "groups", groups_json(m), "roles", roles_json(m),
-                             "layers", layers_json(m), "wells", organ_measure_wells(m), "per_tensor", tensors_json(m));
+    json_t *rest = ORGAN_OBJECT(SET("ratings", ratings_json(m)), SET("groups", groups_json(m)), SET("roles", roles_json(m)),
+                                SET("layers", layers_json(m)), SET("wells", organ_measure_wells(m)), SET("per_tensor", tensors_json(m)));
     if (!entry || json_object_update(entry, rest)) {
         json_decref(entry);
         entry = NULL;
@@ -247,6 +249,6 @@ static json_t *definitions(void)
 
 json_t *organ_measure_document(json_t *models)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o}", "schema", "organ.measure/1", "definition", ORGAN_Z_DEFINITION, "organ", ORGAN_VERSION,
-                     "models", models, "definitions", definitions());
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.measure/1"), SET_TEXT("definition", ORGAN_Z_DEFINITION), SET_TEXT("organ", ORGAN_VERSION),
+                        SET("models", models), SET("definitions", definitions()));
 }

@@ -4,6 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/report/view/prunings_report.h"
@@ -101,7 +102,8 @@ static json_t *groups_json(const organ_model *model)
                 tensors++;
                 bytes += (json_int_t)model->tensors[t].bytes;
             }
-        json_object_set_new(groups, organ_group_name((organ_group)g), json_pack("{s:I, s:I}", "tensors", tensors, "bytes", bytes));
+        json_object_set_new(groups, organ_group_name((organ_group)g),
+                            ORGAN_OBJECT(SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
     }
     return groups;
 }
@@ -155,14 +157,15 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     if (!folder)
         organ_fail_errno(error, ENOMEM, "%s", member->name);
     else if (organ_model_open(member->path, &model, error) == ORGAN_OK && organ_fleet_kind(model))
-        dissection = json_pack("{s:s, s:s, s:o, s:s}", "status", "apart", "kind", organ_fleet_kind(model), "model", organ_model_json(model),
-                               "folder", "");
+        dissection = ORGAN_OBJECT(SET_TEXT("status", "apart"), SET_TEXT("kind", organ_fleet_kind(model)),
+                                  SET("model", organ_model_json(model)), SET_TEXT("folder", ""));
     else if (!error->status) {
         const bool extract = needs_extract(f, model);
         if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) && measure(f, model, z, &measuring, error) == ORGAN_OK)
-            dissection = json_pack("{s:s, s:o, s:o, s:s, s:o, s:f, s:f}", "status", "ok", "model", organ_model_json(model), "organs",
-                                   groups_json(model), "folder", extract ? folder : "", "error", json_null(), "seconds",
-                                   organ_milliseconds(extracting), "measure_seconds", organ_milliseconds(measuring));
+            dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)), SET("organs", groups_json(model)),
+                                      SET_TEXT("folder", extract ? folder : ""), SET("error", json_null()),
+                                      SET_REAL("seconds", organ_milliseconds(extracting)),
+                                      SET_REAL("measure_seconds", organ_milliseconds(measuring)));
         if (dissection)
             json_object_set_new(dissection, "pruning", organ_fleet_pruning(model));
     }
@@ -211,10 +214,10 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
         if (fault.status) {
             f->failed++;
             organ_progress_note(f->progress, "%s: %s", member->name, fault.message);
-            dissection = json_pack("{s:s, s:o, s:s}", "status", "failed", "error", organ_document_string(fault.message), "folder", "");
+            dissection = ORGAN_OBJECT(SET_TEXT("status", "failed"), SET_BYTES("error", fault.message), SET_TEXT("folder", ""));
         }
         snprintf(identity, sizeof identity, "%016llx", (unsigned long long)member->identity);
-        entry = json_pack("{s:s, s:o, s:o}", "identity", identity, "dissection", dissection, "measure", z ? z : json_null());
+        entry = ORGAN_OBJECT(SET_TEXT("identity", identity), SET("dissection", dissection), SET("measure", z ? z : json_null()));
     }
     f->others += is_other(entry);
     if (!entry || json_object_set_new(f->state, member->name, entry))
@@ -225,7 +228,8 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
 static organ_status write_state(const fleet *f, organ_error *error)
 {
     char *path = path_in(f, "fleet.json");
-    json_t *document = json_pack("{s:s, s:s, s:O}", "schema", "organ.fleet-state/2", "definition", ORGAN_Z_DEFINITION, "models", f->state);
+    json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"), SET_TEXT("definition", ORGAN_Z_DEFINITION),
+                                    SET("models", json_incref(f->state)));
     if (!path || !document)
         organ_fail_errno(error, ENOMEM, "%s", f->options->output);
     else
@@ -260,9 +264,9 @@ static json_t *others_json(const fleet *f)
     for (size_t k = 0; k < f->list.count; k++) {
         const json_t *member = json_object_get(f->state, f->list.members[k].name);
         if (is_other(member) &&
-            json_array_append_new(others, json_pack("{s:o, s:s, s:I}", "name", organ_document_string(f->list.members[k].name), "kind",
-                                                    organ_json_text(member, "dissection.kind"), "bytes",
-                                                    (json_int_t)organ_json_count(member, "dissection.model.bytes")))) {
+            json_array_append_new(others, ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name),
+                                                       SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
+                                                       SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes"))))) {
             json_decref(others);
             return NULL;
         }
@@ -280,7 +284,7 @@ static json_t *dissection_report(const fleet *f, double seconds)
         json_t *theta = json_object_get(json_object_get(member, "measure"), "theta_mean");
         if (is_other(member))
             continue;
-        json_t *entry = json_pack("{s:o, s:O?}", "name", organ_document_string(f->list.members[k].name), "theta_mean", theta);
+        json_t *entry = ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name), SET_HELD("theta_mean", theta));
         if (!entry || json_object_update(entry, (json_t *)dissection) || json_array_append_new(models, entry)) {
             json_decref(models);
             return NULL;
@@ -288,13 +292,14 @@ static json_t *dissection_report(const fleet *f, double seconds)
         bytes += (json_int_t)organ_json_count(dissection, "model.bytes");
         tensors += (json_int_t)organ_json_count(dissection, "model.tensors");
     }
-    return json_pack("{s:s, s:s, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:{s:o, s:o, s:b, s:I, s:f, s:s, s:I}}", "schema", "organ.fleet/1",
-                     "organ", ORGAN_VERSION, "models", models, "others", others_json(f), "totals", "models",
-                     (json_int_t)(f->list.count - f->others), "others", (json_int_t)f->others, "failed", (json_int_t)f->failed, "bytes",
-                     bytes, "tensors", tensors, "run", "directory", organ_document_string(f->options->directory), "output",
-                     organ_document_string(f->options->output), "extracted", !f->options->no_extract, "unchanged", (json_int_t)f->reused,
-                     "seconds", organ_milliseconds(seconds), "cpu_isa", f->engine->kernels->isa, "threads",
-                     (json_int_t)organ_workers_count(f->engine->workers));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.fleet/1"), SET_TEXT("organ", ORGAN_VERSION), SET("models", models), SET("others", others_json(f)),
+        SET("totals", ORGAN_OBJECT(SET_COUNT("models", (f->list.count - f->others)), SET_COUNT("others", f->others),
+                                   SET_COUNT("failed", f->failed), SET_COUNT("bytes", bytes), SET_COUNT("tensors", tensors))),
+        SET("run", ORGAN_OBJECT(SET_BYTES("directory", f->options->directory), SET_BYTES("output", f->options->output),
+                                SET_FLAG("extracted", !f->options->no_extract), SET_COUNT("unchanged", f->reused),
+                                SET_REAL("seconds", organ_milliseconds(seconds)), SET_TEXT("cpu_isa", f->engine->kernels->isa),
+                                SET_COUNT("threads", organ_workers_count(f->engine->workers)))));
 }
 
 static json_t *z_report(const fleet *f)

@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
 
@@ -16,10 +17,11 @@ json_t *organ_fleet_pruning(const organ_model *model)
         organ_memory_refused();
         return NULL;
     }
-    json_t *const pruning = fault.status ? json_pack("{s:o}", "fault", organ_document_string(fault.message))
-                            : !log       ? json_null()
-                                         : json_pack("{s:o, s:O?, s:O?}", "experiment", organ_experiment_of(log), "target",
-                                                     organ_json_at(log, "totals.target"), "full", organ_json_at(log, "totals.full"));
+    json_t *const pruning =
+        fault.status ? ORGAN_OBJECT(SET_BYTES("fault", fault.message))
+        : !log       ? json_null()
+                     : ORGAN_OBJECT(SET("experiment", organ_experiment_of(log)), SET_HELD("target", organ_json_at(log, "totals.target")),
+                                    SET_HELD("full", organ_json_at(log, "totals.full")));
     json_decref(log);
     return pruning;
 }
@@ -34,7 +36,8 @@ static json_t *group_of(json_t *groups, json_t *experiment)
         if (!organ_experiment_difference(json_object_get(group, "experiment"), experiment, false))
             return group;
     }
-    group = json_pack("{s:O, s:o, s:[]}", "experiment", experiment, "words", organ_experiment_words(experiment), "models");
+    group = ORGAN_OBJECT(SET("experiment", json_incref(experiment)), SET("words", organ_experiment_words(experiment)),
+                         SET("models", json_array()));
     return json_array_append_new(groups, group) ? NULL : group;
 }
 
@@ -44,9 +47,9 @@ static int add_model(json_t *groups, const json_t *model)
     json_t *const group = experiment ? group_of(groups, experiment) : NULL;
     if (!experiment)
         return 0;
-    return json_array_append_new(json_object_get(group, "models"),
-                                 json_pack("{s:O, s:O?, s:O?}", "name", json_object_get(model, "name"), "target",
-                                           organ_json_at(model, "pruning.target"), "full", organ_json_at(model, "pruning.full")));
+    return json_array_append_new(json_object_get(group, "models"), ORGAN_OBJECT(SET("name", json_incref(json_object_get(model, "name"))),
+                                                                                SET_HELD("target", organ_json_at(model, "pruning.target")),
+                                                                                SET_HELD("full", organ_json_at(model, "pruning.full"))));
 }
 
 int organ_fleet_tell_prunings(json_t *report)

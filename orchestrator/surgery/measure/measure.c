@@ -5,6 +5,7 @@
 #include "formats/remote/http_source.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/surgery/measure/shards.h"
@@ -158,9 +159,9 @@ json_t *organ_measure_ranked(const json_t *entries)
 static json_t *run_json(const measuring *m)
 {
     const double seconds = organ_seconds_now() - m->started;
-    return json_pack("{s:f, s:f, s:I, s:s, s:I}", "seconds", organ_milliseconds(seconds), "bytes_per_second",
-                     seconds > 0 ? round((double)m->bytes / seconds) : 0.0, "bytes", (json_int_t)m->bytes, "cpu_isa",
-                     m->engine->kernels->isa, "threads", (json_int_t)organ_workers_count(m->engine->workers));
+    return ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)m->bytes / seconds) : 0.0), SET_COUNT("bytes", m->bytes),
+                        SET_TEXT("cpu_isa", m->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(m->engine->workers)));
 }
 
 /* What would be lost or could not be written is told of before hours are spent on measuring. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the older measure says of a model, beside z/1: the member "seed" of an entry of organ.measure/1. */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
@@ -32,10 +33,10 @@ static int put_fold(json_t *row, const seed_fold *f)
 {
     const bool any = f->tensors > 0;
     const double n = any ? (double)f->tensors : 1;
-    json_t *numbers =
-        json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o}", "tensors", (json_int_t)f->tensors, "theta_mean", real(any, f->theta / n),
-                  "theta_weighted", real(any, f->weighted / (any ? (double)f->elements : 1)), "theta_min", real(any, f->least), "theta_max",
-                  real(any, f->most), "signal_mean", real(any, f->signal / n), "z_theta_mean", real(any, f->beside / n));
+    json_t *numbers = ORGAN_OBJECT(SET_COUNT("tensors", f->tensors), SET("theta_mean", real(any, f->theta / n)),
+                                   SET("theta_weighted", real(any, f->weighted / (any ? (double)f->elements : 1))),
+                                   SET("theta_min", real(any, f->least)), SET("theta_max", real(any, f->most)),
+                                   SET("signal_mean", real(any, f->signal / n)), SET("z_theta_mean", real(any, f->beside / n)));
     const int failed = json_object_update(row, numbers);
     json_decref(numbers);
     return failed;
@@ -51,7 +52,7 @@ static void add_row(json_t *rows, const char *key, const char *name, const organ
             (row_of < 0 || (int)organ_anatomy_row(&weight->anatomy) == row_of))
             fold_in(&f, weight, &m->z[t]);
     }
-    json_t *row = f.tensors ? json_pack("{s:s}", key, name) : NULL;
+    json_t *row = f.tensors ? ORGAN_OBJECT(SET_TEXT(key, name)) : NULL;
     if (row && put_fold(row, &f) == 0)
         json_array_append(rows, row);
     json_decref(row);
@@ -60,10 +61,10 @@ static void add_row(json_t *rows, const char *key, const char *name, const organ
 static json_t *tensor_json(const organ_weight *weight, const organ_z *z)
 {
     const organ_seed_z *const s = &z->seed;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "name", organ_document_string(weight->name), "theta",
-                     real(s->there, s->theta), "z_theta", real(!z->reason, z->theta), "E", real(s->there, s->e), "K", real(s->there, s->k),
-                     "C", real(s->there, s->c), "signal", real(s->there, s->signal), "dI_dlog2s", real(s->scales >= 2, s->dI_dlog2s),
-                     "scales", (int)s->scales);
+    return ORGAN_OBJECT(SET_BYTES("name", weight->name), SET("theta", real(s->there, s->theta)), SET("z_theta", real(!z->reason, z->theta)),
+                        SET("E", real(s->there, s->e)), SET("K", real(s->there, s->k)), SET("C", real(s->there, s->c)),
+                        SET("signal", real(s->there, s->signal)), SET("dI_dlog2s", real(s->scales >= 2, s->dI_dlog2s)),
+                        SET_COUNT("scales", s->scales));
 }
 
 json_t *organ_measure_seed_json(const organ_measured *m)
@@ -81,7 +82,7 @@ json_t *organ_measure_seed_json(const organ_measured *m)
         if (weight && m->z[t].done)
             json_array_append_new(tensors, tensor_json(weight, &m->z[t]));
     }
-    json_t *const object = json_pack("{s:s}", "definition", ORGAN_SEED_DEFINITION);
+    json_t *const object = ORGAN_OBJECT(SET_TEXT("definition", ORGAN_SEED_DEFINITION));
     if (!object || put_fold(object, &all) || json_object_set_new(object, "roles", roles) || json_object_set_new(object, "groups", groups) ||
         json_object_set_new(object, "per_tensor", tensors)) {
         json_decref(object);

@@ -3,6 +3,7 @@
 
 #include "formats/gguf/split.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/shard_list.h"
 #include "orchestrator/surgery/measure/stream.h"
@@ -148,9 +149,9 @@ static json_int_t version_of(const organ_model_file *file)
 static json_t *weight_json(const organ_weight *weight, const organ_z *z)
 {
     char stored[160];
-    return json_pack("{s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "tensor", weight->codes->name, "weight", weight->name, "dtype",
-                     (int)weight->codes->dtype, "scheme", (int)weight->scheme, "stored", organ_weight_text(weight, stored, sizeof stored),
-                     "shape", organ_dims_json(weight->rank, weight->shape), "z", organ_z_json(z));
+    return ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET_TEXT("weight", weight->name), SET_COUNT("dtype", weight->codes->dtype),
+                        SET_COUNT("scheme", weight->scheme), SET_TEXT("stored", organ_weight_text(weight, stored, sizeof stored)),
+                        SET("shape", organ_dims_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
 /* Writes down a shard and brings that to the disk: after this it may go. */
@@ -165,10 +166,10 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
             append(s, line, error);
         }
     }
-    json_t *line =
-        json_pack("{s:s, s:I, s:I, s:I, s:s, s:s, s:s}", "shard", shard->files[0].name, "bytes", (json_int_t)shard->files[0].size,
-                  "version", version_of(&shard->files[0]), "holds", (json_int_t)shard->files[0].count, "format", shard->format,
-                  "architecture", shard->config.architecture, "model_type", shard->config.model_type);
+    json_t *line = ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
+                                SET_COUNT("version", version_of(&shard->files[0])), SET_COUNT("holds", shard->files[0].count),
+                                SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
+                                SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
     if (append(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal_path);

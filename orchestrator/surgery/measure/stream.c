@@ -3,6 +3,7 @@
 
 #include "formats/remote/http_source.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/journal.h"
 
 #include <errno.h>
@@ -109,11 +110,11 @@ static json_t *head_json(const organ_model *model, bool seed)
 {
     json_t *files = json_array();
     for (size_t f = 0; f < model->file_count; f++)
-        json_array_append_new(files, json_pack("{s:o, s:I, s:o}", "file", organ_document_string(model->files[f].name), "bytes",
-                                               (json_int_t)model->files[f].size, "version", version_json(&model->files[f])));
-    return json_pack("{s:s, s:s, s:o, s:o}", "schema", "organ.measure-journal/2", "definition",
-                     seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION, "model", organ_document_string(model->path),
-                     "files", files);
+        json_array_append_new(files, ORGAN_OBJECT(SET_BYTES("file", model->files[f].name), SET_COUNT("bytes", model->files[f].size),
+                                                  SET("version", version_json(&model->files[f]))));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.measure-journal/2"),
+                        SET_TEXT("definition", seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION),
+                        SET_BYTES("model", model->path), SET("files", files));
 }
 
 static organ_status begin_anew(organ_measure_stream *s, const json_t *head, organ_error *error)
@@ -208,7 +209,7 @@ static size_t take_over(const organ_measure_stream *s, const bool *chosen, organ
 static organ_status write_down(void *context, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     const organ_measure_stream *s = context;
-    json_t *line = json_pack("{s:s, s:o}", "tensor", weight->codes->name, "z", organ_z_json(z));
+    json_t *line = ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z)));
     if (!line)
         return organ_fail_errno(error, ENOMEM, "%s", s->path);
     organ_journal_append(&s->journal, line, error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Gravitational wells. Neighbours are the tensors of the same module and expert in the layers before and after. */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
@@ -56,9 +57,10 @@ static double rounded(double x) { return round(x * 1e6) / 1e6; }
 
 static json_t *well_json(const link *before, const link *well, const link *after, double std)
 {
-    return json_pack("{s:o, s:s, s:i, s:f, s:f, s:f, s:f}", "name", organ_document_string(well->weight->name), "role",
-                     organ_anatomy_role_name(&well->weight->anatomy), "layer", (int)well->weight->anatomy.layer, "theta",
-                     rounded(well->theta), "before", rounded(before->theta), "after", rounded(after->theta), "std", rounded(std));
+    return ORGAN_OBJECT(SET_BYTES("name", well->weight->name), SET_TEXT("role", organ_anatomy_role_name(&well->weight->anatomy)),
+                        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", rounded(well->theta)),
+                        SET_REAL("before", rounded(before->theta)), SET_REAL("after", rounded(after->theta)),
+                        SET_REAL("std", rounded(std)));
 }
 
 static size_t collect(const organ_measured *m, link *links)

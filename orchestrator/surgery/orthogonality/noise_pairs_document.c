@@ -2,6 +2,7 @@
  * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not exist is null. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
@@ -10,9 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static json_t *real(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
-static json_t *number(int32_t n) { return n < 0 ? json_null() : json_integer(n); }
-static json_t *root_share(double part, double whole) { return real(whole > 0, sqrt(part / whole)); }
+static json_t *root_share(double part, double whole) { return organ_json_real_of(whole > 0, sqrt(part / whole)); }
 static const char *projection_of(const organ_pairs_module *m) { return organ_role_describe(m->anatomy->role)->name; }
 
 /* ---- folds ---- */
@@ -62,12 +61,12 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
     json_object_set_new(row, "noise_b", json_real(sqrt(s->noise[1])));
     json_object_set_new(row, "noise_a_to_weight", root_share(s->noise[0], s->weight[0]));
     json_object_set_new(row, "noise_b_to_weight", root_share(s->noise[1], s->weight[1]));
-    json_object_set_new(row, "factor", real(both, factor));
-    json_object_set_new(row, "explained", real(both, fmin(1, factor * (s->between / s->noise[1]))));
+    json_object_set_new(row, "factor", organ_json_real_of(both, factor));
+    json_object_set_new(row, "explained", organ_json_real_of(both, fmin(1, factor * (s->between / s->noise[1]))));
     json_object_set_new(row, "remains", json_real(sqrt(s->rest)));
     json_object_set_new(row, "remains_to_noise_a", root_share(s->rest, s->noise[0]));
     json_object_set_new(row, "remains_to_noise_b", root_share(s->rest, s->noise[1]));
-    json_object_set_new(row, "cancelled", real(s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])));
+    json_object_set_new(row, "cancelled", organ_json_real_of(s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])));
     json_object_set_new(row, "change", json_real(sqrt(s->change)));
     json_object_set_new(row, "noise_a_to_change", root_share(s->noise[0], s->change));
     json_object_set_new(row, "noise_b_to_change", root_share(s->noise[1], s->change));
@@ -78,8 +77,9 @@ static json_t *along_json(const organ_noise_fold *f)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0;
-    return json_pack("{s:o, s:o, s:o, s:I, s:I}", "cosine", real(any, f->dot / norms), "chance_std", real(any, sqrt(f->variance) / norms),
-                     "z", real(any, f->dot / sqrt(f->variance)), "beyond", (json_int_t)f->beyond, "with_cosine", (json_int_t)f->defined);
+    return ORGAN_OBJECT(SET_REAL_OF("cosine", any, f->dot / norms), SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms),
+                        SET_REAL_OF("z", any, f->dot / sqrt(f->variance)), SET_COUNT("beyond", f->beyond),
+                        SET_COUNT("with_cosine", f->defined));
 }
 
 static json_t *fold_json(const char *key, json_t *name, const char *second, json_t *second_name, const organ_pairs_fold *f)
@@ -94,17 +94,17 @@ static json_t *fold_json(const char *key, json_t *name, const char *second, json
         json_object_set_new(row, second, second_name);
     json_object_set_new(row, "modules", json_integer((json_int_t)n->modules));
     json_object_set_new(row, "elements", json_integer((json_int_t)n->elements));
-    json_object_set_new(row, "cosine", real(any, n->dot / norms));
-    json_object_set_new(row, "chance_std", real(any, sqrt(n->variance) / norms));
-    json_object_set_new(row, "z", real(any, n->dot / sqrt(n->variance)));
-    json_object_set_new(row, "z_signs", real(any && n->signs > 0, n->dot / sqrt(n->signs)));
+    json_object_set_new(row, "cosine", organ_json_real_of(any, n->dot / norms));
+    json_object_set_new(row, "chance_std", organ_json_real_of(any, sqrt(n->variance) / norms));
+    json_object_set_new(row, "z", organ_json_real_of(any, n->dot / sqrt(n->variance)));
+    json_object_set_new(row, "z_signs", organ_json_real_of(any && n->signs > 0, n->dot / sqrt(n->signs)));
     json_object_set_new(row, "beyond", json_integer((json_int_t)n->beyond));
     json_object_set_new(row, "with_cosine", json_integer((json_int_t)n->defined));
-    json_object_set_new(row, "largest_cosine", real(any, n->largest));
+    json_object_set_new(row, "largest_cosine", organ_json_real_of(any, n->largest));
     put_sums(row, &f->sums);
     json_object_set_new(row, "with_change",
-                        json_pack("{s:o, s:o, s:o}", "noise_a", along_json(&f->along[0]), "noise_b", along_json(&f->along[1]), "remains",
-                                  along_json(&f->along[2])));
+                        ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
+                                     SET("remains", along_json(&f->along[2]))));
     return row;
 }
 
@@ -129,11 +129,11 @@ static json_t *layers_json(const organ_pairs_job *job, bool places)
         for (; to < job->count && job->modules[to].anatomy->layer == layer; to++)
             fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
         if (!places)
-            json_array_append_new(rows, fold_json("layer", number(layer), NULL, NULL, &folds[0]));
+            json_array_append_new(rows, fold_json("layer", organ_json_index(layer), NULL, NULL, &folds[0]));
         for (int role = 0; places && role < ORGAN_ROLE_COUNT; role++)
             if (folds[role].noises.modules)
                 json_array_append_new(rows, fold_json("projection", json_string(organ_role_describe((organ_role)role)->name), "layer",
-                                                      number(layer), &folds[role]));
+                                                      organ_json_index(layer), &folds[role]));
     }
     return rows;
 }
@@ -145,7 +145,7 @@ static json_t *cosine_json(double square, double other, double dot, double eleme
     const organ_compared c = {square, other, dot, 0};
     const bool any = organ_is_compared(&c);
     const double cosine = any ? organ_compared_cosine(&c) : 0;
-    return json_pack("{s:o, s:o}", "cosine", real(any, cosine), "z_exact", real(any, cosine * sqrt(elements)));
+    return ORGAN_OBJECT(SET_REAL_OF("cosine", any, cosine), SET_REAL_OF("z_exact", any, cosine * sqrt(elements)));
 }
 
 static const char *reason(const organ_pair_sums *s)
@@ -164,20 +164,21 @@ static json_t *module_json(const organ_pairs_job *job, const organ_pairs_module 
     const organ_compared c = {s->noise[0], s->noise[1], s->between, s->between_signs};
     const bool any = organ_is_compared(&c);
     const double cosine = any ? organ_compared_cosine(&c) : 0;
-    json_t *const row = json_pack(
-        "{s:o, s:s, s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:s?}", "module", organ_document_string(m->name), "projection",
-        projection_of(m), "layer", number(m->anatomy->layer), "expert", number(m->anatomy->expert), "rows", (json_int_t)m->rows, "cols",
-        (json_int_t)m->cols, "cosine", real(any, cosine), "z", real(any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
-        "z_exact", real(any, cosine * sqrt(elements)), "z_signs", real(any && c.signs > 0, c.dot / sqrt(c.signs)), "reason", reason(s));
+    json_t *const row = ORGAN_OBJECT(
+        SET_BYTES("module", m->name), SET_TEXT("projection", projection_of(m)), SET_INDEX("layer", m->anatomy->layer),
+        SET_INDEX("expert", m->anatomy->expert), SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_REAL_OF("cosine", any, cosine),
+        SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
+        SET_REAL_OF("z_exact", any, cosine * sqrt(elements)), SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
+        SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
     json_object_set_new(row, "clean_models_differ", json_boolean(s->apart > 0));
     json_object_set_new(row, "chance",
-                        json_pack("{s:I, s:f, s:f, s:f}", "draws", (json_int_t)job->options->draws, "mean", m->drawn_mean, "std",
-                                  m->drawn_std, "std_exact", 1 / sqrt(elements)));
+                        ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
+                                     SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements))));
     put_sums(row, s);
     json_object_set_new(row, "with_change",
-                        json_pack("{s:o, s:o, s:o}", "noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements), "noise_b",
-                                  cosine_json(s->noise[1], s->change, s->along[1], elements), "remains",
-                                  cosine_json(s->rest, s->change, s->rest_along, elements)));
+                        ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
+                                     SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
+                                     SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements))));
     return row;
 }
 
@@ -185,41 +186,46 @@ static json_t *module_json(const organ_pairs_job *job, const organ_pairs_module 
 
 static json_t *definitions_json(void)
 {
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "N_A, N_B",
-        "What quantisation took: the weight of the clean model of a pair minus the dequantised one of its noisy model.", "D",
-        "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model of the first pair; or, if neither "
-        "is "
-        "given, the clean weight of the second pair minus that of the first.",
-        "cosine", "<N_A, N_B> / (|N_A| |N_B|), the matrices taken as vectors. Several modules are folded as if they were one long vector.",
-        "chance",
-        "The same cosine for random matrices: `draws` of them per module, drawn from its exact distribution, that of g / sqrt(g^2 + "
-        "chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z of a module: by the draws; z_exact, and z "
-        "of "
-        "folded modules: by the exact deviation; z_signs: if only the signs of the noise were random.",
-        "factor and explained",
-        "The least-squares multiple of N_A that N_B is (a regression through 0): <N_A, N_B> / |N_A|^2, and the share of |N_B|^2 that it "
-        "explains, which is the squared cosine (R^2).",
-        "remains", "|N_A - N_B|: what is left where one noisy model is subtracted from the other, or where both noises are taken as one.",
-        "cancelled",
-        "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 where the noises are equal, 0 where they are unrelated, -1 where they are opposed.",
-        "Method A",
-        "D put on the noisy model of A. Its premise is that N_A and N_B are the same: then the result is what quantising the clean model "
-        "of B "
-        "gives.");
+    return ORGAN_OBJECT(
+        SET_TEXT("N_A, N_B",
+                 "What quantisation took: the weight of the clean model of a pair minus the dequantised one of its noisy model."),
+        SET_TEXT("D", "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model of the first pair; "
+                      "or, if neither "
+                      "is "
+                      "given, the clean weight of the second pair minus that of the first."),
+        SET_TEXT("cosine",
+                 "<N_A, N_B> / (|N_A| |N_B|), the matrices taken as vectors. Several modules are folded as if they were one long vector."),
+        SET_TEXT(
+            "chance",
+            "The same cosine for random matrices: `draws` of them per module, drawn from its exact distribution, that of g / sqrt(g^2 + "
+            "chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z of a module: by the draws; z_exact, "
+            "and z "
+            "of "
+            "folded modules: by the exact deviation; z_signs: if only the signs of the noise were random."),
+        SET_TEXT("factor and explained", "The least-squares multiple of N_A that N_B is (a regression through 0): <N_A, N_B> / |N_A|^2, "
+                                         "and the share of |N_B|^2 that it "
+                                         "explains, which is the squared cosine (R^2)."),
+        SET_TEXT("remains",
+                 "|N_A - N_B|: what is left where one noisy model is subtracted from the other, or where both noises are taken as one."),
+        SET_TEXT("cancelled", "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 where the noises are equal, 0 where they are unrelated, -1 where "
+                              "they are opposed."),
+        SET_TEXT("Method A", "D put on the noisy model of A. Its premise is that N_A and N_B are the same: then the result is what "
+                             "quantising the clean model "
+                             "of B "
+                             "gives."));
 }
 
 static json_t *thresholds_json(void)
 {
-    return json_pack(
-        "{s:s, s:s}", "premise",
-        "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the energy of N_A is left); "
-        "holds in part: below 1, and "
-        "the noises are related or alike; else does not hold",
-        "noises",
-        "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and for all as "
-        "one matrix; hardly related: those outside have no |cosine| above 0.03, nor have all as one matrix; related: |cosine| "
-        "below 0.5; else alike");
+    return ORGAN_OBJECT(
+        SET_TEXT("premise", "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the energy "
+                            "of N_A is left); "
+                            "holds in part: below 1, and "
+                            "the noises are related or alike; else does not hold"),
+        SET_TEXT("noises",
+                 "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and for all as "
+                 "one matrix; hardly related: those outside have no |cosine| above 0.03, nor have all as one matrix; related: |cosine| "
+                 "below 0.5; else alike"));
 }
 
 /* What the weights of the modules are stored in. */
@@ -246,7 +252,7 @@ static json_t *pairs_json(const organ_pairs_job *job)
 {
     json_t *const pairs = json_array();
     for (size_t p = 0; p < 2; p++)
-        json_array_append_new(pairs, json_pack("{s:o, s:o}", "clean", source_json(job, 2 * p), "noisy", source_json(job, 2 * p + 1)));
+        json_array_append_new(pairs, ORGAN_OBJECT(SET("clean", source_json(job, 2 * p)), SET("noisy", source_json(job, 2 * p + 1))));
     return pairs;
 }
 
@@ -254,12 +260,12 @@ static json_t *change_json(const organ_pairs_job *job)
 {
     static const char *const kinds[] = {"clean models", "tuned model", "adapter"};
     json_t *const change =
-        json_pack("{s:s, s:s}", "of", kinds[job->change], "from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A");
+        ORGAN_OBJECT(SET_TEXT("of", kinds[job->change]), SET_TEXT("from", job->change == ORGAN_CHANGE_ADAPTER ? "B A" : "CLEAN_A"));
     if (job->change == ORGAN_CHANGE_TUNED)
         json_object_set_new(change, "tuned", source_json(job, ORGAN_TUNED));
     if (job->adapter)
         json_object_set_new(change, "adapter",
-                            json_pack("{s:I, s:I}", "modules", (json_int_t)job->adapter->pair_count, "r", (json_int_t)job->adapter->r));
+                            ORGAN_OBJECT(SET_COUNT("modules", job->adapter->pair_count), SET_COUNT("r", job->adapter->r)));
     return change;
 }
 
@@ -268,10 +274,9 @@ static json_t *run_json(const organ_pairs_job *job)
     const organ_noise_pairs_options *const o = job->options;
     json_t *const pairs = json_pack("[[o, o], [o, o]]", organ_document_string(o->clean[0]), organ_document_string(o->noisy[0]),
                                     organ_document_string(o->clean[1]), organ_document_string(o->noisy[1]));
-    return json_pack(
-        "{s:o, s:o, s:o, s:f, s:I, s:I, s:s}", "pairs", pairs, "change", o->change ? organ_document_string(o->change) : json_null(),
-        "output", o->output ? organ_document_string(o->output) : json_null(), "seconds", organ_milliseconds(job->seconds), "bytes_read",
-        (json_int_t)job->bytes, "threads", (json_int_t)organ_workers_count(job->engine->workers), "cpu_isa", job->engine->kernels->isa);
+    return ORGAN_OBJECT(SET("pairs", pairs), SET_BYTES_OF("change", o->change), SET_BYTES_OF("output", o->output),
+                        SET_REAL("seconds", organ_milliseconds(job->seconds)), SET_COUNT("bytes_read", job->bytes),
+                        SET_COUNT("threads", organ_workers_count(job->engine->workers)), SET_TEXT("cpu_isa", job->engine->kernels->isa));
 }
 
 /* Where both clean models have the same values, equal noises are a matter of course: the verdict is about the other modules, if any. */
@@ -297,11 +302,11 @@ json_t *organ_pairs_document(const organ_pairs_job *job)
     json_t *const modules = json_array();
     for (size_t k = 0; k < job->count; k++)
         json_array_append_new(modules, module_json(job, &job->modules[k]));
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:{s:I, s:I, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema",
-                     "organ.noise_pairs/1", "definition", "noise-pairs/1", "organ", ORGAN_VERSION, "pairs", pairs_json(job), "change",
-                     change_json(job), "parameters", "draws", (json_int_t)o->draws, "seed", (json_int_t)o->seed, "modules",
-                     o->modules ? organ_document_string(o->modules) : json_null(), "verdict", verdict_json(job), "total",
-                     fold_json(NULL, NULL, NULL, NULL, &all), "projections", projections_json(job), "layers", layers_json(job, false),
-                     "places", layers_json(job, true), "modules", modules, "definitions", definitions_json(), "thresholds",
-                     thresholds_json(), "run", run_json(job));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.noise_pairs/1"), SET_TEXT("definition", "noise-pairs/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET("pairs", pairs_json(job)), SET("change", change_json(job)),
+        SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
+        SET("verdict", verdict_json(job)), SET("total", fold_json(NULL, NULL, NULL, NULL, &all)), SET("projections", projections_json(job)),
+        SET("layers", layers_json(job, false)), SET("places", layers_json(job, true)), SET("modules", modules),
+        SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));
 }

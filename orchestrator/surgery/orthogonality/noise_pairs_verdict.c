@@ -2,6 +2,8 @@
  * What the numbers of two pairs mean, in words, with the limits that were used. */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
+#include "orchestrator/report/text/members.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -107,11 +109,11 @@ json_t *organ_pairs_verdict(const organ_pairs_fold *all, uint64_t same, organ_pa
     say_change(sentences, all, change);
     say_directions(sentences, all);
     const organ_pair_sums *const sums = &all->sums;
-    json_t *const verdict = json_pack("{s:s, s:s, s:I, s:I, s:o, s:o, s:o, s:o}", "premise", premise, "noises", noises, "modules",
-                                      (json_int_t)all->noises.modules, "same_modules", (json_int_t)same, "cosine",
-                                      quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1])), "remains_to_noise_a",
-                                      quotient(sqrt(sums->rest), sqrt(sums->noise[0])), "remains_to_change",
-                                      quotient(sqrt(sums->rest), sqrt(sums->change)), "sentences", sentences);
+    json_t *const verdict =
+        ORGAN_OBJECT(SET_TEXT("premise", premise), SET_TEXT("noises", noises), SET_COUNT("modules", all->noises.modules),
+                     SET_COUNT("same_modules", same), SET("cosine", quotient(sums->between, sqrt(sums->noise[0]) * sqrt(sums->noise[1]))),
+                     SET("remains_to_noise_a", quotient(sqrt(sums->rest), sqrt(sums->noise[0]))),
+                     SET("remains_to_change", quotient(sqrt(sums->rest), sqrt(sums->change))), SET("sentences", sentences));
     json_decref(agreement);
     return verdict;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What the numbers of a comparison mean, in words, with the limits that were used. */
 #include "orchestrator/surgery/orthogonality/chance.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/job.h"
 
 #include <math.h>
@@ -157,8 +158,8 @@ json_t *organ_noise_verdict(const organ_noise_fold *all)
     json_t *sentences = json_array();
     const char *const cosine = cosine_words(all, sentences), *const leakage = leakage_words(all, sentences),
                       *const ratio = ratio_words(all, sentences);
-    return json_pack("{s:s, s:s, s:s, s:i, s:o}", "direction", cosine, "leakage", leakage, "magnitude", ratio, "beyond_allowed",
-                     (int)organ_chance_beyond((size_t)all->defined), "sentences", sentences);
+    return ORGAN_OBJECT(SET_TEXT("direction", cosine), SET_TEXT("leakage", leakage), SET_TEXT("magnitude", ratio),
+                        SET_COUNT("beyond_allowed", organ_chance_beyond((size_t)all->defined)), SET("sentences", sentences));
 }
 
 json_t *organ_agreement_verdict(const organ_noise_fold *all)
@@ -180,5 +181,5 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
         json_array_append_new(
             sentences, json_sprintf("The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square)));
     }
-    return json_pack("{s:s, s:o}", "level", level, "sentences", sentences);
+    return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }

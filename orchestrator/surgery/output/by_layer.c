@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/by_layer.h"
 
+#include "orchestrator/report/text/members.h"
+
 #include <stdlib.h>
 
 /* -1, in no layer, comes last. */
@@ -90,8 +92,8 @@ json_t *organ_by_group_json(const organ_layer_amount *rows, size_t count)
                 bytes += (json_int_t)rows[k].bytes;
             }
         if (tensors)
-            json_array_append_new(groups, json_pack("{s:s, s:I, s:I, s:I}", "group", organ_group_name((organ_group)g), "tensors", tensors,
-                                                    "elements", elements, "bytes", bytes));
+            json_array_append_new(groups, ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)g)), SET_COUNT("tensors", tensors),
+                                                       SET_COUNT("elements", elements), SET_COUNT("bytes", bytes)));
     }
     return groups;
 }

@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,8 +70,6 @@ json_t *organ_experiment_log(const organ_model *model, organ_error *error)
     return log;
 }
 
-static json_t *or_null(const json_t *value) { return value ? json_incref((json_t *)value) : json_null(); }
-
 json_t *organ_experiment_method(const json_t *log)
 {
     const json_t *const method = organ_json_at(log, "parameters.method");
@@ -97,21 +96,22 @@ static json_t *calibration_of(const json_t *log)
 {
     const json_t *const text = organ_json_at(log, "calibration.text"), *const imatrix = organ_json_at(log, "imatrix");
     if (json_is_object(text))
-        return json_pack("{s:o, s:o, s:o}", "name", or_null(json_object_get(text, "name")), "xxh3", or_null(json_object_get(text, "xxh3")),
-                         "tokenizer", or_null(organ_json_at(log, "calibration.tokenizer.digest")));
+        return ORGAN_OBJECT(SET_HELD("name", json_object_get(text, "name")), SET_HELD("xxh3", json_object_get(text, "xxh3")),
+                            SET_HELD("tokenizer", organ_json_at(log, "calibration.tokenizer.digest")));
     if (json_is_object(imatrix))
-        return json_pack("{s:o, s:o}", "name", or_null(json_object_get(imatrix, "name")), "xxh3",
-                         or_null(json_object_get(imatrix, "xxh3")));
+        return ORGAN_OBJECT(SET_HELD("name", json_object_get(imatrix, "name")), SET_HELD("xxh3", json_object_get(imatrix, "xxh3")));
     return json_null();
 }
 
 json_t *organ_experiment_of(const json_t *log)
 {
     const json_t *const donor = organ_json_at(log, "donor");
-    return json_pack("{s:{s:o, s:o, s:o, s:o}, s:o, s:o, s:o, s:o}", "donor", "name", or_null(json_object_get(donor, "name")),
-                     "fingerprint", or_null(json_object_get(donor, "fingerprint")), "elements", or_null(json_object_get(donor, "elements")),
-                     "bytes", or_null(json_object_get(donor, "bytes")), "method", organ_experiment_method(log), "definition",
-                     or_null(organ_json_at(log, "definition")), "settings", settings_of(log), "calibration", calibration_of(log));
+    return ORGAN_OBJECT(
+        SET("donor",
+            ORGAN_OBJECT(SET_HELD("name", json_object_get(donor, "name")), SET_HELD("fingerprint", json_object_get(donor, "fingerprint")),
+                         SET_HELD("elements", json_object_get(donor, "elements")), SET_HELD("bytes", json_object_get(donor, "bytes")))),
+        SET("method", organ_experiment_method(log)), SET_HELD("definition", organ_json_at(log, "definition")),
+        SET("settings", settings_of(log)), SET("calibration", calibration_of(log)));
 }
 
 /* ---- one or two ---- */

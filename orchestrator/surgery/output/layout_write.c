@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -175,13 +176,13 @@ static json_t *keep_file(writing *w, const organ_layout_file *file, organ_error 
     json_t *const gaps = json_array();
     json_t *entry = NULL;
     if (keep_filler(w, file, 0, &place, error) == ORGAN_OK)
-        entry = json_pack("{s:I, s:I, s:s, s:o, s:o}", "size", (json_int_t)file->size, "header_bytes", (json_int_t)file->data_offset,
-                          "header", place, "header_xxh3", digest_json(XXH3_64bits(file->fillers[0].data, file->fillers[0].bytes)), "gaps",
-                          json_incref(gaps));
+        entry = ORGAN_OBJECT(SET_COUNT("size", file->size), SET_COUNT("header_bytes", file->data_offset), SET_TEXT("header", place),
+                             SET("header_xxh3", digest_json(XXH3_64bits(file->fillers[0].data, file->fillers[0].bytes))),
+                             SET("gaps", json_incref(gaps)));
     for (size_t k = 1; k < file->filler_count && !error->status; k++)
         if (keep_filler(w, file, k, &place, error) == ORGAN_OK &&
-            json_array_append_new(gaps, json_pack("{s:I, s:I, s:s}", "offset", (json_int_t)file->fillers[k].offset, "bytes",
-                                                  (json_int_t)file->fillers[k].bytes, "file", place)))
+            json_array_append_new(gaps, ORGAN_OBJECT(SET_COUNT("offset", file->fillers[k].offset),
+                                                     SET_COUNT("bytes", file->fillers[k].bytes), SET_TEXT("file", place))))
             no_memory(w, error);
     json_decref(gaps);
     if (!entry && !error->status)
@@ -216,13 +217,12 @@ static json_t *piece_json(const organ_layout *layout, size_t k)
 {
     const organ_piece *const piece = &layout->pieces[k];
     const organ_anatomy *const anatomy = &piece->as.anatomy;
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:o, s:s, s:o, s:I, s:I}", "role", organ_role_describe(anatomy->role)->name,
-                     "group", organ_group_name(anatomy->group), "layer", anatomy->layer < 0 ? json_null() : json_integer(anatomy->layer),
-                     "expert", anatomy->expert < 0 ? json_null() : json_integer(anatomy->expert), "dtype",
-                     organ_dtype_describe(piece->as.dtype)->name, "shape", organ_shape_json(&piece->as), "bytes",
-                     (json_int_t)piece->as.bytes, "xxh3", digest_json(piece->xxh3), "file", piece->file, "source",
-                     organ_document_string(layout->files[piece->as.file].name), "offset", (json_int_t)piece->as.offset, "padding",
-                     (json_int_t)padding_behind(layout, k));
+    return ORGAN_OBJECT(SET_TEXT("role", organ_role_describe(anatomy->role)->name), SET_TEXT("group", organ_group_name(anatomy->group)),
+                        SET_INDEX("layer", anatomy->layer), SET_INDEX("expert", anatomy->expert),
+                        SET_TEXT("dtype", organ_dtype_describe(piece->as.dtype)->name), SET("shape", organ_shape_json(&piece->as)),
+                        SET_COUNT("bytes", piece->as.bytes), SET("xxh3", digest_json(piece->xxh3)), SET_TEXT("file", piece->file),
+                        SET_BYTES("source", layout->files[piece->as.file].name), SET_COUNT("offset", piece->as.offset),
+                        SET_COUNT("padding", padding_behind(layout, k)));
 }
 
 static json_t *pieces_json(const organ_layout *layout)
@@ -247,8 +247,7 @@ static json_t *folders_json(const organ_layout *layout)
                 tensors++;
                 bytes += layout->pieces[k].as.bytes;
             }
-        json_object_set_new(folders, organ_group_folder(g),
-                            json_pack("{s:I, s:I}", "tensors", (json_int_t)tensors, "bytes", (json_int_t)bytes));
+        json_object_set_new(folders, organ_group_folder(g), ORGAN_OBJECT(SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
     }
     return folders;
 }
@@ -268,9 +267,10 @@ static bool is_donor_again(const organ_layout *layout)
 static organ_status write_manifest(writing *w, json_t *about, json_t *sources, organ_error *error)
 {
     const char *path = organ_path_join(&w->layout->arena, w->directory, ORGAN_MANIFEST);
-    json_t *manifest = json_pack("{s:s, s:s, s:s, s:b, s:O, s:o, s:O, s:o}", "schema", ORGAN_MANIFEST_SCHEMA, "organ", ORGAN_VERSION,
-                                 "format", w->layout->format, "donor_again", (int)is_donor_again(w->layout), "model", about, "folders",
-                                 folders_json(w->layout), "sources", sources, "tensors", pieces_json(w->layout));
+    json_t *manifest =
+        ORGAN_OBJECT(SET_TEXT("schema", ORGAN_MANIFEST_SCHEMA), SET_TEXT("organ", ORGAN_VERSION), SET_TEXT("format", w->layout->format),
+                     SET_FLAG("donor_again", is_donor_again(w->layout)), SET("model", json_incref(about)),
+                     SET("folders", folders_json(w->layout)), SET("sources", json_incref(sources)), SET("tensors", pieces_json(w->layout)));
     if (!manifest || !path)
         no_memory(w, error);
     else

@@ -3,6 +3,7 @@
 
 #include "orchestrator/machine/topology.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
 
 #include <errno.h>
@@ -46,11 +47,11 @@ static json_t *worker_rows(const plan *p)
     for (size_t k = 0; k < p->threads; k++) {
         const organ_place place = p->places[k];
         const organ_pu pu = organ_topology_pu(p->topology, place.pu);
-        json_array_append_new(rows, json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I}", "worker", (json_int_t)k, "cpu",
-                                              (json_int_t)place.pu, "core", (json_int_t)pu.core, "package", (json_int_t)pu.package, "kind",
-                                              (json_int_t)pu.kind, "sibling", (json_int_t)pu.sibling, "node",
-                                              (json_int_t)organ_topology_node(p->topology, place.node).os, "node_is_near", pu.near,
-                                              "workers_on_cpu", (json_int_t)workers_on_pu(p, place.pu)));
+        json_array_append_new(rows,
+                              ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core),
+                                           SET_COUNT("package", pu.package), SET_COUNT("kind", pu.kind), SET_COUNT("sibling", pu.sibling),
+                                           SET_COUNT("node", organ_topology_node(p->topology, place.node).os),
+                                           SET_FLAG("node_is_near", pu.near), SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu))));
     }
     return rows;
 }
@@ -60,10 +61,9 @@ static json_t *node_rows(const plan *p)
     json_t *const rows = json_array();
     for (unsigned k = 0; k < organ_topology_nodes(p->topology); k++) {
         const organ_node node = organ_topology_node(p->topology, k);
-        json_array_append_new(rows,
-                              json_pack("{s:I, s:o, s:I, s:I, s:I}", "node", (json_int_t)node.os, "bytes",
-                                        node.bytes ? json_integer((json_int_t)node.bytes) : json_null(), "cores", (json_int_t)node.cores,
-                                        "workers", (json_int_t)workers_on_node(p, k), "band_buffers", (json_int_t)bands_on_node(p, k)));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes),
+                                                 SET_COUNT("cores", node.cores), SET_COUNT("workers", workers_on_node(p, k)),
+                                                 SET_COUNT("band_buffers", bands_on_node(p, k))));
     }
     return rows;
 }
@@ -72,7 +72,7 @@ static bool add_absence(json_t *rows, const char *what, char *which, const char 
 {
     bool done = which != NULL;
     if (done && *which)
-        done = json_array_append_new(rows, json_pack("{s:s, s:s, s:s}", "what", what, "which", which, "why", why)) == 0;
+        done = json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("what", what), SET_TEXT("which", which), SET_TEXT("why", why))) == 0;
     free(which);
     return done;
 }
@@ -111,11 +111,13 @@ static json_t *left_out_rows(const plan *p)
 
 static json_t *document(const plan *p, const char *import)
 {
-    return json_pack("{s:s, s:{s:o, s:b, s:I, s:I, s:I}, s:I, s:o, s:o, s:o}", "schema", "organ.topology/1", "machine", "name",
-                     organ_document_string(import ? import : "this machine"), "recorded", import != NULL, "cores",
-                     (json_int_t)organ_topology_cores(p->topology), "nodes", (json_int_t)organ_topology_nodes(p->topology), "kinds",
-                     (json_int_t)organ_topology_kinds(p->topology), "threads", (json_int_t)p->threads, "nodes", node_rows(p), "workers",
-                     worker_rows(p), "left_out", left_out_rows(p));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.topology/1"),
+        SET("machine",
+            ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"), SET_FLAG("recorded", import != NULL),
+                         SET_COUNT("cores", organ_topology_cores(p->topology)), SET_COUNT("nodes", organ_topology_nodes(p->topology)),
+                         SET_COUNT("kinds", organ_topology_kinds(p->topology)))),
+        SET_COUNT("threads", p->threads), SET("nodes", node_rows(p)), SET("workers", worker_rows(p)), SET("left_out", left_out_rows(p)));
 }
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)

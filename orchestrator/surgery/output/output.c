@@ -5,6 +5,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
@@ -186,8 +187,8 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 json_t *organ_output_run(const organ_output *output, uint64_t bytes)
 {
     const double seconds = output->seconds;
-    return json_pack("{s:o, s:f, s:f}", "output", organ_document_string(output->path), "seconds", organ_milliseconds(seconds),
-                     "bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0);
+    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0));
 }
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)

@@ -7,6 +7,7 @@
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
@@ -183,7 +184,7 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
         if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].name)))
             no_memory(r, error);
     if (map && !error->status)
-        document = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)r->total, "weight_map", map);
+        document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))), SET("weight_map", json_incref(map)));
     r->index = document ? json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(document);
     json_decref(map);
@@ -309,7 +310,7 @@ json_t *organ_resharding_files_json(const organ_resharding *plan)
     for (size_t f = 0; f < organ_resharding_files(plan); f++) {
         uint64_t bytes;
         const char *const name = organ_resharding_file(plan, f, &bytes);
-        json_array_append_new(rows, json_pack("{s:o, s:I}", "name", organ_document_string(name), "bytes", (json_int_t)bytes));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_BYTES("name", name), SET_COUNT("bytes", bytes)));
     }
     return rows;
 }
@@ -322,7 +323,7 @@ json_t *organ_pieces_same_json(const organ_shard_piece *pieces, size_t count)
             same++;
             bytes += (json_int_t)pieces[k].bytes;
         }
-    return json_pack("{s:I, s:I}", "tensors", same, "bytes", bytes);
+    return ORGAN_OBJECT(SET_COUNT("tensors", same), SET_COUNT("bytes", bytes));
 }
 
 organ_shard_piece organ_piece_same(const organ_tensor *tensor)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/run_journal.h"
 
+#include "orchestrator/report/text/members.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,8 +14,8 @@
 
 static json_t *file_row(const char *name, uint64_t bytes, struct timespec modified)
 {
-    return json_pack("{s:s, s:I, s:I}", "file", name, "bytes", (json_int_t)bytes, "modified_ns",
-                     (json_int_t)modified.tv_sec * 1000000000 + modified.tv_nsec);
+    return ORGAN_OBJECT(SET_TEXT("file", name), SET_COUNT("bytes", bytes),
+                        SET_COUNT("modified_ns", modified.tv_sec * 1000000000 + modified.tv_nsec));
 }
 
 json_t *organ_run_files(const organ_model *model, const char *config)

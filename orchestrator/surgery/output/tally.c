@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/tally.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -41,10 +42,10 @@ json_t *organ_model_json(const organ_model *model)
     uint64_t bytes = 0;
     for (size_t f = 0; f < model->file_count; f++)
         bytes += model->files[f].size;
-    return json_pack("{s:o, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "name", organ_name_json(model->path), "format", model->format,
-                     "architecture", model->config.architecture, "model_type", model->config.model_type, "files",
-                     (json_int_t)model->file_count, "bytes", (json_int_t)bytes, "tensors", (json_int_t)model->tensor_count, "elements",
-                     (json_int_t)organ_model_elements(model));
+    return ORGAN_OBJECT(SET("name", organ_name_json(model->path)), SET_TEXT("format", model->format),
+                        SET_TEXT("architecture", model->config.architecture), SET_TEXT("model_type", model->config.model_type),
+                        SET_COUNT("files", model->file_count), SET_COUNT("bytes", bytes), SET_COUNT("tensors", model->tensor_count),
+                        SET_COUNT("elements", organ_model_elements(model)));
 }
 
 json_t *organ_dims_json(unsigned rank, const uint64_t *shape)
@@ -70,8 +71,7 @@ static void count_in(group *g, const organ_tally *row)
 
 static json_t *share_json(uint64_t elements, uint64_t killed)
 {
-    return json_pack("{s:I, s:I, s:f}", "elements", (json_int_t)elements, "killed", (json_int_t)killed, "percent",
-                     organ_percent(killed, elements));
+    return ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("killed", killed), SET_REAL("percent", organ_percent(killed, elements)));
 }
 
 /* A row with the module it belongs to, for sorting. */
@@ -102,10 +102,10 @@ static json_t *projections_json(named *rows, size_t count)
         group g = {0};
         for (to = from; to < count && strcmp(rows[to].module, rows[from].module) == 0; to++)
             count_in(&g, rows[to].row);
-        json_array_append_new(list, json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f}", "name", rows[from].module, "tensors",
-                                              (json_int_t)g.tensors, "elements", (json_int_t)g.elements, "killed", (json_int_t)g.killed,
-                                              "percent", organ_percent(g.killed, g.elements), "mean", rounded(g.sum / (double)g.tensors),
-                                              "min", g.least, "max", g.most));
+        json_array_append_new(
+            list, ORGAN_OBJECT(SET_TEXT("name", rows[from].module), SET_COUNT("tensors", g.tensors), SET_COUNT("elements", g.elements),
+                               SET_COUNT("killed", g.killed), SET_REAL("percent", organ_percent(g.killed, g.elements)),
+                               SET_REAL("mean", rounded(g.sum / (double)g.tensors)), SET_REAL("min", g.least), SET_REAL("max", g.most)));
     }
     return list;
 }
@@ -121,9 +121,9 @@ static json_t *layers_json(named *rows, size_t count)
         for (to = from; to < count && rows[to].row->tensor->anatomy.layer == layer; to++)
             count_in(&g, rows[to].row);
         if (layer >= 0)
-            json_array_append_new(list, json_pack("{s:I, s:I, s:I, s:I, s:f}", "layer", (json_int_t)layer, "tensors", (json_int_t)g.tensors,
-                                                  "elements", (json_int_t)g.elements, "killed", (json_int_t)g.killed, "percent",
-                                                  organ_percent(g.killed, g.elements)));
+            json_array_append_new(list, ORGAN_OBJECT(SET_COUNT("layer", layer), SET_COUNT("tensors", g.tensors),
+                                                     SET_COUNT("elements", g.elements), SET_COUNT("killed", g.killed),
+                                                     SET_REAL("percent", organ_percent(g.killed, g.elements))));
     }
     return list;
 }
@@ -138,12 +138,13 @@ static int add_totals(json_t *document, const organ_model *model, const organ_ta
         kept += rows[k].kept;
         accounted += rows[k].zero_before + rows[k].killed + rows[k].kept;
     }
-    json_t *totals = json_pack("{s:o, s:o}", "target", share_json(all.elements, all.killed), "full",
-                               share_json(organ_model_elements(model), all.killed));
-    json_t *coverage = json_pack("{s:I, s:I, s:f}", "target_elements", (json_int_t)all.elements, "processed_elements",
-                                 (json_int_t)accounted, "percent", organ_percent(accounted, all.elements));
-    json_t *spread = json_pack("{s:I, s:f, s:f, s:f}", "tensors", (json_int_t)all.tensors, "mean",
-                               all.tensors ? rounded(all.sum / (double)all.tensors) : 0.0, "min", all.least, "max", all.most);
+    json_t *totals =
+        ORGAN_OBJECT(SET("target", share_json(all.elements, all.killed)), SET("full", share_json(organ_model_elements(model), all.killed)));
+    json_t *coverage = ORGAN_OBJECT(SET_COUNT("target_elements", all.elements), SET_COUNT("processed_elements", accounted),
+                                    SET_REAL("percent", organ_percent(accounted, all.elements)));
+    json_t *spread =
+        ORGAN_OBJECT(SET_COUNT("tensors", all.tensors), SET_REAL("mean", all.tensors ? rounded(all.sum / (double)all.tensors) : 0.0),
+                     SET_REAL("min", all.least), SET_REAL("max", all.most));
     const int failed = json_object_set_new(document, "totals", totals) |
                        json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
                        json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |
@@ -172,13 +173,12 @@ static json_t *tensor_json(const organ_tally *row, bool audit)
     const organ_tensor *const tensor = row->tensor;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
-    return json_pack("{s:s, s:s, s:o, s:o, s:s, s:o, s:I, s:I, s:I, s:I, s:o*, s:f}", "name", tensor->name, "module", module, "layer",
-                     tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "expert",
-                     tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "dtype",
-                     organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor), "elements", (json_int_t)tensor->elements,
-                     "zero_before", (json_int_t)row->zero_before, "killed", (json_int_t)row->killed, "kept", (json_int_t)row->kept,
-                     "changed", audit ? json_integer((json_int_t)row->changed) : NULL, "percent",
-                     organ_percent(row->killed, tensor->elements));
+    return ORGAN_OBJECT(SET_TEXT("name", tensor->name), SET_TEXT("module", module), SET_INDEX("layer", tensor->anatomy.layer),
+                        SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("dtype", organ_dtype_describe(tensor->dtype)->name),
+                        SET("shape", organ_shape_json(tensor)), SET_COUNT("elements", tensor->elements),
+                        SET_COUNT("zero_before", row->zero_before), SET_COUNT("killed", row->killed), SET_COUNT("kept", row->kept),
+                        SET_IF(audit, "changed", json_integer((json_int_t)row->changed)),
+                        SET_REAL("percent", organ_percent(row->killed, tensor->elements)));
 }
 
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
@@ -199,15 +199,17 @@ json_t *organ_check_json(const char *check, bool ok, const char *detail, ...)
     va_start(args, detail);
     vsnprintf(text, sizeof text, detail, args);
     va_end(args);
-    return json_pack("{s:s, s:b, s:o}", "check", check, "ok", (int)ok, "detail", organ_document_string(text));
+    return ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text));
 }
 
 json_t *organ_definitions_json(const char *targets)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "killed", "a weight that was not zero in the donor and is zero in the output",
-                     "zero_before", "a target weight that was zero in the donor already; never counted as killed", "percent",
-                     "100 x killed / elements of the denominator it stands beside", "target",
-                     targets ? "elements of the matrices that were named as targets"
-                             : "elements of the target projections: q, k, v, o, gate, up and down, with their fused and expert forms",
-                     "full", "elements of every tensor of the model: projections, embeddings, output head, norms and biases");
+    return ORGAN_OBJECT(
+        SET_TEXT("killed", "a weight that was not zero in the donor and is zero in the output"),
+        SET_TEXT("zero_before", "a target weight that was zero in the donor already; never counted as killed"),
+        SET_TEXT("percent", "100 x killed / elements of the denominator it stands beside"),
+        SET_TEXT("target", targets
+                               ? "elements of the matrices that were named as targets"
+                               : "elements of the target projections: q, k, v, o, gate, up and down, with their fused and expert forms"),
+        SET_TEXT("full", "elements of every tensor of the model: projections, embeddings, output head, norms and biases"));
 }

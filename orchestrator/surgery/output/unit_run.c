@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/unit_run.h"
 
 #include "formats/base/name_table.h"
+#include "orchestrator/report/text/members.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -96,8 +97,9 @@ organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *res
     for (size_t k = 0; k < u->count && complete; k++)
         complete = json_array_append_new(pieces, take_extents(&run->log->of_piece[u->first + k])) == 0;
     pthread_mutex_unlock(&run->log->lock);
-    json_t *const line =
-        complete ? json_pack("{s:s, s:O, s:O}", "unit", run->pieces[u->first].name, "pieces", pieces, "results", results) : NULL;
+    json_t *const line = complete ? ORGAN_OBJECT(SET_TEXT("unit", run->pieces[u->first].name), SET("pieces", json_incref(pieces)),
+                                                 SET("results", json_incref(results)))
+                                  : NULL;
     json_decref(pieces);
     json_decref(results);
     if (organ_run_journal_add(run->journal, line, error))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/precision_report.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
@@ -154,7 +155,7 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
     return error->status;
 }
 
-static json_t *identity(void *context) { return json_pack("{s:o}", "parameters", organ_dequantize_parameters(context)); }
+static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_dequantize_parameters(context))); }
 
 static void release(organ_dequantize_job *job)
 {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 #include "orchestrator/version.h"
@@ -24,9 +25,8 @@ static void add(sums *s, const organ_dequantize_job *job, const organ_dequantize
 
 static json_t *sums_json(const sums *s)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I}", "weights", (json_int_t)s->weights, "elements", (json_int_t)s->elements,
-                     "bytes_before", (json_int_t)s->before, "bytes_after", (json_int_t)s->after, "infinite", (json_int_t)s->infinite, "nan",
-                     (json_int_t)s->nan);
+    return ORGAN_OBJECT(SET_COUNT("weights", s->weights), SET_COUNT("elements", s->elements), SET_COUNT("bytes_before", s->before),
+                        SET_COUNT("bytes_after", s->after), SET_COUNT("infinite", s->infinite), SET_COUNT("nan", s->nan));
 }
 
 static const char *scheme_text(const organ_dequantize_part *part, char text[160]) { return organ_weight_text(part->weight, text, 160); }
@@ -44,7 +44,7 @@ static json_t *schemes_json(const organ_dequantize_job *job)
         for (size_t j = k; j < job->part_count; j++)
             if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
                 add(&s, job, &job->parts[j]);
-        json_t *const row = json_pack("{s:s}", "scheme", text), *const rest = sums_json(&s);
+        json_t *const row = ORGAN_OBJECT(SET_TEXT("scheme", text)), *const rest = sums_json(&s);
         json_object_update(row, rest);
         json_decref(rest);
         json_array_append_new(rows, row);
@@ -58,11 +58,11 @@ static json_t *part_json(const organ_dequantize_job *job, const organ_dequantize
 {
     char text[160];
     const organ_weight *const w = part->weight;
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:I, s:I, s:I, s:I, s:o}", "name", w->name, "role", organ_anatomy_role_name(&w->anatomy),
-                     "scheme", scheme_text(part, text), "shape", organ_dims_json(w->rank, w->shape), "packed_as", w->codes->name,
-                     "bytes_before", (json_int_t)part->bytes_before, "bytes_after", (json_int_t)bytes_after(job, part), "infinite",
-                     (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
-                     *part->note ? organ_document_string(part->note) : json_null());
+    return ORGAN_OBJECT(SET_TEXT("name", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
+                        SET_TEXT("scheme", scheme_text(part, text)), SET("shape", organ_dims_json(w->rank, w->shape)),
+                        SET_TEXT("packed_as", w->codes->name), SET_COUNT("bytes_before", part->bytes_before),
+                        SET_COUNT("bytes_after", bytes_after(job, part)), SET_COUNT("infinite", part->infinite),
+                        SET_COUNT("nan", part->nan), SET("note", *part->note ? organ_document_string(part->note) : json_null()));
 }
 
 static json_t *parts_json(const organ_dequantize_job *job)
@@ -78,13 +78,14 @@ static json_t *strays_json(const organ_dequantize_job *job)
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->weights->stray_count; k++) {
         const organ_stray *const s = &job->weights->strays[k];
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:b, s:s}", "tensor", s->tensor->name, "dtype",
-                                              organ_dtype_describe(s->tensor->dtype)->name, "dropped", (int)s->dropped, "why", s->why));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name),
+                                                 SET_TEXT("dtype", organ_dtype_describe(s->tensor->dtype)->name),
+                                                 SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why)));
     }
     for (size_t k = 0; k < job->kept_count; k++)
-        json_array_append_new(rows, json_pack("{s:s, s:s, s:b, s:s}", "tensor", job->kept[k]->name, "dtype",
-                                              organ_dtype_describe(job->kept[k]->dtype)->name, "dropped", 0, "why",
-                                              "is of a type that cannot be read alone"));
+        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", job->kept[k]->name),
+                                                 SET_TEXT("dtype", organ_dtype_describe(job->kept[k]->dtype)->name), SET_FLAG("dropped", 0),
+                                                 SET_TEXT("why", "is of a type that cannot be read alone")));
     return rows;
 }
 
@@ -98,11 +99,12 @@ static json_t *notes_json(const organ_dequantize_job *job)
 
 static json_t *definitions_json(void)
 {
-    return json_pack("{s:s, s:s, s:s}", "dequantised",
-                     "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest "
-                     "even.",
-                     "plain", "A tensor that stands alone keeps its type and its bytes.", "infinite",
-                     "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already.");
+    return ORGAN_OBJECT(
+        SET_TEXT("dequantised",
+                 "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest "
+                 "even."),
+        SET_TEXT("plain", "A tensor that stands alone keeps its type and its bytes."),
+        SET_TEXT("infinite", "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
 }
 
 static json_t *run_json(const organ_dequantize_job *job, const organ_output *output, const organ_resharding *plan)
@@ -115,8 +117,7 @@ static json_t *run_json(const organ_dequantize_job *job, const organ_output *out
 
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
 {
-    return json_pack("{s:I, s:I, s:o}", "infinite", (json_int_t)part->infinite, "nan", (json_int_t)part->nan, "note",
-                     organ_document_string(part->note));
+    return ORGAN_OBJECT(SET_COUNT("infinite", part->infinite), SET_COUNT("nan", part->nan), SET_BYTES("note", part->note));
 }
 
 bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
@@ -134,7 +135,7 @@ bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 
 json_t *organ_dequantize_parameters(const organ_dequantize_job *job)
 {
-    return json_pack("{s:s, s:I}", "dtype", organ_dtype_describe(job->as)->name, "max_shard_bytes", (json_int_t)job->options->most);
+    return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(job->as)->name), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
 json_t *organ_dequantize_document(void *context, const organ_output *output, const organ_resharding *plan)
@@ -146,10 +147,11 @@ json_t *organ_dequantize_document(void *context, const organ_output *output, con
     json_t *const totals = sums_json(&all);
     if (totals)
         json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.dequantize/1",
-                     "definition", "dequantize/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
-                     organ_model_json(job->model), "parameters", organ_dequantize_parameters(job), "quant_method", job->weights->method,
-                     "totals", totals, "plain", organ_pieces_same_json(job->pieces, job->piece_count), "schemes", schemes_json(job),
-                     "strays", strays_json(job), "notes", notes_json(job), "files", organ_resharding_files_json(plan), "weights",
-                     parts_json(job), "definitions", definitions_json(), "run", run_json(job, output, plan));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.dequantize/1"), SET_TEXT("definition", "dequantize/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET_FLAG("dry_run", job->options->dry_run), SET("model", organ_model_json(job->model)),
+                        SET("parameters", organ_dequantize_parameters(job)), SET_TEXT("quant_method", job->weights->method),
+                        SET("totals", totals), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
+                        SET("schemes", schemes_json(job)), SET("strays", strays_json(job)), SET("notes", notes_json(job)),
+                        SET("files", organ_resharding_files_json(plan)), SET("weights", parts_json(job)),
+                        SET("definitions", definitions_json()), SET("run", run_json(job, output, plan)));
 }

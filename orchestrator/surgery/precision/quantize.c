@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/precision_report.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
@@ -195,7 +196,7 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
     return organ_quantize_pass(job, error);
 }
 
-static json_t *identity(void *context) { return json_pack("{s:o}", "parameters", organ_quantize_parameters(context)); }
+static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_quantize_parameters(context))); }
 
 static void release(organ_quantize_job *job)
 {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/precision/quantize_job.h"
 
+#include "orchestrator/report/text/members.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -33,15 +35,17 @@ static json_t *ignored_json(const organ_quantize_job *job)
 /* As DeepSeek-V3 and Qwen3-FP8 have it. */
 static json_t *blocks_json(const organ_quantize_job *job)
 {
-    return json_pack("{s:s, s:s, s:o, s:s, s:[i, i]}", "activation_scheme", "dynamic", "fmt", "e4m3", "modules_to_not_convert",
-                     ignored_json(job), "quant_method", "fp8", "weight_block_size", (int)job->scheme->size, (int)job->scheme->size);
+    return ORGAN_OBJECT(SET_TEXT("activation_scheme", "dynamic"), SET_TEXT("fmt", "e4m3"), SET("modules_to_not_convert", ignored_json(job)),
+                        SET_TEXT("quant_method", "fp8"),
+                        SET("weight_block_size", json_pack("[i, i]", (int)job->scheme->size, (int)job->scheme->size)));
 }
 
 static json_t *arguments_json(int bits, const char *type, const char *strategy, json_t *group_size, bool dynamic)
 {
-    return json_pack("{s:n, s:n, s:b, s:o, s:i, s:o, s:{}, s:s, s:b, s:s}", "actorder", "block_structure", "dynamic", (int)dynamic,
-                     "group_size", group_size, "num_bits", bits, "observer", dynamic ? json_null() : json_string("minmax"),
-                     "observer_kwargs", "strategy", strategy, "symmetric", 1, "type", type);
+    return ORGAN_OBJECT(SET_NULL("actorder"), SET_NULL("block_structure"), SET_FLAG("dynamic", dynamic), SET("group_size", group_size),
+                        SET_COUNT("num_bits", bits), SET("observer", dynamic ? json_null() : json_string("minmax")),
+                        SET("observer_kwargs", json_object()), SET_TEXT("strategy", strategy), SET_FLAG("symmetric", 1),
+                        SET_TEXT("type", type));
 }
 
 /* As compressed-tensors has it: activations of FP8 are quantised token by token when the model runs, those of INT4 not at all. */
@@ -52,10 +56,13 @@ static json_t *compressed_json(const organ_quantize_job *job)
     json_t *const weights = arguments_json(s->int4 ? 4 : 8, s->int4 ? "int" : "float", strategy,
                                            s->int4 ? json_integer((json_int_t)s->size) : json_null(), false);
     json_t *const inputs = s->int4 ? json_null() : arguments_json(8, "float", "token", json_null(), true);
-    return json_pack("{s:{s:{s:o, s:n, s:[s], s:o}}, s:s, s:n, s:o, s:n, s:s, s:s}", "config_groups", "group_0", "input_activations",
-                     inputs, "output_activations", "targets", "Linear", "weights", weights, "format",
-                     s->int4 ? "pack-quantized" : "float-quantized", "global_compression_ratio", "ignore", ignored_json(job),
-                     "kv_cache_scheme", "quant_method", "compressed-tensors", "quantization_status", "compressed");
+    return ORGAN_OBJECT(
+        SET("config_groups",
+            ORGAN_OBJECT(SET("group_0", ORGAN_OBJECT(SET("input_activations", inputs), SET_NULL("output_activations"),
+                                                     SET("targets", json_pack("[s]", "Linear")), SET("weights", weights))))),
+        SET_TEXT("format", s->int4 ? "pack-quantized" : "float-quantized"), SET_NULL("global_compression_ratio"),
+        SET("ignore", ignored_json(job)), SET_NULL("kv_cache_scheme"), SET_TEXT("quant_method", "compressed-tensors"),
+        SET_TEXT("quantization_status", "compressed"));
 }
 
 organ_status organ_quantize_config(void *context, organ_json_edit *config, organ_error *error)

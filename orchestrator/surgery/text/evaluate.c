@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/perplexity_report.h"
 #include "orchestrator/surgery/output/errata.h"
@@ -59,8 +60,8 @@ static organ_status finish(const organ_experiment_options *options, const char *
 static json_t *model_entry(const organ_trial *trial, size_t m, organ_error *error)
 {
     json_t *const comparison = m ? organ_trial_comparison_json(trial, m, error) : NULL;
-    return json_pack("{s:o, s:o, s:o}", "model", organ_model_json(trial->models[m].model), "figures", organ_trial_figures_json(trial, m),
-                     "comparison", comparison ? comparison : json_null());
+    return ORGAN_OBJECT(SET("model", organ_model_json(trial->models[m].model)), SET("figures", organ_trial_figures_json(trial, m)),
+                        SET("comparison", comparison ? comparison : json_null()));
 }
 
 static json_t *models_json(const organ_trial *trial, organ_error *error)
@@ -74,9 +75,9 @@ static json_t *models_json(const organ_trial *trial, organ_error *error)
 
 static json_t *document(const organ_trial *trial, const char *schema, json_t *models)
 {
-    return json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:o}", "schema", schema, "definition", "perplexity/1", "organ", ORGAN_VERSION,
-                     "experiment", organ_trial_experiment_json(trial), "models", models, "definitions", organ_trial_definitions_json(trial),
-                     "run", organ_trial_run_json(trial));
+    return ORGAN_OBJECT(SET_TEXT("schema", schema), SET_TEXT("definition", "perplexity/1"), SET_TEXT("organ", ORGAN_VERSION),
+                        SET("experiment", organ_trial_experiment_json(trial)), SET("models", models),
+                        SET("definitions", organ_trial_definitions_json(trial)), SET("run", organ_trial_run_json(trial)));
 }
 
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
@@ -139,8 +140,8 @@ static json_t *sparsity_json(const json_t *audit)
         changed += (json_int_t)organ_json_count(tensor, "changed");
         zero_before += (json_int_t)organ_json_count(tensor, "zero_before");
     }
-    return json_pack("{s:O, s:O, s:I, s:I}", "target", organ_json_at(audit, "totals.target"), "full", organ_json_at(audit, "totals.full"),
-                     "zero_before", zero_before, "changed", changed);
+    return ORGAN_OBJECT(SET_HELD("target", organ_json_at(audit, "totals.target")), SET_HELD("full", organ_json_at(audit, "totals.full")),
+                        SET_COUNT("zero_before", zero_before), SET_COUNT("changed", changed));
 }
 
 /* Counts the killed weights of one model; *why says where that means nothing. */
@@ -175,12 +176,13 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_tri
     const char *const logged = json_string_value(organ_json_at(log, "parameters.targets"));
     if (!error->status)
         count_killed(options, trial, m, options->targets ? options->targets : logged, &sparsity, why, sizeof why, error);
-    json_t *const history =
-        error->status ? NULL
-                      : json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "experiment", log ? organ_experiment_of(log) : json_null(), "method",
-                                  organ_experiment_method(log), "definition", text_or_null(organ_json_at(log, "definition")),
-                                  "wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity")), "sparsity",
-                                  sparsity ? sparsity : json_null(), "not_counted", *why ? organ_document_string(why) : json_null());
+    json_t *const history = error->status ? NULL
+                                          : ORGAN_OBJECT(SET("experiment", log ? organ_experiment_of(log) : json_null()),
+                                                         SET("method", organ_experiment_method(log)),
+                                                         SET("definition", text_or_null(organ_json_at(log, "definition"))),
+                                                         SET("wanted_sparsity", number_or_null(organ_json_at(log, "parameters.sparsity"))),
+                                                         SET("sparsity", sparsity ? sparsity : json_null()),
+                                                         SET("not_counted", *why ? organ_document_string(why) : json_null()));
     json_decref(log);
     if (!error->status && !history)
         organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/experiment.h"
 
 #include <errno.h>
@@ -52,7 +53,8 @@ static json_t *unknown(const json_t *history)
 {
     if (organ_json_count(history, "sparsity.target.killed") == 0)
         return json_null();
-    return json_pack("{s:{s:s}, s:n, s:n, s:{}, s:n}", "donor", "name", "unknown", "method", "definition", "settings", "calibration");
+    return ORGAN_OBJECT(SET("donor", ORGAN_OBJECT(SET_TEXT("name", "unknown"))), SET_NULL("method"), SET_NULL("definition"),
+                        SET("settings", json_object()), SET_NULL("calibration"));
 }
 
 static organ_status fill_in(const settling *s, organ_error *error)

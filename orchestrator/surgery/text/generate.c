@@ -6,6 +6,7 @@
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/text/speech.h"
 #include "orchestrator/version.h"
@@ -156,13 +157,16 @@ static json_t *ids_json(const uint32_t *ids, size_t count)
 static json_t *document(const generation *g)
 {
     const size_t made = g->count - g->prompt;
-    return json_pack("{s:s, s:s, s:s, s:o, s:s, s:{s:s, s:o}, s:{s:s, s:o}, s:s, s:{s:f, s:f, s:s, s:I}}", "schema", "organ.generate/1",
-                     "definition", "greedy/1", "organ", ORGAN_VERSION, "model", organ_model_json(g->model), "tokenizer_digest",
-                     organ_tokenizer_describe(g->tokenizer)->digest, "prompt", "text", g->prompt_text, "ids", ids_json(g->ids, g->prompt),
-                     "generated", "text", g->text, "ids", ids_json(g->ids + g->prompt, made), "stopped", g->ended ? "eos" : "length", "run",
-                     "seconds", organ_milliseconds(g->seconds), "tokens_per_second",
-                     g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0, "cpu_isa", g->engine->kernels->isa, "threads",
-                     (json_int_t)organ_workers_count(g->engine->workers));
+    return ORGAN_OBJECT(
+        SET_TEXT("schema", "organ.generate/1"), SET_TEXT("definition", "greedy/1"), SET_TEXT("organ", ORGAN_VERSION),
+        SET("model", organ_model_json(g->model)), SET_TEXT("tokenizer_digest", organ_tokenizer_describe(g->tokenizer)->digest),
+        SET("prompt", ORGAN_OBJECT(SET_TEXT("text", g->prompt_text), SET("ids", ids_json(g->ids, g->prompt)))),
+        SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", ids_json(g->ids + g->prompt, made)))),
+        SET_TEXT("stopped", g->ended ? "eos" : "length"),
+        SET("run",
+            ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
+                         SET_REAL("tokens_per_second", g->seconds > 0 ? round((double)made / g->seconds * 10) / 10 : 0.0),
+                         SET_TEXT("cpu_isa", g->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(g->engine->workers)))));
 }
 
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,

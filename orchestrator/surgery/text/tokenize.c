@@ -4,6 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer.h"
+#include "orchestrator/report/text/members.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -82,7 +83,7 @@ static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *id
     for (size_t k = 0; k < count && k < FIRST; k++) {
         size_t bytes;
         const char *piece = organ_tokenizer_piece(tokenizer, ids[k], &bytes);
-        json_array_append_new(list, json_pack("{s:I, s:o}", "id", (json_int_t)ids[k], "piece", piece_text(piece, bytes)));
+        json_array_append_new(list, ORGAN_OBJECT(SET_COUNT("id", ids[k]), SET("piece", piece_text(piece, bytes))));
     }
     return list;
 }
@@ -98,9 +99,8 @@ static json_t *all_ids(const uint32_t *ids, size_t count)
 static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
 {
     const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
-    return json_pack("{s:s, s:I, s:o, s:o, s:b, s:s}", "kind", facts->kind, "vocabulary", (json_int_t)facts->vocabulary, "bos",
-                     facts->bos < 0 ? json_null() : json_integer(facts->bos), "eos",
-                     facts->eos < 0 ? json_null() : json_integer(facts->eos), "adds_bos", facts->adds_bos, "digest", facts->digest);
+    return ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_INDEX("bos", facts->bos),
+                        SET_INDEX("eos", facts->eos), SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
 }
 
 static organ_status tell(const organ_tokenize_options *options, const organ_tokenizer *tokenizer, const organ_stop *stop, const char *text,
@@ -116,11 +116,12 @@ static organ_status tell(const organ_tokenize_options *options, const organ_toke
         return error->status;
     }
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)XXH3_64bits(text, bytes));
-    *report =
-        json_pack("{s:s, s:s, s:{s:s, s:I, s:s}, s:o, s:b, s:I, s:o, s:o}", "schema", "organ.tokenize/1", "model", options->model, "text",
-                  "name", strcmp(options->text, "-") == 0 ? "standard input" : options->text, "bytes", (json_int_t)bytes, "digest", digest,
-                  "tokenizer", tokenizer_facts(tokenizer), "special", options->special, "tokens", (json_int_t)count, "bytes_per_token",
-                  count ? json_real((double)bytes / (double)count) : json_null(), "first", first_tokens(tokenizer, ids, count));
+    *report = ORGAN_OBJECT(SET_TEXT("schema", "organ.tokenize/1"), SET_TEXT("model", options->model),
+                           SET("text", ORGAN_OBJECT(SET_TEXT("name", strcmp(options->text, "-") == 0 ? "standard input" : options->text),
+                                                    SET_COUNT("bytes", bytes), SET_TEXT("digest", digest))),
+                           SET("tokenizer", tokenizer_facts(tokenizer)), SET_FLAG("special", options->special), SET_COUNT("tokens", count),
+                           SET("bytes_per_token", count ? json_real((double)bytes / (double)count) : json_null()),
+                           SET("first", first_tokens(tokenizer, ids, count)));
     if (*report && options->ids)
         json_object_set_new(*report, "ids", all_ids(ids, count));
     free(ids);

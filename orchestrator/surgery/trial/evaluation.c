@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/trial/evaluation.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/trial/trial.h"
 
@@ -18,10 +19,11 @@ static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
         json_object_set_new(definitions, "arithmetic",
                             json_string("Both models compute in FP32 on the numbers that their stored weights stand for; activations are "
                                         "not quantised."));
-    return json_pack("{s:s, s:o, s:{s:s, s:o, s:n}, s:{s:o, s:n}, s:n, s:n, s:o}", "definition", "perplexity/1", "experiment",
-                     organ_trial_experiment_json(trial), "before", "is", e->before_is, "model", organ_model_json(trial->models[0].model),
-                     "figures", "after", "output", organ_document_string(e->output), "figures", "comparison", "not_evaluated",
-                     "definitions", definitions);
+    return ORGAN_OBJECT(SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
+                        SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
+                                                   SET_NULL("figures"))),
+                        SET("after", ORGAN_OBJECT(SET_BYTES("output", e->output), SET_NULL("figures"))), SET_NULL("comparison"),
+                        SET_NULL("not_evaluated"), SET("definitions", definitions));
 }
 
 organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/trial/trial.h"
 
@@ -23,14 +24,15 @@ json_t *organ_trial_experiment_json(const organ_trial *trial)
 {
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(trial->tokenizer);
     const char *const slash = strrchr(trial->options->text, '/');
-    return json_pack(
-        "{s:{s:o, s:I, s:s, s:b, s:I}, s:{s:s, s:I, s:s}, s:s, s:I, s:I, s:I, s:I, s:I, s:o, s:s}", "text", "name",
-        organ_document_string(slash ? slash + 1 : trial->options->text), "bytes", (json_int_t)trial->text_bytes, "xxh3", trial->digest,
-        "utf8", (int)trial->utf8, "tokens", (json_int_t)trial->text_tokens, "tokenizer", "kind", facts->kind, "vocabulary",
-        (json_int_t)facts->vocabulary, "digest", facts->digest, "style", organ_perplexity_style_name(trial->protocol.style), "context",
-        (json_int_t)trial->protocol.context, "tokens_used", (json_int_t)trial->used_tokens, "windows", (json_int_t)trial->plan.windows,
-        "tokens_scored", (json_int_t)trial->plan.scored, "bytes_scored", (json_int_t)trial->scored_bytes, "words_scored",
-        trial->protocol.style == ORGAN_STYLE_LM_EVAL ? json_integer((json_int_t)trial->words) : json_null(), "bos", bos_policy(trial));
+    return ORGAN_OBJECT(
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : trial->options->text), SET_COUNT("bytes", trial->text_bytes),
+                                 SET_TEXT("xxh3", trial->digest), SET_FLAG("utf8", trial->utf8), SET_COUNT("tokens", trial->text_tokens))),
+        SET("tokenizer",
+            ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_TEXT("digest", facts->digest))),
+        SET_TEXT("style", organ_perplexity_style_name(trial->protocol.style)), SET_COUNT("context", trial->protocol.context),
+        SET_COUNT("tokens_used", trial->used_tokens), SET_COUNT("windows", trial->plan.windows),
+        SET_COUNT("tokens_scored", trial->plan.scored), SET_COUNT("bytes_scored", trial->scored_bytes),
+        SET_COUNT_OF("words_scored", trial->protocol.style == ORGAN_STYLE_LM_EVAL, trial->words), SET_TEXT("bos", bos_policy(trial)));
 }
 
 json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
@@ -38,11 +40,11 @@ json_t *organ_trial_figures_json(const organ_trial *trial, size_t m)
     const organ_perplexity_figures f = organ_perplexity_sum(trial->models[m].scores.nll, trial->plan.scored);
     const double bytes = (double)trial->scored_bytes, count = (double)trial->plan.scored, bits = f.total / M_LN2;
     const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "perplexity", number(f.perplexity), "perplexity_error",
-                     number(f.perplexity_error), "nll", number(f.nll.mean), "nll_error", number(f.nll.error), "bits_per_byte",
-                     number(bits / bytes), "bits_per_byte_error", number(f.nll.error * count / M_LN2 / bytes), "word_perplexity",
-                     lm_eval ? number(exp(f.total / (double)trial->words)) : json_null(), "byte_perplexity",
-                     lm_eval ? number(exp(f.total / bytes)) : json_null());
+    return ORGAN_OBJECT(SET("perplexity", number(f.perplexity)), SET("perplexity_error", number(f.perplexity_error)),
+                        SET("nll", number(f.nll.mean)), SET("nll_error", number(f.nll.error)), SET("bits_per_byte", number(bits / bytes)),
+                        SET("bits_per_byte_error", number(f.nll.error * count / M_LN2 / bytes)),
+                        SET("word_perplexity", lm_eval ? number(exp(f.total / (double)trial->words)) : json_null()),
+                        SET("byte_perplexity", lm_eval ? number(exp(f.total / bytes)) : json_null()));
 }
 
 json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_error *error)
@@ -50,11 +52,11 @@ json_t *organ_trial_comparison_json(const organ_trial *trial, size_t m, organ_er
     organ_perplexity_comparison c;
     if (organ_perplexity_compare(&trial->models[0].scores, &trial->models[m].scores, trial->plan.scored, &c, error) != ORGAN_OK)
         return NULL;
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "difference", number(c.difference), "difference_error",
-                     number(c.difference_error), "ratio", number(c.ratio), "ratio_error", number(c.ratio_error), "nll_difference",
-                     number(c.nll.mean), "nll_difference_error", number(c.nll.error), "kl_divergence", number(c.divergence.mean),
-                     "kl_divergence_error", number(c.divergence.error), "top1_agreement", number(c.agreement), "top1_agreement_error",
-                     number(c.agreement_error));
+    return ORGAN_OBJECT(SET("difference", number(c.difference)), SET("difference_error", number(c.difference_error)),
+                        SET("ratio", number(c.ratio)), SET("ratio_error", number(c.ratio_error)), SET("nll_difference", number(c.nll.mean)),
+                        SET("nll_difference_error", number(c.nll.error)), SET("kl_divergence", number(c.divergence.mean)),
+                        SET("kl_divergence_error", number(c.divergence.error)), SET("top1_agreement", number(c.agreement)),
+                        SET("top1_agreement_error", number(c.agreement_error)));
 }
 
 static const char *style_text(organ_perplexity_style style)
@@ -77,17 +79,20 @@ static const char *style_text(organ_perplexity_style style)
 json_t *organ_trial_definitions_json(const organ_trial *trial)
 {
     const bool lm_eval = trial->protocol.style == ORGAN_STYLE_LM_EVAL;
-    json_t *const d = json_pack(
-        "{s:s, s:s, s:s, s:s}", "style", style_text(trial->protocol.style), "perplexity",
-        "exp of the mean of -ln p over the scored tokens; its standard error takes tokens as independent, as llama.cpp does, and is too "
-        "small where neighbours resemble each other.",
-        "bits_per_byte",
-        lm_eval && trial->used_tokens == trial->text_tokens
-            ? "sum of -log2 p over the scored tokens, over the bytes of the text."
-            : "sum of -log2 p over the scored tokens, over the bytes that just these tokens stand for. It compares across tokenizers.",
-        "same experiment",
-        "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all models scored the same "
-        "tokens.");
+    json_t *const d = ORGAN_OBJECT(
+        SET_TEXT("style", style_text(trial->protocol.style)),
+        SET_TEXT("perplexity", "exp of the mean of -ln p over the scored tokens; its standard error takes tokens as independent, as "
+                               "llama.cpp does, and is too "
+                               "small where neighbours resemble each other."),
+        SET_TEXT(
+            "bits_per_byte",
+            lm_eval && trial->used_tokens == trial->text_tokens
+                ? "sum of -log2 p over the scored tokens, over the bytes of the text."
+                : "sum of -log2 p over the scored tokens, over the bytes that just these tokens stand for. It compares across tokenizers."),
+        SET_TEXT(
+            "same experiment",
+            "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all models scored the same "
+            "tokens."));
     if (d && lm_eval)
         json_object_set_new(
             d, "words",
@@ -110,11 +115,10 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
 json_t *organ_trial_run_json(const organ_trial *trial)
 {
     const double inputs = (double)trial->plan.begin[trial->plan.windows] * (double)trial->count;
-    return json_pack("{s:o, s:f, s:f, s:I, s:I, s:I, s:s, s:I, s:o}", "text", organ_document_string(trial->options->text), "seconds",
-                     organ_milliseconds(trial->seconds), "tokens_per_second",
-                     trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0, "batches",
-                     (json_int_t)organ_perplexity_batches(&trial->plan, trial->batch_tokens), "batch_tokens",
-                     (json_int_t)trial->batch_tokens, "memory", (json_int_t)trial->memory, "cpu_isa", trial->engine.kernels->isa, "threads",
-                     (json_int_t)organ_workers_count(trial->engine.workers), "output",
-                     trial->options->output ? organ_document_string(trial->options->output) : json_null());
+    return ORGAN_OBJECT(SET_BYTES("text", trial->options->text), SET_REAL("seconds", organ_milliseconds(trial->seconds)),
+                        SET_REAL("tokens_per_second", trial->seconds > 0 ? round(inputs / trial->seconds * 10) / 10 : 0.0),
+                        SET_COUNT("batches", organ_perplexity_batches(&trial->plan, trial->batch_tokens)),
+                        SET_COUNT("batch_tokens", trial->batch_tokens), SET_COUNT("memory", trial->memory),
+                        SET_TEXT("cpu_isa", trial->engine.kernels->isa), SET_COUNT("threads", organ_workers_count(trial->engine.workers)),
+                        SET_BYTES_OF("output", trial->options->output));
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/members.h"
+
+#include "formats/base/memory_watch.h"
+
+#include <math.h>
+
+/* All members are taken over, also after one that could not be added. */
+static bool add_members(json_t *object, const organ_member *members)
+{
+    bool whole = object != NULL;
+    for (; members->key; members++)
+        if (*members->key)
+            whole = json_object_set_new(object, members->key, members->value) == 0 && whole;
+    if (!whole)
+        organ_memory_refused();
+    return whole;
+}
+
+json_t *organ_members_object(json_t *object, const organ_member *members)
+{
+    if (add_members(object, members))
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
+void organ_members_add(json_t *object, const organ_member *members) { add_members(object, members); }
+
+json_t *organ_json_real_of(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
+
+json_t *organ_json_index(int64_t n) { return n < 0 ? json_null() : json_integer((json_int_t)n); }
+
+json_t *organ_json_held(const json_t *value) { return value ? json_incref((json_t *)value) : json_null(); }
+
+json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context)
+{
+    json_t *const rows = json_array();
+    for (size_t k = 0; k < count; k++) {
+        json_t *const made = row(context, k);
+        if (made)
+            json_array_append_new(rows, made);
+    }
+    return rows;
+}
