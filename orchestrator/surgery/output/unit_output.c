@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/unit_output.h"
+
+#include "formats/base/name_table.h"
+#include "orchestrator/stream/copy_tree.h"
+#include "orchestrator/version.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static organ_status no_memory(const organ_unit_output *made, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s", made->output.path);
+}
+
+/* The first line of the journal; NULL without memory. */
+static json_t *head_of(const organ_unit_output *made)
+{
+    json_t *const identity = made->identity(made->context);
+    json_t *head = json_pack("{s:s, s:s, s:s}", "schema", "organ.journal/1", "definition", made->definition, "organ", ORGAN_VERSION);
+    if (!identity || json_object_update(head, identity) ||
+        json_object_set_new(head, "plan", json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(made->plan)))) {
+        json_decref(head);
+        head = NULL;
+    }
+    json_decref(identity);
+    return head;
+}
+
+/* ---- what an earlier run left ---- */
+
+static organ_status remove_unplanned(const organ_unit_output *made, const char *name, const organ_name_table *planned, organ_error *error)
+{
+    if (organ_name_table_find(planned, name))
+        return ORGAN_OK;
+    char *const path = organ_publish_path(&made->output.publish, name);
+    if (!path)
+        no_memory(made, error);
+    else if (unlink(path))
+        organ_fail_errno(error, errno, "%s: cannot be removed", path);
+    free(path);
+    return error->status;
+}
+
+/* The files with tensors stay; all else is made anew, and what was half written would come along. */
+static organ_status clear_rest(const organ_unit_output *made, organ_error *error)
+{
+    static const char *const journal[] = {ORGAN_JOURNAL_NAME};
+    organ_name_table planned = {0};
+    organ_file_list there;
+    if (organ_list_files(organ_output_directory(&made->output), journal, 1, &there, error))
+        return error->status;
+    for (size_t f = 0; f < organ_resharding_files(made->plan) && !error->status; f++)
+        if (!organ_name_table_put(&planned, organ_resharding_file(made->plan, f, NULL), f))
+            no_memory(made, error);
+    for (size_t k = 0; k < there.count && !error->status; k++)
+        remove_unplanned(made, there.names[k], &planned, error);
+    organ_name_table_release(&planned);
+    organ_list_free(&there);
+    return error->status;
+}
+
+/* ---- the run ---- */
+
+static organ_status make_units(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
+{
+    uint64_t bytes = made->source_bytes;
+    for (size_t u = 0; u < made->unit_count; u++)
+        bytes -= made->units[u].done ? made->units[u].bytes : 0;
+    organ_progress_begin(made->progress, made->stage, bytes, made->unit_count - run->done);
+    if (!made->fill || made->fill(made->context, run, error) == ORGAN_OK)
+        organ_unit_run_copy(run, error);
+    organ_progress_end(made->progress);
+    return error->status;
+}
+
+static organ_status write_tensors(organ_unit_output *made, organ_error *error)
+{
+    const char *const to = organ_output_directory(&made->output);
+    organ_unit_run run = {.plan = made->plan,
+                          .pieces = made->pieces,
+                          .piece_count = made->piece_count,
+                          .units = made->units,
+                          .unit_count = made->unit_count,
+                          .journal = made->output.journal,
+                          .progress = made->progress,
+                          .stop = made->stop,
+                          .context = made->context,
+                          .recall = made->recall};
+    if (made->output.publish.resumed ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error))
+        return error->status;
+    if (organ_unit_run_begin(&run, error) == ORGAN_OK)
+        make_units(made, &run, error);
+    made->output.done = run.done;
+    organ_unit_run_end(&run);
+    return error->status;
+}
+
+static organ_status write_all(organ_unit_output *made, json_t **report, organ_error *error)
+{
+    const char *const to = organ_output_directory(&made->output);
+    if (organ_run_journal_begin(made->output.journal, head_of(made), made->output.path, error) ||
+        (made->output.publish.resumed && clear_rest(made, error)) || made->begin(made->context, to, error) || write_tensors(made, error) ||
+        made->finish(made->context, to, error) || organ_output_sync(&made->output, error))
+        return error->status;
+    return made->tell(made->context, report, error);
+}
+
+organ_status organ_unit_output_make(organ_unit_output *made, json_t **report, organ_error *error)
+{
+    organ_run_journal journal = {0};
+    organ_output *const output = &made->output;
+    *report = NULL;
+    output->journal = &journal;
+    output->all = made->unit_count;
+    if (made->dry_run)
+        organ_output_check(output->path, output->like, output->force, error) ? error->status : made->tell(made->context, report, error);
+    else if (organ_output_begin(output, organ_resharding_bytes(made->plan) + made->beside_bytes, error) == ORGAN_OK) {
+        write_all(made, report, error);
+        organ_output_end(output, error);
+    }
+    output->journal = NULL;
+    organ_run_journal_close(&journal);
+    if (error->status) {
+        json_decref(*report);
+        *report = NULL;
+    }
+    return error->status;
+}
