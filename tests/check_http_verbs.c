@@ -86,7 +86,7 @@ static int run(const char *name, const char *words, const char *header)
     bool help = false;
     const organ_verb *const verb = verb_named(name);
     ck_assert_msg(organ_options_parse(verb, argc, argv, &call, &help, &error) == ORGAN_OK, "%s: %s", name, error.message);
-    organ_call_reach(&call);
+    organ_call_complete(&call);
     const int nowhere = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
     dup2(nowhere, STDOUT_FILENO);
     dup2(nowhere, STDERR_FILENO);

@@ -82,6 +82,7 @@ static organ_status run_words(const char *line, bool force, organ_error *error)
     organ_call call = organ_call_make(NULL);
     ck_assert_msg(organ_options_parse(verb, count - used, words + used, &call, &help, error) == ORGAN_OK, "%s: %s", line, error->message);
     call.quiet = true;
+    organ_call_complete(&call);
     if (!call.html || organ_html_file_check(call.html, error) == ORGAN_OK) /* the program's main() looks at the page first */
         verb->run(&call, error);
     fflush(stdout);

@@ -352,7 +352,7 @@ START_TEST(help_fits_the_screen)
             ck_assert_int_eq(organ_text_open(&text, &error), ORGAN_OK);
             organ_help_start(text.out, &organ_all_verbs, &page);
             organ_help_overview(text.out, &organ_all_verbs, &page);
-            organ_help_verb(text.out, organ_all_verbs.verbs[v], &page);
+            organ_help_of_verb(text.out, organ_all_verbs.verbs[v], &page);
             ck_assert_int_eq(organ_text_finish(&text, &help, &error), ORGAN_OK);
             for (char *line = strtok(help, "\n"); line; line = strtok(NULL, "\n"))
                 ck_assert_msg(organ_text_width(line) <= (width < 80 ? 80 : width), "%zu columns: '%s'", width, line);

@@ -19,7 +19,7 @@ static void write_page(const organ_call *call, const json_t *report, organ_error
         organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
 }
 
-void organ_show(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
+static void show_report(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     organ_error fault = {0}, unwritten = {0};
@@ -49,46 +49,47 @@ const organ_kernels *organ_kernels_wanted(organ_error *error)
     return kernels;
 }
 
-void organ_engine_close(organ_engine_room *room) { organ_engine_destroy(room->engine); }
-
-organ_status organ_engine_open(const organ_call *call, organ_engine_room *room, organ_error *error)
+static organ_status open_engine(const organ_call *call, const organ_progress *progress, organ_engine **engine, organ_error *error)
 {
-    *room = (organ_engine_room){0};
-    organ_terminal_open(&room->terminal, stderr, call->progress, call->quiet);
-    room->progress = organ_terminal_progress(&room->terminal);
     const organ_kernels *const kernels = organ_kernels_wanted(error);
-    if (!kernels || organ_engine_create(kernels, call->threads, call->memory, &room->engine, error) != ORGAN_OK)
+    if (!kernels || organ_engine_create(kernels, call->threads, call->memory, engine, error) != ORGAN_OK)
         return error->status;
-    room->engine->stop = call->stop;
-    const size_t count = organ_workers_count(room->engine->workers), pinned = organ_workers_pinned(room->engine->workers);
+    (*engine)->stop = call->stop;
+    const size_t count = organ_workers_count((*engine)->workers), pinned = organ_workers_pinned((*engine)->workers);
     if (pinned < count)
-        organ_progress_note(&room->progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned,
-                            count);
+        organ_progress_note(progress, "%zu of %zu threads could not be pinned to their cores; this may cost speed", count - pinned, count);
     return ORGAN_OK;
 }
 
-organ_status organ_call_evaluation(const organ_call *call, const organ_experiment_options **evaluate, organ_error *error)
+static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_render *render, organ_error *error)
 {
-    const organ_experiment_options *const asked = &call->evaluation;
-    *evaluate = asked->text ? asked : NULL;
-    if (*evaluate || !(asked->style || asked->context || asked->max_tokens))
-        return ORGAN_OK;
-    return organ_fail(error, ORGAN_USAGE, "--evaluate-%s has no meaning without --evaluate FILE",
-                      asked->style     ? "style"
-                      : asked->context ? "context"
+    const organ_experiment_options *const e = &call->evaluation;
+    organ_terminal terminal;
+    organ_engine *engine = NULL;
+    json_t *report = NULL;
+    if (!e->text && (e->style || e->context || e->max_tokens))
+        return organ_fail(error, ORGAN_USAGE, "--evaluate-%s has no meaning without --evaluate FILE",
+                          e->style     ? "style"
+                          : e->context ? "context"
                                        : "max-tokens");
+    organ_terminal_open(&terminal, stderr, call->progress, call->quiet);
+    const organ_progress progress = organ_terminal_progress(&terminal);
+    if (with_engine && open_engine(call, &progress, &engine, error) != ORGAN_OK)
+        return error->status;
+    work(call, engine, &progress, &report, error);
+    organ_engine_destroy(engine);
+    if (report)
+        show_report(call, report, render, error);
+    json_decref(report);
+    return error->status;
 }
 
 organ_status organ_run_work(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
 {
-    organ_engine_room room;
-    json_t *report = NULL;
-    if (organ_engine_open(call, &room, error) != ORGAN_OK)
-        return error->status;
-    work(call, room.engine, &room.progress, &report, error);
-    organ_engine_close(&room);
-    if (report)
-        organ_show(call, report, render, error);
-    json_decref(report);
-    return error->status;
+    return run_with(call, true, work, render, error);
+}
+
+organ_status organ_run_light(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
+{
+    return run_with(call, false, work, render, error);
 }

@@ -97,7 +97,7 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     fputc('\n', out);
 }
 
-void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page)
+void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page)
 {
     enum { COLUMN = 26, NARROW_COLUMN = 8, OPERAND_COLUMN = 12 };
     const organ_page narrow = readable(page);

@@ -13,7 +13,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
 void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_page *page);
 
 /* `organ help VERB`: all of one verb. */
-void organ_help_verb(FILE *out, const organ_verb *verb, const organ_page *page);
+void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *page);
 
 /* The verbs that begin with this word ("lora"): false, and nothing printed, if none does. */
 bool organ_help_family(FILE *out, const organ_verb_table *table, const char *word, const organ_page *page);

@@ -108,10 +108,10 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     }
     if (help) {
         const organ_page page = organ_terminal_page(stdout);
-        organ_help_verb(stdout, verb, &page);
+        organ_help_of_verb(stdout, verb, &page);
         return ORGAN_OK;
     }
-    organ_call_reach(&call);
+    organ_call_complete(&call);
     /* A run may take hours: what could not be written at its end is refused at its beginning. */
     const bool refused =
         call.html && (organ_html_file_check(call.html, error) || organ_html_file_check_apart(call.html, verb, &call, error));

@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * autopsy: whether the weights of a model are healthy. */
-#include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/autopsy_report.h"
 
 #include <stdio.h>
 
-static organ_status autopsy(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                            organ_error *error)
-{
-    return organ_autopsy(&call->autopsy, engine, progress, report, error);
-}
+WORK(autopsy_work) { return organ_autopsy(&call->autopsy, engine, progress, report, error); }
 
 static organ_status print_ranges(organ_error *error)
 {
@@ -24,7 +19,7 @@ static organ_status print_ranges(organ_error *error)
     return error->status;
 }
 
-static organ_status run(void *context, organ_error *error)
+static organ_status run_autopsy(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     if (call->print_ranges && call->autopsy.model)
@@ -35,34 +30,18 @@ static organ_status run(void *context, organ_error *error)
         return print_ranges(error);
     if (!call->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
-    return organ_run_work(call, autopsy, call->tensors ? organ_autopsy_report_tensors : organ_autopsy_report_terminal, error);
+    return organ_run_work(call, autopsy_work, call->tensors ? organ_autopsy_report_tensors : organ_autopsy_report_terminal, error);
 }
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-static const organ_operand operands[] = {
-    {"MODEL", "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised on the way", AT(autopsy.model),
-     true, ORGAN_NAMES_MODEL},
-    {"OTHER", "the model to compare it with: the original of a quantised copy, for example", AT(autopsy.other), true, ORGAN_NAMES_MODEL}};
 static const organ_option options[] = {
-    {.name = "ranges", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(autopsy.ranges),
-     .help = "other ranges, by role, group or default: what --print-ranges prints, changed", .names = ORGAN_NAMES_INPUT},
-    {.name = "print-ranges", .value = ORGAN_VALUE_FLAG, .offset = AT(print_ranges),
-     .help = "print the ranges that are used without --ranges, as such a file, and do nothing else"},
-    {.name = "match", .value = ORGAN_VALUE_TEXT, .argument = "GLOB", .offset = AT(autopsy.match),
-     .help = "look only at weights whose name matches, for example '*.mlp.*'"},
-    {.name = "tensors", .value = ORGAN_VALUE_FLAG, .offset = AT(tensors), .help = "list every tensor with its numbers"},
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(autopsy.output),
-     .help = "write autopsy.json and AUTOPSY_REPORT.md and .html into this directory", .names = ORGAN_NAMES_OUTPUT}};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
-                                            {"Machine", ORGAN_MACHINE_OPTIONS},
-                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                            {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example examples[] = {
-    {"organ autopsy Qwen3-32B-FP8", "Whether every weight is sound, with its scales applied."},
-    {"organ autopsy dequantised original", "Also how far each weight is from that of the original."},
-    {"organ autopsy model --match '*.layers.3.*' --tensors", "The numbers of one layer."},
-    {"organ autopsy --print-ranges >ranges.json", "The ranges, to be changed and given back with --ranges ranges.json."}};
+    INPUT("ranges", "FILE", autopsy.ranges, "other ranges, by role, group or default: what --print-ranges prints, changed"),
+    FLAG("print-ranges", print_ranges, "print the ranges that are used without --ranges, as such a file, and do nothing else"),
+    TEXT("match", "GLOB", autopsy.match, "look only at weights whose name matches, for example '*.mlp.*'"),
+    FLAG("tensors", tensors, "list every tensor with its numbers"),
+    OUTPUT("DIR", autopsy.output, "write autopsy.json and AUTOPSY_REPORT.md and .html into this directory")};
 
 const organ_verb organ_autopsy_verb = {
     .name = "autopsy",
@@ -78,8 +57,14 @@ const organ_verb organ_autopsy_verb = {
              "their own: --print-ranges shows all.\n"
              "Copies are usually this far from their originals: 8-bit integers 0.4 to 2 percent, FP8 2 to 4, 4-bit codes 8 to 15, 3-bit "
              "codes 14 to 32. More than 50 percent is a finding.",
-    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups), .examples = examples,
-    .example_count = COUNT(examples),
+    OPERANDS(OPTIONAL("MODEL", MODEL, autopsy.model,
+                      "a model: directory, .safetensors, .gguf, organ directory; packed weights are dequantised on the way"),
+             OPTIONAL("OTHER", MODEL, autopsy.other, "the model to compare it with: the original of a quantised copy, for example")),
+    GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ autopsy Qwen3-32B-FP8", "Whether every weight is sound, with its scales applied."},
+             {"organ autopsy dequantised original", "Also how far each weight is from that of the original."},
+             {"organ autopsy model --match '*.layers.3.*' --tensors", "The numbers of one layer."},
+             {"organ autopsy --print-ranges >ranges.json", "The ranges, to be changed and given back with --ranges ranges.json."}),
     .exits = "0 healthy, remarks allowed; 1 if there are findings; 2 wrong usage; 3 a model or FILE is malformed, or changed meanwhile; 4 "
              "it cannot be read, or the report not written; 130 interrupted.",
-    .run = run};
+    .run = run_autopsy};

@@ -38,12 +38,12 @@ typedef struct organ_call {
     organ_audit_options audit;
     organ_measure_options measure; /* but for the models */
     organ_fleet_options fleet;
-    organ_words models;     /* measure MODEL... */
+    organ_words models;        /* measure MODEL... */
     organ_words headers;       /* --header */
     unsigned patience;         /* --patience */
-    organ_model_access access; /* made of both: see organ_call_reach */
-    const char *definition; /* measure --definition */
-    bool tensors;           /* measure --tensors, autopsy --tensors */
+    organ_model_access access; /* made of both by organ_call_complete */
+    const char *definition;    /* measure --definition */
+    bool tensors;              /* measure --tensors, autopsy --tensors */
     organ_purify_options purify;
     organ_extract_options extract;
     organ_assemble_options assemble;

@@ -1,47 +1,68 @@
 /* SPDX-License-Identifier: MIT
- * The verbs that take a LoRA adapter. */
-#include "orchestrator/cli/engine_room.h"
+ * lora extract, sanitize, merge, resize: the verbs that make or take a LoRA adapter. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/report/view/lora_report.h"
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+/* ---- lora extract ---- */
+
+static const organ_option extract_options[] = {
+    MODEL("base", "MODEL", lora_extract.base,
+          "the model that the adapter will sit on: plain, or quantised as it will be served", .required = true),
+    MODEL("tuned", "MODEL", lora_extract.tuned, "what was made of it; both are only read", .required = true),
+    OUTPUT("ADAPTER", lora_extract.output, "the directory to make, as peft saves it", .required = true),
+    NUMBER("rank", "R", lora_extract.rank,
+           "the rank of each module, or the most with --rank-by", .letter = 'r', .range = {1, 65536}, .fallback = "256"),
+    TEXT("rank-by", "energy", lora_extract.rank_by,
+         "no more rank in each module than explains that SHARE of the square of its change: --rank-by energy 0.95, or energy=0.95"),
+    TEXT("modules", "GLOB,...", lora_extract.modules,
+         "linear layers by name or last word (q_proj); if not given, all projections: q, k, v, o, gate, up, down, also fused ones"),
+    FLAG("exact", lora_extract.exact, "whole singular value decompositions by LAPACK: slow, and each matrix must fit --memory"),
+    FLAG("save-full", lora_extract.save_full,
+         "keep what else changed (embeddings, norms, biases) whole in the adapter; vLLM refuses such an adapter"),
+    CHOICE("dtype", "bf16|f16|f32", lora_extract.dtype, "the type of the factors", .fallback = "bf16"),
+    NUMBER("seed", "N", lora_extract.seed,
+           "of the random vectors that decompositions start from", .range = {0, 4294967295.0}, .fallback = "0"),
+    FORCE(lora_extract.force, "ADAPTER"),
+    DRY_RUN(lora_extract.dry_run, "pair the weights and say what would be extracted")};
+
+RUN(extract, organ_lora_extract, lora_extract, organ_lora_report_terminal)
+
+const organ_verb organ_lora_extract_verb = {
+    .name = "lora extract",
+    .summary = "make a LoRA adapter of what tuning changed",
+    .about = "Compares a tuned model with its base and writes, for each linear layer, the best approximation of the change by two factors "
+             "of low rank, in the form that peft and vLLM load: B A is added to the weight, lora_alpha is r.\n"
+             "A quantised base (FP8, INT4, ...) is dequantised strip by strip on the way, and the adapter then corrects what quantising "
+             "took away, too: on that base it comes closer to the tuned model than an adapter made from the plain base.\n"
+             "What changed and is no linear layer (embeddings, norms, biases, stacked experts) is listed with the size of its change; "
+             "--save-full keeps it. ADAPTER/organ/LORA_REPORT.md (and .html) and lora_extract.json say for each module how much of "
+             "its change is "
+             "explained, measured with the factors as they are stored.",
+    OPERANDS(OPTIONAL("SHARE", NOTHING, lora_extract.share, "of --rank-by energy")),
+    GROUPS(GROUP("Options", extract_options), MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ lora extract --base Qwen2.5-7B --tuned my-model -o my-lora", "What tuning changed, as an adapter of rank 256."},
+             {"organ lora extract --base Qwen2.5-7B-FP8 --tuned my-model -o my-lora -r 64", "Mends what FP8 took away, too."},
+             {"organ lora extract --base B --tuned T -o A --rank-by energy 0.95", "To each module the rank it needs."}),
+    .exits = "0 done; 2 wrong usage, or ADAPTER exists; 3 a file is malformed or changed meanwhile, shapes differ, a value is not finite, "
+             "or nothing changed; 4 the disk is full or refuses; 130 interrupted, and nothing is left.",
+    .run = run_extract};
 
 /* ---- lora sanitize ---- */
 
-static const organ_operand sanitize_operands[] = {
-    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_sanitize.adapter), false,
-     ORGAN_NAMES_INPUT}};
 static const organ_option sanitize_options[] = {
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .offset = AT(lora_sanitize.output),
-     .help = "the adapter to make, a directory; not with --check", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "check", .value = ORGAN_VALUE_FLAG, .offset = AT(lora_sanitize.check),
-     .help = "write nothing, list everything that a server would refuse"},
-    {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .offset = AT(lora_sanitize.base),
-     .help = "see that MODEL has every module, in the shape that the factors have", .names = ORGAN_NAMES_MODEL},
-    {.name = "max-rank", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false},
-     .offset = AT(lora_sanitize.max_rank),
-     .help = "the rank that the server is set to: higher ones are cut to their best approximation, or with --check refused; a check takes "
-             "512 if it is not given, the most that vLLM serves"},
+    OUTPUT("OUT", lora_sanitize.output, "the adapter to make, a directory; not with --check"),
+    FLAG("check", lora_sanitize.check, "write nothing, list everything that a server would refuse"),
+    MODEL("base", "MODEL", lora_sanitize.base, "see that MODEL has every module, in the shape that the factors have"),
+    NUMBER("max-rank", "N", lora_sanitize.max_rank,
+           "the rank that the server is set to: higher ones are cut to their best approximation, or with --check refused; a check takes "
+           "512 if it is not given, the most that vLLM serves", .range = {1, 65536}),
     FORCE(lora_sanitize.force, "OUT")};
-static const organ_option_group sanitize_groups[] = {{"Options", sanitize_options, COUNT(sanitize_options)},
-                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example sanitize_examples[] = {
-    {"organ lora sanitize my-lora --check", "Says what vLLM would refuse; the exit code is 1 if there is anything."},
-    {"organ lora sanitize my-lora -o servable --base Qwen2.5-7B", "An adapter that can be served with that model."},
-    {"organ lora sanitize my-lora -o servable --max-rank 64", "Modules of a higher rank are cut to 64."}};
 
-static organ_status sanitize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                             organ_error *error)
-{
-    return organ_lora_sanitize(&call->lora_sanitize, engine, progress, report, error);
-}
-
-static organ_status run_sanitize(void *call, organ_error *error)
-{
-    return organ_run_work(call, sanitize, organ_sanitize_report_terminal, error);
-}
+RUN(sanitize, organ_lora_sanitize, lora_sanitize, organ_sanitize_report_terminal)
 
 const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
@@ -53,8 +74,12 @@ const organ_verb organ_lora_sanitize_verb = {
              "lower ranks are filled up with zeros, and lora_alpha is r. What the adapter does to the modules that stay is the same, but "
              "for rounding B to its type, which the report measures.\n"
              "DoRA cannot be folded without the base and is refused. Other files of the adapter come along; OUT/organ has the report.",
-    .operands = sanitize_operands, .operand_count = COUNT(sanitize_operands), .groups = sanitize_groups,
-    .group_count = COUNT(sanitize_groups), .examples = sanitize_examples, .example_count = COUNT(sanitize_examples),
+    OPERANDS(OPERAND("ADAPTER", INPUT, lora_sanitize.adapter,
+                     "the adapter, as peft saves it: a directory; it is only read, never changed")),
+    GROUPS(GROUP("Options", sanitize_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ lora sanitize my-lora --check", "Says what vLLM would refuse; the exit code is 1 if there is anything."},
+             {"organ lora sanitize my-lora -o servable --base Qwen2.5-7B", "An adapter that can be served with that model."},
+             {"organ lora sanitize my-lora -o servable --max-rank 64", "Modules of a higher rank are cut to 64."}),
     .exits = "0 done, or nothing was found; 1 --check found something that a server would refuse; 2 wrong usage, or OUT exists; 3 the "
              "adapter is malformed, has values that are not finite, is DoRA, or does not fit the base; 4 the disk is full or refuses; "
              "130 interrupted, and nothing is left.",
@@ -63,42 +88,22 @@ const organ_verb organ_lora_sanitize_verb = {
 /* ---- lora merge ---- */
 
 static const organ_option merge_options[] = {
-    {.name = "base", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .required = true, .offset = AT(lora_merge.base),
-     .help = "the model that the adapter was trained on, plain or packed; it is only read", .names = ORGAN_NAMES_MODEL},
-    {.name = "adapter", .value = ORGAN_VALUE_TEXT, .argument = "DIR", .required = true, .offset = AT(lora_merge.adapter),
-     .help = "the adapter, as peft saves it", .names = ORGAN_NAMES_INPUT},
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(lora_merge.output),
-     .help = "the directory to make, with all files of MODEL; X.safetensors: one file and no config", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "scale", .value = ORGAN_VALUE_REAL, .argument = "S", .range = {-1e6, 1e6, false, false}, .fallback = "1",
-     .offset = AT(lora_merge.scale), .help = "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again"},
-    {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .choices = "bf16|f16|f32", .offset = AT(lora_merge.dtype),
-     .help = "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"},
-    {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},
-     .fallback = "5G", .offset = AT(lora_merge.most), .help = "begin a new file where the next tensor would make one longer than this"},
+    MODEL("base", "MODEL", lora_merge.base,
+          "the model that the adapter was trained on, plain or packed; it is only read", .required = true),
+    INPUT("adapter", "DIR", lora_merge.adapter, "the adapter, as peft saves it", .required = true),
+    OUTPUT("OUT", lora_merge.output,
+           "the directory to make, with all files of MODEL; X.safetensors: one file and no config", .required = true),
+    REAL("scale", "S", lora_merge.scale,
+         "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again", .range = {-1e6, 1e6}, .fallback = "1"),
+    CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
+           "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"),
+    BYTES("max-shard-size", "SIZE", lora_merge.most,
+          "begin a new file where the next tensor would make one longer than this", .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G"),
     RESUME(lora_merge.resume),
     FORCE(lora_merge.force, "OUT"),
-    {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(lora_merge.dry_run),
-     .help = "write nothing, only find a place for every key and say what would be merged"}};
-static const organ_option_group merge_groups[] = {{"Options", merge_options, COUNT(merge_options)},
-                                                  {"Evaluation", ORGAN_EVALUATION_OPTIONS},
-                                                  {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                  {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example merge_examples[] = {
-    {"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged", "A model that needs no adapter any more."},
-    {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged", "The base is dequantised from FP8 on the way."},
-    {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged --resume", "Goes on where a killed run stopped."},
-    {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1", "Takes the change out again, but for what was rounded away."}};
+    DRY_RUN(lora_merge.dry_run, "find a place for every key and say what would be merged")};
 
-static organ_status merge(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                          organ_error *error)
-{
-    organ_lora_merge_options options = call->lora_merge;
-    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
-        return error->status;
-    return organ_lora_merge(&options, engine, progress, report, error);
-}
-
-static organ_status run_merge(void *call, organ_error *error) { return organ_run_work(call, merge, organ_merge_report_terminal, error); }
+RUN(merge, organ_lora_merge, lora_merge, organ_merge_report_terminal)
 
 const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",
@@ -113,38 +118,27 @@ const organ_verb organ_lora_merge_verb = {
              "away silently, and below one half that is a warning. OUT/organ/LORA_MERGE_REPORT.md (and .html) and "
              "lora_merge.json have all of it. A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("the base without the adapter"),
-    .groups = merge_groups, .group_count = COUNT(merge_groups), .examples = merge_examples, .example_count = COUNT(merge_examples),
+    GROUPS(GROUP("Options", merge_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ lora merge --base Qwen2.5-7B --adapter my-lora -o merged", "A model that needs no adapter any more."},
+             {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged", "The base is dequantised from FP8 on the way."},
+             {"organ lora merge --base DeepSeek-V3 --adapter my-lora -o merged --resume", "Goes on where a killed run stopped."},
+             {"organ lora merge --base merged --adapter my-lora -o OUT --scale -1",
+              "Takes the change out again, but for what was rounded away."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 a file is malformed or changed meanwhile, a key finds no place, or a factor is "
              "not finite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_merge};
 
 /* ---- lora resize ---- */
 
-static const organ_operand resize_operands[] = {
-    {"ADAPTER", "the adapter, as peft saves it: a directory; it is only read, never changed", AT(lora_resize.adapter), false,
-     ORGAN_NAMES_INPUT}};
 static const organ_option resize_options[] = {
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(lora_resize.output),
-     .help = "the adapter to make, a directory", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "rank", .value = ORGAN_VALUE_COUNT, .argument = "R", .range = {1, 65536, false, false}, .required = true,
-     .offset = AT(lora_resize.rank), .help = "no module has a higher rank"},
-    {.name = "energy", .value = ORGAN_VALUE_REAL, .argument = "E", .range = {0, 1, true, false}, .offset = AT(lora_resize.energy),
-     .help = "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95"},
+    OUTPUT("OUT", lora_resize.output, "the adapter to make, a directory", .required = true),
+    NUMBER("rank", "R", lora_resize.rank, "no module has a higher rank", .required = true, .range = {1, 65536}),
+    REAL("energy", "E", lora_resize.energy,
+         "give each module the lowest rank that keeps this share of the squared norm of its change, for example 0.95",
+         .range = {0, 1, true, false}),
     FORCE(lora_resize.force, "OUT")};
-static const organ_option_group resize_groups[] = {{"Options", resize_options, COUNT(resize_options)},
-                                                   {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                   {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example resize_examples[] = {
-    {"organ lora resize my-lora --rank 16 -o small", "The best adapter of rank 16 that my-lora has in it."},
-    {"organ lora resize my-lora --rank 64 --energy 0.99 -o small", "As little rank as 99 % of each module's change take, 64 at most."}};
 
-static organ_status resize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                           organ_error *error)
-{
-    return organ_lora_resize(&call->lora_resize, engine, progress, report, error);
-}
-
-static organ_status run_resize(void *call, organ_error *error) { return organ_run_work(call, resize, organ_resize_report_terminal, error); }
+RUN(resize, organ_lora_resize, lora_resize, organ_resize_report_terminal)
 
 const organ_verb organ_lora_resize_verb = {
     .name = "lora resize",
@@ -155,8 +149,12 @@ const organ_verb organ_lora_resize_verb = {
              "A module whose rank is low enough keeps its factors. r is the highest rank that is left; lower ones are filled up with "
              "zeros, the scale is folded into B and lora_alpha is r. A rank above that of the adapter changes nothing else: there is "
              "nothing to put into it. Tensors that are no factors are copied as they are.",
-    .operands = resize_operands, .operand_count = COUNT(resize_operands), .groups = resize_groups, .group_count = COUNT(resize_groups),
-    .examples = resize_examples, .example_count = COUNT(resize_examples),
+    OPERANDS(OPERAND("ADAPTER", INPUT, lora_resize.adapter,
+                     "the adapter, as peft saves it: a directory; it is only read, never changed")),
+    GROUPS(GROUP("Options", resize_options), MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ lora resize my-lora --rank 16 -o small", "The best adapter of rank 16 that my-lora has in it."},
+             {"organ lora resize my-lora --rank 64 --energy 0.99 -o small",
+              "As little rank as 99 % of each module's change take, 64 at most."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the adapter is malformed or has values that are not finite; 4 the disk is full or "
              "refuses; 130 interrupted, and nothing is left.",
     .run = run_resize};

@@ -1,62 +1,33 @@
 /* SPDX-License-Identifier: MIT
  * organ orthogonality. */
-#include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/report/view/orthogonality_report.h"
 
-#include <string.h>
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-/* clang-format off: tables are laid out by hand */
-
-static const organ_operand operands[] = {
-    {"CLEAN", "the model before quantisation; with --pair instead, if anything: an adapter or a tuned model", AT(orthogonality.clean), true,
-     ORGAN_NAMES_MODEL},
-    {"NOISY", "the same model quantised, however it is stored, also as GGUF, or dequantised again", AT(orthogonality.noisy), true,
-     ORGAN_NAMES_MODEL},
-    {"ADAPTER", "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors", AT(orthogonality.adapter), true,
-     ORGAN_NAMES_INPUT}};
 static const organ_option options[] = {
-    {.name = "pair", .value = ORGAN_VALUE_WORDS, .argument = "CLEAN NOISY", .takes = 2, .offset = AT(pairs),
-     .help = "given twice: the noise of one model and its quantised copy against that of another model and its copy",
-     .names = ORGAN_NAMES_MODEL},
-    {.name = "noisy2", .value = ORGAN_VALUE_TEXT, .argument = "MODEL", .offset = AT(orthogonality.noisy2),
-     .help = "the same model quantised another way: both noises are measured, and whether they agree", .names = ORGAN_NAMES_MODEL},
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(orthogonality.output),
-     .help = "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); of --pair "
-             "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html",
-     .names = ORGAN_NAMES_OUTPUT},
-    {.name = "modules", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(orthogonality.modules),
-     .help = "only modules whose names match one of these, for example '*.mlp.*'; if not given, all of the adapter, and "
-             "without one all projections"},
-    {.name = "draws", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 100000, false, false}, .fallback = "100",
-     .offset = AT(orthogonality.draws), .help = "random matrices that each module is compared with"},
-    {.name = "top-k", .value = ORGAN_VALUE_COUNT, .argument = "K", .range = {1, 65536, false, false}, .offset = AT(orthogonality.top_k),
-     .help = "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has"},
-    {.name = "seed", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {0, 4294967295.0, false, false}, .fallback = "0",
-     .offset = AT(orthogonality.seed), .help = "of the random matrices"},
+    WORDS("pair", "CLEAN NOISY", pairs,
+          "given twice: the noise of one model and its quantised copy against that of another model and its copy",
+          .takes = 2, .names = ORGAN_NAMES_MODEL),
+    MODEL("noisy2", "MODEL", orthogonality.noisy2,
+          "the same model quantised another way: both noises are measured, and whether they agree"),
+    OUTPUT("DIR", orthogonality.output,
+           "the directory to make, with orthogonality.json, ORTHOGONALITY_REPORT.md and .html and plots (SVG); of --pair "
+           "noise_pairs.json, NOISE_PAIRS_REPORT.md and .html"),
+    TEXT("modules", "GLOB,...", orthogonality.modules,
+         "only modules whose names match one of these, for example '*.mlp.*'; if not given, all of the adapter, and without one all "
+         "projections"),
+    NUMBER("draws", "N", orthogonality.draws, "random matrices that each module is compared with", .range = {2, 100000}, .fallback = "100"),
+    NUMBER("top-k", "K", orthogonality.top_k,
+           "leakage into so many output directions of the adapter, its strongest; if not given, into all that it has", .range = {1, 65536}),
+    NUMBER("seed", "N", orthogonality.seed, "of the random matrices", .range = {0, 4294967295.0}, .fallback = "0"),
     FORCE(orthogonality.force, "DIR")};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
-                                            {"Machine", ORGAN_MACHINE_OPTIONS},
-                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                            {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example examples[] = {
-    {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report", "FP8 noise against an adapter, with plots per layer."},
-    {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter --noisy2 Qwen3-32B-INT4",
-     "FP8 noise and INT4 noise, each against the adapter and both beside each other."},
-    {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
-     "Whether FP8 does the same to a fine-tune as to its base, and what remains where both noises are taken as one."},
-    {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'",
-     "The verdict for a program."}};
 
-static organ_status work(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
-{
-    return organ_orthogonality(&call->orthogonality, engine, progress, report, error);
-}
+WORK(orthogonality_work) { return organ_orthogonality(&call->orthogonality, engine, progress, report, error); }
 
-static organ_status work_pairs(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                               organ_error *error)
+WORK(pairs_work)
 {
     const organ_orthogonality_options *const o = &call->orthogonality;
     const char *const *const w = call->pairs.word;
@@ -84,16 +55,17 @@ static organ_status refuse_pairs(const organ_call *call, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status run(void *values, organ_error *error)
+static organ_status run_orthogonality(void *values, organ_error *error)
 {
     const organ_call *const call = values;
     const organ_orthogonality_options *const o = &call->orthogonality;
     if (call->pairs.count)
-        return refuse_pairs(call, error) ? error->status : organ_run_work(call, work_pairs, organ_noise_pairs_report_terminal, error);
-    const organ_operand *const missing = !o->clean ? &operands[0] : !o->noisy ? &operands[1] : !o->adapter ? &operands[2] : NULL;
-    if (missing)
+        return refuse_pairs(call, error) ? error->status : organ_run_work(call, pairs_work, organ_noise_pairs_report_terminal, error);
+    if (!o->adapter) {
+        const organ_operand *const missing = &organ_orthogonality_verb.operands[!o->clean ? 0 : !o->noisy ? 1 : 2];
         return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);
-    return organ_run_work(call, work, organ_orthogonality_report_terminal, error);
+    }
+    return organ_run_work(call, orthogonality_work, organ_orthogonality_report_terminal, error);
 }
 
 const organ_verb organ_orthogonality_verb = {
@@ -116,9 +88,20 @@ const organ_verb organ_orthogonality_verb = {
              "noises are related, and else does not hold. Compared are the adapter's modules, or else all projections; the verdict "
              "leaves out those in which both clean models have the same values.\n"
              "All this is about weights: what a model answers, only a measurement of its answers tells.",
-    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups),
-    .examples = examples, .example_count = COUNT(examples),
+    OPERANDS(OPTIONAL("CLEAN", MODEL, orthogonality.clean,
+                      "the model before quantisation; with --pair instead, if anything: an adapter or a tuned model"),
+             OPTIONAL("NOISY", MODEL, orthogonality.noisy,
+                      "the same model quantised, however it is stored, also as GGUF, or dequantised again"),
+             OPTIONAL("ADAPTER", INPUT, orthogonality.adapter,
+                      "a LoRA adapter: a directory with adapter_config.json and adapter_model.safetensors")),
+    GROUPS(GROUP("Options", options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter -o report", "FP8 noise against an adapter, with plots per layer."},
+             {"organ orthogonality Qwen3-32B Qwen3-32B-FP8 adapter --noisy2 Qwen3-32B-INT4",
+              "FP8 noise and INT4 noise, each against the adapter and both beside each other."},
+             {"organ orthogonality --pair base base-fp8 --pair tuned tuned-fp8",
+              "Whether FP8 does the same to a fine-tune as to its base, and what remains where both noises are taken as one."},
+             {"organ orthogonality base noisy adapter --json | jq '.noises[0].verdict'", "The verdict for a program."}),
     .exits = "0 done, whatever the verdict; 2 wrong usage, DIR exists, or a model is given twice; 3 an input is malformed or changed "
              "meanwhile, or there are modules that a model does not have or has in another shape; 4 an input cannot be read, or DIR not "
              "written; 130 interrupted, nothing is left.",
-    .run = run};
+    .run = run_orthogonality};

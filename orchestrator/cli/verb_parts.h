@@ -1,69 +1,117 @@
 /* SPDX-License-Identifier: MIT
- * What the tables of verbs are written with, and the options that many verbs share. */
+ * What the verbs of the program are written with. A verb is three things: rows of options, a run, and an organ_verb that has both and the
+ * words about them.
+ *
+ *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required = true), ...};
+ *   RUN(scale, organ_scale, scale, organ_scale_report_terminal)
+ *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H
 
-#include "orchestrator/cli/verb_call.h"
+#include "orchestrator/cli/engine_room.h"
 
 #include <stddef.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define AT(member)   offsetof(organ_call, member)
 
-/* --force of a verb that writes WHAT. */
-#define RESUME(member)                                                                                                                     \
-    {                                                                                                                                      \
-        .name = "resume", .value = ORGAN_VALUE_FLAG, .offset = AT(member),                                                                 \
-        .help = "go on with a run that was interrupted; the result is the same"                                                            \
-    }
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-#define FORCE(member, what)                                                                                                                \
-    {                                                                                                                                      \
-        .name = "force", .letter = 'f', .value = ORGAN_VALUE_FLAG, .offset = AT(member),                                                   \
-        .help = "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it"                           \
-    }
+/* ---- options ---- */
 
-enum {
-    ORGAN_MACHINE_OPTION_COUNT = 2,
-    ORGAN_OUTPUT_OPTION_COUNT = 5,
-    ORGAN_HELP_OPTION_COUNT = 1,
-    ORGAN_EVALUATION_OPTION_COUNT = 4,
-    ORGAN_REACH_OPTION_COUNT = 2
-};
-extern const organ_option organ_machine_options[ORGAN_MACHINE_OPTION_COUNT];       /* --threads, --memory */
-extern const organ_option organ_output_options[ORGAN_OUTPUT_OPTION_COUNT];         /* --json, --html, --progress, --quiet, --help */
-extern const organ_option organ_evaluation_options[ORGAN_EVALUATION_OPTION_COUNT]; /* --evaluate and what belongs to it */
-extern const organ_option organ_reach_options[ORGAN_REACH_OPTION_COUNT];           /* --header, --patience: models behind URLs */
-extern const organ_option organ_help_options[ORGAN_HELP_OPTION_COUNT];             /* --help */
+/* A row: what it is called, what help calls its value, the member of organ_call that it fills, its help, and further members of
+ * organ_option by their names. */
+#define OPTION(kind, called, value_name, member, ...) \
+    {.name = called, .value = ORGAN_VALUE_##kind, .argument = value_name, .offset = offsetof(organ_call, member), .help = __VA_ARGS__}
+#define FLAG(called, member, ...) OPTION(FLAG, called, NULL, member, __VA_ARGS__)
+#define TEXT(...)   OPTION(TEXT, __VA_ARGS__)
+#define WORDS(...)  OPTION(WORDS, __VA_ARGS__)
+#define NUMBER(...) OPTION(COUNT, __VA_ARGS__)
+#define REAL(...)   OPTION(REAL, __VA_ARGS__)
+#define BYTES(...)  OPTION(BYTES, __VA_ARGS__)
+#define CHOICE(called, of, member, ...)        TEXT(called, of, member, __VA_ARGS__, .choices = of)
+#define MODEL(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_MODEL)
+#define INPUT(called, value_name, member, ...) TEXT(called, value_name, member, __VA_ARGS__, .names = ORGAN_NAMES_INPUT)
+#define OUTPUT(value_name, member, ...) TEXT("output", value_name, member, __VA_ARGS__, .letter = 'o', .names = ORGAN_NAMES_OUTPUT)
 
-/* For the initialiser of an organ_option_group. */
-#define ORGAN_MACHINE_OPTIONS    organ_machine_options, ORGAN_MACHINE_OPTION_COUNT
-#define ORGAN_OUTPUT_OPTIONS     organ_output_options, ORGAN_OUTPUT_OPTION_COUNT
-#define ORGAN_HELP_OPTIONS       organ_help_options, ORGAN_HELP_OPTION_COUNT
-#define ORGAN_REACH_OPTIONS      organ_reach_options, ORGAN_REACH_OPTION_COUNT
-#define ORGAN_EVALUATION_OPTIONS organ_evaluation_options, ORGAN_EVALUATION_OPTION_COUNT
+/* Options that mean the same wherever they are. */
+#define RESUME(member) FLAG("resume", member, "go on with a run that was interrupted; the result is the same")
+#define FORCE(member, what) \
+    FLAG("force", member, "replace " what " if it is a model, an adapter or an output of organ and has nothing else in it", .letter = 'f')
+#define DRY_RUN(member, what) FLAG("dry-run", member, "write nothing, only " what, .letter = 'n')
+#define SHARD_SIZE(member) \
+    BYTES("max-shard-size", "SIZE", member, "begin a new file where the next tensor would make one longer than this", \
+          .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G")
+#define TYPES(called, member, ...) \
+    TEXT(called, "TYPE,...", member, __VA_ARGS__, .choices = "skeleton|organ|embed|norm|other|all", .several = true)
 
-/* For `about` and `exits` of verbs that have them. */
-#define ORGAN_EVALUATION_ABOUT(before)                                                                                                     \
-    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL divergence and the share "  \
-    "of tokens for which both find the same one likeliest. Whether text, tokenizer, architecture and --memory allow that is seen before "  \
-    "anything is written. An evaluation that fails or is interrupted later leaves the output whole: the report says why it has no "        \
+/* ---- operands, groups of options, examples ---- */
+
+/* An operand that names something (MODEL, INPUT, VERB, NOTHING), and the member of organ_call that it fills. */
+#define OPERAND(called, what, member, text)  {called, text, offsetof(organ_call, member), false, ORGAN_NAMES_##what}
+#define OPTIONAL(called, what, member, text) {called, text, offsetof(organ_call, member), true, ORGAN_NAMES_##what}
+
+extern const organ_option organ_machine_options[2];           /* --threads, --memory */
+extern const organ_option organ_reporting_options[5];         /* --json, --html, --progress, --quiet, --help */
+extern const organ_option organ_evaluation_options[4];        /* --evaluate and what belongs to it */
+extern const organ_option organ_reach_options[2];             /* --header, --patience */
+extern const organ_option organ_help_options[1];              /* --help */
+
+#define GROUP(title, options) {title, options, COUNT(options)}
+#define MACHINE_GROUP     GROUP("Machine", organ_machine_options)
+#define REACH_GROUP       GROUP("Models behind URLs", organ_reach_options)
+#define EVALUATION_GROUP  GROUP("Evaluation", organ_evaluation_options)
+#define REPORTING_GROUP   GROUP("Output", organ_reporting_options)
+#define HELP_GROUP(title) GROUP(title, organ_help_options)
+
+/* Members of an organ_verb with all their rows. */
+#define ROWS(member, count, type, ...) .member = (const type[]){__VA_ARGS__}, .count = COUNT(((const type[]){__VA_ARGS__}))
+#define OPERANDS(...) ROWS(operands, operand_count, organ_operand, __VA_ARGS__)
+#define GROUPS(...)   ROWS(groups, group_count, organ_option_group, __VA_ARGS__)
+#define EXAMPLES(...) ROWS(examples, example_count, organ_example, __VA_ARGS__)
+
+/* For `about` and `exits` of verbs that have --evaluate. */
+#define ORGAN_EVALUATION_ABOUT(before) \
+    "With --evaluate the report has what it cost on a text: perplexity of " before " and of the output, the KL divergence and the share " \
+    "of tokens for which both find the same one likeliest. Whether text, tokenizer, architecture and --memory allow that is seen before " \
+    "anything is written. An evaluation that fails or is interrupted later leaves the output whole: the report says why it has no " \
     "figures."
-#define ORGAN_EVALUATION_EXITS                                                                                                             \
-    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or architecture are not known; "  \
+#define ORGAN_EVALUATION_EXITS \
+    ". With --evaluate also 2 if --memory is too little for it; 3 if the text is too short, or tokenizer or architecture are not known; " \
     "130 if only the evaluation was interrupted"
 
-/* The tables of verbs that have a file of their own. */
-extern const organ_verb organ_autopsy_verb;
-extern const organ_verb organ_report_verb;
+/* ---- runs ---- */
+
+/* Begins the definition of an organ_work. */
+#define WORK(function) \
+    static organ_status function(const organ_call *call __attribute__((unused)), const organ_engine *engine __attribute__((unused)), \
+                                 const organ_progress *progress __attribute__((unused)), json_t **report, organ_error *error)
+
+/* Defines run_NAME, which does NAME_work by organ_run_work or organ_run_light and shows its report by `render`. */
+#define RUN_WORK(name, runner, render) \
+    static organ_status run_##name(void *values, organ_error *error) \
+    { \
+        const organ_call *const call = values; \
+        return runner(call, name##_work, render, error); \
+    }
+
+/* Both, for an operation that takes the options in call->OPTIONS and an engine. */
+#define RUN(name, operation, options, render) \
+    WORK(name##_work) { return operation(&call->options, engine, progress, report, error); } \
+    RUN_WORK(name, organ_run_work, render)
+
+/* clang-format on */
+
+/* ---- the verbs, one file of orchestrator/cli for each family ---- */
+
+extern const organ_verb organ_inspect_verb;
+extern const organ_verb organ_prune_verb, organ_audit_verb, organ_purify_verb;
+extern const organ_verb organ_measure_verb, organ_fleet_verb, organ_autopsy_verb, organ_orthogonality_verb, organ_report_verb;
+extern const organ_verb organ_extract_verb, organ_assemble_verb, organ_graft_verb, organ_chimera_verb;
 extern const organ_verb organ_dequantize_verb, organ_quantize_verb;
-extern const organ_verb organ_lora_sanitize_verb, organ_lora_merge_verb, organ_lora_resize_verb;
-extern const organ_verb organ_lora_extract_verb;
-extern const organ_verb organ_orthogonality_verb;
-extern const organ_verb organ_tokenize_verb;
-extern const organ_verb organ_manual_verb, organ_completion_verb;
-extern const organ_verb organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
+extern const organ_verb organ_lora_extract_verb, organ_lora_sanitize_verb, organ_lora_merge_verb, organ_lora_resize_verb;
+extern const organ_verb organ_tokenize_verb, organ_perplexity_verb, organ_evaluate_verb, organ_generate_verb;
 extern const organ_verb organ_serve_verb;
-extern const organ_verb organ_topology_verb;
+extern const organ_verb organ_version_verb, organ_topology_verb, organ_help_verb, organ_manual_verb, organ_completion_verb;
 
 #endif

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
-#include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/view/perplexity_report.h"
 
@@ -8,22 +7,20 @@
 #include <stdio.h>
 #include <string.h>
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-#define EXPERIMENT(verb)                                                                                                                   \
-    {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(verb.experiment.text),                  \
-     .help = "the text to predict, UTF-8; taken as it is", .names = ORGAN_NAMES_INPUT},                                                    \
-    {.name = "style", .value = ORGAN_VALUE_TEXT, .argument = "STYLE", .fallback = "hf", .choices = "hf|llama.cpp|lm-eval",                 \
-     .offset = AT(verb.experiment.style),                                                                                                  \
-     .help = "hf: every token of a window but its first is scored, the last short window too; llama.cpp: the second half of each whole "   \
-             "window; lm-eval: every token, rolling, also per word and per byte"},                                                         \
-    {.name = "context", .letter = 'c', .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {4, 1048576, false, false},                   \
-     .offset = AT(verb.experiment.context),                                                                                                \
-     .help = "tokens of a window; if not given, 2048 (llama.cpp: 512), or what the model was made for if that is less"},                   \
-    {.name = "max-tokens", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {2, 4294967295.0, false, false},                          \
-     .offset = AT(verb.experiment.max_tokens), .help = "only the first N tokens of the text; if not given, all"},                          \
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "DIR", .offset = AT(verb.experiment.output),                  \
-     .help = "the directory to make, with the report as JSON, Markdown and HTML", .names = ORGAN_NAMES_OUTPUT},                            \
+#define EXPERIMENT(verb) \
+    INPUT("text", "FILE", verb.experiment.text, "the text to predict, UTF-8; taken as it is", .required = true), \
+    TEXT("style", "STYLE", verb.experiment.style, \
+         "hf: every token of a window but its first is scored, the last short window too; llama.cpp: the second half of each whole " \
+         "window; lm-eval: every token, rolling, also per word and per byte", .fallback = "hf", .choices = "hf|llama.cpp|lm-eval"), \
+    NUMBER("context", "N", verb.experiment.context, \
+           "tokens of a window; if not given, 2048 (llama.cpp: 512), or what the model was made for if that is less", \
+           .letter = 'c', .range = {4, 1048576}), \
+    NUMBER("max-tokens", "N", verb.experiment.max_tokens, \
+           "only the first N tokens of the text; if not given, all", .range = {2, 4294967295.0}), \
+    OUTPUT("DIR", verb.experiment.output, "the directory to make, with the report as JSON, Markdown and HTML"), \
     FORCE(verb.experiment.force, "DIR")
 
 #define EXITS "0 done; 2 wrong usage, DIR exists, or --memory does not hold one layer and one window; 3 an input is malformed or changed " \
@@ -35,35 +32,13 @@
 
 /* ---- perplexity ---- */
 
-static const organ_operand perplexity_operands[] = {
-    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(perplexity.model), false,
-     ORGAN_NAMES_MODEL}};
 static const organ_option perplexity_options[] = {
     EXPERIMENT(perplexity),
-    {.name = "compare", .value = ORGAN_VALUE_TEXT, .argument = "OTHER", .offset = AT(perplexity.compare),
-     .help = "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how often both find "
-             "the same token likeliest", .names = ORGAN_NAMES_MODEL}};
-static const organ_option_group perplexity_groups[] = {{"Options", perplexity_options, COUNT(perplexity_options)},
-                                                       {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                       {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                                       {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example perplexity_examples[] = {
-    {"organ perplexity Qwen2.5-0.5B --text wiki.test.raw", "Perplexity with its standard error, and bits per byte."},
-    {"organ perplexity Qwen2.5-0.5B --compare pruned --text wiki.test.raw", "What the pruning cost."},
-    {"organ perplexity model.gguf --text wiki.test.raw --style llama.cpp -c 512", "As llama-perplexity counts."},
-    {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json",
-     "A quick look, for a program."}};
+    MODEL("compare", "OTHER", perplexity.compare,
+          "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how often both find the "
+          "same token likeliest")};
 
-static organ_status perplexity(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                               organ_error *error)
-{
-    return organ_perplexity(&call->perplexity, engine, progress, report, error);
-}
-
-static organ_status run_perplexity(void *call, organ_error *error)
-{
-    return organ_run_work(call, perplexity, organ_perplexity_report_terminal, error);
-}
+RUN(perplexity, organ_perplexity, perplexity, organ_perplexity_report_terminal)
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
@@ -77,49 +52,26 @@ const organ_verb organ_perplexity_verb = {
              "BOS, it replaces the first token of every window. Names of special tokens in the text are plain characters.\n"
              "lm-eval: BOS (EOS where there is none) before the text, which is one document; every token is scored once, with one token "
              "of context from the window before; perplexity per word and per byte too.",
-    .operands = perplexity_operands, .operand_count = COUNT(perplexity_operands),
-    .groups = perplexity_groups, .group_count = COUNT(perplexity_groups),
-    .examples = perplexity_examples, .example_count = COUNT(perplexity_examples),
+    OPERANDS(OPERAND("MODEL", MODEL, perplexity.model, "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
+    GROUPS(GROUP("Options", perplexity_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ perplexity Qwen2.5-0.5B --text wiki.test.raw", "Perplexity with its standard error, and bits per byte."},
+             {"organ perplexity Qwen2.5-0.5B --compare pruned --text wiki.test.raw", "What the pruning cost."},
+             {"organ perplexity model.gguf --text wiki.test.raw --style llama.cpp -c 512", "As llama-perplexity counts."},
+             {"organ perplexity model --text wiki.test.raw --max-tokens 20000 --json", "A quick look, for a program."}),
     .exits = EXITS ", or OTHER has another tokenizer; 4 an input cannot be read, or DIR not written; 130 interrupted, nothing is left.",
     .run = run_perplexity};
 
 /* ---- evaluate ---- */
 
-static const organ_operand evaluate_operands[] = {
-    {"DONOR", "the model as it was", AT(evaluate.donor), false, ORGAN_NAMES_MODEL},
-    {"PRUNED...", "what was made of it, one or more", AT(pruned), false, ORGAN_NAMES_MODEL}};
 static const organ_option evaluate_options[] = {
     EXPERIMENT(evaluate),
-    {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(evaluate.targets),
-     .help = "the tensors whose killed weights are counted; if not given, those that the log of each pruning names, else the projections"},
-    {.name = "experiment", .value = ORGAN_VALUE_WORDS, .argument = "NAME=MODEL", .offset = AT(experiments),
-     .help = "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be given several "
-             "times; two experiments come into one table only under two names"}};
-static const organ_option_group evaluate_groups[] = {{"Options", evaluate_options, COUNT(evaluate_options)},
-                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example evaluate_examples[] = {
-    {"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt", "One table: what each pruning cost."},
-    {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation", "The same as Markdown and JSON."},
-    {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
-     "Two experiments in one table, each by its name."}};
+    TEXT("targets", "GLOB,...", evaluate.targets,
+         "the tensors whose killed weights are counted; if not given, those that the log of each pruning names, else the projections"),
+    WORDS("experiment", "NAME=MODEL", experiments,
+          "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be given several times; "
+          "two experiments come into one table only under two names")};
 
-static organ_status evaluate(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                             organ_error *error)
-{
-    organ_evaluate_options options = call->evaluate;
-    options.pruned = call->pruned.word;
-    options.count = call->pruned.count;
-    options.experiments = call->experiments.word;
-    options.experiment_count = call->experiments.count;
-    return organ_evaluate(&options, engine, progress, report, error);
-}
-
-static organ_status run_evaluate(void *call, organ_error *error)
-{
-    return organ_run_work(call, evaluate, organ_perplexity_report_terminal, error);
-}
+RUN(evaluate, organ_evaluate, evaluate, organ_perplexity_report_terminal)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
@@ -133,30 +85,22 @@ const organ_verb organ_evaluate_verb = {
              PROTOCOLS "\n"
              "Differences are to the donor, their errors those of paired tokens; KL is the mean of KL(donor || model) in nats a token; "
              "top-1 the share of tokens for which both find the same one likeliest.",
-    .operands = evaluate_operands, .operand_count = COUNT(evaluate_operands),
-    .groups = evaluate_groups, .group_count = COUNT(evaluate_groups),
-    .examples = evaluate_examples, .example_count = COUNT(evaluate_examples),
+    OPERANDS(OPERAND("DONOR", MODEL, evaluate.donor, "the model as it was"),
+             OPERAND("PRUNED...", MODEL, pruned, "what was made of it, one or more")),
+    GROUPS(GROUP("Options", evaluate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ evaluate Qwen2.5-0.5B pruned-22 pruned-50 --text heldout.txt", "One table: what each pruning cost."},
+             {"organ evaluate donor a b c --text heldout.txt --context 256 -o evaluation", "The same as Markdown and JSON."},
+             {"organ evaluate donor a b --text a.txt --experiment flow=a --experiment half=b",
+              "Two experiments in one table, each by its name."}),
     .exits = EXITS ", or a model has another tokenizer than the donor; 4 an input cannot be read, or DIR not written; 130 interrupted, "
              "nothing is left.",
     .run = run_evaluate};
 
 /* ---- generate ---- */
 
-static const organ_operand generate_operands[] = {
-    {"MODEL", "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer", AT(generate.model), false,
-     ORGAN_NAMES_MODEL}};
 static const organ_option generate_options[] = {
-    {.name = "prompt", .letter = 'p', .value = ORGAN_VALUE_TEXT, .argument = "TEXT", .required = true, .offset = AT(generate.prompt),
-     .help = "what the text begins with"},
-    {.name = "tokens", .letter = 'n', .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false}, .fallback = "64",
-     .offset = AT(generate.count), .help = "tokens to make, at most"}};
-static const organ_option_group generate_groups[] = {{"Options", generate_options, COUNT(generate_options)},
-                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                     {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example generate_examples[] = {
-    {"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100", "A story, token by token."},
-    {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids", "The ids that were chosen."}};
+    TEXT("prompt", "TEXT", generate.prompt, "what the text begins with", .letter = 'p', .required = true),
+    NUMBER("tokens", "N", generate.count, "tokens to make, at most", .letter = 'n', .range = {1, 65536}, .fallback = "64")};
 
 /* clang-format on */
 
@@ -175,8 +119,7 @@ static organ_status no_more(const json_t *report, const organ_page *page, char *
     return (*text = strdup("\n")) ? ORGAN_OK : organ_fail_errno(error, errno, "text");
 }
 
-static organ_status generate(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                             organ_error *error)
+WORK(generate_work)
 {
     bool said = false;
     const organ_listener listener = {&said, hear};
@@ -186,9 +129,9 @@ static organ_status generate(const organ_call *call, const organ_engine *engine,
     return error->status;
 }
 
-static organ_status run_generate(void *call, organ_error *error) { return organ_run_work(call, generate, no_more, error); }
+RUN_WORK(generate, organ_run_work, no_more)
 
-/* clang-format off: as above */
+/* clang-format off */
 
 const organ_verb organ_generate_verb = {
     .name = "generate",
@@ -198,9 +141,10 @@ const organ_verb organ_generate_verb = {
              "are read anew for each token. That is a smoke test, not a way to chat.\n"
              "BOS stands before the prompt where the model's tokenizer puts one; names of special tokens in the prompt are those tokens. "
              "Control characters in the answer, but newline and tab, are shown as \\xNN.",
-    .operands = generate_operands, .operand_count = COUNT(generate_operands),
-    .groups = generate_groups, .group_count = COUNT(generate_groups),
-    .examples = generate_examples, .example_count = COUNT(generate_examples),
+    OPERANDS(OPERAND("MODEL", MODEL, generate.model, "a model directory, a .safetensors or .gguf file, or an index; with its tokenizer")),
+    GROUPS(GROUP("Options", generate_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ generate stories260K.gguf --prompt 'Once upon a time' -n 100", "A story, token by token."},
+             {"organ generate pruned -p 'In the beginning' --json | jq .generated.ids", "The ids that were chosen."}),
     .exits = "0 done; 2 wrong usage, or --memory does not hold one layer and keys and values of the text; 3 the model is malformed or "
              "changed meanwhile, its architecture or tokenizer is not known; 4 it cannot be read; 130 interrupted.",
     .run = run_generate};

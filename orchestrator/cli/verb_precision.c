@@ -1,52 +1,24 @@
 /* SPDX-License-Identifier: MIT
- * The verbs that change what weights are stored in. */
-#include "orchestrator/cli/engine_room.h"
+ * dequantize and quantize: what weights are stored in. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/view/precision_report.h"
 
-/* clang-format off: tables are laid out by hand */
-
-#define SHARD_OPTION(of)                                                                                                                   \
-    {.name = "max-shard-size", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1, 16384.0 * 1073741824.0, false, false},         \
-     .fallback = "5G", .offset = AT(of.most), .help = "begin a new file where the next tensor would make one longer than this"}
+/* Tables are laid out by hand. */
+/* clang-format off */
 
 /* ---- dequantize ---- */
 
-static const organ_operand dequantize_operands[] = {
-    {"MODEL", "the model to dequantise; it is only read, never changed", AT(dequantize.model), false, ORGAN_NAMES_MODEL}};
 static const organ_option dequantize_options[] = {
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(dequantize.output),
-     .help = "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "dtype", .value = ORGAN_VALUE_TEXT, .argument = "bf16|f16|f32", .choices = "bf16|f16|f32", .fallback = "bf16",
-     .offset = AT(dequantize.dtype), .help = "the type of what was packed; tensors that are plain keep theirs"},
-    SHARD_OPTION(dequantize),
+    OUTPUT("OUT", dequantize.output,
+           "the directory to make; X.safetensors: one file and no config; of a GGUF model: X.gguf", .required = true),
+    CHOICE("dtype", "bf16|f16|f32", dequantize.dtype,
+           "the type of what was packed; tensors that are plain keep theirs", .fallback = "bf16"),
+    SHARD_SIZE(dequantize.most),
     RESUME(dequantize.resume),
     FORCE(dequantize.force, "OUT"),
-    {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(dequantize.dry_run),
-     .help = "write nothing, only say what would be dequantised"}};
-static const organ_option_group dequantize_groups[] = {{"Options", dequantize_options, COUNT(dequantize_options)},
-                                                       {"Evaluation", ORGAN_EVALUATION_OPTIONS},
-                                                       {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                       {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example dequantize_examples[] = {
-    {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16", "FP8 in blocks of 128 x 128 as BF16, on any CPU."},
-    {"organ dequantize Qwen2.5-7B-Instruct-AWQ -o OUT --dtype f16", "INT4 as F16; what would overflow is counted."},
-    {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16 --resume", "Goes on where a killed run stopped."},
-    {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf", "A GGUF model of block types as one of BF16."}};
+    DRY_RUN(dequantize.dry_run, "say what would be dequantised")};
 
-static organ_status dequantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                               organ_error *error)
-{
-    organ_dequantize_options options = call->dequantize;
-    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
-        return error->status;
-    return organ_dequantize_model(&options, engine, progress, report, error);
-}
-
-static organ_status run_dequantize(void *call, organ_error *error)
-{
-    return organ_run_work(call, dequantize, organ_dequantize_report_terminal, error);
-}
+RUN(dequantize, organ_dequantize_model, dequantize, organ_dequantize_report_terminal)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
@@ -62,52 +34,30 @@ const organ_verb organ_dequantize_verb = {
              "and how many of its values are infinite or NaN. A tensor that could not be converted is named there and on stderr. A run "
              "that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL as it is packed"),
-    .operands = dequantize_operands, .operand_count = COUNT(dequantize_operands),
-    .groups = dequantize_groups, .group_count = COUNT(dequantize_groups),
-    .examples = dequantize_examples, .example_count = COUNT(dequantize_examples),
+    OPERANDS(OPERAND("MODEL", MODEL, dequantize.model, "the model to dequantise; it is only read, never changed")),
+    GROUPS(GROUP("Options", dequantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16", "FP8 in blocks of 128 x 128 as BF16, on any CPU."},
+             {"organ dequantize Qwen2.5-7B-Instruct-AWQ -o OUT --dtype f16", "INT4 as F16; what would overflow is counted."},
+             {"organ dequantize DeepSeek-V3 -o DeepSeek-V3-BF16 --resume", "Goes on where a killed run stopped."},
+             {"organ dequantize model-Q4_K_M.gguf -o model-BF16.gguf", "A GGUF model of block types as one of BF16."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, packed in a way that is not known, or changed meanwhile; "
              "4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_dequantize};
 
 /* ---- quantize ---- */
 
-static const organ_operand quantize_operands[] = {
-    {"MODEL", "the model to quantise; it is only read, never changed", AT(quantize.model), false, ORGAN_NAMES_MODEL}};
 static const organ_option quantize_options[] = {
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "OUT", .required = true, .offset = AT(quantize.output),
-     .help = "the directory to make; it appears when it is whole", .names = ORGAN_NAMES_OUTPUT},
-    {.name = "scheme", .letter = 's', .value = ORGAN_VALUE_TEXT, .argument = "SCHEME", .required = true, .offset = AT(quantize.scheme),
-     .choices = "fp8-block128|fp8-tensor|fp8-channel|int4-group128|int4-group64|int4-group32", .help = "what the projections become"},
-    {.name = "targets", .value = ORGAN_VALUE_TEXT, .argument = "GLOB,...", .offset = AT(quantize.targets),
-     .help = "quantise the matrices whose names match one of these instead of the projections"},
-    SHARD_OPTION(quantize),
+    OUTPUT("OUT", quantize.output, "the directory to make; it appears when it is whole", .required = true),
+    TEXT("scheme", "SCHEME", quantize.scheme,
+         "what the projections become",
+         .letter = 's', .required = true, .choices = "fp8-block128|fp8-tensor|fp8-channel|int4-group128|int4-group64|int4-group32"),
+    TEXT("targets", "GLOB,...", quantize.targets, "quantise the matrices whose names match one of these instead of the projections"),
+    SHARD_SIZE(quantize.most),
     RESUME(quantize.resume),
     FORCE(quantize.force, "OUT"),
-    {.name = "dry-run", .letter = 'n', .value = ORGAN_VALUE_FLAG, .offset = AT(quantize.dry_run),
-     .help = "write nothing, only say what would be quantised"}};
-static const organ_option_group quantize_groups[] = {{"Options", quantize_options, COUNT(quantize_options)},
-                                                     {"Evaluation", ORGAN_EVALUATION_OPTIONS},
-                                                     {"Machine", ORGAN_MACHINE_OPTIONS},
-                                                     {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example quantize_examples[] = {
-    {"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
-    {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
-    {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Goes on where a killed run stopped."},
-    {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}};
+    DRY_RUN(quantize.dry_run, "say what would be quantised")};
 
-static organ_status quantize(const organ_call *call, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                             organ_error *error)
-{
-    organ_quantize_options options = call->quantize;
-    if (organ_call_evaluation(call, &options.evaluate, error) != ORGAN_OK)
-        return error->status;
-    return organ_quantize_model(&options, engine, progress, report, error);
-}
-
-static organ_status run_quantize(void *call, organ_error *error)
-{
-    return organ_run_work(call, quantize, organ_quantize_report_terminal, error);
-}
+RUN(quantize, organ_quantize_model, quantize, organ_quantize_report_terminal)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",
@@ -123,9 +73,12 @@ const organ_verb organ_quantize_verb = {
              "quantization_config as one to be left alone, and in the report with the reason. A run that is "
              "interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL") " Activations are not quantised in that.",
-    .operands = quantize_operands, .operand_count = COUNT(quantize_operands),
-    .groups = quantize_groups, .group_count = COUNT(quantize_groups),
-    .examples = quantize_examples, .example_count = COUNT(quantize_examples),
+    OPERANDS(OPERAND("MODEL", MODEL, quantize.model, "the model to quantise; it is only read, never changed")),
+    GROUPS(GROUP("Options", quantize_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ quantize Qwen3-8B -o Qwen3-8B-FP8 --scheme fp8-block128", "FP8 in blocks of 128 x 128, as DeepSeek-V3 has it."},
+             {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128", "INT4 in groups of 128, for compressed-tensors."},
+             {"organ quantize Llama-3.1-8B -o OUT --scheme int4-group128 --resume", "Goes on where a killed run stopped."},
+             {"organ quantize MODEL -o OUT --scheme fp8-channel --targets '*.mlp.*'", "Only the feed-forward, a scale for every row."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the model is malformed, quantised already, changed meanwhile, or has "
              "weights that are NaN or infinite; 4 the disk is full or refuses; 130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_quantize};

@@ -29,7 +29,7 @@ static json_t *load(const char *path, organ_error *error)
     return report;
 }
 
-static organ_status run(void *context, organ_error *error)
+static organ_status run_report(void *context, organ_error *error)
 {
     const organ_call *const call = context;
     if (organ_html_file_check(call->saved_page, error) != ORGAN_OK)
@@ -48,25 +48,21 @@ static organ_status run(void *context, organ_error *error)
     return error->status;
 }
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-static const organ_operand operands[] = {
-    {"FILE", "a report that was saved: prune.json, z_report.json, or what --json printed", AT(saved_report), false, ORGAN_NAMES_INPUT}};
 static const organ_option options[] = {
-    {.name = "output", .letter = 'o', .value = ORGAN_VALUE_TEXT, .argument = "PAGE", .required = true, .offset = AT(saved_page),
-     .help = "the page; a page of organ that is there is replaced, any other file is left alone", .names = ORGAN_NAMES_OUTPUT}};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Output", ORGAN_HELP_OPTIONS}};
-static const organ_example examples[] = {
-    {"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
-    {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html", "The page of an audit, later."}};
+    OUTPUT("PAGE", saved_page, "the page; a page of organ that is there is replaced, any other file is left alone", .required = true)};
 
 const organ_verb organ_report_verb = {
     .name = "report",
     .summary = "a saved report as a web page",
     .about = "Makes the page of any report that another verb wrote as JSON: the same that --html writes. The page stands alone: its style, "
              "its charts and what sorts its tables are in it, and it asks nothing of a network.",
-    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups), .examples = examples,
-    .example_count = COUNT(examples),
+    OPERANDS(OPERAND("FILE", INPUT, saved_report, "a report that was saved: prune.json, z_report.json, or what --json printed")),
+    GROUPS(GROUP("Options", options), HELP_GROUP("Output")),
+    EXAMPLES({"organ report OUT/organ/prune.json -o prune.html", "The page of a pruning, anew."},
+             {"organ audit DONOR OUT --json >a.json; organ report a.json -o a.html", "The page of an audit, later."}),
     .exits = "0 done; 2 wrong usage, or PAGE exists and is no page of organ; 3 FILE is no report, or none that has a page; 4 it cannot be "
              "read, or the page not written.",
-    .run = run};
+    .run = run_report};

@@ -2,7 +2,7 @@
  * serve: everything over HTTP. */
 #include "orchestrator/cli/verb_parts.h"
 
-static organ_status run(void *context, organ_error *error)
+static organ_status run_serve(void *context, organ_error *error)
 {
     organ_call *const call = context;
     call->serve.quiet = call->quiet;
@@ -12,46 +12,35 @@ static organ_status run(void *context, organ_error *error)
     return organ_serve(&call->serve, error);
 }
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
 
 static const organ_option options[] = {
-    {.name = "root", .value = ORGAN_VALUE_TEXT, .argument = "DIR", .required = true, .offset = AT(serve.root),
-     .help = "the directory that is served; nothing outside of it is read or written", .names = ORGAN_NAMES_INPUT},
-    {.name = "listen", .value = ORGAN_VALUE_TEXT, .argument = "ADDRESS:PORT", .fallback = "127.0.0.1:8935", .offset = AT(serve.listen),
-     .help = "where to listen; port 0 takes any that is free"},
-    {.name = "token-file", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .offset = AT(serve.token_file),
-     .help = "a token of 16 to 1024 characters, without which nobody is answered; needed unless ADDRESS is loopback",
-     .names = ORGAN_NAMES_INPUT},
-    {.name = "host", .value = ORGAN_VALUE_WORDS, .argument = "NAME", .offset = AT(serve.hosts),
-     .help = "a further name by which the server is reached; may be repeated"},
-    {.name = "jobs", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 64, false, false}, .fallback = "1",
-     .offset = AT(serve.jobs), .help = "how many jobs run at once; others wait"}};
+    INPUT("root", "DIR", serve.root, "the directory that is served; nothing outside of it is read or written", .required = true),
+    TEXT("listen", "ADDRESS:PORT", serve.listen, "where to listen; port 0 takes any that is free", .fallback = "127.0.0.1:8935"),
+    INPUT("token-file", "FILE", serve.token_file,
+          "a token of 16 to 1024 characters, without which nobody is answered; needed unless ADDRESS is loopback"),
+    WORDS("host", "NAME", serve.hosts, "a further name by which the server is reached; may be repeated"),
+    NUMBER("jobs", "N", serve.jobs, "how many jobs run at once; others wait", .range = {1, 64}, .fallback = "1")};
 static const organ_option limits[] = {
-    {.name = "connections", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {4, 65536, false, false}, .fallback = "512",
-     .offset = AT(serve.connections), .help = "how many may be open at once"},
-    {.name = "per-address", .value = ORGAN_VALUE_COUNT, .argument = "N", .range = {1, 65536, false, false},
-     .offset = AT(serve.per_address),
-     .help = "how many of them from one address, loopback too; if not given, half. Behind a proxy give it as many as --connections"},
-    {.name = "job-memory", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {10485760.0, 1125899906842624.0, false, false},
-     .fallback = "4G", .offset = AT(serve.job_memory),
-     .help = "what a job may ask for with --memory; its process is limited to that, 256M, and 128M a thread"},
-    {.name = "job-output", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {65536.0, 1099511627776.0, false, false},
-     .fallback = "64M", .offset = AT(serve.job_output), .help = "what one job keeps of its result, and of its log; more is cut"},
-    {.name = "keep-bytes", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1048576.0, 1125899906842624.0, false, false},
-     .fallback = "2G", .offset = AT(serve.keep_bytes), .help = "what all jobs keep together; the oldest go first"},
-    {.name = "shelf", .value = ORGAN_VALUE_BYTES, .argument = "SIZE", .range = {1048576.0, 1099511627776.0, false, false},
-     .fallback = "256M", .offset = AT(serve.shelf), .help = "memory for the tensor lists of models that were looked at"},
-    {.name = "timeout", .value = ORGAN_VALUE_COUNT, .argument = "SECONDS", .range = {1, 3600, false, false}, .fallback = "20",
-     .offset = AT(serve.timeout), .help = "in which a request must have arrived, and that a connection may be idle"}};
+    NUMBER("connections", "N", serve.connections, "how many may be open at once", .range = {4, 65536}, .fallback = "512"),
+    NUMBER("per-address", "N", serve.per_address,
+           "how many of them from one address, loopback too; if not given, half. Behind a proxy give it as many as --connections",
+           .range = {1, 65536}),
+    BYTES("job-memory", "SIZE", serve.job_memory,
+          "what a job may ask for with --memory; its process is limited to that, 256M, and 128M a thread",
+          .range = {10485760.0, 1125899906842624.0}, .fallback = "4G"),
+    BYTES("job-output", "SIZE", serve.job_output,
+          "what one job keeps of its result, and of its log; more is cut", .range = {65536.0, 1099511627776.0}, .fallback = "64M"),
+    BYTES("keep-bytes", "SIZE", serve.keep_bytes,
+          "what all jobs keep together; the oldest go first", .range = {1048576.0, 1125899906842624.0}, .fallback = "2G"),
+    BYTES("shelf", "SIZE", serve.shelf,
+          "memory for the tensor lists of models that were looked at", .range = {1048576.0, 1099511627776.0}, .fallback = "256M"),
+    NUMBER("timeout", "SECONDS", serve.timeout,
+           "in which a request must have arrived, and that a connection may be idle", .range = {1, 3600}, .fallback = "20")};
 static const organ_option output[] = {
-    {.name = "quiet", .letter = 'q', .value = ORGAN_VALUE_FLAG, .offset = AT(quiet), .help = "no line on stderr for each request"},
-    {.name = "help", .letter = 'h', .value = ORGAN_VALUE_FLAG, .offset = AT(help), .help = "show this help"}};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)}, {"Limits", limits, COUNT(limits)},
-                                            {"Output", output, COUNT(output)}};
-static const organ_example examples[] = {
-    {"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
-    {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
-    {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}};
+    FLAG("quiet", quiet, "no line on stderr for each request", .letter = 'q'),
+    FLAG("help", help, "show this help", .letter = 'h')};
 
 const organ_verb organ_serve_verb = {
     .name = "serve",
@@ -66,7 +55,10 @@ const organ_verb organ_serve_verb = {
              "in front.\n"
              "Each request is a line on stderr: address, method, path, status, bytes, time, and why if it was refused. Ctrl-C ends "
              "the server after what it is sending.",
-    .groups = groups, .group_count = COUNT(groups), .examples = examples, .example_count = COUNT(examples),
+    GROUPS(GROUP("Options", options), GROUP("Limits", limits), GROUP("Output", output)),
+    EXAMPLES({"organ serve --root models", "The page at http://127.0.0.1:8935/, for this machine alone."},
+             {"organ serve --root . --listen 0.0.0.0:8935 --token-file token --host box", "For others too, who know the token."},
+             {"curl -s 127.0.0.1:8935/api/v1/models", "The models that were found."}),
     .exits = "0 it was asked to stop; 2 wrong usage; 3 the token's file is malformed; 4 the directory cannot be opened, or the address not "
              "listened on.",
-    .run = run};
+    .run = run_serve};

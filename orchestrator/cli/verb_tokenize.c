@@ -1,42 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * organ tokenize. */
-#include "orchestrator/cli/engine_room.h"
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/view/tokenize_report.h"
 
-/* clang-format off: tables are laid out by hand */
+/* Tables are laid out by hand. */
+/* clang-format off */
 
-static const organ_operand operands[] = {
-    {"MODEL", "a model directory with a tokenizer.json, or a GGUF model with a tokenizer in it", AT(tokenize.model), false,
-     ORGAN_NAMES_MODEL}};
 static const organ_option options[] = {
-    {.name = "text", .value = ORGAN_VALUE_TEXT, .argument = "FILE", .required = true, .offset = AT(tokenize.text),
-     .help = "the text; - is standard input", .names = ORGAN_NAMES_INPUT},
-    {.name = "ids", .value = ORGAN_VALUE_FLAG, .offset = AT(tokenize.ids),
-     .help = "print the ids, one a line; with --json, into the document"},
-    {.name = "special", .value = ORGAN_VALUE_FLAG, .offset = AT(tokenize.special),
-     .help = "special tokens written in the text, such as <|endoftext|>, are meant; if not given they are text"}};
-static const organ_option_group groups[] = {{"Options", options, COUNT(options)},
-                                            {"Models behind URLs", ORGAN_REACH_OPTIONS},
-                                            {"Output", ORGAN_OUTPUT_OPTIONS}};
-static const organ_example examples[] = {
-    {"organ tokenize Qwen2.5-7B-Instruct --text book.txt", "How many tokens the book has, and how many bytes a token."},
-    {"organ tokenize model.gguf --text book.txt --ids", "The ids, one a line."},
-    {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json", "The first tokens with their text, for a program."}};
+    INPUT("text", "FILE", tokenize.text, "the text; - is standard input", .required = true),
+    FLAG("ids", tokenize.ids, "print the ids, one a line; with --json, into the document"),
+    FLAG("special", tokenize.special, "special tokens written in the text, such as <|endoftext|>, are meant; if not given they are text")};
 
-/* clang-format on */
-
-static organ_status run(void *context, organ_error *error)
-{
-    const organ_call *const call = context;
-    json_t *report = NULL;
-    if (organ_tokenize(&call->tokenize, call->stop, &report, error) == ORGAN_OK)
-        organ_show(call, report, organ_tokenize_report_terminal, error);
-    json_decref(report);
-    return error->status;
-}
-
-/* clang-format off: tables are laid out by hand */
+WORK(tokenize_work) { return organ_tokenize(&call->tokenize, call->stop, report, error); }
+RUN_WORK(tokenize, organ_run_light, organ_tokenize_report_terminal)
 
 const organ_verb organ_tokenize_verb = {
     .name = "tokenize",
@@ -45,8 +21,11 @@ const organ_verb organ_tokenize_verb = {
              "file) and tells how a text falls into its tokens. A kind of tokenizer that is not known is refused by name. What is not "
              "valid UTF-8 in the text is read as U+FFFD. The digest of the tokenizer is that of its vocabulary, merges and settings: two "
              "models of one digest have the same tokens.",
-    .operands = operands, .operand_count = COUNT(operands), .groups = groups, .group_count = COUNT(groups),
-    .examples = examples, .example_count = COUNT(examples),
+    OPERANDS(OPERAND("MODEL", MODEL, tokenize.model, "a model directory with a tokenizer.json, or a GGUF model with a tokenizer in it")),
+    GROUPS(GROUP("Options", options), REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ tokenize Qwen2.5-7B-Instruct --text book.txt", "How many tokens the book has, and how many bytes a token."},
+             {"organ tokenize model.gguf --text book.txt --ids", "The ids, one a line."},
+             {"echo 'Hello world' | organ tokenize Qwen3-4B --text - --json", "The first tokens with their text, for a program."}),
     .exits = "0 done; 2 wrong usage; 3 the tokenizer is malformed, missing or of an unknown kind; 4 an input cannot be read; 130 "
              "interrupted.",
-    .run = run};
+    .run = run_tokenize};

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT
+ * version, help, manual, completion: the verbs that tell of the program. */
+#include "orchestrator/cli/completion.h"
+#include "orchestrator/cli/help.h"
+#include "orchestrator/cli/manual_page.h"
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/version.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static organ_status run_version(void *context, organ_error *error)
+{
+    (void)context;
+    const char *const wanted = getenv("ORGAN_ISA");
+    const organ_kernels *const chosen = organ_kernels_wanted(error);
+    const organ_kernels *const best = chosen ? organ_kernels_choose(organ_cpu_detect(), NULL, &(const char *){0}) : NULL;
+    organ_topology *topology = NULL;
+    if (!chosen || organ_topology_discover(&topology, error) != ORGAN_OK)
+        return error->status;
+    printf("organ %s\n", ORGAN_VERSION);
+    if (wanted && *wanted)
+        printf("kernels  %s, as ORGAN_ISA asks; the best for this CPU is %s\n", chosen->isa, best->isa);
+    else
+        printf("kernels  %s, the best for this CPU\n", chosen->isa);
+    fputs("usable  ", stdout);
+    static const char *const names[] = {"scalar", "neon", "avx2", "avx512"};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+        if (organ_kernels_choose(organ_cpu_detect(), names[k], &(const char *){0}))
+            printf(" %s", names[k]);
+    const size_t cores = organ_topology_cores(topology), nodes = organ_topology_nodes(topology);
+    printf("\nmachine  %zu core%s on %zu memory node%s\n", cores, cores == 1 ? "" : "s", nodes, nodes == 1 ? "" : "s");
+    organ_topology_destroy(topology);
+    return ORGAN_OK;
+}
+
+static organ_status run_help(void *context, organ_error *error)
+{
+    const organ_call *const call = context;
+    const organ_page page = organ_terminal_page(stdout);
+    if (call->topic && !call->topic_second && organ_help_family(stdout, call->table, call->topic, &page))
+        return ORGAN_OK;
+    const organ_verb *const verb = call->topic ? organ_verb_topic(call->table, call->topic, call->topic_second, "help", error) : NULL;
+    if (verb)
+        organ_help_of_verb(stdout, verb, &page);
+    else if (!call->topic)
+        organ_help_overview(stdout, call->table, &page);
+    return error->status;
+}
+
+static organ_status run_manual(void *context, organ_error *error)
+{
+    const organ_call *const call = context;
+    const organ_verb_table *const table = call->table;
+    char name[ORGAN_MANUAL_NAME_ROOM];
+    if (call->list) {
+        puts("organ");
+        for (size_t k = 0; k < table->count; k++) {
+            organ_manual_name(table->verbs[k], name);
+            puts(name);
+        }
+        return ORGAN_OK;
+    }
+    for (size_t k = 0; call->topic && k < table->count; k++) {
+        organ_manual_name(table->verbs[k], name);
+        if (strcmp(call->topic, name) == 0 && !call->topic_second) {
+            organ_manual_of_verb(stdout, table, table->verbs[k]);
+            return ORGAN_OK;
+        }
+    }
+    if (!call->topic || strcmp(call->topic, "organ") == 0) {
+        organ_manual_of_program(stdout, table);
+        return ORGAN_OK;
+    }
+    const organ_verb *const verb = organ_verb_topic(table, call->topic, call->topic_second, "manual", error);
+    if (verb)
+        organ_manual_of_verb(stdout, table, verb);
+    return error->status;
+}
+
+static organ_status run_completion(void *context, organ_error *error)
+{
+    const organ_call *const call = context;
+    (void)error;
+    if (strcmp(call->topic, "bash") == 0)
+        organ_completion_bash(stdout, call->table);
+    else if (strcmp(call->topic, "zsh") == 0)
+        organ_completion_zsh(stdout, call->table);
+    else
+        organ_completion_fish(stdout, call->table);
+    return ORGAN_OK;
+}
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+static const organ_option manual_options[] = {
+    FLAG("list", list, "print the names of all pages instead")};
+
+const organ_verb organ_version_verb = {
+    .name = "version",
+    .summary = "the version, and which kernels run on this machine",
+    .about = "Shows the version, which instruction set the kernels use here and why, and the cores and memory nodes that this process may "
+             "use. The environment variable ORGAN_ISA (scalar, avx2, avx512, neon) chooses another instruction set; the results are the "
+             "same with all.",
+    GROUPS(HELP_GROUP("Options")), .run = run_version};
+
+const organ_verb organ_help_verb = {
+    .name = "help",
+    .summary = "explain a verb",
+    .about = "Explains a verb with all its options and some examples.",
+    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain; all of them in short if not given"),
+             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb that has two")),
+    GROUPS(HELP_GROUP("Options")),
+    .run = run_help};
+
+const organ_verb organ_manual_verb = {
+    .name = "manual",
+    .summary = "print a page of the manual",
+    .about =
+        "Prints a page of the manual as its source, in roff: what man, groff and mandoc show and what 'ninja install' installs. Pages and "
+        "help come from one table, so they say the same.",
+    OPERANDS(OPTIONAL("VERB", VERB, topic, "the verb to explain, or the name of its page, organ-VERB; if not given, the whole program"),
+             OPTIONAL("WORD", VERB, topic_second, "the second word of a verb of two: lora extract")),
+    GROUPS(GROUP("Options", manual_options), HELP_GROUP("Output")),
+    EXAMPLES({"organ manual prune | man -l -", "Reads the page of prune, installed or not."},
+             {"organ manual --list", "What 'ninja install' puts under share/man/man1."}),
+    .exits = "0 done; 2 wrong usage, or no such verb.",
+    .run = run_manual};
+
+const organ_verb organ_completion_verb = {
+    .name = "completion",
+    .summary = "print what lets a shell complete verbs, options and values",
+    .about =
+        "Prints a script for bash, zsh or fish. With it, the key for completion offers verbs, the options of the verb, the values of an "
+        "option that takes one of a few, and files where a path is meant. 'ninja install' installs all three where these shells "
+        "look.",
+    OPERANDS(OPERAND("bash|zsh|fish", NOTHING, topic, "the shell to write for")),
+    GROUPS(HELP_GROUP("Output")),
+    EXAMPLES({"source <(organ completion bash)", "In this bash, at once."},
+             {"organ completion zsh >~/.zfunc/_organ", "For zsh, where ~/.zfunc is in fpath."},
+             {"organ completion fish >~/.config/fish/completions/organ.fish", "For fish."}),
+    .exits = "0 done; 2 wrong usage.",
+    .run = run_completion};

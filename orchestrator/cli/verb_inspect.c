@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: MIT
+ * inspect: what is in a model. */
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/report/view/inspect_report.h"
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+WORK(inspect_work) { return organ_inspect(&call->inspect, report, error); }
+RUN_WORK(inspect, organ_run_light, organ_inspect_report_terminal)
+
+static const organ_option inspect_options[] = {
+    FLAG("tensors", inspect.tensors, "list every tensor, and which tensors each packed weight is made of"),
+    TEXT("match", "GLOB", inspect.match, "count and list only tensors whose name matches, for example '*.mlp.*'")};
+
+const organ_verb organ_inspect_verb = {
+    .name = "inspect",
+    .summary = "what is in a model: tensors by role, types, shapes, sizes, faults",
+    .about = "Shows what is in a model. Only headers, index and config are read, so this takes no time even for the largest one.",
+    OPERANDS(OPERAND("MODEL", MODEL, inspect.model, "a model directory, a .safetensors or .gguf file, or a model.safetensors.index.json")),
+    GROUPS(GROUP("Options", inspect_options), REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ inspect Qwen2.5-7B-Instruct", "What kind of model it is, its tensors by role, and whether the files are sound."},
+             {"organ inspect Qwen2.5-7B-Instruct --tensors --match '*.layers.3.*'", "Every tensor of layer 3 with type, shape and size."},
+             {"organ inspect model.safetensors --json | jq .roles", "The same for a program."}),
+    .exits = "0 if the model is sound; 3 if something is wrong with it, as stderr then says; 2 for wrong usage; 4 if it cannot be read.",
+    .run = run_inspect};

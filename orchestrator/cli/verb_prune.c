@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * prune, and audit, which proves what it did. */
+#include "orchestrator/cli/verb_parts.h"
+#include "orchestrator/report/view/audit_report.h"
+#include "orchestrator/report/view/prune_report.h"
+
+/* Tables are laid out by hand. */
+/* clang-format off */
+
+/* ---- prune ---- */
+
+static const organ_option prune_options[] = {
+    OUTPUT("OUT", prune.output, "the directory to make; it appears when it is whole", .required = true),
+    REAL("sparsity", "S", prune.sparsity,
+         "percent of each tensor's weights to kill; if not given, the flow decides", .letter = 's', .range = {0, 100, true, true}),
+    TEXT("method", "NAME", calibrated.method,
+         "how to choose what is killed", .fallback = "physarum-v1", .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt"),
+    TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
+    FLAG("resume", prune.resume, "go on with a run that was interrupted; the result is the same; physarum-v1 only"),
+    FORCE(prune.force, "OUT"),
+    DRY_RUN(prune.dry_run, "say what would be pruned")};
+static const organ_option calibration_options[] = {
+    INPUT("calibration", "FILE", calibrated.calibration,
+          "the text to go by, for physarum-v2, wanda and sparsegpt; not one that is scored afterwards"),
+    INPUT("imatrix", "FILE", calibrated.imatrix,
+          "an importance matrix of llama.cpp to go by instead, for wanda and physarum-v2, which then does not compensate"),
+    NUMBER("samples", "N", calibrated.samples, "windows of the text, evenly spread over it", .range = {1, 1000000}, .fallback = "128"),
+    NUMBER("context", "N", calibrated.context, "tokens of a window", .range = {1, 1048576}, .fallback = "512"),
+    CHOICE("pattern", "2:4|4:8", calibrated.pattern,
+           "of each 4 (8) neighbours in a row 2 (4) are kept; instead of --sparsity; not for physarum-v1"),
+    FLAG("no-compensate", calibrated.no_compensate, "physarum-v2: leave the kept weights as they are"),
+    REAL("effort", "E", calibrated.effort,
+         "physarum-v2: scales the products with the second moments that compensation takes",
+         .range = {0, 100, true, false}, .fallback = "1"),
+    NUMBER("seed", "N", calibrated.seed,
+           "physarum-v2: of the noise that shows which inputs are stable", .range = {0, 4294967295}, .fallback = "0")};
+static const organ_option flow_options[] = {
+    NUMBER("block-size", "N", prune.block_size, "edge of a tile in weights", .range = {16, 4096}, .fallback = "256"),
+    NUMBER("iterations", "N", prune.iterations, "steps of the flow in each tile", .range = {1, 100000}, .fallback = "30"),
+    REAL("beta", "B", prune.beta, "how sharply growth answers to flow", .range = {0, 64, true, false}, .fallback = "2.0"),
+    REAL("coupling", "L", prune.coupling,
+         "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
+
+WORK(prune_work) { return organ_prune_by_method(&call->prune, &call->calibrated, engine, progress, report, error); }
+RUN_WORK(prune, organ_run_work, organ_prune_report_terminal)
+
+const organ_verb organ_prune_verb = {
+    .name = "prune",
+    .summary = "prune a model into a new directory",
+    .about = "Sets to zero the weights through which no flow goes: by default Physarum v1, a static magnitude flow over "
+             "tiles, in which every weight of a target tensor is seen exactly once. The targets are the attention and feed-forward "
+             "projections (q, k, v, o, gate, up, down, with their fused and expert forms), unless --targets names others.\n"
+             "--method physarum-v2 goes by what the layers do on a text: the flow is over importances of weights, and what is kept is "
+             "changed to make up for what is killed. magnitude, wanda and sparsegpt are there to compare with, as they were published. "
+             "--memory must hold the hidden states of the calibration beside a layer. With --imatrix an importance matrix of "
+             "llama.cpp (GGUF, or the older imatrix.dat) says how large the inputs are: no text, tokenizer or forward pass is needed, but "
+             "nothing is compensated.\n"
+             "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
+             "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
+             "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.\n"
+             ORGAN_EVALUATION_ABOUT("the donor"),
+    OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is only read, never changed")),
+    GROUPS(GROUP("Options", prune_options), GROUP("Physarum v1", flow_options), GROUP("Calibrated methods", calibration_options),
+           EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ prune Qwen2.5-7B-Instruct -o Qwen2.5-7B-Pruned",
+              "Prunes the seven projections of every layer with the default flow."},
+             {"organ prune donor -o pruned --sparsity 30 --targets '*.mlp.*_proj.weight'",
+              "Kills 30 % of each feed-forward projection and leaves attention alone."},
+             {"organ prune donor -o half --method physarum-v2 --calibration a.txt -s 50",
+              "Kills half of each projection and changes what is left so that the layers do what they did on that text."},
+             {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
+             {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
+    .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
+             "130 interrupted (physarum-v1: to be resumed)" ORGAN_EVALUATION_EXITS ".",
+    .run = run_prune};
+
+/* ---- audit ---- */
+
+static const organ_option audit_options[] = {
+    TEXT("targets", "GLOB,...", audit.targets, "the tensors that were pruned, if it was not the projections: as given to prune"),
+    FLAG("compensated", audit.compensated,
+         "the pruning changed the weights that it kept (physarum-v2, sparsegpt): count them, do not fail for them")};
+
+RUN(audit, organ_audit, audit, organ_audit_report_terminal)
+
+const organ_verb organ_audit_verb = {
+    .name = "audit",
+    .summary = "prove from the bytes of both models what a pruning did",
+    .about = "Reads donor and pruned copy anew and never a log or report: counts the killed weights per tensor and projection, over both "
+             "denominators, and checks that every other weight and every other tensor is the same bit for bit, with the same names, types "
+             "and shapes.",
+    OPERANDS(OPERAND("DONOR", MODEL, audit.donor, "the model as it was before pruning"),
+             OPERAND("PRUNED", MODEL, audit.pruned, "the pruned copy")),
+    GROUPS(GROUP("Options", audit_options), MACHINE_GROUP, REACH_GROUP, REPORTING_GROUP),
+    EXAMPLES({"organ audit Qwen2.5-7B-Instruct Qwen2.5-7B-Pruned",
+              "Counts again, from the bytes of both, what was killed and what was left alone."},
+             {"organ audit donor pruned --json | jq .totals", "Killed weights over both denominators, for a program."}),
+    .exits = "0 if everything holds; 1 if anything does not, and the report says what; 2 wrong usage; 3 or 4 if a model cannot be read.",
+    .run = run_audit};
