@@ -91,7 +91,8 @@ formats/imatrix base tensor remote gguf
 report/text
 report/svg text
 report/html text svg
-report/view text svg html
+report/blocks text svg html
+report/view text svg html blocks
 surgery/output
 surgery/algebra
 surgery/trial output algebra

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Which models are made of which, and values laid out by layer and role. */
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/view/measure_kin.h"
 #include "tests/kin_suite.h"
 #include "tests/suite_table.h"

@@ -5,6 +5,7 @@
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A number as ORGAN_FIELD_ROUNDED shows it. */
@@ -46,11 +47,22 @@ static void number_cell(organ_table *table, const organ_field *field, const json
     }
 }
 
+static void words_cell(organ_table *table, const char *words, const json_t *row)
+{
+    char *const text = organ_words_text(&(organ_scope){row, row}, words, ORGAN_WORDS_PAGE);
+    if (!text)
+        organ_table_fail(table);
+    organ_table_cell(table, "%s", text ? text : "");
+    free(text);
+}
+
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
 {
-    const json_t *const value = field->path ? organ_json_at(row, field->path) : NULL;
+    const json_t *const value = field->path && field->kind != ORGAN_FIELD_WORDS ? organ_json_at(row, field->path) : NULL;
     if (field->kind == ORGAN_FIELD_BY)
         field->put(table, row);
+    else if (field->kind == ORGAN_FIELD_WORDS)
+        words_cell(table, field->path, row);
     else if (!value && !(field->flags & ORGAN_FIELD_MAYBE))
         organ_table_cell(table, ORGAN_FIELD_MISSING);
     else if (field->kind == ORGAN_FIELD_TEXT)

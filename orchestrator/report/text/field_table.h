@@ -4,8 +4,7 @@
 #define ORGAN_FIELD_TABLE_H
 
 #include "orchestrator/report/text/text_table.h"
-
-#include <jansson.h>
+#include "orchestrator/report/text/words.h"
 
 typedef enum organ_field_kind {
     ORGAN_FIELD_TEXT,    /* a string as it is; all other kinds stand at the right */
@@ -17,23 +16,23 @@ typedef enum organ_field_kind {
     ORGAN_FIELD_ROUNDED, /* the same without a minus before a rounded 0; digits 0: about three digits, or an exponent */
     ORGAN_FIELD_GENERAL, /* `digits` significant digits, as %g */
     ORGAN_FIELD_NUMBER,  /* of the row, from 1; the first field only */
+    ORGAN_FIELD_WORDS,   /* `path` is a template (words.h) over the row */
     ORGAN_FIELD_BY       /* what `put` makes of the row: one cell */
 } organ_field_kind;
 
 /* A number that is null, or that a MAYBE field does not have, is "-", such a text "". Any other member that a row does not have is shown as
- * ORGAN_FIELD_MISSING, which no report may contain: tests look for it. */
-#define ORGAN_FIELD_MISSING "(no member)"
-
+ * ORGAN_FIELD_MISSING. */
 enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
     ORGAN_FIELD_MAYBE = 4,    /* rows may be without it */
-    ORGAN_FIELD_LEFT = 8      /* of a BY field */
+    ORGAN_FIELD_LEFT = 8      /* of a WORDS or BY field */
 };
 
 typedef struct organ_field {
     const char *title;
     const char *path; /* of the member in a row: "target.killed" */
+    const char *when; /* a condition on the report; NULL: always. Only views ask (blocks/block.h) */
     organ_field_kind kind;
     int digits;
     unsigned flags;
@@ -56,6 +55,12 @@ typedef struct organ_field {
 #define FIELD_GENERAL(heading, member, digits)       ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_GENERAL, digits, 0)
 #define FIELD_MAYBE_GENERAL(heading, member, digits) ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_GENERAL, digits, ORGAN_FIELD_MAYBE)
 #define FIELD_NUMBER(heading)                        ORGAN_FIELD_OF(heading, NULL, ORGAN_FIELD_NUMBER, 0, 0)
+#define FIELD_WORDS(heading, words, flags)           ORGAN_FIELD_OF(heading, words, ORGAN_FIELD_WORDS, 0, flags)
+/* A column that is there where the condition holds for the report: FIELD_IF("!dry_run", PERCENT, "killed", "killed_percent", 0, 0). */
+#define FIELD_IF(condition, form, heading, member, places, what)                                                                           \
+    {                                                                                                                                      \
+        .title = (heading), .path = (member), .when = (condition), .kind = ORGAN_FIELD_##form, .digits = (places), .flags = (what)         \
+    }
 #define FIELD_BY(heading, function, what)                                                                                                  \
     {                                                                                                                                      \
         .title = (heading), .kind = ORGAN_FIELD_BY, .flags = (what), .put = (function)                                                     \

@@ -116,24 +116,6 @@ void organ_audit_command(FILE *out, const json_t *report)
     fputc('\n', out);
 }
 
-void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many)
-{
-    char text[32];
-    fprintf(out, "%s %s", organ_count_text(count, text), count == 1 ? one : many);
-}
-
-void organ_model_line(FILE *out, const json_t *model)
-{
-    char size[16];
-    const char *const architecture = organ_json_text(model, "architecture");
-    organ_text_visible(out, organ_json_text(model, "name"));
-    fputs(" (", out);
-    organ_text_visible(out, architecture);
-    fprintf(out, "%s%s, ", *architecture ? ", " : "", organ_json_text(model, "format"));
-    organ_plural(out, organ_json_count(model, "files"), "file", "files");
-    fprintf(out, ", %s)", organ_quantity_text(organ_json_count(model, "bytes"), size));
-}
-
 void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)
 {
     const bool dry = json_is_true(organ_json_at(report, "dry_run"));

@@ -4,6 +4,7 @@
 #define ORGAN_REPORT_PARTS_H
 
 #include "orchestrator/machine/shell_word.h"
+#include "orchestrator/report/text/model_line.h"
 #include "orchestrator/report/text/text_table.h"
 
 #include <jansson.h>
@@ -25,9 +26,6 @@ organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *p
 
 /* "organ audit DONOR OUTPUT --targets ..." for the run that an organ.prune/1 tells of, as a shell takes it; newline at the end. */
 void organ_audit_command(FILE *out, const json_t *report);
-
-/* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" from an object like report.donor. */
-void organ_model_line(FILE *out, const json_t *model);
 
 /* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written: MODEL\nwould go into
  * OUTPUT"; no newline at the end. `done` is "Purified "; `model` names the member of the report. */
@@ -67,8 +65,5 @@ void organ_range_cell(organ_table *table, unsigned long long from, unsigned long
 
 /* Whether no row before this one has its "role". */
 bool organ_role_is_new(const json_t *rows, size_t row);
-
-/* "1 file", "3 files" */
-void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many);
 
 #endif

@@ -9,7 +9,7 @@
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/anatomy_html.h"
 #include "orchestrator/report/view/evaluation_report.h"
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
 #include "orchestrator/report/view/html_report.h"
 
 #include "formats/base/memory_watch.h"
+#include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/adapter_report.h"
 #include "orchestrator/report/view/audit_report.h"
@@ -15,17 +16,18 @@
 #include "orchestrator/report/view/organs_report.h"
 #include "orchestrator/report/view/orthogonality_report.h"
 #include "orchestrator/report/view/perplexity_report.h"
-#include "orchestrator/report/view/precision_report.h"
 #include "orchestrator/report/view/prune_report.h"
-#include "orchestrator/report/view/purify_report.h"
 #include "orchestrator/report/view/tokenize_report.h"
 #include "orchestrator/report/view/topology_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef organ_status make_page(const json_t *report, char **html, organ_error *error);
+
+static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 /* clang-format off: tables are laid out by hand */
 static const struct {
@@ -35,7 +37,6 @@ static const struct {
     {"organ.assemble/1", organ_assemble_report_html},
     {"organ.audit/1", organ_audit_report_html},
     {"organ.autopsy/1", organ_autopsy_report_html},
-    {"organ.dequantize/1", organ_dequantize_report_html},
     {"organ.evaluate/1", organ_perplexity_report_html},
     {"organ.extract/1", organ_extract_report_html},
     {"organ.fleet/1", organ_fleet_report_html},
@@ -51,8 +52,6 @@ static const struct {
     {"organ.orthogonality/1", organ_orthogonality_report_html},
     {"organ.perplexity/1", organ_perplexity_report_html},
     {"organ.prune/1", organ_prune_report_html},
-    {"organ.purify/1", organ_purify_report_html},
-    {"organ.quantize/1", organ_quantize_report_html},
     {"organ.tokenize/1", organ_tokenize_report_html},
     {"organ.topology/1", organ_topology_report_html},
 };
@@ -61,25 +60,44 @@ static const struct {
 void organ_html_report_known(char *out, size_t size)
 {
     size_t length = 0;
-    for (size_t k = 0; k < sizeof pages / sizeof *pages && length < size; k++)
-        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", pages[k].schema);
+    const char *names[sizeof pages / sizeof *pages + ORGAN_VIEWS];
+    size_t count = 0;
+    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
+        names[count++] = pages[k].schema;
+    for (size_t k = 0; k < ORGAN_VIEWS; k++)
+        names[count++] = organ_views[k]->schema;
+    qsort(names, count, sizeof *names, by_name);
+    for (size_t k = 0; k < count && length < size; k++)
+        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", names[k]);
+}
+
+static make_page *page_of(const char *schema)
+{
+    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
+        if (strcmp(pages[k].schema, schema) == 0)
+            return pages[k].make;
+    return NULL;
 }
 
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
 {
     const char *const schema = organ_json_text(report, "schema");
+    make_page *const make = page_of(schema);
+    const organ_view *const view = organ_view_of(report);
     char known[1024] = "";
     *html = NULL;
-    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
-        if (strcmp(pages[k].schema, schema) == 0) {
-            const organ_memory_work work = organ_memory_work_begin();
-            pages[k].make(report, html, error);
-            if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
-                free(*html);
-                *html = NULL;
-            }
-            return error->status;
+    if (make || view) {
+        const organ_memory_work work = organ_memory_work_begin();
+        if (view)
+            organ_view_page(view, report, html, error);
+        else
+            make(report, html, error);
+        if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
+            free(*html);
+            *html = NULL;
         }
+        return error->status;
+    }
     organ_html_report_known(known, sizeof known);
     if (!*schema)
         return organ_fail(error, ORGAN_BAD_INPUT, "the document has no \"schema\", so it is no report; there are pages for %s", known);

@@ -4,7 +4,7 @@
 #ifndef ORGAN_MEASURE_CHARTS_H
 #define ORGAN_MEASURE_CHARTS_H
 
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/view/measure_kin.h"
 
 /* Mean theta by layer and role of what stands in a layer, wells outlined; settled. */

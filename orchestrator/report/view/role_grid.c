@@ -2,7 +2,7 @@
 #include "orchestrator/report/view/role_grid.h"
 
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 
 #include <math.h>
 

@@ -5,7 +5,7 @@
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_parts.h"
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/view/role_grid.h"
 
 #include <math.h>

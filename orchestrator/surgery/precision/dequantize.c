@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/precision_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
 
@@ -203,7 +203,7 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                      .recall = organ_dequantize_recall,
                                      .identity = identity,
                                      .document = organ_dequantize_document,
-                                     .markdown = organ_dequantize_report_markdown};
+                                     .markdown = organ_report_markdown};
         tell_before(&job);
         organ_remake_run(&remake, report, error);
         if (*report)

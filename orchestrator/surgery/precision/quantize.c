@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/precision_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
 #include <errno.h>
@@ -242,7 +242,7 @@ organ_status organ_quantize_model(const organ_quantize_options *options, const o
                                      .recall = organ_quantize_recall,
                                      .identity = identity,
                                      .document = organ_quantize_document,
-                                     .markdown = organ_quantize_report_markdown};
+                                     .markdown = organ_report_markdown};
         tell_before(&job);
         organ_remake_run(&remake, report, error);
     }

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/purify/job.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/view/purify_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/plain_only.h"
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const organ_report_files report_files = {"purify.json", "PURIFY_REPORT.md", organ_purify_report_markdown};
+static const organ_report_files report_files = {"purify.json", "PURIFY_REPORT.md", organ_report_markdown};
 
 static organ_status check_options(organ_purify_job *job, organ_error *error)
 {

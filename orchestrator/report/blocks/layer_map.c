@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/view/layer_map.h"
+#include "orchestrator/report/blocks/layer_map.h"
 
 #include "formats/tensor/anatomy.h"
 #include "orchestrator/report/text/document.h"

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ * A view of a document: the blocks that a reader meets, in their order, given once. A terminal, a Markdown file and an HTML page are three
+ * ways to walk them. All words are templates (words.h) over the row that the block is about: of a view the report itself. */
+#ifndef ORGAN_BLOCK_H
+#define ORGAN_BLOCK_H
+
+#include "orchestrator/report/text/field_table.h"
+#include "orchestrator/report/text/words.h"
+#include "orchestrator/report/html/page.h"
+#include "orchestrator/report/svg/heat_map.h"
+#include "orchestrator/report/svg/ranking.h"
+
+/* Where a block stands. */
+enum {
+    ON_TERMINAL = 1,
+    ON_MARKDOWN = 2,
+    ON_PAGE = 4,
+    ON_TENSORS = 8, /* on a terminal that was asked for every tensor */
+    ON_FILES = ON_MARKDOWN | ON_PAGE,
+    ON_TEXT = ON_TERMINAL | ON_MARKDOWN,
+    ON_ALL = ON_TERMINAL | ON_MARKDOWN | ON_PAGE
+};
+
+typedef enum organ_block_kind {
+    ORGAN_BLOCK_HEADING,  /* of a Markdown file */
+    ORGAN_BLOCK_LINES,    /* of a terminal, as they are; "" is an empty line */
+    ORGAN_BLOCK_SECTION,  /* its title */
+    ORGAN_BLOCK_SAY,      /* a sentence or some; `lead` stands before it on a terminal */
+    ORGAN_BLOCK_WARN,     /* what must be read */
+    ORGAN_BLOCK_COMMAND,  /* a command line */
+    ORGAN_BLOCK_ITEM,     /* a line of a list */
+    ORGAN_BLOCK_TABLE,    /* of rows */
+    ORGAN_BLOCK_ITEMS,    /* a table of names and values */
+    ORGAN_BLOCK_BUILT,    /* a table that a function makes */
+    ORGAN_BLOCK_MERITS,   /* the few figures that a reader came for; on a page */
+    ORGAN_BLOCK_CHECKS,   /* `rows` of {"check", "ok", "detail"} */
+    ORGAN_BLOCK_CAUTIONS, /* `rows` of sentences that must be read, together under their title; files and pages */
+    ORGAN_BLOCK_TERMS,    /* `rows`, an object of terms and what they mean; of a page the ending has them */
+    ORGAN_BLOCK_BARS,     /* charts, on a page */
+    ORGAN_BLOCK_MAP,
+    ORGAN_BLOCK_FIGURE,
+    ORGAN_BLOCK_PART, /* blocks about `rows`, one object; nothing where it is not there */
+    ORGAN_BLOCK_EACH, /* blocks about each of `rows`, an array, an object's members or, of ITEM, alone */
+    ORGAN_BLOCK_DRAW, /* what a function puts on a page */
+    ORGAN_BLOCK_WRITE /* what a function writes: on a page each line a paragraph */
+} organ_block_kind;
+
+typedef struct organ_block organ_block;
+
+/* A table. Fields whose `when` does not hold for the report are left out. */
+typedef struct organ_table_of {
+    const organ_field *fields;
+    size_t count;
+    const char *total, *total_row; /* the name of the last row, and the path of what stands in it; NULL: none */
+    const char *caption;           /* on a page; NULL: none */
+    size_t most;                   /* rows of a page, which says how many `what` ("tensors") there are; 0: all */
+    const char *what;
+} organ_table_of;
+
+/* Names and values. */
+typedef struct organ_item {
+    const char *when, *name, *value;
+} organ_item;
+typedef struct organ_items_of {
+    const char *name, *value; /* titles */
+    organ_align align;        /* of the values */
+    const char *caption;
+    const organ_item *items; /* with MERITS the name is what the value means */
+    size_t count;
+} organ_items_of;
+
+/* One bar for each of the rows, or two. */
+typedef struct organ_bars_of {
+    organ_ranking look;    /* all but bars and count; its words are templates of the report */
+    const char *name;      /* member of the row */
+    const char *values[2]; /* the second NULL: one bar */
+    bool sums;             /* rows of one name are one bar, their sum */
+    const char *spread;    /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
+    double factor;         /* of all numbers; 0: 1 */
+    const char *caption;
+} organ_bars_of;
+
+/* Roles by layers, of rows with "layer". */
+typedef struct organ_map_of {
+    organ_heat_map look; /* the words and the scale */
+    const char *role;    /* member of the row: "role" */
+    const char *value;   /* member of the row */
+    const char *weight;  /* of a mean; NULL: the greatest of several values counts */
+    double factor;       /* 0: 1 */
+    double step;         /* the scale ends at a multiple of it, 100 at most; 0: as `look` says */
+    bool inside;         /* rows of no layer, and a model of one cell, are not shown */
+    const char *caption;
+} organ_map_of;
+
+struct organ_block {
+    organ_block_kind kind;
+    unsigned on;
+    const char *when; /* NULL: always */
+    const char *lead; /* on a terminal: "  " unless given */
+    const char *words;
+    const char *rows; /* a path */
+    const organ_table_of *table;
+    const organ_items_of *items;
+    const organ_bars_of *bars;
+    const organ_map_of *map;
+    const organ_block *blocks;
+    size_t count; /* of the blocks */
+    size_t most;  /* rows of EACH; 0: all */
+    organ_table *(*build)(const json_t *row);
+    char *(*draw)(const json_t *row); /* an SVG; NULL fails the page */
+    void (*page)(organ_html *html, const json_t *row);
+    void (*write)(FILE *out, const json_t *row, const organ_page *page); /* page NULL: Markdown */
+};
+
+/* A document and its view. */
+typedef struct organ_view {
+    const char *schema;              /* "organ.purify/1" */
+    const char *kind, *title, *lead; /* of the page, as organ_html_create has them */
+    const organ_block *blocks;
+    size_t count;
+} organ_view;
+
+#define BLOCKS(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
+
+#define HEADING(text)                                                                                                                      \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_HEADING, .on = ON_MARKDOWN, .words = (text)                                                                    \
+    }
+#define LINES(if_, text)                                                                                                                   \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_LINES, .on = ON_TERMINAL, .when = (if_), .words = (text)                                                       \
+    }
+#define GAP(if_) LINES(if_, "\n")
+#define SECTION(where, if_, text)                                                                                                          \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_SECTION, .on = (where), .when = (if_), .words = (text)                                                         \
+    }
+#define SAY(where, if_, text)                                                                                                              \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_SAY, .on = (where), .when = (if_), .words = (text)                                                             \
+    }
+#define SAY_AFTER(where, if_, before, text)                                                                                                \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_SAY, .on = (where), .when = (if_), .lead = (before), .words = (text)                                           \
+    }
+#define WARN(where, if_, text)                                                                                                             \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_WARN, .on = (where), .when = (if_), .words = (text)                                                            \
+    }
+#define COMMAND(where, if_, text)                                                                                                          \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_COMMAND, .on = (where), .when = (if_), .words = (text)                                                         \
+    }
+#define ITEM(where, if_, text)                                                                                                             \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_ITEM, .on = (where), .when = (if_), .words = (text)                                                            \
+    }
+#define TABLE(where, if_, path, ...)                                                                                                       \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_TABLE, .on = (where), .when = (if_), .rows = (path), .table = &(const organ_table_of) { __VA_ARGS__ }          \
+    }
+#define FIELDS(list) .fields = (list), .count = sizeof(list) / sizeof *(list)
+#define ITEMS(where, if_, ...)                                                                                                             \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_ITEMS, .on = (where), .when = (if_), .items = &(const organ_items_of) { __VA_ARGS__ }                          \
+    }
+#define ITEM_LIST(list) .items = (list), .count = sizeof(list) / sizeof *(list)
+#define MERITS(if_, list)                                                                                                                  \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_MERITS, .on = ON_PAGE, .when = (if_), .items = &(const organ_items_of) { ITEM_LIST(list) }                     \
+    }
+#define BUILT(where, if_, function, text)                                                                                                  \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_BUILT, .on = (where), .when = (if_), .build = (function), .words = (text)                                      \
+    }
+#define CHECKS(where, if_, path)                                                                                                           \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_CHECKS, .on = (where), .when = (if_), .rows = (path)                                                           \
+    }
+#define CAUTIONS(where, if_, path, title)                                                                                                  \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_CAUTIONS, .on = (where), .when = (if_), .rows = (path), .words = (title)                                       \
+    }
+#define TERMS(where, if_, path)                                                                                                            \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_TERMS, .on = (where), .when = (if_), .rows = (path)                                                            \
+    }
+#define BARS(if_, path, ...)                                                                                                               \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_BARS, .on = ON_PAGE, .when = (if_), .rows = (path), .bars = &(const organ_bars_of) { __VA_ARGS__ }             \
+    }
+#define MAP(if_, path, ...)                                                                                                                \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_MAP, .on = ON_PAGE, .when = (if_), .rows = (path), .map = &(const organ_map_of) { __VA_ARGS__ }                \
+    }
+#define FIGURE(if_, function, text)                                                                                                        \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_FIGURE, .on = ON_PAGE, .when = (if_), .draw = (function), .words = (text)                                      \
+    }
+#define PART(where, path, list)                                                                                                            \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_PART, .on = (where), .rows = (path), BLOCKS(list)                                                              \
+    }
+#define EACH(where, path, at_most, list)                                                                                                   \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_EACH, .on = (where), .rows = (path), .most = (at_most), BLOCKS(list)                                           \
+    }
+#define DRAW(if_, function)                                                                                                                \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_DRAW, .on = ON_PAGE, .when = (if_), .page = (function)                                                         \
+    }
+#define WRITE(where, if_, function)                                                                                                        \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_WRITE, .on = (where), .when = (if_), .write = (function)                                                       \
+    }
+#define DEFINITIONS SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions")
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT
+ * What a walk through blocks needs of the place that it writes to: a terminal, a Markdown file, a page. */
+#ifndef ORGAN_BLOCK_PLACE_H
+#define ORGAN_BLOCK_PLACE_H
+
+#include "orchestrator/report/blocks/block.h"
+
+typedef struct organ_block_place organ_block_place;
+
+/* One walk. */
+typedef struct organ_walk {
+    const organ_block_place *place;
+    unsigned on;
+    organ_scope scope;
+    FILE *out;              /* of text */
+    const organ_page *page; /* of a terminal */
+    bool began, in_list;    /* of Markdown: something stands there; the last block was an item */
+    organ_html *html;       /* of a page */
+    json_t *items;          /* of a page: the list that has not ended */
+    organ_error *error;
+} organ_walk;
+
+struct organ_block_place {
+    organ_words_for form;
+    /* A block of words: from HEADING to ITEM. */
+    void (*words)(organ_walk *walk, const organ_block *block, const char *text);
+    /* Takes the table over. `caption`: NULL for none. */
+    void (*table)(organ_walk *walk, organ_table *table, const char *caption);
+    /* CHECKS, CAUTIONS and TERMS. */
+    void (*list)(organ_walk *walk, const organ_block *block, const json_t *rows);
+    void (*write)(organ_walk *walk, const organ_block *block);
+};
+
+extern const organ_block_place organ_place_terminal, organ_place_markdown, organ_place_page;
+
+/* Charts of a page. */
+void organ_bars_put(organ_walk *walk, const organ_block *block);
+void organ_map_put(organ_walk *walk, const organ_block *block);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/blocks/place.h"
+
+#include "orchestrator/report/html/parts.h"
+
+static void page_words(organ_walk *walk, const organ_block *block, const char *text)
+{
+    switch (block->kind) {
+    case ORGAN_BLOCK_SECTION:
+        organ_html_section(walk->html, text);
+        break;
+    case ORGAN_BLOCK_WARN:
+        organ_html_caution(walk->html, "%s", text);
+        break;
+    case ORGAN_BLOCK_COMMAND:
+        organ_html_command(walk->html, text);
+        break;
+    case ORGAN_BLOCK_ITEM:
+        if (!walk->items)
+            walk->items = json_array();
+        if (json_array_append_new(walk->items, json_string(text)) != 0)
+            organ_html_fail(walk->html);
+        break;
+    default:
+        organ_html_paragraph(walk->html, "%s", text);
+    }
+}
+
+static void page_table(organ_walk *walk, organ_table *table, const char *caption) { organ_html_table(walk->html, table, caption); }
+
+static void page_list(organ_walk *walk, const organ_block *block, const json_t *rows)
+{
+    if (block->kind == ORGAN_BLOCK_CHECKS)
+        organ_html_checks(walk->html, rows);
+    else if (block->kind == ORGAN_BLOCK_CAUTIONS)
+        organ_html_cautions(walk->html, block->words, rows);
+}
+
+static void page_write(organ_walk *walk, const organ_block *block) { organ_html_words(walk->html, block->write, walk->scope.row); }
+
+const organ_block_place organ_place_page = {ORGAN_WORDS_PAGE, page_words, page_table, page_list, page_write};

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/blocks/place.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_parts.h"
+
+static void say_after(const organ_walk *walk, const char *lead, const char *text)
+{
+    organ_text_wrap(walk->out, lead, organ_text_width(lead), text, walk->page);
+}
+
+static void terminal_words(organ_walk *walk, const organ_block *block, const char *text)
+{
+    switch (block->kind) {
+    case ORGAN_BLOCK_SAY:
+        say_after(walk, block->lead ? block->lead : "  ", text);
+        break;
+    case ORGAN_BLOCK_WARN:
+        say_after(walk, "  WARNING  ", text);
+        break;
+    case ORGAN_BLOCK_ITEM:
+        say_after(walk, block->lead ? block->lead : "  - ", text);
+        break;
+    case ORGAN_BLOCK_COMMAND:
+        fprintf(walk->out, "    %s\n", text);
+        break;
+    default:
+        fputs(text, walk->out);
+    }
+}
+
+static void terminal_table(organ_walk *walk, organ_table *table, const char *caption)
+{
+    (void)caption;
+    organ_table_emit(table, walk->out, walk->page, walk->error);
+}
+
+static void terminal_list(organ_walk *walk, const organ_block *block, const json_t *rows)
+{
+    if (block->kind == ORGAN_BLOCK_CHECKS)
+        organ_table_emit(organ_checks_table(rows), walk->out, walk->page, walk->error);
+    if (block->kind != ORGAN_BLOCK_CAUTIONS)
+        return;
+    fprintf(walk->out, "  %s:\n", block->words);
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        organ_text_say(walk->out, walk->page, "  - ", "%s", organ_json_text(json_array_get(rows, k), ""));
+    fputc('\n', walk->out);
+}
+
+static void terminal_write(organ_walk *walk, const organ_block *block) { block->write(walk->out, walk->scope.row, walk->page); }
+
+const organ_block_place organ_place_terminal = {ORGAN_WORDS_TERMINAL, terminal_words, terminal_table, terminal_list, terminal_write};

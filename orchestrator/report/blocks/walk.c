@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/blocks/walk.h"
+
+#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/report_parts.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+enum { MOST_MERITS = 8 };
+
+static void lack_memory(organ_walk *walk)
+{
+    if (walk->html)
+        organ_html_fail(walk->html);
+    else if (!walk->error->status)
+        organ_fail(walk->error, ORGAN_IO, "no memory for a report");
+}
+
+/* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
+static char *words_of(organ_walk *walk, const char *words)
+{
+    char *const text = organ_words_text(&walk->scope, words, walk->place->form);
+    if (!text)
+        lack_memory(walk);
+    return text;
+}
+
+static const json_t *rows_of(const organ_walk *walk, const organ_block *block)
+{
+    return block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row;
+}
+
+/* ---- tables ---- */
+
+static void put_words(organ_walk *walk, const organ_block *block)
+{
+    char *const text = words_of(walk, block->words);
+    if (text)
+        walk->place->words(walk, block, text);
+    free(text);
+}
+
+static void put_made(organ_walk *walk, organ_table *table, const char *caption)
+{
+    char *const text = caption ? words_of(walk, caption) : NULL;
+    walk->place->table(walk, table, text);
+    free(text);
+}
+
+static void put_table(organ_walk *walk, const organ_block *block)
+{
+    const organ_table_of *const look = block->table;
+    const json_t *const rows = rows_of(walk, block);
+    const size_t most = walk->html && look->most ? look->most : SIZE_MAX;
+    organ_field fields[ORGAN_FIELDS_MOST];
+    size_t count = 0;
+    for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
+        if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, look->fields[k].when))
+            fields[count++] = look->fields[k];
+    organ_table *const table = organ_field_table(fields, count, rows, most);
+    if (look->total)
+        organ_field_total(table, fields, count, look->total, organ_scope_at(&walk->scope, look->total_row));
+    put_made(walk, table, look->caption);
+    if (walk->html && look->what)
+        organ_html_left_out(walk->html, json_array_size(rows), most, look->what);
+}
+
+static void put_items(organ_walk *walk, const organ_block *block)
+{
+    const organ_items_of *const look = block->items;
+    const organ_column columns[] = {{look->name, ORGAN_LEFT, false, false}, {look->value, look->align, false, false}};
+    organ_table *const table = organ_table_copy(columns, 2);
+    for (size_t k = 0; k < look->count; k++) {
+        if (!organ_scope_holds(&walk->scope, look->items[k].when))
+            continue;
+        /* A table escapes its cells itself. */
+        char *const name = organ_words_text(&walk->scope, look->items[k].name, ORGAN_WORDS_PAGE);
+        char *const value = organ_words_text(&walk->scope, look->items[k].value, ORGAN_WORDS_PAGE);
+        if (!name || !value)
+            organ_table_fail(table);
+        organ_table_cell(table, "%s", name ? name : "");
+        organ_table_cell(table, "%s", value ? value : "");
+        free(name);
+        free(value);
+    }
+    put_made(walk, table, look->caption);
+}
+
+static void put_merits(organ_walk *walk, const organ_block *block)
+{
+    organ_html_figure_of_merit figures[MOST_MERITS] = {{NULL, NULL}};
+    char *texts[2 * MOST_MERITS] = {NULL};
+    size_t count = 0;
+    for (size_t k = 0; k < block->items->count && count < MOST_MERITS; k++) {
+        const organ_item *const item = &block->items->items[k];
+        if (!organ_scope_holds(&walk->scope, item->when))
+            continue;
+        texts[2 * count] = words_of(walk, item->value);
+        texts[2 * count + 1] = words_of(walk, item->name);
+        figures[count] =
+            (organ_html_figure_of_merit){texts[2 * count] ? texts[2 * count] : "", texts[2 * count + 1] ? texts[2 * count + 1] : ""};
+        count++;
+    }
+    organ_html_figures_of_merit(walk->html, figures, count);
+    for (size_t k = 0; k < 2 * count; k++)
+        free(texts[k]);
+}
+
+static void put_figure(organ_walk *walk, const organ_block *block)
+{
+    char *const caption = words_of(walk, block->words);
+    organ_html_chart(walk->html, block->draw(walk->scope.row), caption ? caption : "");
+    free(caption);
+}
+
+/* ---- the walk ---- */
+
+static void end_list(organ_walk *walk)
+{
+    organ_html_list(walk->html, walk->items);
+    json_decref(walk->items);
+    walk->items = NULL;
+}
+
+static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count);
+
+/* The blocks about another row: a view is as deep as its constant tables. */
+static void walk_row(organ_walk *walk, const organ_block *block, const json_t *row)
+{
+    const json_t *const before = walk->scope.row;
+    walk->scope.row = row;
+    walk_blocks(walk, block->blocks, block->count);
+    walk->scope.row = before;
+}
+
+static void walk_each(organ_walk *walk, const organ_block *block)
+{
+    const json_t *const rows = rows_of(walk, block);
+    for (size_t k = 0; k < json_array_size(rows) && (k < block->most || !block->most); k++)
+        walk_row(walk, block, json_array_get(rows, k));
+}
+
+static void put_list(organ_walk *walk, const organ_block *block)
+{
+    const json_t *const rows = rows_of(walk, block);
+    if (json_array_size(rows) + json_object_size(rows) > 0)
+        walk->place->list(walk, block, rows);
+}
+
+static void put_part(organ_walk *walk, const organ_block *block)
+{
+    if (json_is_object(rows_of(walk, block)))
+        walk_row(walk, block, rows_of(walk, block));
+}
+
+static void put_built(organ_walk *walk, const organ_block *block) { put_made(walk, block->build(walk->scope.row), block->words); }
+static void put_drawn(organ_walk *walk, const organ_block *block) { block->page(walk->html, walk->scope.row); }
+static void put_written(organ_walk *walk, const organ_block *block) { walk->place->write(walk, block); }
+
+static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
+    [ORGAN_BLOCK_HEADING] = put_words, [ORGAN_BLOCK_LINES] = put_words,   [ORGAN_BLOCK_SECTION] = put_words,
+    [ORGAN_BLOCK_SAY] = put_words,     [ORGAN_BLOCK_WARN] = put_words,    [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,    [ORGAN_BLOCK_TABLE] = put_table,   [ORGAN_BLOCK_ITEMS] = put_items,
+    [ORGAN_BLOCK_BUILT] = put_built,   [ORGAN_BLOCK_MERITS] = put_merits, [ORGAN_BLOCK_CHECKS] = put_list,
+    [ORGAN_BLOCK_CAUTIONS] = put_list, [ORGAN_BLOCK_TERMS] = put_list,    [ORGAN_BLOCK_BARS] = organ_bars_put,
+    [ORGAN_BLOCK_MAP] = organ_map_put, [ORGAN_BLOCK_FIGURE] = put_figure, [ORGAN_BLOCK_PART] = put_part,
+    [ORGAN_BLOCK_EACH] = walk_each,    [ORGAN_BLOCK_DRAW] = put_drawn,    [ORGAN_BLOCK_WRITE] = put_written};
+
+static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
+{
+    for (size_t k = 0; k < count; k++) {
+        if (!(blocks[k].on & walk->on) || !organ_scope_holds(&walk->scope, blocks[k].when))
+            continue;
+        if (walk->items && blocks[k].kind != ORGAN_BLOCK_ITEM && blocks[k].kind != ORGAN_BLOCK_EACH)
+            end_list(walk);
+        put_kind[blocks[k].kind](walk, &blocks[k]);
+    }
+}
+
+/* ---- the three ways ---- */
+
+static organ_status write_text(organ_walk *walk, const organ_view *view, const json_t *report, char **text, organ_error *error)
+{
+    organ_text buffer;
+    *text = NULL;
+    if (organ_text_open(&buffer, error) != ORGAN_OK)
+        return error->status;
+    walk->scope = (organ_scope){report, report};
+    walk->out = buffer.out;
+    walk->error = error;
+    walk_blocks(walk, view->blocks, view->count);
+    return organ_text_end(&buffer, text, error);
+}
+
+organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors, char **text,
+                                 organ_error *error)
+{
+    organ_walk walk = {.place = &organ_place_terminal, .on = ON_TERMINAL | (tensors ? ON_TENSORS : 0), .page = page};
+    return write_text(&walk, view, report, text, error);
+}
+
+organ_status organ_view_markdown(const organ_view *view, const json_t *report, char **text, organ_error *error)
+{
+    organ_walk walk = {.place = &organ_place_markdown, .on = ON_MARKDOWN};
+    return write_text(&walk, view, report, text, error);
+}
+
+organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
+{
+    const organ_scope scope = {report, report};
+    char *const kind = organ_words_text(&scope, view->kind, ORGAN_WORDS_PAGE),
+                *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
+                *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
+    organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
+    walk.html = kind && title && lead ? organ_html_create(kind, title, view->lead ? lead : NULL) : NULL;
+    free(kind);
+    free(title);
+    free(lead);
+    walk_blocks(&walk, view->blocks, view->count);
+    end_list(&walk);
+    organ_html_ending(walk.html, json_object_get(report, "definitions"), json_object_get(report, "run"));
+    return organ_html_finish(walk.html, text, error);
+}

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/text/words.h"
+
+#include "formats/base/memory_watch.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/shell_word.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/model_line.h"
+#include "orchestrator/report/text/text_table.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LONGEST_PATH = 128, LONGEST_FORM = 16 };
+
+/* The first `length` characters as a string, cut where they are too many. */
+static const char *name_of(const char *s, size_t length, char *out, size_t size)
+{
+    snprintf(out, size, "%.*s", (int)length, s);
+    return out;
+}
+
+/* ---- paths and conditions ---- */
+
+static double amount_of(const json_t *value) { return json_is_array(value) ? (double)json_array_size(value) : json_number_value(value); }
+
+static bool is_something(const json_t *value)
+{
+    if (json_is_string(value))
+        return json_string_length(value) > 0;
+    if (json_is_object(value))
+        return json_object_size(value) > 0;
+    return json_is_true(value) || amount_of(value) != 0;
+}
+
+/* The member of the first element that has something there. Recursion is as deep as a constant path. */
+static const json_t *first_at(const json_t *array, const char *path);
+
+static const json_t *walk_path(const json_t *at, const char *path)
+{
+    while (at && *path) {
+        char key[LONGEST_PATH];
+        const size_t length = strcspn(path, ".");
+        name_of(path, length, key, sizeof key);
+        path += length + (path[length] == '.');
+        if (strcmp(key, "*") == 0)
+            return first_at(at, path);
+        at = json_is_array(at) ? json_array_get(at, strtoul(key, NULL, 10)) : json_object_get(at, key);
+    }
+    return at;
+}
+
+static const json_t *first_at(const json_t *array, const char *path)
+{
+    for (size_t k = 0; k < json_array_size(array); k++) {
+        const json_t *const value = walk_path(json_array_get(array, k), path);
+        if (is_something(value))
+            return value;
+    }
+    return NULL;
+}
+
+const json_t *organ_scope_at(const organ_scope *scope, const char *path)
+{
+    const bool whole = *path == '/';
+    return walk_path(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
+}
+
+static bool term_holds(const organ_scope *scope, const char *term, size_t length)
+{
+    char path[LONGEST_PATH], wanted[LONGEST_PATH];
+    const bool negated = *term == '!';
+    term += negated;
+    length -= negated;
+    size_t end = 0;
+    while (end < length && term[end] != '=' && term[end] != '>')
+        end++;
+    const json_t *const value = organ_scope_at(scope, name_of(term, end, path, sizeof path));
+    bool holds = is_something(value);
+    if (end < length) {
+        name_of(term + end + 1, length - end - 1, wanted, sizeof wanted);
+        if (json_is_string(value))
+            holds = strcmp(json_string_value(value), wanted) == 0;
+        else {
+            const double other = isdigit((unsigned char)*wanted) ? strtod(wanted, NULL) : amount_of(organ_scope_at(scope, wanted));
+            holds = value && (term[end] == '=' ? amount_of(value) == other : amount_of(value) > other);
+        }
+    }
+    return holds != negated;
+}
+
+static bool holds_until(const organ_scope *scope, const char *condition, size_t length)
+{
+    bool all = true;
+    for (size_t at = 0; at <= length; at++) {
+        const size_t term = at;
+        while (at < length && condition[at] != '&' && condition[at] != '|')
+            at++;
+        all = all && term_holds(scope, condition + term, at - term);
+        if (at == length || condition[at] == '|') {
+            if (all || at == length)
+                return all;
+            all = true;
+        }
+    }
+    return all;
+}
+
+bool organ_scope_holds(const organ_scope *scope, const char *condition)
+{
+    return !condition || holds_until(scope, condition, strlen(condition));
+}
+
+/* ---- members ---- */
+
+/* Text of the document, as it stands where it goes. */
+static void put_text(FILE *out, const char *s, bool code, organ_words_for form)
+{
+    if (form == ORGAN_WORDS_MARKDOWN)
+        organ_markdown_text(out, s, code);
+    else if (form == ORGAN_WORDS_TERMINAL)
+        organ_text_visible(out, s);
+    else
+        fputs(s, out);
+}
+
+static void put_plain(FILE *out, const json_t *value, bool code, organ_words_for form)
+{
+    if (json_is_string(value))
+        put_text(out, json_string_value(value), code, form);
+    else if (json_is_integer(value))
+        fprintf(out, "%lld", (long long)json_integer_value(value));
+    else if (json_is_real(value))
+        fprintf(out, "%.15g", json_real_value(value));
+    else
+        fputs(json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-", out);
+}
+
+static void put_joined(FILE *out, const json_t *array, const char *between, organ_words_for form)
+{
+    for (size_t k = 0; k < json_array_size(array); k++) {
+        fputs(k ? between : "", out);
+        put_plain(out, json_array_get(array, k), false, form);
+    }
+}
+
+static bool put_number(FILE *out, double x, const char *form)
+{
+    char text[32];
+    if (strcmp(form, "count") == 0)
+        fputs(organ_count_text(x > 0 ? (uint64_t)x : 0, text), out);
+    else if (strcmp(form, "bytes") == 0)
+        fputs(organ_quantity_text(x > 0 ? (uint64_t)x : 0, text), out);
+    else if (strcmp(form, "percent") == 0 || strcmp(form, "share") == 0)
+        fputs(organ_percent_text(*form == 's' ? 100 * x : x, text), out);
+    else if (strcmp(form, "time") == 0)
+        fputs(organ_duration_text(x, text), out);
+    else if (form[0] == '%')
+        fprintf(out, "%.*f %%", atoi(form + 2), 100 * x);
+    else if (*form == '.') {
+        const int digits = atoi(form + 1);
+        switch (form[strlen(form) - 1]) {
+        case 'f':
+            fprintf(out, "%.*f", digits, x);
+            break;
+        case 'e':
+            fprintf(out, "%.*e", digits, x);
+            break;
+        default:
+            fprintf(out, "%.*g", digits, x);
+        }
+    } else
+        return false;
+    return true;
+}
+
+/* Decimals that show two digits of an error: 4 to 6, of a percentage 2 to 4. */
+static int decimals_for(double error, bool percent)
+{
+    const int digits = error > 0 && isfinite(error) ? 1 - (int)floor(log10(error)) : 0, least = percent ? 2 : 4;
+    return digits < least ? least : digits > least + 2 ? least + 2 : digits;
+}
+
+/* A number and its standard error, the member PATH_error. */
+static void put_measured(FILE *out, const organ_scope *scope, const char *path, const json_t *value, const char *form)
+{
+    char error_path[LONGEST_PATH + sizeof "_error"];
+    const bool percent = *form == '%';
+    const char *const sign = *form == '+' ? "+" : "";
+    snprintf(error_path, sizeof error_path, "%s_error", path);
+    const json_t *const error = organ_scope_at(scope, error_path);
+    const double x = (percent ? 100 : 1) * json_number_value(value), e = (percent ? 100 : 1) * json_number_value(error);
+    const int decimals = decimals_for(e, percent);
+    if (!json_is_number(value))
+        fputs("too large", out);
+    else if (fabs(x) >= 1e6)
+        fprintf(out, *sign ? "%+.4g" : "%.4g", x);
+    else if (!json_is_number(error))
+        fprintf(out, *sign ? "%+.4f" : "%.4f", x);
+    else
+        fprintf(out, *sign ? "%+.*f +- %.*f" : "%.*f +- %.*f", decimals, x, decimals, e);
+}
+
+/* A path up to its last dot: "OUT." of "OUT.gguf". */
+static void put_stem(FILE *out, const char *path, organ_words_for to)
+{
+    const char *const dot = strrchr(path, '.');
+    char *const stem = strndup(path, dot ? (size_t)(dot + 1 - path) : strlen(path));
+    if (!stem)
+        organ_memory_refused();
+    put_text(out, stem ? stem : "", false, to);
+    free(stem);
+}
+
+static void put_value(FILE *out, const json_t *value, const char *form, organ_words_for to)
+{
+    if (!*form || strcmp(form, "code") == 0)
+        put_plain(out, value, *form, to);
+    else if (strcmp(form, "size") == 0)
+        fprintf(out, "%zu", json_array_size(value));
+    else if (*form == '-')
+        fprintf(out, "%.0f", amount_of(value) + strtod(form, NULL));
+    else if (strcmp(form, "s") == 0)
+        fputs(amount_of(value) == 1 ? "" : "s", out);
+    else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0)
+        put_joined(out, value, *form == 'j' ? ", " : " x ", to);
+    else if (strcmp(form, "model") == 0)
+        organ_model_line(out, value);
+    else if (strcmp(form, "stem") == 0)
+        put_stem(out, organ_json_text(value, ""), to);
+    else if (strcmp(form, "shell") == 0)
+        organ_shell_word(out, organ_json_text(value, ""));
+    else if (!json_is_number(value))
+        fputs("-", out);
+    else if (!put_number(out, json_number_value(value), form))
+        fputs(ORGAN_FIELD_MISSING, out);
+}
+
+/* ---- braces ---- */
+
+/* How many characters before `stop`, or the end, that stand in no inner braces. */
+static size_t outside(const char *s, size_t length, char stop)
+{
+    size_t depth = 0, k = 0;
+    for (; k < length; k++) {
+        if (depth == 0 && s[k] == stop)
+            return k;
+        depth += s[k] == '{';
+        depth -= s[k] == '}' && depth > 0;
+    }
+    return k;
+}
+
+static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form);
+
+static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
+{
+    char path[LONGEST_PATH], form[LONGEST_FORM] = "";
+    const size_t condition = outside(place, length, '?');
+    if (condition < length) {
+        const char *const words = place + condition + 1;
+        const size_t both = length - condition - 1, first = outside(words, both, '|');
+        if (holds_until(scope, place, condition))
+            put_words(out, scope, words, first, to);
+        else if (first < both)
+            put_words(out, scope, words + first + 1, both - first - 1, to);
+        return;
+    }
+    const size_t end = outside(place, length, ':');
+    if (end < length)
+        name_of(place + end + 1, length - end - 1, form, sizeof form);
+    const json_t *const value = organ_scope_at(scope, name_of(place, end, path, sizeof path));
+    if (value && strstr(form, "measured"))
+        put_measured(out, scope, path, value, form);
+    else if (value)
+        put_value(out, value, form, to);
+    else
+        fputs(ORGAN_FIELD_MISSING, out);
+}
+
+/* Iteration goes through the text, recursion as deep as the braces of a constant sentence. */
+static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form)
+{
+    for (size_t at = 0; at < length; at++) {
+        const size_t plain = outside(words + at, length - at, '{');
+        fwrite(words + at, 1, plain, out);
+        at += plain;
+        if (at == length)
+            return;
+        const size_t place = outside(words + at + 1, length - at - 1, '}');
+        put_place(out, scope, words + at + 1, place, form);
+        at += place + 1;
+    }
+}
+
+void organ_words_put(FILE *out, const organ_scope *scope, const char *words, organ_words_for form)
+{
+    put_words(out, scope, words, strlen(words), form);
+}
+
+char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *whole = NULL;
+    if (organ_text_open(&text, &ignored) != ORGAN_OK)
+        return NULL;
+    organ_words_put(text.out, scope, words ? words : "", form);
+    organ_text_finish(&text, &whole, &ignored);
+    return whole;
+}

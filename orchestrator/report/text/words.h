@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ * Sentences about a document, with the places where its members stand in braces:
+ *
+ *   {path}               the member: a string as it is, a number with all its digits, null as "-"
+ *   {path:FORM}          the same in a form: count 1,450; bytes 1.4 GB; percent 21.89 %; share (of 1) 21.89 %; %.4f of 1 as percent,
+ * "1.2345 %"; time 1.2 s; .3f .2e .4g as printf has them, of null "-"; size: how many elements an array has; -20: how many more than 20; s:
+ * "s" unless the member (of an array its size) is 1; model: "tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object; join:
+ * strings of an array with commas; shape: 64 x 320; shell: a word of a command line; code: set as code; stem: a path up to its last dot;
+ *                        measured: "20.692 +- 0.123", a number and its standard error, the member PATH_error, with decimals that show two
+ *                        digits of the error, "too large" of null; +measured: with a sign; %measured: of 1 as percent
+ *   {condition?A}        A, which may have braces itself, where the condition holds
+ *   {condition?A|B}      else B
+ *
+ * A path is of the row that the sentence is about, of the whole report behind a slash: "/parameters.dtype"; "." is the row itself; a number
+ * is an element of an array, "*" the first element where the rest of the path is something. A member that is not there is shown as
+ * ORGAN_FIELD_MISSING, which no report may contain.
+ *
+ * A condition is a path: it holds where the member is there and is not null, false, 0 or empty. "!path": where that does not hold;
+ * "path=VALUE", "path>VALUE": of a string, a number, or how many elements an array has; a VALUE
+ * that begins with no digit is a path beside a number; "A&B" before "A|B". */
+#ifndef ORGAN_WORDS_H
+#define ORGAN_WORDS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* What stands in the place of a member that is not there; tests look for it. */
+#define ORGAN_FIELD_MISSING "(no member)"
+
+/* What the words are about. */
+typedef struct organ_scope {
+    const json_t *report, *row;
+} organ_scope;
+
+/* Where they go: Markdown wants what comes from a document escaped, a page does that for all of it, a terminal must not be harmed. */
+typedef enum organ_words_for { ORGAN_WORDS_TERMINAL, ORGAN_WORDS_MARKDOWN, ORGAN_WORDS_PAGE } organ_words_for;
+
+/* The member that a path names; NULL: there is none. */
+const json_t *organ_scope_at(const organ_scope *scope, const char *path);
+
+/* NULL holds. */
+bool organ_scope_holds(const organ_scope *scope, const char *condition);
+
+void organ_words_put(FILE *out, const organ_scope *scope, const char *words, organ_words_for form);
+
+/* The same as a string, for the caller to free; "" for NULL. NULL without memory, which counts as a refusal. */
+char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
+
+#endif

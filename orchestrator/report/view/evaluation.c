@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/evaluation.h"
+
+#include <stdlib.h>
+
+#define FIGURE_WORDS(member) "{figures." member "?{figures." member ":.4f}|too large}"
+
+static const organ_item experiment[] = {
+    {NULL, "text", "{text.name}, {text.bytes:count} bytes, {text.tokens:count} tokens"},
+    {NULL, "digest of the text (XXH3)", "{text.xxh3}"},
+    {NULL, "tokenizer", "{tokenizer.kind} of {tokenizer.vocabulary:count}"},
+    {NULL, "digest of the tokenizer", "{tokenizer.digest}"},
+    {NULL, "style", "{style}; {bos}"},
+    {NULL, "context", "{context:count} tokens"},
+    {NULL, "scored", "{tokens_scored:count} of the first {tokens_used:count} tokens, in {windows} window{windows:s}"}};
+
+const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS] = {
+    ITEMS(ON_PAGE, NULL, .name = "what", .value = "here", ITEM_LIST(experiment),
+          .caption = "What has to be the same wherever these numbers are set beside others")};
+
+/* Both models in one table: a row each. */
+static organ_table *models_table(const json_t *evaluation)
+{
+    static const organ_field fields[] = {
+        FIELD_TEXT("model", "is", ORGAN_FIELD_SHORTENS), FIELD_WORDS("perplexity", "{figures.perplexity:measured}", 0),
+        FIELD_WORDS("bits/byte", FIGURE_WORDS("bits_per_byte"), 0), FIELD_WORDS("per word", FIGURE_WORDS("word_perplexity"), 0),
+        FIELD_WORDS("per byte", FIGURE_WORDS("byte_perplexity"), 0)};
+    const organ_scope scope = {evaluation, evaluation};
+    const size_t count = organ_scope_holds(&scope, "experiment.style=lm-eval") ? 5 : 3;
+    char *const before = organ_words_text(&scope, "before: {before.is} {before.model.name}", ORGAN_WORDS_PAGE);
+    organ_table *const table = organ_field_table(fields, count, NULL, 0);
+    if (!before)
+        organ_table_fail(table);
+    organ_field_row(table, fields, count, before ? before : "", organ_scope_at(&scope, "before"));
+    organ_field_row(table, fields, count, "after", organ_scope_at(&scope, "after"));
+    free(before);
+    return table;
+}
+
+static const organ_item comparison[] = {{NULL, "difference in perplexity", "{comparison.difference:+measured}"},
+                                        {NULL, "ratio of perplexities", "{comparison.ratio:measured}"},
+                                        {NULL, "KL divergence, nats per token", "{comparison.kl_divergence:measured}"},
+                                        {NULL, "same top token, %", "{comparison.top1_agreement:%measured}"}};
+
+const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
+    GAP(NULL),
+    SECTION(ON_FILES, NULL, "Evaluation"),
+    SAY_AFTER(ON_TERMINAL, "not_evaluated", "  NOT EVALUATED  ", "The output is whole, but: {not_evaluated}"),
+    SAY(ON_MARKDOWN, "not_evaluated", "> **Not evaluated.** The output is whole, but: {not_evaluated}"),
+    WARN(ON_PAGE, "not_evaluated", "The output is whole, but it was not evaluated: {not_evaluated}"),
+    SAY(ON_MARKDOWN, NULL, EXPERIMENT_WORDS),
+    BUILT(ON_ALL, "comparison", models_table, "Perplexity before and after, on the same tokens, with standard errors"),
+    ITEMS(ON_ALL, "comparison", .name = "after beside before", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(comparison),
+          .caption = "What changed; errors are those of paired tokens"),
+    SAY(ON_TERMINAL, NULL, "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
+    SAY(ON_MARKDOWN, "comparison", "Errors are standard errors; tokens are taken as independent."),
+    TERMS(ON_MARKDOWN, NULL, "definitions"),
+    PART(ON_PAGE, "experiment", organ_experiment_blocks),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
+};

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * "evaluation" of the reports of operations that write a model: what --evaluate found, the same in every one of them. */
+#ifndef ORGAN_EVALUATION_VIEW_H
+#define ORGAN_EVALUATION_VIEW_H
+
+#include "orchestrator/report/blocks/block.h"
+
+enum { ORGAN_EVALUATION_BLOCKS = 13 };
+extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
+
+/* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a terminal. */
+#define EVALUATION_ON(where) PART(where, "evaluation", organ_evaluation_blocks)
+
+/* Text, tokenizer and protocol of the member "experiment" in sentences. */
+#define EXPERIMENT_WORDS                                                                                                                   \
+    "Text {experiment.text.name}: {experiment.text.bytes:count} bytes, {experiment.text.tokens:count} tokens"                              \
+    "{experiment.text.tokens>experiment.tokens_used? (the first {experiment.tokens_used:count} are used)}, XXH3 {experiment.text.xxh3}. "  \
+    "{experiment.text.utf8?|Not all of it is UTF-8: what is not is read as U+FFFD. }"                                                      \
+    "Tokenizer: {experiment.tokenizer.kind} of {experiment.tokenizer.vocabulary}, digest {experiment.tokenizer.digest}. "                  \
+    "Style {experiment.style}, context {experiment.context}: {experiment.windows:count} window{experiment.windows:s}, "                    \
+    "{experiment.tokens_scored:count} token{experiment.tokens_scored:s} scored; {experiment.bos}."
+
+/* The same as a table for a page, and a caution where the text is not all UTF-8. */
+enum { ORGAN_EXPERIMENT_BLOCKS = 1 };
+extern const organ_block organ_experiment_blocks[ORGAN_EXPERIMENT_BLOCKS];
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: MIT
+ * Words that stand in the views of several documents. */
+#ifndef ORGAN_VIEW_PARTS_H
+#define ORGAN_VIEW_PARTS_H
+
+#include "orchestrator/report/view/evaluation.h"
+
+/* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT"; of a dry run "Dry run, nothing was written: MODEL\nwould go into
+ * OUTPUT". */
+#define MADE_WORDS(done, model)                                                                                                            \
+    "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
+
+/* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
+#define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what ".")
+#define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")
+
+#define EVERY_TENSOR 1500 /* rows of a table of tensors on a page */
+
+#endif

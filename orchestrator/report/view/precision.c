@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT
+ * organ.dequantize/1 and organ.quantize/1 */
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <string.h>
+
+#define NOT_FINITE                                                                                                                         \
+    "{totals.infinite:count} values of the output are infinite and {totals.nan:count} are NaN as {parameters.dtype}; the report says "     \
+    "where."
+
+enum { MOST_ROWS = 500 };
+
+/* ---- what both have ---- */
+
+#define SIZE_MERITS                                                                                                                        \
+    {NULL, "before", "{totals.bytes_before:bytes}"}, { NULL, "{dry_run?they would become|after}", "{totals.bytes_after:bytes}" }
+#define PLAIN       SAY(ON_ALL, NULL, "{plain.tensors:count} plain tensors, {plain.bytes:bytes}, keep their type.")
+#define NOTHING_YET WARN(ON_PAGE, "dry_run", "Dry run, nothing was written.")
+#define SIZES(path)                                                                                                                        \
+    BARS(path, path,                                                                                                                       \
+         .look = {.title = "Bytes by role",                                                                                                \
+                  .subtitle = "codes and scales together",                                                                                 \
+                  .description = "Bytes of the weights of each role before and after.",                                                    \
+                  .value_label = "megabytes",                                                                                              \
+                  .series = {"before", "after"},                                                                                           \
+                  .digits = 3,                                                                                                             \
+                  .unit = " MB"},                                                                                                          \
+         .name = "role", .values = {"bytes_before", "bytes_after"}, .sums = true, .factor = 1e-6,                                          \
+         .caption = "Plain tensors that stay as they are do not count here.")
+
+static const organ_field reasons[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_WORDS("why", "{dropped?left out: }{why}", ORGAN_FIELD_LEFT)};
+static const organ_block reason_items[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code}{dropped? (left out)}: {why}")};
+
+/* ---- dequantize ---- */
+
+static const organ_item dequantize_merits[] = {{NULL, "packed weights", "{totals.weights:count}"},
+                                               {"!totals.infinite&!totals.nan", "values that are infinite or NaN", "0"},
+                                               {"totals.infinite", "infinite values", "{totals.infinite:count}"},
+                                               {"totals.nan", "values that are NaN", "{totals.nan:count}"},
+                                               SIZE_MERITS};
+
+static const organ_field schemes[] = {FIELD_TEXT("scheme", "scheme", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "weights"),
+                                      FIELD_COUNT("weights", "elements"), FIELD_BYTES("before", "bytes_before"),
+                                      FIELD_BYTES("after", "bytes_after")};
+static const organ_field weights[] = {FIELD_TEXT("weight", "name", ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("scheme", "scheme", 0),
+                                      FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+                                      FIELD_COUNT("before", "bytes_before"),
+                                      FIELD_COUNT("after", "bytes_after"),
+                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", COUNT, "infinite", "infinite", 0, 0),
+                                      FIELD_IF("totals.infinite|totals.nan|weights.*.note", COUNT, "NaN", "nan", 0, 0),
+                                      FIELD_IF("weights.*.note", TEXT, "note", "note", 0, ORGAN_FIELD_MAYBE)};
+
+/* How many weights of each role are in each scheme. */
+static organ_table *kinds_table(const json_t *report)
+{
+    enum { MOST_KINDS = 200 };
+    static const organ_column columns[] = {
+        {"role", ORGAN_LEFT, false, true}, {"scheme", ORGAN_LEFT, false, false}, {"weights", ORGAN_RIGHT, false, false}};
+    struct {
+        const char *role, *scheme;
+        unsigned long long weights;
+    } kinds[MOST_KINDS];
+    const json_t *const rows = organ_json_at(report, "weights");
+    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
+    size_t count = 0;
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const char *const role = organ_json_text(json_array_get(rows, k), "role");
+        const char *const scheme = organ_json_text(json_array_get(rows, k), "scheme");
+        size_t at = 0;
+        while (at < count && (strcmp(kinds[at].role, role) != 0 || strcmp(kinds[at].scheme, scheme) != 0))
+            at++;
+        if (at == MOST_KINDS)
+            continue;
+        if (at == count) {
+            kinds[count].role = role;
+            kinds[count].scheme = scheme;
+            kinds[count++].weights = 0;
+        }
+        kinds[at].weights++;
+    }
+    for (size_t k = 0; k < count; k++) {
+        organ_table_cell(table, "%s", kinds[k].role);
+        organ_table_cell(table, "%s", kinds[k].scheme);
+        organ_table_count(table, kinds[k].weights);
+    }
+    return table;
+}
+
+/* On a screen: what is not converted, and of what is left out only how many there are. */
+static void write_strays(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const strays = organ_json_at(report, "strays");
+    size_t dropped = 0;
+    const char *first = NULL;
+    for (size_t k = 0; k < json_array_size(strays); k++) {
+        const json_t *const row = json_array_get(strays, k);
+        if (json_is_true(json_object_get(row, "dropped")) && !dropped++)
+            first = organ_json_text(row, "tensor");
+        else if (!json_is_true(json_object_get(row, "dropped")))
+            organ_text_say(out, page, "  ", "Not converted: %s. It %s.", organ_json_text(row, "tensor"), organ_json_text(row, "why"));
+    }
+    if (first)
+        organ_text_say(out, page, "  ", "Left out: %zu scale%s of activations or caches, %s%s.", dropped, dropped == 1 ? "" : "s",
+                       dropped == 1 ? "" : "the first ", first);
+}
+
+static const organ_block note_items[] = {ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}")};
+
+static const organ_block dequantize_blocks[] = {
+    LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
+    HEADING("Dequantisation of {model.name}"),
+    MERITS(NULL, dequantize_merits),
+    EVALUATION_ON(ON_PAGE),
+    SAY(ON_MARKDOWN, NULL, "Definition {definition}; packed weights became {parameters.dtype}."),
+    SECTION(ON_PAGE, NULL, "Schemes"),
+    NOTHING_YET,
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    WARN(ON_FILES, "totals.infinite|totals.nan", NOT_FINITE),
+    TABLE(ON_TEXT, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals"),
+    SAY(ON_TERMINAL, "!schemes", "No tensor is packed: the model is plain already, and is only written anew."),
+    SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was plain already."),
+    PLAIN,
+    SECTION(ON_MARKDOWN, "notes", "Notes"),
+    EACH(ON_FILES, "notes", 0, note_items),
+    SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was plain already."),
+    TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
+          .caption = "Packed weights by scheme"),
+    SIZES("weights"),
+    BUILT(ON_PAGE, "weights", kinds_table, "Schemes by role"),
+    WRITE(ON_TERMINAL, "strays", write_strays),
+    WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
+    SECTION(ON_FILES, "strays", "Tensors of no weight"),
+    EACH(ON_MARKDOWN, "strays", 0, reason_items),
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
+          .caption = "Tensors that belong to no weight"),
+    SECTION(ON_FILES, "weights", "Weights"),
+    TABLE(ON_FILES, "weights", "weights", FIELDS(weights), .most = EVERY_TENSOR, .what = "weights", .caption = "Every packed weight"),
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    TIME_LINE(" of output"),
+    REPORT_LINE("DEQUANTIZE_REPORT.md"),
+    DEFINITIONS,
+};
+
+const organ_view organ_dequantize_view = {
+    .schema = "organ.dequantize/1",
+    .kind = "Dequantisation",
+    .title = "{model.name}",
+    .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; what is plain keeps its type and its bytes.",
+    BLOCKS(dequantize_blocks)};
+
+/* ---- quantize ---- */
+
+static const organ_item quantize_merits[] = {{NULL, "relative error of all together", "{totals.relative_error:%.4f}"},
+                                             {NULL, "{dry_run?tensors to quantise|tensors quantised}", "{totals.tensors:count}"},
+                                             SIZE_MERITS};
+
+static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_COUNT("tensors", "tensors"),
+                                    FIELD_COUNT("weights", "elements"),
+                                    FIELD_BYTES("before", "bytes_before"),
+                                    FIELD_BYTES("after", "bytes_after"),
+                                    FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("type", "dtype", 0),
+                                      FIELD_WORDS("shape", "{shape:shape}", ORGAN_FIELD_LEFT),
+                                      FIELD_COUNT("before", "bytes_before"),
+                                      FIELD_COUNT("after", "bytes_after"),
+                                      FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
+
+/* The targets that stay as they are: on a screen the first of each reason. */
+static void write_left(FILE *out, const json_t *report, const organ_page *page)
+{
+    const json_t *const left = organ_json_at(report, "left_alone");
+    const char *why = "";
+    for (size_t k = 0; k < json_array_size(left); k++) {
+        const json_t *const row = json_array_get(left, k);
+        if (strcmp(why, organ_json_text(row, "why")) == 0)
+            continue;
+        why = organ_json_text(row, "why");
+        organ_text_say(out, page, "  ", "Not quantised: %s: %s", organ_json_text(row, "tensor"), why);
+    }
+    organ_text_say(out, page, "  ", "%zu of the targets in all; the report lists them.", json_array_size(left));
+}
+
+static const organ_block quantize_blocks[] = {
+    LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}\n\n"),
+    HEADING("Quantisation of {model.name}"),
+    MERITS(NULL, quantize_merits),
+    SAY(ON_MARKDOWN, NULL, "Definition {definition}, scheme {parameters.scheme}."),
+    SECTION(ON_PAGE, "roles.*.relative_error", "What was lost"),
+    BARS("roles.*.relative_error", "roles",
+         .look = {.title = "Relative error by role",
+                  .subtitle = "norm of the difference beside the norm of the weights; the whisker spans the tensors",
+                  .description = "One bar a role: relative error over all its tensors together.",
+                  .value_label = "relative error, percent",
+                  .series = {"relative error", NULL},
+                  .digits = 4,
+                  .unit = " %"},
+         .name = "role", .values = {"relative_error"}, .spread = "tensors", .factor = 100,
+         .caption = "The error of weights, which is not the error of answers: organ perplexity --compare measures that."),
+    MAP("roles.*.relative_error", "tensors",
+        .look = {.title = "Relative error by layer",
+                 .description = "Relative error of each tensor, by role and layer.",
+                 .value_label = "relative error, percent"},
+        .role = "role", .value = "relative_error", .factor = 100, .inside = true,
+        .caption = "A tensor that stands out has values that its codes do not hold well."),
+    EVALUATION_ON(ON_PAGE),
+    SECTION(ON_PAGE, NULL, "Roles"),
+    NOTHING_YET,
+    SAY(ON_PAGE, NULL, "Model: {model:model}."),
+    TABLE(ON_TEXT, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals"),
+    PLAIN,
+    SAY(ON_ALL, "clipped_blocks",
+        "{clipped_blocks} {clipped_blocks=1?tensor has|tensors have} rows or columns that are no whole blocks of 128. Servers that follow "
+        "DeepSeek-V3 clip such blocks; transformers without a GPU refuses them."),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals", .caption = "Quantised tensors by role"),
+    SIZES("roles"),
+    WRITE(ON_TERMINAL, "left_alone", write_left),
+    SECTION(ON_FILES, "left_alone", "Targets that stay as they are"),
+    EACH(ON_MARKDOWN, "left_alone", 0, reason_items),
+    TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
+          .caption = "Named in quantization_config as tensors to be left alone"),
+    SECTION(ON_FILES, NULL, "Tensors"),
+    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors", .caption = "Every quantised tensor"),
+    EVALUATION_ON(ON_TEXT),
+    GAP("!dry_run"),
+    TIME_LINE(" of output"),
+    REPORT_LINE("QUANTIZE_REPORT.md"),
+    DEFINITIONS,
+};
+
+const organ_view organ_quantize_view = {
+    .schema = "organ.quantize/1",
+    .kind = "Quantisation",
+    .title = "{model.name}",
+    .lead =
+        "Projections {dry_run?would become|became} codes of {parameters.scheme}, each the nearest to its weight: no calibration, no data.",
+    BLOCKS(quantize_blocks)};
