@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of orchestrator/report/blocks and text/words: what templates say, and the three ways through a view. */
+#include "orchestrator/report/blocks/walk.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const char document[] =
+    "{\"schema\": \"organ.test/1\", \"name\": \"a_b*\", \"count\": 1450103, \"one\": 1, \"none\": 0, \"null\": null, \"share\": 0.21891,"
+    " \"real\": 1.5, \"yes\": true, \"no\": false, \"empty\": [], \"list\": [\"x\", \"y\"], \"shape\": [64, 320], \"output\": "
+    "\"d.1/OUT.gguf\","
+    " \"figure\": 20.69228, \"figure_error\": 0.123456, \"part\": {\"count\": 2, \"text\": \"in\\u001b\"},"
+    " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
+    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\"}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\"}], \"sum\": {\"n\": 7},"
+    " \"definitions\": {\"n\": \"how many\"}}";
+
+static json_t *open_document(void)
+{
+    json_t *const report = json_loads(document, 0, NULL);
+    ck_assert_ptr_nonnull(report);
+    return report;
+}
+
+static void expect_words(const json_t *report, const char *words, organ_words_for form, const char *wanted)
+{
+    char *const text = organ_words_text(&(organ_scope){report, report}, words, form);
+    ck_assert_str_eq(text, wanted);
+    free(text);
+}
+
+/* ---- words ---- */
+
+static const struct {
+    const char *words, *wanted;
+} said[] = {
+    {"plain", "plain"},
+    {"", ""},
+    {"{name}", "a_b*"},
+    {"{count} {count:count}", "1450103 1,450,103"},
+    {"{real} {real:.3f} {real:.2e}", "1.5 1.500 1.50e+00"},
+    {"{count:bytes}", "1.5 MB"},
+    {"{share:share} {one:percent} {share:%.4f}", "21.89 % 1.00 % 21.8910 %"},
+    {"{real:time}", "1.50 s"},
+    {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
+    {"{yes} {no}", "yes no"},
+    {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
+    {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
+    {"{output:stem}|", "d.1/OUT.|"},
+    {"{part.count} {/part.count}", "2 2"},
+    {"{model:model}", "tiny (Q, gguf, 1 file, 9.9 MB)"},
+    {"{output:shell}", "d.1/OUT.gguf"},
+    {"{figure:measured} {figure:+measured} {real:measured} {null:measured}", "20.6923 +- 0.1235 +20.6923 +- 0.1235 1.5000 too large"},
+    {"{share:%measured}", "21.8910"},
+    {"{gone} {gone:count} {part.gone} {list.7}", "(no member) (no member) (no member) (no member)"},
+    {"{name:nonsense} {count:nonsense}", "- (no member)"},
+    {"{yes?A|B}{no?A|B}{yes?A}{no?A}", "ABA"},
+    {"{yes?in {part.count} {no?x|y}|B}", "in 2 y"},
+    {"{gone?{gone}|nothing}", "nothing"},
+    {"{rows.*.note} {rows.*.gone?A|B}", "odd B"}};
+
+START_TEST(words_say_what_the_document_has)
+{
+    json_t *const report = open_document();
+    expect_words(report, said[_i].words, ORGAN_WORDS_PAGE, said[_i].wanted);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(words_are_written_for_where_they_go)
+{
+    json_t *const report = open_document();
+    expect_words(report, "*{name}* {name:code}", ORGAN_WORDS_MARKDOWN, "*a_b\\** `a_b*`");
+    expect_words(report, "*{name}* {name:code}", ORGAN_WORDS_TERMINAL, "*a_b** a_b*");
+    expect_words(report, "{part.text}", ORGAN_WORDS_TERMINAL, "in\\x1b");
+    expect_words(report, NULL, ORGAN_WORDS_PAGE, "");
+    json_decref(report);
+}
+END_TEST
+
+static const struct {
+    const char *condition;
+    bool holds;
+} conditions[] = {{NULL, true},           {"name", true},           {"gone", false},    {"!gone", true},      {"none", false},
+                  {"empty", false},       {"null", false},          {"part", true},     {"no", false},        {"name=a_b*", true},
+                  {"name=b", false},      {"one=1", true},          {"list=2", true},   {"list>1", true},     {"list>2", false},
+                  {"count>one", true},    {"one>count", false},     {"gone>1", false},  {"!list=2", false},   {"yes&one", true},
+                  {"yes&no", false},      {"no|yes", true},         {"no|gone", false}, {"no&yes|one", true}, {"yes|no&gone", true},
+                  {"no|yes&none", false}, {"rows.*.note=odd", true}};
+
+START_TEST(conditions_hold)
+{
+    json_t *const report = open_document();
+    ck_assert_msg(organ_scope_holds(&(organ_scope){report, report}, conditions[_i].condition) == conditions[_i].holds, "%s",
+                  conditions[_i].condition ? conditions[_i].condition : "NULL");
+    json_decref(report);
+}
+END_TEST
+
+/* ---- views ---- */
+
+static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n"),
+                                     FIELD_IF("no", COUNT, "not there", "n", 0, 0), FIELD_WORDS("twice", "{n}{n}", 0)};
+static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
+static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
+static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
+static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
+static void write_lines(FILE *out, const json_t *report, const organ_page *page)
+{
+    (void)report;
+    fputs(page ? "  written\n  WARNING  mind\n" : "written\n", out);
+}
+static const organ_block blocks[] = {
+    HEADING("Test of {name}"),
+    LINES(NULL, "Test of {name}\n\n"),
+    MERITS(NULL, merits),
+    SECTION(ON_FILES, NULL, "Rows"),
+    SAY(ON_ALL, "yes", "There are {rows:size}."),
+    SAY(ON_ALL, "no", "Never."),
+    SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "noted"),
+    SAY(ON_TENSORS, NULL, "Every tensor."),
+    TABLE(ON_ALL, NULL, "rows", FIELDS(fields), .total = "all", .total_row = "sum", .caption = "{list:size} rows", .most = 1,
+          .what = "rows"),
+    EACH(ON_ALL, "rows", 1, each),
+    WARN(ON_ALL, NULL, "Mind {name}."),
+    COMMAND(ON_ALL, NULL, "organ {output:shell}"),
+    ITEMS(ON_ALL, NULL, .name = "item", .value = "value", ITEM_LIST(items)),
+    PART(ON_ALL, "part", part),
+    PART(ON_ALL, "gone", part),
+    CAUTIONS(ON_ALL, NULL, "list", "Read this"),
+    WRITE(ON_ALL, NULL, write_lines),
+    DEFINITIONS,
+};
+static const organ_view view = {
+    .schema = "organ.test/1", .kind = "Test", .title = "{name}", .lead = "{count:count} in all.", BLOCKS(blocks)};
+
+START_TEST(a_view_is_written_for_a_terminal)
+{
+    static const organ_page page = {.width = 0, .utf8 = false};
+    json_t *const report = open_document();
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_view_terminal(&view, report, &page, false, &text, &error), ORGAN_OK);
+    ck_assert_str_eq(text, "Test of a_b*\n\n"
+                           "  There are 2.\n"
+                           "  NOTE  noted\n"
+                           "  role  n  twice\n"
+                           "  --------------\n"
+                           "  q     3     33\n"
+                           "  k     4     44\n"
+                           "  --------------\n"
+                           "  all   7     77\n\n"
+                           "  - q of a_b*\n"
+                           "  WARNING  Mind a_b*.\n"
+                           "    organ d.1/OUT.gguf\n"
+                           "  item        value\n"
+                           "  ---------------------\n"
+                           "  name        a_b*\n"
+                           "  count of 1  1,450,103\n\n"
+                           "  Part 2.\n"
+                           "  Read this:\n  - x\n  - y\n\n"
+                           "  written\n  WARNING  mind\n");
+    free(text);
+    ck_assert_int_eq(organ_view_terminal(&view, report, &page, true, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "  NOTE  noted\n  Every tensor.\n"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+START_TEST(a_view_is_written_as_markdown)
+{
+    json_t *const report = open_document();
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_view_markdown(&view, report, &text, &error), ORGAN_OK);
+    ck_assert_str_eq(
+        text, "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
+              "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n| `k`     |     4 |     44 |\n"
+              "| **all** | **7** | **77** |\n\n"
+              "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
+              "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
+              "Part 2.\n\n> **Read this.**\n>\n> - x\n> - y\n\nwritten\n\n## Definitions\n\n- **n**: how many\n");
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+/* What must stand on the page, in this order. */
+static const char *const on_page[] = {"<p class=\"kind\">Test</p>",
+                                      "<h1>a_b*</h1>",
+                                      "1,450,103 in all.",
+                                      "<b>21.89 %</b> <span>of all</span>",
+                                      ">Rows</h2>",
+                                      "<p>There are 2.</p>",
+                                      "<span>2 rows</span></caption>",
+                                      "<th scope=\"row\">q</th>",
+                                      "The table shows the first 1 of 2 rows;",
+                                      "<ul>\n<li>q of a_b*</li>\n</ul>",
+                                      "<b>Mind:</b> Mind a_b*.",
+                                      "<code>organ d.1/OUT.gguf</code>",
+                                      ">count of 1</th><td>1,450,103</td>",
+                                      "<p>Part 2.</p>",
+                                      "<b>Read this</b>",
+                                      "<p>written</p>",
+                                      "<b>Mind:</b> mind",
+                                      ">Definitions</h2>"};
+
+START_TEST(a_view_is_drawn_as_a_page)
+{
+    json_t *const report = open_document();
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_view_page(&view, report, &text, &error), ORGAN_OK);
+    const char *at = strstr(text, "<body>");
+    for (size_t k = 0; k < COUNT(on_page); k++) {
+        const char *const found = strstr(at, on_page[k]);
+        ck_assert_msg(found != NULL, "%s is not there, or not behind what is before it", on_page[k]);
+        at = found + strlen(on_page[k]);
+    }
+    ck_assert_ptr_null(strstr(text, "Never."));
+    ck_assert_ptr_null(strstr(text, ">k</th>"));
+    ck_assert_ptr_null(strstr(text, ORGAN_FIELD_MISSING));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+/* ---- charts ---- */
+
+static const char charted[] =
+    "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25}, {\"role\": \"q\", \"layer\": 1, \"part\": 0.5},"
+    " {\"role\": \"k\", \"layer\": 0, \"part\": null}, {\"role\": \"q\", \"layer\": null, \"part\": 0.125}], \"none\": []}";
+
+static const organ_block charts[] = {
+    BARS(NULL, "rows", .look = {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
+         .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100, .caption = "{rows:size} rows"),
+    MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .factor = 100,
+        .step = 20, .caption = "A map"),
+    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role", .value = "part",
+        .caption = "-")};
+static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS(charts)};
+
+START_TEST(charts_are_drawn_of_rows)
+{
+    json_t *const report = json_loads(charted, 0, NULL);
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_view_page(&charts_view, report, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "Figure 1. 4 rows"));
+    ck_assert_ptr_nonnull(strstr(text, ">87.5 %</text>"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 2. A map"));
+    ck_assert_ptr_null(strstr(text, "No map"));
+    ck_assert_ptr_null(strstr(text, "class=\"lead\""));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *const suite = suite_create("blocks");
+    TCase *const words = tcase_create("words"), *const views = tcase_create("views");
+    tcase_add_loop_test(words, words_say_what_the_document_has, 0, COUNT(said));
+    tcase_add_test(words, words_are_written_for_where_they_go);
+    tcase_add_loop_test(words, conditions_hold, 0, COUNT(conditions));
+    tcase_add_test(views, a_view_is_written_for_a_terminal);
+    tcase_add_test(views, a_view_is_written_as_markdown);
+    tcase_add_test(views, a_view_is_drawn_as_a_page);
+    tcase_add_test(views, charts_are_drawn_of_rows);
+    suite_add_tcase(suite, words);
+    suite_add_tcase(suite, views);
+    SRunner *const runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
