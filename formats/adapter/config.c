@@ -207,8 +207,9 @@ static organ_status check_room(const organ_adapter_patterns *patterns, size_t mo
 
 organ_status organ_adapter_config_room(const organ_adapter_config *config, size_t modules, organ_error *error)
 {
-    const organ_status status = check_room(config->ranks, modules, error);
-    return status == ORGAN_OK ? check_room(config->alphas, modules, error) : status;
+    if (check_room(config->ranks, modules, error) != ORGAN_OK)
+        return error->status;
+    return check_room(config->alphas, modules, error);
 }
 
 /* ---- the document ---- */

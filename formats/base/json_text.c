@@ -110,9 +110,8 @@ static organ_status read_name(organ_json_walk *walk, json_t **name, organ_error 
     if (behind > walk->end)
         return fail_walk(walk, "a name has no closing quote", error);
     const organ_json_span span = {walk->at, behind};
-    const organ_status status = organ_json_parse(walk->text, span, "a name", name, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_json_parse(walk->text, span, "a name", name, error) != ORGAN_OK)
+        return error->status;
     walk->at = skip_space(s, behind, walk->end);
     if (walk->any_names || organ_json_plain(*name))
         return ORGAN_OK;

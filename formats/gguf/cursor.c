@@ -59,9 +59,8 @@ organ_status organ_gguf_take(organ_gguf_cursor *cursor, const char *field, size_
     if (bytes > organ_gguf_left(cursor))
         return organ_gguf_refuse(cursor, error, "%s of %zu bytes at byte %zu is past the end of the file (%" PRIu64 ")", field, bytes,
                                  cursor->at, cursor->file->size);
-    const organ_status status = hold(cursor, cursor->at + bytes, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (hold(cursor, cursor->at + bytes, error) != ORGAN_OK)
+        return error->status;
     *taken = cursor->image + cursor->at;
     cursor->at += bytes;
     return ORGAN_OK;

@@ -62,14 +62,12 @@ static organ_status read_version(reader *r, organ_error *error)
     organ_gguf_cursor *c = &r->cursor;
     const unsigned char *magic = NULL;
     uint32_t version;
-    organ_status status = organ_gguf_take(c, "magic", 4, &magic, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take(c, "magic", 4, &magic, error) != ORGAN_OK)
+        return error->status;
     if (memcmp(magic, "GGUF", 4) != 0)
         return organ_gguf_refuse(c, error, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
-    status = organ_gguf_take_u32(c, "version", &version, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_u32(c, "version", &version, error) != ORGAN_OK)
+        return error->status;
     if (version && (version & 0xFFFF) == 0)
         return organ_gguf_refuse(c, error, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported",
                                  version, __builtin_bswap32(version));
@@ -116,16 +114,14 @@ static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *erro
     organ_gguf_cursor *c = &r->cursor;
     uint64_t length;
     const unsigned char *text = NULL;
-    organ_status status = organ_gguf_take_count(c, "length of the name", &length, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_count(c, "length of the name", &length, error) != ORGAN_OK)
+        return error->status;
     if (length == 0)
         return organ_gguf_refuse(c, error, "the name is empty");
     if (length > ORGAN_GGUF_NAME_LIMIT)
         return organ_gguf_refuse(c, error, "the name has %" PRIu64 " bytes, more than %u", length, ORGAN_GGUF_NAME_LIMIT);
-    status = organ_gguf_take(c, "name", length, &text, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take(c, "name", length, &text, error) != ORGAN_OK)
+        return error->status;
     tensor->name = organ_arena_copy(&r->list->arena, (const char *)text, length);
     if (!tensor->name)
         return organ_fail_errno(error, ENOMEM, "%s", c->file->name);
@@ -141,9 +137,8 @@ static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *erro
 static organ_status read_dimension(reader *r, unsigned axis, uint64_t *shape, int64_t *elements, organ_error *error)
 {
     uint64_t size;
-    const organ_status status = organ_gguf_take_count(&r->cursor, "dimension", &size, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_count(&r->cursor, "dimension", &size, error) != ORGAN_OK)
+        return error->status;
     if (size > INT64_MAX)
         return organ_gguf_refuse(&r->cursor, error, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)size);
     if (__builtin_mul_overflow(*elements, (int64_t)size, elements))
@@ -194,9 +189,8 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, o
 static organ_status read_dtype(reader *r, organ_tensor *tensor, organ_error *error)
 {
     uint32_t number;
-    const organ_status status = organ_gguf_take_u32(&r->cursor, "type", &number, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_u32(&r->cursor, "type", &number, error) != ORGAN_OK)
+        return error->status;
     tensor->dtype = organ_dtype_from_ggml((int32_t)number);
     if (tensor->dtype == ORGAN_DTYPE_COUNT)
         return refuse_type(&r->cursor, (int32_t)number, error);
@@ -216,9 +210,8 @@ static organ_status read_offset(reader *r, organ_tensor *tensor, organ_error *er
 {
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
-    const organ_status status = organ_gguf_take_u64(&r->cursor, "offset", &tensor->offset, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_u64(&r->cursor, "offset", &tensor->offset, error) != ORGAN_OK)
+        return error->status;
     const uint64_t offset = tensor->offset;
     if (offset % alignment)
         return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
@@ -254,18 +247,13 @@ static organ_status enter_name(reader *r, organ_error *error)
 static organ_status read_tensor(reader *r, organ_error *error)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
-    organ_status status = read_name(r, &tensor, error);
-    if (status == ORGAN_OK)
-        status = read_shape(r, &tensor, error);
-    if (status == ORGAN_OK)
-        status = read_dtype(r, &tensor, error);
-    if (status == ORGAN_OK)
-        status = read_offset(r, &tensor, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_name(r, &tensor, error) != ORGAN_OK || read_shape(r, &tensor, error) != ORGAN_OK ||
+        read_dtype(r, &tensor, error) != ORGAN_OK || read_offset(r, &tensor, error) != ORGAN_OK)
+        return error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
-    status = organ_tensor_list_append(r->list, &tensor, error);
-    return status == ORGAN_OK ? enter_name(r, error) : status;
+    if (organ_tensor_list_append(r->list, &tensor, error) != ORGAN_OK)
+        return error->status;
+    return enter_name(r, error);
 }
 
 /* ---- the whole ---- */

@@ -59,11 +59,9 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
 {
     int64_t count = 0, number = 0;
     unsigned named_part = 0, named_parts = 0;
-    organ_status status = read_number(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error);
-    if (status == ORGAN_OK)
-        status = read_number(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_number(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_number(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK)
+        return error->status;
     *parts = count < 1 ? 1 : (unsigned)count;
     if (*parts == 1)
         return ORGAN_OK;
@@ -93,13 +91,10 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
                                     uint64_t tensors, organ_error *error)
 {
     int64_t number = 0, count = 0, total = -1;
-    organ_status status = read_number(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error);
-    if (status == ORGAN_OK)
-        status = read_number(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error);
-    if (status == ORGAN_OK)
-        status = read_number(file_name, part, "split.tensors.count", INT32_MAX, &total, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_number(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK ||
+        read_number(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_number(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
+        return error->status;
     if (parts > 1 && number != index)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,
                           number, index + 1, index);

@@ -27,9 +27,8 @@ static organ_status read_key(organ_gguf_cursor *cursor, organ_arena *arena, cons
 {
     uint64_t length;
     const unsigned char *text = NULL;
-    organ_status status = organ_gguf_take_count(cursor, "length of the key", &length, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_count(cursor, "length of the key", &length, error) != ORGAN_OK)
+        return error->status;
     if (length == 0)
         return organ_gguf_refuse(cursor, error, "the key is empty");
     if (length > organ_gguf_left(cursor))
@@ -37,9 +36,8 @@ static organ_status read_key(organ_gguf_cursor *cursor, organ_arena *arena, cons
                                  organ_gguf_left(cursor));
     if (length > ORGAN_GGUF_KEY_LIMIT)
         return organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
-    status = organ_gguf_take(cursor, "the key", length, &text, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take(cursor, "the key", length, &text, error) != ORGAN_OK)
+        return error->status;
     *key = organ_arena_copy(arena, (const char *)text, length);
     if (!*key)
         return no_memory(cursor, error);
@@ -54,9 +52,8 @@ static organ_status read_key(organ_gguf_cursor *cursor, organ_arena *arena, cons
 static organ_status read_type(organ_gguf_cursor *cursor, const char *field, organ_gguf_type *type, organ_error *error)
 {
     uint32_t number;
-    const organ_status status = organ_gguf_take_u32(cursor, field, &number, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_gguf_take_u32(cursor, field, &number, error) != ORGAN_OK)
+        return error->status;
     if (number >= ORGAN_GGUF_TYPES)
         return organ_gguf_refuse(cursor, error, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
     *type = (organ_gguf_type)number;
@@ -75,8 +72,9 @@ static organ_status skip(organ_gguf_cursor *cursor, const char *field, uint64_t 
 static organ_status skip_string(organ_gguf_cursor *cursor, organ_error *error)
 {
     uint64_t length;
-    const organ_status status = organ_gguf_take_count(cursor, "length of a string", &length, error);
-    return status == ORGAN_OK ? skip(cursor, "a string", length, error) : status;
+    if (organ_gguf_take_count(cursor, "length of a string", &length, error) != ORGAN_OK)
+        return error->status;
+    return skip(cursor, "a string", length, error);
 }
 
 /* Walks over an array behind its element type. */

@@ -156,12 +156,10 @@ organ_status organ_gguf_writer_set_split(organ_gguf_writer *writer, unsigned par
 {
     if (tensors > INT32_MAX)
         return organ_fail(error, ORGAN_BAD_INPUT, "key 'split.tensors.count': %" PRIu64 " does not fit into its type i32", tensors);
-    organ_status status = organ_gguf_writer_set_integer(writer, "split.no", ORGAN_GGUF_U16, part, error);
-    if (status == ORGAN_OK)
-        status = organ_gguf_writer_set_integer(writer, "split.count", ORGAN_GGUF_U16, parts, error);
-    if (status == ORGAN_OK)
-        status = organ_gguf_writer_set_integer(writer, "split.tensors.count", ORGAN_GGUF_I32, (int64_t)tensors, error);
-    return status;
+    if (organ_gguf_writer_set_integer(writer, "split.no", ORGAN_GGUF_U16, part, error) != ORGAN_OK ||
+        organ_gguf_writer_set_integer(writer, "split.count", ORGAN_GGUF_U16, parts, error) != ORGAN_OK)
+        return error->status;
+    return organ_gguf_writer_set_integer(writer, "split.tensors.count", ORGAN_GGUF_I32, (int64_t)tensors, error);
 }
 
 /* ---- tensors ---- */

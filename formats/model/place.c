@@ -151,9 +151,8 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     contents found = {0};
     place->directory = place->path;
     place->whole_directory = true;
-    const organ_status status = list_directory(place, &found, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (list_directory(place, &found, error) != ORGAN_OK)
+        return error->status;
     if (found.index)
         place->index = INDEX_NAME;
     else if (found.single)

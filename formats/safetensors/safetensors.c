@@ -328,9 +328,8 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
     if (file->size < sizeof bytes)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the file has %" PRIu64 " bytes, the header length alone takes 8", file->name,
                           file->size);
-    const organ_status status = organ_model_file_read(file, bytes, sizeof bytes, 0, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_model_file_read(file, bytes, sizeof bytes, 0, error) != ORGAN_OK)
+        return error->status;
     *length = 0;
     for (int k = 7; k >= 0; k--)
         *length = *length << 8 | bytes[k];
@@ -363,9 +362,8 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
 {
     organ_model_file *file = &files[index];
     uint64_t length = 0;
-    organ_status status = read_length(file, &length, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_length(file, &length, error) != ORGAN_OK)
+        return error->status;
     file->data_offset = 8 + length;
     file->first = list->count;
     char *bytes = malloc(length + 1), *label = NULL;
@@ -374,7 +372,7 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }
     reader r = {.files = files, .file = file, .header = {label, bytes, length}, .data_bytes = file->size - file->data_offset, .list = list};
-    status = read_header(&r, bytes, error);
+    organ_status status = read_header(&r, bytes, error);
     file->count = list->count - file->first;
     free(label);
     return status;

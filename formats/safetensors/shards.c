@@ -204,10 +204,9 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
     *shards = (organ_shards){.label = label};
     char *bytes;
     size_t length;
-    organ_status status = organ_input_load(path, label, ORGAN_INDEX_LIMIT, &bytes, &length, error);
-    if (status != ORGAN_OK)
-        return status;
-    status = organ_shards_parse(bytes, length, label, shards, error);
+    if (organ_input_load(path, label, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    organ_status status = organ_shards_parse(bytes, length, label, shards, error);
     free(bytes);
     return status;
 }
@@ -216,8 +215,9 @@ organ_status organ_shards_parse(const char *bytes, size_t length, const char *la
 {
     *shards = (organ_shards){.label = label};
     const organ_json_text text = {label, bytes, length};
-    const organ_status status = read_document(shards, &text, error);
-    return status == ORGAN_OK ? sort_files(shards, error) : status;
+    if (read_document(shards, &text, error) != ORGAN_OK)
+        return error->status;
+    return sort_files(shards, error);
 }
 
 organ_status organ_shards_check(const organ_shards *shards, const organ_tensor_list *list, char warning[ORGAN_SHARDS_WARNING],

@@ -133,15 +133,14 @@ static organ_status read_document(const organ_json_text *text, organ_hf_config *
 {
     const organ_json_span all = {0, text->length};
     json_t *root;
-    organ_status status = organ_json_parse(text, all, NULL, &root, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (organ_json_parse(text, all, NULL, &root, error) != ORGAN_OK)
+        return error->status;
     if (!json_is_object(root)) {
         json_decref(root);
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
     }
     const source top = {text, all, root};
-    status = read_source(&top, config, error);
+    organ_status status = read_source(&top, config, error);
     const json_t *nested = json_object_get(root, "text_config");
     if (status == ORGAN_OK && nested && !json_is_object(nested) && !json_is_null(nested))
         status = fail_field(&top, "text_config", "an object", error);
@@ -180,10 +179,9 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     const char *label = slash ? slash + 1 : path;
     char *bytes;
     size_t length;
-    organ_status status = organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error);
-    if (status != ORGAN_OK)
-        return status;
-    status = organ_hf_config_parse(bytes, length, label, config, error);
+    if (organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error) != ORGAN_OK)
+        return error->status;
+    organ_status status = organ_hf_config_parse(bytes, length, label, config, error);
     free(bytes);
     return status;
 }

@@ -232,11 +232,8 @@ static organ_status choose_cutting(const source *s, organ_error *error)
 static organ_status read_byte_level(const source *s, organ_error *error)
 {
     s->t->facts.kind = "byte-level BPE";
-    organ_status status = choose_cutting(s, error);
-    if (status == ORGAN_OK)
-        status = read_tokens(s, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (choose_cutting(s, error) != ORGAN_OK || read_tokens(s, error) != ORGAN_OK)
+        return error->status;
     organ_tokenizer_ready(s->t);
     return read_merges(s, error);
 }
@@ -336,16 +333,15 @@ static organ_status read_scored(const source *s, organ_error *error)
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_PREPEND, .text = " ", .text_bytes = 1};
     t->normal[t->normal_count++] =
         (organ_step){.kind = ORGAN_STEP_REPLACE, .text = " ", .text_bytes = 1, .content = ORGAN_BLANK, .content_bytes = 3};
-    organ_status status = read_tokens(s, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_tokens(s, error) != ORGAN_OK)
+        return error->status;
     organ_tokenizer_ready(t);
     const int64_t unknown = organ_gguf_integer(s->model->gguf, KEY("unknown_token_id"), 0);
     t->unknown = unknown >= 0 && unknown < t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
     uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
         return no_memory(s, error);
-    status = read_scores(s, ranks, error);
+    organ_status status = read_scores(s, ranks, error);
     for (uint32_t k = 0; k < t->facts.vocabulary && status == ORGAN_OK; k++)
         status = put_parts(s, k, ranks[k], error);
     free(ranks);

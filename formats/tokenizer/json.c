@@ -385,25 +385,13 @@ static organ_status read_model(organ_tokenizer *t, const organ_json_text *text, 
     organ_json_span spans[M_COUNT];
     if (!top[TOP_MODEL].end)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: 'model' is missing", text->label);
-    organ_status status = find_members(text, top[TOP_MODEL], "model", model_names, M_COUNT, spans, error);
-    if (status == ORGAN_OK)
-        status = check_type(text, spans, error);
-    if (status == ORGAN_OK)
-        status = read_flag(text, spans[M_FUSE], "fuse_unk", &t->fuse_unknown, error);
-    if (status == ORGAN_OK)
-        status = read_flag(text, spans[M_FALLBACK], "byte_fallback", &t->byte_fallback, error);
-    if (status == ORGAN_OK)
-        status = read_flag(text, spans[M_IGNORE], "ignore_merges", &t->ignore_merges, error);
-    if (status == ORGAN_OK)
-        status = read_vocabulary(t, text, spans[M_VOCAB], error);
-    if (status == ORGAN_OK)
-        status = read_unknown(t, text, spans[M_UNKNOWN], error);
-    if (status == ORGAN_OK)
-        status = read_added(t, text, top[TOP_ADDED], error);
-    if (status == ORGAN_OK)
-        status = check_holes(t, text->label, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (find_members(text, top[TOP_MODEL], "model", model_names, M_COUNT, spans, error) != ORGAN_OK ||
+        check_type(text, spans, error) != ORGAN_OK || read_flag(text, spans[M_FUSE], "fuse_unk", &t->fuse_unknown, error) != ORGAN_OK ||
+        read_flag(text, spans[M_FALLBACK], "byte_fallback", &t->byte_fallback, error) != ORGAN_OK ||
+        read_flag(text, spans[M_IGNORE], "ignore_merges", &t->ignore_merges, error) != ORGAN_OK ||
+        read_vocabulary(t, text, spans[M_VOCAB], error) != ORGAN_OK || read_unknown(t, text, spans[M_UNKNOWN], error) != ORGAN_OK ||
+        read_added(t, text, top[TOP_ADDED], error) != ORGAN_OK || check_holes(t, text->label, error) != ORGAN_OK)
+        return error->status;
     organ_tokenizer_ready(t);
     return read_merges(t, text, spans[M_MERGES], error);
 }

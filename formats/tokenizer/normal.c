@@ -163,9 +163,8 @@ static organ_status replace(const organ_step *step, const organ_search *search, 
 {
     size_t at = 0, done = 0, begin, end = 0;
     while (*good) {
-        const organ_status status = organ_step_find(step, search, from->data, from->used, &at, &begin, &end, error);
-        if (status != ORGAN_OK)
-            return status;
+        if (organ_step_find(step, search, from->data, from->used, &at, &begin, &end, error) != ORGAN_OK)
+            return error->status;
         if (begin == SIZE_MAX)
             break;
         *good = organ_bytes_add(to, from->data + done, begin - done) && organ_bytes_add(to, step->content, step->content_bytes);

@@ -130,9 +130,8 @@ organ_status organ_step_cut(const organ_step *step, const organ_search *search, 
     spans->count = 0;
     bool good = true;
     while (good) {
-        const organ_status status = organ_step_find(step, search, text, bytes, &from, &begin, &end, error);
-        if (status != ORGAN_OK)
-            return status;
+        if (organ_step_find(step, search, text, bytes, &from, &begin, &end, error) != ORGAN_OK)
+            return error->status;
         if (begin == SIZE_MAX)
             break;
         good = add(&c, done, begin, false) && add(&c, begin, end, true);

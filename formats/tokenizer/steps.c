@@ -66,15 +66,17 @@ static organ_status set_regex(const reading *r, organ_step *step, const char *pa
 {
     char what[300];
     snprintf(what, sizeof what, "%.200s: %s", r->label, r->part);
-    organ_status status = keep_text(r, pattern, bytes, &step->pattern, error);
-    return status == ORGAN_OK ? organ_regex_compile(what, step->pattern, bytes, &step->regex, error) : status;
+    if (keep_text(r, pattern, bytes, &step->pattern, error) != ORGAN_OK)
+        return error->status;
+    return organ_regex_compile(what, step->pattern, bytes, &step->regex, error);
 }
 
 static organ_status add_split(const reading *r, const char *pattern, organ_behaviour behaviour, bool invert, organ_error *error)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT, .behaviour = behaviour, .invert = invert};
-    const organ_status status = set_regex(r, &step, pattern, strlen(pattern), error);
-    return status == ORGAN_OK ? add_step(r, &step, error) : status;
+    if (set_regex(r, &step, pattern, strlen(pattern), error) != ORGAN_OK)
+        return error->status;
+    return add_step(r, &step, error);
 }
 
 /* {"String": ...} or {"Regex": ...} */
@@ -106,12 +108,10 @@ static organ_status get_behaviour(const reading *r, const json_t *from, const ch
 static organ_status read_split(const reading *r, const json_t *from, const char *type, organ_error *error)
 {
     organ_step step = {.kind = ORGAN_STEP_SPLIT};
-    organ_status status = get_behaviour(r, from, type, &step.behaviour, error);
-    if (status == ORGAN_OK)
-        status = get_flag(r, from, type, "invert", false, &step.invert, error);
-    if (status == ORGAN_OK)
-        status = get_pattern(r, from, type, &step, error);
-    return status == ORGAN_OK ? add_step(r, &step, error) : status;
+    if (get_behaviour(r, from, type, &step.behaviour, error) != ORGAN_OK ||
+        get_flag(r, from, type, "invert", false, &step.invert, error) != ORGAN_OK || get_pattern(r, from, type, &step, error) != ORGAN_OK)
+        return error->status;
+    return add_step(r, &step, error);
 }
 
 static organ_status read_byte_level(const reading *r, const json_t *from, const char *type, organ_error *error)
@@ -133,8 +133,9 @@ static organ_status read_byte_level(const reading *r, const json_t *from, const 
 static organ_status read_digits(const reading *r, const json_t *from, const char *type, organ_error *error)
 {
     bool single;
-    const organ_status status = get_flag(r, from, type, "individual_digits", false, &single, error);
-    return status == ORGAN_OK ? add_split(r, single ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false, error) : status;
+    if (get_flag(r, from, type, "individual_digits", false, &single, error) != ORGAN_OK)
+        return error->status;
+    return add_split(r, single ? "\\p{N}" : "\\p{N}+", ORGAN_ISOLATED, false, error);
 }
 
 static organ_status read_metaspace(const reading *r, const json_t *from, const char *type, organ_error *error)
@@ -142,13 +143,10 @@ static organ_status read_metaspace(const reading *r, const json_t *from, const c
     organ_step step = {.kind = ORGAN_STEP_METASPACE, .behaviour = ORGAN_MERGED_WITH_NEXT};
     const char *scheme = json_string_value(json_object_get(from, "prepend_scheme"));
     bool prefix;
-    organ_status status = get_text(r, from, type, "replacement", &step.text, &step.text_bytes, error);
-    if (status == ORGAN_OK)
-        status = get_flag(r, from, type, "split", true, &step.cuts, error);
-    if (status == ORGAN_OK)
-        status = get_flag(r, from, type, "add_prefix_space", true, &prefix, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (get_text(r, from, type, "replacement", &step.text, &step.text_bytes, error) != ORGAN_OK ||
+        get_flag(r, from, type, "split", true, &step.cuts, error) != ORGAN_OK ||
+        get_flag(r, from, type, "add_prefix_space", true, &prefix, error) != ORGAN_OK)
+        return error->status;
     if (step.text_bytes == 0)
         return refuse(r, type, "'replacement' is empty", error);
     if (scheme && strcmp(scheme, "always") != 0 && strcmp(scheme, "first") != 0 && strcmp(scheme, "never") != 0)
