@@ -2,8 +2,8 @@
 #include "formats/adapter/adapter.h"
 
 #include "formats/adapter/config.h"
-#include "formats/base/arena.h"
 #include "formats/base/name_table.h"
+#include "formats/base/path.h"
 #include "formats/remote/http_source.h"
 
 #include <errno.h>
@@ -29,15 +29,6 @@ typedef struct state {
 
 /* ---- files ---- */
 
-static char *join(state *s, const char *directory, const char *name)
-{
-    const size_t length = strlen(directory);
-    char *const path = organ_arena_take(&s->arena, length + strlen(name) + 2);
-    if (path)
-        sprintf(path, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
-    return path;
-}
-
 /* The directory that `path` is or, if it names a file, lies in. */
 static organ_status find_directory(state *s, const char *path, organ_error *error)
 {
@@ -48,7 +39,7 @@ static organ_status find_directory(state *s, const char *path, organ_error *erro
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     size_t length = strlen(path);
     if (!S_ISDIR(info.st_mode)) {
-        const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+        const char *const name = organ_path_name(path);
         if (strcmp(name, ORGAN_ADAPTER_WEIGHTS) != 0 && strcmp(name, INDEX_NAME) != 0)
             return organ_fail(error, ORGAN_BAD_INPUT,
                               "%s: is no adapter: a directory with " ORGAN_ADAPTER_CONFIG " and " ORGAN_ADAPTER_WEIGHTS " is one", path);
@@ -59,16 +50,16 @@ static organ_status find_directory(state *s, const char *path, organ_error *erro
     while (length > 1 && path[length - 1] == '/')
         length--;
     s->adapter.path = organ_arena_copy(&s->arena, path, length);
-    return s->adapter.path ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", path);
+    return s->adapter.path ? ORGAN_OK : organ_fail_memory(error, path);
 }
 
 /* *there is whether the directory has a file of that name; *path is where. */
 static organ_status look_for(state *s, const char *name, char **path, bool *there, organ_error *error)
 {
     struct stat info;
-    *path = join(s, s->adapter.path, name);
+    *path = organ_path_join(&s->arena, s->adapter.path, name);
     if (!*path)
-        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+        return organ_fail_memory(error, s->adapter.path);
     *there = stat(*path, &info) == 0;
     return *there || errno == ENOENT || errno == ENOTDIR ? ORGAN_OK : organ_fail_errno(error, errno, "%s: cannot be opened", *path);
 }
@@ -158,7 +149,7 @@ static organ_status add_factor(state *s, const organ_tensor *t, const key *k, or
     const char *const module = organ_arena_copy(&s->arena, k->module, k->length);
     const size_t *const at = module ? organ_name_table_put(&s->names, module, s->adapter.pair_count) : NULL;
     if (!at)
-        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+        return organ_fail_memory(error, s->adapter.path);
     organ_adapter_pair *const pair = &s->pairs[*at];
     if (*at == s->adapter.pair_count) {
         *pair = (organ_adapter_pair){.module = module, .embedding = k->embedding};
@@ -180,7 +171,7 @@ static organ_status sort_out(state *s, organ_error *error)
     s->pairs = calloc(count ? count : 1, sizeof *s->pairs);
     s->rest = calloc(count ? count : 1, sizeof *s->rest);
     if (!s->pairs || !s->rest)
-        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+        return organ_fail_memory(error, s->adapter.path);
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &s->model->tensors[k];
         key name;
@@ -217,7 +208,7 @@ static organ_status finish_pair(state *s, organ_adapter_pair *pair, organ_error 
     }
     char *const weight = organ_arena_take(&s->arena, strlen(pair->module) + sizeof ".weight");
     if (!weight)
-        return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+        return organ_fail_memory(error, s->adapter.path);
     sprintf(weight, "%s.weight", pair->module);
     pair->anatomy = organ_anatomy_of(weight);
     return ORGAN_OK;
@@ -243,7 +234,7 @@ static organ_status finish_pairs(state *s, organ_error *error)
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++)
         if (!organ_name_table_put(&s->names, s->pairs[k].module, k))
-            return organ_fail_errno(error, ENOMEM, "%s", s->adapter.path);
+            return organ_fail_memory(error, s->adapter.path);
     return ORGAN_OK;
 }
 
@@ -252,7 +243,7 @@ organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ
     *adapter = NULL;
     state *const s = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
+        return organ_fail_memory(error, path);
     s->config.base = "";
     if (find_directory(s, path, error) != ORGAN_OK || open_files(s, error) != ORGAN_OK || sort_out(s, error) != ORGAN_OK ||
         finish_pairs(s, error) != ORGAN_OK) {

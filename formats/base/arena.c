@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES ((size_t)64 << 10)
+#define BLOCK_BYTES    ((size_t)64 << 10)
+#define FIRST_ELEMENTS ((size_t)64)
 
 struct organ_arena_block {
     struct organ_arena_block *next;
@@ -49,4 +50,18 @@ void organ_arena_release(organ_arena *arena)
         free(arena->blocks);
         arena->blocks = next;
     }
+}
+
+bool organ_grow(void *list, size_t count, size_t *room, size_t size)
+{
+    const size_t wanted = *room ? 2 * *room : FIRST_ELEMENTS;
+    void *elements;
+    if (count < *room)
+        return true;
+    memcpy(&elements, list, sizeof elements); /* whatever type it points to */
+    if (__builtin_mul_overflow(wanted, size, &size) || !(elements = realloc(elements, size)))
+        return false;
+    memcpy(list, &elements, sizeof elements);
+    *room = wanted;
+    return true;
 }

@@ -40,6 +40,14 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
     return ORGAN_OK;
 }
 
+uint64_t organ_little_endian(const void *bytes, size_t count)
+{
+    uint64_t value = 0;
+    while (count-- > 0)
+        value = value << 8 | ((const unsigned char *)bytes)[count];
+    return value;
+}
+
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length, organ_error *error)
 {
     int fd;

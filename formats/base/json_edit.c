@@ -4,7 +4,6 @@
 #include "formats/base/json_text.h"
 #include "formats/base/text_buffer.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,11 +27,6 @@ static size_t skip_space(const organ_json_text *text, size_t at)
     return at;
 }
 
-static organ_status no_memory(const organ_json_edit *edit, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", edit->label);
-}
-
 /* From the end of the member before it, or with the comma behind it if it is the first. */
 static organ_json_span cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
 {
@@ -45,19 +39,16 @@ static organ_json_span cut_of(const organ_json_text *text, size_t before, bool f
 static organ_status seek(const organ_json_text *text, organ_json_span span, const char *name, int deep, place *to, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_span value;
-    json_t *key = NULL;
-    if (organ_json_walk_begin(&walk, text, span, NULL, error))
-        return error->status;
+    organ_json_walk_begin(&walk, text, span, NULL, error);
     size_t before = walk.at;
-    for (bool first = true; !to->found && organ_json_walk_next(&walk, &key, &value, error) == ORGAN_OK && key; first = false) {
-        if (strcmp(json_string_value(key), name) == 0)
-            *to = (place){.value = value, .cut = cut_of(text, before, first, value), .found = true};
-        else if (deep > 0 && text->bytes[value.begin] == '{')
-            seek(text, value, name, deep - 1, to, error);
-        before = value.end;
-        json_decref(key);
+    for (bool first = true; !to->found && organ_json_walk_next(&walk, error); first = false) {
+        if (strcmp(json_string_value(walk.name), name) == 0)
+            *to = (place){.value = walk.value, .cut = cut_of(text, before, first, walk.value), .found = true};
+        else if (deep > 0 && text->bytes[walk.value.begin] == '{')
+            seek(text, walk.value, name, deep - 1, to, error);
+        before = walk.value.end;
     }
+    organ_json_walk_leave(&walk);
     return error->status;
 }
 
@@ -66,7 +57,7 @@ static organ_status replace(organ_json_edit *edit, organ_json_span span, const c
     const size_t size = edit->length - (span.end - span.begin) + length;
     char *const bytes = malloc(size + 1);
     if (!bytes)
-        return no_memory(edit, error);
+        return organ_fail_memory(error, edit->label);
     memcpy(bytes, edit->bytes, span.begin);
     memcpy(bytes + span.begin, with, length);
     memcpy(bytes + span.begin + length, edit->bytes + span.end, edit->length - span.end);
@@ -81,7 +72,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
 {
     *edit = (organ_json_edit){.label = label, .bytes = malloc(length + 1), .length = length};
     if (!edit->bytes)
-        return no_memory(edit, error);
+        return organ_fail_memory(error, edit->label);
     memcpy(edit->bytes, bytes, length);
     edit->bytes[length] = '\0';
     const organ_json_text text = text_of(edit);
@@ -176,15 +167,12 @@ static organ_status append_place(const organ_json_text *text, organ_json_span ob
                                  bool *first, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_span value;
-    json_t *key = NULL;
     *first = true;
     at->end = indent.begin;
     organ_json_walk_begin(&walk, text, object, NULL, error);
-    while (!error->status && organ_json_walk_next(&walk, &key, &value, error) == ORGAN_OK && key) {
-        at->end = value.end;
+    while (organ_json_walk_next(&walk, error)) {
+        at->end = walk.value.end;
         *first = false;
-        json_decref(key);
     }
     at->begin = at->end;
     return error->status;
@@ -202,7 +190,7 @@ static organ_status append(organ_json_edit *edit, organ_json_span object, const 
     const int space = first ? 0 : (int)(indent.end - indent.begin);
     const int length = asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
     if (length < 0)
-        return no_memory(edit, error);
+        return organ_fail_memory(error, edit->label);
     replace(edit, at, member, (size_t)length, error);
     free(member);
     return error->status;
@@ -217,7 +205,7 @@ organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, cons
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no object '%s'", edit->label, inside);
     char *const made = written(&text, indent_of(&text, object), value, &length);
     if (!made)
-        return no_memory(edit, error);
+        return organ_fail_memory(error, edit->label);
     if (find(edit, inside, name, &old))
         replace(edit, old, made, length, error);
     else

@@ -3,7 +3,6 @@
 
 #include "formats/base/memory_watch.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* NUL is allowed here and refused where a string is used: it is legal in text that nobody reads. */
@@ -101,7 +100,7 @@ static organ_status walk_end(organ_json_walk *walk, organ_error *error)
     return walk->at == walk->end ? ORGAN_OK : fail_walk(walk, "text follows the end of the object", error);
 }
 
-static organ_status read_name(organ_json_walk *walk, json_t **name, organ_error *error)
+static organ_status read_name(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
     if (walk->at >= walk->end || s[walk->at] != '"')
@@ -110,18 +109,16 @@ static organ_status read_name(organ_json_walk *walk, json_t **name, organ_error 
     if (behind > walk->end)
         return fail_walk(walk, "a name has no closing quote", error);
     const organ_json_span span = {walk->at, behind};
-    if (organ_json_parse(walk->text, span, "a name", name, error) != ORGAN_OK)
+    if (organ_json_parse(walk->text, span, "a name", &walk->name, error) != ORGAN_OK)
         return error->status;
     walk->at = skip_space(s, behind, walk->end);
-    if (walk->any_names || organ_json_plain(*name))
+    if (walk->any_names || organ_json_plain(walk->name))
         return ORGAN_OK;
-    json_decref(*name);
-    *name = NULL;
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
 }
 
 /* Behind the colon: finds the value. */
-static organ_status find_value(organ_json_walk *walk, organ_json_span *value, organ_error *error)
+static organ_status find_value(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
     if (walk->at >= walk->end || s[walk->at] != ':')
@@ -131,15 +128,21 @@ static organ_status find_value(organ_json_walk *walk, organ_json_span *value, or
     const size_t behind = skip_value(s, walk->at, walk->end, &values);
     if (behind == walk->at || behind > walk->end)
         return fail_walk(walk, behind == walk->at ? "a value is expected" : "the text ends inside this value", error);
-    *value = (organ_json_span){walk->at, behind};
+    walk->value = (organ_json_span){walk->at, behind};
     walk->at = behind;
     return ORGAN_OK;
 }
 
-organ_status organ_json_walk_next(organ_json_walk *walk, json_t **name, organ_json_span *value, organ_error *error)
+void organ_json_walk_leave(organ_json_walk *walk)
+{
+    json_decref(walk->name);
+    walk->name = NULL;
+}
+
+/* The name and the value of the next member; no name behind the last one. */
+static organ_status read_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
-    *name = NULL;
     walk->at = skip_space(s, walk->at, walk->end);
     if (walk->at < walk->end && s[walk->at] == '}')
         return walk_end(walk, error);
@@ -149,14 +152,15 @@ organ_status organ_json_walk_next(organ_json_walk *walk, json_t **name, organ_js
         walk->at = skip_space(s, walk->at + 1, walk->end);
     }
     walk->started = true;
-    organ_status status = read_name(walk, name, error);
-    if (status == ORGAN_OK)
-        status = find_value(walk, value, error);
-    if (status != ORGAN_OK) {
-        json_decref(*name);
-        *name = NULL;
-    }
-    return status;
+    return read_name(walk, error) == ORGAN_OK ? find_value(walk, error) : error->status;
+}
+
+bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
+{
+    organ_json_walk_leave(walk);
+    if (error->status == ORGAN_OK && read_member(walk, error) != ORGAN_OK)
+        organ_json_walk_leave(walk);
+    return walk->name != NULL;
 }
 
 /* The name of the member of the object in `span` that stands at `at`, in its quotes; empty if there is none. */
@@ -196,7 +200,7 @@ static organ_status parse(const organ_json_text *text, organ_json_span span, con
     if (*value)
         return ORGAN_OK;
     if (no_memory)
-        return organ_fail_errno(error, ENOMEM, "%s", text->label);
+        return organ_fail_memory(error, text->label);
     const size_t at = begin + (fault.position > 0 ? (size_t)fault.position : 0);
     return fail_at(text, at > begin ? at - 1 : at, what, member_at(text, span, at), fault.text, error);
 }
@@ -224,18 +228,13 @@ organ_json_span organ_json_member(const organ_json_text *text, organ_json_span s
 {
     organ_error ignored = {0};
     organ_json_walk walk;
-    json_t *key;
-    organ_json_span value;
-    if (organ_json_walk_begin(&walk, text, span, NULL, &ignored) != ORGAN_OK)
-        return (organ_json_span){0, 0};
+    organ_json_walk_begin(&walk, text, span, NULL, &ignored);
     walk.any_names = true;
-    while (organ_json_walk_next(&walk, &key, &value, &ignored) == ORGAN_OK && key) {
-        const bool found = organ_json_is(key, name);
-        json_decref(key);
-        if (found)
-            return value;
+    while (organ_json_walk_next(&walk, &ignored) && !organ_json_is(walk.name, name)) {
     }
-    return (organ_json_span){0, 0};
+    const organ_json_span found = walk.name ? walk.value : (organ_json_span){0, 0};
+    organ_json_walk_leave(&walk);
+    return found;
 }
 
 const char *organ_json_plain(const json_t *value)

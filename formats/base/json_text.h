@@ -29,16 +29,20 @@ typedef struct organ_json_walk {
     const organ_json_text *text;
     size_t at, end;
     bool started;
-    bool any_names; /* set by who walks: names may have a NUL in them */
+    bool any_names;        /* set by who walks: names may have a NUL in them */
+    json_t *name;          /* of the member that the walk is at: a string, without NUL unless any_names; the walk's own */
+    organ_json_span value; /* of that member: found, not yet parsed. Nothing has checked it before organ_json_parse. */
 } organ_json_walk;
 
 /* Starts at the object in `span`; `what` names it in the message if it is not an object ("weight_map"), NULL: the whole document. */
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span, const char *what,
                                    organ_error *error);
 
-/* The next member: *name is a string without NUL that the caller releases, NULL after the last one. The value is found, not yet parsed:
- * pass it to organ_json_parse, or nothing has checked it. */
-organ_status organ_json_walk_next(organ_json_walk *walk, json_t **name, organ_json_span *value, organ_error *error);
+/* Goes to the next member. False behind the last one and where `error` is set, by the walk or by who walks. */
+bool organ_json_walk_next(organ_json_walk *walk, organ_error *error);
+
+/* For a walk that is left before organ_json_walk_next was false. */
+void organ_json_walk_leave(organ_json_walk *walk);
 
 /* Parses one value of any type; duplicate keys, numbers beyond 64 bits and more than ORGAN_JSON_VALUES values are refused. `what` names the
  * value in messages ("tensor 'x'"), NULL: the whole document; a member at fault is named besides. The caller releases *value. */

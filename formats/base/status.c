@@ -64,3 +64,5 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
     append(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */
     return ORGAN_IO;
 }
+
+organ_status organ_fail_memory(organ_error *error, const char *what) { return organ_fail_errno(error, ENOMEM, "%s", what); }

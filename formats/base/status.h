@@ -32,6 +32,9 @@ typedef struct organ_error {
  */
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* The same for an allocation that failed: "WHAT: Cannot allocate memory", ORGAN_IO, with errnum ENOMEM. */
+organ_status organ_fail_memory(organ_error *error, const char *what);
+
 /* The same for a failed system call: appends ": " and the text of `errnum`. Status is ORGAN_IO. */
 organ_status organ_fail_errno(organ_error *error, int errnum, const char *format, ...) __attribute__((format(printf, 3, 4)));
 

@@ -4,7 +4,6 @@
 #include "formats/base/utf8.h"
 #include "formats/gguf/values.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -124,7 +123,7 @@ static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *erro
         return error->status;
     tensor->name = organ_arena_copy(&r->list->arena, (const char *)text, length);
     if (!tensor->name)
-        return organ_fail_errno(error, ENOMEM, "%s", c->file->name);
+        return organ_fail_memory(error, c->file->name);
     if (strlen(tensor->name) != length)
         return organ_gguf_refuse(c, error, "the name '%s' has a NUL at byte %zu of %" PRIu64, tensor->name, strlen(tensor->name), length);
     if (!organ_utf8_valid(tensor->name))
@@ -158,7 +157,7 @@ static organ_status read_shape(reader *r, organ_tensor *tensor, organ_error *err
         return organ_gguf_refuse(&r->cursor, error, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
     uint64_t *shape = organ_arena_take(&r->list->arena, ORGAN_GGUF_RANK_LIMIT * sizeof *shape);
     if (!shape)
-        return organ_fail_errno(error, ENOMEM, "%s", r->cursor.file->name);
+        return organ_fail_memory(error, r->cursor.file->name);
     int64_t elements = 1;
     for (uint32_t axis = 0; status == ORGAN_OK && axis < rank; axis++)
         status = read_dimension(r, axis, &shape[rank - 1 - axis], &elements, error);
@@ -235,7 +234,7 @@ static organ_status enter_name(reader *r, organ_error *error)
     const size_t number = r->list->count - 1;
     const size_t *kept = organ_name_table_put(&r->list->names, r->list->tensors[number].name, number);
     if (!kept)
-        return organ_fail_errno(error, ENOMEM, "%s", r->cursor.file->name);
+        return organ_fail_memory(error, r->cursor.file->name);
     if (*kept == number)
         return ORGAN_OK;
     if (*kept >= r->first)

@@ -17,7 +17,7 @@ size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-static organ_status no_memory(const organ_gguf_cursor *cursor, organ_error *error)
+static organ_status kv_no_memory(const organ_gguf_cursor *cursor, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
 }
@@ -40,7 +40,7 @@ static organ_status read_key(organ_gguf_cursor *cursor, organ_arena *arena, cons
         return error->status;
     *key = organ_arena_copy(arena, (const char *)text, length);
     if (!*key)
-        return no_memory(cursor, error);
+        return kv_no_memory(cursor, error);
     if (strlen(*key) != length)
         return organ_gguf_refuse(cursor, error, "the key '%.*s' has a NUL at byte %zu of %" PRIu64, SHOWN, *key, strlen(*key), length);
     if (!organ_utf8_valid(*key))
@@ -147,7 +147,7 @@ static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, or
     kv->size = cursor->at - begin + (cursor->narrow ? 4 * lengths : 0);
     unsigned char *kept = organ_arena_take(arena, kv->size);
     if (!kept)
-        return no_memory(cursor, error);
+        return kv_no_memory(cursor, error);
     if (cursor->narrow)
         widen(cursor, begin, kv, kept);
     else
@@ -171,7 +171,7 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
 {
     const size_t *kept = organ_name_table_put(keys, key, number);
     if (!kept)
-        return no_memory(cursor, error);
+        return kv_no_memory(cursor, error);
     if (*kept != number)
         return organ_gguf_refuse(cursor, error, "duplicate key: number %zu and number %zu", *kept + 1, number + 1);
     return ORGAN_OK;
@@ -180,24 +180,17 @@ static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table 
 organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, organ_arena *arena, organ_gguf_kv **kvs, organ_error *error)
 {
     organ_name_table keys = {0};
-    organ_status status = ORGAN_OK;
-    size_t capacity = 0;
+    size_t room = 0;
     *kvs = NULL;
-    for (size_t k = 0; status == ORGAN_OK && k < count; k++) {
-        if (k == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            organ_gguf_kv *larger = realloc(*kvs, capacity * sizeof **kvs);
-            if (!larger) {
-                status = no_memory(cursor, error);
-                break;
-            }
-            *kvs = larger;
+    for (size_t k = 0; !error->status && k < count; k++) {
+        if (!organ_grow(kvs, k, &room, sizeof **kvs)) {
+            kv_no_memory(cursor, error);
+            break;
         }
         snprintf(cursor->where, sizeof cursor->where, "key %zu of %" PRIu64, k + 1, count);
-        status = read_value(cursor, arena, &(*kvs)[k], error);
-        if (status == ORGAN_OK)
-            status = enter_key(cursor, &keys, (*kvs)[k].key, k, error);
+        if (read_value(cursor, arena, &(*kvs)[k], error) == ORGAN_OK)
+            enter_key(cursor, &keys, (*kvs)[k].key, k, error);
     }
     organ_name_table_release(&keys);
-    return status;
+    return error->status;
 }

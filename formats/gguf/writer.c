@@ -3,7 +3,6 @@
 
 #include "formats/gguf/reader.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,12 +26,10 @@ struct organ_gguf_writer {
     uint64_t *offsets;
 };
 
-static organ_status no_memory(organ_error *error) { return organ_fail_errno(error, ENOMEM, "a GGUF header"); }
-
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error)
 {
     *writer = calloc(1, sizeof **writer);
-    return *writer ? ORGAN_OK : no_memory(error);
+    return *writer ? ORGAN_OK : organ_fail_memory(error, "a GGUF header");
 }
 
 void organ_gguf_writer_destroy(organ_gguf_writer *writer)
@@ -45,18 +42,6 @@ void organ_gguf_writer_destroy(organ_gguf_writer *writer)
     free(writer->offsets);
     organ_arena_release(&writer->arena);
     free(writer);
-}
-
-/* Room for one more; the list or NULL. */
-static void *grown(void *list, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return list;
-    const size_t wanted = *capacity ? 2 * *capacity : 64;
-    void *larger = realloc(list, wanted * size);
-    if (larger)
-        *capacity = wanted;
-    return larger;
 }
 
 static organ_gguf_kv *find(const organ_gguf_writer *writer, const char *key)
@@ -86,16 +71,13 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
     organ_gguf_kv copy = *kv, *place = find(writer, kv->key);
     unsigned char *bytes = organ_arena_take(&writer->arena, kv->size);
     copy.key = place ? place->key : organ_arena_copy(&writer->arena, kv->key, strlen(kv->key));
-    organ_gguf_kv *kvs = grown(writer->kvs, writer->kv_count, &writer->kv_capacity, sizeof *kvs);
-    if (kvs)
-        writer->kvs = kvs;
-    if (!bytes || !copy.key || !kvs)
-        return no_memory(error);
+    if (!bytes || !copy.key || !organ_grow(&writer->kvs, writer->kv_count, &writer->kv_capacity, sizeof *writer->kvs))
+        return organ_fail_memory(error, "a GGUF header");
     memcpy(bytes, kv->bytes, kv->size);
     copy.bytes = bytes;
     place = find(writer, kv->key);
     if (!place)
-        place = &kvs[writer->kv_count++];
+        place = &writer->kvs[writer->kv_count++];
     *place = copy;
     return ORGAN_OK;
 }
@@ -133,7 +115,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
 {
     unsigned char *bytes = malloc(8 + length);
     if (!bytes)
-        return no_memory(error);
+        return organ_fail_memory(error, "a GGUF header");
     memcpy(put(bytes, length, 8), text, length);
     const organ_gguf_kv kv = {
         .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
@@ -191,15 +173,12 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
     if (rank > ORGAN_GGUF_RANK_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': has %u dimensions, GGUF allows %u", name, rank, ORGAN_GGUF_RANK_LIMIT);
     info made = {.name = organ_arena_copy(&writer->arena, name, length), .dtype = dtype, .rank = rank};
-    info *infos = grown(writer->infos, writer->info_count, &writer->info_capacity, sizeof *infos);
-    if (infos)
-        writer->infos = infos;
-    if (!made.name || !infos)
-        return no_memory(error);
+    if (!made.name || !organ_grow(&writer->infos, writer->info_count, &writer->info_capacity, sizeof *writer->infos))
+        return organ_fail_memory(error, "a GGUF header");
     if (rank > 0)
         memcpy(made.shape, shape, rank * sizeof *shape);
     if (check_shape(&made, error) == ORGAN_OK)
-        infos[writer->info_count++] = made;
+        writer->infos[writer->info_count++] = made;
     return error->status;
 }
 
@@ -276,7 +255,7 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
     writer->bytes = NULL;
     writer->offsets = calloc(writer->info_count + 1, sizeof *writer->offsets);
     if (!writer->offsets)
-        return no_memory(error);
+        return organ_fail_memory(error, "a GGUF header");
     if (lay_out(writer, alignment, &end, error) != ORGAN_OK)
         return error->status;
     organ_gguf_pad(header_bytes(writer), alignment, &begin); /* 2^32 at most, no overflow */
@@ -284,7 +263,7 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
         return organ_fail(error, ORGAN_BAD_INPUT, "tensors of %" PRIu64 " bytes are more than a file can have", end);
     writer->bytes = calloc(begin, 1);
     if (!writer->bytes)
-        return no_memory(error);
+        return organ_fail_memory(error, "a GGUF header");
     write_header(writer, writer->bytes);
     for (size_t k = 0; k < writer->info_count; k++)
         writer->offsets[k] += begin;

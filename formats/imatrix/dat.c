@@ -8,10 +8,10 @@
  * The experts of a stack stand one behind the other; the file does not say how many there are. */
 #include "formats/imatrix/parts.h"
 
+#include "formats/base/input_file.h"
 #include "formats/base/utf8.h"
 #include "formats/remote/model_file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -48,7 +48,7 @@ static organ_status take_number(cursor *c, const char *field, int32_t least, int
     unsigned char b[4];
     if (take(c, field, b, sizeof b, error) != ORGAN_OK)
         return error->status;
-    *value = (int32_t)(b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24);
+    *value = (int32_t)organ_little_endian(b, sizeof b);
     if (*value < least || *value > most)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s is %" PRId32 ", not from %" PRId32 " to %" PRId32, c->s->file.name, c->where,
                           field, *value, least, most);
@@ -64,7 +64,7 @@ static organ_status take_entry(cursor *c, organ_error *error)
         return error->status;
     const char *const name = organ_arena_copy(&c->s->arena, text, (size_t)length);
     if (!name)
-        return organ_fail_errno(error, ENOMEM, "%s", c->s->file.path);
+        return organ_fail_memory(error, c->s->file.path);
     if (strlen(name) != (size_t)length || !organ_utf8_valid(name))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: the name of %" PRId32 " bytes %s", c->s->file.name, c->where, length,
                           strlen(name) != (size_t)length ? "has a NUL" : "is not valid UTF-8");

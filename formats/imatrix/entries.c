@@ -4,35 +4,21 @@
 
 #include "formats/base/utf8.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define MOST_DATASETS 65536u
 
-static organ_status no_memory(const organ_imatrix_state *s, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", s->file.path);
-}
-
 organ_status organ_imatrix_add(organ_imatrix_state *s, const char *name, uint64_t values, uint64_t counts, organ_imatrix_bytes place,
                                organ_error *error)
 {
     const size_t number = s->view.entry_count;
-    if (number == s->capacity) {
-        const size_t capacity = s->capacity ? 2 * s->capacity : 256;
-        organ_imatrix_entry *const entries = realloc(s->entries, capacity * sizeof *entries);
-        s->entries = entries ? entries : s->entries;
-        organ_imatrix_bytes *const places = entries ? realloc(s->places, capacity * sizeof *places) : NULL;
-        s->places = places ? places : s->places;
-        if (!places)
-            return no_memory(s, error);
-        s->capacity = capacity;
-    }
+    size_t room = s->capacity;
     const size_t *const kept = organ_name_table_put(&s->names, name, number);
-    if (!kept)
-        return no_memory(s, error);
+    if (!kept || !organ_grow(&s->entries, number, &room, sizeof *s->entries) ||
+        !organ_grow(&s->places, number, &s->capacity, sizeof *s->places))
+        return organ_fail_memory(error, s->file.path);
     if (*kept != number)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s' is there twice: number %zu and number %zu", s->file.name, name, *kept + 1,
                           number + 1);
@@ -49,14 +35,14 @@ organ_status organ_imatrix_begin_datasets(organ_imatrix_state *s, uint64_t count
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: names %" PRIu64 " texts, more than %u", s->file.name, count, MOST_DATASETS);
     s->datasets = calloc((size_t)count + 1, sizeof *s->datasets);
     s->view.datasets = s->datasets;
-    return s->datasets ? ORGAN_OK : no_memory(s, error);
+    return s->datasets ? ORGAN_OK : organ_fail_memory(error, s->file.path);
 }
 
 organ_status organ_imatrix_add_dataset(organ_imatrix_state *s, const char *text, size_t length, organ_error *error)
 {
     char *const copy = organ_arena_copy(&s->arena, text, length);
     if (!copy)
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->file.path);
     if (strlen(copy) != length || !organ_utf8_valid(copy))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the name of text %zu, of %zu bytes, %s", s->file.name, s->view.dataset_count + 1,
                           length, strlen(copy) != length ? "has a NUL" : "is not valid UTF-8");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
+#include "formats/base/path.h"
 #include "formats/gguf/reader.h"
 #include "formats/imatrix/parts.h"
 #include "formats/remote/model_file.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -51,10 +51,7 @@ static organ_status read_datasets(organ_imatrix_state *s, const organ_gguf *gguf
 /* "blk.0.ffn_up.weight" of "blk.0.ffn_up.weight.counts"; NULL where the name does not end so, or without memory. */
 static char *without(organ_imatrix_state *s, const char *name, const char *suffix)
 {
-    const size_t length = strlen(name), cut = strlen(suffix);
-    if (length <= cut || strcmp(name + length - cut, suffix) != 0)
-        return NULL;
-    return organ_arena_copy(&s->arena, name, length - cut);
+    return organ_ends_with(name, suffix) ? organ_arena_copy(&s->arena, name, strlen(name) - strlen(suffix)) : NULL;
 }
 
 static const organ_tensor *partner(const organ_tensor_list *list, const char *name, const char *suffix)
@@ -119,11 +116,10 @@ static organ_status read_gguf(organ_imatrix_state *s, organ_error *error)
 static organ_status open_file(organ_imatrix_state *s, const char *path, organ_error *error)
 {
     struct stat info;
-    const char *const slash = strrchr(path, '/');
     s->file = (organ_model_file){.path = organ_arena_copy(&s->arena, path, strlen(path)), .fd = -1};
     if (!s->file.path)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
-    s->file.name = slash && slash[1] ? s->file.path + (slash + 1 - path) : s->file.path;
+        return organ_fail_memory(error, path);
+    s->file.name = *organ_path_name(path) ? organ_path_name(s->file.path) : s->file.path;
     if (organ_input_open(path, &s->file.fd, &info, error) != ORGAN_OK)
         return error->status;
     s->file.size = (uint64_t)info.st_size;
@@ -151,7 +147,7 @@ organ_status organ_imatrix_open(const char *path, organ_imatrix **imatrix, organ
     *imatrix = NULL;
     organ_imatrix_state *const s = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
+        return organ_fail_memory(error, path);
     s->file.fd = -1;
     if (open_file(s, path, error) == ORGAN_OK && read_file(s, error) == ORGAN_OK)
         *imatrix = &s->view;

@@ -34,8 +34,6 @@ typedef struct state {
     bool missing;     /* the server says that there is no such file as was asked for last */
 } state;
 
-static organ_status no_memory(const state *s, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", s->place.path); }
-
 /* Models of a thousand shards meet the usual limit of 1024 open files: as far as the system allows, there is room for four such models. */
 static void make_room_for_files(size_t count)
 {
@@ -45,15 +43,6 @@ static void make_room_for_files(size_t count)
         return;
     limit.rlim_cur = limit.rlim_max < wanted ? limit.rlim_max : wanted;
     setrlimit(RLIMIT_NOFILE, &limit); /* if it fails, so will open(), which says why */
-}
-
-static const char *join(state *s, const char *name)
-{
-    const size_t length = strlen(s->place.directory);
-    char *path = organ_arena_take(&s->list.arena, length + strlen(name) + 2);
-    if (path)
-        sprintf(path, "%s%s%s", s->place.directory, length > 0 && s->place.directory[length - 1] == '/' ? "" : "/", name);
-    return path;
 }
 
 /* The file that says that there is this file too; NULL for the one that the user named. */
@@ -117,15 +106,16 @@ static organ_status open_files(state *s, const char *const *names, size_t count,
 {
     organ_model_file *files = realloc(s->files, count * sizeof *s->files);
     if (!files)
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->place.path);
     s->files = files;
     make_room_for_files(count);
     for (size_t k = s->model.file_count; k < count; k++) {
-        s->files[k] =
-            (organ_model_file){.name = organ_arena_copy(&s->list.arena, names[k], strlen(names[k])), .path = join(s, names[k]), .fd = -1};
+        s->files[k] = (organ_model_file){.name = organ_arena_copy(&s->list.arena, names[k], strlen(names[k])),
+                                         .path = organ_path_join(&s->list.arena, s->place.directory, names[k]),
+                                         .fd = -1};
         s->model.file_count = k + 1;
         if (!s->files[k].name || !s->files[k].path)
-            return no_memory(s, error);
+            return organ_fail_memory(error, s->place.path);
         if (open_file(s, &s->files[k], error) != ORGAN_OK)
             return error->status;
         if (s->place.gguf)
@@ -144,17 +134,17 @@ static organ_status open_also(state *s, organ_error *error)
     const size_t count = s->access ? s->access->also_count : 0;
     organ_model_file *files = count ? realloc(s->files, (s->model.file_count + count) * sizeof *files) : NULL;
     if (count && !files)
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->place.path);
     s->files = count ? files : s->files;
     for (size_t k = 0; k < count; k++) {
-        const char *const path = s->access->also[k], *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+        const char *const path = s->access->also[k], *const name = organ_path_name(path);
         organ_model_file *const file = &s->files[s->model.file_count];
         *file = (organ_model_file){.name = organ_arena_copy(&s->list.arena, name, strlen(name)),
                                    .path = organ_arena_copy(&s->list.arena, path, strlen(path)),
                                    .fd = -1};
         s->model.file_count++;
         if (!file->name || !file->path)
-            return no_memory(s, error);
+            return organ_fail_memory(error, s->place.path);
         if (open_file(s, file, error) || organ_safetensors_read(s->files, s->model.file_count - 1, &s->list, error))
             return error->status;
     }
@@ -174,13 +164,13 @@ static void close_files(state *s)
 static organ_status note_problem(state *s, const char *text, organ_error *error)
 {
     s->problems[s->model.problem_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
-    return s->problems[s->model.problem_count++] ? ORGAN_OK : no_memory(s, error);
+    return s->problems[s->model.problem_count++] ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
 static organ_status note_warning(state *s, const char *text, organ_error *error)
 {
     s->warnings[s->model.warning_count] = organ_arena_copy(&s->list.arena, text, strlen(text));
-    return s->warnings[s->model.warning_count++] ? ORGAN_OK : no_memory(s, error);
+    return s->warnings[s->model.warning_count++] ? ORGAN_OK : organ_fail_memory(error, s->place.path);
 }
 
 static organ_status check_total(state *s, organ_error *error)
@@ -219,15 +209,15 @@ static organ_status read_index(state *s, organ_error *error)
 {
     if (s->http)
         return read_remote_index(s, error);
-    const char *path = join(s, s->place.index);
-    return path ? organ_shards_read(path, s->place.index, &s->shards, error) : no_memory(s, error);
+    const char *path = organ_path_join(&s->list.arena, s->place.directory, s->place.index);
+    return path ? organ_shards_read(path, s->place.index, &s->shards, error) : organ_fail_memory(error, s->place.path);
 }
 
 static organ_status read_config(state *s, organ_error *error)
 {
     if (!s->http) {
-        const char *path = join(s, "config.json");
-        return path ? organ_hf_config_read(path, &s->model.config, error) : no_memory(s, error);
+        const char *path = organ_path_join(&s->list.arena, s->place.directory, "config.json");
+        return path ? organ_hf_config_read(path, &s->model.config, error) : organ_fail_memory(error, s->place.path);
     }
     char *bytes;
     size_t length;
@@ -283,7 +273,7 @@ static organ_status open_parts(state *s, unsigned parts, organ_error *error)
         if (!(names[k] = organ_gguf_split_name(&s->place.arena, s->place.file, length, k + 1, parts)))
             names = NULL;
     if (!names)
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->place.path);
     if (part != 1) {
         close_files(s);
         organ_tensor_list_release(&s->list);
@@ -334,14 +324,11 @@ static organ_status open_gguf(state *s, organ_error *error)
 /* A model taken apart: as many files as tensors, each opened when it is read. */
 static organ_status open_apart(state *s, const char *path, organ_error *error)
 {
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/')
-        length--;
-    s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, length);
+    s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
     s->place.whole_directory = true;
-    const char *config = s->place.path ? join(s, ORGAN_FILES_FOLDER "/config.json") : NULL;
+    const char *config = s->place.path ? organ_path_join(&s->list.arena, s->place.directory, ORGAN_FILES_FOLDER "/config.json") : NULL;
     if (!config)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
+        return organ_fail_memory(error, path);
     const organ_status status = organ_directory_read(s->place.path, &s->list, &s->files, &s->manifest, &s->model.gguf, error);
     s->model.file_count = status == ORGAN_OK ? s->list.count : 0;
     s->model.manifest = &s->manifest;
@@ -378,7 +365,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     *model = NULL;
     state *s = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", organ_http_is_url(path) ? "the URL of the model" : path);
+        return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
     const organ_status status = open_all(s, path, error);
     if (status != ORGAN_OK) {
@@ -445,7 +432,7 @@ organ_status organ_model_load(const organ_model *model, const char *name, size_t
     const size_t room = strlen(model->directory) + strlen(folder) + strlen(name) + 2;
     char *const path = malloc(room);
     if (!path)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     snprintf(path, room, "%s%s/%s", model->directory, folder, name);
     if (access(path, F_OK) == 0 || errno != ENOENT)
         organ_input_load(path, name, limit, bytes, length, error);

@@ -54,17 +54,6 @@ bool organ_directory_is(const char *path)
     return got < 0 || memmem(text, (size_t)got, SCHEMA_FAMILY, strlen(SCHEMA_FAMILY));
 }
 
-char *organ_path_join(organ_arena *arena, const char *directory, const char *name)
-{
-    const size_t length = strlen(directory);
-    char *path = organ_arena_take(arena, length + strlen(name) + 2);
-    if (path)
-        sprintf(path, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
-    return path;
-}
-
-static organ_status no_memory(const reading *r, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", r->text.label); }
-
 /* ---- values of the manifest ---- */
 
 static organ_status get_text(const reading *r, const char *what, const json_t *object, const char *field, const char **value,
@@ -114,7 +103,7 @@ static organ_status look_at(reading *r, const char *what, const char *place, boo
     char *name = organ_arena_copy(&r->list->arena, place, strlen(place));
     char *path = name ? organ_path_join(&r->list->arena, r->directory, name) : NULL;
     if (!path)
-        return no_memory(r, error);
+        return organ_fail_memory(error, r->text.label);
     char *const slash = strrchr(path, '/');
     *slash = '\0';
     const bool linked = lstat(path, &folder) == 0 && S_ISLNK(folder.st_mode);
@@ -148,7 +137,7 @@ static organ_status read_gaps(reading *r, const char *name, const json_t *object
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%.*s': gaps is missing or not a list", r->text.label, SHOWN, name);
     organ_donor_gap *gaps = organ_arena_take(&r->list->arena, (json_array_size(rows) + 1) * sizeof *gaps);
     if (!gaps)
-        return no_memory(r, error);
+        return organ_fail_memory(error, r->text.label);
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
         const char *file;
@@ -168,19 +157,11 @@ static organ_status read_gaps(reading *r, const char *name, const json_t *object
     return ORGAN_OK;
 }
 
-static organ_status more_donors(reading *r, organ_error *error)
+static bool has_room(reading *r)
 {
-    if (r->manifest->file_count < r->donor_room)
-        return ORGAN_OK;
-    const size_t room = r->donor_room ? 2 * r->donor_room : 8;
-    organ_donor_file *files = realloc(r->manifest->files, room * sizeof *files);
-    r->manifest->files = files ? files : r->manifest->files;
-    organ_model_file *donors = realloc(r->donors, room * sizeof *donors);
-    r->donors = donors ? donors : r->donors;
-    if (!files || !donors)
-        return no_memory(r, error);
-    r->donor_room = room;
-    return ORGAN_OK;
+    size_t room = r->donor_room;
+    return organ_grow(&r->manifest->files, r->manifest->file_count, &room, sizeof *r->manifest->files) &&
+           organ_grow(&r->donors, r->manifest->file_count, &r->donor_room, sizeof *r->donors);
 }
 
 /* Headers are not for editing: nothing else says what the tensors are. */
@@ -202,18 +183,16 @@ static organ_status check_header(const reading *r, const char *name, const json_
 
 static organ_status read_donor(reading *r, const char *name, const json_t *object, organ_error *error)
 {
-    if (more_donors(r, error))
-        return error->status;
     organ_donor_file donor = {.name = organ_arena_copy(&r->list->arena, name, strlen(name))};
     organ_model_file header;
     const char *place;
-    if (!donor.name)
-        return no_memory(r, error);
+    if (!donor.name || !has_room(r))
+        return organ_fail_memory(error, r->text.label);
     if (!*name || *name == '.' || strchr(name, '/') || strlen(name) > NAME_MAX)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is not the name of a file", r->text.label, SHOWN, name);
     const size_t *const kept = organ_name_table_put(&r->sources, donor.name, r->manifest->file_count);
     if (!kept)
-        return no_memory(r, error);
+        return organ_fail_memory(error, r->text.label);
     if (*kept != r->manifest->file_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: sources: '%.*s' is there twice", r->text.label, SHOWN, name);
     if (get_count(r, name, object, "size", &donor.size, error) || get_count(r, name, object, "header_bytes", &donor.data_offset, error) ||
@@ -274,7 +253,7 @@ static organ_status read_tensor(reading *r, const char *name, const json_t *obje
         return error->status;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)
-        return no_memory(r, error);
+        return organ_fail_memory(error, r->text.label);
     if (*kept != *found)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: '%.*s': %s belongs to '%.*s' already", r->text.label, SHOWN, name, file->name, SHOWN,
                           r->list->tensors[*kept].name);
@@ -293,20 +272,14 @@ typedef organ_status read_member(reading *r, const char *name, const json_t *obj
 static organ_status read_object(reading *r, organ_json_span span, const char *what, read_member *read, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_span value;
-    json_t *name = NULL, *object = NULL;
     if (span.end == span.begin)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s is missing", r->text.label, what);
-    if (organ_json_walk_begin(&walk, &r->text, span, what, error))
-        return error->status;
-    while (organ_json_walk_next(&walk, &name, &value, error) == ORGAN_OK && name) {
-        if (organ_json_parse(&r->text, value, json_string_value(name), &object, error) == ORGAN_OK)
-            read(r, json_string_value(name), object, error);
+    organ_json_walk_begin(&walk, &r->text, span, what, error);
+    while (organ_json_walk_next(&walk, error)) {
+        json_t *object = NULL;
+        if (organ_json_parse(&r->text, walk.value, json_string_value(walk.name), &object, error) == ORGAN_OK)
+            read(r, json_string_value(walk.name), object, error);
         json_decref(object);
-        json_decref(name);
-        object = NULL;
-        if (error->status)
-            break;
     }
     return error->status;
 }
@@ -402,7 +375,7 @@ static organ_status read_all(reading *r, organ_error *error)
     r->files = calloc(r->list->count + 1, sizeof *r->files);
     r->manifest->tensors = calloc(r->list->count + 1, sizeof *r->manifest->tensors);
     if (!r->files || !r->manifest->tensors)
-        return no_memory(r, error);
+        return organ_fail_memory(error, r->text.label);
     if (read_object(r, organ_json_member(&r->text, whole, "tensors"), "tensors", read_tensor, error))
         return error->status;
     for (size_t k = 0; k < r->list->count; k++) {
@@ -425,7 +398,7 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
     const char *const path = organ_path_join(&list->arena, directory, ORGAN_MANIFEST);
     r.text.label = path ? path : directory;
     if (!path)
-        no_memory(&r, error);
+        organ_fail_memory(error, r.text.label);
     else if (organ_input_load(path, path, MANIFEST_LIMIT, &text, &r.text.length, error) == ORGAN_OK) {
         r.text.bytes = text;
         if (read_all(&r, error) == ORGAN_OK) {

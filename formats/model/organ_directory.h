@@ -9,6 +9,7 @@
 #ifndef ORGAN_DIRECTORY_H
 #define ORGAN_DIRECTORY_H
 
+#include "formats/base/path.h"
 #include "formats/gguf/reader.h"
 #include "formats/tensor/tensor_list.h"
 
@@ -63,8 +64,5 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
                                   const organ_gguf **gguf, organ_error *error);
 
 void organ_manifest_release(organ_manifest *manifest);
-
-/* "directory/name" in the arena; NULL without memory. */
-char *organ_path_join(organ_arena *arena, const char *directory, const char *name);
 
 #endif

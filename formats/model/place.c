@@ -2,6 +2,7 @@
 #include "formats/model/place.h"
 
 #include "formats/base/input_file.h"
+#include "formats/base/path.h"
 #include "formats/gguf/split.h"
 #include "formats/remote/http_source.h"
 
@@ -12,9 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define INDEX_NAME  ORGAN_INDEX_NAME
-#define SINGLE_NAME ORGAN_SINGLE_NAME
-#define LOOKED_FOR  INDEX_NAME ", " SINGLE_NAME ", another .safetensors file or a .gguf file"
+#define LOOKED_FOR ORGAN_INDEX_NAME ", " ORGAN_SINGLE_NAME ", another .safetensors file or a .gguf file"
 
 /* What a directory holds, as far as it matters for finding the model. */
 typedef struct contents {
@@ -27,14 +26,6 @@ typedef struct contents {
     size_t foreign;          /* weights in formats that are not read */
     const char *foreign_name;
 } contents;
-
-static organ_status no_memory(const char *path, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", path); }
-
-static bool ends_in(const char *name, const char *suffix)
-{
-    const size_t length = strlen(name), tail = strlen(suffix);
-    return length > tail && strcmp(name + length - tail, suffix) == 0;
-}
 
 /* Why a file of that name is not a model that can be opened; NULL if nothing is known about such names. */
 static const char *foreign_reason(const char *name)
@@ -51,7 +42,7 @@ static const char *foreign_reason(const char *name)
         {".msgpack", "a Flax file"},
     };
     for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (ends_in(name, known[k].suffix))
+        if (organ_ends_with(name, known[k].suffix))
             return known[k].reason;
     return NULL;
 }
@@ -59,7 +50,7 @@ static const char *foreign_reason(const char *name)
 static organ_status note(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
-    return *kept ? ORGAN_OK : no_memory(place->path, error);
+    return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
 }
 
 /* Whether both are parts of one model. */
@@ -89,16 +80,16 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
 {
     if (*name == '.')
         return ORGAN_OK;
-    if (strcmp(name, INDEX_NAME) == 0) {
+    if (strcmp(name, ORGAN_INDEX_NAME) == 0) {
         found->index = true;
-    } else if (strcmp(name, SINGLE_NAME) == 0) {
+    } else if (strcmp(name, ORGAN_SINGLE_NAME) == 0) {
         found->single = true;
-    } else if (ends_in(name, ".safetensors")) {
+    } else if (organ_ends_with(name, ".safetensors")) {
         found->others++;
         return note(place, name, &found->other, error);
-    } else if (ends_in(name, ".safetensors.index.json")) {
+    } else if (organ_ends_with(name, ".safetensors.index.json")) {
         return note(place, name, &found->other_index, error);
-    } else if (ends_in(name, ".gguf")) {
+    } else if (organ_ends_with(name, ".gguf")) {
         return note_gguf(place, name, found, error);
     } else if (foreign_reason(name)) {
         found->foreign++;
@@ -130,11 +121,11 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)
 {
     if (found->other_index)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no " INDEX_NAME " nor " SINGLE_NAME ", but %s: name that file",
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: holds no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME ", but %s: name that file",
                           place->directory, found->other_index);
     if (found->others > 0)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: holds %zu .safetensors files and no " INDEX_NAME " nor " SINGLE_NAME
+                          "%s: holds %zu .safetensors files and no " ORGAN_INDEX_NAME " nor " ORGAN_SINGLE_NAME
                           " that says how they belong together: name one file",
                           place->directory, found->others);
     if (found->ggufs > 1)
@@ -154,26 +145,26 @@ static organ_status find_in_directory(organ_model_place *place, organ_error *err
     if (list_directory(place, &found, error) != ORGAN_OK)
         return error->status;
     if (found.index)
-        place->index = INDEX_NAME;
+        place->index = ORGAN_INDEX_NAME;
     else if (found.single)
-        place->file = SINGLE_NAME;
+        place->file = ORGAN_SINGLE_NAME;
     else if (found.others == 1 && !found.other_index)
         place->file = found.other;
     else if (found.ggufs == 1 && found.others == 0 && !found.other_index)
         place->file = found.gguf[0];
     else
         return fail_empty(place, &found, error);
-    place->gguf = place->file && ends_in(place->file, ".gguf");
+    place->gguf = place->file && organ_ends_with(place->file, ".gguf");
     return ORGAN_OK;
 }
 
 /* The name of one file, relative to the directory. */
 static organ_status take_name(organ_model_place *place, const char *name, organ_error *error)
 {
-    place->gguf = ends_in(name, ".gguf");
-    if (place->gguf || ends_in(name, ".safetensors"))
+    place->gguf = organ_ends_with(name, ".gguf");
+    if (place->gguf || organ_ends_with(name, ".safetensors"))
         place->file = name;
-    else if (ends_in(name, ".safetensors.index.json"))
+    else if (organ_ends_with(name, ".safetensors.index.json"))
         place->index = name;
     else if (foreign_reason(name))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is %s", place->path, foreign_reason(name));
@@ -199,13 +190,12 @@ static bool is_gguf_inside(const char *path)
 
 static organ_status take_file(organ_model_place *place, organ_error *error)
 {
-    const char *slash = strrchr(place->path, '/');
-    const char *name = slash ? slash + 1 : place->path;
-    const size_t length = slash > place->path ? (size_t)(slash - place->path) : slash ? 1 : 0;
-    place->directory = slash ? organ_arena_copy(&place->arena, place->path, length) : ".";
+    const char *const name = organ_path_name(place->path);
+    const size_t length = (size_t)(name - place->path); /* with the slash, which "/name" keeps */
+    place->directory = length ? organ_arena_copy(&place->arena, place->path, length > 1 ? length - 1 : 1) : ".";
     if (!place->directory)
-        return no_memory(place->path, error);
-    if (ends_in(name, ".safetensors") || ends_in(name, ".json") || !is_gguf_inside(place->path))
+        return organ_fail_memory(error, place->path);
+    if (organ_ends_with(name, ".safetensors") || organ_ends_with(name, ".json") || !is_gguf_inside(place->path))
         return take_name(place, name, error);
     place->file = name;
     place->gguf = true;
@@ -224,15 +214,12 @@ static organ_status take_url(organ_model_place *place, const char *url, organ_er
 organ_status organ_model_place_find(const char *path, organ_model_place *place, organ_error *error)
 {
     struct stat info;
-    size_t length = strlen(path);
-    while (length > 1 && path[length - 1] == '/')
-        length--;
     *place = (organ_model_place){0};
     if (organ_http_is_url(path))
         return take_url(place, path, error);
-    place->path = organ_arena_copy(&place->arena, path, length);
+    place->path = organ_arena_copy(&place->arena, path, organ_path_length(path));
     if (!place->path)
-        return no_memory(path, error);
+        return organ_fail_memory(error, path);
     if (stat(place->path, &info) != 0)
         return organ_fail_errno(error, errno, "%s: no model here", place->path);
     return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file(place, error);

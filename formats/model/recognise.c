@@ -225,15 +225,8 @@ typedef struct name_list {
 
 static bool add_name(name_list *list, const char *name)
 {
-    if (list->count == list->room) {
-        const size_t room = list->room ? 2 * list->room : 64;
-        char **const names = realloc(list->names, room * sizeof *names);
-        if (!names)
-            return false;
-        list->names = names;
-        list->room = room;
-    }
-    return (list->names[list->count] = strdup(name)) && ++list->count;
+    return organ_grow(&list->names, list->count, &list->room, sizeof *list->names) && (list->names[list->count] = strdup(name)) &&
+           ++list->count;
 }
 
 static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }

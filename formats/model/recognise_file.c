@@ -2,6 +2,9 @@
  * One file: what its name and its first bytes say. */
 #include "formats/model/recognise.h"
 
+#include "formats/base/input_file.h"
+#include "formats/base/path.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
@@ -79,12 +82,6 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
 
 static bool starts(const head *h, const char *text) { return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0; }
 
-static bool ends_in(const char *name, const char *suffix)
-{
-    const size_t length = strlen(name), tail = strlen(suffix);
-    return length > tail && strcmp(name + length - tail, suffix) == 0;
-}
-
 /* The report has that name, or has it behind a point: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
 static bool is_markdown_report(const char *name, const head *h)
 {
@@ -100,7 +97,7 @@ static bool is_markdown_report(const char *name, const head *h)
 /* The name of the file, without what a draft of it has before its name: ".4711.". */
 static const char *base_of(const char *path)
 {
-    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
+    const char *const name = organ_path_name(path);
     const size_t digits = *name == '.' ? strspn(name + 1, "0123456789") : 0;
     return digits && name[digits + 1] == '.' ? name + digits + 2 : name;
 }
@@ -126,11 +123,11 @@ bool organ_is_report_at(int at, const char *path, organ_error *error)
     head h;
     if (!read_head(at, path, &h, error))
         return false;
-    if (ends_in(name, ".md"))
+    if (organ_ends_with(name, ".md"))
         return is_markdown_report(name, &h);
-    if (ends_in(name, ".svg"))
+    if (organ_ends_with(name, ".svg"))
         return is_one_of(name, charts, COUNT(charts)) && (starts(&h, "<svg") || starts(&h, "<?xml"));
-    if (ends_in(name, ".jsonl"))
+    if (organ_ends_with(name, ".jsonl"))
         return is_one_of(name, lines, COUNT(lines)) && (h.size == 0 || starts(&h, "{"));
     return strcmp(name, "coverage.tiles") == 0 || starts(&h, ORGAN_PAGE_START) || has_schema(&h);
 }
@@ -139,14 +136,11 @@ bool organ_is_weights_at(int at, const char *path, organ_error *error)
 {
     const char *const name = base_of(path);
     head h;
-    uint64_t header = 0;
-    if (!ends_in(name, ".gguf") && !ends_in(name, ".safetensors"))
+    if (!organ_ends_with(name, ".gguf") && !organ_ends_with(name, ".safetensors"))
         return false;
     if (!read_head(at, path, &h, error))
         return false;
-    if (ends_in(name, ".gguf"))
+    if (organ_ends_with(name, ".gguf"))
         return starts(&h, "GGUF");
-    for (size_t k = 0; k < 8 && h.length > 8; k++)
-        header |= (uint64_t)(unsigned char)h.bytes[k] << (8 * k);
-    return h.length > 8 && header <= h.size - 8 && h.bytes[8] == '{';
+    return h.length > 8 && organ_little_endian(h.bytes, 8) <= h.size - 8 && h.bytes[8] == '{';
 }

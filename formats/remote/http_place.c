@@ -2,8 +2,9 @@
  * What a URL names: a directory or a file of a model, and what of it may be shown. */
 #include "formats/remote/http_place.h"
 
+#include "formats/base/path.h"
+
 #include <curl/curl.h>
-#include <errno.h>
 #include <string.h>
 #include <strings.h>
 
@@ -27,12 +28,9 @@ char *organ_http_harmless(const char *url)
 static bool is_file_name(const char *name)
 {
     static const char *const endings[] = {".safetensors", ".json", ".gguf", ".bin", ".pt", ".pth", ".ckpt", ".onnx", ".h5", ".msgpack"};
-    const size_t length = strlen(name);
-    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++) {
-        const size_t tail = strlen(endings[k]);
-        if (length > tail && strcmp(name + length - tail, endings[k]) == 0)
+    for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
+        if (organ_ends_with(name, endings[k]))
             return true;
-    }
     return false;
 }
 
@@ -58,7 +56,7 @@ static organ_status take_place(char *text, const char *plain, size_t length, org
     *shown = organ_arena_copy(arena, text, end);
     *directory = file ? organ_arena_copy(arena, text, (size_t)(strrchr(text, '/') - text)) : *shown;
     *name = file ? organ_arena_copy(arena, plain, length) : NULL;
-    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text);
+    return *shown && *directory && (*name || !file) ? ORGAN_OK : organ_fail_memory(error, text);
 }
 
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
@@ -70,7 +68,7 @@ organ_status organ_http_place(const char *url, organ_arena *arena, const char **
     int length = 0;
     char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
     if (!plain)
-        organ_fail_errno(error, ENOMEM, "%s", text);
+        organ_fail_memory(error, text);
     else
         take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
     curl_free(plain);

@@ -344,7 +344,7 @@ static organ_status read_ahead(organ_http_file *file, uint64_t offset, organ_err
         s = http->ahead[k].used < s->used ? &http->ahead[k] : s;
     s->file = NULL;
     if (!s->bytes && !(s->bytes = malloc(LONGEST_SPAN)))
-        return organ_fail_errno(error, ENOMEM, "%s", file->shown);
+        return organ_fail_memory(error, file->shown);
     if (ask_part(file, s->bytes, step, offset, &s->length, error))
         return error->status;
     s->file = file;
@@ -487,7 +487,7 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
             answer.body = NULL;
             (*bytes)[ *length = answer.got] = '\0';
         } else
-            organ_fail_errno(error, ENOMEM, "%s", file->shown);
+            organ_fail_memory(error, file->shown);
     }
     if (answered)
         free(answer.body);

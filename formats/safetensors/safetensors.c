@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/safetensors/safetensors.h"
 
+#include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 #include "formats/remote/model_file.h"
 
@@ -114,7 +115,7 @@ static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error
             return error->status;
     tensor->rank = (unsigned)rank;
     tensor->shape = kept_shape(e->from->list, shape, rank);
-    return tensor->shape ? count_bytes(e, tensor, error) : organ_fail_errno(error, ENOMEM, "%s", e->from->file->name);
+    return tensor->shape ? count_bytes(e, tensor, error) : organ_fail_memory(error, e->from->file->name);
 }
 
 static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_error *error)
@@ -165,18 +166,11 @@ static organ_status read_field(entry *e, const char *what, const json_t *name, o
 static organ_status read_fields(entry *e, const char *what, organ_error *error)
 {
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
+    organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
     walk.any_names = true;
-    while (status == ORGAN_OK) {
-        json_t *name;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status = read_field(e, what, name, value, error);
-        json_decref(name);
-    }
-    return status;
+    while (organ_json_walk_next(&walk, error))
+        read_field(e, what, walk.name, walk.value, error);
+    return error->status;
 }
 
 static organ_status read_tensor(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
@@ -188,7 +182,7 @@ static organ_status read_tensor(const reader *r, const json_t *name, organ_json_
     organ_tensor tensor = {.name = organ_arena_copy(&r->list->arena, json_string_value(name), length),
                            .file = (uint32_t)(r->file - r->files)};
     if (!tensor.name)
-        return organ_fail_errno(error, ENOMEM, "%s", r->file->name);
+        return organ_fail_memory(error, r->file->name);
     tensor.anatomy = organ_anatomy_of(tensor.name);
     char what[SHOWN + 16];
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
@@ -201,27 +195,21 @@ static organ_status read_tensor(const reader *r, const json_t *name, organ_json_
     return error->status;
 }
 
-/* Strings by strings, which nobody here reads: what a key says twice, or with a NUL in it, is no fault. */
+/* An object of strings. They are not used, so a name that stands there twice or has a NUL in it is no fault. */
 static organ_status check_strings(const reader *r, organ_json_span span, organ_error *error)
 {
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, &r->header, span, "__metadata__", error);
+    organ_json_walk_begin(&walk, &r->header, span, "__metadata__", error);
     walk.any_names = true;
-    while (status == ORGAN_OK) {
-        json_t *name, *text = NULL;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        const size_t length = value.end - value.begin;
-        status = organ_json_parse(&r->header, value, "__metadata__", &text, error);
-        if (status == ORGAN_OK && !json_is_string(text))
-            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
-                                json_string_value(name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + value.begin);
+    while (organ_json_walk_next(&walk, error)) {
+        json_t *text = NULL;
+        const size_t length = walk.value.end - walk.value.begin;
+        if (organ_json_parse(&r->header, walk.value, "__metadata__", &text, error) == ORGAN_OK && !json_is_string(text))
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: __metadata__: '%.*s' is not a string but %.*s", r->file->name, SHOWN,
+                       json_string_value(walk.name), (int)(length > SHOWN ? SHOWN : length), r->header.bytes + walk.value.begin);
         json_decref(text);
-        json_decref(name);
     }
-    return status;
+    return error->status;
 }
 
 /* null is as good as none. */
@@ -237,18 +225,13 @@ static organ_status check_metadata(reader *r, organ_json_span span, organ_error 
 static organ_status read_entries(reader *r, organ_error *error)
 {
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, error);
-    while (status == ORGAN_OK) {
-        json_t *name;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status =
-            strcmp(json_string_value(name), "__metadata__") == 0 ? check_metadata(r, value, error) : read_tensor(r, name, value, error);
-        json_decref(name);
-    }
-    return status;
+    organ_json_walk_begin(&walk, &r->header, (organ_json_span){0, r->header.length}, NULL, error);
+    while (organ_json_walk_next(&walk, error))
+        if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
+            check_metadata(r, walk.value, error);
+        else
+            read_tensor(r, walk.name, walk.value, error);
+    return error->status;
 }
 
 static int by_offset(const void *a, const void *b)
@@ -268,7 +251,7 @@ static organ_status enter_names(const reader *r, organ_error *error)
         const char *name = list->tensors[k].name;
         const size_t *kept = organ_name_table_put(&list->names, name, k);
         if (!kept)
-            return organ_fail_errno(error, ENOMEM, "%s", r->file->name);
+            return organ_fail_memory(error, r->file->name);
         if (*kept >= r->file->first && *kept != k)
             return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': duplicate name in the header", r->file->name, SHOWN, name);
         if (*kept != k)
@@ -330,9 +313,7 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
                           file->size);
     if (organ_model_file_read(file, bytes, sizeof bytes, 0, error) != ORGAN_OK)
         return error->status;
-    *length = 0;
-    for (int k = 7; k >= 0; k--)
-        *length = *length << 8 | bytes[k];
+    *length = organ_little_endian(bytes, sizeof bytes);
     if (*length > ORGAN_SAFETENSORS_HEADER_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: header length %" PRIu64 " is beyond the limit of %u%s", file->name, *length,
                           ORGAN_SAFETENSORS_HEADER_LIMIT, mistaken_for(bytes));
@@ -345,17 +326,15 @@ static organ_status read_length(const organ_model_file *file, uint64_t *length, 
 /* The text of the header goes before the table of names is made: it may have 100 MB. */
 static organ_status read_header(reader *r, char *text, organ_error *error)
 {
-    organ_status status = organ_model_file_read(r->file, text, r->header.length, 8, error);
-    if (status == ORGAN_OK)
-        status = read_entries(r, error);
+    if (organ_model_file_read(r->file, text, r->header.length, 8, error) == ORGAN_OK)
+        read_entries(r, error);
     free(text);
-    if (status != ORGAN_OK)
-        return status;
+    if (error->status)
+        return error->status;
     const size_t count = r->list->count - r->file->first;
     if (count > 0)
         qsort(r->list->tensors + r->file->first, count, sizeof *r->list->tensors, by_offset);
-    status = enter_names(r, error);
-    return status == ORGAN_OK ? check_layout(r, error) : status;
+    return enter_names(r, error) == ORGAN_OK ? check_layout(r, error) : error->status;
 }
 
 organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ_tensor_list *list, organ_error *error)

@@ -4,7 +4,6 @@
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -12,11 +11,6 @@
 #include <string.h>
 
 #define SHOWN 240
-
-static organ_status no_memory(const organ_shards *shards, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", shards->label);
-}
 
 /* Whether a name from the index means a file in the directory of the model and nothing else. */
 static bool is_plain_name(const char *name) { return *name && *name != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX; }
@@ -31,25 +25,17 @@ static organ_status enter_file(organ_shards *shards, const char *name, size_t *f
     }
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
     if (!copy || !organ_name_table_put(&shards->file_names, copy, shards->file_count))
-        return no_memory(shards, error);
+        return organ_fail_memory(error, shards->label);
     *file = shards->file_count++;
     return ORGAN_OK;
 }
 
 static organ_status enter_tensor(organ_shards *shards, const char *name, size_t file, organ_error *error)
 {
-    if (shards->entry_count == shards->entry_capacity) {
-        const size_t capacity = shards->entry_capacity ? shards->entry_capacity * 2 : 256;
-        organ_shard_entry *larger = realloc(shards->entries, capacity * sizeof *larger);
-        if (!larger)
-            return no_memory(shards, error);
-        shards->entries = larger;
-        shards->entry_capacity = capacity;
-    }
     char *copy = organ_arena_copy(&shards->arena, name, strlen(name));
     const size_t *kept = copy ? organ_name_table_put(&shards->tensor_names, copy, shards->entry_count) : NULL;
-    if (!kept)
-        return no_memory(shards, error);
+    if (!kept || !organ_grow(&shards->entries, shards->entry_count, &shards->entry_capacity, sizeof *shards->entries))
+        return organ_fail_memory(error, shards->label);
     if (*kept != shards->entry_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map: tensor '%.*s' is there twice", shards->label, SHOWN, name);
     shards->entries[shards->entry_count++] = (organ_shard_entry){copy, file};
@@ -82,17 +68,10 @@ static organ_status read_entry(organ_shards *shards, const organ_json_text *text
 static organ_status read_weight_map(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, text, span, "weight_map", error);
-    while (status == ORGAN_OK) {
-        json_t *name;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status = read_entry(shards, text, json_string_value(name), value, error);
-        json_decref(name);
-    }
-    return status;
+    organ_json_walk_begin(&walk, text, span, "weight_map", error);
+    while (organ_json_walk_next(&walk, error))
+        read_entry(shards, text, json_string_value(walk.name), walk.value, error);
+    return error->status;
 }
 
 /* Some writers make total_size a floating-point number: as long as it is whole, it is meant. */
@@ -114,23 +93,16 @@ static bool whole_number(const organ_json_text *text, organ_json_span span, uint
 static organ_status read_total(organ_shards *shards, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, text, span, "metadata", error);
+    organ_json_walk_begin(&walk, text, span, "metadata", error);
     walk.any_names = true;
-    while (status == ORGAN_OK) {
-        json_t *name;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status = organ_json_check(text, value, "metadata", error);
-        if (status == ORGAN_OK && organ_json_is(name, "total_size")) {
-            shards->total_size = organ_arena_copy(&shards->arena, text->bytes + value.begin, value.end - value.begin);
-            shards->total_is_number = whole_number(text, value, &shards->total_bytes);
-            status = shards->total_size ? ORGAN_OK : no_memory(shards, error);
+    while (organ_json_walk_next(&walk, error))
+        if (organ_json_check(text, walk.value, "metadata", error) == ORGAN_OK && organ_json_is(walk.name, "total_size")) {
+            shards->total_size = organ_arena_copy(&shards->arena, text->bytes + walk.value.begin, walk.value.end - walk.value.begin);
+            shards->total_is_number = whole_number(text, walk.value, &shards->total_bytes);
+            if (!shards->total_size)
+                organ_fail_memory(error, shards->label);
         }
-        json_decref(name);
-    }
-    return status;
+    return error->status;
 }
 
 /* Nothing in it is needed: a list or a number in its place is no fault of the tensors. */
@@ -158,21 +130,14 @@ static organ_status read_document(organ_shards *shards, const organ_json_text *t
 {
     unsigned seen[2] = {0, 0};
     organ_json_walk walk;
-    organ_status status = organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
-    while (status == ORGAN_OK) {
-        json_t *name;
-        organ_json_span value;
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status = read_member(shards, text, json_string_value(name), value, seen, error);
-        json_decref(name);
-    }
-    if (status == ORGAN_OK && !seen[0])
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
-    if (status == ORGAN_OK && shards->file_count == 0)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty: it names no file", shards->label);
-    return status;
+    organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
+    while (organ_json_walk_next(&walk, error))
+        read_member(shards, text, json_string_value(walk.name), walk.value, seen, error);
+    if (!error->status && !seen[0])
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
+    if (!error->status && shards->file_count == 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is empty: it names no file", shards->label);
+    return error->status;
 }
 
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
@@ -184,7 +149,7 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
     shards->files = malloc(shards->file_count * sizeof *shards->files);
     if (!place || !shards->files) {
         free(place);
-        return no_memory(shards, error);
+        return organ_fail_memory(error, shards->label);
     }
     size_t count = 0;
     for (size_t k = 0; k < shards->file_names.capacity; k++)

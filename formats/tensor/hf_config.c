@@ -3,6 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
+#include "formats/base/path.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -175,8 +176,7 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 {
     if (access(path, F_OK) != 0 && errno == ENOENT)
         return organ_hf_config_parse(NULL, 0, path, config, error);
-    const char *slash = strrchr(path, '/');
-    const char *label = slash ? slash + 1 : path;
+    const char *label = organ_path_name(path);
     char *bytes;
     size_t length;
     if (organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error) != ORGAN_OK)

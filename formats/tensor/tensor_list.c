@@ -6,14 +6,8 @@
 
 organ_status organ_tensor_list_append(organ_tensor_list *list, const organ_tensor *tensor, organ_error *error)
 {
-    if (list->count == list->capacity) {
-        const size_t capacity = list->capacity ? list->capacity * 2 : 256;
-        organ_tensor *larger = realloc(list->tensors, capacity * sizeof *larger);
-        if (!larger)
-            return organ_fail_errno(error, ENOMEM, "a list of %zu tensors", capacity);
-        list->tensors = larger;
-        list->capacity = capacity;
-    }
+    if (!organ_grow(&list->tensors, list->count, &list->capacity, sizeof *list->tensors))
+        return organ_fail_errno(error, ENOMEM, "a list of more than %zu tensors", list->count);
     list->tensors[list->count++] = *tensor;
     return ORGAN_OK;
 }

@@ -21,14 +21,8 @@ typedef struct organ_known_word {
 
 bool organ_ids_add(organ_ids *ids, uint32_t id)
 {
-    if (ids->count == ids->room) {
-        const size_t room = ids->room * 2 + 64;
-        uint32_t *larger = realloc(ids->items, room * sizeof *larger);
-        if (!larger)
-            return false;
-        ids->items = larger;
-        ids->room = room;
-    }
+    if (!organ_grow(&ids->items, ids->count, &ids->room, sizeof *ids->items))
+        return false;
     ids->items[ids->count++] = id;
     return true;
 }
@@ -37,14 +31,8 @@ bool organ_ids_add(organ_ids *ids, uint32_t id)
 
 static bool add_symbol(organ_bpe *bpe, uint32_t id, size_t start, size_t length)
 {
-    if (bpe->symbol_count == bpe->symbol_room) {
-        const size_t room = bpe->symbol_room * 2 + 64;
-        organ_symbol *larger = realloc(bpe->symbols, room * sizeof *larger);
-        if (!larger)
-            return false;
-        bpe->symbols = larger;
-        bpe->symbol_room = room;
-    }
+    if (!organ_grow(&bpe->symbols, bpe->symbol_count, &bpe->symbol_room, sizeof *bpe->symbols))
+        return false;
     const uint32_t at = (uint32_t)bpe->symbol_count++;
     bpe->symbols[at] = (organ_symbol){id, at ? at - 1 : NONE, NONE, (uint32_t)start, (uint32_t)length};
     if (at)
@@ -105,14 +93,8 @@ static bool push(organ_bpe *bpe, uint32_t left)
     const organ_merge *merge = organ_tokenizer_pair(bpe->tokenizer, bpe->symbols[left].id, bpe->symbols[bpe->symbols[left].next].id);
     if (!merge)
         return true;
-    if (bpe->heap_count == bpe->heap_room) {
-        const size_t room = bpe->heap_room * 2 + 64;
-        organ_candidate *larger = realloc(bpe->heap, room * sizeof *larger);
-        if (!larger)
-            return false;
-        bpe->heap = larger;
-        bpe->heap_room = room;
-    }
+    if (!organ_grow(&bpe->heap, bpe->heap_count, &bpe->heap_room, sizeof *bpe->heap))
+        return false;
     size_t at = bpe->heap_count++;
     const organ_candidate one = {(uint64_t)merge->rank << 32 | left, merge->made};
     for (; at && bpe->heap[(at - 1) / 2].order > one.order; at = (at - 1) / 2)

@@ -2,7 +2,6 @@
  * From a text to ids: added tokens, normalisation, added tokens again, cutting, words. */
 #include "formats/tokenizer/parts.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -17,8 +16,6 @@ typedef struct encoding {
     organ_bytes texts[ORGAN_STEP_LIMIT];
     organ_growth growth;
 } encoding;
-
-static organ_status no_memory(organ_error *error) { return organ_fail_errno(error, ENOMEM, "the tokens of a text"); }
 
 /* ---- added tokens ---- */
 
@@ -119,7 +116,7 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
         if (status != ORGAN_OK)
             return status;
         if (!organ_ids_add(&e->ids, added->id))
-            return no_memory(error);
+            return organ_fail_memory(error, "the tokens of a text");
         done = end;
     }
     return done < bytes ? next(e, text + done, bytes - done, first && done == 0, error) : ORGAN_OK;
@@ -193,7 +190,7 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
 {
     organ_bytes normal = {0};
     if (!organ_bytes_add(&normal, text, bytes))
-        return no_memory(error);
+        return organ_fail_memory(error, "the tokens of a text");
     organ_status status = organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
     if (status == ORGAN_OK && normal.used)
         status = around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
@@ -211,12 +208,12 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
     *count = 0;
     organ_status status = ORGAN_OK;
     if (!organ_search_make(&e.search) || !organ_utf8_mend(text, bytes, &mended))
-        status = no_memory(error);
+        status = organ_fail_memory(error, "the tokens of a text");
     if (status == ORGAN_OK)
         status = around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);
     /* A text without tokens has an array too. */
     if (status == ORGAN_OK && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
-        status = no_memory(error);
+        status = organ_fail_memory(error, "the tokens of a text");
     organ_search_release(&e.search);
     organ_bpe_release(&e.bpe);
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {

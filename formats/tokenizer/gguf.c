@@ -5,7 +5,6 @@
 
 #include "formats/base/utf8.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,8 +58,6 @@ typedef struct source {
     bool strips; /* blanks behind its special tokens belong to them */
 } source;
 
-static organ_status no_memory(const source *s, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", s->label); }
-
 /* ---- arrays of strings ---- */
 
 typedef struct strings {
@@ -101,7 +98,7 @@ static organ_status next_string(const source *s, strings *list, organ_bytes *cop
                           (unsigned long long)list->index, (unsigned long long)length, ORGAN_TOKEN_SIZE);
     copy->used = 0;
     if (!organ_bytes_add(copy, (const char *)list->kv->bytes + list->at + sizeof length, (size_t)length) || !organ_bytes_add(copy, "", 1))
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->label);
     copy->used--;
     list->at += sizeof length + (size_t)length;
     list->index++;
@@ -141,12 +138,12 @@ static organ_status put_token(const source *s, uint32_t id, const organ_bytes *t
     if (types && !organ_gguf_integer_at(types, id, &type))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': value %u is no whole number", s->label, types->key, id);
     if (!organ_tokenizer_token(s->t, id, text->data, text->used))
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->label);
     s->t->tokens[id].unused = type == UNUSED;
     const organ_added added = {
         .text = text->data, .bytes = text->used, .id = id, .special = type != USER_DEFINED, .rstrip = strips_behind(s, text)};
     const bool found = (type == CONTROL || type == USER_DEFINED || type == UNKNOWN) && text->used;
-    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : no_memory(s, error);
+    return !found || organ_tokenizer_add(s->t, &added) ? ORGAN_OK : organ_fail_memory(error, s->label);
 }
 
 static organ_status read_tokens(const source *s, organ_error *error)
@@ -185,7 +182,7 @@ static organ_status put_merge(const source *s, uint32_t rank, const organ_bytes 
     /* Of one pair the first counts. */
     if (organ_tokenizer_pair(s->t, left, right))
         return ORGAN_OK;
-    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : no_memory(s, error);
+    return organ_tokenizer_merge(s->t, left, right, rank, made) ? ORGAN_OK : organ_fail_memory(error, s->label);
 }
 
 static organ_status read_merges(const source *s, organ_error *error)
@@ -258,7 +255,7 @@ static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *e
     organ_status status = array_beside(s, KEY("scores"), true, count, &kv, error);
     scored *all = status == ORGAN_OK ? malloc(count * sizeof *all) : NULL;
     if (status == ORGAN_OK && !all)
-        status = no_memory(s, error);
+        status = organ_fail_memory(error, s->label);
     for (uint32_t k = 0; k < count && status == ORGAN_OK; k++) {
         all[k].id = k;
         if (!organ_gguf_real_at(kv, k, &all[k].score) || isnan(all[k].score))
@@ -307,9 +304,9 @@ static organ_status put_parts(const source *s, uint32_t id, uint32_t rank, organ
         uint32_t left, right;
         organ_utf8_at(text + at, &length);
         if (!part_id(t, text, at, &left) || !part_id(t, text + at, bytes - at, &right))
-            return no_memory(s, error);
+            return organ_fail_memory(error, s->label);
         if (left != ORGAN_NO_ID && right != ORGAN_NO_ID && !organ_tokenizer_merge(t, left, right, rank, id))
-            return no_memory(s, error);
+            return organ_fail_memory(error, s->label);
     }
     return ORGAN_OK;
 }
@@ -340,7 +337,7 @@ static organ_status read_scored(const source *s, organ_error *error)
     t->unknown = unknown >= 0 && unknown < t->facts.vocabulary ? (uint32_t)unknown : ORGAN_NO_ID;
     uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
-        return no_memory(s, error);
+        return organ_fail_memory(error, s->label);
     organ_status status = read_scores(s, ranks, error);
     for (uint32_t k = 0; k < t->facts.vocabulary && status == ORGAN_OK; k++)
         status = put_parts(s, k, ranks[k], error);

@@ -4,7 +4,6 @@
 
 #include "formats/base/utf8.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,23 +29,16 @@ static organ_status find_members(const organ_json_text *text, organ_json_span ob
                                  size_t count, organ_json_span *spans, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_span value;
-    json_t *name;
-    organ_status status = organ_json_walk_begin(&walk, text, object, what, error);
+    organ_json_walk_begin(&walk, text, object, what, error);
     memset(spans, 0, count * sizeof *spans);
-    while (status == ORGAN_OK) {
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        for (size_t k = 0; k < count && status == ORGAN_OK; k++)
-            if (strcmp(names[k], json_string_value(name)) == 0) {
+    while (organ_json_walk_next(&walk, error))
+        for (size_t k = 0; k < count; k++)
+            if (strcmp(names[k], json_string_value(walk.name)) == 0) {
                 if (spans[k].end)
-                    status = organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is there twice", text->label, names[k]);
-                spans[k] = value;
+                    organ_fail(error, ORGAN_BAD_INPUT, "%s: '%s' is there twice", text->label, names[k]);
+                spans[k] = walk.value;
             }
-        json_decref(name);
-    }
-    return status;
+    return error->status;
 }
 
 /* A small member as a tree; NULL where it is absent. */
@@ -99,27 +91,20 @@ static organ_status put_word(organ_tokenizer *t, const organ_json_text *text, co
     if (id < t->token_count && t->tokens[id].text)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: vocab: id %u is both '%.100s' and '%.100s'", text->label, id, t->tokens[id].text,
                           word);
-    return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text->label);
+    return organ_tokenizer_token(t, id, word, bytes) ? ORGAN_OK : organ_fail_memory(error, text->label);
 }
 
 static organ_status read_vocabulary(organ_tokenizer *t, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     organ_json_walk walk;
-    organ_json_span value;
-    json_t *name;
     if (!span.end)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: model: 'vocab' is missing", text->label);
-    organ_status status = organ_json_walk_begin(&walk, text, span, "vocab", error);
-    while (status == ORGAN_OK) {
-        status = organ_json_walk_next(&walk, &name, &value, error);
-        if (status != ORGAN_OK || !name)
-            break;
-        status = put_word(t, text, name, value, error);
-        json_decref(name);
-    }
-    if (status == ORGAN_OK && t->named == 0)
+    organ_json_walk_begin(&walk, text, span, "vocab", error);
+    while (organ_json_walk_next(&walk, error))
+        put_word(t, text, walk.name, walk.value, error);
+    if (!error->status && t->named == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: vocab: it is empty", text->label);
-    return status;
+    return error->status;
 }
 
 /* Ids may have holes, but the vocabulary must not be made of them. */
@@ -203,14 +188,14 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first, organ_
             return refuse_merge(l, "it is not two words with a blank between them", error);
         *first = (size_t)(blank - string);
         const bool good = organ_bytes_add(both, string, *first) && organ_bytes_add(both, blank + 1, bytes - *first - 1);
-        return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", l->text->label);
+        return good ? ORGAN_OK : organ_fail_memory(error, l->text->label);
     }
     for (unsigned k = 0; k < 2; k++) {
         l->at++;
         if ((status = read_string(l, &string, &bytes, error)) != ORGAN_OK)
             return status;
         if (!organ_bytes_add(both, string, bytes))
-            return organ_fail_errno(error, ENOMEM, "%s", l->text->label);
+            return organ_fail_memory(error, l->text->label);
         if (next_char(l) != (k ? ']' : ','))
             return refuse_merge(l, "it is not a pair of strings", error);
         if (k == 0)
@@ -232,7 +217,7 @@ static organ_status put_merge(organ_tokenizer *t, list *l, organ_bytes *both, or
     if (status == ORGAN_OK)
         status = id_of(t, l, both->data, both->used, &made, error);
     if (status == ORGAN_OK && !organ_tokenizer_merge(t, left, right, (uint32_t)l->index, made))
-        status = organ_fail_errno(error, ENOMEM, "%s", l->text->label);
+        status = organ_fail_memory(error, l->text->label);
     return status;
 }
 
@@ -350,7 +335,7 @@ static organ_status put_added(organ_tokenizer *t, const organ_json_text *text, c
     if (other && other->text && (other->bytes != bytes || memcmp(other->text, word, bytes) != 0))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: added_tokens: id %u is both '%.100s' and '%.100s'", text->label, added.id,
                           other->text, word);
-    return organ_tokenizer_add(t, &added) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", text->label);
+    return organ_tokenizer_add(t, &added) ? ORGAN_OK : organ_fail_memory(error, text->label);
 }
 
 static organ_status read_added(organ_tokenizer *t, const organ_json_text *text, organ_json_span span, organ_error *error)

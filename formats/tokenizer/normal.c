@@ -52,24 +52,12 @@ bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to)
 
 /* ---- normal forms ---- */
 
+enum { CHARACTER_CODES = 32 }; /* room for what one character becomes: 18 at most */
+
 typedef struct code_list {
     utf8proc_int32_t *codes;
     size_t count, room;
 } code_list;
-
-/* Room for what one character becomes: 18 at most. */
-static bool room_for_character(code_list *list)
-{
-    if (list->room - list->count >= 32)
-        return true;
-    const size_t room = list->room * 2 + 256;
-    utf8proc_int32_t *larger = realloc(list->codes, room * sizeof *larger);
-    if (!larger)
-        return false;
-    list->codes = larger;
-    list->room = room;
-    return true;
-}
 
 static unsigned class_of(utf8proc_int32_t code) { return (unsigned)utf8proc_get_property(code)->combining_class; }
 
@@ -100,9 +88,10 @@ static bool decompose(const organ_bytes *bytes, bool compatible, code_list *list
     size_t length, marks = 0; /* where the marks that stand together begin */
     for (size_t at = 0; at < bytes->used; at += length) {
         const uint32_t code = organ_utf8_at(bytes->data + at, &length);
-        if (!room_for_character(list))
+        if (!organ_grow(&list->codes, list->count + CHARACTER_CODES, &list->room, sizeof *list->codes))
             return false;
-        const utf8proc_ssize_t made = utf8proc_decompose_char((utf8proc_int32_t)code, list->codes + list->count, 32, options, NULL);
+        const utf8proc_ssize_t made =
+            utf8proc_decompose_char((utf8proc_int32_t)code, list->codes + list->count, CHARACTER_CODES, options, NULL);
         for (utf8proc_ssize_t k = 0; k < made; k++, list->count++)
             if (class_of(list->codes[list->count]) == 0) {
                 if (!order_marks(list->codes + marks, list->count - marks))

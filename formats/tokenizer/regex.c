@@ -30,7 +30,7 @@ static organ_status refuse(const scan *s, const char *construct, organ_error *er
 
 static organ_status put(scan *s, const char *text, size_t bytes, organ_error *error)
 {
-    return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", s->what);
+    return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_memory(error, s->what);
 }
 
 static organ_status put_text(scan *s, const char *text, organ_error *error) { return put(s, text, strlen(text), error); }

@@ -72,14 +72,8 @@ bool organ_spans_add(organ_spans *spans, size_t begin, size_t end)
 {
     if (begin == end)
         return true;
-    if (spans->count == spans->room) {
-        const size_t room = spans->room * 2 + 64;
-        organ_span *larger = realloc(spans->items, room * sizeof *larger);
-        if (!larger)
-            return false;
-        spans->items = larger;
-        spans->room = room;
-    }
+    if (!organ_grow(&spans->items, spans->count, &spans->room, sizeof *spans->items))
+        return false;
     spans->items[spans->count++] = (organ_span){begin, end};
     return true;
 }

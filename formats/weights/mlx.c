@@ -3,7 +3,6 @@
  * how many bits a group of codes has; how many codes that are is left to the config, where there is more than one answer. */
 #include "formats/weights/search.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -198,7 +197,7 @@ organ_status organ_weight_find_mlx(organ_weight_search *search, const organ_tens
     weight.scale = organ_weight_relative(search, tensor->name, stem, "scales");
     const char *const module = organ_weight_name(search, tensor->name, stem - 1, "");
     if (!module)
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     /* Another method's config tells what the model was before it became one of MLX. */
     if (strcmp(organ_quant_config_method(search->config), "mlx") == 0 &&
         (organ_quant_config_of(search->config, module, false, &said, &named, error) != ORGAN_OK ||

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/weights/quant_config_parts.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -317,7 +316,7 @@ organ_status organ_quant_config_read(const organ_model *model, organ_quant_confi
     *config = NULL;
     organ_quant_config *const made = calloc(1, sizeof *made);
     if (!made)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     made->file = made->method = made->layout = made->pack_dtype = "";
     made->all = (organ_quant_group){.name = "", .format = "", .symmetric = -1};
     if (read_files(made, model, error) != ORGAN_OK) {

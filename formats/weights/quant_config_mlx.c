@@ -3,16 +3,13 @@
  * their own ("model.embed_tokens": {"bits": 8, ...}) or are left as they are (false). */
 #include "formats/weights/quant_config_parts.h"
 
-#include <string.h>
+#include "formats/base/path.h"
 
 static bool has_words(const organ_model *model)
 {
-    for (size_t k = 0; k < model->tensor_count; k++) {
-        const organ_tensor *const tensor = &model->tensors[k];
-        const size_t length = strlen(tensor->name), tail = strlen(".weight");
-        if (tensor->dtype == ORGAN_U32 && length > tail && strcmp(tensor->name + length - tail, ".weight") == 0)
+    for (size_t k = 0; k < model->tensor_count; k++)
+        if (model->tensors[k].dtype == ORGAN_U32 && organ_ends_with(model->tensors[k].name, ".weight"))
             return true;
-    }
     return false;
 }
 

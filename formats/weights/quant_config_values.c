@@ -3,17 +3,13 @@
 #include "formats/weights/quant_config_parts.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define GROUP_MOST ((json_int_t)1 << 31)
 
-organ_status organ_quant_no_memory(const organ_quant_scope *at, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", at->config->file);
-}
+organ_status organ_quant_no_memory(const organ_quant_scope *at, organ_error *error) { return organ_fail_memory(error, at->config->file); }
 
 organ_status organ_quant_fail_value(const organ_quant_scope *at, const char *key, const json_t *value, const char *expected,
                                     organ_error *error)

@@ -2,6 +2,8 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "formats/weights/quant_rules.h"
 
+#include "formats/base/arena.h"
+
 #include <errno.h>
 #include <pcre2.h>
 #include <stdlib.h>
@@ -28,8 +30,6 @@ struct organ_rule_machine {
     pcre2_match_context *context;
 };
 
-static organ_status no_memory(const char *file, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", file); }
-
 static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, const char *file, const char *field, organ_error *error)
 {
     int fault;
@@ -50,31 +50,15 @@ static organ_status compile(organ_quant_rules *rules, struct organ_rule *rule, c
         return ORGAN_OK;
     struct organ_rule_machine *const m = rules->machine = calloc(1, sizeof *m);
     if (!m || !(m->match = pcre2_match_data_create(1, NULL)) || !(m->context = pcre2_match_context_create(NULL)))
-        return no_memory(file, error);
+        return organ_fail_memory(error, file);
     return ORGAN_OK;
-}
-
-/* Room for one more; false if there is no memory. */
-static bool make_room(void **array, size_t count, size_t *capacity, size_t size)
-{
-    if (count < *capacity)
-        return true;
-    const size_t wanted = *capacity ? 2 * *capacity : 16;
-    void *const larger = realloc(*array, wanted * size);
-    if (!larger)
-        return false;
-    *array = larger;
-    *capacity = wanted;
-    return true;
 }
 
 static organ_status add_exact(organ_quant_rules *rules, const char *text, const void *value, const char *file, organ_error *error)
 {
-    void *values = rules->values;
-    const bool room = make_room(&values, rules->value_count, &rules->value_capacity, sizeof *rules->values);
-    rules->values = values;
-    if (!room || !organ_name_table_put(&rules->exact, text, rules->value_count))
-        return no_memory(file, error);
+    if (!organ_grow(&rules->values, rules->value_count, &rules->value_capacity, sizeof *rules->values) ||
+        !organ_name_table_put(&rules->exact, text, rules->value_count))
+        return organ_fail_memory(error, file);
     rules->values[rules->value_count++] = value;
     return ORGAN_OK;
 }
@@ -84,11 +68,8 @@ organ_status organ_quant_rules_add(organ_quant_rules *rules, organ_rule_kind kin
 {
     if (kind == ORGAN_RULE_EXACT)
         return add_exact(rules, text, value, file, error);
-    void *list = rules->rules;
-    const bool room = make_room(&list, rules->count, &rules->capacity, sizeof *rules->rules);
-    rules->rules = list;
-    if (!room)
-        return no_memory(file, error);
+    if (!organ_grow(&rules->rules, rules->count, &rules->capacity, sizeof *rules->rules))
+        return organ_fail_memory(error, file);
     struct organ_rule *const rule = &rules->rules[rules->count++];
     *rule = (struct organ_rule){kind, text, value, NULL};
     return kind == ORGAN_RULE_REGEX ? compile(rules, rule, file, field, error) : ORGAN_OK;

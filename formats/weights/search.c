@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/weights/search.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-bool organ_ends_with(const char *name, const char *end)
-{
-    const size_t length = strlen(name), tail = strlen(end);
-    return length > tail && memcmp(name + length - tail, end, tail) == 0;
-}
 
 const organ_tensor *organ_weight_relative(organ_weight_search *search, const char *stem, size_t length, const char *leaf)
 {
@@ -64,12 +57,12 @@ organ_status organ_weight_group(organ_weight_search *search, const char *name, c
                                 organ_error *error)
 {
     if (!name) /* organ_weight_name had no memory for it */
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     /* Not search->name, which a caller may hold: the name of the module is the weight's without ".weight". */
     const size_t length = strlen(name) - (organ_ends_with(name, ".weight") ? strlen(".weight") : 0);
     const char *const module = organ_weight_name(search, name, length, "");
     if (!module)
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     return organ_quant_config_of(search->config, module, organ_anatomy_of(name).role == ORGAN_ROLE_EMBED, group, named, error);
 }
 
@@ -88,7 +81,7 @@ organ_status organ_weight_shape(organ_weight_search *search, organ_weight *weigh
 {
     uint64_t *const shape = organ_arena_take(&search->arena, (lead + 2) * sizeof *shape);
     if (!shape || !weight->name)
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     bool fits = true;
     weight->elements = 1;
     for (unsigned k = 0; k < lead + 2; k++) {

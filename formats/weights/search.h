@@ -5,6 +5,7 @@
 
 #include "formats/base/arena.h"
 #include "formats/base/name_table.h"
+#include "formats/base/path.h"
 #include "formats/model/model.h"
 #include "formats/weights/quant_config.h"
 #include "formats/weights/weight.h"
@@ -117,8 +118,5 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
 
 /* A sentence for each note; ORGAN_IO if there is no memory. */
 organ_status organ_weight_write_notes(organ_weight_search *search, organ_error *error);
-
-/* Whether the name ends so. */
-bool organ_ends_with(const char *name, const char *end);
 
 #endif

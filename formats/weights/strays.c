@@ -2,7 +2,6 @@
  * Tensors of quantised models that are no weights: what belongs to activations, what lost its weight, what nobody knows. */
 #include "formats/weights/search.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,8 +9,8 @@
 /* Behind a dot or an underscore at the end of a name. */
 static bool has_leaf(const char *name, const char *leaf)
 {
-    const size_t length = strlen(name), tail = strlen(leaf);
-    return length > tail && strcmp(name + length - tail, leaf) == 0 && (name[length - tail - 1] == '.' || name[length - tail - 1] == '_');
+    const char before = organ_ends_with(name, leaf) ? name[strlen(name) - strlen(leaf) - 1] : '\0';
+    return before == '.' || before == '_';
 }
 
 static bool has_one_of(const char *name, const char *const *leaves, size_t count)
@@ -114,7 +113,7 @@ static organ_status add_note(organ_weight_search *search, const char *text, orga
 {
     const char *const copy = organ_arena_copy(&search->arena, text, strlen(text));
     if (!copy)
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     search->sentences[search->found.note_count++] = copy;
     return ORGAN_OK;
 }
@@ -124,7 +123,7 @@ organ_status organ_weight_write_notes(organ_weight_search *search, organ_error *
     char text[700];
     search->sentences = organ_arena_take(&search->arena, (ORGAN_NOTES_MOST + 1) * sizeof *search->sentences);
     if (!search->sentences)
-        return organ_fail_errno(error, ENOMEM, "%s", search->model->path);
+        return organ_fail_memory(error, search->model->path);
     for (size_t k = 0; k < search->note_count; k++) {
         write_note(search, &search->notes[k], text, sizeof text);
         if (add_note(search, text, error) != ORGAN_OK)

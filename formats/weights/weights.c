@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status no_memory(const organ_model *model, organ_error *error)
+static organ_status weights_no_memory(const organ_model *model, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
@@ -82,7 +82,7 @@ static organ_status enter_names(organ_weight_search *search, organ_error *error)
     for (size_t k = 0; k < search->count; k++) {
         const size_t *const at = organ_name_table_put(&search->names, search->weights[k].name, k);
         if (!at)
-            return no_memory(search->model, error);
+            return weights_no_memory(search->model, error);
         if (*at != k)
             return organ_weight_fail(search, search->weights[k].codes, error, "and '%.200s' are both the weight '%.200s'",
                                      search->weights[*at].codes->name, search->weights[k].name);
@@ -175,14 +175,14 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     *weights = NULL;
     organ_weight_search *const search = calloc(1, sizeof *search);
     if (!search)
-        return no_memory(model, error);
+        return weights_no_memory(model, error);
     search->model = model;
     search->weights = calloc(model->tensor_count + 1, sizeof *search->weights);
     search->strays = calloc(model->tensor_count + 1, sizeof *search->strays);
     search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
     search->name = malloc(longest_name(model) + 64);
     const bool room = search->weights && search->strays && search->taken && search->name;
-    const organ_status status = room ? find_all(search, error) : no_memory(model, error);
+    const organ_status status = room ? find_all(search, error) : weights_no_memory(model, error);
     if (status == ORGAN_OK)
         *weights = &search->found;
     else

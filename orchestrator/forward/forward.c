@@ -57,7 +57,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
     *forward = NULL;
     organ_forward *f = calloc(1, sizeof *f);
     if (!f)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     f->model = model;
     f->engine = engine;
     if (organ_forward_config_read(model, &f->config, error) || organ_weights_find(model, &f->weights, error) || find_ends(f, error) ||

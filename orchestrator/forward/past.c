@@ -4,7 +4,6 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/quantity.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 struct organ_forward_past {
@@ -55,13 +54,13 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
         return too_little(f, most, error);
     organ_forward_past *const made = calloc(1, sizeof *made);
     if (!made)
-        return organ_fail_errno(error, ENOMEM, "%s", f->model->path);
+        return organ_fail_memory(error, f->model->path);
     made->most = most;
     made->layer_floats = most * width_of(f);
     made->layer_count = f->config.layers;
     made->held = holdable(f, together, most, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
-        organ_fail_errno(error, ENOMEM, "%s", f->model->path);
+        organ_fail_memory(error, f->model->path);
     if (error->status || !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {
         organ_forward_past_close(made);
         return error->status;

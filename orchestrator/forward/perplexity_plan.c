@@ -4,7 +4,6 @@
 
 #include "formats/base/utf8.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -111,7 +110,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     if (!sequence || !plan->tokens || !plan->begin || !plan->rows || !plan->targets) {
         free(sequence);
         organ_perplexity_plan_free(plan);
-        return organ_fail_errno(error, ENOMEM, "%s", text);
+        return organ_fail_memory(error, text);
     }
     if (prefix >= 0)
         sequence[0] = (uint32_t)prefix;

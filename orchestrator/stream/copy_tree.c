@@ -161,7 +161,7 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
     if (asprintf(&to_path, "%s/%s", to_directory, to_name) < 0)
         to_path = NULL;
     if (!from_path || !to_path)
-        organ_fail_errno(error, ENOMEM, "%s", name);
+        organ_fail_memory(error, name);
     else if (make_folders(to_path, strlen(to_directory), error) == ORGAN_OK) {
         const int from = open(from_path, O_RDONLY | O_CLOEXEC);
         if (from < 0)

@@ -43,7 +43,7 @@ static organ_status list_index(const organ_model *donor, organ_file_list *list, 
     struct stat info = {0};
     list->names = calloc(1, sizeof *list->names);
     if (!list->names || !(list->names[0] = strdup(donor->index)) || asprintf(&path, "%s/%s", donor->directory, donor->index) < 0)
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     list->count = 1;
     if (stat(path, &info))
         organ_fail_errno(error, errno, "%s", path);
@@ -59,7 +59,7 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
         return donor->index ? list_index(donor, list, error) : ORGAN_OK;
     const char **skip = malloc(donor->file_count * sizeof *skip);
     if (!skip)
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     for (size_t f = 0; f < donor->file_count; f++)
         skip[f] = donor->files[f].name;
     organ_list_files(donor->directory, skip, donor->file_count, list, error);
@@ -107,7 +107,7 @@ static organ_status copy_other(organ_model_copy *copy, const char *name, organ_e
     char *to = NULL;
     const bool record = strncmp(name, "organ/", 6) == 0;
     if (asprintf(&to, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
-        return organ_fail_errno(error, ENOMEM, "%s", name);
+        return organ_fail_memory(error, name);
     organ_copy_file(copy->donor->directory, name, copy->publish->partial, to, error);
     free(to);
     return error->status;
@@ -133,7 +133,7 @@ static organ_status open_shard(organ_model_copy *copy, size_t f, organ_error *er
     const organ_model_file *donor = &copy->donor->files[f];
     shard *s = &copy->shards[f];
     if (!(s->path = organ_publish_path(copy->publish, donor->name)))
-        return organ_fail_errno(error, ENOMEM, "%s", donor->name);
+        return organ_fail_memory(error, donor->name);
     if (organ_direct_open(s->path, 0666, &s->file, error))
         return error->status;
     s->shared = !copy->publish->resumed && organ_reflink(donor->fd, s->file.fd);
@@ -174,12 +174,12 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced, .stop = stop};
     pthread_mutex_init(&copy->lock, NULL);
     copy->shards = calloc(donor->file_count, sizeof *copy->shards);
     if (!copy->shards)
-        organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        organ_fail_memory(error, donor->path);
     for (size_t f = 0; copy->shards && f < donor->file_count; f++)
         copy->shards[f].file = (organ_direct_file){.fd = -1, .direct = -1};
     for (size_t f = 0; f < donor->file_count && !error->status; f++)

@@ -60,7 +60,7 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
     }
     free(for_parent);
     free(for_name);
-    return error->status || publish->partial ? error->status : organ_fail_errno(error, ENOMEM, "%s", path);
+    return error->status || publish->partial ? error->status : organ_fail_memory(error, path);
 }
 
 static organ_status lock(organ_publish *publish, organ_error *error)
@@ -133,7 +133,7 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
                    "%.400s",
                    publish->final, publish->partial, command);
     else
-        organ_fail_errno(error, ENOMEM, "%s", publish->final);
+        organ_fail_memory(error, publish->final);
     free(command);
     free(file);
     return error->status;
@@ -184,7 +184,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     struct stat info;
     char *path = strdup(final);
     if (!path)
-        return organ_fail_errno(error, ENOMEM, "%s", final);
+        return organ_fail_memory(error, final);
     for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
         path[n - 1] = '\0'; /* behind a slash a symbolic link would be followed */
     if (lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
@@ -250,7 +250,7 @@ static organ_status make_plan(const organ_publish *publish, const char *name, co
     else if (asprintf(&plan->final, "%s/%s", publish->parent, name) < 0)
         plan->final = NULL;
     plan->command = plan->grown && plan->final ? organ_take_command(plan->grown, plan->final) : NULL;
-    return plan->command ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", publish->final);
+    return plan->command ? ORGAN_OK : organ_fail_memory(error, publish->final);
 }
 
 /* What has got one name is whole, also if others of its files have none. */

@@ -53,16 +53,14 @@ static bool read_object(const organ_json_text *text, bool *page)
 {
     organ_error error = {0};
     organ_json_walk walk;
-    json_t *name = NULL, *schema = NULL;
-    organ_json_span value;
+    json_t *schema = NULL;
     organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, &error);
-    while (!error.status && organ_json_walk_next(&walk, &name, &value, &error) == ORGAN_OK && name) {
-        if (strcmp(json_string_value(name), "schema") == 0 && organ_json_parse(text, value, "schema", &schema, &error) == ORGAN_OK) {
+    while (organ_json_walk_next(&walk, &error))
+        if (strcmp(json_string_value(walk.name), "schema") == 0 &&
+            organ_json_parse(text, walk.value, "schema", &schema, &error) == ORGAN_OK) {
             *page = json_is_string(schema) && has_page(json_string_value(schema)) && text->length <= ORGAN_JOB_PAGE_BYTES;
             json_decref(schema);
         }
-        json_decref(name);
-    }
     return !error.status;
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+#include "formats/base/path.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool organ_ends_with(const char *name, const char *end)
+{
+    const size_t length = strlen(name), tail = strlen(end);
+    return length > tail && memcmp(name + length - tail, end, tail) == 0;
+}
+
+const char *organ_path_name(const char *path)
+{
+    const char *const slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+size_t organ_path_length(const char *path)
+{
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    return length;
+}
+
+char *organ_path_join(organ_arena *arena, const char *directory, const char *name)
+{
+    const size_t length = strlen(directory);
+    char *const path = organ_arena_take(arena, length + strlen(name) + 2);
+    if (path)
+        sprintf(path, "%s%s%s", directory, length > 0 && directory[length - 1] == '/' ? "" : "/", name);
+    return path;
+}
