@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk, progress from events,
- * and the description of the interface. */
+ * Tests of jobs without their processes: words from JSON, clashes, what verbs say of themselves, records on the disk, progress from events.
+ */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/serve/areas.h"
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 #include "orchestrator/serve/jobs/words.h"
-#include "orchestrator/serve/page/open_api.h"
 #include "tests/scratch_model.h"
 #include "tests/suite_table.h"
 
@@ -18,6 +16,8 @@
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+Suite *open_api_suite(void); /* check_open_api.c */
 
 static organ_jail *jail;
 
@@ -303,66 +303,6 @@ START_TEST(verbs_describe_themselves)
 }
 END_TEST
 
-static const organ_http_route routes[] = {
-    {.method = ORGAN_HTTP_GET, .pattern = "/x/{path...}/y", .operation = "getX", .tag = "t", .summary = "s", .open = true},
-    {.method = ORGAN_HTTP_POST,
-     .pattern = "/x",
-     .operation = "postX",
-     .tag = "t",
-     .summary = "s",
-     .body = "{\"$ref\": \"#/components/schemas/JobRequest\"}"},
-    {.method = ORGAN_HTTP_GET, .pattern = "/hidden", .operation = "h", .tag = "t", .summary = "s", .hidden = true}};
-static const organ_http_route broken_routes[] = {
-    {.method = ORGAN_HTTP_POST, .pattern = "/x", .operation = "postX", .tag = "t", .summary = "s", .body = "{\"$ref\": "}};
-
-START_TEST(the_interface_describes_itself)
-{
-    static const organ_area area = {.name = "a", .routes = routes, .route_count = COUNT(routes)};
-    static const organ_area broken = {.name = "a", .routes = broken_routes, .route_count = COUNT(broken_routes)};
-    const organ_area *const areas[] = {&area, NULL}, *const bad[] = {&broken, NULL};
-    organ_error error = {0};
-    json_t *const document = organ_open_api(areas, organ_all_verbs.verbs, organ_all_verbs.count, &error);
-    ck_assert_msg(document != NULL, "%s", error.message);
-    const json_t *const paths = json_object_get(document, "paths");
-    ck_assert_uint_eq(json_object_size(paths), 2);
-    ck_assert_str_eq(organ_json_text(json_object_get(json_object_get(paths, "/x/{path}/y"), "get"), "operationId"), "getX");
-    ck_assert_ptr_nonnull(organ_json_at(document, "components.schemas.JobOfLoraExtract.properties.arguments.properties.output"));
-    ck_assert_str_eq(organ_json_text(document, "components.schemas.JobOfPrune.properties.verb.const"), "prune");
-    json_decref(document);
-    ck_assert_ptr_null(organ_open_api(bad, organ_all_verbs.verbs, organ_all_verbs.count, &error));
-    ck_assert_msg(strstr(error.message, "schema of postX") != NULL, "%s", error.message);
-}
-END_TEST
-
-/* Every "$ref" leads to something. */
-static void refers_well(const json_t *document, const json_t *value)
-{
-    const char *const target = json_string_value(json_object_get(value, "$ref"));
-    const char *key;
-    json_t *member;
-    size_t k;
-    if (target) {
-        char path[200] = "";
-        ck_assert_msg(strncmp(target, "#/", 2) == 0, "%s", target);
-        for (const char *at = target + 2; *at && strlen(path) < sizeof path - 1; at++)
-            path[strlen(path)] = *at == '/' ? '.' : *at;
-        ck_assert_msg(organ_json_at(document, path) != NULL, "%s", target);
-    }
-    json_object_foreach((json_t *)value, key, member) refers_well(document, member);
-    json_array_foreach(value, k, member) refers_well(document, member);
-}
-
-START_TEST(what_is_served_is_described)
-{
-    organ_error error = {0};
-    json_t *const document = organ_open_api(organ_areas, organ_all_verbs.verbs, organ_all_verbs.count, &error);
-    ck_assert_msg(document != NULL, "%s", error.message);
-    refers_well(document, document);
-    ck_assert_ptr_nonnull(json_object_get(json_object_get(document, "paths"), "/api/v1/jobs/{id}/events"));
-    json_decref(document);
-}
-END_TEST
-
 /* ---- records ---- */
 
 static organ_job *new_job(const organ_job_store *store)
@@ -515,9 +455,9 @@ int main(void)
         {"words",
          {arguments_become_words, every_fault_is_named, all_faults_come_at_once, a_nul_never_ends_a_word,
           every_option_that_takes_a_file_says_so, resumed_words_have_resume_once, paths_clash_where_one_lies_in_the_other}},
-        {"description", {verbs_describe_themselves, the_interface_describes_itself, what_is_served_is_described}},
+        {"description", {verbs_describe_themselves}},
         {"records", {records_survive, records_that_are_none_are_refused, a_root_has_one_server, jobs_are_not_kept_behind_a_link}},
         {"progress", {progress_follows_the_events, what_is_no_event_is_a_note}}};
-    Suite *const suites[] = {suite_of("jobs", cases, COUNT(cases), setup, teardown), NULL};
+    Suite *const suites[] = {suite_of("jobs", cases, COUNT(cases), setup, teardown), open_api_suite(), NULL};
     return run_suites(suites);
 }

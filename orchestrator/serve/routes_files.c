@@ -3,7 +3,6 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/http/jail.h"
-#include "orchestrator/serve/route_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,62 +73,7 @@ static void get_file(const organ_http_request *request, organ_http_reply *reply)
         organ_http_reply_file(reply, request, fd, slash ? slash + 1 : path);
 }
 
-/* clang-format off: tables are laid out by hand */
+static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/files", get_root, .waits = true},
+                                          {ORGAN_HTTP_GET, "/files/{path...}", get_file, .waits = true}};
 
-#define PAGING                                                                                                                             \
-    {"limit", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 10000, \"default\": 1000}",                     \
-     "of a directory: how many entries at most"},                                                                                          \
-    {                                                                                                                                      \
-        "cursor", ORGAN_IN_QUERY, false, ORGAN_LINE_SCHEMA, "of a directory: the entries behind this name; \"next\" of the page before"    \
-    }
-static const organ_http_parameter_row root_parameters[] = {PAGING};
-static const organ_http_parameter_row file_parameters[] = {
-    {"path", ORGAN_IN_PATH, true, ORGAN_PATH_SCHEMA, "relative to the root"},
-    {"Range", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA, "one range of bytes: bytes=0-1023"},
-    {"If-Range", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA, "the range only if the file still has this ETag or date"},
-    {"If-None-Match", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA, "nothing is sent (304) if the file still has one of these ETags"},
-    PAGING};
-static const organ_http_answer root_answers[] = {
-    {200, "application/json", "{\"$ref\": \"#/components/schemas/Directory\"}", "the entries, by name"}};
-static const organ_http_answer file_answers[] = {
-    {200, "*/*", NULL, "the file; a directory is application/json as at /files"},
-    {206, "*/*", NULL, "the range that was asked for"},
-    {304, NULL, NULL, "the client has this file already"},
-    {404, "application/problem+json", ORGAN_PROBLEM_REF, "there is no such file"},
-    {416, "application/problem+json", ORGAN_PROBLEM_REF, "the range begins behind the end of the file"}};
-static const organ_http_route routes[] = {
-    {.method = ORGAN_HTTP_GET,
-     .pattern = "/files",
-     .handle = get_root,
-     .operation = "listRoot",
-     .tag = "files",
-     .summary = "Lists the root",
-     .about = "Hidden files and links are left out.",
-     .parameters = root_parameters,
-     .parameter_count = COUNT_OF(root_parameters),
-     .answers = root_answers,
-     .answer_count = COUNT_OF(root_answers),
-     .waits = true},
-    {.method = ORGAN_HTTP_GET,
-     .pattern = "/files/{path...}",
-     .handle = get_file,
-     .operation = "getFile",
-     .tag = "files",
-     .summary = "Downloads a file, or lists a directory",
-     .about = "With ETag, Last-Modified and single ranges. HTML is shown in a sandbox, everything else is an attachment.",
-     .parameters = file_parameters,
-     .parameter_count = COUNT_OF(file_parameters),
-     .answers = file_answers,
-     .answer_count = COUNT_OF(file_answers),
-     .waits = true}};
-static const organ_http_schema schemas[] = {
-    {"Directory",
-     "{\"type\": \"object\", \"required\": [\"path\", \"total\", \"entries\", \"next\"], \"properties\": {\"path\": {\"type\": \"string\"},"
-     "\"total\": {\"type\": \"integer\"}, \"next\": {\"type\": [\"string\", \"null\"]}, \"entries\": {\"type\": \"array\", \"items\": "
-     "{\"type\": \"object\", \"required\": [\"name\", \"type\", \"modified\"], \"properties\": {\"name\": {\"type\": \"string\"}, "
-     "\"type\": "
-     "{\"enum\": [\"file\", \"directory\"]}, \"bytes\": {\"type\": \"integer\"}, \"modified\": {\"type\": \"integer\", \"description\": "
-     "\"seconds since 1970\"}}}}}}"}};
-
-const organ_area organ_area_files = {
-    .name = "files", .routes = routes, .route_count = COUNT_OF(routes), .schemas = schemas, .schema_count = COUNT_OF(schemas)};
+const organ_area organ_area_files = {ORGAN_ROUTES(routes)};

@@ -7,7 +7,6 @@
 #include "orchestrator/serve/jobs/keeper.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
 #include "orchestrator/serve/page/open_api.h"
-#include "orchestrator/serve/route_parts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -244,7 +243,7 @@ static void get_open_api(const organ_http_request *request, organ_http_reply *re
 {
     const organ_app *const app = organ_http_app(request);
     organ_error error = {0};
-    json_t *const document = organ_open_api(app->areas, app->verbs, app->verb_count, &error);
+    json_t *const document = organ_open_api(app->verbs, app->verb_count, &error);
     if (document)
         organ_http_reply_json(reply, 200, document);
     else
@@ -283,155 +282,17 @@ static void stop(organ_app *app)
 
 static void metrics(const organ_app *app, FILE *out) { organ_jobs_metrics(app->jobs, out); }
 
-/* clang-format off: tables are laid out by hand */
+static const organ_http_route routes[] = {{ORGAN_HTTP_POST, "/api/v1/jobs", post_job, .waits = true, .body = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs", get_jobs, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs/{id}", get_job, .waits = true},
+                                          {ORGAN_HTTP_DELETE, "/api/v1/jobs/{id}", delete_job, .waits = true},
+                                          {ORGAN_HTTP_POST, "/api/v1/jobs/{id}/resume", resume_job, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/events", get_events, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/result", get_result, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/report", get_report, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/log", get_log, .waits = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/verbs", get_verbs, .open = false},
+                                          {ORGAN_HTTP_GET, "/api/v1/verbs/{verb}", get_verb, .open = false},
+                                          {ORGAN_HTTP_GET, "/api/v1/openapi.json", get_open_api, .waits = true}};
 
-#define JOB       "{\"$ref\": \"#/components/schemas/Job\"}"
-#define JSON      "application/json"
-#define PROBLEM   "application/problem+json", ORGAN_PROBLEM_REF
-#define NO_JOB    {404, PROBLEM, "there is no such job"}
-#define NOTHING   {409, PROBLEM, "it has none, or none yet"}
-
-static const organ_http_parameter_row id_parameters[] = {
-    {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"}};
-static const organ_http_parameter_row result_parameters[] = {
-    {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"},
-    {"raw", ORGAN_IN_QUERY, false, "{\"type\": \"boolean\", \"default\": false}",
-     "the bytes that were kept, also where the result was cut"}};
-static const organ_http_parameter_row event_parameters[] = {
-    {"id", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}", "of the job"},
-    {"Last-Event-ID", ORGAN_IN_HEADER, false, ORGAN_TEXT_SCHEMA,
-     "the id of the last event that was seen: what came after it is sent; anything else: all"}};
-static const organ_http_parameter_row list_parameters[] = {
-    {"state", ORGAN_IN_QUERY, false,
-     "{\"enum\": [\"queued\", \"running\", \"done\", \"failed\", \"cancelled\", \"interrupted\"]}", "only jobs in this state"},
-    {"offset", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 0, \"maximum\": 1000000000, \"default\": 0}",
-     "how many of the newest to leave out"},
-    {"limit", ORGAN_IN_QUERY, false, "{\"type\": \"integer\", \"minimum\": 1, \"maximum\": 1000, \"default\": 100}", "how many at most"}};
-static const organ_http_parameter_row verb_parameters[] = {
-    {"verb", ORGAN_IN_PATH, true, "{\"type\": \"string\", \"pattern\": \"^[a-z]+( [a-z]+)?$\"}",
-     "its name; those of two words with a blank"}};
-
-static const organ_http_answer post_answers[] = {
-    {201, JSON, JOB, "the job, queued; its place is in Location"},
-    {403, PROBLEM, "a path leads over a link, to a hidden name, or may not be read"},
-    {404, PROBLEM, "a path does not exist"},
-    {409, PROBLEM, "a job that is queued or running writes what this one reads or writes, or reads what it writes; or a path is of the "
-     "wrong kind"},
-    {422, PROBLEM, "this can be no job: all that is wrong is in \"errors\", memory beyond --job-memory too"},
-    {429, PROBLEM, "too many jobs wait"}};
-static const organ_http_answer list_answers[] = {
-    {200, JSON, "{\"type\": \"object\", \"required\": [\"jobs\", \"total\", \"offset\"], \"properties\": "
-     "{\"jobs\": {\"type\": \"array\", \"items\": " JOB
-     "}, \"total\": {\"type\": \"integer\", \"minimum\": 0}, \"offset\": {\"type\": \"integer\", \"minimum\": 0}}}", "the newest first"}};
-static const organ_http_answer job_answers[] = {{200, JSON, JOB, "the job and how far it is"}, NO_JOB};
-static const organ_http_answer delete_answers[] = {
-    {202, JSON, JOB, "it waits no longer, or was told to end"}, {204, NULL, NULL, "it had ended; its record is gone, what it wrote stays"},
-    NO_JOB};
-static const organ_http_answer resume_answers[] = {
-    {202, JSON, JOB, "it is queued again"}, NO_JOB,
-    {409, PROBLEM, "it did not stop early, its verb cannot go on, or another job is in the way"},
-    {422, PROBLEM, "what it reads is no longer there"}};
-static const organ_http_answer event_answers[] = {
-    {200, "text/event-stream", NULL, "events until the job has ended"}, {204, NULL, NULL, "the client has seen the end"}, NO_JOB};
-static const organ_http_answer result_answers[] = {{200, JSON, "{\"type\": \"object\"}",
-     "the report as the verb prints it with --json; where that was too large to be kept: {\"cut\": true, \"bytes\", \"kept\", "
-     "\"detail\", \"beginning\"}"},
-                                                   NO_JOB, NOTHING};
-static const organ_http_answer report_answers[] = {{200, "text/html", NULL, "the report as one page"}, NO_JOB, NOTHING};
-static const organ_http_answer log_answers[] = {{200, "text/plain", NULL, "the events, one JSON object a line"}, NO_JOB, NOTHING};
-static const organ_http_answer verbs_answers[] = {
-    {200, JSON, "{\"type\": \"object\", \"required\": [\"verbs\"], \"properties\": {\"verbs\": {\"type\": \"array\", \"items\": "
-     "{\"$ref\": \"#/components/schemas/VerbBrief\"}}}}", "all verbs that can be jobs"}};
-static const organ_http_answer verb_answers[] = {{200, JSON, "{\"$ref\": \"#/components/schemas/Verb\"}", "what it takes"},
-                                                 {404, PROBLEM, "there is no such verb"}};
-static const organ_http_answer open_api_answers[] = {{200, JSON, "{\"type\": \"object\"}", "this document"}};
-
-#define ANSWERS(of)    .answers = of, .answer_count = COUNT_OF(of)
-#define PARAMETERS(of) .parameters = of, .parameter_count = COUNT_OF(of)
-#define GET            .method = ORGAN_HTTP_GET
-#define JOBS           "/api/v1/jobs"
-
-static const organ_http_route routes[] = {
-    {.method = ORGAN_HTTP_POST, .pattern = JOBS, .handle = post_job, .operation = "createJob", .tag = "jobs",
-     .summary = "Has a verb done",
-     .about = "The job runs the program in a process of its own, which can read and write below the root only where the kernel can "
-              "confine it. With \"dry-run\" nothing is written.",
-     .body = "{\"$ref\": \"#/components/schemas/JobRequest\"}", ANSWERS(post_answers), .waits = true},
-    {GET, .pattern = JOBS, .handle = get_jobs, .operation = "listJobs", .tag = "jobs", .summary = "Jobs, the newest first",
-     PARAMETERS(list_parameters), ANSWERS(list_answers), .waits = true},
-    {GET, .pattern = JOBS "/{id}", .handle = get_job, .operation = "getJob", .tag = "jobs", .summary = "A job and how far it is",
-     PARAMETERS(id_parameters), ANSWERS(job_answers), .waits = true},
-    {.method = ORGAN_HTTP_DELETE, .pattern = JOBS "/{id}", .handle = delete_job, .operation = "deleteJob", .tag = "jobs",
-     .summary = "Cancels a job, or forgets one that has ended",
-     .about = "A running job is told to end as by Ctrl-C; where its verb has \"resume\", it can go on later.",
-     PARAMETERS(id_parameters), ANSWERS(delete_answers), .waits = true},
-    {.method = ORGAN_HTTP_POST, .pattern = JOBS "/{id}/resume", .handle = resume_job, .operation = "resumeJob", .tag = "jobs",
-     .summary = "Goes on with a job that stopped early", PARAMETERS(id_parameters), ANSWERS(resume_answers), .waits = true},
-    {GET, .pattern = JOBS "/{id}/events", .handle = get_events, .operation = "followJob", .tag = "jobs",
-     .summary = "Follows a job as server-sent events",
-     .about = "Events: \"job\" with the job whenever its state or progress changes, and as the last one; \"begin\", "
-              "\"advance\" and \"end\" of a stage, "
-              "\"note\" and \"error\" as the program gives them with --progress json.",
-     PARAMETERS(event_parameters), ANSWERS(event_answers), .waits = true},
-    {GET, .pattern = JOBS "/{id}/result", .handle = get_result, .operation = "getJobResult", .tag = "jobs",
-     .summary = "The report of a job as JSON", PARAMETERS(result_parameters), ANSWERS(result_answers), .waits = true},
-    {GET, .pattern = JOBS "/{id}/report", .handle = get_report, .operation = "getJobReport", .tag = "jobs",
-     .summary = "The report of a job as a page", PARAMETERS(id_parameters), ANSWERS(report_answers), .waits = true},
-    {GET, .pattern = JOBS "/{id}/log", .handle = get_log, .operation = "getJobLog", .tag = "jobs", .summary = "What a job has said",
-     PARAMETERS(id_parameters), ANSWERS(log_answers), .waits = true},
-    {GET, .pattern = "/api/v1/verbs", .handle = get_verbs, .operation = "listVerbs", .tag = "jobs", .summary = "The verbs that can be jobs",
-     ANSWERS(verbs_answers)},
-    {GET, .pattern = "/api/v1/verbs/{verb}", .handle = get_verb, .operation = "getVerb", .tag = "jobs",
-     .summary = "What a verb takes, for forms", PARAMETERS(verb_parameters), ANSWERS(verb_answers)},
-    {GET, .pattern = "/api/v1/openapi.json", .handle = get_open_api, .operation = "getOpenApi", .tag = "server",
-     .summary = "This interface, described", ANSWERS(open_api_answers), .waits = true}};
-
-#define MAYBE_TEXT  "{\"type\": [\"string\", \"null\"]}"
-#define MAYBE_REAL  "{\"type\": [\"number\", \"null\"]}"
-#define COUNT_WORD  "{\"type\": \"integer\", \"minimum\": 0}"
-#define TRUTH       "{\"type\": \"boolean\"}"
-
-static const organ_http_schema schemas[] = {
-    {"Job",
-     "{\"type\": \"object\", \"required\": [\"id\", \"verb\", \"arguments\", \"command\", \"outputs\", \"state\", "
-     "\"created\", \"started\", "
-     "\"finished\", \"seconds\", \"attempts\", \"exit_code\", \"error\", \"cancelling\", \"resumable\", \"result\", \"report\", "
-     "\"progress\", \"result_bytes\", \"cut\"], \"properties\": {"
-     "\"result_bytes\": {\"type\": [\"integer\", \"null\"], \"description\": \"size of the result as it is kept\"}, "
-     "\"cut\": {\"type\": [\"integer\", \"null\"], \"description\": \"size of the result as it was printed, where that was too much to "
-     "be kept\"}, "
-     "\"id\": {\"type\": \"string\", \"pattern\": \"^[0-9-]{1,31}$\"}, \"verb\": {\"type\": \"string\"}, "
-     "\"arguments\": {\"type\": \"object\"}, "
-     "\"command\": {\"type\": \"string\", \"description\": \"the same for a shell at the root\"}, "
-     "\"outputs\": {\"type\": \"array\", \"items\": {\"type\": \"string\"}, \"description\": \"paths that it writes\"}, "
-     "\"state\": {\"enum\": [\"queued\", \"running\", \"done\", \"failed\", \"cancelled\", \"interrupted\"]}, "
-     "\"created\": {\"type\": \"string\", \"format\": \"date-time\"}, \"started\": " MAYBE_TEXT ", \"finished\": " MAYBE_TEXT ", "
-     "\"attempts\": " COUNT_WORD ", "
-     "\"exit_code\": {\"type\": [\"integer\", \"null\"], \"description\": \"exit code of the program; 1: done, but the check "
-     "that was asked for "
-     "did not hold\"}, "
-     "\"error\": {\"type\": [\"string\", \"null\"], \"description\": \"why it did not end well\"}, "
-     "\"seconds\": {\"type\": [\"number\", \"null\"], \"description\": \"how long the last attempt took\"}, "
-     "\"result\": {\"type\": \"boolean\", \"description\": \"it has printed a report\"}, "
-     "\"report\": {\"type\": \"boolean\", \"description\": \"which has a page\"}, "
-     "\"cancelling\": " TRUTH ", \"resumable\": " TRUTH ", "
-     "\"progress\": {\"anyOf\": [{\"type\": \"null\"}, {\"$ref\": \"#/components/schemas/JobProgress\"}]}}}"},
-    {"JobProgress",
-     "{\"type\": \"object\", \"required\": [\"stage\", \"bytes\", \"of\", \"tensors\", \"of_tensors\", \"fraction\", \"tensor\", "
-     "\"bytes_per_second\", \"seconds_left\"], \"properties\": {\"stage\": {\"type\": \"string\"}, \"bytes\": " COUNT_WORD ", \"of\": "
-     COUNT_WORD ", \"tensors\": " COUNT_WORD ", \"of_tensors\": " COUNT_WORD ", \"fraction\": {\"type\": [\"number\", \"null\"], "
-     "\"minimum\": 0, \"maximum\": 1}, \"tensor\": " MAYBE_TEXT ", "
-     "\"bytes_per_second\": " MAYBE_REAL ", \"seconds_left\": " MAYBE_REAL "}}"},
-    {"VerbBrief",
-     "{\"type\": \"object\", \"required\": [\"name\", \"summary\", \"resumable\", \"dry_run\"], \"properties\": {\"name\": {\"type\": "
-     "\"string\"}, \"summary\": {\"type\": \"string\"}, \"resumable\": " TRUTH ", \"dry_run\": " TRUTH "}}"},
-    {"Verb",
-     "{\"type\": \"object\", \"required\": [\"name\", \"summary\", \"resumable\", \"dry_run\", \"about\", \"exits\", \"operands\", "
-     "\"groups\", \"examples\", \"schema\"], \"properties\": {\"name\": {\"type\": \"string\"}, \"operands\": {\"type\": \"array\", "
-     "\"items\": {\"type\": \"object\"}}, \"groups\": {\"type\": \"array\", \"items\": {\"type\": \"object\"}}, \"examples\": {\"type\": "
-     "\"array\", \"items\": {\"type\": \"object\"}}, \"schema\": {\"type\": \"object\", \"description\": \"JSON Schema of the "
-     "arguments\"}}}"}};
-
-const organ_area organ_area_jobs = {
-    .name = "jobs", .routes = routes, .route_count = COUNT_OF(routes), .schemas = schemas, .schema_count = COUNT_OF(schemas),
-    .start = start, .stop = stop, .metrics = metrics};
+const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start, .stop = stop, .metrics = metrics};

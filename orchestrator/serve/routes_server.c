@@ -4,7 +4,6 @@
 #include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/tally.h"
-#include "orchestrator/serve/route_parts.h"
 #include "orchestrator/version.h"
 
 #include <stdlib.h>
@@ -66,61 +65,9 @@ static void post_logout(const organ_http_request *request, organ_http_reply *rep
     set_cookie(reply, "", "; Max-Age=0");
 }
 
-/* clang-format off: tables are laid out by hand */
+static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/healthz", get_health, .open = true},
+                                          {ORGAN_HTTP_GET, "/metrics", get_metrics, .open = false},
+                                          {ORGAN_HTTP_POST, "/api/v1/login", post_login, .open = true, .body = true},
+                                          {ORGAN_HTTP_POST, "/api/v1/logout", post_logout, .open = true}};
 
-static const organ_http_answer health_answers[] = {
-    {200, "application/json",
-     "{\"type\": \"object\", \"required\": [\"status\", \"version\"], \"properties\": {\"status\": {\"const\": "
-     "\"ok\"}, \"version\": {\"type\": \"string\"}}}",
-     "it answers"}};
-static const organ_http_answer metrics_answers[] = {{200, "text/plain", ORGAN_TEXT_SCHEMA, "Prometheus' text format"}};
-static const organ_http_answer login_answers[] = {{204, NULL, NULL, "the cookie is set"},
-                                                  {401, "application/problem+json", ORGAN_PROBLEM_REF, "the token is wrong"}};
-static const organ_http_answer logout_answers[] = {{204, NULL, NULL, "the cookie is taken back"}};
-static const organ_http_route routes[] = {
-    {.method = ORGAN_HTTP_GET,
-     .pattern = "/healthz",
-     .handle = get_health,
-     .operation = "getHealth",
-     .tag = "server",
-     .summary = "Whether the server answers",
-     .answers = health_answers,
-     .answer_count = COUNT_OF(health_answers),
-     .open = true},
-    {.method = ORGAN_HTTP_GET,
-     .pattern = "/metrics",
-     .handle = get_metrics,
-     .operation = "getMetrics",
-     .tag = "server",
-     .summary = "Counters for Prometheus",
-     .answers = metrics_answers,
-     .answer_count = COUNT_OF(metrics_answers)},
-    {.method = ORGAN_HTTP_POST,
-     .pattern = "/api/v1/login",
-     .handle = post_login,
-     .operation = "logIn",
-     .tag = "server",
-     .summary = "Exchanges the token for a cookie",
-     .about = "For browsers: the cookie stands for the token until the server ends. Without a token on the server every text is good.",
-     .body = "{\"type\": \"object\", \"required\": [\"token\"], \"additionalProperties\": false, \"properties\": {\"token\": "
-             "{\"type\": \"string\", \"pattern\": \"^[^\\\\u0000]*$\"}}}",
-     .answers = login_answers,
-     .answer_count = COUNT_OF(login_answers),
-     .open = true},
-    {.method = ORGAN_HTTP_POST,
-     .pattern = "/api/v1/logout",
-     .handle = post_logout,
-     .operation = "logOut",
-     .tag = "server",
-     .summary = "Takes the cookie back",
-     .answers = logout_answers,
-     .answer_count = COUNT_OF(logout_answers),
-     .open = true}};
-static const organ_http_schema schemas[] = {
-    {"Problem",
-     "{\"type\": \"object\", \"description\": \"RFC 9457\", \"required\": [\"type\", \"title\", \"status\", \"detail\"], \"properties\": "
-     "{\"type\": {\"type\": \"string\"}, \"title\": {\"type\": \"string\"}, \"status\": {\"type\": \"integer\"}, \"detail\": {\"type\": "
-     "\"string\"}}}"}};
-
-const organ_area organ_area_server = {
-    .name = "server", .routes = routes, .route_count = COUNT_OF(routes), .schemas = schemas, .schema_count = COUNT_OF(schemas)};
+const organ_area organ_area_server = {ORGAN_ROUTES(routes)};

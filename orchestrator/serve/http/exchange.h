@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What every area of the HTTP server is written against: a request, a reply, and the table of routes, which is also what the OpenAPI
- * document is made from. */
+ * What every area of the HTTP server is written against: a request, a reply, and the table of routes. */
 #ifndef ORGAN_HTTP_EXCHANGE_H
 #define ORGAN_HTTP_EXCHANGE_H
 
@@ -31,12 +30,12 @@ typedef struct organ_app {
     bool quiet;         /* nothing on stderr but errors */
     struct organ_tally *tally;
     const struct organ_guard *guard;
-    struct organ_desk *desk;   /* serve/http_desk.h */
+    struct organ_desk *desk;         /* serve/http_desk.h */
     uint64_t job_output, keep_bytes; /* --job-output, --keep-bytes: what one job keeps of what it prints, and all of them */
     uint64_t job_memory;             /* --job-memory: what --memory of a job may be at most */
-    uint64_t shelf_bytes;      /* --shelf: memory of models that are kept */
-    struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
-    struct organ_shelf *shelf; /* set by the area of models */
+    uint64_t shelf_bytes;            /* --shelf: memory of models that are kept */
+    struct organ_jobs *jobs;         /* set by the area of jobs when it starts */
+    struct organ_shelf *shelf;       /* set by the area of models */
 } organ_app;
 
 /* ---- request ---- */
@@ -125,57 +124,27 @@ json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply
 
 /* ---- the table of routes ---- */
 
-typedef enum organ_http_place { ORGAN_IN_PATH, ORGAN_IN_QUERY, ORGAN_IN_HEADER } organ_http_place;
-
-/* Schemas are JSON texts after JSON Schema 2020-12; {"$ref": "#/components/schemas/NAME"} names one of the areas' schemas. */
-typedef struct organ_http_parameter_row {
-    const char *name;
-    organ_http_place in;
-    bool required; /* of the path always */
-    const char *schema, *about;
-} organ_http_parameter_row;
-
-typedef struct organ_http_answer {
-    unsigned status;
-    const char *type;   /* "application/json"; NULL without a body */
-    const char *schema; /* NULL: bytes or text of that type */
-    const char *about;
-} organ_http_answer;
-
+/* What a route takes and answers is described in orchestrator/serve/page/open_api.json, but for the page and its parts. */
 typedef struct organ_http_route {
     organ_http_method method; /* GET answers HEAD too; other methods of a known path are 405 with Allow */
     const char *pattern;      /* "/api/v1/jobs/{id}/events"; one "{path...}" takes one or more segments: "/api/v1/models/{path...}/tensors".
                                  Segments are matched before they are decoded: "%2F" does not part them. The first row that fits is taken */
     void (*handle)(const organ_http_request *request, organ_http_reply *reply);
-    const char *operation; /* operationId: "listJobs" */
-    const char *tag;       /* "models", "jobs", "files", "server", "page" */
-    const char *summary, *about;
-    const organ_http_parameter_row *parameters;
-    size_t parameter_count;
-    const char *body;                 /* schema of the request's body, application/json; NULL: none, and a body is refused */
-    const organ_http_answer *answers; /* the good ones, and problems that are the route's own; 400, 401, 403, 405 ... may come from all */
-    size_t answer_count;
-    bool open;   /* answered without a token: what the page needs before it has logged in */
-    bool waits;  /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
-    bool hidden; /* not in the OpenAPI document: the page and its parts */
+    bool open;  /* answered without a token: what the page needs before it has logged in */
+    bool waits; /* may read the disk or wait for a lock for long: runs beside the threads that serve connections */
+    bool body;  /* has a body of JSON; elsewhere one is refused */
 } organ_http_route;
-
-typedef struct organ_http_schema {
-    const char *name, *schema;
-} organ_http_schema;
 
 /* A part of the server. Any function may be NULL. */
 typedef struct organ_area {
-    const char *name;
     const organ_http_route *routes;
     size_t route_count;
-    const organ_http_schema *schemas; /* for #/components/schemas */
-    size_t schema_count;
     organ_status (*start)(organ_app *app, organ_error *error); /* before the first request */
     void (*drain)(organ_app *app); /* the server is to stop: no request comes in any more, streams and replies are still being sent */
     void (*stop)(organ_app *app);  /* no request is left; also after a start that failed */
     void (*metrics)(const organ_app *app, FILE *out); /* lines of Prometheus' text format, with HELP and TYPE */
 } organ_area;
+#define ORGAN_ROUTES(rows) .routes = rows, .route_count = sizeof(rows) / sizeof *(rows)
 
 /* With a token, every route that is not open asks for "Authorization: Bearer TOKEN" or for the cookie that POST /api/v1/login {"token": T}
  * sets (204; HttpOnly, SameSite=Strict; 401 if it is wrong) and POST /api/v1/logout takes back. Without: 401 as a problem. Methods other

@@ -1,7 +1,7 @@
-/* SPDX-License-Identifier: MIT
- * The assembler takes the files in as they are: nothing is generated, and what is served is what is read in serve/page/site/. The paths
- * count from where the compiler is called, the root of the tree. */
+/* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/page/page_files.h"
+
+#include "orchestrator/command/embedded.h"
 
 #define HTML   "text/html; charset=utf-8"
 #define STYLE  "text/css; charset=utf-8"
@@ -32,19 +32,7 @@
     FILE(job_view_js, "job_view.js", SCRIPT)                                                                                               \
     FILE(progress_js, "progress.js", SCRIPT)
 
-#define FILE(symbol, name, type)                                                                                                           \
-    extern const char organ_page_##symbol[] __attribute__((visibility("hidden")));                                                         \
-    extern const char organ_page_##symbol##_end[] __attribute__((visibility("hidden")));                                                   \
-    __asm__(".pushsection .rodata\n"                                                                                                       \
-            ".global organ_page_" #symbol "\n"                                                                                             \
-            ".hidden organ_page_" #symbol "\n"                                                                                             \
-            "organ_page_" #symbol ":\n"                                                                                                    \
-            ".incbin \"orchestrator/serve/page/site/" name "\"\n"                                                                          \
-            ".global organ_page_" #symbol "_end\n"                                                                                         \
-            ".hidden organ_page_" #symbol "_end\n"                                                                                         \
-            "organ_page_" #symbol "_end:\n"                                                                                                \
-            ".byte 0\n" /* the end of one file is never the address of the next */                                                         \
-            ".popsection\n");
+#define FILE(symbol, name, type) ORGAN_EMBEDDED(organ_page_##symbol, "orchestrator/serve/page/site/" name)
 PAGE_FILES
 #undef FILE
 

@@ -72,47 +72,8 @@ static void handle_settings(const organ_http_request *request, organ_http_reply 
     organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->token));
 }
 
-static const organ_http_parameter_row part_parameters[] = {{"name", ORGAN_IN_PATH, true, "{\"type\":\"string\"}", "the file's name"}};
-static const organ_http_answer page_answers[] = {{200, "text/html", NULL, "the page"}};
-static const organ_http_answer settings_answers[] = {{200, "application/json", NULL, "whether there is a token"}};
-static const organ_http_answer part_answers[] = {{200, "text/javascript", NULL, "a script, a style or a picture"},
-                                                 {404, "application/problem+json", NULL, "there is no such part"}};
+static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/", handle_page, .open = true},
+                                          {ORGAN_HTTP_GET, "/page/settings.json", handle_settings, .open = true},
+                                          {ORGAN_HTTP_GET, "/page/{name}", handle_part, .open = true}};
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
-/* clang-format off: tables are laid out by hand */
-static const organ_http_route page_routes[] = {{.method = ORGAN_HTTP_GET,
-                                                .pattern = "/",
-                                                .handle = handle_page,
-                                                .operation = "showPage",
-                                                .tag = "page",
-                                                .summary = "The page for people",
-                                                .answers = page_answers,
-                                                .answer_count = COUNT(page_answers),
-                                                .open = true,
-                                                .hidden = true},
-                                               {.method = ORGAN_HTTP_GET,
-                                                .pattern = "/page/settings.json",
-                                                .handle = handle_settings,
-                                                .operation = "getPageSettings",
-                                                .tag = "page",
-                                                .summary = "What the page must know first",
-                                                .answers = settings_answers,
-                                                .answer_count = COUNT(settings_answers),
-                                                .open = true,
-                                                .hidden = true},
-                                               {.method = ORGAN_HTTP_GET,
-                                                .pattern = "/page/{name}",
-                                                .handle = handle_part,
-                                                .operation = "getPagePart",
-                                                .tag = "page",
-                                                .summary = "Scripts, styles and pictures of the page",
-                                                .parameters = part_parameters,
-                                                .parameter_count = COUNT(part_parameters),
-                                                .answers = part_answers,
-                                                .answer_count = COUNT(part_answers),
-                                                .open = true,
-                                                .hidden = true}};
-/* clang-format on */
-
-const organ_area organ_area_page = {.name = "page", .routes = page_routes, .route_count = COUNT(page_routes)};
+const organ_area organ_area_page = {ORGAN_ROUTES(routes)};

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT
+ * Files of the tree inside the program, byte for byte, by the assembler. */
+#ifndef ORGAN_EMBEDDED_H
+#define ORGAN_EMBEDDED_H
+
+/* `symbol` is the bytes of the file, `symbol`_end is behind its last one, where a zero byte stands. The path counts from the root of the
+ * tree, where the compiler is called; the file belongs into the line of the source in build.ninja. */
+#define ORGAN_EMBEDDED(symbol, path)                                                                                                       \
+    extern const char symbol[] __attribute__((visibility("hidden")));                                                                      \
+    extern const char symbol##_end[] __attribute__((visibility("hidden")));                                                                \
+    __asm__(".pushsection .rodata\n.global " #symbol "\n.hidden " #symbol "\n" #symbol ":\n.incbin \"" path "\"\n"                         \
+            ".global " #symbol "_end\n.hidden " #symbol "_end\n" #symbol "_end:\n.byte 0\n.popsection\n");
+
+#endif
