@@ -5,7 +5,7 @@
  * name, or "none". */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
-#include "tests/samples.h"
+#include "tests/kit/samples.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

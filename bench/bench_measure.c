@@ -4,7 +4,7 @@
  * FILE is made, and removed at the end. */
 #include "bench/bench_rig.h"
 #include "orchestrator/surgery/measure/z_measure.h"
-#include "tests/samples.h"
+#include "tests/kit/samples.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * with the least ratio of the three formats that count most. Usage: precision [RESULT.json] */
 #include "bench/bench_rig.h"
 #include "kernels/kernels.h"
-#include "tests/samples.h"
+#include "tests/kit/samples.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Writes a model with the tensors of Kimi-K2 and tiny shapes, for measuring what their number costs: make_kimi DIR [LAYERS EXPERTS HIDDEN
  * WIDTH], 61 384 64 32 if nothing is said. */
-#include "tests/kimi_maker.h"
+#include "tests/kit/kimi_maker.h"
 
 #include <stdio.h>
 #include <stdlib.h>

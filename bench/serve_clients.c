@@ -2,7 +2,7 @@
  * Clients that a server does not like: serve_clients malformed PORT COUNT SEED sends so many requests that are not quite right, 64 at once,
  * and counts what comes back; serve_clients slow PORT COUNT SECONDS keeps so many connections open and drips a byte into each every second.
  */
-#include "tests/malformed.h"
+#include "tests/kit/malformed.h"
 
 #include <netinet/in.h>
 #include <stdio.h>

@@ -208,27 +208,41 @@ cut -d: -f1 "$scratch/code" | uniq -c |
 
 LC_ALL=C.UTF-8 each c_files grep -nE '^.{141}' | cut -c -120 | check "no line of C is wider than 140 columns"
 
+sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > ($2 == "orchestrator/report/view" ? 90 : 60) { print $2 ": " $1 " files" }' |
+    check "no folder has more than 60 files"
+
+# The test of a file is found by its path: the folders of the tests are those of the sources, and what they share.
+sed -nE 's,^tests/(.*)/[^/]*\.c$,\1,p' "$scratch/c_files" | sort -u | while read -r folder; do
+    [[ $folder == kit || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"
+done | check "the tests mirror the tree"
+
 each sources grep -nE '[[:blank:]]$' | check "no blanks at the end of a line"
 each c_files grep -n "$(printf '\t')" | check "no tabs in C"
 
 each files grep -nIE '/(work|root|home)/' | cut -c -160 | check "no file names a path of somebody's machine"
 
 # ---- build files ----
-# described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept.
+# described FOLDER: its build.ninja as it should be. What stands below the line of a source in the present file is kept, and so is all that
+# follows the first empty line: the programs of a folder of tests.
 described() {
+    local objects=build/
+    # build/tests/NAME is the program of a suite.
+    [[ $1 == tests || $1 == tests/* ]] && objects=build/objects/
     echo "# tests/check_house.sh prints what stands here when a file comes or goes."
     # shellcheck disable=SC2016
-    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | LC_ALL=C sort | awk -v present="$1/build.ninja" '
+    grep -E "^$1/[^/]+\.c$" "$scratch/c_files" | grep -vxFf <(sed -n 's/^build .*: preload //p' "$1/build.ninja" 2>/dev/null) | LC_ALL=C sort |
+        awk -v present="$1/build.ninja" -v objects="$objects" '
         BEGIN {
-            while ((getline line < present) > 0) {
+            while ((getline line < present) > 0 && line != "") {
                 if (line ~ /^build /) { split(line, word, " "); name = word[4] }
                 if (line !~ /^(build|  )/) name = ""
                 if (name in block) block[name] = block[name] "\n" line
                 else if (name != "") block[name] = line
             }
         }
-        { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build build/" object ": cc " $0) }'
+        { object = $0; sub(/c$/, "o", object); print ($0 in block ? block[$0] : "build " objects object ": cc " $0) }'
     grep -E "^$1/" "$scratch/c_files" | sed -nE "s,^($1/[^/]+)/.*\.c$,include \1/build.ninja,p" | LC_ALL=C sort -u
+    sed -n '/^$/,$p' "$1/build.ninja" 2>/dev/null
 }
 # archived NAME: sources on stdin, as objects of that archive.
 archived() { LC_ALL=C sort | sed -E -e 's,(.*)c$,  build/\1o $,' -e '$s/ \$$//' -e "1i build build/$1.a: ar \$"; }
@@ -246,13 +260,16 @@ expected() {
     echo "$1"
     { printf '%s should be:\n\n' "$1" && cat "$scratch/expected" && echo; } >&2
 }
-sed -nE 's,^((kernels|formats|orchestrator)(/.*)?)/[^/]+\.c$,\1,p' "$scratch/c_files" |
+sed -nE 's,^((kernels|formats|orchestrator|tests)(/.*)?)/[^/]+\.c$,\1,p' "$scratch/c_files" |
     awk '{ for (path = $0; path ~ /./ && path != "orchestrator"; sub(/\/?[^\/]*$/, "", path)) print path }' | sort -u |
     while read -r folder; do described "$folder" >"$scratch/expected" && expected "$folder/build.ninja"; done | check "build.ninja of a folder"
 archives >"$scratch/expected"
 expected archives.ninja | check "archives.ninja has all objects"
-while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja tests/build.ninja bench/build.ninja || echo "$file"; done \
-    < <(grep -E '^(tests|bench|examples)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+while read -r file; do grep -qE ": (cc|preload) $file( |\$)" build.ninja bench/build.ninja || echo "$file"; done \
+    < <(grep -E '^(bench|examples)/.*\.c$' "$scratch/c_files") | check "build files name every .c"
+# Those that take hours or minutes are called by a target of their own.
+grep -E '/build\.ninja$' "$scratch/files" | grep '^tests/' | xargs -d '\n' sed -nE 's,^build (build/(tests|checks)/[^ :]+): .*,\1,p' | grep -v '_long$' |
+    grep -vxFf <(sed -n '/^build programs: phony/,/[^$]$/p' tests/build.ninja | tr -s ' $' '\n') | check "tests/build.ninja has every program of the tests in its list"
 
 # ---- the library ----
 # Compiled from a copy that holds nothing else: a public header that needs a private one, or another to come first, does not compile.

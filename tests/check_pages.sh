@@ -8,8 +8,8 @@
 # A line "..." stands for any number of lines. A command without output must end with 0. Below "<!-- not run: REASON -->" a block is not run.
 #
 # Ends with the line "N passed, N failed". Names of pages as arguments: only these are run.
-# shellcheck source=tests/cli_kit.sh
-. "$(dirname "$0")/cli_kit.sh"
+# shellcheck source=tests/kit/cli_kit.sh
+. "$(dirname "$0")/kit/cli_kit.sh"
 cd "$golden/../.." && cd -P . || exit 1
 root=$PWD
 unset COLUMNS

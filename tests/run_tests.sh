@@ -51,7 +51,7 @@ listed() { sed -e ':join' -e '/\$$/{N;s/\$\n */ /;bjoin' -e '}' build.ninja test
 
 # Names of the test programs and of the test scripts.
 programs() { listed 'build programs: phony' | tr ' ' '\n' | sed -n 's,^build/tests/,,p'; }
-scripts() { for s in tests/check_*.sh; do basename "${s#tests/check_}" .sh; done; }
+scripts() { find tests/ -name 'check_*.sh' -printf '%f\n' | sed -E 's/^check_(.*)\.sh$/\1/' | LC_ALL=C sort; }
 
 wanted() { [[ -z "${SUITES:-}" || " $SUITES " == *" $1 "* ]]; }
 
@@ -169,11 +169,12 @@ elsewhere() {
 
 # in_tree TREE DIRECTORY SUITES ENVIRONMENT [EMULATOR]: those suites are to run in the tree.
 in_tree() {
-    local name emulator=${5:-}
+    local name script emulator=${5:-}
     for name in $3; do
         wanted "$name" || continue
-        if [[ -f $2/tests/check_$name.sh ]]; then
-            later "$1" "$name" "$2" "$4" "bash tests/check_$name.sh"
+        script=$(find tests/ -name "check_$name.sh")
+        if [[ -n $script ]]; then
+            later "$1" "$name" "$2" "$4" "bash $script"
         else
             later "$1" "$name" "$2" "$4" "${emulator:+$emulator }build/tests/$name"
         fi
@@ -234,7 +235,7 @@ neon() {
 # The digests of the pruned fixture are those that x86-64 gives.
 cat >"$scratch/bytes" <<'END'
 $EMULATOR build/neon/build/organ prune fixtures/tiny-qwen2 -o "$TMPDIR/neon" --quiet >/dev/null &&
-    cmp "$TMPDIR/neon/organ/prune.jsonl" tests/cli/prune_jsonl.golden && echo '1 passed, 0 failed'
+    cmp "$TMPDIR/neon/organ/prune.jsonl" tests/cli/prune/prune_jsonl.golden && echo '1 passed, 0 failed'
 END
 
 unset ORGAN_ISA

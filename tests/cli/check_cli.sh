@@ -1,0 +1,445 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests of the program as its users see it: what it prints, its exit codes, what it leaves behind. Run from the root after `ninja`;
+# ends with the line "N passed, N failed".
+#
+#   tests/cli/check_cli.sh            compares with the golden files in tests/cli/
+#   tests/cli/check_cli.sh --bless    writes them anew; look at the difference before it is committed
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# Digests of all that a pruned model consists of, as far as it must not vary.
+digests() {
+    (cd "$1" && find . -type f ! -path './organ/*' -exec sha256sum {} + | sort -k 2 && sha256sum organ/prune.jsonl)
+    steady "$1/organ/prune.json" | sha256sum
+    steady "$1/organ/REPORT.md" | sha256sum
+}
+
+# ---- help and version ----
+ends 0
+matches help/start ../out
+ends 0 help
+matches help/overview ../out
+ends 0 --help
+matches help/overview ../out
+for verb in inspect prune audit measure purify extract assemble graft chimera fleet version help; do
+    ends 0 help $verb
+    matches "help/help_$verb" ../out
+    cp ../out ../help
+    ends 0 $verb --help
+    if cmp -s ../out ../help; then good; else bad "is not what 'organ help $verb' prints"; fi
+done
+ends 0 version
+prints "organ 0."
+isas=$(sed -n 's/^usable *//p' ../out)
+ends 0 --version
+prints "the best for this CPU"
+for isa in $isas; do
+    ORGAN_ISA=$isa ends 0 version
+    prints "kernels  $isa, as ORGAN_ISA asks"
+done
+ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" version
+ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" prune tiny-qwen2 -o out
+ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" audit tiny-qwen2 tiny-qwen2
+
+# ---- inspect ----
+ends 0 inspect tiny-qwen2
+matches inspect/inspect ../out
+ends 0 inspect tiny-qwen2/
+matches inspect/inspect ../out
+COLUMNS=120 ends 0 inspect tiny-qwen2 --tensors --match '*.layers.[13].mlp.*'
+matches inspect/inspect_tensors ../out
+ends 0 inspect tiny-qwen2 --json
+matches inspect/inspect_json ../out
+ends 0 inspect --json --tensors tiny-qwen2/model-00001-of-00003.safetensors
+matches inspect/inspect_file_json ../out
+LC_ALL=C ends 0 inspect tiny-qwen2/model.safetensors.index.json
+if LC_ALL=C grep -q '[^ -~]' ../out; then bad "beyond ASCII without a UTF-8 locale" ../out; else good; fi
+
+# ---- GGUF ----
+ends 0 inspect tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+matches inspect/inspect_gguf ../out
+ends 0 inspect tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf
+matches inspect/inspect_gguf_split ../out
+refused 3 "holds more than one GGUF model, among them tiny-qwen2-BF16-00001-of-00002.gguf and tiny-qwen2-Q8_0.gguf" inspect tiny-qwen2-gguf
+refused 3 "tensor 'blk.0.attn_k.weight': dtype Q8_0 cannot be pruned" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o out
+head -c 100000 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >cut.gguf
+refused 3 "cut.gguf: tensor 'token_embd.weight': its 696320 bytes at byte" inspect cut.gguf
+rm cut.gguf
+ends 0 prune tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf -o pruned-gguf --quiet
+prints "target: every weight of the pruned tensors  941,591  4,300,800  21.89 %"
+judge "both parts are not there" test -f pruned-gguf/tiny-qwen2-BF16-00001-of-00002.gguf -a -f pruned-gguf/tiny-qwen2-BF16-00002-of-00002.gguf
+ends 0 audit tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf pruned-gguf --quiet
+prints "It holds: the copy is the donor with the killed weights set to zero"
+rm -rf pruned-gguf
+
+# ---- prune and audit, the same on every instruction set with any number of threads ----
+first=
+for isa in $isas; do
+    for threads in 1 2 7; do
+        out=out-$isa-$threads
+        ORGAN_ISA=$isa ends 0 prune tiny-qwen2 -o "$out" --threads $threads
+        sed "s/$out/OUT/" ../out >../shown && matches prune/prune ../shown
+        matches prune/prune_log ../err
+        digests "$out" >"../digests-$out"
+        if [[ -z $first ]]; then
+            first=$out
+        elif cmp -s "../digests-$out" "../digests-$first"; then
+            good
+        else
+            bad "bytes differ from those of $first" "../digests-$out"
+        fi
+        ORGAN_ISA=$isa ends 0 audit tiny-qwen2 "$out" --threads $threads --quiet --json
+        matches audit/audit_json ../out
+        [[ -s ../err ]] && bad "--quiet is not quiet" ../err
+        [[ $out == "$first" ]] || rm -rf "$out"
+    done
+done
+mv "$first" pruned
+here="organ prune"
+matches prune/prune_json pruned/organ/prune.json
+matches prune/prune_jsonl pruned/organ/prune.jsonl
+matches prune/REPORT pruned/organ/REPORT.md
+judge "the index is not the donor's" cmp -s tiny-qwen2/model.safetensors.index.json pruned/model.safetensors.index.json
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+ends 0 audit tiny-qwen2 pruned
+matches audit/audit ../out
+ends 0 prune tiny-qwen2 -o other --dry-run
+matches prune/prune_dry ../out
+judge "a dry run wrote something" test ! -e other
+ends 0 prune tiny-qwen2 -o other --json --quiet
+matches prune/prune_json ../out
+judge "--quiet is not quiet" test ! -s ../err
+ends 0 prune tiny-qwen2 -o other --force --memory 16M --block-size 64 --quiet
+prints "in 1,080 tiles"
+ends 0 prune tiny-qwen2 -o percent --dry-run --sparsity 0.3
+says "0.3 kills 0.3 % of the weights; for 30 % it is --sparsity 30"
+ends 0 prune tiny-qwen2 -o other --force --quiet --targets '*.mlp.*_proj.weight' --sparsity 40
+prints "--targets '*.mlp.*_proj.weight'"
+ends 0 audit tiny-qwen2 other --targets '*.mlp.*_proj.weight' --quiet
+ends 1 audit pruned tiny-qwen2 --quiet
+prints "It does NOT hold"
+rm -r other
+
+# ---- interrupted and resumed ----
+# The log says when the first tensor is through.
+here="organ prune, interrupted"
+digests pruned >../digests-pruned
+again=()
+for signal in INT TERM HUP; do
+    rm -f ../err
+    env --default-signal=INT,TERM,HUP "$organ" prune tiny-qwen2 -o resumed --iterations 3000 "${again[@]}" >../out 2>../err &
+    runner=$!
+    until grep -qs '^\[' ../err || ! kill -0 $runner 2>/dev/null; do sleep 0.02; done
+    kill -$signal $runner
+    wait $runner
+    code=$?
+    judge "$signal ends it with $code instead of 130" test $code -eq 130
+    says "organ prune --resume tiny-qwen2 -o resumed --iterations 3000"
+    judge "a half model is under the final name" test ! -e resumed
+    again=(--resume)
+done
+resume=$(sed -n 's/^organ: to go on: organ //p' ../err)
+refused 2 "--resume" prune tiny-qwen2 -o resumed --iterations 3000
+eval "run $resume"
+judge "the command to go on ends with $code" test $code -eq 0
+prints ", resumed."
+digests resumed >../digests-resumed
+ends 0 prune tiny-qwen2 -o whole --iterations 3000 --quiet
+digests whole >../digests-whole
+judge "a resumed run differs from a whole one" cmp -s ../digests-resumed ../digests-whole
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+rm -r resumed whole
+
+# ---- stdout that cannot be written ----
+here="organ inspect tiny-qwen2 to a full disk"
+"$organ" inspect tiny-qwen2 >/dev/full 2>../err
+judge "does not end with 4" test $? -eq 4
+says "organ: standard output: No space left on device"
+here="organ inspect tiny-qwen2 to a closed stream"
+"$organ" inspect tiny-qwen2 >&- 2>../err
+judge "does not end with 4" test $? -eq 4
+here="organ inspect tiny-qwen2 to a reader that goes away"
+{ "$organ" inspect tiny-qwen2 --tensors --json 2>../err; echo $? >../code; } | true
+judge "does not end with 0" test "$(cat ../code)" = 0
+judge "is not silent" test ! -s ../err
+
+# ---- wrong usage ----
+refused 2 "unknown verb 'prun'; did you mean 'prune'?" prun
+refused 2 "unknown verb 'dance'" help dance
+refused 2 "help: 'audit' is one word too many" help prune audit
+for verb in inspect prune audit measure purify extract assemble graft chimera fleet version help; do
+    refused 2 "$verb: unknown option '--nonsense'" $verb --nonsense
+done
+refused 2 "inspect: MODEL is missing" inspect
+refused 2 "prune: DONOR is missing" prune -o out
+refused 2 "prune: -o OUT is missing" prune tiny-qwen2
+refused 2 "audit: PRUNED is missing" audit tiny-qwen2
+refused 2 "inspect: unexpected argument 'b'" inspect a b
+refused 2 "--block-size is '15', but must be a whole number (16 to 4096)" prune tiny-qwen2 -o out --block-size 15
+refused 2 "--beta is 'two', but must be a number (above 0, at most 64)" prune tiny-qwen2 -o out --beta two
+refused 2 "--memory is '1M'" prune tiny-qwen2 -o out --memory 1M
+refused 2 "--threads is '0'" audit tiny-qwen2 pruned --threads 0
+refused 2 "'*.nothing'" prune tiny-qwen2 -o out --targets '*.nothing'
+refused 2 "'*.nothing'" audit tiny-qwen2 pruned --targets '*.nothing'
+
+# ---- measure, the same on every instruction set with any number of threads ----
+ends 0 measure tiny-qwen2 --quiet
+matches measure/measure ../out
+COLUMNS=100 ends 0 measure tiny-qwen2 --type skeleton --layers 1-2 --tensors --quiet
+matches measure/measure_tensors ../out
+ends 0 measure tiny-qwen2 --quiet --json
+matches measure/measure_json ../out
+for isa in $isas; do
+    for threads in 1 2 7; do
+        ORGAN_ISA=$isa ends 0 measure tiny-qwen2 --quiet --json --threads $threads
+        matches measure/measure_json ../out
+    done
+done
+ends 0 measure tiny-qwen2 pruned tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o measured --quiet
+matches measure/measure_models ../out
+[[ -s ../err ]] && bad "--quiet is not quiet" ../err
+here="organ measure -o"
+matches measure/Z_MEASURE_REPORT measured/Z_MEASURE_REPORT.md
+judge "the report is not in z_report.json" grep -q '"schema": "organ.measure/1"' measured/z_report.json
+ends 0 measure tiny-qwen2 --quiet --definition seed
+matches measure/measure_seed ../out
+ends 0 measure tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --quiet --definition seed
+matches measure/measure_seed_models ../out
+ends 0 measure tiny-qwen2 --quiet --json --definition seed --type norm
+judge "the older measure is not in the report" test "$(jq -r '.models[0].seed | [.definition, .tensors, (.per_tensor | length)] | join(" ")' ../out)" = "seed/1 9 9"
+ends 0 measure tiny-qwen2 --quiet --json --definition z --type norm
+judge "the older measure is there unasked" test "$(jq '.models[0] | has("seed")' ../out)" = false
+ends 0 measure tiny-qwen2 --quiet -o seeded --definition seed
+judge "the page does not show the older measure" grep -q "The older measure beside it" seeded/Z_MEASURE_REPORT.html
+rm -rf seeded
+refused 2 "--definition is 'y', but must be one of z, seed" measure tiny-qwen2 --definition y
+refused 2 "--delete-after writes down z/1 alone" measure tiny-qwen2 --delete-after --definition seed -o measured
+refused 2 "measure: MODEL... is missing" measure
+refused 2 "--type" measure tiny-qwen2 --type liver
+refused 2 "--layers" measure tiny-qwen2 --layers 9-
+refused 2 "no tensor to measure" measure tiny-qwen2 --layers 9
+refused 2 "is not a directory" measure tiny-qwen2 -o pruned/config.json
+refused 4 "nowhere" measure tiny-qwen2 nowhere -o unmade
+refused 4 "none/out" measure tiny-qwen2 -o none/out
+ORGAN_ISA=mmx refused 2 "ORGAN_ISA is 'mmx'" measure tiny-qwen2
+
+# ---- models behind URLs; what a server does is tested by tests/check_http*.c ----
+refused 2 "the URL of the model is malformed" measure http://
+refused 2 "no name of a file or a directory" measure http://127.0.0.1/.x
+refused 2 "header 1 that is to be sent is not" measure http://127.0.0.1:9/x.gguf --header hush
+if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
+refused 2 "--header needs a value" measure tiny-qwen2 --header
+refused 2 "--delete-after needs -o" measure tiny-qwen2 --delete-after
+refused 2 "--delete-after is for shards on this machine" measure http://127.0.0.1:9/x.gguf -o measured --delete-after
+ends 4 measure http://me:hush@127.0.0.1:9/x.gguf?hush=hush
+says "http://127.0.0.1:9/x.gguf: cannot be read at byte 0"
+if grep -q hush ../err; then bad "a secret was printed" ../err; else good; fi
+cp -rL tiny-qwen2 coming && chmod -R u+w coming && mv coming/model-00002-of-00003.safetensors later
+ends 3 measure coming -o shards --delete-after --quiet
+says "2 of 3 shards are measured"
+judge "a shard that was measured is still there" test ! -e coming/model-00003-of-00003.safetensors
+mv later coming/model-00002-of-00003.safetensors
+ends 0 measure coming -o shards --delete-after --quiet --json
+sed 's/"name": "coming"/"name": "tiny-qwen2"/' ../out >../shown && matches measure/measure_json ../shown
+judge "a shard that was measured is still there" test -z "$(find coming -name '*.safetensors')"
+judge "something else was deleted" test -e coming/model.safetensors.index.json -a -e coming/config.json
+rm -r coming shards
+
+# ---- purify, the same on every instruction set with any number of threads ----
+first=
+for isa in $isas; do
+    for threads in 1 7; do
+        out=pure-$isa-$threads
+        ORGAN_ISA=$isa ends 0 purify tiny-qwen2 -o "$out" --method haar --threads $threads --quiet
+        sed "s/$out/OUT/" ../out >../shown && matches purify/purify ../shown
+        [[ -s ../err ]] && bad "--quiet is not quiet" ../err
+        first=${first:-$out}
+        for shard in tiny-qwen2/*.safetensors; do
+            judge "bytes differ from those of $first" cmp -s "$out/${shard#*/}" "$first/${shard#*/}"
+        done
+        sed "s/$out/OUT/" "$out/organ/purify.json" >../shown && matches purify/purify_json ../shown
+        sed "s/$out/OUT/" "$out/organ/PURIFY_REPORT.md" >../shown && matches purify/PURIFY_REPORT ../shown
+        [[ $out == "$first" ]] || rm -r "$out"
+    done
+done
+ends 0 inspect "$first"
+rm -r "$first"
+ends 0 purify tiny-qwen2 -o out --method fft --strength 0 --quiet
+for shard in tiny-qwen2/*.safetensors; do
+    judge "strength 0 changes $shard" cmp -s "$shard" "out/${shard#*/}"
+done
+ends 0 purify tiny-qwen2 -o out --force --method fft --threshold 0.1 --type organ --layers 1-2 --quiet
+prints "by fft, threshold 0.1, strength 0.1; tensors of type organ in layers 1-2"
+if grep -q WARNING ../out; then bad "warns of little" ../out; else good; fi
+rm -r out
+ends 0 purify tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o pure.gguf --method haar --quiet --json
+judge "the reports are not beside the file" test -e pure.purify.json -a -e pure.PURIFY_REPORT.md
+ends 0 inspect pure.gguf
+rm pure.*
+ends 0 purify tiny-qwen2 -o out --method haar --dry-run
+matches purify/purify_dry ../out
+judge "a dry run wrote something" test ! -e out
+refused 2 "purify: --method fft|haar is missing" purify tiny-qwen2 -o out
+refused 2 "purify: -o OUT is missing" purify tiny-qwen2 --method haar
+refused 2 "purify: --method is 'dwt', but must be one of fft, haar" purify tiny-qwen2 -o out --method dwt
+refused 2 "--strength is '2', but must be a number (0 to 1)" purify tiny-qwen2 -o out --method haar --strength 2
+refused 2 "--threshold" purify tiny-qwen2 -o out --method haar --threshold -1
+refused 2 "liver" purify tiny-qwen2 -o out --method haar --type liver
+refused 2 "there is no projection to purify" purify tiny-qwen2 -o out --method haar --layers 9
+refused 2 "is not one .gguf file" purify tiny-qwen2 -o out.gguf --method haar
+refused 2 "exists" purify tiny-qwen2 -o pruned --method haar
+refused 2 "tiny-qwen2" purify tiny-qwen2 -o tiny-qwen2 --method haar
+refused 4 "nowhere" purify nowhere -o out --method haar
+
+# ---- places ----
+refused 2 "pruned" prune tiny-qwen2 -o pruned
+cp -rL tiny-qwen2 donor && chmod -R u+w donor
+refused 2 "donor" prune donor -o donor
+refused 2 "donor" prune donor -o donor --force
+refused 2 "donor" prune donor -o ./donor/../donor/ --force
+refused 2 "donor" prune donor -o donor/out
+refused 2 "donor" prune donor -o . --force
+refused 2 "none/out" prune donor -o none/out
+refused 4 "/proc/" prune donor -o /proc/out
+refused 4 "nowhere" inspect nowhere
+refused 4 "nowhere" prune nowhere -o out
+refused 4 "nowhere" audit nowhere pruned
+refused 4 "nowhere" audit donor nowhere
+if ((EUID != 0)); then
+    mkdir sealed && chmod a-w sealed
+    refused 4 "sealed" prune donor -o sealed/out
+    rmdir sealed
+fi
+
+# ---- bad models ----
+# poke FILE OFFSET BYTES: overwrites.
+poke() { printf '%b' "$3" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none; }
+
+# broken WHAT TEXT: the model in "donor" is refused by all that read it; then it is made whole again.
+broken() {
+    refused 3 "$1" inspect donor
+    refused 3 "$1" prune donor -o out
+    refused 3 "$1" audit donor pruned
+    refused 3 "$1" measure donor
+    refused 3 "$1" purify donor -o out --method haar
+    refused 3 "$1" audit tiny-qwen2 donor
+    rm -r donor && cp -rL tiny-qwen2 donor && chmod -R u+w donor
+}
+printf 'tiny' >donor/model-00002-of-00003.safetensors
+broken "model-00002-of-00003.safetensors"
+poke donor/model-00002-of-00003.safetensors 7 '\x7f'
+broken "model-00002-of-00003.safetensors"
+poke donor/model-00002-of-00003.safetensors 8 '['
+broken "model-00002-of-00003.safetensors"
+truncate -s -2 donor/model-00003-of-00003.safetensors
+broken "model-00003-of-00003.safetensors"
+rm donor/model-00003-of-00003.safetensors
+broken "model-00003-of-00003.safetensors"
+echo '{"weight_map": 3}' >donor/model.safetensors.index.json
+broken "model.safetensors.index.json"
+echo '{"num_hidden_layers": -1}' >donor/config.json
+broken "config.json"
+
+# A weight that is not a number is found when its tile is reached; nothing of the output stays.
+size=$(stat -c %s donor/model-00002-of-00003.safetensors)
+poke donor/model-00002-of-00003.safetensors $((size / 2 & ~1)) '\xff\x7f\xff\x7f'
+refused 3 "model-00002-of-00003.safetensors" prune donor -o out --quiet
+cp -f tiny-qwen2/model-00002-of-00003.safetensors donor/ && chmod u+w donor/*
+
+# Faults that only inspect looks for.
+sed -i 's/"num_hidden_layers": 4/"num_hidden_layers": 6/' donor/config.json
+ends 3 inspect donor
+prints "PROBLEM  config.json: num_hidden_layers is 6"
+says "organ: donor: config.json: num_hidden_layers is 6"
+mkdir empty
+refused 3 "empty" inspect empty
+refused 3 "empty" prune empty -o out
+
+# ---- an audit sees every byte ----
+cp -r pruned copy
+size=$(stat -c %s copy/model-00001-of-00003.safetensors)
+poke copy/model-00001-of-00003.safetensors $((size - 1)) '\x01'
+ends 1 audit tiny-qwen2 copy --quiet
+prints "model.embed_tokens.weight"
+says "organ: "
+cp pruned/model-00001-of-00003.safetensors copy/
+size=$(stat -c %s copy/model-00002-of-00003.safetensors)
+poke copy/model-00002-of-00003.safetensors $((size / 2)) '\x12\x34\x12\x34'
+ends 1 audit tiny-qwen2 copy --quiet
+prints "PROBLEM"
+prints "It does NOT hold"
+ends 1 audit tiny-qwen2 copy --quiet --json
+prints '"changed": 2'
+cp pruned/model-00002-of-00003.safetensors copy/
+ends 0 audit tiny-qwen2 copy --quiet
+
+# ---- apart and together again ----
+split=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+ends 0 extract tiny-qwen2 -o apart --dry-run --quiet
+matches extract/extract_dry ../out
+judge "a dry run wrote something" test ! -e apart
+ends 0 extract tiny-qwen2 -o apart --quiet
+matches extract/extract ../out
+here="organ extract"
+matches extract/manifest apart/manifest.json
+ends 0 assemble apart -o together --quiet
+matches assemble/assemble ../out
+judge "not the donor again" diff -r tiny-qwen2/ together
+rm -r together
+ends 0 extract tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o apart --force --json --quiet
+matches extract/extract_json ../out
+ends 0 inspect apart
+matches inspect/inspect_apart ../out
+ends 0 assemble apart -o together.gguf --json --quiet
+matches assemble/assemble_json ../out
+judge "not the donor again" cmp -s tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf together.gguf
+ends 0 extract $split -o split --quiet
+ends 0 assemble split -o together --quiet
+for part in together/*; do judge "not the donor again: $part" cmp -s "$part" "tiny-qwen2-gguf/${part#*/}"; done
+ends 0 assemble $split -o merged.gguf --quiet
+prints "merged into one with a new header"
+printf '\1' | dd of=apart/organs/blk_0_ffn_up.bin bs=1 seek=9 conv=notrunc status=none
+ends 0 assemble apart -o together.gguf --force --quiet
+prints "1 tensor is not as taken out of the donor:"
+prints "blk.0.ffn_up.weight"
+ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o chimera.gguf --quiet
+matches chimera/chimera ../out
+ends 0 chimera --base merged.gguf --donor tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --take organ --layers 1-2 -o other.gguf --quiet --json
+matches chimera/chimera_json ../out
+judge "the same chimera twice is not the same" cmp -s chimera.gguf other.gguf
+ends 0 graft --source tiny-qwen2 --target merged.gguf --output again.gguf --quiet
+matches graft/graft ../out
+judge "the same weights from the other format are not the same" cmp -s again.gguf merged.gguf
+ends 3 graft --source apart --target merged.gguf -o none.gguf --layers 2-9 --map 2-9:6-13 --quiet
+matches graft/graft_mismatch ../out
+says "apart does not fit into merged.gguf: layer count: layers 2-9 were asked for, but the source has 4 (0-3)"
+judge "something was written" test ! -e none.gguf
+refused 2 "extract: -o DIR is missing" extract tiny-qwen2
+refused 2 "assemble: DIR is missing" assemble -o x.gguf
+refused 2 "graft: --target B is missing" graft --source apart -o x.gguf
+refused 2 "chimera: --take TYPE,... is missing" chimera --base merged.gguf --donor merged.gguf -o x.gguf
+refused 2 "--type has 'brain'" graft --source apart --target merged.gguf -o x.gguf --type brain
+refused 2 "--layers has '3-'" graft --source apart --target merged.gguf -o x.gguf --layers 3-
+refused 2 "apart exists" extract tiny-qwen2 -o apart
+refused 2 "cannot be the input" extract merged.gguf -o merged.gguf --force
+refused 2 "cannot be the input" assemble apart -o apart/x --force
+refused 2 "cannot be the input" graft --source apart --target merged.gguf -o merged.gguf --force
+refused 2 "nothing is converted here" assemble apart -o x.safetensors
+refused 3 "is an organ directory" prune apart -o x
+refused 4 "nowhere" extract nowhere -o x
+rm apart/norm/output_norm.bin
+refused 3 "norm/output_norm.bin is not there" assemble apart -o x.gguf
+refused 3 "norm/output_norm.bin is not there" inspect apart
+sed -i 's,"file": "norm/output_norm.bin","file": "../../tiny-qwen2/config.json",' apart/manifest.json
+refused 3 "'../../tiny-qwen2/config.json' is not a file of an organ directory" assemble apart -o x.gguf
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+
+# ---- names from files cannot touch the terminal ----
+mkdir hostile
+header='{"a\u001b[2J|b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+{ printf '\x41\0\0\0\0\0\0\0%s' "$header" && printf '\0\0\0\0'; } >hostile/model.safetensors
+ends 0 inspect hostile --tensors
+prints 'a\x1b[2J|b'
+if grep -q "$(printf '\033')" ../out ../err; then bad "an escape character was printed" ../out; else good; fi
+
+finish

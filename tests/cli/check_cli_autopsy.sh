@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ autopsy as its users see it. Run from the root after `ninja`; ends with the line "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# ---- help ----
+ends 0 help autopsy
+matches help/help_autopsy ../out
+cp ../out ../help
+ends 0 autopsy --help
+if cmp -s ../out ../help; then good; else bad "is not what 'organ help autopsy' prints"; fi
+
+# ---- healthy models ----
+isas=$("$organ" version | sed -n 's/^usable *//p')
+for isa in $isas; do
+    for threads in 1 3; do
+        ORGAN_ISA=$isa ends 0 autopsy tiny-qwen2 --threads $threads --quiet
+        matches autopsy/autopsy ../out
+        [[ -s ../err ]] && bad "--quiet is not quiet" ../err
+        ORGAN_ISA=$isa ends 0 autopsy tiny-qwen2 --threads $threads --quiet --json --memory 64M --match '*.layers.0.*'
+        matches autopsy/autopsy_json ../out
+    done
+done
+COLUMNS=120 ends 0 autopsy tiny-qwen2 --tensors --match '*.layers.[13].mlp.*' --quiet
+matches autopsy/autopsy_tensors ../out
+ends 0 autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf --quiet
+matches autopsy/autopsy_other ../out
+ends 0 autopsy tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf tiny-qwen2 --quiet # names of the other format
+sed 's/tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)/tiny-qwen2-BF16-00001-of-00002.gguf (qwen2, GGUF, 2 files, 10.0 MB)/' ../out >../across
+matches autopsy/autopsy_other ../across
+LC_ALL=C sed 's/qwen2/llama/g' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >turned.gguf
+ends 0 autopsy turned.gguf tiny-qwen2 --quiet
+prints "16 weights: not compared; the first is blk.0.attn_k.bias: [64]. In"
+judge "remarks of one kind take more than one line" test "$(grep -c '^  remark ' ../out)" = 2
+rm turned.gguf
+ends 0 autopsy tiny-qwen2 tiny-qwen2 --quiet --json --match '*.q_proj.weight'
+prints '"relative_error": 0.0'
+ends 0 autopsy tiny-qwen2 -o reports --match '*.layers.0.*'
+judge "there is no report" test -s reports/AUTOPSY_REPORT.md -a -s reports/autopsy.json
+matches autopsy/AUTOPSY_REPORT reports/AUTOPSY_REPORT.md
+judge "no page beside the report" grep -q "</html>" reports/AUTOPSY_REPORT.html
+matches autopsy/autopsy_json reports/autopsy.json
+ends 0 autopsy tiny-qwen2 -o reports --quiet # over what is there
+rm -r reports
+
+# ---- packed ones ----
+ln -s "${model%/*}/precision" precision
+for scheme in awq-gemm-32 awq-gemv-64 ct-float-quantized ct-int-quantized ct-mxfp4 ct-mxfp8 ct-packed-actorder gptq-v1-2 gptq-v1-4 \
+    gptq-auto-3 modelopt-nvfp4; do
+    ends 0 autopsy precision/$scheme --quiet
+    prints "no finding"
+done
+ends 0 autopsy precision/gptq-mislabelled-v1-4 --quiet
+prints "which is gptq_v2: read as gptq_v2."
+COLUMNS=300 ends 1 autopsy precision/fp8-ue8m0 --quiet
+prints "Its scales are too large"
+
+# ---- a sick one: the end of one shard was never written, and some of the last is noise ----
+mkdir sick
+cp -r tiny-qwen2/* sick
+chmod -R u+w sick
+truncate -s 3000000 sick/model-00002-of-00003.safetensors
+truncate -s 4307712 sick/model-00002-of-00003.safetensors
+{
+    head -c 4000000 tiny-qwen2/model-00003-of-00003.safetensors
+    head -c 8192 tiny-qwen2/tokenizer.json
+    tail -c +4008193 tiny-qwen2/model-00003-of-00003.safetensors
+} >sick/model-00003-of-00003.safetensors
+ends 1 autopsy sick --quiet
+matches autopsy/autopsy_sick ../out
+says "organ: sick: "
+ends 1 autopsy sick tiny-qwen2 --quiet --json -o reports --match '*.layers.[13].mlp.*'
+matches autopsy/autopsy_sick_json ../out
+matches autopsy/AUTOPSY_REPORT_sick reports/AUTOPSY_REPORT.md
+judge "no page beside the report" grep -q "</html>" reports/AUTOPSY_REPORT.html
+rm -r reports sick
+
+# ---- ranges ----
+ends 0 autopsy --print-ranges
+matches autopsy/autopsy_ranges ../out
+cp ../out ranges.json
+ends 0 autopsy tiny-qwen2 --ranges ranges.json --quiet
+matches autopsy/autopsy ../out
+echo '{"schema": "organ.ranges/1", "q_proj": {"std": [0.05, 0.0505]}, "organ": {"mean": 0.001}}' >ranges.json
+ends 1 autopsy tiny-qwen2 --ranges ranges.json --quiet
+prints "FINDING  model.layers.2.self_attn.q_proj.weight: spread too large"
+prints "Healthy: |mean| at most 0.1, std 0.05 to 0.0505"
+echo '{"schema": "organ.ranges/1", "q_proj": {"std": 1}}' >ranges.json
+refused 3 "ranges.json: q_proj.std: must be two numbers, [least, most]" autopsy tiny-qwen2 --ranges ranges.json
+refused 4 "none.json" autopsy tiny-qwen2 --ranges none.json
+
+# ---- wrong usage, missing and broken models ----
+refused 2 "MODEL is missing" autopsy
+refused 2 "--print-ranges goes without a model" autopsy tiny-qwen2 --print-ranges
+refused 2 "did you mean '--ranges'" autopsy tiny-qwen2 --range ranges.json
+refused 2 "unknown verb 'autopsie'; did you mean 'autopsy'?" autopsie tiny-qwen2
+refused 2 "no weight of tiny-qwen2 has such a name" autopsy tiny-qwen2 --match nothing
+refused 2 "ranges.json exists and is not a directory" autopsy tiny-qwen2 -o ranges.json
+refused 4 "none" autopsy none
+refused 4 "none" autopsy tiny-qwen2 none
+refused 4 "cannot make the directory none/reports" autopsy tiny-qwen2 -o none/reports
+head -c 100000 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >cut.gguf
+refused 3 "cut.gguf: tensor 'token_embd.weight'" autopsy cut.gguf
+finish

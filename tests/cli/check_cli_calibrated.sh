@@ -1,0 +1,100 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# prune --method and audit --compensated as their users see them: results, reports, refusals, an interruption.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+text=tiny-qwen2/calibration.txt
+short=(--calibration $text --samples 4 --context 64 --quiet)
+
+# number KEY FILE: the value of the first line that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" "$2" | head -n 1; }
+
+# Counts that stand on BLAS differ in the last digits from one kind of CPU to another.
+about() { sed -E -e 's/[0-9]{1,3}(,[0-9]{3})+/N/g' -e '/^Pruned most densely/d' "$1" >../about; }
+
+# ---- results and reports ----
+ends 0 prune tiny-qwen2 -o v2 --method physarum-v2 "${short[@]}" --sparsity 50
+about ../out
+matches prune/calibrated ../about
+about v2/organ/REPORT.md
+matches prune/calibrated_report ../about
+judge "the definition is not physarum-v2/1" grep -q 'physarum-v2/1' v2/organ/prune.json
+judge "the words of v1 are in the report of v2" bash -c '! grep -q "static magnitude flow\|bits unchanged\|block coverage" v2/organ/REPORT.md v2/organ/prune.json'
+ends 0 audit tiny-qwen2 v2 --compensated --quiet
+about ../out
+matches prune/calibrated_audit ../about
+ends 1 audit tiny-qwen2 v2 --quiet
+says '--compensated counts such weights'
+ends 0 audit tiny-qwen2 v2 --compensated --json --quiet
+judge "audit and prune count differently" test "$(number compensated ../out)" = "$(number compensated v2/organ/prune.json)"
+judge "audit and prune kill differently" test "$(number killed ../out)" = "$(number killed v2/organ/prune.json)"
+
+ends 0 prune tiny-qwen2 -o kept --method physarum-v2 --no-compensate "${short[@]}"
+ends 0 audit tiny-qwen2 kept --quiet
+ends 0 prune tiny-qwen2 -o magnitude --method magnitude --sparsity 50 --quiet
+matches prune/calibrated_magnitude ../out
+ends 0 audit tiny-qwen2 magnitude --quiet
+ends 0 prune tiny-qwen2 -o wanda --method wanda --pattern 2:4 "${short[@]}"
+prints '50.00 %  50.00 %  50.00 %'
+ends 0 audit tiny-qwen2 wanda --quiet
+ends 0 prune tiny-qwen2 -o sweep --method sparsegpt --pattern 4:8 --targets '*.0.mlp.*_proj.weight' "${short[@]}"
+prints "Proof:   organ audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated"
+ends 0 audit tiny-qwen2 sweep --targets '*.0.mlp.*_proj.weight' --compensated --quiet
+gguf=tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+ends 0 prune $gguf -o gguf --method physarum-v2 "${short[@]}" --sparsity 50
+ends 0 audit $gguf gguf --compensated --quiet
+ends 0 prune tiny-qwen2 -o nothing --method wanda --sparsity 50 "${short[@]}" --dry-run
+ends 0 prune tiny-qwen2 -o nothing --method magnitude --sparsity 0.5 --dry-run
+says '--sparsity is in percent'
+judge "a dry run made something" test ! -e nothing
+
+# ---- refusals ----
+v2=(prune tiny-qwen2 -o new --method physarum-v2)
+refused 2 "prune: --method is 'wand', but must be one of physarum-v1, physarum-v2, magnitude, wanda, sparsegpt; did you mean 'wanda'?" prune tiny-qwen2 -o new --method wand
+for method in physarum-v2 wanda sparsegpt; do
+    refused 2 "--method $method needs --calibration FILE" prune tiny-qwen2 -o new --method $method --sparsity 50
+done
+refused 2 '--method wanda needs --sparsity or --pattern' prune tiny-qwen2 -o new --method wanda "${short[@]}"
+refused 2 '--method magnitude needs --sparsity or --pattern' prune tiny-qwen2 -o new --method magnitude
+refused 2 '--pattern has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --pattern 2:4
+refused 2 '--calibration has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --calibration $text
+refused 2 '--samples has no meaning for --method magnitude' prune tiny-qwen2 -o new --method magnitude -s 50 --samples 3
+refused 2 '--no-compensate has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --no-compensate
+refused 2 '--effort has no meaning for --method sparsegpt' prune tiny-qwen2 -o new --method sparsegpt -s 50 "${short[@]}" --effort 2
+refused 2 '--effort has no meaning with --no-compensate' "${v2[@]}" "${short[@]}" --no-compensate --effort 2
+refused 2 '--seed has no meaning for --method physarum-v1' prune tiny-qwen2 -o new --seed 3
+refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@]}" --beta 3
+refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64
+refused 2 "--pattern is '1:2', but must be one of 2:4, 4:8" "${v2[@]}" "${short[@]}" --pattern 1:2
+refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
+refused 2 '--resume: a pruning by --method physarum-v2 cannot go on' "${v2[@]}" "${short[@]}" --resume
+refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000
+refused 2 'is too small: the hidden states of 100 windows of 512 tokens take' "${v2[@]}" --calibration $text --samples 100 --memory 8M
+refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'
+refused 3 'Q8_0' prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o new --method wanda -s 50 "${short[@]}"
+refused 2 'v2 exists' prune tiny-qwen2 -o v2 --method magnitude -s 50
+refused 4 'missing.txt' "${v2[@]}" --calibration missing.txt
+: >nothing.txt
+refused 3 'nothing.txt: has no tokens' "${v2[@]}" --calibration nothing.txt
+
+# ---- a tokenizer that is another model's, or none ----
+cp -rL tiny-qwen2 other
+rm other/tokenizer.json
+refused 3 'tokenizer' prune other -o new --method wanda -s 50 "${short[@]}"
+
+# ---- interrupted ----
+here="organ prune --method physarum-v2, interrupted"
+env --default-signal=INT "$organ" prune tiny-qwen2 -o stopped --method physarum-v2 --calibration $text --samples 128 >../out 2>../err &
+pid=$!
+for ((k = 0; k < 200; k++)); do
+    compgen -G '.stopped*' >/dev/null && break
+    sleep 0.02
+done
+kill -INT "$pid"
+wait "$pid"
+judge "ends with another code than 130" test $? = 130
+judge "something is left" test -z "$(compgen -G '.stopped*')$(compgen -G 'stopped*')"
+judge "it does not say that it was stopped" grep -q 'stopped\|interrupted' ../err
+judge "it offers to go on, which cannot be" bash -c '! grep -q "to go on" ../err'
+
+finish

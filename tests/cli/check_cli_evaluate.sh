@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# --evaluate of the verbs that write a model, as their users see it: figures in every view, what a dry run says, refusals before anything is
+# written.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "$model/../tiny-lora" tiny-lora
+
+text=tiny-qwen2/heldout.txt
+eval=(--evaluate $text --evaluate-context 64 --evaluate-max-tokens 300 --quiet)
+# section FILE: of a Markdown report.
+section() { sed -n '/^## Evaluation$/,/^## [^E]/p' "$1"; }
+# views NAME: of the report in NAME/organ.
+views() {
+    judge "$1: no section in its Markdown" grep -q "^| before: " "$1"/organ/*.md
+    judge "$1: nothing of the comparison in its page" grep -q "KL divergence, nats per token" "$1"/organ/*.html
+    judge "$1: no provenance in its page" grep -q 27cb235213128aac "$1"/organ/*.html
+    judge "$1: no figures in its JSON" grep -q '"kl_divergence_error": [0-9]' "$1"/organ/*.json
+}
+
+ends 0 prune tiny-qwen2 -o pruned "${eval[@]}"
+matches evaluate/evaluate_prune ../out
+views pruned
+section pruned/organ/REPORT.md >../section
+matches evaluate/evaluate_prune_section ../section
+ends 0 prune tiny-qwen2 -o calibrated --method magnitude -s 50 "${eval[@]}" --json
+prints '"is": "donor",'
+views calibrated
+ends 0 purify tiny-qwen2 -o pure --method fft "${eval[@]}"
+prints 'before: model tiny-qwen2'
+views pure
+ends 0 quantize tiny-qwen2 -o packed --scheme int4-group32 "${eval[@]}"
+matches evaluate/evaluate_quantize ../out
+views packed
+ends 0 dequantize packed -o plain "${eval[@]}"
+prints 'before: model packed'
+views plain
+ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged "${eval[@]}"
+prints 'before: base tiny-qwen2'
+views merged
+ends 0 graft --source pruned --target tiny-qwen2 -o grafted --layers 1 --html ../grafted.html "${eval[@]}"
+matches evaluate/evaluate_graft ../out
+judge "nothing of the comparison in the page" grep -q "KL divergence, nats per token" ../grafted.html
+q8=tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf
+ends 0 chimera --base $q8 --donor $q8 --take organ --layers 2 --map 2:1 -o chimera.gguf --json "${eval[@]}"
+prints '"is": "target",'
+prints '"kl_divergence_error": '
+
+# The same figures as those of perplexity.
+ends 0 perplexity tiny-qwen2 --compare pruned --text $text --context 64 --max-tokens 300 --json --quiet
+for key in perplexity_error kl_divergence top1_agreement; do
+    value=$(sed -n "s/^ *\"$key\": \([^,]*\),*$/\1/p" ../out | tail -n 1)
+    judge "$key is not $value in the report" grep -q "\"$key\": $value" pruned/organ/prune.json
+done
+
+# ---- dry runs ----
+ends 0 prune tiny-qwen2 -o out "${eval[@]}" --dry-run
+matches evaluate/evaluate_dry ../out
+for verb in "purify tiny-qwen2 --method haar" "quantize tiny-qwen2 --scheme fp8-tensor" "dequantize packed" \
+    "lora merge --base tiny-qwen2 --adapter tiny-lora" "graft --source pruned --target tiny-qwen2"; do
+    # shellcheck disable=SC2086 # words
+    ends 0 $verb -o out "${eval[@]}" --dry-run
+    prints "Would be evaluated before and after, on the same tokens. Text heldout.txt:"
+    judge "a dry run wrote something" test ! -e out
+done
+
+# ---- refusals ----
+refused 2 "--evaluate-context has no meaning without --evaluate FILE" prune tiny-qwen2 -o out --evaluate-context 64
+refused 2 "--evaluate-style has no meaning without --evaluate FILE" graft --source pruned --target tiny-qwen2 -o out --evaluate-style hf
+refused 2 "did you mean '--evaluate-style'" purify tiny-qwen2 --method haar -o out --evaluate $text --evaluate-stile hf
+refused 4 "--evaluate: no.txt" purify tiny-qwen2 --method haar -o out --evaluate no.txt
+: >empty.txt
+refused 3 "--evaluate: empty.txt has 0 tokens" quantize tiny-qwen2 --scheme fp8-tensor -o out --evaluate empty.txt
+refused 2 "--evaluate: --memory: 16.8 MB is too little for a window of 63 tokens, one layer and 2 models" graft --source pruned \
+    --target tiny-qwen2 -o out "${eval[@]}" --memory 16M
+cp -rL tiny-qwen2 other && chmod -R u+w other
+sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
+for verb in "prune other" "purify other --method haar" "quantize other --scheme fp8-tensor" "dequantize other" \
+    "lora merge --base other --adapter tiny-lora" "graft --source other --target other --layers 1"; do
+    # shellcheck disable=SC2086
+    refused 3 "architecture 'UnheardOfModel' is not" $verb -o out "${eval[@]}"
+done
+cp tiny-qwen2/config.json other/ && rm other/tokenizer.json
+refused 3 "--evaluate: other: there is no tokenizer.json" prune other -o out "${eval[@]}"
+ends 0 assemble tiny-qwen2 -o packed.safetensors --quiet
+cp packed/model.safetensors packed.safetensors && cp packed/config.json tiny-qwen2/tokenizer.json tiny-qwen2/tokenizer_config.json .
+refused 2 "out.safetensors would be tensors alone" dequantize packed.safetensors -o out.safetensors "${eval[@]}"
+finish

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Killed weights never stand alone: what must be read with them is in every view of prune, audit, evaluate and fleet, and two experiments come
+# into one table only under two names.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+scored=(--text tiny-qwen2/heldout.txt --context 64 --max-tokens 100 --quiet)
+print=$(printf 'fingerprint [0-9a-f]\\{16\\}')
+# What stands in a file: the method, that it is not activation-aware, the experiment, the denominators with their values, the coverage.
+errata() {
+    local what
+    for what in "Physarum v1 is static magnitude flow" "it is not the activation-aware v2" "$print" "Two experiments are never mixed" \
+        "means nothing without its denominator"; do
+        judge "$1 does not say '$what'" grep -q "$what" <(tr '\n' ' ' <"$1" | tr -s ' ')
+    done
+}
+values() {
+    local what
+    for what in "target, the 4,300,800 weights of the target tensors" "full, all 4,960,832 weights of the model"; do
+        judge "$1 does not say '$what'" grep -q "$what" <(tr '\n' ' ' <"$1" | tr -s ' ')
+    done
+}
+
+# ---- every view ----
+ends 0 prune tiny-qwen2 -o v1 --quiet
+for view in ../out v1/organ/REPORT.md v1/organ/REPORT.html v1/organ/prune.json; do
+    errata $view
+    values $view
+    judge "$view has no coverage" grep -q "coverage of the targets is 100 %" <(tr '\n' ' ' <$view | tr -s ' ')
+done
+ends 0 audit tiny-qwen2 v1 --quiet --html ../page.html
+errata ../out && values ../out
+prints "coverage is 100.00 %"
+errata ../page.html && values ../page.html
+ends 0 audit tiny-qwen2 v1 --quiet --json
+errata ../out && values ../out
+ends 0 evaluate tiny-qwen2 v1 "${scored[@]}" -o scored
+matches evaluate/experiments_one ../out
+for view in ../out scored/EVALUATION_REPORT.md scored/EVALUATION_REPORT.html scored/evaluate.json; do
+    errata $view
+    judge "$view has no coverage" grep -q "coverage of the targets is 100 %" <(tr '\n' ' ' <$view | tr -s ' ')
+done
+
+# ---- one experiment: another sparsity is no other one ----
+ends 0 prune tiny-qwen2 -o v1-50 -s 50 --quiet
+ends 0 evaluate tiny-qwen2 v1 v1-50 tiny-qwen2 "${scored[@]}"
+
+# ---- two experiments ----
+ends 0 prune tiny-qwen2 -o magnitude --method magnitude -s 50 --quiet
+judge "what magnitude is does not stand in its report" grep -q "Magnitude: the smallest weights" magnitude/organ/REPORT.md
+ends 0 prune tiny-qwen2 -o pattern --method magnitude --pattern 2:4 --quiet
+ends 0 evaluate tiny-qwen2 magnitude pattern --experiment a=magnitude --experiment b=pattern "${scored[@]}"
+judge "what is true of both is said twice" test "$(tr '\n' ' ' <../out | tr -s ' ' | grep -o "Magnitude: the smallest weights" | wc -l)" = 1
+ends 0 prune tiny-qwen2 -o blocks --block-size 64 --quiet
+ends 0 prune tiny-qwen2 -o narrow --targets '*.mlp.*_proj.weight' --quiet
+ends 0 prune v1-50 -o twice -s 60 --quiet
+refused 2 "which differ in their method: donor tiny-qwen2" evaluate tiny-qwen2 v1 magnitude "${scored[@]}"
+says "--experiment NAME=v1 --experiment OTHER=magnitude"
+refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 blocks "${scored[@]}"
+refused 2 "which differ in their settings" evaluate tiny-qwen2 v1 narrow "${scored[@]}"
+ends 0 evaluate tiny-qwen2 v1 narrow "${scored[@]}" --targets '*.mlp.*_proj.weight'
+refused 2 "which differ in their donor" evaluate tiny-qwen2 v1 twice "${scored[@]}"
+refused 2 "twice is a pruning of another donor (v1-50, fingerprint " evaluate tiny-qwen2 twice "${scored[@]}"
+ends 0 evaluate tiny-qwen2 twice "${scored[@]}" --experiment again=twice
+for text in a b; do
+    head -c 20000 tiny-qwen2/calibration.txt >$text.txt && echo $text >>$text.txt
+    ends 0 prune tiny-qwen2 -o wanda-$text --method wanda -s 50 --calibration $text.txt --samples 4 --context 64 --quiet
+done
+refused 2 "which differ in their calibration" evaluate tiny-qwen2 wanda-a wanda-b "${scored[@]}" -o out
+rm -r wanda-b/organ # nobody tells what killed its weights
+refused 2 "which differ in their donor" evaluate tiny-qwen2 wanda-a wanda-b "${scored[@]}"
+
+# ---- under two names ----
+names=(--experiment 'flow=v1*' --experiment small=magnitude)
+ends 0 evaluate tiny-qwen2 v1 magnitude v1-50 "${scored[@]}" "${names[@]}" -o named
+matches evaluate/experiments_named ../out
+matches evaluate/experiments_named_report named/EVALUATION_REPORT.md
+judge "the page does not name them" grep -q "small: magnitude" named/EVALUATION_REPORT.html
+judge "the JSON does not name them" grep -q '"name": "flow"' named/evaluate.json
+ends 0 report named/evaluate.json -o ../page.html
+errata ../page.html
+refused 2 "'one' cannot be the name of two experiments: v1 and magnitude differ in their method" evaluate tiny-qwen2 v1 magnitude \
+    "${scored[@]}" --experiment 'one=*'
+refused 2 "which differ in their method" evaluate tiny-qwen2 v1 magnitude "${scored[@]}" --experiment flow=v1
+refused 2 "no pruned model is called other" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow=other
+refused 2 "is not NAME=MODEL" evaluate tiny-qwen2 v1 "${scored[@]}" --experiment flow
+
+# ---- a log without a fingerprint, as it was written before ----
+sed -i -z 's/,\n *"fingerprint": "[0-9a-f]*"//g' v1-50/organ/prune.json
+ends 0 evaluate tiny-qwen2 v1 v1-50 "${scored[@]}"
+
+# ---- fleet: each experiment by itself ----
+mkdir zoo && cp -r v1 magnitude zoo/ && cp -rL tiny-qwen2 zoo/donor
+ends 0 fleet zoo -o fleet --no-extract --quiet
+prints "Pruned, experiment 1: donor tiny-qwen2 (fingerprint"
+prints "Pruned, experiment 2: donor tiny-qwen2 (fingerprint"
+for view in ../out fleet/Z_MEASURE_REPORT.md fleet/Z_MEASURE_REPORT.html fleet/dissection_report.json; do
+    errata $view
+    judge "$view does not have both tables" test "$(grep -o '2,150,400\|941,591\|"killed": 2150400\|"killed": 941591' $view | sort -u | wc -l)" -ge 2
+done
+ends 0 fleet zoo -o fleet --no-extract --quiet
+prints "Unchanged since the last run: 3 of 3."
+prints "Pruned, experiment 2"
+sed -i '/"pruning": {/,/^ *}$/d' fleet/fleet.json # whatever is left of it, it is found again
+ends 0 fleet zoo -o fleet --no-extract --quiet
+prints "Pruned, experiment 2"
+finish

@@ -1,0 +1,194 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Help, manual and completion come from one table: each has every verb and every option, and nothing else. bash completes for real here.
+# shellcheck disable=SC2154,SC2034 # what the script for bash defines and uses
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# same WHAT A B: two lists of words agree.
+same() { if diff -u "$2" "$3" >../difference; then good; else bad "$1" ../difference; fi; }
+
+run completion bash
+cp ../out ../bash_script
+run completion zsh
+cp ../out ../zsh_script
+run completion fish
+cp ../out ../fish_script
+run manual --list
+cp ../out ../pages
+here="completion in bash"
+# shellcheck source=/dev/null
+. ../bash_script 2>../err || bad "the script cannot be read" ../err
+
+# ---- verbs: help names them all, and so do the others ----
+ends 0 help
+sed -nE 's/^  ([a-z]+( [a-z]+)?)(  .*|$)/\1/p' ../out >../verbs
+judge "there are few verbs" test "$(wc -l <../verbs)" -ge 24
+sort ../verbs >../sorted
+same "pages of the manual" <(sed 's/-/ /; 1d; s/^organ //; s/-/ /' ../pages | sort) ../sorted
+"$organ" manual | sed -nE '/^\.SH VERBS/,/^\.SH EXIT/s/^\.BR \\%organ\\-(.*) \(1\)$/\1/p' | sed 's/\\-/ /' | sort >../shown
+same "organ(1)" ../shown ../sorted
+cut -d ' ' -f 1 ../verbs | sort -u >../first
+tr ' ' '\n' <<<"$_organ_verbs" | sort >../shown
+same "first words in bash" ../shown ../first
+sed -nE "/^_organ_verbs/,/^    \)/s/^        '([a-z]+):.*/\1/p" ../zsh_script | sort >../shown
+same "first words in zsh" ../shown ../first
+sed -nE "/^function __organ_verbs/,/^end/s/.*%s.n' ([a-z]+) .*/\1/p" ../fish_script | sort >../shown
+same "first words in fish" ../shown ../first
+while read -r family; do
+    sed -n "s/^$family //p" ../verbs | sort >../second
+    tr ' ' '\n' <<<"${_organ_families[$family]}" | sort >../shown
+    same "second words of $family in bash" ../shown ../second
+    sed -nE "/^    $family\) verbs=/,/;;/s/^        '([a-z]+):.*/\1/p" ../zsh_script | sort >../shown
+    same "second words of $family in zsh" ../shown ../second
+    sed -nE "s/.*__organ_behind $family; .* -a ([a-z]+) -d .*/\1/p" ../fish_script | sort >../shown
+    same "second words of $family in fish" ../shown ../second
+done < <(sed -n 's/ .*//p' ../verbs | sort -u)
+
+# ---- options, verb by verb ----
+while read -r verb; do
+    # shellcheck disable=SC2086 # a verb may be two words
+    ends 0 help $verb
+    sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' ../out | tr ' ' '\n' | grep -vx -- - | sort >../wanted
+    judge "--help is not among the options" grep -qx -- --help ../wanted
+    # shellcheck disable=SC2086
+    run manual organ-${verb// /-}
+    sed -nE '/^\.TP$/{n;s/\\f[BIR]//g;s/\\-/-/g;s/^((-.), )?(--[a-z0-9-]+)( .*|$)/\2 \3/p}' ../out | tr ' ' '\n' | grep . | sort >../shown
+    same "options of $verb in the manual" ../shown ../wanted
+    # What help says of each, the manual says too.
+    sed -nE '/^\.TP$/{n;n;p}' ../out | sed 's/\\-/-/g; s/\\(aq/'\''/g; s/\\%//g' | cut -c -24 >../beginnings
+    # shellcheck disable=SC2086
+    run help $verb
+    tr -s ' \n' ' ' <../out >../words
+    while read -r beginning; do
+        if grep -qF -- "$beginning" ../words; then good; else bad "the manual says '$beginning'" ../words; fi
+    done <../beginnings
+    options=() operands=()
+    _organ_table "$verb"
+    printf '%s\n' "${options[@]%%=*}" | sort >../shown
+    same "options of $verb in bash" ../shown ../wanted
+    sed -n "/^    '$verb')/,/ ;;\$/p" ../zsh_script | sed -nE "s/^            '\((-.) (--[a-z0-9-]+)\)'.*/\1 \2/p; s/^            '\*?(--[a-z0-9-]+).*/\1/p" |
+        tr ' ' '\n' | sort >../shown
+    same "options of $verb in zsh" ../shown ../wanted
+    sed -nE "s/^complete -c organ -n '__organ_is $verb' -l ([a-z0-9-]+)( -s (.))? .*/--\1 -\3/p" ../fish_script | tr ' ' '\n' | grep -vx -- - | sort >../shown
+    same "options of $verb in fish" ../shown ../wanted
+done <../verbs
+here="completion scripts"
+for script in bash_script:"^    '" zsh_script:"^    '" fish_script:"__organ_is "; do
+    sed -nE "s/.*${script#*:}([a-z]+( [a-z]+)?)'.*/\1/p" "../${script%%:*}" | sort -u >../shown
+    same "verbs of ${script%%:*}" ../shown ../sorted
+done
+
+# ---- README.md and docs/: their commands are of verbs and options that there are, and every verb that does something to a model is shown ----
+mapfile -t documents < <(find "$golden"/../../README.md "$golden"/../../docs/ -name '*.md' | LC_ALL=C sort)
+here="README.md and docs/"
+while read -r verb; do
+    case $verb in version | help | manual | completion) continue ;; esac
+    judge "organ $verb is not shown" grep -qE "^    \\$ (.*&& )?organ $verb( |$)" "${documents[@]}"
+done <../verbs
+for document in "${documents[@]}"; do
+    here=${document#"$golden"/../../}
+    while read -r _ verb second words; do
+        [[ $verb == lora ]] && verb="lora $second"
+        grep -qxF -- "$verb" ../verbs || continue # a sentence about an organ
+        # shellcheck disable=SC2086
+        "$organ" help $verb >../wanted
+        for word in $second $words; do
+            [[ $word == --[a-z]* ]] || continue
+            judge "organ $verb has no ${word%%=*}" grep -qE -- "^ .*${word%%=*}( |$)" ../wanted
+        done
+    done < <(sed -e ':a' -e '/\\$/{N;s/\\\n *//;ba' -e '}' "$document" | grep -oE 'organ [a-z]+ [^`&;<)]*')
+done
+
+# ---- pages are sound: no line is long, none begins like a command by accident ----
+while read -r page; do
+    run manual "$page"
+    known='^\.(\\"|TH|SH|SS|TP|PP|B|BR|br|EX|EE|in)( |$)'
+    if grep -E "^[.']" ../out | grep -qvE "$known"; then bad "an unknown request" ../out; else good; fi
+    if sed '/^\.EX/,/^\.EE/d' ../out | grep -qE '.{81}'; then bad "a long line" ../out; else good; fi
+    if grep -q '[^ -~]' ../out; then bad "not only ASCII" ../out; else good; fi
+    for section in NAME SYNOPSIS DESCRIPTION "SEE ALSO"; do judge "no $section" grep -qx ".SH $section" ../out; done
+done <../pages
+ends 0 manual lora resize
+cp ../out ../wanted
+ends 0 manual organ-lora-resize
+same "two names of one page" ../out ../wanted
+ends 0 manual version
+matches help/manual_version ../out
+refused 2 "unknown verb 'prun'; did you mean 'prune'?" manual prun
+refused 2 "manual: 'more' is one word too many" manual prune more
+refused 2 "completion: 'ksh' is not one of bash|zsh|fish" completion ksh
+refused 2 "completion: bash|zsh|fish is missing: the shell to write for" completion
+
+for verb in manual completion; do
+    ends 0 help $verb
+    matches "help/help_$verb" ../out
+done
+
+# ---- bash ----
+# pieces LINE: in $pieces, as readline breaks a line into words, '=' and ':' being words too; an empty one at the end where one may begin.
+pieces() {
+    local rest=$1 word
+    pieces=()
+    while [[ -n $rest ]]; do
+        case $rest in
+        ' '*)
+            rest=${rest#"${rest%%[! ]*}"}
+            [[ -z $rest ]] && pieces+=('')
+            continue
+            ;;
+        [:=]*) word=${rest%%[!:=]*} ;;
+        *) word=${rest%%[ :=]*} ;;
+        esac
+        pieces+=("$word")
+        rest=${rest#"$word"}
+    done
+}
+
+# offers LINE WORDS: what the key for completion offers behind the line.
+offers() {
+    local pieces
+    here="organ ... $1"
+    pieces "organ $1"
+    COMP_WORDS=("${pieces[@]}") COMP_CWORD=$((${#pieces[@]} - 1)) COMP_LINE="organ $1" COMP_POINT=$((${#1} + 6))
+    _organ 2>../err
+    [[ -s ../err ]] && bad "bash complains" ../err
+    if [[ $(printf '%s\n' "${COMPREPLY[@]}" | sort | xargs) == "$2" ]]; then good; else bad "offers ${COMPREPLY[*]}"; fi
+}
+touch file.txt 'two words'
+offers "pru" "prune"
+offers "lora " "extract merge resize sanitize"
+offers "lora ex" "extract"
+offers "prune --me" "--memory --method"
+offers "prune -" "$("$organ" help prune | sed -nE 's/^  (-(.), |    )(--[a-z0-9-]+)( .*|$)/-\2 \3/p' | tr ' ' '\n' | grep -vx -- - | sort | xargs)"
+offers "prune --method " "magnitude physarum-v1 physarum-v2 sparsegpt wanda"
+offers "prune --method=phy" "physarum-v1 physarum-v2"
+offers "prune --pattern " "2:4 4:8"
+offers "prune --pattern 2:" "4"
+offers "prune --pattern=4:" "8"
+offers "prune ti" "tiny-qwen2 tiny-qwen2-gguf"
+offers "prune tiny-qwen2 --output fi" "file.txt"
+offers "prune tiny-qwen2 -o fi" "file.txt"
+offers "prune tiny-qwen2 --calibration=fi" "file.txt"
+offers "prune --sparsity " ""
+offers "prune tiny-qwen2 fi" ""
+offers "prune --force ti" "tiny-qwen2 tiny-qwen2-gguf"
+offers "prune --beta 2 -o x tiny-qwen2 --d" "--dry-run"
+offers "inspect -- --me" ""
+offers "inspect -- fi" "file.txt"
+offers "measure a b c fi" "file.txt"
+offers "measure --type organ,n" "organ,norm"
+offers "lora extract --dtype " "bf16 f16 f32"
+offers "lora extract --base ti" "tiny-qwen2 tiny-qwen2-gguf"
+offers "orthogonality --pair ti" "tiny-qwen2 tiny-qwen2-gguf"
+offers "orthogonality --pair tiny-qwen2 fi" "file.txt"
+offers "orthogonality --pair tiny-qwen2 " "file.txt tiny-qwen2 tiny-qwen2-gguf two words"
+offers "orthogonality --pair tiny-qwen2 x --dr" "--draws"
+offers "help lora " "extract merge resize sanitize"
+offers "help pr" "prune"
+offers "help prune " ""
+offers "completion " "bash fish zsh"
+offers "nosuch " ""
+offers "lora nosuch --" ""
+offers "inspect two" "two words"
+
+finish

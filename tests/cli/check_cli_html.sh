@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Pages of reports as users see them: --html, the pages beside other reports, organ report. Ends with the line "N passed, N failed";
+# `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# page FILE: it is whole.
+page() {
+    if [[ $(head -n 1 "$1") == "<!doctype html>" && $(tail -n 1 "$1") == "</html>" ]]; then good; else bad "$1 is no whole page" "$1"; fi
+}
+
+ends 0 help report
+matches help/help_report ../out
+cp ../out ../help
+ends 0 report --help
+judge "is not what 'organ help report' prints" cmp -s ../out ../help
+
+# ---- a pruning and its audit ----
+ends 0 prune tiny-qwen2 -o out --html prune.html --quiet
+page prune.html
+judge "the page beside the report is another" cmp -s prune.html out/organ/REPORT.html
+ends 0 report out/organ/prune.json -o again.html
+judge "the saved report has another page" cmp -s prune.html again.html
+judge "organ report prints" test ! -s ../out
+ends 0 audit tiny-qwen2 out --html audit.html --quiet
+page audit.html
+prints "It holds"
+ends 0 audit tiny-qwen2 out --json --quiet
+cp ../out audit.json
+judge "the page has no verdict" grep -q 'class="lead">It holds' audit.html
+
+# Only the last section varies.
+ends 0 prune tiny-qwen2 -o other --threads 1 --memory 8M --quiet
+judge "another run has another page" cmp -s <(sed '/id="s[0-9]*-run"/,$d' out/organ/REPORT.html) <(sed '/id="s[0-9]*-run"/,$d' other/organ/REPORT.html)
+judge "the last section is not the run" test "$(grep -c '<section' <(sed -n '/aria-labelledby="s[0-9]*-run"/,$p' out/organ/REPORT.html))" = 1
+
+# A pruning that does not hold has a page, too.
+printf '\0\0\0\1' | dd of=other/model-00002-of-00003.safetensors bs=1 seek=9000 conv=notrunc 2>/dev/null
+ends 1 audit tiny-qwen2 other --html failed.html --quiet
+page failed.html
+judge "what does not hold is not on the page" grep -q 'What does not hold' failed.html
+judge "no check is marked" grep -q 'class="no"' failed.html
+
+# A dry run has one.
+ends 0 prune tiny-qwen2 -o third --dry-run --html dry.html --quiet
+page dry.html
+judge "a dry run left something" test ! -e third
+judge "a dry run does not say so" grep -q 'A dry run' dry.html
+
+# ---- the page acts on nothing but what is in it ----
+sed -n '/<script>/,/<\/script>/p' prune.html | sed -e '1s/^<script>//' -e '$s/<\/script>$//' | sed '$d' >script
+hash=$(openssl dgst -sha256 -binary script 2>/dev/null | base64)
+if [[ -n $hash ]]; then judge "the policy names another script" grep -qF "script-src 'sha256-$hash'" prune.html; fi
+judge "a page names an address" test -z "$(sed 's,http://www.w3.org/2000/svg,,g' prune.html audit.html failed.html dry.html | grep -o 'https*://.*')"
+
+# ---- what is there ----
+cp prune.html page.html
+ends 0 audit tiny-qwen2 out --html page.html --quiet
+judge "an old page was not replaced" grep -q '<title>Audit' page.html
+: >empty.html
+ends 0 report audit.json -o empty.html
+page empty.html
+echo "notes" >notes.html
+cp tiny-qwen2/model-00001-of-00003.safetensors weights.html
+mkdir directory
+ln -s nowhere/at/all dangling
+for command in "audit tiny-qwen2 out --html" "prune tiny-qwen2 -o new --html" "report audit.json -o"; do
+    # shellcheck disable=SC2086 # words
+    {
+        refused 2 "notes.html: exists and is no report of organ: it is not overwritten" $command notes.html
+        refused 2 "weights.html: exists and is no report of organ" $command weights.html
+        refused 2 "directory: exists and is not a file" $command directory
+        refused 2 "nowhere/page.html: there is no directory nowhere to write the page into" $command nowhere/page.html
+    }
+done
+refused 2 "--html needs a value" audit tiny-qwen2 out --html
+refused 2 "--print-ranges goes without --html" autopsy --print-ranges --html page.html
+
+# ---- organ report ----
+echo '{"schema": "organ.prune/1",' >broken.json
+printf '{"schema": "organ.prune/1", "schema": "organ.audit/1"}' >twice.json
+echo '{"schema": "organ.unheard-of/3"}' >unknown.json
+echo '[1, 2, 3]' >list.json
+refused 3 "broken.json: line " report broken.json -o new.html
+refused 3 "twice.json: line 1" report twice.json -o new.html
+refused 3 "unknown.json: there is no page for a report with the schema 'organ.unheard-of/3'; there are pages for" report unknown.json -o new.html
+says "organ.prune/1"
+refused 3 "list.json: the document has no \"schema\"" report list.json -o new.html
+refused 3 "directory" report directory -o new.html
+refused 4 "missing.json" report missing.json -o new.html
+refused 2 "-o PAGE is missing" report audit.json
+refused 2 "FILE" report -o new.html
+refused 2 "unexpected argument 'more'" report audit.json more -o new.html
+ln -s /dev/full full.html
+refused 2 "full.html: exists and is not a file" report audit.json -o full.html
+mkdir locked && chmod 500 locked
+if [[ $(id -u) != 0 ]]; then refused 4 "locked" report audit.json -o locked/new.html; fi
+finish

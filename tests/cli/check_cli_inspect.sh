@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Tests of what `organ inspect` tells of quantised models. `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# tensors FILE "NAME DTYPE SHAPE BYTES"...: a safetensors file of zeros.
+tensors() {
+    local file=$1 header='' offset=0 name dtype shape bytes length
+    shift
+    for line in "$@"; do
+        read -r name dtype shape bytes <<<"$line"
+        header+=",\"$name\":{\"dtype\":\"$dtype\",\"shape\":[$shape],\"data_offsets\":[$offset,$((offset + bytes))]}"
+        offset=$((offset + bytes))
+    done
+    header="{${header:1}}"
+    length=$(printf '%016x' ${#header})
+    {
+        for k in 14 12 10 8 6 4 2 0; do printf "\\x${length:k:2}"; done
+        printf '%s' "$header"
+        head -c "$offset" /dev/zero
+    } >"$file"
+}
+
+fp8() {
+    mkdir "$1"
+    tensors "$1/model.safetensors" "model.embed_tokens.weight BF16 8,256 4096" "model.layers.0.mlp.up_proj.weight F8_E4M3 576,256 147456" \
+        "model.layers.0.mlp.up_proj.weight_scale_inv F32 $2,2 $(($2 * 8))" "model.layers.0.mlp.up_proj.input_scale F32 1 4" \
+        "model.layers.0.mlp.down_proj.weight BF16 4,4 32" "model.layers.0.mlp.old_proj.weight_scale F32 1 4"
+    echo '{"architectures":["LlamaForCausalLM"],"model_type":"llama","num_hidden_layers":1,"vocab_size":8,"quantization_config":' \
+        '{"quant_method":"fp8","weight_block_size":[128,128]}}' >"$1/config.json"
+}
+
+gptq() {
+    mkdir "$1"
+    local lines=()
+    for module in mlp.up_proj mlp.down_proj; do
+        lines+=("model.layers.0.$module.g_idx I32 256 1024" "model.layers.0.$module.qweight I32 32,64 8192"
+            "model.layers.0.$module.qzeros I32 4,8 128" "model.layers.0.$module.scales F16 4,64 512")
+    done
+    tensors "$1/model.safetensors" "${lines[@]}" "lm_head.weight F16 8,64 1024"
+    echo '{"model_type":"llama","num_hidden_layers":1,"vocab_size":8}' >"$1/config.json"
+    echo '{"bits":4,"group_size":128,"desc_act":true}' >"$1/quantize_config.json"
+}
+
+# ---- what is found ----
+fp8 fp8 5
+ends 0 inspect fp8
+matches inspect/inspect_fp8 ../out
+ends 0 inspect fp8 --json
+matches inspect/inspect_fp8_json ../out
+gptq gptq
+COLUMNS=110 ends 0 inspect gptq --tensors
+matches inspect/inspect_gptq ../out
+ends 0 inspect gptq --json --tensors --match '*up_proj*'
+matches inspect/inspect_gptq_json ../out
+
+# A total_size that is wrong is no fault: loaders take from the index the names of the files alone.
+cp -rL tiny-qwen2 total && chmod -R u+w total
+sed -i 's/"total_size": [0-9]*/"total_size": 7/' total/model.safetensors.index.json
+ends 0 inspect total
+prints "WARNING  model.safetensors.index.json: metadata.total_size is 7, but the"
+prints "No problems found"
+ends 0 prune total -o pruned --iterations 2
+says "warning: model.safetensors.index.json: metadata.total_size is 7, but the tensors have"
+ends 0 audit total pruned
+ends 0 dequantize total -o plain
+says "warning: model.safetensors.index.json: metadata.total_size is 7"
+sed -i 's/"total_size": 7/"total_size": 8/' pruned/model.safetensors.index.json
+ends 0 audit total pruned
+rm -r pruned plain total
+
+# Taken apart it is the same model, with its config in another place.
+ends 0 extract fp8 -o apart
+ends 0 inspect apart
+prints "FP8 E4M3, block 128 x 128, F32 scales"
+prints "quantised by fp8"
+
+# ---- what is broken: told, and the rest is shown ----
+fp8 short 4
+ends 3 inspect short
+matches inspect/inspect_short ../out
+says "tensor 'model.layers.0.mlp.up_proj.weight_scale_inv' has shape [4, 2], but a weight of shape [576, 256] in blocks of 128 x 128 (config.json) needs [5, 2]"
+echo '{"bits":0}' >gptq/quantize_config.json
+ends 3 inspect gptq
+says "quantize_config.json: bits is 0, not a whole number from 1 to 8"
+prints "PROBLEM"
+echo '{"bits":4,"checkpoint_format":"marlin"}' >gptq/quantize_config.json
+ends 3 inspect gptq --json
+says "is in the layout 'marlin' (quantize_config.json), which cannot be read"
+prints '"found": false'
+
+cd tiny-qwen2 || exit 1
+here="organ inspect ."
+judge "a model in '.' is not called by its directory" grep -q '^tiny-qwen2 (' <("$organ" inspect .)
+cd ..
+finish

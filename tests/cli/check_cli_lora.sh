@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ lora sanitize, merge and resize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files
+# anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "${model%/*}/tiny-lora" tiny-lora
+
+for verb in sanitize merge resize; do
+    ends 0 help lora $verb
+    matches "help/help_lora_$verb" ../out
+    cp ../out ../help
+    ends 0 lora $verb --help
+    if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora $verb' prints"; fi
+done
+
+# ---- sanitize ----
+ends 1 lora sanitize tiny-lora --check
+matches lora/lora_check ../out
+says "tiny-lora: 7 things in it a server would refuse"
+ends 0 lora sanitize tiny-lora -o servable --base tiny-qwen2 --quiet
+matches lora/lora_sanitize ../out
+matches lora/LORA_SANITIZE_REPORT servable/organ/LORA_SANITIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" servable/organ/LORA_SANITIZE_REPORT.html
+matches lora/lora_sanitize_config servable/adapter_config.json
+ends 0 lora sanitize servable --check --base tiny-qwen2
+matches lora/lora_check_clean ../out
+ends 1 lora sanitize servable --check --max-rank 3 --json
+prints '"schema": "organ.lora_sanitize/1"'
+prints '"rule": "rank"'
+ends 0 lora sanitize tiny-lora -o cut --max-rank 2 --threads 1
+matches lora/lora_sanitize_cut ../out
+ends 0 lora sanitize cut --check --max-rank 2 --quiet
+
+# ---- merge ----
+ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged --quiet
+matches lora/lora_merge ../out
+matches lora/LORA_MERGE_REPORT merged/organ/LORA_MERGE_REPORT.md
+judge "no page beside the report" grep -q "</html>" merged/organ/LORA_MERGE_REPORT.html
+judge "the tokenizer is not there" cmp -s tiny-qwen2/tokenizer.json merged/tokenizer.json
+ends 0 inspect merged
+prints "No problems found"
+ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged --force --json --quiet --threads 1 --memory 32M
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' merged/organ/lora_merge.json) >../difference; then good; else
+    bad "--json differs from the file" ../difference
+fi
+ends 0 lora merge --base tiny-qwen2 --adapter servable -o no --dry-run --scale 0.5
+matches lora/lora_merge_dry ../out
+judge "a dry run left something" test ! -e no
+ends 0 lora merge --base tiny-qwen2 --adapter servable -o one.safetensors --quiet
+judge "no report beside the file" test -s one.lora_merge.json -a -s one.LORA_MERGE_REPORT.md -a -s one.LORA_MERGE_REPORT.html
+rm one.*
+cp -r tiny-lora/. lost
+sed -i 's/layers\.1\./layers.7./g' lost/adapter_model.safetensors
+before=$(inventory)
+ends 3 lora merge --base tiny-qwen2 --adapter lost -o no
+matches lora/lora_merge_unplaced ../out
+says "lost: 8 keys of the adapter find no place in tiny-qwen2, nothing was written; the first"
+judge "something was left behind" test "$(inventory)" == "$before"
+ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
+ends 0 lora merge --base fp8 --adapter tiny-lora -o from-fp8 --quiet
+matches lora/lora_merge_fp8 ../out
+judge "quantization_config is still there" bash -c '! grep -q quantization_config from-fp8/config.json'
+rm -r fp8 from-fp8
+
+# ---- resize ----
+ends 0 lora resize tiny-lora --rank 2 -o small --quiet
+matches lora/lora_resize ../out
+matches lora/LORA_RESIZE_REPORT small/organ/LORA_RESIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" small/organ/LORA_RESIZE_REPORT.html
+ends 0 lora resize tiny-lora --rank 64 -o same --quiet
+matches lora/lora_resize_larger ../out
+ends 0 lora resize tiny-lora --rank 4 --energy 0.75 -o energy --quiet --json
+prints '"schema": "organ.lora_resize/1"'
+ends 0 lora merge --base tiny-qwen2 --adapter small -o no --dry-run
+
+# ---- refused ----
+mkdir taken && echo x >taken/x
+mkdir pickle && cp tiny-lora/adapter_config.json pickle && echo x >pickle/adapter_model.bin
+cp -r tiny-lora/. zero
+sed -i 's/"r": 4/"r": 0/' zero/adapter_config.json
+refused 2 "lora: what to do is missing: one of" lora
+refused 2 "did you mean 'lora merge'" lora merg
+refused 2 "unknown verb 'resize'; did you mean 'lora resize'?" resize tiny-lora -o no
+for words in "help lora" "lora --help" "lora -h"; do
+    # shellcheck disable=SC2086
+    ends 0 $words
+    prints "  lora sanitize  make a LoRA adapter fit to be served"
+    prints "'organ help lora VERB' explains one with examples."
+done
+refused 2 "--base MODEL is missing" lora merge --adapter tiny-lora -o no
+refused 2 "--adapter DIR is missing" lora merge --base tiny-qwen2 -o no
+refused 2 "did you mean '--scale'" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --scal 2
+refused 2 "lora merge: --dtype is 'fp8', but must be one of bf16, f16, f32" lora merge --base tiny-qwen2 --adapter tiny-lora -o no --dtype fp8
+refused 2 "-o OUT is missing" lora sanitize tiny-lora
+refused 2 "with --check nothing is written" lora sanitize tiny-lora --check -o no
+refused 2 "--rank R is missing" lora resize tiny-lora -o no
+refused 2 "energy" lora resize tiny-lora --rank 2 --energy 2 -o no
+for verb in "sanitize tiny-lora" "resize tiny-lora --rank 2" "merge --base tiny-qwen2 --adapter tiny-lora"; do
+    read -ra words <<<"$verb"
+    refused 2 "taken" lora "${words[@]}" -o taken
+    refused 2 "tiny-lora" lora "${words[@]}" -o tiny-lora --force
+    refused 2 "nowhere" lora "${words[@]}" -o nowhere/no
+done
+refused 2 "tiny-qwen2" lora merge --base tiny-qwen2 --adapter tiny-lora -o tiny-qwen2 --force
+refused 2 "are merged into safetensors models" lora merge --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --adapter tiny-lora -o no
+refused 3 "adapter_model.bin: is a Python pickle, which can run any code" lora sanitize pickle --check
+refused 3 "adapter_config.json: r is 0, not a whole number above 0" lora resize zero --rank 2 -o no
+refused 3 "there is no adapter_model.safetensors" lora sanitize tiny-qwen2 --check
+refused 3 "module 'model.layers.7.mlp.down_proj' does not fit" lora sanitize lost -o no --base tiny-qwen2
+refused 4 "nothing: cannot be opened" lora sanitize nothing --check
+refused 4 "nothing" lora merge --base nothing --adapter tiny-lora -o no
+
+finish

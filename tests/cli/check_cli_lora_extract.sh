@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ lora extract as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "${model%/*}/tiny-lora" tiny-lora
+"$organ" lora merge --base tiny-qwen2 --adapter tiny-lora -o tuned --scale 4 --quiet >../out 2>../err || bad "no tuned model" ../err
+
+ends 0 help lora extract
+matches help/help_lora_extract ../out
+cp ../out ../help
+ends 0 lora extract --help
+if cmp -s ../out ../help; then good; else bad "is not what 'organ help lora extract' prints"; fi
+
+# ---- made ----
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter -r 4 --quiet
+matches lora/lora_extract ../out
+judge "there is a word on stderr" test ! -s ../err
+judge "the report is not there" test -s adapter/organ/LORA_REPORT.md -a -s adapter/organ/LORA_REPORT.html -a -s adapter/organ/lora_extract.json
+ends 0 lora merge --base tiny-qwen2 --adapter adapter -o no --dry-run # every key finds its place
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --json --quiet --threads 1 --memory 8M
+prints '"schema": "organ.lora_extract/1"'
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' adapter/organ/lora_extract.json) >../difference; then good; else
+    bad "--json differs from the file" ../difference
+fi
+cp adapter/adapter_model.safetensors ../first
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o adapter --force -r 4 --quiet --threads 3
+judge "other threads and memory make another adapter" cmp -s ../first adapter/adapter_model.safetensors
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o by-energy --rank-by energy 0.9 -r 32 --dtype f32 --quiet
+judge "no rank is its own" grep -q '"model\\\\.layers\\\\.' by-energy/adapter_config.json
+ends 0 lora sanitize by-energy --check
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o exact --exact --modules q_proj,v_proj -r 4 --quiet
+prints "Changed, without factors"
+ends 0 lora extract --base tiny-qwen2 --tuned tuned -o no --dry-run
+matches lora/lora_extract_dry ../out
+judge "a dry run left something" test ! -e no
+ends 0 quantize tiny-qwen2 -o fp8 --scheme fp8-block128 --quiet
+ends 0 lora extract --base fp8 --tuned tuned -o mended -r 16 --quiet
+prints "Method B: the base is quantised"
+
+# ---- refused ----
+mkdir taken && echo x >taken/x
+refused 2 "--tuned MODEL is missing" lora extract --base tiny-qwen2 -o no
+refused 2 "did you mean '--tuned'" lora extract --base tiny-qwen2 --tune tuned -o no
+refused 2 "taken" lora extract --base tiny-qwen2 --tuned tuned -o taken
+refused 2 "tiny-qwen2" lora extract --base tiny-qwen2 --tuned tuned -o tiny-qwen2/inside
+refused 2 "--rank-by energy: '1.5' is not a share above 0, at most 1" lora extract --base tiny-qwen2 --tuned tuned -o no --rank-by energy 1.5
+refused 2 "'0.9' is one word too many" lora extract --base tiny-qwen2 --tuned tuned -o no 0.9
+refused 2 "matches 'x_proj'" lora extract --base tiny-qwen2 --tuned tuned -o no --modules q_proj,x_proj
+refused 2 "lora extract: --dtype is 'f64', but must be one of bf16, f16, f32" lora extract --base tiny-qwen2 --tuned tuned -o no --dtype f64
+refused 2 "safetensors models" lora extract --base tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --tuned tuned -o no
+refused 3 "there is nothing to extract" lora extract --base tiny-qwen2 --tuned tiny-qwen2 -o no --quiet
+refused 4 "nowhere" lora extract --base tiny-qwen2 --tuned nowhere -o no
+finish

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# No file of a user is lost: names that are taken while a run goes on, what --force replaces and what it does not, and where reports go.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# ---- a name that appears while the run goes on ----
+# The program is stopped where its output grows, so that the name can be taken in peace.
+# race PUT CODE ARGS...: runs, calls PUT when the output has begun to grow, and lets it end.
+race() {
+    local put=$1 wanted=$2 pid
+    shift 2
+    here="organ $* (raced)"
+    "$organ" "$@" >../out 2>../err </dev/null &
+    pid=$!
+    until compgen -G '.*.organ-partial' >/dev/null; do kill -0 $pid 2>/dev/null || break; done
+    kill -STOP $pid
+    "$put"
+    kill -CONT $pid
+    wait $pid
+    code=$?
+    if ((code == wanted)); then good; else bad "ends with $code instead of $wanted" ../err; fi
+}
+# The command of the message.
+take() { eval "$(grep -o 'mv -n .*' ../err)"; }
+
+put_thesis() { mkdir -p o && echo thesis >o/thesis.txt; }
+put_file() { echo thesis >o.safetensors; }
+for attempt in 1 2 3; do
+    race put_thesis 4 prune tiny-qwen2 -o o --iterations 200 --quiet
+    says "took this name during the run"
+    judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
+    judge "the finished work is not kept" test -f .o.organ-partial/organ/prune.json
+    rm -r o
+    refused 2 "keeps a finished output" prune tiny-qwen2 -o ../area/o --quiet
+    refused 2 "keeps a finished output" prune tiny-qwen2 -o o --force --quiet
+    refused 2 "keeps a finished output" prune tiny-qwen2 -o o --resume --quiet
+    mkdir o
+    take
+    judge "nothing was taken" test -f o-2/organ/prune.json
+    if ((attempt == 1)); then ends 0 audit tiny-qwen2 o-2 --quiet; fi
+    rm -r o o-2
+    judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+done
+cat tiny-qwen2/model-00002-of-00003.safetensors >one.safetensors
+race put_file 4 purify one.safetensors -o o.safetensors --method haar --threads 1 --quiet
+judge "the file is lost" test "$(cat o.safetensors)" = thesis
+take
+ends 0 inspect o-2.safetensors
+rm -r .o.safetensors.organ-partial o.safetensors o-2.safetensors
+# An empty directory was there and was filled: the same. One that stays empty is filled.
+mkdir o
+race put_thesis 4 prune tiny-qwen2 -o o --iterations 200 --quiet
+judge "the thesis is lost" test "$(cat o/thesis.txt)" = thesis
+rm -r o .o.organ-partial
+mkdir o
+ends 0 prune tiny-qwen2 -o o --quiet
+
+# ---- a page that cannot be written at the end: what the run made is told ----
+rm -r o
+mkdir pages
+take_pages() { rm -r pages; }
+race take_pages 4 prune tiny-qwen2 -o o --html pages/o.html --iterations 200 --quiet
+says "all but the page is done: pages/o.html: there is no directory pages to write the page into"
+prints "organ audit tiny-qwen2 o"
+judge "the output is not whole" test -f o/organ/prune.json
+echo mine >taken
+refused 2 "taken/o: 'taken' to put it in is no directory" prune tiny-qwen2 -o taken/o
+
+# ---- --force: an output of organ, a model, and nothing else ----
+ends 0 prune tiny-qwen2 -o o --force --quiet --sparsity 20
+for what in "thesis.txt" "src/main.c" ".git/HEAD" "organ/notes.txt" "results.csv"; do
+    mkdir -p "o/$(dirname "$what")"
+    echo mine >"o/$what"
+    refused 2 "'$what', which belongs to no model, adapter or output of organ" prune tiny-qwen2 -o o --force --quiet
+    refused 2 "'$what', which belongs to no model, adapter or output of organ" prune tiny-qwen2 -o o --quiet
+    refused 2 "'$what'" extract tiny-qwen2 -o o --force --quiet
+    refused 2 "'$what'" quantize tiny-qwen2 --scheme fp8-tensor -o o --force --quiet
+    refused 2 "'$what'" purify tiny-qwen2 --method haar -o o --force --quiet
+    rm "o/$what"
+    rm -rf o/src o/.git
+done
+put_change() { echo thesis >o/thesis.txt; }
+race put_change 4 prune tiny-qwen2 -o o --force --iterations 200 --quiet
+says "o is the whole new output; what had this name was changed during the run and is kept as o-2"
+judge "the thesis is lost" test "$(cat o-2/thesis.txt)" = thesis
+judge "the thesis is in the output" test ! -e o/thesis.txt
+rm -r o-2
+mkdir project && echo "# Mine" >project/README.md
+refused 2 "'README.md'" prune tiny-qwen2 -o project --force
+ln -s o link
+refused 2 "symbolic link" prune tiny-qwen2 -o link --force
+refused 2 "symbolic link" prune tiny-qwen2 -o link/ --force
+echo thesis >thesis.gguf
+refused 2 "no model" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o thesis.gguf --force
+# Models as they are downloaded are replaced: with what comes with them, also as links into a cache.
+cp -rL tiny-qwen2 donor && chmod -R u+w donor && rm donor/calibration.txt donor/heldout.txt donor/reference.json
+cp -r donor base
+touch donor/README.md donor/LICENSE donor/.gitattributes donor/tokenizer.model donor/modeling_qwen2.py
+mkdir -p donor/.cache/huggingface/download && touch donor/.cache/huggingface/download/config.json.metadata
+ends 0 prune tiny-qwen2 -o donor --force --quiet
+mkdir snapshot && for file in "$model"/*; do ln -s "$file" snapshot/; done
+ends 0 quantize tiny-qwen2 --scheme fp8-tensor -o snapshot --force --quiet
+judge "a link was followed" test -f "$model/config.json"
+
+# ---- an output in another one of ours, as often as wanted ----
+ends 0 extract tiny-qwen2 -o apart --quiet
+ends 0 extract tiny-qwen2 -o apart --force --quiet
+ends 0 assemble apart -o whole --quiet
+ends 0 assemble apart -o whole --force --quiet
+here="assemble twice"
+judge "not the donor again" diff -r "$model" whole
+
+# ---- reports ----
+refused 2 "reports cannot go into the directory of the input" measure base -o base
+refused 2 "reports cannot go into the directory of the input" measure o -o o
+refused 2 "reports cannot go into the directory of the input" measure o -o o/reports
+refused 2 "reports cannot go into the directory of the input" measure o/model-00002-of-00003.safetensors -o o
+refused 2 "reports cannot go into the directory of the input" measure one.safetensors o -o o
+refused 2 "reports cannot go into the directory of the input" autopsy o -o o
+refused 2 "reports cannot go into the directory of the input" autopsy one.safetensors o -o o
+mkdir models && cp -rL tiny-qwen2 models/a
+refused 2 "reports cannot go into the directory of the input" fleet models -o models/a/out
+refused 2 "reports cannot go into the directory of the input" inspect o --html o/page.html
+refused 2 "reports cannot go into the directory of the input" audit tiny-qwen2 o --html o/organ/page.html
+refused 2 "cannot be the input" lora sanitize "$model/../tiny-lora" --base base -o base --force
+ends 0 measure one.safetensors -o reports --quiet
+ends 0 measure one.safetensors -o reports --quiet
+for name in z_report.json Z_MEASURE_REPORT.md Z_MEASURE_REPORT.html; do
+    cp "reports/$name" kept && echo mine >"reports/$name"
+    refused 2 "reports/$name: exists and is no report of organ" measure one.safetensors -o reports
+    mv kept "reports/$name"
+done
+printf '<!doctype html>\n<p>mine</p>\n' >index.html
+refused 2 "index.html: exists and is no report of organ" inspect o --html index.html
+echo '{}' >one.dequantize.json
+cat "$model-gguf/tiny-qwen2-Q8_0.gguf" >q8.gguf
+refused 2 "one.dequantize.json exists" dequantize q8.gguf -o one.gguf
+refused 2 "one.dequantize.json exists" dequantize q8.gguf -o one.gguf --force
+finish

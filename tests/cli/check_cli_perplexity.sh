@@ -1,0 +1,127 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# perplexity, evaluate and generate as their users see them: help, results of a model whose perplexity is known, refusals.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# number KEY: the value of the last line of ../out that has the key.
+number() { sed -n "s/^ *\"$1\": \([-0-9.e+]*\),\{0,1\}$/\1/p" ../out | tail -n 1; }
+# near VALUE WANTED TOLERANCE: relative.
+near() { awk -v x="$1" -v y="$2" -v t="$3" 'BEGIN { d = x - y; exit !(x != "" && (d < 0 ? -d : d) <= t * y) }'; }
+
+for verb in perplexity evaluate generate; do
+    ends 0 help "$verb"
+    matches "help/help_$verb" ../out
+done
+
+text=tiny-qwen2/heldout.txt
+
+# ---- what reference.json of the model says ----
+for context in 128 256; do
+    ends 0 perplexity tiny-qwen2 --text $text --context $context --json --quiet
+    block=$(sed -n "/\"context_$context\"/,/}/p" tiny-qwen2/reference.json)
+    perplexity=$(sed -n 's/^ *"perplexity": \([0-9.]*\).*/\1/p' <<<"$block")
+    scored=$(sed -n 's/^ *"scored_tokens": \([0-9]*\).*/\1/p' <<<"$block")
+    judge "perplexity at $context is $(number perplexity), not $perplexity" near "$(number perplexity)" "$perplexity" 1e-4
+    judge "$(number tokens_scored) tokens are scored, not $scored" test "$(number tokens_scored)" = "$scored"
+done
+
+# ---- reports ----
+short=(--text $text --context 64 --max-tokens 1000)
+ends 0 perplexity tiny-qwen2 "${short[@]}" -o report
+matches perplexity/perplexity ../out
+matches perplexity/perplexity_report report/PERPLEXITY_REPORT.md
+judge "no page beside the report" grep -q "</html>" report/PERPLEXITY_REPORT.html
+cp report/perplexity.json ../one.json
+ends 0 perplexity tiny-qwen2 "${short[@]}" --json --quiet --threads 1 --memory 32M
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../one.json) >../difference; then good; else
+    bad "--json differs from the file, or threads or memory change it" ../difference
+fi
+for style in llama.cpp lm-eval; do
+    ends 0 perplexity tiny-qwen2 "${short[@]}" --style $style --quiet
+    matches "perplexity/perplexity_$style" ../out
+done
+
+ends 0 prune tiny-qwen2 -o pruned --sparsity 50 --quiet
+ends 0 perplexity tiny-qwen2 --compare pruned "${short[@]}" --quiet
+matches perplexity/perplexity_compare ../out
+ends 0 perplexity tiny-qwen2 --compare tiny-qwen2 "${short[@]}" --json --quiet
+for key in difference difference_error kl_divergence; do judge "a model differs from itself: $key $(number $key)" test "$(number $key)" = 0.0; done
+for key in ratio top1_agreement; do judge "a model differs from itself: $key $(number $key)" test "$(number $key)" = 1.0; done
+
+ends 0 evaluate tiny-qwen2 pruned tiny-qwen2 "${short[@]}" -o evaluation --quiet
+matches evaluate/evaluate ../out
+matches evaluate/evaluation_report evaluation/EVALUATION_REPORT.md
+judge "no page beside the report" grep -q "</html>" evaluation/EVALUATION_REPORT.html
+ends 0 evaluate tiny-qwen2 pruned "${short[@]}" --targets '*.mlp.*' --json --quiet
+prints '"elements": 3317760,'
+ends 0 evaluate tiny-qwen2 tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf "${short[@]}" --quiet
+prints "No sparsity for tiny-qwen2-Q8_0.gguf: tensor 'model.embed_tokens.weight' is"
+
+printf 'In the \377\376 beginning was the word' >bytes.txt
+ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet --json
+prints '"utf8": false,'
+ends 0 perplexity tiny-qwen2 --text bytes.txt --quiet -o bytes
+judge "the report does not say that it is not UTF-8" grep -q 'Not all of it is UTF-8' bytes/PERPLEXITY_REPORT.md
+
+# ---- generate ----
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --quiet
+matches generate/generate ../out
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 12 --json --quiet --threads 1
+matches generate/generate_json ../out
+
+# ---- refusals ----
+refused 2 "--text" perplexity tiny-qwen2
+refused 2 "MODEL" perplexity
+refused 2 "PRUNED" evaluate tiny-qwen2 --text $text
+ends 0 generate tiny-qwen2 --prompt "In the beginning" -n 3 --html ../spoken.html --quiet
+judge "the page does not show what was asked" grep -q "In the beginning" ../spoken.html
+refused 2 "-p TEXT" generate tiny-qwen2
+refused 2 "did you mean '--style'" perplexity tiny-qwen2 --text $text --stile hf
+refused 2 "--style is 'gpt', but must be one of hf, llama.cpp, lm-eval" perplexity tiny-qwen2 --text $text --style gpt
+refused 2 "--context" perplexity tiny-qwen2 --text $text --context 3
+mkdir there && touch there/file
+refused 2 "--memory: 16.8 MB is too little for a window of 1023 tokens, one layer and 1 model" perplexity tiny-qwen2 --text $text --memory 16M
+cp -rL tiny-qwen2 narrow
+sed -i 's/"max_position_embeddings": *[0-9]*/"max_position_embeddings": 3/' narrow/config.json
+refused 2 "narrow was made for windows of 3 tokens, and 4 are the least: --context N" perplexity narrow --text $text --max-tokens 100
+ends 0 perplexity narrow --text $text --max-tokens 100 --context 4 --quiet
+rm -r narrow
+# What it says would do does.
+for others in "" "--compare tiny-qwen2"; do
+    # shellcheck disable=SC2086 # words
+    refused 2 "M would do" perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory 16M
+    enough=$(sed -n 's/.*; \([0-9]*M\) would do.*/\1/p' ../err)
+    # shellcheck disable=SC2086
+    ends 0 perplexity tiny-qwen2 --text $text --context 64 --max-tokens 100 $others --memory "$enough" --quiet
+done
+refused 2 "--memory: 16.8 MB is too little" generate tiny-qwen2 --prompt x -n 10 --memory 16M
+refused 2 "there" perplexity tiny-qwen2 --text $text -o there
+refused 2 "tiny-qwen2" perplexity tiny-qwen2 --text $text -o tiny-qwen2 --force
+refused 4 "nowhere" perplexity nowhere --text $text
+refused 4 "no.txt" perplexity tiny-qwen2 --text no.txt
+refused 3 "tiny-qwen2" perplexity tiny-qwen2 --text tiny-qwen2
+: >empty.txt
+refused 3 "empty.txt has 0 tokens" perplexity tiny-qwen2 --text empty.txt
+printf 'In the beginning' >short.txt
+refused 3 "two windows of 512: 1024 tokens" perplexity tiny-qwen2 --text short.txt --style llama.cpp -o out
+cp -rL tiny-qwen2 other && chmod -R u+w other
+sed -i 's/|\\\\p{N}|/|\\\\p{N}+|/' other/tokenizer.json
+refused 3 "another tokenizer" perplexity tiny-qwen2 --compare other "${short[@]}" -o out
+sed -i 's/Qwen2ForCausalLM/UnheardOfModel/; s/"qwen2"/"unheard"/' other/config.json
+refused 3 "UnheardOfModel" perplexity other "${short[@]}" -o out
+refused 3 "UnheardOfModel" generate other --prompt x
+mv pruned/tokenizer.json ../
+refused 3 "tokenizer" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+mv ../tokenizer.json pruned/
+printf '{"schema": "organ.else/1"}' >pruned/organ/prune.json
+refused 3 "its schema is 'organ.else/1'" evaluate tiny-qwen2 pruned "${short[@]}" -o out
+rm pruned/organ/prune.json
+
+# ---- Ctrl-C ----
+here="organ perplexity, interrupted"
+env --default-signal=INT timeout --preserve-status -s INT 1 "$organ" perplexity tiny-qwen2 --text $text --context 512 -o out >../out 2>../err
+code=$?
+judge "ends with $code instead of 130" test $code -eq 130
+judge "something was left behind" test -z "$(find . -maxdepth 1 -name '*out*')"
+[[ -s ../out ]] && bad "something is on stdout" ../out
+finish

@@ -1,0 +1,192 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ dequantize and organ quantize as their users see them. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+precision=$(dirname "$model")/precision
+for verb in dequantize quantize; do
+    ends 0 help $verb
+    matches help/help_$verb ../out
+    cp ../out ../help
+    ends 0 $verb --help
+    if cmp -s ../out ../help; then good; else bad "is not what 'organ help $verb' prints"; fi
+done
+
+# ---- quantize ----
+for scheme in fp8-block128 fp8-tensor fp8-channel int4-group32; do
+    ends 0 quantize tiny-qwen2 -o $scheme --scheme $scheme
+    matches quantize/quantize_$scheme ../out
+    ends 0 inspect $scheme
+    prints "No problems found"
+    sed -n '/"quantization_config"/,$p' $scheme/config.json >../config
+    matches quantize/quantize_config_$scheme ../config
+    judge "tokenizer.json did not come along" cmp -s tiny-qwen2/tokenizer.json $scheme/tokenizer.json
+done
+matches quantize/QUANTIZE_REPORT int4-group32/organ/QUANTIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" int4-group32/organ/QUANTIZE_REPORT.html
+matches quantize/quantize_report_json int4-group32/organ/quantize.json
+ends 0 quantize tiny-qwen2 -o fp8-block128 --scheme fp8-block128 --force
+grep -v '^\[' ../err >../notes
+matches quantize/quantize_notes ../notes
+ends 0 quantize tiny-qwen2 -o some -s int4-group64 --targets '*.q_proj.*,*.down_proj.*' --quiet
+matches quantize/quantize_some ../out
+[[ -s ../err ]] && bad "--quiet is not quiet" ../err
+rm -r some
+ends 0 quantize tiny-qwen2 -o dry -s fp8-channel --dry-run --quiet
+matches quantize/quantize_dry ../out
+judge "a dry run wrote something" test ! -e dry
+
+# ---- interrupted and resumed ----
+# The log goes into a pipe that has room for some lines: the run waits there after some of its tensors.
+here="organ quantize, interrupted"
+mkfifo ../pipe
+exec 3<>../pipe
+head -c 65236 /dev/zero >&3
+env --default-signal=INT "$organ" quantize tiny-qwen2 -o resumed --scheme fp8-channel --threads 1 >../out 2>&3 &
+runner=$!
+for ((k = 0; k < 600; k++)); do
+    (($(wc -l 2>/dev/null <.resumed.organ-partial/organ/journal.jsonl || echo 0) > 1)) && break
+    sleep 0.02
+done
+sleep 0.2
+kill -INT $runner
+cat <&3 >../log &
+reader=$!
+wait $runner
+code=$?
+sleep 0.2
+kill $reader
+exec 3>&-
+rm ../pipe
+tr -d '\0' <../log >../err
+judge "SIGINT ends it with $code instead of 130" test $code -eq 130
+says "--resume continues, or remove ./.resumed.organ-partial"
+says "organ: to go on: organ quantize --resume tiny-qwen2 -o resumed --scheme fp8-channel --threads 1"
+judge "a half model is under the final name" test ! -e resumed
+refused 2 "--resume continues it, --force starts over" quantize tiny-qwen2 -o resumed --scheme fp8-channel
+ends 2 quantize tiny-qwen2 -o resumed --scheme fp8-tensor --resume
+says "the unfinished run cannot be continued: its parameters was"
+ends 0 quantize tiny-qwen2 -o resumed --scheme fp8-channel --resume
+says "tensors are done and intact"
+judge "a resumed run differs from a whole one" cmp -s fp8-channel/model.safetensors resumed/model.safetensors
+judge "something hidden was left behind" test -z "$(find . -name '.?*')"
+rm -r resumed
+
+# The same bytes whatever the way.
+here="organ quantize by another way"
+for scheme in fp8-block128 int4-group32; do
+    ORGAN_ISA=scalar "$organ" quantize tiny-qwen2 -o again --scheme $scheme --threads 1 --memory 32M --quiet >../out 2>../err
+    judge "$scheme differs" cmp -s $scheme/model.safetensors again/model.safetensors
+    rm -r again
+done
+
+# ---- dequantize ----
+for scheme in fp8-block128 fp8-tensor fp8-channel int4-group32; do
+    ends 0 dequantize $scheme -o plain --quiet
+    [[ -s ../err ]] && bad "--quiet is not quiet" ../err
+    matches dequantize/dequantize_$scheme ../out
+    judge "config.json is not what it was" cmp -s tiny-qwen2/config.json plain/config.json
+    ends 0 inspect plain
+    prints "No problems found"
+    rm -r plain
+done
+ends 0 dequantize int4-group32 -o plain --dtype f32 --max-shard-size 4M
+matches dequantize/dequantize_f32 ../out
+matches dequantize/DEQUANTIZE_REPORT plain/organ/DEQUANTIZE_REPORT.md
+judge "no page beside the report" grep -q "</html>" plain/organ/DEQUANTIZE_REPORT.html
+matches dequantize/dequantize_report_json plain/organ/dequantize.json
+judge "the report about the quantisation is gone" cmp -s int4-group32/organ/quantize.json plain/organ/donor/quantize.json
+judge "the type is not told" grep -q '"torch_dtype": "float32"' plain/config.json
+judge "the shards are not cut" test -e plain/model-00005-of-00005.safetensors
+ends 0 dequantize int4-group32 -o plain --dtype f32 --max-shard-size 4M --force --json --quiet --threads 1
+if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' plain/organ/dequantize.json) >../difference; then good; else
+    bad "--json differs from the file" ../difference
+fi
+rm -r plain
+ends 0 dequantize tiny-qwen2 -o plain
+says "tiny-qwen2 has no packed tensor: it is plain already, and is only written anew"
+matches dequantize/dequantize_plain ../out
+rm -r plain
+ends 0 dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o plain.gguf --dtype f16
+matches dequantize/dequantize_gguf ../out
+judge "no report beside the file" test -s plain.dequantize.json -a -s plain.DEQUANTIZE_REPORT.md -a -s plain.DEQUANTIZE_REPORT.html
+ends 0 inspect plain.gguf
+prints "No problems found"
+ends 0 dequantize fp8-tensor -o one.safetensors --quiet
+judge "no report beside the file" test -s one.dequantize.json
+rm -f plain.* one.*
+
+# MLX: experts in one tensor, a router of its own bits, no quantization_config left.
+ln -s "$precision/mlx-experts" mlx
+ends 0 dequantize mlx -o plain --quiet
+matches dequantize/dequantize_mlx ../out
+judge "the config still tells of the quantisation" test "$(grep -c quantization plain/config.json)" = 0
+ends 0 inspect plain
+prints "No problems found"
+COLUMNS=160 ends 0 inspect mlx --tensors
+prints "MLX INT6, group 32, BF16 scales and biases"
+prints "weight scales biases"
+ends 0 autopsy mlx plain
+prints "no finding"
+rm -r plain
+
+# ---- packed weights are never computed with as if their codes or scales were weights ----
+mkdir packed
+for directory in "$precision"/*/; do
+    name=packed/$(basename "$directory")
+    [[ $name == packed/plain-types ]] && continue
+    ln -s "$directory" "$name"
+    advice="dequantize it first: organ dequantize $name -o OUT"
+    refused 3 "$advice" prune "$name" -o no
+    refused 3 "$advice" purify "$name" -o no --method haar
+done
+for name in packed/{awq-gemm-32,ct-packed-group,fp8-block128,mlx-affine}; do
+    advice="dequantize it first: organ dequantize $name -o OUT"
+    refused 3 "$advice" prune "$name" -o no --method magnitude -s 50 --targets '*'
+    refused 3 "$advice" purify "$name" -o no --method fft --type all
+    refused 3 "$advice" quantize "$name" -o no -s fp8-channel
+done
+refused 3 "q_proj.weight_scale_inv' belongs to a packed weight (FP8 E4M3, block 128 x 128, F32 scales)" \
+    prune packed/fp8-block128 -o no --targets '*scale*'
+refused 3 "q_proj.scales' belongs to a packed weight (" prune packed/awq-gemm-32 -o no --targets '*scales'
+ends 3 graft --source int4-group32 --target fp8-channel -o no
+says "is INT4, group 32, symmetric, BF16 scales in int4-group32 and FP8 E4M3, per channel, BF16 scales in fp8-channel"
+says "organ dequantize int4-group32 -o OUT"
+ends 3 chimera --base fp8-channel --donor tiny-qwen2 --take organ -o no
+says "dequantize it first: organ dequantize fp8-channel -o OUT"
+ends 3 graft --source fp8-tensor --target fp8-channel -o no
+says "organ dequantize fp8-tensor -o OUT"
+ends 0 graft --source fp8-channel --target fp8-channel --type organ -o same --quiet
+judge "codes and scales did not go together" cmp -s fp8-channel/model.safetensors same/model.safetensors
+rm -r packed same
+refused 3 "organ dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o OUT.gguf" prune tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
+
+# ---- refused ----
+mkdir taken && echo x >taken/x
+cp -r fp8-block128 broken
+sed -i 's/^      128,$/      0,/' broken/config.json
+cp -r fp8-channel lost
+sed -i 's/q_proj\.weight_scale"/q_proj.weight_scalx"/' lost/model.safetensors
+refused 2 "dequantize: --dtype is 'f8', but must be one of bf16, f16, f32" dequantize tiny-qwen2 -o no --dtype f8
+refused 2 "taken" dequantize fp8-tensor -o taken
+refused 2 "tiny-qwen2" dequantize tiny-qwen2 -o tiny-qwen2 --force
+refused 2 "-o OUT is missing" dequantize tiny-qwen2
+refused 2 "max-shard-size" dequantize tiny-qwen2 -o no --max-shard-size big
+refused 2 "did you mean '--dtype'" dequantize tiny-qwen2 -o no --dtyp f16
+refused 2 "name a .gguf" dequantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no
+refused 3 "weight_block_size" dequantize broken -o no
+refused 3 "model.layers.0.self_attn.q_proj" dequantize lost -o no
+refused 4 "nothing" dequantize nothing -o no
+refused 2 "nowhere" dequantize fp8-tensor -o nowhere/no
+refused 2 "quantize: --scheme is 'fp8', but must be one of fp8-block128, fp8-tensor" quantize tiny-qwen2 -o no --scheme fp8
+refused 2 "-s SCHEME is missing" quantize tiny-qwen2 -o no
+refused 2 "no matrix of tiny-qwen2 has a name that matches '*.x'" quantize tiny-qwen2 -o no -s fp8-tensor --targets '*.x'
+refused 3 "is quantised already (fp8): dequantize it first: organ dequantize fp8-block128 -o OUT" quantize fp8-block128 -o no -s int4-group32
+refused 3 "is quantised already (compressed-tensors)" quantize int4-group32 -o no -s int4-group32
+refused 2 "is GGUF" quantize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf -o no -s fp8-tensor
+refused 2 "name a directory" quantize tiny-qwen2 -o no.safetensors -s fp8-tensor
+refused 2 "taken" quantize tiny-qwen2 -o taken -s fp8-tensor
+refused 3 "int4-group64 or int4-group32 may fit" quantize tiny-qwen2 -o no -s int4-group128
+refused 4 "nothing" quantize nothing -o no -s fp8-tensor
+
+finish

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ serve as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+ends 0 help serve
+matches help/help_serve ../out
+cp ../out ../help
+ends 0 serve --help
+if cmp -s ../out ../help; then good; else bad "is not what 'organ help serve' prints"; fi
+
+# ---- a server from its start to its end ----
+mkdir models && cp tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf models/q8.gguf && ln -s /etc models/etc && echo "# Notes" >models/notes.md
+
+# begin ARGS...: starts one on any port; $port and $server are set.
+begin() {
+    here="organ serve $*"
+    : >../served
+    env --default-signal=INT,TERM "$organ" serve --listen 127.0.0.1:0 "$@" >../out 2>../served </dev/null &
+    server=$!
+    port=
+    for _ in {1..600}; do
+        port=$(sed -n 's,^organ: serving .* at http://127.0.0.1:\([0-9]*\)/.*,\1,p' ../served)
+        [[ -n $port ]] && return
+        kill -0 $server 2>/dev/null || break
+        sleep 0.1
+    done
+    bad "does not say where it serves" ../served
+    finish
+}
+# asks LINE [HEADER]: the answer is in ../answer.
+asks() {
+    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    printf '%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n' "$1" "${2:+$2$'\r\n'}" >&3
+    cat <&3 >../answer
+    exec 3>&-
+}
+answers() { if grep -qF -- "$1" ../answer; then good; else bad "the answer does not have '$1'" ../answer; fi; }
+# stopped SIGNAL: ends it, which must be well.
+stopped() {
+    kill -"$1" $server
+    wait $server
+    code=$?
+    if ((code == 0)); then good; else bad "ends with $code after SIG$1" ../served; fi
+}
+
+begin --root models
+asks "GET /healthz"
+answers '"status":"ok"'
+asks "GET /api/v1/models"
+answers '"path":"q8.gguf"'
+asks "GET /files/notes.md" "Range: bytes=2-4"
+answers "Content-Range: bytes 2-4/8"
+asks "GET /files/..%2f..%2fetc/passwd"
+answers "400 Bad Request"
+asks "GET /files/etc/passwd"
+answers "403 Forbidden"
+stopped INT
+sed -e 's/[0-9.]*ms/TIME/' -e "s/:$port/:PORT/" -e 's/ 200 [0-9]* TIME/ 200 BYTES TIME/' ../served >../log
+matches serve/serve_log ../log
+judge "nothing is on stdout" test ! -s ../out
+
+# Marks that turn the direction of writing are made visible in the log, wherever a client put them.
+begin --root models
+asks "GET /files/x%e2%80%aey"
+answers "404 Not Found"
+stopped TERM
+here="the log"
+judge "has the mark as it is" test -z "$(grep -a $'\xe2\x80\xae' ../served)"
+judge "does not show the mark" grep -qF 'x\xe2\x80\xaey' ../served
+
+mkdir other
+begin --root models --quiet
+asks "GET /nothing"
+answers "404 Not Found"
+refused 4 "127.0.0.1:$port': another program listens there already" serve --root other --listen "127.0.0.1:$port"
+stopped TERM
+
+umask 077
+echo "a-token-of-22-letters!" >token
+begin --root models --token-file token
+asks "GET /api/v1/models"
+answers "401 Unauthorized"
+answers "WWW-Authenticate: Bearer"
+asks "GET /api/v1/models" "Authorization: Bearer a-token-of-22-letters!"
+answers "200 OK"
+stopped TERM
+judge "says that there is a token" grep -q "(with a token)" ../served
+judge "says nothing of a token that only its owner reads" test -z "$(grep "other users" ../served)"
+chmod 644 token
+begin --root models --token-file token
+stopped TERM
+judge "says that others may read the token" grep -q "token: other users may read the token" ../served
+if grep -q "22-letters" ../served; then bad "the token is in the log" ../served; else good; fi
+
+# ---- refusals ----
+refused 2 "--root" serve
+refused 4 "--root nowhere: No such file or directory" serve --root nowhere
+refused 4 "--root token: Not a directory" serve --root token
+refused 2 "must be an address and a port" serve --root models --listen 8935
+refused 2 "give a --token-file" serve --root models --listen 0.0.0.0:0
+refused 3 "the token has 5 characters; allowed are 16 to 1024" serve --root models --token-file <(echo short)
+refused 3 "the token has 0 characters" serve --root models --token-file /dev/null
+refused 4 "nowhere" serve --root models --token-file nowhere
+refused 2 "--jobs" serve --root models --jobs 0
+refused 2 "--timeout" serve --root models --timeout 0
+finish

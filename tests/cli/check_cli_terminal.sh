@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# How progress is shown: on a terminal, in a log, as events for programs; and that faults come in the same language.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+# event PATTERN: a line of stderr is this object, as far as the pattern says.
+event() { if grep -qE -- "^\{\"event\":$1\}$" ../err; then good; else bad "no event $1" ../err; fi; }
+# Only objects on stderr.
+only_events() { if grep -qvE '^\{"event":"(begin|advance|end|note|error)".*\}$' ../err; then bad "not only events" ../err; else good; fi; }
+number='[0-9]+'
+
+# ---- events ----
+ends 0 prune tiny-qwen2 -o out --progress json
+cp ../out ../shown
+only_events
+event '"begin","what":"pruning","bytes":8601600,"tensors":28'
+event "\"advance\",\"bytes\":$number,\"of\":8601600,\"tensors\":28,\"tensor\":\"[a-z0-9_.]+\",\"remark\":\"$number\.$number % killed\""
+event '"end","bytes":8601600,"of":8601600,"tensors":28'
+judge "not an event for every tensor" test "$(grep -c '"event":"advance".*"tensor":"' ../err)" -eq 28
+ends 0 prune tiny-qwen2 -o other --progress none
+judge "stdout depends on --progress" diff <(sed 's/\<other\>/out/' ../out | grep -v Time) <(grep -v Time ../shown)
+judge "--progress none shows something" test ! -s ../err
+ends 0 prune tiny-qwen2 -o other --force --quiet --progress json
+judge "--quiet shows events" test ! -s ../err
+ends 0 extract tiny-qwen2 -o apart --progress json
+only_events
+event '"end",.*'
+rm -r apart other
+
+# ---- faults as events: of words, of files, of checks ----
+ends 2 prune tiny-qwen2 --progress json -o out --method wandd
+only_events
+event '"error","status":"usage","code":2,"message":"prune: --method is '\''wandd'\'', but must be .*did you mean '\''wanda'\''\?"'
+ends 2 prune --block-size 1 tiny-qwen2 -o new --progress=json
+event '"error","status":"usage","code":2,.*'
+ends 2 prunne --progress json
+event '"error","status":"usage","code":2,"message":"unknown verb .prunne.; did you mean .prune.\?"'
+ends 4 inspect nowhere --progress json
+only_events
+event '"error","status":"input or output","code":4,"message":"nowhere: .*"'
+mkdir empty
+ends 3 inspect empty --progress json --quiet
+event '"error","status":"bad input","code":3,"message":"empty: .*"'
+cp -r out copy
+printf 'x' | dd of=copy/model-00002-of-00003.safetensors bs=1 seek=300000 conv=notrunc status=none
+ends 1 audit tiny-qwen2 copy --progress json
+only_events
+event '"error","status":"check failed","code":1,.*'
+here="organ prune, stopped"
+rm ../err # which would pass for the events of the one that starts
+"$organ" prune tiny-qwen2 -o new --progress json --block-size 16 --iterations 10000 >../out 2>../err &
+until grep -qs advance ../err || ! kill -0 $! 2>/dev/null; do sleep 0.05; done
+kill -TERM $! && wait $!
+if (($? == 130)); then good; else bad "does not end with 130" ../err; fi
+only_events
+event '"error","status":"interrupted","code":130,.*'
+judge "no time passes between events" test "$(grep -c '"tensor":null' ../err)" -lt 50
+if [[ -e /dev/full ]]; then
+    "$organ" inspect tiny-qwen2 --progress json >/dev/full 2>../err
+    event '"error","status":"input or output","code":4,"message":"standard output: .*"'
+fi
+refused 2 "Try 'organ help prune'." prune tiny-qwen2 -o new --progress jason
+says "prune: --progress is 'jason', but must be one of auto, bar, lines, json, none; did you mean 'json'?"
+
+# ---- a log, and a bar where one is asked for ----
+ends 0 prune tiny-qwen2 -o out --force --progress auto
+judge "not a line for every tensor" test "$(grep -c '^\[[0-9]*/28\] ' ../err)" -eq 28
+ends 0 prune tiny-qwen2 -o out --force --progress bar
+if grep -q "$(printf '\r\033\\[K')" ../err; then good; else bad "no bar" ../err; fi
+if grep -q "$(printf '\033\\[3')" ../err; then bad "colour in a file" ../err; else good; fi
+
+finish

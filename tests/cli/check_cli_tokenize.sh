@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ tokenize as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+
+ends 0 help tokenize
+matches help/help_tokenize ../out
+cp ../out ../help
+ends 0 tokenize --help
+if cmp -s ../out ../help; then good; else bad "is not what 'organ help tokenize' prints"; fi
+
+# ---- results ----
+printf 'In the beginning God created\tthe heaven.\r\n<|endoftext|>\xff caf\xc3\xa9\n' >text
+ends 0 tokenize tiny-qwen2 --text text
+matches tokenize/tokenize ../out
+ends 0 tokenize tiny-qwen2 --text text --special --json
+matches tokenize/tokenize_json ../out
+ends 0 tokenize tiny-qwen2 --text text --ids
+cp ../out ids
+matches tokenize/tokenize_ids ../out
+ends 0 tokenize tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf --text text --ids
+if cmp -s ../out ids; then good; else bad "GGUF gives other ids"; fi
+"$organ" tokenize tiny-qwen2 --text - --ids <text >../out 2>../err
+if cmp -s ../out ids; then good; else bad "standard input gives other ids" ../err; fi
+ends 0 tokenize tiny-qwen2 --text tiny-qwen2/heldout.txt --quiet
+prints "55,040 tokens in 202,093 bytes"
+: >empty
+ends 0 tokenize tiny-qwen2 --text empty
+prints "0 tokens in 0 bytes"
+ends 0 tokenize tiny-qwen2 --text empty --ids
+judge "an empty text has ids" test ! -s ../out
+
+# ---- interrupted while it waits for more of the text: asked once, and only when the program listens ----
+here="organ tokenize --text -, interrupted"
+mkfifo pipe
+exec 3<>pipe
+env --default-signal=INT "$organ" tokenize tiny-qwen2 --text - <pipe >../out 2>../err &
+waiting=$!
+# Bit 1 of the signals that are caught is SIGINT.
+listens() { [[ $(sed -n 's/^SigCgt:\t//p' "/proc/$waiting/status" 2>/dev/null) == *[2367abef] ]]; }
+for _ in {1..300}; do listens && break || sleep 0.1; done
+kill -INT "$waiting"
+for _ in {1..300}; do kill -0 "$waiting" 2>/dev/null && sleep 0.1 || break; done
+kill -KILL "$waiting" 2>/dev/null
+wait "$waiting"
+judge "it does not end with 130" test $? = 130
+judge "it does not say why" grep -q "^organ: interrupted" ../err
+judge "it prints something" test ! -s ../out
+exec 3>&-
+
+# ---- refusals ----
+refused 2 "MODEL" tokenize
+refused 2 "--text" tokenize tiny-qwen2
+refused 2 "unknown option '--id'; did you mean '--ids'" tokenize tiny-qwen2 --text text --id
+refused 4 "nowhere" tokenize tiny-qwen2 --text nowhere
+refused 4 "nowhere" tokenize nowhere --text text
+refused 3 "is a directory" tokenize tiny-qwen2 --text tiny-qwen2
+mkdir bare
+cp tiny-qwen2/model-00001-of-00003.safetensors bare/model.safetensors
+refused 3 "there is no tokenizer.json" tokenize bare --text text
+echo '{"model":{"type":"Unigram","vocab":[["a",0.0]]}}' >bare/tokenizer.json
+refused 3 "tokenizer.json: a model of type 'Unigram' is not supported, only BPE" tokenize bare --text text
+head -c 20000 tiny-qwen2/tokenizer.json >bare/tokenizer.json
+refused 3 "tokenizer.json: line" tokenize bare --text text
+sed 's/gpt2/bert/' tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf >bert.gguf
+refused 3 "key 'tokenizer.ggml.model': 'bert' is not supported" tokenize bert.gguf --text text
+
+# ---- steps that make much of little: 16 times 'a' becomes 100 of it, which is more than any memory ----
+a100=$(printf 'a%.0s' {1..100})
+steps=$(for k in {1..16}; do printf '%s{"type":"Replace","pattern":{"String":"a"},"content":"%s"}' "${comma:-}" "$a100" && comma=,; done)
+echo '{"normalizer":{"type":"Sequence","normalizers":['"$steps"']},"model":{"type":"BPE","vocab":{"a":0},"merges":[]}}' >bare/tokenizer.json
+printf 'a%.0s' {1..61} >sixty-one
+if ldd "$organ" | grep -q libasan; then capped=$organ; else
+    capped=$scratch/capped
+    printf '#!/bin/sh
+ulimit -v 2000000
+exec "%s" "$@"
+' "$organ" >"$capped" && chmod +x "$capped"
+fi
+whole=$organ organ=$capped
+refused 3 "the tokenizer's normalizer: step 2 of 16, Replace, makes more than 73344 bytes of a text of 61" tokenize bare --text sixty-one
+organ=$whole
+finish

@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# organ topology as its users see it. Ends with the line "N passed, N failed"; `--bless` writes the golden files anew. ORGAN_TOPOLOGIES names a
+# directory with machines that hwloc's own tests record; without it those checks are skipped.
+. "$(dirname "$0")/../kit/cli_kit.sh"
+machines=$(dirname "$model")/topologies
+
+ends 0 help topology
+matches help/help_topology ../out
+for name in 2x24 4x12 no_memory hybrid; do ln -s "$machines/$name.xml" "$name.xml"; done
+ends 0 topology --import no_memory.xml
+matches topology/topology ../out
+ends 0 topology --import hybrid.xml --threads 9 --json
+matches topology/topology_json ../out
+ends 0 topology --import 4x12.xml --threads 6 --html page.html
+prints "  6 workers"
+judge "the page has no table of workers" grep -q "buffers on" page.html
+
+# ---- this machine: what the affinity leaves is what the plan has ----
+cpus=$(sed -n 's/^Cpus_allowed_list:\t//p' /proc/self/status)
+one=${cpus%%[,-]*}
+here="taskset -c $one organ topology"
+taskset -c "$one" "$organ" topology --json >../out 2>../err
+judge "ends with $?" test $? = 0
+judge "the plan is not that CPU alone" test "$(jq -c '[.machine.cores, .threads, [.workers[].cpu]]' ../out)" = "[1,1,[$one]]"
+
+# ---- refusals ----
+refused 2 "--threads" topology --threads 0
+refused 2 "unknown option '--imports'; did you mean '--import'" topology --imports x
+refused 4 "nowhere.xml" topology --import nowhere.xml
+refused 3 "is a directory" topology --import .
+# hwloc 2.9 does not free the object that it was reading when a file ends too early.
+head -c 3000 2x24.xml >cut.xml
+printf 'leak:%s\n' hwloc_alloc_setup_object hwloc_bitmap_alloc >../hwloc.supp
+LSAN_OPTIONS="${LSAN_OPTIONS:-}:suppressions=$PWD/../hwloc.supp:print_suppressions=0" \
+    refused 3 "cut.xml: is not a machine as hwloc records it" topology --import cut.xml
+: >empty.xml
+refused 3 "empty.xml: is not a machine as hwloc records it" topology --import empty.xml
+refused 3 "is not a machine as hwloc records it" topology --import tiny-qwen2/config.json
+
+# ---- machines recorded elsewhere: "FILE CORES NODES LEFT-OUT" ----
+if [[ -d ${ORGAN_TOPOLOGIES:-} ]]; then
+    while read -r file cores nodes left; do
+        ends 0 topology --import "$ORGAN_TOPOLOGIES/$file.xml" --json
+        judge "has other cores, nodes or gaps than it should" \
+            test "$(jq -r '[.machine.cores, .machine.nodes, ([.left_out[] | .which] | join("+") | if . == "" then "nothing" else . end)] | join(" ")' ../out)" = "$cores $nodes $left"
+    done <<'LIST'
+16amd64-8n2c-cpusets 10 3 4,7-11+0,6-7+4-5
+16em64t-4s2c2t-offlines 6 1 2,5,7-11,13-14+12
+192em64t-24n8c2t 192 24 192-383
+96em64t-4n4d3ca2co-pci 96 4 nothing
+nvidiaDGX2 4 2 nothing
+LIST
+else
+    echo "skipped: ORGAN_TOPOLOGIES names no directory of recorded machines"
+fi
+finish

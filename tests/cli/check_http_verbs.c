@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ * Every verb that reads a model behind a URL sends the headers that the user gave and waits as long as he said. */
+#include "orchestrator/cli/verb_table.h"
+#include "tests/formats/remote/check_http.h"
+#include "tests/kit/run_rig.h"
+#include "tests/kit/served_model.h"
+#include "tests/kit/suite_table.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MOST_WORDS 16
+#define TINY       "fixtures/tiny-qwen2"
+
+static served_model small;
+static http_server *server;
+
+static void setup(void)
+{
+    unsetenv("http_proxy");
+    scratch_make();
+    small = served_model_make(1, 2, 48, 40, 1);
+    server = http_start(small.files, small.file_count, 0);
+}
+
+static void teardown(void)
+{
+    http_stop(server);
+    served_model_free(&small);
+    scratch_remove();
+}
+
+/* @: the URL of the model; ^: a directory that can be made. */
+static const struct {
+    const char *verb, *words;
+} calls[] = {
+    {"inspect", "@"},
+    {"audit", "@ " TINY},
+    {"audit", TINY " @"},
+    {"autopsy", "@"},
+    {"autopsy", TINY " @"},
+    {"orthogonality", "@ " TINY " fixtures/tiny-lora"},
+    {"orthogonality", "--pair @ " TINY " --pair fixtures/tiny-lora-merged.safetensors fixtures/types.gguf"},
+    {"measure", "@"},
+    {"extract", "@ -o ^"},
+    {"assemble", "@ -o ^"},
+    {"graft", "--source=@ --target=" TINY " -o ^"},
+    {"chimera", "--base=" TINY " --donor=@ --take=organ -o ^"},
+    {"tokenize", "@ --text=" TINY "/heldout.txt"},
+    {"perplexity", "@ --text=" TINY "/heldout.txt"},
+    {"evaluate", "@ " TINY " --text=" TINY "/heldout.txt"},
+    {"generate", "@ --prompt=a"},
+    {"lora sanitize", "fixtures/tiny-lora --base=@ --check"},
+};
+
+static const organ_verb *verb_named(const char *name)
+{
+    for (size_t k = 0; k < organ_all_verbs.count; k++)
+        if (strcmp(organ_all_verbs.verbs[k]->name, name) == 0)
+            return organ_all_verbs.verbs[k];
+    ck_abort_msg("there is no verb %s", name);
+}
+
+/* Runs it as the program does; what it prints goes nowhere. Not in a child: the server has threads, whose locks a child would inherit. */
+static int run(const char *name, const char *words, const char *header)
+{
+    char text[1000] = "", *argv[MOST_WORDS], *rest = NULL;
+    int argc = 0;
+    for (const char *c = words; *c; c++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%.*s",
+                 *c == '@'   ? 200
+                 : *c == '^' ? 200
+                             : 1,
+                 *c == '@'   ? http_url(server, "model-00001-of-00001.safetensors")
+                 : *c == '^' ? scratch_path("made")
+                             : c);
+    for (char *word = strtok_r(text, " ", &rest); word && argc < MOST_WORDS - 2; word = strtok_r(NULL, " ", &rest))
+        argv[argc++] = word;
+    argv[argc++] = (char *)header;
+    argv[argc++] = (char *)"--patience=1";
+    organ_call call = organ_call_make(NULL);
+    organ_error error = {0};
+    bool help = false;
+    const organ_verb *const verb = verb_named(name);
+    ck_assert_msg(organ_options_parse(verb, argc, argv, &call, &help, &error) == ORGAN_OK, "%s: %s", name, error.message);
+    organ_call_complete(&call);
+    const int nowhere = open("/dev/null", O_WRONLY), out = dup(STDOUT_FILENO), err = dup(STDERR_FILENO);
+    dup2(nowhere, STDOUT_FILENO);
+    dup2(nowhere, STDERR_FILENO);
+    const int code = (int)verb->run(&call, &error);
+    fflush(stdout);
+    fflush(stderr);
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    close(nowhere);
+    close(out);
+    close(err);
+    return code;
+}
+
+START_TEST(every_verb_sends_the_headers)
+{
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
+        char header[64], value[32];
+        snprintf(value, sizeof value, "number%zu", k);
+        snprintf(header, sizeof header, "--header=X-Token: %s", value);
+        const int code = run(calls[k].verb, calls[k].words, header);
+        ck_assert_msg(code < 90, "%s %s: %d", calls[k].verb, calls[k].words, code);
+        ck_assert_msg(strcmp(http_last_header(server, "X-Token"), value) == 0, "%s %s: sent '%s'", calls[k].verb, calls[k].words,
+                      http_last_header(server, "X-Token"));
+    }
+}
+END_TEST
+
+/* A server that asks for more than a second is not waited for. */
+START_TEST(every_verb_has_the_patience)
+{
+    http_behave(server, (http_manners){.oddity = HTTP_STATUS, .code = 429, .retry_after = 2, .count = -1});
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
+        const long before = http_requests(server);
+        ck_assert_msg(run(calls[k].verb, calls[k].words, "--header=X-Token: t") == 4, "%s %s", calls[k].verb, calls[k].words);
+        ck_assert_msg(http_requests(server) == before + 1, "%s %s: %ld requests", calls[k].verb, calls[k].words,
+                      http_requests(server) - before);
+    }
+}
+END_TEST
+
+Suite *http_verbs_suite(void)
+{
+    const suite_case cases[] = {{"verbs", {every_verb_sends_the_headers, every_verb_has_the_patience}}};
+    return suite_of("http verbs", cases, sizeof cases / sizeof *cases, setup, teardown);
+}

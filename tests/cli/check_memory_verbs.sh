@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every verb when memory runs out: one allocation after the other is refused, in the program and in the libraries below it. A run ends with
+# status 4 and says that memory is the reason, or it does what it does with memory; it leaves nothing that is not whole.
+#
+#   tests/cli/check_memory_verbs.sh                  some allocations of each verb; MEMORY_TURN=1, 2, ... takes others
+#   MEMORY_RUNS=paths tests/cli/check_memory_...     the first allocation of each path of calls
+#   MEMORY_RUNS=all tests/cli/check_memory_...       every allocation: hours
+#   MEMORY_VERBS="inspect prune" ...             only these
+. "$(dirname "$0")/../kit/cli_kit.sh"
+root=${organ%/build/organ}
+fixtures=$root/fixtures
+sweeper=$root/build/checks/memory_sweep
+preload=$root/build/checks/refuse_memory.so
+jobs=$(nproc)
+export LC_ALL=C
+# Memory of the sanitizer is asked for by way of the library that refuses it.
+asan=$(ldd "$organ" | sed -n 's/^.*libasan[^ ]* => \([^ ]*\) .*/\1/p')
+if [[ -n $asan ]]; then
+    preload=$preload:$asan
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0"
+fi
+
+# sweep COUNT NAME ARGS...: COUNT of the paths of a verb, fewer under a sanitizer. What is in the directory $begin is there when it begins.
+begin=
+sweep() {
+    local count=$1 name=$2 lines leaves=()
+    shift 2
+    [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
+    case $name in prune | prune-resume | prune-evaluate | dequantize* | quantize | lora-merge) leaves=(--resumable) ;; esac
+    [[ $name == measure-delete ]] && leaves=(--again) # a shard that was measured is gone; what was measured of it is written down
+    [[ -n $begin ]] && leaves+=(--from "$begin")
+    [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it
+    [[ -n $asan && $count != paths ]] && count=$((count / 4 + 1))
+    [[ -n $asan && $count == paths ]] && count=12
+    [[ $count == paths ]] || count=$count:${MEMORY_TURN:-0}
+    here="organ $*"
+    "$sweeper" "$preload" "$scratch/sweep" "${MEMORY_RUNS:-$count}" "$jobs" "${leaves[@]}" -- "$organ" "$@" >../out 2>&1
+    lines=$(tail -n 1 ../out)
+    if [[ $lines =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]]; then
+        passed=$((passed + BASH_REMATCH[1]))
+        failed=$((failed + BASH_REMATCH[2]))
+        printf '%-14s %s\n' "$name" "$(tail -n 2 ../out | head -n 1)"
+        if ((BASH_REMATCH[2])); then head -n 40 ../out | cut -c -300; fi
+    else
+        bad "was not tried" ../out
+    fi
+    rm -rf "$scratch/sweep"
+}
+
+# ---- what the verbs are given ----
+t1=(--threads 1)
+head -c 300 "$model/heldout.txt" >text
+q=$fixtures/forward/qwen2 # small: two layers
+"$organ" prune "$q" -o pruned --quiet >../out 2>&1 || bad "no input" ../out
+cp pruned/organ/prune.json prune.json
+"$organ" extract "$q" -o parts --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" lora merge --base "$model" --adapter "$fixtures/tiny-lora" -o tuned --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" quantize "$model" --scheme fp8-block128 -o noisy --quiet >../out 2>&1 || bad "no input" ../out
+"$organ" quantize tuned --scheme fp8-block128 -o tuned-noisy --quiet >../out 2>&1 || bad "no input" ../out
+mkdir -p coming && cp -rL "$model" coming/m && chmod -R u+w coming || bad "no input"
+# A pruning that ended in the middle: at the first of these allocations at which that leaves something.
+mkdir unfinished
+for ((n = 1000; n < 20000; n += 50)); do
+    (cd unfinished && rm -rf p && LD_PRELOAD=$preload ORGAN_REFUSE_AT=$n "$organ" prune "$q" --threads 1 -o p --quiet >../../out 2>&1)
+    [[ -e unfinished/.p.organ-partial ]] && break
+done
+judge "no pruning to go on with" test -e unfinished/.p.organ-partial/organ/journal.jsonl
+mkdir models && cp -r "$q" "$model-gguf/tiny-qwen2-Q8_0.gguf" models/
+area=$PWD
+gguf=$model-gguf/tiny-qwen2-BF16-00001-of-00002.gguf
+
+# ---- the verbs ----
+sweep paths version version
+sweep paths help help prune
+sweep 20 topology topology
+sweep 100 inspect inspect "$q" --tensors
+sweep 60 inspect-json inspect "$q" --json
+sweep 60 inspect-gguf inspect "$model-gguf/tiny-qwen2-Q8_0.gguf"
+sweep 40 inspect-mlx inspect "$fixtures/precision/mlx-affine"
+sweep 80 report report "$area/prune.json" -o p.html
+sweep 40 tokenize tokenize "$model" --text "$area/text"
+sweep 8 measure measure "$q" "${t1[@]}" -o z
+begin=$area/coming
+sweep 8 measure-delete measure m "${t1[@]}" -o z --delete-after
+begin=
+sweep 8 autopsy autopsy "$q" "${t1[@]}" -o a
+sweep 8 audit audit "$q" "$area/pruned" "${t1[@]}" --html a.html
+sweep 8 extract extract "$q" -o parts
+sweep paths assemble assemble "$area/parts" -o b.safetensors
+sweep 8 graft graft --source "$area/pruned" --target "$q" --output g --layers 1 --type organ
+sweep 8 chimera chimera --base "$gguf" --donor "$gguf" --take organ --layers 1-2 -o c.gguf
+sweep 8 dequantize dequantize "$fixtures/precision/ct-packed-group" "${t1[@]}" -o d
+sweep 8 dequantize-mlx dequantize "$fixtures/precision/mlx-affine" "${t1[@]}" -o d
+sweep 8 quantize quantize "$q" "${t1[@]}" --scheme int4-group32 -o q
+sweep 8 lora-extract lora extract --base "$model" --tuned "$area/tuned" "${t1[@]}" --rank 4 -o l
+sweep 8 lora-sanitize lora sanitize "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 8 lora-merge lora merge --base "$model" --adapter "$fixtures/tiny-lora" "${t1[@]}" -o l
+sweep 8 lora-resize lora resize "$fixtures/tiny-lora" --rank 2 "${t1[@]}" -o l
+sweep 8 orthogonality orthogonality "$model" "$area/noisy" "$fixtures/tiny-lora" "${t1[@]}" -o o
+sweep 4 orthogonality-pairs orthogonality --pair "$model" "$area/noisy" --pair "$area/tuned" "$area/tuned-noisy" "${t1[@]}" -o o
+sweep 8 purify purify "$q" --type all --method haar "${t1[@]}" -o p
+sweep 8 purify-fft purify "$q" --type all --method fft "${t1[@]}" -o p
+sweep 8 perplexity perplexity "$model" --text "$area/text" "${t1[@]}"
+sweep 8 generate generate "$model" --prompt "a b" --tokens 3 "${t1[@]}"
+sweep 8 evaluate evaluate "$model" "$area/tuned" --text "$area/text" "${t1[@]}" -o e
+sweep 8 prune prune "$q" "${t1[@]}" -o p
+sweep 4 prune-evaluate prune "$model" "${t1[@]}" -o p --evaluate "$area/text"
+begin=$area/unfinished
+sweep 8 prune-resume prune "$q" "${t1[@]}" --resume -o p
+begin=
+for method in physarum-v2 wanda sparsegpt; do
+    sweep 3 "prune-$method" prune "$model" --method $method --sparsity 20 --calibration "$area/text" --samples 2 --context 32 \
+        "${t1[@]}" -o p
+done
+sweep 3 prune-imatrix prune "$model" --method wanda --sparsity 20 --imatrix "$fixtures/imatrix/tiny-qwen2.gguf" "${t1[@]}" -o p
+sweep 8 fleet fleet "$area/models" "${t1[@]}" -o f
+
+# ---- memory that runs out in earnest, where hwloc finds the cores ----
+# Some sizes end the program by SIGSEGV before main, from run to run others, so that this runs only where it is named. The constructor of
+# libgfortran, which liblapack of Debian needs, is the cause: without memory it calls _gfortran_os_error, which allocates for its message,
+# fails and calls itself until the stack is full (libgfortran 5, gcc 12). No code of organ has run then, and no setting avoids it.
+if [[ -z $asan && " ${MEMORY_VERBS:-} " == *" exhausted "* ]]; then
+    low=0 high=4194304 # KiB; at `high` it works
+    while ((high - low > 64)); do
+        middle=$(((low + high) / 2))
+        if (ulimit -v $middle && exec "$organ" version) >../out 2>&1; then high=$middle; else low=$middle; fi
+    done
+    # With less than a certain size the loader or a library's constructor fails, in its own way. Where that ends moves by some pages from run
+    # to run, with the addresses that the system chooses: four sizes in a row are beyond it.
+    begun=0
+    for ((size = high - 4096; size < high; size += 64)); do
+        (ulimit -v $size && exec "$organ" version) >../out 2>../err
+        code=$?
+        here="organ version with $size KiB"
+        if ((begun < 4)); then
+            if ((code == 0 || code == 4)); then begun=$((begun + 1)); else begun=0; fi
+            continue
+        fi
+        if ((code == 0)) || { ((code == 4)) && grep -q memory ../err; }; then good; else bad "ends with $code" ../err; fi
+    done
+fi
+finish

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of messages, dtypes, and the small containers of formats/. */
+#include "formats/base/arena.h"
+#include "formats/base/input_file.h"
+#include "formats/base/name_table.h"
+#include "formats/base/status.h"
+#include "formats/tensor/dtype.h"
+#include "tests/formats/check_formats.h"
+#include "tests/kit/scratch_model.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+START_TEST(first_fault_is_kept)
+{
+    organ_error error = {0};
+    ck_assert_int_eq(organ_fail(&error, ORGAN_BAD_INPUT, "%s: %d", "file", 7), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "file: 7");
+    ck_assert_int_eq(organ_fail(&error, ORGAN_IO, "later"), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(organ_fail_errno(&error, ENOENT, "later"), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "file: 7");
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_fail_errno(&error, ENOENT, "%s", "file"), ORGAN_IO);
+    ck_assert_str_eq(error.message, "file: No such file or directory");
+}
+END_TEST
+
+/* Names come from files: nothing in them reaches a terminal as a command. */
+static const struct shown {
+    const char *text, *message;
+} shown[] = {
+    {"a\nb\tc\x1b[31m\x7f", "a\\x0ab\\x09c\\x1b[31m\\x7f"},
+    {"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", "\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80"},
+    {"\xC2\x9B"
+     "31m",
+     "\\xc2\\x9b"
+     "31m"},                                      /* the eight-bit form of escape */
+    {"\xFF\xC3", "\\xff\\xc3"},                   /* no UTF-8; cut short */
+    {"\xC0\x80\xC1\xBF", "\\xc0\\x80\\xc1\\xbf"}, /* overlong */
+    {"\xE0\x80\xAF", "\\xe0\\x80\\xaf"},
+    {"\xED\xA0\x80", "\\xed\\xa0\\x80"},          /* a surrogate */
+    {"\xF4\x90\x80\x80", "\\xf4\\x90\\x80\\x80"}, /* beyond Unicode */
+};
+
+START_TEST(message_is_printable)
+{
+    organ_error error = {0};
+    organ_fail(&error, ORGAN_BAD_INPUT, "%s", shown[_i].text);
+    ck_assert_str_eq(error.message, shown[_i].message);
+}
+END_TEST
+
+START_TEST(long_messages_are_cut)
+{
+    char text[3000];
+    for (int byte = 1; byte < 256; byte++) {
+        organ_error error = {0};
+        memset(text, byte, sizeof text - 1);
+        text[sizeof text - 1] = '\0';
+        organ_fail(&error, ORGAN_IO, "%s", text);
+        ck_assert_uint_lt(strlen(error.message), sizeof error.message);
+        ck_assert_uint_gt(strlen(error.message), sizeof error.message - 8);
+    }
+}
+END_TEST
+
+START_TEST(dtypes)
+{
+    for (int k = 0; k < ORGAN_DTYPE_COUNT; k++) {
+        const organ_dtype_info *info = organ_dtype_describe((organ_dtype)k);
+        ck_assert_int_eq(organ_dtype_from_name(info->name), info->in_safetensors ? k : ORGAN_DTYPE_COUNT);
+        ck_assert_int_eq(organ_dtype_from_ggml(info->ggml), info->ggml >= 0 ? k : ORGAN_DTYPE_COUNT);
+        const char *digits = strpbrk(info->name, "123456789");
+        if (info->in_safetensors) /* BOOL is the only one without */
+            ck_assert_uint_eq(8 * info->bytes, info->elements * (digits ? strtoul(digits, NULL, 10) : 8));
+    }
+    uint64_t bytes;
+    ck_assert(organ_dtype_bytes(ORGAN_Q4_K, 512, &bytes) && bytes == 288);
+    ck_assert(!organ_dtype_bytes(ORGAN_Q4_K, 384, &bytes) && !organ_dtype_bytes(ORGAN_F64, UINT64_MAX, &bytes));
+    ck_assert_int_eq(organ_dtype_from_ggml(4), ORGAN_DTYPE_COUNT); /* Q4_2 was removed */
+    ck_assert_int_eq(organ_dtype_from_name("F33"), ORGAN_DTYPE_COUNT);
+    ck_assert_int_eq(organ_dtype_from_name(""), ORGAN_DTYPE_COUNT);
+    ck_assert_int_eq(organ_dtype_from_name("BF16 "), ORGAN_DTYPE_COUNT);
+}
+END_TEST
+
+START_TEST(names_are_found)
+{
+    enum { MANY = 20000 };
+    organ_name_table table = {0};
+    organ_arena arena = {0};
+    ck_assert_ptr_null(organ_name_table_find(&table, "x"));
+    for (int round = 0; round < 2; round++)
+        for (size_t k = 0; k < MANY; k++) {
+            char name[24];
+            const int length = snprintf(name, sizeof name, "%zu", k);
+            const size_t *kept = organ_name_table_put(&table, organ_arena_copy(&arena, name, (size_t)length), round ? k + 1 : k);
+            ck_assert_ptr_nonnull(kept);
+            ck_assert_uint_eq(*kept, k);
+        }
+    ck_assert_uint_eq(table.count, MANY);
+    ck_assert_uint_eq(*organ_name_table_find(&table, "19999"), 19999);
+    ck_assert_ptr_null(organ_name_table_find(&table, "20000"));
+    organ_name_table_release(&table);
+    organ_arena_release(&arena);
+}
+END_TEST
+
+START_TEST(arena)
+{
+    organ_arena a = {0};
+    for (size_t size = 0; size < 300000; size = size * 2 + 1) {
+        char *bytes = organ_arena_take(&a, size);
+        ck_assert_uint_eq((uintptr_t)bytes % 16, 0);
+        memset(bytes, 1, size);
+    }
+    ck_assert_ptr_null(organ_arena_take(&a, SIZE_MAX));
+    ck_assert_str_eq(organ_arena_copy(&a, "name and more", 4), "name");
+    organ_arena_release(&a);
+    ck_assert_ptr_null(a.blocks);
+}
+END_TEST
+
+/* A file that is cut after its size was looked at. */
+START_TEST(file_ends_early)
+{
+    organ_error error = {0};
+    struct stat info;
+    int fd;
+    char bytes[8];
+    scratch_begin();
+    scratch_text("file", "12345678");
+    ck_assert_int_eq(organ_input_open(scratch_path("file"), &fd, &info, &error), ORGAN_OK);
+    ck_assert_int_eq(info.st_size, 8);
+    ck_assert_int_eq(organ_input_read(fd, "file", bytes, 6, 2, &error), ORGAN_OK);
+    ck_assert_int_eq(memcmp(bytes, "345678", 6), 0);
+    ck_assert_int_eq(truncate(scratch_path("file"), 5), 0);
+    ck_assert_int_eq(organ_input_read(fd, "file", bytes, 6, 2, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "file: ended at byte 5 while it was read, 8 were expected");
+    close(fd);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_input_read(fd, "file", bytes, 6, 2, &error), ORGAN_IO);
+    scratch_end();
+}
+END_TEST
+
+Suite *status_suite(void)
+{
+    Suite *suite = suite_create("status and containers");
+    TCase *all = tcase_create("all");
+    tcase_add_test(all, first_fault_is_kept);
+    tcase_add_loop_test(all, message_is_printable, 0, COUNT(shown));
+    tcase_add_test(all, long_messages_are_cut);
+    tcase_add_test(all, dtypes);
+    tcase_add_test(all, names_are_found);
+    tcase_add_test(all, arena);
+    tcase_add_test(all, file_ends_early);
+    suite_add_tcase(suite, all);
+    return suite;
+}

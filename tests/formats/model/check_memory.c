@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the allocation functions. */
+#include "formats/gguf/writer.h"
+#include "formats/model/model.h"
+#include "orchestrator/surgery/organs/assemble.h"
+#include "orchestrator/surgery/organs/extract.h"
+#include "tests/kit/gguf_maker.h"
+#include "tests/kit/memory_rig.h"
+#include "tests/kit/scratch_model.h"
+
+#include <check.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* `in_parser`: the allocations of the JSON library are among them. It never blames the text. */
+static void open_with_each_fault(const char *path, bool in_parser)
+{
+    memory_counts_json(in_parser);
+    const int before = open_files();
+    for (long k = 0;; k++) {
+        organ_error error = {0};
+        organ_model *model;
+        memory_fails_after(k);
+        const organ_status status = organ_model_open(path, &model, &error);
+        const bool all_granted = memory_returns();
+        ck_assert_int_eq(status, error.status);
+        if (status == ORGAN_OK)
+            organ_model_close(model);
+        else
+            ck_assert_msg(status == ORGAN_IO && !model && *error.message, "allocation %ld: status %d: %s", k, (int)status,
+                          error.message);
+        ck_assert_int_eq(open_files(), before);
+        if (all_granted) {
+            ck_assert_int_eq(status, ORGAN_OK);
+            ck_assert_int_gt(k, 5);
+            return;
+        }
+    }
+}
+
+START_TEST(fixture) { open_with_each_fault("fixtures/tiny-qwen2", _i); }
+END_TEST
+
+START_TEST(gguf)
+{
+    static const char *const models[] = {"fixtures/tiny-qwen2-gguf/tiny-qwen2-Q8_0.gguf",
+                                         "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00001-of-00002.gguf",
+                                         "fixtures/tiny-qwen2-gguf/tiny-qwen2-BF16-00002-of-00002.gguf"};
+    open_with_each_fault(models[_i], false);
+}
+END_TEST
+
+/* Version 1 is put into other words, and the problem of a model into a sentence. */
+START_TEST(odd_gguf)
+{
+    scratch_begin();
+    gguf_file("a.gguf", "'GGUF' 4:1 4:1 4:2 S:general.alignment 4:4 4:24 S:list 4:9 4:8 4:2 S:x S:yz S:t 4:1 4:1 4:24 8:0 p:24 z:1");
+    open_with_each_fault(scratch_path(""), false);
+    scratch_end();
+}
+END_TEST
+
+/* A header is made, with each fault. */
+START_TEST(gguf_writer)
+{
+    for (long k = 0, all = 0; !all; k++) {
+        organ_error error = {0};
+        organ_gguf_writer *writer = NULL;
+        organ_gguf_layout layout;
+        memory_fails_after(k);
+        if (organ_gguf_writer_create(&writer, &error) == ORGAN_OK &&
+            organ_gguf_writer_set_string(writer, "a", "x", 1, &error) == ORGAN_OK &&
+            organ_gguf_writer_set_split(writer, 0, 2, 1, &error) == ORGAN_OK &&
+            organ_gguf_writer_tensor(writer, "t", ORGAN_F32, 1, (const uint64_t[]){4}, &error) == ORGAN_OK)
+            organ_gguf_writer_finish(writer, &layout, &error);
+        all = memory_returns();
+        ck_assert_int_eq(error.status, all ? ORGAN_OK : ORGAN_IO);
+        organ_gguf_writer_destroy(writer);
+    }
+}
+END_TEST
+
+START_TEST(single_file_with_metadata)
+{
+    scratch_begin();
+    scratch_tensors("a.safetensors",
+                    "{\"__metadata__\":{\"format\":\"pt\"},\"a\\u00e9\":{\"dtype\":\"F4\",\"shape\":[2,3],\"data_offsets\":[0,3]}}", 3);
+    scratch_text("config.json", "{\"architectures\":[\"x\"],\"text_config\":{\"hidden_size\":5}}");
+    open_with_each_fault(scratch_path(""), _i);
+    open_with_each_fault(scratch_path("a.safetensors"), _i);
+    scratch_end();
+}
+END_TEST
+
+/* Taken apart, opened apart and put together, with each fault: what cannot be finished is not there. One tensor: no threads. */
+START_TEST(organ_directory)
+{
+    memory_counts_json(false); /* whatever a test before this one has set */
+    scratch_begin();
+    gguf_file("a.gguf", "'GGUF' 4:3 8:1 8:1 s:k 4:4 4:7 s:blk.0.ffn_up.weight 4:1 8:40 4:24 8:0 p:32 c:40 x:09 p:32");
+    for (long k = 0, all = 0; !all; k++) {
+        organ_error error = {0};
+        json_t *report = NULL;
+        const organ_extract_options options = {.model = scratch_path("a.gguf"), .output = scratch_path("apart")};
+        memory_fails_after(k);
+        organ_extract(&options, NULL, NULL, &report, &error);
+        all = memory_returns();
+        ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "allocation %ld: status %d", k, (int)error.status);
+        ck_assert_int_eq(access(scratch_path("apart"), F_OK), all ? 0 : -1);
+        ck_assert_int_eq(access(scratch_path(".apart.organ-partial"), F_OK), -1);
+        json_decref(report);
+    }
+    open_with_each_fault(scratch_path("apart"), false);
+    for (long k = 0, all = 0; !all; k++) {
+        organ_error error = {0};
+        json_t *report = NULL;
+        const organ_assemble_options options = {.directory = scratch_path("apart"), .output = scratch_path("b.gguf")};
+        memory_fails_after(k);
+        organ_assemble(&options, NULL, NULL, &report, &error);
+        all = memory_returns();
+        ck_assert_msg(error.status == (all ? ORGAN_OK : ORGAN_IO), "allocation %ld: status %d", k, (int)error.status);
+        ck_assert_int_eq(access(scratch_path("b.gguf"), F_OK), all ? 0 : -1);
+        json_decref(report);
+    }
+    scratch_end();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("memory");
+    TCase *models = tcase_create("models");
+    tcase_set_timeout(models, 20);
+    tcase_add_loop_test(models, fixture, 0, 2);
+    tcase_add_loop_test(models, gguf, 0, 3);
+    tcase_add_test(models, odd_gguf);
+    tcase_add_test(models, gguf_writer);
+    tcase_add_loop_test(models, single_file_with_metadata, 0, 2);
+    tcase_add_test(models, organ_directory);
+    suite_add_tcase(suite, models);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

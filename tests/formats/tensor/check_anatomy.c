@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of the table of names. */
+#include "formats/tensor/anatomy.h"
+#include "tests/formats/check_formats.h"
+
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+static const struct named {
+    const char *name, *module, *role, *group; /* the role with the experts it belongs to */
+    int layer, expert;
+} names[] = {
+    /* Llama, Mistral, Qwen2, Qwen2.5 */
+    {"model.embed_tokens.weight", "model.embed_tokens", "embed", "embed", -1, -1},
+    {"lm_head.weight", "lm_head", "lm_head", "embed", -1, -1},
+    {"model.norm.weight", "model.norm", "norm", "norm", -1, -1},
+    {"model.layers.0.self_attn.q_proj.weight", "self_attn.q_proj", "q_proj", "skeleton", 0, -1},
+    {"model.layers.1.self_attn.k_proj.weight", "self_attn.k_proj", "k_proj", "skeleton", 1, -1},
+    {"model.layers.22.self_attn.v_proj.weight", "self_attn.v_proj", "v_proj", "skeleton", 22, -1},
+    {"model.layers.333.self_attn.o_proj.weight", "self_attn.o_proj", "o_proj", "skeleton", 333, -1},
+    {"model.layers.3.mlp.gate_proj.weight", "mlp.gate_proj", "gate_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.down_proj.weight", "mlp.down_proj", "down_proj", "organ", 3, -1},
+    {"model.layers.3.input_layernorm.weight", "input_layernorm", "norm", "norm", 3, -1},
+    {"model.layers.3.post_attention_layernorm.weight", "post_attention_layernorm", "norm", "norm", 3, -1},
+    {"model.layers.3.self_attn.q_proj.bias", "self_attn.q_proj.bias", "bias", "skeleton", 3, -1},
+    {"model.layers.3.mlp.down_proj.bias", "mlp.down_proj.bias", "bias", "organ", 3, -1},
+    {"lm_head.bias", "lm_head.bias", "bias", "embed", -1, -1},
+    {"model.norm.bias", "model.norm.bias", "norm", "norm", -1, -1},
+    {"model.layers.0.self_attn.rotary_emb.inv_freq", "self_attn.rotary_emb.inv_freq", "other", "other", 0, -1},
+    /* Qwen3, Gemma */
+    {"model.layers.3.self_attn.q_norm.weight", "self_attn.q_norm", "norm", "norm", 3, -1},
+    {"model.layers.3.self_attn.k_norm.weight", "self_attn.k_norm", "norm", "norm", 3, -1},
+    {"model.layers.3.pre_feedforward_layernorm.weight", "pre_feedforward_layernorm", "norm", "norm", 3, -1},
+    {"model.layers.3.post_feedforward_layernorm.weight", "post_feedforward_layernorm", "norm", "norm", 3, -1},
+    {"model.language_model.embed_tokens_per_layer.weight", "model.language_model.embed_tokens_per_layer", "embed", "embed", -1, -1},
+    /* Phi-3 */
+    {"model.layers.3.self_attn.qkv_proj.weight", "self_attn.qkv_proj", "qkv_proj", "skeleton", 3, -1},
+    {"model.layers.3.mlp.gate_up_proj.weight", "mlp.gate_up_proj", "gate_up_proj", "organ", 3, -1},
+    /* Mixtral */
+    {"model.layers.3.block_sparse_moe.gate.weight", "block_sparse_moe.gate", "router", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.experts.7.w1.weight", "block_sparse_moe.experts.w1", "experts.gate_proj", "organ", 3, 7},
+    {"model.layers.3.block_sparse_moe.experts.0.w2.weight", "block_sparse_moe.experts.w2", "experts.down_proj", "organ", 3, 0},
+    {"model.layers.3.block_sparse_moe.experts.12.w3.weight", "block_sparse_moe.experts.w3", "experts.up_proj", "organ", 3, 12},
+    {"layers.3.attention.wq.weight", "attention.wq", "q_proj", "skeleton", 3, -1},
+    {"layers.3.feed_forward.w1.weight", "feed_forward.w1", "gate_proj", "organ", 3, -1},
+    {"layers.3.ffn_norm.weight", "ffn_norm", "norm", "norm", 3, -1},
+    {"tok_embeddings.weight", "tok_embeddings", "embed", "embed", -1, -1},
+    {"output.weight", "output", "lm_head", "embed", -1, -1},
+    {"norm.weight", "norm", "norm", "norm", -1, -1},
+    /* Qwen2-MoE, Qwen3-MoE */
+    {"model.layers.3.mlp.gate.weight", "mlp.gate", "router", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.127.down_proj.weight", "mlp.experts.down_proj", "experts.down_proj", "organ", 3, 127},
+    {"model.layers.3.mlp.experts.5.gate_proj.weight", "mlp.experts.gate_proj", "experts.gate_proj", "organ", 3, 5},
+    {"model.layers.3.mlp.experts.5.up_proj.weight", "mlp.experts.up_proj", "experts.up_proj", "organ", 3, 5},
+    {"model.layers.3.mlp.shared_expert.up_proj.weight", "mlp.shared_expert.up_proj", "shared_experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.shared_expert_gate.weight", "mlp.shared_expert_gate", "router", "organ", 3, -1},
+    /* DeepSeek */
+    {"model.layers.3.mlp.shared_experts.gate_proj.weight", "mlp.shared_experts.gate_proj", "shared_experts.gate_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.gate.e_score_correction_bias", "mlp.gate.e_score_correction_bias", "bias", "organ", 3, -1},
+    {"model.layers.3.self_attn.q_a_proj.weight", "self_attn.q_a_proj", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_b_proj.weight", "self_attn.q_b_proj", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.kv_a_proj_with_mqa.weight", "self_attn.kv_a_proj_with_mqa", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.kv_b_proj.weight", "self_attn.kv_b_proj", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.kv_a_layernorm.weight", "self_attn.kv_a_layernorm", "norm", "norm", 3, -1},
+    {"model.layers.61.embed_tokens.weight", "embed_tokens", "embed", "embed", 61, -1},
+    {"model.layers.61.shared_head.head.weight", "shared_head.head", "lm_head", "embed", 61, -1},
+    {"model.layers.61.eh_proj.weight", "eh_proj", "other", "other", 61, -1},
+    /* MLX: experts of a layer in one tensor, latent attention with its projection back taken apart */
+    {"model.layers.3.mlp.switch_mlp.gate_proj.weight", "mlp.switch_mlp.gate_proj", "experts.gate_proj", "organ", 3, -1},
+    {"language_model.model.layers.3.mlp.switch_mlp.down_proj.weight", "mlp.switch_mlp.down_proj", "experts.down_proj", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.switch_mlp.up_proj.weight", "block_sparse_moe.switch_mlp.up_proj", "experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.gate_proj.bias", "mlp.experts.gate_proj.bias", "experts.bias", "organ", 3, -1},
+    {"model.layers.3.feed_forward.gate.weight", "feed_forward.gate", "router", "organ", 3, -1},
+    {"model.layers.3.feed_forward.experts.up_proj.weight", "feed_forward.experts.up_proj", "experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.self_attn.embed_q.weight", "self_attn.embed_q", "attention", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.unembed_out.weight", "self_attn.unembed_out", "attention", "skeleton", 3, -1},
+    /* GGUF: Llama, Qwen, Gemma, Phi */
+    {"token_embd.weight", "token_embd", "embed", "embed", -1, -1},
+    {"token_embd_norm.weight", "token_embd_norm", "norm", "norm", -1, -1},
+    {"token_types.weight", "token_types", "embed", "embed", -1, -1},
+    {"per_layer_token_embd.weight", "per_layer_token_embd", "embed", "embed", -1, -1},
+    {"output_norm.weight", "output_norm", "norm", "norm", -1, -1},
+    {"rope_freqs.weight", "rope_freqs", "other", "other", -1, -1},
+    {"rope_factors_long.weight", "rope_factors_long", "other", "other", -1, -1},
+    {"blk.0.attn_norm.weight", "attn_norm", "norm", "norm", 0, -1},
+    {"blk.1.attn_q.weight", "attn_q", "q_proj", "skeleton", 1, -1},
+    {"blk.22.attn_k.weight", "attn_k", "k_proj", "skeleton", 22, -1},
+    {"blk.333.attn_v.weight", "attn_v", "v_proj", "skeleton", 333, -1},
+    {"blk.3.attn_q.bias", "attn_q.bias", "bias", "skeleton", 3, -1},
+    {"blk.3.attn_output.weight", "attn_output", "o_proj", "skeleton", 3, -1},
+    {"blk.3.attn_qkv.weight", "attn_qkv", "qkv_proj", "skeleton", 3, -1},
+    {"blk.3.attn_q_norm.weight", "attn_q_norm", "norm", "norm", 3, -1},
+    {"blk.3.attn_k_norm.weight", "attn_k_norm", "norm", "norm", 3, -1},
+    {"blk.3.ffn_norm.weight", "ffn_norm", "norm", "norm", 3, -1},
+    {"blk.3.ffn_gate.weight", "ffn_gate", "gate_proj", "organ", 3, -1},
+    {"blk.3.ffn_up.weight", "ffn_up", "up_proj", "organ", 3, -1},
+    {"blk.3.ffn_down.weight", "ffn_down", "down_proj", "organ", 3, -1},
+    {"blk.3.ffn_down.bias", "ffn_down.bias", "bias", "organ", 3, -1},
+    {"blk.3.post_attention_norm.weight", "post_attention_norm", "norm", "norm", 3, -1},
+    {"blk.3.post_ffw_norm.weight", "post_ffw_norm", "norm", "norm", 3, -1},
+    {"blk.3.attn_norm_2.weight", "attn_norm_2", "norm", "norm", 3, -1},
+    {"blk.3.attn_norm.bias", "attn_norm.bias", "norm", "norm", 3, -1},
+    /* GGUF: Mixtral in one file per expert and stacked, Qwen-MoE */
+    {"blk.3.ffn_gate.7.weight", "ffn_gate", "experts.gate_proj", "organ", 3, 7},
+    {"blk.3.ffn_down.0.weight", "ffn_down", "experts.down_proj", "organ", 3, 0},
+    {"blk.3.ffn_gate_inp.weight", "ffn_gate_inp", "router", "organ", 3, -1},
+    {"blk.3.ffn_gate_inp_shexp.weight", "ffn_gate_inp_shexp", "router", "organ", 3, -1},
+    {"blk.3.ffn_gate_exps.weight", "ffn_gate_exps", "experts.gate_proj", "organ", 3, -1},
+    {"blk.3.ffn_up_exps.weight", "ffn_up_exps", "experts.up_proj", "organ", 3, -1},
+    {"blk.3.ffn_down_exps.weight", "ffn_down_exps", "experts.down_proj", "organ", 3, -1},
+    {"blk.3.ffn_gate_up_exps.weight", "ffn_gate_up_exps", "experts.gate_up_proj", "organ", 3, -1},
+    /* GGUF: DeepSeek2, Kimi */
+    {"blk.60.attn_q_a.weight", "attn_q_a", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_q_b.weight", "attn_q_b", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_kv_a_mqa.weight", "attn_kv_a_mqa", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_kv_b.weight", "attn_kv_b", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_k_b.weight", "attn_k_b", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_v_b.weight", "attn_v_b", "attention", "skeleton", 60, -1},
+    {"blk.60.attn_q_a_norm.weight", "attn_q_a_norm", "norm", "norm", 60, -1},
+    {"blk.60.attn_kv_a_norm.weight", "attn_kv_a_norm", "norm", "norm", 60, -1},
+    {"blk.60.exp_probs_b.bias", "exp_probs_b.bias", "bias", "organ", 60, -1},
+    {"blk.60.ffn_gate_shexp.weight", "ffn_gate_shexp", "shared_experts.gate_proj", "organ", 60, -1},
+    {"blk.60.ffn_up_shexp.weight", "ffn_up_shexp", "shared_experts.up_proj", "organ", 60, -1},
+    {"blk.60.ffn_down_shexp.weight", "ffn_down_shexp", "shared_experts.down_proj", "organ", 60, -1},
+    {"blk.61.nextn.eh_proj.weight", "nextn.eh_proj", "other", "other", 61, -1},
+    {"blk.61.nextn.embed_tokens.weight", "nextn.embed_tokens", "embed", "embed", 61, -1},
+    {"blk.61.nextn.shared_head_head.weight", "nextn.shared_head_head", "lm_head", "embed", 61, -1},
+    {"blk.61.nextn.shared_head_norm.weight", "nextn.shared_head_norm", "norm", "norm", 61, -1},
+    /* GGUF: gpt-oss; towers of images and what nobody knows */
+    {"blk.3.attn_sinks.weight", "attn_sinks", "attention", "skeleton", 3, -1},
+    {"blk.3.ffn_gate_exps.bias", "ffn_gate_exps.bias", "experts.bias", "organ", 3, -1},
+    {"blk.3.ffn_gate_inp.bias", "ffn_gate_inp.bias", "bias", "organ", 3, -1},
+    {"v.blk.3.attn_q.weight", "v.blk.3.attn_q", "other", "other", -1, -1},
+    {"blk.3.ssm_conv1d.weight", "ssm_conv1d", "other", "other", 3, -1},
+    {"blk.99999999999.attn_q.weight", "attn_q", "q_proj", "skeleton", -1, -1},
+    /* all experts in one tensor: gpt-oss, Llama 4, Granite */
+    {"model.layers.3.mlp.experts.gate_up_proj", "mlp.experts.gate_up_proj", "experts.gate_up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.down_proj", "mlp.experts.down_proj", "experts.down_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.gate_up_proj_bias", "mlp.experts.gate_up_proj_bias", "experts.bias", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.gate_up_proj_blocks", "mlp.experts.gate_up_proj_blocks", "experts.gate_up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.gate_up_proj_scales", "mlp.experts.gate_up_proj_scales", "experts.companion", "organ", 3, -1},
+    {"model.layers.3.mlp.router.weight", "mlp.router", "router", "organ", 3, -1},
+    {"model.layers.3.mlp.router.bias", "mlp.router.bias", "bias", "organ", 3, -1},
+    {"model.layers.3.self_attn.sinks", "self_attn.sinks", "attention", "skeleton", 3, -1},
+    {"language_model.model.layers.3.feed_forward.experts.gate_up_proj", "feed_forward.experts.gate_up_proj", "experts.gate_up_proj",
+     "organ", 3, -1},
+    {"language_model.model.layers.3.feed_forward.shared_expert.down_proj.weight", "feed_forward.shared_expert.down_proj",
+     "shared_experts.down_proj", "organ", 3, -1},
+    {"language_model.model.layers.3.feed_forward.router.weight", "feed_forward.router", "router", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.input_linear.weight", "block_sparse_moe.input_linear", "experts.gate_up_proj", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.output_linear.weight", "block_sparse_moe.output_linear", "experts.down_proj", "organ", 3, -1},
+    {"model.layers.3.block_sparse_moe.router.layer.weight", "block_sparse_moe.router.layer", "router", "organ", 3, -1},
+    {"model.layers.3.shared_mlp.input_linear.weight", "shared_mlp.input_linear", "shared_experts.gate_up_proj", "organ", 3, -1},
+    /* a language model inside a larger one, and the rest of that */
+    {"model.language_model.layers.3.self_attn.q_proj.weight", "self_attn.q_proj", "q_proj", "skeleton", 3, -1},
+    {"language_model.lm_head.weight", "language_model.lm_head", "lm_head", "embed", -1, -1},
+    {"thinker.model.layers.3.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", 3, -1},
+    {"model.visual.blocks.3.attn.qkv.weight", "model.visual.blocks.3.attn.qkv", "other", "other", -1, -1},
+    {"visual.blocks.3.mlp.gate_proj.weight", "visual.blocks.3.mlp.gate_proj", "other", "other", -1, -1},
+    {"vision_tower.vision_model.encoder.layers.3.self_attn.q_proj.weight", "vision_tower.vision_model.encoder.layers.3.self_attn.q_proj",
+     "other", "other", -1, -1},
+    {"audio_tower.layers.3.self_attn.q_proj.bias", "audio_tower.layers.3.self_attn.q_proj.bias", "other", "other", -1, -1},
+    {"model.vision_tower.norm.weight", "model.vision_tower.norm", "other", "other", -1, -1},
+    {"mtp.layers.0.mlp.up_proj.weight", "mtp.layers.0.mlp.up_proj", "other", "other", -1, -1},
+    {"multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1", "other", "other", -1, -1},
+    /* companions of quantised weights, adapters, gates of the attention, other mixers */
+    {"model.layers.3.self_attn.q_proj.weight_scale_inv", "self_attn.q_proj.weight_scale_inv", "companion", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_proj.input_scale", "self_attn.q_proj.input_scale", "companion", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_proj.qweight", "self_attn.q_proj.qweight", "q_proj", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_proj.qzeros", "self_attn.q_proj.qzeros", "companion", "skeleton", 3, -1},
+    {"model.layers.3.self_attn.q_proj.g_idx", "self_attn.q_proj.g_idx", "companion", "skeleton", 3, -1},
+    {"model.layers.3.mlp.down_proj.scales", "mlp.down_proj.scales", "companion", "organ", 3, -1},
+    {"model.layers.3.mlp.down_proj.biases", "mlp.down_proj.biases", "companion", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.7.up_proj.weight_packed", "mlp.experts.up_proj.weight_packed", "experts.up_proj", "organ", 3, 7},
+    {"model.layers.3.mlp.experts.7.up_proj.weight_shape", "mlp.experts.up_proj.weight_shape", "experts.companion", "organ", 3, 7},
+    {"model.layers.3.mlp.shared_experts.up_proj.weight_scale", "mlp.shared_experts.up_proj.weight_scale", "shared_experts.companion",
+     "organ", 3, -1},
+    {"blk.3.attn_q.scale", "attn_q.scale", "companion", "skeleton", 3, -1},
+    {"lm_head.weight_packed", "lm_head.weight_packed", "lm_head", "embed", -1, -1},
+    {"model.embed_tokens.scales", "model.embed_tokens.scales", "companion", "embed", -1, -1},
+    {"model.layers.3.self_attn.k_scale", "self_attn.k_scale", "other", "other", 3, -1},
+    {"model.layers.3.input_layernorm.scale", "input_layernorm.scale", "other", "other", 3, -1},
+    {"model.layers.3.mlp.router.scale", "mlp.router.scale", "other", "other", 3, -1},
+    {"model.visual.blocks.3.attn.qkv.weight_scale", "model.visual.blocks.3.attn.qkv.weight_scale", "other", "other", -1, -1},
+    {"model.layers.3.self_attn.q_proj.lora_A.weight", "self_attn.q_proj.lora_A", "other", "other", 3, -1},
+    {"model.layers.3.self_attn.gate_proj.weight", "self_attn.gate_proj", "attention", "skeleton", 3, -1},
+    {"model.layers.3.linear_attn.in_proj_qkvz.weight", "linear_attn.in_proj_qkvz", "other", "other", 3, -1},
+    {"model.layers.3.cross_attn.q_proj.weight", "cross_attn.q_proj", "other", "other", 3, -1},
+    /* nonsense */
+    {"", "", "other", "other", -1, -1},
+    {".", ".", "other", "other", -1, -1},
+    {".weight", ".weight", "other", "other", -1, -1},
+    {"weight", "weight", "other", "other", -1, -1},
+    {"model.layers", "model.layers", "other", "other", -1, -1},
+    {"model.layers.", "model.layers.", "other", "other", -1, -1},
+    {"model.layers.3", "model.layers.3", "other", "other", -1, -1},
+    {"model.layers.3.", "", "other", "other", 3, -1},
+    {"model.layers.3.weight", "model.layers.3", "other", "other", -1, -1},
+    {"model.layers.x.mlp.up_proj.weight", "model.layers.x.mlp.up_proj", "other", "other", -1, -1},
+    {"model.layers.-1.mlp.up_proj.weight", "model.layers.-1.mlp.up_proj", "other", "other", -1, -1},
+    {"model.layers.2147483647.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", 2147483647, -1},
+    {"model.layers.2147483648.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", -1, -1},
+    {"model.layers.99999999999999999999999.mlp.up_proj.weight", "mlp.up_proj", "up_proj", "organ", -1, -1},
+    {"model.layers.3.mlp.experts.4294967296.up_proj.weight", "mlp.experts.up_proj", "experts.up_proj", "organ", 3, -1},
+    {"model.layers.3.mlp.experts.", "mlp.experts.", "other", "other", 3, -1},
+    {"model.layers.3.mlp.experts.5", "mlp.experts.5", "other", "other", 3, -1},
+    {"model.layers.3.xself_attn.q_proj.weight", "xself_attn.q_proj", "other", "other", 3, -1},
+    {"../../etc/passwd", "../../etc/passwd", "other", "other", -1, -1},
+};
+
+START_TEST(name_is_understood)
+{
+    const struct named *row = &names[_i];
+    const organ_anatomy a = organ_anatomy_of(row->name);
+    const char *const role = organ_anatomy_role_name(&a);
+    char module[256];
+    organ_anatomy_module(row->name, module, sizeof module);
+    ck_assert_str_eq(module, row->module);
+    ck_assert_msg(strcmp(role, row->role) == 0, "%s: %s", row->name, role);
+    ck_assert_uint_eq(organ_anatomy_row_named(role), organ_anatomy_row(&a));
+    ck_assert_int_eq(organ_anatomy_row_role(organ_anatomy_row(&a)), a.role);
+    ck_assert_msg(strcmp(organ_group_name(a.group), row->group) == 0, "%s: %s", row->name, organ_group_name(a.group));
+    ck_assert_msg(a.layer == row->layer && a.expert == row->expert, "%s: layer %d expert %d", row->name, a.layer, a.expert);
+}
+END_TEST
+
+/* Only the projections of attention and feed-forward are operated on by default. */
+START_TEST(projections)
+{
+    static const char *const expected[] = {"q_proj",    "k_proj",  "v_proj",       "qkv_proj", "o_proj",
+                                           "gate_proj", "up_proj", "gate_up_proj", "down_proj"};
+    size_t count = 0;
+    for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
+        const organ_role_info *info = organ_role_describe((organ_role)role);
+        ck_assert_ptr_nonnull(info->name);
+        if (!info->projection)
+            continue;
+        ck_assert_uint_lt(count, COUNT(expected));
+        ck_assert_str_eq(info->name, expected[count]);
+        ck_assert(info->group == ORGAN_GROUP_SKELETON || info->group == ORGAN_GROUP_ORGAN);
+        count++;
+    }
+    ck_assert_uint_eq(count, COUNT(expected));
+}
+END_TEST
+
+START_TEST(module_is_cut)
+{
+    static const char name[] = "model.layers.3.mlp.experts.7.down_proj.weight", whole[] = "mlp.experts.down_proj";
+    for (size_t size = 0; size <= sizeof whole + 2; size++) {
+        char out[64];
+        memset(out, '#', sizeof out);
+        organ_anatomy_module(name, out, size);
+        ck_assert_int_eq(out[size], '#');
+        if (size > 0) {
+            ck_assert_uint_eq(strlen(out), size - 1 < sizeof whole - 1 ? size - 1 : sizeof whole - 1);
+            ck_assert_int_eq(strncmp(out, whole, strlen(out)), 0);
+        }
+    }
+}
+END_TEST
+
+/* A name of any length is no trouble. */
+START_TEST(long_names)
+{
+    static char name[100000];
+    memset(name, 'x', sizeof name - 1);
+    ck_assert_int_eq(organ_anatomy_of(name).role, ORGAN_ROLE_OTHER);
+    memcpy(name, "model.layers.3.", 15);
+    strcpy(name + sizeof name - 1 - 24, ".self_attn.q_proj.weight");
+    ck_assert_int_eq(organ_anatomy_of(name).role, ORGAN_ROLE_OTHER);
+    ck_assert_int_eq(organ_anatomy_of(name).layer, 3);
+}
+END_TEST
+
+Suite *anatomy_suite(void)
+{
+    Suite *suite = suite_create("anatomy");
+    TCase *table = tcase_create("names");
+    tcase_add_loop_test(table, name_is_understood, 0, COUNT(names));
+    tcase_add_test(table, projections);
+    tcase_add_test(table, module_is_cut);
+    tcase_add_test(table, long_names);
+    suite_add_tcase(suite, table);
+    return suite;
+}

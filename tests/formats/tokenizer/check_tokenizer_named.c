@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT
+ * Tests of tokenizers in GGUF files, of which much is only named: how a text is cut, and what becomes of blanks behind special tokens. */
+#include "tests/formats/tokenizer/check_tokenizer.h"
+#include "tests/kit/gguf_maker.h"
+#include "tests/kit/scratch_model.h"
+#include "tests/kit/suite_table.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array)         (sizeof(array) / sizeof *(array))
+#define KEY(name)            "s:tokenizer.ggml." name " "
+#define TEXT_KEY(name, text) KEY(name) "4:8 s:" text " "
+
+enum { PART = 1 << 16, TOKEN_LIMIT = 2000 };
+
+static void write_tokens(FILE *to, const json_t *vocabulary, const json_t *added)
+{
+    const char *tokens[TOKEN_LIMIT] = {0}, *text;
+    int types[TOKEN_LIMIT];
+    size_t count = 0, k;
+    json_t *id, *one;
+    json_object_foreach((json_t *)vocabulary, text, id)
+    {
+        ck_assert_int_lt(json_integer_value(id), TOKEN_LIMIT);
+        tokens[json_integer_value(id)] = text;
+        types[json_integer_value(id)] = 1;
+        count++;
+    }
+    json_array_foreach(added, k, one)
+    {
+        tokens[count] = json_string_value(json_object_get(one, "content"));
+        ck_assert_int_eq(json_integer_value(json_object_get(one, "id")), (json_int_t)count);
+        types[count++] = json_is_true(json_object_get(one, "special")) ? 3 : 4;
+    }
+    fprintf(to, KEY("tokens") "4:9 4:8 8:%zu ", count);
+    for (k = 0; k < count; k++)
+        fprintf(to, "s:%s ", tokens[k]);
+    fprintf(to, KEY("token_type") "4:9 4:5 8:%zu ", count);
+    for (k = 0; k < count; k++)
+        fprintf(to, "4:%d ", types[k]);
+}
+
+static void write_merges(FILE *to, const json_t *merges)
+{
+    size_t k;
+    json_t *pair;
+    fprintf(to, KEY("merges") "4:9 4:8 8:%zu ", json_array_size(merges));
+    json_array_foreach(merges, k, pair)
+    {
+        const char *left = json_string_value(json_array_get(pair, 0)), *right = json_string_value(json_array_get(pair, 1));
+        fprintf(to, "8:%zu '%s' x:20 '%s' ", strlen(left) + 1 + strlen(right), left, right);
+    }
+}
+
+/* The vocabulary of llama3.json in a GGUF file that names this tokenizer. */
+static organ_tokenizer *named(const char *name)
+{
+    size_t bytes;
+    char *json = tokenizer_load("fixtures/tokenizers/llama3.json", &bytes), *words = NULL;
+    json_t *document = json_loadb(json, bytes, 0, NULL);
+    const json_t *model = json_object_get(document, "model");
+    FILE *to = open_memstream(&words, &bytes);
+    ck_assert(to && json_is_object(document));
+    fprintf(to, HEAD(0, 6) "s:general.architecture 4:8 s:x " TEXT_KEY("model", "gpt2") TEXT_KEY("pre", "%s"), name);
+    write_tokens(to, json_object_get(model, "vocab"), json_object_get(document, "added_tokens"));
+    write_merges(to, json_object_get(model, "merges"));
+    fclose(to);
+    gguf_file("model.gguf", words);
+    free(words);
+    json_decref(document);
+    free(json);
+    return tokenizer_good(scratch_path("model.gguf"));
+}
+
+START_TEST(ids_are_those_of_the_named)
+{
+    char *text = tokenizer_mixed_text();
+    ck_assert_uint_eq(tokenizer_golden("fixtures/tokenizers/named.txt", text, PART, named), 16);
+    free(text);
+}
+END_TEST
+
+#define SCORED_TOKENS "4:9 4:8 8:8 s:<unk> s:<s> s:</s> s:<|end|> s:<|endoftext|> s:a x:0300000000000000e29681 s:b "
+#define SCORED_SCORES "4:9 4:6 8:8 4:0 4:0 4:0 4:0 4:0 4:0 4:0 4:0 "
+#define SCORED_TYPES  "4:9 4:5 8:8 4:2 4:3 4:4 4:3 4:3 4:1 4:1 4:1 "
+
+/* A SentencePiece tokenizer in a model of this architecture; </s> is no special token, as Phi-3 has it. */
+static organ_tokenizer *scored_of(const char *architecture)
+{
+    char words[1200];
+    const int length =
+        snprintf(words, sizeof words,
+                 HEAD(0, 6) "s:general.architecture 4:8 s:%s " TEXT_KEY("model", "llama") KEY("tokens") SCORED_TOKENS KEY("scores")
+                     SCORED_SCORES KEY("token_type") SCORED_TYPES KEY("add_space_prefix") "4:7 1:0 ",
+                 architecture);
+    ck_assert_int_lt(length, (int)sizeof words);
+    gguf_file("model.gguf", words);
+    return tokenizer_good(scratch_path("model.gguf"));
+}
+
+START_TEST(blanks_behind_special_tokens)
+{
+    static const struct {
+        const char *architecture, *text;
+        bool special;
+        uint32_t ids[8];
+        size_t count;
+    } rows[] = {
+        {"llama", "<|end|> \t\n a", true, {3, 6, 0, 0, 6, 5}, 6},
+        {"phi3", "<|end|> \t\n a", true, {3, 5}, 2},
+        {"phi3", "a <|end|>\u00a0\u3000b", true, {5, 6, 3, 7}, 4},
+        {"phi3", "<s> a<|endoftext|> b", true, {1, 6, 5, 4, 6, 7}, 6},
+        {"phi3", "a</s>  b", false, {5, 2, 7}, 3},
+        {"llama", "a</s>  b", false, {5, 2, 6, 6, 7}, 5},
+    };
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        size_t count;
+        organ_tokenizer *tokenizer = scored_of(rows[k].architecture);
+        uint32_t *ids = tokenizer_ids(tokenizer, rows[k].text, strlen(rows[k].text), rows[k].special, &count);
+        ck_assert_msg(count == rows[k].count, "%s, '%s': %zu ids", rows[k].architecture, rows[k].text, count);
+        ck_assert_msg(memcmp(ids, rows[k].ids, count * sizeof *ids) == 0, "%s, '%s': other ids", rows[k].architecture, rows[k].text);
+        free(ids);
+        organ_tokenizer_close(tokenizer);
+    }
+}
+END_TEST
+
+Suite *tokenizer_named_suite(void)
+{
+    const suite_case cases[] = {
+        {"named", {ids_are_those_of_the_named, blanks_behind_special_tokens}},
+    };
+    return suite_of("tokenizers that are named", cases, COUNT(cases), scratch_begin, scratch_end);
+}

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: MIT
+ * Kernels: every table of this build that this CPU can run through every family of the checker; the checker through broken kernels;
+ * golden digests of masks; dispatch and merging of moments. */
+#include "tests/kernels/check_codes.h"
+#include "tests/kernels/kernel_mutants.h"
+#include <check.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
+enum { ISAS = sizeof isas / sizeof *isas };
+
+static const organ_kernels *table_of(int isa)
+{
+    const char *why;
+    return organ_kernels_choose(organ_cpu_detect(), isas[isa], &why);
+}
+
+/* ---- every family on every table: number isa * families + family ---- */
+START_TEST(table_passes_family)
+{
+    const organ_kernels *kernels = table_of(_i / (int)kernel_family_count);
+    const kernel_family *family = &kernel_families[_i % (int)kernel_family_count];
+    const char *fault = kernels ? family->check(kernels) : NULL;
+    ck_assert_msg(!fault, "%s, %s: %s", kernels ? kernels->isa : "", family->name, fault);
+}
+END_TEST
+
+/* ---- the checker rejects: running into a guard page is a rejection as well ---- */
+static sigjmp_buf out_of_fault;
+
+static void leave_fault(int number)
+{
+    (void)number;
+    siglongjmp(out_of_fault, 1);
+}
+
+static int rejected(const kernel_mutant *mutant)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS};
+    const struct sigaction leave = {.sa_handler = leave_fault};
+    struct sigaction before[2];
+    organ_kernels broken = *organ_kernels_scalar;
+    volatile int is_rejected = 1;
+    mutant->break_table(&broken);
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(sigaction(faults[k], &leave, &before[k]), 0);
+    if (sigsetjmp(out_of_fault, 1) == 0)
+        is_rejected = mutant->rejected_by(&broken) != NULL;
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(sigaction(faults[k], &before[k], NULL), 0);
+    return is_rejected;
+}
+
+START_TEST(checker_rejects_mutant)
+{
+    ck_assert_msg(rejected(&kernel_mutants[_i]), "not rejected: %s", kernel_mutants[_i].defect);
+}
+END_TEST
+
+/* ---- golden digests ---- */
+typedef struct golden {
+    enum sample_shape shape;
+    size_t rows, cols;
+    uint64_t killed, digest;
+} golden;
+static const golden goldens[] = {
+    {UNIFORM, 256, 256, 11465, 0x8870dd9f91814446},
+    {UNIFORM, 256, 64, 2868, 0x69a279b278a3440d},
+    {UNIFORM, 200, 77, 2704, 0x6e73c740ee9299f8},
+    {NORMAL, 256, 256, 14354, 0x804e6d53431d5f0e},
+    {NORMAL, 256, 64, 3503, 0xfadea7c108e0db37},
+    {NORMAL, 200, 77, 3305, 0xa5990d9838f5b1d6},
+    {LAPLACE, 256, 256, 19280, 0x13c41996ce2f2c35},
+    {LAPLACE, 256, 64, 4841, 0xba0cfef987e7e25b},
+    {LAPLACE, 200, 77, 4533, 0x9b6d08492ea207ac},
+    {STUDENT_T4, 256, 256, 16530, 0x77d1e0dd4f3f12d9},
+    {STUDENT_T4, 256, 64, 4107, 0x75edaf6120b88507},
+    {STUDENT_T4, 200, 77, 3898, 0x35ba02359ac7b4f7},
+};
+
+/* The mask of a seeded BF16 tile, one byte an element. The table is made by running this test and taking what it prints, after a look at
+ * it. */
+START_TEST(mask_is_golden)
+{
+    static float values[256 * 256];
+    static uint16_t words[256 * 256];
+    static unsigned char keep[256 * 256];
+    const golden *g = &goldens[_i];
+    const organ_physarum_params params = {30, 2, 1, 6};
+    const size_t n = g->rows * g->cols;
+    void *scratch = aligned_alloc(64, organ_physarum_scratch(g->rows, g->cols));
+    ck_assert_ptr_nonnull(scratch);
+    for (int isa = 0; isa < ISAS; isa++) {
+        const organ_kernels *kernels = table_of(isa);
+        organ_prune_counts counts;
+        samples random = {1000 + (uint64_t)g->shape};
+        if (!kernels)
+            continue;
+        samples_fill(&random, g->shape, values, n);
+        kernels->f32_to_bf16(values, words, n);
+        kernels->physarum_bf16(words, g->rows, g->cols, g->cols, &params, scratch, &counts);
+        for (size_t j = 0; j < n; j++)
+            keep[j] = (words[j] & 0x7fff) != 0;
+        const uint64_t digest = XXH3_64bits(keep, n);
+        ck_assert_msg(counts.killed == g->killed && digest == g->digest, "%s: {%s, %zu, %zu, %llu, 0x%016llx}, %.2f %% killed",
+                      kernels->isa, sample_shape_name(g->shape), g->rows, g->cols, (unsigned long long)counts.killed,
+                      (unsigned long long)digest, 100.0 * (double)counts.killed / (double)n);
+    }
+    free(scratch);
+}
+END_TEST
+
+/* What fixtures/make_physarum_golden.py says of a seeded tile: the digest is over a byte an element, 1 where the weight is kept. */
+enum { BF16, F16, F32 };
+typedef struct tile_golden {
+    int type;
+    enum sample_shape shape;
+    size_t rows, cols;
+    float beta, coupling;
+    uint64_t seed, killed, digest;
+} tile_golden;
+#include "tests/kernels/physarum_golden.h"
+
+static uint64_t digest_of(const void *words, size_t n, int type)
+{
+    uint64_t digest = 0xcbf29ce484222325; /* FNV-1a */
+    for (size_t j = 0; j < n; j++) {
+        const int kept = type == F32 ? ((const float *)words)[j] != 0 : (((const uint16_t *)words)[j] & 0x7fff) != 0;
+        digest = (digest ^ (unsigned)kept) * 0x100000001b3;
+    }
+    return digest;
+}
+
+static void prune_golden(const organ_kernels *k, const tile_golden *g, const float *values, void *words, void *scratch,
+                         organ_prune_counts *counts)
+{
+    const organ_physarum_params params = {30, g->beta, g->coupling, 6};
+    const size_t n = g->rows * g->cols;
+    if (g->type == F32)
+        memcpy(words, values, n * sizeof *values), k->physarum_f32(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+    else if (g->type == F16)
+        k->f32_to_f16(values, words, n), k->physarum_f16(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+    else
+        k->f32_to_bf16(values, words, n), k->physarum_bf16(words, g->rows, g->cols, g->cols, &params, scratch, counts);
+}
+
+START_TEST(mask_is_the_oracles)
+{
+    static float values[256 * 256], words[256 * 256];
+    const tile_golden *g = &tile_goldens[_i];
+    samples random = {g->seed};
+    void *scratch = aligned_alloc(64, organ_physarum_scratch(g->rows, g->cols));
+    ck_assert_ptr_nonnull(scratch);
+    samples_fill(&random, g->shape, values, g->rows * g->cols);
+    for (int isa = 0; isa < ISAS; isa++) {
+        const organ_kernels *kernels = table_of(isa);
+        organ_prune_counts counts;
+        if (!kernels)
+            continue;
+        prune_golden(kernels, g, values, words, scratch, &counts);
+        const uint64_t digest = digest_of(words, g->rows * g->cols, g->type);
+        ck_assert_msg(counts.killed == g->killed && digest == g->digest, "%s, row %d: %llu killed instead of %llu, digest 0x%016llx",
+                      kernels->isa, _i, (unsigned long long)counts.killed, (unsigned long long)g->killed, (unsigned long long)digest);
+    }
+    free(scratch);
+}
+END_TEST
+
+/* ---- dispatch ---- */
+START_TEST(dispatch_takes_the_best)
+{
+    const char *why;
+    const organ_cpu none = {0, 0, 0}, two = {1, 0, 0}, all = {1, 1, 1};
+    const organ_kernels *const plain = organ_kernels_neon ? organ_kernels_scalar : organ_kernels_scalar_nofma;
+    ck_assert_ptr_nonnull(plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, NULL, &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, "", &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(none, "scalar", &why), plain);
+    ck_assert_ptr_eq(organ_kernels_choose(two, "scalar", &why), organ_kernels_scalar);
+    ck_assert_ptr_eq(organ_kernels_choose(two, NULL, &why), organ_kernels_avx2 ? organ_kernels_avx2 : organ_kernels_scalar);
+    ck_assert_ptr_eq(organ_kernels_choose(all, NULL, &why), organ_kernels_avx512 ? organ_kernels_avx512 : organ_kernels_neon);
+}
+END_TEST
+
+START_TEST(dispatch_obeys_or_says_why)
+{
+    const char *why = NULL;
+    const organ_cpu none = {0, 0, 0}, all = {1, 1, 1};
+    const organ_kernels *const tables[] = {organ_kernels_scalar, organ_kernels_avx2, organ_kernels_avx512, organ_kernels_neon};
+    for (int isa = 0; isa < ISAS; isa++) {
+        ck_assert_ptr_eq(organ_kernels_choose(all, isas[isa], &why), tables[isa]);
+        if (tables[isa])
+            ck_assert_str_eq(tables[isa]->isa, isas[isa]);
+        else
+            ck_assert_str_eq(why, "this build has no kernels for it");
+    }
+    for (int isa = 1; isa < ISAS; isa++) {
+        ck_assert_ptr_null(organ_kernels_choose(none, isas[isa], &why));
+        ck_assert_str_eq(why, tables[isa] ? "this CPU does not support it" : "this build has no kernels for it");
+    }
+    ck_assert_ptr_null(organ_kernels_choose(all, "AVX2", &why));
+    ck_assert_str_eq(why, "unknown name: it is one of scalar, avx2, avx512, neon");
+    ck_assert_ptr_null(organ_kernels_choose(all, "sse2", &why));
+}
+END_TEST
+
+/* Its transcendental functions are others, as exact; all else is the scalar table's. */
+START_TEST(table_without_fma)
+{
+    const organ_kernels *const table = organ_kernels_scalar_nofma;
+    if (!table)
+        return;
+    const char *const fault = check_math_tolerance(table);
+    ck_assert_msg(!fault, "%s", fault);
+    ck_assert_str_eq(table->isa, "scalar");
+    for (size_t f = 0; f < kernel_family_count; f++)
+        if (kernel_families[f].check == check_haar || kernel_families[f].check == check_moments || kernel_families[f].check == check_zeros)
+            ck_assert_msg(!kernel_families[f].check(table), "%s", kernel_families[f].name);
+}
+END_TEST
+
+START_TEST(powers_are_asked_for)
+{
+    const organ_cpu none = {0, 0, 0}, two = {1, 0, 0};
+    const organ_physarum_params plain = {30, 2, 1, 6}, magnitude = {30, 2, 0, 6}, powers[] = {{30, 1.5f, 1, 6}, {30, 2, 0.5f, 6}};
+    ck_assert_int_eq(organ_physarum_runs(none, &plain), 1);
+    ck_assert_int_eq(organ_physarum_runs(none, &magnitude), 1);
+    for (int p = 0; p < 2; p++) {
+        ck_assert_int_eq(organ_physarum_runs(two, &powers[p]), 1);
+        ck_assert_int_eq(organ_physarum_runs(none, &powers[p]), organ_kernels_neon != NULL);
+    }
+}
+END_TEST
+
+/* ---- scratch and moments ---- */
+START_TEST(scratch_fits_or_is_refused)
+{
+    ck_assert_uint_eq(organ_physarum_scratch(256, 256), 4 * (2 * 65536 + 17 * 256 + 2 * 256));
+    ck_assert_uint_eq(organ_physarum_scratch(1, 1), 4 * (2 * 16 + 17 * 16 + 2 * 16));
+    for (size_t side = 1; side < 70; side++)
+        ck_assert_uint_eq(organ_physarum_scratch(side, 70 - side) % 64, 0);
+    ck_assert_uint_eq(organ_physarum_scratch(SIZE_MAX, 1), 0);
+    ck_assert_uint_eq(organ_physarum_scratch(1, SIZE_MAX - 15), 0);
+    ck_assert_uint_eq(organ_physarum_scratch(SIZE_MAX / 70, 1), 0);
+    ck_assert_uint_eq(organ_physarum_scratch((size_t)1 << 32, (size_t)1 << 32), 0);
+}
+END_TEST
+
+START_TEST(parts_of_moments_merge)
+{
+    static float values[10000];
+    organ_moments empty, whole, merged, part;
+    samples random = {3};
+    samples_fill(&random, LAPLACE, values, 10000);
+    for (size_t k = 0; k < 4000; k++)
+        values[k] += 100; /* parts with means far apart */
+    organ_kernels_scalar->moments_f32(values, 0, &empty);
+    ck_assert(empty.n == 0 && isinf(empty.min) && isinf(empty.max) && empty.min > 0 && empty.max < 0);
+    merged = empty;
+    for (size_t from = 0; from < 10000; from += 2500) {
+        organ_kernels_scalar->moments_f32(values + from, 2500, &part);
+        organ_moments_merge(&merged, &part);
+        organ_moments_merge(&merged, &empty);
+    }
+    reference_moments(values, 10000, &whole);
+    ck_assert_uint_eq(merged.n, 10000);
+    ck_assert(merged.min == whole.min && merged.max == whole.max);
+    ck_assert_double_eq_tol(merged.mean / whole.mean, 1, 1e-14);
+    ck_assert_double_eq_tol(merged.m2 / whole.m2, 1, 1e-12);
+    ck_assert_double_eq_tol(merged.m3 / whole.m3, 1, 1e-11);
+    ck_assert_double_eq_tol(merged.m4 / whole.m4, 1, 1e-12);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("kernels");
+    TCase *tables = tcase_create("tables"), *mutants = tcase_create("mutants"), *rest = tcase_create("dispatch and moments");
+    tcase_add_loop_test(tables, table_passes_family, 0, ISAS * (int)kernel_family_count);
+    tcase_add_loop_test(tables, mask_is_golden, 0, (int)(sizeof goldens / sizeof *goldens));
+    tcase_add_loop_test(tables, mask_is_the_oracles, 0, (int)(sizeof tile_goldens / sizeof *tile_goldens));
+    tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
+    tcase_add_test(rest, dispatch_takes_the_best);
+    tcase_add_test(rest, dispatch_obeys_or_says_why);
+    tcase_add_test(rest, table_without_fma);
+    tcase_add_test(rest, powers_are_asked_for);
+    tcase_add_test(rest, scratch_fits_or_is_refused);
+    tcase_add_test(rest, parts_of_moments_merge);
+    suite_add_tcase(suite, tables);
+    suite_add_tcase(suite, mutants);
+    suite_add_tcase(suite, rest);
+    suite_add_tcase(suite, codes_case());
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/kernels/kernel_checker.h"
+#include <stdarg.h>
+#include <stdio.h>
+
+const kernel_family kernel_families[] = {
+    {"values of conversions", check_conversion_values},
+    {"lengths and bounds of conversions", check_conversion_shapes},
+    {"moments", check_moments},
+    {"zeros", check_zeros},
+    {"audit", check_audit},
+    {"types of GGUF", check_block_members},
+    {"blocks like the golden files", check_block_goldens},
+    {"blocks of any bytes", check_block_values},
+    {"lengths and bounds of blocks", check_block_shapes},
+    {"many elements of 16 bits", check_blocks_large},
+    {"blocks with extreme values", check_block_extremes},
+    {"histograms of codes", check_codes},
+    {"pairwise means", check_pair_means},
+    {"spread", check_spread},
+    {"bins of the Z-measure", check_z_bins},
+    {"values of codes", check_decode_values},
+    {"lengths, groups and bounds of codes", check_decode_shapes},
+    {"many codes", check_decode_large},
+    {"nearest codes", check_encode_values},
+    {"lengths, groups and bounds of nearest codes", check_encode_shapes},
+    {"greatest magnitudes", check_amax},
+    {"purification by Haar wavelets", check_haar},
+    {"transcendental functions", check_math_values},
+    {"transcendental functions like on other machines", check_math_digests},
+    {"lengths and bounds of transcendental functions", check_math_shapes},
+    {"sums of transcendental functions", check_math_sums},
+    {"physarum like scalar", check_physarum_same},
+    {"physarum like the formula", check_physarum_flow},
+    {"physarum at its edges", check_physarum_edges},
+    {"physarum on a large tile", check_physarum_large},
+};
+const size_t kernel_family_count = sizeof kernel_families / sizeof *kernel_families;
+
+const size_t kernel_lengths[] = {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17,  18,  19,   20,   21,   22,  23,
+                                 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 47, 48, 49, 63, 64, 65, 79, 100, 255, 4095, 4096, 4097, 8209};
+const size_t kernel_length_count = sizeof kernel_lengths / sizeof *kernel_lengths;
+
+const char *kernel_fault(const char *format, ...)
+{
+    static char text[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    return text;
+}

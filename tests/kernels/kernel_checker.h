@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT
+ * The checker of kernel tables. A family checks some kernels of one table: against independent references (kernel_reference.h) where the
+ * answer is one exact bit pattern, else against the scalar table bit for bit, and the scalar table against the reference within rounding.
+ * */
+#ifndef ORGAN_TESTS_KERNEL_CHECKER_H
+#define ORGAN_TESTS_KERNEL_CHECKER_H
+#include "kernels/kernels.h"
+#include "tests/kernels/guarded.h"
+#include "tests/kernels/kernel_reference.h"
+#include "tests/kit/samples.h"
+
+typedef struct kernel_family {
+    const char *name;
+    const char *(*check)(const organ_kernels *kernels); /* NULL, or what is wrong, in a static buffer */
+} kernel_family;
+
+extern const kernel_family kernel_families[];
+extern const size_t kernel_family_count;
+
+/* The families, by file. */
+const char *check_conversion_values(const organ_kernels *kernels); /* kernel_convert_checks.c */
+const char *check_conversion_shapes(const organ_kernels *kernels);
+const char *check_moments(const organ_kernels *kernels); /* kernel_scan_checks.c */
+const char *check_zeros(const organ_kernels *kernels);
+const char *check_audit(const organ_kernels *kernels);
+const char *check_block_members(const organ_kernels *kernels); /* kernel_block_checks.c */
+const char *check_block_goldens(const organ_kernels *kernels);
+const char *check_block_values(const organ_kernels *kernels);
+const char *check_block_shapes(const organ_kernels *kernels);
+const char *check_blocks_large(const organ_kernels *kernels);
+const char *check_block_extremes(const organ_kernels *kernels);
+const char *check_haar(const organ_kernels *kernels);          /* kernel_haar_checks.c */
+const char *check_codes(const organ_kernels *kernels); /* kernel_z_checks.c */
+const char *check_pair_means(const organ_kernels *kernels);
+const char *check_spread(const organ_kernels *kernels);
+const char *check_z_bins(const organ_kernels *kernels);
+const char *check_decode_values(const organ_kernels *kernels); /* kernel_codes_checks.c */
+const char *check_decode_shapes(const organ_kernels *kernels);
+const char *check_decode_large(const organ_kernels *kernels);
+const char *check_encode_values(const organ_kernels *kernels);
+const char *check_encode_shapes(const organ_kernels *kernels);
+const char *check_amax(const organ_kernels *kernels);
+const char *check_math_values(const organ_kernels *kernels); /* kernel_math_checks.c */
+const char *check_math_digests(const organ_kernels *kernels);
+const char *check_math_shapes(const organ_kernels *kernels);
+const char *check_math_sums(const organ_kernels *kernels);
+const char *check_math_tolerance(const organ_kernels *kernels); /* no family: of a table whose last bits are its own */
+const char *check_physarum_same(const organ_kernels *kernels); /* kernel_physarum_checks.c */
+const char *check_physarum_flow(const organ_kernels *kernels);
+const char *check_physarum_edges(const organ_kernels *kernels);
+const char *check_physarum_large(const organ_kernels *kernels);
+
+/* For the families: formats the fault. */
+const char *kernel_fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Lengths that end everywhere in a vector, a pair of vectors and a chunk. */
+extern const size_t kernel_lengths[];
+extern const size_t kernel_length_count;
+
+#endif

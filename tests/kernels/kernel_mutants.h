@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ * Deliberately broken kernels, for the test of the checker itself. */
+#ifndef ORGAN_TESTS_KERNEL_MUTANTS_H
+#define ORGAN_TESTS_KERNEL_MUTANTS_H
+#include "tests/kernels/kernel_checker.h"
+
+typedef struct kernel_mutant {
+    const char *defect;
+    const char *(*rejected_by)(const organ_kernels *kernels);
+    void (*break_table)(organ_kernels *kernels); /* replaces one member */
+} kernel_mutant;
+
+extern const kernel_mutant kernel_mutants[];
+extern const size_t kernel_mutant_count;
+
+#endif

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
+# What the scripts share that test the program as its users see it: tests/cli/check_cli.sh and its like begin with
+# `. "$(dirname "$0")/../kit/cli_kit.sh"`, are then in an empty directory with links to the fixtures, and end with `finish`. Golden files
+# stand in tests/cli/VERB/; `--bless` writes them anew.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+organ=$PWD/build/organ
+golden=$PWD/tests/cli
+model=$PWD/fixtures/tiny-qwen2
+bless=false
+[[ ${1:-} == --bless ]] && bless=true
+scratch=$(mktemp -d) || exit 1
+# Not in a subshell that a signal ends.
+trap '[[ $BASHPID == "$$" ]] && chmod -R u+w "$scratch" && rm -rf "$scratch"' EXIT
+export LC_ALL=C.UTF-8 COLUMNS=80 TERM=dumb
+unset ORGAN_ISA NO_COLOR
+passed=0
+failed=0
+here=
+mkdir "$scratch/area" && cd "$scratch/area" || exit 1
+ln -s "$model" tiny-qwen2
+ln -s "$model-gguf" tiny-qwen2-gguf
+
+good() { passed=$((passed + 1)); }
+# bad WHAT [FILE]: a failure, with the beginning of a file that shows it.
+bad() {
+    printf '%s: %s\n' "$here" "$1"
+    [[ -n ${2:-} ]] && head -n 40 "$2" | cut -c -200 | sed 's/^/    /'
+    failed=$((failed + 1))
+}
+judge() { if "${@:2}"; then good; else bad "$1"; fi; }
+
+# run ARGS...: the program's output is in ../out and ../err, its exit code in $code.
+run() {
+    here="organ $*"
+    "$organ" "$@" >../out 2>../err </dev/null
+    code=$?
+}
+
+# ends CODE ARGS...: runs, and checks how it ends. A table that names a member which its document does not have shows it so.
+ends() {
+    run "${@:2}"
+    if grep -qF "(no member)" ../out; then bad "a field of a table names what the document does not have" ../out; fi
+    if ((code == $1)); then good; else bad "ends with $code instead of $1" ../err; fi
+}
+
+# says TEXT: on stderr; prints TEXT: on stdout.
+says() { if grep -qF -- "$1" ../err; then good; else bad "stderr does not say '$1'" ../err; fi; }
+prints() { if grep -qF -- "$1" ../out; then good; else bad "stdout does not have '$1'" ../out; fi; }
+
+# Everything in the directory of the test, with sizes and times: what must not change when a run is refused.
+inventory() { find . -mindepth 1 -printf '%p %y %s %T@ %i\n' | sort; }
+
+# refused CODE TEXT ARGS...: ends with that code, says the text in one line, prints nothing, changes nothing.
+refused() {
+    local before
+    before=$(inventory)
+    ends "$1" "${@:3}"
+    says "$2"
+    [[ -s ../out ]] && bad "something is on stdout" ../out
+    if [[ $(head -n 1 ../err) == "organ: "* ]]; then good; else bad "the message is not the first line of stderr" ../err; fi
+    if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
+}
+
+# What differs from run to run and from machine to machine.
+steady() {
+    sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' \
+        -e '/^\[[0-9]*\/[0-9]*\] /s/  [0-9.]* [kMGT]*B\/s$//' "$1"
+}
+
+# matches NAME FILE: the file is the golden file of that name.
+matches() {
+    if $bless; then
+        mkdir -p "$(dirname "$golden/$1")" && steady "$2" >"$golden/$1.golden"
+    elif diff -u "$golden/$1.golden" <(steady "$2") >../difference 2>&1; then
+        good
+    else
+        bad "differs from tests/cli/$1.golden" ../difference
+    fi
+}
+
+# The last line, and the exit code.
+finish() {
+    here="the reports that were written"
+    if grep -rlF --include='*.md' --include='*.html' "(no member)" "$scratch/area" >../out; then
+        bad "a field of a table names what the document does not have" ../out
+    else good; fi
+    printf '%d passed, %d failed\n' "$passed" "$failed"
+    ((failed == 0))
+    exit
+}

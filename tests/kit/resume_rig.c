@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/kit/resume_rig.h"
+
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KILLS 20
+
+void same_trees(const char *a, const char *b, const char *report)
+{
+    char command[9000];
+    snprintf(command, sizeof command, "diff -rq -x '%s' -x '*_REPORT.md' -x '*_REPORT.html' '%s' '%s' >'%s' 2>&1", report,
+             scratch_path("%s", a), scratch_path("%s", b), scratch_path("differences"));
+    ck_assert_msg(system(command) == 0, "%s and %s differ", a, b);
+    same_reports(a, b, report, NULL);
+}
+
+/* "reference", once in a test, and how many pwrites it took. */
+static long make_reference(const resumed_verb *v)
+{
+    static long writes;
+    organ_error error;
+    fault_clear();
+    if (exists(scratch_path("reference")))
+        return writes;
+    ck_assert_msg(v->run(v->way, "reference", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    writes = fault_count(FAULT_PWRITE);
+    fault_clear();
+    return writes;
+}
+
+/* Runs in a child that dies in the n-th call. */
+static void kill_at(const resumed_verb *v, const char *output, fault_call call, long n)
+{
+    const pid_t child = fork();
+    int status;
+    if (child == 0) {
+        organ_error error;
+        fault_at(call, n, -1, false, NULL);
+        _exit(v->run(v->way, output, false, 2, NULL, &error));
+    }
+    waitpid(child, &status, 0);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "call %d, %ld: was not killed", (int)call, n);
+    ck_assert(!exists(scratch_path("%s", output)) && exists(scratch_path(".%s.organ-partial", output)));
+}
+
+/* Returns how many pwrites it took. */
+static long go_on(const resumed_verb *v, const char *output, size_t threads)
+{
+    organ_error error;
+    fault_clear();
+    ck_assert_msg(v->run(v->way, output, true, threads, NULL, &error) == ORGAN_OK, "%s", error.message);
+    const long writes = fault_count(FAULT_PWRITE);
+    ck_assert(!exists(scratch_path(".%s.organ-partial", output)) && !exists(scratch_path("%s/organ/journal.jsonl", output)));
+    same_trees("reference", output, v->report);
+    return writes;
+}
+
+void killed_anywhere_goes_on(const resumed_verb *v)
+{
+    const long writes = make_reference(v);
+    char output[32];
+    long taken = 0;
+    organ_error error;
+    ck_assert_int_ge(writes, KILLS);
+    for (long k = 0; k < KILLS; k++) {
+        snprintf(output, sizeof output, "killed%ld", k);
+        kill_at(v, output, FAULT_PWRITE, 1 + k * (writes - 1) / (KILLS - 1));
+        ck_assert_int_eq(v->run(v->way, output, false, 2, NULL, &error), ORGAN_USAGE);
+        ck_assert_msg(strstr(error.message, "--resume continues it, --force starts over"), "%s", error.message);
+        taken = go_on(v, output, 1 + (size_t)k % 3);
+    }
+    ck_assert_msg(taken < writes / 2, "%ld of %ld writes after a kill at the last", taken, writes);
+    static const fault_call calls[] = {FAULT_WRITE, FAULT_WRITE, FAULT_FSYNC, FAULT_RENAMEAT2};
+    static const long moments[] = {1, 4, 1, 1};
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++) {
+        snprintf(output, sizeof output, "dead%zu", k);
+        kill_at(v, output, calls[k], moments[k]);
+        if (calls[k] != FAULT_RENAMEAT2) /* whole, without its mark: the message says how to take it */
+            go_on(v, output, 2);
+    }
+}
+
+/* What a run left that ended with an error: nothing, or what goes on. */
+static bool left_goes_on(const resumed_verb *v, const char *output, const organ_error *error)
+{
+    ck_assert(!exists(scratch_path("%s", output)));
+    const bool left = scratch_left(output);
+    ck_assert_msg(left == (strstr(error->message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left, error->message);
+    go_on(v, output, 2);
+    return left;
+}
+
+static bool full_at(const resumed_verb *v, const char *output, fault_call call, long n)
+{
+    organ_error error;
+    fault_at(call, n, ENOSPC, true, NULL);
+    const organ_status status = v->run(v->way, output, false, 2, NULL, &error);
+    const bool met = fault_count(call) >= n;
+    fault_clear();
+    ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "call %d, %ld: %d %s", (int)call, n, (int)status, error.message);
+    ck_assert_msg(call != FAULT_PWRITE || (met && strstr(error.message, "No space left")), "write %ld: %s", n, error.message);
+    return met && left_goes_on(v, output, &error);
+}
+
+void full_disk_goes_on(const resumed_verb *v)
+{
+    static const fault_call calls[] = {FAULT_COPY_RANGE, FAULT_FSYNC, FAULT_FTRUNCATE, FAULT_WRITE};
+    const long writes = make_reference(v);
+    char output[32];
+    size_t runs = 0;
+    for (long n = 1; n < writes; n += 1 + writes / 5) {
+        snprintf(output, sizeof output, "full%zu", runs++);
+        full_at(v, output, FAULT_PWRITE, n);
+    }
+    ck_assert(full_at(v, "last", FAULT_PWRITE, writes)); /* of what comes before it something is done */
+    for (size_t k = 0; k < sizeof calls / sizeof *calls; k++)
+        for (long n = 1; n < 4; n += 2) {
+            snprintf(output, sizeof output, "full%zu", runs++);
+            full_at(v, output, calls[k], n);
+        }
+}
+
+static organ_stop stop;
+static void ask_to_stop(void) { organ_stop_ask(&stop); }
+
+void stopped_run_goes_on(const resumed_verb *v)
+{
+    const long writes = make_reference(v);
+    char output[32];
+    for (long k = 0; k < 3; k++) {
+        organ_error error;
+        snprintf(output, sizeof output, "stopped%ld", k);
+        stop = (organ_stop){0};
+        fault_at(FAULT_PWRITE, (k + 1) * writes / 3 - (k == 2), 0, false, ask_to_stop);
+        ck_assert_int_eq(v->run(v->way, output, false, 2, &stop, &error), ORGAN_INTERRUPTED);
+        const bool left = left_goes_on(v, output, &error);
+        ck_assert(left || k < 2);
+    }
+}
+
+void leaves_unfinished(const resumed_verb *v, const char *output)
+{
+    const long writes = make_reference(v);
+    kill_at(v, output, FAULT_PWRITE, writes);
+    ck_assert(exists(scratch_path(".%s.organ-partial/organ/journal.jsonl", output)));
+}
+
+void is_refused(const resumed_verb *v, const char *output, const char *word)
+{
+    organ_error error;
+    ck_assert_msg(v->run(v->way, output, true, 2, NULL, &error) == ORGAN_USAGE, "%d: %s", (int)error.status, error.message);
+    ck_assert_msg(strstr(error.message, "the unfinished run cannot be continued: its ") && strstr(error.message, word) &&
+                      strstr(error.message, "--force starts over") && !strstr(error.message, "--resume continues"),
+                  "no %s: %s", word, error.message);
+    ck_assert(exists(scratch_path(".%s.organ-partial/organ/journal.jsonl", output)));
+}
+
+void change_journal(const char *output, const char *from, const char *to)
+{
+    size_t size;
+    const char *const path = scratch_path(".%s.organ-partial/organ/journal.jsonl", output);
+    char *const text = slurp(path, &size), *made = NULL;
+    ck_assert_ptr_nonnull(text);
+    char *const whole = strndup(text, size), *const at = strstr(whole, from);
+    ck_assert_msg(at, "no %s in %s", from, whole);
+    const int length = asprintf(&made, "%.*s%s%s", (int)(at - whole), whole, to, at + strlen(from));
+    spill(path, made, (size_t)length);
+    free(made);
+    free(whole);
+    free(text);
+}
+
+void damaged_output_is_mended(const resumed_verb *v)
+{
+    char command[5000];
+    leaves_unfinished(v, "damaged");
+    /* The last 3000 bytes of every file with tensors. */
+    snprintf(command, sizeof command,
+             "cd '%s' && for f in *.safetensors; do n=$(stat -c %%s $f) && "
+             "head -c 3000 /dev/zero | tr '\\0' x | dd of=$f bs=1 seek=$((n - 3000)) conv=notrunc 2>/dev/null || exit 1; done",
+             scratch_path(".damaged.organ-partial"));
+    ck_assert_int_eq(system(command), 0);
+    go_on(v, "damaged", 2);
+    leaves_unfinished(v, "lost");
+    snprintf(command, sizeof command, "cd '%s' && rm *-00001-of-*.safetensors && : >model.safetensors.index.json && : >.7.config.json",
+             scratch_path(".lost.organ-partial"));
+    ck_assert_int_eq(system(command), 0);
+    go_on(v, "lost", 2);
+    leaves_unfinished(v, "odd");
+    change_journal("odd", "\"pieces\":[[[0,", "\"pieces\":[[[1,");
+    change_journal("odd", "\"results\":{", "\"results\":[],\"other\":{");
+    go_on(v, "odd", 2);
+}

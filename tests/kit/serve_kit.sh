@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash disable=SC2034 # variables are for the scripts that read this in
+# What the scripts share that test `organ serve` with clients made of bash alone: they begin with
+# `. "$(dirname "$0")/../kit/serve_kit.sh"`, which brings tests/kit/cli_kit.sh along, and serve the directory "root" of the test.
+. "$(dirname "${BASH_SOURCE[0]}")/cli_kit.sh"
+
+server=
+answer=../answer
+cleanup() { [[ -n $server ]] && kill -9 "$server" 2>/dev/null; }
+trap '[[ $BASHPID == "$$" ]] && cleanup; [[ $BASHPID == "$$" ]] && rm -rf "$scratch"' EXIT
+
+# serve [OPTION...]: starts a server; $port is where.
+serve() {
+    here="organ serve"
+    : >../serve
+    "$organ" serve --root root --listen 127.0.0.1:0 "$@" >/dev/null 2>../serve &
+    server=$!
+    for ((k = 0; k < 600; k++)); do
+        port=$(sed -n 's,.* at http://127.0.0.1:\([0-9]*\)/.*,\1,p' ../serve)
+        [[ -n $port ]] && return
+        sleep 0.05
+    done
+    bad "does not serve" ../serve
+    finish
+}
+
+# http METHOD PATH [BODY] [HEADER]: $status, and what came back in the file $answer.
+http() {
+    local body=${3:-} extra=${4:-} s
+    here="$1 $2 $body"
+    status=0
+    exec {s}<>"/dev/tcp/127.0.0.1/$port" || return
+    {
+        printf '%s %s HTTP/1.1\r\nHost: 127.0.0.1:%s\r\nConnection: close\r\n' "$1" "$2" "$port"
+        [[ -n $extra ]] && printf '%s\r\n' "$extra"
+        [[ -n $body ]] && printf 'Content-Type: application/json\r\nContent-Length: %s\r\n' "${#body}"
+        printf '\r\n%s' "$body"
+    } >&"$s"
+    timeout "${patience:-20}" cat <&"$s" >"$answer"
+    exec {s}>&-
+    status=$(sed -n '1s,HTTP/1.1 \([0-9]*\).*,\1,p' "$answer")
+}
+gives() { http "${@:2}" && if [[ $status == "$1" ]]; then good; else bad "gives $status instead of $1" "$answer"; fi; }
+has() { if grep -qF -- "$1" "$answer"; then good; else bad "has no '$1'" "$answer"; fi; }
+member() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p" "$answer" | head -n 1; }
+

@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT
+ * The HTTP server: what it answers, and to whom. */
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/jail.h"
+#include "tests/serve/http/check_serve.h"
+#include "tests/kit/scratch_model.h"
+#include "tests/serve/http/serve_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- resources ---- */
+
+START_TEST(health_and_metrics)
+{
+    serve_begin((organ_serve_options){0});
+    expect_answer("GET /healthz", "", NULL, 200, "\"status\":\"ok\"");
+    expect_answer("HEAD /healthz", "", NULL, 200, NULL);
+    expect_answer("GET /healthz/", "", NULL, 200, "\"status\":\"ok\"");
+    expect_answer("GET /nothing", "", NULL, 404, "there is nothing at /nothing");
+    expect_answer("GET /metrics", "", NULL, 200, "organ_http_requests_total{route=\"/healthz\",method=\"GET\",status=\"200\"} 3\n");
+    expect_answer("GET /metrics", "", NULL, 200, "organ_http_requests_total{route=\"\",method=\"\",status=\"404\"} 1\n");
+    expect_answer("GET /metrics", "", NULL, 200, "organ_http_request_seconds_bucket{route=\"/healthz\",method=\"GET\",le=\"+Inf\"} 3\n");
+    serve_end();
+}
+END_TEST
+
+START_TEST(methods_are_told)
+{
+    static const char *const lines[] = {"PUT /healthz", "OPTIONS /healthz", "DELETE /healthz", "BREW /healthz", "TRACE /healthz"};
+    serve_begin((organ_serve_options){0});
+    for (size_t k = 0; k < COUNT(lines); k++) {
+        served answer = ask_for(lines[k], "", NULL);
+        ck_assert_msg(answer.status == 405 && has_header(&answer, "Allow: GET, HEAD\r\n"), "%s: %s", lines[k], answer.all);
+        served_free(&answer);
+    }
+    expect_answer("GET /api/v1/login", "", NULL, 405, "allowed are POST");
+    serve_end();
+}
+END_TEST
+
+START_TEST(models_are_listed)
+{
+    serve_begin((organ_serve_options){0});
+    json_t *list = expect_json("GET /api/v1/models");
+    for (int k = 0; k < 100 && json_is_true(json_object_get(list, "looking")); k++) { /* a slow machine is told what is known so far */
+        json_decref(list);
+        list = expect_json("GET /api/v1/models");
+    }
+    ck_assert_uint_eq(organ_json_count(list, "total"), 3);
+    const json_t *const models = json_object_get(list, "models");
+    ck_assert_str_eq(organ_json_text(json_array_get(models, 0), "path"), "model.gguf");
+    ck_assert_ptr_nonnull(strstr(organ_json_text(json_array_get(models, 0), "fault"), "magic is 'junk'"));
+    ck_assert_str_eq(organ_json_text(json_array_get(models, 1), "path"), "q8.gguf");
+    ck_assert_str_eq(organ_json_text(json_array_get(models, 2), "kind"), "safetensors directory");
+    ck_assert_str_eq(organ_json_text(json_array_get(models, 2), "architecture"), "Qwen2ForCausalLM");
+    ck_assert_uint_eq(organ_json_count(json_array_get(models, 2), "tensors"), 50);
+    json_decref(list);
+    list = expect_json("GET /api/v1/models?q=Q&limit=1&offset=0");
+    ck_assert_uint_eq(organ_json_count(list, "total"), 1);
+    json_decref(list);
+    list = expect_json("GET /api/v1/models?limit=1&offset=2");
+    ck_assert_uint_eq(organ_json_count(list, "total"), 3);
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(list, "models"), 0), "path"), "tiny");
+    json_decref(list);
+    expect_answer("GET /api/v1/models?limit=0", "", NULL, 400, "limit is '0'");
+    expect_answer("GET /api/v1/models?limit=1001", "", NULL, 400, "allowed are whole numbers from 1 to 1000");
+    expect_answer("GET /api/v1/models?offset=-1", "", NULL, 400, "offset is '-1'");
+    expect_answer("GET /api/v1/models?offset=99999999999999999999", "", NULL, 400, "offset is");
+    serve_end();
+}
+END_TEST
+
+START_TEST(a_model_is_described)
+{
+    serve_begin((organ_serve_options){0});
+    json_t *const model = expect_json("GET /api/v1/models/tiny");
+    ck_assert_str_eq(organ_json_text(model, "format"), "safetensors");
+    ck_assert_uint_eq(organ_json_count(model, "layers"), 4);
+    ck_assert_uint_eq(organ_json_count(model, "elements"), 4960832);
+    ck_assert_str_eq(organ_json_text(model, "inspect.schema"), "organ.inspect/1");
+    ck_assert_ptr_null(json_object_get(model, "list"));
+    unsigned long long bytes = 0, tensors = 0;
+    const json_t *const anatomy = json_object_get(model, "anatomy");
+    for (size_t k = 0; k < json_array_size(anatomy); k++) {
+        bytes += organ_json_count(json_array_get(anatomy, k), "bytes");
+        tensors += organ_json_count(json_array_get(anatomy, k), "tensors");
+    }
+    ck_assert_uint_eq(bytes, organ_json_count(model, "bytes"));
+    ck_assert_uint_eq(tensors, 50);
+    json_decref(model);
+    expect_answer("GET /api/v1/models/q8.gguf", "", NULL, 200, "\"format\":\"GGUF\"");
+    expect_answer("GET /api/v1/models/model.gguf", "", NULL, 422, "magic is 'junk'");
+    expect_answer("GET /api/v1/models/nothing", "", NULL, 404, "no such file");
+    expect_answer("GET /api/v1/models/folder", "", NULL, 422, "folder");
+    expect_answer("GET /api/v1/models/linked", "", NULL, 403, "belongs to a link");
+    expect_answer("GET /api/v1/models/leak", "", NULL, 403, "leads over a link");
+    serve_end();
+}
+END_TEST
+
+START_TEST(a_changed_model_is_read_again)
+{
+    serve_begin((organ_serve_options){0});
+    expect_answer("GET /api/v1/models/q8.gguf", "", NULL, 200, "\"tensors\":50");
+    ck_assert_int_eq(truncate(scratch_path("root/q8.gguf"), 5000000), 0);
+    expect_answer("GET /api/v1/models/q8.gguf", "", NULL, 422, "5000000");
+    expect_answer("GET /api/v1/models?q=q8", "", NULL, 200, "\"fault\"");
+    serve_end();
+}
+END_TEST
+
+START_TEST(tensors_are_searched_sorted_and_paged)
+{
+    serve_begin((organ_serve_options){0});
+    json_t *page = expect_json("GET /api/v1/models/tiny/tensors?match=*.mlp.*&layer=2&sort=-name");
+    ck_assert_uint_eq(organ_json_count(page, "total"), 3);
+    ck_assert_uint_eq(organ_json_count(page, "bytes"), 3 * 552960);
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"), "model.layers.2.mlp.up_proj.weight");
+    json_decref(page);
+    page = expect_json("GET /api/v1/models/tiny/tensors?role=q_proj&group=skeleton&limit=1&offset=3&sort=layer");
+    ck_assert_uint_eq(organ_json_count(page, "total"), 4);
+    ck_assert_uint_eq(organ_json_count(json_array_get(json_object_get(page, "tensors"), 0), "layer"), 3);
+    json_decref(page);
+    page = expect_json("GET /api/v1/models/tiny/tensors?offset=50");
+    ck_assert_uint_eq(json_array_size(json_object_get(page, "tensors")), 0);
+    json_decref(page);
+    /* All pages together are all tensors, each once. */
+    char seen[50][96];
+    for (unsigned k = 0; k < 50; k++) {
+        char line[96];
+        snprintf(line, sizeof line, "GET /api/v1/models/tiny/tensors?limit=1&sort=-bytes&offset=%u", k);
+        page = expect_json(line);
+        snprintf(seen[k], sizeof seen[k], "%s", organ_json_text(json_array_get(json_object_get(page, "tensors"), 0), "name"));
+        for (unsigned before = 0; before < k; before++)
+            ck_assert_str_ne(seen[k], seen[before]);
+        json_decref(page);
+    }
+    ck_assert_str_eq(seen[0], "model.embed_tokens.weight");
+    expect_answer("GET /api/v1/models/tiny/tensors?sort=colour", "", NULL, 400, "sort is 'colour'");
+    expect_answer("GET /api/v1/models/tiny/tensors?layer=x", "", NULL, 400, "layer is 'x'");
+    /* A model whose name is that of the resource is asked for with its slash encoded. */
+    expect_answer("GET /api/v1/models/tiny%2Ftensors", "", NULL, 404, "'tiny/tensors'");
+    serve_end();
+}
+END_TEST
+
+/* ---- files ---- */
+
+START_TEST(files_are_listed)
+{
+    serve_begin((organ_serve_options){0});
+    json_t *page = expect_json("GET /files");
+    static const char *const names[] = {"blue flower.md", "empty",       "folder",   "linked", "model.gguf",
+                                        "q8.gguf",        "report.html", "text.txt", "tiny"};
+    ck_assert_uint_eq(organ_json_count(page, "total"), COUNT(names));
+    for (size_t k = 0; k < COUNT(names); k++)
+        ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(page, "entries"), k), "name"), names[k]);
+    json_decref(page);
+    page = expect_json("GET /files?limit=2&cursor=empty");
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(page, "entries"), 0), "name"), "folder");
+    ck_assert_str_eq(organ_json_text(page, "next"), "linked");
+    json_decref(page);
+    page = expect_json("GET /files/folder/");
+    ck_assert_str_eq(organ_json_text(page, "path"), "folder");
+    ck_assert(json_is_null(json_object_get(page, "next")));
+    json_decref(page);
+    serve_end();
+}
+END_TEST
+
+START_TEST(files_come_as_what_they_are)
+{
+    serve_begin((organ_serve_options){0});
+    served answer = ask_for("GET /files/report.html", "", NULL);
+    ck_assert_msg(answer.status == 200 && has_header(&answer, "Content-Type: text/html; charset=utf-8\r\n") &&
+                      has_header(&answer, "Content-Security-Policy: sandbox allow-scripts; default-src 'none';") &&
+                      !has_header(&answer, "Content-Disposition:"),
+                  "%s", answer.all);
+    served_free(&answer);
+    answer = ask_for("GET /files/blue%20flower.md", "", NULL);
+    ck_assert_msg(
+        strcmp(answer.body, "# A flower") == 0 &&
+            has_header(&answer, "Content-Disposition: attachment; filename=\"blue flower.md\"; filename*=UTF-8''blue%20flower.md\r\n"),
+        "%s", answer.all);
+    served_free(&answer);
+    answer = ask_for("GET /files/q8.gguf", "", NULL);
+    ck_assert_msg(answer.body_bytes == 5348832 && has_header(&answer, "Content-Type: application/octet-stream\r\n"), "%.300s", answer.all);
+    served_free(&answer);
+    expect_answer("GET /files/folder/inner.txt", "", NULL, 200, "inner");
+    expect_answer("GET /files/empty", "", NULL, 200, "");
+    expect_answer("GET /files/pipe", "", NULL, 403, "neither a file nor a directory");
+    serve_end();
+}
+END_TEST
+
+START_TEST(ranges)
+{
+    static const struct {
+        const char *range;
+        int status;
+        const char *body, *content_range;
+    } rows[] = {{"bytes=0-3", 206, "0123", "bytes 0-3/10"},
+                {"bytes=7-", 206, "789", "bytes 7-9/10"},
+                {"bytes=-2", 206, "89", "bytes 8-9/10"},
+                {"bytes=-99", 206, "0123456789", "bytes 0-9/10"},
+                {"bytes=9-99", 206, "9", "bytes 9-9/10"},
+                {"BYTES=1-1", 206, "1", "bytes 1-1/10"},
+                {"bytes=10-", 416, NULL, "bytes */10"},
+                {"bytes=-0", 416, NULL, "bytes */10"},
+                {"bytes=3-1", 200, "0123456789", ""},
+                {"bytes=0-1,3-4", 200, "0123456789", ""},
+                {"bytes=a-b", 200, "0123456789", ""},
+                {"bytes=", 200, "0123456789", ""},
+                {"bytes=-", 200, "0123456789", ""},
+                {"bytes=1-2x", 200, "0123456789", ""},
+                {"lines=1-2", 200, "0123456789", ""},
+                {"bytes=18446744073709551616-", 200, "0123456789", ""},
+                {"bytes=1-18446744073709551617", 200, "0123456789", ""}};
+    char header[128];
+    serve_begin((organ_serve_options){0});
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        snprintf(header, sizeof header, "Range: %s\r\n", rows[k].range);
+        served answer = ask_for("GET /files/text.txt", header, NULL);
+        ck_assert_msg(answer.status == rows[k].status && strcmp(header_of(&answer, "Content-Range"), rows[k].content_range) == 0 &&
+                          (!rows[k].body || strcmp(answer.body, rows[k].body) == 0),
+                      "%s: %s", rows[k].range, answer.all);
+        served_free(&answer);
+    }
+    expect_answer("GET /files/empty", "Range: bytes=0-\r\n", NULL, 416, "0 bytes");
+    served answer = ask_for("HEAD /files/text.txt", "Range: bytes=0-3\r\n", NULL);
+    ck_assert_msg(answer.status == 200 && answer.body_bytes == 0 && has_header(&answer, "Content-Length: 10\r\n") &&
+                      has_header(&answer, "Accept-Ranges: bytes\r\n"),
+                  "%s", answer.all);
+    served_free(&answer);
+    serve_end();
+}
+END_TEST
+
+START_TEST(what_a_client_has_is_not_sent_again)
+{
+    char header[256], etag[128], modified[128];
+    serve_begin((organ_serve_options){0});
+    served answer = ask_for("GET /files/text.txt", "", NULL);
+    snprintf(etag, sizeof etag, "%s", header_of(&answer, "ETag"));
+    snprintf(modified, sizeof modified, "%s", header_of(&answer, "Last-Modified"));
+    ck_assert_msg(*etag == '"' && *modified, "%s", answer.all);
+    served_free(&answer);
+    const struct {
+        const char *format, *value;
+        int status;
+    } rows[] = {{"If-None-Match: %s\r\n", etag, 304},
+                {"If-None-Match: \"other\", W/%s\r\n", etag, 304},
+                {"If-None-Match: *%.0s\r\n", etag, 304},
+                {"If-None-Match: \"other\"%.0s\r\n", etag, 200},
+                {"If-Modified-Since: %s\r\n", modified, 304},
+                {"If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT%.0s\r\n", modified, 200},
+                {"If-Modified-Since: yesterday%.0s\r\n", modified, 200},
+                {"If-None-Match: \"other\"\r\nIf-Modified-Since: %s\r\n", modified, 200},
+                {"Range: bytes=0-0\r\nIf-Range: %s\r\n", etag, 206},
+                {"Range: bytes=0-0\r\nIf-Range: %s\r\n", modified, 206},
+                {"Range: bytes=0-0\r\nIf-Range: \"other\"%.0s\r\n", etag, 200},
+                {"Range: bytes=0-0\r\nIf-Range: W/%s\r\n", etag, 200}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(header, sizeof header, rows[k].format, rows[k].value);
+#pragma GCC diagnostic pop
+        expect_answer("GET /files/text.txt", header, NULL, rows[k].status, rows[k].status == 304 ? "" : "0");
+    }
+    scratch_text("root/text.txt", "something else");
+    snprintf(header, sizeof header, "If-None-Match: %s\r\n", etag);
+    expect_answer("GET /files/text.txt", header, NULL, 200, "something else");
+    serve_end();
+}
+END_TEST
+
+/* ---- who may ask ---- */
+
+START_TEST(hosts)
+{
+    static const struct {
+        const char *host;
+        bool good, any; /* any: also if all addresses are listened on */
+    } rows[] = {{"localhost", true, true},         {"LocalHost:8935", true, true},
+                {"127.0.0.1:1", true, true},       {"[::1]:8935", true, true},
+                {"box.example", true, true},       {"evil.example", false, false},
+                {"localhost.evil", false, false},  {"192.0.2.1:8935", false, true},
+                {"[2001:db8::1]", false, true},    {"127.0.0.1.evil.example", false, false},
+                {"localhost:8935x", false, false}, {"", false, false},
+                {":8935", false, false},           {"[::1", false, false},
+                {"localhost@evil", false, false}};
+    organ_guard guard = {.address = "127.0.0.1", .hosts = &(organ_words){.word = {"box.example"}, .count = 1}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        guard.any_address = false;
+        ck_assert_msg(organ_guard_host(&guard, rows[k].host) == rows[k].good, "%s", rows[k].host);
+        guard.any_address = true;
+        ck_assert_msg(organ_guard_host(&guard, rows[k].host) == rows[k].any, "%s, all addresses", rows[k].host);
+    }
+    serve_begin((organ_serve_options){.hosts = {.word = {"box.example"}, .count = 1}});
+    expect_answer("GET /healthz", "Host: box.example:8935\r\n", NULL, 200, "ok");
+    expect_answer("GET /healthz", "Host: evil.example\r\n", NULL, 421, "'evil.example' is none of this server's names");
+    expect_answer("GET /", "Host: evil.example\r\n", NULL, 421, "evil.example");
+    expect_answer("GET /healthz", "Host: localhost\r\nHost: evil.example\r\n", NULL, 400, "2 Host headers");
+    serve_end();
+}
+END_TEST
+
+START_TEST(origins)
+{
+#define JSON_HEADERS "Content-Type: application/json\r\n"
+    static const char body[] = "{\"token\": \"x\"}";
+    serve_begin((organ_serve_options){0});
+    expect_answer("POST /api/v1/login", JSON_HEADERS, body, 204, "");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\n", body, 204, "");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: https://LOCALHOST\r\nSec-Fetch-Site: same-origin\r\n", body, 204, "");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://evil.example\r\n", body, 403, "another site");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost:81\r\n", body, 403, "another site");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: http://localhost\r\nOrigin: http://evil.example\r\n", body, 400,
+                  "2 Origin headers");
+    expect_answer("GET /healthz", "Origin: http://localhost\r\nOrigin: http://localhost\r\n", NULL, 400, "2 Origin headers");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Origin: null\r\n", body, 403, "another site");
+    expect_answer("POST /api/v1/login", JSON_HEADERS "Sec-Fetch-Site: cross-site\r\n", body, 403, "another site");
+    expect_answer("POST /api/v1/login", "Content-Type: text/plain\r\n", body, 415, "must be application/json");
+    expect_answer("POST /api/v1/login", "", body, 415, "must be application/json");
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": ", 400, "not JSON: line 1");
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "[]", 400, "not an object");
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"a\", \"token\": \"b\"}", 400, "duplicate");
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "{}", 400, "is missing, or no text");
+    expect_answer("GET /healthz", JSON_HEADERS, "{}", 400, "takes no body");
+    serve_end();
+}
+END_TEST
+
+START_TEST(tokens)
+{
+    char header[256];
+    scratch_text("token", "  correct-horse-battery\n");
+    serve_begin((organ_serve_options){.token_file = scratch_path("token")});
+    expect_answer("GET /healthz", "", NULL, 200, "ok");
+    static const char *const guarded[] = {"GET /metrics",
+                                          "GET /files",
+                                          "GET /files/text.txt",
+                                          "GET /api/v1/models",
+                                          "GET /nothing",
+                                          "DELETE /files/text.txt",
+                                          "GET /files/%2e%2e/outside",
+                                          "POST /api/v1/jobs"};
+    for (size_t k = 0; k < COUNT(guarded); k++) {
+        const bool malformed = strstr(guarded[k], "%2e") != NULL;
+        served answer = ask_for(guarded[k], "", NULL);
+        ck_assert_msg(answer.status == (malformed ? 400 : 401), "%s: %s", guarded[k], answer.all);
+        ck_assert_msg(malformed || has_header(&answer, "WWW-Authenticate: Bearer"), "%s: %s", guarded[k], answer.all);
+        served_free(&answer);
+    }
+    expect_answer("GET /metrics", "Authorization: Bearer correct-horse-battery\r\n", NULL, 200, "organ_http");
+    expect_answer("GET /metrics", "Authorization: bearer  correct-horse-battery\r\n", NULL, 200, "organ_http");
+    static const char *const wrong[] = {"Bearer correct-horse-batterx",  "Bearer correct-horse-batter",
+                                        "Bearer correct-horse-batteryy", "Bearer ",
+                                        "Basic correct-horse-battery",   "correct-horse-battery"};
+    for (size_t k = 0; k < COUNT(wrong); k++) {
+        snprintf(header, sizeof header, "Authorization: %s\r\n", wrong[k]);
+        expect_answer("GET /metrics", header, NULL, 401, wrong[k][0] == 'B' ? "the token is wrong" : NULL);
+    }
+    expect_answer("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"wrong\"}", 401, "the token is wrong");
+    serve_end();
+}
+END_TEST
+
+START_TEST(a_login_gives_a_cookie)
+{
+    char cookie[256];
+    scratch_text("token", "correct-horse-battery");
+    serve_begin((organ_serve_options){.token_file = scratch_path("token")});
+    served answer = ask_for("POST /api/v1/login", JSON_HEADERS, "{\"token\": \"correct-horse-battery\"}");
+    ck_assert_int_eq(answer.status, 204);
+    ck_assert_ptr_nonnull(strstr(header_of(&answer, "Set-Cookie"), "; HttpOnly; SameSite=Strict"));
+    snprintf(cookie, sizeof cookie, "Cookie: other=1; %.*s; more=2\r\n", (int)strcspn(header_of(&answer, "Set-Cookie"), ";"),
+             header_of(&answer, "Set-Cookie"));
+    served_free(&answer);
+    expect_answer("GET /files/text.txt", cookie, NULL, 200, "0123456789");
+    cookie[40] ^= 1;
+    expect_answer("GET /files/text.txt", cookie, NULL, 401, NULL);
+    expect_answer("GET /files/text.txt", "Cookie: organ_session=\r\n", NULL, 401, NULL);
+    expect_answer("POST /api/v1/logout", "", NULL, 204, NULL);
+    serve_end();
+}
+END_TEST
+
+START_TEST(the_file_of_a_token)
+{
+    static const struct {
+        const char *text;
+        mode_t mode;
+        bool told;
+        const char *token, *fault; /* one of them */
+    } rows[] = {{"correct-horse-battery", 0600, false, "correct-horse-battery", NULL},
+                {"correct-horse-battery\n", 0400, false, "correct-horse-battery", NULL},
+                {" \t\r\ncorrect-horse-battery \r\n\n", 0600, false, "correct-horse-battery", NULL},
+                {"correct-horse-battery", 0640, true, "correct-horse-battery", NULL},
+                {"correct-horse-battery", 0604, true, "correct-horse-battery", NULL},
+                {"", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
+                {"\n", 0600, false, NULL, "has 0 characters; allowed are 16 to 1024"},
+                {"correct-horse\nbattery", 0600, false, NULL, "character 14"},
+                {"correct-horse-b\xc3\xa4ttery", 0600, false, NULL, "character 16"}};
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        organ_guard guard = {0};
+        organ_error error = {0};
+        bool told = false;
+        scratch_text("token", rows[k].text);
+        ck_assert_int_eq(chmod(scratch_path("token"), rows[k].mode), 0);
+        const organ_status status = organ_guard_token(&guard, scratch_path("token"), &told, &error);
+        ck_assert_msg(rows[k].token ? status == ORGAN_OK && strcmp(guard.token, rows[k].token) == 0
+                                    : status == ORGAN_BAD_INPUT && !guard.token && strstr(error.message, rows[k].fault),
+                      "row %zu: %s", k, error.message);
+        ck_assert_msg(told == rows[k].told, "row %zu", k);
+        organ_guard_release(&guard);
+        ck_assert_int_eq(unlink(scratch_path("token")), 0);
+    }
+}
+END_TEST
+
+START_TEST(secrets_are_compared_whole)
+{
+    ck_assert(organ_guard_same("abc", "abc"));
+    static const char *const others[] = {"", "a", "ab", "abd", "xbc", "abcd", "abcabc"};
+    for (size_t k = 0; k < COUNT(others); k++)
+        ck_assert_msg(!organ_guard_same("abc", others[k]), "%s", others[k]);
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {
+        {"resources",
+         {health_and_metrics, methods_are_told, models_are_listed, a_model_is_described, a_changed_model_is_read_again,
+          tensors_are_searched_sorted_and_paged}},
+        {"files", {files_are_listed, files_come_as_what_they_are, ranges, what_a_client_has_is_not_sent_again}},
+        {"guard", {hosts, origins, tokens, a_login_gives_a_cookie, the_file_of_a_token, secrets_are_compared_whole}}};
+    Suite *const suites[] = {suite_of("serve", cases, COUNT(cases), serve_root_make, serve_root_remove), serve_faults_suite(),
+                             serve_heads_suite(), NULL};
+    return run_suites(suites);
+}

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT
+ * Requests of HTTP byte for byte: those that others may read in another way than we, those that the library refuses by itself, and clients
+ * that have said their last word. */
+#include "tests/serve/http/check_serve.h"
+#include "tests/kit/scratch_model.h"
+#include "tests/serve/http/serve_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define HOST         "Host: localhost\r\n"
+#define GET          "GET /healthz HTTP/1.1\r\n" HOST
+#define POST         "POST /api/v1/login HTTP/1.1\r\n" HOST "Content-Type: application/json\r\n"
+#define BODY         "{\"token\":\"x\"}"
+#define CHUNKS       "d\r\n" BODY "\r\n0\r\n\r\n"
+#define SECOND       "GET /metrics HTTP/1.1\r\n" HOST "\r\n"
+
+/* How often `part` stands in what came back. */
+static int count_of(const served *answer, const char *part)
+{
+    int count = 0;
+    for (const char *at = answer->all; (at = strstr(at, part)); at += strlen(part))
+        count++;
+    return count;
+}
+
+/* With zero bytes: these are arrays, not texts. Each is followed by another request, which must not be answered. */
+START_TEST(heads_that_can_be_read_in_two_ways)
+{
+#define ROW(text, part)                                                                                                                    \
+    {                                                                                                                                      \
+        text SECOND, sizeof(text SECOND) - 1, part                                                                                         \
+    }
+    static const struct {
+        const char *bytes;
+        size_t length;
+        const char *part;
+    } rows[] = {ROW(POST "Content-Length: 13\r\nTransfer-Encoding: chunked\r\n\r\n" CHUNKS, "more than once how long"),
+                ROW(POST "Transfer-Encoding: chunked\r\nContent-Length: 13\r\n\r\n" CHUNKS, "more than once how long"),
+                ROW(POST "Content-Length: 0\r\nContent-Length: 13\r\n\r\n" BODY, "more than once how long"),
+                ROW(POST "Content-Length: 13\r\ncontent-length: 13\r\n\r\n" BODY, "more than once how long"),
+                ROW(POST "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n" CHUNKS, "more than once how long"),
+                ROW(POST "Transfer-Encoding: gzip, chunked\r\n\r\n" CHUNKS, "not 'chunked'"),
+                ROW(POST "Transfer-Encoding: xchunked\r\n\r\n" CHUNKS, "not 'chunked'"),
+                ROW(POST "Transfer-Encoding: chunked \r\n\r\n" CHUNKS, "not 'chunked'"),
+                ROW("POST /api/v1/login HTTP/1.0\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "its version of HTTP"),
+                ROW(POST "Transfer-Encoding:\r\n chunked\r\n\r\n" CHUNKS, "goes on in the next line"),
+                ROW(GET "X: a\r\n\tb\r\nY: c\r\n\r\n", "goes on in the next line"),
+                ROW(GET " X: a\r\n\r\n", "whose name is none"),
+                ROW("GET /healthz HTTP/1.1\r\nHost : localhost\r\n\r\n", "whose name is none"),
+                ROW(GET "X(y): a\r\n\r\n", "whose name is none"),
+                ROW(GET ": a\r\nContent-Length: 13\r\n\r\n" BODY, "without a name"),
+                ROW("GET /healthz HTTP/1.1\r\nHost: localhost\0.evil\r\n\r\n", "zero byte"),
+                ROW(GET "X: a\0b\r\nY: c\r\n\r\n", "zero byte"),
+                ROW(GET "X: a\0\r\n\r\n", "zero byte"),
+                ROW(GET "X: a\rb\r\n\r\n", "control character"),
+                ROW(GET "X: a\r\r\n\r\n", "control character"),
+                ROW(GET "X: \x1b[2J\r\n\r\n", "control character"),
+                ROW(GET "X: \x7f\r\n\r\n", "control character"),
+                ROW("G\0ET /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
+                ROW("G(T /healthz HTTP/1.1\r\n" HOST "\r\n", "method that is none"),
+                ROW("GET /healthz\0 HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+                ROW("GET /healthz\0x HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+                ROW("GET /healthz?a=\0b HTTP/1.1\r\n" HOST "\r\n", "target with a zero byte"),
+                ROW("GET /healthz  HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
+                ROW("GET /heal thz HTTP/1.1\r\n" HOST "\r\n", "target with a blank"),
+                ROW("GET /heal\tthz HTTP/1.1\r\n" HOST "\r\n", "target with a blank")};
+#undef ROW
+    serve_begin((organ_serve_options){.timeout = 5});
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        served answer = send_bytes(rows[k].bytes, rows[k].length, false);
+        ck_assert_msg(answer.status == 400 && strstr(answer.body, rows[k].part), "row %zu: %s", k, answer.all);
+        ck_assert_msg(count_of(&answer, "HTTP/1.1 ") == 1 && has_header(&answer, "Connection: close\r\n") &&
+                          has_header(&answer, "Content-Type: application/problem+json\r\n") &&
+                          has_header(&answer, "X-Content-Type-Options: nosniff\r\n"),
+                      "row %zu: %s", k, answer.all);
+        served_free(&answer);
+    }
+    serve_end();
+}
+END_TEST
+
+/* Odd, but of one meaning. */
+START_TEST(heads_that_are_unusual)
+{
+    static const struct {
+        const char *text;
+        int answers;
+        const char *first;
+    } rows[] = {{GET "X:\r\nY:a\r\nZ: \t b \t\r\n\r\n", 1, "HTTP/1.1 200 "},
+                {"GET   /healthz HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+                {"GET /healthz?a=b&c&d=%20e+f HTTP/1.1\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+                {"GET /healthz HTTP/1.1\nHost: localhost\n\n", 1, "HTTP/1.1 200 "},
+                {"\r\n\r\n" GET "\r\n", 1, "HTTP/1.1 200 "},
+                {"GET /healthz HTTP/1.0\r\n" HOST "\r\n", 1, "HTTP/1.1 200 "},
+                {GET "Content-Length: 0\r\n\r\n" GET "\r\n", 2, "HTTP/1.1 200 "},
+                {GET "X: caf\xc3\xa9\r\n\r\n", 1, "HTTP/1.1 200 "},
+                {POST "Transfer-Encoding: Chunked\r\n\r\n" CHUNKS, 1, "HTTP/1.1 204 "},
+                {POST "Transfer-Encoding: chunked\r\n\r\nd;a=b\r\n" BODY "\r\n0\r\nHost: evil\r\n\r\n", 1, "HTTP/1.1 204 "},
+                {GET "Content-Length: 3\r\n\r\nabc" SECOND, 1, "HTTP/1.1 400 "}};
+    serve_begin((organ_serve_options){.timeout = 5});
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        served answer = send_bytes(rows[k].text, strlen(rows[k].text), true);
+        ck_assert_msg(count_of(&answer, "HTTP/1.1 ") == rows[k].answers && strncmp(answer.all, rows[k].first, 13) == 0, "row %zu: %s", k,
+                      answer.all);
+        served_free(&answer);
+    }
+    serve_end();
+}
+END_TEST
+
+static char *repeated(const char *before, const char *part, size_t times)
+{
+    char *const text = malloc(strlen(before) + strlen(part) * times + 5);
+    ck_assert_ptr_nonnull(text);
+    char *end = stpcpy(text, before);
+    for (size_t k = 0; k < times; k++)
+        end = stpcpy(end, part);
+    strcpy(end, "\r\n\r\n");
+    return text;
+}
+
+/* What the header of the daemon says of the library. The constant page shows nothing of the request. */
+START_TEST(what_the_library_refuses)
+{
+    static const struct {
+        const char *before, *part; /* "<marked>" in it must not come back */
+        size_t times;
+        int status; /* 0: closed without a word */
+    } rows[] = {{"GET /<marked>", "", 0, 400},
+                {"GET /<marked> HTTP/1.1x\r\n" HOST, "", 0, 400},
+                {GET "<marked>", "", 0, 400},
+                {POST "Content-Length: <marked>", "", 0, 400},
+                {POST "Content-Length: -1\r\nX: <marked>", "", 0, 400},
+                {POST "Transfer-Encoding: chunked\r\n\r\n<marked>", "", 0, 400},
+                {POST "Transfer-Encoding: chunked\r\n\r\n" CHUNKS, "", 0, 204},
+                {POST "Transfer-Encoding: chunked\r\n\r\n0\r\n<marked>", "", 0, 400},
+                {POST "Transfer-Encoding: chunked\r\n\r\nfffffffffffffffff", "", 0, 413},
+                {POST "Content-Length: 99999999999999999999\r\nX: <marked>", "", 0, 413},
+                {"GET /<marked>", "aaaaaaaa", 8000, 414},
+                {GET "X: <marked>", "aaaaaaaa", 8000, 431},
+                {GET, "X: <marked>\r\n", 4000, 431},
+                {GET "Cookie: <marked>", "a=b;", 5000, 431},
+                {POST "Transfer-Encoding: chunked\r\n\r\n1;<marked>", "aaaaaaaa", 8000, 500},
+                {"GET /<marked> HTTP/0.9\r\n" HOST, "", 0, 505},
+                {"GET /<marked> HTTP/5.1\r\n" HOST, "", 0, 505},
+                {"GET /<marked> HTTP/2.0\r\n" HOST, "", 0, 505},
+                {"<marked>", "", 0, 0},
+                {"\x16\x03\x01\x02", "", 0, 0}};
+    serve_begin((organ_serve_options){.timeout = 5});
+    for (size_t k = 0; k < COUNT(rows); k++) {
+        char *const text = repeated(rows[k].before, rows[k].part, rows[k].times);
+        served answer = send_bytes(text, strlen(text), true);
+        ck_assert_msg(answer.status == rows[k].status && !strstr(answer.all, "<marked>"), "row %zu: %s", k, answer.all);
+        served_free(&answer);
+        free(text);
+    }
+    expect_answer("GET /healthz", "", NULL, 200, "ok");
+    serve_end();
+}
+END_TEST
+
+/* The library forgets such a request; we must not. */
+START_TEST(queries_that_do_not_fit)
+{
+    enum { TIMES = 3 };
+    char *const target = repeated("GET /healthz?<marked>", "&a=1", 3000);
+    char *const text = malloc(strlen(target) + 100);
+    ck_assert_ptr_nonnull(text);
+    sprintf(text, "%.*s HTTP/1.1\r\n" HOST "\r\n", (int)strlen(target) - 4, target);
+    serve_begin((organ_serve_options){.timeout = 1});
+    for (int time = 0; time < TIMES; time++) {
+        served answer = send_bytes(text, strlen(text), true);
+        ck_assert_msg(answer.status == 0, "%s", answer.all);
+        served_free(&answer);
+    }
+    /* The server may learn of the end a little later than we do. */
+    bool known = false;
+    for (int look = 0; look < 500 && !known; look++) {
+        served answer = ask_for("GET /metrics", "", NULL);
+        known = strstr(answer.body, "organ_http_requests_total{route=\"\",method=\"\",status=\"0\"} 3\n") != NULL;
+        served_free(&answer);
+        usleep(20000);
+    }
+    ck_assert(known);
+    serve_end();
+    free(target);
+    free(text);
+}
+END_TEST
+
+/* ---- the last word ---- */
+
+static double now(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (double)at.tv_sec + 1e-9 * (double)at.tv_nsec;
+}
+
+/* As `nc -N` does. Nothing is lost, and nobody waits until the connection has been idle for a minute. */
+START_TEST(a_client_that_closes_its_half_is_answered)
+{
+    static const char *const paths[] = {"/healthz", "/files/text.txt", "/files", "/api/v1/models", "/api/v1/models/tiny", "/api/v1/jobs"};
+    enum { TIMES = 10 };
+    char text[256];
+    serve_begin((organ_serve_options){.timeout = 60});
+    const double begun = now();
+    for (size_t k = 0; k < COUNT(paths); k++)
+        for (int time = 0; time < TIMES; time++) {
+            const int length = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\n" HOST "\r\n", paths[k]);
+            served answer = send_bytes(text, (size_t)length, true);
+            ck_assert_msg(answer.status == 200 && answer.body_bytes > 0, "%s, time %d: '%s'", paths[k], time, answer.all);
+            served_free(&answer);
+        }
+    /* Several at once, of which those in the middle are slow. */
+    static const char four[] = GET "\r\nGET /api/v1/models HTTP/1.1\r\n" HOST "\r\nGET /files HTTP/1.1\r\n" HOST "\r\n" GET "\r\n";
+    for (int time = 0; time < TIMES; time++) {
+        served answer = send_bytes(four, sizeof four - 1, true);
+        ck_assert_msg(count_of(&answer, "HTTP/1.1 200 ") == 4, "%s", answer.all);
+        served_free(&answer);
+    }
+    ck_assert_msg(now() - begun < 50, "%.1f seconds", now() - begun);
+    serve_end();
+}
+END_TEST
+
+Suite *serve_heads_suite(void)
+{
+    const suite_case cases[] = {
+        {"heads", {heads_that_can_be_read_in_two_ways, heads_that_are_unusual, what_the_library_refuses, queries_that_do_not_fit}},
+        {"ends", {a_client_that_closes_its_half_is_answered}}};
+    return suite_of("serve_heads", cases, COUNT(cases), serve_root_make, serve_root_remove);
+}

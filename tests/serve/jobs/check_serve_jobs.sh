@@ -1,0 +1,163 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Jobs over HTTP: started, followed, cancelled, resumed, and going on while servers die and come back. What they make is compared with what the
+# program makes by itself.
+. "$(dirname "$0")/../../kit/serve_kit.sh"
+
+mkdir -p root/models root/out
+cp -r "$model" root/models/tiny
+echo secret >outside
+ln -s ../outside root/leak
+mkdir root/models/linked && cp root/models/tiny/config.json root/models/linked && ln -s ../../../outside root/models/linked/model.safetensors
+
+# prune OUTPUT [MORE]: a job that takes a little while; $id.
+prune() {
+    gives 201 POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$1\",\"block-size\":16,\"iterations\":$iterations${2:-}}}"
+    id=$(member id)
+}
+# reaches STATE: the job comes into this state.
+reaches() {
+    for ((k = 0; k < 1200; k++)); do
+        http GET "/api/v1/jobs/$id"
+        [[ $(member state) == "$1" ]] && good && return
+        sleep 0.05
+    done
+    bad "is not $1" ../answer
+}
+# Waits until something was done, so that there is something to go on with.
+begun() {
+    for ((k = 0; k < 1200; k++)); do
+        grep -qs '"tensor":"' "root/.organ/jobs/$id/events.jsonl" && return
+        sleep 0.02
+    done
+    bad "job $id does not begin"
+}
+# same OUTPUT: it is what the program makes without a server.
+same() { judge "$1 has other bytes" diff -r -x organ expected "root/$1"; }
+
+iterations=250
+"$organ" prune root/models/tiny -o expected --block-size 16 --iterations $iterations --quiet >/dev/null || bad "cannot be pruned at all"
+
+# ---- from the beginning to the end ----
+serve
+prune out/a
+has "Location: /api/v1/jobs/$id"
+gives 200 GET "/api/v1/jobs/$id/events"
+has 'Content-Type: text/event-stream'
+has 'data: {"event":"begin","what":"pruning"'
+has '"tensor":"model.layers.0.self_attn.q_proj.weight"'
+has '"state":"done"'
+last=$(sed -n 's/^id: \([0-9]*-end\)$/\1/p' ../answer | tail -n 1)
+middle=$(sed -n 's/^id: \([0-9]*\)$/\1/p' ../answer | sed -n 3p)
+gives 204 GET "/api/v1/jobs/$id/events" '' "Last-Event-ID: $last"
+gives 200 GET "/api/v1/jobs/$id/events" '' "Last-Event-ID: $middle"
+judge "what was seen comes again" test "$(grep -c '"event":"begin","what":"pruning"' ../answer)" -eq 0
+has '"state":"done"'
+same out/a
+gives 200 GET "/api/v1/jobs/$id/result"
+has '"schema": "organ.prune/1"'
+gives 200 GET "/api/v1/jobs/$id/report"
+has '<!doctype html>'
+has 'sandbox allow-scripts'
+gives 200 GET "/api/v1/jobs/$id/log"
+gives 200 GET /metrics
+has 'organ_jobs{state="done"} 1'
+gives 200 GET '/api/v1/jobs?state=done&limit=1'
+has '"total":1'
+gives 400 GET '/api/v1/jobs?state=sleeping'
+gives 204 DELETE "/api/v1/jobs/$id"
+gives 404 GET "/api/v1/jobs/$id"
+judge "the output went with the record" test -f root/out/a/config.json
+gives 200 GET /api/v1/openapi.json
+has '"JobOfPrune"'
+gives 200 GET /api/v1/verbs/lora%20merge
+has '"name":"adapter"'
+gives 404 GET /api/v1/verbs/serve
+
+# ---- a verb that fails says why ----
+gives 201 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"out"}}'
+id=$(member id)
+reaches failed
+has '"exit_code":3'
+has 'no model here'
+gives 409 GET "/api/v1/jobs/$id/result"
+
+# ---- cancelled, and resumed to the same bytes; nobody gets in between ----
+prune out/b
+begun
+gives 409 POST /api/v1/jobs '{"verb":"inspect","arguments":{"MODEL":"out"}}'
+has 'belongs to job'
+gives 409 POST /api/v1/jobs '{"verb":"purify","arguments":{"MODEL":"out/a","method":"fft","output":"models/tiny"}}'
+gives 202 DELETE "/api/v1/jobs/$id"
+reaches cancelled
+has '"resumable":true'
+judge "half a model is there" test ! -e root/out/b
+gives 202 POST "/api/v1/jobs/$id/resume"
+gives 200 GET "/api/v1/jobs/$id/events"
+has '"state":"done"'
+same out/b
+judge "it began anew" grep -q '"resumed": true' root/out/b/organ/prune.json
+
+# ---- the server dies, the job does not ----
+prune out/c
+begun
+second=$("$organ" serve --root root --listen 127.0.0.1:0 2>&1 </dev/null)
+judge "a second server has the same root: $second" grep -q 'another server works there' <<<"$second"
+kill -9 "$server" && wait "$server" 2>/dev/null
+serve
+gives 200 GET "/api/v1/jobs/$id/events"
+has '"state":"done"'
+has '"exit_code":0'
+same out/c
+
+# ---- both die ----
+prune out/d
+begun
+job=$(sed -n 's/.*"pid": *\([0-9]*\).*/\1/p' "root/.organ/jobs/$id/job.json")
+kill -9 "$server" && wait "$server" 2>/dev/null
+kill -9 "$job"
+serve --job-memory 1G
+reaches interrupted
+gives 202 POST "/api/v1/jobs/$id/resume"
+reaches done
+same out/d
+
+# ---- ways out ----
+for path in leak ../outside /etc/passwd models/../../outside models/linked http://127.0.0.1/x .organ/jobs 'models\\u0000'; do
+    http POST /api/v1/jobs "{\"verb\":\"inspect\",\"arguments\":{\"MODEL\":\"$path\"}}"
+    if [[ $status == 4?? && $status != 409 ]]; then good; else bad "gives $status" ../answer; fi
+    if grep -q "$scratch" ../answer; then bad "tells where the root is" ../answer; else good; fi
+done
+for path in leak leak/x ../x /tmp/x .organ/x models/linked/model.safetensors; do
+    http POST /api/v1/jobs "{\"verb\":\"prune\",\"arguments\":{\"DONOR\":\"models/tiny\",\"output\":\"$path\",\"force\":true}}"
+    if [[ $status == 403 || $status == 422 ]]; then good; else bad "gives $status" ../answer; fi
+done
+judge "something outside was changed" test "$(cat outside)" = secret
+gives 415 POST /api/v1/jobs
+gives 422 POST /api/v1/jobs '{"verb":"serve","arguments":{"root":"/"}}'
+gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","sparsity":130,"oops":1}}'
+has '{"field":"/arguments/sparsity","detail":"is 130, but must be a number (above 0, below 100)"}'
+has '"/arguments/oops"'
+gives 422 POST /api/v1/jobs '{"verb":"prune","arguments":{"DONOR":"models/tiny","output":"o","memory":"2G"}}'
+has '"errors":[{"field":"/arguments/memory","detail":"the job asks for 2048M (2147483648 bytes), but a job of this server may have 1024M (--job-memory)"}]'
+prune out/e
+begun
+kill -TERM "$server" && wait "$server"
+judge "ends with $?" test $? -eq 0
+judge "says nothing of the job that goes on" grep -q '1 running and 0 waiting jobs are left' ../serve
+serve
+reaches done
+kill -TERM "$server" && wait "$server"
+judge "ends with $?" test $? -eq 0
+
+# ---- the beginning of a result that was cut is shown line by line ----
+serve --job-output 64K
+gives 201 POST /api/v1/jobs '{"verb":"measure","arguments":{"MODEL":["models/tiny","out/e"],"tensors":true}}'
+id=$(member id)
+reaches done
+gives 200 GET "/api/v1/jobs/$id/result"
+has '"cut":true'
+has '"beginning":"{\n  \"schema\": \"organ.measure/1\",\n'
+kill -TERM "$server" && wait "$server"
+server=
+finish

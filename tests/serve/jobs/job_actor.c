@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "tests/serve/jobs/job_actor.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void say(const char *event) { fprintf(stderr, "%s\n", event); }
+
+static bool can_open(const char *path, int flags)
+{
+    const int fd = open(path, flags, 0600);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static bool can_connect(void)
+{
+    const struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(9), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const bool reached = connect(fd, (const struct sockaddr *)&there, sizeof there) == 0 || errno == ECONNREFUSED;
+    close(fd);
+    return reached;
+}
+
+static int count_files(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 1024; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+/* What a job may and may not, as a report. */
+static int peek(void)
+{
+    const int inside = can_open("models/peek", O_RDONLY), written = can_open("out/new", O_WRONLY | O_CREAT);
+    const int renamed = rename("out/new", "models/new") == 0, executed = execl("/bin/sh", "sh", "-c", "exit", (char *)NULL) == 0;
+    printf("{\"schema\":\"organ.peek/1\",\"read_inside\":%d,\"write_inside\":%d,\"rename_inside\":%d,\"execute\":%d,", inside, written,
+           renamed, executed);
+    printf("\"read_link\":%d,\"read_outside\":%d,\"read_passwd\":%d,\"write_outside\":%d,\"write_up\":%d,", can_open("leak", O_RDONLY),
+           can_open("../outside", O_RDONLY), can_open("/etc/passwd", O_RDONLY), can_open("/tmp/organ-escaped", O_WRONLY | O_CREAT),
+           can_open("../escaped", O_WRONLY | O_CREAT));
+    printf("\"tcp\":%d,\"signal\":%d,\"files\":%d,\"secret\":%d,\"leader\":%d}\n", can_connect(), kill(getppid(), 0) == 0, count_files(),
+           getenv("SECRET_TOKEN") != NULL, getpgid(0) == getpid());
+    return 0;
+}
+
+static int wait_for_a_signal(void)
+{
+    sigset_t set;
+    int number = 0;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    /* At once: who has read the first line has read the second. */
+    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}\n"
+        "{\"event\":\"advance\",\"bytes\":40,\"of\":100,\"tensors\":1,\"tensor\":\"first\",\"remark\":null}");
+    sigwait(&set, &number);
+    say("{\"event\":\"error\",\"status\":\"interrupted\",\"code\":130,\"message\":\"stopped\"}");
+    return 130;
+}
+
+static void be_stubborn(void)
+{
+    signal(SIGINT, SIG_IGN);
+    signal(SIGTERM, SIG_IGN);
+    say("{\"event\":\"begin\",\"what\":\"waiting\",\"bytes\":100,\"tensors\":2}");
+    for (;;)
+        pause();
+}
+
+/* Takes memory until there is none, as far as 8 GB; then ends as a verb does without memory. */
+static int eat(void)
+{
+    enum { BITE = 16 << 20, BITES = 512 };
+    int bites = 0;
+    while (bites < BITES && malloc(BITE))
+        bites++;
+    if (bites == BITES) {
+        puts("{\"schema\":\"organ.test/1\"}");
+        fflush(stdout);
+        _exit(0); /* what was taken is lost on purpose, which a leak checker at the usual end would report */
+    }
+    fprintf(stderr, "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"%d MB: Cannot allocate memory\"}\n",
+            bites * 16);
+    return 4;
+}
+
+/* A result and a log of 4 MB each. */
+static int print_long(void)
+{
+    fputs("{\"schema\":\"organ.test/1\",\"long\":\"", stdout);
+    for (int k = 0; k < 4000; k++)
+        printf("%01000d", 0);
+    puts("\"}");
+    for (int k = 0; k < 4000; k++)
+        fprintf(stderr, "{\"event\":\"note\",\"text\":\"%0960d\"}\n", k);
+    return 0;
+}
+
+static bool has_word(int argc, char **argv, const char *word)
+{
+    for (int k = 0; k < argc; k++)
+        if (strcmp(argv[k], word) == 0)
+            return true;
+    return false;
+}
+
+int act_as_job(int argc, char **argv)
+{
+    const char *const what = strrchr(argv[argc - 1], '/') ? strrchr(argv[argc - 1], '/') + 1 : argv[argc - 1];
+    if (strcmp(what, "peek") == 0)
+        return peek();
+    if (strcmp(what, "wait") == 0 && !has_word(argc, argv, "--resume"))
+        return wait_for_a_signal();
+    if (strcmp(what, "stubborn") == 0)
+        be_stubborn();
+    if (strcmp(what, "crash") == 0)
+        raise(SIGKILL);
+    for (int k = 0; strcmp(what, "gate") == 0 && k < 2000 && access("go", F_OK) != 0; k++)
+        usleep(10000);
+    say("{\"event\":\"begin\",\"what\":\"working\",\"bytes\":100,\"tensors\":1}");
+    if (strcmp(what, "fail") == 0) {
+        say("{\"event\":\"error\",\"status\":\"bad input\",\"code\":3,\"message\":\"the model is broken\"}");
+        return 3;
+    }
+    if (strcmp(what, "hungry") == 0)
+        return eat();
+    if (strcmp(what, "long") == 0)
+        return print_long();
+    printf("{\"schema\":\"organ.test/1\",\"words\":%d,\"resumed\":%d}\n", argc, has_word(argc, argv, "--resume"));
+    if (strcmp(what, "check") == 0)
+        say("{\"event\":\"error\",\"status\":\"check failed\",\"code\":1,\"message\":\"it does not hold\"}");
+    return strcmp(what, "check") == 0;
+}

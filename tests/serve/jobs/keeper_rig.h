@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT
+ * For tests: jobs below a scratch root whose processes are the test program itself (tests/serve/jobs/job_actor.h). */
+#ifndef ORGAN_TEST_KEEPER_RIG_H
+#define ORGAN_TEST_KEEPER_RIG_H
+
+#include "orchestrator/serve/jobs/keeper.h"
+
+#include <check.h>
+#include <sys/types.h>
+
+enum { ID = 1000 }; /* room for an id, or for the message of a refusal */
+
+extern organ_jail *jail;
+extern organ_jobs *jobs;
+extern organ_jobs_setup way; /* how keeper_open_jobs opens them */
+
+void keeper_setup(void);
+void keeper_teardown(void);
+void keeper_open_jobs(void);
+
+/* An attempt at a prune of models/MODEL to out/OUTPUT; its status, and the id if it is 201. */
+unsigned keeper_add(const char *model, const char *output, char id[ID]);
+json_t *keeper_view_of(const char *id);
+/* Waits until the job is in that state; the view, to be released. */
+json_t *keeper_await(const char *id, const char *state);
+void keeper_becomes(const char *id, const char *state);
+/* Until the process has said where it is. */
+void keeper_is_at(const char *id, const char *stage);
+unsigned keeper_delete(const char *id);
+unsigned keeper_resume(const char *id);
+json_t *keeper_result_of(const char *id);
+pid_t keeper_process_of(const char *id);
+
+/* A suite of the program: tests/serve/jobs/check_job_limits.c. */
+Suite *job_limits_suite(void);
+
+#endif

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT
+ * Direct files, journal, publishing and copying, and what each does when the system refuses. */
+#include "orchestrator/stream/copy_tree.h"
+#include "orchestrator/stream/direct_file.h"
+#include "orchestrator/stream/journal.h"
+#include "orchestrator/stream/publish.h"
+#include "tests/stream/check_stream.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void setup(void)
+{
+    fault_clear();
+    scratch_make();
+}
+
+static void teardown(void)
+{
+    fault_clear();
+    scratch_remove();
+}
+
+/* ---- direct files ---- */
+
+/* Ragged ranges written directly and through the cache give the file that plain writing gives. */
+static void write_ranges(const char *path, bool congruent)
+{
+    enum { SIZE = 300000 };
+    unsigned char *expected = calloc(1, SIZE), *memory = aligned_alloc(4096, 1 << 19);
+    organ_direct_file file;
+    organ_error error = {0};
+    size_t got;
+    ck_assert_int_eq(organ_direct_open(path, 0666, &file, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_direct_resize(&file, SIZE, &error), ORGAN_OK);
+    static const struct {
+        size_t at, bytes;
+    } ranges[] = {{0, 1},          {1, 4095},       {4096, 4096}, {8192, 8192 + 17}, {16401, 3},
+                  {20000, 100000}, {131072, 65536}, {299999, 1},  {200000, 70000},   {130000, 0}};
+    for (size_t k = 0; k < sizeof ranges / sizeof *ranges; k++) {
+        unsigned char *data = memory + ranges[k].at % 4096 + (congruent ? 0 : 1);
+        for (size_t j = 0; j < ranges[k].bytes; j++)
+            data[j] = expected[ranges[k].at + j] = (unsigned char)(k * 37 + j * 11 + 1);
+        ck_assert_int_eq(organ_direct_write(&file, data, ranges[k].bytes, ranges[k].at, &error), ORGAN_OK);
+    }
+    ck_assert_int_eq(organ_direct_sync(&file, &error), ORGAN_OK);
+    organ_direct_close(&file);
+    unsigned char *have = (unsigned char *)slurp(path, &got);
+    ck_assert_uint_eq(got, SIZE);
+    ck_assert(memcmp(have, expected, SIZE) == 0);
+    free(have);
+    free(memory);
+    free(expected);
+}
+
+START_TEST(direct_writes_what_it_is_given)
+{
+    write_ranges(scratch_path("a"), true);
+    write_ranges(scratch_path("b"), false);
+}
+END_TEST
+
+START_TEST(direct_falls_back_and_reports)
+{
+    fault_at(FAULT_PWRITE, 3, EINVAL, false, NULL); /* a file system that refuses O_DIRECT only when it is used */
+    write_ranges(scratch_path("refused"), true);
+    fault_at(FAULT_PWRITE, 5, EINTR, false, NULL);
+    write_ranges(scratch_path("interrupted"), true);
+    organ_direct_file file;
+    organ_error error = {0};
+    static _Alignas(4096) char page[8192];
+    fault_clear();
+    ck_assert_int_eq(organ_direct_open(scratch_path("full"), 0666, &file, &error), ORGAN_OK);
+    fault_at(FAULT_PWRITE, 1, ENOSPC, true, NULL);
+    ck_assert_int_eq(organ_direct_write(&file, page, sizeof page, 0, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "No space left"));
+    ck_assert_ptr_nonnull(strstr(error.message, "full"));
+    organ_direct_close(&file);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_direct_open(scratch_path("no/such/folder"), 0666, &file, &error), ORGAN_IO);
+}
+END_TEST
+
+static void copy_one(int errnum, bool again, organ_status expected)
+{
+    size_t n = 3000000;
+    char *data = malloc(n);
+    for (size_t k = 0; k < n; k++)
+        data[k] = (char)(k * k >> 7);
+    spill(scratch_path("from"), data, n);
+    free(data);
+    organ_error error = {0};
+    const int from = open(scratch_path("from"), O_RDONLY), to = open(scratch_path("to"), O_RDWR | O_CREAT | O_TRUNC, 0666);
+    fault_at(FAULT_COPY_RANGE, errnum ? 1 : 0, errnum, again, NULL);
+    ck_assert_int_eq(organ_copy_range(from, "from", 0, to, "to", 0, n, &error), expected);
+    fault_clear();
+    close(from);
+    close(to);
+    if (expected == ORGAN_OK)
+        ck_assert(same_files(scratch_path("from"), scratch_path("to")));
+}
+
+START_TEST(ranges_are_copied_by_the_kernel_or_by_hand)
+{
+    copy_one(0, false, ORGAN_OK);
+    copy_one(EXDEV, true, ORGAN_OK);
+    copy_one(EINVAL, true, ORGAN_OK);
+    copy_one(ENOSYS, true, ORGAN_OK);
+    copy_one(EINTR, false, ORGAN_OK);
+    copy_one(ENOSPC, true, ORGAN_IO);
+    organ_error error = {0};
+    const int from = open(scratch_path("from"), O_RDONLY), to = open(scratch_path("to"), O_RDWR);
+    ck_assert_int_eq(organ_copy_range(from, "from", 2999000, to, "to", 0, 2000, &error), ORGAN_BAD_INPUT);
+    ck_assert_ptr_nonnull(strstr(error.message, "3000000"));
+    close(from);
+    close(to);
+}
+END_TEST
+
+/* ---- journal ---- */
+
+START_TEST(journal_survives_a_torn_line)
+{
+    const char *path = scratch_path("journal");
+    organ_journal journal;
+    organ_error error = {0};
+    json_t *lines, *line = json_pack("{s:s, s:f}", "tensor", "a", "gain", 0.1);
+    ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_OK);
+    ck_assert_uint_eq(json_array_size(lines), 0);
+    ck_assert_int_eq(organ_journal_append(&journal, line, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_journal_append(&journal, line, &error), ORGAN_OK);
+    organ_journal_close(&journal);
+    json_decref(lines);
+    size_t whole, n;
+    free(slurp(path, &whole));
+    static const char *const tails[] = {"{\"tensor\":\"b", "{\"tensor\":\"b\"} x\n", "[1]\n", "\n", "\xff\xfe\n{\"late\":1}\n"};
+    for (size_t k = 0; k < sizeof tails / sizeof *tails; k++) {
+        FILE *out = fopen(path, "ab");
+        fputs(tails[k], out);
+        fclose(out);
+        ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_OK);
+        ck_assert_uint_eq(json_array_size(lines), 2);
+        ck_assert(json_equal(json_array_get(lines, 1), line));
+        organ_journal_close(&journal);
+        json_decref(lines);
+        free(slurp(path, &n));
+        ck_assert_uint_eq(n, whole);
+    }
+    ck_assert_int_eq(organ_journal_open(path, &journal, &lines, &error), ORGAN_OK);
+    json_decref(lines);
+    fault_at(FAULT_WRITE, 1, ENOSPC, false, NULL);
+    ck_assert_int_eq(organ_journal_append(&journal, line, &error), ORGAN_IO);
+    organ_journal_close(&journal);
+    json_decref(line);
+}
+END_TEST
+
+/* ---- publishing ---- */
+
+static organ_status publish(const char *path, bool resume, bool force, organ_publish *p, organ_error *error)
+{
+    *error = (organ_error){0};
+    return organ_publish_begin(path, NULL, resume, force, p, error);
+}
+
+START_TEST(publishing_is_all_or_nothing)
+{
+    organ_publish p;
+    organ_error error;
+    const char *out = scratch_path("out"), *partial = scratch_path(".out.organ-partial");
+    ck_assert_int_eq(publish(scratch_path("out/"), false, false, &p, &error), ORGAN_OK);
+    ck_assert_str_eq(p.final, out);
+    ck_assert(exists(partial) && !exists(out));
+    spill(scratch_path(".out.organ-partial/file.gguf"), "GGUF", 4);
+    ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
+    organ_publish_end(&p);
+    ck_assert(exists(scratch_path("out/file.gguf")) && !exists(partial));
+
+    ck_assert_int_eq(publish(out, false, false, &p, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "--force"));
+    organ_publish_end(&p);
+    ck_assert(exists(scratch_path("out/file.gguf")) && !exists(partial));
+
+    ck_assert_int_eq(publish(out, false, true, &p, &error), ORGAN_OK);
+    spill(scratch_path(".out.organ-partial/second"), "2", 1);
+    ck_assert(exists(scratch_path("out/file.gguf")));
+    ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
+    organ_publish_end(&p);
+    ck_assert(exists(scratch_path("out/second")) && !exists(scratch_path("out/file.gguf")) && !exists(partial));
+
+    ck_assert_int_eq(mkdir(scratch_path("empty"), 0777), 0);
+    ck_assert_int_eq(publish(scratch_path("empty"), false, false, &p, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_publish_commit(&p, NULL, &error), ORGAN_OK);
+    organ_publish_end(&p);
+}
+END_TEST
+
+START_TEST(unfinished_output_is_found_locked_and_taken_over)
+{
+    organ_publish p, q;
+    organ_error error;
+    const char *out = scratch_path("out");
+    ck_assert_int_eq(publish(out, true, false, &p, &error), ORGAN_OK);
+    ck_assert(!p.resumed);
+    spill(scratch_path(".out.organ-partial/file"), "1", 1);
+    ck_assert_int_eq(publish(out, true, false, &q, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "another process"));
+    organ_publish_end(&q);
+    ck_assert_int_eq(publish(out, false, true, &q, &error), ORGAN_USAGE);
+    organ_publish_end(&q);
+    ck_assert(exists(scratch_path(".out.organ-partial/file")));
+    organ_publish_end(&p);
+
+    ck_assert_int_eq(publish(out, false, false, &p, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "--resume"));
+    organ_publish_end(&p);
+    ck_assert_int_eq(publish(out, true, false, &p, &error), ORGAN_OK);
+    ck_assert(p.resumed && exists(scratch_path(".out.organ-partial/file")));
+    organ_publish_end(&p);
+    ck_assert_int_eq(publish(out, false, true, &p, &error), ORGAN_OK);
+    ck_assert(!p.resumed && !exists(scratch_path(".out.organ-partial/file")));
+    organ_publish_abandon(&p);
+    organ_publish_end(&p);
+    ck_assert(!exists(scratch_path(".out.organ-partial")) && !exists(out));
+}
+END_TEST
+
+START_TEST(bad_places_are_refused)
+{
+    organ_publish p;
+    organ_error error;
+    static const char *const names[] = {"", "/", ".", "..", "a/.."};
+    for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
+        ck_assert_int_eq(publish(names[k], false, false, &p, &error), ORGAN_USAGE);
+        organ_publish_end(&p);
+    }
+    ck_assert_int_eq(publish(scratch_path("no/such/out"), false, false, &p, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "no/such"));
+    organ_publish_end(&p);
+    spill(scratch_path("file"), "x", 1);
+    ck_assert_int_eq(publish(scratch_path("file"), false, false, &p, &error), ORGAN_USAGE);
+    organ_publish_end(&p);
+    ck_assert_int_eq(publish(scratch_path("file/out"), false, false, &p, &error), ORGAN_USAGE);
+    organ_publish_end(&p);
+}
+END_TEST
+
+/* ---- copying directories ---- */
+
+START_TEST(file_lists_follow_links_to_files)
+{
+    const char *root = scratch_path("tree");
+    organ_file_list list;
+    organ_error error = {0};
+    mkdir(root, 0777), mkdir(scratch_path("tree/b"), 0777), mkdir(scratch_path("tree/b/c"), 0777),
+        mkdir(scratch_path("tree/.x.organ-partial"), 0777);
+    spill(scratch_path("tree/z"), "zz", 2), spill(scratch_path("tree/b/c/deep"), "deep", 4), spill(scratch_path("tree/model"), "m", 1);
+    spill(scratch_path("tree/.x.organ-partial/f"), "", 0), spill(scratch_path("blob"), "blob!", 5);
+    ck_assert_int_eq(symlink("../blob", scratch_path("tree/a")), 0);
+    ck_assert_int_eq(symlink("b", scratch_path("tree/folder-link")), 0);
+    ck_assert_int_eq(mkfifo(scratch_path("tree/fifo"), 0666), 0);
+    const char *const skip[] = {"model"};
+    ck_assert_int_eq(organ_list_files(root, skip, 1, &list, &error), ORGAN_OK);
+    ck_assert_uint_eq(list.count, 3);
+    ck_assert_str_eq(list.names[0], "a");
+    ck_assert_str_eq(list.names[1], "b/c/deep");
+    ck_assert_str_eq(list.names[2], "z");
+    ck_assert_uint_eq(list.bytes, 11);
+    ck_assert_int_eq(mkdir(scratch_path("to"), 0777), 0);
+    for (size_t k = 0; k < list.count; k++)
+        ck_assert_int_eq(organ_copy_file(root, list.names[k], scratch_path("to"), list.names[k], &error), ORGAN_OK);
+    ck_assert(same_files(scratch_path("blob"), scratch_path("to/a")));
+    ck_assert(same_files(scratch_path("tree/b/c/deep"), scratch_path("to/b/c/deep")));
+    organ_list_free(&list);
+
+    ck_assert_int_eq(symlink("nowhere", scratch_path("tree/dangling")), 0);
+    ck_assert_int_eq(organ_list_files(root, skip, 1, &list, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "dangling"));
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_list_files(scratch_path("absent"), NULL, 0, &list, &error), ORGAN_IO);
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_copy_file(root, "absent", scratch_path("to"), "absent", &error), ORGAN_IO);
+}
+END_TEST
+
+START_TEST(copied_files_keep_permissions_and_can_be_copied_again)
+{
+    struct stat info;
+    organ_error error = {0};
+    mkdir(scratch_path("to"), 0777);
+    spill(scratch_path("run.sh"), "#!", 2);
+    ck_assert_int_eq(chmod(scratch_path("run.sh"), 0555), 0);
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(organ_copy_file(scratch_path("."), "run.sh", scratch_path("to"), "run.sh", &error), ORGAN_OK);
+    ck_assert_int_eq(stat(scratch_path("to/run.sh"), &info), 0);
+    ck_assert_int_eq(info.st_mode & 0111, 0111);
+    fault_at(FAULT_FSYNC, 1, EIO, false, NULL);
+    ck_assert_int_eq(organ_copy_file(scratch_path("."), "run.sh", scratch_path("to"), "run.sh", &error), ORGAN_IO);
+}
+END_TEST
+
+Suite *files_suite(void)
+{
+    const suite_case cases[] = {
+        {"direct", {direct_writes_what_it_is_given, direct_falls_back_and_reports, ranges_are_copied_by_the_kernel_or_by_hand}},
+        {"journal", {journal_survives_a_torn_line}},
+        {"publish", {publishing_is_all_or_nothing, unfinished_output_is_found_locked_and_taken_over, bad_places_are_refused}},
+        {"copy", {file_lists_follow_links_to_files, copied_files_keep_permissions_and_can_be_copied_again}},
+    };
+    return suite_of("files", cases, sizeof cases / sizeof *cases, setup, teardown);
+}

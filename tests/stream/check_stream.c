@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: MIT
+ * The stream: band arithmetic and passes, and what a pass does when the system refuses. */
+#include "orchestrator/stream/band_plan.h"
+#include "orchestrator/stream/pass.h"
+#include "tests/stream/check_stream.h"
+#include "tests/kit/model_maker.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void setup(void)
+{
+    fault_clear();
+    scratch_make();
+}
+
+static void teardown(void)
+{
+    fault_clear();
+    scratch_remove();
+}
+
+/* ---- bands ---- */
+
+static organ_tensor fake_tensor(const uint64_t *shape, unsigned rank, organ_dtype dtype)
+{
+    organ_tensor t = {.name = "t", .dtype = dtype, .rank = rank, .shape = shape, .elements = 1};
+    for (unsigned k = 0; k < rank; k++)
+        t.elements *= shape[k];
+    organ_dtype_bytes(dtype, t.elements, &t.bytes);
+    return t;
+}
+
+/* Every element of every tensor lies in exactly one tile, bands are contiguous and in order, and none is longer than planned. */
+static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
+{
+    organ_band_plan plan;
+    organ_error error = {0};
+    ck_assert_msg(organ_band_plan_make(pass, memory, workers, &plan, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_ge(plan.slots, 2);
+    organ_band_cursor cursor = {0};
+    organ_band_shape shape;
+    unsigned char *seen[8] = {0};
+    uint64_t next[8] = {0};
+    for (size_t k = 0; k < pass->item_count; k++)
+        seen[k] = calloc(pass->items[k].tensor->bytes + 1, 1);
+    for (size_t last = 0; organ_band_next(pass, &plan, &cursor, &shape); last = shape.item) {
+        ck_assert_uint_ge(shape.item, last);
+        ck_assert_uint_eq(shape.from, next[shape.item]);
+        ck_assert_uint_le(shape.bytes, plan.band_bytes);
+        ck_assert_uint_le(shape.tiles, plan.band_tiles);
+        next[shape.item] += shape.bytes;
+        ck_assert_int_eq(shape.last, next[shape.item] == pass->items[shape.item].tensor->bytes);
+        for (size_t t = 0; t < shape.tiles; t++) {
+            const organ_tile tile = organ_band_tile(&shape, t, seen[shape.item] + shape.from, NULL);
+            ck_assert_uint_eq(tile.bytes, tile.rows * tile.cols * shape.unit);
+            if (pass->tile_rows) {
+                ck_assert_uint_le(tile.rows, pass->tile_rows);
+                ck_assert_uint_le(tile.cols, pass->tile_cols ? pass->tile_cols : shape.cols);
+            }
+            for (size_t i = 0; i < tile.rows; i++)
+                for (size_t j = 0; j < tile.cols * shape.unit; j++)
+                    ((unsigned char *)
+                         tile.data)[i * tile.stride * shape.unit + j]++; /* a tile outside its tensor is caught by the sanitizer */
+        }
+    }
+    for (size_t k = 0; k < pass->item_count; k++) {
+        uint64_t once = 0;
+        for (uint64_t b = 0; b < pass->items[k].tensor->bytes; b++)
+            once += seen[k][b] == 1;
+        ck_assert_uint_eq(once, pass->items[k].tensor->bytes);
+        free(seen[k]);
+    }
+}
+
+START_TEST(bands_cover_everything_once)
+{
+    static const uint64_t shapes[][3] = {{300, 700}, {1, 1}, {256, 256}, {257, 16}, {5, 100, 70}, {3, 0, 4}, {1, 9000}, {300, 7 * 256}};
+    static const unsigned ranks[] = {2, 2, 2, 2, 3, 3, 2, 2};
+    organ_tensor tensors[8];
+    organ_pass_item items[8];
+    for (size_t k = 0; k < 8; k++) {
+        tensors[k] = fake_tensor(shapes[k], ranks[k], k == 7 ? ORGAN_Q6_K : k % 2 ? ORGAN_F32 : ORGAN_BF16);
+        items[k] = (organ_pass_item){.tensor = &tensors[k]};
+    }
+    static const size_t tiles[][2] = {{256, 256}, {16, 16}, {64, 1000}, {1, 7}, {3, 0}, {0, 0}};
+    static const uint64_t memories[] = {2000000, 3000000, 512 << 20};
+    for (size_t t = 0; t < 6; t++)
+        for (size_t m = 0; m < 3; m++) {
+            const organ_pass pass = {.items = items,
+                                     .item_count = 8,
+                                     .tile_rows = tiles[t][0],
+                                     .tile_cols = tiles[t][1],
+                                     .result_bytes = 8,
+                                     .scratch_bytes = 1000};
+            check_cover(&pass, memories[m], 1 + m * 3);
+        }
+}
+END_TEST
+
+/* A tile never mixes two experts of a stack. */
+START_TEST(bands_do_not_cross_matrices)
+{
+    static const uint64_t shape[] = {5, 100, 70};
+    const organ_tensor tensor = fake_tensor(shape, 3, ORGAN_BF16);
+    const organ_pass_item item = {.tensor = &tensor};
+    const organ_pass pass = {.items = &item, .item_count = 1, .tile_rows = 64, .tile_cols = 64};
+    organ_band_plan plan;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_band_plan_make(&pass, 64 << 20, 2, &plan, &error), ORGAN_OK);
+    organ_band_cursor cursor = {0};
+    organ_band_shape band;
+    size_t bands = 0;
+    for (; organ_band_next(&pass, &plan, &cursor, &band); bands++) {
+        ck_assert_uint_eq(band.rows, 100);
+        ck_assert_uint_eq(band.from % (100 * 70 * 2), 0);
+    }
+    ck_assert_uint_eq(bands, 5);
+}
+END_TEST
+
+START_TEST(memory_too_small_is_told)
+{
+    static const uint64_t shape[] = {1024, 16384};
+    organ_tensor tensor = fake_tensor(shape, 2, ORGAN_BF16);
+    tensor.name = "wide";
+    const organ_pass_item item = {.tensor = &tensor};
+    const organ_pass pass = {.items = &item, .item_count = 1, .tile_rows = 256, .tile_cols = 256, .scratch_bytes = 1 << 20};
+    organ_band_plan plan;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_band_plan_make(&pass, 16 << 20, 2, &plan, &error), ORGAN_USAGE);
+    ck_assert_ptr_nonnull(strstr(error.message, "--memory"));
+    ck_assert_ptr_nonnull(strstr(error.message, "'wide'"));
+    error = (organ_error){0};
+    ck_assert_int_eq(organ_band_plan_make(&pass, 20 << 20, 2, &plan, &error), ORGAN_OK);
+}
+END_TEST
+
+/* ---- passes ---- */
+
+typedef struct sums {
+    uint64_t bytes[64]; /* sum of the bytes of each item, folded from tiles */
+    uint64_t order;     /* depends on the order of bands */
+    size_t bands;
+    long fail_after;
+    organ_stop *stop_after;
+} sums;
+
+static void add_bytes(void *context, const organ_tile *tile, void *scratch, void *result)
+{
+    uint64_t sum = 0;
+    (void)context;
+    memset(scratch, 1, 100); /* every worker has its own */
+    for (size_t k = 0; k < tile->bytes; k++)
+        sum += ((unsigned char *)tile->data)[k] + (tile->other ? ((unsigned char *)tile->other)[k] : 0u);
+    ((unsigned char *)tile->data)[0] ^= 0xFF; /* retire sees what workers leave */
+    *(uint64_t *)result = sum;
+}
+
+static organ_status add_band(void *context, const organ_band *band, organ_error *error)
+{
+    sums *s = context;
+    const uint64_t *results = band->results;
+    for (size_t t = 0; t < band->tiles; t++) {
+        s->bytes[band->item] += results[t];
+        s->order = s->order * 31 + results[t] + ((const unsigned char *)band->data)[0];
+    }
+    ck_assert_uint_eq(((uintptr_t)band->data ^ band->offset) % 4096, 0);
+    if (s->stop_after && s->bands == 2)
+        organ_stop_ask(s->stop_after);
+    return (long)++s->bands == s->fail_after ? organ_fail(error, ORGAN_BAD_INPUT, "retire refuses band %zu", s->bands) : ORGAN_OK;
+}
+
+static organ_status run_pass(const organ_model *model, const organ_model *other, size_t threads, const char *machine, uint64_t memory,
+                             sums *s, organ_error *error)
+{
+    organ_topology *topology = NULL;
+    organ_workers *workers = NULL;
+    organ_pass_item items[64];
+    size_t count = 0;
+    for (size_t t = 0; t < model->tensor_count; t++)
+        items[count++] =
+            (organ_pass_item){.tensor = &model->tensors[t], .other = other ? organ_model_find(other, model->tensors[t].name) : NULL};
+    const organ_pass pass = {.model = model,
+                             .other = other,
+                             .items = items,
+                             .item_count = count,
+                             .scratch_bytes = 4096,
+                             .result_bytes = sizeof(uint64_t),
+                             .context = s,
+                             .work = add_bytes,
+                             .retire = add_band};
+    organ_error made = {0};
+    ck_assert_int_eq(machine ? organ_topology_synthetic(machine, NULL, &topology, &made) : organ_topology_discover(&topology, &made),
+                     ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, threads, &workers, &made), ORGAN_OK);
+    const organ_engine engine = {.topology = topology, .workers = workers, .memory = memory, .stop = s->stop_after};
+    const organ_status status = organ_pass_run(&pass, &engine, error);
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+    return status;
+}
+
+static organ_model *open_made(void)
+{
+    organ_model *model;
+    organ_error error = {0};
+    make_model(scratch_path("model"), 3, 200);
+    ck_assert_msg(organ_model_open(scratch_path("model"), &model, &error) == ORGAN_OK, "%s", error.message);
+    return model;
+}
+
+START_TEST(pass_is_the_same_for_any_threads_and_machine)
+{
+    organ_model *model = open_made();
+    sums reference = {0};
+    organ_error error = {0};
+    ck_assert_int_eq(run_pass(model, NULL, 1, NULL, 4 << 20, &reference, &error), ORGAN_OK);
+    uint64_t expected = 0, have = 0;
+    for (size_t t = 0; t < model->tensor_count; t++) {
+        unsigned char *bytes = malloc(model->tensors[t].bytes);
+        ck_assert_int_eq(pread(model->files[model->tensors[t].file].fd, bytes, model->tensors[t].bytes, (off_t)model->tensors[t].offset),
+                         (ssize_t)model->tensors[t].bytes);
+        for (uint64_t k = 0; k < model->tensors[t].bytes; k++)
+            expected += bytes[k];
+        have += reference.bytes[t];
+        free(bytes);
+    }
+    ck_assert_uint_eq(have, expected);
+    static const struct {
+        size_t threads;
+        const char *machine;
+        uint64_t memory;
+    } ways[] = {{2, NULL, 4 << 20},
+                {7, NULL, 4 << 20},
+                {7, "numa:2 core:4 pu:2", 4 << 20},
+                {24, "numa:2 core:24 pu:1", 4 << 20},
+                {3, NULL, 2 << 20}};
+    for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+        sums s = {0};
+        ck_assert_int_eq(run_pass(model, NULL, ways[k].threads, ways[k].machine, ways[k].memory, &s, &error), ORGAN_OK);
+        ck_assert_mem_eq(s.bytes, reference.bytes, sizeof s.bytes);
+        if (ways[k].memory == 4 << 20)
+            ck_assert_uint_eq(s.order, reference.order);
+    }
+    organ_model_close(model);
+}
+END_TEST
+
+START_TEST(pass_reads_counterparts)
+{
+    organ_model *model = open_made(), *twin;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_model_open(scratch_path("model"), &twin, &error), ORGAN_OK);
+    sums alone = {0}, both = {0};
+    ck_assert_int_eq(run_pass(model, NULL, 2, NULL, 8 << 20, &alone, &error), ORGAN_OK);
+    ck_assert_int_eq(run_pass(model, twin, 2, NULL, 8 << 20, &both, &error), ORGAN_OK);
+    for (size_t t = 0; t < model->tensor_count; t++)
+        ck_assert_uint_eq(both.bytes[t], 2 * alone.bytes[t]);
+    organ_model_close(twin);
+    organ_model_close(model);
+}
+END_TEST
+
+START_TEST(pass_ends_at_the_first_fault)
+{
+    organ_model *model = open_made();
+    sums refuses = {.fail_after = 2};
+    organ_error error = {0};
+    ck_assert_int_eq(run_pass(model, NULL, 3, NULL, 4 << 20, &refuses, &error), ORGAN_BAD_INPUT);
+    ck_assert_str_eq(error.message, "retire refuses band 2");
+    ck_assert_uint_eq(refuses.bands, 2);
+
+    sums s = {0};
+    error = (organ_error){0};
+    fault_at(FAULT_PREAD, 9, EIO, false, NULL);
+    ck_assert_int_eq(run_pass(model, NULL, 3, NULL, 4 << 20, &s, &error), ORGAN_IO);
+    ck_assert_ptr_nonnull(strstr(error.message, "model-0000"));
+    ck_assert_ptr_nonnull(strstr(error.message, "Input/output error"));
+    fault_at(FAULT_PREAD, 3, EINTR, false, NULL);
+    s = (sums){0};
+    error = (organ_error){0};
+    ck_assert_int_eq(run_pass(model, NULL, 3, NULL, 4 << 20, &s, &error), ORGAN_OK);
+    organ_model_close(model);
+}
+END_TEST
+
+START_TEST(pass_notices_a_cut_file)
+{
+    organ_model *model = open_made();
+    sums s = {0};
+    organ_error error = {0};
+    ck_assert_int_eq(truncate(scratch_path("model/model-00002-of-00002.safetensors"), 100000), 0);
+    ck_assert_int_eq(run_pass(model, NULL, 2, NULL, 4 << 20, &s, &error), ORGAN_BAD_INPUT);
+    ck_assert_ptr_nonnull(strstr(error.message, "model-00002-of-00002.safetensors"));
+    ck_assert_ptr_nonnull(strstr(error.message, "100000"));
+    organ_model_close(model);
+}
+END_TEST
+
+START_TEST(pass_stops_when_asked)
+{
+    organ_model *model = open_made();
+    organ_stop stop = {0};
+    sums s = {.stop_after = &stop};
+    organ_error error = {0};
+    ck_assert_int_eq(run_pass(model, NULL, 2, NULL, 4 << 20, &s, &error), ORGAN_INTERRUPTED);
+    ck_assert_uint_lt(s.bands, model->tensor_count);
+    organ_model_close(model);
+}
+END_TEST
+
+Suite *pass_suite(void)
+{
+    const suite_case cases[] = {
+        {"bands", {bands_cover_everything_once, bands_do_not_cross_matrices, memory_too_small_is_told}},
+        {"pass",
+         {pass_is_the_same_for_any_threads_and_machine, pass_reads_counterparts, pass_ends_at_the_first_fault, pass_notices_a_cut_file,
+          pass_stops_when_asked}},
+    };
+    return suite_of("pass", cases, sizeof cases / sizeof *cases, setup, teardown);
+}
+
+int main(void)
+{
+    Suite *const suites[] = {pass_suite(), files_suite(), widen_suite(), recognise_suite(), NULL};
+    return run_suites(suites);
+}

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ * Matrices read strip by strip: against LAPACK's whole decomposition, the same bits whatever the way, and everything that can be wrong. */
+#include "tests/surgery/algebra/low_rank_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <lapacke.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- one decomposition ---- */
+
+typedef struct source {
+    size_t rows, cols;
+    const float *values;
+    size_t bad_row; /* reading it fails; 0: none */
+} source;
+
+static organ_status read_rows(void *context, uint64_t first, size_t rows, float *values, void *scratch, organ_error *error)
+{
+    const source *const s = context;
+    memset(scratch, 0xAA, 100);
+    if (s->bad_row && first <= s->bad_row && s->bad_row < first + rows)
+        return organ_fail(error, ORGAN_IO, "row %zu cannot be read", s->bad_row);
+    memcpy(values, s->values + first * s->cols, rows * s->cols * sizeof *values);
+    return ORGAN_OK;
+}
+
+typedef struct way {
+    size_t rank, threads;
+    uint64_t memory, seed;
+    bool exact;
+    const organ_stop *stop;
+    double *rest; /* measured as well, with B = U sqrt(sigma) and A = sqrt(sigma) V^T */
+} way;
+
+static organ_status measure_rest(organ_strips *strips, const organ_svd *svd, double *rest, organ_error *error)
+{
+    const size_t m = svd->rows, n = svd->cols, r = svd->rank;
+    float *b = malloc((m * r + 1) * sizeof *b), *a = malloc((r * n + 1) * sizeof *a);
+    for (size_t k = 0; k < r; k++) {
+        const float root = sqrtf(svd->sigma[k]);
+        for (size_t i = 0; i < m; i++)
+            b[i * r + k] = svd->u[k * m + i] * root;
+        for (size_t j = 0; j < n; j++)
+            a[k * n + j] = svd->vt[k * n + j] * root;
+    }
+    organ_residual(strips, b, a, r, rest, error);
+    free(b);
+    free(a);
+    return error->status;
+}
+
+static organ_status approximate(const source *s, way w, organ_svd *svd, organ_error *error)
+{
+    const organ_rows rows = {
+        .rows = s->rows, .cols = s->cols, .name = "matrix 'm'", .scratch_bytes = 100, .context = (void *)(uintptr_t)s, .read = read_rows};
+    const organ_low_rank_options options = {.rank = w.rank, .seed = w.seed, .exact = w.exact};
+    organ_topology *topology = NULL;
+    organ_workers *workers = NULL;
+    organ_strips *strips = NULL;
+    *error = (organ_error){0};
+    *svd = (organ_svd){0};
+    ck_assert_int_eq(organ_topology_discover(&topology, error), ORGAN_OK);
+    ck_assert_int_eq(organ_workers_create(topology, w.threads ? w.threads : 2, &workers, error), ORGAN_OK);
+    const organ_engine engine = {.topology = topology, .workers = workers, .memory = w.memory ? w.memory : 64 << 20, .stop = w.stop};
+    if (organ_strips_open(&rows, &engine, !w.exact, &strips, error) == ORGAN_OK &&
+        organ_low_rank(strips, &options, svd, error) == ORGAN_OK && w.rest)
+        measure_rest(strips, svd, w.rest, error);
+    organ_strips_close(strips);
+    organ_workers_destroy(workers);
+    organ_topology_destroy(topology);
+    return error->status;
+}
+
+static void must_approximate(const source *s, way w, organ_svd *svd)
+{
+    organ_error error;
+    ck_assert_msg(approximate(s, w, svd, &error) == ORGAN_OK, "%s", error.message);
+}
+
+/* Singular values by LAPACK, of the transposed matrix; to be freed. */
+static float *spectrum_of(const source *s)
+{
+    const size_t least = s->rows < s->cols ? s->rows : s->cols;
+    float *copy = malloc(s->rows * s->cols * sizeof *copy), *sigma = malloc(least * sizeof *sigma), none;
+    memcpy(copy, s->values, s->rows * s->cols * sizeof *copy);
+    ck_assert_int_eq(LAPACKE_sgesdd(LAPACK_COL_MAJOR, 'N', (int)s->cols, (int)s->rows, copy, (int)s->cols, sigma, &none, 1, &none, 1), 0);
+    free(copy);
+    return sigma;
+}
+
+/* ---- matrices ---- */
+
+/* sum of k^-0.7 p_k q_k^T with random p and q: a decaying spectrum. */
+static float *decaying_matrix(uint64_t seed, size_t rows, size_t cols, size_t terms)
+{
+    float *p = noise_matrix(seed, terms, rows), *q = noise_matrix(seed + 1, terms, cols), *w = calloc(rows * cols, sizeof *w);
+    for (size_t k = 0; k < terms; k++) {
+        const float scale = (float)pow((double)(k + 1), -0.7);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < cols; j++)
+                w[i * cols + j] += scale * p[k * rows + i] * q[k * cols + j];
+    }
+    free(p);
+    free(q);
+    return w;
+}
+
+/* ---- right ---- */
+
+static void check_against_lapack(const source *s, size_t rank, bool iterated, double bar)
+{
+    organ_svd svd;
+    double rest;
+    must_approximate(s, (way){.rank = rank, .rest = &rest}, &svd);
+    float *sigma = spectrum_of(s);
+    const size_t least = s->rows < s->cols ? s->rows : s->cols;
+    double energy = 0, best = 0;
+    for (size_t k = 0; k < least; k++) {
+        energy += (double)sigma[k] * (double)sigma[k];
+        best += k < rank ? 0 : (double)sigma[k] * (double)sigma[k];
+    }
+    ck_assert_uint_eq(svd.rank, rank);
+    ck_assert((svd.passes > 0) == iterated);
+    ck_assert(worst_angle(svd.u, s->rows, rank) < 1e-5 && worst_angle(svd.vt, s->cols, rank) < 1e-5);
+    ck_assert_double_eq_tol(svd.energy, energy, 1e-5 * energy);
+    ck_assert_double_eq_tol((double)svd.sigma[0], (double)sigma[0], 1e-4 * (double)sigma[0]);
+    const double residual = organ_svd_residual(&svd), straight = distance(s->values, &svd) / sqrt(energy);
+    ck_assert_msg(residual <= fmax(bar * sqrt(best / energy), 5e-4), "%zu x %zu: residual %.7f, best %.7f", s->rows, s->cols, residual,
+                  sqrt(best / energy));
+    ck_assert_double_eq_tol(residual, straight, straight > 0.01 ? 2e-5 : 5e-4);
+    ck_assert_double_eq_tol(sqrt(rest / svd.energy), straight, 1e-5);
+    organ_svd_free(&svd);
+    free(sigma);
+}
+
+static const size_t shapes[][4] = {{200, 300, 8, 1}, {300, 200, 8, 1}, {129, 640, 24, 1},
+                                   {517, 130, 3, 1}, {90, 500, 12, 1}, /* one block */
+                                   {60, 40, 8, 0},   {40, 60, 20, 0},  {128, 128, 128, 0}};
+
+START_TEST(decaying_spectra)
+{
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        float *w = decaying_matrix(k, shapes[k][0], shapes[k][1], 60);
+        check_against_lapack(&(source){shapes[k][0], shapes[k][1], w, 0}, shapes[k][2], shapes[k][3], 1.001);
+        free(w);
+    }
+}
+END_TEST
+
+START_TEST(white_noise)
+{
+    for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+        float *w = noise_matrix(k, shapes[k][0], shapes[k][1]);
+        check_against_lapack(&(source){shapes[k][0], shapes[k][1], w, 0}, shapes[k][2], shapes[k][3], 1.003);
+        free(w);
+    }
+}
+END_TEST
+
+START_TEST(the_exact_way_is_the_best_there_is)
+{
+    float *w = noise_matrix(3, 150, 170);
+    const source s = {150, 170, w, 0};
+    organ_svd exact, fast;
+    must_approximate(&s, (way){.rank = 9, .exact = true}, &exact);
+    must_approximate(&s, (way){.rank = 9}, &fast);
+    ck_assert(exact.passes == 0 && fast.passes > 0 && exact.rank == 9);
+    ck_assert_double_le(organ_svd_residual(&exact), organ_svd_residual(&fast) + 1e-6);
+    ck_assert_double_le(organ_svd_residual(&fast), 1.001 * organ_svd_residual(&exact));
+    organ_svd_free(&exact);
+    organ_svd_free(&fast);
+    free(w);
+}
+END_TEST
+
+/* A real adapter: the residual is rounding, which energies cannot show and measuring does. */
+START_TEST(a_change_of_low_rank_is_found_whole)
+{
+    enum { M = 260, N = 310 };
+    static const size_t ranks[] = {5, 4, 16};
+    float *w = decaying_matrix(5, M, N, 5);
+    const source s = {M, N, w, 0};
+    for (size_t k = 0; k < 3; k++) {
+        organ_svd svd;
+        double rest;
+        must_approximate(&s, (way){.rank = ranks[k], .rest = &rest}, &svd);
+        ck_assert(worst_angle(svd.u, M, svd.rank) < 1e-5 && worst_angle(svd.vt, N, svd.rank) < 1e-5);
+        if (ranks[k] >= 5)
+            ck_assert_double_lt(sqrt(rest / svd.energy), 5e-6);
+        else
+            ck_assert_double_eq_tol(sqrt(rest / svd.energy), organ_svd_residual(&svd), 1e-5);
+        ck_assert(svd.passes <= 6);
+        organ_svd_free(&svd);
+    }
+    free(w);
+}
+END_TEST
+
+/* ---- the same ---- */
+
+START_TEST(bits_do_not_depend_on_threads_or_memory)
+{
+    enum { M = 700, N = 220 };
+    static const size_t threads[] = {1, 2, 7};
+    static const uint64_t memories[] = {64 << 20, 128 * N * 4 + 7 * 128, 3 * 128 * N * 4 + 7 * 128}; /* held, one strip, three */
+    float *w = noise_matrix(1, M, N);
+    const source s = {M, N, w, 0};
+    organ_svd first, svd;
+    double first_rest, rest;
+    must_approximate(&s, (way){.rank = 10, .rest = &first_rest}, &first);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t k = 0; k < 3; k++) {
+            must_approximate(&s, (way){.rank = 10, .threads = threads[t], .memory = memories[k], .rest = &rest}, &svd);
+            ck_assert_mem_eq(svd.sigma, first.sigma, 10 * sizeof *svd.sigma);
+            ck_assert_mem_eq(svd.u, first.u, 10 * M * sizeof *svd.u);
+            ck_assert_mem_eq(svd.vt, first.vt, 10 * N * sizeof *svd.vt);
+            ck_assert(svd.energy == first.energy && svd.captured == first.captured && svd.passes == first.passes && rest == first_rest);
+            organ_svd_free(&svd);
+        }
+    must_approximate(&s, (way){.rank = 10, .seed = 1}, &svd);
+    ck_assert(memcmp(svd.sigma, first.sigma, 10 * sizeof *svd.sigma) != 0);
+    ck_assert_double_eq_tol(svd.captured, first.captured, 1e-3 * first.captured);
+    organ_svd_free(&svd);
+    organ_svd_free(&first);
+    free(w);
+}
+END_TEST
+
+/* ---- odd matrices ---- */
+
+START_TEST(nothing_has_no_vectors)
+{
+    static const size_t sizes[][2] = {{300, 300}, {4, 5}, {1, 1}};
+    float *w = calloc(300 * 300, sizeof *w);
+    for (size_t k = 0; k < 3; k++)
+        for (int exact = 0; exact < 2; exact++) {
+            organ_svd svd;
+            double rest = 1;
+            must_approximate(&(source){sizes[k][0], sizes[k][1], w, 0}, (way){.rank = 8, .exact = exact, .rest = &rest}, &svd);
+            ck_assert(svd.rank == 0 && svd.energy == 0 && organ_svd_residual(&svd) == 0 && !svd.u && rest == 0);
+            organ_svd_free(&svd);
+        }
+    free(w);
+}
+END_TEST
+
+START_TEST(matrices_of_one_number_row_or_column)
+{
+    static const size_t sizes[][2] = {{1, 1}, {1, 500}, {500, 1}, {2, 3}, {300, 2}};
+    for (size_t k = 0; k < 5; k++) {
+        const size_t m = sizes[k][0], n = sizes[k][1], least = m < n ? m : n;
+        float *w = noise_matrix(k, m, n);
+        organ_svd svd;
+        must_approximate(&(source){m, n, w, 0}, (way){.rank = 64}, &svd); /* more than there is */
+        ck_assert_uint_eq(svd.rank, least);
+        ck_assert_double_lt(distance(w, &svd), 1e-5 * norm_of(w, m * n));
+        organ_svd_free(&svd);
+        free(w);
+    }
+}
+END_TEST
+
+/* Almost all zero: blocks of nothing must still become orthonormal. */
+START_TEST(a_single_number_in_zeros)
+{
+    float *w = calloc(400 * 300, sizeof *w);
+    w[17 * 300 + 5] = -3;
+    organ_svd svd;
+    double rest;
+    must_approximate(&(source){400, 300, w, 0}, (way){.rank = 8, .rest = &rest}, &svd);
+    ck_assert(fabs((double)svd.sigma[0] - 3) < 1e-5 && svd.rank == 8);
+    ck_assert(worst_angle(svd.u, 400, 8) < 1e-5 && worst_angle(svd.vt, 300, 8) < 1e-5 && sqrt(rest) < 1e-5);
+    organ_svd_free(&svd);
+    w[17 * 300 + 5] = 1e-30f; /* whose square is no FP32 */
+    must_approximate(&(source){400, 300, w, 0}, (way){.rank = 8, .rest = &rest}, &svd);
+    ck_assert_double_eq_tol(svd.energy, 1e-60, 1e-65);
+    ck_assert_msg(fabs((double)svd.sigma[0] - 1e-30) < 1e-35, "sigma %g", (double)svd.sigma[0]);
+    organ_svd_free(&svd);
+    free(w);
+}
+END_TEST
+
+/* A change of a few columns only. */
+START_TEST(most_columns_of_nothing)
+{
+    enum { M = 280, N = 260 };
+    float *w = noise_matrix(4, M, N);
+    for (size_t k = 0; k < M * N; k++)
+        w[k] *= (float)(k % N % 20 == 3);
+    for (size_t rank = 8; rank <= 16; rank += 8) {
+        organ_svd svd;
+        double rest;
+        must_approximate(&(source){M, N, w, 0}, (way){.rank = rank, .rest = &rest}, &svd);
+        ck_assert(worst_angle(svd.u, M, rank) < 1e-5 && worst_angle(svd.vt, N, rank) < 1e-5);
+        ck_assert_double_eq_tol(sqrt(rest / svd.energy), organ_svd_residual(&svd), rank < 13 ? 1e-5 : 1e-3);
+        ck_assert(rank < 13 ? sqrt(rest / svd.energy) < 0.7 : rest < 1e-10 * svd.energy);
+        organ_svd_free(&svd);
+    }
+    free(w);
+}
+END_TEST
+
+/* The squares of these numbers, of 2^40 and more, have no FP32 either; a power of two changes nothing but the exponents. */
+START_TEST(a_scale_changes_nothing_else)
+{
+    static const int exponents[] = {-100, -60, 60, 100};
+    enum { M = 140, N = 150 };
+    float *w = noise_matrix(1, M, N), *scaled = malloc(M * N * sizeof *scaled);
+    organ_svd first, svd;
+    double rest, first_rest;
+    must_approximate(&(source){M, N, w, 0}, (way){.rank = 8, .rest = &first_rest}, &first);
+    for (size_t e = 0; e < 4; e++) {
+        for (size_t k = 0; k < M * N; k++)
+            scaled[k] = ldexpf(w[k], exponents[e]);
+        must_approximate(&(source){M, N, scaled, 0}, (way){.rank = 8, .rest = &rest}, &svd);
+        ck_assert_double_eq_tol((double)ldexpf(svd.sigma[0], -exponents[e]), (double)first.sigma[0], 1e-4 * (double)first.sigma[0]);
+        ck_assert_double_eq_tol(organ_svd_residual(&svd), organ_svd_residual(&first), 1e-4);
+        ck_assert_double_eq_tol(sqrt(rest / svd.energy), sqrt(first_rest / first.energy), 1e-4);
+        organ_svd_free(&svd);
+    }
+    organ_svd_free(&first);
+    free(w);
+    free(scaled);
+}
+END_TEST
+
+/* ---- refused ---- */
+
+static void refused(const source *s, way w, organ_status status, const char *text)
+{
+    organ_svd svd;
+    organ_error error;
+    ck_assert_int_eq(approximate(s, w, &svd, &error), status);
+    ck_assert_msg(strstr(error.message, text) != NULL, "'%s' is not in '%s'", text, error.message);
+    ck_assert(!svd.u && !svd.vt && !svd.sigma);
+}
+
+START_TEST(what_is_not_finite_is_refused)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    float *w = noise_matrix(1, 300, 200);
+    for (size_t k = 0; k < 3; k++) {
+        w[257 * 200 + 31] = bad[k];
+        refused(&(source){300, 200, w, 0}, (way){.rank = 8}, ORGAN_BAD_INPUT, "matrix 'm': the value in row 257, column 31 is ");
+        refused(&(source){300, 200, w, 0}, (way){.rank = 8, .memory = 200000}, ORGAN_BAD_INPUT, "row 257, column 31");
+        refused(&(source){300, 200, w, 0}, (way){.rank = 200}, ORGAN_BAD_INPUT, "row 257, column 31");
+        refused(&(source){300, 200, w, 0}, (way){.rank = 8, .exact = true}, ORGAN_BAD_INPUT, "row 257, column 31");
+    }
+    free(w);
+}
+END_TEST
+
+START_TEST(what_cannot_be_read_or_held_is_refused)
+{
+    float *w = noise_matrix(1, 300, 200);
+    const source s = {300, 200, w, 0}, broken = {300, 200, w, 140};
+    const organ_stop stop = {1};
+    refused(&broken, (way){.rank = 8}, ORGAN_IO, "row 140 cannot be read");
+    refused(&s, (way){.rank = 8, .memory = 50000}, ORGAN_USAGE, "memory is 50000");
+    refused(&s, (way){.rank = 8, .memory = 200000, .exact = true}, ORGAN_USAGE, "240 kB; memory is 200 kB");
+    refused(&s, (way){.rank = 8, .stop = &stop}, ORGAN_INTERRUPTED, "interrupted");
+    free(w);
+}
+END_TEST
+
+Suite *low_rank_whole_suite(void)
+{
+    const suite_case cases[] = {
+        {"right", {decaying_spectra, white_noise, the_exact_way_is_the_best_there_is, a_change_of_low_rank_is_found_whole}},
+        {"same", {bits_do_not_depend_on_threads_or_memory}},
+        {"odd",
+         {nothing_has_no_vectors, matrices_of_one_number_row_or_column, a_single_number_in_zeros, most_columns_of_nothing,
+          a_scale_changes_nothing_else}},
+        {"refused", {what_is_not_finite_is_refused, what_cannot_be_read_or_held_is_refused}}};
+    return suite_of("whole", cases, sizeof cases / sizeof *cases, NULL, NULL);
+}

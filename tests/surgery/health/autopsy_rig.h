@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT
+ * Autopsies of small models that are made up value by value in a scratch directory. */
+#ifndef AUTOPSY_RIG_H
+#define AUTOPSY_RIG_H
+
+#include "orchestrator/surgery/health/autopsy.h"
+#include "tests/kit/run_rig.h"
+#include "tests/kit/suite_table.h"
+
+/* A tensor of given bytes. */
+typedef struct rig_tensor {
+    const char *name;
+    organ_dtype dtype;
+    unsigned rank;
+    uint64_t shape[3];
+    const void *data; /* of as many bytes as that takes */
+} rig_tensor;
+void rig_write(const char *path, const rig_tensor *tensors, size_t count);
+
+/* n values around zero of that standard deviation, to be freed; the same for the same seed. */
+float *rig_normal(uint64_t seed, size_t n, float std);
+/* The same rounded to BF16, to be freed with the values. */
+uint16_t *rig_bf16(const float *values, size_t n);
+
+typedef struct autopsy_way {
+    const char *isa;
+    unsigned threads;
+    uint64_t memory;
+    organ_stop *stop;
+    const char *other, *ranges, *match, *output;
+} autopsy_way;
+
+extern json_t *autopsy_result; /* of the last run that gave one */
+
+/* setup and teardown of a test: the scratch directory, and the result forgotten. */
+void autopsy_setup(void);
+void autopsy_teardown(void);
+
+organ_status autopsy(const char *model, autopsy_way way, organ_error *error);
+
+/* What kinds of findings (or remarks) the tensor has, in order, with blanks between: "codes", "flat few_levels", "". */
+const char *found(const char *tensor);
+const char *remarked(const char *tensor);
+/* The first finding (or remark) of that kind; fails the test if there is none. */
+const json_t *finding_of(const char *tensor, const char *kind);
+/* The row of the tensor. */
+const json_t *numbers_of(const char *tensor);
+
+Suite *autopsy_faults_suite(void);
+Suite *autopsy_packed_suite(void);
+
+#endif

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT
+ * Whatever is wrong with the models, the call or the disk: it is named, and nothing is left. */
+#include "tests/surgery/lora/lora_extract_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static void refused(lora_way w, organ_status status, const char *text)
+{
+    organ_error error;
+    ck_assert_msg(lora_extract("out", w, &error) == status, "%d: %s", (int)error.status, error.message);
+    ck_assert_msg(strstr(error.message, text) != NULL, "'%s' is not in '%s'", text, error.message);
+    ck_assert(!scratch_left("out"));
+}
+
+START_TEST(values_that_are_not_finite)
+{
+    static const char *const files[] = {"tuned.safetensors", "base.safetensors"};
+    for (size_t k = 0; k < 2; k++) {
+        lora_poke(scratch_path("%s", files[k]), L0 "mlp.down_proj.weight", 70 * 181 + 13, k ? INFINITY : NAN);
+        refused((lora_way){0}, ORGAN_BAD_INPUT, "tensor 'model.layers.0.mlp.down_proj.weight': the value in row 70, column 13 is ");
+        refused((lora_way){.memory = 400 << 10, .options = {.exact = true}}, ORGAN_BAD_INPUT, "row 70, column 13");
+        lora_poke(scratch_path("%s", files[k]), L0 "mlp.down_proj.weight", 70 * 181 + 13, 0);
+    }
+    lora_poke(scratch_path("tuned.safetensors"), L0 "input_layernorm.weight", 3, NAN); /* told, and no reason to stop */
+    must_lora_extract("told", (lora_way){0});
+    ck_assert(json_is_null(json_object_get(lora_row("not_extracted", "tensor", L0 "input_layernorm.weight"), "change")));
+}
+END_TEST
+
+START_TEST(models_that_do_not_belong_together)
+{
+    make_shard(scratch_path("wide.safetensors"), (made_tensor[]){{L0 "self_attn.q_proj.weight", ORGAN_F32, 2, {144, 73}}}, 1);
+    make_shard(scratch_path("strange.safetensors"), (made_tensor[]){{"transformer.h.0.attn.q.weight", ORGAN_F32, 2, {144, 72}}}, 1);
+    refused((lora_way){.tuned = scratch_path("wide.safetensors")}, ORGAN_BAD_INPUT,
+            "tensor 'model.layers.0.self_attn.q_proj.weight' is 144 x 73, in ");
+    refused((lora_way){.tuned = scratch_path("strange.safetensors")}, ORGAN_BAD_INPUT, "have no linear layer of one name");
+    refused((lora_way){.tuned = scratch_path("base.safetensors")}, ORGAN_BAD_INPUT, "there is nothing to extract");
+    refused((lora_way){.tuned = scratch_path("nothing")}, ORGAN_IO, "nothing");
+}
+END_TEST
+
+START_TEST(wrong_calls)
+{
+    refused((lora_way){.options = {.modules = "q_proj,x_proj"}}, ORGAN_USAGE, "matches 'x_proj'");
+    refused((lora_way){.options = {.modules = "model.embed_tokens"}}, ORGAN_USAGE, "matches 'model.embed_tokens'");
+    refused((lora_way){.options = {.rank_by = "size"}}, ORGAN_USAGE, "--rank-by 'size'");
+    refused((lora_way){.options = {.rank_by = "energy"}}, ORGAN_USAGE, "needs a share");
+    refused((lora_way){.options = {.rank_by = "energy=1.5"}}, ORGAN_USAGE, "'1.5' is not a share");
+    refused((lora_way){.options = {.rank_by = "energy=0.5x"}}, ORGAN_USAGE, "'0.5x' is not a share");
+    refused((lora_way){.options = {.rank_by = "energy", .share = "nan"}}, ORGAN_USAGE, "'nan' is not a share");
+    refused((lora_way){.options = {.rank_by = "energy=0.9", .share = "0.9"}}, ORGAN_USAGE, "one word too many");
+    refused((lora_way){.options = {.share = "0.9"}}, ORGAN_USAGE, "'0.9' is one word too many");
+    refused((lora_way){.options = {.dtype = "f64"}}, ORGAN_USAGE, "dtype 'f64'");
+    refused((lora_way){.memory = 100 << 10}, ORGAN_USAGE, "memory");
+    refused((lora_way){.memory = 300 << 10, .options = {.exact = true, .modules = "down_proj"}}, ORGAN_USAGE, "memory");
+}
+END_TEST
+
+START_TEST(places_that_are_taken)
+{
+    organ_error error;
+    must_lora_extract("there", (lora_way){0});
+    ck_assert_int_eq(lora_extract("there", (lora_way){0}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(lora_extract("base.safetensors", (lora_way){0}, &error), ORGAN_USAGE);
+    ck_assert_int_eq(lora_extract("new.safetensors", (lora_way){0}, &error), ORGAN_USAGE);
+    must_lora_extract("there", (lora_way){.options = {.force = true}});
+}
+END_TEST
+
+START_TEST(a_dry_run_makes_nothing)
+{
+    must_lora_extract("out", (lora_way){.options = {.dry_run = true, .rank = 40}});
+    ck_assert(!scratch_left("out"));
+    ck_assert_int_eq(json_integer_value(json_object_get(lora_row("modules", "module", L0 "self_attn.k_proj"), "rank")), 36);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(lora_result, "totals"), "modules")), 5);
+}
+END_TEST
+
+static organ_status extract_once(const void *way, const char *output, organ_error *error)
+{
+    return lora_extract(output, *(const lora_way *)way, error);
+}
+
+START_TEST(a_full_disk) { full_disk_leaves_nothing(extract_once, &(lora_way){.options = {.save_full = true}}); }
+END_TEST
+
+START_TEST(reading_fails_or_is_stopped)
+{
+    organ_error error;
+    organ_stop stop = {1};
+    for (long n = 1; n < 40; n += 4) {
+        fault_at(FAULT_PREAD, n, EIO, true, NULL);
+        const organ_status status = lora_extract("out", (lora_way){0}, &error);
+        const bool met = fault_count(FAULT_PREAD) >= n;
+        fault_clear();
+        ck_assert_msg(status == (met ? ORGAN_IO : ORGAN_OK), "%ld: %d %s", n, (int)status, error.message);
+        ck_assert(!met || !scratch_left("out"));
+    }
+    refused((lora_way){.stop = &stop}, ORGAN_INTERRUPTED, "");
+}
+END_TEST
+
+Suite *lora_faults_suite(void)
+{
+    const suite_case cases[] = {{"input", {values_that_are_not_finite, models_that_do_not_belong_together}},
+                                {"call", {wrong_calls, places_that_are_taken, a_dry_run_makes_nothing}},
+                                {"disk", {a_full_disk, reading_fails_or_is_stopped}}};
+    return suite_of("lora_extract_faults", cases, sizeof cases / sizeof *cases, lora_setup, lora_teardown);
+}

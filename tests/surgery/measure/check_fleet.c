@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT
+ * A fleet: every model is found once, a broken one does not stop the others, and what has not changed is not done again. */
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/measure/fleet.h"
+#include "orchestrator/surgery/measure/fleet_find.h"
+#include "orchestrator/surgery/organs/extract.h"
+#include "tests/kit/run_rig.h"
+#include "tests/kit/suite_table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static json_t *report;
+static organ_stop stop;
+
+static void link_fixture(const char *name, const char *as)
+{
+    char real[4096];
+    snprintf(real, sizeof real, "fixtures/tiny-qwen2-gguf/%s", name);
+    char *path = realpath(real, NULL);
+    ck_assert_ptr_nonnull(path);
+    ck_assert_int_eq(symlink(path, as), 0);
+    free(path);
+}
+
+/* models/: a sharded model, a single file, a GGUF, a split one in a folder, and one that is broken. */
+static void setup(void)
+{
+    static const made_tensor alone[] = {{"model.layers.0.mlp.up_proj.weight", ORGAN_BF16, 2, {64, 64}},
+                                        {"model.norm.weight", ORGAN_F32, 1, {64}}};
+    fault_clear();
+    scratch_make();
+    stop = (organ_stop){0};
+    mkdir(scratch_path("models"), 0777), mkdir(scratch_path("models/deep"), 0777), mkdir(scratch_path("models/.hidden"), 0777);
+    make_model(scratch_path("models/sharded"), 1, 64);
+    make_shard(scratch_path("models/alone.safetensors"), alone, 2);
+    make_shard(scratch_path("models/.hidden/unseen.safetensors"), alone, 2);
+    spill(scratch_path("models/broken.gguf"), "GGUF\3\0\0\0junk", 12);
+    spill(scratch_path("models/notes.txt"), "no model", 8);
+    link_fixture("tiny-qwen2-Q8_0.gguf", scratch_path("models/q8.gguf"));
+    link_fixture("tiny-qwen2-BF16-00001-of-00002.gguf", scratch_path("models/deep/bf16-00001-of-00002.gguf"));
+    link_fixture("tiny-qwen2-BF16-00002-of-00002.gguf", scratch_path("models/deep/bf16-00002-of-00002.gguf"));
+}
+
+static void teardown(void)
+{
+    json_decref(report);
+    report = NULL;
+    scratch_remove();
+}
+
+static organ_status fleet(const char *directory, const char *output, bool no_extract, organ_error *error)
+{
+    run_engine room;
+    *error = (organ_error){0};
+    run_engine_open(&room, (run_way){.memory = 256 << 20, .stop = &stop});
+    const organ_fleet_options options = {
+        .directory = scratch_path("%s", directory), .output = scratch_path("%s", output), .no_extract = no_extract};
+    json_decref(report);
+    const organ_status status = organ_fleet(&options, &room.engine, NULL, &report, error);
+    run_engine_close(&room);
+    return status;
+}
+
+static const json_t *entry_of(const char *name)
+{
+    size_t index;
+    json_t *entry;
+    json_array_foreach(json_object_get(report, "models"), index, entry) if (strcmp(organ_json_text(entry, "name"), name) == 0) return entry;
+    ck_abort_msg("no entry '%s'", name);
+    return NULL;
+}
+
+START_TEST(every_model_is_found_once)
+{
+    static const char *const names[] = {"alone.safetensors", "broken.gguf", "deep/bf16.gguf", "q8.gguf", "sharded"};
+    organ_fleet_list list;
+    organ_error error = {0};
+    ck_assert_int_eq(organ_fleet_find(scratch_path("models"), NULL, &list, &error), ORGAN_OK);
+    ck_assert_uint_eq(list.count, 5);
+    for (size_t k = 0; k < list.count; k++)
+        ck_assert_str_eq(list.members[k].name, names[k]);
+    const uint64_t before = list.members[4].identity;
+    organ_fleet_free(&list);
+    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    utimensat(AT_FDCWD, scratch_path("models/sharded/model-00002-of-00002.safetensors"), then, 0);
+    ck_assert_int_eq(organ_fleet_find(scratch_path("models"), NULL, &list, &error), ORGAN_OK);
+    ck_assert(list.members[4].identity != before);
+    organ_fleet_free(&list);
+    ck_assert_int_eq(organ_fleet_find(scratch_path("absent"), NULL, &list, &error), ORGAN_IO);
+}
+END_TEST
+
+/* What lies among models and is none is listed apart, and an organ directory is one model, not its tensors. */
+START_TEST(what_is_no_model_is_listed_apart)
+{
+    static const made_tensor lora[] = {{"base_model.model.model.layers.0.mlp.up_proj.lora_A.weight", ORGAN_BF16, 2, {4, 64}},
+                                       {"base_model.model.model.layers.0.mlp.up_proj.lora_B.weight", ORGAN_BF16, 2, {64, 4}},
+                                       {"base_model.model.model.norm.weight", ORGAN_BF16, 1, {64}}};
+    static const made_tensor state[] = {{"model.layers.0.mlp.up_proj.weight.exp_avg", ORGAN_F32, 2, {64, 64}},
+                                        {"model.layers.0.mlp.up_proj.weight.exp_avg_sq", ORGAN_F32, 2, {64, 64}}};
+    static const struct {
+        const char *name, *kind;
+    } others[] = {{"imatrix.gguf", "imatrix"}, {"lora.safetensors", "adapter"}, {"optimizer.safetensors", "optimizer state"}};
+    organ_error error;
+    mkdir(scratch_path("mixed"), 0777);
+    make_model(scratch_path("mixed/whole"), 1, 64);
+    run_engine room;
+    run_engine_open(&room, (run_way){.memory = 256 << 20, .stop = &stop});
+    json_t *extracted = NULL;
+    const organ_extract_options options = {.model = scratch_path("mixed/whole"), .output = scratch_path("mixed/apart")};
+    error = (organ_error){0};
+    ck_assert_msg(organ_extract(&options, NULL, &stop, &extracted, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(extracted);
+    run_engine_close(&room);
+    make_shard(scratch_path("mixed/lora.safetensors"), lora, 3);
+    make_shard(scratch_path("mixed/optimizer.safetensors"), state, 2);
+    char *imatrix = realpath("fixtures/imatrix/tiny-qwen2.gguf", NULL);
+    ck_assert_int_eq(symlink(imatrix, scratch_path("mixed/imatrix.gguf")), 0);
+    free(imatrix);
+    for (int again = 0; again < 2; again++) {
+        ck_assert_msg(fleet("mixed", "out", true, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert_uint_eq(json_array_size(json_object_get(report, "models")), 2);
+        ck_assert_uint_eq(organ_json_count(report, "totals.models"), 2);
+        ck_assert_str_eq(organ_json_text(entry_of("apart"), "model.format"), "organ directory");
+        ck_assert_str_eq(organ_json_text(entry_of("whole"), "status"), "ok");
+        const json_t *rows = json_object_get(report, "others");
+        ck_assert_uint_eq(json_array_size(rows), 3);
+        for (size_t k = 0; k < 3; k++) {
+            ck_assert_str_eq(organ_json_text(json_array_get(rows, k), "name"), others[k].name);
+            ck_assert_str_eq(organ_json_text(json_array_get(rows, k), "kind"), others[k].kind);
+        }
+    }
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 5);
+    static const char *const views[] = {"Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", "z_report_complete.json", "dissection_report.json"};
+    for (size_t k = 0; k < 4; k++) {
+        size_t n;
+        char *text = slurp(scratch_path("out/%s", views[k]), &n);
+        ck_assert_msg(strstr(text, "optimizer state") && strstr(text, "lora"), "%s", views[k]);
+        free(text);
+    }
+}
+END_TEST
+
+START_TEST(broken_model_is_told_and_the_rest_go_on)
+{
+    organ_error error;
+    ck_assert_int_eq(fleet("models", "models/out", false, &error), ORGAN_CHECK_FAILED);
+    ck_assert_msg(strstr(error.message, "1 of 5 models") != NULL, "%s", error.message);
+    ck_assert_uint_eq(organ_json_count(report, "totals.failed"), 1);
+    ck_assert_str_eq(organ_json_text(entry_of("broken.gguf"), "status"), "failed");
+    ck_assert(*organ_json_text(entry_of("broken.gguf"), "error"));
+    static const char *const whole[] = {"alone.safetensors", "deep/bf16.gguf", "q8.gguf", "sharded"};
+    for (size_t k = 0; k < 4; k++) {
+        const json_t *entry = entry_of(whole[k]);
+        ck_assert_str_eq(organ_json_text(entry, "status"), "ok");
+        ck_assert(exists(scratch_path("models/out/%s/manifest.json", organ_json_text(entry, "folder"))));
+        ck_assert_uint_gt(organ_json_count(entry, "organs.organ.bytes"), 0);
+    }
+    static const char *const files[] = {"dissection_report.json", "z_report_complete.json", "Z_MEASURE_REPORT.md", "fleet.json"};
+    for (size_t k = 0; k < 4; k++)
+        ck_assert(exists(scratch_path("models/out/%s", files[k])));
+    json_t *z = json_load_file(scratch_path("models/out/z_report_complete.json"), 0, NULL);
+    ck_assert_uint_eq(json_array_size(json_object_get(z, "models")), 4);
+    json_decref(z);
+}
+END_TEST
+
+START_TEST(second_run_does_what_changed)
+{
+    organ_error error;
+    size_t n;
+    unlink(scratch_path("models/broken.gguf"));
+    ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 0);
+    char *before = slurp(scratch_path("out/z_report_complete.json"), &n);
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK);
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 4);
+    char *after = slurp(scratch_path("out/z_report_complete.json"), &n);
+    ck_assert_str_eq(before, after);
+    free(before);
+    free(after);
+    static const made_tensor other = {"model.layers.0.mlp.down_proj.weight", ORGAN_BF16, 2, {64, 96}};
+    make_shard(scratch_path("models/alone.safetensors"), &other, 1);
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK);
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 3);
+    ck_assert_uint_eq(organ_json_count(entry_of("alone.safetensors"), "model.tensors"), 1);
+    spill(scratch_path("out/fleet.json"), "{", 1); /* what is no record of organ may be somebody's file: it stays */
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_USAGE);
+    ck_assert_msg(strstr(error.message, "fleet.json: exists and is no report of organ"), "%s", error.message);
+    after = slurp(scratch_path("out/fleet.json"), &n);
+    ck_assert_str_eq(after, "{");
+    free(after);
+    unlink(scratch_path("out/fleet.json"));
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_OK);
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 0);
+}
+END_TEST
+
+START_TEST(measuring_alone_extracts_nothing)
+{
+    organ_error error;
+    unlink(scratch_path("models/broken.gguf"));
+    ck_assert_int_eq(fleet("models", "out", true, &error), ORGAN_OK);
+    ck_assert(!exists(scratch_path("out/organs")));
+    ck_assert_str_eq(organ_json_text(entry_of("q8.gguf"), "folder"), "");
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_OK); /* now they are wanted */
+    ck_assert_uint_eq(organ_json_count(report, "run.unchanged"), 0);
+    ck_assert(exists(scratch_path("out/organs/q8/manifest.json")));
+}
+END_TEST
+
+START_TEST(refusals_leave_nothing)
+{
+    organ_error error;
+    ck_assert_int_eq(fleet("models", "models", false, &error), ORGAN_USAGE);
+    mkdir(scratch_path("empty"), 0777);
+    ck_assert_int_eq(fleet("empty", "out", false, &error), ORGAN_BAD_INPUT);
+    ck_assert_int_eq(fleet("absent", "out", false, &error), ORGAN_IO);
+    ck_assert(!exists(scratch_path("out")));
+    ck_assert_int_eq(fleet("models", "no/such/out", false, &error), ORGAN_IO);
+    organ_stop_ask(&stop);
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_INTERRUPTED);
+    ck_assert_ptr_null(report);
+    stop = (organ_stop){0};
+    ck_assert_int_eq(fleet("models", "out", false, &error), ORGAN_CHECK_FAILED);
+}
+END_TEST
+
+/* A disk that is full is no model's fault: the run ends, says what is kept, and goes on from there. */
+START_TEST(full_disk_ends_the_run)
+{
+    organ_error error;
+    bool kept = false;
+    for (long n = 1; !kept; n += 4) {
+        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
+        ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_IO, "%ld: %d %s", n, error.status, error.message);
+        fault_clear();
+        ck_assert_msg(strstr(error.message, "No space left"), "%s", error.message);
+        ck_assert_ptr_null(report);
+        kept = exists(scratch_path("out"));
+        ck_assert_msg(!strstr(error.message, "are done and kept in") == !kept, "%s", error.message);
+    }
+    ck_assert_msg(fleet("models", "out", false, &error) == ORGAN_CHECK_FAILED, "%s", error.message);
+    ck_assert_uint_ge(organ_json_count(report, "run.unchanged"), 1);
+    ck_assert_uint_eq(organ_json_count(report, "totals.failed"), 1);
+}
+END_TEST
+
+int main(void)
+{
+    const suite_case cases[] = {
+        {"fleet",
+         {what_is_no_model_is_listed_apart, every_model_is_found_once, broken_model_is_told_and_the_rest_go_on,
+          second_run_does_what_changed, measuring_alone_extracts_nothing, refusals_leave_nothing, full_disk_ends_the_run}}};
+    Suite *const suites[] = {suite_of("fleet", cases, sizeof cases / sizeof *cases, setup, teardown), NULL};
+    return run_suites(suites);
+}

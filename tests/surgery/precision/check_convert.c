@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: MIT
+ * Quantisation and dequantisation as a library: every code and every number by a plain implementation, the same bytes whatever the way. */
+#include "tests/surgery/precision/convert_rig.h"
+#include "tests/surgery/precision/quantize_golden.h"
+#include "tests/kit/suite_table.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define Q_PROJ    "model.layers.0.self_attn.q_proj.weight" /* BF16, 160 x 160 */
+#define V_PROJ    "model.layers.0.self_attn.v_proj.weight" /* F32 */
+#define GATE_PROJ "model.layers.1.mlp.gate_proj.weight"    /* BF16, 357 x 160 */
+#define DOWN_PROJ "model.layers.1.mlp.down_proj.weight"    /* 160 x 357 */
+
+static const char *const schemes[] = {"fp8-block128", "fp8-tensor", "fp8-channel", "int4-group32"};
+#define SCHEMES (sizeof schemes / sizeof *schemes)
+
+static float from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, 4);
+    return value;
+}
+
+static uint16_t to_bf16(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
+}
+
+static float of_bf16(uint16_t bits) { return from_bits((uint32_t)bits << 16); }
+
+/* ---- E4M3 by its definition ---- */
+
+static double e4m3(unsigned code)
+{
+    const int exponent = (int)(code >> 3 & 15), mantissa = (int)(code & 7);
+    const double magnitude = exponent ? ldexp(8 + mantissa, exponent - 10) : ldexp(mantissa, -9);
+    return code & 0x80 ? -magnitude : magnitude;
+}
+
+/* The nearest of all, the even one of two. */
+static unsigned nearest_e4m3(float x)
+{
+    unsigned best = 0;
+    for (unsigned code = 0; code < 0x7F; code++) {
+        const double far = fabs(fabs((double)x) - e4m3(code)), least = fabs(fabs((double)x) - e4m3(best));
+        if (far > least)
+            break;
+        if (far < least || code % 2 == 0)
+            best = code;
+    }
+    return best | (signbit(x) ? 0x80 : 0);
+}
+
+/* ---- a tensor quantised in plain C ---- */
+
+typedef struct plain {
+    size_t rows, cols, scale_rows, scale_cols;
+    size_t block_rows, block_cols;
+    bool int4, wide; /* wide: scales are F32 */
+    float *scales;
+    int *codes; /* E4M3 codes, or -8 to 7 */
+    double error;
+} plain;
+
+static float plain_scale(const plain *p, float greatest)
+{
+    const float raw = greatest / (p->int4 ? 7.5f : 448.0f);
+    if (p->wide)
+        return raw > 0 ? raw : 1.0f;
+    return raw > 0 ? of_bf16(to_bf16(raw)) : 0.0078125f;
+}
+
+static plain quantize_plainly(const char *scheme, const float *values, size_t rows, size_t cols)
+{
+    const bool block = strstr(scheme, "block"), tensor = strstr(scheme, "tensor"), group = strstr(scheme, "group");
+    plain p = {.rows = rows, .cols = cols, .int4 = group, .wide = block};
+    p.block_rows = block ? 128 : tensor ? rows : 1;
+    p.block_cols = block ? 128 : group ? 32 : cols;
+    p.scale_rows = (rows + p.block_rows - 1) / p.block_rows;
+    p.scale_cols = (cols + p.block_cols - 1) / p.block_cols;
+    p.scales = calloc(p.scale_rows * p.scale_cols, sizeof *p.scales);
+    p.codes = calloc(rows * cols, sizeof *p.codes);
+    for (size_t k = 0; k < rows * cols; k++) {
+        float *const most = &p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols];
+        *most = fmaxf(*most, fabsf(values[k]));
+    }
+    for (size_t k = 0; k < p.scale_rows * p.scale_cols; k++)
+        p.scales[k] = plain_scale(&p, p.scales[k]);
+    double squares = 0, lost = 0;
+    for (size_t k = 0; k < rows * cols; k++) {
+        const float scale = p.scales[k / cols / p.block_rows * p.scale_cols + k % cols / p.block_cols], x = values[k] / scale;
+        p.codes[k] = p.int4 ? (int)fminf(fmaxf(nearbyintf(x), -8), 7) : (int)nearest_e4m3(x);
+        const double back = (double)((p.int4 ? (float)p.codes[k] : (float)e4m3((unsigned)p.codes[k])) * scale);
+        squares += (double)values[k] * (double)values[k];
+        lost += ((double)values[k] - back) * ((double)values[k] - back);
+    }
+    p.error = sqrt(lost / squares);
+    return p;
+}
+
+static void release(plain *p)
+{
+    free(p->scales);
+    free(p->codes);
+}
+
+/* "model.x.weight" -> "model.x." and the end. */
+static const char *beside(const char *weight, const char *end)
+{
+    static char name[256];
+    snprintf(name, sizeof name, "%.*s%s", (int)(strlen(weight) - 6), weight, end);
+    return name;
+}
+
+static void same_scales(const organ_model *model, const char *name, const plain *p)
+{
+    size_t bytes;
+    unsigned char *const stored =
+        bytes_of(model, beside(name, p->wide ? "weight_scale_inv" : "weight_scale"), p->wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
+    ck_assert_uint_eq(bytes, p->scale_rows * p->scale_cols * (p->wide ? 4 : 2));
+    for (size_t k = 0; k < p->scale_rows * p->scale_cols; k++) {
+        uint32_t bits = 0;
+        memcpy(&bits, stored + k * (p->wide ? 4 : 2), p->wide ? 4 : 2);
+        ck_assert_msg((p->wide ? from_bits(bits) : of_bf16((uint16_t)bits)) == p->scales[k], "%s: scale %zu", name, k);
+    }
+    free(stored);
+}
+
+static void same_codes(const organ_model *model, const char *name, const plain *p)
+{
+    size_t bytes;
+    unsigned char *const stored =
+        bytes_of(model, p->int4 ? beside(name, "weight_packed") : name, p->int4 ? ORGAN_I32 : ORGAN_F8_E4M3, &bytes);
+    ck_assert_uint_eq(bytes, p->rows * p->cols / (p->int4 ? 2 : 1));
+    for (size_t k = 0; k < p->rows * p->cols; k++) {
+        const int code = p->int4 ? (stored[k / 2] >> 4 * (k % 2) & 15) - 8 : stored[k];
+        if (code != p->codes[k])
+            ck_abort_msg("%s: code %zu is %d, not %d", name, k, code, p->codes[k]);
+    }
+    free(stored);
+    if (p->int4) {
+        int64_t *const shape = (int64_t *)(void *)bytes_of(model, beside(name, "weight_shape"), ORGAN_I64, &bytes);
+        ck_assert(bytes == 16 && shape[0] == (int64_t)p->rows && shape[1] == (int64_t)p->cols);
+        free(shape);
+    }
+}
+
+static double told_error(const char *tensor)
+{
+    size_t k;
+    json_t *row;
+    json_array_foreach(json_object_get(convert_report, "tensors"), k, row)
+    {
+        if (strcmp(json_string_value(json_object_get(row, "tensor")), tensor) == 0)
+            return json_number_value(json_object_get(row, "relative_error"));
+    }
+    return -1;
+}
+
+START_TEST(codes_are_the_nearest)
+{
+    static const char *const names[] = {Q_PROJ, V_PROJ, GATE_PROJ, DOWN_PROJ};
+    organ_model *const donor = open_sound("donor");
+    for (size_t s = 0; s < SCHEMES; s++) {
+        must_convert("out", (convert_way){.scheme = schemes[s], .force = true});
+        organ_model *const model = open_sound("out");
+        for (size_t n = 0; n < (s == 0 ? 4 : 3); n++) {
+            size_t count;
+            float *const values = numbers_of(donor, names[n], &count);
+            const organ_tensor *const tensor = organ_model_find(donor, names[n]);
+            plain p = quantize_plainly(schemes[s], values, tensor->shape[0], tensor->shape[1]);
+            same_scales(model, names[n], &p);
+            same_codes(model, names[n], &p);
+            ck_assert_double_eq_tol(told_error(names[n]), p.error, 1e-7);
+            ck_assert(p.error > (p.int4 ? 0.04 : 0.015) && p.error < (p.int4 ? 0.12 : 0.03));
+            release(&p);
+            free(values);
+        }
+        organ_model_close(model);
+    }
+    organ_model_close(donor);
+}
+END_TEST
+
+/* What was quantised reads back as code x scale, and a copy in another type rounds that once. */
+START_TEST(numbers_come_back)
+{
+    static const char *const dtypes[] = {"f32", "bf16"};
+    organ_model *const donor = open_sound("donor");
+    for (size_t s = 0; s < SCHEMES; s++) {
+        size_t count, bytes;
+        must_convert("packed", (convert_way){.scheme = schemes[s], .force = true});
+        float *const values = numbers_of(donor, GATE_PROJ, &count);
+        plain p = quantize_plainly(schemes[s], values, 357, 160);
+        for (size_t d = 0; d < 2; d++) {
+            must_convert("out", (convert_way){.model = scratch_path("packed"), .dtype = dtypes[d], .force = true});
+            organ_model *const model = open_sound("out");
+            unsigned char *const stored = bytes_of(model, GATE_PROJ, d ? ORGAN_BF16 : ORGAN_F32, &bytes);
+            for (size_t k = 0; k < count; k++) {
+                const float scale = p.scales[k / 160 / p.block_rows * p.scale_cols + k % 160 / p.block_cols];
+                const float value = (p.int4 ? (float)p.codes[k] : (float)e4m3((unsigned)p.codes[k])) * scale;
+                uint32_t bits = 0;
+                memcpy(&bits, stored + k * (d ? 2 : 4), d ? 2 : 4);
+                if (d ? bits != to_bf16(value) : from_bits(bits) != value)
+                    ck_abort_msg("%s as %s: %zu", schemes[s], dtypes[d], k);
+            }
+            ck_assert_ptr_null(organ_model_find(model, beside(GATE_PROJ, p.wide ? "weight_scale_inv" : "weight_scale")));
+            ck_assert_uint_eq(model->tensor_count, donor->tensor_count);
+            ck_assert_str_eq(model->config.torch_dtype, d ? "bfloat16" : "float32");
+            ck_assert_str_eq(model->config.quant_method, "");
+            free(stored);
+            organ_model_close(model);
+        }
+        release(&p);
+        free(values);
+    }
+    organ_model_close(donor);
+}
+END_TEST
+
+START_TEST(same_bytes_whatever_the_way)
+{
+    const convert_way ways[] = {{.threads = 1}, {.threads = 3, .memory = 24 << 20}, {.isa = "scalar", .threads = 1, .memory = 1 << 30}};
+    for (size_t s = 0; s < SCHEMES; s++) {
+        must_convert("packed", (convert_way){.scheme = schemes[s], .force = true, .most = 50000});
+        must_convert("plain", (convert_way){.model = scratch_path("packed"), .force = true, .most = 50000, .dtype = "f16"});
+        for (size_t k = 0; k < sizeof ways / sizeof *ways; k++) {
+            convert_way way = ways[k];
+            way.most = 50000;
+            way.force = true;
+            way.scheme = schemes[s];
+            must_convert("again", way);
+            same_trees("packed", "again", "quantize.json");
+            way.scheme = NULL;
+            way.dtype = "f16";
+            way.model = scratch_path("packed");
+            must_convert("again", way);
+            same_trees("plain", "again", "dequantize.json");
+        }
+    }
+}
+END_TEST
+
+/* Writes bytes into a tensor of a model in the scratch directory. */
+static void poke(const char *path, const char *name, uint64_t at, const void *data, size_t bytes)
+{
+    organ_model *const model = open_sound(path);
+    const organ_tensor *const tensor = organ_model_find(model, name);
+    ck_assert_msg(tensor && at + bytes <= tensor->bytes, "%s", name);
+    const int fd = open(model->files[tensor->file].path, O_WRONLY);
+    ck_assert_int_eq(pwrite(fd, data, bytes, (off_t)(tensor->offset + at)), (ssize_t)bytes);
+    close(fd);
+    organ_model_close(model);
+}
+
+static void expect(const organ_model *model, const char *tensor, organ_dtype dtype, const void *golden, size_t size)
+{
+    size_t bytes;
+    unsigned char *const data = bytes_of(model, tensor, dtype, &bytes);
+    ck_assert_uint_eq(bytes, size);
+    for (size_t k = 0; k < bytes; k++)
+        ck_assert_msg(data[k] == ((const unsigned char *)golden)[k], "%s: byte %zu is %d, not %d", tensor, k, data[k],
+                      ((const unsigned char *)golden)[k]);
+    free(data);
+}
+
+/* What the owners of the formats make of the same numbers. */
+START_TEST(codes_are_those_of_the_owners)
+{
+    static const char name[] = "model.layers.0.mlp.up_proj.weight";
+    const struct {
+        const char *scheme, *scale;
+        organ_dtype scale_type;
+        const void *scales, *codes;
+        size_t scale_bytes, code_bytes;
+    } rows[] = {
+        {"fp8-block128", "weight_scale_inv", ORGAN_F32, golden_block_scales, golden_block_codes, sizeof golden_block_scales,
+         sizeof golden_block_codes},
+        {"fp8-tensor", "weight_scale", ORGAN_BF16, golden_tensor_scales, golden_tensor_codes, sizeof golden_tensor_scales,
+         sizeof golden_tensor_codes},
+        {"fp8-channel", "weight_scale", ORGAN_BF16, golden_channel_scales, golden_channel_codes, sizeof golden_channel_scales,
+         sizeof golden_channel_codes},
+        {"int4-group32", "weight_scale", ORGAN_BF16, golden_int4_scales, golden_int4_words, sizeof golden_int4_scales,
+         sizeof golden_int4_words},
+    };
+    const made_tensor tensor = {name, ORGAN_BF16, 2, {GOLDEN_ROWS, GOLDEN_COLS}};
+    ck_assert_int_eq(mkdir(scratch_path("small"), 0777), 0);
+    make_shard(scratch_path("small/model.safetensors"), &tensor, 1);
+    spill(scratch_path("small/config.json"), "{}", 2);
+    poke("small", name, 0, golden_values, sizeof golden_values);
+    for (size_t k = 0; k < sizeof rows / sizeof *rows; k++) {
+        must_convert("out", (convert_way){.model = scratch_path("small"), .scheme = rows[k].scheme, .force = true});
+        organ_model *const model = open_sound("out");
+        expect(model, beside(name, rows[k].scale), rows[k].scale_type, rows[k].scales, rows[k].scale_bytes);
+        expect(model, k == 3 ? beside(name, "weight_packed") : name, k == 3 ? ORGAN_I32 : ORGAN_F8_E4M3, rows[k].codes, rows[k].code_bytes);
+        organ_model_close(model);
+    }
+}
+END_TEST
+
+START_TEST(zeros_have_a_scale)
+{
+    static unsigned char zeros[160 * 160 * 2];
+    poke("donor", Q_PROJ, 0, zeros, sizeof zeros);
+    for (size_t s = 0; s < SCHEMES; s++) {
+        size_t count, bytes;
+        must_convert("packed", (convert_way){.scheme = schemes[s], .force = true});
+        organ_model *model = open_sound("packed");
+        const bool wide = s == 0;
+        unsigned char *const scales =
+            bytes_of(model, beside(Q_PROJ, wide ? "weight_scale_inv" : "weight_scale"), wide ? ORGAN_F32 : ORGAN_BF16, &bytes);
+        ck_assert(wide ? scales[3] == 0x3F && scales[2] == 0x80 : scales[1] == 0x3C && scales[0] == 0);
+        ck_assert_double_eq(told_error(Q_PROJ), 0);
+        free(scales);
+        float *const values = numbers_of(model, Q_PROJ, &count);
+        size_t zero = 0;
+        for (size_t k = 0; k < count; k++)
+            zero += values[k] == 0;
+        ck_assert_uint_eq(zero, count);
+        free(values);
+        organ_model_close(model);
+    }
+}
+END_TEST
+
+START_TEST(values_that_are_not_finite)
+{
+    static const uint32_t bad[] = {0x7fc00000, 0xff800000, 0x7f800001};
+    organ_error error;
+    for (size_t k = 0; k < 3; k++) {
+        poke("donor", V_PROJ, 4000, &bad[k], 4);
+        for (size_t s = 0; s < SCHEMES; s++) {
+            ck_assert_int_eq(convert("out", (convert_way){.scheme = schemes[s]}, &error), ORGAN_BAD_INPUT);
+            ck_assert_msg(strstr(error.message, "'" V_PROJ "' has values that are NaN or infinite"), "%s", error.message);
+            ck_assert(!scratch_left("out"));
+        }
+    }
+    must_convert("out", (convert_way){.scheme = "fp8-tensor", .targets = "*.mlp.*"});
+}
+END_TEST
+
+static long long counted(const char *key) { return json_integer_value(json_object_get(json_object_get(convert_report, "totals"), key)); }
+
+static char remarks[4096];
+static void remark(void *context, const char *text)
+{
+    (void)context;
+    strncat(remarks, text, sizeof remarks - strlen(remarks) - 2);
+    strcat(remarks, "\n");
+}
+
+/* A scale so large that values leave the range of F16, and a code that is NaN: told of, not hidden. */
+START_TEST(overflow_is_counted)
+{
+    const organ_progress progress = {.note = remark};
+    const uint16_t large = to_bf16(1024.0f);
+    const unsigned char nan = 0x7F;
+    must_convert("packed", (convert_way){.scheme = "fp8-tensor"});
+    poke("packed", beside(Q_PROJ, "weight_scale"), 0, &large, 2);
+    poke("packed", Q_PROJ, 77, &nan, 1);
+    organ_model *const model = open_sound("packed");
+    size_t bytes;
+    long long infinite = 0;
+    unsigned char *const codes = bytes_of(model, Q_PROJ, ORGAN_F8_E4M3, &bytes);
+    for (size_t k = 0; k < bytes; k++)
+        infinite += k != 77 && fabs(e4m3(codes[k])) * 1024.0 >= 65520.0;
+    free(codes);
+    organ_model_close(model);
+    ck_assert(infinite > 100);
+    remarks[0] = '\0';
+    must_convert("out", (convert_way){.model = scratch_path("packed"), .dtype = "f16", .progress = &progress});
+    ck_assert_int_eq(counted("infinite"), infinite);
+    ck_assert_int_eq(counted("nan"), 1);
+    ck_assert_msg(strstr(remarks, Q_PROJ), "%s", remarks);
+    must_convert("wide", (convert_way){.model = scratch_path("packed"), .dtype = "bf16"});
+    ck_assert_int_eq(counted("infinite"), 0);
+    ck_assert_int_eq(counted("nan"), 1);
+    must_convert("wider", (convert_way){.model = scratch_path("packed"), .dtype = "f32"});
+    ck_assert_int_eq(counted("infinite"), 0);
+    ck_assert_int_eq(counted("nan"), 1);
+}
+END_TEST
+
+Suite *convert_numbers_suite(void)
+{
+    const suite_case cases[] = {
+        {"numbers",
+         {codes_are_the_nearest, codes_are_those_of_the_owners, numbers_come_back, zeros_have_a_scale, values_that_are_not_finite,
+          overflow_is_counted}},
+        {"bytes", {same_bytes_whatever_the_way}},
+    };
+    return suite_of("convert", cases, sizeof cases / sizeof *cases, convert_setup, convert_teardown);
+}
+
+int main(void) { return run_suites((Suite *const[]){convert_numbers_suite(), convert_files_suite(), convert_faults_suite(), NULL}); }

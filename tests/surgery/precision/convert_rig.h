@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT
+ * Runs of dequantisation and quantisation over small models made in a scratch directory. */
+#ifndef CONVERT_RIG_H
+#define CONVERT_RIG_H
+
+#include "formats/model/model.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
+#include "tests/kit/resume_rig.h"
+
+#include <check.h>
+
+/* How one run differs from the usual: 2 threads, 64 MiB, "donor", BF16. */
+typedef struct convert_way {
+    const char *isa;
+    size_t threads;
+    uint64_t memory;
+    const char *model;  /* a path */
+    const char *scheme; /* of quantize */
+    const char *dtype;  /* of dequantize */
+    const char *targets;
+    uint64_t most;
+    bool resume, force, dry_run;
+    const organ_progress *progress;
+    organ_stop *stop;
+} convert_way;
+
+extern json_t *convert_report; /* of the last successful run */
+
+/* The scratch directory with its "donor", a plain model of two shards, 160 wide: its columns are whole groups of 32, but for those of
+ * down_proj; nothing is whole blocks of 128. */
+void convert_setup(void);
+void convert_teardown(void);
+
+/* `output` is a name in the scratch directory. quantize where a scheme is given, else dequantize. */
+organ_status convert(const char *output, convert_way way, organ_error *error);
+void must_convert(const char *output, convert_way way);
+
+/* Opens a model of the scratch directory, which must have no problems. */
+organ_model *open_sound(const char *name);
+/* Bytes of a tensor that must be there, to be freed. */
+unsigned char *bytes_of(const organ_model *model, const char *tensor, organ_dtype dtype, size_t *bytes);
+/* The values of a tensor of type F32, BF16 or F16 (or whatever its scheme is), to be freed. */
+float *numbers_of(const organ_model *model, const char *weight, size_t *count);
+
+Suite *convert_numbers_suite(void);
+Suite *convert_files_suite(void);
+Suite *convert_faults_suite(void);
+
+#endif
