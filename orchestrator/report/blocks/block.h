@@ -23,7 +23,7 @@ enum {
 
 typedef enum organ_block_kind {
     ORGAN_BLOCK_HEADING,  /* of a Markdown file */
-    ORGAN_BLOCK_LINES,    /* of a terminal, as they are; "" is an empty line */
+    ORGAN_BLOCK_LINES,    /* lines as they are; on a terminal without a newline at the end */
     ORGAN_BLOCK_SECTION,  /* its title */
     ORGAN_BLOCK_SAY,      /* a sentence or some; `lead` stands before it on a terminal */
     ORGAN_BLOCK_WARN,     /* what must be read */
@@ -40,6 +40,7 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_FIGURE,
     ORGAN_BLOCK_PART, /* blocks about `rows`, one object; nothing where it is not there */
+    ORGAN_BLOCK_MADE, /* blocks about an object that a function makes of the row: a fold of it */
     ORGAN_BLOCK_EACH, /* blocks about each of `rows`, an array, an object's members or, of ITEM, alone */
     ORGAN_BLOCK_DRAW, /* what a function puts on a page */
     ORGAN_BLOCK_WRITE /* what a function writes: on a page each line a paragraph */
@@ -71,12 +72,14 @@ typedef struct organ_items_of {
 
 /* One bar for each of the rows, or two. */
 typedef struct organ_bars_of {
-    organ_ranking look;    /* all but bars and count; its words are templates of the report */
-    const char *name;      /* member of the row */
-    const char *values[2]; /* the second NULL: one bar */
-    bool sums;             /* rows of one name are one bar, their sum */
-    const char *spread;    /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
-    double factor;         /* of all numbers; 0: 1 */
+    organ_ranking look;     /* all but bars and count; its words are templates of the report */
+    const char *name;       /* member of the row */
+    const char *values[2];  /* the second NULL: one bar */
+    bool sums;              /* rows of one name are one bar, their sum */
+    const char *low, *high; /* members that the whisker spans; NULL: none */
+    const char *remark;     /* words about the row, behind the value; NULL: none */
+    const char *spread;     /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
+    double factor;          /* of all numbers; 0: 1 */
     const char *caption;
 } organ_bars_of;
 
@@ -88,6 +91,8 @@ typedef struct organ_map_of {
     const char *weight;  /* of a mean; NULL: the greatest of several values counts */
     double factor;       /* 0: 1 */
     double step;         /* the scale ends at a multiple of it, 100 at most; 0: as `look` says */
+    bool least;          /* the least of several values counts, not the greatest */
+    bool varies;         /* not shown where all values are the same */
     bool inside;         /* rows of no layer, and a model of one cell, are not shown */
     const char *caption;
 } organ_map_of;
@@ -107,7 +112,8 @@ struct organ_block {
     size_t count; /* of the blocks */
     size_t most;  /* rows of EACH; 0: all */
     organ_table *(*build)(const json_t *row);
-    char *(*draw)(const json_t *row); /* an SVG; NULL fails the page */
+    json_t *(*make)(const json_t *row); /* NULL without memory */
+    char *(*draw)(const json_t *row);   /* an SVG; NULL fails the page */
     void (*page)(organ_html *html, const json_t *row);
     void (*write)(FILE *out, const json_t *row, const organ_page *page); /* page NULL: Markdown */
 };
@@ -125,6 +131,10 @@ typedef struct organ_view {
 #define HEADING(text)                                                                                                                      \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_HEADING, .on = ON_MARKDOWN, .words = (text)                                                                    \
+    }
+#define LINES_ON(where, if_, text)                                                                                                         \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_LINES, .on = (where), .when = (if_), .words = (text)                                                           \
     }
 #define LINES(if_, text)                                                                                                                   \
     {                                                                                                                                      \
@@ -197,14 +207,20 @@ typedef struct organ_view {
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_FIGURE, .on = ON_PAGE, .when = (if_), .draw = (function), .words = (text)                                      \
     }
-#define PART(where, path, list)                                                                                                            \
+#define PART_IF(where, if_, path, list)                                                                                                    \
     {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_PART, .on = (where), .rows = (path), BLOCKS(list)                                                              \
+        .kind = ORGAN_BLOCK_PART, .on = (where), .when = (if_), .rows = (path), BLOCKS(list)                                               \
     }
-#define EACH(where, path, at_most, list)                                                                                                   \
+#define PART(where, path, list) PART_IF(where, NULL, path, list)
+#define MADE(where, if_, function, list)                                                                                                   \
     {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_EACH, .on = (where), .rows = (path), .most = (at_most), BLOCKS(list)                                           \
+        .kind = ORGAN_BLOCK_MADE, .on = (where), .when = (if_), .make = (function), BLOCKS(list)                                           \
     }
+#define EACH_IF(where, if_, path, at_most, list)                                                                                           \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_EACH, .on = (where), .when = (if_), .rows = (path), .most = (at_most), BLOCKS(list)                            \
+    }
+#define EACH(where, path, at_most, list) EACH_IF(where, NULL, path, at_most, list)
 #define DRAW(if_, function)                                                                                                                \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_DRAW, .on = ON_PAGE, .when = (if_), .page = (function)                                                         \

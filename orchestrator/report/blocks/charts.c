@@ -6,6 +6,7 @@
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,6 +47,22 @@ static organ_ranking_bar *bar_of(organ_ranking_bar *bars, size_t *count, const o
     return &bars[(*count)++];
 }
 
+static char *ranking_of(organ_ranking look, const organ_ranking_bar *bars, size_t count)
+{
+    char *svg = NULL;
+    look.bars = bars;
+    look.count = count;
+    if (bars)
+        organ_ranking_svg(&look, &svg, &(organ_error){0});
+    return svg;
+}
+
+static void free_remarks(organ_ranking_bar *bars, size_t count)
+{
+    for (size_t k = 0; bars && k < count; k++)
+        free((char *)(uintptr_t)bars[k].remark);
+}
+
 void organ_bars_put(organ_walk *walk, const organ_block *block)
 {
     const organ_bars_of *const look = block->bars;
@@ -62,8 +79,17 @@ void organ_bars_put(organ_walk *walk, const organ_block *block)
         }
         if (spread)
             spread_bar(bar, look, spread);
+        if (look->low) {
+            bar->low = scaled(row, look->low, look->factor);
+            bar->high = scaled(row, look->high, look->factor);
+        }
+        if (look->remark && !bar->remark)
+            bar->remark = organ_words_text(&(organ_scope){walk->scope.report, row}, look->remark, ORGAN_WORDS_PAGE);
     }
-    put_chart(walk, organ_ranking_of(look->look, bars, count), look->caption);
+    char *const svg = ranking_of(look->look, bars, count);
+    free_remarks(bars, count);
+    free(bars);
+    put_chart(walk, svg, look->caption);
 }
 
 static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows)
@@ -71,7 +97,7 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows)
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->fold = look->weight ? ORGAN_FOLD_MEAN : ORGAN_FOLD_MOST;
+    map->fold = look->weight ? ORGAN_FOLD_MEAN : look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
     map->as_met = look->inside;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k), *const layer = json_object_get(row, "layer");
@@ -94,6 +120,18 @@ static double scale_end(const organ_layer_map *map, double step)
     return fmin(100, step * ceil(most / step));
 }
 
+/* Whether there is anything to see: of what has to vary more than one value. */
+static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
+{
+    const size_t cells = map->layers * map->roles;
+    double least = INFINITY, most = -INFINITY;
+    for (size_t k = 0; k < cells; k++) {
+        least = fmin(least, map->value[k]);
+        most = fmax(most, map->value[k]);
+    }
+    return cells > (look->inside ? 1 : 0) && (!look->varies || least < most);
+}
+
 void organ_map_put(organ_walk *walk, const organ_block *block)
 {
     enum { MOST_NUMBERED = 1500 }; /* cells with a number in them */
@@ -103,7 +141,7 @@ void organ_map_put(organ_walk *walk, const organ_block *block)
     if (map && look->step > 0)
         words.high = scale_end(map, look->step);
     words.plain = words.plain || (map && map->layers * map->roles > MOST_NUMBERED);
-    if (!map || map->failed || map->layers * map->roles > (look->inside ? 1 : 0))
+    if (!map || map->failed || is_seen(look, map))
         put_chart(walk, organ_layer_map_svg(map, &words), look->caption);
     organ_layer_map_destroy(map);
 }

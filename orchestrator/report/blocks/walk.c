@@ -45,7 +45,7 @@ static void put_words(organ_walk *walk, const organ_block *block)
 static void put_made(organ_walk *walk, organ_table *table, const char *caption)
 {
     char *const text = caption ? words_of(walk, caption) : NULL;
-    walk->place->table(walk, table, text);
+    walk->place->table(walk, table, text && *text ? text : NULL);
     free(text);
 }
 
@@ -155,6 +155,16 @@ static void put_part(organ_walk *walk, const organ_block *block)
         walk_row(walk, block, rows_of(walk, block));
 }
 
+static void put_made_of(organ_walk *walk, const organ_block *block)
+{
+    json_t *const made = block->make(walk->scope.row);
+    if (made)
+        walk_row(walk, block, made);
+    else
+        lack_memory(walk);
+    json_decref(made);
+}
+
 static void put_built(organ_walk *walk, const organ_block *block) { put_made(walk, block->build(walk->scope.row), block->words); }
 static void put_drawn(organ_walk *walk, const organ_block *block) { block->page(walk->html, walk->scope.row); }
 static void put_written(organ_walk *walk, const organ_block *block) { walk->place->write(walk, block); }
@@ -166,7 +176,8 @@ static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_BUILT] = put_built,   [ORGAN_BLOCK_MERITS] = put_merits, [ORGAN_BLOCK_CHECKS] = put_list,
     [ORGAN_BLOCK_CAUTIONS] = put_list, [ORGAN_BLOCK_TERMS] = put_list,    [ORGAN_BLOCK_BARS] = organ_bars_put,
     [ORGAN_BLOCK_MAP] = organ_map_put, [ORGAN_BLOCK_FIGURE] = put_figure, [ORGAN_BLOCK_PART] = put_part,
-    [ORGAN_BLOCK_EACH] = walk_each,    [ORGAN_BLOCK_DRAW] = put_drawn,    [ORGAN_BLOCK_WRITE] = put_written};
+    [ORGAN_BLOCK_EACH] = walk_each,    [ORGAN_BLOCK_MADE] = put_made_of,  [ORGAN_BLOCK_DRAW] = put_drawn,
+    [ORGAN_BLOCK_WRITE] = put_written};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
 {

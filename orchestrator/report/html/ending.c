@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_COLUMNS = 12 };
+enum { MOST_COLUMNS = 12, MOST_NUMBERS = 16 };
 
 /* "bytes_per_second" is read as "bytes per second". */
 static void put_words(FILE *out, const char *key)
@@ -81,6 +81,13 @@ static bool name_cell(organ_table *table, const char *before, const char *key)
     return ignored.status == ORGAN_OK;
 }
 
+/* No elements, or seconds of every module, tell a reader nothing. */
+static bool says_nothing(const json_t *value)
+{
+    const size_t count = json_array_size(value);
+    return json_is_array(value) && (count == 0 || (count > MOST_NUMBERS && json_is_number(json_array_get(value, 0))));
+}
+
 static bool is_list_of_objects(const json_t *value) { return json_is_object(json_array_get(value, 0)); }
 
 /* The plain members of `object`, and those of objects inside it. */
@@ -93,7 +100,7 @@ static bool member_rows(organ_table *table, const char *before, const json_t *ob
     {
         if (json_is_object(value) && !*before)
             whole = member_rows(table, key, value) && whole;
-        else if (!is_list_of_objects(value) && !json_is_object(value))
+        else if (!is_list_of_objects(value) && !json_is_object(value) && !says_nothing(value))
             whole = name_cell(table, before, key) && value_cell(table, key, value) && whole;
     }
     return whole;

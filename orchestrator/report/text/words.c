@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PEFT_PREFIX "base_model.model." /* of every key of an adapter */
+
 enum { LONGEST_PATH = 128, LONGEST_FORM = 16 };
 
 /* The first `length` characters as a string, cut where they are too many. */
@@ -228,6 +230,11 @@ static void put_value(FILE *out, const json_t *value, const char *form, organ_wo
         put_joined(out, value, *form == 'j' ? ", " : " x ", to);
     else if (strcmp(form, "model") == 0)
         organ_model_line(out, value);
+    else if (strcmp(form, "module") == 0)
+        put_text(out,
+                 organ_json_text(value, "") +
+                     (strncmp(organ_json_text(value, ""), PEFT_PREFIX, sizeof PEFT_PREFIX - 1) == 0 ? sizeof PEFT_PREFIX - 1 : 0),
+                 false, to);
     else if (strcmp(form, "stem") == 0)
         put_stem(out, organ_json_text(value, ""), to);
     else if (strcmp(form, "shell") == 0)

@@ -6,8 +6,8 @@
  * "1.2345 %"; time 1.2 s; .3f .2e .4g as printf has them, of null "-"; size: how many elements an array has; -20: how many more than 20; s:
  * "s" unless the member (of an array its size) is 1; model: "tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object; join:
  * strings of an array with commas; shape: 64 x 320; shell: a word of a command line; code: set as code; stem: a path up to its last dot;
- *                        measured: "20.692 +- 0.123", a number and its standard error, the member PATH_error, with decimals that show two
- *                        digits of the error, "too large" of null; +measured: with a sign; %measured: of 1 as percent
+ * module: a key of an adapter without base_model.model.; measured: "20.692 +- 0.123", a number and its standard error, the member
+ * PATH_error, with decimals that show two digits of the error, "too large" of null; +measured: with a sign; %measured: of 1 as percent
  *   {condition?A}        A, which may have braces itself, where the condition holds
  *   {condition?A|B}      else B
  *

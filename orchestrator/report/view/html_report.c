@@ -4,13 +4,11 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/adapter_report.h"
 #include "orchestrator/report/view/audit_report.h"
 #include "orchestrator/report/view/autopsy_report.h"
 #include "orchestrator/report/view/fleet_report.h"
 #include "orchestrator/report/view/generate_report.h"
 #include "orchestrator/report/view/inspect_report.h"
-#include "orchestrator/report/view/lora_report.h"
 #include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/report/view/organs_report.h"
@@ -34,26 +32,14 @@ static const struct {
     const char *schema;
     make_page *make;
 } pages[] = {
-    {"organ.assemble/1", organ_assemble_report_html},
-    {"organ.audit/1", organ_audit_report_html},
-    {"organ.autopsy/1", organ_autopsy_report_html},
-    {"organ.evaluate/1", organ_perplexity_report_html},
-    {"organ.extract/1", organ_extract_report_html},
-    {"organ.fleet/1", organ_fleet_report_html},
-    {"organ.generate/1", organ_generate_report_html},
-    {"organ.graft/1", organ_graft_report_html},
-    {"organ.inspect/1", organ_inspect_report_html},
-    {"organ.lora_extract/1", organ_lora_report_html},
-    {"organ.lora_merge/1", organ_merge_report_html},
-    {"organ.lora_resize/1", organ_resize_report_html},
-    {"organ.lora_sanitize/1", organ_sanitize_report_html},
-    {"organ.measure/1", organ_measure_report_html},
-    {"organ.noise_pairs/1", organ_noise_pairs_report_html},
-    {"organ.orthogonality/1", organ_orthogonality_report_html},
-    {"organ.perplexity/1", organ_perplexity_report_html},
-    {"organ.prune/1", organ_prune_report_html},
-    {"organ.tokenize/1", organ_tokenize_report_html},
-    {"organ.topology/1", organ_topology_report_html},
+    {"organ.assemble/1", organ_assemble_report_html},       {"organ.audit/1", organ_audit_report_html},
+    {"organ.autopsy/1", organ_autopsy_report_html},         {"organ.evaluate/1", organ_perplexity_report_html},
+    {"organ.extract/1", organ_extract_report_html},         {"organ.fleet/1", organ_fleet_report_html},
+    {"organ.generate/1", organ_generate_report_html},       {"organ.graft/1", organ_graft_report_html},
+    {"organ.inspect/1", organ_inspect_report_html},         {"organ.measure/1", organ_measure_report_html},
+    {"organ.noise_pairs/1", organ_noise_pairs_report_html}, {"organ.orthogonality/1", organ_orthogonality_report_html},
+    {"organ.perplexity/1", organ_perplexity_report_html},   {"organ.prune/1", organ_prune_report_html},
+    {"organ.tokenize/1", organ_tokenize_report_html},       {"organ.topology/1", organ_topology_report_html},
 };
 /* clang-format on */
 

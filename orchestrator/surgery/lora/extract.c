@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/view/lora_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -145,7 +145,7 @@ static organ_status write_reports(organ_lora_job *job, json_t **report, organ_er
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
         organ_fail_errno(error, ENOMEM, "%s", job->options->output);
     if (!error->status)
-        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_lora_report_markdown, error);
+        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_report_markdown, error);
     return error->status;
 }
 

@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 #include "orchestrator/surgery/precision/remake.h"
@@ -137,7 +137,7 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
                                  .recall = organ_merge_recall,
                                  .identity = identity,
                                  .document = document,
-                                 .markdown = organ_merge_report_markdown};
+                                 .markdown = organ_report_markdown};
     return organ_remake_run(&remake, report, error);
 }
 

@@ -4,7 +4,7 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/adapter_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -211,7 +211,7 @@ static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **repor
     j->output = *organ_adapter_writer_output(w);
     if (!(*report = document_of(j)))
         return no_memory(j, error);
-    organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_sanitize_report_markdown, error);
+    organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_report_markdown, error);
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT
+ * organ.lora_sanitize/1 and organ.lora_resize/1 */
+#include "orchestrator/report/view/shares.h"
+#include "orchestrator/report/view/views.h"
+
+enum { MOST_FINDINGS = 500 };
+
+#define ADAPTER                                                                                                                            \
+    "{adapter.name} (LoRA, r {adapter.r}, alpha {adapter.lora_alpha}{adapter.use_rslora?, rsLoRA}{adapter.use_dora?, DoRA}, "              \
+    "{adapter.pairs:count} module{adapter.pairs:s})"
+
+/* ---- what both have ---- */
+
+static const organ_share_of kept = {"explained", "norm", "sigma"};
+
+static json_t *kept_roles(const json_t *report) { return organ_share_roles(report, &kept); }
+static char *rank_curves(const json_t *report) { return organ_rank_curves(report, &kept); }
+
+static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_COUNT("modules", "modules"),
+                                    FIELD_WORDS("rank", "{before_from}{before_to>before_from?-{before_to}}", 0),
+                                    FIELD_WORDS("new rank", "{rank_from}{rank_to>rank_from?-{rank_to}}", 0),
+                                    FIELD_SHARE("explained", "share"),
+                                    FIELD_SHARE("least", "least")};
+static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("type", "dtype", 0),
+                                      FIELD_COUNT("rank", "rank_before"),
+                                      FIELD_COUNT("new rank", "rank"),
+                                      FIELD_GENERAL("scale", "scale", 6),
+                                      FIELD_GENERAL("norm", "norm", 6),
+                                      FIELD_SHARE("explained", "explained"),
+                                      FIELD_SHARE("residual", "residual")};
+
+static const organ_block roles_table[] = {
+    TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all modules", .total_row = "total",
+          .caption = "By role: explained is the share of the squared norm of scale B A that is kept")};
+static const organ_block shares[] = {
+    SHARE_BARS("Share of each change that is kept", "kept", "What is cut away is the best that could be spared at this rank.")};
+static const organ_block kept_blocks[] = {
+    SECTION(ON_PAGE, NULL, "How much is kept"),
+    MADE(ON_PAGE, NULL, kept_roles, shares),
+    SHARE_MAP("Share of each change that is kept", "kept", "explained"),
+    FIGURE("modules.*.sigma.1", rank_curves, "From the singular values of scale B A, all of them: what any rank would keep."),
+    RANK_MAP(NULL),
+};
+
+#define EVERY_MODULE_TABLE                                                                                                                 \
+    TABLE(ON_FILES, NULL, "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = "Every module")
+#define END(if_) GAP(if_), SAY(ON_TERMINAL, if_, "Time: {run.seconds:time}."), LINES(if_, "\nAdapter:  {run.output}\n")
+
+/* ---- sanitize ---- */
+
+static const organ_item sanitize_merits[] = {
+    {NULL, "things{check? in it that a server would refuse| a server would have refused}", "{findings:size}"},
+    {NULL, "{check?modules to keep|modules kept}", "{totals.modules:count}"},
+    {NULL, "{check?tensors to leave out|tensors left out}", "{dropped:size}"},
+    {NULL, "rank, the same of all modules", "{output.r:count}"}};
+
+static const organ_field findings[] = {FIELD_TEXT("where", "where", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                       FIELD_TEXT("why a server refuses it", "text", 0)};
+static const organ_field dropped[] = {
+    FIELD_WORDS("left out", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT), FIELD_TEXT("because", "why", 0),
+    FIELD_MAYBE_GENERAL("norm", "norm", 6), FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
+
+static const organ_block finding[] = {SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}")};
+static const organ_block removed[] = {SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left.")};
+
+#define SERVED                                                                                                                             \
+    SAY(ON_ALL, NULL,                                                                                                                      \
+        "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank {output.r} is above "     \
+        "512, "                                                                                                                            \
+        "the most that vLLM serves: organ lora resize makes it smaller.}")
+
+static const organ_block sanitize_blocks[] = {
+    LINES(NULL, "{check?Checked|Sanitised} " ADAPTER "{base?\nagainst {base:model}}\n\n"),
+    HEADING("A sanitised adapter"),
+    SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
+    MERITS(NULL, sanitize_merits),
+    SECTION(ON_PAGE, NULL, "{check?What a server would refuse|What a server would have refused}"),
+    EACH_IF(ON_TERMINAL, "check", "findings", 0, finding),
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .most = MOST_FINDINGS, .what = "findings",
+          .caption = "{check?|In the adapter as it was}"),
+    SAY(ON_PAGE, "!findings", "Nothing that a server would refuse."),
+    SAY(ON_TERMINAL, "check&!findings", "Nothing that a server would refuse."),
+    SECTION(ON_PAGE, NULL, "{check?What sanitising would do|What was done}"),
+    SAY(ON_PAGE, "base", "Against: {base:model}."),
+    TABLE(ON_TEXT, "!check&dropped", "dropped", FIELDS(dropped)),
+    MADE(ON_TEXT, "!check&totals.cut", kept_roles, roles_table),
+    SAY(ON_ALL, "!check", "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
+    SAY(ON_ALL, "!check&totals.folded",
+        "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding changed B by at most "
+        "{totals.worst_folding_error:.2g} of its norm}."),
+    SAY(ON_ALL, "!check&totals.padded", "Filled up: {totals.padded} module{totals.padded:s} of lower rank, with zeros."),
+    SAY(ON_ALL, "!check&totals.cut", "Cut: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
+    EACH_IF(ON_ALL, "!check", "targets_removed", 0, removed),
+    SERVED,
+    TABLE(ON_PAGE, "dropped", "dropped", FIELDS(dropped), .caption = "Left out, with the size of what is lost"),
+    PART_IF(ON_PAGE, "totals.cut", ".", kept_blocks),
+    SECTION(ON_FILES, NULL, "Modules"),
+    MADE(ON_PAGE, NULL, kept_roles, roles_table),
+    EVERY_MODULE_TABLE,
+    END("!check"),
+};
+
+const organ_view organ_lora_sanitize_view = {
+    .schema = "organ.lora_sanitize/1",
+    .kind = "{check?Check of an adapter|A sanitised adapter}",
+    .title = "{adapter.name}",
+    .lead = "{check&findings?Not as a server takes it: {findings:size} thing{findings:s} in it would be refused.|A server takes "
+            "{check?it as it is|what was made of it}.}",
+    BLOCKS(sanitize_blocks)};
+
+/* ---- resize ---- */
+
+static const organ_item resize_merits[] = {{NULL, "of the squared change is kept", "{/totals.explained:share}"},
+                                           {NULL, "in the module that it is least of", "{total.least:share}"},
+                                           {NULL, "rank now", "{/r:count}"},
+                                           {NULL, "rank before", "{/totals.rank_before:count}"},
+                                           {NULL, "of factors", "{/totals.bytes:bytes}"}};
+static const organ_block resize_figures[] = {MERITS(NULL, resize_merits)};
+
+#define TO_RANK "to rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of every module}"
+
+static const organ_block resize_blocks[] = {
+    LINES(NULL, "Resized " ADAPTER "\n" TO_RANK "\n\n"),
+    HEADING("An adapter of another rank"),
+    LINES_ON(ON_MARKDOWN, NULL, "Resized " ADAPTER "\n" TO_RANK),
+    MADE(ON_PAGE, NULL, kept_roles, resize_figures),
+    PART_IF(ON_PAGE, NULL, ".", kept_blocks),
+    MADE(ON_TEXT, NULL, kept_roles, roles_table),
+    SAY(ON_ALL, "asked_rank>r&!totals.cut", "No module has a higher rank than {r}: a larger one would hold nothing more, and r stays {r}."),
+    SAY(ON_ALL, "kept_as_they_are",
+        "No factor, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is {kept_as_they_are.0}."),
+    SAY(ON_ALL, NULL, "All modules have r = lora_alpha = {r}; {totals.bytes_before:bytes} became {totals.bytes:bytes}."),
+    SECTION(ON_FILES, NULL, "Modules"),
+    MADE(ON_PAGE, NULL, kept_roles, roles_table),
+    EVERY_MODULE_TABLE,
+    END(NULL),
+};
+
+const organ_view organ_lora_resize_view = {.schema = "organ.lora_resize/1",
+                                           .kind = "An adapter of another rank",
+                                           .title = "{adapter.name}",
+                                           .lead =
+                                               "To rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of "
+                                               "every module}.",
+                                           BLOCKS(resize_blocks)};

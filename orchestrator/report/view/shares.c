@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/shares.h"
+
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/svg/chart.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/report_parts.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_ROLES = 32 };
+
+static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
+static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
+
+/* The roles of the modules in the order in which they come; as many as there is room for. */
+static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
+{
+    size_t count = 0;
+    for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++)
+        if (organ_role_is_new(modules, k))
+            roles[count++] = role_of(json_array_get(modules, k));
+    return count;
+}
+
+/* ---- by role ---- */
+
+typedef struct span {
+    json_int_t from, to;
+} span;
+
+static void widen(span *s, bool first, json_int_t value)
+{
+    s->from = first || value < s->from ? value : s->from;
+    s->to = first || value > s->to ? value : s->to;
+}
+
+/* Modules put together. */
+typedef struct share_fold {
+    json_int_t modules, elements;
+    span rank, before;
+    double energy, kept, least, most;
+} share_fold;
+
+static void fold_module(share_fold *f, const json_t *row, const organ_share_of *of)
+{
+    const double share = organ_json_number(row, of->share), norm = organ_json_number(row, of->norm);
+    widen(&f->rank, f->modules == 0, (json_int_t)organ_json_count(row, "rank"));
+    widen(&f->before, f->modules == 0, (json_int_t)organ_json_count(row, "rank_before"));
+    f->modules++;
+    f->elements += (json_int_t)organ_json_count(row, "elements");
+    if (!isfinite(share) || !isfinite(norm))
+        return;
+    f->energy += norm * norm;
+    f->kept += norm * norm * share;
+    f->least = fmin(f->least, share);
+    f->most = fmax(f->most, share);
+}
+
+static json_t *number_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+/* The modules of a role, all of them for NULL. */
+static json_t *fold_role(const json_t *modules, const char *role, const organ_share_of *of)
+{
+    share_fold f = {.least = INFINITY, .most = -INFINITY};
+    for (size_t k = 0; k < json_array_size(modules); k++)
+        if (!role || strcmp(role_of(json_array_get(modules, k)), role) == 0)
+            fold_module(&f, json_array_get(modules, k), of);
+    return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o}", "role", role ? role : "", "modules", f.modules, "elements",
+                     f.elements, "rank_from", f.rank.from, "rank_to", f.rank.to, "before_from", f.before.from, "before_to", f.before.to,
+                     "share", number_or_null(f.kept / f.energy), "least", number_or_null(f.least), "most", number_or_null(f.most));
+}
+
+json_t *organ_share_roles(const json_t *report, const organ_share_of *of)
+{
+    const char *roles[MOST_ROLES];
+    const json_t *const modules = modules_of(report);
+    const size_t count = roles_of(modules, roles);
+    json_t *rows = json_array();
+    for (size_t k = 0; rows && k < count; k++)
+        if (json_array_append_new(rows, fold_role(modules, roles[k], of)) != 0) {
+            json_decref(rows);
+            rows = NULL;
+        }
+    return json_pack("{s:o, s:o}", "rows", rows, "total", fold_role(modules, NULL, of));
+}
+
+/* ---- over the rank ---- */
+
+/* Arrays of `ranks` numbers: the ranks, then three for each role. */
+typedef struct curves {
+    const char *roles[MOST_ROLES];
+    size_t role_count, ranks;
+    double *values;
+    organ_chart_panel panels[MOST_ROLES];
+    const double *y[MOST_ROLES][1];
+} curves;
+
+enum { POOLED, LEAST, MOST, OF_ROLE };
+
+static double *curve(const curves *c, size_t role, size_t which) { return c->values + (1 + role * OF_ROLE + which) * c->ranks; }
+
+static size_t longest_spectrum(const json_t *modules, const organ_share_of *of)
+{
+    size_t ranks = 0;
+    for (size_t k = 0; k < json_array_size(modules) && of->spectrum; k++) {
+        const size_t here = json_array_size(json_object_get(json_array_get(modules, k), of->spectrum));
+        ranks = here > ranks ? here : ranks;
+    }
+    return ranks;
+}
+
+/* Adds a module to its role: what its first k singular values explain. */
+static void add_module(const curves *c, const organ_share_of *of, const json_t *row, size_t role)
+{
+    const json_t *const spectrum = json_object_get(row, of->spectrum);
+    const double norm = organ_json_number(row, of->norm), energy = norm * norm;
+    double sum = 0;
+    if (!json_is_array(spectrum) || !(energy > 0))
+        return;
+    for (size_t k = 0; k < c->ranks; k++) {
+        const double sigma = json_number_value(json_array_get(spectrum, k));
+        sum += sigma * sigma;
+        const double share = 100 * fmin(sum / energy, 1);
+        double *const least = &curve(c, role, LEAST)[k], *const most = &curve(c, role, MOST)[k];
+        curve(c, role, POOLED)[k] += 100 * fmin(sum, energy);
+        *least = isnan(*least) ? share : fmin(*least, share);
+        *most = isnan(*most) ? share : fmax(*most, share);
+    }
+}
+
+static void fill_role(curves *c, const json_t *modules, const organ_share_of *of, size_t role)
+{
+    double energy = 0;
+    for (size_t k = 0; k < c->ranks; k++)
+        curve(c, role, LEAST)[k] = curve(c, role, MOST)[k] = NAN;
+    for (size_t k = 0; k < json_array_size(modules); k++) {
+        const json_t *const row = json_array_get(modules, k);
+        const double norm = organ_json_number(row, of->norm);
+        if (strcmp(role_of(row), c->roles[role]) != 0)
+            continue;
+        add_module(c, of, row, role);
+        energy += json_is_array(json_object_get(row, of->spectrum)) && norm > 0 ? norm * norm : 0;
+    }
+    for (size_t k = 0; k < c->ranks; k++)
+        curve(c, role, POOLED)[k] = energy > 0 ? curve(c, role, POOLED)[k] / energy : NAN;
+    c->y[role][0] = curve(c, role, POOLED);
+    c->panels[role] = (organ_chart_panel){.title = c->roles[role],
+                                          .count = c->ranks,
+                                          .x = c->values,
+                                          .y = c->y[role],
+                                          .band_low = curve(c, role, LEAST),
+                                          .band_high = curve(c, role, MOST)};
+}
+
+char *organ_rank_curves(const json_t *report, const organ_share_of *of)
+{
+    static const organ_chart_series series = {.name = "all modules of the role together"};
+    const json_t *const modules = modules_of(report);
+    curves c = {.ranks = longest_spectrum(modules, of)};
+    char *svg = NULL;
+    c.role_count = roles_of(modules, c.roles);
+    c.values = calloc((1 + c.role_count * OF_ROLE) * c.ranks, sizeof *c.values);
+    if (!c.values)
+        return NULL;
+    for (size_t k = 0; k < c.ranks; k++)
+        c.values[k] = (double)(k + 1);
+    for (size_t r = 0; r < c.role_count; r++)
+        fill_role(&c, modules, of, r);
+    const organ_chart chart = {.title = "What each rank explains",
+                               .subtitle = "share of the squared norm of the change in its strongest directions",
+                               .description = "Share of the change that is explained, over the rank, one panel a role.",
+                               .x_label = "rank",
+                               .y_label = "explained, percent",
+                               .whole_x = true,
+                               .series = &series,
+                               .series_count = 1,
+                               .band_name = "from the least to the most of its modules",
+                               .panels = c.panels,
+                               .panel_count = c.role_count};
+    organ_chart_svg(&chart, &svg, &(organ_error){0});
+    free(c.values);
+    return svg;
+}
