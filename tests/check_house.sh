@@ -101,9 +101,10 @@ surgery/calibrated output algebra trial prune
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs
-surgery/purify output algebra trial measure
-surgery/precision output algebra trial
-surgery/lora output algebra trial precision
+surgery/remake output algebra trial
+surgery/purify output algebra trial remake measure
+surgery/precision output algebra trial remake
+surgery/lora output algebra trial remake precision
 surgery/orthogonality output algebra lora
 surgery/health output algebra
 serve/http

@@ -17,6 +17,7 @@ static const organ_option purify_options[] = {
     REAL("strength", "S", purify.strength, "which part of the noise is removed", .range = {0, 1}, .fallback = "0.1"),
     TYPES("type", purify.types, "purify all tensors of these kinds instead of the projections"),
     TEXT("layers", "RANGE,...", purify.layers, "only in these layers, for example 5-20 or 0-3,8"),
+    RESUME(purify.resume),
     FORCE(purify.force, "OUT"),
     DRY_RUN(purify.dry_run, "say what would be purified")};
 
@@ -32,15 +33,17 @@ const organ_verb organ_purify_verb = {
              "What such a filter calls noise is most of what a model knows. The report says how much of the energy went, and warns above "
              "5 %; a higher theta is no evidence of a better model.\n"
              "OUT becomes what the model is: a directory with the same files, or a single file. The report lies in OUT/organ, or beside "
-             "the file: PURIFY_REPORT.md and .html to read, purify.json with all numbers.\n"
+             "the file: PURIFY_REPORT.md and .html to read, purify.json with all numbers. A run that is interrupted leaves no half "
+             "model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("MODEL"),
     OPERANDS(OPERAND("MODEL", MODEL, purify.model, "the model to purify, also an organ directory; it is only read, never changed")),
     GROUPS(GROUP("Options", purify_options), EVALUATION_GROUP, MACHINE_GROUP, REPORTING_GROUP),
     EXAMPLES({"organ purify model.gguf -o purified.gguf --method haar", "Makes a tenth of what wavelets take for noise go away."},
              {"organ purify MODEL -o OUT --method fft --type organ --layers 5-20",
               "The feed-forward tensors of sixteen layers, by their spectra."},
+             {"organ purify MODEL -o OUT --method haar --resume", "Goes on where a killed run stopped."},
              {"organ purify organs -o purified --method haar --dry-run", "Says what would be purified in an organ directory."}),
     .exits = "0 done; 2 wrong usage, or OUT exists, or --type names a tensor whose type cannot be written; 3 the model is malformed, has "
-             "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted, and nothing is left"
+             "values that are not finite, or changed meanwhile; 4 the disk is full or refuses; 130 interrupted (to be resumed)"
              ORGAN_EVALUATION_EXITS ".",
     .run = run_purify};

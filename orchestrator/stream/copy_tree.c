@@ -122,8 +122,7 @@ void organ_list_free(organ_file_list *list)
     *list = (organ_file_list){0};
 }
 
-/* Every folder on the way to `path` below `root`, which is there. */
-static organ_status make_folders(char *path, size_t root, organ_error *error)
+organ_status organ_make_folders(char *path, size_t root, organ_error *error)
 {
     for (char *slash = path + root; (slash = strchr(slash + 1, '/'));) {
         *slash = '\0';
@@ -162,7 +161,7 @@ organ_status organ_copy_file(const char *directory, const char *name, const char
         to_path = NULL;
     if (!from_path || !to_path)
         organ_fail_memory(error, name);
-    else if (make_folders(to_path, strlen(to_directory), error) == ORGAN_OK) {
+    else if (organ_make_folders(to_path, strlen(to_directory), error) == ORGAN_OK) {
         const int from = open(from_path, O_RDONLY | O_CLOEXEC);
         if (from < 0)
             organ_fail_errno(error, errno, "%s: cannot be opened", from_path);

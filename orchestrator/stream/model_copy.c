@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/model_copy.h"
 
+#include "formats/base/input_file.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
@@ -18,7 +19,6 @@
 
 typedef struct shard {
     char *path;
-    organ_direct_file file;
     bool shared; /* reflinked: nothing around the replaced tensors is left to copy */
 } shard;
 
@@ -28,6 +28,8 @@ struct organ_model_copy {
     const bool *replaced;
     const organ_stop *stop;
     shard *shards;
+    organ_direct_file writing; /* one at a time: an organ directory has more files than can be open */
+    size_t written;            /* which of the shards that is */
     organ_file_list others;
     pthread_t thread;
     bool copying; /* the thread was started and not yet joined */
@@ -75,31 +77,58 @@ static bool stopped(organ_model_copy *copy)
     return cancelled || organ_stop_asked(copy->stop);
 }
 
-static organ_status copy_span(organ_model_copy *copy, size_t f, uint64_t from, uint64_t to, organ_error *error)
+/* One of the donor's files and its copy, both open. */
+typedef struct pair {
+    size_t file;
+    int from;
+    organ_direct_file to;
+} pair;
+
+static organ_status copy_span(organ_model_copy *copy, const pair *p, uint64_t from, uint64_t to, organ_error *error)
 {
-    const organ_model_file *donor = &copy->donor->files[f];
-    const shard *s = &copy->shards[f];
     while (from < to && !error->status && !stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
-        organ_copy_range(donor->fd, donor->path, from, s->file.fd, s->path, from, bytes, error);
+        organ_copy_range(p->from, copy->donor->files[p->file].path, from, p->to.fd, p->to.path, from, bytes, error);
         from += bytes;
     }
     return error->status;
 }
 
 /* Header, gaps and tensors that are not replaced. Tensors are ordered by offset. */
-static organ_status copy_around(organ_model_copy *copy, size_t f, organ_error *error)
+static organ_status copy_around(organ_model_copy *copy, const pair *p, organ_error *error)
 {
     const organ_model *donor = copy->donor;
-    const organ_model_file *file = &donor->files[f];
+    const organ_model_file *file = &donor->files[p->file];
     uint64_t done = 0;
     for (uint64_t t = file->first; t < file->first + file->count && !error->status; t++) {
         if (!copy->replaced[t])
             continue;
-        copy_span(copy, f, done, donor->tensors[t].offset, error);
+        copy_span(copy, p, done, donor->tensors[t].offset, error);
         done = donor->tensors[t].offset + donor->tensors[t].bytes;
     }
-    return error->status ? error->status : copy_span(copy, f, done, file->size, error);
+    return error->status ? error->status : copy_span(copy, p, done, file->size, error);
+}
+
+/* Calls `with` with the file and its copy. */
+static organ_status with_pair(organ_model_copy *copy, size_t f, organ_status (*with)(organ_model_copy *, const pair *, organ_error *),
+                              organ_error *error)
+{
+    pair p = {.file = f, .from = -1, .to = {.fd = -1, .direct = -1}};
+    if (organ_model_file_open(copy->donor, (uint32_t)f, &p.from, error) == ORGAN_OK) {
+        if (organ_direct_open(copy->shards[f].path, 0666, &p.to, error) == ORGAN_OK)
+            with(copy, &p, error);
+        organ_direct_close(&p.to);
+        organ_model_file_close(copy->donor, (uint32_t)f, p.from);
+    }
+    return error->status;
+}
+
+/* A shard is synchronised early: the disk works while the processor does. The small files of an organ directory wait for the end. */
+static organ_status fill_shard(organ_model_copy *copy, const pair *p, organ_error *error)
+{
+    if (!copy->shards[p->file].shared)
+        copy_around(copy, p, error);
+    return error->status || copy->donor->manifest ? error->status : organ_direct_sync(&p->to, error);
 }
 
 static organ_status copy_other(organ_model_copy *copy, const char *name, organ_error *error)
@@ -120,24 +149,30 @@ static void *copy_all(void *context)
     for (size_t k = 0; k < copy->others.count && !error.status && !stopped(copy); k++)
         copy_other(copy, copy->others.names[k], &error);
     for (size_t f = 0; f < copy->donor->file_count && !error.status && !stopped(copy); f++)
-        if (copy->shards[f].shared || copy_around(copy, f, &error) == ORGAN_OK)
-            organ_direct_sync(&copy->shards[f].file, &error); /* early: the disk works while the processor does */
+        with_pair(copy, f, fill_shard, &error);
     pthread_mutex_lock(&copy->lock);
     copy->fault = error;
     pthread_mutex_unlock(&copy->lock);
     return NULL;
 }
 
-static organ_status open_shard(organ_model_copy *copy, size_t f, organ_error *error)
+static organ_status make_shard(organ_model_copy *copy, const pair *p, organ_error *error)
 {
-    const organ_model_file *donor = &copy->donor->files[f];
-    shard *s = &copy->shards[f];
-    if (!(s->path = organ_publish_path(copy->publish, donor->name)))
-        return organ_fail_memory(error, donor->name);
-    if (organ_direct_open(s->path, 0666, &s->file, error))
-        return error->status;
-    s->shared = !copy->publish->resumed && organ_reflink(donor->fd, s->file.fd);
-    return organ_direct_resize(&s->file, donor->size, error);
+    copy->shards[p->file].shared = !copy->publish->resumed && organ_reflink(p->from, p->to.fd);
+    return organ_direct_resize(&p->to, copy->donor->files[p->file].size, error);
+}
+
+static organ_status make_shards(organ_model_copy *copy, const char *single, organ_error *error)
+{
+    for (size_t f = 0; f < copy->donor->file_count && !error->status; f++) {
+        const char *const name = single ? single : copy->donor->files[f].name;
+        char *const path = copy->shards[f].path = organ_publish_path(copy->publish, name);
+        if (!path)
+            organ_fail_memory(error, name);
+        else if (organ_make_folders(path, strlen(copy->publish->partial), error) == ORGAN_OK)
+            with_pair(copy, f, make_shard, error);
+    }
+    return error->status;
 }
 
 /* Bytes that have no place on the disk yet. */
@@ -146,9 +181,8 @@ static uint64_t space_needed(const organ_model_copy *copy)
     uint64_t need = copy->others.bytes;
     for (size_t f = 0; f < copy->donor->file_count; f++) {
         const organ_model_file *file = &copy->donor->files[f];
-        struct stat info = {0};
-        fstat(copy->shards[f].file.fd, &info);
-        const uint64_t have = (uint64_t)info.st_blocks * 512;
+        struct stat info;
+        const uint64_t have = stat(copy->shards[f].path, &info) == 0 ? (uint64_t)info.st_blocks * 512 : 0;
         if (!copy->shards[f].shared)
             need += file->size > have ? file->size - have : 0;
         else
@@ -169,22 +203,19 @@ static organ_status start(organ_model_copy *copy, organ_error *error)
     return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)") : ORGAN_OK;
 }
 
-organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const organ_stop *stop,
-                                    organ_model_copy **result, organ_error *error)
+organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const char *single,
+                                    const organ_stop *stop, organ_model_copy **result, organ_error *error)
 {
     organ_model_copy *copy = *result = calloc(1, sizeof *copy);
     if (!copy)
         return organ_fail_memory(error, donor->path);
-    *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced, .stop = stop};
+    *copy = (organ_model_copy){.donor = donor, .publish = publish, .replaced = replaced, .stop = stop, .writing = {.fd = -1, .direct = -1}};
     pthread_mutex_init(&copy->lock, NULL);
     copy->shards = calloc(donor->file_count, sizeof *copy->shards);
     if (!copy->shards)
         organ_fail_memory(error, donor->path);
-    for (size_t f = 0; copy->shards && f < donor->file_count; f++)
-        copy->shards[f].file = (organ_direct_file){.fd = -1, .direct = -1};
-    for (size_t f = 0; f < donor->file_count && !error->status; f++)
-        open_shard(copy, f, error);
-    if (!error->status && organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
+    if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
+        organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
         organ_transfer_room(publish->partial, publish->final, space_needed(copy), error) == ORGAN_OK)
         start(copy, error);
     if (error->status) {
@@ -203,28 +234,30 @@ static organ_status fault_of_thread(organ_model_copy *copy, organ_error *error)
     return error->status;
 }
 
-organ_status organ_model_copy_write(organ_model_copy *copy, const organ_tensor *tensor, const void *data, size_t bytes, uint64_t offset,
+organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes, uint64_t offset,
                                     organ_error *error)
 {
     if (fault_of_thread(copy, error))
         return error->status;
-    return organ_direct_write(&copy->shards[tensor->file].file, data, bytes, offset, error);
+    if (copy->writing.fd < 0 || copy->written != file) {
+        organ_direct_close(&copy->writing);
+        if (organ_direct_open(copy->shards[file].path, 0666, &copy->writing, error))
+            return error->status;
+        copy->written = file;
+    }
+    return organ_direct_write(&copy->writing, data, bytes, offset, error);
 }
 
-organ_status organ_model_copy_read(const organ_model_copy *copy, const organ_tensor *tensor, void *data, size_t bytes, uint64_t offset,
-                                   organ_error *error)
+organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
-    const shard *s = &copy->shards[tensor->file];
-    for (size_t done = 0; done < bytes;) {
-        const ssize_t got = pread(s->file.fd, (char *)data + done, bytes - done, (off_t)(offset + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return organ_fail_errno(error, got ? errno : EIO, "%s: cannot be read back at %llu", s->path,
-                                    (unsigned long long)(offset + done));
-        done += (size_t)got;
-    }
-    return ORGAN_OK;
+    const char *const path = copy->shards[file].path;
+    struct stat now;
+    int fd = -1;
+    if (organ_input_open(path, &fd, &now, error) == ORGAN_OK)
+        organ_input_read(fd, path, data, bytes, offset, error);
+    if (fd >= 0)
+        close(fd);
+    return error->status;
 }
 
 static void join(organ_model_copy *copy)
@@ -241,9 +274,7 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
         return error->status;
     if (stopped(copy))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
-    for (size_t f = 0; f < copy->donor->file_count && !error->status; f++)
-        organ_direct_sync(&copy->shards[f].file, error); /* the ragged ends of bands went through the cache */
-    return error->status;
+    return organ_transfer_sync(copy->publish->partial, error); /* the ragged ends of bands went through the cache */
 }
 
 const organ_file_list *organ_model_copy_files(const organ_model_copy *copy) { return &copy->others; }
@@ -256,10 +287,9 @@ void organ_model_copy_end(organ_model_copy *copy)
     copy->cancelled = true;
     pthread_mutex_unlock(&copy->lock);
     join(copy);
-    for (size_t f = 0; copy->shards && f < copy->donor->file_count; f++) {
-        organ_direct_close(&copy->shards[f].file);
+    organ_direct_close(&copy->writing);
+    for (size_t f = 0; copy->shards && f < copy->donor->file_count; f++)
         free(copy->shards[f].path);
-    }
     free(copy->shards);
     organ_list_free(&copy->others);
     pthread_mutex_destroy(&copy->lock);

@@ -10,21 +10,21 @@
 #include "orchestrator/stream/publish.h"
 #include "orchestrator/stream/stop.h"
 
-
 typedef struct organ_model_copy organ_model_copy;
 
-/* Opens the shards in the partial directory and starts copying: the bytes around `replaced` (a flag per tensor of the model) and every
- * other file of the donor's directory; a donor's own organ/ folder goes to organ/donor/. ORGAN_IO where the disk has not room for all.
- * `donor`, `publish`, `replaced` and `stop` must outlive the copy. */
-organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced,
+/* Makes the files in the partial directory, a single one under the name `single` (NULL: that of the donor's), and starts copying: the
+ * bytes around `replaced` (a flag per tensor of the model) and every other file of the donor's directory; a donor's own organ/ folder goes
+ * to organ/donor/. Files that an unfinished run has left keep what is in `replaced`. ORGAN_IO where the disk has not room for all. `donor`,
+ * `publish`, `replaced` and `stop` must outlive the copy. */
+organ_status organ_model_copy_begin(const organ_model *donor, const organ_publish *publish, const bool *replaced, const char *single,
                                     const organ_stop *stop, organ_model_copy **copy, organ_error *error);
 
-/* Writes part of a replaced tensor; `offset` within the file. Reports a fault of the copying thread too. One caller at a time. */
-organ_status organ_model_copy_write(organ_model_copy *copy, const organ_tensor *tensor, const void *data, size_t bytes, uint64_t offset,
+/* Writes part of a replaced tensor at `offset` in a file. Reports a fault of the copying thread too. One caller at a time. */
+organ_status organ_model_copy_write(organ_model_copy *copy, size_t file, const void *data, size_t bytes, uint64_t offset,
                                     organ_error *error);
 
-/* Reads back a range of the copy. */
-organ_status organ_model_copy_read(const organ_model_copy *copy, const organ_tensor *tensor, void *data, size_t bytes, uint64_t offset,
+/* Reads back a range of a file of the copy. */
+organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, void *data, size_t bytes, uint64_t offset,
                                    organ_error *error);
 
 /* Waits for the copying thread and brings everything to the disk. */

@@ -200,7 +200,7 @@ static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *
 {
     organ_prune_job *const base = &job->base;
     const double started = organ_seconds_now();
-    if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, base->engine->stop, &job->copy, error) != ORGAN_OK)
+    if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, NULL, base->engine->stop, &job->copy, error) != ORGAN_OK)
         return error->status;
     organ_progress_begin(base->progress, "pruning", base->targets.bytes, base->targets.count);
     if (job->needs_text)

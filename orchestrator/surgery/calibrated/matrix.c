@@ -126,7 +126,7 @@ void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_
 organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
                                     uint64_t offset, XXH3_state_t *hash, organ_error *error)
 {
-    if (organ_model_copy_write(job->copy, tensor, stored, bytes, offset, error) != ORGAN_OK)
+    if (organ_model_copy_write(job->copy, tensor->file, stored, bytes, offset, error) != ORGAN_OK)
         return error->status;
     XXH3_64bits_update(hash, stored, bytes);
     job->base.pruned_bytes += bytes;

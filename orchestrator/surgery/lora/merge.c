@@ -6,7 +6,7 @@
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
-#include "orchestrator/surgery/precision/remake.h"
+#include "orchestrator/surgery/remake/remake.h"
 
 #include <errno.h>
 #include <math.h>

@@ -71,7 +71,7 @@ organ_status organ_output_sync(organ_output *output, organ_error *error);
  * after a begin. An output that is whole when its name cannot be had stays where it has grown; the message says how to take it. */
 organ_status organ_output_end(organ_output *output, organ_error *error);
 
-/* {"output", "seconds", "bytes_per_second"} for the "run" of a report. */
+/* {"output", "seconds", "bytes_per_second"} for the "run" of a report, and "resumed" of one with a journal. */
 json_t *organ_output_run(const organ_output *output, uint64_t bytes);
 
 /* The same with "model", "threads" and "cpu_isa": of an operation that makes one model of another. NULL without memory. */

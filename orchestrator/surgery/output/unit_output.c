@@ -20,7 +20,8 @@ static json_t *head_of(const organ_unit_output *made)
     json_t *const identity = made->identity(made->context);
     json_t *head = json_pack("{s:s, s:s, s:s}", "schema", "organ.journal/1", "definition", made->definition, "organ", ORGAN_VERSION);
     if (!identity || json_object_update(head, identity) ||
-        json_object_set_new(head, "plan", json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(made->plan)))) {
+        (made->plan &&
+         json_object_set_new(head, "plan", json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(made->plan))))) {
         json_decref(head);
         head = NULL;
     }
@@ -43,6 +44,13 @@ static organ_status remove_unplanned(const organ_unit_output *made, const char *
     return error->status;
 }
 
+static const char *file_name(const organ_unit_output *made, size_t file)
+{
+    if (made->plan)
+        return organ_resharding_file(made->plan, file, NULL);
+    return made->output.single ? organ_output_name(&made->output) : made->model->files[file].name;
+}
+
 /* The files with tensors stay; all else is made anew, and what was half written would come along. */
 static organ_status clear_rest(const organ_unit_output *made, organ_error *error)
 {
@@ -51,8 +59,9 @@ static organ_status clear_rest(const organ_unit_output *made, organ_error *error
     organ_file_list there;
     if (organ_list_files(organ_output_directory(&made->output), journal, 1, &there, error))
         return error->status;
-    for (size_t f = 0; f < organ_resharding_files(made->plan) && !error->status; f++)
-        if (!organ_name_table_put(&planned, organ_resharding_file(made->plan, f, NULL), f))
+    const size_t files = made->plan ? organ_resharding_files(made->plan) : made->model->file_count;
+    for (size_t f = 0; f < files && !error->status; f++)
+        if (!organ_name_table_put(&planned, file_name(made, f), f))
             no_memory(made, error);
     for (size_t k = 0; k < there.count && !error->status; k++)
         remove_unplanned(made, there.names[k], &planned, error);
@@ -75,9 +84,19 @@ static organ_status make_units(const organ_unit_output *made, organ_unit_run *ru
     return error->status;
 }
 
+/* The files, as this run finds or makes them. */
+static organ_status make_files(const organ_unit_output *made, organ_unit_run *run, organ_error *error)
+{
+    const organ_output *const output = &made->output;
+    const char *const to = organ_output_directory(output);
+    if (!made->plan)
+        return organ_model_copy_begin(made->model, &output->publish, made->replaced, output->single ? organ_output_name(output) : NULL,
+                                      made->stop, &run->copy, error);
+    return output->publish.resumed ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error);
+}
+
 static organ_status write_tensors(organ_unit_output *made, organ_error *error)
 {
-    const char *const to = organ_output_directory(&made->output);
     organ_unit_run run = {.plan = made->plan,
                           .pieces = made->pieces,
                           .piece_count = made->piece_count,
@@ -88,12 +107,13 @@ static organ_status write_tensors(organ_unit_output *made, organ_error *error)
                           .stop = made->stop,
                           .context = made->context,
                           .recall = made->recall};
-    if (made->output.publish.resumed ? organ_resharding_continue(made->plan, to, error) : organ_resharding_begin(made->plan, to, error))
+    if (make_files(made, &run, error))
         return error->status;
     if (organ_unit_run_begin(&run, error) == ORGAN_OK)
         make_units(made, &run, error);
     made->output.done = run.done;
     organ_unit_run_end(&run);
+    organ_model_copy_end(run.copy);
     return error->status;
 }
 
@@ -116,7 +136,7 @@ organ_status organ_unit_output_make(organ_unit_output *made, json_t **report, or
     output->all = made->unit_count;
     if (made->dry_run)
         organ_output_check(output->path, output->like, output->force, error) ? error->status : made->tell(made->context, report, error);
-    else if (organ_output_begin(output, organ_resharding_bytes(made->plan) + made->beside_bytes, error) == ORGAN_OK) {
+    else if (organ_output_begin(output, (made->plan ? organ_resharding_bytes(made->plan) : 0) + made->beside_bytes, error) == ORGAN_OK) {
         write_all(made, report, error);
         organ_output_end(output, error);
     }

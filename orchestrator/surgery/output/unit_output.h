@@ -11,11 +11,15 @@
 typedef struct organ_unit_output {
     organ_output output; /* path, like, single, force and resume as organ_output_begin takes them; the rest is set here */
     bool dry_run;
-    organ_resharding *plan;
+    organ_resharding *plan; /* NULL: see `replaced` */
     organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* of the pieces, in their order */
     size_t unit_count;
+    /* Without a plan the output is a copy of `model`, file by file, in which these tensors (a flag for each) get other bytes of the same
+     * length: they are the pieces, in their order, and each is a unit. */
+    const organ_model *model;
+    const bool *replaced;
     uint64_t source_bytes;          /* of all units: what the progress is told of them in the end */
     uint64_t beside_bytes;          /* of files beside the tensors */
     const char *definition, *stage; /* "quantize/1", of what is done, for the journal; "quantizing", for the progress */

@@ -53,7 +53,9 @@ organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *d
                                 organ_error *error)
 {
     const extent one = {.at = at, .bytes = bytes, .xxh3 = XXH3_64bits(data, bytes)};
-    if (organ_resharding_put(run->plan, piece, data, bytes, at, scratch, error))
+    const organ_shard_piece *const p = &run->pieces[piece];
+    if (run->copy ? organ_model_copy_write(run->copy, p->file, data, bytes, p->offset + at, error)
+                  : organ_resharding_put(run->plan, piece, data, bytes, at, scratch, error))
         return error->status;
     pthread_mutex_lock(&run->log->lock);
     const bool added = add_extent(&run->log->of_piece[piece], one);
@@ -129,10 +131,19 @@ static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_err
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error)
 {
     const organ_resharding_watch watch = {.context = run, .wanted = is_wanted, .copied = copied};
+    if (run->copy)
+        return organ_model_copy_finish(run->copy, error);
     return organ_resharding_copy(run->plan, &watch, run->progress, run->stop, error);
 }
 
 /* ---- what an earlier run did ---- */
+
+organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error)
+{
+    const organ_shard_piece *const p = &run->pieces[piece];
+    return run->copy ? organ_model_copy_read(run->copy, p->file, data, bytes, p->offset + at, error)
+                     : organ_resharding_read(run->plan, piece, data, bytes, at, error);
+}
 
 typedef struct place {
     const organ_unit_run *run;
@@ -142,7 +153,7 @@ typedef struct place {
 static organ_status read_piece(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const place *const p = context;
-    return organ_resharding_read(p->run->plan, p->piece, data, bytes, offset, error);
+    return organ_unit_run_read(p->run, p->piece, data, bytes, offset, error);
 }
 
 /* Whether the extents cover the piece without a gap and its bytes have their digests. */

@@ -4,6 +4,7 @@
 #ifndef ORGAN_UNIT_RUN_H
 #define ORGAN_UNIT_RUN_H
 
+#include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/output/resharding.h"
 #include "orchestrator/surgery/output/run_journal.h"
 
@@ -19,7 +20,8 @@ typedef struct organ_unit_log organ_unit_log; /* what was put into pieces that a
 
 /* The caller sets all but `log` and `done`. */
 typedef struct organ_unit_run {
-    organ_resharding *plan;
+    organ_resharding *plan; /* where the pieces go, or */
+    organ_model_copy *copy; /* a copy of the model in which they are in their places; else NULL */
     const organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* in the order of their pieces; every piece belongs to one */
@@ -40,15 +42,19 @@ typedef struct organ_unit_run {
 organ_status organ_unit_run_begin(organ_unit_run *run, organ_error *error);
 void organ_unit_run_end(organ_unit_run *run);
 
-/* As organ_resharding_put, and remembers the digest. Any thread. */
+/* As organ_resharding_put, and remembers the digest. Any thread; into a copy, one at a time. */
 organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *data, size_t bytes, uint64_t at, void *scratch,
                                 organ_error *error);
+
+/* Reads bytes [at, at + bytes) of a piece back. ORGAN_IO. */
+organ_status organ_unit_run_read(const organ_unit_run *run, size_t piece, void *data, size_t bytes, uint64_t at, organ_error *error);
 
 /* All bytes of the unit were put: writes it into the journal with `results` (an object, taken over), what the caller must know of it when
  * the run is continued. One thread at a time. */
 organ_status organ_unit_run_finish(organ_unit_run *run, size_t unit, json_t *results, organ_error *error);
 
-/* Copies the pieces that stay as they are and are not done yet; each is a unit. Errors as of organ_resharding_copy. */
+/* Copies the pieces that stay as they are and are not done yet; each is a unit. Errors as of organ_resharding_copy. With a copy of the
+ * model, what lies around the pieces: organ_model_copy_finish. */
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error);
 
 /* Sums of doubles go through the journal without losing a bit, infinity and NaN included. NULL without memory; false: not such a text. */

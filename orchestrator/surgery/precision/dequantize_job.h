@@ -5,7 +5,7 @@
 
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/precision/dequantize.h"
-#include "orchestrator/surgery/precision/remake.h"
+#include "orchestrator/surgery/remake/remake.h"
 
 /* A packed weight that becomes numbers. */
 typedef struct organ_dequantize_part {

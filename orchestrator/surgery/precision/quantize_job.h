@@ -7,7 +7,7 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/precision/quantize.h"
-#include "orchestrator/surgery/precision/remake.h"
+#include "orchestrator/surgery/remake/remake.h"
 
 /* What a scale is for. */
 typedef enum organ_scale_of { ORGAN_SCALE_BLOCK, ORGAN_SCALE_TENSOR, ORGAN_SCALE_CHANNEL, ORGAN_SCALE_GROUP } organ_scale_of;

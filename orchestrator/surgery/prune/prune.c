@@ -136,7 +136,7 @@ static organ_status retire(void *context, const organ_band *band, organ_error *e
     if (organ_prune_fold(job, part, band, error))
         return error->status;
     XXH3_64bits_update(w->hash, band->data, band->bytes);
-    if (organ_model_copy_write(w->copy, part->tensor, band->data, band->bytes, band->offset, error))
+    if (organ_model_copy_write(w->copy, part->tensor->file, band->data, band->bytes, band->offset, error))
         return error->status;
     job->pruned_bytes += band->bytes;
     clock->bytes += band->bytes;
@@ -272,7 +272,7 @@ static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publi
     const double started = organ_seconds_now();
     const bool goes_on = json_array_size(journal->lines) > 0;
     if (organ_run_journal_begin(journal, organ_prune_journal_head(job), job->options->output, error) ||
-        organ_model_copy_begin(job->donor, publish, job->targets.chosen, job->engine->stop, &copy, error))
+        organ_model_copy_begin(job->donor, publish, job->targets.chosen, NULL, job->engine->stop, &copy, error))
         return error->status;
     if (goes_on)
         organ_prune_resume(job, copy, journal->lines, error);

@@ -21,7 +21,7 @@ typedef struct place {
 static organ_status read_copy(const void *context, void *data, size_t bytes, uint64_t offset, organ_error *error)
 {
     const place *const p = context;
-    return organ_model_copy_read(p->copy, p->tensor, data, bytes, offset, error);
+    return organ_model_copy_read(p->copy, p->tensor->file, data, bytes, offset, error);
 }
 
 static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }

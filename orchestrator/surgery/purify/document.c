@@ -120,7 +120,7 @@ static json_t *command_json(const organ_purify_job *job)
     fputs("organ evaluate ", text.out);
     organ_shell_word(text.out, job->donor->path);
     fputc(' ', text.out);
-    organ_shell_word(text.out, job->output.path);
+    organ_shell_word(text.out, job->options->output);
     fputs(" --text TEXT", text.out);
     char *command = NULL;
     organ_text_finish(&text, &command, &ignored);
@@ -155,27 +155,29 @@ static json_t *definitions_json(const organ_purify_job *job)
         "destroys a model can raise it.");
 }
 
-static json_t *run_json(const organ_purify_job *job, const sums *all)
+static json_t *run_json(const organ_purify_job *job, const organ_output *output, const sums *all)
 {
-    json_t *const run = organ_output_run_on(&job->output, (uint64_t)all->bytes, job->options->model, job->engine);
+    json_t *const run = organ_output_run_on(output, (uint64_t)all->bytes, job->options->model, job->engine);
     if (run)
-        json_object_set_new(run, "single_file", json_boolean(job->output.single));
+        json_object_set_new(run, "single_file", json_boolean(output->single));
     return run;
 }
 
-json_t *organ_purify_document(const organ_purify_job *job)
+json_t *organ_purify_identity(void *job) { return json_pack("{s:o}", "parameters", parameters_json(job)); }
+
+json_t *organ_purify_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
+    const organ_purify_job *const job = context;
     sums all = {0};
+    (void)plan;
     json_t *tensors = json_array();
     for (size_t k = 0; k < job->count; k++) {
         add(&all, &job->parts[k]);
         json_array_append_new(tensors, part_json(job, &job->parts[k]));
     }
-    json_t *const document =
-        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.purify/1", "definition",
-                  job->haar ? "purify-haar/1" : "purify-fft/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
-                  organ_model_json(job->donor), "parameters", parameters_json(job), "totals", sums_json(job, NULL, &all), "warning",
-                  warning_json(job, &all), "roles", roles_json(job), "tensors", tensors, "left_alone", left_json(job), "definitions",
-                  definitions_json(job), "run", run_json(job, &all));
-    return organ_evaluated_json(&job->evaluation, document);
+    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.purify/1", "definition",
+                     job->haar ? "purify-haar/1" : "purify-fft/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
+                     organ_model_json(job->donor), "parameters", parameters_json(job), "totals", sums_json(job, NULL, &all), "warning",
+                     warning_json(job, &all), "roles", roles_json(job), "tensors", tensors, "left_alone", left_json(job), "definitions",
+                     definitions_json(job), "run", run_json(job, output, &all));
 }

@@ -18,8 +18,9 @@ typedef struct tile_result {
 } tile_result;
 
 typedef struct filter {
-    const organ_purify_job *job;
-    organ_purify_copy *copy;
+    organ_purify_job *job;
+    organ_unit_run *run;
+    size_t *todo; /* parts that are not done, by the items of the pass */
     XXH3_state_t *hash;
     size_t room; /* floats of one row in the scratch */
 } filter;
@@ -70,7 +71,7 @@ static void purify_row(const filter *f, const organ_purify_part *part, void *uni
 static void work(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const filter *f = context;
-    const organ_purify_part *part = &f->job->parts[tile->item];
+    const organ_purify_part *part = &f->job->parts[f->todo[tile->item]];
     const organ_dtype_info *type = organ_dtype_describe(part->tensor->dtype);
     for (size_t r = 0; r < tile->rows; r++)
         purify_row(f, part, (char *)tile->data + r * tile->stride * type->bytes, tile->cols, tile->cols * type->elements, scratch, result);
@@ -94,23 +95,44 @@ static organ_status fold(const filter *f, organ_purify_part *part, const organ_b
     return ORGAN_OK;
 }
 
-static organ_status retire(void *context, const organ_band *band, organ_error *error)
+static organ_status finish(filter *f, size_t index, organ_error *error)
 {
-    filter *f = context;
-    organ_purify_part *part = &f->job->parts[band->item];
-    if (fold(f, part, band, error) || organ_purify_copy_write(f->copy, part->tensor, band->data, band->bytes, band->offset, error))
-        return error->status;
-    XXH3_64bits_update(f->hash, band->data, band->bytes);
-    organ_progress_advance(f->job->progress, band->bytes, NULL, NULL);
-    if (!band->last)
-        return ORGAN_OK;
+    organ_purify_part *const part = &f->job->parts[index];
     char remark[64];
     snprintf(part->xxh3, sizeof part->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(f->hash));
     XXH3_64bits_reset(f->hash);
+    json_t *const results =
+        json_pack("{s:o, s:o, s:s}", "before", organ_exact_json(part->before), "after", organ_exact_json(part->after), "xxh3", part->xxh3);
+    if (organ_unit_run_finish(f->run, index, results, error))
+        return error->status;
     snprintf(remark, sizeof remark, "%.2f %% of its energy removed",
              part->before > 0 ? 100.0 * (part->before - part->after) / part->before : 0.0);
     organ_progress_advance(f->job->progress, 0, part->tensor->name, remark);
     return ORGAN_OK;
+}
+
+bool organ_purify_recall(void *context, size_t index, const json_t *results)
+{
+    organ_purify_part *const part = &((organ_purify_job *)context)->parts[index];
+    const char *const digest = json_string_value(json_object_get(results, "xxh3"));
+    if (!digest || strlen(digest) + 1 != sizeof part->xxh3 || !organ_exact_value(json_object_get(results, "before"), &part->before) ||
+        !organ_exact_value(json_object_get(results, "after"), &part->after))
+        return false;
+    memcpy(part->xxh3, digest, sizeof part->xxh3);
+    return true;
+}
+
+static organ_status retire(void *context, const organ_band *band, organ_error *error)
+{
+    filter *f = context;
+    const size_t index = f->todo[band->item];
+    organ_purify_part *part = &f->job->parts[index];
+    if (fold(f, part, band, error) ||
+        organ_unit_run_put(f->run, index, band->data, band->bytes, band->offset - part->tensor->offset, NULL, error))
+        return error->status;
+    XXH3_64bits_update(f->hash, band->data, band->bytes);
+    organ_progress_advance(f->job->progress, band->bytes, NULL, NULL);
+    return band->last ? finish(f, index, error) : ORGAN_OK;
 }
 
 static size_t longest_row(const organ_purify_job *job)
@@ -130,7 +152,7 @@ organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
     job->ffts = calloc(job->count + 1, sizeof *job->ffts);
     if (!lengths || !job->ffts)
-        organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
+        organ_fail_memory(error, job->donor->path);
     for (size_t k = 0; k < job->count && !error->status; k++) {
         const uint64_t cols = organ_tensor_matrices(job->parts[k].tensor).cols;
         size_t at = 0;
@@ -144,34 +166,35 @@ organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_purify_run(organ_purify_job *job, organ_purify_copy *copy, organ_error *error)
+organ_status organ_purify_fill(void *context, organ_unit_run *run, organ_error *error)
 {
+    organ_purify_job *const job = context;
     const size_t cols = longest_row(job), room = to_line(cols);
-    filter f = {.job = job, .copy = copy, .hash = XXH3_createState(), .room = room};
+    filter f = {.job = job, .run = run, .todo = calloc(job->count + 1, sizeof *f.todo), .hash = XXH3_createState(), .room = room};
     organ_pass_item *items = calloc(job->count + 1, sizeof *items);
-    uint64_t bytes = 0;
-    if (!items || !f.hash)
-        organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
-    for (size_t k = 0; k < job->count && items; k++) {
-        items[k].tensor = job->parts[k].tensor;
-        bytes += items[k].tensor->bytes;
-    }
+    size_t count = 0;
+    if (!items || !f.todo || !f.hash)
+        organ_fail_memory(error, job->donor->path);
+    for (size_t k = 0; k < job->count && !error->status; k++)
+        if (!run->units[k].done) {
+            f.todo[count] = k;
+            items[count++].tensor = job->parts[k].tensor;
+        }
     const organ_pass pass = {.model = job->donor,
                              .items = items,
-                             .item_count = job->count,
+                             .item_count = count,
                              .tile_rows = TILE_ROWS,
                              .scratch_bytes = room * sizeof(float) + (job->haar ? room * sizeof(float) : (size_t)organ_fft_scratch(cols)),
                              .result_bytes = sizeof(tile_result),
                              .context = &f,
                              .work = work,
                              .retire = retire};
-    if (!error->status) {
+    if (count && !error->status) {
         XXH3_64bits_reset(f.hash);
-        organ_progress_begin(job->progress, "purifying", bytes, job->count);
         organ_pass_run(&pass, job->engine, error);
-        organ_progress_end(job->progress);
     }
     XXH3_freeState(f.hash);
+    free(f.todo);
     free(items);
     return error->status;
 }

@@ -4,15 +4,11 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/plain_only.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const organ_report_files report_files = {"purify.json", "PURIFY_REPORT.md", organ_report_markdown};
 
 static organ_status check_options(organ_purify_job *job, organ_error *error)
 {
@@ -73,7 +69,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     job->parts = calloc(donor->tensor_count + 1, sizeof *job->parts);
     job->left = calloc(donor->tensor_count + 1, sizeof *job->left);
     if (!job->chosen || !job->parts || !job->left)
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     organ_selection_parse(job->options->types, job->options->layers, &selection, error);
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         job->chosen[t] = is_meant(job, &selection, &donor->tensors[t]);
@@ -92,21 +88,6 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
-/* A single file can only be made of a single file of its kind. */
-static organ_status check_single(organ_purify_job *job, organ_error *error)
-{
-    const organ_model *donor = job->donor;
-    const char *path = job->options->output;
-    job->output =
-        (organ_output){.path = path, .like = organ_output_like(donor), .single = organ_output_is_file(path), .force = job->options->force};
-    if (!job->output.single)
-        return ORGAN_OK;
-    const char *mine = strrchr(path, '.'), *its = strrchr(donor->files[0].name, '.');
-    if (donor->whole_directory || donor->file_count > 1 || !its || strcmp(mine, its) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its purified copy", path, donor->path, mine);
-    return ORGAN_OK;
-}
-
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
     const organ_purify_options *o = job->options;
@@ -115,11 +96,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
     if (job->donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->donor->problems[0]);
     organ_progress_warn(job->progress, job->donor);
-    if (organ_output_spares(o->output, job->donor, error) ||
-        organ_output_check(o->output, organ_output_like(job->donor), o->force, error) || check_single(job, error) ||
-        organ_output_reports_check(&job->output, &report_files, error) || select_tensors(job, error) || organ_purify_prepare(job, error))
-        return error->status;
-    return organ_model_other_files(job->donor, &job->beside, error);
+    return select_tensors(job, error) ? error->status : organ_purify_prepare(job, error);
 }
 
 /* ---- the run ---- */
@@ -129,7 +106,7 @@ static organ_status measure(const organ_purify_job *job, const organ_model *mode
     const organ_z_options options = {.chosen = job->chosen};
     organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
     if (!z)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     if (organ_measure_tensors(model, &options, job->engine, job->progress, z, error) == ORGAN_OK)
         for (size_t k = 0; k < job->count; k++) {
             const organ_z *mine = &z[job->parts[k].tensor - job->donor->tensors];
@@ -142,65 +119,47 @@ static organ_status measure(const organ_purify_job *job, const organ_model *mode
     return error->status;
 }
 
-static char *path_of_copy(const organ_purify_job *job)
-{
-    return organ_output_copy_path(organ_output_directory(&job->output), job->donor,
-                                  job->output.single ? organ_output_name(&job->output) : NULL);
-}
-
 /* The copy is opened like any model: that it can be is checked with that. */
-static organ_status measure_copy(const organ_purify_job *job, organ_error *error)
+static organ_status check_copy(void *context, const char *path, organ_error *error)
 {
-    const organ_model *donor = job->donor;
-    const organ_output *output = &job->output;
-    char *path = path_of_copy(job);
+    const organ_purify_job *const job = context;
     organ_model *copy = NULL;
-    if (!path)
-        organ_fail_errno(error, ENOMEM, "%s", output->path);
-    else if (organ_model_open(path, &copy, error) == ORGAN_OK) {
-        if (copy->tensor_count != donor->tensor_count)
-            organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count, donor->tensor_count);
-        else
-            measure(job, copy, true, error);
-    }
-    organ_model_close(copy);
-    free(path);
-    return error->status;
-}
-
-static organ_status write_copy(organ_purify_job *job, organ_error *error)
-{
-    organ_purify_copy *copy = NULL;
-    if (organ_purify_copy_begin(job, &copy, error) == ORGAN_OK && organ_purify_run(job, copy, error) == ORGAN_OK)
-        organ_purify_copy_finish(copy, error);
-    organ_purify_copy_end(copy);
-    return error->status ? error->status : organ_model_unchanged(job->donor, error);
-}
-
-/* The finished copy is scored and its report made. */
-static organ_status tell(organ_purify_job *job, json_t **report, organ_error *error)
-{
-    char *const path = path_of_copy(job);
-    organ_evaluation_run(&job->evaluation, path);
-    free(path);
-    if (!(*report = organ_purify_document(job)))
-        organ_fail_errno(error, ENOMEM, "%s", job->output.path);
-    return error->status;
-}
-
-static organ_status run(organ_purify_job *job, json_t **report, organ_error *error)
-{
-    organ_output *output = &job->output;
-    uint64_t bytes = job->beside.bytes;
-    for (size_t f = 0; f < job->donor->file_count && job->donor->manifest; f++)
-        bytes += job->donor->files[f].size; /* of shards organ_model_copy knows what they need */
-    if (measure(job, job->donor, false, error) || organ_output_begin(output, job->donor->manifest ? bytes : 0, error))
+    if (measure(job, job->donor, false, error) || organ_model_open(path, &copy, error))
         return error->status;
-    if (write_copy(job, error) == ORGAN_OK && measure_copy(job, error) == ORGAN_OK && organ_output_sync(output, error) == ORGAN_OK)
-        tell(job, report, error);
-    if (!error->status && organ_output_reports_write(output, &report_files, *report, error) == ORGAN_OK && !output->single)
-        organ_output_sync(output, error);
-    return organ_output_end(output, error);
+    if (copy->tensor_count != job->donor->tensor_count)
+        organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count, job->donor->tensor_count);
+    else
+        measure(job, copy, true, error);
+    organ_model_close(copy);
+    return error->status;
+}
+
+static organ_status remake(organ_purify_job *job, json_t **report, organ_error *error)
+{
+    const organ_purify_options *const o = job->options;
+    const organ_remake remake = {.model = job->donor,
+                                 .path = o->output,
+                                 .resume = o->resume,
+                                 .force = o->force,
+                                 .dry_run = o->dry_run,
+                                 .replaced = job->chosen,
+                                 .definition = job->haar ? "purify-haar/1" : "purify-fft/1",
+                                 .stage = "purifying",
+                                 .name = "purify.json",
+                                 .markdown_name = "PURIFY_REPORT.md",
+                                 .progress = job->progress,
+                                 .stop = job->engine->stop,
+                                 .evaluate = o->evaluate,
+                                 .engine = job->engine,
+                                 .model_is = "model",
+                                 .context = job,
+                                 .fill = organ_purify_fill,
+                                 .recall = organ_purify_recall,
+                                 .identity = organ_purify_identity,
+                                 .check = check_copy,
+                                 .document = organ_purify_document,
+                                 .markdown = organ_report_markdown};
+    return organ_remake_run(&remake, report, error);
 }
 
 static void release(organ_purify_job *job)
@@ -208,11 +167,9 @@ static void release(organ_purify_job *job)
     for (size_t k = 0; k < job->fft_count; k++)
         organ_fft_destroy(job->ffts[k]);
     free(job->ffts);
-    organ_evaluation_release(&job->evaluation);
     free(job->chosen);
     free(job->parts);
     free(job->left);
-    organ_list_free(&job->beside);
     organ_model_close(job->donor);
 }
 
@@ -220,28 +177,10 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
                           organ_error *error)
 {
     const organ_memory_work work = organ_memory_work_begin();
-    organ_purify_job job = {.options = options,
-                            .engine = engine,
-                            .progress = progress,
-                            .evaluation = {.options = options->evaluate,
-                                           .engine = engine,
-                                           .progress = progress,
-                                           .before = options->model,
-                                           .before_is = "model",
-                                           .output = options->output}};
+    organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
     *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK &&
-        organ_evaluation_prepare(&job.evaluation, error) == ORGAN_OK) {
-        if (!options->dry_run)
-            run(&job, report, error);
-        else if (!(*report = organ_purify_document(&job)))
-            organ_fail_errno(error, ENOMEM, "%s", options->model);
-    }
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    } else
-        organ_evaluation_end(&job.evaluation, error);
+    if (check_options(&job, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK)
+        remake(&job, report, error);
     release(&job);
     return organ_memory_work_end(&work, report, options->model, error);
 }

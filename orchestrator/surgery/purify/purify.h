@@ -20,7 +20,7 @@ typedef struct organ_purify_options {
     double threshold;           /* k of fft, t of haar; >= 0; negative: 3 for fft, 1 for haar */
     double strength;            /* 0 to 1 */
     const char *types, *layers; /* as organ_selection_parse takes them; types NULL: the projections */
-    bool force, dry_run;
+    bool resume, force, dry_run;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
 } organ_purify_options;
 
@@ -28,10 +28,12 @@ typedef struct organ_purify_options {
  * the donor is one file and `output` ends as it does, one file. Selected are the projections of the anatomy table; with `types` every
  * tensor of those groups, a vector being one row. Of projections, those in a type that cannot be written are left alone and listed; where
  * `types` names such a tensor, that is ORGAN_USAGE. Rows of one value stay. *report is schema organ.purify/1 and lies with a
- * PURIFY_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on error.
- * Then nothing is left of the output. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the donor is malformed, was changed, or holds NaN or infinity
- * where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of organ_perplexity: before anything is written
- * where they can be known; an output that is whole stays, *report is set and says why it was not scored. */
+ * PURIFY_REPORT.md and .html in the output's organ/ folder, beside a single file under its name; the caller releases it; NULL on error. A
+ * run that ends with ORGAN_INTERRUPTED or ORGAN_IO after some of the tensors leaves them in .NAME.organ-partial, and `resume` continues it
+ * to the same bytes; after another error nothing is left of the output. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the donor is malformed, was
+ * changed, or holds NaN or infinity where it is to be purified), ORGAN_IO, ORGAN_INTERRUPTED. With `evaluate` also those of
+ * organ_perplexity: before anything is written where they can be known; an output that is whole stays, *report is set and says why it was
+ * not scored. */
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error);
 

@@ -1,29 +1,124 @@
 /* SPDX-License-Identifier: MIT
  * Whatever happens to a purification, nothing half-done stands under the name of its output. */
+#include "orchestrator/surgery/organs/extract.h"
 #include "tests/surgery/purify/purify_rig.h"
+#include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 
 #include "formats/model/model.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-static organ_status purify_once(const void *way, const char *output, organ_error *error)
+/* Weak enough for no warning, which names the output. */
+static const purify_way ways[] = {{.options = {.strength = 0.02}},
+                                  {.options = {.method = "fft", .strength = 0.1, .types = "organ,skeleton", .layers = "1"}},
+                                  {.options = {.strength = 0.02}}};
+enum { OF_SHARDS, OF_SHARDS_BY_FFT, OF_ORGANS, WAYS };
+
+static organ_status purify_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
 {
-    return purify(output, *(const purify_way *)way, error);
+    purify_way here = *(const purify_way *)way;
+    here.options.resume = resume;
+    here.threads = threads;
+    here.stop = stop;
+    return purify(output, here, error);
 }
+
+/* The rig of a way; `here` is kept. */
+static resumed_verb verb_of(int k, purify_way *here)
+{
+    static char organs[4096]; /* the path is used for longer than scratch_path keeps it */
+    *here = ways[k];
+    if (k == OF_ORGANS) {
+        organ_error error = {0};
+        json_t *report = NULL;
+        snprintf(organs, sizeof organs, "%s", scratch_path("organs"));
+        const organ_extract_options options = {.model = scratch_path("donor"), .output = organs};
+        ck_assert_msg(organ_extract(&options, NULL, NULL, &report, &error) == ORGAN_OK, "%s", error.message);
+        json_decref(report);
+        here->model = organs;
+    }
+    return (resumed_verb){.run = purify_once, .way = here, .report = "purify.json"};
+}
+
+START_TEST(killed_run_is_resumed_to_the_same_bytes)
+{
+    purify_way way;
+    const resumed_verb verb = verb_of(_i, &way);
+    killed_anywhere_goes_on(&verb);
+}
+END_TEST
 
 START_TEST(full_disk_at_any_moment)
 {
-    must_purify("reference", (purify_way){0});
-    full_disk_leaves_nothing(purify_once, &(purify_way){0});
-    must_purify("out", (purify_way){0});
-    purify_same("reference", "out");
+    purify_way way;
+    const resumed_verb verb = verb_of(_i, &way);
+    full_disk_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(interrupted_run_goes_on)
+{
+    purify_way way;
+    const resumed_verb verb = verb_of(_i, &way);
+    stopped_run_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(damaged_partial_output_is_made_again)
+{
+    purify_way way;
+    const resumed_verb verb = verb_of(OF_SHARDS, &way);
+    damaged_output_is_mended(&verb);
+}
+END_TEST
+
+START_TEST(resume_refuses_another_run)
+{
+    purify_way way, other;
+    const resumed_verb verb = verb_of(OF_SHARDS, &way), changed = {.run = purify_once, .way = &other, .report = verb.report};
+    leaves_unfinished(&verb, "out");
+    other = way;
+    other.options.strength = 0.03;
+    is_refused(&changed, "out", "its parameters was ");
+    other = way;
+    other.options.layers = "1";
+    is_refused(&changed, "out", "its parameters was ");
+    other = way;
+    other.options.method = "fft";
+    is_refused(&changed, "out", "its definition was ");
+    touch_donor();
+    is_refused(&verb, "out", "its model was ");
+    change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
+    is_refused(&verb, "out", "its organ was ");
+    way.options.force = true;
+    must_purify("out", way);
+    ck_assert(!exists(scratch_path(".out.organ-partial")));
+}
+END_TEST
+
+/* An output that is one file is resumed too, and its journal is not left beside it. */
+START_TEST(single_file_is_resumed)
+{
+    organ_error error;
+    purify_way way = ways[OF_SHARDS];
+    static char model[4096];
+    snprintf(model, sizeof model, "%s", scratch_path("donor/model-00001-of-00002.safetensors"));
+    way.model = model;
+    must_purify("reference.safetensors", way);
+    const long writes = fault_count(FAULT_PWRITE);
+    fault_at(FAULT_PWRITE, writes, ENOSPC, true, NULL);
+    ck_assert_int_eq(purify("out.safetensors", way, &error), ORGAN_IO);
+    fault_clear();
+    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    way.options.resume = true;
+    must_purify("out.safetensors", way);
+    ck_assert(json_is_true(json_object_get(json_object_get(purify_result, "run"), "resumed")));
+    ck_assert(same_files(scratch_path("reference.safetensors"), scratch_path("out.safetensors")));
+    ck_assert(!exists(scratch_path(".out.safetensors.organ-partial")) && !exists(scratch_path("organ")));
 }
 END_TEST
 
@@ -48,10 +143,13 @@ START_TEST(unreadable_donor)
 {
     organ_error error;
     for (long n = 1; n < 40; n += 6) {
+        char output[32];
+        snprintf(output, sizeof output, "out%ld", n);
         fault_at(FAULT_PREAD, n, EIO, true, NULL);
-        ck_assert_int_eq(purify("out", (purify_way){0}, &error), ORGAN_IO);
+        ck_assert_int_eq(purify(output, (purify_way){0}, &error), ORGAN_IO);
         ck_assert_msg(strstr(error.message, "Input/output error"), "%s", error.message);
-        ck_assert(!scratch_left("out"));
+        const bool left = strstr(error.message, "--resume continues") != NULL;
+        ck_assert(!exists(scratch_path("%s", output)) && scratch_left(output) == left);
         fault_clear();
     }
 }
@@ -91,52 +189,20 @@ START_TEST(values_that_are_not_finite)
 }
 END_TEST
 
-static organ_stop stop;
-static void ask_to_stop(void) { organ_stop_ask(&stop); }
-
-START_TEST(interrupted_run_leaves_nothing)
-{
-    organ_error error;
-    must_purify("reference", (purify_way){0});
-    for (long n = 2; n < 30; n += 9) {
-        stop = (organ_stop){0};
-        fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
-        ck_assert_int_eq(purify("out", (purify_way){.stop = &stop}, &error), ORGAN_INTERRUPTED);
-        ck_assert(!scratch_left("out"));
-        fault_clear();
-    }
-    must_purify("out", (purify_way){0});
-    purify_same("reference", "out");
-}
-END_TEST
-
-START_TEST(killed_run_is_begun_anew)
-{
-    must_purify("reference", (purify_way){0});
-    for (long n = 1; n < 20; n += 6) {
-        const pid_t child = fork();
-        int status;
-        if (child == 0) {
-            organ_error error;
-            fault_at(FAULT_PWRITE, n, -1, false, NULL);
-            _exit(purify("out", (purify_way){0}, &error));
-        }
-        waitpid(child, &status, 0);
-        ck_assert(WIFSIGNALED(status) && !exists(scratch_path("out")));
-        must_purify("out", (purify_way){0});
-        purify_same("reference", "out");
-        ck_assert(!exists(scratch_path(".out.organ-partial")));
-        ck_assert_int_eq(rename(scratch_path("out"), scratch_path("old%ld", n)), 0);
-    }
-}
-END_TEST
-
 Suite *purify_faults_suite(void)
 {
     const suite_case cases[] = {
         {"faults",
-         {full_disk_at_any_moment, donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite,
-          interrupted_run_leaves_nothing, killed_run_is_begun_anew}},
+         {donor_changed_under_the_run, unreadable_donor, values_that_are_not_finite, damaged_partial_output_is_made_again,
+          resume_refuses_another_run, single_file_is_resumed}},
     };
-    return suite_of("purify faults", cases, sizeof cases / sizeof *cases, purify_setup, purify_teardown);
+    Suite *const suite = suite_of("purify faults", cases, sizeof cases / sizeof *cases, purify_setup, purify_teardown);
+    TCase *const resumed = tcase_create("resume");
+    tcase_set_timeout(resumed, 60);
+    tcase_add_checked_fixture(resumed, purify_setup, purify_teardown);
+    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, WAYS);
+    tcase_add_loop_test(resumed, full_disk_at_any_moment, 0, WAYS);
+    tcase_add_loop_test(resumed, interrupted_run_goes_on, 0, WAYS);
+    suite_add_tcase(suite, resumed);
+    return suite;
 }

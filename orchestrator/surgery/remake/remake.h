@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * A whole model written anew from another one: tensors of new types or values in new shards, with config.json changed where it must be, all
- * other files taken along (of a model named by one of its files: config.json alone), reports inside, published when whole or not at all.
+ * A whole model written anew from another one, all other files taken along, reports inside, published when whole or not at all. Tensors of
+ * new types are laid out in new shards, with config.json changed where it must be (of a model named by one of its files it alone is taken
+ * along); tensors that get other bytes of the same length stay in their places in copies of the model's files.
  */
 #ifndef ORGAN_REMAKE_H
 #define ORGAN_REMAKE_H
@@ -16,7 +17,9 @@ typedef struct organ_remake {
     const organ_model *model;
     const char *path; /* of the output: a directory, or one file if it ends in .safetensors or .gguf */
     bool resume, force, dry_run;
-    uint64_t most; /* bytes of a shard */
+    bool directory;       /* the output is one, whatever its name ends in */
+    const bool *replaced; /* in copies of the files these tensors, a flag for each, get other bytes: unit k is the k-th of them; NULL: */
+    uint64_t most;        /* new shards of so many bytes */
     organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* of the pieces, in their order */
@@ -42,7 +45,9 @@ typedef struct organ_remake {
     /* What the output depends on besides the model: {"parameters": {...}, ...}, to be released. A run is continued only where it is the
      * same. NULL without memory. */
     json_t *(*identity)(void *context);
-    /* The report; NULL without memory. `output` gives organ_output_run. */
+    /* All tensors are written: looks at the output, which opens by `path`. May be NULL. */
+    organ_status (*check)(void *context, const char *path, organ_error *error);
+    /* The report; NULL without memory. `output` gives organ_output_run; there is a plan of new shards, or NULL. */
     json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
     organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
 } organ_remake;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/precision/remake.h"
+#include "orchestrator/surgery/remake/remake.h"
 
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
@@ -19,6 +19,8 @@
 typedef struct work {
     const organ_remake *remake;
     organ_unit_output made;
+    organ_shard_piece *pieces; /* of copies of the files */
+    organ_run_unit *units;
     organ_file_list beside;
     char *root;             /* of the files beside the tensors */
     char *config_path;      /* of the donor's config.json; NULL: there is none to take along */
@@ -32,25 +34,62 @@ static organ_status no_memory(const work *w, organ_error *error) { return organ_
 
 static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, m->markdown}; }
 
+/* A copy can be one file only where the model is one of its kind. */
+static organ_status check_ending(const organ_remake *m, bool single, organ_error *error)
+{
+    const char *const dot = strrchr(m->path, '.');
+    const bool one_file = !m->model->whole_directory && m->model->file_count == 1;
+    const char *const its = one_file ? strrchr(m->model->files[0].name, '.') : NULL;
+    const char *const kind = m->gguf ? ".gguf" : ".safetensors";
+    if (m->gguf && !single)
+        return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf", m->path);
+    if (!single)
+        return ORGAN_OK;
+    if (m->replaced && (!its || strcmp(dot, its) != 0))
+        return organ_fail(error, ORGAN_USAGE, "%s: %s is not one %s file: name a directory for its copy", m->path, m->model->path, dot);
+    if (!m->replaced && strcmp(dot, kind) != 0)
+        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->path, m->model->path, kind,
+                          m->gguf ? "" : " or a directory");
+    return ORGAN_OK;
+}
+
 static organ_status check_place(const work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
     const organ_output *const output = &w->made.output;
-    const char *const kind = m->gguf ? ".gguf" : ".safetensors", *const dot = strrchr(m->path, '.');
-    if (m->gguf && !output->single)
-        return organ_fail(error, ORGAN_USAGE, "%s: the output of a GGUF model is one file: name a .gguf", m->path);
-    if (output->single && strcmp(dot, kind) != 0)
-        return organ_fail(error, ORGAN_USAGE, "%s: the format of %s stays what it is: name a %s%s", m->path, m->model->path, kind,
-                          m->gguf ? "" : " or a directory");
-    if (organ_output_spares(m->path, m->model, error))
+    if (check_ending(m, output->single, error) || organ_output_spares(m->path, m->model, error))
         return error->status;
     const organ_report_files files = files_of(m);
     return organ_output_check(m->path, output->like, m->force, error) ? error->status : organ_output_reports_check(output, &files, error);
 }
 
+static organ_status list_replaced(work *w, organ_error *error)
+{
+    const organ_remake *const m = w->remake;
+    organ_unit_output *const made = &w->made;
+    made->pieces = w->pieces = calloc(m->model->tensor_count + 1, sizeof *w->pieces);
+    made->units = w->units = calloc(m->model->tensor_count + 1, sizeof *w->units);
+    if (!w->pieces || !w->units)
+        return no_memory(w, error);
+    made->source_bytes = 0;
+    for (size_t t = 0; t < m->model->tensor_count; t++) {
+        const organ_tensor *const tensor = &m->model->tensors[t];
+        const size_t k = made->unit_count;
+        if (!m->replaced[t])
+            continue;
+        w->pieces[k] = (organ_shard_piece){.name = tensor->name, .bytes = tensor->bytes, .file = tensor->file, .offset = tensor->offset};
+        w->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = tensor->bytes};
+        made->source_bytes += tensor->bytes;
+        made->piece_count = made->unit_count = k + 1;
+    }
+    return ORGAN_OK;
+}
+
 static organ_status plan_files(work *w, organ_error *error)
 {
     const organ_remake *const m = w->remake;
+    if (m->replaced)
+        return list_replaced(w, error);
     const char *const name = w->made.output.single ? organ_output_name(&w->made.output) : NULL;
     if (m->gguf)
         return organ_resharding_plan_gguf(m->model, m->pieces, m->piece_count, name, m->gguf, &w->made.plan, error);
@@ -97,7 +136,8 @@ static organ_status prepare(work *w, organ_error *error)
 {
     if (check_place(w, error) || plan_files(w, error))
         return error->status;
-    if (!w->made.output.single && (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
+    if (!w->made.output.single && !w->remake->replaced &&
+        (organ_beside_list(w->remake->model, &w->root, &w->beside, error) || edit_config(w, error)))
         return error->status;
     w->made.beside_bytes = w->beside.bytes;
     return prepare_evaluation(w, error);
@@ -175,19 +215,30 @@ static bool recall(void *context, size_t item, const json_t *results)
     return w->remake->recall(w->remake->context, item, results);
 }
 
+/* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by. */
+static char *path_of(const work *w)
+{
+    const organ_output *const output = &w->made.output;
+    const char *const to = organ_output_directory(output), *const single = output->single ? organ_output_name(output) : NULL;
+    return single || w->remake->replaced ? organ_output_copy_path(to, w->remake->model, single) : strdup(to);
+}
+
 static organ_status finish(void *context, const char *to, organ_error *error)
 {
     const work *const w = context;
+    const organ_remake *const m = w->remake;
     (void)to;
-    return organ_model_unchanged(w->remake->model, error);
+    if (organ_model_unchanged(m->model, error) || !m->check)
+        return error->status;
+    char *const path = path_of(w);
+    path ? m->check(m->context, path, error) : no_memory(w, error);
+    free(path);
+    return error->status;
 }
 
-/* The tensors are in shards of new names: a directory opens as one, whatever the model was named by. */
 static void evaluate(work *w)
 {
-    const organ_output *const output = &w->made.output;
-    char *const path =
-        output->single ? organ_publish_path(&output->publish, organ_output_name(output)) : strdup(organ_output_directory(output));
+    char *const path = path_of(w);
     organ_evaluation_run(&w->evaluation, path);
     free(path);
 }
@@ -231,7 +282,7 @@ static organ_unit_output told(const organ_remake *m)
     for (size_t t = 0; t < m->model->tensor_count; t++)
         bytes += m->model->tensors[t].bytes;
     return (organ_unit_output){.output = {.path = m->path,
-                                          .single = organ_output_is_file(m->path),
+                                          .single = !m->directory && organ_output_is_file(m->path),
                                           .like = organ_output_like(m->model),
                                           .force = m->force,
                                           .resume = m->resume},
@@ -240,6 +291,8 @@ static organ_unit_output told(const organ_remake *m)
                                .piece_count = m->piece_count,
                                .units = m->units,
                                .unit_count = m->unit_count,
+                               .model = m->model,
+                               .replaced = m->replaced,
                                .source_bytes = bytes,
                                .definition = m->definition,
                                .stage = m->stage,
@@ -263,6 +316,8 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
         organ_evaluation_end(&w.evaluation, error);
     organ_evaluation_release(&w.evaluation);
     organ_resharding_free(w.made.plan);
+    free(w.pieces);
+    free(w.units);
     organ_list_free(&w.beside);
     organ_json_edit_release(&w.config);
     free(w.root);
