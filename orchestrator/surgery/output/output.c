@@ -187,8 +187,11 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 json_t *organ_output_run(const organ_output *output, uint64_t bytes)
 {
     const double seconds = output->seconds;
-    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
-                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0));
+    json_t *const run = ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
+                                     SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0));
+    if (run && output->journal)
+        json_object_set_new(run, "resumed", json_boolean(output->publish.resumed));
+    return run;
 }
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)

@@ -14,7 +14,7 @@
 
 /* Weak enough for no warning, which names the output. */
 static const purify_way ways[] = {{.options = {.strength = 0.02}},
-                                  {.options = {.method = "fft", .strength = 0.1, .types = "organ,skeleton", .layers = "1"}},
+                                  {.options = {.method = "fft", .strength = 0.02, .types = "organ,skeleton", .layers = "1"}},
                                   {.options = {.strength = 0.02}}};
 enum { OF_SHARDS, OF_SHARDS_BY_FFT, OF_ORGANS, WAYS };
 
