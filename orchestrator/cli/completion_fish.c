@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/completion.h"
 
+#include "orchestrator/command/embedded.h"
+
 #include <string.h>
 
 static void put_quoted(FILE *out, const char *text)
@@ -61,23 +63,7 @@ static void put_operands(FILE *out, const organ_verb *verb)
     }
 }
 
-static const char fish_start[] =
-    "# Completion of organ for fish, made by 'organ completion fish'.\n"
-    "\n"
-    "# Whether the words typed so far begin with this verb.\n"
-    "function __organ_is\n"
-    "    set -l typed (commandline -opc)\n"
-    "    set -l last (math (count $argv) + 1)\n"
-    "    test (count $typed) -ge $last; and test (string join -- ' ' $typed[2..$last]) = (string join -- ' ' $argv)\n"
-    "end\n"
-    "\n"
-    "# Whether these are all the words typed so far.\n"
-    "function __organ_behind\n"
-    "    set -l typed (commandline -opc)\n"
-    "    test (count $typed) -gt 1; and test (string join -- ' ' $typed[2..-1]) = (string join -- ' ' $argv)\n"
-    "end\n"
-    "\n"
-    "function __organ_verbs\n";
+ORGAN_EMBEDDED(organ_fish_template, "orchestrator/cli/completion.fish")
 
 static void put_words(FILE *out, const organ_verb_table *table, const char *of)
 {
@@ -100,17 +86,17 @@ static void put_words(FILE *out, const organ_verb_table *table, const char *of)
 void organ_completion_fish(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
-    fputs(fish_start, out);
+    const char *const rest = organ_completion_part(out, organ_fish_template);
     put_words(out, table, "");
-    fputs("end\n\ncomplete -c organ -f\ncomplete -c organ -n 'test (count (commandline -opc)) -eq 1' -a '(__organ_verbs)'\n", out);
+    organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         if (organ_completion_opens_family(table, k) && organ_completion_family(table->verbs[k], family))
             put_words(out, table, family);
     for (size_t v = 0; v < table->count; v++) {
         fputc('\n', out);
         put_operands(out, table->verbs[v]);
-        for (size_t g = 0; g < table->verbs[v]->group_count; g++)
-            for (size_t k = 0; k < table->verbs[v]->groups[g].count; k++)
-                put_option(out, table->verbs[v], &table->verbs[v]->groups[g].options[k]);
+        const organ_option *option;
+        for (size_t k = 0; (option = organ_verb_option_at(table->verbs[v], k)); k++)
+            put_option(out, table->verbs[v], option);
     }
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/completion.h"
 
+#include "orchestrator/command/embedded.h"
+
 #include <string.h>
 
 static const char apostrophe[] = "'\\''";
@@ -57,9 +59,8 @@ static void put_option(FILE *out, const organ_option *option)
 
 static void put_operand(FILE *out, const organ_operand *operand, size_t number)
 {
-    const bool repeated = strstr(operand->name, "...") != NULL;
     fputs(" \\\n            '", out);
-    if (repeated)
+    if (organ_operand_repeats(operand))
         fputc('*', out);
     else
         fprintf(out, "%zu%s", number, operand->optional ? ":" : "");
@@ -70,9 +71,9 @@ static void put_operand(FILE *out, const organ_operand *operand, size_t number)
 static void put_verb(FILE *out, const organ_verb *verb)
 {
     fprintf(out, "    '%s')\n        _arguments -s -S", verb->name);
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_option(out, &verb->groups[g].options[k]);
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        put_option(out, option);
     for (size_t k = 0; k < verb->operand_count; k++)
         put_operand(out, &verb->operands[k], k + 1);
     fputs(" ;;\n", out);
@@ -98,14 +99,14 @@ static void put_words(FILE *out, const organ_verb_table *table, const char *of)
     }
 }
 
+ORGAN_EMBEDDED(organ_zsh_template, "orchestrator/cli/completion.zsh")
+
 void organ_completion_zsh(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
-    fputs("#compdef organ\n# Completion of organ for zsh, made by 'organ completion zsh'.\n\n"
-          "_organ_verbs() {\n    local -a verbs=(\n",
-          out);
+    const char *rest = organ_completion_part(out, organ_zsh_template);
     put_words(out, table, "");
-    fputs("    )\n    _describe verb verbs\n}\n\n_organ_second() {\n    local -a verbs\n    case $1 in\n", out);
+    rest = organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++) {
         if (!organ_completion_opens_family(table, k))
             continue;
@@ -114,26 +115,8 @@ void organ_completion_zsh(FILE *out, const organ_verb_table *table)
         put_words(out, table, family);
         fputs("        ) ;;\n", out);
     }
-    fputs("    *) return 1 ;;\n    esac\n    ((CURRENT > $2)) || _describe verb verbs\n}\n\n"
-          "_organ() {\n"
-          "    local verb=$words[2]\n"
-          "    if ((CURRENT == 2)); then\n"
-          "        _organ_verbs\n"
-          "        return\n"
-          "    fi\n"
-          "    if _organ_second \"$verb\" 3; then\n"
-          "        ((CURRENT == 3)) && return\n"
-          "        verb+=\" $words[3]\"\n"
-          "        shift words\n"
-          "        ((CURRENT--))\n"
-          "    elif [[ $verb == (help|manual) ]] && ((CURRENT == 4)) && _organ_second \"$words[3]\" 4; then\n"
-          "        return\n"
-          "    fi\n"
-          "    shift words\n"
-          "    ((CURRENT--))\n"
-          "    case $verb in\n",
-          out);
+    rest = organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_verb(out, table->verbs[k]);
-    fputs("    esac\n}\n\n[[ $zsh_eval_context[-1] == loadautofunc ]] && _organ \"$@\" || compdef _organ organ\n", out);
+    organ_completion_part(out, rest);
 }

@@ -83,14 +83,12 @@ static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
     size_t used = (size_t)snprintf(line, sizeof line, "organ %s", verb->name);
     for (size_t k = 0; k < verb->operand_count && used < sizeof line; k++)
         used += (size_t)snprintf(line + used, sizeof line - used, verb->operands[k].optional ? " [%s]" : " %s", verb->operands[k].name);
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count && used < sizeof line; k++) {
-            const organ_option *const option = &verb->groups[g].options[k];
-            if (option->required && option->letter)
-                used += (size_t)snprintf(line + used, sizeof line - used, " -%c %s", option->letter, option->argument);
-            else if (option->required)
-                used += (size_t)snprintf(line + used, sizeof line - used, " --%s %s", option->name, option->argument);
-        }
+    const organ_option *option;
+    for (size_t k = 0; used < sizeof line && (option = organ_verb_option_at(verb, k)); k++)
+        if (option->required && option->letter)
+            used += (size_t)snprintf(line + used, sizeof line - used, " -%c %s", option->letter, option->argument);
+        else if (option->required)
+            used += (size_t)snprintf(line + used, sizeof line - used, " --%s %s", option->name, option->argument);
     if (verb->group_count && used < sizeof line)
         snprintf(line + used, sizeof line - used, " [options]");
     organ_text_wrap(out, "Usage: ", 7, line, page);

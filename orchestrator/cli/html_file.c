@@ -51,17 +51,15 @@ organ_status organ_html_file_check_apart(const char *path, const organ_verb *ver
         const void *const at = (const char *)values + operand->offset;
         if (operand->names != ORGAN_NAMES_MODEL)
             continue;
-        if (!strstr(operand->name, "..."))
+        if (!organ_operand_repeats(operand))
             check_apart(path, *(const char *const *)at, error);
         else
             for (size_t w = 0; w < ((const organ_words *)at)->count && !error->status; w++)
                 check_apart(path, ((const organ_words *)at)->word[w], error);
     }
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count && !error->status; k++) {
-            const organ_option *const option = &verb->groups[g].options[k];
-            if (option->names == ORGAN_NAMES_MODEL && option->value == ORGAN_VALUE_TEXT)
-                check_apart(path, *(const char *const *)((const char *)values + option->offset), error);
-        }
+    const organ_option *option;
+    for (size_t k = 0; !error->status && (option = organ_verb_option_at(verb, k)); k++)
+        if (option->names == ORGAN_NAMES_MODEL && option->value == ORGAN_VALUE_TEXT)
+            check_apart(path, *(const char *const *)((const char *)values + option->offset), error);
     return error->status;
 }

@@ -71,19 +71,10 @@ static void say_error(const organ_error *error, bool events)
     fputc('\n', stderr);
 }
 
-static bool has_option(const organ_verb *verb, const char *name)
-{
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            if (strcmp(verb->groups[g].options[k].name, name) == 0)
-                return true;
-    return false;
-}
-
 /* The command that goes on with what was interrupted. */
 static void say_resume(const organ_verb *verb, int argc, char *const *argv)
 {
-    if (!has_option(verb, "resume"))
+    if (!organ_verb_option(verb, "resume"))
         return;
     fprintf(stderr, "organ: to go on: organ %s --resume", verb->name);
     for (int k = 0; k < argc; k++) {

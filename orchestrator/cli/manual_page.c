@@ -139,10 +139,10 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
         put_argument(out, verb->operands[k].name);
         fputs(verb->operands[k].optional ? "]\n" : "\n", out);
     }
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            if (verb->groups[g].options[k].required)
-                put_required(out, &verb->groups[g].options[k]);
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
+        if (option->required)
+            put_required(out, option);
     fputs("[\\fIoptions\\fR]\n", out);
 }
 

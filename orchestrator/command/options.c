@@ -130,7 +130,7 @@ static bool read_number(const organ_option *option, const char *text, double *nu
     return *end == '\0' && errno == 0;
 }
 
-static bool in_range(const organ_range *range, double number)
+bool organ_in_range(const organ_range *range, double number)
 {
     return (range->after_from ? number > range->from : number >= range->from) &&
            (range->before_to ? number < range->to : number <= range->to);
@@ -146,7 +146,7 @@ static void store_number(const organ_option *option, double number, void *member
         *(uint64_t *)member = (uint64_t)number;
 }
 
-static bool is_choice(const organ_option *option, const char *text, size_t length)
+bool organ_option_has_choice(const organ_option *option, const char *text, size_t length)
 {
     char choice[ORGAN_LONGEST_CHOICE];
     for (size_t k = 0; organ_option_choice(option, k, choice); k++)
@@ -174,7 +174,7 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
 {
     for (size_t length;; text += length + 1) {
         length = option->several ? strcspn(text, ",") : strlen(text);
-        if (!is_choice(option, text, length))
+        if (!organ_option_has_choice(option, text, length))
             return refuse_choice(verb, option, text, length, error);
         if (!text[length])
             return ORGAN_OK;
@@ -203,7 +203,7 @@ static organ_status store(const organ_verb *verb, const organ_option *option, co
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_number(option, text, &number) && in_range(&option->range, number)) {
+    if (option->value >= ORGAN_VALUE_COUNT && read_number(option, text, &number) && organ_in_range(&option->range, number)) {
         store_number(option, number, member);
         return ORGAN_OK;
     }
@@ -213,40 +213,39 @@ static organ_status store(const organ_verb *verb, const organ_option *option, co
 
 /* ---- finding options ---- */
 
-/* The next option of the verb after `at` (NULL: the first), group by group; NULL at the end. */
-static const organ_option *next_option(const organ_verb *verb, size_t *group, size_t *index)
+const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k)
 {
-    while (*group < verb->group_count && *index >= verb->groups[*group].count) {
-        ++*group;
-        *index = 0;
-    }
-    return *group < verb->group_count ? &verb->groups[*group].options[(*index)++] : NULL;
+    for (size_t g = 0; g < verb->group_count; k -= verb->groups[g++].count)
+        if (k < verb->groups[g].count)
+            return &verb->groups[g].options[k];
+    return NULL;
 }
 
 static const organ_option *find_long(const organ_verb *verb, const char *name, size_t length)
 {
-    size_t group = 0, index = 0;
-    for (const organ_option *option; (option = next_option(verb, &group, &index));)
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
         if (strlen(option->name) == length && strncmp(option->name, name, length) == 0)
-            return option;
-    return NULL;
+            break;
+    return option;
 }
+
+const organ_option *organ_verb_option(const organ_verb *verb, const char *name) { return find_long(verb, name, strlen(name)); }
 
 static const organ_option *find_short(const organ_verb *verb, char letter)
 {
-    size_t group = 0, index = 0;
-    for (const organ_option *option; (option = next_option(verb, &group, &index));)
-        if (option->letter == letter)
-            return option;
-    return NULL;
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)) && option->letter != letter;)
+        k++;
+    return option;
 }
 
 static organ_status unknown_long(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MOST_NAMES];
     char typed[2 * LONGEST_NAME];
-    size_t count = 0, group = 0, index = 0;
-    for (const organ_option *option; count < MOST_NAMES && (option = next_option(verb, &group, &index));)
+    size_t count = 0;
+    for (const organ_option *option; count < MOST_NAMES && (option = organ_verb_option_at(verb, count));)
         names[count++] = option->name;
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), name);
     const char *const nearest = organ_nearest(typed, names, count);
@@ -268,8 +267,8 @@ typedef struct parser {
 
 static size_t number_of(const organ_verb *verb, const organ_option *wanted)
 {
-    size_t group = 0, index = 0, number = 0;
-    while (next_option(verb, &group, &index) != wanted)
+    size_t number = 0;
+    while (organ_verb_option_at(verb, number) != wanted)
         number++;
     return number;
 }
@@ -326,7 +325,7 @@ static organ_status take_short(parser *p, const char *letters, organ_error *erro
     return ORGAN_OK;
 }
 
-static bool repeats(const organ_operand *operand)
+bool organ_operand_repeats(const organ_operand *operand)
 {
     const size_t length = strlen(operand->name);
     return length > 3 && strcmp(operand->name + length - 3, "...") == 0;
@@ -335,16 +334,16 @@ static bool repeats(const organ_operand *operand)
 static organ_status take_operand(parser *p, const char *text, organ_error *error)
 {
     const size_t count = p->verb->operand_count;
-    const bool repeated = count > 0 && p->operands == count && repeats(&p->verb->operands[count - 1]);
+    const bool repeated = count > 0 && p->operands == count && organ_operand_repeats(&p->verb->operands[count - 1]);
     if (p->operands == count && !repeated)
         return organ_fail(error, ORGAN_USAGE, "%s: unexpected argument '%s'", p->verb->name, text);
     const organ_operand *const operand = &p->verb->operands[repeated ? count - 1 : p->operands++];
     const organ_option choices = {.name = operand->name, .choices = strchr(operand->name, '|') ? operand->name : NULL};
     void *const member = (char *)p->values + operand->offset;
-    organ_words *const words = repeats(operand) ? member : NULL;
+    organ_words *const words = organ_operand_repeats(operand) ? member : NULL;
     if (*text == '\0')
         return organ_fail(error, ORGAN_USAGE, "%s: %s is empty", p->verb->name, operand->name);
-    if (choices.choices && !is_choice(&choices, text, strlen(text)))
+    if (choices.choices && !organ_option_has_choice(&choices, text, strlen(text)))
         return organ_fail(error, ORGAN_USAGE, "%s: '%s' is not one of %s", p->verb->name, text, operand->name);
     if (words && words->count == ORGAN_MOST_WORDS)
         return organ_fail(error, ORGAN_USAGE, "%s: more than %d of %s", p->verb->name, ORGAN_MOST_WORDS, operand->name);
@@ -375,16 +374,16 @@ static organ_status take_all(parser *p, organ_error *error)
 
 static organ_status miss_nothing(const parser *p, organ_error *error)
 {
-    size_t group = 0, index = 0, number = 0;
     if (p->operands < p->verb->operand_count && !p->verb->operands[p->operands].optional) {
         const organ_operand *const operand = &p->verb->operands[p->operands];
         return organ_fail(error, ORGAN_USAGE, "%s: %s is missing: %s", p->verb->name, operand->name, operand->help);
     }
-    for (const organ_option *option; (option = next_option(p->verb, &group, &index)); number++) {
-        if (option->required && !(p->given >> number & 1) && option->letter)
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(p->verb, k)); k++) {
+        if (option->required && !(p->given >> k & 1) && option->letter)
             return organ_fail(error, ORGAN_USAGE, "%s: -%c %s is missing: %s", p->verb->name, option->letter, option->argument,
                               option->help);
-        if (option->required && !(p->given >> number & 1))
+        if (option->required && !(p->given >> k & 1))
             return organ_fail(error, ORGAN_USAGE, "%s: --%s %s is missing: %s", p->verb->name, option->name, option->argument,
                               option->help);
     }
@@ -394,8 +393,8 @@ static organ_status miss_nothing(const parser *p, organ_error *error)
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error)
 {
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};
-    size_t group = 0, index = 0;
-    for (const organ_option *option; (option = next_option(verb, &group, &index));)
+    const organ_option *option;
+    for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
         if (option->fallback && store(verb, option, option->fallback, values, error) != ORGAN_OK)
             return error->status;
     const organ_status status = take_all(&p, error);

@@ -95,9 +95,17 @@ typedef struct organ_verb {
  * --help or -h is among them: then nothing is missed. ORGAN_USAGE with a message that names option, value and what is allowed. */
 organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *argv, void *values, bool *help, organ_error *error);
 
+/* The k-th option of a verb, group by group; NULL behind the last. */
+const organ_option *organ_verb_option_at(const organ_verb *verb, size_t k);
+const organ_option *organ_verb_option(const organ_verb *verb, const char *name); /* NULL: it has none of that name */
+
+bool organ_operand_repeats(const organ_operand *operand); /* "MODEL..." */
+bool organ_in_range(const organ_range *range, double number);
+
 /* The k-th choice of an option; false behind the last. */
 #define ORGAN_LONGEST_CHOICE 32
 bool organ_option_choice(const organ_option *option, size_t k, char choice[ORGAN_LONGEST_CHOICE]);
+bool organ_option_has_choice(const organ_option *option, const char *text, size_t length); /* `text` up to `length` is one of them */
 
 /* The value that is allowed, in words: "a whole number (16 to 4096)", "one of fft, haar". */
 void organ_option_allows(const organ_option *option, char *out, size_t size);

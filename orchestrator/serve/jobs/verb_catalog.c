@@ -9,15 +9,6 @@
 
 /* ---- which verbs, which options ---- */
 
-const organ_option *organ_verb_option(const organ_verb *verb, const char *name)
-{
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t k = 0; k < verb->groups[g].count; k++)
-            if (strcmp(verb->groups[g].options[k].name, name) == 0)
-                return &verb->groups[g].options[k];
-    return NULL;
-}
-
 bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL; }
 
 static bool withheld(const organ_option *option)
@@ -31,17 +22,10 @@ static bool withheld(const organ_option *option)
 
 const organ_option *organ_job_option(const organ_verb *verb, size_t k)
 {
-    for (size_t g = 0; g < verb->group_count; g++)
-        for (size_t i = 0; i < verb->groups[g].count; i++)
-            if (!withheld(&verb->groups[g].options[i]) && k-- == 0)
-                return &verb->groups[g].options[i];
-    return NULL;
-}
-
-bool organ_operand_repeats(const organ_operand *operand)
-{
-    const size_t length = strlen(operand->name);
-    return length > 3 && strcmp(operand->name + length - 3, "...") == 0;
+    const organ_option *option;
+    for (size_t at = 0; (option = organ_verb_option_at(verb, at)) && (withheld(option) || k-- > 0);)
+        at++;
+    return option;
 }
 
 const char *organ_operand_key(const organ_operand *operand, char key[64])
@@ -78,11 +62,12 @@ static json_t *words_schema(organ_names names, unsigned least)
                      text_schema(names));
 }
 
-static json_t *choices_array(const char *choices)
+static json_t *choices_array(const organ_option *option)
 {
     json_t *const array = json_array();
-    for (const char *at = choices; array && at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-        json_array_append_new(array, json_stringn(at, strcspn(at, "|")));
+    char choice[ORGAN_LONGEST_CHOICE];
+    for (size_t k = 0; array && organ_option_choice(option, k, choice); k++)
+        json_array_append_new(array, json_string(choice));
     return array;
 }
 
@@ -120,7 +105,7 @@ static json_t *option_schema(const organ_option *option)
     if (option->value == ORGAN_VALUE_FLAG)
         schema = json_pack("{s:s}", "type", "boolean");
     else if (option->value == ORGAN_VALUE_TEXT && option->choices)
-        schema = json_pack("{s:s, s:o}", "type", "string", "enum", choices_array(option->choices));
+        schema = json_pack("{s:s, s:o}", "type", "string", "enum", choices_array(option));
     else if (option->value == ORGAN_VALUE_TEXT)
         schema = text_schema(option->names);
     else if (option->value == ORGAN_VALUE_WORDS)
@@ -221,7 +206,7 @@ static json_t *describe_option(const organ_option *option)
     if (option->fallback)
         json_object_set_new(json, "default", fallback_value(option));
     if (option->choices)
-        json_object_set_new(json, "choices", choices_array(option->choices));
+        json_object_set_new(json, "choices", choices_array(option));
     if (option->takes)
         json_object_set_new(json, "takes", json_integer(option->takes));
     if (option->value >= ORGAN_VALUE_COUNT)

@@ -11,15 +11,12 @@
 /* A verb that reports as JSON can be a job. */
 bool organ_verb_is_job(const organ_verb *verb);
 
-const organ_option *organ_verb_option(const organ_verb *verb, const char *name); /* NULL: it has none of that name */
-
 /* The k-th option that a client may give; NULL behind the last. Left out are those that the server sets itself, and headers for other
  * servers. */
 const organ_option *organ_job_option(const organ_verb *verb, size_t k);
 
 /* The member of "arguments" that gives the operand: "MODEL" for "MODEL...". */
 const char *organ_operand_key(const organ_operand *operand, char key[64]);
-bool organ_operand_repeats(const organ_operand *operand);
 
 /* {"name", "summary", "resumable", "dry_run"} of every verb that can be a job. NULL without memory. */
 json_t *organ_verb_list(const organ_verb *const *verbs, size_t count);

@@ -104,12 +104,6 @@ static json_t *text_word(reader *r, const char *field, const json_t *value, orga
     return text ? json_sprintf("%s%s", names != ORGAN_NAMES_NOTHING && *text == '-' ? "./" : "", text) : NULL;
 }
 
-static bool in_range(const organ_range *range, double number)
-{
-    return (range->after_from ? number > range->from : number >= range->from) &&
-           (range->before_to ? number < range->to : number <= range->to);
-}
-
 /* "10M" to "9999M" and "1G" to "999G": what the schema can tell of an amount, and so all that is taken. */
 static bool read_amount(const json_t *value, uint64_t *bytes)
 {
@@ -131,7 +125,7 @@ static json_t *number_word(reader *r, const char *field, const organ_option *opt
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
         fault(r, 422, field, "is %s, but must be %s", kind_of(value), allowed);
-    else if (!whole || !in_range(&option->range, number))
+    else if (!whole || !organ_in_range(&option->range, number))
         fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
         return json_sprintf("%llu", amount ? (unsigned long long)bytes : (unsigned long long)number);
@@ -144,15 +138,6 @@ static json_t *number_word(reader *r, const char *field, const organ_option *opt
         return json_string(text);
     }
     return NULL;
-}
-
-static bool among(const char *choices, const char *text)
-{
-    const size_t length = strlen(text);
-    for (const char *at = choices; at; at = strchr(at, '|') ? strchr(at, '|') + 1 : NULL)
-        if (strcspn(at, "|") == length && strncmp(at, text, length) == 0)
-            return true;
-    return false;
 }
 
 /* ---- options and operands ---- */
@@ -203,7 +188,7 @@ static void read_option(reader *r, const organ_option *option)
     } else if (option->value == ORGAN_VALUE_WORDS) {
         each_word(r, field, value, option->names, option);
     } else if (option->value == ORGAN_VALUE_TEXT && option->choices && json_is_string(value) &&
-               !among(option->choices, json_string_value(value))) {
+               !organ_option_has_choice(option, json_string_value(value), strlen(json_string_value(value)))) {
         fault(r, 422, field, "is '%.60s', but must be one of %s", json_string_value(value), option->choices);
     } else {
         add_option(r, option,
