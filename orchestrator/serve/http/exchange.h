@@ -46,18 +46,12 @@ typedef enum organ_http_method { ORGAN_HTTP_GET, ORGAN_HTTP_POST, ORGAN_HTTP_DEL
 typedef struct organ_http_request organ_http_request;
 
 organ_app *organ_http_app(const organ_http_request *request);
-organ_http_method organ_http_request_method(const organ_http_request *request); /* HEAD is GET here; the body is left out by the server */
-/* The path, percent-decoded once, without a slash at its end: valid UTF-8, no control characters, no segment that is empty, "." or "..". */
-const char *organ_http_path(const organ_http_request *request);
 /* A parameter of the route's pattern, decoded: "id" of {id} (one segment), "path" of {path...} (one or more, joined by '/'). */
 const char *organ_http_parameter(const organ_http_request *request, const char *name);
 /* A value of the query, decoded as in forms ('+' is a blank): valid UTF-8 without control characters. NULL if it is not there; the first
  * if it is repeated. */
 const char *organ_http_query(const organ_http_request *request, const char *name);
 const char *organ_http_header(const organ_http_request *request, const char *name); /* NULL if it is not there */
-/* The whole body, NUL behind it; at most ORGAN_HTTP_BODY_LIMIT bytes: longer ones were refused. */
-#define ORGAN_HTTP_BODY_LIMIT (1u << 20)
-const char *organ_http_body(const organ_http_request *request, size_t *bytes);
 
 /* ---- reply ---- */
 
@@ -85,6 +79,8 @@ void organ_http_problem_of(organ_http_reply *reply, const organ_error *error);
 void organ_http_reply_file(organ_http_reply *reply, const organ_http_request *request, int fd, const char *name);
 
 void organ_http_reply_header(organ_http_reply *reply, const char *name, const char *value); /* added; copies both */
+/* Whether If-None-Match of the request has this entity tag, weak or not: the client has what is to be sent. */
+bool organ_http_has_tag(const organ_http_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
 
@@ -118,6 +114,7 @@ double organ_http_waited(const organ_http_request *request); /* seconds since th
 /* A whole number of the query; `fallback` if it is not there. False after a 400 that names the parameter, what came and what is allowed. */
 bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
                             uint64_t fallback, uint64_t *value);
+#define ORGAN_HTTP_BODY_LIMIT (1u << 20) /* bytes; longer bodies are refused */
 /* The body as a JSON object, for the caller to release: no key twice. NULL after 400 (not JSON; the message says where), or 415 where
  * Content-Type is not application/json. */
 json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply *reply);

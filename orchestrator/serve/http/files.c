@@ -84,11 +84,11 @@ static bool read_date(const char *text, time_t *seconds)
     return end && !*end;
 }
 
-/* Whether a list of tags has ours; weak ones count. */
-static bool has_tag(const char *list, const char *etag)
+bool organ_http_has_tag(const organ_http_request *request, const char *etag)
 {
+    const char *list = organ_http_header(request, "If-None-Match");
     const size_t length = strlen(etag);
-    while (*list) {
+    while (list && *list) {
         list += strspn(list, ", \t");
         if (*list == '*')
             return true;
@@ -104,10 +104,10 @@ static bool has_tag(const char *list, const char *etag)
 
 static bool unchanged(const organ_http_request *request, const validators *v)
 {
-    const char *const tags = organ_http_header(request, "If-None-Match"), *const since = organ_http_header(request, "If-Modified-Since");
+    const char *const since = organ_http_header(request, "If-Modified-Since");
     time_t seconds;
-    if (tags)
-        return has_tag(tags, v->etag);
+    if (organ_http_header(request, "If-None-Match"))
+        return organ_http_has_tag(request, v->etag);
     return since && read_date(since, &seconds) && v->seconds <= seconds;
 }
 

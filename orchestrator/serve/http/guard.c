@@ -87,33 +87,6 @@ bool organ_guard_same(const char *secret, const char *given)
     return !differs;
 }
 
-/* The value of our cookie among "a=1; organ_session=...". */
-static bool has_session(const organ_guard *guard, const char *cookies)
-{
-    bool found = false;
-    while (cookies && *cookies) {
-        cookies += strspn(cookies, "; ");
-        const size_t length = strcspn(cookies, ";");
-        char value[ORGAN_SESSION_DIGITS + 1] = "";
-        const size_t name = strlen(ORGAN_SESSION_COOKIE "=");
-        if (length == name + ORGAN_SESSION_DIGITS && strncmp(cookies, ORGAN_SESSION_COOKIE "=", name) == 0) {
-            memcpy(value, cookies + name, ORGAN_SESSION_DIGITS);
-            found |= organ_guard_same(guard->session, value);
-        }
-        cookies += length;
-    }
-    return found;
-}
-
-bool organ_guard_admits(const organ_guard *guard, const char *authorization, const char *cookies)
-{
-    if (!guard->token)
-        return true;
-    if (authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
-        return organ_guard_same(guard->token, authorization + 7 + strspn(authorization + 7, " "));
-    return has_session(guard, cookies);
-}
-
 /* ---- hosts and origins ---- */
 
 static bool is_address(const char *name)
@@ -149,7 +122,8 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
-bool organ_guard_origin(const char *origin, const char *host)
+/* Whether `origin` is the site that `host` is: "http://127.0.0.1:8935" (or https, behind a proxy). */
+static bool is_site(const char *origin, const char *host)
 {
     if (strncasecmp(origin, "http://", 7) == 0)
         return strcasecmp(origin + 7, host) == 0;
@@ -191,7 +165,7 @@ static bool origin_passes(const organ_http_request *request, organ_http_reply *r
     const char *const origin = organ_http_header(request, "Origin"), *const site = organ_http_header(request, "Sec-Fetch-Site");
     if (request->method == ORGAN_HTTP_GET)
         return true;
-    if (origin && !organ_guard_origin(origin, organ_http_header(request, "Host")))
+    if (origin && !is_site(origin, organ_http_header(request, "Host")))
         organ_http_problem(reply, 403, "the origin '%s' is another site", origin);
     else if (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
         organ_http_problem(reply, 403, "the request comes from another site (Sec-Fetch-Site: %s)", site);
@@ -200,12 +174,36 @@ static bool origin_passes(const organ_http_request *request, organ_http_reply *r
     return false;
 }
 
+typedef struct session_search {
+    const organ_guard *guard;
+    bool found;
+} session_search;
+
+static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    session_search *const search = context;
+    (void)kind;
+    if (strcmp(name, ORGAN_SESSION_COOKIE) == 0 && value)
+        search->found |= organ_guard_same(search->guard->session, value);
+    return MHD_YES;
+}
+
+/* Whether the request has the token, or the cookie of who has logged in. */
+static bool admits(const organ_guard *guard, const organ_http_request *request, const char *authorization)
+{
+    session_search search = {.guard = guard, .found = !guard->token};
+    if (guard->token && authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
+        return organ_guard_same(guard->token, authorization + 7 + strspn(authorization + 7, " "));
+    MHD_get_connection_values(request->connection, MHD_COOKIE_KIND, look_at_cookie, &search);
+    return search.found;
+}
+
 bool organ_guard_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
 {
     if (!host_passes(guard, request, reply) || !origin_passes(request, reply))
         return false;
     const char *const authorization = organ_http_header(request, "Authorization");
-    if ((request->route && request->route->open) || organ_guard_admits(guard, authorization, organ_http_header(request, "Cookie")))
+    if ((request->route && request->route->open) || admits(guard, request, authorization))
         return true;
     organ_http_problem(reply, 401, authorization ? "the token is wrong" : "a token is needed: Authorization: Bearer TOKEN");
     organ_http_reply_header(reply, "WWW-Authenticate",

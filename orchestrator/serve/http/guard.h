@@ -25,12 +25,8 @@ void organ_guard_release(organ_guard *guard);
 
 /* "127.0.0.1:8935", "localhost", "[::1]:8935": whether the name in front of the port is one of ours. */
 bool organ_guard_host(const organ_guard *guard, const char *host);
-/* Whether `origin` is the site that `host` is: "http://127.0.0.1:8935" (or https, behind a proxy). */
-bool organ_guard_origin(const char *origin, const char *host);
 /* The time that it takes says nothing of where the two differ. */
 bool organ_guard_same(const char *secret, const char *given);
-/* Either may be NULL. */
-bool organ_guard_admits(const organ_guard *guard, const char *authorization, const char *cookies);
 
 /* Everything at once, for a request whose route is known; false after 400, 401, 403 or 421. */
 bool organ_guard_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/jail.h"
 
+#include "formats/base/arena.h"
 #include "formats/base/utf8.h"
 
 #include <dirent.h>
@@ -123,12 +124,6 @@ void organ_jail_close(organ_jail *jail)
 }
 
 const char *organ_jail_root(const organ_jail *jail) { return jail->path; }
-
-const char *organ_jail_relative(const organ_jail *jail, const char *absolute)
-{
-    const size_t length = strcmp(jail->path, "/") == 0 ? 0 : strlen(jail->path);
-    return strncmp(absolute, jail->path, length) == 0 && absolute[length] == '/' ? absolute + length + 1 : NULL;
-}
 
 void organ_jail_unroot(const organ_jail *jail, char *message)
 {
@@ -288,19 +283,10 @@ typedef struct listing {
 
 static bool append(listing *l, const char *name, const struct stat *about)
 {
-    if (l->count == l->most) {
-        l->cut = true;
+    l->cut = l->count == l->most;
+    if (l->cut)
         return true;
-    }
-    if (l->count == l->room) {
-        const size_t room = l->room ? 2 * l->room : 64;
-        organ_jail_entry *const entries = realloc(l->entries, room * sizeof *entries);
-        if (!entries)
-            return false;
-        l->entries = entries;
-        l->room = room;
-    }
-    char *const own = strdup(name);
+    char *const own = organ_grow(&l->entries, l->count, &l->room, sizeof *l->entries) ? strdup(name) : NULL;
     if (!own)
         return false;
     l->entries[l->count++] =
@@ -438,7 +424,8 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
     struct stat about;
     int fd;
     search s = {.path = path};
-    *absolute = NULL;
+    if (absolute)
+        *absolute = NULL;
     unsigned status = organ_jail_look(jail, path, &about, error);
     if (!status && S_ISDIR(about.st_mode))
         status = open_as(jail, path, true, &fd, &about, error);
@@ -446,15 +433,14 @@ unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absol
         s.stem_length = stem_of(s.stem);
     if (!status)
         status = look_for_links(&s, fd, 0, error);
-    return status ? status : absolute_of(jail, path, absolute, error);
+    return status || !absolute ? status : absolute_of(jail, path, absolute, error);
 }
 
-unsigned organ_jail_output(const organ_jail *jail, const char *path, char **absolute, organ_error *error)
+unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error)
 {
     struct stat about;
     const char *name;
     int fd;
-    *absolute = NULL;
     unsigned status = check(path, error);
     if (!status && strcmp(named(path), ".") == 0) {
         organ_fail(error, ORGAN_USAGE, "the root itself cannot be written");
@@ -469,5 +455,5 @@ unsigned organ_jail_output(const organ_jail *jail, const char *path, char **abso
         status = 403;
     }
     close(fd);
-    return status ? status : absolute_of(jail, path, absolute, error);
+    return status;
 }

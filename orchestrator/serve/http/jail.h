@@ -30,12 +30,12 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
 /* What there is: file or directory, without links. */
 unsigned organ_jail_look(const organ_jail *jail, const char *path, struct stat *about, organ_error *error);
 
-/* The absolute path for a program that is to read `path`: it exists, and no link is on the way. For the caller to free. */
+/* Whether a program may read `path`: it exists, and no link is on the way. *absolute, unless NULL, is its absolute path, to be freed. */
 unsigned organ_jail_input(const organ_jail *jail, const char *path, char **absolute, organ_error *error);
 
-/* The absolute path for a program that is to write `path`: its parent is a directory below the root, no link is on the way, and it is not
- * a link itself; whether it exists is the program's matter. */
-unsigned organ_jail_output(const organ_jail *jail, const char *path, char **absolute, organ_error *error);
+/* Whether a program may write `path`: its parent is a directory below the root, no link is on the way, and it is not a link itself; whether
+ * it exists is the program's matter. */
+unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error *error);
 
 typedef struct organ_jail_entry {
     char *name;
@@ -49,9 +49,6 @@ typedef struct organ_jail_entry {
 unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, organ_jail_entry **entries, size_t *count, bool *cut,
                          organ_error *error);
 void organ_jail_list_free(organ_jail_entry *entries, size_t count);
-
-/* The path below the root of an absolute one; NULL for everything else. Points into `absolute`. */
-const char *organ_jail_relative(const organ_jail *jail, const char *absolute);
 
 /* Takes "ROOT/" out of a message wherever it stands, in place: where the root is on this machine is not for clients. */
 void organ_jail_unroot(const organ_jail *jail, char *message);

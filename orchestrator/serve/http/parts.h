@@ -21,7 +21,7 @@ typedef enum organ_reply_kind { REPLY_NONE, REPLY_BYTES, REPLY_CONSTANT, REPLY_F
 struct organ_http_reply {
     organ_reply_kind kind;
     unsigned status;
-    const char *type;   /* static, or the same as `owned_type` */
+    const char *type;   /* static */
     char *bytes;        /* REPLY_BYTES: to be freed */
     const void *data;   /* REPLY_CONSTANT */
     size_t size;        /* of both */
@@ -84,6 +84,8 @@ const char *organ_http_decode(char *text, bool form);
 
 /* ---- routing.c ---- */
 
+extern const char *const organ_http_method_names[ORGAN_HTTP_METHODS]; /* "GET" */
+
 /* Finds the route and fills the parameters; false after a 404, 405 or 400. */
 bool organ_http_routed(organ_http_request *request);
 
@@ -91,7 +93,6 @@ bool organ_http_routed(organ_http_request *request);
 
 /* Replaces what was there. */
 void organ_http_reply_clear(organ_http_reply *reply);
-const char *organ_http_status_title(unsigned status);
 
 /* ---- send.c ---- */
 

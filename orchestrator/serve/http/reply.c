@@ -8,39 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct {
-    unsigned status;
-    const char *title;
-} titles[] = {{400, "Bad Request"},
-              {401, "Unauthorized"},
-              {403, "Forbidden"},
-              {404, "Not Found"},
-              {405, "Method Not Allowed"},
-              {408, "Request Timeout"},
-              {409, "Conflict"},
-              {410, "Gone"},
-              {412, "Precondition Failed"},
-              {413, "Content Too Large"},
-              {415, "Unsupported Media Type"},
-              {416, "Range Not Satisfiable"},
-              {421, "Misdirected Request"},
-              {422, "Unprocessable Content"},
-              {429, "Too Many Requests"},
-              {500, "Internal Server Error"},
-              {501, "Not Implemented"},
-              {503, "Service Unavailable"},
-              {507, "Insufficient Storage"}};
-
-const char *organ_http_status_title(unsigned status)
-{
-    for (size_t k = 0; k < sizeof titles / sizeof *titles; k++)
-        if (titles[k].status == status)
-            return titles[k].title;
-    return "Error";
-}
-
-/* ---- filling ---- */
-
 void organ_http_reply_clear(organ_http_reply *reply)
 {
     if (reply->kind == REPLY_BYTES)
@@ -107,7 +74,7 @@ static void problem(organ_http_reply *reply, unsigned status, const char *name, 
     organ_error harmless = {0};
     vsnprintf(message, sizeof message, format, list);
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
-    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_http_status_title(status), "status",
+    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", MHD_get_reason_phrase_for(status), "status",
                                        (int)status, "detail", harmless.message);
     if (value)
         json_object_set_new(document, name, value);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/tally.h"
 
+#include "orchestrator/serve/http/parts.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -8,7 +10,6 @@
 enum { MOST_ROUTES = 96, MOST_STATUSES = 24, BUCKETS = 8 };
 
 static const double bounds[BUCKETS] = {0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10, 60};
-static const char *const methods[ORGAN_HTTP_METHODS] = {"GET", "POST", "DELETE"};
 
 typedef struct route_tally {
     const organ_http_route *route;
@@ -110,7 +111,8 @@ static unsigned long long resident_bytes(void)
 
 static void label(FILE *out, const route_tally *t)
 {
-    fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "", t->route ? methods[t->route->method] : "");
+    fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "",
+            t->route ? organ_http_method_names[t->route->method] : "");
 }
 
 static void print_durations(const route_tally *t, FILE *out)

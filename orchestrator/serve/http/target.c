@@ -106,8 +106,6 @@ bool organ_http_target_read(organ_http_request *request)
 /* ---- what handlers ask ---- */
 
 organ_app *organ_http_app(const organ_http_request *request) { return request->app; }
-organ_http_method organ_http_request_method(const organ_http_request *request) { return request->method; }
-const char *organ_http_path(const organ_http_request *request) { return request->path; }
 
 double organ_http_waited(const organ_http_request *request)
 {
@@ -139,12 +137,6 @@ const char *organ_http_header(const organ_http_request *request, const char *nam
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
-const char *organ_http_body(const organ_http_request *request, size_t *bytes)
-{
-    *bytes = request->body_bytes;
-    return request->body ? request->body : "";
-}
-
 bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,
                             uint64_t fallback, uint64_t *value)
 {
@@ -172,10 +164,9 @@ json_t *organ_http_body_json(const organ_http_request *request, organ_http_reply
         return NULL;
     }
     json_error_t fault;
-    size_t bytes;
-    const char *const body = organ_http_body(request, &bytes);
     bool no_memory;
-    json_t *const json = organ_json_load(body, bytes, JSON_REJECT_DUPLICATES, &fault, &no_memory);
+    json_t *const json =
+        organ_json_load(request->body ? request->body : "", request->body_bytes, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     if (json && json_is_object(json))
         return json;
     if (no_memory)

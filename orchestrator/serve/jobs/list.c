@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The list of jobs, and who is told of a change. */
+#include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/parts.h"
 
 #include <stdlib.h>
@@ -13,17 +14,7 @@ organ_job *organ_jobs_find(const organ_jobs *jobs, const char *id)
     return NULL;
 }
 
-bool organ_jobs_make_room(organ_jobs *jobs)
-{
-    if (jobs->count < jobs->room)
-        return true;
-    organ_job **const grown = realloc(jobs->list, (jobs->room + 256) * sizeof *grown);
-    if (!grown)
-        return false;
-    jobs->list = grown;
-    jobs->room += 256;
-    return true;
-}
+bool organ_jobs_make_room(organ_jobs *jobs) { return organ_grow(&jobs->list, jobs->count, &jobs->room, sizeof *jobs->list); }
 
 void organ_jobs_leave(organ_job *job)
 {

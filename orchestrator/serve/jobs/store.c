@@ -21,7 +21,7 @@ const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running"
 
 bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
 
-bool organ_job_is_id(const char *id)
+static bool is_id(const char *id)
 {
     const size_t length = strlen(id);
     return length > 0 && length < sizeof((organ_job *)0)->id && strspn(id, "0123456789-") == length;
@@ -131,7 +131,7 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);
     for (int k = 0; k < count; k++) {
-        if (ids && organ_job_is_id(names[k]->d_name))
+        if (ids && is_id(names[k]->d_name))
             json_array_append_new(ids, json_string(names[k]->d_name));
         free(names[k]);
     }

@@ -77,8 +77,6 @@ void organ_job_erase(const organ_job_store *store, const char *id); /* the recor
 bool organ_job_unmade(const organ_job_store *store, const char *id);
 void organ_job_free(organ_job *job);
 
-bool organ_job_is_id(const char *id); /* digits and dashes only */
-
 /* Opens "events.jsonl" or "result.json" of a job: O_RDONLY, or for writing (made if need be). -1 with errno; EINVAL if
  * it is no regular file. */
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags);

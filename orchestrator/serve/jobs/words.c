@@ -81,14 +81,12 @@ static const char *plain_text(reader *r, const char *field, const json_t *value)
 static void check_path(reader *r, const char *field, const char *path, organ_names names)
 {
     organ_error error = {0};
-    char *absolute = NULL;
     if (strstr(path, "://")) {
         fault(r, 422, field, "is a URL, but must be a path below the root: the server asks no other server");
         return;
     }
-    const unsigned refused = names == ORGAN_NAMES_OUTPUT ? organ_jail_output(r->jail, path, &absolute, &error)
-                                                         : organ_jail_input(r->jail, path, &absolute, &error);
-    free(absolute);
+    const unsigned refused =
+        names == ORGAN_NAMES_OUTPUT ? organ_jail_output(r->jail, path, &error) : organ_jail_input(r->jail, path, NULL, &error);
     if (refused)
         fault(r, refused == 400 ? 422 : refused, field, "%s", error.message);
     else

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/scan.h"
 
+#include "formats/base/arena.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,19 +63,6 @@ static char *join(const char *path, const char *name)
     return asprintf(&whole, "%s%s%s", path, *path ? "/" : "", name) < 0 ? NULL : whole;
 }
 
-static bool room_for_one(organ_found *found)
-{
-    if (found->count < found->room)
-        return true;
-    const size_t room = found->room ? 2 * found->room : 32;
-    organ_found_model *const models = realloc(found->models, room * sizeof *models);
-    if (!models)
-        return false;
-    found->models = models;
-    found->room = room;
-    return true;
-}
-
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
 static void add(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
 {
@@ -86,7 +75,8 @@ static void add(walk *w, const folder *f, char *path, organ_found_kind kind, con
         model.files++;
         model.modified = e->modified > model.modified ? e->modified : model.modified;
     }
-    if (path && w->found->count < MOST_MODELS && room_for_one(w->found)) {
+    if (path && w->found->count < MOST_MODELS &&
+        organ_grow(&w->found->models, w->found->count, &w->found->room, sizeof *w->found->models)) {
         w->found->models[w->found->count++] = model;
         return;
     }

@@ -14,33 +14,12 @@ static const char policy[] =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
 
-/* Whether a list of entity tags has this one. */
-static bool tag_is_among(const char *list, const char *tag)
-{
-    size_t length = strlen(tag);
-    while (list && *list) {
-        list += strspn(list, " \t,");
-        if (*list == '*')
-            return true;
-        if (!strncmp(list, "W/", 2))
-            list += 2;
-        size_t size = strcspn(list, ",");
-        size_t end = size;
-        while (end && (list[end - 1] == ' ' || list[end - 1] == '\t'))
-            end--;
-        if (end == length && !memcmp(list, tag, length))
-            return true;
-        list += size;
-    }
-    return false;
-}
-
 static void send_file(const organ_http_request *request, organ_http_reply *reply, const organ_page_file *file)
 {
     size_t bytes = (size_t)(file->end - file->data);
     char tag[24];
     (void)snprintf(tag, sizeof tag, "\"%016llx\"", (unsigned long long)XXH3_64bits(file->data, bytes));
-    if (tag_is_among(organ_http_header(request, "If-None-Match"), tag))
+    if (organ_http_has_tag(request, tag))
         organ_http_reply_empty(reply, 304);
     else
         organ_http_reply_constant(reply, 200, file->type, file->data, bytes);

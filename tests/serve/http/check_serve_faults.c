@@ -146,18 +146,18 @@ START_TEST(the_jail_holds)
             const unsigned input = organ_jail_input(jail, path, &absolute, &why[2]);
             ck_assert_msg(input == rows[k].input, "input '%s': %u %s", path, input, why[2].message);
             ck_assert(!input == !!absolute);
-            ck_assert(!absolute || strcmp(organ_jail_relative(jail, absolute), path) == 0);
+            ck_assert(!absolute || (*absolute == '/' && strcmp(absolute + strlen(absolute) - strlen(path), path) == 0));
+            if (absolute)
+                organ_jail_unroot(jail, absolute);
+            ck_assert(!absolute || strcmp(absolute, path) == 0);
             free(absolute);
-            const unsigned output = organ_jail_output(jail, path, &absolute, &why[3]);
+            const unsigned output = organ_jail_output(jail, path, &why[3]);
             ck_assert_msg(output == rows[k].output, "output '%s': %u %s", path, output, why[3].message);
-            ck_assert(!output == !!absolute);
-            free(absolute);
             for (int w = 0; w < 4; w++)
                 ck_assert_msg(!strstr(why[w].message, scratch_path("")), "%s", why[w].message);
         }
         organ_jail_walk(jail);
     }
-    ck_assert_ptr_null(organ_jail_relative(jail, "/etc/passwd"));
     organ_jail_close(jail);
 }
 END_TEST
