@@ -98,29 +98,19 @@ static void get_jobs(const organ_http_request *request, organ_http_reply *reply)
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), (organ_job_state)state, offset, limit));
 }
 
-static void get_job(const organ_http_request *request, organ_http_reply *reply)
+typedef unsigned job_action(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
+
+static void answer_for_job(const organ_http_request *request, organ_http_reply *reply, job_action *action)
 {
-    json_t *view = NULL;
+    json_t *view;
     organ_error error = {0};
-    const unsigned status = organ_jobs_show(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
+    const unsigned status = action(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
     answer(reply, status, view, &error);
 }
 
-static void delete_job(const organ_http_request *request, organ_http_reply *reply)
-{
-    json_t *view = NULL;
-    organ_error error = {0};
-    const unsigned status = organ_jobs_delete(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
-    answer(reply, status, view, &error);
-}
-
-static void resume_job(const organ_http_request *request, organ_http_reply *reply)
-{
-    json_t *view = NULL;
-    organ_error error = {0};
-    const unsigned status = organ_jobs_resume(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
-    answer(reply, status, view, &error);
-}
+static void get_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_show); }
+static void delete_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_delete); }
+static void resume_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_resume); }
 
 static void get_events(const organ_http_request *request, organ_http_reply *reply)
 {

@@ -237,22 +237,39 @@ unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view,
     return status;
 }
 
-static unsigned none(const char *id, organ_error *error)
+static unsigned refuse_id(const char *id, organ_error *error)
 {
     organ_fail(error, ORGAN_USAGE, "there is no job '%.60s'", id);
     return 404;
 }
 
-unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
+/* What is done to one job, with the mutex held. */
+typedef unsigned job_action(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error);
+
+static unsigned do_to_job(organ_jobs *jobs, const char *id, job_action *action, json_t **view, organ_error *error)
 {
+    *view = NULL;
     pthread_mutex_lock(&jobs->mutex);
-    const organ_job *const job = organ_jobs_find(jobs, id);
-    *view = job ? organ_job_view(job) : NULL;
+    organ_job *const job = organ_jobs_find(jobs, id);
+    const unsigned status = job ? action(jobs, job, view, error) : refuse_id(id, error);
     pthread_mutex_unlock(&jobs->mutex);
-    return job ? 200 : none(id, error);
+    return status;
 }
 
-static unsigned delete (organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+static unsigned show_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+{
+    (void)jobs;
+    (void)error;
+    *view = organ_job_view(job);
+    return 200;
+}
+
+unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
+{
+    return do_to_job(jobs, id, show_job, view, error);
+}
+
+static unsigned delete_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
         organ_jobs_drop(jobs, job);
@@ -274,15 +291,10 @@ static unsigned delete (organ_jobs *jobs, organ_job *job, json_t **view, organ_e
 
 unsigned organ_jobs_delete(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
 {
-    *view = NULL;
-    pthread_mutex_lock(&jobs->mutex);
-    organ_job *const job = organ_jobs_find(jobs, id);
-    const unsigned status = job ? delete (jobs, job, view, error) : none(id, error);
-    pthread_mutex_unlock(&jobs->mutex);
-    return status;
+    return do_to_job(jobs, id, delete_job, view, error);
 }
 
-static unsigned resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+static unsigned resume_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
         organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id, organ_job_state_names[job->state]);
@@ -313,12 +325,7 @@ static unsigned resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_er
 
 unsigned organ_jobs_resume(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
 {
-    *view = NULL;
-    pthread_mutex_lock(&jobs->mutex);
-    organ_job *const job = organ_jobs_find(jobs, id);
-    const unsigned status = job ? resume(jobs, job, view, error) : none(id, error);
-    pthread_mutex_unlock(&jobs->mutex);
-    return status;
+    return do_to_job(jobs, id, resume_job, view, error);
 }
 
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
@@ -348,7 +355,7 @@ unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int
         *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
     pthread_mutex_unlock(&jobs->mutex);
     if (!job)
-        return none(id, error);
+        return refuse_id(id, error);
     if (*fd >= 0)
         return 200;
     organ_fail(error, ORGAN_USAGE, "job %s has not begun yet", id);
@@ -374,7 +381,7 @@ unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t 
     }
     pthread_mutex_unlock(&jobs->mutex);
     if (!job)
-        return none(id, error);
+        return refuse_id(id, error);
     return *fd >= 0 ? 200 : no_result(id, state, error);
 }
 
@@ -387,7 +394,7 @@ unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, or
     pthread_mutex_unlock(&jobs->mutex);
     *result = NULL;
     if (!job)
-        return none(id, error);
+        return refuse_id(id, error);
     if (size > ORGAN_JOB_PAGE_BYTES) {
         organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
                    (unsigned long long)size, ORGAN_JOB_PAGE_BYTES);

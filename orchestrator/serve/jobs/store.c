@@ -139,32 +139,23 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
     return ids;
 }
 
-void organ_job_erase(const organ_job_store *store, const char *id)
+/* Removes from the directory of a job what fits the pattern, and the directory if nothing is left in it. */
+static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
     char *const path = path_of(store, id, "");
     DIR *const directory = path ? opendir(path) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));)
-        unlinkat(dirfd(directory), entry->d_name, 0); /* refuses "." and ".." */
-    if (directory)
-        closedir(directory);
-    if (path)
-        rmdir(path);
-    free(path);
-}
-
-bool organ_job_unmade(const organ_job_store *store, const char *id)
-{
-    char *const path = path_of(store, id, "");
-    DIR *const directory = path ? opendir(path) : NULL;
-    for (struct dirent *entry; directory && (entry = readdir(directory));)
-        if (fnmatch("job.json.*.tmp", entry->d_name, 0) == 0)
-            unlinkat(dirfd(directory), entry->d_name, 0);
+        if (fnmatch(pattern, entry->d_name, 0) == 0)
+            unlinkat(dirfd(directory), entry->d_name, 0); /* refuses "." and ".." */
     if (directory)
         closedir(directory);
     const bool gone = path && rmdir(path) == 0;
     free(path);
     return gone;
 }
+
+void organ_job_erase(const organ_job_store *store, const char *id) { remove_files(store, id, "*"); }
+bool organ_job_unmade(const organ_job_store *store, const char *id) { return remove_files(store, id, "job.json.*.tmp"); }
 
 /* ---- one record ---- */
 
