@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/text/members.h"
 
-#include "formats/base/memory_watch.h"
-
 #include <math.h>
 
 /* All members are taken over, also after one that could not be added. */
@@ -12,8 +10,6 @@ static bool add_members(json_t *object, const organ_member *members)
     for (; members->key; members++)
         if (*members->key)
             whole = json_object_set_new(object, members->key, members->value) == 0 && whole;
-    if (!whole)
-        organ_memory_refused();
     return whole;
 }
 
@@ -26,6 +22,16 @@ json_t *organ_members_object(json_t *object, const organ_member *members)
 }
 
 void organ_members_add(json_t *object, const organ_member *members) { add_members(object, members); }
+
+json_t *organ_json_joined(json_t *first, json_t *second)
+{
+    const bool whole = first && second && json_object_update(first, second) == 0;
+    json_decref(second);
+    if (whole)
+        return first;
+    json_decref(first);
+    return NULL;
+}
 
 json_t *organ_json_real_of(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
 
@@ -42,4 +48,20 @@ json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context)
             json_array_append_new(rows, made);
     }
     return rows;
+}
+
+json_t *organ_json_texts(size_t count, const char *const *texts)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(list, organ_document_string(texts[k]));
+    return list;
+}
+
+json_t *organ_json_reals(size_t count, const float *values)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(list, json_real((double)values[k]));
+    return list;
 }

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * Documents are built of members: ORGAN_OBJECT(SET_TEXT("role", name), SET_COUNT("modules", count)) is an object of them in this order. A
- * member without a value (memory ran out, or bytes that are no UTF-8) makes the object NULL, and that counts as a refusal
- * (formats/base/memory_watch.h), which whoever finishes the document asks for. */
+ * member without a value (memory ran out, bytes that are no UTF-8, a number that is not finite) makes the object NULL. Whoever finishes the
+ * document asks whether memory was refused on the way (formats/base/memory_watch.h). */
 #ifndef ORGAN_MEMBERS_H
 #define ORGAN_MEMBERS_H
 
 #include "formats/base/api.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/version.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -25,7 +27,7 @@ typedef struct organ_member {
     }
 #define SET(key, json)       ORGAN_MEMBER_OF(key, json)
 #define SET_TEXT(key, text)  ORGAN_MEMBER_OF(key, json_string(text))           /* UTF-8 */
-#define SET_BYTES(key, text) ORGAN_MEMBER_OF(key, organ_document_string(text)) /* any bytes: report/text/document.h */
+#define SET_BYTES(key, text) ORGAN_MEMBER_OF(key, organ_document_string(text)) /* any bytes */
 #define SET_COUNT(key, n)    ORGAN_MEMBER_OF(key, json_integer((json_int_t)(n)))
 #define SET_INDEX(key, n)    ORGAN_MEMBER_OF(key, organ_json_index(n)) /* null: below 0 */
 #define SET_REAL(key, x)     ORGAN_MEMBER_OF(key, json_real(x))
@@ -37,6 +39,8 @@ typedef struct organ_member {
 #define SET_BYTES_OF(key, text)     ORGAN_MEMBER_OF(key, (text) ? organ_document_string(text) : json_null())
 /* A value that another document holds; null where it has none. */
 #define SET_HELD(key, json) ORGAN_MEMBER_OF(key, organ_json_held(json))
+/* What every document begins with. */
+#define SET_HEAD(schema, definition) SET_TEXT("schema", schema), SET_TEXT("definition", definition), SET_TEXT("organ", ORGAN_VERSION)
 /* No member unless `there`. */
 #define SET_IF(there, key, json) ORGAN_MEMBER_OF((there) ? (key) : "", (there) ? (json) : NULL)
 
@@ -45,8 +49,10 @@ typedef struct organ_member {
 
 /* `object`, which is taken over, with the members; NULL where it is NULL or a member has no value. */
 json_t *organ_members_object(json_t *object, const organ_member *members);
-/* Adds the members to an object that the caller keeps (NULL: none). */
+/* Adds the members to an object that the caller keeps; a member without a value is left out. Nothing where `object` is NULL. */
 void organ_members_add(json_t *object, const organ_member *members);
+/* The members of `first`, then those of `second`; both are taken over. NULL where one of them is. */
+json_t *organ_json_joined(json_t *first, json_t *second);
 
 json_t *organ_json_real_of(bool there, double x);
 json_t *organ_json_index(int64_t n);
@@ -55,6 +61,9 @@ json_t *organ_json_held(const json_t *value);
 /* An array of what `row` makes of `context` and 0 .. count - 1; NULL is no row. */
 typedef json_t *organ_json_row(const void *context, size_t k);
 json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
+/* Arrays of texts, which may be of any bytes, and of numbers. */
+json_t *organ_json_texts(size_t count, const char *const *texts);
+json_t *organ_json_reals(size_t count, const float *values);
 
 ORGAN_API_END
 

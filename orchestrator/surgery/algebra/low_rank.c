@@ -56,7 +56,7 @@ static organ_status run_whole(organ_strips *strips, size_t rank, organ_svd *svd,
     whole w = {organ_floats((size_t)matrix->rows, (size_t)matrix->cols), (size_t)matrix->cols};
     const organ_strip_work work = {.context = &w, .each = copy_strip};
     if (!w.matrix || !organ_svd_make(svd, (size_t)matrix->rows, (size_t)matrix->cols, rank))
-        organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+        organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK && !decompose_whole(w.matrix, svd))
         organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", matrix->name, svd->rows, svd->cols);
     free(w.matrix);
@@ -156,7 +156,7 @@ organ_status organ_residual(organ_strips *strips, const float *b, const float *a
     const organ_strip_work work = {.context = &r, .each = measure_strip};
     *rest = 0;
     if (!r.product || !r.gap || !r.sums)
-        organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+        organ_fail_memory(error, matrix->name);
     else if (organ_strips_run(strips, &work, error) == ORGAN_OK)
         for (size_t k = 0; k < count; k++)
             *rest += r.sums[k];

@@ -208,7 +208,7 @@ static bool refine(krylov *y)
 
 /* ---- the iteration ---- */
 
-static organ_status no_memory(const krylov *y, organ_error *error)
+static organ_status krylov_no_memory(const krylov *y, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: decomposition of %zu x %zu", organ_strips_matrix(y->strips)->name, y->m, y->n);
 }
@@ -245,7 +245,7 @@ static organ_status iterate(krylov *y, organ_error *error)
         before = now;
         done = done && refine(y) && (y->k + y->b <= y->most || keep_best(y));
     }
-    return done ? ORGAN_OK : no_memory(y, error);
+    return done ? ORGAN_OK : krylov_no_memory(y, error);
 }
 
 /* From W X = Q R, X the best l vectors of the basis, and R = P diag(sigma) S^T: U = Q P and V = X S, each for the first `rank`. */
@@ -272,7 +272,7 @@ static organ_status finish(krylov *y, organ_svd *svd, organ_error *error)
     free(st);
     free(sigma);
     svd->passes = y->passes;
-    return done ? error->status : no_memory(y, error);
+    return done ? error->status : krylov_no_memory(y, error);
 }
 
 organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling, uint64_t seed, organ_svd *svd, organ_error *error)
@@ -295,7 +295,7 @@ organ_status organ_krylov(organ_strips *strips, size_t rank, size_t oversampling
     y.values = organ_floats(y.most, 1);
     y.scratch = organ_floats(organ_workers_count(organ_strips_engine(strips)->workers), PANEL * y.l);
     if (!y.basis || !y.block || !y.image || !y.h || !y.c || !y.values || !y.scratch)
-        no_memory(&y, error);
+        krylov_no_memory(&y, error);
     else {
         organ_philox_uniform(seed, 0, 0, y.block, y.n * y.b);
         if (iterate(&y, error) == ORGAN_OK)

@@ -5,7 +5,6 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
@@ -79,7 +78,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
                           (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
     organ_strips *s = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+        return organ_fail_memory(error, matrix->name);
     s->matrix = matrix;
     s->engine = engine;
     s->count = (size_t)((matrix->rows + ORGAN_STRIP_ROWS - 1) / ORGAN_STRIP_ROWS);
@@ -89,7 +88,7 @@ organ_status organ_strips_open(const organ_rows *matrix, const organ_engine *eng
         s->values = organ_floats(s->room * ORGAN_STRIP_ROWS, (size_t)matrix->cols);
         s->scratch = aligned_alloc(64, s->readers * s->scratch_bytes + 64);
         if (!s->energies || !s->values || !s->scratch)
-            organ_fail_errno(error, ENOMEM, "%s", matrix->name);
+            organ_fail_memory(error, matrix->name);
         else
             ask_for_large_pages(s);
     }
@@ -218,7 +217,7 @@ organ_status organ_strips_run(organ_strips *s, const organ_strip_work *work, org
     passage p = {.strips = s, .work = work, .fault = SIZE_MAX, .read = !(s->held && s->known)};
     p.set = calloc(s->room, sizeof *p.set);
     if (!p.set)
-        return organ_fail_errno(error, ENOMEM, "%s", s->matrix->name);
+        return organ_fail_memory(error, s->matrix->name);
     pthread_mutex_init(&p.lock, NULL);
     while (p.first < s->count && run_set(&p, error) == ORGAN_OK)
         ;

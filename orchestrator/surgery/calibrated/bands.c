@@ -5,7 +5,6 @@
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/prune/tile_map.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,7 +136,7 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, XXH3_st
     w.donor_rows = malloc(workers * w.bands.cols * weight_bytes(w.tensor));
     w.counts = calloc(workers, sizeof *w.counts);
     if (!w.bands.values || !w.keep || !w.donor_rows || !w.counts)
-        organ_fail_errno(error, ENOMEM, "%s", w.tensor->name);
+        organ_fail_memory(error, w.tensor->name);
     XXH3_64bits_reset(hash);
     for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
         prune_matrix(&w, m, error);
@@ -154,7 +153,7 @@ organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *erro
 {
     XXH3_state_t *const hash = XXH3_createState();
     if (!hash)
-        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
+        return organ_fail_memory(error, job->base.donor->path);
     for (size_t k = 0; k < job->base.targets.count && !error->status; k++)
         prune_tensor(job, k, hash, error);
     XXH3_freeState(hash);

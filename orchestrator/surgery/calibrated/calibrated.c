@@ -170,7 +170,7 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
         return error->status;
     const organ_model *const donor = job->base.donor;
     if (!(job->parts = calloc(job->base.targets.count, sizeof *job->parts)))
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     if (organ_output_spares(job->base.options->output, donor, error) != ORGAN_OK)
         return error->status;
     for (size_t k = 0; job->pattern.of && k < job->base.targets.count; k++) {
@@ -224,7 +224,7 @@ static organ_status run_published(organ_calibrated_job *job, json_t **report, or
     if (organ_publish_begin(options->output, organ_output_like(job->base.donor), false, options->force, &publish, error) == ORGAN_OK) {
         char *const folder = organ_publish_path(&publish, "organ");
         if (!folder)
-            organ_fail_errno(error, ENOMEM, "%s", options->output);
+            organ_fail_memory(error, options->output);
         else if (mkdir(folder, 0777) && errno != EEXIST)
             organ_fail_errno(error, errno, "%s: cannot be made", folder);
         else
@@ -282,7 +282,7 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
         if (!options->dry_run)
             run_published(&job, report, error);
         else if (!(*report = organ_prune_document(&job.base, NULL)))
-            organ_fail_errno(error, ENOMEM, "%s", options->donor);
+            organ_fail_memory(error, options->donor);
     }
     close_all(&job);
     return organ_memory_work_end(&work, report, options->donor, error);

@@ -129,7 +129,7 @@ static void add_chunk(organ_calibration *c)
 
 /* ---- making ---- */
 
-static organ_status no_memory(const organ_calibration_options *options, organ_error *error)
+static organ_status calibration_no_memory(const organ_calibration_options *options, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: calibration of %zu inputs", options->name, options->features);
 }
@@ -202,14 +202,14 @@ organ_status organ_calibration_create(const organ_calibration_options *options, 
                           options->features);
     organ_calibration *c = calloc(1, sizeof *c);
     if (!c)
-        return no_memory(options, error);
+        return calibration_no_memory(options, error);
     c->options = *options;
     c->engine = engine;
     c->moments.features = options->features;
     choose_sums(c);
     if (!take_memory(c)) {
         organ_calibration_destroy(c);
-        return no_memory(options, error);
+        return calibration_no_memory(options, error);
     }
     list_panels(c);
     *calibration = c;
@@ -347,7 +347,7 @@ organ_status organ_calibration_from_norms(const organ_calibration_options *optio
     organ_calibration *const c = calloc(1, sizeof *c);
     if (!c || !(c->factors = calloc(3 * n, sizeof *c->factors))) {
         free(c);
-        return no_memory(options, error);
+        return calibration_no_memory(options, error);
     }
     bool known = false;
     c->options = *options;

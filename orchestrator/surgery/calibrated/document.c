@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
@@ -7,8 +6,7 @@
 #include <string.h>
 
 static const char *const not_told[] = {
-    "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated "
-    "on.",
+    "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated on.",
     "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
 };
 
@@ -17,11 +15,11 @@ static json_t *not_told_json(const organ_calibrated_job *job)
     json_t *const list = json_array();
     for (size_t k = 0; k < sizeof not_told / sizeof *not_told; k++)
         json_array_append_new(list, json_string(not_told[k]));
-    json_array_append_new(list, json_string(job->pattern.of
-                                                ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as "
-                                                  "hardware for it wants them."
-                                                : "Speed. Zeros scattered like these are no faster on hardware that expects structured "
-                                                  "sparsity."));
+    json_array_append_new(
+        list,
+        json_string(job->pattern.of
+                        ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants them."
+                        : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."));
     return list;
 }
 
@@ -33,15 +31,11 @@ static json_t *parameters_json(const organ_calibrated_job *job)
     json_t *const p = ORGAN_OBJECT(SET_TEXT("method", c->method), SET("sparsity", sparsity < 0 ? json_null() : json_real(sparsity)),
                                    SET("pattern", c->pattern ? json_string(c->pattern) : json_null()));
     if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
-        json_object_set_new(p, "compensate", json_boolean(job->compensates));
-        json_object_set_new(p, "contribution", json_boolean(!job->imatrix));
-        json_object_set_new(p, "stability", json_boolean(!job->imatrix));
-        json_object_set_new(p, "effort", json_real(c->effort));
-        json_object_set_new(p, "seed", json_integer((json_int_t)c->seed));
+        ORGAN_ADD(p, SET_FLAG("compensate", job->compensates), SET_FLAG("contribution", !job->imatrix),
+                  SET_FLAG("stability", !job->imatrix), SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed));
     }
     if (p && job->needs_text) {
-        json_object_set_new(p, "samples", json_integer((json_int_t)c->samples));
-        json_object_set_new(p, "context", json_integer((json_int_t)c->context));
+        ORGAN_ADD(p, SET_COUNT("samples", c->samples), SET_COUNT("context", c->context));
     }
     if (p)
         json_object_set_new(p, "targets", targets ? organ_document_string(targets) : json_null());

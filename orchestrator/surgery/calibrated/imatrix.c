@@ -2,7 +2,6 @@
  * An importance matrix in place of a text: every target finds its entry before anything is written. */
 #include "orchestrator/surgery/calibrated/job.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -35,7 +34,7 @@ static organ_status take_digest(organ_calibrated_job *job, organ_error *error)
     XXH3_state_t *const hash = XXH3_createState();
     void *const bytes = malloc(DIGEST_CHUNK);
     if (!hash || !bytes)
-        organ_fail_errno(error, ENOMEM, "%s", imatrix->path);
+        organ_fail_memory(error, imatrix->path);
     else
         XXH3_64bits_reset(hash);
     for (uint64_t at = 0; at < imatrix->bytes && !error->status;) {
@@ -57,11 +56,10 @@ static organ_status check_axes(const organ_model *donor, const organ_tensor *ten
     const organ_matrices m = organ_tensor_matrices(tensor);
     if (donor->gguf || m.count == 1 || m.rows != m.cols)
         return ORGAN_OK;
-    return organ_fail(
-        error, ORGAN_BAD_INPUT,
-        "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs cannot be told, so that no "
-        "imatrix can be put to it",
-        tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows, (unsigned long long)m.cols);
+    return organ_fail(error, ORGAN_BAD_INPUT,
+                      "tensor '%s': is a stack of %llu matrices of %llu x %llu: which of its axes are the inputs cannot be told, so that "
+                      "no imatrix can be put to it",
+                      tensor->name, (unsigned long long)m.count, (unsigned long long)m.rows, (unsigned long long)m.cols);
 }
 
 static organ_status find_place(const organ_calibrated_job *job, size_t part, uint64_t matrix, uint64_t experts, organ_imatrix_place *place,
@@ -82,7 +80,7 @@ static organ_status check_target(organ_calibrated_job *job, size_t part, census 
     float *const norms = malloc((size_t)m.cols * sizeof *norms);
     double count;
     if (!norms)
-        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        return organ_fail_memory(error, tensor->name);
     told->experts = tensor->anatomy.expert >= 0 ? experts_of(job->base.donor, &tensor->anatomy, known) : 0;
     check_axes(job->base.donor, tensor, error);
     for (uint64_t k = 0; k < m.count && !error->status; k++) {
@@ -116,7 +114,7 @@ organ_status organ_calibrated_norms(const organ_calibrated_job *job, size_t part
     double count;
     *calibration = NULL;
     if (!norms)
-        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        return organ_fail_memory(error, tensor->name);
     if (find_place(job, part, matrix, job->parts[part].experts, &place, error) == ORGAN_OK &&
         organ_imatrix_norms(job->imatrix, &place, tensor->name, features, norms, &count, error) == ORGAN_OK)
         organ_calibration_from_norms(&options, norms, (uint64_t)count, calibration, error);

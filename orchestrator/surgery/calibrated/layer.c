@@ -98,7 +98,7 @@ static organ_status open_group(gathering *g, size_t index, size_t features, orga
         made->alone = options.weights != NULL;
     }
     if (two && !(made->kept = malloc(job->chunk_windows * job->options->context * features * sizeof *made->kept)))
-        return organ_fail_errno(error, ENOMEM, "%s", u->name);
+        return organ_fail_memory(error, u->name);
     return organ_calibration_create(&options, &made->engine, &made->calibration, error);
 }
 
@@ -264,10 +264,10 @@ static organ_status finish_groups(gathering *g, organ_error *error)
 {
     for (size_t k = 0; k < g->unit_count; k++)
         if (g->units[k].group == SIZE_MAX && g->units[k].expert)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "tensor '%s': no token of the calibration was routed to this expert; more --samples or another text may "
-                              "reach it",
-                              g->units[k].name);
+            return organ_fail(
+                error, ORGAN_BAD_INPUT,
+                "tensor '%s': no token of the calibration was routed to this expert; more --samples or another text may reach it",
+                g->units[k].name);
         else if (g->units[k].group == SIZE_MAX)
             return organ_fail(error, ORGAN_USAGE, "tensor '%s' is no linear layer of the forward pass: '%s' cannot prune it",
                               g->units[k].name, g->job->options->method);
@@ -354,7 +354,7 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
         memcpy(job->donor_states, job->pruned_states, tokens * (size_t)config->hidden * sizeof(float));
     const int32_t last = last_layer(job);
     if (!(job->levels = organ_normal_levels()))
-        return organ_fail_errno(error, ENOMEM, "%s", job->base.donor->path);
+        return organ_fail_memory(error, job->base.donor->path);
     for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
         const bool pruned = count_units(job, l) > 0;

@@ -39,7 +39,7 @@ organ_status organ_masked_squares_create(const organ_engine *engine, const organ
     *squares = NULL;
     organ_masked_squares *s = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", name);
+        return organ_fail_memory(error, name);
     *s = (organ_masked_squares){.engine = engine, .name = name, .h = *h, .rows = rows};
     if (organ_preconditioner_create(engine, h, rows, name, &s->preconditioner, error) == ORGAN_OK) {
         s->scratch = organ_preconditioner_scratch(s->preconditioner, ROWS_A_GO);

@@ -3,7 +3,6 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,7 +63,7 @@ static organ_status turn_rows(const organ_tensor *tensor, float *weights, uint64
     const size_t row_bytes = (size_t)m.cols * sizeof *weights;
     float *const rows = malloc((size_t)head * row_bytes);
     if (!rows)
-        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        return organ_fail_memory(error, tensor->name);
     for (uint64_t first = 0; first + head <= count; first += head) {
         memcpy(rows, weights + first * m.cols, (size_t)head * row_bytes);
         for (uint64_t r = 0; r < head; r++) {
@@ -175,7 +174,7 @@ static organ_status store(organ_calibrated_job *job, size_t part, uint64_t matri
     const size_t bytes = (size_t)(together * m.cols) * organ_dtype_describe(tensor->dtype)->bytes;
     strip s = {.tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = malloc(bytes)};
     if (!s.donor || !s.stored)
-        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        organ_fail_memory(error, tensor->name);
     for (; s.first < m.rows && !error->status; s.first += together) {
         s.rows = together < m.rows - s.first ? together : m.rows - s.first;
         s.weights = weights + s.first * m.cols;
@@ -193,7 +192,7 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
     const organ_matrices m = organ_tensor_matrices(tensor);
     uint8_t *const keep = malloc((size_t)(m.rows * m.cols));
     if (!keep)
-        return organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        return organ_fail_memory(error, tensor->name);
     const bool pruned = prune(job, part, calibration, weights, keep, error) == ORGAN_OK;
     free(keep);
     return pruned ? store(job, part, matrix, weights, hash, error) : error->status;

@@ -176,7 +176,7 @@ organ_status organ_preconditioner_create(const organ_engine *engine, const organ
     *made = NULL;
     organ_preconditioner *c = calloc(1, sizeof *c);
     if (!c)
-        return organ_fail_errno(error, ENOMEM, "%s", name);
+        return organ_fail_memory(error, name);
     *c = (organ_preconditioner){.name = name, .h = *h, .rows = rows, .part_count = (h->size + h->block - 1) / h->block};
     c->parts = calloc(c->part_count, sizeof *c->parts);
     c->at = calloc(c->part_count, sizeof *c->at);

@@ -6,7 +6,6 @@
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/algebra/floats.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -214,7 +213,7 @@ organ_status organ_prune_by_rank(organ_matrix_job *job, organ_error *error)
     r.counts = calloc(workers, DIGIT * sizeof *r.counts);
     r.equals = calloc(bands->band_rows, sizeof *r.equals);
     if (!r.room || !r.counts || !r.equals)
-        organ_fail_errno(error, ENOMEM, "%s", job->options->name);
+        organ_fail_memory(error, job->options->name);
     else if (by_row(job) || find_edge(&r, error) == ORGAN_OK)
         for (size_t first = 0; first < bands->rows && !error->status; first += bands->band_rows)
             if (organ_matrix_band(job->engine, bands, first, error) == ORGAN_OK) {

@@ -27,7 +27,7 @@ static organ_status cut(organ_calibrated_job *job, const uint32_t *ids, organ_er
     job->tokens = malloc(samples * context * sizeof *job->tokens);
     job->begin = calloc(samples + 1, sizeof *job->begin);
     if (!job->tokens || !job->begin)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
+        return organ_fail_memory(error, path);
     for (size_t w = 0; w < samples; w++) {
         const size_t from = samples > 1 ? (size_t)((uint64_t)w * (count - context) / (samples - 1)) : 0;
         memcpy(job->tokens + w * context, ids + from, context * sizeof *ids);

@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/autopsy_report.h"
-#include "orchestrator/report/view/html_report.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 json_t *organ_autopsy_ranges(void)
 {
@@ -36,7 +31,7 @@ static organ_status choose(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
     if (!(job->vitals = calloc(job->weights->count + 1, sizeof *job->vitals)))
-        return organ_fail_errno(error, ENOMEM, "%s", job->model->path);
+        return organ_fail_memory(error, job->model->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
         if (!match || fnmatch(match, weight->name, 0) == 0)
@@ -117,59 +112,12 @@ static json_t *run_json(const organ_autopsy_job *job)
 
 /* ---- files ---- */
 
-static organ_status check_output(const organ_autopsy_options *o, organ_error *error)
-{
-    static const char *const names[] = {"autopsy.json", "AUTOPSY_REPORT.md", "AUTOPSY_REPORT.html", NULL};
-    if (!o->output || organ_output_check_apart(o->output, o->model, error))
-        return error->status;
-    if (o->other && organ_output_check_apart(o->output, o->other, error))
-        return error->status;
-    return organ_output_check_reports(o->output, names, error);
-}
-
-/* The directory is made before the model is read. */
-static organ_status make_output(const char *path, bool *made, organ_error *error)
-{
-    struct stat status;
-    *made = path && mkdir(path, 0777) == 0;
-    if (!path || *made)
-        return ORGAN_OK;
-    if (errno != EEXIST)
-        return organ_fail_errno(error, errno, "cannot make the directory %s", path);
-    if (stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", path);
-    return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
-}
-
-/* Of a directory that was made for them nothing is left if one of the three cannot be written; the page is the last. */
-static organ_status write_output(const char *directory, bool made, const json_t *report, organ_error *error)
-{
-    char *json = NULL, *markdown = NULL, *text = NULL;
-    if (asprintf(&json, "%s/autopsy.json", directory) < 0)
-        json = NULL;
-    if (asprintf(&markdown, "%s/AUTOPSY_REPORT.md", directory) < 0)
-        markdown = NULL;
-    if (!json || !markdown)
-        organ_fail_errno(error, ENOMEM, "%s", directory);
-    else if (organ_document_write(json, report, error) == ORGAN_OK && organ_autopsy_markdown(report, &text, error) == ORGAN_OK &&
-             organ_text_write(markdown, text, error) == ORGAN_OK)
-        organ_html_report_beside(markdown, report, error);
-    if (error->status && made && json && markdown) {
-        organ_output_remove_report(json);
-        organ_output_remove_report(markdown);
-    }
-    free(json);
-    free(markdown);
-    free(text);
-    return error->status;
-}
-
-static organ_status finish(organ_autopsy_job *job, bool made, json_t **report, organ_error *error)
+static organ_status tell_findings(organ_autopsy_job *job, const organ_report_folder *folder, json_t **report, organ_error *error)
 {
     *report = organ_autopsy_document(job);
     if (!*report || json_object_set_new(*report, "run", run_json(job)))
-        return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
-    if (job->options->output && write_output(job->options->output, made, *report, error))
+        return organ_fail_memory(error, job->options->model);
+    if (organ_report_folder_write(folder, *report, error))
         return error->status;
     const size_t count = json_array_size(job->findings);
     const json_t *const first = json_array_get(job->findings, 0);
@@ -180,8 +128,9 @@ static organ_status finish(organ_autopsy_job *job, bool made, json_t **report, o
     return ORGAN_OK;
 }
 
-static void release(organ_autopsy_job *job)
+static void close_autopsy(void *context)
 {
+    organ_autopsy_job *const job = context;
     for (size_t k = 0; job->vitals && k < job->count; k++)
         free(job->vitals[k].note);
     free(job->vitals);
@@ -194,28 +143,28 @@ static void release(organ_autopsy_job *job)
     organ_model_close(job->other);
 }
 
+static organ_status look_into(void *context, json_t **report, organ_error *error)
+{
+    organ_autopsy_job *const job = context;
+    const organ_autopsy_options *const o = job->options;
+    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", organ_autopsy_markdown}, false};
+    if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
+        open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK)
+        tell_findings(job, &folder, report, error);
+    if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED)
+        organ_report_folder_abandon(&folder);
+    return error->status;
+}
+
 organ_status organ_autopsy(const organ_autopsy_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     organ_autopsy_job job = {.options = options,
                              .engine = engine,
                              .progress = progress,
                              .findings = json_array(),
                              .remarks = json_array(),
-                             .only_in_other = json_array()};
-    bool made = false;
-    *report = NULL;
-    job.started = organ_seconds_now();
-    if (check_output(options, error) == ORGAN_OK && open_models(&job, error) == ORGAN_OK &&
-        make_output(options->output, &made, error) == ORGAN_OK && examine(&job, error) == ORGAN_OK)
-        finish(&job, made, report, error);
-    if (error->status != ORGAN_OK && error->status != ORGAN_CHECK_FAILED) {
-        json_decref(*report);
-        *report = NULL;
-        if (made)
-            rmdir(options->output);
-    }
-    release(&job);
-    return organ_memory_work_end(&work, report, options->model, error);
+                             .only_in_other = json_array(),
+                             .started = organ_seconds_now()};
+    return organ_verb_run(&(organ_verb){options->model, &job, look_into, close_autopsy, false}, report, error);
 }

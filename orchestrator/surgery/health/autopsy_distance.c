@@ -115,12 +115,10 @@ static const char *cause_of(const organ_weight *weight, organ_distance_view d, b
         return "The opposite direction: a sign was lost, or codes were read as unsigned.";
     if (fabs(d.cosine) < 0.1)
         return "The two have nothing in common: nibbles in the wrong order, a matrix read transposed, rows in another order (q and k of "
-               "some "
-               "GGUF files), or other weights under the same name.";
+               "some GGUF files), or other weights under the same name.";
     if (weight->scheme == ORGAN_SCHEME_AWQ_GEMM || weight->scheme == ORGAN_SCHEME_AWQ_GEMV)
         return "Partly alike: AWQ moves scales of activations from one weight into another, so that single weights differ from the "
-               "original; "
-               "otherwise a wrong order of nibbles or zero points.";
+               "original; otherwise a wrong order of nibbles or zero points.";
     return "Partly alike: scales of other blocks (a grid transposed or of the wrong block size), zero points that are off, some rows or "
            "nibbles in the wrong order, or a model that was trained on.";
 }

@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/health/autopsy_job.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <string.h>
-
-static json_t *real(double x) { return isfinite(x) ? json_real(x) : json_null(); }
-
-static double rounded(double x) { return round(x * 1e9) / 1e9; }
 
 /* ---- tensors ---- */
 
@@ -19,9 +13,9 @@ static json_t *distance_json(const organ_vitals *v)
 {
     const organ_distance *const d = &v->distance;
     const organ_distance_view seen = organ_distance_seen(d);
-    return ORGAN_OBJECT(SET("relative_error", real(rounded(seen.relative))), SET("max_abs_difference", real(d->most)),
-                        SET("cosine", real(rounded(seen.cosine))), SET("norm_ratio", real(rounded(seen.ratio))),
-                        SET_COUNT("not_finite", d->skipped));
+    return ORGAN_OBJECT(SET_REAL_OF("relative_error", true, organ_billionth(seen.relative)),
+                        SET_REAL_OF("max_abs_difference", true, d->most), SET_REAL_OF("cosine", true, organ_billionth(seen.cosine)),
+                        SET_REAL_OF("norm_ratio", true, organ_billionth(seen.ratio)), SET_COUNT("not_finite", d->skipped));
 }
 
 static json_t *levels_json(const organ_vitals *v)
@@ -29,34 +23,30 @@ static json_t *levels_json(const organ_vitals *v)
     return v->levels > ORGAN_AUTOPSY_LEVELS ? json_sprintf("more than %d", ORGAN_AUTOPSY_LEVELS) : json_integer((json_int_t)v->levels);
 }
 
-static void add_numbers(json_t *row, const organ_vitals *v)
+static json_t *numbers_json(const organ_vitals *v)
 {
     const organ_moments *const m = &v->moments;
     const bool any = m->n > 0;
-    json_t *const numbers = ORGAN_OBJECT(
-        SET("mean", any ? real(m->mean) : json_null()), SET("std", any ? real(organ_vitals_std(v)) : json_null()),
-        SET("min", any ? real((double)m->min) : json_null()), SET("max", any ? real((double)m->max) : json_null()),
-        SET("kurtosis", any ? real(organ_vitals_kurtosis(v)) : json_null()), SET_COUNT("nan", m->nan), SET_COUNT("inf", m->inf),
-        SET_COUNT("zero", m->zero), SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
-        SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns), SET("levels", levels_json(v)));
-    json_object_update(row, numbers);
-    json_decref(numbers);
+    return ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, organ_vitals_std(v)),
+                        SET_REAL_OF("min", any, (double)m->min), SET_REAL_OF("max", any, (double)m->max),
+                        SET_REAL_OF("kurtosis", any, organ_vitals_kurtosis(v)), SET_COUNT("nan", m->nan), SET_COUNT("inf", m->inf),
+                        SET_COUNT("zero", m->zero), SET_REAL("zero_percent", organ_percent(m->zero, v->weight->elements)),
+                        SET_COUNT("dead_rows", v->dead.count), SET_COUNT("dead_columns", v->dead_columns), SET("levels", levels_json(v)));
 }
 
-static json_t *tensor_json(const organ_autopsy_job *job, const organ_vitals *v)
+static json_t *tensor_json(const void *context, size_t k)
 {
     char stored[128];
+    const organ_autopsy_job *const job = context;
+    const organ_vitals *const v = &job->vitals[k];
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
                      SET_INDEX("layer", v->weight->anatomy.layer), SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
                      SET("shape", organ_dims_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
-    if (v->unread)
-        json_object_set_new(row, "unread", json_string(v->unread));
-    else
-        add_numbers(row, v);
-    if (job->other && v->other && !v->unread)
-        json_object_set_new(row, "against_other", distance_json(v));
-    return row;
+    ORGAN_ADD(row, SET_IF(v->unread, "unread", json_string(v->unread)));
+    json_t *const whole = v->unread ? row : organ_json_joined(row, numbers_json(v));
+    ORGAN_ADD(whole, SET_IF(job->other && v->other && !v->unread, "against_other", distance_json(v)));
+    return whole;
 }
 
 /* ---- roles ---- */
@@ -103,37 +93,31 @@ static json_int_t count_role(const json_t *rows, const char *role, bool expected
     return count;
 }
 
-static json_t *role_json(const organ_autopsy_job *job, const char *name, const role_sums *s)
+static json_t *role_json(const void *context, size_t role)
 {
+    const organ_autopsy_job *const job = context;
+    const char *const name = organ_anatomy_row_name((unsigned)role);
+    role_sums sums = {0}, *const s = &sums;
+    for (size_t k = 0; k < job->count; k++)
+        if (organ_anatomy_row(&job->vitals[k].weight->anatomy) == role)
+            add_to_role(s, &job->vitals[k]);
+    if (!s->tensors)
+        return NULL;
     const bool any = s->numbers > 0;
     json_t *const row = ORGAN_OBJECT(
         SET_TEXT("role", name), SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements),
-        SET("largest_mean", any ? real(s->mean_most) : json_null()), SET("least_std", any ? real(s->std_least) : json_null()),
-        SET("largest_std", any ? real(s->std_most) : json_null()), SET("min", any ? real(s->min) : json_null()),
-        SET("max", any ? real(s->max) : json_null()), SET_COUNT("not_finite", s->bad),
-        SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)), SET_COUNT("dead_rows", s->dead_rows),
-        SET_COUNT("dead_columns", s->dead_columns), SET_COUNT("findings", count_role(job->findings, name, false)),
-        SET_COUNT("remarks", count_role(job->remarks, name, false)), SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
+        SET_REAL_OF("largest_mean", any, s->mean_most), SET_REAL_OF("least_std", any, s->std_least),
+        SET_REAL_OF("largest_std", any, s->std_most), SET_REAL_OF("min", any, s->min), SET_REAL_OF("max", any, s->max),
+        SET_COUNT("not_finite", s->bad), SET_REAL("zero_percent", organ_percent((uint64_t)s->zero, (uint64_t)s->elements)),
+        SET_COUNT("dead_rows", s->dead_rows), SET_COUNT("dead_columns", s->dead_columns),
+        SET_COUNT("findings", count_role(job->findings, name, false)), SET_COUNT("remarks", count_role(job->remarks, name, false)),
+        SET_COUNT("outside_expected", count_role(job->remarks, name, true)));
     if (job->other)
         json_object_set_new(row, "against_other",
                             ORGAN_OBJECT(SET_COUNT("tensors", s->pairs),
-                                         SET("mean_relative_error", s->pairs ? real(rounded(s->relative / (double)s->pairs)) : json_null()),
-                                         SET("largest_relative_error", s->pairs ? real(rounded(s->relative_most)) : json_null())));
+                                         SET_REAL_OF("mean_relative_error", s->pairs, organ_billionth(s->relative / (double)s->pairs)),
+                                         SET_REAL_OF("largest_relative_error", s->pairs, organ_billionth(s->relative_most))));
     return row;
-}
-
-static json_t *roles_json(const organ_autopsy_job *job)
-{
-    json_t *const rows = json_array();
-    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        role_sums s = {0};
-        for (size_t k = 0; k < job->count; k++)
-            if (organ_anatomy_row(&job->vitals[k].weight->anatomy) == role)
-                add_to_role(&s, &job->vitals[k]);
-        if (s.tensors)
-            json_array_append_new(rows, role_json(job, organ_anatomy_row_name(role), &s));
-    }
-    return rows;
 }
 
 /* ---- schemes ---- */
@@ -150,9 +134,9 @@ static json_t *schemes_json(const organ_autopsy_job *job)
             at++;
         if (at == json_array_size(rows)) {
             const organ_usual_error usual = organ_usual_error_of(job->vitals[k].weight);
-            json_array_append_new(
-                rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
-                                   SET("usual_error_percent", json_pack("[f, f]", rounded(100 * usual.least), rounded(100 * usual.most)))));
+            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("stored", stored), SET_COUNT("tensors", 0),
+                                                     SET("usual_error_percent", json_pack("[f, f]", organ_billionth(100 * usual.least),
+                                                                                          organ_billionth(100 * usual.most)))));
         }
         json_t *const row = json_array_get(rows, at);
         json_object_set_new(row, "tensors", json_integer((json_int_t)organ_json_count(row, "tensors") + 1));
@@ -162,22 +146,16 @@ static json_t *schemes_json(const organ_autopsy_job *job)
 
 /* ---- the document ---- */
 
-static json_t *strays_json(const organ_autopsy_job *job)
+static json_t *stray_json(const void *strays, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->weights->stray_count; k++) {
-        const organ_stray *const stray = &job->weights->strays[k];
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_FLAG("known", stray->dropped),
-                                                 SET_TEXT("why", stray->why ? stray->why : "")));
-    }
-    return rows;
+    const organ_stray *const stray = (const organ_stray *)strays + k;
+    return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_FLAG("known", stray->dropped),
+                        SET_TEXT("why", stray->why ? stray->why : ""));
 }
 
 static json_t *notes_json(const organ_autopsy_job *job)
 {
-    json_t *const notes = json_array();
-    for (size_t k = 0; k < job->weights->note_count; k++)
-        json_array_append_new(notes, organ_document_string(job->weights->notes[k]));
+    json_t *const notes = organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes);
     for (size_t k = 0; k < job->model->problem_count; k++)
         json_array_append_new(notes, organ_document_string(job->model->problems[k]));
     for (size_t k = 0; k < job->model->warning_count; k++)
@@ -194,31 +172,20 @@ static json_t *definitions_json(void)
         SET_TEXT("dead rows and columns", "Rows and columns of nothing but zeros; in a stack of matrices those of each matrix."),
         SET_TEXT("relative error",
                  "Frobenius norm of the difference over that of the other model's weight, pairs that are not finite left out."),
-        SET_TEXT("finding",
-                 "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what is "
-                 "expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
+        SET_TEXT("finding", "A number beyond the wider ranges, or a pattern that healthy weights do not have. A remark is outside of what "
+                            "is expected (of std by more than 2.5 percent), or worth knowing, and no fault."));
 }
 
 json_t *organ_autopsy_document(organ_autopsy_job *job)
 {
-    json_t *const tensors = json_array();
-    for (size_t k = 0; k < job->count; k++)
-        json_array_append_new(tensors, tensor_json(job, &job->vitals[k]));
-    json_t *const document = ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.autopsy/1"), SET_TEXT("definition", "autopsy/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET("model", organ_model_json(job->model)), SET("other", job->other ? organ_model_json(job->other) : json_null()),
-        SET_FLAG("healthy", json_array_size(job->findings) == 0), SET_COUNT("weights", job->count),
-        SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)), SET("remarks", json_incref(job->remarks)),
-        SET("roles", roles_json(job)), SET("schemes", schemes_json(job)), SET("notes", notes_json(job)), SET("strays", strays_json(job)));
-    if (!document || job->broken) {
-        json_decref(document);
-        json_decref(tensors);
+    if (job->broken)
         return NULL;
-    }
-    if (job->other)
-        json_object_set(document, "only_in_other", job->only_in_other);
-    json_object_set_new(document, "tensors", tensors);
-    json_object_set_new(document, "ranges", organ_ranges_json(&job->ranges));
-    json_object_set_new(document, "definitions", definitions_json());
-    return document;
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.autopsy/1", "autopsy/1"), SET("model", organ_model_json(job->model)),
+        SET("other", job->other ? organ_model_json(job->other) : json_null()), SET_FLAG("healthy", json_array_size(job->findings) == 0),
+        SET_COUNT("weights", job->count), SET_COUNT("packed", job->weights->packed), SET("findings", json_incref(job->findings)),
+        SET("remarks", json_incref(job->remarks)), SET("roles", organ_anatomy_rows_json(role_json, job)), SET("schemes", schemes_json(job)),
+        SET("notes", notes_json(job)), SET("strays", organ_json_rows(job->weights->stray_count, stray_json, job->weights->strays)),
+        SET_IF(job->other, "only_in_other", json_incref(job->only_in_other)), SET("tensors", organ_json_rows(job->count, tensor_json, job)),
+        SET("ranges", organ_ranges_json(&job->ranges)), SET("definitions", definitions_json()));
 }

@@ -4,7 +4,6 @@
 #include "orchestrator/surgery/health/autopsy_job.h"
 
 #include "formats/base/text_buffer.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_parts.h"
 
@@ -133,8 +132,7 @@ static void judge_finite(organ_autopsy_job *job, const organ_vitals *v)
         return;
     const char *const cause =
         v->weight->scheme != ORGAN_SCHEME_PLAIN ? "A code that means NaN (0x7F of E4M3), or a scale that is NaN, infinite or 0xFF of E8M0: "
-                                                  "the quantisation went wrong, or codes "
-                                                  "and scales do not belong together."
+                                                  "the quantisation went wrong, or codes and scales do not belong together."
         : m->nan > 0 && m->n == 0 ? "Nothing is left of it: a merge or conversion computed with NaN or divided by zero throughout."
         : m->nan > 0              ? "A merge or conversion computed with NaN, divided by zero or overflowed; or the file was damaged."
                                   : "Values beyond the type became infinite: BF16 or F32 converted to F16 overflows above 65504.";
@@ -153,12 +151,12 @@ static bool judge_constant(organ_autopsy_job *job, const organ_vitals *v)
         return false;
     if (m->zero == m->n) {
         const bool finding = is_matrix(v->weight) || role == ORGAN_ROLE_NORM;
-        const organ_verdict verdict = {
-            "all_zero", "nothing but zeros", "some values other than zero",
-            role == ORGAN_ROLE_BIAS ? "A bias that was never trained, or one that the architecture has but does not use: harmless."
-                                    : "It was never loaded or written: a name that did not match while the model was converted, a file "
-                                      "that was made in its full size and not filled, or scales that are all zero.",
-            false};
+        const organ_verdict verdict = {"all_zero", "nothing but zeros", "some values other than zero",
+                                       role == ORGAN_ROLE_BIAS
+                                           ? "A bias that was never trained, or one that the architecture has but does not use: harmless."
+                                           : "It was never loaded or written: a name that did not match while the model was converted, a "
+                                             "file that was made in its full size and not filled, or scales that are all zero.",
+                                       false};
         organ_autopsy_tell(job, finding, v->weight, &verdict, "%llu zeros", (unsigned long long)m->zero);
     } else if (m->n > 1) {
         const organ_verdict verdict = {"constant", "all values are the same", "values that differ",
@@ -179,11 +177,10 @@ static const char *codes_cause(const organ_vitals *v, const char **kind)
     const bool scaled = v->weight->scheme != ORGAN_SCHEME_PLAIN;
     if (most == 448 && std > 1) {
         *kind = "values that are FP8 E4M3 codes";
-        return scaled
-                   ? "The largest value is 448, the largest code: its scales are all 1, so codes are read as values. The scales were lost "
-                     "or replaced, and are in the original."
-                   : "The largest value is 448, the largest code of FP8 E4M3: codes were read as values, without their scales "
-                     "(weight_scale_inv or weight_scale), or with one scale of 1 where each block of 128 x 128 has its own.";
+        return scaled ? "The largest value is 448, the largest code: its scales are all 1, so codes are read as values. The scales were "
+                        "lost or replaced, and are in the original."
+                      : "The largest value is 448, the largest code of FP8 E4M3: codes were read as values, without their scales "
+                        "(weight_scale_inv or weight_scale), or with one scale of 1 where each block of 128 x 128 has its own.";
     }
     if (most == 57344 && std > 1) {
         *kind = "values that are FP8 E5M2 codes";
@@ -319,22 +316,21 @@ static void judge_shape(organ_autopsy_job *job, const organ_vitals *v)
     if (!is_matrix(v->weight) || v->moments.n < MANY)
         return;
     if (v->levels > 64 && !is_coarse(v->weight) && kurtosis > -1.3 && kurtosis < -1.1 && range < 4 * std) {
-        const organ_verdict verdict = {"flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
-                                       "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of "
-                                       "nibbles or layout of words, so "
-                                       "that any code is as likely as another; or it was initialised and never trained.",
-                                       true};
+        const organ_verdict verdict = {
+            "flat", "evenly spread values, like noise", "excess kurtosis about 0 or more",
+            "Trained weights crowd around zero; these do not. Codes were read with the wrong width, order of nibbles or layout of words, "
+            "so that any code is as likely as another; or it was initialised and never trained.",
+            true};
         organ_autopsy_tell(job, true, v->weight, &verdict, "excess kurtosis %.3f, range %.3g standard deviations", kurtosis, range / std);
     }
     if (is_projection(v->weight) && fabs(v->moments.mean) > (is_coarse(v->weight) ? COARSELY : 1) * BIASED * std) {
-        const organ_verdict verdict = {
-            "biased", "biased mean", "|mean| at most 0.2 std",
-            has_zero_points(v->weight)
-                ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other version (v1 "
-                  "stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
-                : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 read as v2 "
-                  "or the reverse), or unsigned codes whose zero point was left out.",
-            true};
+        const organ_verdict verdict = {"biased", "biased mean", "|mean| at most 0.2 std",
+                                       has_zero_points(v->weight)
+                                           ? "Zero points that are off by one shift all values by one step: a GPTQ file of the other "
+                                             "version (v1 stores the zero point minus one, v2 as it is), or AWQ read with GPTQ's rule."
+                                           : "Codes of 4 bits or less whose zero point was off by one when they became values (GPTQ v1 "
+                                             "read as v2 or the reverse), or unsigned codes whose zero point was left out.",
+                                       true};
         organ_autopsy_tell(job, true, v->weight, &verdict, "mean %.4g, %.2f std; a step of 4-bit codes is 0.3 to 0.5 std", v->moments.mean,
                            fabs(v->moments.mean) / std);
     }
@@ -358,11 +354,10 @@ static void judge_jumps(organ_autopsy_job *job, const organ_vitals *v)
     const bool rows = v->row_period > 0, both = rows && v->column_period > 0;
     if (!rows && v->column_period == 0)
         return;
-    const organ_verdict verdict = {
-        "blocks", "the spread of values jumps between blocks", "neighbours alike",
-        "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, or a block size other than "
-        "that which it was quantised with (128 x 128 is usual).",
-        true};
+    const organ_verdict verdict = {"blocks", "the spread of values jumps between blocks", "neighbours alike",
+                                   "Blocks have the scales of other blocks: a scale grid that is transposed, shifted or of another tensor, "
+                                   "or a block size other than that which it was quantised with (128 x 128 is usual).",
+                                   true};
     organ_autopsy_tell(job, true, v->weight, &verdict, "at multiples of %u %s%s, by a factor of %.2f",
                        rows ? v->row_period : v->column_period, rows ? "rows" : "columns", both ? " and columns" : "",
                        rows ? v->row_factor : v->column_factor);
@@ -374,8 +369,8 @@ static bool tell_dead(organ_autopsy_job *job, const organ_vitals *v, bool rows, 
     const bool finding = is_matrix(v->weight) && !is_coarse(v->weight) && (table ? 2 * count > all : (double)count > DEAD * (double)all);
     const char *const cause =
         table && !finding ? "Padding of the vocabulary, or tokens that never occurred: normal in embeddings."
-        : hole ? "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a download that "
-                 "was interrupted; or padding to a multiple of the block size."
+        : hole ? "The zeros are one piece at the end: a file that was made in its full size and not filled, as by a download that was "
+                 "interrupted; or padding to a multiple of the block size."
                : "Structured pruning, padding, or channels that died in training or were too small for the codes; harmless if it is meant.";
     const organ_verdict verdict = {rows ? "dead_rows" : "dead_columns", rows ? "rows of zeros" : "columns of zeros",
                                    "at most 5 percent, and in embeddings half of the rows", cause, false};

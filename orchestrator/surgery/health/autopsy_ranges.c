@@ -3,7 +3,6 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
-#include "orchestrator/report/text/members.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -76,8 +75,8 @@ static json_t *limits_json(const organ_limits *limits)
 
 json_t *organ_ranges_json(const organ_ranges *ranges)
 {
-    json_t *const object = ORGAN_OBJECT(SET_TEXT("schema", SCHEMA));
-    int failed = 0;
+    json_t *const object = json_object();
+    int failed = json_object_set_new(object, "schema", json_string(SCHEMA));
     for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++) {
         json_t *const limits = limits_json(&ranges->of[role].sick);
         failed |= json_object_set_new(limits, "expected", limits_json(&ranges->of[role].expected));

@@ -243,7 +243,7 @@ organ_status organ_autopsy_judge_factors(organ_autopsy_job *job, organ_error *er
     double *const room = calloc(job->count + 1, sizeof *room);
     size_t count = 0;
     if (!peers || !room)
-        organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+        organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->count && !error->status; k++)
         if (is_scaled(&job->vitals[k]))
             peers[count++] = (peer){

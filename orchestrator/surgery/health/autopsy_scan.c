@@ -380,7 +380,7 @@ organ_status organ_vitals_take(const organ_model *model, const organ_model *othe
     s.chosen = calloc(count + 1, sizeof *s.chosen);
     s.patients = calloc(count + 1, sizeof *s.patients);
     if (!items || !s.chosen || !s.patients)
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     for (size_t t = 0; t < sizeof types / sizeof *types && error->status == ORGAN_OK; t++) {
         size_t chosen = 0;
         s.as = types[t];

@@ -2,14 +2,12 @@
 #include "orchestrator/surgery/lora/adapter_write.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/output_reports.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -83,17 +81,12 @@ organ_status organ_adapter_spares(const char *path, const organ_adapter *adapter
 
 /* ---- the file ---- */
 
-static organ_status no_memory(const organ_adapter_writer *w, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", w->output.path);
-}
-
 organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
                                         organ_adapter_writer **writer, organ_error *error)
 {
     organ_adapter_writer *const w = *writer = calloc(1, sizeof *w);
     if (!w)
-        return organ_fail_errno(error, ENOMEM, "%s", path);
+        return organ_fail_memory(error, path);
     *w = (organ_adapter_writer){.output = {.path = path, .like = like, .force = force}, .file = {.fd = -1, .direct = -1}, .narrowest = 8};
     w->room = (tensors * ENTRY_BYTES + name_bytes + 64 + 7) & ~(uint64_t)7;
     if (organ_output_begin(&w->output, bytes + w->room, error) != ORGAN_OK) {
@@ -105,7 +98,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     w->path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_WEIGHTS);
     w->piece = malloc(CHUNK * sizeof(float));
     if (!w->header || !w->path || !w->piece)
-        no_memory(w, error);
+        organ_fail_memory(error, w->output.path);
     else
         organ_direct_open(w->path, 0666, &w->file, error);
     if (error->status) {
@@ -138,7 +131,7 @@ static organ_status enter(organ_adapter_writer *w, const char *name, organ_dtype
         json_array_append_new(sizes, json_integer((json_int_t)shape[k]));
     json_t *const entry = ORGAN_OBJECT(SET_TEXT("dtype", type->name), SET("shape", sizes),
                                        SET("data_offsets", json_pack("[I, I]", (json_int_t)w->bytes, (json_int_t)(w->bytes + bytes))));
-    return entry && json_object_set_new(w->header, name, entry) == 0 ? ORGAN_OK : no_memory(w, error);
+    return entry && json_object_set_new(w->header, name, entry) == 0 ? ORGAN_OK : organ_fail_memory(error, w->output.path);
 }
 
 static organ_status fail_value(const organ_adapter_writer *w, const char *name, uint64_t at, double value, organ_dtype dtype,
@@ -192,7 +185,7 @@ static organ_status write_header(organ_adapter_writer *w, organ_error *error)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: a header of %zu bytes does not fit into the %" PRIu64 " kept for it", w->output.path,
                    length, w->room);
     else if (!bytes)
-        no_memory(w, error);
+        organ_fail_memory(error, w->output.path);
     else {
         for (unsigned k = 0; k < 8; k++)
             bytes[k] = (unsigned char)(w->room >> 8 * k);
@@ -211,7 +204,7 @@ organ_status organ_adapter_writer_finish(organ_adapter_writer *w, const json_t *
     organ_adapter *made = NULL;
     char *const path = organ_publish_path(&w->output.publish, ORGAN_ADAPTER_CONFIG);
     if (!path)
-        no_memory(w, error);
+        organ_fail_memory(error, w->output.path);
     else if (write_header(w, error) == ORGAN_OK && organ_document_write(path, config, error) == ORGAN_OK)
         organ_adapter_open(w->output.publish.partial, &made, error);
     organ_adapter_close(made);
@@ -227,7 +220,7 @@ organ_status organ_adapter_writer_beside(organ_adapter_writer *w, const organ_ad
     const size_t count = adapter->model->file_count;
     const char **skip = malloc((count + 3) * sizeof *skip);
     if (!skip)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->output.path);
     for (size_t k = 0; k < count; k++)
         skip[k] = adapter->model->files[k].name;
     skip[count] = ORGAN_ADAPTER_CONFIG;

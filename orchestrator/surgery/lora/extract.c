@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
-#include "formats/base/memory_watch.h"
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,7 +133,7 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
 {
     json_t *config = organ_lora_config(job);
     if (!config)
-        return organ_fail_errno(error, ENOMEM, "%s", job->options->output);
+        return organ_fail_memory(error, job->options->output);
     organ_adapter_writer_finish(job->writer, config, error);
     json_decref(config);
     return error->status;
@@ -143,13 +142,13 @@ static organ_status write_config(organ_lora_job *job, organ_error *error)
 static organ_status write_reports(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
-        organ_fail_errno(error, ENOMEM, "%s", job->options->output);
+        organ_fail_memory(error, job->options->output);
     if (!error->status)
         organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_report_markdown, error);
     return error->status;
 }
 
-static organ_status run(organ_lora_job *job, json_t **report, organ_error *error)
+static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_error *error)
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
         return error->status;
@@ -159,8 +158,9 @@ static organ_status run(organ_lora_job *job, json_t **report, organ_error *error
     return organ_adapter_writer_end(job->writer, error);
 }
 
-static void release(organ_lora_job *job)
+static void close_extraction(void *context)
 {
+    organ_lora_job *const job = context;
     for (size_t k = 0; k < job->module_count; k++) {
         free(job->modules[k].name);
         free(job->modules[k].spectrum);
@@ -175,22 +175,20 @@ static void release(organ_lora_job *job)
     organ_model_close(job->tuned);
 }
 
+static organ_status extract(void *context, json_t **report, organ_error *error)
+{
+    organ_lora_job *const job = context;
+    if (check_options(job, error) || open_all(job, error) || organ_lora_plan(job, error))
+        return error->status;
+    if (!job->options->dry_run)
+        return make_adapter(job, report, error);
+    *report = organ_lora_extract_document(job);
+    return ORGAN_OK;
+}
+
 organ_status organ_lora_extract(const organ_lora_extract_options *options, const organ_engine *engine, const organ_progress *progress,
                                 json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_lora_plan(&job, error) == ORGAN_OK) {
-        if (!options->dry_run)
-            run(&job, report, error);
-        else if (!(*report = organ_lora_extract_document(&job)))
-            organ_fail_errno(error, ENOMEM, "%s", options->output);
-    }
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    release(&job);
-    return organ_memory_work_end(&work, report, options->output, error);
+    return organ_verb_run(&(organ_verb){options->output, &job, extract, close_extraction, false}, report, error);
 }

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <string.h>
@@ -12,10 +10,8 @@
 /* What vLLM can be told to serve (--max-lora-rank). */
 static const json_int_t served[] = {1, 8, 16, 32, 64, 128, 256, 320, 512};
 
-/* Of energies; to a millionth, so that the last bits of a sum do not show. */
-static double share(double part, double whole) { return whole > 0 ? round(part / whole * 1e6) / 1e6 : 0.0; }
-
-static double ratio(double part, double whole) { return whole > 0 ? round(sqrt(part / whole) * 1e6) / 1e6 : 0.0; }
+/* Of norms, whose squares these are. */
+static double norm_ratio(double part, double whole) { return whole > 0 ? organ_millionth(sqrt(part / whole)) : 0.0; }
 
 static bool is_dry(const organ_lora_job *job) { return job->options->dry_run; }
 
@@ -27,7 +23,7 @@ typedef struct sums {
     double change, norm, rest, worst; /* worst: the least explained share */
 } sums;
 
-static void add(sums *s, const organ_lora_module *m)
+static void add_module(sums *s, const organ_lora_module *m)
 {
     const size_t rank = m->rank;
     s->unchanged += rank == 0;
@@ -53,64 +49,39 @@ static json_t *sums_json(const organ_lora_job *job, const char *role, const sums
                      SET_COUNT("rank_to", s->rank_to));
     if (!row || is_dry(job))
         return row;
-    json_object_set_new(row, "change", json_real(ratio(s->change, s->norm)));
-    json_object_set_new(row, "residual", json_real(ratio(s->rest, s->change)));
-    json_object_set_new(row, "explained", json_real(share(s->change - s->rest, s->change)));
-    json_object_set_new(row, "least_explained", json_real(round(s->worst * 1e6) / 1e6));
+    ORGAN_ADD(row, SET_REAL("change", norm_ratio(s->change, s->norm)), SET_REAL("residual", norm_ratio(s->rest, s->change)),
+              SET_REAL("explained", organ_ratio(s->change - s->rest, s->change)), SET_REAL("least_explained", organ_millionth(s->worst)));
     return row;
 }
 
-static json_t *roles_json(const organ_lora_job *job)
+static json_t *role_json(const void *context, size_t role)
 {
-    json_t *const rows = json_array();
-    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        sums s = {0};
-        for (size_t k = 0; k < job->module_count; k++)
-            if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
-                add(&s, &job->modules[k]);
-        if (s.modules + s.unchanged)
-            json_array_append_new(rows, sums_json(job, organ_anatomy_row_name(role), &s));
-    }
-    return rows;
+    const organ_lora_job *const job = context;
+    sums s = {0};
+    for (size_t k = 0; k < job->module_count; k++)
+        if (organ_anatomy_row(&job->modules[k].base->anatomy) == role)
+            add_module(&s, &job->modules[k]);
+    return s.modules + s.unchanged ? sums_json(job, organ_anatomy_row_name((unsigned)role), &s) : NULL;
 }
 
-static json_t *spectrum_json(const organ_lora_module *m)
+static json_t *module_json(const void *context, size_t k)
 {
-    json_t *const values = json_array();
-    for (size_t k = 0; k < m->rank; k++)
-        json_array_append_new(values, json_real((double)m->spectrum[k]));
-    return values;
-}
-
-static json_t *module_json(const organ_lora_job *job, const organ_lora_module *m)
-{
+    const organ_lora_job *const job = context;
+    const organ_lora_module *const m = &job->modules[k];
     char base[120], tuned[120];
-    const organ_anatomy *const a = &m->base->anatomy;
-    json_t *const row =
-        ORGAN_OBJECT(SET_TEXT("module", m->name), SET_TEXT("role", organ_anatomy_role_name(a)), SET_INDEX("layer", a->layer),
-                     SET("shape", organ_dims_json(m->base->rank, m->base->shape)),
-                     SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
-                     SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)), SET_COUNT("rank", m->rank));
+    json_t *const row = ORGAN_OBJECT(
+        SET_TEXT("module", m->name), SET_PLACE(&m->base->anatomy), SET("shape", organ_dims_json(m->base->rank, m->base->shape)),
+        SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
+        SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)), SET_COUNT("rank", m->rank));
     if (!row || is_dry(job))
         return row;
-    json_object_set_new(row, "change_norm", json_real(sqrt(m->change)));
-    json_object_set_new(row, "base_norm", json_real(sqrt(m->norm)));
-    json_object_set_new(row, "change", json_real(ratio(m->change, m->norm)));
-    json_object_set_new(row, "residual", json_real(ratio(m->rest, m->change)));
-    json_object_set_new(row, "explained", json_real(share(m->change - m->rest, m->change)));
+    ORGAN_ADD(row, SET_REAL("change_norm", sqrt(m->change)), SET_REAL("base_norm", sqrt(m->norm)),
+              SET_REAL("change", norm_ratio(m->change, m->norm)), SET_REAL("residual", norm_ratio(m->rest, m->change)),
+              SET_REAL("explained", organ_ratio(m->change - m->rest, m->change)));
     if (job->share > 0)
         json_object_set_new(row, "share_reached", json_boolean(!m->short_of_share));
-    json_object_set_new(row, "passes", json_integer(m->passes));
-    json_object_set_new(row, "spectrum", spectrum_json(m));
+    ORGAN_ADD(row, SET_COUNT("passes", m->passes), SET("spectrum", organ_json_reals(m->rank, m->spectrum)));
     return row;
-}
-
-static json_t *modules_json(const organ_lora_job *job)
-{
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->module_count; k++)
-        json_array_append_new(rows, module_json(job, &job->modules[k]));
-    return rows;
 }
 
 /* ---- the rest ---- */
@@ -129,45 +100,34 @@ static const char *reason_of(const organ_lora_other *other)
     return w->anatomy.role == ORGAN_ROLE_BIAS ? "a bias" : w->anatomy.role == ORGAN_ROLE_NORM ? "a norm" : "no matrix";
 }
 
-static json_t *other_json(const organ_lora_other *other)
-{
-    const organ_weight *const w = other->tuned ? other->tuned : other->base;
-    json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
-                                     SET_TEXT("reason", reason_of(other)), SET_FLAG("kept", other->kept));
-    if (!row)
-        return NULL;
-    if (other->base)
-        json_object_set_new(row, "shape_base", organ_dims_json(other->base->rank, other->base->shape));
-    if (other->tuned)
-        json_object_set_new(row, "shape_tuned", organ_dims_json(other->tuned->rank, other->tuned->shape));
-    json_object_set_new(row, "change_norm", other->why || !isfinite(other->change) ? json_null() : json_real(sqrt(other->change)));
-    json_object_set_new(row, "change",
-                        other->why || !isfinite(other->change) || !(other->norm > 0) ? json_null()
-                                                                                     : json_real(ratio(other->change, other->norm)));
-    return row;
-}
-
 /* What changed and has no factors. Of a dry run nothing is known but what cannot be compared. */
-static json_t *others_json(const organ_lora_job *job)
+static json_t *other_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->other_count; k++)
-        if (is_dry(job) ? job->others[k].why != NULL : organ_lora_other_changed(&job->others[k]))
-            json_array_append_new(rows, other_json(&job->others[k]));
-    return rows;
+    const organ_lora_job *const job = context;
+    const organ_lora_other *const other = &job->others[k];
+    const organ_weight *const w = other->tuned ? other->tuned : other->base;
+    const bool known = !other->why && isfinite(other->change);
+    if (is_dry(job) ? !other->why : !organ_lora_other_changed(other))
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
+                        SET_TEXT("reason", reason_of(other)), SET_FLAG("kept", other->kept),
+                        SET_IF(other->base, "shape_base", organ_dims_json(other->base->rank, other->base->shape)),
+                        SET_IF(other->tuned, "shape_tuned", organ_dims_json(other->tuned->rank, other->tuned->shape)),
+                        SET_REAL_OF("change_norm", known, sqrt(other->change)),
+                        SET_REAL_OF("change", known && other->norm > 0, norm_ratio(other->change, other->norm)));
 }
 
 /* ---- in words ---- */
 
 static json_t *method_json(const organ_lora_job *job)
 {
-    const char *const text =
-        job->packed == 0 ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
-        : job->packed == job->module_count
-            ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed together with what "
-              "quantising took away, and belongs on this quantised base."
-            : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates what tuning changed "
-              "together with what quantising took away, and belongs on this quantised base.";
+    const char *const text = job->packed == 0
+                                 ? "Method A: the base is plain. B A approximates what tuning changed, and belongs on this base."
+                             : job->packed == job->module_count
+                                 ? "Method B: the base is quantised and was dequantised on the way. B A approximates what tuning changed "
+                                   "together with what quantising took away, and belongs on this quantised base."
+                                 : "Method B: part of the base is quantised and was dequantised on the way. Where it is, B A approximates "
+                                   "what tuning changed together with what quantising took away, and belongs on this quantised base.";
     return ORGAN_OBJECT(SET_TEXT("name", job->packed ? "B" : "A"), SET_TEXT("text", text), SET_COUNT("quantised_modules", job->packed));
 }
 
@@ -223,19 +183,11 @@ static json_t *warnings_json(const organ_lora_job *job, const sums *all)
     return warnings;
 }
 
-static json_t *notes_json(const organ_lora_job *job)
-{
-    json_t *const notes = json_array();
-    for (size_t k = 0; k < job->note_count; k++)
-        json_array_append_new(notes, organ_document_string(job->notes[k]));
-    return notes;
-}
-
 static json_t *parameters_json(const organ_lora_job *job)
 {
     const organ_lora_extract_options *const o = job->options;
     return ORGAN_OBJECT(SET_COUNT("rank", o->rank), SET("energy_share", job->share > 0 ? json_real(job->share) : json_null()),
-                        SET_FLAG("exact", o->exact), SET_TEXT("dtype", organ_dtype_describe(job->dtype)->name), SET_COUNT("seed", o->seed),
+                        SET_FLAG("exact", o->exact), SET_DTYPE("dtype", job->dtype), SET_COUNT("seed", o->seed),
                         SET_BYTES_OF("modules", o->modules), SET_FLAG("save_full", o->save_full));
 }
 
@@ -255,10 +207,8 @@ static json_t *run_json(const organ_lora_job *job)
     json_t *const seconds = json_array();
     for (size_t k = 0; k < job->module_count && !is_dry(job); k++)
         json_array_append_new(seconds, json_real(round(job->modules[k].seconds * 1e3) / 1e3));
-    json_object_set_new(run, "module_seconds", seconds);
-    json_object_set_new(run, "base", organ_document_string(job->options->base));
-    json_object_set_new(run, "tuned", organ_document_string(job->options->tuned));
-    json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(job->engine->workers)));
+    ORGAN_ADD(run, SET("module_seconds", seconds), SET_BYTES("base", job->options->base), SET_BYTES("tuned", job->options->tuned),
+              SET_COUNT("threads", organ_workers_count(job->engine->workers)));
     return run;
 }
 
@@ -266,15 +216,16 @@ json_t *organ_lora_extract_document(const organ_lora_job *job)
 {
     sums all = {0};
     for (size_t k = 0; k < job->module_count; k++)
-        add(&all, &job->modules[k]);
-    json_t *const totals = sums_json(job, NULL, &all), *const others = others_json(job);
+        add_module(&all, &job->modules[k]);
+    json_t *const totals = sums_json(job, NULL, &all), *const others = organ_json_rows(job->other_count, other_json, job);
     json_object_set_new(totals, "others", json_integer((json_int_t)job->other_count));
     if (!is_dry(job))
         json_object_set_new(totals, "others_changed", json_integer((json_int_t)json_array_size(others)));
     return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.lora_extract/1"), SET_TEXT("definition", "lora-extract/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)), SET("base", organ_model_json(job->base)),
-        SET("tuned", organ_model_json(job->tuned)), SET("parameters", parameters_json(job)), SET("adapter", adapter_json(job, &all)),
-        SET("totals", totals), SET("warnings", warnings_json(job, &all)), SET("notes", notes_json(job)), SET("roles", roles_json(job)),
-        SET("modules", modules_json(job)), SET("not_extracted", others), SET("definitions", definitions_json()), SET("run", run_json(job)));
+        SET_HEAD("organ.lora_extract/1", "lora-extract/1"), SET_FLAG("dry_run", is_dry(job)), SET("method", method_json(job)),
+        SET("base", organ_model_json(job->base)), SET("tuned", organ_model_json(job->tuned)), SET("parameters", parameters_json(job)),
+        SET("adapter", adapter_json(job, &all)), SET("totals", totals), SET("warnings", warnings_json(job, &all)),
+        SET("notes", organ_json_texts(job->note_count, (const char *const *)job->notes)),
+        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("modules", organ_json_rows(job->module_count, module_json, job)),
+        SET("not_extracted", others), SET("definitions", definitions_json()), SET("run", run_json(job)));
 }

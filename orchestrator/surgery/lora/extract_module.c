@@ -103,7 +103,7 @@ static organ_status add(organ_lora_job *job, const char *module, char factor, ui
     const uint64_t shape[2] = {rows, cols};
     char *const key = organ_adapter_key(module, factor, false);
     if (!key)
-        return organ_fail_errno(error, ENOMEM, "%s", module);
+        return organ_fail_memory(error, module);
     organ_adapter_writer_add(job->writer, job->engine->kernels, key, job->dtype, 2, shape, values, error);
     free(key);
     return error->status;
@@ -165,7 +165,7 @@ organ_status organ_lora_factorise(organ_lora_job *job, organ_lora_module *m, org
     char name[600];
     snprintf(name, sizeof name, "%.200s less %.200s: tensor '%.150s'", job->tuned->path, job->base->path, m->tuned->name);
     if (!c.norms)
-        organ_fail_errno(error, ENOMEM, "%s", name);
+        organ_fail_memory(error, name);
     else if (open_readers(job, m, &c, error) == ORGAN_OK) {
         c.base_bytes = to_line(ORGAN_STRIP_ROWS * c.cols * sizeof(float));
         const size_t rest =

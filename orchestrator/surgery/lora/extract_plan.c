@@ -5,18 +5,12 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/stream/widen.h"
 
-#include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define WEIGHT ".weight"
-
-static organ_status no_memory(const organ_lora_job *job, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
-}
 
 /* The module of "X.weight"; NULL for other names. To be freed; *memory is false without memory. */
 static char *module_of(const char *name, bool *memory)
@@ -103,7 +97,7 @@ static organ_status place(organ_lora_job *job, const organ_weight *tuned, bool *
     bool memory = true;
     char *module = module_of(tuned->name, &memory);
     if (!memory)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->tuned->path);
     if (module && base && has_numbers(base) && has_numbers(tuned) && is_meant(job, tuned, module, used)) {
         const uint64_t least = base->shape[0] < base->shape[1] ? base->shape[0] : base->shape[1], most = job->options->rank;
         job->modules[job->module_count++] = (organ_lora_module){
@@ -136,7 +130,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     job->modules = calloc(t->count + 1, sizeof *job->modules);
     job->others = calloc(b->count + t->count + 1, sizeof *job->others);
     if (!used || !job->modules || !job->others)
-        no_memory(job, error);
+        organ_fail_memory(error, job->tuned->path);
     for (size_t k = 0; k < t->count && !error->status; k++)
         place(job, &t->weights[k], used, error);
     for (size_t k = 0; k < b->count && !error->status; k++)

@@ -75,7 +75,7 @@ static organ_status compare(organ_lora_job *job, organ_lora_other **others, size
                                     .work = compare_strip,
                                     .retire = compare_retire};
     if (!items)
-        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+        organ_fail_memory(error, job->tuned->path);
     else if (count)
         organ_weight_pass_run(&pass, job->engine, error);
     free(items);
@@ -93,7 +93,7 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
             others[count++] = &job->others[k];
         }
     if (!others)
-        return organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+        return organ_fail_memory(error, job->tuned->path);
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
     compare(job, others, count, error);
     organ_progress_end(job->progress);
@@ -126,7 +126,7 @@ static char *key_of(organ_lora_job *job, const char *name, organ_error *error)
     if (find_wrapped(job, name, length, &wrapped, error))
         return NULL;
     if (asprintf(&key, "base_model.model.%.*s%s%s", (int)length, name, wrapped ? ".base_layer" : "", dot ? dot : name) < 0)
-        organ_fail_errno(error, ENOMEM, "%s", job->tuned->path);
+        organ_fail_memory(error, job->tuned->path);
     return error->status ? NULL : key;
 }
 

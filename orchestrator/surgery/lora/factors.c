@@ -3,13 +3,11 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/blas.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/stream/widen.h"
 
 #include <cblas.h>
-#include <errno.h>
 #include <float.h>
 #include <inttypes.h>
 #include <math.h>
@@ -28,7 +26,7 @@ static organ_status each_chunk(const organ_adapter *adapter, const organ_tensor 
     const size_t width = organ_dtype_describe(t->dtype)->bytes;
     unsigned char *const raw = malloc(CHUNK * (width + sizeof(float)));
     if (!raw)
-        return organ_fail_errno(error, ENOMEM, "%s", t->name);
+        return organ_fail_memory(error, t->name);
     float *const values = (float *)(void *)(raw + CHUNK * width);
     for (uint64_t at = 0; at < t->elements && !error->status; at += CHUNK) {
         const size_t n = t->elements - at < CHUNK ? (size_t)(t->elements - at) : CHUNK;
@@ -67,7 +65,7 @@ static organ_status read_factor(const organ_adapter *adapter, const organ_tensor
 {
     *to = t->elements <= SIZE_MAX / sizeof(float) ? malloc((size_t)t->elements * sizeof(float)) : NULL;
     if (!*to)
-        return organ_fail_errno(error, ENOMEM, "%s", t->name);
+        return organ_fail_memory(error, t->name);
     store s = {adapter, t, scale, *to};
     return each_chunk(adapter, t, kernels, store_values, &s, error);
 }
@@ -103,7 +101,7 @@ static organ_status turn(float **values, size_t rows, size_t cols, organ_error *
 {
     float *const turned = malloc((rows * cols + 1) * sizeof *turned), *const plain = *values;
     if (!turned)
-        return organ_fail_errno(error, ENOMEM, "a factor of an adapter");
+        return organ_fail_memory(error, "a factor of an adapter");
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < cols; c++)
             turned[c * rows + r] = plain[r * cols + c];
@@ -245,7 +243,7 @@ organ_status organ_adapter_change(const organ_adapter *adapter, const organ_tens
     c.raw = aligned_room(c.step * c.cols * organ_dtype_describe(tensor->dtype)->bytes);
     c.scratch = aligned_room(organ_weight_reader_scratch(c.reader, c.step));
     if (!c.its || !c.mine || !c.raw || !c.scratch)
-        organ_fail_errno(error, ENOMEM, "%s", tensor->name);
+        organ_fail_memory(error, tensor->name);
     else
         compare_rows(adapter, tensor, kernels, &c, norm, error);
     free(c.its);

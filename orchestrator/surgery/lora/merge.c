@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/output/verb.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 #include "orchestrator/surgery/remake/remake.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,9 +40,8 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
                           adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: init_lora_weights is \"%s\": the training began by changing the base, and these "
-                          "factors fit only that changed base; save the adapter with peft's "
-                          "path_initial_model_for_weight_conversion",
+                          "%s: init_lora_weights is \"%s\": the training began by changing the base, and these factors fit only that "
+                          "changed base; save the adapter with peft's path_initial_model_for_weight_conversion",
                           adapter->path, changed);
     return ORGAN_OK;
 }
@@ -56,8 +54,8 @@ static organ_status open_all(organ_merge_job *job, organ_error *error)
         return error->status;
     if (job->base->gguf)
         return organ_fail(error, ORGAN_USAGE,
-                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged "
-                          "model to GGUF, not the other way round",
+                          "%s: adapters are merged into safetensors models, whose names they use; convert the merged model to GGUF, not "
+                          "the other way round",
                           o->base);
     if (job->base->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
@@ -147,33 +145,38 @@ static organ_status tell_unplaced(const organ_merge_job *job, json_t **report, o
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
     if (!(*report = organ_merge_document(job, NULL, NULL)))
-        return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
+        return organ_fail_memory(error, job->options->adapter);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
                       job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,
                       count == 1 ? "" : "the first (the report lists all) is ", json_string_value(json_object_get(first, "tensor")),
                       json_string_value(json_object_get(first, "reason")));
 }
 
+static organ_status plan_and_merge(void *context, json_t **report, organ_error *error)
+{
+    organ_merge_job *const job = context;
+    if (check_options(job, error) || open_all(job, error) || organ_merge_plan(job, error))
+        return error->status;
+    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : merge(job, report, error);
+}
+
+static void close_merge(void *context)
+{
+    organ_merge_job *const job = context;
+    free(job->part_of);
+    free(job->item_of);
+    free(job->parts);
+    free(job->pieces);
+    free(job->units);
+    json_decref(job->unplaced);
+    organ_weights_free(job->weights);
+    organ_model_close(job->base);
+    organ_adapter_close(job->adapter);
+}
+
 organ_status organ_lora_merge(const organ_lora_merge_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK && organ_merge_plan(&job, error) == ORGAN_OK) {
-        if (json_array_size(job.unplaced))
-            tell_unplaced(&job, report, error);
-        else
-            merge(&job, report, error);
-    }
-    free(job.part_of);
-    free(job.item_of);
-    free(job.parts);
-    free(job.pieces);
-    free(job.units);
-    json_decref(job.unplaced);
-    organ_weights_free(job.weights);
-    organ_model_close(job.base);
-    organ_adapter_close(job.adapter);
-    return organ_memory_work_end(&work, report, options->output, error);
+    return organ_verb_run(&(organ_verb){options->output, &job, plan_and_merge, close_merge, true}, report, error);
 }

@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <string.h>
 
 #define ERASED 0.5 /* less of a change than this arrived: the report warns */
-
-static double ratio(double part, double whole) { return whole > 0 ? round(part / whole * 1e6) / 1e6 : 0.0; }
 
 /* Less than half of the change is in the output. */
 static bool is_erased(const organ_merge_sums *s)
@@ -19,9 +15,13 @@ static bool is_erased(const organ_merge_sums *s)
     return s->delta > 0 && (sqrt(s->applied) < ERASED * sqrt(s->delta) || s->dot < ERASED * s->delta);
 }
 
-static json_t *module_json(const organ_merge_job *job, const organ_merge_part *part)
+static json_t *module_json(const void *context, size_t k)
 {
     char stored[120];
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->pair)
+        return NULL;
     const organ_weight *const w = &job->weights->weights[part->weight];
     const organ_adapter_pair *const p = part->pair;
     const organ_merge_sums *const s = &part->sums;
@@ -29,54 +29,36 @@ static json_t *module_json(const organ_merge_job *job, const organ_merge_part *p
         ORGAN_OBJECT(SET_TEXT("module", p->module), SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&p->anatomy)),
                      SET_COUNT("layer", p->anatomy.layer), SET_COUNT("rank", p->rank), SET_COUNT("elements", w->elements),
                      SET_REAL("scale", part->scale), SET_TEXT("stored", organ_weight_text(w, stored, sizeof stored)),
-                     SET_TEXT("dtype", organ_dtype_describe(job->pieces[part->weight].dtype)->name));
-    if (row)
-        json_object_set_new(row, "dora", json_boolean(part->magnitudes != NULL));
-    if (!row || job->options->dry_run || json_array_size(job->unplaced))
+                     SET_DTYPE("dtype", job->pieces[part->weight].dtype), SET_FLAG("dora", part->magnitudes != NULL));
+    if (job->options->dry_run || json_array_size(job->unplaced))
         return row;
-    json_object_set_new(row, "delta_norm", json_real(sqrt(s->delta)));
-    json_object_set_new(row, "applied_norm", json_real(sqrt(s->applied)));
-    json_object_set_new(row, "applied_ratio", json_real(ratio(sqrt(s->applied), sqrt(s->delta))));
-    json_object_set_new(row, "arrived", json_real(ratio(s->dot, s->delta)));
-    json_object_set_new(row, "rounding_error", json_real(ratio(sqrt(s->miss), sqrt(s->delta))));
-    json_object_set_new(row, "erased", json_boolean(is_erased(s)));
+    ORGAN_ADD(row, SET_REAL("delta_norm", sqrt(s->delta)), SET_REAL("applied_norm", sqrt(s->applied)),
+              SET_REAL("applied_ratio", organ_ratio(sqrt(s->applied), sqrt(s->delta))), SET_REAL("arrived", organ_ratio(s->dot, s->delta)),
+              SET_REAL("rounding_error", organ_ratio(sqrt(s->miss), sqrt(s->delta))), SET_FLAG("erased", is_erased(s)));
     return row;
 }
 
-static json_t *modules_json(const organ_merge_job *job)
+static json_t *replaced_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->part_count; k++)
-        if (job->parts[k].pair)
-            json_array_append_new(rows, module_json(job, &job->parts[k]));
-    return rows;
+    const organ_merge_job *const job = context;
+    const organ_merge_part *const part = &job->parts[k];
+    if (!part->saved)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name), SET_TEXT("from", part->saved->name),
+                        SET_DTYPE("dtype_in", part->saved->dtype), SET_DTYPE("dtype", job->pieces[part->weight].dtype));
 }
 
-static json_t *replaced_json(const organ_merge_job *job)
+/* Tensors of the base that have no use in a plain model, or that nothing is known of. */
+static json_t *stray_json(const organ_merge_job *job, size_t k, bool dropped)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->part_count; k++) {
-        const organ_merge_part *const part = &job->parts[k];
-        if (part->saved)
-            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", job->weights->weights[part->weight].name),
-                                                     SET_TEXT("from", part->saved->name),
-                                                     SET_TEXT("dtype_in", organ_dtype_describe(part->saved->dtype)->name),
-                                                     SET_TEXT("dtype", organ_dtype_describe(job->pieces[part->weight].dtype)->name)));
-    }
-    return rows;
+    const organ_stray *const stray = &job->weights->strays[k];
+    if (stray->dropped != dropped)
+        return NULL;
+    return ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_TEXT("reason", stray->why));
 }
 
-/* Tensors of the base that have no use in a plain model, and those that nothing is known of. */
-static json_t *strays_json(const organ_merge_job *job, bool dropped)
-{
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->weights->stray_count; k++) {
-        const organ_stray *const stray = &job->weights->strays[k];
-        if (stray->dropped == dropped)
-            json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", stray->tensor->name), SET_TEXT("reason", stray->why)));
-    }
-    return rows;
-}
+static json_t *dropped_json(const void *job, size_t k) { return stray_json(job, k, true); }
+static json_t *not_understood_json(const void *job, size_t k) { return stray_json(job, k, false); }
 
 static json_t *totals_json(const organ_merge_job *job)
 {
@@ -95,9 +77,9 @@ static json_t *totals_json(const organ_merge_job *job)
     }
     return ORGAN_OBJECT(SET_COUNT("modules", modules), SET_COUNT("replaced", replaced), SET_COUNT("elements", changed),
                         SET_COUNT("weights", job->weights->count), SET_COUNT("dequantised", job->packed),
-                        SET_REAL("delta_norm", sqrt(all.delta)), SET_REAL("applied_ratio", ratio(sqrt(all.applied), sqrt(all.delta))),
-                        SET_REAL("arrived", ratio(all.dot, all.delta)), SET_REAL("rounding_error", ratio(sqrt(all.miss), sqrt(all.delta))),
-                        SET_COUNT("erased", erased));
+                        SET_REAL("delta_norm", sqrt(all.delta)), SET_REAL("applied_ratio", organ_ratio(sqrt(all.applied), sqrt(all.delta))),
+                        SET_REAL("arrived", organ_ratio(all.dot, all.delta)),
+                        SET_REAL("rounding_error", organ_ratio(sqrt(all.miss), sqrt(all.delta))), SET_COUNT("erased", erased));
 }
 
 static json_t *definitions_json(void)
@@ -113,14 +95,15 @@ static json_t *definitions_json(void)
 json_t *organ_merge_document(const organ_merge_job *job, const organ_output *output, const organ_resharding *plan)
 {
     json_t *const run = output ? organ_output_run(output, organ_resharding_bytes(plan)) : json_object();
-    if (run)
-        json_object_set_new(run, "adapter", organ_document_string(job->options->adapter));
+    ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
                         SET("base", organ_model_json(job->base)), SET("adapter", organ_adapter_json(job->adapter)),
                         SET_REAL("scale", job->options->scale), SET_TEXT("dtype", job->options->dtype ? job->options->dtype : ""),
-                        SET("unplaced", json_incref(job->unplaced)), SET("modules", modules_json(job)), SET("replaced", replaced_json(job)),
-                        SET("dropped", strays_json(job, true)), SET("not_understood", strays_json(job, false)),
+                        SET("unplaced", json_incref(job->unplaced)), SET("modules", organ_json_rows(job->part_count, module_json, job)),
+                        SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
+                        SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
+                        SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
                         SET("output", ORGAN_OBJECT(SET_COUNT("files", (plan ? organ_resharding_files(plan) : 0)),
                                                    SET_COUNT("bytes", (plan ? organ_resharding_bytes(plan) : 0)))),
                         SET("totals", totals_json(job)), SET("definitions", definitions_json()), SET("run", run));

@@ -8,7 +8,6 @@
 #include "orchestrator/stream/widen.h"
 
 #include <cblas.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
@@ -250,7 +249,7 @@ static organ_status replace(run *r, organ_merge_part *part, organ_error *error)
     float *const values = aligned_alloc(4096, (step * cols * sizeof(float) + 4095) / 4096 * 4096);
     void *const raw = malloc(step * cols * width), *const scratch = malloc(scratch_bytes(r));
     if (!values || !raw || !scratch)
-        organ_fail_errno(error, ENOMEM, "%s", t->name);
+        organ_fail_memory(error, t->name);
     else if (part->pair)
         load_part(job, part, error);
     for (uint64_t at = 0; at < m.count * m.rows && !error->status; at += step) {
@@ -280,7 +279,7 @@ static organ_status run_pass(run *r, organ_error *error)
     organ_merge_job *const job = r->job;
     organ_weight_item *const items = calloc(job->weights->count + 1, sizeof *items);
     if (!items)
-        return organ_fail_errno(error, ENOMEM, "%s", job->base->path);
+        return organ_fail_memory(error, job->base->path);
     for (size_t k = 0; k < job->weights->count; k++) {
         const size_t part = job->part_of[k];
         if (job->pieces[k].same || r->units->units[k].done || (part != ORGAN_NO_PART && job->parts[part].saved))

@@ -2,26 +2,19 @@
  * Which key of the adapter goes where in the base. */
 #include "orchestrator/surgery/lora/merge_job.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status no_memory(const organ_merge_job *job, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", job->options->adapter);
-}
-
 static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tensor, const char *why, organ_error *error)
 {
     json_t *const row = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_BYTES("reason", why));
-    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : no_memory(job, error);
+    return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : organ_fail_memory(error, job->options->adapter);
 }
 
 static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
@@ -107,7 +100,7 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     char *name, shape[96];
     const organ_weight *const w = weight_of(job, p->module, &name);
     if (!name)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->adapter);
     const char *const missing = w ? "" : missing_reason(job, name);
     free(name);
     if (!w)
@@ -144,7 +137,7 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
         return ORGAN_OK;
     char *const module = strndup(name, (size_t)(at - name));
     if (!module)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->adapter);
     const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
     free(module);
     if (!job->adapter->dora)
@@ -184,7 +177,7 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
         return error->status;
     char *const name = organ_adapter_plain_name(t->name), is[96], was[96];
     if (!name)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->adapter);
     const organ_weight *const w = organ_lora_weight(job->weights, name);
     const char *const missing = strstr(t->name, ".lora_B.bias") || strstr(t->name, ".lora_B.default.bias")
                                     ? "a bias of B (lora_bias) is not merged"
@@ -252,7 +245,7 @@ organ_status organ_merge_plan(organ_merge_job *job, organ_error *error)
     job->units = calloc(weights + job->weights->stray_count + 1, sizeof *job->units);
     job->unplaced = json_array();
     if (!job->part_of || !job->item_of || !job->parts || !job->pieces || !job->units || !job->unplaced)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->adapter);
     for (size_t k = 0; k < weights; k++)
         job->part_of[k] = ORGAN_NO_PART;
     const votes v = count_votes(job);

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/resize.h"
 
-#include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/rewrite.h"
-#include "orchestrator/version.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +17,6 @@ typedef struct job {
     uint64_t bytes, bytes_before;
     organ_output output;
 } job;
-
-static organ_status no_memory(const job *j, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", j->options->adapter); }
 
 static organ_status open_all(job *j, organ_error *error)
 {
@@ -41,7 +36,7 @@ static organ_status open_all(job *j, organ_error *error)
     j->rewrite.energy = o->energy;
     j->rewrite.rows = calloc(j->adapter->pair_count, sizeof *j->rewrite.rows);
     if (!j->rewrite.rows)
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < j->adapter->pair_count; k++) {
         j->rewrite.rows[j->rewrite.count++] = organ_lora_row_of(&j->adapter->pairs[k]);
         j->bytes_before += j->adapter->pairs[k].a->bytes + j->adapter->pairs[k].b->bytes;
@@ -67,29 +62,26 @@ static json_t *totals_json(const job *j)
         worst = row->residual > worst ? row->residual : worst;
     }
     return ORGAN_OBJECT(SET_COUNT("modules", j->rewrite.count), SET_COUNT("cut", cut), SET_COUNT("rank_before", before),
-                        SET_REAL("norm", sqrt(energy)), SET_REAL("residual", energy > 0 ? round(sqrt(lost / energy) * 1e9) / 1e9 : 0.0),
-                        SET_REAL("explained", energy > 0 ? round((1 - lost / energy) * 1e9) / 1e9 : 1.0),
-                        SET_REAL("worst_residual", round(worst * 1e9) / 1e9), SET_COUNT("bytes_before", j->bytes_before),
+                        SET_REAL("norm", sqrt(energy)), SET_REAL("residual", energy > 0 ? organ_billionth(sqrt(lost / energy)) : 0.0),
+                        SET_REAL("explained", energy > 0 ? organ_billionth(1 - lost / energy) : 1.0),
+                        SET_REAL("worst_residual", organ_billionth(worst)), SET_COUNT("bytes_before", j->bytes_before),
                         SET_COUNT("bytes", j->bytes));
 }
 
 static json_t *document_of(const job *j)
 {
-    json_t *const rows = json_array(), *const rest = json_array();
-    json_t *const run = organ_output_run(&j->output, j->bytes);
-    for (size_t k = 0; k < j->rewrite.count; k++)
-        json_array_append_new(rows, organ_lora_row_json(&j->rewrite.rows[k]));
+    json_t *const rest = json_array(), *const run = organ_output_run(&j->output, j->bytes);
     for (size_t k = 0; k < j->adapter->rest_count; k++)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
-    if (run)
-        json_object_set_new(run, "adapter", organ_document_string(j->options->adapter));
+    ORGAN_ADD(run, SET_BYTES("adapter", j->options->adapter));
     json_t *const definitions =
         ORGAN_OBJECT(SET_TEXT("norm", "||scale B A||, Frobenius"), SET_TEXT("residual", "|| scale B A - what is kept || / || scale B A ||"),
                      SET_TEXT("explained", "1 - residual^2"));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_resize/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET("adapter", organ_adapter_json(j->adapter)), SET_COUNT("asked_rank", j->options->rank),
-                        SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank), SET("modules", rows),
-                        SET("kept_as_they_are", rest), SET("totals", totals_json(j)), SET("definitions", definitions), SET("run", run));
+                        SET_REAL("asked_energy", j->options->energy), SET_COUNT("r", j->rewrite.rank),
+                        SET("modules", organ_lora_rows_json(&j->rewrite)), SET("kept_as_they_are", rest), SET("totals", totals_json(j)),
+                        SET("definitions", definitions), SET("run", run));
 }
 
 /* ---- the run ---- */
@@ -98,7 +90,7 @@ static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **repor
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
     if (!config)
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     organ_lora_put(&j->rewrite, w, config, j->adapter->rest, j->adapter->rest_count, error);
     json_decref(config);
     if (error->status)
@@ -106,7 +98,7 @@ static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **repor
     j->bytes = organ_adapter_writer_bytes(w);
     j->output = *organ_adapter_writer_output(w);
     if (!(*report = document_of(j)))
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     organ_adapter_writer_report(w, "lora_resize.json", *report, "LORA_RESIZE_REPORT.md", organ_report_markdown, error);
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
@@ -129,19 +121,22 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
     return organ_adapter_writer_end(w, error);
 }
 
+static organ_status resize(void *context, json_t **report, organ_error *error)
+{
+    job *const j = context;
+    return open_all(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status : write_out(j, report, error);
+}
+
+static void close_resizing(void *context)
+{
+    job *const j = context;
+    organ_lora_rewrite_release(&j->rewrite);
+    organ_adapter_close(j->adapter);
+}
+
 organ_status organ_lora_resize(const organ_lora_resize_options *options, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    *report = NULL;
-    if (open_all(&j, error) == ORGAN_OK && organ_lora_survey(&j.rewrite, error) == ORGAN_OK)
-        write_out(&j, report, error);
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    organ_lora_rewrite_release(&j.rewrite);
-    organ_adapter_close(j.adapter);
-    return organ_memory_work_end(&work, report, options->adapter, error);
+    return organ_verb_run(&(organ_verb){options->adapter, &j, resize, close_resizing, false}, report, error);
 }

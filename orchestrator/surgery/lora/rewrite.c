@@ -3,11 +3,10 @@
  * order. */
 #include "orchestrator/surgery/lora/rewrite.h"
 
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
+#include "orchestrator/surgery/output/tally.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -18,11 +17,6 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair)
     const organ_dtype a = pair->a->dtype, b = pair->b->dtype;
     const bool narrow = (a == ORGAN_F16 || a == ORGAN_BF16) && a == b;
     return (organ_lora_row){.pair = pair, .dtype = narrow ? a : ORGAN_F32, .rank = pair->rank};
-}
-
-static organ_status no_memory(const organ_lora_row *row, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", row->pair->module);
 }
 
 /* ---- many modules at once ---- */
@@ -74,7 +68,7 @@ static organ_status for_rows(const organ_lora_rewrite *rw, unsigned width, row_w
     const size_t most = 4 * organ_workers_count(rw->engine->workers);
     batch b = {.rewrite = rw, .work = work, .rows = malloc(most * sizeof *b.rows), .errors = malloc(most * sizeof *b.errors)};
     if (!b.rows || !b.errors)
-        organ_fail_errno(error, ENOMEM, "%s", rw->adapter->path);
+        organ_fail_memory(error, rw->adapter->path);
     for (size_t k = 0; k < rw->count && !error->status;) {
         uint64_t bytes = 0;
         for (b.count = 0; k < rw->count && b.count < most; k++) {
@@ -126,7 +120,7 @@ static organ_status survey(const organ_lora_rewrite *rw, organ_lora_row *row, or
         row->norm = sqrt(energy);
         row->rank = row->pair->rank < rw->most ? row->pair->rank : rw->most;
         if (energy < 0)
-            no_memory(row, error);
+            organ_fail_memory(error, row->pair->module);
         else if (rw->energy > 0 && organ_factored_svd(f.b, f.a, f.out, f.rank, f.in, &svd, error) == ORGAN_OK)
             row->rank = rank_of(rw, &svd);
     }
@@ -217,7 +211,7 @@ static organ_status make_factors(const organ_lora_rewrite *rw, organ_lora_row *r
     if (organ_lora_factors_read(rw->adapter, row->pair, rw->engine->kernels, row->pair->scale, &f, error) == ORGAN_OK) {
         *to = (organ_lora_factors){padded, f.in, f.out, calloc(padded, f.in * sizeof(float)), calloc(f.out, padded * sizeof(float))};
         if (!to->a || !to->b)
-            no_memory(row, error);
+            organ_fail_memory(error, row->pair->module);
         else if (is_cut(rw, row))
             cut_factors(row, &f, padded, to, error);
         else {
@@ -245,7 +239,7 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     const organ_kernels *const kernels = w->rewrite->engine->kernels;
     char *const a = organ_adapter_key(pair->module, 'A', pair->embedding), *const b = organ_adapter_key(pair->module, 'B', pair->embedding);
     if (!a || !b)
-        no_memory(row, error);
+        organ_fail_memory(error, row->pair->module);
     else if (organ_adapter_writer_add(w->writer, kernels, a, row->dtype, 2, a_shape, row->factors.a, error) == ORGAN_OK)
         organ_adapter_writer_add(w->writer, kernels, b, row->dtype, 2, b_shape, row->factors.b, error);
     free(a);
@@ -279,7 +273,7 @@ organ_status organ_lora_sizes(const organ_lora_rewrite *rw, size_t *name_bytes, 
         const organ_adapter_pair *const pair = rw->rows[k].pair;
         char *const key = organ_adapter_key(pair->module, 'A', pair->embedding);
         if (!key)
-            return no_memory(&rw->rows[k], error);
+            return organ_fail_memory(error, rw->rows[k].pair->module);
         *name_bytes += 2 * strlen(key);
         *bytes += (pair->in_features + pair->out_features) * rw->rank * organ_dtype_describe(rw->rows[k].dtype)->bytes;
         free(key);
@@ -291,15 +285,9 @@ organ_status organ_lora_sizes(const organ_lora_rewrite *rw, size_t *name_bytes, 
 
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
 {
-    json_t *const config = json_deep_copy(adapter->config);
-    if (!config || json_object_set_new(config, "r", json_integer((json_int_t)rank)) ||
-        json_object_set_new(config, "lora_alpha", json_integer((json_int_t)rank)) ||
-        json_object_set_new(config, "use_rslora", json_false()) || json_object_set_new(config, "rank_pattern", json_object()) ||
-        json_object_set_new(config, "alpha_pattern", json_object())) {
-        json_decref(config);
-        return NULL;
-    }
-    return config;
+    json_t *const folded = ORGAN_OBJECT(SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
+                                        SET("rank_pattern", json_object()), SET("alpha_pattern", json_object()));
+    return organ_json_joined(json_deep_copy(adapter->config), folded);
 }
 
 organ_status organ_lora_put(organ_lora_rewrite *rw, organ_adapter_writer *writer, const json_t *config, const organ_tensor *const *rest,
@@ -311,21 +299,19 @@ organ_status organ_lora_put(organ_lora_rewrite *rw, organ_adapter_writer *writer
     return organ_adapter_writer_sync(writer, error);
 }
 
-static double rounded(double x) { return round(x * 1e9) / 1e9; }
-
-json_t *organ_lora_row_json(const organ_lora_row *row)
+static json_t *row_json(const void *rows, size_t k)
 {
+    const organ_lora_row *const row = (const organ_lora_row *)rows + k;
     const organ_adapter_pair *const pair = row->pair;
-    json_t *sigma = row->sigma ? json_array() : json_null();
-    for (size_t k = 0; k < row->sigma_count && row->sigma; k++)
-        json_array_append_new(sigma, json_real((double)row->sigma[k]));
     return ORGAN_OBJECT(SET_TEXT("module", pair->module), SET_TEXT("role", organ_anatomy_role_name(&pair->anatomy)),
                         SET_COUNT("layer", pair->anatomy.layer), SET_COUNT("rank_before", pair->rank), SET_COUNT("rank", row->rank),
-                        SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm), SET_REAL("residual", rounded(row->residual)),
-                        SET_REAL("explained", rounded(1 - row->residual * row->residual)),
-                        SET_REAL("folding_error", rounded(row->folding_error)), SET_TEXT("dtype", organ_dtype_describe(row->dtype)->name),
-                        SET("sigma", sigma));
+                        SET_REAL("scale", pair->scale), SET_REAL("norm", row->norm), SET_REAL("residual", organ_billionth(row->residual)),
+                        SET_REAL("explained", organ_billionth(1 - row->residual * row->residual)),
+                        SET_REAL("folding_error", organ_billionth(row->folding_error)), SET_DTYPE("dtype", row->dtype),
+                        SET("sigma", row->sigma ? organ_json_reals(row->sigma_count, row->sigma) : json_null()));
 }
+
+json_t *organ_lora_rows_json(const organ_lora_rewrite *rw) { return organ_json_rows(rw->count, row_json, rw->rows); }
 
 void organ_lora_rewrite_release(organ_lora_rewrite *rw)
 {

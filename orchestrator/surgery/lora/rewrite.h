@@ -54,8 +54,9 @@ organ_status organ_lora_sizes(const organ_lora_rewrite *rewrite, size_t *name_by
 /* A copy of the adapter's config in which r and lora_alpha are `rank` and no other scale is left. NULL without memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);
 
-/* {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained", "folding_error", "dtype", "sigma"} */
-json_t *organ_lora_row_json(const organ_lora_row *row);
+/* Of each row {"module", "role", "layer", "rank_before", "rank", "scale", "norm", "residual", "explained", "folding_error", "dtype",
+ * "sigma"} */
+json_t *organ_lora_rows_json(const organ_lora_rewrite *rewrite);
 
 void organ_lora_rewrite_release(organ_lora_rewrite *rewrite); /* frees the rows too */
 

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/sanitize.h"
 
-#include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,8 +22,6 @@ typedef struct job {
     uint64_t bytes;      /* of the output's tensors */
     organ_output output; /* its times, once it was made */
 } job;
-
-static organ_status no_memory(const job *j, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", j->options->adapter); }
 
 static organ_status open_all(job *j, organ_error *error)
 {
@@ -51,10 +46,9 @@ static organ_status open_all(job *j, organ_error *error)
 static organ_status drop(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
 {
     json_t *const row =
-        ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_TEXT("dtype", organ_dtype_describe(t->dtype)->name),
-                     SET("shape", organ_shape_json(t)), SET_COUNT("bytes", t->bytes),
-                     SET("norm", norm >= 0 && isfinite(norm) ? json_real(norm) : json_null()), SET_TEXT("norm_of", of));
-    return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK : no_memory(j, error);
+        ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_DTYPE("dtype", t->dtype), SET("shape", organ_shape_json(t)),
+                     SET_COUNT("bytes", t->bytes), SET_REAL_OF("norm", norm >= 0, norm), SET_TEXT("norm_of", of));
+    return row && json_array_append_new(j->dropped, row) == 0 ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
 }
 
 /* What is lost with a pair is its product. */
@@ -64,7 +58,7 @@ static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char
     double energy = -1;
     if (organ_lora_factors_read(j->adapter, pair, j->rewrite.engine->kernels, pair->scale, &f, error) == ORGAN_OK &&
         (energy = organ_lora_energy(&f)) < 0)
-        no_memory(j, error);
+        organ_fail_memory(error, j->options->adapter);
     organ_lora_factors_free(&f);
     if (error->status || drop(j, pair->a, why, sqrt(energy), "scale B A", error))
         return error->status;
@@ -79,7 +73,7 @@ static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error
     const organ_weight *w = name && j->weights ? organ_lora_weight(j->weights, name) : NULL;
     double norm;
     if (!name)
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     free(name);
     if (w &&
         (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0) || !organ_weight_has_numbers(w)))
@@ -96,7 +90,7 @@ static organ_status sort_out(job *j, organ_error *error)
     organ_lora_rewrite *const rw = &j->rewrite;
     rw->rows = calloc(adapter->pair_count + 1, sizeof *rw->rows);
     if (!rw->rows)
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
         const char *const why = organ_lora_unservable(adapter->pairs[k].a->name, true);
         if (why)
@@ -135,28 +129,15 @@ static json_t *targets_of(job *j)
 
 static organ_status make_config(job *j, organ_error *error)
 {
-    static const char *const nulls[] = {"modules_to_save", "trainable_token_indices"};
+    const json_t *const old = j->adapter->config;
     json_t *const config = j->config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    if (!config || json_object_set_new(config, "target_modules", targets_of(j)) ||
-        json_object_set_new(config, "bias", json_string("none")) || json_object_set_new(config, "use_dora", json_false()))
-        return no_memory(j, error);
-    for (size_t k = 0; k < 2; k++)
-        if ((k == 0 || json_object_get(config, nulls[k])) && json_object_set_new(config, nulls[k], json_null()))
-            return no_memory(j, error);
-    if (json_object_get(config, "lora_bias") && json_object_set_new(config, "lora_bias", json_false()))
-        return no_memory(j, error);
-    return ORGAN_OK;
+    ORGAN_ADD(config, SET("target_modules", targets_of(j)), SET_TEXT("bias", "none"), SET_FLAG("use_dora", false),
+              SET_NULL("modules_to_save"), SET_IF(json_object_get(old, "trainable_token_indices"), "trainable_token_indices", json_null()),
+              SET_IF(json_object_get(old, "lora_bias"), "lora_bias", json_false()));
+    return config ? ORGAN_OK : organ_fail_memory(error, j->options->adapter);
 }
 
 /* ---- the document ---- */
-
-static json_t *rows_json(const job *j)
-{
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < j->rewrite.count; k++)
-        json_array_append_new(rows, organ_lora_row_json(&j->rewrite.rows[k]));
-    return rows;
-}
 
 static json_t *totals_json(const job *j)
 {
@@ -189,13 +170,12 @@ static json_t *document_of(const job *j)
     const organ_lora_sanitize_options *const o = j->options;
     const unsigned served = organ_served_rank(j->rewrite.rank);
     json_t *const run = o->check ? json_object() : organ_output_run(&j->output, j->bytes);
-    if (run)
-        json_object_set_new(run, "adapter", organ_document_string(o->adapter));
+    ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
                         SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
                         SET_COUNT_OF("max_rank", o->max_rank, o->max_rank), SET("findings", json_incref(j->findings)),
                         SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
-                        SET("modules", rows_json(j)),
+                        SET("modules", organ_lora_rows_json(&j->rewrite)),
                         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
                                                    SET_COUNT("bytes", j->bytes))),
                         SET("totals", totals_json(j)), SET("definitions", definitions_json()), SET("run", run));
@@ -210,7 +190,7 @@ static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **repor
     j->bytes = organ_adapter_writer_bytes(w);
     j->output = *organ_adapter_writer_output(w);
     if (!(*report = document_of(j)))
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_report_markdown, error);
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
@@ -234,13 +214,13 @@ static organ_status refuse(const job *j, organ_error *error)
     const char *const changed = organ_adapter_changed_base(j->adapter);
     if (j->adapter->dora)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded "
-                          "into B; merge it (organ lora merge), or train without DoRA",
+                          "%s: use_dora is set: its magnitudes scale rows of W + scale B A, which cannot be folded into B; merge it (organ "
+                          "lora merge), or train without DoRA",
                           j->adapter->path);
     if (changed)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed "
-                          "first; save the adapter with peft's path_initial_model_for_weight_conversion",
+                          "%s: init_lora_weights is \"%s\": the factors fit only a base that the training changed first; save the adapter "
+                          "with peft's path_initial_model_for_weight_conversion",
                           j->adapter->path, changed);
     if (j->rewrite.count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no module is left that could be served", j->adapter->path);
@@ -260,22 +240,25 @@ static organ_status run_check(job *j, json_t **report, organ_error *error)
     if (organ_lora_survey(&j->rewrite, error) != ORGAN_OK)
         return error->status;
     if (!(*report = document_of(j)))
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     if (count)
         organ_fail(error, ORGAN_CHECK_FAILED, "%s: %zu thing%s in it a server would refuse", j->adapter->path, count,
                    count == 1 ? "" : "s");
     return error->status;
 }
 
-static organ_status run(job *j, json_t **report, organ_error *error)
+static organ_status sanitize(void *context, json_t **report, organ_error *error)
 {
+    job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
+    if (open_all(j, error))
+        return error->status;
     j->findings = json_array();
     j->dropped = json_array();
     j->targets_removed = json_array();
     if (!j->findings || !j->dropped || !j->targets_removed)
-        return no_memory(j, error);
+        return organ_fail_memory(error, j->options->adapter);
     j->rewrite.adapter = j->adapter;
     j->rewrite.stage = "sanitizing";
     /* A check looks at ranks as they are; writing cuts them only if that was asked for. */
@@ -289,25 +272,22 @@ static organ_status run(job *j, json_t **report, organ_error *error)
     return write_out(j, report, error);
 }
 
+static void close_sanitizing(void *context)
+{
+    job *const j = context;
+    organ_lora_rewrite_release(&j->rewrite);
+    json_decref(j->findings);
+    json_decref(j->dropped);
+    json_decref(j->targets_removed);
+    json_decref(j->config);
+    organ_weights_free(j->weights);
+    organ_model_close(j->base);
+    organ_adapter_close(j->adapter);
+}
+
 organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    *report = NULL;
-    if (open_all(&j, error) == ORGAN_OK)
-        run(&j, report, error);
-    if (error->status && error->status != ORGAN_CHECK_FAILED) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    organ_lora_rewrite_release(&j.rewrite);
-    json_decref(j.findings);
-    json_decref(j.dropped);
-    json_decref(j.targets_removed);
-    json_decref(j.config);
-    organ_weights_free(j.weights);
-    organ_model_close(j.base);
-    organ_adapter_close(j.adapter);
-    return organ_memory_work_end(&work, report, options->adapter, error);
+    return organ_verb_run(&(organ_verb){options->adapter, &j, sanitize, close_sanitizing, false}, report, error);
 }

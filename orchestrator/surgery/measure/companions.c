@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static organ_status no_memory(const organ_companions *c, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", c->stem); }
-
 /* Enters the module of every tensor that is no companion, with its shard; modules live in `arena`. */
 static organ_status enter_codes(const organ_companions *c, organ_name_table *modules, organ_arena *arena, organ_error *error)
 {
@@ -21,7 +19,7 @@ static organ_status enter_codes(const organ_companions *c, organ_name_table *mod
             continue;
         const char *const module = organ_arena_copy(arena, c->index->entries[e].tensor, length);
         if (!module || !organ_name_table_put(modules, module, c->index->entries[e].file))
-            return no_memory(c, error);
+            return organ_fail_memory(error, c->stem);
     }
     return ORGAN_OK;
 }
@@ -35,7 +33,7 @@ static organ_status find_apart(organ_companions *c, const organ_name_table *modu
             continue;
         const char *const module = organ_arena_copy(arena, c->index->entries[e].tensor, length);
         if (!module)
-            return no_memory(c, error);
+            return organ_fail_memory(error, c->stem);
         const size_t *const codes = organ_name_table_find(modules, module);
         if (codes && *codes != c->index->entries[e].file) {
             c->codes_in[e] = *codes;
@@ -52,7 +50,7 @@ organ_status organ_companions_find(const organ_shards *index, const char *stem, 
     *companions = (organ_companions){.index = index, .stem = stem};
     companions->codes_in = calloc(index->entry_count + 1, sizeof *companions->codes_in);
     if (!companions->codes_in)
-        no_memory(companions, error);
+        organ_fail_memory(error, companions->stem);
     else if (enter_codes(companions, &modules, &arena, error) == ORGAN_OK)
         find_apart(companions, &modules, &arena, error);
     organ_name_table_release(&modules);
@@ -99,7 +97,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
     const char *const slash = strrchr(c->stem, '/');
     char *folder = slash ? strndup(c->stem, (size_t)(slash - c->stem)) : strdup(".");
     if (!path || !folder || asprintf(&temporary, "%s.part", path) < 0)
-        temporary = (no_memory(c, error), NULL);
+        temporary = (organ_fail_memory(error, c->stem), NULL);
     else {
         unlink(temporary);
         const char *const name = strrchr(temporary, '/') ? strrchr(temporary, '/') + 1 : temporary;
@@ -124,7 +122,7 @@ organ_status organ_companions_keep(const organ_companions *c, size_t file, const
     organ_shard_piece *const pieces = calloc(shard->tensor_count + 1, sizeof *pieces);
     size_t count = 0;
     if (!pieces)
-        return no_memory(c, error);
+        return organ_fail_memory(error, c->stem);
     for (size_t t = 0; t < shard->tensor_count; t++) {
         const size_t codes = organ_companions_codes_in(c, shard->tensors[t].name);
         if (codes != ORGAN_AT_HOME && wanted(context, codes))
@@ -142,7 +140,7 @@ organ_status organ_companions_needed(const organ_companions *c, size_t file,
 {
     bool *const seen = c->apart ? calloc(c->index->file_count + 1, sizeof *seen) : NULL;
     if (c->apart && !seen)
-        return no_memory(c, error);
+        return organ_fail_memory(error, c->stem);
     for (size_t e = 0; c->apart && e < c->index->entry_count && !error->status; e++) {
         const organ_shard_entry *const entry = &c->index->entries[e];
         if (c->codes_in[e] != file || seen[entry->file])

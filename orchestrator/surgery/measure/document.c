@@ -3,11 +3,9 @@
 #include "orchestrator/surgery/measure/document.h"
 
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -41,9 +39,7 @@ static void fold_in(fold *f, const organ_weight *weight, const organ_z *z)
 }
 
 /* Six decimals where `there` and finite, else null. */
-static json_t *real(bool there, double x) { return there && isfinite(x) ? json_real(round(x * 1e6) / 1e6) : json_null(); }
-/* All digits: weights are of any magnitude. */
-static json_t *exact(bool there, double x) { return there && isfinite(x) ? json_real(x) : json_null(); }
+#define SET_MILLIONTH(key, there, x) SET_REAL_OF(key, there, organ_millionth(x))
 
 /* What is beyond the limit is told by "more_levels". */
 static json_t *levels_json(uint32_t levels)
@@ -56,10 +52,10 @@ static json_t *fold_json(const char *key, json_t *name, const fold *f)
     const bool any = f->with_theta > 0;
     const double n = any ? (double)f->with_theta : 1;
     return ORGAN_OBJECT(SET(key, name), SET_COUNT("tensors", f->tensors), SET_COUNT("with_theta", f->with_theta),
-                        SET_COUNT("elements", f->elements), SET("theta_mean", real(any, f->sum / n)),
-                        SET("theta_weighted", real(any, f->weighted / (any ? (double)f->theta_elements : 1))),
-                        SET("theta_min", real(any, f->least)), SET("theta_max", real(any, f->most)),
-                        SET("signal_mean", real(any, f->signal / n)), SET("levels_min", levels_json(f->least_levels)),
+                        SET_COUNT("elements", f->elements), SET_MILLIONTH("theta_mean", any, f->sum / n),
+                        SET_MILLIONTH("theta_weighted", any, f->weighted / (any ? (double)f->theta_elements : 1)),
+                        SET_MILLIONTH("theta_min", any, f->least), SET_MILLIONTH("theta_max", any, f->most),
+                        SET_MILLIONTH("signal_mean", any, f->signal / n), SET("levels_min", levels_json(f->least_levels)),
                         SET("levels_max", levels_json(f->most_levels)), SET_FLAG("more_levels", f->most_levels > ORGAN_Z_LEVELS));
 }
 
@@ -82,26 +78,16 @@ static fold fold_of(const organ_measured *m, int group, int row, int64_t layer)
     return f;
 }
 
-static json_t *groups_json(const organ_measured *m)
+static json_t *group_json(const void *m, size_t group)
 {
-    json_t *rows = json_array();
-    for (int group = ORGAN_GROUP_SKELETON; group <= ORGAN_GROUP_OTHER; group++) {
-        const fold f = fold_of(m, group, -1, -1);
-        if (f.tensors)
-            json_array_append_new(rows, fold_json("group", json_string(organ_group_name((organ_group)group)), &f));
-    }
-    return rows;
+    const fold f = fold_of(m, (int)group, -1, -1);
+    return f.tensors ? fold_json("group", json_string(organ_group_name((organ_group)group)), &f) : NULL;
 }
 
-static json_t *roles_json(const organ_measured *m)
+static json_t *role_json(const void *m, size_t row)
 {
-    json_t *rows = json_array();
-    for (int row = 0; row < ORGAN_ANATOMY_ROWS; row++) {
-        const fold f = fold_of(m, -1, row, -1);
-        if (f.tensors)
-            json_array_append_new(rows, fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f));
-    }
-    return rows;
+    const fold f = fold_of(m, -1, (int)row, -1);
+    return f.tensors ? fold_json("role", json_string(organ_anatomy_row_name((unsigned)row)), &f) : NULL;
 }
 
 /* One walk over the tensors for all layers: an expert model has tens of thousands of them. */
@@ -129,7 +115,7 @@ static json_t *layers_json(const organ_measured *m)
         json_t *row = fold_json("layer", json_integer((json_int_t)layer), &folds[layer][ALL]);
         for (int group = ORGAN_GROUP_SKELETON; group < ALL; group++) {
             const fold *f = &folds[layer][group];
-            json_object_set_new(row, organ_group_name((organ_group)group), real(f->with_theta > 0, f->sum / (double)f->with_theta));
+            ORGAN_ADD(row, SET_MILLIONTH(organ_group_name((organ_group)group), f->with_theta > 0, f->sum / (double)f->with_theta));
         }
         json_array_append_new(rows, row);
     }
@@ -139,34 +125,34 @@ static json_t *layers_json(const organ_measured *m)
 
 const char *organ_measure_rating(double theta) { return theta >= 85 ? "***" : theta >= 60 ? "**" : theta >= 30 ? "*" : ""; }
 
-static json_t *tensor_json(const organ_weight *weight, const char *stored, const organ_z *z)
+static json_t *tensor_json(const void *context, size_t k)
 {
+    char text[160];
+    const organ_measured *const measured = context;
+    const organ_weight *const weight = weight_at(measured, k);
+    const organ_z *const z = &measured->z[k];
+    if (!weight)
+        return NULL;
+    const char *const stored = measured->stored ? measured->stored[k] : organ_weight_text(weight, text, sizeof text);
     const bool there = !z->reason, any = z->moments.n > 0, slope = z->scales >= 2;
     const organ_moments *m = &z->moments;
-    json_t *row =
-        ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
-                     SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
-                     SET_INDEX("expert", weight->anatomy.expert), SET_TEXT("dtype", organ_dtype_describe(weight->codes->dtype)->name),
-                     SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
-                     SET("shape", organ_dims_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
-    json_t *shape = ORGAN_OBJECT(SET("theta", real(there, z->theta)), SET("reason", there ? json_null() : json_string(z->reason)),
-                                 SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
-                                 SET("E", real(there, z->e)), SET("K", real(there, z->k)), SET("C", real(there, z->c)),
-                                 SET("signal", real(there, z->signal)), SET("dI_dlog2s", real(slope, z->dI_dlog2s)),
-                                 SET("coherence", real(slope, z->coherence)), SET_COUNT("scales", z->scales));
-    json_t *moments =
-        ORGAN_OBJECT(SET("mean", exact(any, m->mean)), SET("std", exact(any, z->std)), SET("min", exact(any, (double)m->min)),
-                     SET("max", exact(any, (double)m->max)), SET("kurtosis", real(any && m->m2 > 0, z->kurtosis)),
-                     SET("zero_share", real(any, (double)m->zero / (any ? (double)m->n : 1))), SET_COUNT("nan", m->nan),
+    json_t *const row = ORGAN_OBJECT(SET_BYTES("name", weight->name), SET_TEXT("role", organ_anatomy_role_name(&weight->anatomy)),
+                                     SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
+                                     SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
+                                     SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
+                                     SET("shape", organ_dims_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
+    json_t *const shape = ORGAN_OBJECT(SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),
+                                       SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
+                                       SET_MILLIONTH("E", there, z->e), SET_MILLIONTH("K", there, z->k), SET_MILLIONTH("C", there, z->c),
+                                       SET_MILLIONTH("signal", there, z->signal), SET_MILLIONTH("dI_dlog2s", slope, z->dI_dlog2s),
+                                       SET_MILLIONTH("coherence", slope, z->coherence), SET_COUNT("scales", z->scales));
+    json_t *const moments =
+        ORGAN_OBJECT(SET_REAL_OF("mean", any, m->mean), SET_REAL_OF("std", any, z->std), SET_REAL_OF("min", any, (double)m->min),
+                     SET_REAL_OF("max", any, (double)m->max), SET_MILLIONTH("kurtosis", any && m->m2 > 0, z->kurtosis),
+                     SET_MILLIONTH("zero_share", any, (double)m->zero / (any ? (double)m->n : 1)), SET_COUNT("nan", m->nan),
                      SET_COUNT("inf", m->inf), SET_COUNT_OF("levels", any, z->levels < ORGAN_Z_LEVELS ? z->levels : ORGAN_Z_LEVELS),
                      SET_FLAG("more_levels", z->levels > ORGAN_Z_LEVELS));
-    if (json_object_update(row, shape) || json_object_update(row, moments)) {
-        json_decref(row);
-        row = NULL;
-    }
-    json_decref(shape);
-    json_decref(moments);
-    return row;
+    return organ_json_joined(organ_json_joined(row, shape), moments);
 }
 
 static json_t *ratings_json(const organ_measured *m)
@@ -182,45 +168,21 @@ static json_t *ratings_json(const organ_measured *m)
 /* The model as it is stored, but for its elements, which are those of its weights; and how many tensors only belong to weights. */
 static json_t *model_json(const organ_measured *m)
 {
-    json_t *const model = organ_model_json(m->model);
     uint64_t elements = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
         elements += m->subjects->of[t] ? m->subjects->of[t]->elements : 0;
-    if (json_object_set_new(model, "elements", json_integer((json_int_t)elements)) ||
-        json_object_set_new(model, "companions", json_integer((json_int_t)m->subjects->companions))) {
-        json_decref(model);
-        return NULL;
-    }
-    return model;
-}
-
-static json_t *tensors_json(const organ_measured *m)
-{
-    char text[160];
-    json_t *tensors = json_array();
-    for (size_t t = 0; tensors && t < m->model->tensor_count; t++) {
-        const organ_weight *const weight = weight_at(m, t);
-        const char *const stored = !weight ? NULL : m->stored ? m->stored[t] : organ_weight_text(weight, text, sizeof text);
-        if (weight && json_array_append_new(tensors, tensor_json(weight, stored, &m->z[t]))) {
-            json_decref(tensors);
-            tensors = NULL;
-        }
-    }
-    return tensors;
+    return organ_json_joined(organ_model_json(m->model),
+                             ORGAN_OBJECT(SET_COUNT("elements", elements), SET_COUNT("companions", m->subjects->companions)));
 }
 
 json_t *organ_measure_model_json(const organ_measured *m)
 {
     const fold all = fold_of(m, -1, -1, -1);
-    json_t *entry = fold_json("model", model_json(m), &all);
-    json_t *rest = ORGAN_OBJECT(SET("ratings", ratings_json(m)), SET("groups", groups_json(m)), SET("roles", roles_json(m)),
-                                SET("layers", layers_json(m)), SET("wells", organ_measure_wells(m)), SET("per_tensor", tensors_json(m)));
-    if (!entry || json_object_update(entry, rest)) {
-        json_decref(entry);
-        entry = NULL;
-    }
-    json_decref(rest);
-    return entry;
+    json_t *const rest =
+        ORGAN_OBJECT(SET("ratings", ratings_json(m)), SET("groups", organ_json_rows(ORGAN_GROUP_OTHER + 1, group_json, m)),
+                     SET("roles", organ_anatomy_rows_json(role_json, m)), SET("layers", layers_json(m)),
+                     SET("wells", organ_measure_wells(m)), SET("per_tensor", organ_json_rows(m->model->tensor_count, tensor_json, m)));
+    return organ_json_joined(fold_json("model", model_json(m), &all), rest);
 }
 
 static json_t *definitions(void)
@@ -229,26 +191,19 @@ static json_t *definitions(void)
         "theta says how far the distribution of a tensor's values is from that of noise: 0 degrees is a normal distribution, 90 degrees as "
         "far as can be. It is no evidence of a better model: filters that destroy a model can raise it.",
         "theta = asin sqrt((E + K + C) / 3), each of the three between 0 and 1 with its sampling noise taken off: E from the entropy, K "
-        "from "
-        "the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
+        "from the kurtosis, C from the spacings of the quantiles. One resolution for every storage type.",
         "dI_dlog2s is the change of information per doubling of scale along the rows, over pairwise means (an unpaired end of a row is "
-        "left "
-        "out): -0.5 bit for noise, 0 for what survives scaling. coherence = clamp(1 + 2 dI_dlog2s, 0, 1).",
+        "left out): -0.5 bit for noise, 0 for what survives scaling. coherence = clamp(1 + 2 dI_dlog2s, 0, 1).",
         "A packed weight is measured from its values: its codes times its scales, rounded to BF16, as organ dequantize writes them. It "
-        "counts "
-        "once, under its plain name; scales, zero points and the like belong to it and are not measured.",
+        "counts once, under its plain name; scales, zero points and the like belong to it and are not measured.",
         "levels is how many distinct values a tensor has: few of them are the mark of quantisation, not of signal.",
         "theta_mean counts every tensor once, theta_weighted by its elements; tensors without theta are in neither.",
         "A well is a tensor whose theta is lower than that of its neighbours in the layers before and after by more than one standard "
         "deviation of its role. Ratings: *** from 85, ** from 60, * from 30 degrees."};
-    json_t *list = json_array();
-    for (size_t k = 0; k < sizeof sentences / sizeof *sentences; k++)
-        json_array_append_new(list, json_string(sentences[k]));
-    return list;
+    return organ_json_texts(sizeof sentences / sizeof *sentences, sentences);
 }
 
 json_t *organ_measure_document(json_t *models)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.measure/1"), SET_TEXT("definition", ORGAN_Z_DEFINITION), SET_TEXT("organ", ORGAN_VERSION),
-                        SET("models", models), SET("definitions", definitions()));
+    return ORGAN_OBJECT(SET_HEAD("organ.measure/1", ORGAN_Z_DEFINITION), SET("models", models), SET("definitions", definitions()));
 }

@@ -3,7 +3,6 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/measure_report.h"
@@ -16,7 +15,6 @@
 #include "orchestrator/surgery/organs/extract.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -115,7 +113,7 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     const double started = organ_seconds_now();
     const organ_extract_options options = {.model = member->path, .output = output, .force = true};
     if (!output)
-        organ_fail_errno(error, ENOMEM, "%s", member->name);
+        organ_fail_memory(error, member->name);
     else
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
     *seconds = organ_seconds_now() - started;
@@ -131,11 +129,11 @@ static organ_status measure(const fleet *f, const organ_model *model, json_t **e
     const organ_z_options options = {.subjects = &subjects};
     const double started = organ_seconds_now();
     if (!measured)
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK &&
              organ_measure_tensors(model, &options, f->engine, f->progress, measured, error) == ORGAN_OK &&
              !(*entry = organ_measure_model_json(&(organ_measured){model, &subjects, measured, NULL})))
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     *seconds = organ_seconds_now() - started;
     organ_z_subjects_free(&subjects);
     free(measured);
@@ -155,7 +153,7 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
     char *folder = folder_of(f, member);
     double extracting = 0, measuring = 0;
     if (!folder)
-        organ_fail_errno(error, ENOMEM, "%s", member->name);
+        organ_fail_memory(error, member->name);
     else if (organ_model_open(member->path, &model, error) == ORGAN_OK && organ_fleet_kind(model))
         dissection = ORGAN_OBJECT(SET_TEXT("status", "apart"), SET_TEXT("kind", organ_fleet_kind(model)),
                                   SET("model", organ_model_json(model)), SET_TEXT("folder", ""));
@@ -221,7 +219,7 @@ static organ_status do_member(fleet *f, const organ_fleet_member *member, organ_
     }
     f->others += is_other(entry);
     if (!entry || json_object_set_new(f->state, member->name, entry))
-        return organ_fail_errno(error, ENOMEM, "%s", member->name);
+        return organ_fail_memory(error, member->name);
     return ORGAN_OK;
 }
 
@@ -231,7 +229,7 @@ static organ_status write_state(const fleet *f, organ_error *error)
     json_t *document = ORGAN_OBJECT(SET_TEXT("schema", "organ.fleet-state/2"), SET_TEXT("definition", ORGAN_Z_DEFINITION),
                                     SET("models", json_incref(f->state)));
     if (!path || !document)
-        organ_fail_errno(error, ENOMEM, "%s", f->options->output);
+        organ_fail_memory(error, f->options->output);
     else
         organ_document_write(path, document, error);
     json_decref(document);
@@ -325,7 +323,7 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
 {
     json_t *whole = json_copy((json_t *)report);
     if (!whole || json_object_set(whole, "measure", z))
-        organ_fail_errno(error, ENOMEM, "%s", markdown);
+        organ_fail_memory(error, markdown);
     else
         organ_html_report_beside(markdown, whole, error);
     json_decref(whole);
@@ -352,7 +350,7 @@ static organ_status write_reports(const fleet *f, json_t *report, organ_error *e
     json_t *z = z_report(f);
     char *markdown = NULL;
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
-        organ_fail_errno(error, ENOMEM, "%s", f->options->output);
+        organ_fail_memory(error, f->options->output);
     else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
              organ_measure_markdown(z, &markdown, error) == ORGAN_OK && add_prunings(report, &markdown, error) == ORGAN_OK &&
              organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
@@ -368,7 +366,7 @@ static organ_status make_directory(const char *path, organ_error *error)
 {
     if (path && mkdir(path, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", path);
-    return path ? error->status : organ_fail_errno(error, ENOMEM, "the output");
+    return path ? error->status : organ_fail_memory(error, "the output");
 }
 
 /* Nothing is made before it is known that there is something to do. */
@@ -434,7 +432,7 @@ organ_status organ_fleet(const organ_fleet_options *options, const organ_engine 
     if (!error->status) {
         *report = dissection_report(&f, organ_seconds_now() - started);
         if (*report && organ_fleet_tell_prunings(*report))
-            organ_fail_errno(error, ENOMEM, "%s", options->output);
+            organ_fail_memory(error, options->output);
         if (error->status || write_reports(&f, *report, error)) {
             json_decref(*report);
             *report = NULL;

@@ -118,7 +118,7 @@ static void visit_entry(walk *w, const char *path, const char *relative, const f
     struct stat link;
     char real[PATH_MAX], *below = join(relative, entry), *full = join(path, entry);
     if (!below || !full)
-        organ_fail_errno(w->error, ENOMEM, "%s", path);
+        organ_fail_memory(w->error, path);
     else if (lstat(full, &link) == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
             visit(w, below, depth + 1);
@@ -137,7 +137,7 @@ static void visit(walk *w, const char *relative, int depth)
     folder f = {0};
     char *path = join(w->root, relative);
     if (!path)
-        organ_fail_errno(w->error, ENOMEM, "%s", w->root);
+        organ_fail_memory(w->error, w->root);
     else if (depth >= DEEPEST || (f.count = scandir(path, &f.entries, seen, by_bytes)) < 0) {
         organ_fail_errno(w->error, depth >= DEEPEST ? ELOOP : errno, "%s: cannot be listed", path);
         f.count = 0;

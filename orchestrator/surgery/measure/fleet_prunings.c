@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/measure/fleet_prunings.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"

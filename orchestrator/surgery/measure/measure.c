@@ -1,26 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/measure.h"
 
-#include "formats/base/memory_watch.h"
 #include "formats/remote/http_source.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/surgery/measure/shards.h"
 #include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/selection.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 typedef struct measuring {
     const organ_measure_options *options;
@@ -48,7 +42,7 @@ static organ_status choose(const measuring *m, patient *p, organ_error *error)
     if (organ_z_subjects_find(model, &p->subjects, error) != ORGAN_OK)
         return error->status;
     if (!(p->chosen = calloc(model->tensor_count + 1, sizeof *p->chosen)))
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++) {
         p->chosen[t] = p->subjects.of[t] && organ_selected(&m->selection, &model->tensors[t]);
         count += p->chosen[t];
@@ -102,17 +96,14 @@ static organ_status measure_tensors(const measuring *m, const patient *p, organ_
         return organ_measure_tensors(model, &options, m->engine, m->progress, z, error);
     if (organ_measure_stream_open(model, m->options->seed, m->options->output, m->progress, stream, error) == ORGAN_OK &&
         json_array_append_new(m->journals, organ_document_string(organ_measure_stream_path(*stream))))
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     return error->status ? error->status : organ_measure_stream_run(*stream, p->chosen, &p->subjects, m->engine, z, error);
 }
 
 static json_t *entry_of(const measuring *m, const organ_measured *measured)
 {
-    json_t *entry = organ_measure_model_json(measured);
-    if (entry && m->options->seed && json_object_set_new(entry, "seed", organ_measure_seed_json(measured))) {
-        json_decref(entry);
-        return NULL;
-    }
+    json_t *const entry = organ_measure_model_json(measured);
+    ORGAN_ADD(entry, SET_IF(m->options->seed, "seed", organ_measure_seed_json(measured)));
     return entry;
 }
 
@@ -125,10 +116,10 @@ static organ_status measure_one(measuring *m, const char *path, organ_error *err
         for (size_t t = 0; t < p.model->tensor_count; t++)
             m->bytes += p.chosen[t] ? organ_weight_bytes(p.subjects.of[t]) : 0;
         if (!(z = calloc(p.model->tensor_count, sizeof *z)))
-            organ_fail_errno(error, ENOMEM, "%s", path);
+            organ_fail_memory(error, path);
         else if (measure_tensors(m, &p, &stream, z, error) == ORGAN_OK &&
                  json_array_append_new(m->entries, entry_of(m, &(organ_measured){p.model, &p.subjects, z, NULL})))
-            organ_fail_errno(error, ENOMEM, "%s", path);
+            organ_fail_memory(error, path);
     }
     organ_measure_stream_close(stream);
     close_patient(&p);
@@ -164,59 +155,6 @@ static json_t *run_json(const measuring *m)
                         SET_TEXT("cpu_isa", m->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(m->engine->workers)));
 }
 
-/* What would be lost or could not be written is told of before hours are spent on measuring. */
-static organ_status check_output(const organ_measure_options *o, organ_error *error)
-{
-    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html", NULL};
-    for (size_t k = 0; o->output && k < o->model_count && !error->status; k++)
-        organ_output_check_apart(o->output, o->models[k], error);
-    return error->status ? error->status : organ_output_check_reports(o->output, names, error);
-}
-
-/* The directory is made before hours are spent on measuring. */
-static organ_status make_output(const char *path, bool *made, organ_error *error)
-{
-    struct stat status;
-    *made = path && mkdir(path, 0777) == 0;
-    if (!path || *made)
-        return ORGAN_OK;
-    if (errno == EEXIST && stat(path, &status) == 0 && !S_ISDIR(status.st_mode))
-        return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", path);
-    if (errno != EEXIST)
-        return organ_fail_errno(error, errno, "cannot make the directory %s", path);
-    return access(path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", path);
-}
-
-static organ_status write_output(const char *directory, const json_t *report, organ_error *error)
-{
-    char *path = NULL, *text = NULL;
-    if (asprintf(&path, "%s/z_report.json", directory) < 0)
-        return organ_fail_errno(error, ENOMEM, "%s", directory);
-    organ_document_write(path, report, error);
-    free(path);
-    path = NULL;
-    if (error->status == ORGAN_OK && organ_measure_markdown(report, &text, error) == ORGAN_OK) {
-        if (asprintf(&path, "%s/Z_MEASURE_REPORT.md", directory) < 0)
-            organ_fail_errno(error, ENOMEM, "%s", directory);
-        else if (organ_text_write(path, text, error) == ORGAN_OK)
-            organ_html_report_beside(path, report, error);
-    }
-    free(path);
-    free(text);
-    return error->status;
-}
-
-/* Nothing is left of a directory that was made for reports which are not whole; what was measured of deleted shards stays. */
-static void remove_output(const char *directory)
-{
-    static const char *const names[] = {"z_report.json", "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html"};
-    char path[PATH_MAX];
-    for (size_t k = 0; k < sizeof names / sizeof *names; k++)
-        if (snprintf(path, sizeof path, "%s/%s", directory, names[k]) < (int)sizeof path)
-            organ_output_remove_report(path);
-    rmdir(directory);
-}
-
 /* The shards of a model one by one, each deleted when it is measured. */
 static organ_status measure_and_delete(measuring *m, const char *path, organ_error *error)
 {
@@ -224,7 +162,7 @@ static organ_status measure_and_delete(measuring *m, const char *path, organ_err
     char *journal = NULL;
     if (organ_measure_shards(path, m->options->output, m->engine, m->progress, &entry, &journal, error) == ORGAN_OK &&
         (json_array_append_new(m->entries, entry) || json_array_append_new(m->journals, organ_document_string(journal))))
-        organ_fail_errno(error, ENOMEM, "%s", path);
+        organ_fail_memory(error, path);
     free(journal);
     return error->status;
 }
@@ -253,42 +191,58 @@ static void forget_journals(const measuring *m)
     json_array_foreach(m->journals, k, path) organ_measure_stream_forget(json_string_value(path));
 }
 
+static organ_status measure_all(measuring *m, json_t **report, organ_error *error)
+{
+    const organ_measure_options *const o = m->options;
+    for (size_t k = 0; k < o->model_count && o->model_count > 1 && !o->delete_after && !error->status; k++)
+        look_at(m, o->models[k], error);
+    for (size_t k = 0; k < o->model_count && !error->status; k++)
+        (o->delete_after ? measure_and_delete : measure_one)(m, o->models[k], error);
+    if (error->status || !(*report = organ_measure_document(organ_measure_ranked(m->entries))))
+        return error->status;
+    if (o->seed)
+        organ_measure_seed_define(*report);
+    ORGAN_ADD(*report, SET("run", run_json(m)));
+    return error->status;
+}
+
+/* What would be lost or could not be written is told of before hours are spent on measuring. */
+static organ_status measure_and_report(void *context, json_t **report, organ_error *error)
+{
+    measuring *const m = context;
+    const organ_measure_options *const o = m->options;
+    organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", organ_measure_markdown}, false};
+    if (check_deleting(o, error) == ORGAN_OK && organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
+        organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
+        organ_report_folder_make(&folder, error) == ORGAN_OK && measure_all(m, report, error) == ORGAN_OK && *report &&
+        organ_report_folder_write(&folder, *report, error) == ORGAN_OK && o->output)
+        forget_journals(m);
+    if (error->status)
+        organ_report_folder_abandon(&folder); /* what was measured of deleted shards stays */
+    return error->status;
+}
+
+static void close_measuring(void *context)
+{
+    measuring *const m = context;
+    json_decref(m->entries);
+    json_decref(m->journals);
+}
+
 organ_status organ_measure(const organ_measure_options *options, const organ_engine *engine, const organ_progress *progress,
                            json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    measuring m = {.options = options, .engine = engine, .progress = progress, .entries = json_array(), .journals = json_array()};
+    measuring m = {.options = options,
+                   .engine = engine,
+                   .progress = progress,
+                   .entries = json_array(),
+                   .journals = json_array(),
+                   .started = organ_seconds_now()};
     m.access = (organ_model_access){.headers = options->headers,
                                     .header_count = options->header_count,
                                     .patience = options->patience,
                                     .context = &m,
                                     .stopped = is_stopped,
                                     .note = tell};
-    bool made = false;
-    *report = NULL;
-    m.started = organ_seconds_now();
-    if (check_deleting(options, error) == ORGAN_OK &&
-        organ_selection_parse(options->types, options->layers, &m.selection, error) == ORGAN_OK && check_output(options, error) == ORGAN_OK)
-        make_output(options->output, &made, error);
-    for (size_t k = 0; k < options->model_count && options->model_count > 1 && !options->delete_after && error->status == ORGAN_OK; k++)
-        look_at(&m, options->models[k], error);
-    for (size_t k = 0; k < options->model_count && error->status == ORGAN_OK; k++)
-        (options->delete_after ? measure_and_delete : measure_one)(&m, options->models[k], error);
-    if (error->status == ORGAN_OK) {
-        *report = organ_measure_document(organ_measure_ranked(m.entries));
-        if (*report && options->seed)
-            organ_measure_seed_define(*report);
-        if (!*report || json_object_set_new(*report, "run", run_json(&m))) {
-            json_decref(*report);
-            *report = NULL;
-            organ_fail_errno(error, ENOMEM, "the report");
-        } else if (options->output && write_output(options->output, *report, error) == ORGAN_OK) {
-            forget_journals(&m);
-        }
-    }
-    if (made && error->status != ORGAN_OK)
-        remove_output(options->output);
-    json_decref(m.entries);
-    json_decref(m.journals);
-    return organ_memory_work_end(&work, report, "the report", error);
+    return organ_verb_run(&(organ_verb){"the report", &m, measure_and_report, close_measuring, false}, report, error);
 }

@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/measure/shards.h"
 
 #include "formats/gguf/split.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/shard_list.h"
@@ -63,7 +62,7 @@ static organ_status take_file(shard_list *s, const char *name, organ_error *erro
     for (unsigned k = 0; whole && k < parts; k++)
         whole = (s->names[k] = length ? organ_gguf_split_name(&s->arena, name, length, k + 1, parts) : name);
     s->count = parts;
-    return whole ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", s->path);
+    return whole ? ORGAN_OK : organ_fail_memory(error, s->path);
 }
 
 static organ_status find_shards(shard_list *s, organ_error *error)
@@ -73,11 +72,11 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
         s->directory = s->path;
         const char *index = join(&s->arena, s->path, INDEX_NAME);
-        return index ? take_index(s, index, error) : organ_fail_errno(error, ENOMEM, "%s", s->path);
+        return index ? take_index(s, index, error) : organ_fail_memory(error, s->path);
     }
     s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
     if (!s->directory)
-        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        return organ_fail_memory(error, s->path);
     if (ends_in(s->path, ".safetensors.index.json"))
         return take_index(s, s->path, error);
     if (ends_in(s->path, ".gguf") || ends_in(s->path, ".safetensors"))
@@ -112,13 +111,13 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     json_t *lines = NULL;
     const unsigned long long key = (unsigned long long)XXH3_64bits(s->path, strlen(s->path));
     if (asprintf(&folder, "%s/organ", directory) < 0)
-        return organ_fail_errno(error, ENOMEM, "%s", directory);
+        return organ_fail_memory(error, directory);
     if (asprintf(&s->journal_path, "%s/shards-%016llx.jsonl", folder, key) < 0)
         s->journal_path = NULL;
     if (asprintf(&s->kept, "%s/shards-%016llx-companions", folder, key) < 0)
         s->kept = NULL;
     if (!s->journal_path || !s->kept) {
-        organ_fail_errno(error, ENOMEM, "%s", directory);
+        organ_fail_memory(error, directory);
     } else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
     else if (organ_journal_open(s->journal_path, &s->journal, &lines, error) == ORGAN_OK) {
@@ -135,7 +134,7 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
 static organ_status append(const shard_list *s, json_t *line, organ_error *error)
 {
     if (!line)
-        return organ_fail_errno(error, ENOMEM, "%s", s->journal_path);
+        return organ_fail_memory(error, s->journal_path);
     organ_journal_append(&s->journal, line, error);
     json_decref(line);
     return error->status;
@@ -228,9 +227,9 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     organ_z_subjects subjects = {0};
     bool *chosen = NULL;
     if (!z)
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose(s, k, model, &subjects)))
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
     if (!error->status && organ_measure_tensors(model, &options, s->engine, s->progress, z, error) == ORGAN_OK)
@@ -254,7 +253,7 @@ static organ_status take_kept(void *context, size_t from, const char *tensor, or
     kept_files *const kept = context;
     char *const path = organ_companions_path(&kept->s->companions, from);
     if (!path)
-        return organ_fail_errno(error, ENOMEM, "%s", kept->shard);
+        return organ_fail_memory(error, kept->shard);
     kept->paths[kept->count++] = path;
     if (access(path, F_OK) == 0)
         return ORGAN_OK;
@@ -267,7 +266,7 @@ static organ_status measure(shard_list *s, size_t k, const organ_model *shard, o
     kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
     organ_model *whole = NULL;
     if (!kept.paths)
-        organ_fail_errno(error, ENOMEM, "%s", shard->path);
+        organ_fail_memory(error, shard->path);
     else if (organ_companions_needed(&s->companions, k, take_kept, &kept, error) == ORGAN_OK) {
         const organ_model_access access = {.alone = true, .also = (const char *const *)kept.paths, .also_count = kept.count};
         if (kept.count == 0)
@@ -351,7 +350,7 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
         organ_error fault = {0};
         organ_model *shard = NULL;
         if (!path)
-            return organ_fail_errno(error, ENOMEM, "%s", s->path);
+            return organ_fail_memory(error, s->path);
         if (access(path, F_OK) == 0 && open_shard(s, k, path, &shard, &fault) == ORGAN_OK)
             organ_companions_keep(&s->companions, k, shard, is_waiting, s, s->engine->stop, error);
         organ_model_close(shard);
@@ -366,7 +365,7 @@ static organ_status go_through(shard_list *s, organ_error *error)
         const char *path = join(&s->arena, s->directory, s->names[k]);
         organ_error fault = {0};
         if (!path)
-            return organ_fail_errno(error, ENOMEM, "%s", s->path);
+            return organ_fail_memory(error, s->path);
         if (access(path, F_OK) != 0) {
             if (!json_object_get(s->done, s->names[k]) && s->waiting++ == 0)
                 organ_fail(&s->first, ORGAN_BAD_INPUT, "%s: is not there yet", path);
@@ -395,7 +394,7 @@ organ_status organ_measure_shards(const char *path, const char *directory, const
         length--;
     s.path = organ_arena_copy(&s.arena, path, length);
     if (!s.path || !s.done)
-        organ_fail_errno(error, ENOMEM, "%s", path);
+        organ_fail_memory(error, path);
     else if (find_shards(&s, error) == ORGAN_OK && open_journal(&s, directory, error) == ORGAN_OK &&
              organ_companions_find(&s.index, s.kept, &s.companions, error) == ORGAN_OK && keep_companions(&s, error) == ORGAN_OK &&
              go_through(&s, error) == ORGAN_OK && organ_shards_entry(&s, entry, error) == ORGAN_OK) {

@@ -7,7 +7,6 @@
 #include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -53,7 +52,7 @@ static organ_status take_weight(shard_list *s, const json_t *line, remembered *r
                      scheme = json_integer_value(json_object_get(line, "scheme"));
     organ_weight *const weight = &r->weights[r->count];
     if (!extents)
-        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        return organ_fail_memory(error, s->path);
     *weight = (organ_weight){.name = name, .scheme = (organ_scheme)scheme, .rank = rank, .shape = extents, .elements = 1};
     bool sound = name && tensor && dtype >= 0 && dtype < ORGAN_DTYPE_COUNT && scheme >= 0 && scheme < ORGAN_SCHEME_COUNT;
     for (unsigned k = 0; k < rank; k++) {
@@ -93,7 +92,7 @@ organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *erro
     const json_t *first = json_object_get(s->done, s->names[0]);
     remembered r;
     if (!make_remembered(&r, count, s->count))
-        organ_fail_errno(error, ENOMEM, "%s", s->path);
+        organ_fail_memory(error, s->path);
     for (size_t k = 0; k < s->count && !error->status; k++) {
         const json_t *record = json_object_get(s->done, s->names[k]), *lines = json_object_get(record, "tensors");
         r.files[k].size = (uint64_t)json_integer_value(json_object_get(record, "bytes"));
@@ -110,7 +109,7 @@ organ_status organ_shards_entry(shard_list *s, json_t **entry, organ_error *erro
     snprintf(model.config.model_type, sizeof model.config.model_type, "%s", organ_json_text(first, "model_type"));
     const organ_z_subjects subjects = {.of = r.of, .companions = count - measured};
     if (!error->status && !(*entry = organ_measure_model_json(&(organ_measured){&model, &subjects, r.z, r.stored})))
-        organ_fail_errno(error, ENOMEM, "%s", s->path);
+        organ_fail_memory(error, s->path);
     free_remembered(&r);
     return error->status;
 }

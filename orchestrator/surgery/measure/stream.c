@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/measure/stream.h"
 
 #include "formats/remote/http_source.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/journal.h"
 
@@ -129,7 +128,7 @@ static organ_status check_head(organ_measure_stream *s, organ_error *error)
 {
     json_t *head = head_json(s->model, s->seed);
     if (!head)
-        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        return organ_fail_memory(error, s->path);
     if (!json_equal(head, json_array_get(s->lines, 0)))
         begin_anew(s, head, error);
     json_decref(head);
@@ -141,14 +140,14 @@ organ_status organ_measure_stream_open(const organ_model *model, bool seed, cons
 {
     organ_measure_stream *s = *result = calloc(1, sizeof *s);
     if (!s)
-        return organ_fail_errno(error, ENOMEM, "%s", directory);
+        return organ_fail_memory(error, directory);
     *s = (organ_measure_stream){.model = model, .progress = progress, .seed = seed, .journal = {.fd = -1}};
     if (asprintf(&s->folder, "%s/organ", directory) < 0)
         s->folder = NULL;
     const unsigned long long key = (unsigned long long)XXH3_64bits(model->path, strlen(model->path));
     if (!s->folder || asprintf(&s->path, "%s/measure-%016llx.jsonl", s->folder, key) < 0) {
         s->path = NULL;
-        organ_fail_errno(error, ENOMEM, "%s", directory);
+        organ_fail_memory(error, directory);
     } else if (mkdir(s->folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", s->folder);
     else if (organ_journal_open(s->path, &s->journal, &s->lines, error) == ORGAN_OK) {
@@ -211,7 +210,7 @@ static organ_status write_down(void *context, const organ_weight *weight, const 
     const organ_measure_stream *s = context;
     json_t *line = ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET("z", organ_z_json(z)));
     if (!line)
-        return organ_fail_errno(error, ENOMEM, "%s", s->path);
+        return organ_fail_memory(error, s->path);
     organ_journal_append(&s->journal, line, error);
     json_decref(line);
     return error->status;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * Gravitational wells. Neighbours are the tensors of the same module and expert in the layers before and after. */
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
+
+#include "formats/base/memory_watch.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
+#include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -53,14 +54,12 @@ static void spread_of_roles(const organ_measured *m, double std[ORGAN_ROLE_COUNT
         std[role] = count[role] > 0 ? sqrt(m2[role] / count[role]) : 0;
 }
 
-static double rounded(double x) { return round(x * 1e6) / 1e6; }
-
 static json_t *well_json(const link *before, const link *well, const link *after, double std)
 {
     return ORGAN_OBJECT(SET_BYTES("name", well->weight->name), SET_TEXT("role", organ_anatomy_role_name(&well->weight->anatomy)),
-                        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", rounded(well->theta)),
-                        SET_REAL("before", rounded(before->theta)), SET_REAL("after", rounded(after->theta)),
-                        SET_REAL("std", rounded(std)));
+                        SET_COUNT("layer", well->weight->anatomy.layer), SET_REAL("theta", organ_millionth(well->theta)),
+                        SET_REAL("before", organ_millionth(before->theta)), SET_REAL("after", organ_millionth(after->theta)),
+                        SET_REAL("std", organ_millionth(std)));
 }
 
 static size_t collect(const organ_measured *m, link *links)
@@ -80,23 +79,20 @@ static size_t collect(const organ_measured *m, link *links)
 json_t *organ_measure_wells(const organ_measured *m)
 {
     double std[ORGAN_ROLE_COUNT];
-    json_t *wells = json_array();
-    link *links = calloc(m->model->tensor_count + 1, sizeof *links);
+    json_t *const wells = json_array();
+    link *const links = calloc(m->model->tensor_count + 1, sizeof *links);
     const size_t count = links ? collect(m, links) : 0;
-    bool whole = wells && links;
+    if (!links)
+        organ_memory_refused();
     spread_of_roles(m, std);
     if (links)
         qsort(links, count, sizeof *links, by_series);
-    for (size_t k = 1; whole && k + 1 < count; k++) {
+    for (size_t k = 1; k + 1 < count; k++) {
         const link *l = &links[k];
         const double depth = std[l->weight->anatomy.role];
         if (follows(l - 1, l) && follows(l, l + 1) && l->theta < l[-1].theta - depth && l->theta < l[1].theta - depth)
-            whole = json_array_append_new(wells, well_json(l - 1, l, l + 1, depth)) == 0;
+            json_array_append_new(wells, well_json(l - 1, l, l + 1, depth));
     }
     free(links);
-    if (!whole) {
-        json_decref(wells);
-        wells = NULL;
-    }
     return wells;
 }

@@ -77,7 +77,7 @@ static organ_status make_order(crew *c, organ_error *error)
 {
     const organ_model *model = c->model;
     if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
         c->bytes += wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
@@ -121,7 +121,7 @@ static organ_status make_rooms(crew *c, organ_error *error)
     }
     c->room_bytes = (size_t)(most < part ? most : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) || (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
-        return organ_fail_errno(error, ENOMEM, "%s", c->model->path);
+        return organ_fail_memory(error, c->model->path);
     for (size_t k = 0; k < workers; k++) {
         const unsigned node = organ_workers_place(c->engine->workers, k).node;
         if (!(c->memory[k] = organ_topology_allocate(c->engine->topology, node, c->room_bytes)))

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * organ.orthogonality/1: module by module and folded by projection, by layer, and over the model. A number that does not exist is null. */
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/surgery/orthogonality/job.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,76 +52,51 @@ static organ_noise_fold fold_of(const organ_orthogonality_job *job, int which, i
     return f;
 }
 
-static json_t *fold_json(const organ_noise_fold *f, int which)
+/* `name`: members that come before the numbers; taken over. */
+static json_t *fold_json(json_t *name, const organ_noise_fold *f, int which)
 {
     const double norms = sqrt(f->defined_square) * sqrt(f->defined_change);
     const bool any = norms > 0, leaks = f->telling > 0 && f->inside_expected > 0;
-    json_t *row =
-        ORGAN_OBJECT(SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements), SET_REAL("noise_norm", sqrt(f->square)),
-                     SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
-                     SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)), SET_REAL_OF("cosine", any, f->dot / norms),
-                     SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms), SET_REAL_OF("z", any, f->dot / sqrt(f->variance)),
-                     SET_COUNT("beyond", f->beyond), SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
-    if (!row || which == AGREEMENT)
-        return row;
-    json_object_set_new(row, "z_signs", organ_json_real_of(any && f->signs > 0, f->dot / sqrt(f->signs)));
-    json_object_set_new(row, "leakage", organ_json_real_of(leaks, sqrt(f->inside / f->inside_base)));
-    json_object_set_new(row, "leakage_expected", organ_json_real_of(leaks, sqrt(f->inside_expected / f->inside_base)));
-    json_object_set_new(row, "leakage_over_expected", organ_json_real_of(leaks, sqrt(f->inside / f->inside_expected)));
-    return row;
+    ORGAN_ADD(name, SET_COUNT("modules", f->modules), SET_COUNT("elements", f->elements), SET_REAL("noise_norm", sqrt(f->square)),
+              SET_REAL(which == AGREEMENT ? "noise2_norm" : "change_norm", sqrt(f->change)),
+              SET_REAL_OF("ratio", f->change > 0, sqrt(f->square / f->change)), SET_REAL_OF("cosine", any, f->dot / norms),
+              SET_REAL_OF("chance_std", any, sqrt(f->variance) / norms), SET_REAL_OF("z", any, f->dot / sqrt(f->variance)),
+              SET_COUNT("beyond", f->beyond), SET_COUNT("with_cosine", f->defined), SET_REAL_OF("largest_cosine", any, f->largest));
+    if (which != AGREEMENT)
+        ORGAN_ADD(name, SET_REAL_OF("z_signs", any && f->signs > 0, f->dot / sqrt(f->signs)),
+                  SET_REAL_OF("leakage", leaks, sqrt(f->inside / f->inside_base)),
+                  SET_REAL_OF("leakage_expected", leaks, sqrt(f->inside_expected / f->inside_base)),
+                  SET_REAL_OF("leakage_over_expected", leaks, sqrt(f->inside / f->inside_expected)));
+    return name;
 }
 
-/* The fold with its name before the numbers. */
-static json_t *named_json(const char *key, json_t *name, const char *second, json_t *second_name, const organ_noise_fold *f, int which)
-{
-    json_t *row = json_object(), *numbers = fold_json(f, which);
-    json_object_set_new(row, key, name);
-    if (second)
-        json_object_set_new(row, second, second_name);
-    json_object_update(row, numbers);
-    json_decref(numbers);
-    return row;
-}
-
-static json_t *projections_json(const organ_orthogonality_job *job, int which)
-{
-    json_t *rows = json_array();
-    for (int role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        const organ_noise_fold f = fold_of(job, which, role);
-        if (f.modules)
-            json_array_append_new(rows,
-                                  named_json("projection", json_string(organ_anatomy_row_name((unsigned)role)), NULL, NULL, &f, which));
-    }
-    return rows;
-}
-
-/* Modules come in the order of their layers, those in none first. */
-static json_t *layers_json(const organ_orthogonality_job *job, int which)
-{
-    json_t *rows = json_array();
-    for (size_t k = 0; k < job->count;) {
-        const int32_t layer = job->modules[k].pair->anatomy.layer;
-        organ_noise_fold f = {0};
-        for (; k < job->count && job->modules[k].pair->anatomy.layer == layer; k++)
-            fold_in(&f, &job->modules[k], which);
-        json_array_append_new(rows, named_json("layer", organ_json_index(layer), NULL, NULL, &f, which));
-    }
-    return rows;
-}
-
-/* Each projection in each layer, the experts of a layer together: what plots show. */
-static json_t *places_json(const organ_orthogonality_job *job, int which)
+/* Of each layer, or of each projection in each layer, the experts of a layer together, which is what plots show. Modules come in the order
+ * of their layers, those in none first. */
+static json_t *layers_json(const organ_orthogonality_job *job, int which, bool places)
 {
     json_t *rows = json_array();
     for (size_t from = 0, to = 0; from < job->count; from = to) {
         const int32_t layer = job->modules[from].pair->anatomy.layer;
         organ_noise_fold folds[ORGAN_ANATOMY_ROWS] = {{0}};
         for (; to < job->count && job->modules[to].pair->anatomy.layer == layer; to++)
-            fold_in(&folds[organ_anatomy_row(&job->modules[to].pair->anatomy)], &job->modules[to], which);
-        for (int role = 0; role < ORGAN_ANATOMY_ROWS; role++)
+            fold_in(&folds[places ? organ_anatomy_row(&job->modules[to].pair->anatomy) : 0], &job->modules[to], which);
+        for (unsigned role = 0; role < (places ? ORGAN_ANATOMY_ROWS : 1); role++)
             if (folds[role].modules)
-                json_array_append_new(rows, named_json("projection", json_string(organ_anatomy_row_name((unsigned)role)), "layer",
-                                                       organ_json_index(layer), &folds[role], which));
+                json_array_append_new(rows, fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_anatomy_row_name(role))),
+                                                                   SET_INDEX("layer", layer)),
+                                                      &folds[role], which));
+    }
+    return rows;
+}
+
+/* Of a noise with the adapter's change, or of the noises with each other. */
+static json_t *projections_json(const organ_orthogonality_job *job, int which)
+{
+    json_t *const rows = json_array();
+    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
+        const organ_noise_fold f = fold_of(job, which, (int)role);
+        if (f.modules)
+            json_array_append_new(rows, fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_anatomy_row_name(role))), &f, which));
     }
     return rows;
 }
@@ -132,8 +105,8 @@ static json_t *comparison_json(const organ_orthogonality_job *job, int which)
 {
     const organ_noise_fold all = fold_of(job, which, -1);
     return ORGAN_OBJECT(SET("verdict", which == AGREEMENT ? organ_agreement_verdict(&all) : organ_noise_verdict(&all)),
-                        SET("total", fold_json(&all, which)), SET("projections", projections_json(job, which)),
-                        SET("layers", layers_json(job, which)), SET("places", places_json(job, which)));
+                        SET("total", fold_json(json_object(), &all, which)), SET("projections", projections_json(job, which)),
+                        SET("layers", layers_json(job, which, false)), SET("places", layers_json(job, which, true)));
 }
 
 /* What the weights of the modules are stored in. */
@@ -147,20 +120,14 @@ static void stored_as(const organ_orthogonality_job *job, size_t n, char *out, s
     snprintf(out, size, "%s%s", first, mixed ? " and others" : "");
 }
 
-static json_t *noises_json(const organ_orthogonality_job *job)
+static json_t *noise_json(const void *context, size_t n)
 {
-    json_t *rows = json_array();
-    for (size_t n = 0; n < job->noises; n++) {
-        json_t *row = comparison_json(job, (int)n);
-        if (row) {
-            char scheme[160];
-            stored_as(job, n, scheme, sizeof scheme);
-            json_object_set_new(row, "noisy", organ_model_json(job->noisy[n]));
-            json_object_set_new(row, "stored_as", organ_document_string(scheme));
-        }
-        json_array_append_new(rows, row);
-    }
-    return rows;
+    const organ_orthogonality_job *const job = context;
+    char scheme[160];
+    stored_as(job, n, scheme, sizeof scheme);
+    json_t *const row = comparison_json(job, (int)n);
+    ORGAN_ADD(row, SET("noisy", organ_model_json(job->noisy[n])), SET_BYTES("stored_as", scheme));
+    return row;
 }
 
 /* ---- modules ---- */
@@ -172,8 +139,9 @@ static json_t *reason(const organ_noise_module *m, size_t n)
     return m->noise[n].square > 0 ? json_null() : json_string("there is no noise: both models have the same values here");
 }
 
-static json_t *module_noise_json(const organ_noise_module *m, size_t n)
+static json_t *module_noise_json(const void *module, size_t n)
 {
+    const organ_noise_module *const m = module;
     const organ_compared c = compared_of(m, (int)n);
     const bool any = organ_is_compared(&c), leaks = m->k > 0 && c.square > 0;
     const double cosine = any ? organ_compared_cosine(&c) : 0, share = leaks ? m->noise[n].inside / c.square : 0;
@@ -217,29 +185,20 @@ static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("N", "What quantisation took: the weight of the clean model minus the dequantised one of the noisy model, so that W_noisy "
-                      "= W_clean - "
-                      "N."),
+                      "= W_clean - N."),
         SET_TEXT("K", "What the adapter adds: scale B A."),
         SET_TEXT("cosine",
                  "<N, K> / (|N| |K|), the matrices taken as vectors. Several modules are folded as if they were one long vector."),
-        SET_TEXT(
-            "chance",
-            "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact distribution, that of g / "
-            "sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n): std is of the draws, "
-            "std_exact "
-            "the latter."),
-        SET_TEXT(
-            "z",
-            "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take the exact mean and standard "
-            "deviation; verdicts and tables use these, which no seed changes. z_signs takes the noise as it is and lets only the signs of "
-            "its "
-            "values be random: it is the fairer one where large noise sits where the adapter's change is large."),
+        SET_TEXT("chance", "The same cosine for random matrices of N's norm: `draws` of them per module, drawn from its exact "
+                           "distribution, that of g / sqrt(g^2 + chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation "
+                           "1 / sqrt(n): std is of the draws, std_exact the latter."),
+        SET_TEXT("z",
+                 "Of a module: (cosine - mean of the draws) / their std. z_exact, and z of folded modules, take the exact mean and "
+                 "standard deviation; verdicts and tables use these, which no seed changes. z_signs takes the noise as it is and lets only "
+                 "the signs of its values be random: it is the fairer one where large noise sits where the adapter's change is large."),
         SET_TEXT("leakage", "|U_k^T N| / |N|, with U_k the first k left singular vectors of K (all that K has, or --top-k): the share of "
-                            "the noise that lies "
-                            "in "
-                            "the adapter's output directions. Its square is a share of energy. leakage_z: standard deviations between that "
-                            "share and k / out, "
-                            "by the Beta distribution it has for random matrices."),
+                            "the noise that lies in the adapter's output directions. Its square is a share of energy. leakage_z: standard "
+                            "deviations between that share and k / out, by the Beta distribution it has for random matrices."),
         SET_TEXT("leakage_expected", "sqrt(k / out_features): what noise without direction has."),
         SET_TEXT("ratio", "|N| / |K|. Between W_clean + K and W_noisy + K lies N; between W_clean + K and W_noisy lies N + K."));
 }
@@ -250,12 +209,10 @@ static json_t *thresholds_json(void)
         SET_TEXT(
             "direction",
             "orthogonal: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and for all as one "
-            "matrix; nearly orthogonal: those outside have no |cosine| above 0.03, nor have all as one "
-            "matrix; else not orthogonal"),
+            "matrix; nearly orthogonal: those outside have no |cosine| above 0.03, nor have all as one matrix; else not orthogonal"),
         SET_TEXT("leakage", "isotropic: leakage over all modules within 10 % of its expectation"),
         SET_TEXT("magnitude", "noise below adapter: |N| / |K| <= 0.5 (at cosine 0 the adapter removes at least 80 % of the squared "
-                              "distance); above: >= 2 (at "
-                              "most 20 %)"),
+                              "distance); above: >= 2 (at most 20 %)"),
         SET_TEXT("agreement", "unrelated: as orthogonal; hardly related: as nearly orthogonal; related: |cosine| below 0.5; else alike"));
 }
 
@@ -288,9 +245,9 @@ json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
     json_t *modules = json_array();
     for (size_t k = 0; k < job->count; k++)
         json_array_append_new(modules, module_json(job, &job->modules[k]));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.orthogonality/1"), SET_TEXT("definition", "orthogonality/1"),
-                        SET_TEXT("organ", ORGAN_VERSION), SET("clean", organ_model_json(job->clean)), SET("adapter", adapter_json(job)),
-                        SET("parameters", parameters_json(job)), SET("noises", noises_json(job)),
+    return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)),
+                        SET("adapter", adapter_json(job)), SET("parameters", parameters_json(job)),
+                        SET("noises", organ_json_rows(job->noises, noise_json, job)),
                         SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()), SET("modules", modules),
                         SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));
 }

@@ -2,14 +2,12 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,27 +134,9 @@ static organ_status measure_all(organ_pairs_job *job, organ_error *error)
     return error->status || !job->adapter ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-static organ_status publish(const organ_pairs_job *job, const json_t *report, organ_error *error)
+static void close_pairs(void *context)
 {
-    organ_output output = {.path = job->options->output, .force = job->options->force};
-    if (organ_output_begin(&output, 0, error))
-        return error->status;
-    char *const path = organ_publish_path(&output.publish, "noise_pairs.json");
-    char *const words = organ_publish_path(&output.publish, "NOISE_PAIRS_REPORT.md"), *markdown = NULL;
-    if (!path || !words)
-        organ_fail_errno(error, ENOMEM, "%s", output.path);
-    else if (organ_document_write(path, report, error) == ORGAN_OK &&
-             organ_noise_pairs_report_markdown(report, &markdown, error) == ORGAN_OK &&
-             organ_text_write(words, markdown, error) == ORGAN_OK && organ_html_report_beside(words, report, error) == ORGAN_OK)
-        organ_output_sync(&output, error);
-    free(path);
-    free(words);
-    free(markdown);
-    return organ_output_end(&output, error);
-}
-
-static void release(organ_pairs_job *job)
-{
+    organ_pairs_job *const job = context;
     for (size_t k = 0; k < job->count; k++)
         free(job->modules[k].name);
     free(job->modules);
@@ -167,19 +147,18 @@ static void release(organ_pairs_job *job)
     organ_adapter_close(job->adapter);
 }
 
+static organ_status compare_pairs(void *context, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", organ_noise_pairs_report_markdown};
+    organ_pairs_job *const job = context;
+    if (open_inputs(job, error) || measure_all(job, error) || !(*report = organ_pairs_document(job)) || !job->options->output)
+        return error->status;
+    return organ_reports_make(job->options->output, job->options->force, &files, NULL, *report, error);
+}
+
 organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const organ_engine *engine, const organ_progress *progress,
                                json_t **report, organ_error *error)
 {
     organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_pairs_document(&job)))
-        organ_fail_errno(error, ENOMEM, "%s", options->clean[0]);
-    if (!error->status && options->output)
-        publish(&job, *report, error);
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    release(&job);
-    return error->status;
+    return organ_verb_run(&(organ_verb){options->clean[0], &job, compare_pairs, close_pairs, false}, report, error);
 }

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * organ.noise_pairs/1: module by module and folded by projection, by layer, and over the model. A number that does not exist is null. */
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -57,20 +55,14 @@ static void put_sums(json_t *row, const organ_pair_sums *s)
 {
     const bool both = s->noise[0] > 0 && s->noise[1] > 0;
     const double factor = s->between / s->noise[0];
-    json_object_set_new(row, "noise_a", json_real(sqrt(s->noise[0])));
-    json_object_set_new(row, "noise_b", json_real(sqrt(s->noise[1])));
-    json_object_set_new(row, "noise_a_to_weight", root_share(s->noise[0], s->weight[0]));
-    json_object_set_new(row, "noise_b_to_weight", root_share(s->noise[1], s->weight[1]));
-    json_object_set_new(row, "factor", organ_json_real_of(both, factor));
-    json_object_set_new(row, "explained", organ_json_real_of(both, fmin(1, factor * (s->between / s->noise[1]))));
-    json_object_set_new(row, "remains", json_real(sqrt(s->rest)));
-    json_object_set_new(row, "remains_to_noise_a", root_share(s->rest, s->noise[0]));
-    json_object_set_new(row, "remains_to_noise_b", root_share(s->rest, s->noise[1]));
-    json_object_set_new(row, "cancelled", organ_json_real_of(s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])));
-    json_object_set_new(row, "change", json_real(sqrt(s->change)));
-    json_object_set_new(row, "noise_a_to_change", root_share(s->noise[0], s->change));
-    json_object_set_new(row, "noise_b_to_change", root_share(s->noise[1], s->change));
-    json_object_set_new(row, "remains_to_change", root_share(s->rest, s->change));
+    ORGAN_ADD(row, SET_REAL("noise_a", sqrt(s->noise[0])), SET_REAL("noise_b", sqrt(s->noise[1])),
+              SET("noise_a_to_weight", root_share(s->noise[0], s->weight[0])),
+              SET("noise_b_to_weight", root_share(s->noise[1], s->weight[1])), SET_REAL_OF("factor", both, factor),
+              SET_REAL_OF("explained", both, fmin(1, factor * (s->between / s->noise[1]))), SET_REAL("remains", sqrt(s->rest)),
+              SET("remains_to_noise_a", root_share(s->rest, s->noise[0])), SET("remains_to_noise_b", root_share(s->rest, s->noise[1])),
+              SET_REAL_OF("cancelled", s->noise[0] + s->noise[1] > 0, 1 - s->rest / (s->noise[0] + s->noise[1])),
+              SET_REAL("change", sqrt(s->change)), SET("noise_a_to_change", root_share(s->noise[0], s->change)),
+              SET("noise_b_to_change", root_share(s->noise[1], s->change)), SET("remains_to_change", root_share(s->rest, s->change)));
 }
 
 static json_t *along_json(const organ_noise_fold *f)
@@ -92,15 +84,10 @@ static json_t *fold_json(const char *key, json_t *name, const char *second, json
         json_object_set_new(row, key, name);
     if (second)
         json_object_set_new(row, second, second_name);
-    json_object_set_new(row, "modules", json_integer((json_int_t)n->modules));
-    json_object_set_new(row, "elements", json_integer((json_int_t)n->elements));
-    json_object_set_new(row, "cosine", organ_json_real_of(any, n->dot / norms));
-    json_object_set_new(row, "chance_std", organ_json_real_of(any, sqrt(n->variance) / norms));
-    json_object_set_new(row, "z", organ_json_real_of(any, n->dot / sqrt(n->variance)));
-    json_object_set_new(row, "z_signs", organ_json_real_of(any && n->signs > 0, n->dot / sqrt(n->signs)));
-    json_object_set_new(row, "beyond", json_integer((json_int_t)n->beyond));
-    json_object_set_new(row, "with_cosine", json_integer((json_int_t)n->defined));
-    json_object_set_new(row, "largest_cosine", organ_json_real_of(any, n->largest));
+    ORGAN_ADD(row, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements), SET_REAL_OF("cosine", any, n->dot / norms),
+              SET_REAL_OF("chance_std", any, sqrt(n->variance) / norms), SET_REAL_OF("z", any, n->dot / sqrt(n->variance)),
+              SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
+              SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
     put_sums(row, &f->sums);
     json_object_set_new(row, "with_change",
                         ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
@@ -170,10 +157,9 @@ static json_t *module_json(const organ_pairs_job *job, const organ_pairs_module 
         SET_REAL_OF("z", any && m->drawn_std > 0, (cosine - m->drawn_mean) / m->drawn_std),
         SET_REAL_OF("z_exact", any, cosine * sqrt(elements)), SET_REAL_OF("z_signs", any && c.signs > 0, c.dot / sqrt(c.signs)),
         SET("reason", reason(s) ? json_string(reason(s)) : json_null()));
-    json_object_set_new(row, "clean_models_differ", json_boolean(s->apart > 0));
-    json_object_set_new(row, "chance",
-                        ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
-                                     SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements))));
+    ORGAN_ADD(row, SET_FLAG("clean_models_differ", s->apart > 0),
+              SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
+                                         SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
     json_object_set_new(row, "with_change",
                         ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
@@ -190,42 +176,31 @@ static json_t *definitions_json(void)
         SET_TEXT("N_A, N_B",
                  "What quantisation took: the weight of the clean model of a pair minus the dequantised one of its noisy model."),
         SET_TEXT("D", "The change: scale B A of an adapter; the weight of a tuned model minus that of the clean model of the first pair; "
-                      "or, if neither "
-                      "is "
-                      "given, the clean weight of the second pair minus that of the first."),
+                      "or, if neither is given, the clean weight of the second pair minus that of the first."),
         SET_TEXT("cosine",
                  "<N_A, N_B> / (|N_A| |N_B|), the matrices taken as vectors. Several modules are folded as if they were one long vector."),
-        SET_TEXT(
-            "chance",
-            "The same cosine for random matrices: `draws` of them per module, drawn from its exact distribution, that of g / sqrt(g^2 + "
-            "chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z of a module: by the draws; z_exact, "
-            "and z "
-            "of "
-            "folded modules: by the exact deviation; z_signs: if only the signs of the noise were random."),
+        SET_TEXT("chance",
+                 "The same cosine for random matrices: `draws` of them per module, drawn from its exact distribution, that of g / sqrt(g^2 "
+                 "+ chi^2(n-1)) with g normal and n the elements. Mean 0, standard deviation 1 / sqrt(n). z of a module: by the draws; "
+                 "z_exact, and z of folded modules: by the exact deviation; z_signs: if only the signs of the noise were random."),
         SET_TEXT("factor and explained", "The least-squares multiple of N_A that N_B is (a regression through 0): <N_A, N_B> / |N_A|^2, "
-                                         "and the share of |N_B|^2 that it "
-                                         "explains, which is the squared cosine (R^2)."),
+                                         "and the share of |N_B|^2 that it explains, which is the squared cosine (R^2)."),
         SET_TEXT("remains",
                  "|N_A - N_B|: what is left where one noisy model is subtracted from the other, or where both noises are taken as one."),
         SET_TEXT("cancelled", "1 - |N_A - N_B|^2 / (|N_A|^2 + |N_B|^2): 1 where the noises are equal, 0 where they are unrelated, -1 where "
                               "they are opposed."),
         SET_TEXT("Method A", "D put on the noisy model of A. Its premise is that N_A and N_B are the same: then the result is what "
-                             "quantising the clean model "
-                             "of B "
-                             "gives."));
+                             "quantising the clean model of B gives."));
 }
 
 static json_t *thresholds_json(void)
 {
     return ORGAN_OBJECT(
         SET_TEXT("premise", "over the modules in which the clean models differ: holds: |N_A - N_B| / |N_A| <= 0.5 (a quarter of the energy "
-                            "of N_A is left); "
-                            "holds in part: below 1, and "
-                            "the noises are related or alike; else does not hold"),
-        SET_TEXT("noises",
-                 "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and for all as "
-                 "one matrix; hardly related: those outside have no |cosine| above 0.03, nor have all as one matrix; related: |cosine| "
-                 "below 0.5; else alike"));
+                            "of N_A is left); holds in part: below 1, and the noises are related or alike; else does not hold"),
+        SET_TEXT("noises", "unrelated: |z| <= 3 in all modules but as many as chance leaves outside (at most 1 % likely to be more), and "
+                           "for all as one matrix; hardly related: those outside have no |cosine| above 0.03, nor have all as one matrix; "
+                           "related: |cosine| below 0.5; else alike"));
 }
 
 /* What the weights of the modules are stored in. */
@@ -303,8 +278,7 @@ json_t *organ_pairs_document(const organ_pairs_job *job)
     for (size_t k = 0; k < job->count; k++)
         json_array_append_new(modules, module_json(job, &job->modules[k]));
     return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.noise_pairs/1"), SET_TEXT("definition", "noise-pairs/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET("pairs", pairs_json(job)), SET("change", change_json(job)),
+        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", pairs_json(job)), SET("change", change_json(job)),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
         SET("verdict", verdict_json(job)), SET("total", fold_json(NULL, NULL, NULL, NULL, &all)), SET("projections", projections_json(job)),
         SET("layers", layers_json(job, false)), SET("places", layers_json(job, true)), SET("modules", modules),

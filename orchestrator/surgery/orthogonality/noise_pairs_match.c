@@ -4,14 +4,8 @@
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static organ_status no_memory(const organ_pairs_job *job, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", job->options->clean[0]);
-}
 
 /* The weight of the module in every model but those that have it already. */
 static void find_weights(organ_pairs_job *job, organ_pairs_module *m, const organ_module_place *place, organ_misfits *misfits)
@@ -37,7 +31,7 @@ static void match_pair(organ_pairs_job *job, size_t index, bool *used, organ_mis
     const organ_module_place place = {.module = pair->module, .anatomy = m->anatomy, .rows = m->rows, .cols = m->cols};
     find_weights(job, m, &place, misfits);
     if (!m->name)
-        no_memory(job, error);
+        organ_fail_memory(error, job->options->clean[0]);
 }
 
 /* "model.layers.0.mlp.up_proj" of "model.layers.0.mlp.up_proj.weight"; to be freed. */
@@ -52,7 +46,7 @@ static void match_weight(organ_pairs_job *job, size_t index, bool *used, organ_m
     const organ_weight *const clean = &job->weights[ORGAN_CLEAN_A]->weights[index];
     char *const module = module_of(clean->name);
     if (!module)
-        no_memory(job, error);
+        organ_fail_memory(error, job->options->clean[0]);
     if (!module || clean->rank < 2 || !organ_weight_has_numbers(clean) || clean->elements == 0 ||
         !(job->options->modules ? organ_module_is_meant(job->options->modules, module, used)
                                 : organ_role_describe(clean->anatomy.role)->projection)) {
@@ -92,7 +86,7 @@ organ_status organ_pairs_match(organ_pairs_job *job, organ_error *error)
     bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
     job->modules = calloc(most + 1, sizeof *job->modules);
     if (!used || !job->modules)
-        no_memory(job, error);
+        organ_fail_memory(error, job->options->clean[0]);
     for (size_t k = 0; k < most && !error->status; k++)
         (job->adapter ? match_pair : match_weight)(job, k, used, &misfits, error);
     if (!error->status)

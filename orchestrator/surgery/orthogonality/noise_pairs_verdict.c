@@ -34,10 +34,10 @@ static void say_premise(json_t *to, const organ_pair_sums *s, const char *premis
 static void say_same(json_t *to, uint64_t differing, uint64_t same)
 {
     if (same > 0)
-        json_array_append_new(
-            to, json_sprintf("In %llu of %llu modules both clean models have the same values, so that equal noises are a matter "
-                             "of course: all this is about the other %llu.",
-                             (unsigned long long)same, (unsigned long long)(differing + same), (unsigned long long)differing));
+        json_array_append_new(to, json_sprintf("In %llu of %llu modules both clean models have the same values, so that equal noises are a "
+                                               "matter of course: all this is about the other %llu.",
+                                               (unsigned long long)same, (unsigned long long)(differing + same),
+                                               (unsigned long long)differing));
 }
 
 static void say_factor(json_t *to, const organ_pair_sums *s)
@@ -47,11 +47,13 @@ static void say_factor(json_t *to, const organ_pair_sums *s)
     const double factor = s->between / s->noise[0], explained = fmin(1, factor * (s->between / s->noise[1]));
     const double size = sqrt(s->noise[1] / s->noise[0]);
     const bool scaled = explained >= ORGAN_MUCH_AGREEMENT * ORGAN_MUCH_AGREEMENT && fabs(size - 1) > ORGAN_FACTOR_ROOM;
-    json_array_append_new(to, json_sprintf("As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s",
-                                           factor, 100 * explained, explained,
-                                           scaled ? " The noises have a common direction but not a common size: N_A itself cancels less "
-                                                    "than this multiple of it would."
-                                                  : ""));
+    json_array_append_new(
+        to,
+        json_sprintf(
+            "As a multiple of N_A, N_B is best %.4g N_A, which explains %.4g %% of its energy (R^2 %.4g).%s", factor, 100 * explained,
+            explained,
+            scaled ? " The noises have a common direction but not a common size: N_A itself cancels less than this multiple of it would."
+                   : ""));
 }
 
 static void say_change(json_t *to, const organ_pairs_fold *f, organ_pair_change kind)

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/job.h"
 
-#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/orthogonality_charts.h"
 #include "orchestrator/report/view/orthogonality_report.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +47,7 @@ static organ_status match(organ_orthogonality_job *job, organ_error *error)
     job->modules = calloc(job->adapter->pair_count + 1, sizeof *job->modules);
     bool *const used = calloc((globs ? strlen(globs) : 0) + 1, sizeof *used);
     if (!job->modules || !used)
-        organ_fail_errno(error, ENOMEM, "%s", job->adapter->path);
+        organ_fail_memory(error, job->adapter->path);
     for (size_t k = 0; !error->status && k < job->adapter->pair_count; k++)
         if (organ_module_is_meant(globs, job->adapter->pairs[k].module, used))
             match_module(job, k, &misfits);
@@ -125,55 +123,9 @@ static organ_status measure_all(organ_orthogonality_job *job, organ_error *error
     return error->status ? error->status : organ_model_unchanged(job->adapter->model, error);
 }
 
-static organ_status write_text(const organ_output *output, const char *name, const char *text, organ_error *error)
+static void close_inputs(void *context)
 {
-    char *const path = organ_publish_path(&output->publish, name);
-    if (!path)
-        return organ_fail_errno(error, ENOMEM, "%s", output->path);
-    organ_text_write(path, text, error);
-    free(path);
-    return error->status;
-}
-
-static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
-{
-    for (organ_noise_chart k = 0; k < ORGAN_NOISE_CHARTS && !error->status; k++) {
-        char *svg = NULL;
-        if (organ_orthogonality_chart(report, k, &svg, error) == ORGAN_OK)
-            write_text(output, organ_orthogonality_chart_name(k), svg, error);
-        free(svg);
-    }
-    return error->status;
-}
-
-static organ_status write_reports(const organ_output *output, const json_t *report, organ_error *error)
-{
-    char *const path = organ_publish_path(&output->publish, "orthogonality.json");
-    char *const words = organ_publish_path(&output->publish, "ORTHOGONALITY_REPORT.md"), *markdown = NULL;
-    if (!path || !words)
-        organ_fail_errno(error, ENOMEM, "%s", output->path);
-    else if (organ_document_write(path, report, error) == ORGAN_OK &&
-             organ_orthogonality_report_markdown(report, &markdown, error) == ORGAN_OK &&
-             organ_text_write(words, markdown, error) == ORGAN_OK && organ_html_report_beside(words, report, error) == ORGAN_OK)
-        write_charts(output, report, error);
-    free(path);
-    free(words);
-    free(markdown);
-    return error->status;
-}
-
-static organ_status publish(const organ_orthogonality_job *job, const json_t *report, organ_error *error)
-{
-    organ_output output = {.path = job->options->output, .force = job->options->force};
-    if (organ_output_begin(&output, 0, error))
-        return error->status;
-    if (write_reports(&output, report, error) == ORGAN_OK)
-        organ_output_sync(&output, error);
-    return organ_output_end(&output, error);
-}
-
-static void release(organ_orthogonality_job *job)
-{
+    organ_orthogonality_job *const job = context;
     free(job->modules);
     organ_weights_free(job->clean_weights);
     organ_model_close(job->clean);
@@ -184,20 +136,32 @@ static void release(organ_orthogonality_job *job)
     organ_adapter_close(job->adapter);
 }
 
+static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
+{
+    for (organ_noise_chart k = 0; k < ORGAN_NOISE_CHARTS && !error->status; k++) {
+        char *const path = organ_publish_path(&output->publish, organ_orthogonality_chart_name(k)), *svg = NULL;
+        if (!path)
+            organ_fail_memory(error, output->path);
+        else if (organ_orthogonality_chart(report, k, &svg, error) == ORGAN_OK)
+            organ_text_write(path, svg, error);
+        free(path);
+        free(svg);
+    }
+    return error->status;
+}
+
+static organ_status compare_noise(void *context, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", organ_orthogonality_report_markdown};
+    organ_orthogonality_job *const job = context;
+    if (open_inputs(job, error) || measure_all(job, error) || !(*report = organ_orthogonality_document(job)) || !job->options->output)
+        return error->status;
+    return organ_reports_make(job->options->output, job->options->force, &files, write_charts, *report, error);
+}
+
 organ_status organ_orthogonality(const organ_orthogonality_options *options, const organ_engine *engine, const organ_progress *progress,
                                  json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (open_inputs(&job, error) == ORGAN_OK && measure_all(&job, error) == ORGAN_OK && !(*report = organ_orthogonality_document(&job)))
-        organ_fail_errno(error, ENOMEM, "%s", options->adapter);
-    if (!error->status && options->output)
-        publish(&job, *report, error);
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    release(&job);
-    return organ_memory_work_end(&work, report, options->adapter, error);
+    return organ_verb_run(&(organ_verb){options->adapter, &job, compare_noise, close_inputs, false}, report, error);
 }

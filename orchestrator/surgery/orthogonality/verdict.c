@@ -76,14 +76,15 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     const char *level = NULL;
     char energy[32];
     if (f->defined == 0) {
-        json_array_append_new(sentences, json_string("There is no cosine: wherever the adapter changes a weight, the noise is zero, or the "
-                                                     "adapter changes nothing."));
+        json_array_append_new(
+            sentences,
+            json_string("There is no cosine: wherever the adapter changes a weight, the noise is zero, or the adapter changes nothing."));
         return "undefined";
     }
     if (r.by_chance) {
         level = "orthogonal";
-        json_array_append_new(sentences, json_string("Orthogonal: noise and adapter point in directions as unrelated as those of random "
-                                                     "matrices."));
+        json_array_append_new(sentences,
+                              json_string("Orthogonal: noise and adapter point in directions as unrelated as those of random matrices."));
     } else if (r.tiny) {
         level = "nearly orthogonal";
         json_array_append_new(
@@ -98,8 +99,8 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
                 "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
                 r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
                 fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
-                : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on "
-                                  "the noisy model (Method B) does."
+                : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
+                                  "noisy model (Method B) does."
                                 : "The adapter goes against N, that is, it adds to what quantisation took."));
     }
     json_array_append_new(sentences, counted(f, &r));
@@ -109,8 +110,9 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->telling == 0 || !(f->inside_expected > 0)) {
-        json_array_append_new(sentences, json_string("Leakage tells nothing here: there is no noise, or the directions of the adapter are "
-                                                     "all that there are."));
+        json_array_append_new(
+            sentences,
+            json_string("Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are."));
         return "undefined";
     }
     char energy[32];
@@ -142,9 +144,8 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
     json_array_append_new(sentences, json_sprintf("The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio));
     const reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
-        json_array_append_new(sentences,
-                              json_string("If it was made on the noisy model (Method B), its aim is not the clean model with the "
-                                          "adapter, and what it leaves is told by its own residual, not here."));
+        json_array_append_new(sentences, json_string("If it was made on the noisy model (Method B), its aim is not the clean model with "
+                                                     "the adapter, and what it leaves is told by its own residual, not here."));
     else if (before > 0)
         json_array_append_new(sentences,
                               json_sprintf("Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
@@ -173,10 +174,9 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     } else {
         char energy[32];
         level = r.by_chance ? "unrelated" : r.tiny ? "hardly related" : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related" : "alike";
-        json_array_append_new(sentences,
-                              json_sprintf("The two noises are %s: overall cosine %.4f where chance gives about %.2g; a multiple "
-                                           "of one explains %s of the energy of the other.",
-                                           level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy)));
+        json_array_append_new(sentences, json_sprintf("The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
+                                                      "multiple of one explains %s of the energy of the other.",
+                                                      level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy)));
         json_array_append_new(sentences, counted(all, &r));
         json_array_append_new(
             sentences, json_sprintf("The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square)));

@@ -10,9 +10,8 @@
 
 /* ---- the words ---- */
 
-static const char version_1[] =
-    "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees no activation, no gradient "
-    "and no effect on the output; it is not the activation-aware v2.";
+static const char version_1[] = "Physarum v1 is static magnitude flow: the food of a weight is its magnitude within its own block. It sees "
+                                "no activation, no gradient and no effect on the output; it is not the activation-aware v2.";
 
 static const struct {
     const char *method, *by_text, *by_imatrix;
@@ -33,20 +32,17 @@ static const struct {
      NULL},
 };
 
-static const char coverage[] =
-    "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is processed exactly once: block "
-    "coverage of the targets is 100 %.";
+static const char coverage[] = "The blocks do not overlap and are clipped at the edges, so that every weight of a target tensor is "
+                               "processed exactly once: block coverage of the targets is 100 %.";
 static const char of_imatrix[] =
     "What is killed depends on the imatrix, and so on the model, the tokenizer and the text that it was made with: nothing here can check "
     "that the model was this donor. Its inputs are those of the whole model: what was pruned in the layers before is not in them.";
 static const char of_text[] =
     "What is killed depends on the calibration text, its windows and the tokenizer; another text gives another model.";
-static const char compensation[] =
-    "Weights that were kept were changed too, to make up for those that were killed: the counts say what is zero, not that the rest is the "
-    "donor's.";
-static const char never_mixed[] =
-    "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark scores of another run, "
-    "snapshot, text or tokenizer.";
+static const char compensation[] = "Weights that were kept were changed too, to make up for those that were killed: the counts say what is "
+                                   "zero, not that the rest is the donor's.";
+static const char never_mixed[] = "Two experiments are never mixed: a kill rate of one run says nothing about perplexities or benchmark "
+                                  "scores of another run, snapshot, text or tokenizer.";
 
 /* ---- sentences ---- */
 
@@ -84,11 +80,10 @@ static void add_experiment(json_t *list, const json_t *experiment)
 static void add_denominators(json_t *list, const json_t *document)
 {
     char target[32], full[32];
-    json_array_append_new(list,
-                          json_sprintf("A percentage of killed weights means nothing without its denominator. Each one here names it: "
-                                       "target, the %s weights of the target tensors, or full, all %s weights of the model.",
-                                       organ_count_text(organ_json_count(document, "totals.target.elements"), target),
-                                       organ_count_text(organ_json_count(document, "totals.full.elements"), full)));
+    json_array_append_new(list, json_sprintf("A percentage of killed weights means nothing without its denominator. Each one here names "
+                                             "it: target, the %s weights of the target tensors, or full, all %s weights of the model.",
+                                             organ_count_text(organ_json_count(document, "totals.target.elements"), target),
+                                             organ_count_text(organ_json_count(document, "totals.full.elements"), full)));
 }
 
 json_t *organ_errata_of_pruning(const json_t *log)

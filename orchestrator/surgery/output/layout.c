@@ -63,7 +63,7 @@ static organ_status load_filler(const organ_model *model, const char *name, uint
     char *path = NULL, *data = NULL;
     size_t length = 0;
     if (asprintf(&path, "%s/%s", model->directory, name) < 0)
-        return organ_fail_errno(error, ENOMEM, "%s", name);
+        return organ_fail_memory(error, name);
     if (organ_input_load(path, path, (size_t)bytes, &data, &length, error) == ORGAN_OK && length != bytes)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: has %zu bytes, not %llu", path, length, (unsigned long long)bytes);
     free(path);
@@ -143,7 +143,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     layout->files = calloc(count + 1, sizeof *layout->files);
     layout->pieces = calloc(model->tensor_count + 1, sizeof *layout->pieces);
     if (!layout->files || !layout->pieces)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     for (size_t k = 0; k < count && !error->status; k++) {
         const source s = source_at(model, k);
         layout->files[k] =
@@ -182,7 +182,7 @@ organ_status organ_beside_list(const organ_model *model, char **root, organ_file
     *list = (organ_file_list){0};
     if (asprintf(root, "%s%s", model->directory, model->manifest ? "/" ORGAN_FILES_FOLDER : "") < 0) {
         *root = NULL;
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     }
     if (!model->manifest)
         return organ_model_other_files(model, list, error);
@@ -197,7 +197,7 @@ organ_status organ_beside_copy(const organ_model *model, const char *directory, 
     for (size_t k = 0; k < list.count && !error->status; k++) {
         char *name = NULL;
         if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", list.names[k]) < 0)
-            organ_fail_errno(error, ENOMEM, "%s", list.names[k]);
+            organ_fail_memory(error, list.names[k]);
         else
             organ_copy_file(root, list.names[k], directory, name, error);
         free(name);

@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static organ_status no_memory(const char *name, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s: its header", name); }
+static organ_status header_no_memory(const char *name, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: its header", name);
+}
 
 /* Takes `header` over; the offsets of the pieces are set already. */
 static organ_status become_one(organ_layout *layout, const char *name, unsigned char *header, size_t header_bytes, uint64_t size,
@@ -24,7 +27,7 @@ static organ_status become_one(organ_layout *layout, const char *name, unsigned 
         free(file);
         free(filler);
         free(header);
-        return no_memory(name, error);
+        return header_no_memory(name, error);
     }
     for (size_t f = 0; f < layout->file_count; f++) {
         for (size_t k = 0; k < layout->files[f].filler_count; k++)
@@ -74,7 +77,7 @@ static organ_status put_piece(FILE *out, const organ_piece *piece, uint64_t begi
     char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     json_decref(name);
     if (!quoted)
-        return no_memory(piece->as.name, error);
+        return header_no_memory(piece->as.name, error);
     fprintf(out, "%s%s:{\"dtype\":\"%s\",\"shape\":[", ftell(out) > 1 ? "," : "", quoted, organ_dtype_describe(piece->as.dtype)->name);
     for (unsigned k = 0; k < piece->as.rank; k++)
         fprintf(out, "%s%" PRIu64, k ? "," : "", piece->as.shape[k]);
@@ -114,7 +117,7 @@ organ_status organ_layout_merge_safetensors(organ_layout *layout, const char *na
     unsigned char *const header = error->status ? NULL : malloc(length + 8);
     if (!header) {
         free(json);
-        return no_memory(name, error);
+        return header_no_memory(name, error);
     }
     for (unsigned k = 0; k < 8; k++)
         header[k] = (unsigned char)((uint64_t)length >> 8 * k);
@@ -155,7 +158,7 @@ organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, org
         return error->status;
     unsigned char *const header = malloc(made.size);
     if (!header)
-        return no_memory(name, error);
+        return header_no_memory(name, error);
     memcpy(header, made.bytes, made.size);
     for (size_t k = 0; k < layout->piece_count; k++)
         layout->pieces[k].as.offset = made.offsets[k];

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -25,13 +23,11 @@ typedef struct writing {
     organ_name_table used;     /* names in the organ directory */
 } writing;
 
-static organ_status no_memory(const writing *w, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", w->directory); }
-
 static organ_status begin(writing *w, organ_error *error)
 {
     w->transfers = calloc(w->layout->piece_count + 1, sizeof *w->transfers);
     if (!w->transfers)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->directory);
     for (size_t k = 0; k < w->layout->piece_count; k++)
         w->transfers[k] = (organ_transfer){.model = w->layout->pieces[k].model,
                                            .tensor = w->layout->pieces[k].from,
@@ -66,7 +62,7 @@ static organ_status begin_file(writing *w, size_t f, organ_error *error)
     const organ_layout_file *const file = &w->layout->files[f];
     char *path = organ_path_join(&w->layout->arena, w->directory, file->name);
     if (!path)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->directory);
     if (organ_transfer_file(path, file->size, error))
         return error->status;
     for (size_t k = 0; k < file->filler_count && !error->status; k++)
@@ -125,7 +121,7 @@ static organ_status make_folders(const writing *w, organ_error *error)
     for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
         char *path = organ_path_join(&w->layout->arena, w->directory, g < 0 ? ORGAN_HEADER_FOLDER : organ_group_folder((organ_group)g));
         if (!path)
-            no_memory(w, error);
+            organ_fail_memory(error, w->directory);
         else if (mkdir(path, 0777))
             organ_fail_errno(error, errno, "%s: cannot be made", path);
     }
@@ -145,7 +141,7 @@ static organ_status name_piece(writing *w, size_t k, organ_error *error)
     piece->file = unique(w, organ_group_folder(piece->as.anatomy.group), name, ".bin", piece->as.name);
     char *path = piece->file ? organ_path_join(&w->layout->arena, w->directory, piece->file) : NULL;
     if (!path)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->directory);
     w->transfers[k].path = path;
     w->transfers[k].whole = true;
     return ORGAN_OK;
@@ -161,7 +157,7 @@ static organ_status keep_filler(writing *w, const organ_layout_file *file, size_
     *place = unique(w, ORGAN_HEADER_FOLDER, name, suffix, file->name);
     char *path = *place ? organ_path_join(&w->layout->arena, w->directory, *place) : NULL;
     if (!path)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->directory);
     if (organ_transfer_file(path, file->fillers[k].bytes, error) == ORGAN_OK)
         organ_transfer_bytes(path, file->fillers[k].data, file->fillers[k].bytes, 0, error);
     return error->status;
@@ -183,10 +179,10 @@ static json_t *keep_file(writing *w, const organ_layout_file *file, organ_error 
         if (keep_filler(w, file, k, &place, error) == ORGAN_OK &&
             json_array_append_new(gaps, ORGAN_OBJECT(SET_COUNT("offset", file->fillers[k].offset),
                                                      SET_COUNT("bytes", file->fillers[k].bytes), SET_TEXT("file", place))))
-            no_memory(w, error);
+            organ_fail_memory(error, w->directory);
     json_decref(gaps);
     if (!entry && !error->status)
-        no_memory(w, error);
+        organ_fail_memory(error, w->directory);
     return entry;
 }
 
@@ -197,7 +193,7 @@ static json_t *keep_files(writing *w, organ_error *error)
         json_t *name = organ_document_string(w->layout->files[f].name);
         json_t *entry = keep_file(w, &w->layout->files[f], error);
         if (!error->status && (!name || json_object_set(sources, json_string_value(name), entry)))
-            no_memory(w, error);
+            organ_fail_memory(error, w->directory);
         json_decref(name);
         json_decref(entry);
     }
@@ -272,7 +268,7 @@ static organ_status write_manifest(writing *w, json_t *about, json_t *sources, o
                      SET_FLAG("donor_again", is_donor_again(w->layout)), SET("model", json_incref(about)),
                      SET("folders", folders_json(w->layout)), SET("sources", json_incref(sources)), SET("tensors", pieces_json(w->layout)));
     if (!manifest || !path)
-        no_memory(w, error);
+        organ_fail_memory(error, w->directory);
     else
         organ_document_write(path, manifest, error);
     json_decref(manifest);

@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/output/machine_plan.h"
 
 #include "orchestrator/machine/topology.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/band_plan.h"
 

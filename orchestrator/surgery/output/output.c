@@ -4,11 +4,9 @@
 #include "formats/base/memory_watch.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/transfer.h"
 
-#include <errno.h>
 #include <libgen.h>
 #include <limits.h>
 #include <math.h>
@@ -98,7 +96,7 @@ organ_status organ_output_check_reports(const char *directory, const char *const
     for (; directory && *names && !error->status; names++) {
         char *path = NULL;
         if (asprintf(&path, "%s/%s", directory, *names) < 0)
-            return organ_fail_errno(error, ENOMEM, "%s", directory);
+            return organ_fail_memory(error, directory);
         organ_check_report_place(path, error);
         free(path);
     }
@@ -198,9 +196,8 @@ json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const ch
 {
     json_t *const run = organ_output_run(output, bytes);
     if (run) {
-        json_object_set_new(run, "model", organ_document_string(model));
-        json_object_set_new(run, "threads", json_integer((json_int_t)organ_workers_count(engine->workers)));
-        json_object_set_new(run, "cpu_isa", json_string(engine->kernels->isa));
+        ORGAN_ADD(run, SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
+                  SET_TEXT("cpu_isa", engine->kernels->isa));
     }
     return run;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/output_reports.h"
 
+#include "formats/model/recognise.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
 
@@ -9,13 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 enum { JSON, MARKDOWN, PAGE };
-
-static organ_status no_memory(const organ_output *output, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", output->path);
-}
 
 static void release(char *names[ORGAN_OUTPUT_REPORTS])
 {
@@ -40,7 +37,7 @@ static organ_status name_beside(const organ_output *output, const organ_report_f
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++)
         if (asprintf(&names[k], "%.*s%.*s%s", stem, name, of[k].length, of[k].text, of[k].ending) < 0) {
             names[k] = NULL;
-            no_memory(output, error);
+            organ_fail_memory(error, output->path);
         }
     return error->status;
 }
@@ -53,7 +50,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     name_beside(output, files, names, error);
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS && !error->status; k++) {
         if (asprintf(&path, "%.*s%s", (int)(organ_output_name(output) - output->path), output->path, names[k]) < 0)
-            return no_memory(output, error);
+            return organ_fail_memory(error, output->path);
         organ_publish_check(path, NULL, output->force, error);
         free(path);
     }
@@ -72,22 +69,116 @@ static organ_status write_files(const char *json, const char *markdown, const or
     return error->status;
 }
 
-organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report, organ_error *error)
+/* DIRECTORY/NAME; NULL without memory. */
+static char *in_directory(const char *directory, const char *name)
 {
-    char *const folder = organ_publish_path(&output->publish, "organ"), *json = NULL, *markdown = NULL;
-    if (output->single && name_beside(output, files, output->reports, error))
-        release(output->reports);
-    const char *const base = output->single ? output->publish.partial : folder;
-    const char *const names[] = {output->single ? output->reports[JSON] : files->json,
-                                 output->single ? output->reports[MARKDOWN] : files->markdown};
-    if (!error->status && (!base || asprintf(&json, "%s/%s", base, names[0]) < 0 || asprintf(&markdown, "%s/%s", base, names[1]) < 0))
-        no_memory(output, error);
-    if (!error->status && !output->single && mkdir(folder, 0777) && errno != EEXIST)
-        organ_fail_errno(error, errno, "%s: cannot be made", folder);
-    if (!error->status)
+    char *path = NULL;
+    return asprintf(&path, "%s/%s", directory, name) < 0 ? NULL : path;
+}
+
+static organ_status write_into(const char *directory, const organ_report_files *files, const json_t *report, organ_error *error)
+{
+    char *const json = in_directory(directory, files->json), *const markdown = in_directory(directory, files->markdown);
+    if (json && markdown)
         write_files(json, markdown, files, report, error);
-    free(folder);
+    else
+        organ_fail_memory(error, directory);
     free(json);
     free(markdown);
     return error->status;
+}
+
+organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report, organ_error *error)
+{
+    if (output->single) {
+        if (name_beside(output, files, output->reports, error))
+            release(output->reports);
+        else
+            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], files->print},
+                       report, error);
+        return error->status;
+    }
+    char *const folder = organ_publish_path(&output->publish, "organ");
+    if (!folder)
+        organ_fail_memory(error, output->path);
+    else if (mkdir(folder, 0777) && errno != EEXIST)
+        organ_fail_errno(error, errno, "%s: cannot be made", folder);
+    else
+        write_into(folder, files, report, error);
+    free(folder);
+    return error->status;
+}
+
+organ_status organ_reports_make(const char *directory, bool force, const organ_report_files *files, organ_more_reports *more,
+                                const json_t *report, organ_error *error)
+{
+    organ_output output = {.path = directory, .force = force};
+    if (organ_output_begin(&output, 0, error))
+        return error->status;
+    if (write_into(organ_output_directory(&output), files, report, error) == ORGAN_OK && more)
+        more(&output, report, error);
+    if (!error->status)
+        organ_output_sync(&output, error);
+    return organ_output_end(&output, error);
+}
+
+/* ---- a directory that may be there ---- */
+
+/* Calls `use` for the three files. */
+static organ_status each_report(const organ_report_folder *folder, organ_status (*use)(const char *path, organ_error *error),
+                                organ_error *error)
+{
+    const int stem = (int)(strrchr(folder->files.markdown, '.') - folder->files.markdown);
+    char page[64];
+    snprintf(page, sizeof page, "%.*s.html", stem, folder->files.markdown);
+    const char *const names[] = {folder->files.json, folder->files.markdown, page};
+    for (size_t k = 0; k < sizeof names / sizeof *names && !error->status; k++) {
+        char *const path = in_directory(folder->path, names[k]);
+        if (!path)
+            return organ_fail_memory(error, folder->path);
+        use(path, error);
+        free(path);
+    }
+    return error->status;
+}
+
+organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error)
+{
+    for (size_t k = 0; folder->path && k < count && !error->status; k++)
+        if (inputs[k])
+            organ_output_check_apart(folder->path, inputs[k], error);
+    return error->status || !folder->path ? error->status : each_report(folder, organ_check_report_place, error);
+}
+
+organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error)
+{
+    struct stat status;
+    folder->made = folder->path && mkdir(folder->path, 0777) == 0;
+    if (!folder->path || folder->made)
+        return ORGAN_OK;
+    if (errno != EEXIST)
+        return organ_fail_errno(error, errno, "cannot make the directory %s", folder->path);
+    if (stat(folder->path, &status) == 0 && !S_ISDIR(status.st_mode))
+        return organ_fail(error, ORGAN_USAGE, "%s exists and is not a directory", folder->path);
+    return access(folder->path, W_OK) == 0 ? ORGAN_OK : organ_fail_errno(error, errno, "cannot write into %s", folder->path);
+}
+
+organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error)
+{
+    return folder->path ? write_into(folder->path, &folder->files, report, error) : ORGAN_OK;
+}
+
+static organ_status remove_report(const char *path, organ_error *error)
+{
+    organ_output_remove_report(path);
+    return error->status;
+}
+
+void organ_report_folder_abandon(const organ_report_folder *folder)
+{
+    organ_error ignored = {0};
+    if (!folder->made)
+        return;
+    each_report(folder, remove_report, &ignored);
+    rmdir(folder->path);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The report of an operation that makes a model, as JSON, Markdown and HTML: in the folder organ/ of an output directory, or beside an
- * output that is one file. */
+ * The report of an operation as JSON, Markdown and HTML. Of one that makes a model: in the folder organ/ of an output directory, or beside
+ * an output that is one file. Of another: in a directory of its own, or in one that may be there and have other files. */
 #ifndef ORGAN_OUTPUT_REPORTS_H
 #define ORGAN_OUTPUT_REPORTS_H
 
@@ -17,5 +17,25 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
 
 /* Writes them where the output grows; organ_output_end publishes them with it. */
 organ_status organ_output_reports_write(organ_output *output, const organ_report_files *files, const json_t *report, organ_error *error);
+
+/* Makes a directory of reports, whole or not at all; `more` (NULL: nothing) adds files to it where it grows. */
+typedef organ_status organ_more_reports(const organ_output *output, const json_t *report, organ_error *error);
+organ_status organ_reports_make(const char *directory, bool force, const organ_report_files *files, organ_more_reports *more,
+                                const json_t *report, organ_error *error);
+
+/* A directory that may be there and have other files. NULL for a path: none, and nothing is done. */
+typedef struct organ_report_folder {
+    const char *path;
+    organ_report_files files;
+    bool made; /* by this run */
+} organ_report_folder;
+
+/* ORGAN_USAGE if it is that of an input or has other files under the names of the reports. */
+organ_status organ_report_folder_check(const organ_report_folder *folder, const char *const *inputs, size_t count, organ_error *error);
+/* Makes it before the work begins. */
+organ_status organ_report_folder_make(organ_report_folder *folder, organ_error *error);
+organ_status organ_report_folder_write(const organ_report_folder *folder, const json_t *report, organ_error *error);
+/* After an error: nothing is left of reports that are not whole, nor of a directory that was made for them. */
+void organ_report_folder_abandon(const organ_report_folder *folder);
 
 #endif

@@ -6,7 +6,6 @@
 #include "formats/base/name_table.h"
 #include "formats/base/text_buffer.h"
 #include "formats/model/organ_directory.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
@@ -41,7 +40,7 @@ struct organ_resharding {
     organ_arena arena;
 };
 
-static organ_status no_memory(const organ_resharding *r, organ_error *error)
+static organ_status resharding_no_memory(const organ_resharding *r, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s: the plan of a copy", r->model->path);
 }
@@ -64,7 +63,7 @@ static organ_status measure(organ_resharding *r, organ_error *error)
         else if (organ_name_table_find(&names, p->name))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: two tensors would have the name '%s'", r->model->path, p->name);
         else if (!organ_name_table_put(&names, p->name, k))
-            no_memory(r, error);
+            resharding_no_memory(r, error);
     }
     organ_name_table_release(&names);
     return error->status;
@@ -111,7 +110,7 @@ static organ_status put_entry(FILE *out, const organ_shard_piece *piece, uint64_
     char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     json_decref(name);
     if (!quoted)
-        return organ_fail_errno(error, ENOMEM, "%s", piece->name);
+        return organ_fail_memory(error, piece->name);
     fprintf(out, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, organ_dtype_describe(piece->dtype)->name);
     for (unsigned d = 0; d < piece->rank; d++)
         fprintf(out, "%s%" PRIu64, d ? "," : "", piece->shape[d]);
@@ -160,7 +159,7 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
         snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, r->file_count);
     const char *const chosen = r->file_count > 1 ? name : single ? single : "model.safetensors";
     r->files[f].name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
-    return r->files[f].name ? ORGAN_OK : no_memory(r, error);
+    return r->files[f].name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
 static organ_status head_files(organ_resharding *r, const char *single, organ_error *error)
@@ -182,14 +181,14 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
     json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < r->count && map; k++)
         if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].name)))
-            no_memory(r, error);
+            resharding_no_memory(r, error);
     if (map && !error->status)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))), SET("weight_map", json_incref(map)));
     r->index = document ? json_dumps(document, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     json_decref(document);
     json_decref(map);
     if (!r->index)
-        return no_memory(r, error);
+        return resharding_no_memory(r, error);
     r->index_bytes = strlen(r->index);
     return error->status;
 }
@@ -220,13 +219,13 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
     organ_resharding *const r = create(model, pieces, count);
     *plan = NULL;
     if (!r)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     if (measure(r, error) == ORGAN_OK) {
         deal(r, most, single_only);
         qsort_r(r->order, count, sizeof *r->order, by_place, pieces);
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
-            no_memory(r, error);
+            resharding_no_memory(r, error);
         else if (head_files(r, single, error) == ORGAN_OK && r->file_count > 1)
             write_index(r, error);
     }
@@ -246,12 +245,12 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
         return error->status;
     shard *const file = r->files = calloc(1, sizeof *r->files);
     if (!file)
-        return no_memory(r, error);
+        return resharding_no_memory(r, error);
     *file = (shard){.name = organ_arena_copy(&r->arena, name, strlen(name)), .header = malloc(made.size), .header_bytes = made.size};
     r->file_count = 1;
     file->size = made.file_size;
     if (!file->name || !file->header)
-        return no_memory(r, error);
+        return resharding_no_memory(r, error);
     memcpy(file->header, made.bytes, made.size);
     for (size_t k = 0; k < r->count; k++)
         r->pieces[k].offset = made.offsets[k];
@@ -264,7 +263,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
     organ_resharding *const r = create(model, pieces, count);
     *plan = NULL;
     if (!r)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     if (measure(r, error) == ORGAN_OK)
         head_gguf(r, name, writer, error);
     return keep_or_free(r, plan, error);
@@ -353,13 +352,13 @@ static organ_status write_files(organ_resharding *r, const char *directory, bool
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
         if (!(file->path = organ_path_join(&r->arena, directory, file->name)))
-            return no_memory(r, error);
+            return resharding_no_memory(r, error);
         write_file(file->path, file->header, file->header_bytes, file->size, stays, error);
     }
     if (error->status || !r->index)
         return error->status;
     const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
-    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, stays, error) : no_memory(r, error);
+    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, stays, error) : resharding_no_memory(r, error);
 }
 
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
@@ -400,7 +399,7 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
     copying c = {.watch = watch, .transfers = transfers, .pieces = calloc(r->count + 1, sizeof *c.pieces)};
     size_t count = 0;
     if (!transfers || !c.pieces)
-        no_memory(r, error);
+        resharding_no_memory(r, error);
     for (size_t k = 0; k < r->count && !error->status; k++) {
         const organ_shard_piece *const p = &r->pieces[k];
         if (!p->same || (watch && !watch->wanted(watch->context, k)))

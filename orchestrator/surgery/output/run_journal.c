@@ -42,7 +42,7 @@ organ_status organ_run_journal_open(const organ_publish *publish, organ_run_jour
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
     char *const folder = organ_publish_path(publish, "organ");
     if (!folder || !journal->path)
-        organ_fail_errno(error, ENOMEM, "%s", publish->final);
+        organ_fail_memory(error, publish->final);
     else if (mkdir(folder, 0777) && errno != EEXIST)
         organ_fail_errno(error, errno, "%s: cannot be made", folder);
     else
@@ -87,7 +87,7 @@ static organ_status agree(organ_run_journal *journal, json_t *now, const char *o
 organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, const char *output, organ_error *error)
 {
     if (!head)
-        return organ_fail_errno(error, ENOMEM, "%s", journal->path);
+        return organ_fail_memory(error, journal->path);
     if (json_array_size(journal->lines) > 0)
         agree(journal, head, output, error);
     else if (organ_journal_clear(&journal->journal, error) == ORGAN_OK)
@@ -99,7 +99,7 @@ organ_status organ_run_journal_begin(organ_run_journal *journal, json_t *head, c
 organ_status organ_run_journal_add(const organ_run_journal *journal, json_t *line, organ_error *error)
 {
     if (!line)
-        return organ_fail_errno(error, ENOMEM, "%s", journal->path);
+        return organ_fail_memory(error, journal->path);
     organ_journal_append(&journal->journal, line, error);
     json_decref(line);
     return error->status;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/tally.h"
 
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/members.h"
-
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,7 +15,11 @@ typedef struct group {
 
 double organ_percent(uint64_t part, uint64_t whole) { return whole ? round(100.0 * (double)part / (double)whole * 1e6) / 1e6 : 0.0; }
 
-static double rounded(double percent) { return round(percent * 1e6) / 1e6; }
+double organ_millionth(double x) { return round(x * 1e6) / 1e6; }
+double organ_billionth(double x) { return round(x * 1e9) / 1e9; }
+double organ_ratio(double part, double whole) { return whole > 0 ? organ_millionth(part / whole) : 0.0; }
+
+json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context) { return organ_json_rows(ORGAN_ANATOMY_ROWS, row, context); }
 
 uint64_t organ_model_elements(const organ_model *model)
 {
@@ -54,6 +55,14 @@ json_t *organ_dims_json(unsigned rank, const uint64_t *shape)
     for (unsigned k = 0; k < rank; k++)
         json_array_append_new(dims, json_integer((json_int_t)shape[k]));
     return dims;
+}
+
+json_t *organ_ids_json(const uint32_t *ids, size_t count)
+{
+    json_t *const list = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(list, json_integer((json_int_t)ids[k]));
+    return list;
 }
 
 json_t *organ_shape_json(const organ_tensor *tensor) { return organ_dims_json(tensor->rank, tensor->shape); }
@@ -102,10 +111,11 @@ static json_t *projections_json(named *rows, size_t count)
         group g = {0};
         for (to = from; to < count && strcmp(rows[to].module, rows[from].module) == 0; to++)
             count_in(&g, rows[to].row);
-        json_array_append_new(
-            list, ORGAN_OBJECT(SET_TEXT("name", rows[from].module), SET_COUNT("tensors", g.tensors), SET_COUNT("elements", g.elements),
-                               SET_COUNT("killed", g.killed), SET_REAL("percent", organ_percent(g.killed, g.elements)),
-                               SET_REAL("mean", rounded(g.sum / (double)g.tensors)), SET_REAL("min", g.least), SET_REAL("max", g.most)));
+        json_array_append_new(list, ORGAN_OBJECT(SET_TEXT("name", rows[from].module), SET_COUNT("tensors", g.tensors),
+                                                 SET_COUNT("elements", g.elements), SET_COUNT("killed", g.killed),
+                                                 SET_REAL("percent", organ_percent(g.killed, g.elements)),
+                                                 SET_REAL("mean", organ_millionth(g.sum / (double)g.tensors)), SET_REAL("min", g.least),
+                                                 SET_REAL("max", g.most)));
     }
     return list;
 }
@@ -142,9 +152,9 @@ static int add_totals(json_t *document, const organ_model *model, const organ_ta
         ORGAN_OBJECT(SET("target", share_json(all.elements, all.killed)), SET("full", share_json(organ_model_elements(model), all.killed)));
     json_t *coverage = ORGAN_OBJECT(SET_COUNT("target_elements", all.elements), SET_COUNT("processed_elements", accounted),
                                     SET_REAL("percent", organ_percent(accounted, all.elements)));
-    json_t *spread =
-        ORGAN_OBJECT(SET_COUNT("tensors", all.tensors), SET_REAL("mean", all.tensors ? rounded(all.sum / (double)all.tensors) : 0.0),
-                     SET_REAL("min", all.least), SET_REAL("max", all.most));
+    json_t *spread = ORGAN_OBJECT(SET_COUNT("tensors", all.tensors),
+                                  SET_REAL("mean", all.tensors ? organ_millionth(all.sum / (double)all.tensors) : 0.0),
+                                  SET_REAL("min", all.least), SET_REAL("max", all.most));
     const int failed = json_object_set_new(document, "totals", totals) |
                        json_object_set_new(document, "zero_before", json_integer((json_int_t)zero_before)) |
                        json_object_set_new(document, "kept", json_integer((json_int_t)kept)) |
@@ -181,15 +191,12 @@ static json_t *tensor_json(const organ_tally *row, bool audit)
                         SET_REAL("percent", organ_percent(row->killed, tensor->elements)));
 }
 
+static json_t *pruned_json(const void *rows, size_t k) { return tensor_json((const organ_tally *)rows + k, false); }
+static json_t *audited_json(const void *rows, size_t k) { return tensor_json((const organ_tally *)rows + k, true); }
+
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
 {
-    json_t *list = json_array();
-    for (size_t k = 0; list && k < count; k++)
-        if (json_array_append_new(list, tensor_json(&rows[k], audit))) {
-            json_decref(list);
-            list = NULL;
-        }
-    return list;
+    return organ_json_rows(count, audit ? audited_json : pruned_json, rows);
 }
 
 json_t *organ_check_json(const char *check, bool ok, const char *detail, ...)

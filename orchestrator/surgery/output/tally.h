@@ -5,8 +5,7 @@
 #define ORGAN_TALLY_H
 
 #include "formats/model/model.h"
-
-#include <jansson.h>
+#include "orchestrator/report/text/members.h"
 
 /* One target tensor. zero_before + killed + kept + changed = its elements. */
 typedef struct organ_tally {
@@ -17,6 +16,17 @@ typedef struct organ_tally {
 
 /* 100 part / whole, rounded to 6 decimals; 0 where whole is 0. */
 double organ_percent(uint64_t part, uint64_t whole);
+/* part / whole to a millionth, so that the last bits of a sum do not show; 0 where whole is not above 0. */
+double organ_ratio(double part, double whole);
+double organ_millionth(double x); /* rounded to it */
+double organ_billionth(double x);
+
+/* Members of a row: "role" and "layer" (null: in none) of an organ_anatomy. */
+#define SET_PLACE(anatomy)    SET_TEXT("role", organ_anatomy_role_name(anatomy)), SET_INDEX("layer", (anatomy)->layer)
+#define SET_DTYPE(key, dtype) SET_TEXT(key, organ_dtype_describe(dtype)->name)
+
+/* An array of what `row` makes of `context` and each row of the anatomy; NULL is no row. */
+json_t *organ_anatomy_rows_json(organ_json_row *row, const void *context);
 
 /* A model is called by the last part of its path; "." and ".." by that of the directory they are. */
 json_t *organ_name_json(const char *path);
@@ -28,6 +38,7 @@ json_t *organ_model_json(const organ_model *model);
 json_t *organ_shape_json(const organ_tensor *tensor);
 /* The same of dimensions that belong to no tensor: of a packed weight, say. */
 json_t *organ_dims_json(unsigned rank, const uint64_t *shape);
+json_t *organ_ids_json(const uint32_t *ids, size_t count); /* an array of tokens */
 
 uint64_t organ_model_elements(const organ_model *model);
 

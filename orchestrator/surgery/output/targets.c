@@ -3,7 +3,6 @@
 
 #include "orchestrator/surgery/output/plain_only.h"
 
-#include <errno.h>
 #include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@ static organ_status choose_matching(const organ_model *model, const char *globs,
 {
     char *list = strdup(globs), *rest = NULL;
     if (!list)
-        return organ_fail_errno(error, ENOMEM, "--targets");
+        return organ_fail_memory(error, "--targets");
     for (const char *glob = strtok_r(list, ",", &rest); glob && !error->status; glob = strtok_r(NULL, ",", &rest)) {
         size_t found = 0;
         for (size_t t = 0; t < model->tensor_count; t++)
@@ -38,7 +37,7 @@ static organ_status collect(const organ_model *model, organ_targets *targets, or
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
     if (!targets->tensors)
-        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+        return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
         if (targets->chosen[t]) {
             targets->tensors[targets->count++] = &model->tensors[t];
@@ -56,7 +55,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
 {
     *targets = (organ_targets){.chosen = calloc(model->tensor_count + 1, sizeof(bool))};
     if (!targets->chosen)
-        organ_fail_errno(error, ENOMEM, "%s", model->path);
+        organ_fail_memory(error, model->path);
     else if (globs)
         choose_matching(model, globs, targets->chosen, error);
     else

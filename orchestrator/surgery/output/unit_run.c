@@ -4,7 +4,6 @@
 #include "formats/base/name_table.h"
 #include "orchestrator/report/text/members.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -27,11 +26,6 @@ struct organ_unit_log {
     extents *of_piece;
     size_t *unit_of; /* of each piece */
 };
-
-static organ_status no_memory(const organ_unit_run *run, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", run->journal->path);
-}
 
 /* ---- what is put ---- */
 
@@ -60,7 +54,7 @@ organ_status organ_unit_run_put(organ_unit_run *run, size_t piece, const void *d
     pthread_mutex_lock(&run->log->lock);
     const bool added = add_extent(&run->log->of_piece[piece], one);
     pthread_mutex_unlock(&run->log->lock);
-    return added ? ORGAN_OK : no_memory(run, error);
+    return added ? ORGAN_OK : organ_fail_memory(error, run->journal->path);
 }
 
 static int by_offset(const void *a, const void *b)
@@ -124,7 +118,7 @@ static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_err
     organ_unit_run *const run = context;
     const extent whole = {.bytes = run->pieces[piece].bytes, .xxh3 = xxh3};
     if (whole.bytes && !add_extent(&run->log->of_piece[piece], whole))
-        return no_memory(run, error);
+        return organ_fail_memory(error, run->journal->path);
     return organ_unit_run_finish(run, run->log->unit_of[piece], json_object(), error);
 }
 
@@ -210,7 +204,7 @@ static organ_status find_lines(const organ_unit_run *run, const json_t **line_of
     json_t *line;
     for (size_t u = 0; u < run->unit_count && !error->status; u++)
         if (!organ_name_table_put(&names, run->pieces[run->units[u].first].name, u))
-            no_memory(run, error);
+            organ_fail_memory(error, run->journal->path);
     json_array_foreach(run->journal->lines, k, line)
     {
         const char *const name = json_string_value(json_object_get(line, "unit"));
@@ -236,7 +230,7 @@ static organ_status take_all_over(organ_unit_run *run, organ_error *error)
     uint64_t bytes = 0;
     size_t lines = 0;
     if (!line_of)
-        return no_memory(run, error);
+        return organ_fail_memory(error, run->journal->path);
     find_lines(run, line_of, error);
     for (size_t u = 0; u < run->unit_count; u++) {
         bytes += line_of[u] ? unit_bytes(run, u) : 0;
@@ -259,13 +253,13 @@ organ_status organ_unit_run_begin(organ_unit_run *run, organ_error *error)
 {
     organ_unit_log *const log = calloc(1, sizeof *log);
     if (!log)
-        return no_memory(run, error);
+        return organ_fail_memory(error, run->journal->path);
     run->log = log;
     pthread_mutex_init(&log->lock, NULL);
     log->of_piece = calloc(run->piece_count + 1, sizeof *log->of_piece);
     log->unit_of = calloc(run->piece_count + 1, sizeof *log->unit_of);
     if (!log->of_piece || !log->unit_of)
-        return no_memory(run, error);
+        return organ_fail_memory(error, run->journal->path);
     for (size_t u = 0; u < run->unit_count; u++)
         for (size_t k = 0; k < run->units[u].count; k++)
             log->unit_of[run->units[u].first + k] = u;

@@ -5,15 +5,10 @@
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static organ_status no_memory(const organ_dequantize_job *job, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
-}
 
 static organ_status check_options(organ_dequantize_job *job, organ_error *error)
 {
@@ -75,7 +70,7 @@ static organ_status choose(organ_dequantize_job *job, organ_error *error)
     job->parts = calloc(room, sizeof *job->parts);
     job->kept = calloc(room, sizeof(organ_tensor *));
     if (!job->pieces || !job->units || !job->parts || !job->kept)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++)
         take(job, &job->weights->weights[k]);
     for (size_t k = 0; k < job->weights->stray_count; k++)
@@ -157,8 +152,9 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
 
 static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_dequantize_parameters(context))); }
 
-static void release(organ_dequantize_job *job)
+static void close_dequantize(void *context)
 {
+    organ_dequantize_job *const job = context;
     organ_gguf_writer_destroy(job->gguf);
     free(job->pieces);
     free(job->units);
@@ -168,47 +164,52 @@ static void release(organ_dequantize_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status dequantize(void *context, json_t **report, organ_error *error)
+{
+    static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
+    organ_dequantize_job *const job = context;
+    const organ_dequantize_options *const o = job->options;
+    if (check_options(job, error) || open_model(job, error))
+        return error->status;
+    const organ_remake remake = {.model = job->model,
+                                 .path = o->output,
+                                 .resume = o->resume,
+                                 .force = o->force,
+                                 .dry_run = o->dry_run,
+                                 .most = o->most,
+                                 .pieces = job->pieces,
+                                 .piece_count = job->piece_count,
+                                 .units = job->units,
+                                 .unit_count = job->piece_count,
+                                 .definition = "dequantize/1",
+                                 .gguf = job->gguf,
+                                 .left_out = left_out,
+                                 .stage = "dequantizing",
+                                 .name = "dequantize.json",
+                                 .markdown_name = "DEQUANTIZE_REPORT.md",
+                                 .progress = job->progress,
+                                 .stop = job->engine->stop,
+                                 .evaluate = o->evaluate,
+                                 .engine = job->engine,
+                                 .model_is = "model",
+                                 .repacked = job->part_count > 0,
+                                 .context = job,
+                                 .edit = organ_dequantize_config,
+                                 .fill = fill,
+                                 .recall = organ_dequantize_recall,
+                                 .identity = identity,
+                                 .document = organ_dequantize_document,
+                                 .markdown = organ_report_markdown};
+    tell_before(job);
+    organ_remake_run(&remake, report, error);
+    if (*report)
+        tell_after(job);
+    return error->status;
+}
+
 organ_status organ_dequantize_model(const organ_dequantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                     json_t **report, organ_error *error)
 {
-    static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
-        const organ_remake remake = {.model = job.model,
-                                     .path = options->output,
-                                     .resume = options->resume,
-                                     .force = options->force,
-                                     .dry_run = options->dry_run,
-                                     .most = options->most,
-                                     .pieces = job.pieces,
-                                     .piece_count = job.piece_count,
-                                     .units = job.units,
-                                     .unit_count = job.piece_count,
-                                     .definition = "dequantize/1",
-                                     .gguf = job.gguf,
-                                     .left_out = left_out,
-                                     .stage = "dequantizing",
-                                     .name = "dequantize.json",
-                                     .markdown_name = "DEQUANTIZE_REPORT.md",
-                                     .progress = progress,
-                                     .stop = engine->stop,
-                                     .evaluate = options->evaluate,
-                                     .engine = engine,
-                                     .model_is = "model",
-                                     .repacked = job.part_count > 0,
-                                     .context = &job,
-                                     .edit = organ_dequantize_config,
-                                     .fill = fill,
-                                     .recall = organ_dequantize_recall,
-                                     .identity = identity,
-                                     .document = organ_dequantize_document,
-                                     .markdown = organ_report_markdown};
-        tell_before(&job);
-        organ_remake_run(&remake, report, error);
-        if (*report)
-            tell_after(&job);
-    }
-    release(&job);
-    return error->status;
+    return organ_verb_run(&(organ_verb){options->model, &job, dequantize, close_dequantize, true}, report, error);
 }

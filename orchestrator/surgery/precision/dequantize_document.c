@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
-#include "orchestrator/version.h"
 
 #include <string.h>
 
@@ -13,7 +11,7 @@ typedef struct sums {
 
 static uint64_t bytes_after(const organ_dequantize_job *job, const organ_dequantize_part *part) { return job->pieces[part->piece].bytes; }
 
-static void add(sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
+static void add_part(sums *s, const organ_dequantize_job *job, const organ_dequantize_part *part)
 {
     s->weights++;
     s->elements += part->weight->elements;
@@ -43,76 +41,46 @@ static json_t *schemes_json(const organ_dequantize_job *job)
             continue;
         for (size_t j = k; j < job->part_count; j++)
             if (strcmp(scheme_text(&job->parts[j], other), text) == 0)
-                add(&s, job, &job->parts[j]);
-        json_t *const row = ORGAN_OBJECT(SET_TEXT("scheme", text)), *const rest = sums_json(&s);
-        json_object_update(row, rest);
-        json_decref(rest);
-        json_array_append_new(rows, row);
+                add_part(&s, job, &job->parts[j]);
+        json_array_append_new(rows, organ_json_joined(ORGAN_OBJECT(SET_TEXT("scheme", text)), sums_json(&s)));
         json_object_set_new(seen, text, json_true());
     }
     json_decref(seen);
     return rows;
 }
 
-static json_t *part_json(const organ_dequantize_job *job, const organ_dequantize_part *part)
+static json_t *part_json(const void *context, size_t k)
 {
     char text[160];
+    const organ_dequantize_job *const job = context;
+    const organ_dequantize_part *const part = &job->parts[k];
     const organ_weight *const w = part->weight;
     return ORGAN_OBJECT(SET_TEXT("name", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
                         SET_TEXT("scheme", scheme_text(part, text)), SET("shape", organ_dims_json(w->rank, w->shape)),
                         SET_TEXT("packed_as", w->codes->name), SET_COUNT("bytes_before", part->bytes_before),
                         SET_COUNT("bytes_after", bytes_after(job, part)), SET_COUNT("infinite", part->infinite),
-                        SET_COUNT("nan", part->nan), SET("note", *part->note ? organ_document_string(part->note) : json_null()));
+                        SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
 }
 
-static json_t *parts_json(const organ_dequantize_job *job)
+/* What is no weight, and what stays packed. */
+static json_t *stray_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->part_count; k++)
-        json_array_append_new(rows, part_json(job, &job->parts[k]));
-    return rows;
-}
-
-static json_t *strays_json(const organ_dequantize_job *job)
-{
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->weights->stray_count; k++) {
-        const organ_stray *const s = &job->weights->strays[k];
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name),
-                                                 SET_TEXT("dtype", organ_dtype_describe(s->tensor->dtype)->name),
-                                                 SET_FLAG("dropped", s->dropped), SET_TEXT("why", s->why)));
-    }
-    for (size_t k = 0; k < job->kept_count; k++)
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", job->kept[k]->name),
-                                                 SET_TEXT("dtype", organ_dtype_describe(job->kept[k]->dtype)->name), SET_FLAG("dropped", 0),
-                                                 SET_TEXT("why", "is of a type that cannot be read alone")));
-    return rows;
-}
-
-static json_t *notes_json(const organ_dequantize_job *job)
-{
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->weights->note_count; k++)
-        json_array_append_new(rows, organ_document_string(job->weights->notes[k]));
-    return rows;
+    const organ_dequantize_job *const job = context;
+    const size_t strays = job->weights->stray_count;
+    const organ_stray kept = {.tensor = k < strays ? NULL : job->kept[k - strays], .why = "is of a type that cannot be read alone"};
+    const organ_stray *const s = k < strays ? &job->weights->strays[k] : &kept;
+    return ORGAN_OBJECT(SET_TEXT("tensor", s->tensor->name), SET_DTYPE("dtype", s->tensor->dtype), SET_FLAG("dropped", s->dropped),
+                        SET_TEXT("why", s->why));
 }
 
 static json_t *definitions_json(void)
 {
     return ORGAN_OBJECT(
-        SET_TEXT("dequantised",
-                 "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest "
-                 "even."),
+        SET_TEXT(
+            "dequantised",
+            "Code x scale in FP32 (integer codes less their zero point first), rounded once to the type of the output, to nearest even."),
         SET_TEXT("plain", "A tensor that stands alone keeps its type and its bytes."),
         SET_TEXT("infinite", "Values of the output that are infinite: beyond its type (65504 in F16), or infinite already."));
-}
-
-static json_t *run_json(const organ_dequantize_job *job, const organ_output *output, const organ_resharding *plan)
-{
-    json_t *const run = organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine);
-    if (run)
-        json_object_set_new(run, "single_file", json_boolean(output->single));
-    return run;
 }
 
 json_t *organ_dequantize_results(const organ_dequantize_part *part)
@@ -135,7 +103,7 @@ bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
 
 json_t *organ_dequantize_parameters(const organ_dequantize_job *job)
 {
-    return ORGAN_OBJECT(SET_TEXT("dtype", organ_dtype_describe(job->as)->name), SET_COUNT("max_shard_bytes", job->options->most));
+    return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
 json_t *organ_dequantize_document(void *context, const organ_output *output, const organ_resharding *plan)
@@ -143,15 +111,17 @@ json_t *organ_dequantize_document(void *context, const organ_output *output, con
     const organ_dequantize_job *const job = context;
     sums all = {0};
     for (size_t k = 0; k < job->part_count; k++)
-        add(&all, job, &job->parts[k]);
+        add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(&all);
-    if (totals)
-        json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.dequantize/1"), SET_TEXT("definition", "dequantize/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET_FLAG("dry_run", job->options->dry_run), SET("model", organ_model_json(job->model)),
-                        SET("parameters", organ_dequantize_parameters(job)), SET_TEXT("quant_method", job->weights->method),
-                        SET("totals", totals), SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)),
-                        SET("schemes", schemes_json(job)), SET("strays", strays_json(job)), SET("notes", notes_json(job)),
-                        SET("files", organ_resharding_files_json(plan)), SET("weights", parts_json(job)),
-                        SET("definitions", definitions_json()), SET("run", run_json(job, output, plan)));
+    json_t *const run = organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine);
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
+    ORGAN_ADD(run, SET_FLAG("single_file", output->single));
+    return ORGAN_OBJECT(SET_HEAD("organ.dequantize/1", "dequantize/1"), SET_FLAG("dry_run", job->options->dry_run),
+                        SET("model", organ_model_json(job->model)), SET("parameters", organ_dequantize_parameters(job)),
+                        SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
+                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("schemes", schemes_json(job)),
+                        SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, stray_json, job)),
+                        SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
+                        SET("files", organ_resharding_files_json(plan)), SET("weights", organ_json_rows(job->part_count, part_json, job)),
+                        SET("definitions", definitions_json()), SET("run", run));
 }

@@ -2,7 +2,6 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,7 +89,7 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
     organ_dequantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
-        organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+        organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!job->units[job->parts[k].piece].done) {
             todo[count] = &job->parts[k];

@@ -4,8 +4,8 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/output/verb.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,11 +18,6 @@ static const organ_quantize_scheme schemes[] = {
 
 static const uint64_t two[] = {2};
 
-static organ_status no_memory(const organ_quantize_job *job, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
-}
-
 static organ_status check_options(organ_quantize_job *job, organ_error *error)
 {
     for (size_t k = 0; k < sizeof schemes / sizeof *schemes; k++)
@@ -30,8 +25,7 @@ static organ_status check_options(organ_quantize_job *job, organ_error *error)
             job->scheme = &schemes[k];
     if (!job->scheme)
         return organ_fail(error, ORGAN_USAGE,
-                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, "
-                          "int4-group32",
+                          "scheme '%s' is none of fp8-block128, fp8-tensor, fp8-channel, int4-group128, int4-group64, int4-group32",
                           job->options->scheme);
     if (organ_output_is_file(job->options->output))
         return organ_fail(error, ORGAN_USAGE, "%s: a quantised model needs its config.json beside it: name a directory",
@@ -120,7 +114,7 @@ static organ_status take(organ_quantize_job *job, const organ_weight *weight, or
     const char *const scale = name_beside(job, weight->name, scheme->scale_of == ORGAN_SCALE_BLOCK ? "weight_scale_inv" : "weight_scale");
     const char *const shape = name_beside(job, weight->name, "weight_shape");
     if (!codes || !scale || !shape)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->model);
     part->words[0] = part->rows;
     part->words[1] = part->cols / 8;
     part->codes = scheme->int4 ? add_piece(job, codes, ORGAN_I32, 2, part->words) : add_piece(job, codes, ORGAN_F8_E4M3, 2, weight->shape);
@@ -146,7 +140,7 @@ static organ_status choose(organ_quantize_job *job, organ_error *error)
     job->parts = calloc(room, sizeof *job->parts);
     job->left = calloc(room, sizeof *job->left);
     if (!job->pieces || !job->units || !job->parts || !job->left)
-        return no_memory(job, error);
+        return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count && !error->status; k++) {
         const organ_weight *const weight = &job->weights->weights[k];
         const organ_tensor *const tensor = weight->codes;
@@ -198,8 +192,9 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
 
 static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_quantize_parameters(context))); }
 
-static void release(organ_quantize_job *job)
+static void close_quantize(void *context)
 {
+    organ_quantize_job *const job = context;
     free(job->pieces);
     free(job->units);
     free(job->parts);
@@ -210,42 +205,47 @@ static void release(organ_quantize_job *job)
     organ_model_close(job->model);
 }
 
+static organ_status quantize(void *context, json_t **report, organ_error *error)
+{
+    organ_quantize_job *const job = context;
+    const organ_quantize_options *const o = job->options;
+    if (check_options(job, error) || open_model(job, error))
+        return error->status;
+    const organ_remake remake = {.model = job->model,
+                                 .path = o->output,
+                                 .resume = o->resume,
+                                 .force = o->force,
+                                 .dry_run = o->dry_run,
+                                 .most = o->most,
+                                 .pieces = job->pieces,
+                                 .piece_count = job->piece_count,
+                                 .units = job->units,
+                                 .unit_count = job->unit_count,
+                                 .definition = "quantize/1",
+                                 .stage = "quantizing",
+                                 .name = "quantize.json",
+                                 .markdown_name = "QUANTIZE_REPORT.md",
+                                 .progress = job->progress,
+                                 .stop = job->engine->stop,
+                                 .evaluate = o->evaluate,
+                                 .engine = job->engine,
+                                 .model_is = "model",
+                                 .repacked = true,
+                                 .context = job,
+                                 .edit = organ_quantize_config,
+                                 .fill = fill,
+                                 .recall = organ_quantize_recall,
+                                 .identity = identity,
+                                 .document = organ_quantize_document,
+                                 .markdown = organ_report_markdown};
+    tell_before(job);
+    organ_remake_run(&remake, report, error);
+    return error->status;
+}
+
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_model(&job, error) == ORGAN_OK) {
-        const organ_remake remake = {.model = job.model,
-                                     .path = options->output,
-                                     .resume = options->resume,
-                                     .force = options->force,
-                                     .dry_run = options->dry_run,
-                                     .most = options->most,
-                                     .pieces = job.pieces,
-                                     .piece_count = job.piece_count,
-                                     .units = job.units,
-                                     .unit_count = job.unit_count,
-                                     .definition = "quantize/1",
-                                     .stage = "quantizing",
-                                     .name = "quantize.json",
-                                     .markdown_name = "QUANTIZE_REPORT.md",
-                                     .progress = progress,
-                                     .stop = engine->stop,
-                                     .evaluate = options->evaluate,
-                                     .engine = engine,
-                                     .model_is = "model",
-                                     .repacked = true,
-                                     .context = &job,
-                                     .edit = organ_quantize_config,
-                                     .fill = fill,
-                                     .recall = organ_quantize_recall,
-                                     .identity = identity,
-                                     .document = organ_quantize_document,
-                                     .markdown = organ_report_markdown};
-        tell_before(&job);
-        organ_remake_run(&remake, report, error);
-    }
-    release(&job);
-    return error->status;
+    return organ_verb_run(&(organ_verb){options->model, &job, quantize, close_quantize, true}, report, error);
 }

@@ -3,7 +3,6 @@
 
 #include "orchestrator/report/text/members.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* "model.layers.0.mlp.gate" of the tensor "model.layers.0.mlp.gate.weight"; NULL if it is no matrix, is looked up, or is a bias. */
@@ -70,7 +69,7 @@ organ_status organ_quantize_config(void *context, organ_json_edit *config, organ
     const organ_quantize_job *const job = context;
     json_t *const made = job->scheme->scale_of == ORGAN_SCALE_BLOCK ? blocks_json(job) : compressed_json(job);
     if (!made)
-        return organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+        return organ_fail_memory(error, job->options->model);
     organ_json_edit_set(config, NULL, "quantization_config", made, error);
     json_decref(made);
     return error->status;

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
-#include "orchestrator/version.h"
 
 #include <math.h>
 
@@ -17,7 +15,7 @@ static uint64_t bytes_after(const organ_quantize_job *job, const organ_quantize_
     return job->pieces[part->codes].bytes + job->pieces[part->scale].bytes + (job->scheme->int4 ? job->pieces[part->shape].bytes : 0);
 }
 
-static void add(sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
+static void add_part(sums *s, const organ_quantize_job *job, const organ_quantize_part *part)
 {
     s->tensors++;
     s->elements += part->weight->elements;
@@ -33,7 +31,7 @@ static json_t *error_json(const organ_quantize_job *job, double error_squares, d
     if (job->options->dry_run)
         return json_null();
     const double ratio = squares > 0 ? sqrt(error_squares / squares) : 0.0;
-    return json_real(round(ratio * 1e9) / 1e9);
+    return json_real(organ_billionth(ratio));
 }
 
 static json_t *sums_json(const organ_quantize_job *job, const sums *s)
@@ -42,42 +40,32 @@ static json_t *sums_json(const organ_quantize_job *job, const sums *s)
                         SET_COUNT("bytes_after", s->after), SET("relative_error", error_json(job, s->error_squares, s->squares)));
 }
 
-static json_t *roles_json(const organ_quantize_job *job)
+static json_t *role_json(const void *context, size_t role)
 {
-    json_t *const rows = json_array();
-    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        sums s = {0};
-        for (size_t k = 0; k < job->part_count; k++)
-            if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
-                add(&s, job, &job->parts[k]);
-        if (s.tensors == 0)
-            continue;
-        json_t *const row = ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name(role))), *const rest = sums_json(job, &s);
-        json_object_update(row, rest);
-        json_decref(rest);
-        json_array_append_new(rows, row);
-    }
-    return rows;
+    const organ_quantize_job *const job = context;
+    sums s = {0};
+    for (size_t k = 0; k < job->part_count; k++)
+        if (organ_anatomy_row(&job->parts[k].weight->anatomy) == role)
+            add_part(&s, job, &job->parts[k]);
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
 }
 
-static json_t *part_json(const organ_quantize_job *job, const organ_quantize_part *part)
+static json_t *part_json(const void *context, size_t k)
 {
+    const organ_quantize_job *const job = context;
+    const organ_quantize_part *const part = &job->parts[k];
     const organ_tensor *const tensor = part->weight->codes;
-    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_TEXT("role", organ_anatomy_role_name(&tensor->anatomy)),
-                        SET_INDEX("layer", tensor->anatomy.layer), SET_TEXT("dtype", organ_dtype_describe(tensor->dtype)->name),
+    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
                         SET("shape", organ_shape_json(tensor)), SET_COUNT("bytes_before", tensor->bytes),
                         SET_COUNT("bytes_after", bytes_after(job, part)),
                         SET("relative_error", error_json(job, part->error_squares, part->squares)));
 }
 
-static json_t *left_json(const organ_quantize_job *job)
+static json_t *left_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < job->left_count; k++)
-        json_array_append_new(rows, ORGAN_OBJECT(SET_TEXT("tensor", job->left[k].tensor->name),
-                                                 SET_TEXT("dtype", organ_dtype_describe(job->left[k].tensor->dtype)->name),
-                                                 SET("shape", organ_shape_json(job->left[k].tensor)), SET_TEXT("why", job->left[k].why)));
-    return rows;
+    const organ_quantize_left *const left = (const organ_quantize_left *)context + k;
+    return ORGAN_OBJECT(SET_TEXT("tensor", left->tensor->name), SET_DTYPE("dtype", left->tensor->dtype),
+                        SET("shape", organ_shape_json(left->tensor)), SET_TEXT("why", left->why));
 }
 
 static json_t *definitions_json(const organ_quantize_job *job)
@@ -93,9 +81,8 @@ static json_t *definitions_json(const organ_quantize_job *job)
         SET_TEXT("code", job->scheme->int4
                              ? "The whole number from -8 to 7 nearest to value / scale in FP32, ties to even, stored with 8 added."
                              : "The E4M3 code nearest to value / scale in FP32, ties to even, at most 448 in magnitude."),
-        SET_TEXT("relative_error",
-                 "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in FP64; of "
-                 "several tensors, over all their values together."));
+        SET_TEXT("relative_error", "The Frobenius norm of W - code x scale over that of W, W being the values before, all in FP32, sums in "
+                                   "FP64; of several tensors, over all their values together."));
 }
 
 json_t *organ_quantize_results(const organ_quantize_part *part)
@@ -120,19 +107,15 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
 {
     const organ_quantize_job *const job = context;
     sums all = {0};
-    json_t *const tensors = json_array();
-    for (size_t k = 0; k < job->part_count; k++) {
-        add(&all, job, &job->parts[k]);
-        json_array_append_new(tensors, part_json(job, &job->parts[k]));
-    }
+    for (size_t k = 0; k < job->part_count; k++)
+        add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(job, &all);
-    if (totals)
-        json_object_set_new(totals, "total_size", json_integer((json_int_t)organ_resharding_total(plan)));
-    return ORGAN_OBJECT(SET_TEXT("schema", "organ.quantize/1"), SET_TEXT("definition", "quantize/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET_FLAG("dry_run", job->options->dry_run), SET("model", organ_model_json(job->model)),
-                        SET("parameters", organ_quantize_parameters(job)), SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
-                        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", roles_json(job)),
-                        SET("left_alone", left_json(job)), SET("files", organ_resharding_files_json(plan)), SET("tensors", tensors),
-                        SET("definitions", definitions_json(job)),
-                        SET("run", organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
+    return ORGAN_OBJECT(
+        SET_HEAD("organ.quantize/1", "quantize/1"), SET_FLAG("dry_run", job->options->dry_run), SET("model", organ_model_json(job->model)),
+        SET("parameters", organ_quantize_parameters(job)), SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
+        SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
+        SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(plan)),
+        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
+        SET("run", organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine)));
 }

@@ -3,7 +3,6 @@
 #include "orchestrator/stream/weight_pass.h"
 #include "orchestrator/surgery/precision/quantize_job.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,7 +273,7 @@ organ_status organ_quantize_pass(organ_quantize_job *job, organ_error *error)
     organ_quantize_part **const todo = job->todo = calloc(job->part_count + 1, sizeof *job->todo);
     size_t count = 0;
     if (!items || !todo)
-        organ_fail_errno(error, ENOMEM, "%s", job->options->model);
+        organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->part_count && !error->status; k++)
         if (!job->units[job->parts[k].unit].done) {
             todo[count] = &job->parts[k];

@@ -1,58 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/text/evaluate.h"
 
-#include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/perplexity_report.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/output/verb.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/trial/trial.h"
-#include "orchestrator/version.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- both: the files ---- */
+/* ---- both ---- */
 
-static organ_status write_reports(const organ_output *output, const char *const names[2], const json_t *report, organ_error *error)
+typedef struct scoring {
+    const organ_perplexity_options *perplexity; /* one of these */
+    const organ_evaluate_options *evaluate;
+    const organ_engine *engine;
+    const organ_progress *progress;
+    const char **paths;
+    organ_trial trial;
+} scoring;
+
+static organ_status write_reports(const organ_experiment_options *o, const organ_report_files *files, const json_t *report,
+                                  organ_error *error)
 {
-    char *const json = organ_publish_path(&output->publish, names[0]), *const page = organ_publish_path(&output->publish, names[1]);
-    char *markdown = NULL;
-    if (!json || !page)
-        organ_fail_errno(error, ENOMEM, "%s", output->path);
-    else if (organ_document_write(json, report, error) == ORGAN_OK &&
-             organ_perplexity_report_markdown(report, &markdown, error) == ORGAN_OK && organ_text_write(page, markdown, error) == ORGAN_OK)
-        organ_html_report_beside(page, report, error);
-    free(json);
-    free(page);
-    free(markdown);
-    return error->status;
+    return report && o->output && !error->status ? organ_reports_make(o->output, o->force, files, NULL, report, error) : error->status;
 }
 
-/* Takes the report over if anything went wrong. */
-static organ_status finish(const organ_experiment_options *options, const char *const names[2], json_t **report, organ_error *error)
+static void close_scoring(void *context)
 {
-    organ_output output = {.path = options->output, .force = options->force};
-    if (!error->status && !*report)
-        organ_fail_errno(error, ENOMEM, "%s", options->text);
-    if (!error->status && options->output && organ_output_begin(&output, 0, error) == ORGAN_OK) {
-        if (write_reports(&output, names, *report, error) == ORGAN_OK)
-            organ_output_sync(&output, error);
-        organ_output_end(&output, error);
-    }
-    if (error->status) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    return error->status;
+    scoring *const s = context;
+    organ_trial_close(&s->trial);
+    free(s->paths);
 }
 
 /* ---- perplexity ---- */
@@ -69,33 +54,35 @@ static json_t *models_json(const organ_trial *trial, organ_error *error)
     json_t *const models = json_array();
     for (size_t m = 0; m < trial->count && !error->status; m++)
         if (json_array_append_new(models, model_entry(trial, m, error)))
-            organ_fail_errno(error, ENOMEM, "%s", trial->options->text);
+            organ_fail_memory(error, trial->options->text);
     return models;
 }
 
 static json_t *document(const organ_trial *trial, const char *schema, json_t *models)
 {
-    return ORGAN_OBJECT(SET_TEXT("schema", schema), SET_TEXT("definition", "perplexity/1"), SET_TEXT("organ", ORGAN_VERSION),
-                        SET("experiment", organ_trial_experiment_json(trial)), SET("models", models),
+    return ORGAN_OBJECT(SET_HEAD(schema, "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)), SET("models", models),
                         SET("definitions", organ_trial_definitions_json(trial)), SET("run", organ_trial_run_json(trial)));
+}
+
+static organ_status score_models(void *context, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"perplexity.json", "PERPLEXITY_REPORT.md", organ_perplexity_report_markdown};
+    scoring *const s = context;
+    const organ_perplexity_options *const o = s->perplexity;
+    const char *const paths[2] = {o->model, o->compare};
+    if (organ_trial_open(&s->trial, paths, o->compare ? 2 : 1, &o->experiment, s->engine, s->progress, error) ||
+        organ_trial_run(&s->trial, error))
+        return error->status;
+    json_t *const models = models_json(&s->trial, error);
+    *report = document(&s->trial, "organ.perplexity/1", models);
+    return write_reports(&o->experiment, &files, *report, error);
 }
 
 organ_status organ_perplexity(const organ_perplexity_options *options, const organ_engine *engine, const organ_progress *progress,
                               json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    static const char *const names[2] = {"perplexity.json", "PERPLEXITY_REPORT.md"};
-    const char *const paths[2] = {options->model, options->compare};
-    organ_trial trial;
-    *report = NULL;
-    if (organ_trial_open(&trial, paths, options->compare ? 2 : 1, &options->experiment, engine, progress, error) == ORGAN_OK &&
-        organ_trial_run(&trial, error) == ORGAN_OK) {
-        json_t *const models = models_json(&trial, error);
-        *report = document(&trial, "organ.perplexity/1", models);
-    }
-    organ_trial_close(&trial);
-    finish(&options->experiment, names, report, error);
-    return organ_memory_work_end(&work, report, options->model, error);
+    scoring s = {.perplexity = options, .engine = engine, .progress = progress};
+    return organ_verb_run(&(organ_verb){options->model, &s, score_models, close_scoring, false}, report, error);
 }
 
 /* ---- evaluate: what was done to a model ---- */
@@ -185,7 +172,7 @@ static json_t *history_of(const organ_evaluate_options *options, const organ_tri
                                                          SET("not_counted", *why ? organ_document_string(why) : json_null()));
     json_decref(log);
     if (!error->status && !history)
-        organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+        organ_fail_memory(error, trial->models[m].path);
     return history;
 }
 
@@ -195,7 +182,7 @@ static json_t *histories_of(const organ_evaluate_options *options, const organ_t
     json_t *const histories = json_array();
     for (size_t m = 1; m < trial->count && !error->status; m++)
         if (json_array_append_new(histories, history_of(options, trial, m, error)))
-            organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+            organ_fail_memory(error, trial->models[m].path);
     return histories;
 }
 
@@ -219,52 +206,47 @@ static json_t *evaluation(const organ_trial *trial, const json_t *histories, org
     json_t *const models = models_json(trial, error), *const experiments = experiments_json(histories);
     for (size_t m = 1; m < json_array_size(models); m++)
         if (json_object_update(json_array_get(models, m), json_array_get(histories, m - 1)))
-            organ_fail_errno(error, ENOMEM, "%s", trial->models[m].path);
+            organ_fail_memory(error, trial->models[m].path);
     json_t *const report = document(trial, "organ.evaluate/1", models);
     json_t *const definitions = json_object_get(report, "definitions");
-    if (report)
-        json_object_set_new(report, "errata", organ_errata_of_experiments(experiments));
+    ORGAN_ADD(report, SET("errata", organ_errata_of_experiments(experiments)));
     json_decref(experiments);
-    if (!definitions)
-        return report;
-    json_object_set_new(
-        definitions, "experiment",
-        json_string("killed weights are of one experiment where donor, method, definition, parameters and calibration are the "
-                    "same, whatever the sparsity; of two only where they are named as two."));
-    json_object_set_new(definitions, "sparsity",
-                        json_string("killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the "
-                                    "copy; as a share of the target tensors (for each model: --targets, else what its log names, else "
-                                    "the projections) and of the full model."));
-    json_object_set_new(definitions, "method",
-                        json_string("as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
-                                    "compensation or by imatrix where that is so."));
+    ORGAN_ADD(
+        definitions,
+        SET_TEXT("experiment", "killed weights are of one experiment where donor, method, definition, parameters and calibration are "
+                               "the same, whatever the sparsity; of two only where they are named as two."),
+        SET_TEXT(
+            "sparsity",
+            "killed weights, counted anew from the bytes of donor and copy: not zero in the donor, zero in the copy; as a share of the "
+            "target tensors (for each model: --targets, else what its log names, else the projections) and of the full model."),
+        SET_TEXT("method", "as the log of the pruning beside the model (organ/prune.json) names it, with its pattern, without "
+                           "compensation or by imatrix where that is so."));
     return report;
+}
+
+static organ_status score_prunings(void *context, json_t **report, organ_error *error)
+{
+    static const organ_report_files files = {"evaluate.json", "EVALUATION_REPORT.md", organ_perplexity_report_markdown};
+    scoring *const s = context;
+    const organ_evaluate_options *const o = s->evaluate;
+    if (!(s->paths = calloc(o->count + 1, sizeof *s->paths)))
+        return organ_fail_memory(error, o->donor);
+    s->paths[0] = o->donor;
+    for (size_t k = 0; k < o->count; k++)
+        s->paths[k + 1] = o->pruned[k];
+    if (organ_trial_open(&s->trial, s->paths, o->count + 1, &o->experiment, s->engine, s->progress, error))
+        return error->status;
+    json_t *const histories = histories_of(o, &s->trial, error);
+    if (!error->status && organ_experiments_settle(o, s->trial.models[0].model, histories, error) == ORGAN_OK &&
+        organ_trial_run(&s->trial, error) == ORGAN_OK)
+        *report = evaluation(&s->trial, histories, error);
+    json_decref(histories);
+    return write_reports(&o->experiment, &files, *report, error);
 }
 
 organ_status organ_evaluate(const organ_evaluate_options *options, const organ_engine *engine, const organ_progress *progress,
                             json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    static const char *const names[2] = {"evaluate.json", "EVALUATION_REPORT.md"};
-    const char **const paths = calloc(options->count + 1, sizeof *paths);
-    organ_trial trial;
-    *report = NULL;
-    if (!paths) {
-        organ_fail_errno(error, ENOMEM, "%s", options->donor);
-        return organ_memory_work_end(&work, report, options->donor, error);
-    }
-    paths[0] = options->donor;
-    for (size_t k = 0; k < options->count; k++)
-        paths[k + 1] = options->pruned[k];
-    if (organ_trial_open(&trial, paths, options->count + 1, &options->experiment, engine, progress, error) == ORGAN_OK) {
-        json_t *const histories = histories_of(options, &trial, error);
-        if (!error->status && organ_experiments_settle(options, trial.models[0].model, histories, error) == ORGAN_OK &&
-            organ_trial_run(&trial, error) == ORGAN_OK)
-            *report = evaluation(&trial, histories, error);
-        json_decref(histories);
-    }
-    organ_trial_close(&trial);
-    free(paths);
-    finish(&options->experiment, names, report, error);
-    return organ_memory_work_end(&work, report, options->donor, error);
+    scoring s = {.evaluate = options, .engine = engine, .progress = progress};
+    return organ_verb_run(&(organ_verb){options->donor, &s, score_prunings, close_scoring, false}, report, error);
 }

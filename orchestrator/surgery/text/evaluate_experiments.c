@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/experiment.h"
 
-#include <errno.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,7 +36,7 @@ static organ_status name_models(const settling *s, organ_error *error)
                 used = true;
                 if (json_is_object(experiment_of(s, m)) && !json_object_get(experiment_of(s, m), "name") &&
                     json_object_set_new(experiment_of(s, m), "name", json_sprintf("%.*s", (int)(equals - text), text)))
-                    return organ_fail_errno(error, ENOMEM, "%s", text);
+                    return organ_fail_memory(error, text);
             }
         if (!used)
             return organ_fail(error, ORGAN_USAGE, "--experiment '%s': no pruned model is called %s", text, equals + 1);
@@ -62,7 +60,7 @@ static organ_status fill_in(const settling *s, organ_error *error)
     for (size_t m = 0; m < s->options->count; m++) {
         json_t *const history = json_array_get(s->histories, m);
         if (!json_is_object(experiment_of(s, m)) && json_object_set_new(history, "experiment", unknown(history)))
-            return organ_fail_errno(error, ENOMEM, "%s", s->options->pruned[m]);
+            return organ_fail_memory(error, s->options->pruned[m]);
     }
     return ORGAN_OK;
 }
@@ -71,11 +69,10 @@ static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char
 {
     const char *const *const paths = s->options->pruned;
     json_t *const x = organ_experiment_words(experiment_of(s, a)), *const y = organ_experiment_words(experiment_of(s, b));
-    organ_fail(
-        error, ORGAN_USAGE,
-        "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one table only under two names: "
-        "--experiment NAME=%s --experiment OTHER=%s",
-        paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
+    organ_fail(error, ORGAN_USAGE,
+               "%s and %s are of two experiments, which differ in their %s: %s; and %s. Two experiments stand in one table only under two "
+               "names: --experiment NAME=%s --experiment OTHER=%s",
+               paths[a], paths[b], difference, json_string_value(x), json_string_value(y), paths[a], paths[b]);
     json_decref(x);
     json_decref(y);
     return error->status;
@@ -102,11 +99,10 @@ static organ_status check_donor(const settling *s, size_t m, const char *fingerp
     const char *const own = organ_json_text(e, "donor.fingerprint");
     if (!*own || !*fingerprint || strcmp(own, fingerprint) == 0 || *organ_json_text(e, "name"))
         return ORGAN_OK;
-    return organ_fail(
-        error, ORGAN_USAGE,
-        "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed weights are counted against "
-        "that only under a name of its own: --experiment NAME=%s",
-        s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint, s->options->pruned[m]);
+    return organ_fail(error, ORGAN_USAGE,
+                      "%s is a pruning of another donor (%s, fingerprint %s) than %s (fingerprint %s): its killed weights are counted "
+                      "against that only under a name of its own: --experiment NAME=%s",
+                      s->options->pruned[m], organ_json_text(e, "donor.name"), own, s->options->donor, fingerprint, s->options->pruned[m]);
 }
 
 organ_status organ_experiments_settle(const organ_evaluate_options *options, const organ_model *donor, json_t *histories,

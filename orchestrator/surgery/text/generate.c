@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/text/generate.h"
 
-#include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/forward/perplexity.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/output/verb.h"
 #include "orchestrator/surgery/text/speech.h"
-#include "orchestrator/version.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,7 +43,7 @@ static organ_status read_prompt(generation *g, organ_error *error)
     if (count + bos == 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the prompt has no tokens, and the tokenizer puts no BOS before it", g->options->model);
     else if (!(g->ids = malloc((bos + count + g->options->count) * sizeof *g->ids)))
-        organ_fail_errno(error, ENOMEM, "%s", g->options->model);
+        organ_fail_memory(error, g->options->model);
     else {
         if (bos)
             g->ids[0] = (uint32_t)facts->bos;
@@ -127,7 +124,7 @@ static organ_status speak(generation *g, organ_speech *speech, organ_error *erro
     return tell(g, speech, error);
 }
 
-static organ_status run(generation *g, organ_error *error)
+static organ_status continue_prompt(generation *g, organ_error *error)
 {
     const double started = organ_seconds_now();
     organ_speech speech;
@@ -146,22 +143,14 @@ static organ_status run(generation *g, organ_error *error)
 
 /* ---- the report ---- */
 
-static json_t *ids_json(const uint32_t *ids, size_t count)
-{
-    json_t *const array = json_array();
-    for (size_t k = 0; k < count; k++)
-        json_array_append_new(array, json_integer((json_int_t)ids[k]));
-    return array;
-}
-
 static json_t *document(const generation *g)
 {
     const size_t made = g->count - g->prompt;
     return ORGAN_OBJECT(
-        SET_TEXT("schema", "organ.generate/1"), SET_TEXT("definition", "greedy/1"), SET_TEXT("organ", ORGAN_VERSION),
-        SET("model", organ_model_json(g->model)), SET_TEXT("tokenizer_digest", organ_tokenizer_describe(g->tokenizer)->digest),
-        SET("prompt", ORGAN_OBJECT(SET_TEXT("text", g->prompt_text), SET("ids", ids_json(g->ids, g->prompt)))),
-        SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", ids_json(g->ids + g->prompt, made)))),
+        SET_HEAD("organ.generate/1", "greedy/1"), SET("model", organ_model_json(g->model)),
+        SET_TEXT("tokenizer_digest", organ_tokenizer_describe(g->tokenizer)->digest),
+        SET("prompt", ORGAN_OBJECT(SET_TEXT("text", g->prompt_text), SET("ids", organ_ids_json(g->ids, g->prompt)))),
+        SET("generated", ORGAN_OBJECT(SET_TEXT("text", g->text), SET("ids", organ_ids_json(g->ids + g->prompt, made)))),
         SET_TEXT("stopped", g->ended ? "eos" : "length"),
         SET("run",
             ORGAN_OBJECT(SET_REAL("seconds", organ_milliseconds(g->seconds)),
@@ -169,23 +158,32 @@ static json_t *document(const generation *g)
                          SET_TEXT("cpu_isa", g->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(g->engine->workers)))));
 }
 
+static organ_status generate(void *context, json_t **report, organ_error *error)
+{
+    generation *const g = context;
+    if (organ_model_open_with(g->options->model, g->options->access, &g->model, error) ||
+        organ_forward_open(g->model, g->engine, &g->forward, error) || organ_tokenizer_open(g->model, &g->tokenizer, error) ||
+        read_prompt(g, error) || make_room(g, error) || continue_prompt(g, error))
+        return error->status;
+    *report = document(g);
+    return ORGAN_OK;
+}
+
+static void close_generation(void *context)
+{
+    generation *const g = context;
+    organ_forward_past_close(g->past);
+    organ_forward_close(g->forward);
+    organ_tokenizer_close(g->tokenizer);
+    organ_model_close(g->model);
+    free(g->ids);
+    free(g->prompt_text);
+    free(g->text);
+}
+
 organ_status organ_generate(const organ_generate_options *options, const organ_engine *engine, const organ_progress *progress,
                             const organ_listener *listener, json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
-    *report = NULL;
-    if (organ_model_open_with(options->model, options->access, &g.model, error) == ORGAN_OK &&
-        organ_forward_open(g.model, engine, &g.forward, error) == ORGAN_OK &&
-        organ_tokenizer_open(g.model, &g.tokenizer, error) == ORGAN_OK && read_prompt(&g, error) == ORGAN_OK &&
-        make_room(&g, error) == ORGAN_OK && run(&g, error) == ORGAN_OK && !(*report = document(&g)))
-        organ_fail_errno(error, ENOMEM, "%s", options->model);
-    organ_forward_past_close(g.past);
-    organ_forward_close(g.forward);
-    organ_tokenizer_close(g.tokenizer);
-    organ_model_close(g.model);
-    free(g.ids);
-    free(g.prompt_text);
-    free(g.text);
-    return organ_memory_work_end(&work, report, options->model, error);
+    return organ_verb_run(&(organ_verb){options->model, &g, generate, close_generation, false}, report, error);
 }

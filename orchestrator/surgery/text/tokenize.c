@@ -2,9 +2,9 @@
 #include "orchestrator/surgery/text/tokenize.h"
 
 #include "formats/base/input_file.h"
-#include "formats/base/memory_watch.h"
 #include "formats/tokenizer/tokenizer.h"
-#include "orchestrator/report/text/members.h"
+#include "orchestrator/surgery/output/tally.h"
+#include "orchestrator/surgery/output/verb.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -44,7 +44,7 @@ static organ_status read_stdin(const organ_stop *stop, char **bytes, size_t *len
         if (used == room) {
             char *larger = realloc(*bytes, room * 2 + 65536);
             if (!larger)
-                return organ_fail_errno(error, ENOMEM, "standard input");
+                return organ_fail_memory(error, "standard input");
             *bytes = larger;
             room = room * 2 + 65536;
         }
@@ -88,14 +88,6 @@ static json_t *first_tokens(const organ_tokenizer *tokenizer, const uint32_t *id
     return list;
 }
 
-static json_t *all_ids(const uint32_t *ids, size_t count)
-{
-    json_t *list = json_array();
-    for (size_t k = 0; k < count; k++)
-        json_array_append_new(list, json_integer((json_int_t)ids[k]));
-    return list;
-}
-
 static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
 {
     const organ_tokenizer_facts *facts = organ_tokenizer_describe(tokenizer);
@@ -103,51 +95,58 @@ static json_t *tokenizer_facts(const organ_tokenizer *tokenizer)
                         SET_INDEX("eos", facts->eos), SET_FLAG("adds_bos", facts->adds_bos), SET_TEXT("digest", facts->digest));
 }
 
-static organ_status tell(const organ_tokenize_options *options, const organ_tokenizer *tokenizer, const organ_stop *stop, const char *text,
-                         size_t bytes, json_t **report, organ_error *error)
-{
+typedef struct tokenizing {
+    const organ_tokenize_options *options;
+    const organ_stop *stop;
+    organ_model *model;
+    organ_tokenizer *tokenizer;
+    char *text;
+    size_t bytes;
     uint32_t *ids;
-    size_t count;
+} tokenizing;
+
+static json_t *document(const tokenizing *t, size_t count)
+{
+    const organ_tokenize_options *const o = t->options;
     char digest[17];
-    if (organ_tokenizer_encode(tokenizer, text, bytes, options->special, &ids, &count, error) != ORGAN_OK)
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)XXH3_64bits(t->text, t->bytes));
+    return ORGAN_OBJECT(SET_TEXT("schema", "organ.tokenize/1"), SET_TEXT("model", o->model),
+                        SET("text", ORGAN_OBJECT(SET_TEXT("name", strcmp(o->text, "-") == 0 ? "standard input" : o->text),
+                                                 SET_COUNT("bytes", t->bytes), SET_TEXT("digest", digest))),
+                        SET("tokenizer", tokenizer_facts(t->tokenizer)), SET_FLAG("special", o->special), SET_COUNT("tokens", count),
+                        SET_REAL_OF("bytes_per_token", count, (double)t->bytes / (double)count),
+                        SET("first", first_tokens(t->tokenizer, t->ids, count)), SET_IF(o->ids, "ids", organ_ids_json(t->ids, count)));
+}
+
+static organ_status tokenize(void *context, json_t **report, organ_error *error)
+{
+    tokenizing *const t = context;
+    const organ_tokenize_options *const o = t->options;
+    size_t count;
+    if (organ_model_open_with(o->model, o->access, &t->model, error) || organ_tokenizer_open(t->model, &t->tokenizer, error))
         return error->status;
-    if (check_stop(stop, error) != ORGAN_OK) {
-        free(ids);
+    if (strcmp(o->text, "-") == 0)
+        read_stdin(t->stop, &t->text, &t->bytes, error);
+    else
+        organ_input_load(o->text, o->text, TEXT_LIMIT, &t->text, &t->bytes, error);
+    if (error->status || check_stop(t->stop, error) ||
+        organ_tokenizer_encode(t->tokenizer, t->text, t->bytes, o->special, &t->ids, &count, error) || check_stop(t->stop, error))
         return error->status;
-    }
-    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)XXH3_64bits(text, bytes));
-    *report = ORGAN_OBJECT(SET_TEXT("schema", "organ.tokenize/1"), SET_TEXT("model", options->model),
-                           SET("text", ORGAN_OBJECT(SET_TEXT("name", strcmp(options->text, "-") == 0 ? "standard input" : options->text),
-                                                    SET_COUNT("bytes", bytes), SET_TEXT("digest", digest))),
-                           SET("tokenizer", tokenizer_facts(tokenizer)), SET_FLAG("special", options->special), SET_COUNT("tokens", count),
-                           SET("bytes_per_token", count ? json_real((double)bytes / (double)count) : json_null()),
-                           SET("first", first_tokens(tokenizer, ids, count)));
-    if (*report && options->ids)
-        json_object_set_new(*report, "ids", all_ids(ids, count));
-    free(ids);
-    return *report ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the report");
+    *report = document(t, count);
+    return ORGAN_OK;
+}
+
+static void close_tokenizing(void *context)
+{
+    tokenizing *const t = context;
+    organ_tokenizer_close(t->tokenizer);
+    organ_model_close(t->model);
+    free(t->text);
+    free(t->ids);
 }
 
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    organ_model *model = NULL;
-    organ_tokenizer *tokenizer = NULL;
-    char *text = NULL;
-    size_t bytes = 0;
-    *report = NULL;
-    organ_status status = organ_model_open_with(options->model, options->access, &model, error);
-    if (status == ORGAN_OK)
-        status = organ_tokenizer_open(model, &tokenizer, error);
-    organ_model_close(model);
-    if (status == ORGAN_OK)
-        status = strcmp(options->text, "-") == 0 ? read_stdin(stop, &text, &bytes, error)
-                                                 : organ_input_load(options->text, options->text, TEXT_LIMIT, &text, &bytes, error);
-    if (status == ORGAN_OK)
-        status = check_stop(stop, error);
-    if (status == ORGAN_OK)
-        status = tell(options, tokenizer, stop, text, bytes, report, error);
-    organ_tokenizer_close(tokenizer);
-    free(text);
-    return organ_memory_work_end(&work, report, options->model, error);
+    tokenizing t = {.options = options, .stop = stop};
+    return organ_verb_run(&(organ_verb){options->model, &t, tokenize, close_tokenizing, false}, report, error);
 }

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/trial/evaluation.h"
 
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/trial/trial.h"
 
-#include <errno.h>
 #include <string.h>
-
-static organ_status no_memory(const organ_evaluation *e, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", e->output); }
 
 /* What is known before the scoring; figures are null until then. */
 static json_t *plan_json(const organ_evaluation *e, const organ_trial *trial)
 {
     json_t *const definitions = organ_trial_definitions_json(trial);
     if (definitions)
-        json_object_set_new(definitions, "arithmetic",
-                            json_string("Both models compute in FP32 on the numbers that their stored weights stand for; activations are "
-                                        "not quantised."));
+        json_object_set_new(
+            definitions, "arithmetic",
+            json_string("Both models compute in FP32 on the numbers that their stored weights stand for; activations are not quantised."));
     return ORGAN_OBJECT(SET_TEXT("definition", "perplexity/1"), SET("experiment", organ_trial_experiment_json(trial)),
                         SET("before", ORGAN_OBJECT(SET_TEXT("is", e->before_is), SET("model", organ_model_json(trial->models[0].model)),
                                                    SET_NULL("figures"))),
@@ -34,7 +30,7 @@ organ_status organ_evaluation_prepare(organ_evaluation *e, organ_error *error)
         return ORGAN_OK;
     if (organ_trial_open_made(&trial, e->before, NULL, e->options, e->engine, e->progress, &found) == ORGAN_OK &&
         !(e->document = plan_json(e, &trial)))
-        no_memory(e, &found);
+        organ_fail_memory(&found, e->output);
     organ_trial_close(&trial);
     return found.status ? organ_fail(error, found.status, "--evaluate: %s", found.message) : ORGAN_OK;
 }
@@ -56,7 +52,7 @@ static organ_status put_figures(organ_evaluation *e, const organ_trial *trial, o
     if (json_object_set_new(e->document, "comparison", comparison) || !e->run ||
         json_object_set_new(before, "figures", organ_trial_figures_json(trial, 0)) ||
         json_object_set_new(after, "figures", organ_trial_figures_json(trial, 1)))
-        return no_memory(e, error);
+        return organ_fail_memory(error, e->output);
     return error->status;
 }
 
@@ -67,7 +63,7 @@ void organ_evaluation_run(organ_evaluation *e, const char *path)
     if (!e->options)
         return;
     if (!path)
-        no_memory(e, fault);
+        organ_fail_memory(fault, e->output);
     else {
         if (organ_trial_open_made(&trial, e->before, path, e->options, e->engine, e->progress, fault) == ORGAN_OK &&
             same_text(e, &trial, fault) == ORGAN_OK && organ_trial_run(&trial, fault) == ORGAN_OK)

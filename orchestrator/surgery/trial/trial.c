@@ -110,7 +110,7 @@ static organ_status count_text(organ_trial *trial, organ_error *error)
     if (!lm_eval)
         return ORGAN_OK;
     if (!scored)
-        return organ_fail_errno(error, ENOMEM, "%s", trial->options->text);
+        return organ_fail_memory(error, trial->options->text);
     size_t at = 0;
     for (size_t k = 0; k < plan->scored; k++) {
         size_t bytes = 0;
@@ -200,7 +200,7 @@ static organ_status allocate(organ_trial *trial, organ_error *error)
         model->scores.divergence = m ? calloc(trial->plan.scored, sizeof *model->scores.divergence) : NULL;
         model->scores.agrees = m ? calloc(trial->plan.scored, 1) : NULL;
         if (!model->hidden || !model->scores.nll || (m && (!model->scores.divergence || !model->scores.agrees)))
-            organ_fail_errno(error, ENOMEM, "%s", model->path);
+            organ_fail_memory(error, model->path);
     }
     return error->status;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/trial/trial.h"
@@ -63,12 +62,10 @@ static const char *style_text(organ_perplexity_style style)
 {
     static const char *const texts[] = {
         "hf: windows of `context` tokens side by side, the last one shorter; every token but the first of a window is scored, once; BOS "
-        "once "
-        "before the text where the model's tokenizer puts one.",
+        "once before the text where the model's tokenizer puts one.",
         "llama.cpp: whole windows of `context` tokens side by side, what is left over is not used; only the second half of a window is "
         "scored, from its token context / 2 + 1 on, counted from 0; where the model's tokenizer puts BOS before a text, BOS stands in "
-        "place "
-        "of the first token of every window.",
+        "place of the first token of every window.",
         "lm-eval: every token of the text is scored once, in windows of `context` inputs that begin with one token already scored; the "
         "last window is filled up with earlier tokens; BOS, or EOS where there is none, stands before the text, which is one document and "
         "is taken as it is.",
@@ -82,32 +79,25 @@ json_t *organ_trial_definitions_json(const organ_trial *trial)
     json_t *const d = ORGAN_OBJECT(
         SET_TEXT("style", style_text(trial->protocol.style)),
         SET_TEXT("perplexity", "exp of the mean of -ln p over the scored tokens; its standard error takes tokens as independent, as "
-                               "llama.cpp does, and is too "
-                               "small where neighbours resemble each other."),
+                               "llama.cpp does, and is too small where neighbours resemble each other."),
         SET_TEXT(
             "bits_per_byte",
             lm_eval && trial->used_tokens == trial->text_tokens
                 ? "sum of -log2 p over the scored tokens, over the bytes of the text."
                 : "sum of -log2 p over the scored tokens, over the bytes that just these tokens stand for. It compares across tokenizers."),
-        SET_TEXT(
-            "same experiment",
-            "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all models scored the same "
-            "tokens."));
+        SET_TEXT("same experiment", "Numbers stand beside each other only where text, tokenizer, style and context are the same; here all "
+                                    "models scored the same tokens."));
     if (d && lm_eval)
-        json_object_set_new(
-            d, "words",
-            json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus one "
-                        "(Python's re.split); byte_perplexity the same over bytes."));
+        json_object_set_new(d, "words",
+                            json_string("word_perplexity is exp of the sum of -ln p over the words, counted as runs of white space plus "
+                                        "one (Python's re.split); byte_perplexity the same over bytes."));
     if (d && trial->count > 1) {
-        json_object_set_new(
-            d, "difference",
-            json_string("perplexity less that of the first model; errors of difference and ratio are those of paired tokens."));
-        json_object_set_new(
-            d, "kl_divergence",
-            json_string("mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."));
-        json_object_set_new(d, "top1_agreement",
-                            json_string("share of the scored tokens for which both models find the same token "
-                                        "likeliest, whether or not it is right."));
+        ORGAN_ADD(
+            d,
+            SET_TEXT("difference", "perplexity less that of the first model; errors of difference and ratio are those of paired tokens."),
+            SET_TEXT("kl_divergence", "mean over the scored tokens of KL(first model || this model), in nats, over the whole vocabulary."),
+            SET_TEXT("top1_agreement",
+                     "share of the scored tokens for which both models find the same token likeliest, whether or not it is right."));
     }
     return d;
 }
