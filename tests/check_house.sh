@@ -113,12 +113,20 @@ serve/models http
 serve/page http jobs
 serve http jobs models page
 LAW
+# Rooms with a door: the one header of a room that may be included from outside of it. It says what the room does.
+cat >"$scratch/doors" <<'LAW'
+serve/http http.h
+serve/jobs jobs.h
+serve/models models.h
+serve/page page.h
+LAW
 # shellcheck disable=SC2016
 awk '
     function room(path) { sub(/\/[^\/]*$/, "", path); sub(/^kernels\/.*/, "kernels", path); sub(/^orchestrator\//, "", path); return path }
     function floor(path) { path = room(path); sub(/\/.*/, "", path); return path }
     FILENAME ~ /floors$/ { known[$1]; for (k = 1; k <= NF; k++) may[$1, $k]; next }
     FILENAME ~ /rooms$/ { for (k = 2; k <= NF; k++) knows[$1, floor($1 "/") "/" $k]; next }
+    FILENAME ~ /doors$/ { door[$1] = $2; next }
     {
         file = $0; from = floor(file)
         if (!(file ~ /^(kernels|formats|orchestrator)\//)) next
@@ -129,13 +137,15 @@ awk '
                 if (!((from, floor(to)) in may)) print file ":" line ": " from " may not include " to
                 else if (from == floor(to) && room(file) != room(to) && !((room(file), room(to)) in knows))
                     print file ":" line ": " room(file) " may not include " to
+                else if (room(to) in door && room(file) != room(to) && to !~ "/" door[room(to)] "$")
+                    print file ":" line ": outside of " room(to) " only " door[room(to)] " is included, not " to
             } else if (text ~ /^# *include *<hwloc/ && from != "machine") {
                 print file ":" line ": hwloc is used in machine alone"
             } else if (text ~ /^# *include *<sleef/ && from != "kernels") {
                 print file ":" line ": SLEEF is used in kernels alone"
             }
         close(file)
-    }' "$scratch/floors" "$scratch/rooms" "$scratch/c_files" | check "includes point down only"
+    }' "$scratch/floors" "$scratch/rooms" "$scratch/doors" "$scratch/c_files" | check "includes point down only"
 
 grep -E '^kernels/' "$scratch/c_files" | xargs -r -d '\n' grep -nE '^# *include *<' |
     grep -vE '<(assert|cpuid|float|limits|math|stdalign|stdbool|stddef|stdint|string|sys/auxv|asm/hwcap|immintrin|arm_neon|sleef)(\.h)?>' |

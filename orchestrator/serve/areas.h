@@ -3,7 +3,7 @@
 #ifndef ORGAN_AREAS_H
 #define ORGAN_AREAS_H
 
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http.h"
 
 /* All areas in the order in which they start; ends with NULL. */
 extern const organ_area *const organ_areas[];

@@ -3,7 +3,6 @@
 
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/areas.h"
-#include "orchestrator/serve/http_daemon.h"
 
 #include <malloc.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
 #define ORGAN_SERVE_H
 
 #include "formats/base/status.h"
-#include "orchestrator/serve/serve_options.h"
+#include "orchestrator/serve/http/http.h"
 
 /* Serves until `stop` asks, then finishes what it is sending: ORGAN_OK. Errors: ORGAN_USAGE, ORGAN_BAD_INPUT (the token's file), ORGAN_IO
  * (root, address, threads). Says on stderr where it listens, and what it refuses. */

@@ -31,8 +31,8 @@ void organ_http_on_slow(void *context, const char *peer)
 {
     organ_server *const server = context;
     organ_tally_slow(server->tally);
-    if (!server->app.quiet)
-        fprintf(stderr, "%s closed: no whole request within %u seconds\n", peer, server->timeout);
+    if (!server->options.quiet)
+        fprintf(stderr, "%s closed: no whole request within %u seconds\n", peer, server->options.timeout);
 }
 
 /* ---- the log ---- */
@@ -66,7 +66,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
 {
     const organ_server *const server = context;
     char message[500];
-    if (server->app.quiet)
+    if (server->options.quiet)
         return;
     vsnprintf(message, sizeof message, format, list);
     message[strcspn(message, "\r\n")] = '\0';
@@ -160,7 +160,7 @@ static enum MHD_Result begin(organ_http_request *request, const char *verb, cons
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
-    set_deadline(request, server->timeout);
+    set_deadline(request, server->options.timeout);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
         /* Who may not ask does not learn what there is. */
@@ -269,7 +269,7 @@ static void end_request(organ_http_request *request, bool whole)
     if (whole && !request->head && request->reply.kind != REPLY_STREAM)
         organ_tally_bytes(server->tally, request->reply.size);
     organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
-    if (!server->app.quiet)
+    if (!server->options.quiet)
         say(request, whole);
     free_request(request);
 }
@@ -286,7 +286,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     if (whole)
         part_from_silent(connection);
     /* The library closes what is idle; this is for who begins the next request and does not end it. */
-    set_deadline(request, 2 * server->timeout);
+    set_deadline(request, 2 * server->options.timeout);
     end_request(request, whole);
 }
 
@@ -298,7 +298,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer_of(connection, peer, sizeof peer);
-        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->timeout);
+        *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->options.timeout);
     } else if (*watched) {
         /* The library forgets a request whose query has more parameters than it has room for, and never says that it has ended. */
         organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);

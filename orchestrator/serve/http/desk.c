@@ -2,7 +2,6 @@
 #include "orchestrator/serve/http/desk.h"
 
 #include "orchestrator/serve/http/parts.h"
-#include "orchestrator/serve/http/step_back.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -70,10 +69,10 @@ static void recall(organ_desk *desk, bool all)
     pthread_mutex_unlock(&desk->lock);
 }
 
-void organ_desk_recall(organ_desk *desk)
+void organ_http_recall(const organ_app *app)
 {
-    if (desk)
-        recall(desk, true);
+    if (app->desk)
+        recall(app->desk, true);
 }
 
 void organ_desk_tick(organ_desk *desk) { recall(desk, false); }
@@ -129,7 +128,7 @@ static bool park(organ_desk *desk, organ_http_request *request, unsigned long lo
 static void *serve_desk(void *context)
 {
     organ_desk *const desk = context;
-    organ_step_back();
+    organ_http_step_back();
     for (organ_http_request *request; (request = next_request(desk));) {
         pthread_mutex_lock(&desk->lock);
         const unsigned long long recalls = desk->recalls;

@@ -13,12 +13,11 @@ void organ_desk_destroy(organ_desk *desk); /* after the last request was done; N
 /* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait already. */
 bool organ_desk_take(organ_desk *desk, organ_http_request *request);
 
-/* A handler that said organ_http_reply_later is called again: all of them after organ_desk_recall, which any thread may call, and each when
+/* A handler that said organ_http_reply_later is called again: all of them after organ_http_recall, and each when
  * its time has come, which organ_desk_tick finds out. After organ_desk_dismiss nobody waits any more: 503. NULL is allowed. */
 /* The request has its reply, which is sent when so many seconds have passed since it began. It takes
  * no place from others. False, and nothing done, after organ_desk_dismiss. */
 bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds);
-void organ_desk_recall(organ_desk *desk);
 void organ_desk_tick(organ_desk *desk);
 void organ_desk_dismiss(organ_desk *desk);
 

@@ -12,30 +12,25 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct organ_area;  /* below */
-struct organ_jail;  /* serve/jail.h: the only way to files below the root */
-struct organ_jobs;  /* of the area of jobs */
-struct organ_tally; /* serve/http_tally.h */
-struct organ_guard; /* serve/http_guard.h */
-struct organ_shelf; /* of the area of models */
+struct organ_area;          /* below */
+struct organ_serve_options; /* options.h */
+struct organ_jail;          /* jail.h: the only way to files below the root */
+struct organ_tally;         /* tally.h */
+struct organ_guard;         /* guard.h */
+struct organ_desk;          /* desk.h */
+struct organ_jobs;          /* of the area of jobs */
+struct organ_shelf;         /* of the area of models */
 
 /* What all areas know. One for a server, the same for all threads; after the areas have started nobody changes it. */
 typedef struct organ_app {
     const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
+    const struct organ_serve_options *options;
     const struct organ_jail *jail;
-    const organ_verb *const *verbs;
-    size_t verb_count;
-    unsigned job_limit; /* --jobs: how many run at once */
-    bool token;         /* a token is asked for: the page must log in */
-    bool quiet;         /* nothing on stderr but errors */
     struct organ_tally *tally;
     const struct organ_guard *guard;
-    struct organ_desk *desk;         /* serve/http_desk.h */
-    uint64_t job_output, keep_bytes; /* --job-output, --keep-bytes: what one job keeps of what it prints, and all of them */
-    uint64_t job_memory;             /* --job-memory: what --memory of a job may be at most */
-    uint64_t shelf_bytes;            /* --shelf: memory of models that are kept */
-    struct organ_jobs *jobs;         /* set by the area of jobs when it starts */
-    struct organ_shelf *shelf;       /* set by the area of models */
+    struct organ_desk *desk;
+    struct organ_jobs *jobs;   /* set by the area of jobs when it starts */
+    struct organ_shelf *shelf; /* set by the area of models */
 } organ_app;
 
 /* ---- request ---- */
@@ -104,7 +99,7 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
 /* The reply says that a token is wrong: it is sent later to those who have tried often. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
-/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_desk_recall), and `seconds`
+/* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`
  * after the request began at the latest. No thread waits meanwhile. */
 void organ_http_reply_later(organ_http_reply *reply, double seconds);
 double organ_http_waited(const organ_http_request *request); /* seconds since the request began */
@@ -143,13 +138,13 @@ typedef struct organ_area {
 } organ_area;
 #define ORGAN_ROUTES(rows) .routes = rows, .route_count = sizeof(rows) / sizeof *(rows)
 
-/* With a token, every route that is not open asks for "Authorization: Bearer TOKEN" or for the cookie that POST /api/v1/login {"token": T}
- * sets (204; HttpOnly, SameSite=Strict; 401 if it is wrong) and POST /api/v1/logout takes back. Without: 401 as a problem. Methods other
- * than GET also want an Origin that is the server's own, if there is one at all, and Content-Type application/json if there is a body. */
-extern const organ_area organ_area_server; /* /healthz, /metrics, /api/v1/login, /api/v1/logout */
-extern const organ_area organ_area_models; /* /api/v1/models ... */
-extern const organ_area organ_area_files;  /* /files ... */
-extern const organ_area organ_area_jobs;   /* /api/v1/jobs, /api/v1/verbs, /api/v1/openapi.json */
-extern const organ_area organ_area_page;   /* / */
+/* ---- for areas that work beside requests ---- */
+
+/* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any thread. */
+void organ_http_recall(const organ_app *app);
+
+/* Gives the calling thread, and those it will start, a lower priority than jobs have: they run on the same processors, and are what the
+ * server is there for. */
+void organ_http_step_back(void);
 
 #endif

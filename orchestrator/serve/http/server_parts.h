@@ -5,6 +5,7 @@
 
 #include "orchestrator/serve/http/desk.h"
 #include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/options.h"
 #include "orchestrator/serve/http/parts.h"
 #include "orchestrator/serve/http/penalty.h"
 #include "orchestrator/serve/http/tally.h"
@@ -13,13 +14,13 @@
 #include <microhttpd.h>
 #include <pthread.h>
 
-/* One server; http_daemon.c makes it. */
+/* One server; server.c makes it. */
 struct organ_server {
     organ_app app;
+    organ_serve_options options;
     organ_guard guard;
-    organ_words hosts;
     char url[96];
-    unsigned port, timeout;
+    unsigned port;
     int listener;
     size_t started; /* areas */
     organ_tally *tally;

@@ -3,7 +3,7 @@
 #ifndef ORGAN_JOB_KEEPER_H
 #define ORGAN_JOB_KEEPER_H
 
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/jobs/setup.h"
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/words.h"

@@ -4,7 +4,7 @@
 #define ORGAN_JOB_SETUP_H
 
 #include "orchestrator/command/options.h"
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 
 #include <stddef.h>
 #include <stdint.h>

@@ -5,7 +5,7 @@
 #define ORGAN_JOB_WORDS_H
 
 #include "orchestrator/command/options.h"
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 
 #include <jansson.h>
 

@@ -4,7 +4,7 @@
 #define ORGAN_MODEL_CATALOG_H
 
 #include "formats/model/model.h"
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 
 /* Nothing in it changes after it was made, so any thread may read it. */
 typedef struct organ_catalog {

@@ -3,7 +3,7 @@
 #ifndef ORGAN_MODEL_SCAN_H
 #define ORGAN_MODEL_SCAN_H
 
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 
 /* What the files say by their names. */
 typedef enum organ_found_kind {

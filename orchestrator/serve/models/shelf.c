@@ -2,7 +2,6 @@
 #include "orchestrator/serve/models/shelf.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/serve/http/step_back.h"
 #include "orchestrator/serve/models/scan.h"
 
 #include <errno.h>
@@ -37,9 +36,9 @@ struct organ_shelf {
     uint64_t clock;
     place places[PLACES];
     unsigned long long read;
-    char *wanted[MOST_WANTED]; /* paths, the first is read next */
+    char *wanted[MOST_WANTED];         /* paths, the first is read next */
     size_t wanted_count, bytes, loose; /* bytes: of all catalogs in places; loose: of those in none any more, but still in use */
-    const char *reading; /* NULL: none */
+    const char *reading;               /* NULL: none */
     organ_found found;
     bool walked, walk_wanted, walking;
     double walked_at, walk_seconds;
@@ -313,7 +312,7 @@ static void read_next(organ_shelf *shelf, char *path, bool asked_for)
 static void *read_models(void *context)
 {
     organ_shelf *const shelf = context;
-    organ_step_back();
+    organ_http_step_back();
     pthread_mutex_lock(&shelf->lock);
     while (!shelf->resting) {
         bool asked_for;
@@ -375,7 +374,7 @@ static void walk(organ_shelf *shelf)
 static void *walk_root(void *context)
 {
     organ_shelf *const shelf = context;
-    organ_step_back();
+    organ_http_step_back();
     pthread_mutex_lock(&shelf->lock);
     while (!shelf->resting)
         if (shelf->walk_wanted)

@@ -4,7 +4,7 @@
 #ifndef ORGAN_MODEL_SHELF_H
 #define ORGAN_MODEL_SHELF_H
 
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/models/catalog.h"
 
 #include <jansson.h>

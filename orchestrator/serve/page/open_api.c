@@ -3,7 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/command/embedded.h"
-#include "orchestrator/serve/jobs/verb_catalog.h"
+#include "orchestrator/serve/jobs/jobs.h"
 #include "orchestrator/version.h"
 
 #include <stdio.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need no token, and a
  * browser keeps them until their tag changes. */
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/page/open_api.h"
+#include "orchestrator/serve/page/page.h"
 #include "orchestrator/serve/page/page_files.h"
 
 #include <string.h>
@@ -48,11 +49,23 @@ static void handle_part(const organ_http_request *request, organ_http_reply *rep
 /* What the page must know before it may ask anything. */
 static void handle_settings(const organ_http_request *request, organ_http_reply *reply)
 {
-    organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->token));
+    organ_http_reply_json(reply, 200, json_pack("{s:b}", "token", organ_http_app(request)->options->token_file != NULL));
+}
+
+static void handle_open_api(const organ_http_request *request, organ_http_reply *reply)
+{
+    const organ_app *const app = organ_http_app(request);
+    organ_error error = {0};
+    json_t *const document = organ_open_api(app->options->verbs, app->options->verb_count, &error);
+    if (document)
+        organ_http_reply_json(reply, 200, document);
+    else
+        organ_http_problem(reply, 500, "%s", error.message);
 }
 
 static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/", handle_page, .open = true},
                                           {ORGAN_HTTP_GET, "/page/settings.json", handle_settings, .open = true},
-                                          {ORGAN_HTTP_GET, "/page/{name}", handle_part, .open = true}};
+                                          {ORGAN_HTTP_GET, "/page/{name}", handle_part, .open = true},
+                                          {ORGAN_HTTP_GET, "/api/v1/openapi.json", handle_open_api, .waits = true}};
 
 const organ_area organ_area_page = {ORGAN_ROUTES(routes)};

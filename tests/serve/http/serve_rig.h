@@ -4,7 +4,7 @@
 #ifndef SERVE_RIG_H
 #define SERVE_RIG_H
 
-#include "orchestrator/serve/http_daemon.h"
+#include "orchestrator/serve/http/http.h"
 
 #include <jansson.h>
 #include <stdbool.h>

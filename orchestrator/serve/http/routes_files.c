@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * /files: what lies below the root. */
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/serve/http/exchange.h"
-#include "orchestrator/serve/http/jail.h"
+#include "orchestrator/serve/http/http.h"
 
 #include <stdlib.h>
 #include <string.h>

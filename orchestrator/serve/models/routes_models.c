@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * /api/v1/models: which there are, what is in them, and their tensors. */
-#include "orchestrator/serve/http/desk.h"
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/models/models.h"
 #include "orchestrator/serve/models/shelf.h"
 #include "orchestrator/serve/models/tensor_page.h"
 
@@ -113,11 +112,11 @@ static void get_tensors(const organ_http_request *request, organ_http_reply *rep
 
 /* ---- the area ---- */
 
-static void tell_desk(void *context) { organ_desk_recall(((const organ_app *)context)->desk); }
+static void tell_requests(void *context) { organ_http_recall(context); }
 
 static organ_status start(organ_app *app, organ_error *error)
 {
-    return organ_shelf_create(app->jail, (size_t)app->shelf_bytes, tell_desk, app, &app->shelf, error);
+    return organ_shelf_create(app->jail, (size_t)app->options->shelf, tell_requests, app, &app->shelf, error);
 }
 
 static void drain(organ_app *app)

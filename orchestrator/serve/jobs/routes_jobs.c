@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * /api/v1/jobs, /api/v1/verbs and /api/v1/openapi.json: verbs as jobs, what they take, and all of it described. */
+ * /api/v1/jobs and /api/v1/verbs: verbs as jobs, and what they take. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/report/view/html_report.h"
-#include "orchestrator/serve/http/exchange.h"
+#include "orchestrator/serve/http/http.h"
+#include "orchestrator/serve/jobs/jobs.h"
 #include "orchestrator/serve/jobs/keeper.h"
 #include "orchestrator/serve/jobs/verb_catalog.h"
-#include "orchestrator/serve/page/open_api.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -70,7 +70,7 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
     organ_error error = {0};
     if (!body)
         return;
-    const unsigned refused = organ_job_words_read(app->verbs, app->verb_count, app->jail, body, &words, &faults);
+    const unsigned refused = organ_job_words_read(app->options->verbs, app->options->verb_count, app->jail, body, &words, &faults);
     json_decref(body);
     if (refused) {
         refuse(reply, refused, faults);
@@ -214,30 +214,19 @@ static void get_log(const organ_http_request *request, organ_http_reply *reply)
 static void get_verbs(const organ_http_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
-    organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->verbs, app->verb_count)));
+    organ_http_reply_json(reply, 200, json_pack("{s:o}", "verbs", organ_verb_list(app->options->verbs, app->options->verb_count)));
 }
 
 static void get_verb(const organ_http_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     const char *const name = organ_http_parameter(request, "verb");
-    for (size_t k = 0; k < app->verb_count; k++)
-        if (organ_verb_is_job(app->verbs[k]) && strcmp(app->verbs[k]->name, name) == 0) {
-            organ_http_reply_json(reply, 200, organ_verb_describe(app->verbs[k]));
+    for (size_t k = 0; k < app->options->verb_count; k++)
+        if (organ_verb_is_job(app->options->verbs[k]) && strcmp(app->options->verbs[k]->name, name) == 0) {
+            organ_http_reply_json(reply, 200, organ_verb_describe(app->options->verbs[k]));
             return;
         }
     organ_http_problem(reply, 404, "there is no verb '%.60s' that can be a job", name);
-}
-
-static void get_open_api(const organ_http_request *request, organ_http_reply *reply)
-{
-    const organ_app *const app = organ_http_app(request);
-    organ_error error = {0};
-    json_t *const document = organ_open_api(app->verbs, app->verb_count, &error);
-    if (document)
-        organ_http_reply_json(reply, 200, document);
-    else
-        organ_http_problem(reply, 500, "%s", error.message);
 }
 
 /* ---- the area ---- */
@@ -245,13 +234,13 @@ static void get_open_api(const organ_http_request *request, organ_http_reply *re
 static organ_status start(organ_app *app, organ_error *error)
 {
     const organ_jobs_setup setup = {.jail = app->jail,
-                                    .verbs = app->verbs,
-                                    .verb_count = app->verb_count,
-                                    .limit = app->job_limit ? app->job_limit : 1,
+                                    .verbs = app->options->verbs,
+                                    .verb_count = app->options->verb_count,
+                                    .limit = app->options->jobs ? app->options->jobs : 1,
                                     .kept = KEPT_JOBS,
-                                    .output = app->job_output,
-                                    .memory = app->job_memory,
-                                    .keep_bytes = app->keep_bytes,
+                                    .output = app->options->job_output,
+                                    .memory = app->options->job_memory,
+                                    .keep_bytes = app->options->keep_bytes,
                                     .most_queued = MOST_QUEUED,
                                     .program = "/proc/self/exe",
                                     .patience = patience};
@@ -282,7 +271,6 @@ static const organ_http_route routes[] = {{ORGAN_HTTP_POST, "/api/v1/jobs", post
                                           {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/report", get_report, .waits = true},
                                           {ORGAN_HTTP_GET, "/api/v1/jobs/{id}/log", get_log, .waits = true},
                                           {ORGAN_HTTP_GET, "/api/v1/verbs", get_verbs, .open = false},
-                                          {ORGAN_HTTP_GET, "/api/v1/verbs/{verb}", get_verb, .open = false},
-                                          {ORGAN_HTTP_GET, "/api/v1/openapi.json", get_open_api, .waits = true}};
+                                          {ORGAN_HTTP_GET, "/api/v1/verbs/{verb}", get_verb, .open = false}};
 
 const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start, .stop = stop, .metrics = metrics};

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/serve/http_daemon.h"
+#include "orchestrator/serve/http/server.h"
 
 #include "orchestrator/serve/http/connection.h"
 #include "orchestrator/serve/http/jail.h"
 #include "orchestrator/serve/http/listen.h"
 #include "orchestrator/serve/http/server_parts.h"
-#include "orchestrator/serve/http/step_back.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -30,29 +29,19 @@ static void want_descriptors(unsigned connections)
 static organ_status open_guard(const organ_serve_options *options, organ_server *server, organ_error *error)
 {
     bool open_to_others = false;
-    server->guard.hosts = &server->hosts;
-    server->hosts = options->hosts;
+    server->guard.hosts = &server->options.hosts;
     if (options->token_file && organ_guard_token(&server->guard, options->token_file, &open_to_others, error) != ORGAN_OK)
         return error->status;
     if (open_to_others)
         fprintf(stderr, "organ: %s: other users may read the token (chmod 600 would end that)\n", options->token_file);
-    server->app.token = server->guard.token != NULL;
     return organ_guard_session(&server->guard, error);
 }
 
 static organ_status open_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server, organ_error *error)
 {
     struct organ_jail *jail = NULL;
-    server->timeout = options->timeout;
-    server->app = (organ_app){.areas = areas,
-                              .verbs = options->verbs,
-                              .verb_count = options->verb_count,
-                              .job_limit = options->jobs,
-                              .quiet = options->quiet,
-                              .shelf_bytes = options->shelf,
-                              .job_output = options->job_output,
-                              .job_memory = options->job_memory,
-                              .keep_bytes = options->keep_bytes};
+    server->options = *options;
+    server->app = (organ_app){.areas = areas, .options = &server->options};
     if (organ_jail_open(options->root, &jail, error) != ORGAN_OK)
         return error->status;
     server->app.jail = jail;
@@ -98,7 +87,7 @@ static void *start_below_jobs(void *context)
     starting *const s = context;
     const organ_serve_options *const options = s->options;
     organ_server *const server = s->server;
-    organ_step_back();
+    organ_http_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
     server->daemon = MHD_start_daemon(

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * A running server: sockets, threads and limits. */
-#ifndef ORGAN_HTTP_DAEMON_H
-#define ORGAN_HTTP_DAEMON_H
+#ifndef ORGAN_HTTP_SERVER_H
+#define ORGAN_HTTP_SERVER_H
 
 #include "orchestrator/serve/http/exchange.h"
-#include "orchestrator/serve/serve_options.h"
+#include "orchestrator/serve/http/options.h"
 
 /* Everything is answered by our own code, with a problem in JSON and the headers of security, but for what libmicrohttpd (0.9.75) refuses
  * before we are asked. It does so with a constant page of HTML without headers of ours, in which nothing of the request stands, and ends
@@ -20,8 +20,9 @@
 
 typedef struct organ_server organ_server;
 
-/* Opens the root, reads the token, starts the areas (a list that ends with NULL) and listens. ORGAN_USAGE where the options do not go
- * together or the address is none, ORGAN_IO where the system refuses (port in use). *server is NULL on error. */
+/* Opens the root, reads the token (the options are copied, what they point to is not), starts the areas (a list that ends with NULL) and
+ * listens. ORGAN_USAGE where the options do not go together or the address is none, ORGAN_IO where the system refuses (port in use).
+ * *server is NULL on error. */
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **server,
                                organ_error *error);
 /* "http://127.0.0.1:8935/"; with the port that was chosen where port 0 was asked for. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * The server itself: whether it is well, what it has done, and who may come in. */
 #include "orchestrator/report/text/text.h"
-#include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/http/guard.h"
+#include "orchestrator/serve/http/http.h"
 #include "orchestrator/serve/http/tally.h"
 #include "orchestrator/version.h"
 

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT
+ * The models below the served directory. In comes the directory, out come a list of the models in it, what is in each, and its tensors,
+ * page by page. Nobody waits for a disk: what is not known yet is read by threads of the shelf, and told when it is known.
+ *
+ *   scan.h          finds models by the names of their files
+ *   catalog.h       one model as it is kept: its tensors, and its portrait (portrait.h) as JSON
+ *   shelf.h         all that are kept, in bounded memory, and the threads that read them
+ *   tensor_page.h   the tensors of one, sorted and filtered */
+#ifndef ORGAN_MODELS_H
+#define ORGAN_MODELS_H
+
+#include "orchestrator/serve/http/http.h"
+
+extern const organ_area organ_area_models; /* /api/v1/models ... */
+
+#endif
