@@ -7,7 +7,8 @@
 
 #include <jansson.h>
 
-#define ORGAN_JOURNAL_NAME "organ/journal.jsonl" /* in an output that grows */
+#define ORGAN_JOURNAL_FOLDER "organ" /* in an output that grows */
+#define ORGAN_JOURNAL_NAME   ORGAN_JOURNAL_FOLDER "/journal.jsonl"
 
 typedef struct organ_journal {
     const char *path; /* as given to open; must outlive the journal */

@@ -95,6 +95,14 @@ static organ_status remove_mark(organ_publish *publish, organ_error *error)
     return ORGAN_OK;
 }
 
+static void remove_journal(const organ_publish *publish, const char *journal)
+{
+    if (!journal)
+        return;
+    unlinkat(publish->lock, journal, 0);
+    unlinkat(publish->lock, ORGAN_JOURNAL_FOLDER, AT_REMOVEDIR); /* fails where reports are in it */
+}
+
 static bool is_there(const organ_publish *publish, const char *name)
 {
     struct stat info;
@@ -292,8 +300,7 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
         free_plan(&plan);
         return error->status;
     }
-    if (journal)
-        unlinkat(publish->lock, journal, 0);
+    remove_journal(publish, journal);
     organ_naming naming = ORGAN_NAME_REFUSED;
     if (remove_mark(publish, error) == ORGAN_OK) {
         if (publish->empty)
@@ -321,8 +328,8 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     size_t count = 0;
     for (organ_sync_directory(publish->partial, error); !error->status && names[count]; count++)
         make_plan(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
-    if (!error->status && journal)
-        unlinkat(publish->lock, journal, 0); /* what is whole is not to be taken for an unfinished run */
+    if (!error->status)
+        remove_journal(publish, journal); /* what is whole is not to be taken for an unfinished run */
     if (!error->status)
         remove_mark(publish, error);
     if (!error->status && publish->empty)

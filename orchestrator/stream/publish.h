@@ -43,7 +43,8 @@ char *organ_publish_path(const organ_publish *publish, const char *name);
 /* Gives the partial directory the name `final`, durably. Without `force` nothing is replaced, whatever has appeared there; with it, what
  * had the name is looked at again and removed, or kept under another name if it has become something else. Files inside must have been
  * synchronised before. `journal` (or NULL), a file of the partial directory, is removed when nothing can go wrong any more that it could
- * mend. ORGAN_IO: publish->stage tells how far the output has come, the message what to do. */
+ * mend, and ORGAN_JOURNAL_FOLDER where it is empty then. ORGAN_IO: publish->stage tells how far the output has come, the message what to
+ * do. */
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error);
 
 /* The same for an output of single files: each of `names` (at most ORGAN_PUBLISH_FILES, up to a NULL), files of the partial directory that

@@ -3,8 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -19,13 +18,13 @@ typedef struct assembly {
     organ_layout layout;
     organ_file_list beside;
     bool merged; /* files of the donor became one */
-    organ_output output;
+    organ_layout_output written;
 } assembly;
 
 /* The single file keeps its bytes and gets the name of the output. */
 static organ_status rename_only(assembly *a, organ_error *error)
 {
-    const char *const name = organ_output_name(&a->output);
+    const char *const name = organ_output_name(&a->written.made.output);
     a->layout.files[0].name = organ_arena_copy(&a->layout.arena, name, strlen(name));
     return a->layout.files[0].name ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", name);
 }
@@ -34,7 +33,7 @@ static organ_status merge_gguf(assembly *a, organ_error *error)
 {
     organ_gguf_writer *writer = NULL;
     if (organ_layout_metadata(a->model->gguf, &writer, error) == ORGAN_OK)
-        organ_layout_merge_gguf(&a->layout, organ_output_name(&a->output), writer, error);
+        organ_layout_merge_gguf(&a->layout, organ_output_name(&a->written.made.output), writer, error);
     organ_gguf_writer_destroy(writer);
     return error->status;
 }
@@ -46,9 +45,12 @@ static organ_status plan(assembly *a, organ_error *error)
         return error->status;
     const bool gguf = strcmp(a->layout.format, "GGUF") == 0;
     const char *const dot = strrchr(path, '.');
-    a->output =
-        (organ_output){.path = path, .like = organ_output_like(a->model), .force = a->options->force, .single = organ_output_is_file(path)};
-    if (!a->output.single)
+    a->written.made.output = (organ_output){.path = path,
+                                            .like = organ_output_like(a->model),
+                                            .force = a->options->force,
+                                            .resume = a->options->resume,
+                                            .single = organ_output_is_file(path)};
+    if (!a->written.made.output.single)
         return ORGAN_OK;
     if (strcmp(dot, gguf ? ".gguf" : ".safetensors") != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: %s was made from %s files: nothing is converted here, the output is %s or a directory",
@@ -56,19 +58,16 @@ static organ_status plan(assembly *a, organ_error *error)
     if (a->layout.file_count == 1)
         return rename_only(a, error);
     a->merged = true;
-    return gguf ? merge_gguf(a, error) : organ_layout_merge_safetensors(&a->layout, organ_output_name(&a->output), error);
+    return gguf ? merge_gguf(a, error) : organ_layout_merge_safetensors(&a->layout, organ_output_name(&a->written.made.output), error);
 }
 
 /* Tensors whose bytes are not those that were taken out of the donor. */
 static json_t *changed_json(const organ_layout *layout)
 {
     json_t *const names = json_array();
-    for (size_t k = 0; k < layout->piece_count; k++) {
-        char digest[17];
-        snprintf(digest, sizeof digest, "%016llx", (unsigned long long)layout->pieces[k].xxh3);
-        if (layout->pieces[k].known && strcmp(layout->pieces[k].known, digest) != 0)
+    for (size_t k = 0; k < layout->piece_count; k++)
+        if (organ_layout_piece_changed(layout, k))
             json_array_append_new(names, json_string(layout->pieces[k].as.name));
-    }
     return names;
 }
 
@@ -95,7 +94,7 @@ static json_t *document_of(const assembly *a)
 {
     const uint64_t bytes = organ_layout_bytes(&a->layout);
     json_t *const changed = a->options->dry_run ? json_null() : changed_json(&a->layout);
-    json_t *run = organ_output_run(&a->output, bytes);
+    json_t *run = organ_output_run(&a->written.made.output, bytes);
     if (run)
         json_object_set_new(run, "directory", organ_document_string(a->options->directory));
     const bool same = a->model->manifest && !a->merged && !a->layout.changed && json_is_array(changed) && json_array_size(changed) == 0;
@@ -112,30 +111,28 @@ static json_t *document_of(const assembly *a)
     return NULL;
 }
 
-static organ_status write_out(assembly *a, const organ_progress *progress, const organ_stop *stop, organ_error *error)
+static organ_status tell(void *context, json_t **report, organ_error *error)
 {
-    const char *const to = organ_output_directory(&a->output);
-    if (organ_layout_write(&a->layout, to, "assembling", progress, stop, error) == ORGAN_OK &&
-        (a->output.single || organ_beside_copy(a->model, to, "", error) == ORGAN_OK) && organ_model_unchanged(a->model, error) == ORGAN_OK)
-        organ_output_sync(&a->output, error);
-    return error->status;
+    const assembly *const a = context;
+    *report = document_of(a);
+    return *report ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", a->options->directory);
 }
 
 static organ_status run(assembly *a, const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
-    const bool writes = !a->options->dry_run;
-    if (writes ? organ_output_begin(&a->output, organ_layout_bytes(&a->layout) + a->beside.bytes, error)
-               : organ_output_check(a->output.path, a->output.like, a->output.force, error))
-        return error->status;
-    if (writes)
-        write_out(a, progress, stop, error);
-    if (!error->status && !(*report = document_of(a)))
-        organ_fail_errno(error, ENOMEM, "%s", a->options->directory);
-    if (writes && organ_output_end(&a->output, error)) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    return error->status;
+    organ_layout_output *const written = &a->written;
+    written->made.dry_run = a->options->dry_run;
+    written->made.beside_bytes = a->beside.bytes;
+    written->made.definition = "assemble/1";
+    written->made.stage = "assembling";
+    written->made.progress = progress;
+    written->made.stop = stop;
+    written->layout = &a->layout;
+    written->model = a->model;
+    written->model_is = "model";
+    written->context = a;
+    written->tell = tell;
+    return organ_layout_output_make(written, report, error);
 }
 
 organ_status organ_assemble(const organ_assemble_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
@@ -147,7 +144,7 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
     *report = NULL;
     if (organ_model_open_with(options->directory, options->access, &a.model, error) == ORGAN_OK &&
         organ_output_spares(options->output, a.model, error) == ORGAN_OK && plan(&a, error) == ORGAN_OK &&
-        (a.output.single || organ_beside_list(a.model, &root, &a.beside, error) == ORGAN_OK))
+        (a.written.made.output.single || organ_beside_list(a.model, &root, &a.beside, error) == ORGAN_OK))
         run(&a, progress, stop, report, error);
     organ_list_free(&a.beside);
     free(root);

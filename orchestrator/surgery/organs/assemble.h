@@ -17,7 +17,7 @@ ORGAN_API_BEGIN
 typedef struct organ_assemble_options {
     const char *directory; /* an organ directory; any other model is taken too, so that split ones can be merged */
     const char *output;
-    bool force, dry_run;
+    bool resume, force, dry_run;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_assemble_options;
 

@@ -3,8 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -16,6 +15,7 @@ typedef struct extraction {
     organ_model *model;
     organ_layout layout;
     organ_file_list beside;
+    organ_layout_output written;
 } extraction;
 
 static json_t *folder_json(const extraction *e, organ_group group)
@@ -53,7 +53,7 @@ static json_t *layers_json(const organ_layout *layout)
     return layers;
 }
 
-static json_t *document_of(const extraction *e, const organ_output *output)
+static json_t *document_of(const extraction *e)
 {
     json_t *const folders = json_array();
     uint64_t bytes = 0, elements = 0;
@@ -63,7 +63,7 @@ static json_t *document_of(const extraction *e, const organ_output *output)
         bytes += e->layout.pieces[k].as.bytes;
         elements += e->layout.pieces[k].as.elements;
     }
-    json_t *run = organ_output_run(output, bytes);
+    json_t *run = organ_output_run(&e->written.made.output, bytes);
     if (run)
         json_object_set_new(run, "model", organ_document_string(e->options->model));
     return json_pack("{s:s, s:s, s:b, s:o, s:o, s:{s:I, s:I, s:I}, s:o, s:o, s:{s:I, s:I}, s:o}", "schema", "organ.extract/1", "organ",
@@ -73,36 +73,11 @@ static json_t *document_of(const extraction *e, const organ_output *output)
                      (json_int_t)e->beside.bytes, "run", run);
 }
 
-static organ_status write_out(extraction *e, organ_output *output, const organ_progress *progress, const organ_stop *stop,
-                              organ_error *error)
+static organ_status tell(void *context, json_t **report, organ_error *error)
 {
-    json_t *about = organ_model_json(e->model);
-    if (!about)
-        return organ_fail_errno(error, ENOMEM, "%s", e->options->model);
-    const char *const to = organ_output_directory(output);
-    if (organ_layout_write_apart(&e->layout, to, "extracting", about, progress, stop, error) == ORGAN_OK &&
-        organ_beside_copy(e->model, to, ORGAN_FILES_FOLDER, error) == ORGAN_OK && organ_model_unchanged(e->model, error) == ORGAN_OK)
-        organ_output_sync(output, error);
-    json_decref(about);
-    return error->status;
-}
-
-static organ_status run(extraction *e, const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
-{
-    organ_output output = {.path = e->options->output, .like = organ_output_like(e->model), .force = e->options->force};
-    const bool writes = !e->options->dry_run;
-    if (writes ? organ_output_begin(&output, organ_layout_bytes(&e->layout) + e->beside.bytes, error)
-               : organ_output_check(output.path, output.like, output.force, error))
-        return error->status;
-    if (writes)
-        write_out(e, &output, progress, stop, error);
-    if (!error->status && !(*report = document_of(e, &output)))
-        organ_fail_errno(error, ENOMEM, "%s", e->options->model);
-    if (writes && organ_output_end(&output, error)) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    return error->status;
+    const extraction *const e = context;
+    *report = document_of(e);
+    return *report ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "%s", e->options->model);
 }
 
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
@@ -114,8 +89,25 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
     *report = NULL;
     if (organ_model_open_with(options->model, options->access, &e.model, error) == ORGAN_OK &&
         organ_output_spares(options->output, e.model, error) == ORGAN_OK && organ_layout_copy(e.model, &e.layout, error) == ORGAN_OK &&
-        organ_beside_list(e.model, &root, &e.beside, error) == ORGAN_OK)
-        run(&e, progress, stop, report, error);
+        organ_beside_list(e.model, &root, &e.beside, error) == ORGAN_OK) {
+        e.written = (organ_layout_output){.made = {.output = {.path = options->output,
+                                                              .like = organ_output_like(e.model),
+                                                              .force = options->force,
+                                                              .resume = options->resume},
+                                                   .dry_run = options->dry_run,
+                                                   .beside_bytes = e.beside.bytes,
+                                                   .definition = "extract/1",
+                                                   .stage = "extracting",
+                                                   .progress = progress,
+                                                   .stop = stop},
+                                          .layout = &e.layout,
+                                          .model = e.model,
+                                          .model_is = "model",
+                                          .apart = true,
+                                          .context = &e,
+                                          .tell = tell};
+        organ_layout_output_make(&e.written, report, error);
+    }
     organ_list_free(&e.beside);
     free(root);
     organ_layout_release(&e.layout);

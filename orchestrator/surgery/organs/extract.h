@@ -16,13 +16,14 @@ ORGAN_API_BEGIN
 
 typedef struct organ_extract_options {
     const char *model, *output;
-    bool force, dry_run;
+    bool resume, force, dry_run;
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_extract_options;
 
 /* *report has the schema organ.extract/1; the caller releases it; NULL on error. With dry_run nothing is written. Errors: ORGAN_USAGE
- * (output exists or would hurt the model), ORGAN_BAD_INPUT (malformed, or changed meanwhile), ORGAN_IO, ORGAN_INTERRUPTED; nothing is left.
- */
+ * (output exists or would hurt the model, or an unfinished run that is not continued or not this one), ORGAN_BAD_INPUT (malformed, or
+ * changed meanwhile; nothing is left), ORGAN_IO, ORGAN_INTERRUPTED: what is done is left with a journal, and `resume` continues it to the
+ * same bytes. */
 organ_status organ_extract(const organ_extract_options *options, const organ_progress *progress, const organ_stop *stop, json_t **report,
                            organ_error *error);
 

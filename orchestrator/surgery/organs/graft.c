@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/version.h"
 
@@ -18,30 +19,32 @@ static organ_status no_memory(const organ_graft_job *job, organ_error *error)
 
 /* ---- before anything is written ---- */
 
-static bool is_apart(const organ_graft_job *job) { return job->target->manifest && !job->output.single; }
-
 /* The output is of the target's format. */
 static organ_status check_output(organ_graft_job *job, organ_error *error)
 {
     const char *const path = job->options->output, *const dot = strrchr(path, '.');
     const bool gguf = strcmp(job->layout.format, "GGUF") == 0;
-    job->output = (organ_output){
-        .path = path, .like = organ_output_like(job->target), .force = job->options->force, .single = organ_output_is_file(path)};
-    if (job->output.single && strcmp(dot, gguf ? ".gguf" : ".safetensors") != 0)
+    organ_output *const output = &job->written.made.output;
+    *output = (organ_output){.path = path,
+                             .like = organ_output_like(job->target),
+                             .force = job->options->force,
+                             .resume = job->options->resume,
+                             .single = organ_output_is_file(path)};
+    if (output->single && strcmp(dot, gguf ? ".gguf" : ".safetensors") != 0)
         return organ_fail(error, ORGAN_USAGE, "%s: the target's format is %s: the output is %s or a directory", path, job->layout.format,
                           gguf ? "a .gguf" : "a .safetensors");
-    if (!job->output.single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
+    if (!output->single && !job->target->manifest && !job->target->whole_directory && job->layout.file_count == 1)
         return organ_fail(error, ORGAN_USAGE, "%s: the target is one file, so is the output: name a %s", path,
                           gguf ? ".gguf" : ".safetensors");
     if (organ_output_spares(path, job->source, error) || organ_output_spares(path, job->target, error))
         return error->status;
-    return job->options->dry_run ? organ_output_check(path, job->output.like, job->options->force, error) : ORGAN_OK;
+    return job->options->dry_run ? organ_output_check(path, output->like, job->options->force, error) : ORGAN_OK;
 }
 
 /* A name for the file of a new header. */
 static const char *file_name(organ_graft_job *job)
 {
-    return job->output.single ? organ_output_name(&job->output) : job->layout.files[0].name;
+    return job->written.made.output.single ? organ_output_name(&job->written.made.output) : job->layout.files[0].name;
 }
 
 /* The header of the output: the target's, unless something in it changes. */
@@ -49,7 +52,7 @@ static organ_status settle_header(organ_graft_job *job, organ_error *error)
 {
     organ_gguf_writer *writer = NULL;
     const bool gguf = strcmp(job->layout.format, "GGUF") == 0;
-    job->anew = job->anew || (job->output.single && job->layout.file_count > 1);
+    job->anew = job->anew || (job->written.made.output.single && job->layout.file_count > 1);
     if (organ_graft_metadata(job, &writer, error) || json_array_size(job->mismatches)) {
         organ_gguf_writer_destroy(writer);
         return error->status;
@@ -58,7 +61,7 @@ static organ_status settle_header(organ_graft_job *job, organ_error *error)
         organ_layout_merge_gguf(&job->layout, file_name(job), writer, error);
     else if (job->anew)
         organ_layout_merge_safetensors(&job->layout, file_name(job), error);
-    else if (job->output.single)
+    else if (job->written.made.output.single)
         job->layout.files[0].name = organ_arena_copy(&job->layout.arena, file_name(job), strlen(file_name(job)));
     organ_gguf_writer_destroy(writer);
     return error->status || job->layout.files[0].name ? error->status : no_memory(job, error);
@@ -108,7 +111,7 @@ static json_t *tensors_json(const organ_graft_job *job)
     json_t *const rows = json_array();
     for (size_t k = 0; k < job->layout.piece_count; k++) {
         const organ_piece *const piece = &job->layout.pieces[k];
-        json_t *const digest = job->options->dry_run ? json_null() : json_sprintf("%016llx", (unsigned long long)piece->xxh3);
+        json_t *const digest = job->options->dry_run ? json_null() : organ_layout_digest(&job->layout, k);
         if (is_grafted(job, piece))
             json_array_append_new(rows, json_pack("{s:s, s:s, s:s, s:s, s:O}", "name", piece->as.name, "from", piece->from->name, "dtype",
                                                   organ_dtype_describe(piece->as.dtype)->name, "source_dtype",
@@ -140,19 +143,24 @@ static json_t *layers_json(const organ_graft_job *job)
 
 static json_t *text_or_null(const char *text) { return text ? organ_document_string(text) : json_null(); }
 
-static json_t *document_of(const organ_graft_job *job)
+static json_t *parameters_json(void *context)
+{
+    const organ_graft_options *const o = ((const organ_graft_job *)context)->options;
+    return ORGAN_OBJECT(SET("type", text_or_null(o->types)), SET("layers", text_or_null(o->layers)), SET("map", text_or_null(o->map)));
+}
+
+static json_t *document_of(organ_graft_job *job)
 {
     const organ_graft_options *const o = job->options;
     const bool fits = json_array_size(job->mismatches) == 0;
-    json_t *run = organ_output_run(&job->output, organ_layout_bytes(&job->layout));
+    json_t *run = organ_output_run(&job->written.made.output, organ_layout_bytes(&job->layout));
     if (run) {
         json_object_set_new(run, "source", organ_document_string(o->source));
         json_object_set_new(run, "target", organ_document_string(o->target));
     }
-    json_t *document =
-        json_pack("{s:s, s:s, s:b, s:o, s:o, s:{s:o, s:o, s:o}, s:O}", "schema", "organ.graft/1", "organ", ORGAN_VERSION, "dry_run",
-                  (int)o->dry_run, "source", organ_model_json(job->source), "target", organ_model_json(job->target), "parameters", "type",
-                  text_or_null(o->types), "layers", text_or_null(o->layers), "map", text_or_null(o->map), "mismatches", job->mismatches);
+    json_t *document = json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:O}", "schema", "organ.graft/1", "organ", ORGAN_VERSION, "dry_run",
+                                 (int)o->dry_run, "source", organ_model_json(job->source), "target", organ_model_json(job->target),
+                                 "parameters", parameters_json(job), "mismatches", job->mismatches);
     json_t *rest = fits ? json_pack("{s:o, s:o, s:o, s:b, s:O, s:O, s:o, s:o}", "totals", totals_json(job), "groups", groups_json(job),
                                     "by_layer", layers_json(job), "header_anew", (int)job->anew, "metadata", job->metadata, "notes",
                                     job->notes, "tensors", tensors_json(job), "run", run)
@@ -177,44 +185,39 @@ static organ_status prepare_evaluation(organ_graft_job *job, const organ_progres
 
 static void evaluate(organ_graft_job *job)
 {
-    const char *const single = job->output.single ? organ_output_name(&job->output) : NULL;
-    char *const path = organ_output_copy_path(organ_output_directory(&job->output), job->target, single);
+    const organ_output *const output = &job->written.made.output;
+    char *const path =
+        organ_output_copy_path(organ_output_directory(output), job->target, output->single ? organ_output_name(output) : NULL);
     organ_evaluation_run(&job->evaluation, path);
     free(path);
 }
 
-static organ_status write_out(organ_graft_job *job, const organ_progress *progress, const organ_stop *stop, organ_error *error)
+static organ_status tell(void *context, json_t **report, organ_error *error)
 {
-    const char *const to = organ_output_directory(&job->output), *const stage = "grafting";
-    json_t *about = organ_model_json(job->target);
-    if (!about)
-        return no_memory(job, error);
-    if (is_apart(job))
-        organ_layout_write_apart(&job->layout, to, stage, about, progress, stop, error);
-    else
-        organ_layout_write(&job->layout, to, stage, progress, stop, error);
-    json_decref(about);
-    if (!error->status && !job->output.single)
-        organ_beside_copy(job->target, to, is_apart(job) ? ORGAN_FILES_FOLDER : "", error);
-    if (error->status || organ_model_unchanged(job->source, error) || organ_model_unchanged(job->target, error))
-        return error->status;
-    return organ_output_sync(&job->output, error);
+    organ_graft_job *const job = context;
+    if (!job->options->dry_run)
+        evaluate(job);
+    *report = document_of(job);
+    return *report ? ORGAN_OK : no_memory(job, error);
 }
 
 static organ_status run(organ_graft_job *job, const organ_progress *progress, const organ_stop *stop, json_t **report, organ_error *error)
 {
-    const bool writes = !job->options->dry_run;
-    if (writes && organ_output_begin(&job->output, organ_layout_bytes(&job->layout), error))
-        return error->status;
-    if (writes && write_out(job, progress, stop, error) == ORGAN_OK)
-        evaluate(job);
-    if (!error->status && !(*report = document_of(job)))
-        no_memory(job, error);
-    if (writes && organ_output_end(&job->output, error)) {
-        json_decref(*report);
-        *report = NULL;
-    }
-    return error->status ? error->status : organ_evaluation_end(&job->evaluation, error);
+    organ_layout_output *const written = &job->written;
+    written->made.dry_run = job->options->dry_run;
+    written->made.definition = "graft/1";
+    written->made.stage = "grafting";
+    written->made.progress = progress;
+    written->made.stop = stop;
+    written->layout = &job->layout;
+    written->model = job->target;
+    written->source = job->source;
+    written->model_is = "target";
+    written->apart = job->target->manifest && !written->made.output.single;
+    written->context = job;
+    written->parameters = parameters_json;
+    written->tell = tell;
+    return organ_layout_output_make(written, report, error) ? error->status : organ_evaluation_end(&job->evaluation, error);
 }
 
 static organ_status plan(organ_graft_job *job, organ_error *error)

@@ -25,10 +25,10 @@ typedef struct organ_graft_options {
     const char *types;  /* as organ_selection_parse takes them; of the source */
     const char *layers;
     const char *map; /* as organ_layer_map_parse takes it: layers of the source go to other layers of the target */
-    bool force, dry_run;
+    bool resume, force, dry_run;
     const organ_experiment_options *evaluate; /* score target and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it; not used else */
-    const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
+    const organ_model_access *access;         /* how a model behind a URL is reached; NULL: as usual */
 } organ_graft_options;
 
 /* Both models are read-only and streamed: nothing is unpacked. Whatever does not fit is found before anything is written: then the status

@@ -5,8 +5,7 @@
 #define ORGAN_GRAFT_JOB_H
 
 #include "orchestrator/surgery/organs/graft.h"
-#include "orchestrator/surgery/output/layout.h"
-#include "orchestrator/surgery/output/output.h"
+#include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/trial/evaluation.h"
 
@@ -21,7 +20,7 @@ typedef struct organ_graft_job {
     organ_selection selection;
     organ_layer_map map;
     organ_layout layout; /* the target's; pieces[k] is tensor k of the target, added ones follow */
-    organ_output output;
+    organ_layout_output written;
     organ_layer_pair *pairs; /* by `to`, each layer once */
     size_t pair_count;
     int32_t source_layers, target_layers; /* one more than the highest */

@@ -22,7 +22,7 @@ void organ_graft_say(json_t *list, const char *format, ...)
 
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
-    return strcmp(job->layout.format, "GGUF") == 0 && (job->output.single || job->target->manifest);
+    return strcmp(job->layout.format, "GGUF") == 0 && (job->written.made.output.single || job->target->manifest);
 }
 
 static organ_status no_memory(const organ_graft_job *job, organ_error *error)

@@ -216,6 +216,11 @@ void organ_layout_release(organ_layout *layout)
     }
     free(layout->files);
     free(layout->pieces);
+    organ_resharding_free(layout->plan);
+    free(layout->copies);
+    free(layout->units);
+    free(layout->shards);
+    free(layout->kept);
     organ_arena_release(&layout->arena);
     *layout = (organ_layout){0};
 }

@@ -5,13 +5,10 @@
 #define ORGAN_LAYOUT_H
 
 #include "formats/base/arena.h"
-#include "formats/gguf/writer.h"
 #include "formats/model/organ_directory.h"
-#include "kernels/kernels.h"
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
 #include "orchestrator/surgery/output/by_layer.h"
+#include "orchestrator/surgery/output/unit_run.h"
 
 #include <jansson.h>
 
@@ -21,23 +18,14 @@ typedef struct organ_piece {
     const organ_model *model; /* where its bytes are */
     const organ_tensor *from; /* a tensor of as many elements there; of another type if `kernels` can convert it */
     const char *known;        /* digest that the manifest of an organ directory has of `from`, else NULL */
-    const char *file;         /* where its bytes stand in an organ directory; set by organ_layout_write_apart */
-    uint64_t xxh3;            /* XXH3 of what was written; set by the writing functions */
 } organ_piece;
-
-/* Bytes of a file that belong to no tensor: its header, and what is not zero between tensors. All else is zeros. */
-typedef struct organ_filler {
-    uint64_t offset;
-    size_t bytes;
-    unsigned char *data; /* owned by the layout */
-} organ_filler;
 
 typedef struct organ_layout_file {
     const char *name;
     uint64_t size, data_offset;
     size_t first, count;   /* pieces, by offset */
     size_t filler_count;   /* >= 1: the header first, then by offset */
-    organ_filler *fillers; /* owned by the layout */
+    organ_filler *fillers; /* owned by the layout, with their data */
 } organ_layout_file;
 
 /* All zero is empty. */
@@ -48,6 +36,12 @@ typedef struct organ_layout {
     organ_piece *pieces;
     bool changed;                 /* its bytes are not, or no longer, those of a donor: an organ directory made of it says so */
     const organ_kernels *kernels; /* for pieces whose type is not that of `from`; else NULL is allowed */
+    /* Set by organ_layout_plan: */
+    organ_shard_piece *copies; /* of the pieces, one each, which is a unit; the unit run sets their digests */
+    organ_run_unit *units;
+    organ_shard *shards; /* files of the output; of an organ directory: one for each filler of each file, then one for each piece */
+    organ_filler *kept;  /* of an organ directory: the fillers, each at the beginning of its file */
+    organ_resharding *plan;
     organ_arena arena;
 } organ_layout;
 
@@ -72,14 +66,21 @@ organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ
 /* Bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
 
-/* Writes the files into `directory`, and the digests into the pieces. Nothing is synchronised with the disk. */
-organ_status organ_layout_write(organ_layout *layout, const char *directory, const char *stage, const organ_progress *progress,
-                                const organ_stop *stop, organ_error *error);
+/* Plans the files of the output; `apart`: those of an organ directory, .bin files and kept headers. `model` is named in errors. ORGAN_IO
+ * without memory. */
+organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool apart, organ_error *error);
 
-/* Writes an organ directory into `directory`, which is empty: .bin files, kept headers and manifest.json. `about` becomes
- * manifest.model. */
-organ_status organ_layout_write_apart(organ_layout *layout, const char *directory, const char *stage, json_t *about,
-                                      const organ_progress *progress, const organ_stop *stop, organ_error *error);
+/* Makes the folders of an organ directory; some may be there. ORGAN_IO. */
+organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error);
+
+/* Whether piece `k`, copied, has other bytes than the manifest of the organ directory it came from says. */
+bool organ_layout_piece_changed(const organ_layout *layout, size_t k);
+
+/* XXH3 of piece `k`, copied, as 16 hexadecimal digits. NULL without memory. */
+json_t *organ_layout_digest(const organ_layout *layout, size_t k);
+
+/* Writes manifest.json of an organ directory whose pieces are copied. `about` becomes manifest.model. ORGAN_IO. */
+organ_status organ_layout_manifest(organ_layout *layout, const char *directory, json_t *about, organ_error *error);
 
 /* What lies beside the tensors of a model: relative names below *root. *root is to be freed. */
 organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);

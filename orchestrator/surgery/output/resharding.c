@@ -22,10 +22,9 @@
 #define PAGE ORGAN_DIRECT_ALIGNMENT
 
 typedef struct shard {
-    const char *name, *path;
-    unsigned char *header; /* owned */
-    size_t header_bytes;
-    uint64_t size;
+    organ_shard is;
+    organ_filler header; /* its only filler where the plan was made here; owned */
+    const char *path;
 } shard;
 
 struct organ_resharding {
@@ -37,6 +36,7 @@ struct organ_resharding {
     uint64_t total;
     char *index; /* its text; NULL where there is one file */
     size_t index_bytes;
+    const organ_kernels *kernels;
     organ_arena arena;
 };
 
@@ -119,6 +119,14 @@ static organ_status put_entry(FILE *out, const organ_shard_piece *piece, uint64_
     return ORGAN_OK;
 }
 
+static void set_header(shard *file, char *data, size_t bytes, uint64_t size)
+{
+    file->header = (organ_filler){.bytes = bytes, .data = (unsigned char *)data};
+    file->is.fillers = &file->header;
+    file->is.filler_count = 1;
+    file->is.size = size;
+}
+
 /* Pieces order[first .. last) become file `f`. The header is padded with spaces so that data begin on a page. */
 static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_t last, organ_error *error)
 {
@@ -138,9 +146,7 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
         fputc(' ', out);
     organ_text_end(&buffer, &text, error);
     const size_t length = buffer.size;
-    r->files[f].header = (unsigned char *)text;
-    r->files[f].header_bytes = length;
-    r->files[f].size = length + at;
+    set_header(&r->files[f], text, length, length + at);
     if (error->status)
         return error->status;
     for (unsigned k = 0; k < 8; k++)
@@ -158,8 +164,8 @@ static organ_status name_file(organ_resharding *r, size_t f, const char *single,
     if (r->file_count > 1)
         snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", f + 1, r->file_count);
     const char *const chosen = r->file_count > 1 ? name : single ? single : "model.safetensors";
-    r->files[f].name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
-    return r->files[f].name ? ORGAN_OK : resharding_no_memory(r, error);
+    r->files[f].is.name = organ_arena_copy(&r->arena, chosen, strlen(chosen));
+    return r->files[f].is.name ? ORGAN_OK : resharding_no_memory(r, error);
 }
 
 static organ_status head_files(organ_resharding *r, const char *single, organ_error *error)
@@ -180,7 +186,7 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
 {
     json_t *const map = json_object(), *document = NULL;
     for (size_t k = 0; k < r->count && map; k++)
-        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].name)))
+        if (json_object_set_new(map, r->pieces[k].name, json_string(r->files[r->pieces[k].file].is.name)))
             resharding_no_memory(r, error);
     if (map && !error->status)
         document = ORGAN_OBJECT(SET("metadata", ORGAN_OBJECT(SET_COUNT("total_size", r->total))), SET("weight_map", json_incref(map)));
@@ -246,12 +252,12 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
     shard *const file = r->files = calloc(1, sizeof *r->files);
     if (!file)
         return resharding_no_memory(r, error);
-    *file = (shard){.name = organ_arena_copy(&r->arena, name, strlen(name)), .header = malloc(made.size), .header_bytes = made.size};
     r->file_count = 1;
-    file->size = made.file_size;
-    if (!file->name || !file->header)
+    file->is.name = organ_arena_copy(&r->arena, name, strlen(name));
+    set_header(file, malloc(made.size), made.size, made.file_size);
+    if (!file->is.name || !file->header.data)
         return resharding_no_memory(r, error);
-    memcpy(file->header, made.bytes, made.size);
+    memcpy(file->header.data, made.bytes, made.size);
     for (size_t k = 0; k < r->count; k++)
         r->pieces[k].offset = made.offsets[k];
     return ORGAN_OK;
@@ -269,12 +275,30 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
     return keep_or_free(r, plan, error);
 }
 
+/* ---- laid out by others ---- */
+
+organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count, const organ_shard *files,
+                                 size_t file_count, const organ_kernels *kernels, organ_resharding **plan, organ_error *error)
+{
+    organ_resharding *const r = create(model, pieces, count);
+    *plan = NULL;
+    if (!r)
+        return organ_fail_errno(error, ENOMEM, "%s", model->path);
+    r->kernels = kernels;
+    r->files = calloc(file_count + 1, sizeof *r->files);
+    if (!r->files)
+        no_memory(r, error);
+    for (size_t f = 0; f < file_count && r->files; f++)
+        r->files[r->file_count++].is = files[f];
+    return keep_or_free(r, plan, error);
+}
+
 void organ_resharding_free(organ_resharding *r)
 {
     if (!r)
         return;
     for (size_t f = 0; r->files && f < r->file_count; f++)
-        free(r->files[f].header);
+        free(r->files[f].header.data);
     free(r->files);
     free(r->order);
     free(r->index);
@@ -289,15 +313,15 @@ size_t organ_resharding_files(const organ_resharding *r) { return r->file_count;
 const char *organ_resharding_file(const organ_resharding *r, size_t file, uint64_t *bytes)
 {
     if (bytes)
-        *bytes = r->files[file].size;
-    return r->files[file].name;
+        *bytes = r->files[file].is.size;
+    return r->files[file].is.name;
 }
 
 uint64_t organ_resharding_bytes(const organ_resharding *r)
 {
     uint64_t bytes = r->index_bytes;
     for (size_t f = 0; f < r->file_count; f++)
-        bytes += r->files[f].size;
+        bytes += r->files[f].is.size;
     return bytes;
 }
 
@@ -330,20 +354,22 @@ organ_shard_piece organ_piece_same(const organ_tensor *tensor)
     return (organ_shard_piece){.name = tensor->name, .dtype = tensor->dtype, .rank = tensor->rank, .shape = tensor->shape, .same = tensor};
 }
 
-const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].name; }
+const char *organ_resharding_entry(const organ_resharding *r) { return r->index ? ORGAN_INDEX_NAME : r->files[0].is.name; }
 
 /* ---- the files ---- */
 
 /* A file of the right size stays where `stays`. */
-static organ_status write_file(const char *path, const void *data, size_t bytes, uint64_t size, bool stays, organ_error *error)
+static organ_status write_file(const char *path, const organ_shard *file, bool stays, organ_error *error)
 {
     struct stat info;
     const bool there = stays && lstat(path, &info) == 0;
-    if (there && !(S_ISREG(info.st_mode) && (uint64_t)info.st_size == size) && unlink(path))
+    const bool kept = there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == file->size;
+    if (there && !kept && unlink(path))
         return organ_fail_errno(error, errno, "%s: cannot be removed", path);
-    const bool kept = there && S_ISREG(info.st_mode) && (uint64_t)info.st_size == size;
-    if (kept || organ_transfer_file(path, size, error) == ORGAN_OK)
-        organ_transfer_bytes(path, data, bytes, 0, error);
+    if (!kept && organ_transfer_file(path, file->size, error))
+        return error->status;
+    for (size_t k = 0; k < file->filler_count && !error->status; k++)
+        organ_transfer_bytes(path, file->fillers[k].data, file->fillers[k].bytes, file->fillers[k].offset, error);
     return error->status;
 }
 
@@ -351,14 +377,16 @@ static organ_status write_files(organ_resharding *r, const char *directory, bool
 {
     for (size_t f = 0; f < r->file_count && !error->status; f++) {
         shard *const file = &r->files[f];
-        if (!(file->path = organ_path_join(&r->arena, directory, file->name)))
+        if (!(file->path = organ_path_join(&r->arena, directory, file->is.name)))
             return resharding_no_memory(r, error);
-        write_file(file->path, file->header, file->header_bytes, file->size, stays, error);
+        write_file(file->path, &file->is, stays, error);
     }
     if (error->status || !r->index)
         return error->status;
+    const organ_filler text = {.bytes = r->index_bytes, .data = (unsigned char *)r->index};
+    const organ_shard index = {.size = r->index_bytes, .filler_count = 1, .fillers = &text};
     const char *const path = organ_path_join(&r->arena, directory, ORGAN_INDEX_NAME);
-    return path ? write_file(path, r->index, r->index_bytes, r->index_bytes, stays, error) : resharding_no_memory(r, error);
+    return path ? write_file(path, &index, stays, error) : resharding_no_memory(r, error);
 }
 
 organ_status organ_resharding_begin(organ_resharding *r, const char *directory, organ_error *error)
@@ -375,7 +403,10 @@ uint64_t organ_resharding_digest(const organ_resharding *r)
 {
     uint64_t digest = XXH3_64bits(r->index, r->index_bytes);
     for (size_t f = 0; f < r->file_count; f++)
-        digest = XXH3_64bits_withSeed(r->files[f].header, r->files[f].header_bytes, digest);
+        for (size_t k = 0; k < r->files[f].is.filler_count; k++) {
+            const organ_filler *const filler = &r->files[f].is.fillers[k];
+            digest = XXH3_64bits_withSeed(filler->data, filler->bytes, digest);
+        }
     return digest;
 }
 
@@ -405,11 +436,12 @@ organ_status organ_resharding_copy(organ_resharding *r, const organ_resharding_w
         if (!p->same || (watch && !watch->wanted(watch->context, k)))
             continue;
         c.pieces[count] = k;
-        transfers[count++] = (organ_transfer){.model = r->model,
+        transfers[count++] = (organ_transfer){.model = p->model ? p->model : r->model,
                                               .tensor = p->same,
                                               .path = r->files[p->file].path,
                                               .offset = p->offset,
                                               .as = p->dtype,
+                                              .kernels = r->kernels,
                                               .done = watch ? tell_copied : NULL,
                                               .context = &c};
     }

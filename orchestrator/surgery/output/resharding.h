@@ -6,6 +6,7 @@
 
 #include "formats/gguf/writer.h"
 #include "formats/model/model.h"
+#include "kernels/kernels.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
 
@@ -21,12 +22,29 @@ typedef struct organ_shard_piece {
     organ_dtype dtype;
     unsigned rank;
     const uint64_t *shape;
-    const organ_tensor *same; /* of the model, whose bytes and type it has; NULL: its bytes are put in */
+    const organ_tensor *same; /* whose bytes and type it has (the values, where the plan has kernels); NULL: its bytes are put in */
+    const organ_model *model; /* of `same`; NULL: the model of the plan */
     /* Set by the plan: */
     uint64_t bytes;
     size_t file;
     uint64_t offset; /* in that file */
+    uint64_t xxh3;   /* of what was copied; set by an organ_unit_run */
 } organ_shard_piece;
+
+/* Bytes of a file that belong to no tensor: its header, and what is not zero between tensors. All else is zeros. */
+typedef struct organ_filler {
+    uint64_t offset;
+    size_t bytes;
+    unsigned char *data;
+} organ_filler;
+
+/* A file whose bytes are known but for the tensors in it. */
+typedef struct organ_shard {
+    const char *name;
+    uint64_t size;
+    size_t filler_count;
+    const organ_filler *fillers;
+} organ_shard;
 
 typedef struct organ_resharding organ_resharding;
 
@@ -44,6 +62,11 @@ organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *
 /* One GGUF file named `name` with the key-values that `writer` has; the pieces keep their order. */
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
                                         organ_gguf_writer *writer, organ_resharding **plan, organ_error *error);
+
+/* Files that are laid out already: the pieces have their bytes, files and offsets. Everything given must outlive the plan. `kernels`, for
+ * pieces whose type is not that of `same`, may be NULL where there are none. */
+organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count, const organ_shard *files,
+                                 size_t file_count, const organ_kernels *kernels, organ_resharding **plan, organ_error *error);
 void organ_resharding_free(organ_resharding *plan); /* NULL is allowed; closes the files */
 
 size_t organ_resharding_files(const organ_resharding *plan);
@@ -62,7 +85,7 @@ organ_status organ_resharding_begin(organ_resharding *plan, const char *director
 /* The same in a directory that an earlier run of the same plan has left: files of the right size keep their bytes behind the header. */
 organ_status organ_resharding_continue(organ_resharding *plan, const char *directory, organ_error *error);
 
-/* XXH3 of all headers and the index: equal for plans that give every tensor the same type, shape and place. */
+/* XXH3 of all fillers and the index: equal for plans that give every tensor the same type, shape and place. */
 uint64_t organ_resharding_digest(const organ_resharding *plan);
 
 /* Which pieces are copied, and who is told. One call of `copied` at a time, on any thread; its error ends the copy. */

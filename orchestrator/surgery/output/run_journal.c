@@ -40,7 +40,7 @@ json_t *organ_run_files(const organ_model *model, const char *config)
 organ_status organ_run_journal_open(const organ_publish *publish, organ_run_journal *journal, organ_error *error)
 {
     *journal = (organ_run_journal){.journal = {.fd = -1}, .path = organ_publish_path(publish, ORGAN_JOURNAL_NAME)};
-    char *const folder = organ_publish_path(publish, "organ");
+    char *const folder = organ_publish_path(publish, ORGAN_JOURNAL_FOLDER);
     if (!folder || !journal->path)
         organ_fail_memory(error, publish->final);
     else if (mkdir(folder, 0777) && errno != EEXIST)

@@ -119,6 +119,7 @@ static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_err
     const extent whole = {.bytes = run->pieces[piece].bytes, .xxh3 = xxh3};
     if (whole.bytes && !add_extent(&run->log->of_piece[piece], whole))
         return organ_fail_memory(error, run->journal->path);
+    run->pieces[piece].xxh3 = xxh3;
     return organ_unit_run_finish(run, run->log->unit_of[piece], json_object(), error);
 }
 
@@ -158,6 +159,7 @@ static organ_status check_piece(const organ_unit_run *run, size_t piece, const j
     size_t k;
     json_t *row;
     *holds = json_is_array(rows);
+    run->pieces[piece].xxh3 = XXH3_64bits(NULL, 0);
     json_array_foreach(rows, k, row)
     {
         json_int_t from, bytes;
@@ -172,6 +174,7 @@ static organ_status check_piece(const organ_unit_run *run, size_t piece, const j
         *holds = strcmp(written, found) == 0;
         if (!*holds)
             return ORGAN_OK;
+        run->pieces[piece].xxh3 = strtoull(found, NULL, 16); /* of a copied piece, which is one row */
         at += (uint64_t)bytes;
     }
     *holds = *holds && at == run->pieces[piece].bytes;

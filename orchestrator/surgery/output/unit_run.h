@@ -22,7 +22,7 @@ typedef struct organ_unit_log organ_unit_log; /* what was put into pieces that a
 typedef struct organ_unit_run {
     organ_resharding *plan; /* where the pieces go, or */
     organ_model_copy *copy; /* a copy of the model in which they are in their places; else NULL */
-    const organ_shard_piece *pieces;
+    organ_shard_piece *pieces;
     size_t piece_count;
     organ_run_unit *units; /* in the order of their pieces; every piece belongs to one */
     size_t unit_count;

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/layout_output.h"
+
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/surgery/output/tally.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The files of a model, and what tells of them beside them. NULL without memory. */
+static json_t *files_json(const organ_model *model)
+{
+    char *about = NULL;
+    if (asprintf(&about, "%s/%s", model->directory, model->manifest ? ORGAN_MANIFEST : "config.json") < 0)
+        return NULL;
+    json_t *const files = organ_run_files(model, about);
+    free(about);
+    return files;
+}
+
+static json_t *identity(void *context)
+{
+    const organ_layout_output *const w = context;
+    json_t *identity = json_object();
+    if ((w->parameters && json_object_set_new(identity, "parameters", w->parameters(w->context))) ||
+        json_object_set_new(identity, w->model_is, files_json(w->model)) ||
+        (w->source && json_object_set_new(identity, "source", files_json(w->source)))) {
+        json_decref(identity);
+        return NULL;
+    }
+    return identity;
+}
+
+static organ_status begin(void *context, const char *to, organ_error *error)
+{
+    const organ_layout_output *const w = context;
+    if (w->apart && organ_layout_folders(w->layout, to, error))
+        return error->status;
+    return w->made.output.single ? ORGAN_OK : organ_beside_copy(w->model, to, w->apart ? ORGAN_FILES_FOLDER : "", error);
+}
+
+static organ_status write_manifest(const organ_layout_output *w, const char *to, organ_error *error)
+{
+    json_t *about = organ_model_json(w->model);
+    if (about)
+        organ_layout_manifest(w->layout, to, about, error);
+    else
+        organ_fail_memory(error, w->model->path);
+    json_decref(about);
+    return error->status;
+}
+
+static organ_status finish(void *context, const char *to, organ_error *error)
+{
+    const organ_layout_output *const w = context;
+    if ((w->source && organ_model_unchanged(w->source, error)) || organ_model_unchanged(w->model, error))
+        return error->status;
+    return w->apart ? write_manifest(w, to, error) : ORGAN_OK;
+}
+
+static organ_status tell(void *context, json_t **report, organ_error *error)
+{
+    const organ_layout_output *const w = context;
+    return w->tell(w->context, report, error);
+}
+
+organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, organ_error *error)
+{
+    organ_layout *const layout = w->layout;
+    *report = NULL;
+    if (organ_layout_plan(layout, w->model, w->apart, error))
+        return error->status;
+    w->made.plan = layout->plan;
+    w->made.pieces = layout->copies;
+    w->made.piece_count = w->made.unit_count = layout->piece_count;
+    w->made.units = layout->units;
+    for (size_t k = 0; k < layout->piece_count; k++)
+        w->made.source_bytes += layout->pieces[k].from->bytes;
+    w->made.context = w;
+    w->made.identity = identity;
+    w->made.begin = begin;
+    w->made.finish = finish;
+    w->made.tell = tell;
+    return organ_unit_output_make(&w->made, report, error);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/surgery/output/layout.h"
+
+#include "formats/base/name_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define NAME_LENGTH 120 /* of a file made from the name of a tensor, before what makes it unique */
+
+/* ---- files as they are opened by others ---- */
+
+static void plan_together(organ_layout *layout)
+{
+    for (size_t f = 0; f < layout->file_count; f++) {
+        const organ_layout_file *const file = &layout->files[f];
+        layout->shards[f] =
+            (organ_shard){.name = file->name, .size = file->size, .filler_count = file->filler_count, .fillers = file->fillers};
+    }
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        layout->copies[k].file = layout->pieces[k].as.file;
+        layout->copies[k].offset = layout->pieces[k].as.offset;
+    }
+}
+
+/* ---- organ directories ---- */
+
+/* What a file may be called, made from a name that anybody may have thought up: letters, digits, "_" and "-", where `dots` also ".". */
+static void tame(const char *name, size_t length, bool dots, char out[NAME_LENGTH + 1])
+{
+    size_t used = 0;
+    for (; used < length && used < NAME_LENGTH; used++) {
+        const char c = name[used];
+        const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        out[used] = plain || (dots && c == '.' && used > 0) ? c : '_';
+    }
+    if (used == 0)
+        out[used++] = '_';
+    out[used] = '\0';
+}
+
+/* "folder/name.suffix" that no other file of the directory has; names that would be the same are told apart by the digest of what they were
+ * made from. NULL without memory. */
+static const char *unique(organ_layout *layout, organ_name_table *used, const char *folder, const char *name, const char *suffix,
+                          const char *origin)
+{
+    char path[2 * NAME_LENGTH + 64];
+    snprintf(path, sizeof path, "%s/%s%s", folder, name, suffix);
+    const unsigned long long digest = XXH3_64bits(origin, strlen(origin));
+    for (size_t n = 0; organ_name_table_find(used, path); n++)
+        snprintf(path, sizeof path, "%s/%s_%016llx%s", folder, name, digest + n, suffix);
+    const char *kept = organ_arena_copy(&layout->arena, path, strlen(path));
+    return kept && organ_name_table_put(used, kept, 0) ? kept : NULL;
+}
+
+/* blk.0.ffn_gate.weight -> organs/blk_0_ffn_gate.bin */
+static const char *name_piece(organ_layout *layout, organ_name_table *used, const organ_tensor *as)
+{
+    static const char weight[] = ".weight";
+    char name[NAME_LENGTH + 1];
+    size_t length = strlen(as->name);
+    if (length >= sizeof weight && strcmp(as->name + length - (sizeof weight - 1), weight) == 0)
+        length -= sizeof weight - 1;
+    tame(as->name, length, false, name);
+    return unique(layout, used, organ_group_folder(as->anatomy.group), name, ".bin", as->name);
+}
+
+/* header/model.gguf, header/model.gguf.gap_1: a file with that filler alone. */
+static const char *name_filler(organ_layout *layout, organ_name_table *used, const organ_layout_file *file, size_t k)
+{
+    char name[NAME_LENGTH + 1], suffix[32] = "";
+    tame(file->name, strlen(file->name), true, name);
+    if (k)
+        snprintf(suffix, sizeof suffix, ".gap_%zu", k);
+    return unique(layout, used, ORGAN_HEADER_FOLDER, name, suffix, file->name);
+}
+
+static organ_status plan_apart(organ_layout *layout, const organ_model *model, organ_error *error)
+{
+    organ_name_table used = {0};
+    size_t count = 0;
+    for (size_t f = 0; f < layout->file_count; f++)
+        for (size_t k = 0; k < layout->files[f].filler_count; k++, count++) {
+            layout->kept[count] = layout->files[f].fillers[k];
+            layout->kept[count].offset = 0;
+            layout->shards[count] = (organ_shard){.name = name_filler(layout, &used, &layout->files[f], k),
+                                                  .size = layout->kept[count].bytes,
+                                                  .filler_count = 1,
+                                                  .fillers = &layout->kept[count]};
+        }
+    for (size_t k = 0; k < layout->piece_count; k++, count++) {
+        const organ_tensor *const as = &layout->pieces[k].as;
+        layout->copies[k].file = count;
+        layout->shards[count] = (organ_shard){.name = name_piece(layout, &used, as), .size = as->bytes};
+    }
+    organ_name_table_release(&used);
+    for (size_t f = 0; f < count && !error->status; f++)
+        if (!layout->shards[f].name)
+            organ_fail_memory(error, model->path);
+    return error->status;
+}
+
+organ_status organ_layout_folders(organ_layout *layout, const char *directory, organ_error *error)
+{
+    for (int g = -1; g <= (int)ORGAN_GROUP_OTHER && !error->status; g++) {
+        char *path = organ_path_join(&layout->arena, directory, g < 0 ? ORGAN_HEADER_FOLDER : organ_group_folder((organ_group)g));
+        if (!path)
+            organ_fail_memory(error, directory);
+        else if (mkdir(path, 0777) && errno != EEXIST)
+            organ_fail_errno(error, errno, "%s: cannot be made", path);
+    }
+    return error->status;
+}
+
+/* ---- either ---- */
+
+/* Every piece is a copy, and a unit. */
+static void list_copies(organ_layout *layout)
+{
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        const organ_piece *const piece = &layout->pieces[k];
+        layout->copies[k] = (organ_shard_piece){.name = piece->as.name,
+                                                .dtype = piece->as.dtype,
+                                                .rank = piece->as.rank,
+                                                .shape = piece->as.shape,
+                                                .same = piece->from,
+                                                .model = piece->model,
+                                                .bytes = piece->as.bytes};
+        layout->units[k] = (organ_run_unit){.first = k, .count = 1, .item = k, .bytes = piece->from->bytes};
+    }
+}
+
+organ_status organ_layout_plan(organ_layout *layout, const organ_model *model, bool apart, organ_error *error)
+{
+    size_t fillers = 0;
+    for (size_t f = 0; f < layout->file_count; f++)
+        fillers += layout->files[f].filler_count;
+    const size_t shards = apart ? fillers + layout->piece_count : layout->file_count;
+    layout->copies = calloc(layout->piece_count + 1, sizeof *layout->copies);
+    layout->units = calloc(layout->piece_count + 1, sizeof *layout->units);
+    layout->shards = calloc(shards + 1, sizeof *layout->shards);
+    layout->kept = calloc(fillers + 1, sizeof *layout->kept);
+    if (!layout->copies || !layout->units || !layout->shards || !layout->kept)
+        return organ_fail_memory(error, model->path);
+    list_copies(layout);
+    if (!apart)
+        plan_together(layout);
+    else if (plan_apart(layout, model, error))
+        return error->status;
+    return organ_resharding_of(model, layout->copies, layout->piece_count, layout->shards, shards, layout->kernels, &layout->plan, error);
+}
