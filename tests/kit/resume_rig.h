@@ -9,10 +9,10 @@ typedef struct resumed_verb {
     /* Makes `output` in the scratch directory; a stop may be NULL. */
     organ_status (*run)(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error);
     const void *way;
-    const char *report; /* "quantize.json" */
+    const char *report; /* "quantize.json"; NULL: it writes none */
 } resumed_verb;
 
-/* All files of two output directories are the same, and the report but for its "run". */
+/* All files of two output directories are the same, and the report (NULL: none) but for its "run". */
 void same_trees(const char *a, const char *b, const char *report);
 
 /* 20 runs that a signal kills at 20 writes, from the first to the last: each is refused without `resume` and goes on with it. */

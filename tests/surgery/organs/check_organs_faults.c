@@ -1,72 +1,99 @@
 /* SPDX-License-Identifier: MIT
- * Taking apart, putting together and grafting while the disk fails, is full, or a model changes: nothing is left, and the next try is as if
- * nothing had been. */
+ * Taking apart, putting together and grafting while the disk fails, is full, the run is killed, or a model changes: nothing stands under
+ * the name of the output, and what is left goes on to the same bytes. */
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"
 #include "orchestrator/surgery/organs/graft.h"
-#include "tests/kit/model_maker.h"
+#include "tests/kit/resume_rig.h"
 #include "tests/kit/suite_table.h"
 
+#include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
-typedef organ_status run(const char *output, organ_error *error);
+enum { EXTRACT, ASSEMBLE, ASSEMBLE_ONE, GRAFT, GRAFT_APART };
 
-static organ_status run_extract(const char *output, organ_error *error)
+/* How one run differs from the usual: inputs are names in the scratch directory. */
+typedef struct organs_way {
+    int verb;
+    const char *model, *source; /* "donor" or "apart"; of a graft: its target and source */
+    const char *types;
+    bool force;
+} organs_way;
+
+static const organs_way ways[] = {[EXTRACT] = {EXTRACT, "donor", NULL, NULL, false},
+                                  [ASSEMBLE] = {ASSEMBLE, "apart", NULL, NULL, false},
+                                  [ASSEMBLE_ONE] = {ASSEMBLE_ONE, "apart", NULL, NULL, false},
+                                  [GRAFT] = {GRAFT, "donor", "apart", "organ", false},
+                                  [GRAFT_APART] = {GRAFT_APART, "apart", "other", "skeleton,norm", false}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* A path in the scratch directory for longer than scratch_path keeps it; NULL stays NULL. */
+static const char *path_of(char room[4096], const char *name)
 {
-    const organ_extract_options options = {.model = scratch_path("donor"), .output = scratch_path("%s", output)};
-    json_t *report = NULL;
-    *error = (organ_error){0};
-    organ_extract(&options, NULL, NULL, &report, error);
-    ck_assert_int_eq(report != NULL, error->status == ORGAN_OK);
-    json_decref(report);
-    return error->status;
+    if (!name)
+        return NULL;
+    snprintf(room, 4096, "%s", scratch_path("%s", name));
+    return room;
 }
 
-static organ_status run_assemble(const char *output, organ_error *error)
+static organ_status organs_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
 {
-    const organ_assemble_options options = {.directory = scratch_path("apart"), .output = scratch_path("%s.safetensors", output)};
-    json_t *report = NULL;
-    *error = (organ_error){0};
-    organ_assemble(&options, NULL, NULL, &report, error);
-    ck_assert_int_eq(report != NULL, error->status == ORGAN_OK);
-    json_decref(report);
-    return error->status;
-}
-
-static organ_status run_graft(const char *output, organ_error *error)
-{
-    const organ_graft_options options = {
-        .source = scratch_path("apart"), .target = scratch_path("donor"), .output = scratch_path("%s", output), .types = "organ"};
+    const organs_way *const w = way;
+    char model[4096], source[4096], to[4096];
     json_t *report = NULL;
     const char *why;
+    (void)threads; /* these verbs only move bytes */
     *error = (organ_error){0};
-    organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, NULL, &report, error);
+    path_of(model, w->model);
+    path_of(to, output);
+    if (w->verb == EXTRACT) {
+        const organ_extract_options options = {.model = model, .output = to, .resume = resume, .force = w->force};
+        organ_extract(&options, NULL, stop, &report, error);
+    } else if (w->verb == ASSEMBLE || w->verb == ASSEMBLE_ONE) {
+        const organ_assemble_options options = {.directory = model, .output = to, .resume = resume, .force = w->force};
+        organ_assemble(&options, NULL, stop, &report, error);
+    } else {
+        const organ_graft_options options = {
+            .source = path_of(source, w->source), .target = model, .output = to, .types = w->types, .resume = resume, .force = w->force};
+        organ_graft(&options, organ_kernels_choose(organ_cpu_detect(), NULL, &why), NULL, stop, &report, error);
+    }
     ck_assert_int_eq(report != NULL, error->status == ORGAN_OK);
     json_decref(report);
     return error->status;
 }
 
-static run *const runs[] = {run_extract, run_assemble, run_graft};
-
-static bool left(const char *name)
+/* A name for an output of that run: an assembled single file has an ending. */
+static const char *output_of(int verb, const char *name)
 {
-    return exists(scratch_path("%s", name)) || exists(scratch_path(".%s.organ-partial", name)) ||
-           exists(scratch_path("%s.safetensors", name)) || exists(scratch_path(".%s.safetensors.organ-partial", name));
+    static char room[64];
+    snprintf(room, sizeof room, "%s%s", name, verb == ASSEMBLE_ONE ? ".safetensors" : "");
+    return room;
 }
 
-static void setup(void)
+static organ_status go(int verb, const char *name, bool resume, organ_error *error)
+{
+    return organs_once(&ways[verb], output_of(verb, name), resume, 2, NULL, error);
+}
+
+static void make_inputs(int layers)
 {
     organ_error error;
     fault_clear();
     scratch_make();
-    make_model(scratch_path("donor"), 1, 64);
-    ck_assert_msg(run_extract("apart", &error) == ORGAN_OK, "%s", error.message);
+    make_model(scratch_path("donor"), layers, 64);
+    make_model(scratch_path("other"), layers, 64);
+    ck_assert_msg(go(EXTRACT, "apart", false, &error) == ORGAN_OK, "%s", error.message);
 }
+
+static void setup(void) { make_inputs(1); }
+
+/* As many tensors as 20 kills need. */
+static void setup_more(void) { make_inputs(2); }
 
 static void teardown(void)
 {
@@ -75,7 +102,7 @@ static void teardown(void)
 }
 
 /* Each call of each function fails once. Some failures have another way around them: then the run is whole. */
-static void each_call_fails(run *go, fault_call call, int errnum)
+static void each_call_fails(int verb, fault_call call, int errnum)
 {
     organ_error error;
     char name[32];
@@ -83,53 +110,39 @@ static void each_call_fails(run *go, fault_call call, int errnum)
         fault_clear();
         fault_at(call, n, errnum, false, NULL);
         snprintf(name, sizeof name, "out%ld", n);
-        const organ_status status = go(name, &error);
+        const organ_status status = go(verb, name, false, &error);
         const bool reached = fault_count(call) >= n;
         fault_clear();
         ck_assert_msg(status == ORGAN_OK || status == ORGAN_IO, "call %ld: %s", n, error.message);
         /* The last thing synchronised is the directory in which the whole output has just got its name. */
-        if (call != FAULT_FSYNC || status == ORGAN_OK)
-            ck_assert_int_eq(left(name), status == ORGAN_OK);
-        ck_assert(!exists(scratch_path(".%s.organ-partial", name)) && !exists(scratch_path(".%s.safetensors.organ-partial", name)));
+        const bool named = exists(scratch_path("%s", output_of(verb, name)));
+        ck_assert(named == (status == ORGAN_OK) || (call == FAULT_FSYNC && status));
+        const bool left = exists(scratch_path(".%s.organ-partial", output_of(verb, name)));
+        ck_assert_msg(left == (strstr(error.message, "--resume continues, or remove ") != NULL), "%d: %s", (int)left, error.message);
+        if (left)
+            ck_assert_msg(go(verb, name, true, &error) == ORGAN_OK, "%s", error.message);
+        ck_assert(!exists(scratch_path(".%s.organ-partial", output_of(verb, name))));
         if (!reached)
             return;
     }
 }
 
-START_TEST(reads_fail) { each_call_fails(runs[_i], FAULT_PREAD, EIO); }
+START_TEST(reads_fail) { each_call_fails(_i, FAULT_PREAD, EIO); }
 END_TEST
-START_TEST(writes_fail) { each_call_fails(runs[_i], FAULT_PWRITE, ENOSPC); }
+START_TEST(writes_fail) { each_call_fails(_i, FAULT_PWRITE, ENOSPC); }
 END_TEST
-START_TEST(syncs_fail) { each_call_fails(runs[_i], FAULT_FSYNC, EIO); }
+START_TEST(syncs_fail) { each_call_fails(_i, FAULT_FSYNC, EIO); }
 END_TEST
-START_TEST(renames_fail) { each_call_fails(runs[_i], FAULT_RENAME, EACCES); }
+START_TEST(renames_fail) { each_call_fails(_i, FAULT_RENAME, EACCES); }
 END_TEST
 
 static int turn; /* which of the runs, for what has no argument */
 
-/* A killed run leaves its hidden directory; the next one clears it away. */
-START_TEST(killed)
-{
-    organ_error error;
-    int status;
-    turn = _i;
-    const pid_t child = fork();
-    if (child == 0) {
-        fault_at(FAULT_PWRITE, 3, -1, false, NULL);
-        _exit(runs[turn]("out", &error));
-    }
-    waitpid(child, &status, 0);
-    ck_assert(WIFSIGNALED(status));
-    ck_assert(!exists(scratch_path("out")) && !exists(scratch_path("out.safetensors")) && left("out"));
-    ck_assert_msg(runs[_i]("out", &error) == ORGAN_OK, "%s", error.message);
-    ck_assert(!exists(scratch_path(".out.organ-partial")) && !exists(scratch_path(".out.safetensors.organ-partial")));
-}
-END_TEST
-
 static void lengthen_donor(void)
 {
-    FILE *file =
-        fopen(scratch_path(turn ? "apart/organs/model_layers_0_mlp_up_proj.bin" : "donor/model-00002-of-00002.safetensors"), "r+b");
+    FILE *file = fopen(scratch_path(strcmp(ways[turn].model, "apart") == 0 ? "apart/organs/model_layers_0_mlp_up_proj.bin"
+                                                                           : "donor/model-00002-of-00002.safetensors"),
+                       "r+b");
     ck_assert(file && fseek(file, 0, SEEK_END) == 0 && fputc(1, file) == 1 && fclose(file) == 0);
 }
 
@@ -138,8 +151,87 @@ START_TEST(inputs_that_change)
     organ_error error;
     turn = _i;
     fault_at(FAULT_PWRITE, 4, 0, false, lengthen_donor);
-    ck_assert_msg(runs[_i]("out", &error) == ORGAN_BAD_INPUT, "%d: %s", (int)error.status, error.message);
-    ck_assert(!left("out"));
+    ck_assert_msg(go(_i, "out", false, &error) == ORGAN_BAD_INPUT, "%d: %s", (int)error.status, error.message);
+    ck_assert(!scratch_left(output_of(_i, "out")));
+}
+END_TEST
+
+/* ---- runs that end too early ---- */
+
+static resumed_verb verb_of(int verb) { return (resumed_verb){.run = organs_once, .way = &ways[verb]}; }
+
+START_TEST(killed_run_is_resumed_to_the_same_bytes)
+{
+    const resumed_verb verb = verb_of(_i);
+    killed_anywhere_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(full_disk_at_any_moment)
+{
+    const resumed_verb verb = verb_of(_i);
+    full_disk_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(interrupted_run_goes_on)
+{
+    const resumed_verb verb = verb_of(_i);
+    stopped_run_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(damaged_partial_output_is_made_again)
+{
+    const resumed_verb verb = verb_of(_i);
+    damaged_output_is_mended(&verb);
+}
+END_TEST
+
+static void touch(const char *path)
+{
+    const struct timespec then[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+    ck_assert_int_eq(utimensat(AT_FDCWD, path, then, 0), 0);
+}
+
+START_TEST(resume_refuses_another_run)
+{
+    organs_way other = ways[_i];
+    const resumed_verb verb = verb_of(_i), changed = {.run = organs_once, .way = &other};
+    const bool graft = _i == GRAFT || _i == GRAFT_APART;
+    leaves_unfinished(&verb, "out");
+    other.verb = _i == EXTRACT ? ASSEMBLE : EXTRACT;
+    is_refused(&changed, "out", "its definition was ");
+    other.verb = _i;
+    if (graft) {
+        other.types = "embed";
+        is_refused(&changed, "out", "its parameters was ");
+        other.types = ways[_i].types;
+    }
+    touch(_i == EXTRACT || _i == GRAFT ? scratch_path("donor/config.json") : scratch_path("apart/manifest.json"));
+    is_refused(&verb, "out", graft ? "its target was " : "its model was ");
+    change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
+    is_refused(&verb, "out", "its organ was ");
+    organ_error error;
+    other.force = true;
+    ck_assert_msg(organs_once(&other, "out", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(!exists(scratch_path(".out.organ-partial")));
+}
+END_TEST
+
+/* An output that is one file is resumed too, and its journal is not left beside it. */
+START_TEST(single_file_is_resumed)
+{
+    organ_error error;
+    ck_assert_msg(go(ASSEMBLE_ONE, "reference", false, &error) == ORGAN_OK, "%s", error.message);
+    fault_at(FAULT_PWRITE, 9, ENOSPC, true, NULL);
+    ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_IO);
+    fault_clear();
+    ck_assert_msg(strstr(error.message, "--resume continues"), "%s", error.message);
+    ck_assert_int_eq(go(ASSEMBLE_ONE, "out", false, &error), ORGAN_USAGE);
+    ck_assert_msg(go(ASSEMBLE_ONE, "out", true, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(same_files(scratch_path("reference.safetensors"), scratch_path("out.safetensors")));
+    ck_assert(!exists(scratch_path(".out.safetensors.organ-partial")) && !exists(scratch_path("organ")));
 }
 END_TEST
 
@@ -148,16 +240,31 @@ int main(void)
     const struct {
         const char *name;
         const TTest *test;
-    } cases[] = {{"reads", reads_fail},     {"writes", writes_fail}, {"syncs", syncs_fail},
-                 {"renames", renames_fail}, {"killed", killed},      {"changes", inputs_that_change}};
+        bool resumed; /* a directory: a single file is not for the rig */
+    } cases[] = {{"reads", reads_fail, false},
+                 {"writes", writes_fail, false},
+                 {"syncs", syncs_fail, false},
+                 {"renames", renames_fail, false},
+                 {"changes", inputs_that_change, false},
+                 {"killed", killed_run_is_resumed_to_the_same_bytes, true},
+                 {"full", full_disk_at_any_moment, true},
+                 {"stopped", interrupted_run_goes_on, true},
+                 {"damaged", damaged_partial_output_is_made_again, true},
+                 {"refused", resume_refuses_another_run, true}};
     Suite *const suite = suite_create("organ_faults");
     for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
         TCase *const one = tcase_create(cases[k].name);
-        tcase_add_checked_fixture(one, setup, teardown);
+        tcase_add_checked_fixture(one, cases[k].resumed ? setup_more : setup, teardown);
         tcase_set_timeout(one, 60);
-        tcase_add_loop_test(one, cases[k].test, 0, (int)(sizeof runs / sizeof *runs));
+        for (int verb = 0; verb < WAYS; verb++)
+            if (verb != ASSEMBLE_ONE || !cases[k].resumed)
+                tcase_add_loop_test(one, cases[k].test, verb, verb + 1);
         suite_add_tcase(suite, one);
     }
+    TCase *const single = tcase_create("single");
+    tcase_add_checked_fixture(single, setup, teardown);
+    tcase_add_test(single, single_file_is_resumed);
+    suite_add_tcase(suite, single);
     Suite *const suites[] = {suite, NULL};
     return run_suites(suites);
 }
