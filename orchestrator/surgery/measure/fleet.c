@@ -106,16 +106,23 @@ static json_t *groups_json(const organ_model *model)
     return groups;
 }
 
+/* Goes on with what an earlier run has left, unless the model was another one then. */
 static organ_status dissect(const fleet *f, const organ_fleet_member *member, const char *folder, double *seconds, organ_error *error)
 {
     char *output = path_in(f, folder);
     json_t *report = NULL;
     const double started = organ_seconds_now();
-    const organ_extract_options options = {.model = member->path, .output = output, .force = true};
+    organ_extract_options options = {
+        .model = member->path, .output = output, .resume = true, .force = true, .resumed_by = "the same command"};
     if (!output)
         organ_fail_memory(error, member->name);
     else
         organ_extract(&options, f->progress, f->engine->stop, &report, error);
+    if (output && error->status == ORGAN_USAGE) {
+        *error = (organ_error){0};
+        options.resume = false;
+        organ_extract(&options, f->progress, f->engine->stop, &report, error);
+    }
     *seconds = organ_seconds_now() - started;
     json_decref(report);
     free(output);
@@ -398,7 +405,8 @@ static organ_status prepare(fleet *f, organ_error *error)
     return error->status;
 }
 
-/* How a run that did not come to its end leaves the output: what is done is kept, and where nothing is, nothing is left. */
+/* How a run that did not come to its end leaves the output: what is done is kept, also of a model that was being taken apart. Where nothing
+ * is done, nothing is left. */
 static void tell_kept(const fleet *f, size_t done, organ_error *error)
 {
     const organ_error cause = *error;

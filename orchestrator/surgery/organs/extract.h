@@ -17,6 +17,7 @@ ORGAN_API_BEGIN
 typedef struct organ_extract_options {
     const char *model, *output;
     bool resume, force, dry_run;
+    const char *resumed_by;           /* what continues an interrupted run, for the message; NULL: "--resume" */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_extract_options;
 

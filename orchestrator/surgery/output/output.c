@@ -170,6 +170,8 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
         else
             organ_publish_commit(&output->publish, journal, error);
     }
+    if (output->journal)
+        output->journal->resumed_by = output->resumed_by;
     if (error->status && output->journal)
         organ_run_settle(&output->publish, output->journal, output->done, output->all, error);
     else if (error->status)
@@ -185,11 +187,9 @@ organ_status organ_output_end(organ_output *output, organ_error *error)
 json_t *organ_output_run(const organ_output *output, uint64_t bytes)
 {
     const double seconds = output->seconds;
-    json_t *const run = ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
-                                     SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0));
-    if (run && output->journal)
-        json_object_set_new(run, "resumed", json_boolean(output->publish.resumed));
-    return run;
+    return ORGAN_OBJECT(SET_BYTES("output", output->path), SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
+                        SET_IF(output->journal, "resumed", json_boolean(output->publish.resumed)));
 }
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)

@@ -20,6 +20,7 @@ typedef struct organ_output {
     /* A run that can be continued. NULL: none, and all below is not used. The caller closes it after the end. */
     organ_run_journal *journal;
     bool resume;                         /* continue the run that an earlier one left */
+    const char *resumed_by;              /* what continues this one when it fails, for the message; NULL: "--resume" */
     size_t done, all;                    /* tensors that are in the output, of how many: for the message */
     double started, seconds;             /* when it began; how long it took until all was on the disk */
     char *reports[ORGAN_OUTPUT_REPORTS]; /* files that are published beside a single file */

@@ -287,7 +287,7 @@ organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pi
     r->kernels = kernels;
     r->files = calloc(file_count + 1, sizeof *r->files);
     if (!r->files)
-        no_memory(r, error);
+        resharding_no_memory(r, error);
     for (size_t f = 0; f < file_count && r->files; f++)
         r->files[r->file_count++].is = files[f];
     return keep_or_free(r, plan, error);

@@ -140,6 +140,6 @@ void organ_run_settle(organ_publish *publish, const organ_run_journal *journal, 
         return; /* the message says what to do */
     const organ_error cause = *error;
     error->status = ORGAN_OK;
-    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; --resume continues, or remove %.200s)", cause.message, done, all,
-               publish->partial);
+    organ_fail(error, cause.status, "%.700s (%zu of %zu tensors are done; %s continues, or remove %.200s)", cause.message, done, all,
+               journal->resumed_by ? journal->resumed_by : "--resume", publish->partial);
 }

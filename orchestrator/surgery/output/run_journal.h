@@ -14,8 +14,9 @@
 typedef struct organ_run_journal {
     organ_journal journal;
     char *path;
-    json_t *lines; /* of the run that is continued: the head, then what it did; empty: there is none */
-    bool refused;  /* they are of another run */
+    json_t *lines;          /* of the run that is continued: the head, then what it did; empty: there is none */
+    bool refused;           /* they are of another run */
+    const char *resumed_by; /* what continues the run when it fails, for the message; NULL: "--resume" */
 } organ_run_journal;
 
 /* [{"file", "bytes", "modified_ns"}] of the files of a model, and of `config`, a path, where there is such a file (NULL: none). NULL
