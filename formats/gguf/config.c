@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/config.h"
+#include "formats/gguf/file.h"
 
 #include "formats/base/utf8.h"
 
@@ -47,36 +47,27 @@ static organ_status read_field(const char *label, const organ_gguf *gguf, const 
                                organ_error *error)
 {
     char key[sizeof config->model_type + 32];
-    int64_t *out = (int64_t *)(void *)((char *)config + field->at);
     snprintf(key, sizeof key, "%s.%s", config->model_type, field->key);
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
     if (!kv || kv->type == ORGAN_GGUF_ARRAY)
         return ORGAN_OK;
-    int64_t value;
-    if (!organ_gguf_integer_at(kv, 0, &value))
+    int64_t *const value = (int64_t *)(void *)((char *)config + field->at);
+    if (!organ_gguf_integer_at(kv, 0, value))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is of type %s, not a whole number", label, key,
                           organ_gguf_type_name(kv->type));
-    if (value < 0)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, value);
-    *out = value;
+    if (*value < 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s' is %" PRId64 ", below 0", label, key, *value);
     return ORGAN_OK;
 }
 
 organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, const organ_tensor_list *list, organ_hf_config *config,
                                     organ_error *error)
 {
-    *config = (organ_hf_config){.present = true,
-                                .hidden_size = -1,
-                                .intermediate_size = -1,
-                                .num_hidden_layers = -1,
-                                .num_attention_heads = -1,
-                                .num_key_value_heads = -1,
-                                .head_dim = -1,
-                                .vocab_size = -1,
-                                .num_experts = -1};
-    organ_status status = read_architecture(label, gguf, config, error);
-    for (size_t k = 0; status == ORGAN_OK && k < sizeof fields / sizeof *fields; k++)
-        status = read_field(label, gguf, &fields[k], config, error);
+    *config = organ_hf_config_unknown;
+    config->present = true;
+    read_architecture(label, gguf, config, error);
+    for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
+        read_field(label, gguf, &fields[k], config, error);
     const organ_gguf_kv *tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
     if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
         config->vocab_size = (int64_t)tokens->count;
@@ -84,5 +75,5 @@ organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, c
         config->num_experts = -1;
     config->tie_word_embeddings =
         organ_name_table_find(&list->names, "token_embd.weight") && !organ_name_table_find(&list->names, "output.weight");
-    return status;
+    return error->status;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/gguf/gguf.h"
 
+#include "formats/base/input_file.h"
+
 #include <string.h>
 
 /* clang-format off */
@@ -28,15 +30,6 @@ const organ_gguf_kv *organ_gguf_find(const organ_gguf *gguf, const char *key)
     return NULL;
 }
 
-/* `count` bytes, least significant first. */
-static uint64_t little(const unsigned char *bytes, size_t count)
-{
-    uint64_t value = 0;
-    for (size_t k = count; k > 0; k--)
-        value = value << 8 | bytes[k - 1];
-    return value;
-}
-
 /* The bytes of one number of the value; NULL if there is none. */
 static const unsigned char *number_at(const organ_gguf_kv *kv, uint64_t index)
 {
@@ -51,7 +44,7 @@ bool organ_gguf_integer_at(const organ_gguf_kv *kv, uint64_t index, int64_t *val
     if (!bytes || kv->element == ORGAN_GGUF_F32 || kv->element == ORGAN_GGUF_F64)
         return false;
     const unsigned bits = 8 * types[kv->element].bytes;
-    const uint64_t raw = little(bytes, bits / 8);
+    const uint64_t raw = organ_little_endian(bytes, bits / 8);
     const bool is_signed = kv->element == ORGAN_GGUF_I8 || kv->element == ORGAN_GGUF_I16 || kv->element == ORGAN_GGUF_I32;
     *value = (int64_t)(is_signed && raw >> (bits - 1) ? raw | ~UINT64_C(0) << (bits - 1) : raw);
     if (kv->element == ORGAN_GGUF_BOOL)
@@ -69,7 +62,7 @@ bool organ_gguf_real_at(const organ_gguf_kv *kv, uint64_t index, double *value)
     const unsigned char *bytes = number_at(kv, index);
     if (!bytes || kv->element == ORGAN_GGUF_U64)
         return false;
-    const uint64_t raw = little(bytes, types[kv->element].bytes);
+    const uint64_t raw = organ_little_endian(bytes, types[kv->element].bytes);
     const uint32_t narrow = (uint32_t)raw;
     float single;
     memcpy(&single, &narrow, sizeof single);

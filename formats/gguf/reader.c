@@ -1,15 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/reader.h"
-
-#include "formats/base/utf8.h"
-#include "formats/gguf/values.h"
+#include "formats/gguf/parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SHOWN 128
 
 typedef struct reader {
     organ_gguf_cursor cursor;
@@ -59,14 +54,10 @@ static const char *mistaken_for(const unsigned char *magic)
 static organ_status read_version(reader *r, organ_error *error)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const unsigned char *magic = NULL;
-    uint32_t version;
-    if (organ_gguf_take(c, "magic", 4, &magic, error) != ORGAN_OK)
-        return error->status;
-    if (memcmp(magic, "GGUF", 4) != 0)
+    const unsigned char *const magic = organ_gguf_take(c, "magic", 4, error);
+    if (magic && memcmp(magic, "GGUF", 4) != 0)
         return organ_gguf_refuse(c, error, "magic is '%.4s', not 'GGUF'%s", (const char *)magic, mistaken_for(magic));
-    if (organ_gguf_take_u32(c, "version", &version, error) != ORGAN_OK)
-        return error->status;
+    const uint32_t version = (uint32_t)organ_gguf_take_number(c, "version", 4, error);
     if (version && (version & 0xFFFF) == 0)
         return organ_gguf_refuse(c, error, "version 0x%08" PRIx32 " is version %" PRIu32 " of a big-endian file, which is not supported",
                                  version, __builtin_bswap32(version));
@@ -74,18 +65,18 @@ static organ_status read_version(reader *r, organ_error *error)
         return organ_gguf_refuse(c, error, "version %" PRIu32 " is not known; 1, 2 and 3 are", version);
     r->header->view.version = version;
     c->narrow = version == 1;
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* A number of things that take so many bytes each, at least. */
-static organ_status read_number_of(reader *r, const char *field, size_t shortest, uint64_t *count, organ_error *error)
+static uint64_t read_number_of(reader *r, const char *field, size_t shortest, organ_error *error)
 {
     organ_gguf_cursor *c = &r->cursor;
-    const organ_status status = organ_gguf_take_count(c, field, count, error);
-    if (status == ORGAN_OK && *count > organ_gguf_left(c) / shortest)
-        return organ_gguf_refuse(c, error, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most",
-                                 field, (int64_t)*count, organ_gguf_left(c), organ_gguf_left(c) / shortest);
-    return status;
+    const uint64_t count = organ_gguf_take_count(c, field, error), most = organ_gguf_left(c) / shortest;
+    if (count > most)
+        organ_gguf_refuse(c, error, "%s is %" PRId64 ", but in the %" PRIu64 " bytes that follow is room for %" PRIu64 " at most", field,
+                          (int64_t)count, organ_gguf_left(c), most);
+    return count;
 }
 
 static organ_status read_alignment(reader *r, organ_error *error)
@@ -111,60 +102,43 @@ static organ_status read_alignment(reader *r, organ_error *error)
 static organ_status read_name(reader *r, organ_tensor *tensor, organ_error *error)
 {
     organ_gguf_cursor *c = &r->cursor;
-    uint64_t length;
-    const unsigned char *text = NULL;
-    if (organ_gguf_take_count(c, "length of the name", &length, error) != ORGAN_OK)
-        return error->status;
+    const uint64_t length = organ_gguf_take_count(c, "length of the name", error);
     if (length == 0)
         return organ_gguf_refuse(c, error, "the name is empty");
     if (length > ORGAN_GGUF_NAME_LIMIT)
         return organ_gguf_refuse(c, error, "the name has %" PRIu64 " bytes, more than %u", length, ORGAN_GGUF_NAME_LIMIT);
-    if (organ_gguf_take(c, "name", length, &text, error) != ORGAN_OK)
-        return error->status;
-    tensor->name = organ_arena_copy(&r->list->arena, (const char *)text, length);
-    if (!tensor->name)
-        return organ_fail_memory(error, c->file->name);
-    if (strlen(tensor->name) != length)
-        return organ_gguf_refuse(c, error, "the name '%s' has a NUL at byte %zu of %" PRIu64, tensor->name, strlen(tensor->name), length);
-    if (!organ_utf8_valid(tensor->name))
-        return organ_gguf_refuse(c, error, "the name '%s' is not valid UTF-8", tensor->name);
-    snprintf(c->where, sizeof c->where, "tensor '%s'", tensor->name);
-    return ORGAN_OK;
+    tensor->name = organ_gguf_take_text(c, "name", length, &r->list->arena, error);
+    if (tensor->name)
+        snprintf(c->where, sizeof c->where, "tensor '%s'", tensor->name);
+    return error->status;
 }
 
 /* Numbers are stored fastest axis first; a tensor has its shape the other way round. */
-static organ_status read_dimension(reader *r, unsigned axis, uint64_t *shape, int64_t *elements, organ_error *error)
+static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *elements, organ_error *error)
 {
-    uint64_t size;
-    if (organ_gguf_take_count(&r->cursor, "dimension", &size, error) != ORGAN_OK)
-        return error->status;
-    if (size > INT64_MAX)
-        return organ_gguf_refuse(&r->cursor, error, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)size);
-    if (__builtin_mul_overflow(*elements, (int64_t)size, elements))
-        return organ_gguf_refuse(&r->cursor, error, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis,
-                                 size, INT64_MAX);
-    *shape = size;
-    return ORGAN_OK;
+    *size = organ_gguf_take_count(&r->cursor, "dimension", error);
+    if (*size > INT64_MAX)
+        organ_gguf_refuse(&r->cursor, error, "dimension %u is %" PRId64 ", below 0", axis, (int64_t)*size);
+    else if (__builtin_mul_overflow(*elements, (int64_t)*size, elements))
+        organ_gguf_refuse(&r->cursor, error, "with dimension %u of %" PRIu64 " the number of elements is beyond %" PRId64, axis, *size,
+                          INT64_MAX);
 }
 
 static organ_status read_shape(reader *r, organ_tensor *tensor, organ_error *error)
 {
-    uint32_t rank;
-    organ_status status = organ_gguf_take_u32(&r->cursor, "n_dims", &rank, error);
-    if (status != ORGAN_OK)
-        return status;
+    const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4, error);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
         return organ_gguf_refuse(&r->cursor, error, "n_dims is %" PRIu32 ", more than %u", rank, ORGAN_GGUF_RANK_LIMIT);
     uint64_t *shape = organ_arena_take(&r->list->arena, ORGAN_GGUF_RANK_LIMIT * sizeof *shape);
     if (!shape)
         return organ_fail_memory(error, r->cursor.file->name);
     int64_t elements = 1;
-    for (uint32_t axis = 0; status == ORGAN_OK && axis < rank; axis++)
-        status = read_dimension(r, axis, &shape[rank - 1 - axis], &elements, error);
+    for (uint32_t axis = 0; !error->status && axis < rank; axis++)
+        read_dimension(r, axis, &shape[rank - 1 - axis], &elements, error);
     tensor->shape = shape;
     tensor->rank = rank;
     tensor->elements = (uint64_t)elements;
-    return status;
+    return error->status;
 }
 
 static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, organ_error *error)
@@ -187,12 +161,10 @@ static organ_status refuse_type(const organ_gguf_cursor *cursor, int32_t type, o
 
 static organ_status read_dtype(reader *r, organ_tensor *tensor, organ_error *error)
 {
-    uint32_t number;
-    if (organ_gguf_take_u32(&r->cursor, "type", &number, error) != ORGAN_OK)
-        return error->status;
-    tensor->dtype = organ_dtype_from_ggml((int32_t)number);
+    const int32_t number = (int32_t)organ_gguf_take_number(&r->cursor, "type", 4, error);
+    tensor->dtype = organ_dtype_from_ggml(number);
     if (tensor->dtype == ORGAN_DTYPE_COUNT)
-        return refuse_type(&r->cursor, (int32_t)number, error);
+        return refuse_type(&r->cursor, number, error);
     const organ_dtype_info *info = organ_dtype_describe(tensor->dtype);
     const uint64_t row = tensor->rank ? tensor->shape[tensor->rank - 1] : 1;
     if (row % info->elements)
@@ -201,7 +173,7 @@ static organ_status read_dtype(reader *r, organ_tensor *tensor, organ_error *err
     if (!organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
         return organ_gguf_refuse(&r->cursor, error, "the bytes of %" PRIu64 " elements of %s are beyond 64 bits", tensor->elements,
                                  info->name);
-    return ORGAN_OK;
+    return error->status;
 }
 
 /* Data must lie in the order of the infos, without holes other than the padding. tensor->offset is still counted from its beginning. */
@@ -209,9 +181,7 @@ static organ_status read_offset(reader *r, organ_tensor *tensor, organ_error *er
 {
     const uint64_t alignment = r->header->view.alignment;
     const organ_tensor *before = r->list->count > r->first ? &r->list->tensors[r->list->count - 1] : NULL;
-    if (organ_gguf_take_u64(&r->cursor, "offset", &tensor->offset, error) != ORGAN_OK)
-        return error->status;
-    const uint64_t offset = tensor->offset;
+    const uint64_t offset = tensor->offset = organ_gguf_take_number(&r->cursor, "offset", 8, error);
     if (offset % alignment)
         return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " is not a multiple of the alignment %" PRIu64, offset, alignment);
     if (before && offset < before->offset)
@@ -226,7 +196,7 @@ static organ_status read_offset(reader *r, organ_tensor *tensor, organ_error *er
     if (__builtin_add_overflow(offset, tensor->bytes, &r->end) || !organ_gguf_pad(r->end, alignment, &r->next))
         return organ_gguf_refuse(&r->cursor, error, "offset %" PRIu64 " and %" PRIu64 " bytes, padded, are beyond 64 bits", offset,
                                  tensor->bytes);
-    return ORGAN_OK;
+    return error->status;
 }
 
 static organ_status enter_name(reader *r, organ_error *error)
@@ -250,9 +220,7 @@ static organ_status read_tensor(reader *r, organ_error *error)
         read_dtype(r, &tensor, error) != ORGAN_OK || read_offset(r, &tensor, error) != ORGAN_OK)
         return error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
-    if (organ_tensor_list_append(r->list, &tensor, error) != ORGAN_OK)
-        return error->status;
-    return enter_name(r, error);
+    return organ_tensor_list_append(r->list, &tensor, error) == ORGAN_OK ? enter_name(r, error) : error->status;
 }
 
 /* ---- the whole ---- */
@@ -281,25 +249,22 @@ static organ_status read_all(reader *r, organ_error *error)
     organ_gguf_header *header = r->header;
     organ_gguf_cursor *c = &r->cursor;
     snprintf(c->where, sizeof c->where, "header");
-    organ_status status = read_version(r, error);
-    const size_t number = organ_gguf_count_bytes(c), shortest_info = number + 1 + 4 + 4 + 8;
-    if (status == ORGAN_OK)
-        status = read_number_of(r, "n_tensors", shortest_info, &header->tensor_count, error);
-    if (status == ORGAN_OK)
-        status = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c), &r->kv_count, error);
-    if (status == ORGAN_OK)
-        status = organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (read_version(r, error) != ORGAN_OK)
+        return error->status;
+    const size_t shortest_info = organ_gguf_count_bytes(c) + 1 + 4 + 4 + 8; /* name, rank, type, offset */
+    header->tensor_count = read_number_of(r, "n_tensors", shortest_info, error);
+    r->kv_count = read_number_of(r, "n_kv", organ_gguf_shortest_kv(c), error);
+    if (error->status || organ_gguf_read_values(c, r->kv_count, &header->arena, &header->kvs, error) != ORGAN_OK)
+        return error->status;
     header->view.kvs = header->kvs;
     header->view.kv_count = (size_t)r->kv_count;
     header->view.split_count = 1;
-    status = read_alignment(r, error);
-    for (uint64_t k = 0; status == ORGAN_OK && k < header->tensor_count; k++) {
+    read_alignment(r, error);
+    for (uint64_t k = 0; !error->status && k < header->tensor_count; k++) {
         snprintf(c->where, sizeof c->where, "tensor %" PRIu64 " of %" PRIu64, k + 1, header->tensor_count);
-        status = read_tensor(r, error);
+        read_tensor(r, error);
     }
-    return status == ORGAN_OK ? place_data(r, error) : status;
+    return error->status ? error->status : place_data(r, error);
 }
 
 organ_status organ_gguf_read_header(const organ_model_file *files, size_t index, organ_gguf_header *header, organ_tensor_list *list,
@@ -307,9 +272,9 @@ organ_status organ_gguf_read_header(const organ_model_file *files, size_t index,
 {
     reader r = {.cursor = {.file = &files[index]}, .files = files, .header = header, .list = list, .first = list->count};
     *header = (organ_gguf_header){0};
-    const organ_status status = read_all(&r, error);
+    read_all(&r, error);
     organ_gguf_cursor_release(&r.cursor);
-    return status;
+    return error->status;
 }
 
 static organ_status check_data(const organ_model_file *file, const organ_gguf_header *header, const organ_tensor_list *list,
@@ -337,10 +302,10 @@ organ_status organ_gguf_read(organ_model_file *files, size_t index, organ_gguf_h
 {
     organ_model_file *file = &files[index];
     file->first = list->count;
-    const organ_status status = organ_gguf_read_header(files, index, header, list, error);
+    organ_gguf_read_header(files, index, header, list, error);
     file->count = list->count - file->first;
     file->data_offset = header->data_offset;
-    return status == ORGAN_OK ? check_data(file, header, list, error) : status;
+    return error->status ? error->status : check_data(file, header, list, error);
 }
 
 void organ_gguf_header_release(organ_gguf_header *header)

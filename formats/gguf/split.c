@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/split.h"
+#include "formats/gguf/file.h"
 
 #include <inttypes.h>
 #include <stdio.h>

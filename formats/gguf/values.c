@@ -1,90 +1,154 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/values.h"
+#include "formats/gguf/parts.h"
 
+#include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
 #include "formats/base/utf8.h"
+#include "formats/remote/model_file.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SHOWN 128
+#define FIRST_READ ((size_t)64 << 10)
+#define SHOWN      128
+
+/* ---- the cursor ---- */
+
+uint64_t organ_gguf_left(const organ_gguf_cursor *cursor) { return cursor->file->size - cursor->at; }
+
+size_t organ_gguf_count_bytes(const organ_gguf_cursor *cursor) { return cursor->narrow ? 4 : 8; }
+
+organ_status organ_gguf_refuse(const organ_gguf_cursor *cursor, organ_error *error, const char *format, ...)
+{
+    char sentence[600];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(sentence, sizeof sentence, format, args);
+    va_end(args);
+    return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s", cursor->file->name, cursor->where, sentence);
+}
+
+static organ_status fail_kv_memory(const organ_gguf_cursor *cursor, organ_error *error)
+{
+    return organ_fail_errno(error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
+}
+
+/* Holds the file up to `end` at least, which is not past its end; each time twice as much, so that long headers take few reads. */
+static organ_status hold(organ_gguf_cursor *cursor, size_t end, organ_error *error)
+{
+    struct stat info;
+    if (end <= cursor->held)
+        return ORGAN_OK;
+    if (end > ORGAN_GGUF_HEADER_LIMIT)
+        return organ_gguf_refuse(cursor, error, "the header reaches to byte %zu at least, beyond the limit of %zu", end,
+                                 ORGAN_GGUF_HEADER_LIMIT);
+    size_t wanted = cursor->held ? 2 * cursor->held : FIRST_READ;
+    if (wanted < end)
+        wanted = end;
+    uint64_t there = cursor->file->size;
+    if (cursor->file->fd >= 0 && fstat(cursor->file->fd, &info) == 0 && (uint64_t)info.st_size < there)
+        there = (uint64_t)info.st_size; /* a header that was kept without its data */
+    if (wanted > there)
+        wanted = there > end ? (size_t)there : end;
+    unsigned char *larger = realloc(cursor->image, wanted);
+    if (!larger)
+        return organ_fail_errno(error, ENOMEM, "%s: a header of %zu bytes", cursor->file->name, wanted);
+    cursor->image = larger;
+    if (organ_model_file_read(cursor->file, cursor->image + cursor->held, wanted - cursor->held, cursor->held, error) == ORGAN_OK)
+        cursor->held = wanted;
+    return error->status;
+}
+
+const unsigned char *organ_gguf_take(organ_gguf_cursor *cursor, const char *field, uint64_t bytes, organ_error *error)
+{
+    if (error->status)
+        return NULL;
+    if (bytes > organ_gguf_left(cursor))
+        organ_gguf_refuse(cursor, error, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")", field, bytes,
+                          cursor->at, cursor->file->size);
+    else if (hold(cursor, cursor->at + bytes, error) == ORGAN_OK)
+        cursor->at += bytes;
+    return error->status ? NULL : cursor->image + (cursor->at - bytes);
+}
+
+uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, size_t bytes, organ_error *error)
+{
+    const unsigned char *const taken = organ_gguf_take(cursor, field, bytes, error);
+    return taken ? organ_little_endian(taken, bytes) : 0;
+}
+
+uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field, organ_error *error)
+{
+    return organ_gguf_take_number(cursor, field, organ_gguf_count_bytes(cursor), error);
+}
+
+const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena, organ_error *error)
+{
+    const unsigned char *const bytes = organ_gguf_take(cursor, what, length, error);
+    const char *const text = bytes ? organ_arena_copy(arena, (const char *)bytes, length) : NULL;
+    if (!text)
+        fail_kv_memory(cursor, error);
+    else if (strlen(text) != length)
+        organ_gguf_refuse(cursor, error, "the %s '%.*s' has a NUL at byte %zu of %" PRIu64, what, SHOWN, text, strlen(text), length);
+    else if (!organ_utf8_valid(text))
+        organ_gguf_refuse(cursor, error, "the %s '%.*s' is not valid UTF-8", what, SHOWN, text);
+    return error->status ? NULL : text;
+}
+
+void organ_gguf_cursor_release(organ_gguf_cursor *cursor)
+{
+    free(cursor->image);
+    cursor->image = NULL;
+    cursor->held = 0;
+}
+
+/* ---- key-values ---- */
 
 size_t organ_gguf_shortest_kv(const organ_gguf_cursor *cursor)
 {
     return organ_gguf_count_bytes(cursor) + 1 + 4 + 1; /* length, a key of one byte, type, one byte of value */
 }
 
-static organ_status kv_no_memory(const organ_gguf_cursor *cursor, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s: %s", cursor->file->name, cursor->where);
-}
-
 /* `cursor->where` names the key by its number until it is known to be text. */
-static organ_status read_key(organ_gguf_cursor *cursor, organ_arena *arena, const char **key, organ_error *error)
+static const char *read_key(organ_gguf_cursor *cursor, organ_arena *arena, organ_error *error)
 {
-    uint64_t length;
-    const unsigned char *text = NULL;
-    if (organ_gguf_take_count(cursor, "length of the key", &length, error) != ORGAN_OK)
-        return error->status;
+    const uint64_t length = organ_gguf_take_count(cursor, "length of the key", error);
     if (length == 0)
-        return organ_gguf_refuse(cursor, error, "the key is empty");
-    if (length > organ_gguf_left(cursor))
-        return organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)", length,
-                                 organ_gguf_left(cursor));
-    if (length > ORGAN_GGUF_KEY_LIMIT)
-        return organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
-    if (organ_gguf_take(cursor, "the key", length, &text, error) != ORGAN_OK)
-        return error->status;
-    *key = organ_arena_copy(arena, (const char *)text, length);
-    if (!*key)
-        return kv_no_memory(cursor, error);
-    if (strlen(*key) != length)
-        return organ_gguf_refuse(cursor, error, "the key '%.*s' has a NUL at byte %zu of %" PRIu64, SHOWN, *key, strlen(*key), length);
-    if (!organ_utf8_valid(*key))
-        return organ_gguf_refuse(cursor, error, "the key '%.*s' is not valid UTF-8", SHOWN, *key);
-    snprintf(cursor->where, sizeof cursor->where, "key '%.*s'", SHOWN, *key);
-    return ORGAN_OK;
+        organ_gguf_refuse(cursor, error, "the key is empty");
+    else if (length > organ_gguf_left(cursor))
+        organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is past the end of the file (%" PRIu64 " bytes follow)", length,
+                          organ_gguf_left(cursor));
+    else if (length > ORGAN_GGUF_KEY_LIMIT)
+        organ_gguf_refuse(cursor, error, "key length %" PRIu64 " is beyond the limit of %u", length, ORGAN_GGUF_KEY_LIMIT);
+    const char *const key = organ_gguf_take_text(cursor, "key", length, arena, error);
+    if (key)
+        snprintf(cursor->where, sizeof cursor->where, "key '%.*s'", SHOWN, key);
+    return key;
 }
 
-static organ_status read_type(organ_gguf_cursor *cursor, const char *field, organ_gguf_type *type, organ_error *error)
+static organ_gguf_type read_type(organ_gguf_cursor *cursor, const char *field, organ_error *error)
 {
-    uint32_t number;
-    if (organ_gguf_take_u32(cursor, field, &number, error) != ORGAN_OK)
-        return error->status;
-    if (number >= ORGAN_GGUF_TYPES)
-        return organ_gguf_refuse(cursor, error, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
-    *type = (organ_gguf_type)number;
-    return ORGAN_OK;
+    const uint32_t number = (uint32_t)organ_gguf_take_number(cursor, field, 4, error);
+    if (number < ORGAN_GGUF_TYPES)
+        return (organ_gguf_type)number;
+    organ_gguf_refuse(cursor, error, "%s %" PRIu32 " is not known, the last one is %d", field, number, ORGAN_GGUF_TYPES - 1);
+    return ORGAN_GGUF_U8;
 }
 
-static organ_status skip(organ_gguf_cursor *cursor, const char *field, uint64_t bytes, organ_error *error)
+static void skip_string(organ_gguf_cursor *cursor, organ_error *error)
 {
-    const unsigned char *ignored;
-    if (bytes > organ_gguf_left(cursor))
-        return organ_gguf_refuse(cursor, error, "%s of %" PRIu64 " bytes at byte %zu is past the end of the file (%" PRIu64 ")", field,
-                                 bytes, cursor->at, cursor->file->size);
-    return organ_gguf_take(cursor, field, bytes, &ignored, error);
-}
-
-static organ_status skip_string(organ_gguf_cursor *cursor, organ_error *error)
-{
-    uint64_t length;
-    if (organ_gguf_take_count(cursor, "length of a string", &length, error) != ORGAN_OK)
-        return error->status;
-    return skip(cursor, "a string", length, error);
+    organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string", error), error);
 }
 
 /* Walks over an array behind its element type. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
 {
-    organ_status status = read_type(cursor, "element type", &kv->element, error);
-    if (status == ORGAN_OK)
-        status = organ_gguf_take_count(cursor, "count of the array", &kv->count, error);
-    if (status != ORGAN_OK)
-        return status;
+    kv->element = read_type(cursor, "element type", error);
+    kv->count = organ_gguf_take_count(cursor, "count of the array", error);
     if (kv->element == ORGAN_GGUF_ARRAY)
         return organ_gguf_refuse(cursor, error, "is an array of arrays, which is not supported");
     if (kv->count > ORGAN_GGUF_ARRAY_LIMIT)
@@ -97,21 +161,22 @@ static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv, org
             cursor, error, "array of %" PRIu64 " %s takes %" PRIu64 " bytes at least, past the end of the file (%" PRIu64 " bytes follow)",
             kv->count, organ_gguf_type_name(kv->element), least, organ_gguf_left(cursor));
     if (!text)
-        return skip(cursor, "array", least, error);
-    for (uint64_t k = 0; status == ORGAN_OK && k < kv->count; k++)
-        status = skip_string(cursor, error);
-    return status;
+        organ_gguf_take(cursor, "array", least, error);
+    for (uint64_t k = 0; text && !error->status && k < kv->count; k++)
+        skip_string(cursor, error);
+    return error->status;
 }
 
-static organ_status skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
+static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
 {
     kv->element = kv->type;
     kv->count = 1;
     if (kv->type == ORGAN_GGUF_ARRAY)
-        return skip_array(cursor, kv, error);
-    if (kv->type == ORGAN_GGUF_STRING)
-        return skip_string(cursor, error);
-    return skip(cursor, "value", organ_gguf_type_bytes(kv->type), error);
+        skip_array(cursor, kv, error);
+    else if (kv->type == ORGAN_GGUF_STRING)
+        skip_string(cursor, error);
+    else
+        organ_gguf_take(cursor, "value", organ_gguf_type_bytes(kv->type), error);
 }
 
 /* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out` has room for that.
@@ -131,7 +196,7 @@ static void widen(const organ_gguf_cursor *cursor, size_t begin, const organ_ggu
         return;
     }
     while (from < end) {
-        const size_t length = from[0] | (size_t)from[1] << 8 | (size_t)from[2] << 16 | (size_t)from[3] << 24;
+        const size_t length = (size_t)organ_little_endian(from, 4);
         memcpy(out, from, 4);
         memset(out + 4, 0, 4);
         memcpy(out + 8, from + 4, length);
@@ -147,7 +212,7 @@ static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, or
     kv->size = cursor->at - begin + (cursor->narrow ? 4 * lengths : 0);
     unsigned char *kept = organ_arena_take(arena, kv->size);
     if (!kept)
-        return kv_no_memory(cursor, error);
+        return fail_kv_memory(cursor, error);
     if (cursor->narrow)
         widen(cursor, begin, kv, kept);
     else
@@ -158,20 +223,18 @@ static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, or
 
 static organ_status read_value(organ_gguf_cursor *cursor, organ_arena *arena, organ_gguf_kv *kv, organ_error *error)
 {
-    organ_status status = read_key(cursor, arena, &kv->key, error);
-    if (status == ORGAN_OK)
-        status = read_type(cursor, "value type", &kv->type, error);
+    kv->key = read_key(cursor, arena, error);
+    kv->type = read_type(cursor, "value type", error);
     const size_t begin = cursor->at;
-    if (status == ORGAN_OK)
-        status = skip_value(cursor, kv, error);
-    return status == ORGAN_OK ? keep_value(cursor, begin, arena, kv, error) : status;
+    skip_value(cursor, kv, error);
+    return error->status ? error->status : keep_value(cursor, begin, arena, kv, error);
 }
 
 static organ_status enter_key(const organ_gguf_cursor *cursor, organ_name_table *keys, const char *key, size_t number, organ_error *error)
 {
     const size_t *kept = organ_name_table_put(keys, key, number);
     if (!kept)
-        return kv_no_memory(cursor, error);
+        return fail_kv_memory(cursor, error);
     if (*kept != number)
         return organ_gguf_refuse(cursor, error, "duplicate key: number %zu and number %zu", *kept + 1, number + 1);
     return ORGAN_OK;
@@ -184,7 +247,7 @@ organ_status organ_gguf_read_values(organ_gguf_cursor *cursor, uint64_t count, o
     *kvs = NULL;
     for (size_t k = 0; !error->status && k < count; k++) {
         if (!organ_grow(kvs, k, &room, sizeof **kvs)) {
-            kv_no_memory(cursor, error);
+            fail_kv_memory(cursor, error);
             break;
         }
         snprintf(cursor->where, sizeof cursor->where, "key %zu of %" PRIu64, k + 1, count);

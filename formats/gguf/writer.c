@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/gguf/writer.h"
-
-#include "formats/gguf/reader.h"
+#include "formats/gguf/file.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

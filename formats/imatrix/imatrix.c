@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
-#include "formats/gguf/reader.h"
+#include "formats/gguf/file.h"
 #include "formats/imatrix/parts.h"
 #include "formats/remote/model_file.h"
 

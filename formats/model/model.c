@@ -2,8 +2,7 @@
 #include "formats/model/model.h"
 
 #include "formats/base/input_file.h"
-#include "formats/gguf/config.h"
-#include "formats/gguf/split.h"
+#include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/place.h"
 #include "formats/remote/http_source.h"

@@ -10,7 +10,7 @@
 #define ORGAN_DIRECTORY_H
 
 #include "formats/base/path.h"
-#include "formats/gguf/reader.h"
+#include "formats/gguf/file.h"
 #include "formats/tensor/tensor_list.h"
 
 #define ORGAN_MANIFEST        "manifest.json"

@@ -3,7 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
-#include "formats/gguf/split.h"
+#include "formats/gguf/file.h"
 #include "formats/remote/http_source.h"
 
 #include <dirent.h>

@@ -41,6 +41,15 @@ static const struct field {
 #undef NUMBER
 };
 
+const organ_hf_config organ_hf_config_unknown = {.hidden_size = -1,
+                                                 .intermediate_size = -1,
+                                                 .num_hidden_layers = -1,
+                                                 .num_attention_heads = -1,
+                                                 .num_key_value_heads = -1,
+                                                 .head_dim = -1,
+                                                 .vocab_size = -1,
+                                                 .num_experts = -1};
+
 /* A document and where in it fields are looked for: at the top, or in the text model of a multimodal one. */
 typedef struct source {
     const organ_json_text *text;
@@ -188,14 +197,7 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
 
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config, organ_error *error)
 {
-    *config = (organ_hf_config){.hidden_size = -1,
-                                .intermediate_size = -1,
-                                .num_hidden_layers = -1,
-                                .num_attention_heads = -1,
-                                .num_key_value_heads = -1,
-                                .head_dim = -1,
-                                .vocab_size = -1,
-                                .num_experts = -1};
+    *config = organ_hf_config_unknown;
     if (!bytes)
         return ORGAN_OK;
     organ_hf_config_tidy(bytes, length);

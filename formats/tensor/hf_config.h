@@ -25,6 +25,9 @@ typedef struct organ_hf_config {
     char quant_method[64]; /* of quantization_config, "" if there is none */
 } organ_hf_config;
 
+/* Of a model without a config: nothing is known. */
+extern const organ_hf_config organ_hf_config_unknown;
+
 /* Reads `path`; a file that does not exist gives present = false and ORGAN_OK. Values nested under "text_config" are found; the words NaN
  * and Infinity, which Python writes, are let pass. A file that is not a JSON object, or where a known field has the wrong type or is
  * negative, is ORGAN_BAD_INPUT (file, field, value in the message). */

@@ -2,9 +2,7 @@
  * Fuzz target of everything in formats/ that reads files. The first byte of an input says what the rest is: the header of a safetensors
  * file with some data behind it, a whole safetensors file, an index, a config, a GGUF file. Built with libFuzzer by
  * tests/formats/run_fuzz.sh; tests/formats/replay_fuzz.c replays inputs as a plain test. */
-#include "formats/gguf/config.h"
-#include "formats/gguf/split.h"
-#include "formats/gguf/writer.h"
+#include "formats/gguf/file.h"
 #include "formats/safetensors/safetensors.h"
 #include "formats/safetensors/shards.h"
 #include "formats/tensor/hf_config.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/shards.h"
 
-#include "formats/gguf/split.h"
+#include "formats/gguf/file.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/shard_list.h"

@@ -4,7 +4,7 @@
 #ifndef ORGAN_RESHARDING_H
 #define ORGAN_RESHARDING_H
 
-#include "formats/gguf/writer.h"
+#include "formats/gguf/file.h"
 #include "formats/model/model.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/progress.h"

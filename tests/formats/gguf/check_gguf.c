@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the GGUF reader and writer: what is legal, however odd; what is read is written back byte for byte. */
 #include "formats/base/input_file.h"
-#include "formats/gguf/split.h"
-#include "formats/gguf/writer.h"
+#include "formats/gguf/file.h"
 #include "formats/model/model.h"
 #include "tests/formats/gguf/check_gguf.h"
 #include "tests/kit/gguf_maker.h"

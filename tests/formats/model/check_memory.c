@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Opening of a model when memory runs out: at each allocation in turn. The program is linked with --wrap for the allocation functions. */
-#include "formats/gguf/writer.h"
+#include "formats/gguf/file.h"
 #include "formats/model/model.h"
 #include "orchestrator/surgery/organs/assemble.h"
 #include "orchestrator/surgery/organs/extract.h"

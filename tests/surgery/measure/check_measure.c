@@ -2,7 +2,7 @@
  * The numbers of the Z-measure: those of the numpy oracle, the same whatever the way, small for noise, steady under quantisation. */
 #include "tests/kit/measure_rig.h"
 
-#include "formats/gguf/writer.h"
+#include "formats/gguf/file.h"
 #include "orchestrator/stream/widen.h"
 #include "tests/kit/suite_table.h"
 
