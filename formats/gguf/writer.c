@@ -117,9 +117,9 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
     memcpy(put(bytes, length, 8), text, length);
     const organ_gguf_kv kv = {
         .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
-    const organ_status status = organ_gguf_writer_kv(writer, &kv, error);
+    organ_gguf_writer_kv(writer, &kv, error);
     free(bytes);
-    return status;
+    return error->status;
 }
 
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)

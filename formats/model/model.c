@@ -92,12 +92,11 @@ static organ_status read_gguf(state *s, size_t k, size_t count, organ_error *err
 {
     organ_gguf_header part = {0};
     organ_gguf_header *header = k == 0 ? &s->header : &part;
-    organ_status status = organ_gguf_read(s->files, k, header, &s->list, error);
-    if (status == ORGAN_OK && count > 1)
-        status =
-            organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count, s->list.count, error);
+    organ_gguf_read(s->files, k, header, &s->list, error);
+    if (!error->status && count > 1)
+        organ_gguf_split_check(s->files[k].name, &header->view, &s->header.view, (unsigned)k, (unsigned)count, s->list.count, error);
     organ_gguf_header_release(&part);
-    return status;
+    return error->status;
 }
 
 /* Opens what is not yet open of these files. */
@@ -185,42 +184,44 @@ static organ_status check_total(state *s, organ_error *error)
     return note_warning(s, text, error);
 }
 
+/* A small file beside the tensors; *bytes is NULL where there is none. */
+static organ_status load_beside(const state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
+                                organ_error *error)
+{
+    char *path;
+    *bytes = NULL;
+    *length = 0;
+    if (s->http)
+        return organ_http_load(s->http, name, limit, bytes, length, error);
+    if (asprintf(&path, "%s%s/%s", s->place.directory, folder, name) < 0)
+        return organ_fail_memory(error, s->place.path);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        organ_input_load(path, name, limit, bytes, length, error);
+    free(path);
+    return error->status;
+}
+
 /* Of the URL of a directory, whose index need not be there, s->place.index is set where it is. */
-static organ_status read_remote_index(state *s, organ_error *error)
+static organ_status read_index(state *s, organ_error *error)
 {
     const char *const name = s->place.index ? s->place.index : ORGAN_INDEX_NAME;
     char *bytes;
     size_t length;
-    if (organ_http_load(s->http, name, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
-        return error->status;
-    organ_status status = ORGAN_OK;
-    if (bytes)
-        status = organ_shards_parse(bytes, length, name, &s->shards, error);
-    else if (s->place.index)
-        status = organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
-    if (bytes)
+    if (load_beside(s, "", name, ORGAN_INDEX_LIMIT, &bytes, &length, error) == ORGAN_OK && bytes) {
+        organ_shards_parse(bytes, length, name, &s->shards, error);
         s->place.index = name;
-    free(bytes);
-    return status;
-}
-
-static organ_status read_index(state *s, organ_error *error)
-{
-    if (s->http)
-        return read_remote_index(s, error);
-    const char *path = organ_path_join(&s->list.arena, s->place.directory, s->place.index);
-    return path ? organ_shards_read(path, s->place.index, &s->shards, error) : organ_fail_memory(error, s->place.path);
-}
-
-static organ_status read_config(state *s, organ_error *error)
-{
-    if (!s->http) {
-        const char *path = organ_path_join(&s->list.arena, s->place.directory, "config.json");
-        return path ? organ_hf_config_read(path, &s->model.config, error) : organ_fail_memory(error, s->place.path);
+    } else if (!error->status && s->place.index) {
+        organ_fail(error, ORGAN_IO, "%s: there is no such file", s->place.path);
     }
+    free(bytes);
+    return error->status;
+}
+
+static organ_status read_config(state *s, const char *folder, organ_error *error)
+{
     char *bytes;
     size_t length;
-    if (organ_http_load(s->http, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
+    if (load_beside(s, folder, "config.json", ORGAN_CONFIG_LIMIT, &bytes, &length, error) == ORGAN_OK)
         organ_hf_config_parse(bytes, length, "config.json", &s->model.config, error);
     free(bytes);
     return error->status;
@@ -228,13 +229,13 @@ static organ_status read_config(state *s, organ_error *error)
 
 static organ_status open_shards(state *s, organ_error *error)
 {
-    organ_status status = open_files(s, s->shards.files, s->shards.file_count, error);
+    open_files(s, s->shards.files, s->shards.file_count, error);
     char warning[ORGAN_SHARDS_WARNING] = "";
-    if (status == ORGAN_OK)
-        status = organ_shards_check(&s->shards, &s->list, warning, error);
-    if (status == ORGAN_OK && *warning)
-        status = note_warning(s, warning, error);
-    return status == ORGAN_OK ? check_total(s, error) : status;
+    if (!error->status)
+        organ_shards_check(&s->shards, &s->list, warning, error);
+    if (!error->status && *warning)
+        note_warning(s, warning, error);
+    return error->status ? error->status : check_total(s, error);
 }
 
 /* The URL of a directory that has no index. */
@@ -306,18 +307,17 @@ static organ_status note_oddities(state *s, organ_error *error)
 static organ_status open_gguf(state *s, organ_error *error)
 {
     unsigned parts = 1;
-    organ_status status = open_files(s, &s->place.file, 1, error);
-    if (status == ORGAN_OK)
-        status = organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
-    if (status == ORGAN_OK && parts > 1 && !(s->access && s->access->alone))
-        status = open_parts(s, parts, error);
-    if (status != ORGAN_OK)
-        return status;
+    if (open_files(s, &s->place.file, 1, error) == ORGAN_OK)
+        organ_gguf_split_of(s->place.file, &s->header.view, &parts, error);
+    if (!error->status && parts > 1 && !(s->access && s->access->alone))
+        open_parts(s, parts, error);
+    if (error->status)
+        return error->status;
     s->header.view.split_count = s->model.file_count;
     s->model.gguf = &s->header.view;
     s->model.format = "GGUF";
-    status = note_oddities(s, error);
-    return status == ORGAN_OK ? organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error) : status;
+    note_oddities(s, error);
+    return error->status ? error->status : organ_gguf_config_read(s->files[0].name, s->model.gguf, &s->list, &s->model.config, error);
 }
 
 /* A model taken apart: as many files as tensors, each opened when it is read. */
@@ -325,14 +325,14 @@ static organ_status open_apart(state *s, const char *path, organ_error *error)
 {
     s->place.path = s->place.directory = organ_arena_copy(&s->place.arena, path, organ_path_length(path));
     s->place.whole_directory = true;
-    const char *config = s->place.path ? organ_path_join(&s->list.arena, s->place.directory, ORGAN_FILES_FOLDER "/config.json") : NULL;
-    if (!config)
+    if (!s->place.path)
         return organ_fail_memory(error, path);
-    const organ_status status = organ_directory_read(s->place.path, &s->list, &s->files, &s->manifest, &s->model.gguf, error);
-    s->model.file_count = status == ORGAN_OK ? s->list.count : 0;
     s->model.manifest = &s->manifest;
-    if (status != ORGAN_OK || !s->model.gguf)
-        return status == ORGAN_OK ? organ_hf_config_read(config, &s->model.config, error) : status;
+    if (organ_directory_read(s->place.path, &s->list, &s->files, &s->manifest, &s->model.gguf, error) != ORGAN_OK)
+        return error->status;
+    s->model.file_count = s->list.count;
+    if (!s->model.gguf)
+        return read_config(s, "/" ORGAN_FILES_FOLDER, error);
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
@@ -343,15 +343,15 @@ static organ_status open_all(state *s, const char *path, organ_error *error)
         s->model.format = "organ directory";
         return open_apart(s, path, error);
     }
-    organ_status status = organ_model_place_find(path, &s->place, error);
-    if (status == ORGAN_OK && organ_http_is_url(path))
-        status = organ_http_create(path, s->access, &s->http, error);
-    if (status != ORGAN_OK)
-        return status;
+    organ_model_place_find(path, &s->place, error);
+    if (!error->status && organ_http_is_url(path))
+        organ_http_create(path, s->access, &s->http, error);
+    if (error->status)
+        return error->status;
     if (s->place.gguf)
         return open_gguf(s, error);
-    status = open_safetensors(s, error);
-    return status == ORGAN_OK ? read_config(s, error) : status;
+    open_safetensors(s, error);
+    return error->status ? error->status : read_config(s, "", error);
 }
 
 organ_status organ_model_open(const char *path, organ_model **model, organ_error *error)
@@ -366,10 +366,10 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
-    const organ_status status = open_all(s, path, error);
-    if (status != ORGAN_OK) {
+    open_all(s, path, error);
+    if (error->status) {
         organ_model_close(&s->model);
-        return status;
+        return error->status;
     }
     s->model.path = s->place.path;
     s->model.directory = s->place.directory;
@@ -422,21 +422,7 @@ organ_status organ_model_read(const organ_model *model, uint32_t file, void *to,
 
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error)
 {
-    const state *s = (const state *)model;
-    const char *const folder = model->manifest ? "/" ORGAN_FILES_FOLDER : "";
-    *bytes = NULL;
-    *length = 0;
-    if (s->http)
-        return organ_http_load(s->http, name, limit, bytes, length, error);
-    const size_t room = strlen(model->directory) + strlen(folder) + strlen(name) + 2;
-    char *const path = malloc(room);
-    if (!path)
-        return organ_fail_memory(error, model->path);
-    snprintf(path, room, "%s%s/%s", model->directory, folder, name);
-    if (access(path, F_OK) == 0 || errno != ENOENT)
-        organ_input_load(path, name, limit, bytes, length, error);
-    free(path);
-    return error->status;
+    return load_beside((const state *)model, model->manifest ? "/" ORGAN_FILES_FOLDER : "", name, limit, bytes, length, error);
 }
 
 organ_status organ_model_file_open(const organ_model *model, uint32_t file, int *fd, organ_error *error)

@@ -103,19 +103,18 @@ static organ_status list_directory(organ_model_place *place, contents *found, or
     DIR *directory = opendir(place->directory);
     if (!directory)
         return organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
-    organ_status status = ORGAN_OK;
-    while (status == ORGAN_OK) {
+    while (!error->status) {
         errno = 0;
         const struct dirent *entry = readdir(directory);
         if (!entry) {
             if (errno != 0)
-                status = organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
+                organ_fail_errno(error, errno, "%s: cannot be listed", place->directory);
             break;
         }
-        status = note_entry(place, entry->d_name, found, error);
+        note_entry(place, entry->d_name, found, error);
     }
     closedir(directory);
-    return status;
+    return error->status;
 }
 
 static organ_status fail_empty(const organ_model_place *place, const contents *found, organ_error *error)

@@ -351,8 +351,8 @@ organ_status organ_safetensors_read(organ_model_file *files, size_t index, organ
         return organ_fail_errno(error, ENOMEM, "%s: a header of %" PRIu64 " bytes", file->name, length);
     }
     reader r = {.files = files, .file = file, .header = {label, bytes, length}, .data_bytes = file->size - file->data_offset, .list = list};
-    organ_status status = read_header(&r, bytes, error);
+    read_header(&r, bytes, error);
     file->count = list->count - file->first;
     free(label);
-    return status;
+    return error->status;
 }

@@ -171,9 +171,9 @@ organ_status organ_shards_read(const char *path, const char *label, organ_shards
     size_t length;
     if (organ_input_load(path, label, ORGAN_INDEX_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
-    organ_status status = organ_shards_parse(bytes, length, label, shards, error);
+    organ_shards_parse(bytes, length, label, shards, error);
     free(bytes);
-    return status;
+    return error->status;
 }
 
 organ_status organ_shards_parse(const char *bytes, size_t length, const char *label, organ_shards *shards, organ_error *error)

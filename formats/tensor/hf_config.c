@@ -131,12 +131,11 @@ static organ_status read_quantisation(const source *from, organ_hf_config *confi
 
 static organ_status read_source(const source *from, organ_hf_config *config, organ_error *error)
 {
-    organ_status status = read_architecture(from, config, error);
-    if (status == ORGAN_OK)
-        status = read_quantisation(from, config, error);
-    for (size_t k = 0; status == ORGAN_OK && k < sizeof fields / sizeof *fields; k++)
-        status = read_field(from, &fields[k], config, error);
-    return status;
+    if (read_architecture(from, config, error) == ORGAN_OK)
+        read_quantisation(from, config, error);
+    for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
+        read_field(from, &fields[k], config, error);
+    return error->status;
 }
 
 static organ_status read_document(const organ_json_text *text, organ_hf_config *config, organ_error *error)
@@ -150,16 +149,16 @@ static organ_status read_document(const organ_json_text *text, organ_hf_config *
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", text->label);
     }
     const source top = {text, all, root};
-    organ_status status = read_source(&top, config, error);
+    read_source(&top, config, error);
     const json_t *nested = json_object_get(root, "text_config");
-    if (status == ORGAN_OK && nested && !json_is_object(nested) && !json_is_null(nested))
-        status = fail_field(&top, "text_config", "an object", error);
-    if (status == ORGAN_OK && json_is_object(nested)) {
+    if (!error->status && nested && !json_is_object(nested) && !json_is_null(nested))
+        fail_field(&top, "text_config", "an object", error);
+    if (!error->status && json_is_object(nested)) {
         const source inner = {text, organ_json_member(text, all, "text_config"), nested};
-        status = read_source(&inner, config, error);
+        read_source(&inner, config, error);
     }
     json_decref(root);
-    return status;
+    return error->status;
 }
 
 /* Python writes Infinity and NaN where JSON has no such words, and models are published so ("time_step_limit": [0.0, Infinity]). None of
@@ -190,9 +189,9 @@ organ_status organ_hf_config_read(const char *path, organ_hf_config *config, org
     size_t length;
     if (organ_input_load(path, label, ORGAN_CONFIG_LIMIT, &bytes, &length, error) != ORGAN_OK)
         return error->status;
-    organ_status status = organ_hf_config_parse(bytes, length, label, config, error);
+    organ_hf_config_parse(bytes, length, label, config, error);
     free(bytes);
-    return status;
+    return error->status;
 }
 
 organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label, organ_hf_config *config, organ_error *error)
@@ -202,7 +201,7 @@ organ_status organ_hf_config_parse(char *bytes, size_t length, const char *label
         return ORGAN_OK;
     organ_hf_config_tidy(bytes, length);
     const organ_json_text text = {label, bytes, length};
-    const organ_status status = read_document(&text, config, error);
-    config->present = status == ORGAN_OK;
-    return status;
+    read_document(&text, config, error);
+    config->present = !error->status;
+    return error->status;
 }

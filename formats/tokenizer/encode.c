@@ -112,9 +112,10 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
         if ((added->special && !e->special) || (added->single_word && !stands_alone(text, bytes, begin, end)))
             continue;
         widen(added, text, bytes, done, &begin, &end);
-        const organ_status status = begin > done ? next(e, text + done, begin - done, first && done == 0, error) : ORGAN_OK;
-        if (status != ORGAN_OK)
-            return status;
+        if (begin > done)
+            next(e, text + done, begin - done, first && done == 0, error);
+        if (error->status)
+            return error->status;
         if (!organ_ids_add(&e->ids, added->id))
             return organ_fail_memory(error, "the tokens of a text");
         done = end;
@@ -130,11 +131,11 @@ static organ_status cut_pieces(encoding *e, size_t step, const organ_step *by, c
                                organ_error *error)
 {
     organ_spans *spans = &e->spans[step];
-    organ_status status = organ_step_cut(by, &e->search, text, bytes, spans, error);
-    for (size_t k = 0; k < spans->count && status == ORGAN_OK; k++)
-        status = cut_from(e, step + 1, text + spans->items[k].begin, spans->items[k].end - spans->items[k].begin,
-                          first && spans->items[k].begin == 0, error);
-    return status;
+    organ_step_cut(by, &e->search, text, bytes, spans, error);
+    for (size_t k = 0; k < spans->count && !error->status; k++)
+        cut_from(e, step + 1, text + spans->items[k].begin, spans->items[k].end - spans->items[k].begin,
+                 first && spans->items[k].begin == 0, error);
+    return error->status;
 }
 
 static organ_status cut_bytes(encoding *e, size_t step, const char *text, size_t bytes, bool first, organ_error *error)
@@ -191,11 +192,11 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
     organ_bytes normal = {0};
     if (!organ_bytes_add(&normal, text, bytes))
         return organ_fail_memory(error, "the tokens of a text");
-    organ_status status = organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
-    if (status == ORGAN_OK && normal.used)
-        status = around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
+    organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
+    if (!error->status && normal.used)
+        around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
     free(normal.data);
-    return status;
+    return error->status;
 }
 
 organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char *text, size_t bytes, bool special, uint32_t **ids,
@@ -206,14 +207,13 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
     organ_bytes mended = {0};
     *ids = NULL;
     *count = 0;
-    organ_status status = ORGAN_OK;
     if (!organ_search_make(&e.search) || !organ_utf8_mend(text, bytes, &mended))
-        status = organ_fail_memory(error, "the tokens of a text");
-    if (status == ORGAN_OK)
-        status = around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);
+        organ_fail_memory(error, "the tokens of a text");
+    if (!error->status)
+        around_added(&e, &tokenizer->raw, mended.data, mended.used, true, normal_stretch, error);
     /* A text without tokens has an array too. */
-    if (status == ORGAN_OK && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
-        status = organ_fail_memory(error, "the tokens of a text");
+    if (!error->status && !e.ids.items && !(e.ids.items = malloc(sizeof *e.ids.items)))
+        organ_fail_memory(error, "the tokens of a text");
     organ_search_release(&e.search);
     organ_bpe_release(&e.bpe);
     for (size_t k = 0; k < ORGAN_STEP_LIMIT; k++) {
@@ -221,9 +221,9 @@ organ_status organ_tokenizer_encode(const organ_tokenizer *tokenizer, const char
         free(e.texts[k].data);
     }
     free(mended.data);
-    if (status != ORGAN_OK) {
+    if (error->status) {
         free(e.ids.items);
-        return status;
+        return error->status;
     }
     *ids = e.ids.items;
     *count = e.ids.count;

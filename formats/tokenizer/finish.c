@@ -154,43 +154,41 @@ static organ_status put_normalized(organ_tokenizer *t, const organ_search *searc
                                    organ_error *error)
 {
     organ_bytes text = {0};
-    organ_status status = ORGAN_OK;
     const char *kept = NULL;
     if (organ_bytes_add(&text, added->text, added->bytes))
-        status = organ_normalise(t, search, growth, &text, error);
-    if (status == ORGAN_OK && text.used)
+        organ_normalise(t, search, growth, &text, error);
+    if (!error->status && text.used)
         kept = organ_arena_copy(&t->arena, text.data, text.used);
     if (kept) {
         t->normalized.items[t->normalized.count] = *added;
         t->normalized.items[t->normalized.count].text = kept;
         t->normalized.items[t->normalized.count++].bytes = text.used;
-    } else if (status == ORGAN_OK) {
-        status = organ_fail_errno(error, ENOMEM, "the added tokens");
+    } else if (!error->status) {
+        organ_fail_errno(error, ENOMEM, "the added tokens");
     }
     free(text.data);
-    return status;
+    return error->status;
 }
 
 /* Of all tokens, those that are looked for in normalised text get a list of their own. */
 static organ_status part_added(organ_tokenizer *t, organ_error *error)
 {
     organ_search search = {0};
-    organ_status status = ORGAN_OK;
     t->normalized.items = calloc(t->raw.count + 1, sizeof *t->normalized.items);
     if (!t->normalized.items || !organ_search_make(&search))
-        status = organ_fail_errno(error, ENOMEM, "the added tokens");
+        organ_fail_errno(error, ENOMEM, "the added tokens");
     size_t kept = 0, bytes = 0;
     for (size_t k = 0; k < t->raw.count; k++)
         bytes += t->raw.items[k].bytes;
     organ_growth growth = organ_growth_of(t, bytes);
-    for (size_t k = 0; k < t->raw.count && status == ORGAN_OK; k++)
+    for (size_t k = 0; k < t->raw.count && !error->status; k++)
         if (t->raw.items[k].normalized)
-            status = put_normalized(t, &search, &growth, &t->raw.items[k], error);
+            put_normalized(t, &search, &growth, &t->raw.items[k], error);
         else
             t->raw.items[kept++] = t->raw.items[k];
     organ_search_release(&search);
-    if (status != ORGAN_OK)
-        return status;
+    if (error->status)
+        return error->status;
     t->raw.count = kept;
     if (kept)
         qsort(t->raw.items, kept, sizeof *t->raw.items, by_text);

@@ -151,16 +151,14 @@ static organ_status read_tokens(const source *s, organ_error *error)
     strings list;
     organ_bytes text = {0};
     const organ_gguf_kv *types = NULL;
-    organ_status status = begin_strings(s, KEY("tokens"), &list, error);
-    if (status == ORGAN_OK)
-        status = array_beside(s, KEY("token_type"), false, list.kv->count, &types, error);
-    while (status == ORGAN_OK && list.index < list.kv->count) {
-        status = next_string(s, &list, &text, error);
-        if (status == ORGAN_OK)
-            status = put_token(s, (uint32_t)list.index - 1, &text, types, error);
+    if (begin_strings(s, KEY("tokens"), &list, error) == ORGAN_OK)
+        array_beside(s, KEY("token_type"), false, list.kv->count, &types, error);
+    while (!error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text, error) == ORGAN_OK)
+            put_token(s, (uint32_t)list.index - 1, &text, types, error);
     }
     free(text.data);
-    return status;
+    return error->status;
 }
 
 /* ---- byte-level ---- */
@@ -189,14 +187,13 @@ static organ_status read_merges(const source *s, organ_error *error)
 {
     strings list;
     organ_bytes text = {0};
-    organ_status status = begin_strings(s, KEY("merges"), &list, error);
-    while (status == ORGAN_OK && list.index < list.kv->count) {
-        status = next_string(s, &list, &text, error);
-        if (status == ORGAN_OK)
-            status = put_merge(s, (uint32_t)list.index - 1, &text, error);
+    begin_strings(s, KEY("merges"), &list, error);
+    while (!error->status && list.index < list.kv->count) {
+        if (next_string(s, &list, &text, error) == ORGAN_OK)
+            put_merge(s, (uint32_t)list.index - 1, &text, error);
     }
     free(text.data);
-    return status;
+    return error->status;
 }
 
 static organ_status choose_cutting(const source *s, organ_error *error)
@@ -219,11 +216,10 @@ static organ_status choose_cutting(const source *s, organ_error *error)
     t->facts.adds_bos = cutting->adds_bos;
     if (cutting->nfc)
         t->normal[t->normal_count++] = (organ_step){.kind = ORGAN_STEP_NORMAL_FORM};
-    organ_status status = ORGAN_OK;
-    for (size_t k = 0; k < 4 && cutting->patterns[k] && status == ORGAN_OK; k++)
-        status = organ_tokenizer_split_at(t, s->label, cutting->patterns[k], error);
+    for (size_t k = 0; k < 4 && cutting->patterns[k] && !error->status; k++)
+        organ_tokenizer_split_at(t, s->label, cutting->patterns[k], error);
     t->cut[t->cut_count++] = (organ_step){.kind = ORGAN_STEP_BYTES};
-    return status;
+    return error->status;
 }
 
 static organ_status read_byte_level(const source *s, organ_error *error)
@@ -252,16 +248,17 @@ static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *e
 {
     const uint32_t count = s->t->facts.vocabulary;
     const organ_gguf_kv *kv;
-    organ_status status = array_beside(s, KEY("scores"), true, count, &kv, error);
-    scored *all = status == ORGAN_OK ? malloc(count * sizeof *all) : NULL;
-    if (status == ORGAN_OK && !all)
-        status = organ_fail_memory(error, s->label);
-    for (uint32_t k = 0; k < count && status == ORGAN_OK; k++) {
+    if (array_beside(s, KEY("scores"), true, count, &kv, error) != ORGAN_OK)
+        return error->status;
+    scored *all = malloc(count * sizeof *all);
+    if (!all)
+        return organ_fail_memory(error, s->label);
+    for (uint32_t k = 0; k < count && !error->status; k++) {
         all[k].id = k;
         if (!organ_gguf_real_at(kv, k, &all[k].score) || isnan(all[k].score))
-            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': value %u is no number", s->label, KEY("scores"), k);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: key '%s': value %u is no number", s->label, KEY("scores"), k);
     }
-    if (status == ORGAN_OK) {
+    if (!error->status) {
         qsort(all, count, sizeof *all, by_score);
         for (uint32_t k = 0, rank = 0; k < count; k++) {
             rank += k > 0 && all[k].score != all[k - 1].score;
@@ -269,7 +266,7 @@ static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *e
         }
     }
     free(all);
-    return status;
+    return error->status;
 }
 
 /* The id of a part of a token; a single character that is no token gets a number behind the vocabulary, so that it can be merged. */
@@ -338,11 +335,11 @@ static organ_status read_scored(const source *s, organ_error *error)
     uint32_t *ranks = malloc(t->facts.vocabulary * sizeof *ranks);
     if (!ranks)
         return organ_fail_memory(error, s->label);
-    organ_status status = read_scores(s, ranks, error);
-    for (uint32_t k = 0; k < t->facts.vocabulary && status == ORGAN_OK; k++)
-        status = put_parts(s, k, ranks[k], error);
+    read_scores(s, ranks, error);
+    for (uint32_t k = 0; k < t->facts.vocabulary && !error->status; k++)
+        put_parts(s, k, ranks[k], error);
     free(ranks);
-    return status == ORGAN_OK ? check_bytes(s, error) : status;
+    return error->status ? error->status : check_bytes(s, error);
 }
 
 /* ---- all of it ---- */

@@ -208,43 +208,37 @@ static organ_status read_merge(list *l, organ_bytes *both, size_t *first, organ_
 static organ_status put_merge(organ_tokenizer *t, list *l, organ_bytes *both, organ_error *error)
 {
     size_t first = 0;
-    uint32_t left, right, made;
-    organ_status status = read_merge(l, both, &first, error);
-    if (status == ORGAN_OK)
-        status = id_of(t, l, both->data, first, &left, error);
-    if (status == ORGAN_OK)
-        status = id_of(t, l, both->data + first, both->used - first, &right, error);
-    if (status == ORGAN_OK)
-        status = id_of(t, l, both->data, both->used, &made, error);
-    if (status == ORGAN_OK && !organ_tokenizer_merge(t, left, right, (uint32_t)l->index, made))
-        status = organ_fail_memory(error, l->text->label);
-    return status;
+    uint32_t left = 0, right = 0, made = 0;
+    if (read_merge(l, both, &first, error) == ORGAN_OK && id_of(t, l, both->data, first, &left, error) == ORGAN_OK &&
+        id_of(t, l, both->data + first, both->used - first, &right, error) == ORGAN_OK &&
+        id_of(t, l, both->data, both->used, &made, error) == ORGAN_OK && !organ_tokenizer_merge(t, left, right, (uint32_t)l->index, made))
+        organ_fail_memory(error, l->text->label);
+    return error->status;
 }
 
 static organ_status read_merges(organ_tokenizer *t, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     list l = {.text = text, .at = span.begin, .end = span.end};
     organ_bytes both = {0};
-    organ_status status = ORGAN_OK;
     if (!span.end || next_char(&l) != '[')
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: model: 'merges' is %s", text->label, span.end ? "not a list" : "missing");
     l.at++;
     if (next_char(&l) == ']') {
         l.at++;
     } else {
-        for (char c = ','; c == ',' && status == ORGAN_OK; l.index++) {
-            status = put_merge(t, &l, &both, error);
+        for (char c = ','; c == ',' && !error->status; l.index++) {
+            put_merge(t, &l, &both, error);
             c = next_char(&l);
-            if (status == ORGAN_OK && c != ',' && c != ']')
-                status = refuse_merge(&l, "',' or ']' is expected behind it", error);
+            if (!error->status && c != ',' && c != ']')
+                refuse_merge(&l, "',' or ']' is expected behind it", error);
             l.at++;
         }
     }
-    if (status == ORGAN_OK && next_char(&l))
-        status = refuse_merge(&l, "text follows the end of the list", error);
+    if (!error->status && next_char(&l))
+        refuse_merge(&l, "text follows the end of the list", error);
     free(both.data);
     json_decref(l.tree);
-    return status;
+    return error->status;
 }
 
 /* ---- the rest of the model ---- */
@@ -252,56 +246,55 @@ static organ_status read_merges(organ_tokenizer *t, const organ_json_text *text,
 static organ_status read_flag(const organ_json_text *text, organ_json_span span, const char *name, bool *flag, organ_error *error)
 {
     json_t *value;
-    organ_status status = parse_member(text, span, name, &value, error);
+    parse_member(text, span, name, &value, error);
     *flag = json_is_true(value);
-    if (status == ORGAN_OK && value && !json_is_boolean(value) && !json_is_null(value))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: model: '%s' is neither true nor false", text->label, name);
+    if (!error->status && value && !json_is_boolean(value) && !json_is_null(value))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: model: '%s' is neither true nor false", text->label, name);
     json_decref(value);
-    return status;
+    return error->status;
 }
 
 /* What is refused unless it is absent, null, 0 or "". */
 static organ_status expect_nothing(const organ_json_text *text, organ_json_span span, const char *name, organ_error *error)
 {
     json_t *value;
-    organ_status status = parse_member(text, span, name, &value, error);
+    parse_member(text, span, name, &value, error);
     const bool nothing = !value || json_is_null(value) || (json_is_number(value) && json_number_value(value) == 0.0) ||
                          (json_is_string(value) && json_string_length(value) == 0);
-    if (status == ORGAN_OK && !nothing)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: model: a '%s' is not supported", text->label, name);
+    if (!error->status && !nothing)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: model: a '%s' is not supported", text->label, name);
     json_decref(value);
-    return status;
+    return error->status;
 }
 
 static organ_status check_type(const organ_json_text *text, const organ_json_span *spans, organ_error *error)
 {
     json_t *type;
-    organ_status status = parse_member(text, spans[M_TYPE], "type", &type, error);
+    parse_member(text, spans[M_TYPE], "type", &type, error);
     const char *name = json_string_value(type);
     /* Old files have no type: what has merges is BPE. */
     const bool good = name ? strcmp(name, "BPE") == 0 : !spans[M_TYPE].end && spans[M_MERGES].end;
-    if (status == ORGAN_OK && !good)
-        status =
-            organ_fail(error, ORGAN_BAD_INPUT, "%s: a model of type '%.80s' is not supported, only BPE", text->label, name ? name : "");
+    if (!error->status && !good)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: a model of type '%.80s' is not supported, only BPE", text->label, name ? name : "");
     json_decref(type);
-    for (unsigned k = M_DROPOUT; k <= M_SUFFIX && status == ORGAN_OK; k++)
-        status = expect_nothing(text, spans[k], model_names[k], error);
-    return status;
+    for (unsigned k = M_DROPOUT; k <= M_SUFFIX && !error->status; k++)
+        expect_nothing(text, spans[k], model_names[k], error);
+    return error->status;
 }
 
 static organ_status read_unknown(organ_tokenizer *t, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     json_t *value;
-    organ_status status = parse_member(text, span, "unk_token", &value, error);
-    if (status == ORGAN_OK && value && !json_is_null(value)) {
+    parse_member(text, span, "unk_token", &value, error);
+    if (!error->status && value && !json_is_null(value)) {
         if (json_is_string(value))
             t->unknown = organ_tokenizer_id(t, json_string_value(value), json_string_length(value));
         if (t->unknown == ORGAN_NO_ID)
-            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: model: unk_token '%.80s' is not in the vocabulary", text->label,
-                                json_is_string(value) ? json_string_value(value) : "");
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: model: unk_token '%.80s' is not in the vocabulary", text->label,
+                       json_is_string(value) ? json_string_value(value) : "");
     }
     json_decref(value);
-    return status;
+    return error->status;
 }
 
 /* ---- added tokens ---- */
@@ -341,13 +334,13 @@ static organ_status put_added(organ_tokenizer *t, const organ_json_text *text, c
 static organ_status read_added(organ_tokenizer *t, const organ_json_text *text, organ_json_span span, organ_error *error)
 {
     json_t *list_of;
-    organ_status status = parse_member(text, span, "added_tokens", &list_of, error);
-    if (status == ORGAN_OK && list_of && !json_is_array(list_of) && !json_is_null(list_of))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: 'added_tokens' is not a list", text->label);
-    for (size_t k = 0; k < json_array_size(list_of) && status == ORGAN_OK; k++)
-        status = put_added(t, text, json_array_get(list_of, k), k, error);
+    parse_member(text, span, "added_tokens", &list_of, error);
+    if (!error->status && list_of && !json_is_array(list_of) && !json_is_null(list_of))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: 'added_tokens' is not a list", text->label);
+    for (size_t k = 0; k < json_array_size(list_of) && !error->status; k++)
+        put_added(t, text, json_array_get(list_of, k), k, error);
     json_decref(list_of);
-    return status;
+    return error->status;
 }
 
 /* ---- all of it ---- */
@@ -355,14 +348,12 @@ static organ_status read_added(organ_tokenizer *t, const organ_json_text *text, 
 static organ_status read_steps(organ_tokenizer *t, const organ_json_text *text, const organ_json_span *top, organ_error *error)
 {
     json_t *normalizer = NULL, *cutter = NULL;
-    organ_status status = parse_member(text, top[TOP_NORMALIZER], "normalizer", &normalizer, error);
-    if (status == ORGAN_OK)
-        status = parse_member(text, top[TOP_CUTTER], "pre_tokenizer", &cutter, error);
-    if (status == ORGAN_OK)
-        status = organ_tokenizer_steps(t, text->label, normalizer, cutter, error);
+    if (parse_member(text, top[TOP_NORMALIZER], "normalizer", &normalizer, error) == ORGAN_OK &&
+        parse_member(text, top[TOP_CUTTER], "pre_tokenizer", &cutter, error) == ORGAN_OK)
+        organ_tokenizer_steps(t, text->label, normalizer, cutter, error);
     json_decref(normalizer);
     json_decref(cutter);
-    return status;
+    return error->status;
 }
 
 static organ_status read_model(organ_tokenizer *t, const organ_json_text *text, const organ_json_span *top, organ_error *error)
@@ -386,25 +377,19 @@ organ_status organ_tokenizer_from_json(const organ_model *model, organ_tokenizer
     organ_json_text text = {.label = "tokenizer.json"};
     organ_json_span top[TOP_COUNT];
     char *bytes = NULL;
-    organ_status status = organ_model_load(model, text.label, FILE_LIMIT, &bytes, &text.length, error);
-    if (status == ORGAN_OK && !bytes)
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no tokenizer.json", model->path);
+    organ_model_load(model, text.label, FILE_LIMIT, &bytes, &text.length, error);
+    if (!error->status && !bytes)
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: there is no tokenizer.json", model->path);
     text.bytes = bytes;
-    if (status == ORGAN_OK)
-        status = find_members(&text, (organ_json_span){0, text.length}, NULL, top_names, TOP_COUNT, top, error);
-    if (status == ORGAN_OK)
-        status = read_steps(t, &text, top, error);
-    if (status == ORGAN_OK)
-        status = read_model(t, &text, top, error);
     json_t *post = NULL;
-    if (status == ORGAN_OK)
-        status = parse_member(&text, top[TOP_POST], "post_processor", &post, error);
-    if (status == ORGAN_OK)
-        status = organ_tokenizer_settings(model, t, post, error);
+    if (!error->status && find_members(&text, (organ_json_span){0, text.length}, NULL, top_names, TOP_COUNT, top, error) == ORGAN_OK &&
+        read_steps(t, &text, top, error) == ORGAN_OK && read_model(t, &text, top, error) == ORGAN_OK &&
+        parse_member(&text, top[TOP_POST], "post_processor", &post, error) == ORGAN_OK)
+        organ_tokenizer_settings(model, t, post, error);
     t->facts.kind = t->byte_level                                                              ? "byte-level BPE"
                     : t->byte_fallback || organ_tokenizer_id(t, ORGAN_BLANK, 3) != ORGAN_NO_ID ? "SentencePiece BPE"
                                                                                                : "BPE";
     json_decref(post);
     free(bytes);
-    return status == ORGAN_OK ? organ_tokenizer_finish(t, error) : status;
+    return error->status ? error->status : organ_tokenizer_finish(t, error);
 }

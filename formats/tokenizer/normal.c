@@ -216,34 +216,32 @@ static organ_status rewrite(const organ_tokenizer *t, const organ_step *step, co
 {
     organ_bytes made = {0};
     bool good = true;
-    organ_status status = ORGAN_OK;
     organ_growth_begin(growth, growth->normal[step - t->normal], &made);
     if (step->kind == ORGAN_STEP_LOWERCASE)
         good = lowercase(bytes, &made);
     else if (step->kind == ORGAN_STEP_PREPEND)
         good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
     else
-        status = replace(step, search, bytes, &made, &good, error);
-    if (status == ORGAN_OK)
-        status = organ_growth_end(t, growth, step, &made, good, error);
+        replace(step, search, bytes, &made, &good, error);
+    if (!error->status)
+        organ_growth_end(t, growth, step, &made, good, error);
     free(bytes->data);
     *bytes = made;
-    return status;
+    return error->status;
 }
 
 organ_status organ_normalise(const organ_tokenizer *t, const organ_search *search, organ_growth *growth, organ_bytes *bytes,
                              organ_error *error)
 {
-    organ_status status = ORGAN_OK;
-    for (size_t k = 0; k < t->normal_count && bytes->used && status == ORGAN_OK; k++) {
+    for (size_t k = 0; k < t->normal_count && bytes->used && !error->status; k++) {
         const organ_step *step = &t->normal[k];
         if (step->kind == ORGAN_STEP_NORMAL_FORM) {
             organ_growth_begin(growth, growth->normal[k], bytes);
             const bool good = to_form(bytes, step->form);
-            status = organ_growth_end(t, growth, step, bytes, good, error);
+            organ_growth_end(t, growth, step, bytes, good, error);
         } else {
-            status = rewrite(t, step, search, growth, bytes, error);
+            rewrite(t, step, search, growth, bytes, error);
         }
     }
-    return status;
+    return error->status;
 }

@@ -41,11 +41,11 @@ static organ_status put_unicode(scan *s, organ_error *error)
     for (size_t k = 2; k < 6; k++)
         if (s->at + k >= s->bytes || !isxdigit((unsigned char)s->pattern[s->at + k]))
             return refuse(s, "\\u without four digits", error);
-    organ_status status = put_text(s, "\\x{", error);
-    if (status == ORGAN_OK)
-        status = put(s, s->pattern + s->at + 2, 4, error);
+    put_text(s, "\\x{", error);
+    if (!error->status)
+        put(s, s->pattern + s->at + 2, 4, error);
     s->at += 6;
-    return status == ORGAN_OK ? put_text(s, "}", error) : status;
+    return error->status ? error->status : put_text(s, "}", error);
 }
 
 /* \p{L}, \x{20} */
@@ -110,15 +110,14 @@ static organ_status put_plain(scan *s, organ_error *error)
 
 static organ_status rewrite(scan *s, organ_error *error)
 {
-    organ_status status = ORGAN_OK;
-    while (s->at < s->bytes && status == ORGAN_OK)
+    while (s->at < s->bytes && !error->status)
         if (s->pattern[s->at] == '\\') {
-            status = put_escape(s, error);
+            put_escape(s, error);
             s->class_begins = false;
         } else {
-            status = put_plain(s, error);
+            put_plain(s, error);
         }
-    return status;
+    return error->status;
 }
 
 organ_status organ_regex_compile(const char *what, const char *pattern, size_t bytes, pcre2_code **regex, organ_error *error)
@@ -126,23 +125,23 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
     scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes, PATTERN_LIMIT);
-    organ_status status = rewrite(&s, error);
-    if (status == ORGAN_OK) {
+    rewrite(&s, error);
+    if (!error->status) {
         int code = 0;
         PCRE2_SIZE place = 0;
         *regex = pcre2_compile((PCRE2_SPTR)(s.made.data ? s.made.data : ""), s.made.used, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code,
                                &place, NULL);
         if (!*regex && code == PCRE2_ERROR_HEAP_FAILED) {
-            status = organ_fail_errno(error, ENOMEM, "%s: the pattern '%.300s'", what, pattern);
+            organ_fail_errno(error, ENOMEM, "%s: the pattern '%.300s'", what, pattern);
         } else if (!*regex) {
             char reason[120] = "";
             pcre2_get_error_message(code, (PCRE2_UCHAR *)reason, sizeof reason);
-            status = organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);
+            organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern '%.300s' is wrong: %s", what, pattern, reason);
         } else {
             /* Where the system allows no code to be made while a program runs, the pattern is interpreted: the same, but slower. */
             pcre2_jit_compile(*regex, PCRE2_JIT_COMPLETE);
         }
     }
     free(s.made.data);
-    return status;
+    return error->status;
 }

@@ -59,15 +59,15 @@ organ_status organ_tokenizer_settings(const organ_model *model, organ_tokenizer 
     organ_json_text text = {.label = label};
     char *bytes = NULL;
     json_t *config = NULL;
-    organ_status status = organ_model_load(model, label, FILE_LIMIT, &bytes, &text.length, error);
+    organ_model_load(model, label, FILE_LIMIT, &bytes, &text.length, error);
     text.bytes = bytes;
-    if (status == ORGAN_OK && bytes)
-        status = organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, &config, error);
-    if (status == ORGAN_OK && config && !json_is_object(config))
-        status = organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
-    if (status == ORGAN_OK)
-        status = apply(t, config, post, error);
+    if (!error->status && bytes)
+        organ_json_parse(&text, (organ_json_span){0, text.length}, NULL, &config, error);
+    if (!error->status && config && !json_is_object(config))
+        organ_fail(error, ORGAN_BAD_INPUT, "%s: it is not an object", label);
+    if (!error->status)
+        apply(t, config, post, error);
     json_decref(config);
     free(bytes);
-    return status;
+    return error->status;
 }

@@ -119,15 +119,14 @@ static organ_status read_byte_level(const reading *r, const json_t *from, const 
     const organ_step blank = {.kind = ORGAN_STEP_METASPACE, .text = " ", .text_bytes = 1, .prefix = ORGAN_PREFIX_ALWAYS};
     const organ_step bytes = {.kind = ORGAN_STEP_BYTES};
     bool prefix, regex;
-    organ_status status = get_flag(r, from, type, "add_prefix_space", true, &prefix, error);
-    if (status == ORGAN_OK)
-        status = get_flag(r, from, type, "use_regex", true, &regex, error);
-    if (status == ORGAN_OK && prefix)
-        status = add_step(r, &blank, error);
-    if (status == ORGAN_OK && regex)
-        status = add_split(r, ORGAN_GPT2_PATTERN, ORGAN_ISOLATED, false, error);
+    if (get_flag(r, from, type, "add_prefix_space", true, &prefix, error) == ORGAN_OK)
+        get_flag(r, from, type, "use_regex", true, &regex, error);
+    if (!error->status && prefix)
+        add_step(r, &blank, error);
+    if (!error->status && regex)
+        add_split(r, ORGAN_GPT2_PATTERN, ORGAN_ISOLATED, false, error);
     r->t->byte_level = true;
-    return status == ORGAN_OK ? add_step(r, &bytes, error) : status;
+    return error->status ? error->status : add_step(r, &bytes, error);
 }
 
 static organ_status read_digits(const reading *r, const json_t *from, const char *type, organ_error *error)
@@ -161,8 +160,9 @@ static organ_status read_metaspace(const reading *r, const json_t *from, const c
 static organ_status read_punctuation(const reading *r, const json_t *from, const char *type, organ_error *error)
 {
     organ_behaviour behaviour = ORGAN_ISOLATED;
-    const organ_status status = json_object_get(from, "behavior") ? get_behaviour(r, from, type, &behaviour, error) : ORGAN_OK;
-    return status == ORGAN_OK ? add_split(r, "[\\p{P}\\$\\+<=>\\^`\\|~]", behaviour, false, error) : status;
+    if (json_object_get(from, "behavior"))
+        get_behaviour(r, from, type, &behaviour, error);
+    return error->status ? error->status : add_split(r, "[\\p{P}\\$\\+<=>\\^`\\|~]", behaviour, false, error);
 }
 
 static organ_status read_cutter(const reading *r, const json_t *from, const char *type, organ_error *error)
@@ -190,7 +190,6 @@ static organ_status read_normalizer(const reading *r, const json_t *from, const 
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     organ_step step = {.kind = ORGAN_STEP_NORMAL_FORM};
-    organ_status status = ORGAN_OK;
     while (step.form < 4 && strcmp(type, forms[step.form]) != 0)
         step.form++;
     if (step.form < 4)
@@ -199,16 +198,15 @@ static organ_status read_normalizer(const reading *r, const json_t *from, const 
         step.kind = ORGAN_STEP_LOWERCASE;
     } else if (strcmp(type, "Prepend") == 0) {
         step.kind = ORGAN_STEP_PREPEND;
-        status = get_text(r, from, type, "prepend", &step.text, &step.text_bytes, error);
+        get_text(r, from, type, "prepend", &step.text, &step.text_bytes, error);
     } else if (strcmp(type, "Replace") == 0) {
         step.kind = ORGAN_STEP_REPLACE;
-        status = get_text(r, from, type, "content", &step.content, &step.content_bytes, error);
-        if (status == ORGAN_OK)
-            status = get_pattern(r, from, type, &step, error);
+        if (get_text(r, from, type, "content", &step.content, &step.content_bytes, error) == ORGAN_OK)
+            get_pattern(r, from, type, &step, error);
     } else {
         return refuse(r, type, "this kind is not supported", error);
     }
-    return status == ORGAN_OK ? add_step(r, &step, error) : status;
+    return error->status ? error->status : add_step(r, &step, error);
 }
 
 /* ---- sequences of either ---- */
@@ -224,10 +222,9 @@ static organ_status read_any(const reading *r, const json_t *from, unsigned dept
     const json_t *list = json_object_get(from, cutting ? "pretokenizers" : "normalizers");
     if (!json_is_array(list) || depth == DEPTH_LIMIT)
         return refuse(r, type, depth == DEPTH_LIMIT ? "it is nested too deep" : "it has no list of members", error);
-    organ_status status = ORGAN_OK;
-    for (size_t k = 0; k < json_array_size(list) && status == ORGAN_OK; k++)
-        status = read_any(r, json_array_get(list, k), depth + 1, error);
-    return status;
+    for (size_t k = 0; k < json_array_size(list) && !error->status; k++)
+        read_any(r, json_array_get(list, k), depth + 1, error);
+    return error->status;
 }
 
 organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const json_t *normalizer, const json_t *cutter,
@@ -235,12 +232,11 @@ organ_status organ_tokenizer_steps(organ_tokenizer *t, const char *label, const 
 {
     const reading normal = {t, label, "normalizer", t->normal, &t->normal_count};
     const reading cut = {t, label, "pre_tokenizer", t->cut, &t->cut_count};
-    organ_status status = ORGAN_OK;
     if (normalizer && !json_is_null(normalizer))
-        status = read_any(&normal, normalizer, 0, error);
-    if (status == ORGAN_OK && cutter && !json_is_null(cutter))
-        status = read_any(&cut, cutter, 0, error);
-    return status;
+        read_any(&normal, normalizer, 0, error);
+    if (!error->status && cutter && !json_is_null(cutter))
+        read_any(&cut, cutter, 0, error);
+    return error->status;
 }
 
 organ_status organ_tokenizer_split_at(organ_tokenizer *t, const char *label, const char *pattern, organ_error *error)

@@ -21,12 +21,15 @@ organ_status organ_tokenizer_open(const organ_model *model, organ_tokenizer **to
     if (getrandom(&t->seed, sizeof t->seed, GRND_NONBLOCK) < 0)
         t->seed = (uintptr_t)t;
     const bool inside = model->gguf && organ_gguf_find(model->gguf, "tokenizer.ggml.model");
-    const organ_status status = inside ? organ_tokenizer_from_gguf(model, t, error) : organ_tokenizer_from_json(model, t, error);
-    if (status == ORGAN_OK)
+    if (inside)
+        organ_tokenizer_from_gguf(model, t, error);
+    else
+        organ_tokenizer_from_json(model, t, error);
+    if (!error->status)
         *tokenizer = t;
     else
         organ_tokenizer_close(t);
-    return status;
+    return error->status;
 }
 
 void organ_tokenizer_close(organ_tokenizer *t)

@@ -15,10 +15,10 @@ organ_status organ_quant_fail_value(const organ_quant_scope *at, const char *key
                                     organ_error *error)
 {
     char *const text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-    const organ_status status = organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path,
-                                           *at->path ? "." : "", key, text ? text : "?", expected);
+    organ_fail(error, ORGAN_BAD_INPUT, "%s: %.300s%s%s is %.100s, not %s", at->config->file, at->path, *at->path ? "." : "", key,
+               text ? text : "?", expected);
     free(text);
-    return status;
+    return error->status;
 }
 
 const json_t *organ_quant_member(const organ_quant_scope *at, const char *key)

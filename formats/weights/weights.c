@@ -155,9 +155,9 @@ static organ_status find_all(organ_weight_search *search, organ_error *error)
     search->found.count = search->count;
     search->found.weights = search->weights;
     search->found.strays = search->strays;
-    const organ_status status = organ_weight_write_notes(search, error);
+    organ_weight_write_notes(search, error);
     search->found.notes = search->sentences;
-    return status;
+    return error->status;
 }
 
 static size_t longest_name(const organ_model *model)
@@ -182,12 +182,15 @@ organ_status organ_weights_find(const organ_model *model, organ_weights **weight
     search->taken = calloc(model->tensor_count + 1, sizeof *search->taken);
     search->name = malloc(longest_name(model) + 64);
     const bool room = search->weights && search->strays && search->taken && search->name;
-    const organ_status status = room ? find_all(search, error) : weights_no_memory(model, error);
-    if (status == ORGAN_OK)
+    if (room)
+        find_all(search, error);
+    else
+        weights_no_memory(model, error);
+    if (!error->status)
         *weights = &search->found;
     else
         organ_weights_free(&search->found);
-    return status;
+    return error->status;
 }
 
 void organ_weights_free(organ_weights *weights)

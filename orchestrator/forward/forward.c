@@ -10,18 +10,22 @@
 
 /* ---- opening ---- */
 
-static organ_status read_norm(organ_forward *f, organ_error *error)
+float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
 {
-    organ_weight_reader *reader = NULL;
-    if (!(f->norm_values = organ_forward_floats((size_t)f->config.hidden, error)) ||
-        organ_weight_reader_open(f->model, f->norm, f->engine->kernels, NULL, &reader, error))
-        return error->status;
-    float *scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
-    if (scratch)
-        organ_weight_read(reader, 0, 1, ORGAN_F32, f->norm_values, scratch, error);
+    organ_weight_reader *reader;
+    if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
+        return NULL;
+    float *values = organ_forward_floats((size_t)weight->elements, error);
+    float *const scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
+    if (values && scratch)
+        organ_weight_read(reader, 0, 1, ORGAN_F32, values, scratch, error);
     free(scratch);
     organ_weight_reader_close(reader);
-    return error->status;
+    if (error->status) {
+        free(values);
+        values = NULL;
+    }
+    return values;
 }
 
 static organ_status find_ends(organ_forward *f, organ_error *error)
@@ -32,7 +36,7 @@ static organ_status find_ends(organ_forward *f, organ_error *error)
     if (!f->embedding)
         return error->status;
     f->norm = organ_forward_weight_named(f, gguf ? "output_norm.weight" : "model.norm.weight", 0, c->hidden, error);
-    if (!f->norm || read_norm(f, error))
+    if (!f->norm || !(f->norm_values = organ_forward_vector(f, f->norm, error)))
         return error->status;
     f->output = c->tied_output ? f->embedding
                                : organ_forward_weight_named(f, gguf ? "output.weight" : "lm_head.weight", c->vocabulary, c->hidden, error);

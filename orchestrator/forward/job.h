@@ -125,6 +125,9 @@ organ_status organ_forward_share(const organ_engine *engine, size_t count, void 
 /* Room for so many floats on a line of the cache, to be freed; NULL and an error if there is none. */
 float *organ_forward_floats(size_t count, organ_error *error);
 
+/* The values of a weight of rank 1, to be freed; NULL with an error. */
+float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
+
 /* y = x w^T + bias for `tokens` <= FORWARD_STRIP rows. */
 typedef struct forward_product {
     const float *x;

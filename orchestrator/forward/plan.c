@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Where the parts of a layer are among the weights of the model. */
+#include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
 
 #include <errno.h>
@@ -108,15 +109,9 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     forward_plan *plan = b->plan;
     if (!weight)
         return none;
-    if (plan->count == b->room) {
-        const size_t room = b->room ? 2 * b->room : 32;
-        forward_slot *more = realloc(plan->slots, room * sizeof *more);
-        if (!more) {
-            organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
-            return none;
-        }
-        plan->slots = more;
-        b->room = room;
+    if (!organ_grow(&plan->slots, plan->count, &b->room, sizeof *plan->slots)) {
+        organ_fail_errno(b->error, ENOMEM, "cannot allocate the plan of layer %u", b->layer);
+        return none;
     }
     plan->slots[plan->count] =
         (forward_slot){.weight = weight, .rows = matrices * (rows ? rows : 1), .cols = cols, .matrices = matrices, .at = plan->floats};

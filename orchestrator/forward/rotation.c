@@ -2,7 +2,6 @@
  * Rotary positions. Angles are products of FP32 numbers, as the models were trained with. */
 #include "orchestrator/forward/families.h"
 #include "orchestrator/forward/job.h"
-#include "orchestrator/stream/weight_reader.h"
 
 #include <errno.h>
 #include <math.h>
@@ -63,15 +62,8 @@ static organ_status read_factors(const organ_forward *f, const char *name, size_
     if (!f->model->gguf || !organ_weights_named(f->weights, name))
         return ORGAN_OK;
     const organ_weight *weight = organ_forward_weight_named(f, name, 0, half, error);
-    organ_weight_reader *reader = NULL;
-    if (!weight || organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
+    if (!weight || !(*factors = organ_forward_vector(f, weight, error)))
         return error->status;
-    *factors = organ_forward_floats(half, error);
-    float *scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
-    if (*factors && scratch)
-        organ_weight_read(reader, 0, 1, ORGAN_F32, *factors, scratch, error);
-    free(scratch);
-    organ_weight_reader_close(reader);
     for (size_t k = 0; k < half && !error->status; k++)
         if (!((*factors)[k] > 0) || !isfinite((*factors)[k]))
             organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': factor %zu is %g, not above 0", f->model->path, name, k,

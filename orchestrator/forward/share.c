@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * Products of BLAS and other work, dealt out to the workers in pieces that do not depend on how many there are. */
+#include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/share.h"
 
 #include <cblas.h>
@@ -29,21 +31,15 @@ organ_status organ_forward_products_add(forward_products *products, const float 
 {
     for (size_t t = 0; t < tokens; t += FORWARD_STRIP)
         for (size_t o = 0; o < linear.out; o += FORWARD_OUTPUTS) {
-            if (products->count == products->room) {
-                const size_t room = products->room ? 2 * products->room : 256;
-                forward_product *more = realloc(products->items, room * sizeof *more);
-                if (!more)
-                    return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu products", room);
-                products->items = more;
-                products->room = room;
-            }
+            if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items))
+                return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
             products->items[products->count++] = (forward_product){
                 .x = x + t * linear.in,
                 .linear = linear,
                 .y = y + t * linear.out,
-                .tokens = tokens - t < FORWARD_STRIP ? tokens - t : FORWARD_STRIP,
+                .tokens = organ_lesser(tokens - t, FORWARD_STRIP),
                 .first_output = o,
-                .outputs = linear.out - o < FORWARD_OUTPUTS ? linear.out - o : FORWARD_OUTPUTS,
+                .outputs = organ_lesser(linear.out - o, FORWARD_OUTPUTS),
             };
         }
     return ORGAN_OK;

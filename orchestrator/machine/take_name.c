@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/take_name.h"
 
+#include "formats/base/path.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/shell_word.h"
 
@@ -52,7 +53,7 @@ static char *numbered(const char *path, unsigned number)
     size_t stem = length;
     char *name = NULL;
     for (size_t k = 0; k < sizeof endings / sizeof *endings; k++)
-        if (length > strlen(endings[k]) && strcmp(path + length - strlen(endings[k]), endings[k]) == 0)
+        if (organ_ends_with(path, endings[k]))
             stem = length - strlen(endings[k]);
     return asprintf(&name, "%.*s-%u%s", (int)stem, path, number, path + stem) < 0 ? NULL : name;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/machine/workers.h"
 
+#include "orchestrator/machine/thread.h"
+
 #include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 enum { STACK_BYTES = 8 << 20 };
@@ -63,18 +63,6 @@ static void pin(void *context, size_t worker)
     self->pinned = organ_topology_bind(pool->topology, self->place);
 }
 
-/* Threads inherit the mask of their maker, so signals are held back while they are made: ^C reaches the caller, never a worker. Faults stay
- * deliverable, a debugger or sanitizer wants to see them where they happen. */
-static void hold_signals(sigset_t *before)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
-    sigset_t held;
-    sigfillset(&held);
-    for (size_t k = 0; k < sizeof faults / sizeof faults[0]; k++)
-        sigdelset(&held, faults[k]);
-    pthread_sigmask(SIG_SETMASK, &held, before);
-}
-
 /* Starts the members one after the other; pool->count is how many run. Returns an errno. */
 static int start_threads(organ_workers *pool, size_t threads)
 {
@@ -82,16 +70,13 @@ static int start_threads(organ_workers *pool, size_t threads)
     int fault = pthread_attr_init(&attributes);
     if (fault)
         return fault;
-    sigset_t before;
-    hold_signals(&before);
     fault = pthread_attr_setstacksize(&attributes, STACK_BYTES);
     while (!fault && pool->count < threads) {
         member *next = &pool->members[pool->count];
-        fault = pthread_create(&next->thread, &attributes, serve, next);
+        fault = organ_thread_create(&next->thread, &attributes, serve, next);
         if (!fault)
             pool->count++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return fault;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/copy_tree.h"
 
+#include "formats/base/arena.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/stream/direct_file.h"
 
@@ -36,16 +37,10 @@ static bool skipped(const walk *w, const char *name)
 static void add(walk *w, char *name, uint64_t bytes)
 {
     organ_file_list *list = w->list;
-    if (list->count == w->room) {
-        const size_t room = w->room ? 2 * w->room : 32;
-        char **names = realloc(list->names, room * sizeof *names);
-        if (!names) {
-            free(name);
-            organ_fail_errno(w->error, ENOMEM, "%s: cannot list its files", w->root);
-            return;
-        }
-        list->names = names;
-        w->room = room;
+    if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names)) {
+        free(name);
+        organ_fail_errno(w->error, ENOMEM, "%s: cannot list its files", w->root);
+        return;
     }
     list->names[list->count++] = name;
     list->bytes += bytes;

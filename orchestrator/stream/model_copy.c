@@ -2,13 +2,12 @@
 #include "orchestrator/stream/model_copy.h"
 
 #include "formats/base/input_file.h"
+#include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/transfer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -192,13 +191,9 @@ static uint64_t space_needed(const organ_model_copy *copy)
     return need;
 }
 
-static organ_status start(organ_model_copy *copy, organ_error *error)
+static organ_status start_copying(organ_model_copy *copy, organ_error *error)
 {
-    sigset_t all, before;
-    sigfillset(&all); /* signals belong to the thread that called */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(&copy->thread, NULL, copy_all, copy);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    const int failed = organ_thread_create(&copy->thread, NULL, copy_all, copy);
     copy->copying = failed == 0;
     return failed ? organ_fail_errno(error, failed, "cannot start the copying thread (memory, or a limit on threads)") : ORGAN_OK;
 }
@@ -217,7 +212,7 @@ organ_status organ_model_copy_begin(const organ_model *donor, const organ_publis
     if (!error->status && make_shards(copy, single, error) == ORGAN_OK &&
         organ_model_other_files(donor, &copy->others, error) == ORGAN_OK &&
         organ_transfer_room(publish->partial, publish->final, space_needed(copy), error) == ORGAN_OK)
-        start(copy, error);
+        start_copying(copy, error);
     if (error->status) {
         organ_model_copy_end(copy);
         *result = NULL;

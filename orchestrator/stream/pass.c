@@ -3,12 +3,11 @@
  * calling thread retires the slots in order. One mutex guards the ring; bytes and tiles move outside it. */
 #include "orchestrator/stream/pass.h"
 
+#include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/band_plan.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -164,8 +163,7 @@ static void work(void *context, size_t worker)
     }
 }
 
-/* Waits for the oldest band to be finished. NULL when there is none to come. A stop is noticed within a fifth of a second even when nothing
- * moves. */
+/* Waits for the oldest band to be finished. NULL when there is none to come. */
 static slot *await_band(run *r)
 {
     slot *s = NULL;
@@ -180,12 +178,7 @@ static slot *await_band(run *r)
         } else if (r->all_read && r->read == r->retired) {
             break;
         } else {
-            struct timespec until;
-            clock_gettime(CLOCK_MONOTONIC, &until);
-            until.tv_nsec += 200 * 1000 * 1000;
-            until.tv_sec += until.tv_nsec / 1000000000;
-            until.tv_nsec %= 1000000000;
-            pthread_cond_timedwait(&r->finished, &r->lock, &until);
+            organ_condition_wait(&r->finished, &r->lock);
         }
     }
     pthread_mutex_unlock(&r->lock);
@@ -261,33 +254,11 @@ static void release(run *r)
     pthread_mutex_destroy(&r->lock);
 }
 
-static void prepare(run *r)
-{
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->filled, NULL);
-    pthread_cond_init(&r->finished, &monotonic);
-    pthread_cond_init(&r->freed, NULL);
-    pthread_condattr_destroy(&monotonic);
-}
-
 /* Reading ahead costs nothing where the file is cached and hides the disk where it is not. */
 static void expect_sequential(const organ_model *model)
 {
     for (size_t f = 0; model && f < model->file_count; f++)
         posix_fadvise(model->files[f].fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-}
-
-static organ_status start_reader(run *r, pthread_t *thread, organ_error *error)
-{
-    sigset_t all, before;
-    sigfillset(&all); /* signals belong to the thread that called */
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    const int failed = pthread_create(thread, NULL, reader, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return failed ? organ_fail_errno(error, failed, "cannot start the reading thread (memory, or a limit on threads)") : ORGAN_OK;
 }
 
 organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, organ_error *error)
@@ -298,11 +269,17 @@ organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, 
     if (r.plan.total_bytes == 0)
         return ORGAN_OK;
     r.buffer_bytes = r.plan.band_bytes + 2 * PAGE;
-    prepare(&r);
+    pthread_mutex_init(&r.lock, NULL);
+    pthread_cond_init(&r.filled, NULL);
+    pthread_cond_init(&r.freed, NULL);
+    organ_condition_init(&r.finished);
     expect_sequential(pass->model);
     expect_sequential(pass->other);
     pthread_t thread;
-    if (allocate(&r, error) == ORGAN_OK && start_reader(&r, &thread, error) == ORGAN_OK) {
+    const int failed = allocate(&r, error) == ORGAN_OK ? organ_thread_create(&thread, NULL, reader, &r) : 0;
+    if (failed)
+        organ_fail_errno(error, failed, "cannot start the reading thread (memory, or a limit on threads)");
+    if (!error->status) {
         organ_workers_start(engine->workers, work, &r);
         retire_all(&r);
         organ_workers_wait(engine->workers);

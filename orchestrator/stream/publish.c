@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/publish.h"
 
+#include "formats/base/path.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/take_name.h"
 #include "orchestrator/stream/journal.h"
@@ -49,8 +50,7 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
     publish->final = strdup(path);
     char *for_parent = strdup(path), *for_name = strdup(path);
     if (publish->final && for_parent && for_name) {
-        for (size_t n = strlen(publish->final); n > 1 && publish->final[n - 1] == '/'; n--)
-            publish->final[n - 1] = '\0';
+        publish->final[organ_path_length(publish->final)] = '\0';
         const char *name = basename(for_name);
         publish->parent = strdup(dirname(for_parent));
         if (*path == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, "/") == 0)
@@ -109,12 +109,6 @@ static bool is_there(const organ_publish *publish, const char *name)
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static const char *name_of(const organ_publish *publish)
-{
-    const char *const slash = strrchr(publish->final, '/');
-    return slash ? slash + 1 : publish->final;
-}
-
 /* A run that was killed at its very beginning leaves an empty directory; a journal can be gone on with. */
 static bool is_unfinished(const organ_publish *publish)
 {
@@ -124,15 +118,14 @@ static bool is_unfinished(const organ_publish *publish)
 /* The single file that had grown there was taken: at most its reports are left. */
 static bool was_taken(const organ_publish *publish)
 {
-    const char *const dot = strrchr(name_of(publish), '.');
-    const bool single = dot && (strcmp(dot, ".gguf") == 0 || strcmp(dot, ".safetensors") == 0);
-    return single && !is_there(publish, name_of(publish));
+    const char *const name = organ_path_name(publish->final);
+    return (organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors")) && !is_there(publish, name);
 }
 
 /* What a run finished for which there was no name is hours of work: only its owner gives it up. */
 static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 {
-    char *const file = organ_publish_path(publish, name_of(publish));
+    char *const file = organ_publish_path(publish, organ_path_name(publish->final));
     struct stat info;
     char *const command = file ? organ_take_command(lstat(file, &info) == 0 ? file : publish->partial, publish->final) : NULL;
     if (command)
@@ -193,8 +186,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     char *path = strdup(final);
     if (!path)
         return organ_fail_memory(error, final);
-    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
-        path[n - 1] = '\0'; /* behind a slash a symbolic link would be followed */
+    path[organ_path_length(path)] = '\0'; /* behind a slash a symbolic link would be followed */
     if (lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
         organ_check_replaceable(path, like, error) == ORGAN_OK && !force)
         organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);

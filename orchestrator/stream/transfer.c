@@ -3,13 +3,12 @@
 
 #include "formats/base/input_file.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/direct_file.h"
 #include "orchestrator/stream/widen.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -262,17 +261,13 @@ static void *work(void *context)
     return NULL;
 }
 
-/* This thread works too; the others take no signals. If not one more can be started, it does everything. */
+/* This thread works too. If not one more can be started, it does everything. */
 static void work_together(crew *c)
 {
     pthread_t threads[THREADS - 1];
     size_t started = 0;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    while (started < THREADS - 1 && started + 1 < c->count && pthread_create(&threads[started], NULL, work, c) == 0)
+    while (started < THREADS - 1 && started + 1 < c->count && organ_thread_create(&threads[started], NULL, work, c) == 0)
         started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     work(c);
     while (started)
         pthread_join(threads[--started], NULL);

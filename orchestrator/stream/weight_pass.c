@@ -6,10 +6,10 @@
 
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/weight_parts.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -288,12 +288,7 @@ static step await_step(run *r)
             return STEP_OPEN;
         if (r->retired == r->taken && r->ahead == 0 && r->all_open)
             return STEP_END;
-        struct timespec until; /* a stop is noticed within a fifth of a second even when nothing moves */
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += 200 * 1000 * 1000;
-        until.tv_sec += until.tv_nsec / 1000000000;
-        until.tv_nsec %= 1000000000;
-        pthread_cond_timedwait(&r->finished, &r->lock, &until);
+        organ_condition_wait(&r->finished, &r->lock);
     }
 }
 
@@ -369,22 +364,18 @@ organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_en
     run r = {.pass = pass, .engine = engine};
     if (make_plan(&r, error))
         return error->status;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.more, NULL);
-    pthread_cond_init(&r.finished, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    organ_status status = allocate(&r, error);
-    if (status == ORGAN_OK) {
+    organ_condition_init(&r.finished);
+    allocate(&r, error);
+    if (!error->status) {
         organ_workers_start(engine->workers, work, &r);
-        status = drive(&r, error);
+        drive(&r, error);
         pthread_mutex_lock(&r.lock);
         halt(&r);
         pthread_mutex_unlock(&r.lock);
         organ_workers_wait(engine->workers);
     }
     release(&r);
-    return status;
+    return error->status;
 }

@@ -29,17 +29,18 @@ static organ_status take_census(const organ_weight_reader *r, zero_census *censu
     const uint64_t rows = r->groups * r->shape.count;
     const size_t outputs = (size_t)r->shape.rows, bytes = (size_t)(tensor->bytes / (rows ? rows : 1));
     unsigned char *words = malloc(bytes + 1), *codes = malloc(outputs + 1);
-    organ_status status = words && codes ? ORGAN_OK : organ_fail(error, ORGAN_IO, "tensor '%s': no memory for a row of it", tensor->name);
-    for (uint64_t row = 0; row < rows && status == ORGAN_OK; row++) {
-        status = organ_weight_fetch(r, tensor, row * bytes, bytes, words, error);
-        if (status == ORGAN_OK) {
+    if (!(words && codes))
+        organ_fail(error, ORGAN_IO, "tensor '%s': no memory for a row of it", tensor->name);
+    for (uint64_t row = 0; row < rows && !error->status; row++) {
+        organ_weight_fetch(r, tensor, row * bytes, bytes, words, error);
+        if (!error->status) {
             organ_unpack_bits(words, r->weight->bits, 1, 0, codes, outputs);
             count_codes(codes, outputs, r->weight->bits, census);
         }
     }
     free(codes);
     free(words);
-    return status;
+    return error->status;
 }
 
 organ_status organ_weight_find_version(organ_weight_reader *r, char note[256], organ_error *error)
