@@ -40,6 +40,41 @@ enum ggml_type {
     GGML_Q2_0 = 42
 };
 
+/* Blocks as ggml lays them out (ggml-common.h of ggml, and gguf.quants): bytes only, for a file need not align them. Fields of two bytes
+ * that are called d, m or dmin are F16: the scale, the minimum, the scale of the minima of groups. */
+#define GGML_BLOCK(name, size, ...)                                                                                                        \
+    typedef struct {                                                                                                                       \
+        uint8_t __VA_ARGS__;                                                                                                               \
+    } name;                                                                                                                                \
+    _Static_assert(sizeof(name) == (size), "bytes of a block, as in formats/tensor/dtype.c")
+
+enum { QK = 32, QK_K = 256 }; /* elements of a block, of a block with scales of groups */
+
+GGML_BLOCK(block_q8_0, 34, d[2], codes[QK]);
+GGML_BLOCK(block_q4_0, 18, d[2], codes[QK / 2]);
+GGML_BLOCK(block_q4_1, 20, d[2], m[2], codes[QK / 2]);
+GGML_BLOCK(block_q5_0, 22, d[2], fifth[QK / 8], codes[QK / 2]); /* fifth: bit 4 of each code */
+GGML_BLOCK(block_q5_1, 24, d[2], m[2], fifth[QK / 8], codes[QK / 2]);
+GGML_BLOCK(block_mxfp4, 17, exponent, codes[QK / 2]);
+GGML_BLOCK(block_q2_k, 84, scales[16], codes[QK_K / 4], d[2], dmin[2]); /* scales in the low nibbles, minima in the high ones */
+GGML_BLOCK(block_q3_k, 110, high[QK_K / 8], codes[QK_K / 4], scales[12], d[2]);
+GGML_BLOCK(block_q4_k, 144, d[2], dmin[2], scales[12], codes[QK_K / 2]);
+GGML_BLOCK(block_q5_k, 176, d[2], dmin[2], scales[12], high[QK_K / 8], codes[QK_K / 2]);
+GGML_BLOCK(block_q6_k, 210, codes[QK_K / 2], high[QK_K / 4], scales[16], d[2]);
+GGML_BLOCK(block_tq1_0, 54, fives[48], fours[4], d[2]); /* five digits of base 3 a byte, four in the last */
+GGML_BLOCK(block_tq2_0, 66, codes[QK_K / 4], d[2]);     /* four strips of each half, codes 1 off */
+GGML_BLOCK(block_iq4_xs, 136, d[2], scales_high[2], scales_low[4], codes[QK_K / 2]);
+GGML_BLOCK(block_iq2_xxs, 66, d[2], groups[8][8]);          /* 4 indices, 4 x 7 signs and a scale of 4 bits */
+GGML_BLOCK(block_iq2_xs, 74, d[2], indices[64], scales[8]); /* 9 bits of index and 7 signs */
+GGML_BLOCK(block_iq2_s, 82, d[2], indices[32], signs[32], high[8], scales[8]);
+GGML_BLOCK(block_iq3_xxs, 98, d[2], indices[64], groups[32]); /* 4 x 7 signs and a scale of 4 bits */
+GGML_BLOCK(block_iq3_s, 110, d[2], indices[64], high[8], signs[32], scales[4]);
+GGML_BLOCK(block_iq1_s, 50, d[2], indices[32], high[16]);      /* 4 x 3 high bits, 3 of scale, direction */
+GGML_BLOCK(block_iq1_m, 56, indices[32], high[16], scales[8]); /* 3 high bits and direction; 4 x 3 bits of scale and 4 of d */
+GGML_BLOCK(block_nvfp4, 36, scales[4], codes[32]);             /* 64 elements */
+GGML_BLOCK(block_q1_0, 18, d[2], signs[16]);                   /* 128 elements: a bit set is +d */
+GGML_BLOCK(block_q2_0, 18, d[2], codes[16]);                   /* 64 elements, codes 1 off */
+
 /* ggml_plain.c: types without blocks */
 organ_dequantize organ_dequantize_f32, organ_dequantize_f64, organ_dequantize_i8, organ_dequantize_i16, organ_dequantize_i32,
     organ_dequantize_i64;

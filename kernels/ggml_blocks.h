@@ -46,29 +46,29 @@ INLINE void put_looked_up(float *values, const uint8_t *bytes, u8x16 table, floa
 }
 
 /* ---- 32 elements a block ---- */
-static void dequantize_q8_0(const void *blocks, float *values, size_t n) /* d, 32 signed bytes */
+static void dequantize_q8_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 34, values += 32) {
-        const float d = block_scale(b);
-        put_scaled(values, u8_load(b + 2), d);
-        put_scaled(values + 16, u8_load(b + 18), d);
+    const block_q8_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        const float d = block_scale(b->d);
+        put_scaled(values, u8_load(b->codes), d);
+        put_scaled(values + 16, u8_load(b->codes + 16), d);
     }
 }
 
-static void dequantize_q4_0(const void *blocks, float *values, size_t n) /* d, 16 bytes */
+static void dequantize_q4_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 18, values += 32)
-        put_nibbles(values, b + 2, u8_set1(8), block_scale(b));
+    const block_q4_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32)
+        put_nibbles(values, b->codes, u8_set1(8), block_scale(b->d));
 }
 
-static void dequantize_q4_1(const void *blocks, float *values, size_t n) /* d, m, 16 bytes */
+static void dequantize_q4_1(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 20, values += 32) {
-        const float d = block_scale(b), m = block_scale(b + 2);
-        const u8x16 codes = u8_load(b + 4);
+    const block_q4_1 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        const float d = block_scale(b->d), m = block_scale(b->m);
+        const u8x16 codes = u8_load(b->codes);
         put_affine(values, u8_field(codes, 0, 15), d, -m);
         put_affine(values + 16, u8_field(codes, 4, 15), d, -m);
     }
@@ -81,20 +81,20 @@ INLINE u8x16 five_bits(const uint8_t *high, const uint8_t *nibbles, int half)
     return u8_or(u8_field(u8_load(nibbles), 4 * half, 15), u8_sll(u8_of_bits(fifth), 4));
 }
 
-static void dequantize_q5_0(const void *blocks, float *values, size_t n) /* d, fifth bits[4], 16 bytes */
+static void dequantize_q5_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 22)
+    const block_q5_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++)
         UNROLL for (int half = 0; half < 2; half++, values += 16)
-            put_scaled(values, u8_sub(five_bits(b + 2, b + 6, half), u8_set1(16)), block_scale(b));
+            put_scaled(values, u8_sub(five_bits(b->fifth, b->codes, half), u8_set1(16)), block_scale(b->d));
 }
 
-static void dequantize_q5_1(const void *blocks, float *values, size_t n) /* d, m, fifth bits[4], 16 bytes */
+static void dequantize_q5_1(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 24)
+    const block_q5_1 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++)
         UNROLL for (int half = 0; half < 2; half++, values += 16)
-            put_affine(values, five_bits(b + 4, b + 8, half), block_scale(b), -block_scale(b + 2));
+            put_affine(values, five_bits(b->fifth, b->codes, half), block_scale(b->d), -block_scale(b->m));
 }
 
 INLINE u8x16 iq4_values(void)
@@ -103,37 +103,37 @@ INLINE u8x16 iq4_values(void)
     return u8_load((const uint8_t *)values);
 }
 
-static void dequantize_iq4_nl(const void *blocks, float *values, size_t n) /* d, 16 bytes */
+static void dequantize_iq4_nl(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 18, values += 32)
-        put_looked_up(values, b + 2, iq4_values(), block_scale(b));
+    const block_q4_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32)
+        put_looked_up(values, b->codes, iq4_values(), block_scale(b->d));
 }
 
 /* Exponent e, 16 bytes of E2M1. The table holds twice the values, so the scale is half of 2^(e - 127); 0xff is not taken for a NaN. */
 static void dequantize_mxfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 17, values += 32) {
-        const uint32_t bits = b[0] < 2 ? UINT32_C(0x200000) << b[0] : (uint32_t)(b[0] - 1) << 23;
+    const block_mxfp4 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        const uint32_t bits = b->exponent < 2 ? UINT32_C(0x200000) << b->exponent : (uint32_t)(b->exponent - 1) << 23;
         float d;
         memcpy(&d, &bits, sizeof d);
-        put_looked_up(values, b + 1, u8_load((const uint8_t *)doubled), d);
+        put_looked_up(values, b->codes, u8_load((const uint8_t *)doubled), d);
     }
 }
 
 /* ---- 256 elements a block, with scales of groups of 16 or 32 ---- */
-static void dequantize_q2_k(const void *blocks, float *values, size_t n) /* scales[16] and minima, codes[64], d, dmin */
+static void dequantize_q2_k(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 84) {
-        const u8x16 both = u8_load(b);
+    const block_q2_k *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const u8x16 both = u8_load(b->scales);
         float scales[16], minima[16];
-        put_scaled(scales, u8_field(both, 0, 15), block_scale(b + 80));
-        put_scaled(minima, u8_field(both, 4, 15), block_scale(b + 82));
+        put_scaled(scales, u8_field(both, 0, 15), block_scale(b->d));
+        put_scaled(minima, u8_field(both, 4, 15), block_scale(b->dmin));
         for (int half = 0; half < 2; half++) {
-            const u8x16 codes[2] = {u8_load(b + 16 + 32 * half), u8_load(b + 32 + 32 * half)};
+            const u8x16 codes[2] = {u8_load(b->codes + 32 * half), u8_load(b->codes + 16 + 32 * half)};
             UNROLL for (int j = 0; j < 8; j++, values += 16)
                 put_affine(values, u8_field(codes[j % 2], j / 2 * 2, 3), scales[8 * half + j], minima[8 * half + j]);
         }
@@ -149,16 +149,16 @@ INLINE void q3_k_scales(const uint8_t *packed, float d, float *scales)
     put_scaled(scales, u8_sub(u8_load((const uint8_t *)codes), u8_set1(32)), d);
 }
 
-static void dequantize_q3_k(const void *blocks, float *values, size_t n) /* high bits[32], codes[64], scales[12], d */
+static void dequantize_q3_k(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 110) {
-        const u8x16 high[2] = {u8_load(b), u8_load(b + 16)};
+    const block_q3_k *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
         float scales[16];
-        q3_k_scales(b + 96, block_scale(b + 108), scales);
+        q3_k_scales(b->scales, block_scale(b->d), scales);
         UNROLL for (int j = 0; j < 16; j++, values += 16)
         {
-            const u8x16 low = u8_field(u8_load(b + 32 + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+            const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
             const u8x16 code = u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 2));
             put_scaled(values, u8_sub(code, u8_set1(4)), scales[j]);
         }
@@ -174,73 +174,73 @@ INLINE void q4_k_scales(const uint8_t *packed, float d, float dmin, float *scale
     put_scaled(minima, u8_load((const uint8_t *)codes), dmin);
 }
 
-static void dequantize_q4_k(const void *blocks, float *values, size_t n) /* d, dmin, scales[12], codes[128] */
+static void dequantize_q4_k(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 144) {
+    const block_q4_k *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
         float scales[16], minima[16];
-        q4_k_scales(b + 4, block_scale(b), block_scale(b + 2), scales, minima);
+        q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
         UNROLL for (int j = 0; j < 16; j++, values += 16)
         {
-            const u8x16 codes = u8_load(b + 16 + 32 * (j / 4) + 16 * (j % 2));
+            const u8x16 codes = u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2));
             put_affine(values, u8_field(codes, j / 2 % 2 * 4, 15), scales[j / 2], minima[8 + j / 2]);
         }
     }
 }
 
-static void dequantize_q5_k(const void *blocks, float *values, size_t n) /* d, dmin, scales[12], high bits[32], codes[128] */
+static void dequantize_q5_k(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 176) {
-        const u8x16 high[2] = {u8_load(b + 16), u8_load(b + 32)};
+    const block_q5_k *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const u8x16 high[2] = {u8_load(b->high), u8_load(b->high + 16)};
         float scales[16], minima[16];
-        q4_k_scales(b + 4, block_scale(b), block_scale(b + 2), scales, minima);
+        q4_k_scales(b->scales, block_scale(b->d), block_scale(b->dmin), scales, minima);
         UNROLL for (int j = 0; j < 16; j++, values += 16)
         {
-            const u8x16 low = u8_field(u8_load(b + 48 + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
+            const u8x16 low = u8_field(u8_load(b->codes + 32 * (j / 4) + 16 * (j % 2)), j / 2 % 2 * 4, 15);
             put_affine(values, u8_or(low, u8_sll(u8_field(high[j % 2], j / 2, 1), 4)), scales[j / 2], minima[8 + j / 2]);
         }
     }
 }
 
-/* codes[128], high bits[64], scales[16], d. Of each half, 128 elements, strips of 32 take the low nibbles of 64 bytes, then the high ones.
+/* Of each half, 128 elements, strips of 32 take the low nibbles of 64 bytes, then the high ones.
  */
 static void dequantize_q6_k(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 210) {
+    const block_q6_k *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
         float scales[16];
-        put_scaled(scales, u8_load(b + 192), block_scale(b + 208));
+        put_scaled(scales, u8_load(b->scales), block_scale(b->d));
         for (int half = 0; half < 2; half++)
             UNROLL for (int j = 0; j < 8; j++, values += 16)
             {
-                const u8x16 low = u8_field(u8_load(b + 64 * half + 16 * (j % 4)), j / 4 * 4, 15);
-                const u8x16 high = u8_field(u8_load(b + 128 + 32 * half + 16 * (j % 2)), j / 2 * 2, 3);
+                const u8x16 low = u8_field(u8_load(b->codes + 64 * half + 16 * (j % 4)), j / 4 * 4, 15);
+                const u8x16 high = u8_field(u8_load(b->high + 32 * half + 16 * (j % 2)), j / 2 * 2, 3);
                 put_scaled(values, u8_sub(u8_or(low, u8_sll(high, 4)), u8_set1(32)), scales[8 * half + j]);
             }
     }
 }
 
-static void dequantize_tq2_0(const void *blocks, float *values, size_t n) /* codes[64] in four strips of each half, 1 off; d */
+static void dequantize_tq2_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 66)
+    const block_tq2_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++)
         UNROLL for (int j = 0; j < 16; j++, values += 16)
         {
-            const u8x16 codes = u8_field(u8_load(b + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
-            put_scaled(values, u8_sub(codes, u8_set1(1)), block_scale(b + 64));
+            const u8x16 codes = u8_field(u8_load(b->codes + 32 * (j / 8) + 16 * (j % 2)), j % 8 / 2 * 2, 3);
+            put_scaled(values, u8_sub(codes, u8_set1(1)), block_scale(b->d));
         }
 }
 
-static void dequantize_iq4_xs(const void *blocks, float *values, size_t n) /* d, 2 high bits of 8 scales, 4 low ones, codes[128] */
+static void dequantize_iq4_xs(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 136) {
-        const float d = block_scale(b);
-        const unsigned high = b[2] | (unsigned)b[3] << 8;
+    const block_iq4_xs *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
+        const unsigned high = b->scales_high[0] | (unsigned)b->scales_high[1] << 8;
         for (int j = 0; j < 8; j++, values += 32) {
-            const int scale = (int)((b[4 + j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32;
-            put_looked_up(values, b + 8 + 16 * j, iq4_values(), d * (float)scale);
+            const int scale = (int)((b->scales_low[j / 2] >> j % 2 * 4 & 15) | (high >> 2 * j & 3) << 4) - 32;
+            put_looked_up(values, b->codes + 16 * j, iq4_values(), d * (float)scale);
         }
     }
 }
@@ -265,8 +265,8 @@ INLINE u32x16 magnitudes(f32x16 a)
 
 static void quantize_q8_0(const float *values, void *blocks, size_t n)
 {
-    uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 34, values += 32) {
+    block_q8_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
         const f32x16 low = f32_load(values), high = f32_load(values + 16);
         const uint32_t bits = u32_top(u32_max(magnitudes(low), magnitudes(high)));
         float farthest;
@@ -274,8 +274,8 @@ static void quantize_q8_0(const float *values, void *blocks, size_t n)
         const float d = farthest / 127, inverse = d != 0 ? 1 / d : 0;
         uint16_t half;
         f32_to_f16(&d, &half, 1);
-        memcpy(b, &half, sizeof half);
-        u8_store(b + 2, nearest_s8(f32_mul(low, f32_set1(inverse))));
-        u8_store(b + 18, nearest_s8(f32_mul(high, f32_set1(inverse))));
+        memcpy(b->d, &half, sizeof half);
+        u8_store(b->codes, nearest_s8(f32_mul(low, f32_set1(inverse))));
+        u8_store(b->codes + 16, nearest_s8(f32_mul(high, f32_set1(inverse))));
     }
 }

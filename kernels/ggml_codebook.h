@@ -38,12 +38,13 @@ INLINE void put_iq2(float *values, float scale, unsigned first, unsigned second,
     put_scaled(values, u8_look(u8_load((const uint8_t *)table), codes), scale);
 }
 
-static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n) /* d, 8 x (4 indices, 4 x 7 signs and a scale of 4 bits) */
+static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 66) {
-        const float d = block_scale(b);
-        for (const uint8_t *group = b + 2; group < b + 66; group += 8, values += 32) {
+    const block_iq2_xxs *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
+        for (int g = 0; g < 8; g++, values += 32) {
+            const uint8_t *const group = b->groups[g];
             const uint32_t word = word_at(group + 4);
             const float scale = d * (0.5f + (float)(word >> 28)) * 0.25f;
             UNROLL for (int half = 0; half < 2; half++)
@@ -55,44 +56,44 @@ static void dequantize_iq2_xxs(const void *blocks, float *values, size_t n) /* d
     }
 }
 
-static void dequantize_iq2_xs(const void *blocks, float *values, size_t n) /* d, 32 x (9 bits of index, 7 signs), scales[8] */
+static void dequantize_iq2_xs(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 74) {
-        const float d = block_scale(b);
+    const block_iq2_xs *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint32_t both = word_at(b + 2 + 4 * pair);
-            const float scale = d * (0.5f + (float)(b[66 + pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+            const uint32_t both = word_at(b->indices + 4 * pair);
+            const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
             put_iq2(values, scale, iq2_xs_grid[both & 511], iq2_xs_grid[both >> 16 & 511],
                     eight_signs(both >> 9) | eight_signs(both >> 25) << 8);
         }
     }
 }
 
-static void dequantize_iq2_s(const void *blocks, float *values, size_t n) /* d, indices[32], signs[32], high bits[8], scales[8] */
+static void dequantize_iq2_s(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 82) {
-        const float d = block_scale(b);
+    const block_iq2_s *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned high = (unsigned)b[66 + pair / 2] >> pair % 2 * 4;
-            const float scale = d * (0.5f + (float)(b[74 + pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
-            put_iq2(values, scale, iq2_s_grid[b[2 + 2 * pair] | (high & 3) << 8], iq2_s_grid[b[3 + 2 * pair] | (high >> 2 & 3) << 8],
-                    half_word_at(b + 34 + 2 * pair));
+            const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
+            const float scale = d * (0.5f + (float)(b->scales[pair / 2] >> pair % 2 * 4 & 15)) * 0.25f;
+            put_iq2(values, scale, iq2_s_grid[b->indices[2 * pair] | (high & 3) << 8],
+                    iq2_s_grid[b->indices[2 * pair + 1] | (high >> 2 & 3) << 8], half_word_at(b->signs + 2 * pair));
         }
     }
 }
 
-static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n) /* d, indices[64], 8 x (4 x 7 signs and a scale of 4 bits) */
+static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n)
 {
     static const int8_t table[16] = {4, 12, 20, 28, 36, 44, 52, 62, -4, -12, -20, -28, -36, -44, -52, -62};
     const u8x16 magnitudes = u8_load((const uint8_t *)table);
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 98) {
-        const float d = block_scale(b);
+    const block_iq3_xxs *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint8_t *at = b + 2 + 4 * pair;
-            const uint32_t word = word_at(b + 66 + pair / 2 * 4), signs = word >> pair % 2 * 14;
+            const uint8_t *at = b->indices + 4 * pair;
+            const uint32_t word = word_at(b->groups + pair / 2 * 4), signs = word >> pair % 2 * 14;
             const u8x16 codes = codes_of_runs(spread_triples(iq3_xxs_grid[at[0]], iq3_xxs_grid[at[1]]),
                                               spread_triples(iq3_xxs_grid[at[2]], iq3_xxs_grid[at[3]]),
                                               eight_signs(signs) | eight_signs(signs >> 7) << 8, 3);
@@ -101,21 +102,20 @@ static void dequantize_iq3_xxs(const void *blocks, float *values, size_t n) /* d
     }
 }
 
-static void dequantize_iq3_s(const void *blocks, float *values, size_t n) /* d, indices[64], high bits[8], signs[32], scales[4] */
+static void dequantize_iq3_s(const void *blocks, float *values, size_t n)
 {
     static const int8_t table[16] = {1, 3, 5, 7, 9, 11, 13, 15, -1, -3, -5, -7, -9, -11, -13, -15};
     const u8x16 magnitudes = u8_load((const uint8_t *)table);
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 110) {
-        const float d = block_scale(b);
+    const block_iq3_s *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const uint8_t *at = b + 2 + 4 * pair;
-            const unsigned high = (unsigned)b[66 + pair / 2] >> pair % 2 * 4;
-            const float scale = d * (float)(1 + 2 * (b[106 + pair / 4] >> pair % 4 / 2 * 4 & 15));
-            const u8x16 codes =
-                codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
-                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
-                              half_word_at(b + 74 + 2 * pair), 3);
+            const uint8_t *at = b->indices + 4 * pair;
+            const unsigned high = (unsigned)b->high[pair / 2] >> pair % 2 * 4;
+            const float scale = d * (float)(1 + 2 * (b->scales[pair / 4] >> pair % 4 / 2 * 4 & 15));
+            const u8x16 codes = codes_of_runs(spread_triples(iq3_s_grid[at[0] | (high & 1) << 8], iq3_s_grid[at[1] | (high & 2) << 7]),
+                                              spread_triples(iq3_s_grid[at[2] | (high & 4) << 6], iq3_s_grid[at[3] | (high & 8) << 5]),
+                                              half_word_at(b->signs + 2 * pair), 3);
             put_scaled(values, u8_look(magnitudes, codes), scale);
         }
     }
@@ -130,32 +130,30 @@ INLINE void put_iq1(float *values, float scale, unsigned first, unsigned second,
     f32_store(values, f32_mul(exact, f32_set1(scale)));
 }
 
-/* d, indices[32], 8 x (4 x 3 high bits, 3 of scale, direction) */
 static void dequantize_iq1_s(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 50) {
-        const float d = block_scale(b);
+    const block_iq1_s *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned all = half_word_at(b + 34 + pair / 2 * 2), high = all >> pair % 2 * 6;
-            put_iq1(values, d * (float)(2 * (all >> 12 & 7) + 1), iq1_grid[b[2 + 2 * pair] | (high & 7) << 8],
-                    iq1_grid[b[3 + 2 * pair] | (high >> 3 & 7) << 8], all >> 15 ? 0xffff : 0);
+            const unsigned all = half_word_at(b->high + pair / 2 * 2), high = all >> pair % 2 * 6;
+            put_iq1(values, d * (float)(2 * (all >> 12 & 7) + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
+                    iq1_grid[b->indices[2 * pair + 1] | (high >> 3 & 7) << 8], all >> 15 ? 0xffff : 0);
         }
     }
 }
 
-/* indices[32], 32 x (3 high bits, direction), 4 x (4 x 3 bits of scale and 4 bits of d) */
 static void dequantize_iq1_m(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 56) {
-        const uint8_t *scales = b + 48;
+    const block_iq1_m *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const uint8_t *scales = b->scales;
         const unsigned half = scales[1] >> 4 | scales[3] >> 4 << 4 | scales[5] >> 4 << 8 | (unsigned)(scales[7] >> 4) << 12;
         const float d = f16_widen_one((uint16_t)half);
         for (int pair = 0; pair < 16; pair++, values += 16) {
-            const unsigned high = b[32 + pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
-            put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b[2 * pair] | (high & 7) << 8],
-                    iq1_grid[b[2 * pair + 1] | (high >> 4 & 7) << 8], (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
+            const unsigned high = b->high[pair], scale = half_word_at(scales + pair / 4 * 2) >> pair % 4 * 3 & 7;
+            put_iq1(values, d * (float)(2 * scale + 1), iq1_grid[b->indices[2 * pair] | (high & 7) << 8],
+                    iq1_grid[b->indices[2 * pair + 1] | (high >> 4 & 7) << 8], (high & 8 ? 0xff : 0) | (high & 128 ? 0xff00 : 0));
         }
     }
 }

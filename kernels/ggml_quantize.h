@@ -81,46 +81,46 @@ INLINE void store_fifth_bits(uint8_t *bytes, const u8x16 codes[2])
 
 static void quantize_q4_0(const float *values, void *blocks, size_t n)
 {
-    uint8_t *b = blocks;
+    block_q4_0 *b = blocks;
     u8x16 codes[2];
-    for (size_t k = 0; k < n; k++, b += 18, values += 32) {
-        half_put(b, symmetric_codes(values, 15, 8, codes));
-        store_nibbles(b + 2, codes);
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, symmetric_codes(values, 15, 8, codes));
+        store_nibbles(b->codes, codes);
     }
 }
 
 static void quantize_q4_1(const float *values, void *blocks, size_t n)
 {
-    uint8_t *b = blocks;
+    block_q4_1 *b = blocks;
     u8x16 codes[2];
     float least;
-    for (size_t k = 0; k < n; k++, b += 20, values += 32) {
-        half_put(b, affine_codes(values, 15, codes, &least));
-        half_put(b + 2, least);
-        store_nibbles(b + 4, codes);
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, affine_codes(values, 15, codes, &least));
+        half_put(b->m, least);
+        store_nibbles(b->codes, codes);
     }
 }
 
 static void quantize_q5_0(const float *values, void *blocks, size_t n)
 {
-    uint8_t *b = blocks;
+    block_q5_0 *b = blocks;
     u8x16 codes[2];
-    for (size_t k = 0; k < n; k++, b += 22, values += 32) {
-        half_put(b, symmetric_codes(values, 31, 16, codes));
-        store_fifth_bits(b + 2, codes);
-        store_nibbles(b + 6, codes);
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, symmetric_codes(values, 31, 16, codes));
+        store_fifth_bits(b->fifth, codes);
+        store_nibbles(b->codes, codes);
     }
 }
 
 static void quantize_q5_1(const float *values, void *blocks, size_t n)
 {
-    uint8_t *b = blocks;
+    block_q5_1 *b = blocks;
     u8x16 codes[2];
     float least;
-    for (size_t k = 0; k < n; k++, b += 24, values += 32) {
-        half_put(b, affine_codes(values, 31, codes, &least));
-        half_put(b + 2, least);
-        store_fifth_bits(b + 4, codes);
-        store_nibbles(b + 8, codes);
+    for (size_t k = 0; k < n; k++, b++, values += 32) {
+        half_put(b->d, affine_codes(values, 31, codes, &least));
+        half_put(b->m, least);
+        store_fifth_bits(b->fifth, codes);
+        store_nibbles(b->codes, codes);
     }
 }

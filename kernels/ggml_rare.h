@@ -10,12 +10,12 @@ INLINE u8x16 first_trit(u8x16 a)
 }
 INLINE u8x16 tripled(u8x16 a) { return u8_sub(a, u8_sub(u8_sub(u8_set1(0), a), a)); }
 
-static void dequantize_tq1_0(const void *blocks, float *values, size_t n) /* 32 bytes and 16 of five digits, 4 of four; d */
+static void dequantize_tq1_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 54, values += 256) {
-        const float d = block_scale(b + 52);
-        u8x16 a[3] = {u8_load(b), u8_load(b + 16), u8_load(b + 32)};
+    const block_tq1_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 256) {
+        const float d = block_scale(b->d);
+        u8x16 a[3] = {u8_load(b->fives), u8_load(b->fives + 16), u8_load(b->fives + 32)};
         uint8_t last[16];
         UNROLL for (int place = 0; place < 5; place++)
         {
@@ -25,7 +25,7 @@ static void dequantize_tq1_0(const void *blocks, float *values, size_t n) /* 32 
             a[0] = tripled(a[0]), a[1] = tripled(a[1]), a[2] = tripled(a[2]);
         }
         for (int j = 0; j < 4; j++) {
-            last[j] = b[48 + j];
+            last[j] = b->fours[j];
             last[j + 4] = (uint8_t)(last[j] * 3);
             last[j + 8] = (uint8_t)(last[j] * 9);
             last[j + 12] = (uint8_t)(last[j] * 27);
@@ -43,35 +43,35 @@ INLINE float half_of_ue4m3(uint8_t code)
     return exponent ? (float)((8 + fraction) << exponent) * 0x1p-11f : (float)fraction * 0x1p-10f;
 }
 
-static void dequantize_nvfp4(const void *blocks, float *values, size_t n) /* 4 scales, for each 8 bytes: low nibbles, then high ones */
+static void dequantize_nvfp4(const void *blocks, float *values, size_t n)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     const u8x16 table = u8_load((const uint8_t *)doubled);
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 36)
+    const block_nvfp4 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++)
         for (int two = 0; two < 4; two += 2, values += 32) {
-            const u8x16 both = u8_load(b + 4 + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
-            put_scaled(values, u8_look(table, u8_join_low(low, high)), half_of_ue4m3(b[two]));
-            put_scaled(values + 16, u8_look(table, u8_join_high(low, high)), half_of_ue4m3(b[two + 1]));
+            const u8x16 both = u8_load(b->codes + 8 * two), low = u8_field(both, 0, 15), high = u8_field(both, 4, 15);
+            put_scaled(values, u8_look(table, u8_join_low(low, high)), half_of_ue4m3(b->scales[two]));
+            put_scaled(values + 16, u8_look(table, u8_join_high(low, high)), half_of_ue4m3(b->scales[two + 1]));
         }
 }
 
-static void dequantize_q1_0(const void *blocks, float *values, size_t n) /* d, 128 signs: a bit set is +d */
+static void dequantize_q1_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 18) {
-        const float d = block_scale(b);
+    const block_q1_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++) {
+        const float d = block_scale(b->d);
         for (int j = 0; j < 8; j++, values += 16)
-            put_scaled(values, u8_sub(u8_sll(u8_of_bits((uint16_t)half_word_at(b + 2 + 2 * j)), 1), u8_set1(1)), d);
+            put_scaled(values, u8_sub(u8_sll(u8_of_bits((uint16_t)half_word_at(b->signs + 2 * j)), 1), u8_set1(1)), d);
     }
 }
 
-static void dequantize_q2_0(const void *blocks, float *values, size_t n) /* d, 64 codes of 2 bits, 1 off */
+static void dequantize_q2_0(const void *blocks, float *values, size_t n)
 {
-    const uint8_t *b = blocks;
-    for (size_t k = 0; k < n; k++, b += 18, values += 64) {
-        const float d = block_scale(b);
-        const u8x16 a = u8_load(b + 2), one = u8_set1(1);
+    const block_q2_0 *b = blocks;
+    for (size_t k = 0; k < n; k++, b++, values += 64) {
+        const float d = block_scale(b->d);
+        const u8x16 a = u8_load(b->codes), one = u8_set1(1);
         const u8x16 first = u8_sub(u8_field(a, 0, 3), one), second = u8_sub(u8_field(a, 2, 3), one);
         const u8x16 third = u8_sub(u8_field(a, 4, 3), one), fourth = u8_sub(u8_field(a, 6, 3), one);
         const u8x16 odd_low = u8_zip_low(first, third), even_low = u8_zip_low(second, fourth);

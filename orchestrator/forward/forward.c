@@ -3,30 +3,11 @@
 
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/quantity.h"
-#include "orchestrator/stream/weight_reader.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 /* ---- opening ---- */
-
-float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, organ_error *error)
-{
-    organ_weight_reader *reader;
-    if (organ_weight_reader_open(f->model, weight, f->engine->kernels, NULL, &reader, error))
-        return NULL;
-    float *values = organ_forward_floats((size_t)weight->elements, error);
-    float *const scratch = organ_forward_floats(organ_weight_reader_scratch(reader, 1) / sizeof(float), error);
-    if (values && scratch)
-        organ_weight_read(reader, 0, 1, ORGAN_F32, values, scratch, error);
-    free(scratch);
-    organ_weight_reader_close(reader);
-    if (error->status) {
-        free(values);
-        values = NULL;
-    }
-    return values;
-}
 
 static organ_status find_ends(organ_forward *f, organ_error *error)
 {

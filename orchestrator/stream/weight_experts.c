@@ -7,32 +7,33 @@
 
 enum { TILE = 64, GROUP = 32, STEP = 256 };
 
-typedef struct tile_plan {
-    size_t codes, exponents, room, scales, values;
-    size_t end;
-} tile_plan;
+/* Where the parts of a batch lie in the scratch. */
+typedef struct tile_parts {
+    unsigned char *codes, *exponents, *room;
+    float *scales, *values;
+} tile_parts;
 
-static size_t groups_of(size_t rows) { return rows / GROUP + 2; }
-
-static tile_plan lay_out(size_t rows)
+/* Lays them out from *at on, which moves behind them. */
+static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
-    const size_t groups = groups_of(rows);
-    size_t end = 0;
-    tile_plan p = {.codes = weight_take(&end, TILE * groups * GROUP / 2), .exponents = weight_take(&end, TILE * groups)};
-    p.room = weight_take(&end, WEIGHT_ROOM);
-    p.scales = weight_take(&end, groups * sizeof(float));
-    p.values = weight_take(&end, TILE * groups * GROUP * sizeof(float));
-    p.end = end;
+    const size_t groups = rows / GROUP + 2;
+    tile_parts p = {.codes = weight_take(at, TILE * groups * GROUP / 2)};
+    p.exponents = weight_take(at, TILE * groups);
+    p.room = weight_take(at, WEIGHT_ROOM);
+    p.scales = weight_take(at, groups * sizeof(float));
+    p.values = weight_take(at, TILE * groups * GROUP * sizeof(float));
     return p;
 }
 
-static size_t scratch(const organ_weight_reader *r, size_t rows)
+static size_t experts_scratch(const organ_weight_reader *r, size_t rows)
 {
+    uintptr_t end = 0;
     (void)r;
-    return lay_out(rows).end;
+    lay_out_tile(rows, &end);
+    return end;
 }
 
-static organ_status prepare(organ_weight_reader *r, organ_error *error)
+static organ_status prepare_experts(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t count = r->shape.count * r->shape.cols, groups = weight_up(r->shape.rows, GROUP);
@@ -47,41 +48,38 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
 }
 
 /* Stored rows [row, row + count), inputs from the group `from` on: `groups` of them, as floats. */
-static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups, const tile_plan *p,
-                                unsigned char *base, organ_error *error)
+static organ_status decode_tile(const organ_weight_reader *r, uint64_t row, size_t count, size_t from, size_t groups, const tile_parts *p,
+                                organ_error *error)
 {
     const organ_weight *w = r->weight;
     const size_t pairs = GROUP / 2;
-    float *scales = (float *)(void *)(base + p->scales), *values = (float *)(void *)(base + p->values);
-    const unsigned char *codes = base + p->codes, *exponents = base + p->exponents;
-    if (organ_weight_fetch_columns(r, w->codes, row, count, r->groups * pairs, from * pairs, groups * pairs, base + p->codes,
-                                   base + p->room, error) ||
-        organ_weight_fetch_columns(r, w->scale, row, count, r->groups, from, groups, base + p->exponents, base + p->room, error))
+    if (organ_weight_fetch_columns(r, w->codes, row, count, r->groups * pairs, from * pairs, groups * pairs, p->codes, p->room, error) ||
+        organ_weight_fetch_columns(r, w->scale, row, count, r->groups, from, groups, p->exponents, p->room, error))
         return error->status;
     for (size_t k = 0; k < count; k++) {
         for (size_t g = 0; g < groups; g++)
-            scales[g] = organ_e8m0_to_f32(exponents[k * groups + g]);
-        r->kernels->decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32](codes + k * groups * pairs, scales, NULL, GROUP, values + k * groups * GROUP,
-                                                            groups * GROUP);
+            p->scales[g] = organ_e8m0_to_f32(p->exponents[k * groups + g]);
+        r->kernels->decode[ORGAN_CODE_E2M1][ORGAN_REAL_F32](p->codes + k * groups * pairs, p->scales, NULL, GROUP,
+                                                            p->values + k * groups * GROUP, groups * GROUP);
     }
     return ORGAN_OK;
 }
 
-static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *base,
+static organ_status read_inputs(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
                                 organ_error *error)
 {
-    const tile_plan p = lay_out(rows->count);
+    const tile_parts p = lay_out_tile(rows->count, &(uintptr_t){(uintptr_t)scratch});
     const size_t from = (size_t)(rows->first / GROUP), skip = (size_t)(rows->first % GROUP), cols = (size_t)r->shape.cols;
     const size_t groups = (skip + rows->count + GROUP - 1) / GROUP;
-    const uint32_t *tile = (const uint32_t *)(const void *)(base + p.values);
+    const uint32_t *tile = (const uint32_t *)(const void *)p.values;
     (void)as; /* F32 */
     for (size_t col = 0; col < cols; col += TILE) {
         const size_t n = cols - col < TILE ? cols - col : TILE;
-        if (decode_tile(r, rows->matrix * cols + col, n, from, groups, &p, base, error))
+        if (decode_tile(r, rows->matrix * cols + col, n, from, groups, &p, error))
             return error->status;
         organ_transpose_u32(tile + skip, groups * GROUP, (uint32_t *)values + col, cols, n, rows->count);
     }
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_experts = {prepare, NULL, scratch, read_inputs, NULL};
+const weight_family organ_weight_family_experts = {prepare_experts, NULL, experts_scratch, read_inputs, NULL};

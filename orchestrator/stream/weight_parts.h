@@ -77,12 +77,13 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* Where the next `bytes` of scratch begin, 64-byte aligned; *end moves behind them. */
-static inline size_t weight_take(size_t *end, size_t bytes)
+/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves behind them. What is laid out from address 0 on tells by its end how
+ * much scratch it takes. */
+static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
-    const size_t at = *end;
-    *end += weight_round(bytes);
-    return at;
+    const uintptr_t taken = *at;
+    *at += weight_round(bytes);
+    return (void *)taken;
 }
 
 /* `bytes` of the tensor from its byte `at`. ORGAN_BAD_INPUT if that is past its end. */

@@ -68,7 +68,7 @@ static float table_value(organ_dtype dtype, unsigned code)
     return dtype == ORGAN_BOOL ? (float)(code != 0) : (float)code;
 }
 
-static organ_status prepare(organ_weight_reader *r, organ_error *error)
+static organ_status prepare_plain(organ_weight_reader *r, organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
     if (!organ_can_widen(dtype) && !table_bits(dtype) && dtype != ORGAN_U16 && dtype != ORGAN_U32 && dtype != ORGAN_U64)
@@ -77,7 +77,7 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
+static organ_status load_plain(organ_weight_reader *r, char note[256], organ_error *error)
 {
     const organ_dtype dtype = r->weight->codes->dtype;
     const unsigned bits = table_bits(dtype);
@@ -106,7 +106,7 @@ static bit_range range_of(unsigned bits, uint64_t at, size_t n)
     return (bit_range){from / 8, (unsigned)(from % 8), (size_t)((from % 8 + (uint64_t)n * bits + 7) / 8)};
 }
 
-static size_t scratch(const organ_weight_reader *r, size_t rows)
+static size_t plain_scratch(const organ_weight_reader *r, size_t rows)
 {
     const organ_dtype_info *type = organ_dtype_describe(r->weight->codes->dtype);
     const size_t n = rows * (size_t)r->shape.cols, bits = table_bits(r->weight->codes->dtype);
@@ -135,8 +135,8 @@ static void cast(organ_dtype dtype, const unsigned char *from, size_t n, float *
     }
 }
 
-static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
-                              organ_error *error)
+static organ_status read_plain(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
+                               organ_error *error)
 {
     const organ_tensor *tensor = r->weight->codes;
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
@@ -166,6 +166,6 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     return ORGAN_OK;
 }
 
-static bool writes(const organ_weight_reader *r, organ_dtype as) { return as == r->weight->codes->dtype; }
+static bool plain_writes(const organ_weight_reader *r, organ_dtype as) { return as == r->weight->codes->dtype; }
 
-const weight_family organ_weight_family_plain = {prepare, load, scratch, read_rows, writes};
+const weight_family organ_weight_family_plain = {prepare_plain, load_plain, plain_scratch, read_plain, plain_writes};

@@ -67,7 +67,7 @@ uint64_t organ_weight_reader_cols(const organ_weight_reader *reader) { return re
 
 static size_t smaller(uint64_t a, size_t b) { return a < b ? (size_t)a : b; }
 
-static bool writes(const organ_weight_reader *reader, organ_dtype as)
+static bool can_write(const organ_weight_reader *reader, organ_dtype as)
 {
     return as == ORGAN_F32 || (reader->family->writes && reader->family->writes(reader, as));
 }
@@ -75,7 +75,7 @@ static bool writes(const organ_weight_reader *reader, organ_dtype as)
 /* The FP32 values of a batch come first, for types that they are rounded to. */
 static size_t floats_bytes(const organ_weight_reader *reader, size_t rows)
 {
-    if (writes(reader, ORGAN_BF16) && writes(reader, ORGAN_F16))
+    if (can_write(reader, ORGAN_BF16) && can_write(reader, ORGAN_F16))
         return 0;
     return weight_round(rows * (size_t)reader->shape.cols * sizeof(float));
 }
@@ -114,7 +114,7 @@ static organ_status read_batch(const organ_weight_reader *r, const weight_rows *
 {
     const size_t n = rows->count * (size_t)r->shape.cols;
     unsigned char *rest = (unsigned char *)scratch + floats_bytes(r, rows->count);
-    if (writes(r, as))
+    if (can_write(r, as))
         return r->family->read(r, rows, as, values, rest, error);
     if (r->family->read(r, rows, ORGAN_F32, scratch, rest, error))
         return error->status;

@@ -8,19 +8,12 @@
 #include <math.h>
 
 /* Where the parts of a batch lie in the scratch. */
-typedef struct batch_plan {
-    size_t codes, loose;      /* as stored; one row of them a byte each, where the kernels do not take them as stored */
-    size_t scales, zeros;     /* floats: rows of the grid; of zero points that are packed, one row for each row */
-    size_t raw;               /* companions before they are widened */
-    size_t narrow;            /* MLX: a row of the type of its scales */
-    size_t scale_of, zero_of; /* floats by column, where these have a group each */
-    size_t end;
-} batch_plan;
-
 typedef struct batch_parts {
-    unsigned char *codes, *loose, *raw;
-    uint16_t *narrow;
-    float *scales, *zeros, *scale_of, *zero_of;
+    unsigned char *codes, *loose; /* as stored; one row of them a byte each, where the kernels do not take them as stored */
+    float *scales, *zeros;        /* rows of the grid; of zero points that are packed, one row for each row */
+    unsigned char *raw;           /* companions before they are widened */
+    uint16_t *narrow;             /* MLX: a row of the type of its scales */
+    float *scale_of, *zero_of;    /* by column, where these have a group each */
 } batch_parts;
 
 static bool is_gemv(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMV; }
@@ -56,10 +49,11 @@ static size_t grid_floats(const weight_grid *grid, size_t rows)
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
 
-static batch_plan lay_out(const organ_weight_reader *r, size_t rows)
+/* Lays them out from *at on, which moves behind them. */
+static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
-    size_t end = 0, raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
+    size_t raw = organ_weight_grid_scratch(&r->scale, rows), zeros = has_zero(r) ? r->groups * sizeof(float) : 0;
     if (r->packed_zero) {
         const size_t words = is_gemv(r) ? zero_row_words(r) : 2 * zero_words(r, rows) * r->groups;
         raw = organ_larger(raw, words * 4 + rows + r->groups);
@@ -68,33 +62,22 @@ static batch_plan lay_out(const organ_weight_reader *r, size_t rows)
         raw = organ_larger(raw, organ_weight_grid_scratch(&r->zero, rows));
         zeros = grid_floats(&r->zero, rows);
     }
-    batch_plan p = {.codes = weight_take(&end, rows * r->row_bytes), .loose = weight_take(&end, is_loose(r) ? cols : 0)};
-    p.scales = weight_take(&end, grid_floats(&r->scale, rows));
-    p.zeros = weight_take(&end, zeros);
-    p.raw = weight_take(&end, raw);
-    p.narrow = weight_take(&end, is_mlx(r) ? cols * sizeof(uint16_t) : 0);
-    p.scale_of = weight_take(&end, by_column);
-    p.zero_of = weight_take(&end, by_column);
-    p.end = end;
+    batch_parts p = {.codes = weight_take(at, rows * r->row_bytes)};
+    p.loose = weight_take(at, is_loose(r) ? cols : 0);
+    p.scales = weight_take(at, grid_floats(&r->scale, rows));
+    p.zeros = weight_take(at, zeros);
+    p.raw = weight_take(at, raw);
+    p.narrow = weight_take(at, is_mlx(r) ? cols * sizeof(uint16_t) : 0);
+    p.scale_of = weight_take(at, by_column);
+    p.zero_of = weight_take(at, by_column);
     return p;
 }
 
-static size_t scratch(const organ_weight_reader *r, size_t rows) { return lay_out(r, rows).end; }
-
-/* The scratch is 64-byte aligned, and so is each part of it. */
-static float *floats_at(unsigned char *base, size_t at) { return (float *)(void *)(base + at); }
-
-static batch_parts parts_of(const organ_weight_reader *r, size_t rows, unsigned char *base)
+static size_t rows_scratch(const organ_weight_reader *r, size_t rows)
 {
-    const batch_plan p = lay_out(r, rows);
-    return (batch_parts){.codes = base + p.codes,
-                         .loose = base + p.loose,
-                         .raw = base + p.raw,
-                         .narrow = (uint16_t *)(void *)(base + p.narrow),
-                         .scales = floats_at(base, p.scales),
-                         .zeros = floats_at(base, p.zeros),
-                         .scale_of = floats_at(base, p.scale_of),
-                         .zero_of = floats_at(base, p.zero_of)};
+    uintptr_t end = 0;
+    lay_out_batch(r, rows, &end);
+    return end;
 }
 
 /* ---- what the headers tell ---- */
@@ -134,7 +117,7 @@ static organ_status prepare_codes(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status prepare(organ_weight_reader *r, organ_error *error)
+static organ_status prepare_rows(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t cols = r->shape.cols;
@@ -170,7 +153,7 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
 
 /* ---- what the bytes tell ---- */
 
-static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
+static organ_status load_rows(organ_weight_reader *r, char note[256], organ_error *error)
 {
     (void)note;
     if (organ_weight_load_g_idx(r, error))
@@ -317,7 +300,7 @@ static void decode_row(const organ_weight_reader *r, const batch_parts *p, const
 static organ_status read_rows(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
                               organ_error *error)
 {
-    const batch_parts p = parts_of(r, rows->count, scratch);
+    const batch_parts p = lay_out_batch(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
     const size_t row_values = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     if (organ_weight_fetch(r, r->weight->codes, row * r->row_bytes, rows->count * r->row_bytes, p.codes, error) ||
@@ -331,6 +314,9 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
 }
 
 /* MLX goes through FP32, from which the type of its scales is rounded to any other. */
-static bool writes(const organ_weight_reader *r, organ_dtype as) { return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as); }
+static bool rows_write(const organ_weight_reader *r, organ_dtype as)
+{
+    return is_mlx(r) ? as == ORGAN_F32 : organ_weight_writes_all(r, as);
+}
 
-const weight_family organ_weight_family_rows = {prepare, load, scratch, read_rows, writes};
+const weight_family organ_weight_family_rows = {prepare_rows, load_rows, rows_scratch, read_rows, rows_write};

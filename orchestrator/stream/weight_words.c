@@ -14,15 +14,9 @@ static const unsigned awq_nibble[AWQ_CODES] = {0, 4, 1, 5, 2, 6, 3, 7};
 static bool is_awq(const organ_weight_reader *r) { return r->weight->scheme == ORGAN_SCHEME_AWQ_GEMM; }
 
 /* Where the parts of a batch lie in the scratch. */
-typedef struct strip_plan {
-    size_t words, turned, loose;
-    size_t line, scales, zeros; /* `line`: a run of scales or words of zero points, and its codes */
-    size_t scale_of, zero_of;
-    size_t end;
-} strip_plan;
-
 typedef struct strip_parts {
-    unsigned char *words, *turned, *loose, *line; /* `turned` is room for reading until the words are turned */
+    unsigned char *words, *turned, *loose; /* `turned` is room for reading until the words are turned */
+    unsigned char *line;                   /* a run of scales or words of zero points, and its codes */
     float *scales, *zeros, *scale_of, *zero_of;
 } strip_parts;
 
@@ -35,38 +29,26 @@ static size_t stored_rows(const organ_weight_reader *r)
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-static strip_plan lay_out(const organ_weight_reader *r, size_t rows)
+/* Lays them out from *at on, which moves behind them. */
+static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * columns_of(r, rows) * 4, cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
-    size_t end = 0;
-    strip_plan p = {.words = weight_take(&end, words)};
-    p.turned = weight_take(&end, words > WEIGHT_ROOM ? words : WEIGHT_ROOM);
-    p.loose = weight_take(&end, cols + 8);
-    p.line = weight_take(&end, rows * (2 * sizeof(float) + 1) + 128);
-    p.scales = weight_take(&end, floats);
-    p.zeros = weight_take(&end, floats);
-    p.scale_of = weight_take(&end, r->weight->g_idx ? cols * sizeof(float) : 0);
-    p.zero_of = weight_take(&end, r->weight->g_idx ? cols * sizeof(float) : 0);
-    p.end = end;
+    strip_parts p = {.words = weight_take(at, words)};
+    p.turned = weight_take(at, words > WEIGHT_ROOM ? words : WEIGHT_ROOM);
+    p.loose = weight_take(at, cols + 8);
+    p.line = weight_take(at, rows * (2 * sizeof(float) + 1) + 128);
+    p.scales = weight_take(at, floats);
+    p.zeros = weight_take(at, floats);
+    p.scale_of = weight_take(at, r->weight->g_idx ? cols * sizeof(float) : 0);
+    p.zero_of = weight_take(at, r->weight->g_idx ? cols * sizeof(float) : 0);
     return p;
 }
 
-static size_t scratch(const organ_weight_reader *r, size_t rows) { return lay_out(r, rows).end; }
-
-/* The scratch is 64-byte aligned, and so is each part of it. */
-static float *floats_at(unsigned char *base, size_t at) { return (float *)(void *)(base + at); }
-
-static strip_parts parts_of(const organ_weight_reader *r, size_t rows, unsigned char *base)
+static size_t words_scratch(const organ_weight_reader *r, size_t rows)
 {
-    const strip_plan p = lay_out(r, rows);
-    return (strip_parts){.words = base + p.words,
-                         .turned = base + p.turned,
-                         .loose = base + p.loose,
-                         .line = base + p.line,
-                         .scales = floats_at(base, p.scales),
-                         .zeros = floats_at(base, p.zeros),
-                         .scale_of = floats_at(base, p.scale_of),
-                         .zero_of = floats_at(base, p.zero_of)};
+    uintptr_t end = 0;
+    lay_out_strip(r, rows, &end);
+    return end;
 }
 
 static organ_status check_size(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
@@ -81,7 +63,7 @@ static organ_status check_size(const organ_weight_reader *r, const organ_tensor 
 /* Words of a row of zero points. */
 static uint64_t zero_words(const organ_weight_reader *r) { return weight_up(r->shape.rows * r->weight->bits, 32); }
 
-static organ_status prepare(organ_weight_reader *r, organ_error *error)
+static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
 {
     const organ_weight *w = r->weight;
     const uint64_t cols = r->shape.cols, count = r->shape.count;
@@ -113,7 +95,7 @@ static organ_status prepare(organ_weight_reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status load(organ_weight_reader *r, char note[256], organ_error *error)
+static organ_status load_words(organ_weight_reader *r, char note[256], organ_error *error)
 {
     if (organ_weight_load_g_idx(r, error))
         return error->status;
@@ -131,7 +113,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
 /* Scales of the outputs: rows x groups. */
 static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
 {
-    float *floats = floats_at(p->line, weight_round(rows->count * sizeof(float)));
+    float *floats = (float *)(void *)(p->line + weight_round(rows->count * sizeof(float)));
     for (size_t g = 0; g < r->groups; g++) {
         const uint64_t row = rows->matrix * r->groups + g;
         if (fetch_strip(r, r->weight->scale, row, 1, r->shape.rows, rows->first, rows->count, p->line, p->turned, error))
@@ -229,10 +211,10 @@ static void decode_row(const organ_weight_reader *r, const strip_parts *p, size_
     decode(codes, p->scale_of, p->zero_of, 1, values, (size_t)r->shape.cols);
 }
 
-static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *base,
+static organ_status read_strip(const organ_weight_reader *r, const weight_rows *rows, organ_dtype as, void *values, unsigned char *scratch,
                                organ_error *error)
 {
-    const strip_parts p = parts_of(r, rows->count, base);
+    const strip_parts p = lay_out_strip(r, rows->count, &(uintptr_t){(uintptr_t)scratch});
     const uint64_t stored = stored_rows(r), codes = is_awq(r) ? AWQ_CODES : 1; /* outputs in a column of words */
     const uint64_t first = rows->first / codes, columns = (rows->first + rows->count - 1) / codes + 1 - first;
     const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
@@ -246,4 +228,4 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-const weight_family organ_weight_family_words = {prepare, load, scratch, read_strip, organ_weight_writes_all};
+const weight_family organ_weight_family_words = {prepare_words, load_words, words_scratch, read_strip, organ_weight_writes_all};
