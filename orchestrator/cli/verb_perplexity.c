@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/perplexity_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +38,7 @@ static const organ_option perplexity_options[] = {
           "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how often both find the "
           "same token likeliest")};
 
-RUN(perplexity, organ_perplexity, perplexity, organ_perplexity_report_terminal)
+RUN(perplexity, organ_perplexity, perplexity, organ_report_terminal)
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
@@ -71,7 +71,7 @@ static const organ_option evaluate_options[] = {
           "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be given several times; "
           "two experiments come into one table only under two names")};
 
-RUN(evaluate, organ_evaluate, evaluate, organ_perplexity_report_terminal)
+RUN(evaluate, organ_evaluate, evaluate, organ_report_terminal)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",

@@ -218,6 +218,14 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
+void organ_blocks_page(const organ_block *blocks, size_t count, const json_t *report, organ_html *html)
+{
+    organ_error ignored = {0};
+    organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = {report, report}, .html = html, .error = &ignored};
+    walk_blocks(&walk, blocks, count);
+    end_list(&walk);
+}
+
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};
@@ -225,7 +233,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
                 *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
                 *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
     organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
-    walk.html = kind && title && lead ? organ_html_create(kind, title, view->lead ? lead : NULL) : NULL;
+    walk.html = kind && title && lead ? organ_html_create(kind, title, *lead ? lead : NULL) : NULL;
     free(kind);
     free(title);
     free(lead);

@@ -104,10 +104,13 @@ static organ_column column_of(const organ_field *field)
 
 organ_table *organ_field_table(const organ_field *fields, size_t count, const json_t *rows, size_t most)
 {
-    organ_column columns[ORGAN_FIELDS_MOST];
+    organ_column columns[ORGAN_FIELDS_MOST] = {{0}};
     for (size_t k = 0; k < count && k < ORGAN_FIELDS_MOST; k++)
         columns[k] = column_of(&fields[k]);
     organ_table *const table = count <= ORGAN_FIELDS_MOST ? organ_table_copy(columns, count) : NULL;
+    for (size_t k = 0; k < count; k++)
+        if (fields[k].flags & ORGAN_FIELD_PARTS)
+            organ_table_part_at(table, k);
     for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
         char number[24];
         snprintf(number, sizeof number, "%zu", k + 1);

@@ -26,6 +26,7 @@ enum {
     ORGAN_FIELD_SHORTENS = 1, /* as organ_column.shortens */
     ORGAN_FIELD_CODE = 2,     /* as organ_column.code */
     ORGAN_FIELD_MAYBE = 4,    /* rows may be without it */
+    ORGAN_FIELD_PARTS = 16,   /* organ_table_part_at this one */
     ORGAN_FIELD_LEFT = 8      /* of a WORDS or BY field */
 };
 
@@ -50,6 +51,7 @@ typedef struct organ_field {
 #define FIELD_SHARE(heading, member)                 ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_SHARE, 0, 0)
 #define FIELD_MAYBE_SHARE(heading, member)           ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_SHARE, 0, ORGAN_FIELD_MAYBE)
 #define FIELD_FIXED(heading, member, digits)         ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_FIXED, digits, 0)
+#define FIELD_MAYBE_FIXED(heading, member, digits)   ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_FIXED, digits, ORGAN_FIELD_MAYBE)
 #define FIELD_ROUNDED(heading, member, digits)       ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_ROUNDED, digits, 0)
 #define FIELD_MAYBE_ROUNDED(heading, member, digits) ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_ROUNDED, digits, ORGAN_FIELD_MAYBE)
 #define FIELD_GENERAL(heading, member, digits)       ORGAN_FIELD_OF(heading, member, ORGAN_FIELD_GENERAL, digits, 0)

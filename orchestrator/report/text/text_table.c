@@ -12,7 +12,8 @@ struct organ_table {
     const organ_column *columns;
     organ_column *own; /* `columns`, where the table has a copy */
     size_t column_count, cell_count, room;
-    size_t totals; /* the first cell that belongs to a total row, or SIZE_MAX */
+    size_t totals;      /* the first cell that belongs to a total row, or SIZE_MAX */
+    size_t part_column; /* organ_table_part_at; 0: none */
     char **cells;
     bool failed; /* memory ran out: the table would be incomplete */
 };
@@ -115,6 +116,12 @@ void organ_table_totals(organ_table *table)
         table->totals = table->cell_count;
 }
 
+void organ_table_part_at(organ_table *table, size_t column)
+{
+    if (table)
+        table->part_column = column;
+}
+
 static organ_status check_whole(const organ_table *table, organ_error *error)
 {
     return table && !table->failed ? ORGAN_OK : organ_fail(error, ORGAN_IO, "no memory for a table");
@@ -183,6 +190,8 @@ static part part_from(const organ_table *table, const size_t *widths, size_t fro
         p.to--;
         break;
     }
+    if (p.to < table->column_count && from < table->part_column && table->part_column < p.to)
+        p.to = table->part_column;
     return p;
 }
 

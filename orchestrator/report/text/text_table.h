@@ -27,6 +27,9 @@ void organ_table_cell(organ_table *table, const char *format, ...) __attribute__
 void organ_table_fail(organ_table *table); /* there was no memory for what a cell is to say: printing reports it */
 void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,103,613 */
 
+/* Where the table comes in parts, one begins with this column. */
+void organ_table_part_at(organ_table *table, size_t column);
+
 /* The rows from the next cell on are totals: set apart by a line, bold in Markdown. */
 void organ_table_totals(organ_table *table);
 

@@ -86,8 +86,9 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
         if (json_is_string(value))
             holds = strcmp(json_string_value(value), wanted) == 0;
         else {
-            const double other = isdigit((unsigned char)*wanted) ? strtod(wanted, NULL) : amount_of(organ_scope_at(scope, wanted));
-            holds = value && (term[end] == '=' ? amount_of(value) == other : amount_of(value) > other);
+            const double other =
+                (isdigit((unsigned char)*wanted) || *wanted == '-') ? strtod(wanted, NULL) : amount_of(organ_scope_at(scope, wanted));
+            holds = value && !json_is_null(value) && (term[end] == '=' ? amount_of(value) == other : amount_of(value) > other);
         }
     }
     return holds != negated;
@@ -160,7 +161,7 @@ static bool put_number(FILE *out, double x, const char *form)
     else if (strcmp(form, "time") == 0)
         fputs(organ_duration_text(x, text), out);
     else if (form[0] == '%')
-        fprintf(out, "%.*f %%", atoi(form + 2), 100 * x);
+        fprintf(out, form[strlen(form) - 1] == 'f' ? "%.*f %%" : "%.*f", atoi(form + 2), 100 * x);
     else if (*form == '.') {
         const int digits = atoi(form + 1);
         switch (form[strlen(form) - 1]) {
@@ -185,24 +186,29 @@ static int decimals_for(double error, bool percent)
     return digits < least ? least : digits > least + 2 ? least + 2 : digits;
 }
 
-/* A number and its standard error, the member PATH_error. */
+/* A number and its standard error, the member PATH_error: both, the first or the second alone. */
 static void put_measured(FILE *out, const organ_scope *scope, const char *path, const json_t *value, const char *form)
 {
     char error_path[LONGEST_PATH + sizeof "_error"];
-    const bool percent = *form == '%';
-    const char *const sign = *form == '+' ? "+" : "";
+    const bool percent = *form == '%', sign = *form == '+';
+    const char *const what = form + strspn(form, "%+~"), *const between = strchr(form, '~') ? "\u00b1" : "+-";
     snprintf(error_path, sizeof error_path, "%s_error", path);
     const json_t *const error = organ_scope_at(scope, error_path);
     const double x = (percent ? 100 : 1) * json_number_value(value), e = (percent ? 100 : 1) * json_number_value(error);
-    const int decimals = decimals_for(e, percent);
+    const bool known = json_is_number(value) && json_is_number(error) && fabs(x) < 1e6;
+    const int decimals = known ? decimals_for(e, percent) : 4;
+    if (strcmp(what, "deviation") == 0 && known)
+        fprintf(out, ", %s %.*f", between, decimals, e);
+    if (strcmp(what, "deviation") == 0)
+        return;
     if (!json_is_number(value))
         fputs("too large", out);
     else if (fabs(x) >= 1e6)
-        fprintf(out, *sign ? "%+.4g" : "%.4g", x);
-    else if (!json_is_number(error))
-        fprintf(out, *sign ? "%+.4f" : "%.4f", x);
+        fprintf(out, sign ? "%+.4g" : "%.4g", x);
     else
-        fprintf(out, *sign ? "%+.*f +- %.*f" : "%.*f +- %.*f", decimals, x, decimals, e);
+        fprintf(out, sign ? "%+.*f" : "%.*f", decimals, x);
+    if (known && strcmp(what, "measured") == 0)
+        fprintf(out, " %s %.*f", between, decimals, e);
 }
 
 /* A path up to its last dot: "OUT." of "OUT.gguf". */
@@ -262,6 +268,12 @@ static size_t outside(const char *s, size_t length, char stop)
 
 static void put_words(FILE *out, const organ_scope *scope, const char *words, size_t length, organ_words_for form);
 
+static bool is_measured(const char *form)
+{
+    form += strspn(form, "%+~");
+    return strcmp(form, "measured") == 0 || strcmp(form, "figure") == 0 || strcmp(form, "deviation") == 0;
+}
+
 static void put_place(FILE *out, const organ_scope *scope, const char *place, size_t length, organ_words_for to)
 {
     char path[LONGEST_PATH], form[LONGEST_FORM] = "";
@@ -279,7 +291,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
     if (end < length)
         name_of(place + end + 1, length - end - 1, form, sizeof form);
     const json_t *const value = organ_scope_at(scope, name_of(place, end, path, sizeof path));
-    if (value && strstr(form, "measured"))
+    if (value && is_measured(form))
         put_measured(out, scope, path, value, form);
     else if (value)
         put_value(out, value, form, to);

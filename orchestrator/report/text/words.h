@@ -2,12 +2,19 @@
  * Sentences about a document, with the places where its members stand in braces:
  *
  *   {path}               the member: a string as it is, a number with all its digits, null as "-"
- *   {path:FORM}          the same in a form: count 1,450; bytes 1.4 GB; percent 21.89 %; share (of 1) 21.89 %; %.4f of 1 as percent,
- * "1.2345 %"; time 1.2 s; .3f .2e .4g as printf has them, of null "-"; size: how many elements an array has; -20: how many more than 20; s:
- * "s" unless the member (of an array its size) is 1; model: "tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" of an object; join:
- * strings of an array with commas; shape: 64 x 320; shell: a word of a command line; code: set as code; stem: a path up to its last dot;
- * module: a key of an adapter without base_model.model.; measured: "20.692 +- 0.123", a number and its standard error, the member
- * PATH_error, with decimals that show two digits of the error, "too large" of null; +measured: with a sign; %measured: of 1 as percent
+ *   {path:FORM}          the same in a form:
+ *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %   share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
+ *     .3f .2e .4g          as printf has them
+ *     size                 how many elements an array has; -20: how many more than 20
+ *     s                    "s" unless the member, of an array its size, is 1
+ *     join                 strings of an array with commas; shape: 64 x 320
+ *     code, shell          set as code; as one word of a command line
+ *     stem, module         a path up to its last dot; a key of an adapter without base_model.model.
+ *     model                tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB), of an object
+ *     measured             20.692 +- 0.123: a number and its standard error, the member PATH_error, with decimals that show two digits of
+ *                          the error; "too large" of null. figure: the number alone; deviation: ", +- 0.123", nothing where there is no
+ *                          error. Before each: + with a sign, % (of 1) as percent, ~ with the sign for plus or minus
+ *                        A number in such a form is "-" where it is null.
  *   {condition?A}        A, which may have braces itself, where the condition holds
  *   {condition?A|B}      else B
  *
@@ -17,7 +24,7 @@
  *
  * A condition is a path: it holds where the member is there and is not null, false, 0 or empty. "!path": where that does not hold;
  * "path=VALUE", "path>VALUE": of a string, a number, or how many elements an array has; a VALUE
- * that begins with no digit is a path beside a number; "A&B" before "A|B". */
+ * that begins with no digit or minus is a path beside a number; "A&B" before "A|B". */
 #ifndef ORGAN_WORDS_H
 #define ORGAN_WORDS_H
 

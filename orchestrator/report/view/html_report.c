@@ -13,7 +13,6 @@
 #include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/report/view/organs_report.h"
 #include "orchestrator/report/view/orthogonality_report.h"
-#include "orchestrator/report/view/perplexity_report.h"
 #include "orchestrator/report/view/prune_report.h"
 #include "orchestrator/report/view/tokenize_report.h"
 #include "orchestrator/report/view/topology_report.h"
@@ -32,14 +31,20 @@ static const struct {
     const char *schema;
     make_page *make;
 } pages[] = {
-    {"organ.assemble/1", organ_assemble_report_html},       {"organ.audit/1", organ_audit_report_html},
-    {"organ.autopsy/1", organ_autopsy_report_html},         {"organ.evaluate/1", organ_perplexity_report_html},
-    {"organ.extract/1", organ_extract_report_html},         {"organ.fleet/1", organ_fleet_report_html},
-    {"organ.generate/1", organ_generate_report_html},       {"organ.graft/1", organ_graft_report_html},
-    {"organ.inspect/1", organ_inspect_report_html},         {"organ.measure/1", organ_measure_report_html},
-    {"organ.noise_pairs/1", organ_noise_pairs_report_html}, {"organ.orthogonality/1", organ_orthogonality_report_html},
-    {"organ.perplexity/1", organ_perplexity_report_html},   {"organ.prune/1", organ_prune_report_html},
-    {"organ.tokenize/1", organ_tokenize_report_html},       {"organ.topology/1", organ_topology_report_html},
+    {"organ.assemble/1", organ_assemble_report_html},
+    {"organ.audit/1", organ_audit_report_html},
+    {"organ.autopsy/1", organ_autopsy_report_html},
+    {"organ.extract/1", organ_extract_report_html},
+    {"organ.fleet/1", organ_fleet_report_html},
+    {"organ.generate/1", organ_generate_report_html},
+    {"organ.graft/1", organ_graft_report_html},
+    {"organ.inspect/1", organ_inspect_report_html},
+    {"organ.measure/1", organ_measure_report_html},
+    {"organ.noise_pairs/1", organ_noise_pairs_report_html},
+    {"organ.orthogonality/1", organ_orthogonality_report_html},
+    {"organ.prune/1", organ_prune_report_html},
+    {"organ.tokenize/1", organ_tokenize_report_html},
+    {"organ.topology/1", organ_topology_report_html},
 };
 /* clang-format on */
 

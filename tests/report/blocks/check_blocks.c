@@ -42,7 +42,7 @@ static const struct {
     {"{count} {count:count}", "1450103 1,450,103"},
     {"{real} {real:.3f} {real:.2e}", "1.5 1.500 1.50e+00"},
     {"{count:bytes}", "1.5 MB"},
-    {"{share:share} {one:percent} {share:%.4f}", "21.89 % 1.00 % 21.8910 %"},
+    {"{share:share} {one:percent} {share:%.4f} {share:%.2}", "21.89 % 1.00 % 21.8910 % 21.89"},
     {"{real:time}", "1.50 s"},
     {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
     {"{yes} {no}", "yes no"},
@@ -83,12 +83,12 @@ END_TEST
 static const struct {
     const char *condition;
     bool holds;
-} conditions[] = {{NULL, true},           {"name", true},           {"gone", false},    {"!gone", true},      {"none", false},
-                  {"empty", false},       {"null", false},          {"part", true},     {"no", false},        {"name=a_b*", true},
-                  {"name=b", false},      {"one=1", true},          {"list=2", true},   {"list>1", true},     {"list>2", false},
-                  {"count>one", true},    {"one>count", false},     {"gone>1", false},  {"!list=2", false},   {"yes&one", true},
-                  {"yes&no", false},      {"no|yes", true},         {"no|gone", false}, {"no&yes|one", true}, {"yes|no&gone", true},
-                  {"no|yes&none", false}, {"rows.*.note=odd", true}};
+} conditions[] = {
+    {NULL, true},       {"name", true},       {"gone", false},       {"!gone", true},        {"none", false},          {"empty", false},
+    {"null", false},    {"part", true},       {"no", false},         {"name=a_b*", true},    {"name=b", false},        {"one=1", true},
+    {"list=2", true},   {"list>1", true},     {"list>2", false},     {"count>one", true},    {"one>count", false},     {"gone>1", false},
+    {"none>-1", true},  {"null>-1", false},   {"!list=2", false},    {"yes&one", true},      {"yes&no", false},        {"no|yes", true},
+    {"no|gone", false}, {"no&yes|one", true}, {"yes|no&gone", true}, {"no|yes&none", false}, {"rows.*.note=odd", true}};
 
 START_TEST(conditions_hold)
 {

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+#include "orchestrator/report/view/clouds.h"
+
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/svg/scatter.h"
+#include "orchestrator/report/text/document.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MOST_KINDS = 24 };
+
+static const json_t *models_of(const json_t *report) { return organ_json_at(report, "models"); }
+static const json_t *model_at(const json_t *report, size_t m) { return json_array_get(models_of(report), m); }
+
+const char *organ_kind_name(const json_t *model)
+{
+    const char *const method = organ_json_text(model, "method"), *const name = organ_json_text(model, "experiment.name");
+    return *name ? name : *method ? method : "no log";
+}
+
+/* Points of all models but the first, and of the first once a method and once as itself. */
+typedef struct cloud {
+    const json_t *report;
+    const char *kinds[MOST_KINDS];
+    size_t kind_count, count;
+    organ_point *points;
+} cloud;
+
+static int by_sparsity(const void *a, const void *b)
+{
+    const organ_point *const p = a, *const q = b;
+    if (p->kind != q->kind)
+        return p->kind < q->kind ? -1 : 1;
+    return p->x < q->x ? -1 : p->x > q->x;
+}
+
+static void name_kinds(cloud *c)
+{
+    for (size_t m = 1; m < json_array_size(models_of(c->report)); m++) {
+        const char *const method = organ_kind_name(model_at(c->report, m));
+        size_t k = 0;
+        while (k < c->kind_count && strcmp(c->kinds[k], method) != 0)
+            k++;
+        if (k == c->kind_count && k + 1 < MOST_KINDS)
+            c->kinds[c->kind_count++] = method;
+    }
+}
+
+/* Methods beyond those that have a kind of their own share the last one. */
+static unsigned kind_of(const cloud *c, const json_t *model)
+{
+    unsigned k = 0;
+    while (k + 1 < c->kind_count && strcmp(c->kinds[k], organ_kind_name(model)) != 0)
+        k++;
+    return k;
+}
+
+/* With `origin` the lines of all methods begin in the donor, which is the last kind: the same method looks the same in both charts. */
+static bool gather(cloud *c, const char *key, bool origin)
+{
+    const size_t models = json_array_size(models_of(c->report));
+    const json_t *const donor = model_at(c->report, 0);
+    name_kinds(c);
+    c->points = calloc(models + c->kind_count + 1, sizeof *c->points);
+    if (!c->points)
+        return false;
+    for (size_t m = 1; m < models; m++) {
+        const json_t *const model = model_at(c->report, m);
+        const double x = organ_json_number(model, "sparsity.target.percent");
+        if (isfinite(x))
+            c->points[c->count++] = (organ_point){
+                .x = x, .y = organ_json_number(model, key), .kind = kind_of(c, model), .name = organ_json_text(model, "model.name")};
+    }
+    for (unsigned k = 0; k < c->kind_count && origin; k++)
+        c->points[c->count++] = (organ_point){.y = organ_json_number(donor, key), .kind = k};
+    qsort(c->points, c->count, sizeof *c->points, by_sparsity);
+    for (size_t k = 1; k < c->count; k++)
+        c->points[k].joined = c->points[k].kind == c->points[k - 1].kind && c->points[k].x > c->points[k - 1].x;
+    if (!origin)
+        return true;
+    c->kinds[c->kind_count] = "the donor"; /* its point comes last and so stands above the ends of the lines */
+    c->points[c->count++] =
+        (organ_point){.y = organ_json_number(donor, key), .kind = (unsigned)c->kind_count++, .name = organ_json_text(donor, "model.name")};
+    return true;
+}
+
+static bool is_wide(const cloud *c)
+{
+    double least = INFINITY, most = 0;
+    for (size_t k = 0; k < c->count; k++)
+        if (c->points[k].y > 0 && isfinite(c->points[k].y)) {
+            least = fmin(least, c->points[k].y);
+            most = fmax(most, c->points[k].y);
+        }
+    return most > 8 * least;
+}
+
+static char *cloud_of(const json_t *report, const char *key, bool origin, const organ_scatter *chart)
+{
+    cloud c = {.report = report};
+    char label[96], *svg = NULL;
+    if (!gather(&c, key, origin))
+        return NULL;
+    organ_scatter whole = *chart;
+    whole.kinds = c.kinds;
+    whole.kind_count = c.kind_count;
+    whole.points = c.points;
+    whole.count = c.count;
+    whole.log_y = is_wide(&c);
+    snprintf(label, sizeof label, "%s%s", chart->y_label, whole.log_y ? " (log scale)" : "");
+    whole.y_label = label;
+    organ_scatter_svg(&whole, &svg, &(organ_error){0});
+    free(c.points);
+    return svg;
+}
+
+char *organ_perplexity_cloud(const json_t *report)
+{
+    static const organ_scatter chart = {.title = "Perplexity against sparsity",
+                                        .subtitle = "lower is better; each line is a method and begins in the donor",
+                                        .description = "Perplexity of each pruned model over the share of killed weights, one line a "
+                                                       "method, beginning in the donor.",
+                                        .x_label = "killed, percent of the target weights",
+                                        .y_label = "perplexity"};
+    return cloud_of(report, "figures.perplexity", true, &chart);
+}
+
+char *organ_divergence_cloud(const json_t *report)
+{
+    static const organ_scatter chart = {.title = "How far the predictions moved",
+                                        .subtitle = "KL divergence from the donor: 0 is the donor's own predictions",
+                                        .description = "KL divergence of each pruned model from the donor over the share of killed "
+                                                       "weights, one line a method.",
+                                        .x_label = "killed, percent of the target weights",
+                                        .y_label = "KL divergence, nats per token"};
+    return cloud_of(report, "comparison.kl_divergence", false, &chart);
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ * organ.perplexity/1 and organ.evaluate/1 */
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/clouds.h"
+#include "orchestrator/report/view/parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* ---- what both have ---- */
+
+static const organ_block experiment[] = {
+    SECTION(ON_PAGE, NULL, "The experiment"),
+    WARN(ON_PAGE, NULL,
+         "The same model has other perplexities by other protocols. {definitions.same experiment} Errors are standard errors; tokens are "
+         "taken "
+         "as independent."),
+    WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
+    PART(ON_PAGE, "experiment", organ_experiment_blocks),
+};
+
+#define BEGINNING                                                                                                                          \
+    CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                      \
+        PART(ON_PAGE, ".", experiment)
+#define ENDING(name)                                                                                                                       \
+    SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                                                \
+        SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                                         \
+        LINES("run.output", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS, SECTION(ON_MARKDOWN, NULL, "Run"),             \
+        SAY(ON_MARKDOWN, NULL, "{run.seconds:time}, {run.tokens_per_second:.0f} tokens/s, {run.threads} threads, {run.cpu_isa}.")
+
+/* ---- perplexity: one model, or two ---- */
+
+#define MODEL_FIGURES                                                                                                                      \
+    {NULL, "perplexity", "{figures.perplexity:measured}"}, {NULL, "mean -ln p", "{figures.nll:measured}"},                                 \
+        {NULL, "bits per byte", "{figures.bits_per_byte:measured}"},                                                                       \
+        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:measured}"},                                        \
+    {                                                                                                                                      \
+        "/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:measured}"                                           \
+    }
+static const organ_item model_items[] = {MODEL_FIGURES,
+                                         {"comparison", "difference", "{comparison.difference:+measured}"},
+                                         {"comparison", "ratio", "{comparison.ratio:measured}"},
+                                         {"comparison", "KL divergence", "{comparison.kl_divergence:measured}"},
+                                         {"comparison", "same top token, %", "{comparison.top1_agreement:%measured}"}};
+static const organ_block model_figures[] = {
+    LINES("!comparison", "Model:   {model:model}\n\n"),
+    LINES("comparison", "Beside:  {model:model}\n\n"),
+    SECTION(ON_MARKDOWN, NULL, "{model.name}"),
+    ITEMS(ON_TEXT, NULL, .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
+};
+static const organ_block model_names[] = {SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}.")};
+
+/* One model, or two beside each other. */
+static organ_table *figures_table(const json_t *report)
+{
+    static const organ_item figures[] = {
+        {NULL, "perplexity", "{figures.perplexity:~measured}"},
+        {NULL, "mean -ln p", "{figures.nll:~measured}"},
+        {NULL, "bits per byte", "{figures.bits_per_byte:~measured}"},
+        {"/experiment.style=lm-eval", "perplexity per word", "{figures.word_perplexity:~measured}"},
+        {"/experiment.style=lm-eval", "perplexity per byte", "{figures.byte_perplexity:~measured}"},
+        {"/models.1", "difference to the first", "{comparison?{comparison.difference:+~measured}}"},
+        {"/models.1", "ratio to the first", "{comparison?{comparison.ratio:~measured}}"},
+        {"/models.1", "KL divergence from the first, nats per token", "{comparison?{comparison.kl_divergence:~measured}}"},
+        {"/models.1", "same top token, %", "{comparison?{comparison.top1_agreement:%~measured}}"}};
+    const json_t *const models = json_object_get(report, "models");
+    const size_t count = json_array_size(models) > 1 ? 2 : 1;
+    const organ_column columns[] = {{"figure", ORGAN_LEFT, false, false},
+                                    {organ_json_text(json_array_get(models, 0), "model.name"), ORGAN_RIGHT, false, false},
+                                    {organ_json_text(json_array_get(models, 1), "model.name"), ORGAN_RIGHT, false, false}};
+    organ_table *const table = organ_table_copy(columns, 1 + count);
+    for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) {
+        if (!organ_scope_holds(&(organ_scope){report, report}, figures[k].when))
+            continue;
+        organ_table_cell(table, "%s", figures[k].name);
+        for (size_t m = 0; m < count; m++) {
+            char *const text = organ_words_text(&(organ_scope){report, json_array_get(models, m)}, figures[k].value, ORGAN_WORDS_PAGE);
+            if (!text)
+                organ_table_fail(table);
+            organ_table_cell(table, "%s", text ? text : "");
+            free(text);
+        }
+    }
+    return table;
+}
+
+static const organ_item perplexity_merits[] = {
+    {NULL, "perplexity{models.1? of the first}{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
+    {"models.1", "perplexity of the second{models.1.figures.perplexity:~deviation}", "{models.1.figures.perplexity:figure}"},
+    {"models.1", "difference, on the same tokens{models.1.comparison.difference:~deviation}", "{models.1.comparison.difference:+figure}"},
+    {"!models.1", "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+static const organ_block perplexity_blocks[] = {
+    HEADING("Perplexity of {models.0.model.name}"),
+    MERITS(NULL, perplexity_merits),
+    BEGINNING,
+    SECTION(ON_PAGE, NULL, "Figures"),
+    EACH(ON_PAGE, "models", 0, model_names),
+    BUILT(ON_PAGE, NULL, figures_table, "What was measured, with standard errors"),
+    EACH(ON_TEXT, "models", 0, model_figures),
+    SAY(ON_TERMINAL, "models>1",
+        "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats per token."),
+    ENDING("PERPLEXITY_REPORT.md"),
+};
+
+const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
+                                          .kind = "Perplexity",
+                                          .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
+                                          .lead = "{models.1?Two models beside each other: both scored the same tokens in one run.}",
+                                          BLOCKS(perplexity_blocks)};
+
+/* ---- evaluate ---- */
+
+#define NUMBER_OR_NOT(path, form) "{" path "?{" path ":" form "}|-}"
+#define NOT_FIRST(path, form)     "{comparison?{comparison." path ":" form "}|-}"
+
+static const organ_field evaluations[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_IF("models.*.experiment.name", WORDS, "experiment", "{experiment.name?{experiment.name}|-}", 0,
+             ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_WORDS("method", "{comparison?{method?{method}|-}|donor}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:measured}", ORGAN_FIELD_PARTS),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+measured"), 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 4),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0)};
+static const organ_field words_fields[] = {FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                           FIELD_MAYBE_FIXED("per word", "figures.word_perplexity", 4),
+                                           FIELD_MAYBE_FIXED("per byte", "figures.byte_perplexity", 6)};
+static const organ_field page_fields[] = {
+    FIELD_TEXT("model", "model.name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+    FIELD_WORDS("method", "{experiment.name?{experiment.name}: }{comparison?{method?{method}|no log}|donor}",
+                ORGAN_FIELD_SHORTENS | ORGAN_FIELD_LEFT),
+    FIELD_MAYBE_FIXED("% target", "sparsity.target.percent", 2),
+    FIELD_MAYBE_FIXED("% full", "sparsity.full.percent", 2),
+    FIELD_WORDS("perplexity", "{figures.perplexity:~measured}", 0),
+    FIELD_WORDS("difference", NOT_FIRST("difference", "+~measured"), 0),
+    FIELD_MAYBE_FIXED("bits/byte", "figures.bits_per_byte", 4),
+    FIELD_MAYBE_FIXED("KL", "comparison.kl_divergence", 5),
+    FIELD_WORDS("top-1 %", NOT_FIRST("top1_agreement", "%.2"), 0),
+    FIELD_IF("experiment.style=lm-eval", FIXED, "per word", "figures.word_perplexity", 4, ORGAN_FIELD_MAYBE),
+    FIELD_IF("experiment.style=lm-eval", FIXED, "per byte", "figures.byte_perplexity", 6, ORGAN_FIELD_MAYBE)};
+
+static const organ_item evaluation_merits[] = {
+    {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
+    {NULL, "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
+    {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
+
+static const organ_block not_counted[] = {SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
+                                          ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}")};
+
+static int by_difference(const void *a, const void *b)
+{
+    const double x = organ_json_number(*(json_t *const *)a, "value"), y = organ_json_number(*(json_t *const *)b, "value");
+    return isnan(x) || isnan(y) ? isnan(x) - isnan(y) : x < y ? -1 : x > y;
+}
+
+/* The models but the first, from the least difference to the most: {"costs": [{"name", "value", "low", "high", "what", "killed"}]}. */
+static json_t *costs_of(const json_t *report)
+{
+    const json_t *const models = json_object_get(report, "models");
+    const size_t count = json_array_size(models) > 0 ? json_array_size(models) - 1 : 0;
+    json_t **const rows = calloc(count + 1, sizeof *rows), *const costs = json_array();
+    bool whole = rows && costs;
+    for (size_t k = 0; k < count && whole; k++) {
+        const json_t *const model = json_array_get(models, k + 1);
+        const double value = organ_json_number(model, "comparison.difference"),
+                     error = organ_json_number(model, "comparison.difference_error");
+        const double killed = organ_json_number(model, "sparsity.target.percent");
+        rows[k] = json_pack("{s:s, s:o, s:o, s:o, s:s, s:o}", "name", organ_json_text(model, "model.name"), "value",
+                            isfinite(value) ? json_real(value) : json_null(), "low", error > 0 ? json_real(value - error) : json_null(),
+                            "high", error > 0 ? json_real(value + error) : json_null(), "what", organ_kind_name(model), "killed",
+                            isfinite(killed) ? json_real(killed) : json_null());
+        whole = rows[k] != NULL;
+    }
+    if (whole)
+        qsort(rows, count, sizeof *rows, by_difference);
+    for (size_t k = 0; rows && k < count; k++)
+        whole = json_array_append_new(costs, rows[k]) == 0 && whole;
+    free(rows);
+    json_t *const made = whole ? json_pack("{s:O}", "costs", costs) : NULL;
+    json_decref(costs);
+    return made;
+}
+
+static const organ_block costs[] = {
+    BARS(NULL, "costs",
+         .look = {.title = "What it cost in perplexity",
+                  .subtitle = "perplexity less that of the donor, on the same tokens, with one standard error to each side",
+                  .description = "Difference in perplexity of each model to the donor, from the least to the most.",
+                  .value_label = "difference in perplexity",
+                  .series = {"difference to the donor", NULL},
+                  .digits = 5},
+         .name = "name", .values = {"value"}, .low = "low", .high = "high", .remark = "{killed>-1?{what}, {killed:.4g} % killed}",
+         .caption = "Errors are those of paired tokens, which are much smaller than those of each perplexity by itself.")};
+
+static const organ_block evaluation_blocks[] = {
+    HEADING("Evaluation: what was done to {models.0.model.name}"),
+    MERITS(NULL, evaluation_merits),
+    BEGINNING,
+    SECTION(ON_PAGE, NULL, "Models"),
+    TABLE(ON_TEXT, NULL, "models", FIELDS(evaluations)),
+    TABLE(ON_TEXT, "experiment.style=lm-eval", "models", FIELDS(words_fields)),
+    TABLE(ON_PAGE, NULL, "models", FIELDS(page_fields),
+          .caption =
+              "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; difference, KL "
+              "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor"),
+    EACH(ON_ALL, "models", 0, not_counted),
+    CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
+    SAY(ON_TERMINAL, NULL,
+        "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL in nats per token "
+        "from "
+        "the donor."),
+    SECTION(ON_PAGE, NULL, "What it cost"),
+    FIGURE("models.*.sparsity.target", organ_perplexity_cloud,
+           "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),
+    FIGURE("models.*.sparsity.target", organ_divergence_cloud,
+           "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or worse."),
+    MADE(ON_PAGE, NULL, costs_of, costs),
+    ENDING("EVALUATION_REPORT.md"),
+};
+
+const organ_view organ_evaluate_view = {.schema = "organ.evaluate/1",
+                                        .kind = "Evaluation",
+                                        .title = "{models.0.model.name}",
+                                        .lead =
+                                            "What was done to the donor, and what it cost: all models scored the same tokens in one run.",
+                                        BLOCKS(evaluation_blocks)};
