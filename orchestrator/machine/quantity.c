@@ -117,3 +117,12 @@ char *organ_count_text(uint64_t count, char out[32])
     *end = '\0';
     return out;
 }
+
+const char *organ_quantity_unit(double bytes, double *factor)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    size_t k = 0;
+    for (*factor = 1; bytes * *factor >= 1000 && k + 1 < sizeof units / sizeof *units; k++)
+        *factor /= 1000;
+    return units[k];
+}

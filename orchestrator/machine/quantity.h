@@ -19,6 +19,9 @@ bool organ_quantity_parse(const char *text, uint64_t *bytes);
  * 999.95 MB is "1.0 GB". Returns `out`. */
 char *organ_quantity_text(uint64_t bytes, char out[16]);
 
+/* The unit in which the amount has one to three digits before the point: "MB"; *factor x bytes are so many of it. */
+const char *organ_quantity_unit(double bytes, double *factor);
+
 /* "640K", "492M": the least number of K, of M from 10M on, that is at least so many bytes, as organ_quantity_parse reads it. Returns
  * `out`. */
 char *organ_quantity_option(uint64_t bytes, char out[24]);

@@ -7,8 +7,10 @@
 #include "orchestrator/report/text/field_table.h"
 #include "orchestrator/report/text/words.h"
 #include "orchestrator/report/html/page.h"
+#include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/svg/ranking.h"
+#include "orchestrator/report/svg/scatter.h"
 
 /* Where a block stands. */
 enum {
@@ -38,12 +40,16 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_TERMS,    /* `rows`, an object of terms and what they mean; of a page the ending has them */
     ORGAN_BLOCK_BARS,     /* charts, on a page */
     ORGAN_BLOCK_MAP,
+    ORGAN_BLOCK_GRID,
+    ORGAN_BLOCK_CURVES,
+    ORGAN_BLOCK_POINTS,
     ORGAN_BLOCK_FIGURE,
-    ORGAN_BLOCK_PART, /* blocks about `rows`, one object; nothing where it is not there */
-    ORGAN_BLOCK_MADE, /* blocks about an object that a function makes of the row: a fold of it */
-    ORGAN_BLOCK_EACH, /* blocks about each of `rows`, an array, an object's members or, of ITEM, alone */
-    ORGAN_BLOCK_DRAW, /* what a function puts on a page */
-    ORGAN_BLOCK_WRITE /* what a function writes: on a page each line a paragraph */
+    ORGAN_BLOCK_ENDING, /* of a page, where blocks stand behind it: definitions and run, which else are the last */
+    ORGAN_BLOCK_PART,   /* blocks about `rows`, one object; nothing where it is not there */
+    ORGAN_BLOCK_MADE,   /* blocks about an object that a function makes of the row: a fold of it */
+    ORGAN_BLOCK_EACH,   /* blocks about each of `rows`, an array, an object's members or, of ITEM, alone */
+    ORGAN_BLOCK_DRAW,   /* what a function puts on a page */
+    ORGAN_BLOCK_WRITE   /* what a function writes: on a page each line a paragraph */
 } organ_block_kind;
 
 typedef struct organ_block organ_block;
@@ -53,6 +59,7 @@ typedef struct organ_table_of {
     const organ_field *fields;
     size_t count;
     const char *total, *total_row; /* the name of the last row, and the path of what stands in it; NULL: none */
+    const char *sums, *sums_name;  /* rows below the line, before that one: their path, and the member that is their first field */
     const char *caption;           /* on a page; NULL: none */
     size_t most;                   /* rows of a page, which says how many `what` ("tensors") there are; 0: all */
     const char *what;
@@ -70,16 +77,20 @@ typedef struct organ_items_of {
     size_t count;
 } organ_items_of;
 
+/* Of the words of charts `subtitle` is a template. The numbers of all rows are multiplied by `factor`, if that is not 0. */
+
 /* One bar for each of the rows, or two. */
 typedef struct organ_bars_of {
-    organ_ranking look;     /* all but bars and count; its words are templates of the report */
+    organ_ranking look;     /* all but bars and count */
     const char *name;       /* member of the row */
     const char *values[2];  /* the second NULL: one bar */
     bool sums;              /* rows of one name are one bar, their sum */
+    bool bytes;             /* numbers of bytes, in a unit that stands behind the label and the values */
     const char *low, *high; /* members that the whisker spans; NULL: none */
+    const char *depth;      /* the member that is the depth of the bar; NULL: 0 */
     const char *remark;     /* words about the row, behind the value; NULL: none */
     const char *spread;     /* rows whose first value spans the whisker of the bar of the same name: a path; NULL: none */
-    double factor;          /* of all numbers; 0: 1 */
+    double factor;
     const char *caption;
 } organ_bars_of;
 
@@ -89,13 +100,48 @@ typedef struct organ_map_of {
     const char *role;    /* member of the row: "role" */
     const char *value;   /* member of the row */
     const char *weight;  /* of a mean; NULL: the greatest of several values counts */
-    double factor;       /* 0: 1 */
-    double step;         /* the scale ends at a multiple of it, 100 at most; 0: as `look` says */
-    bool least;          /* the least of several values counts, not the greatest */
-    bool varies;         /* not shown where all values are the same */
-    bool inside;         /* rows of no layer, and a model of one cell, are not shown */
+    bool least, mean;    /* without a weight: the least of several values counts, or their mean */
+    const char *marks;   /* path of rows whose cells have an outline; NULL: none */
+    double factor;
+    double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
+    double floor; /* that end is no less */
+    bool varies;  /* not shown where all values are the same */
+    bool layers;  /* rows of no layer are not shown */
+    bool inside;  /* nor a model of one cell; roles stand as they are met */
     const char *caption;
 } organ_map_of;
+
+/* A row for each of the rows: columns are members of these names, but for those that no row has, or the numbers of an array. */
+typedef struct organ_grid_of {
+    organ_heat_map look;
+    const char *name;           /* member of the row */
+    const char *const *members; /* NULL behind the last */
+    const char *values;         /* member of the row, an array */
+    double factor;
+    double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
+    double floor; /* that end is no less */
+    const char *caption;
+} organ_grid_of;
+
+/* Lines through the layers: one for each of the members `values` of rows that have a layer each, or one for each name, the means of its
+ * rows, of those names of which a row is `only` (a condition). */
+typedef struct organ_curves_of {
+    organ_chart look; /* all but series and panels; x is "layer" */
+    const char *values[ORGAN_CHART_COLOURS];
+    const char *name, *value, *only;
+    double factor;
+    const char *caption;
+} organ_curves_of;
+
+/* A point for each of the rows. */
+typedef struct organ_points_of {
+    organ_scatter look;       /* all but points and kind_count; kinds end with NULL, and those behind the last that is met are not named */
+    const char *name, *x, *y; /* members of the row */
+    const char *kind;         /* the same: one of the names of kinds, else the last of them; NULL: all are the first */
+    double x_factor;
+    size_t named; /* so many of those farthest out have their names beside them */
+    const char *caption;
+} organ_points_of;
 
 struct organ_block {
     organ_block_kind kind;
@@ -103,14 +149,19 @@ struct organ_block {
     const char *when; /* NULL: always */
     const char *lead; /* on a terminal: "  " unless given */
     const char *words;
-    const char *rows; /* a path */
+    const char *rows;  /* a path */
+    const char *where; /* a condition on each of the rows; NULL: all of them */
     const organ_table_of *table;
     const organ_items_of *items;
     const organ_bars_of *bars;
     const organ_map_of *map;
+    const organ_grid_of *grid;
+    const organ_curves_of *curves;
+    const organ_points_of *points;
     const organ_block *blocks;
-    size_t count; /* of the blocks */
-    size_t most;  /* rows of EACH; 0: all */
+    size_t count;     /* of the blocks */
+    size_t most;      /* rows of EACH; 0: all */
+    const char *rest; /* said where EACH has more rows: a template over {"more", "all", "most"} */
     organ_table *(*build)(const json_t *row);
     json_t *(*make)(const json_t *row); /* NULL without memory */
     char *(*draw)(const json_t *row);   /* an SVG; NULL fails the page */
@@ -203,6 +254,18 @@ typedef struct organ_view {
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_MAP, .on = ON_PAGE, .when = (if_), .rows = (path), .map = &(const organ_map_of) { __VA_ARGS__ }                \
     }
+#define GRID(if_, path, ...)                                                                                                               \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_GRID, .on = ON_PAGE, .when = (if_), .rows = (path), .grid = &(const organ_grid_of) { __VA_ARGS__ }             \
+    }
+#define CURVES(if_, path, ...)                                                                                                             \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_CURVES, .on = ON_PAGE, .when = (if_), .rows = (path), .curves = &(const organ_curves_of) { __VA_ARGS__ }       \
+    }
+#define POINTS(if_, path, ...)                                                                                                             \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_POINTS, .on = ON_PAGE, .when = (if_), .rows = (path), .points = &(const organ_points_of) { __VA_ARGS__ }       \
+    }
 #define FIGURE(if_, function, text)                                                                                                        \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_FIGURE, .on = ON_PAGE, .when = (if_), .draw = (function), .words = (text)                                      \
@@ -221,6 +284,15 @@ typedef struct organ_view {
         .kind = ORGAN_BLOCK_EACH, .on = (where), .when = (if_), .rows = (path), .most = (at_most), BLOCKS(list)                            \
     }
 #define EACH(where, path, at_most, list) EACH_IF(where, NULL, path, at_most, list)
+/* EACH_OF(ON_ALL, "a", "rows", BLOCKS(list), .where = "b", .most = 20, .rest = "And {more} more.") */
+#define EACH_OF(where_, if_, path, ...)                                                                                                    \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_EACH, .on = (where_), .when = (if_), .rows = (path), __VA_ARGS__                                               \
+    }
+#define PAGE_ENDING                                                                                                                        \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_ENDING, .on = ON_PAGE                                                                                          \
+    }
 #define DRAW(if_, function)                                                                                                                \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_DRAW, .on = ON_PAGE, .when = (if_), .page = (function)                                                         \

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Charts of rows, whose words and members a view names. */
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/html/parts.h"
@@ -10,17 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double scaled(const json_t *row, const char *path, double factor)
-{
-    return path ? (factor != 0 ? factor : 1) * organ_json_number(row, path) : NAN;
-}
-
-static void put_chart(organ_walk *walk, char *svg, const char *caption)
-{
-    char *const text = organ_words_text(&walk->scope, caption, ORGAN_WORDS_PAGE);
-    organ_html_chart(walk->html, svg, text ? text : "");
-    free(text);
-}
+/* ---- bars ---- */
 
 /* The whisker of a bar: the least and the greatest value of the rows of that name. */
 static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *look, const json_t *rows)
@@ -29,7 +20,7 @@ static void spread_bar(organ_ranking_bar *bar, const organ_bars_of *look, const 
     bar->high = -INFINITY;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
-        const double value = scaled(row, look->values[0], look->factor);
+        const double value = organ_block_number(row, look->values[0], look->factor);
         if (strcmp(organ_json_text(row, look->name), bar->name) != 0 || !isfinite(value))
             continue;
         bar->low = fmin(bar->low, value);
@@ -57,67 +48,112 @@ static char *ranking_of(organ_ranking look, const organ_ranking_bar *bars, size_
     return svg;
 }
 
+/* Words about a row, for the caller to free; NULL: none. */
+static char *remark_of(organ_walk *walk, const json_t *row, const char *words)
+{
+    const json_t *const before = walk->scope.row;
+    walk->scope.row = row;
+    char *const text = organ_block_text(walk, words);
+    walk->scope.row = before;
+    return text;
+}
+
 static void free_remarks(organ_ranking_bar *bars, size_t count)
 {
     for (size_t k = 0; bars && k < count; k++)
         free((char *)(uintptr_t)bars[k].remark);
 }
 
+static void take_row(organ_ranking_bar *bar, const organ_bars_of *look, const json_t *row)
+{
+    for (size_t v = 0; v < 2; v++) {
+        const double value = organ_block_number(row, look->values[v], look->factor);
+        bar->value[v] = look->sums ? bar->value[v] + value : value;
+    }
+    if (look->low) {
+        bar->low = organ_block_number(row, look->low, look->factor);
+        bar->high = organ_block_number(row, look->high, look->factor);
+    }
+    if (look->depth)
+        bar->depth = (unsigned)organ_json_count(row, look->depth);
+}
+
+/* Numbers of bytes in the unit that the most of them asks for. */
+static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
+{
+    double most = 0, factor;
+    for (size_t k = 0; k < count; k++)
+        most = fmax(most, fmax(bars[k].value[0], bars[k].value[1]));
+    snprintf(unit, 16, " %s", organ_quantity_unit(most, &factor));
+    for (size_t k = 0; k < count; k++)
+        for (size_t v = 0; v < 2; v++)
+            bars[k].value[v] *= factor;
+}
+
+static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
+{
+    char unit[16], label[64], *const subtitle = organ_block_text(walk, look->look.subtitle);
+    organ_ranking whole = look->look;
+    whole.subtitle = subtitle;
+    if (look->bytes) {
+        set_unit(bars, count, unit);
+        snprintf(label, sizeof label, "%s,%s", look->look.value_label, unit);
+        whole.value_label = label;
+        whole.unit = unit;
+    }
+    char *const svg = ranking_of(whole, bars, count);
+    free_remarks(bars, count);
+    free(bars);
+    organ_block_chart(walk, svg, look->caption);
+    free(subtitle);
+}
+
 void organ_bars_put(organ_walk *walk, const organ_block *block)
 {
     const organ_bars_of *const look = block->bars;
-    const json_t *const rows = organ_scope_at(&walk->scope, block->rows);
+    json_t *const rows = organ_block_rows(walk, block);
     const json_t *const spread = look->spread ? organ_scope_at(&walk->scope, look->spread) : NULL;
     organ_ranking_bar *const bars = calloc(json_array_size(rows) + 1, sizeof *bars);
     size_t count = 0;
     for (size_t k = 0; bars && k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
         organ_ranking_bar *const bar = bar_of(bars, &count, look, organ_json_text(row, look->name));
-        for (size_t v = 0; v < 2; v++) {
-            const double value = scaled(row, look->values[v], look->factor);
-            bar->value[v] = look->sums ? bar->value[v] + value : value;
-        }
+        take_row(bar, look, row);
         if (spread)
             spread_bar(bar, look, spread);
-        if (look->low) {
-            bar->low = scaled(row, look->low, look->factor);
-            bar->high = scaled(row, look->high, look->factor);
-        }
         if (look->remark && !bar->remark)
-            bar->remark = organ_words_text(&(organ_scope){walk->scope.report, row}, look->remark, ORGAN_WORDS_PAGE);
+            bar->remark = remark_of(walk, row, look->remark);
     }
-    char *const svg = ranking_of(look->look, bars, count);
-    free_remarks(bars, count);
-    free(bars);
-    put_chart(walk, svg, look->caption);
+    put_bars(walk, look, bars, count);
+    json_decref(rows);
 }
 
-static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows)
+/* ---- maps ---- */
+
+static long long layer_of(const json_t *row)
+{
+    const json_t *const layer = json_object_get(row, "layer");
+    return json_is_integer(layer) ? json_integer_value(layer) : -1;
+}
+
+static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
     if (!map)
         return NULL;
-    map->fold = look->weight ? ORGAN_FOLD_MEAN : look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
+    map->fold = look->weight || look->mean ? ORGAN_FOLD_MEAN : look->least ? ORGAN_FOLD_LEAST : ORGAN_FOLD_MOST;
     map->as_met = look->inside;
     for (size_t k = 0; k < json_array_size(rows); k++) {
-        const json_t *const row = json_array_get(rows, k), *const layer = json_object_get(row, "layer");
-        const long long number = json_is_integer(layer) ? json_integer_value(layer) : -1;
+        const json_t *const row = json_array_get(rows, k);
         const double weight = look->weight ? organ_json_number(row, look->weight) : 1;
-        if (number >= 0 || !look->inside)
-            organ_layer_map_add(map, number, organ_json_text(row, look->role), scaled(row, look->value, look->factor),
+        if (layer_of(row) >= 0 || !(look->inside || look->layers))
+            organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->role), organ_block_number(row, look->value, look->factor),
                                 weight > 0 ? weight : 1);
     }
+    for (size_t k = 0; k < json_array_size(marks); k++)
+        organ_layer_map_mark(map, layer_of(json_array_get(marks, k)), organ_json_text(json_array_get(marks, k), look->role));
     organ_layer_map_settle(map);
     return map;
-}
-
-/* The end of a scale of percents: a multiple of the step that no value is beyond. */
-static double scale_end(const organ_layer_map *map, double step)
-{
-    double most = 1;
-    for (size_t k = 0; k < map->layers * map->roles; k++)
-        most = fmax(most, map->value[k]);
-    return fmin(100, step * ceil(most / step));
 }
 
 /* Whether there is anything to see: of what has to vary more than one value. */
@@ -134,14 +170,15 @@ static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
 
 void organ_map_put(organ_walk *walk, const organ_block *block)
 {
-    enum { MOST_NUMBERED = 1500 }; /* cells with a number in them */
     const organ_map_of *const look = block->map;
-    organ_layer_map *const map = map_of(look, organ_scope_at(&walk->scope, block->rows));
+    json_t *const rows = organ_block_rows(walk, block);
+    organ_layer_map *const map = map_of(look, rows, look->marks ? organ_scope_at(&walk->scope, look->marks) : NULL);
     organ_heat_map words = look->look;
-    if (map && look->step > 0)
-        words.high = scale_end(map, look->step);
-    words.plain = words.plain || (map && map->layers * map->roles > MOST_NUMBERED);
+    if (map)
+        words.high = organ_block_scale(look->step, look->floor, words.high, map->value, map->layers * map->roles);
+    words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
     if (!map || map->failed || is_seen(look, map))
-        put_chart(walk, organ_layer_map_svg(map, &words), look->caption);
+        organ_block_chart(walk, organ_layer_map_svg(map, &words), look->caption);
     organ_layer_map_destroy(map);
+    json_decref(rows);
 }

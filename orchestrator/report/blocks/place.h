@@ -17,6 +17,7 @@ typedef struct organ_walk {
     bool began, in_list;    /* of Markdown: something stands there; the last block was an item */
     organ_html *html;       /* of a page */
     json_t *items;          /* of a page: the list that has not ended */
+    bool ended;             /* of a page: definitions and run stand there */
     organ_error *error;
 } organ_walk;
 
@@ -33,8 +34,25 @@ struct organ_block_place {
 
 extern const organ_block_place organ_place_terminal, organ_place_markdown, organ_place_page;
 
+#define ORGAN_BLOCK_CELLS 1500 /* of a map; of more no numbers stand in them */
+
+/* Notes that the report, or the page, cannot be made. */
+void organ_block_lacks_memory(organ_walk *walk);
+
+/* The rows of a block that its `where` holds for, to be given back; NULL: there are none. */
+json_t *organ_block_rows(organ_walk *walk, const organ_block *block);
+
 /* Charts of a page. */
 void organ_bars_put(organ_walk *walk, const organ_block *block);
 void organ_map_put(organ_walk *walk, const organ_block *block);
+void organ_grid_put(organ_walk *walk, const organ_block *block);
+void organ_curves_put(organ_walk *walk, const organ_block *block);
+void organ_points_put(organ_walk *walk, const organ_block *block);
+
+/* What they share: a chart and its caption, words (to be freed; NULL: none), a number of a row, the end of a scale. */
+void organ_block_chart(organ_walk *walk, char *svg, const char *caption);
+char *organ_block_text(organ_walk *walk, const char *words);
+double organ_block_number(const json_t *row, const char *path, double factor);
+double organ_block_scale(double step, double least, double high, const double *values, size_t count);
 
 #endif

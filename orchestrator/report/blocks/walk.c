@@ -3,6 +3,7 @@
 
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_parts.h"
 
 #include <stdint.h>
@@ -10,20 +11,12 @@
 
 enum { MOST_MERITS = 8 };
 
-static void lack_memory(organ_walk *walk)
-{
-    if (walk->html)
-        organ_html_fail(walk->html);
-    else if (!walk->error->status)
-        organ_fail(walk->error, ORGAN_IO, "no memory for a report");
-}
-
 /* The words as they stand in the place, for the caller to free; NULL: there was no memory, which the walk notes. */
 static char *words_of(organ_walk *walk, const char *words)
 {
     char *const text = organ_words_text(&walk->scope, words, walk->place->form);
     if (!text)
-        lack_memory(walk);
+        organ_block_lacks_memory(walk);
     return text;
 }
 
@@ -52,7 +45,7 @@ static void put_made(organ_walk *walk, organ_table *table, const char *caption)
 static void put_table(organ_walk *walk, const organ_block *block)
 {
     const organ_table_of *const look = block->table;
-    const json_t *const rows = rows_of(walk, block);
+    json_t *const rows = organ_block_rows(walk, block);
     const size_t most = walk->html && look->most ? look->most : SIZE_MAX;
     organ_field fields[ORGAN_FIELDS_MOST];
     size_t count = 0;
@@ -60,11 +53,16 @@ static void put_table(organ_walk *walk, const organ_block *block)
         if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, look->fields[k].when))
             fields[count++] = look->fields[k];
     organ_table *const table = organ_field_table(fields, count, rows, most);
+    if (look->total || look->sums)
+        organ_table_totals(table);
+    if (look->sums)
+        organ_field_rows(table, fields, count, look->sums_name, organ_scope_at(&walk->scope, look->sums));
     if (look->total)
-        organ_field_total(table, fields, count, look->total, organ_scope_at(&walk->scope, look->total_row));
+        organ_field_row(table, fields, count, look->total, organ_scope_at(&walk->scope, look->total_row));
     put_made(walk, table, look->caption);
     if (walk->html && look->what)
         organ_html_left_out(walk->html, json_array_size(rows), most, look->what);
+    json_decref(rows);
 }
 
 static void put_items(organ_walk *walk, const organ_block *block)
@@ -135,11 +133,26 @@ static void walk_row(organ_walk *walk, const organ_block *block, const json_t *r
     walk->scope.row = before;
 }
 
+static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
+{
+    const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .words = block->rest};
+    json_t *const row = ORGAN_OBJECT(SET_COUNT("more", all - block->most), SET_COUNT("all", all), SET_COUNT("most", block->most));
+    if (row)
+        walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
+    else
+        organ_block_lacks_memory(walk);
+    json_decref(row);
+}
+
 static void walk_each(organ_walk *walk, const organ_block *block)
 {
-    const json_t *const rows = rows_of(walk, block);
-    for (size_t k = 0; k < json_array_size(rows) && (k < block->most || !block->most); k++)
+    json_t *const rows = organ_block_rows(walk, block);
+    const size_t all = json_array_size(rows), shown = block->most && block->most < all ? block->most : all;
+    for (size_t k = 0; k < shown; k++)
         walk_row(walk, block, json_array_get(rows, k));
+    if (block->rest && shown < all)
+        say_rest(walk, block, all);
+    json_decref(rows);
 }
 
 static void put_list(organ_walk *walk, const organ_block *block)
@@ -155,13 +168,20 @@ static void put_part(organ_walk *walk, const organ_block *block)
         walk_row(walk, block, rows_of(walk, block));
 }
 
+static void put_ending(organ_walk *walk, const organ_block *block)
+{
+    (void)block;
+    organ_html_ending(walk->html, json_object_get(walk->scope.report, "definitions"), json_object_get(walk->scope.report, "run"));
+    walk->ended = true;
+}
+
 static void put_made_of(organ_walk *walk, const organ_block *block)
 {
     json_t *const made = block->make(walk->scope.row);
     if (made)
         walk_row(walk, block, made);
     else
-        lack_memory(walk);
+        organ_block_lacks_memory(walk);
     json_decref(made);
 }
 
@@ -170,14 +190,15 @@ static void put_drawn(organ_walk *walk, const organ_block *block) { block->page(
 static void put_written(organ_walk *walk, const organ_block *block) { walk->place->write(walk, block); }
 
 static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
-    [ORGAN_BLOCK_HEADING] = put_words, [ORGAN_BLOCK_LINES] = put_words,   [ORGAN_BLOCK_SECTION] = put_words,
-    [ORGAN_BLOCK_SAY] = put_words,     [ORGAN_BLOCK_WARN] = put_words,    [ORGAN_BLOCK_COMMAND] = put_words,
-    [ORGAN_BLOCK_ITEM] = put_words,    [ORGAN_BLOCK_TABLE] = put_table,   [ORGAN_BLOCK_ITEMS] = put_items,
-    [ORGAN_BLOCK_BUILT] = put_built,   [ORGAN_BLOCK_MERITS] = put_merits, [ORGAN_BLOCK_CHECKS] = put_list,
-    [ORGAN_BLOCK_CAUTIONS] = put_list, [ORGAN_BLOCK_TERMS] = put_list,    [ORGAN_BLOCK_BARS] = organ_bars_put,
-    [ORGAN_BLOCK_MAP] = organ_map_put, [ORGAN_BLOCK_FIGURE] = put_figure, [ORGAN_BLOCK_PART] = put_part,
-    [ORGAN_BLOCK_EACH] = walk_each,    [ORGAN_BLOCK_MADE] = put_made_of,  [ORGAN_BLOCK_DRAW] = put_drawn,
-    [ORGAN_BLOCK_WRITE] = put_written};
+    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,     [ORGAN_BLOCK_SECTION] = put_words,
+    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,      [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,     [ORGAN_BLOCK_ITEMS] = put_items,
+    [ORGAN_BLOCK_BUILT] = put_built,         [ORGAN_BLOCK_MERITS] = put_merits,   [ORGAN_BLOCK_CHECKS] = put_list,
+    [ORGAN_BLOCK_CAUTIONS] = put_list,       [ORGAN_BLOCK_TERMS] = put_list,      [ORGAN_BLOCK_BARS] = organ_bars_put,
+    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_GRID] = organ_grid_put, [ORGAN_BLOCK_CURVES] = organ_curves_put,
+    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,   [ORGAN_BLOCK_FIGURE] = put_figure,
+    [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,    [ORGAN_BLOCK_EACH] = walk_each,
+    [ORGAN_BLOCK_DRAW] = put_drawn,          [ORGAN_BLOCK_WRITE] = put_written};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
 {
@@ -239,6 +260,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
     free(lead);
     walk_blocks(&walk, view->blocks, view->count);
     end_list(&walk);
-    organ_html_ending(walk.html, json_object_get(report, "definitions"), json_object_get(report, "run"));
+    if (!walk.ended)
+        put_ending(&walk, NULL);
     return organ_html_finish(walk.html, text, error);
 }

@@ -15,7 +15,7 @@
 
 #define PEFT_PREFIX "base_model.model." /* of every key of an adapter */
 
-enum { LONGEST_PATH = 128, LONGEST_FORM = 16 };
+enum { LONGEST_PATH = 128, LONGEST_FORM = 32 };
 
 /* The first `length` characters as a string, cut where they are too many. */
 static const char *name_of(const char *s, size_t length, char *out, size_t size)
@@ -47,7 +47,7 @@ static const json_t *walk_path(const json_t *at, const char *path)
         const size_t length = strcspn(path, ".");
         name_of(path, length, key, sizeof key);
         path += length + (path[length] == '.');
-        if (strcmp(key, "*") == 0)
+        if (strcmp(key, "*") == 0 && json_is_array(at))
             return first_at(at, path);
         at = json_is_array(at) ? json_array_get(at, strtoul(key, NULL, 10)) : json_object_get(at, key);
     }
@@ -222,14 +222,30 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
     free(stem);
 }
 
-static void put_value(FILE *out, const json_t *value, const char *form, organ_words_for to)
+/* More than a number, or than the member that a path names. */
+static double beyond(const organ_scope *scope, const json_t *value, const char *other)
+{
+    return amount_of(value) - (isdigit((unsigned char)*other) ? strtod(other, NULL) : amount_of(organ_scope_at(scope, other)));
+}
+
+static double sum_of(const json_t *rows, const char *key)
+{
+    double sum = 0;
+    for (size_t k = 0; k < json_array_size(rows); k++)
+        sum += amount_of(walk_path(json_array_get(rows, k), key));
+    return sum;
+}
+
+static void put_value(FILE *out, const organ_scope *scope, const json_t *value, const char *form, organ_words_for to)
 {
     if (!*form || strcmp(form, "code") == 0)
         put_plain(out, value, *form, to);
     else if (strcmp(form, "size") == 0)
         fprintf(out, "%zu", json_array_size(value));
     else if (*form == '-')
-        fprintf(out, "%.0f", amount_of(value) + strtod(form, NULL));
+        fprintf(out, "%.0f", beyond(scope, value, form + 1));
+    else if (strncmp(form, "sum.", 4) == 0)
+        fprintf(out, "%.15g", sum_of(value, form + 4));
     else if (strcmp(form, "s") == 0)
         fputs(amount_of(value) == 1 ? "" : "s", out);
     else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0)
@@ -294,7 +310,7 @@ static void put_place(FILE *out, const organ_scope *scope, const char *place, si
     if (value && is_measured(form))
         put_measured(out, scope, path, value, form);
     else if (value)
-        put_value(out, value, form, to);
+        put_value(out, scope, value, form, to);
     else
         fputs(ORGAN_FIELD_MISSING, out);
 }

@@ -13,15 +13,6 @@
 
 enum { MOST_BARS = 60 };
 
-const char *organ_anatomy_unit(double most, double *factor)
-{
-    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
-    size_t k = 0;
-    for (*factor = 1; most * *factor >= 1000 && k + 1 < sizeof units / sizeof *units; k++)
-        *factor /= 1000;
-    return units[k];
-}
-
 /* "skeleton" -> "skeleton (attention)" */
 static const char *full_name(const char *name)
 {
@@ -44,7 +35,7 @@ void organ_anatomy_html_bars(organ_html *html, const json_t *rows, const char *k
         most = bytes > most ? bytes : most;
         sum += bytes;
     }
-    snprintf(unit, sizeof unit, " %s", organ_anatomy_unit(most, &factor));
+    snprintf(unit, sizeof unit, " %s", organ_quantity_unit(most, &factor));
     snprintf(label, sizeof label, "size,%s", unit);
     for (size_t k = 0; k < json_array_size(rows) && count < MOST_BARS; k++) {
         const json_t *const row = json_array_get(rows, k);
@@ -99,7 +90,7 @@ static void put_map(organ_html *html, organ_layer_map *map, bool unit, organ_hea
         return;
     const double most = map && !map->failed ? highest_of(map) : 0;
     if (unit) {
-        snprintf(label, sizeof label, "size, %s", organ_anatomy_unit(most, &factor));
+        snprintf(label, sizeof label, "size, %s", organ_quantity_unit(most, &factor));
         look.value_label = label;
     }
     for (size_t k = 0; map && k < map->layers * map->roles && !map->failed; k++)

@@ -8,9 +8,6 @@
 /* The anatomy: bars of bytes for an array of {"group", "bytes"}. Nothing where it has none. */
 void organ_anatomy_html_groups(organ_html *html, const json_t *groups);
 
-/* The unit in which the amount has one to three digits before the point: "MB"; *factor x bytes are so many of it. */
-const char *organ_anatomy_unit(double bytes, double *factor);
-
 /* Bytes by layer and role, from report.by_layer. Nothing where it has no layers. */
 void organ_anatomy_html_bytes(organ_html *html, const json_t *report);
 

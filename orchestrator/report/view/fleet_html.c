@@ -125,7 +125,7 @@ static char *bars_svg(const json_t *models, bool theta)
     double most = 0, factor = 1;
     for (size_t k = 0; k < all; k++)
         most = fmax(most, value_of(json_array_get(models, k), theta));
-    snprintf(unit, sizeof unit, "%s%s", theta ? "" : " ", theta ? "°" : organ_anatomy_unit(most, &factor));
+    snprintf(unit, sizeof unit, "%s%s", theta ? "" : " ", theta ? "°" : organ_quantity_unit(most, &factor));
     snprintf(label, sizeof label, "%s%s", theta ? "theta, degrees" : "size,", theta ? "" : unit);
     for (size_t k = 0; bars && k < all; k++) {
         const json_t *const model = json_array_get(models, k);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The page of organ.graft/1, which tells of chimeras too. */
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/view/organs_report.h"
 
 #include "formats/tensor/anatomy.h"
@@ -41,7 +42,7 @@ static char *parts_svg(const json_t *groups)
     double most = 0, factor;
     for (size_t k = 0; k < json_array_size(groups); k++)
         most = fmax(most, organ_json_number(json_array_get(groups, k), "output.bytes"));
-    snprintf(unit, sizeof unit, " %s", organ_anatomy_unit(most, &factor));
+    snprintf(unit, sizeof unit, " %s", organ_quantity_unit(most, &factor));
     snprintf(label, sizeof label, "size,%s", unit);
     for (size_t k = 0; k < json_array_size(groups) && count <= ORGAN_GROUP_OTHER; k++) {
         const json_t *const row = json_array_get(groups, k);

@@ -14,7 +14,8 @@ static const char document[] =
     "\"d.1/OUT.gguf\","
     " \"figure\": 20.69228, \"figure_error\": 0.123456, \"part\": {\"count\": 2, \"text\": \"in\\u001b\"},"
     " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
-    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\"}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\"}], \"sum\": {\"n\": 7},"
+    " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\"}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\"}], \"sum\": {\"n\": 7}, "
+    "\"stars\": {\"*\": 5},"
     " \"definitions\": {\"n\": \"how many\"}}";
 
 static json_t *open_document(void)
@@ -47,6 +48,9 @@ static const struct {
     {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
     {"{yes} {no}", "yes no"},
     {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
+    {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
+    {"{rows:sum.n} {empty:sum.n} {rows:sum.gone}", "7 0 0"},
+    {"{stars.*} {rows.*.note}", "5 odd"},
     {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
     {"{output:stem}|", "d.1/OUT.|"},
     {"{part.count} {/part.count}", "2 2"},
@@ -103,6 +107,7 @@ END_TEST
 
 static const organ_field fields[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n"),
                                      FIELD_IF("no", COUNT, "not there", "n", 0, 0), FIELD_WORDS("twice", "{n}{n}", 0)};
+static const organ_field few[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE), FIELD_COUNT("n", "n")};
 static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{gone}"}, {"yes", "count of {one}", "{count:count}"}};
 static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
@@ -112,6 +117,16 @@ static void write_lines(FILE *out, const json_t *report, const organ_page *page)
     (void)report;
     fputs(page ? "  written\n  WARNING  mind\n" : "written\n", out);
 }
+/* What only a view needs: the row with one more member. */
+static json_t *twice(const json_t *row)
+{
+    json_t *const made = json_deep_copy(row);
+    json_object_set_new(made, "twice", json_integer(2 * json_integer_value(json_object_get(row, "count"))));
+    return made;
+}
+static const organ_block made[] = {SAY(ON_ALL, NULL, "Twice {twice} of {/name}.")};
+static const organ_block doubled[] = {MADE(ON_ALL, NULL, twice, made)};
+static const organ_block odd[] = {SAY(ON_TEXT, NULL, "{role} is {note}.")};
 static const organ_block blocks[] = {
     HEADING("Test of {name}"),
     LINES(NULL, "Test of {name}\n\n"),
@@ -129,9 +144,22 @@ static const organ_block blocks[] = {
     ITEMS(ON_ALL, NULL, .name = "item", .value = "value", ITEM_LIST(items)),
     PART(ON_ALL, "part", part),
     PART(ON_ALL, "gone", part),
+    PART_IF(ON_ALL, "yes", "part", doubled),
+    PART_IF(ON_ALL, "no", "part", doubled),
+    EACH_OF(ON_TEXT, "yes", "rows", BLOCKS(odd), .where = "note"),
+    EACH_OF(ON_TEXT, "no", "rows", BLOCKS(odd)),
+    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .where = "n=3", .most = 1, .rest = "Never."),
+    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .most = 1, .rest = "And {more} of {all} are not among {most}."),
+    {.kind = ORGAN_BLOCK_TABLE,
+     .on = ON_TEXT,
+     .rows = "rows",
+     .where = "n>3",
+     .table = &(const organ_table_of){FIELDS(few), .sums = "rows", .sums_name = "role", .total = "all", .total_row = "sum"}},
     CAUTIONS(ON_ALL, NULL, "list", "Read this"),
     WRITE(ON_ALL, NULL, write_lines),
     DEFINITIONS,
+    PAGE_ENDING,
+    SAY(ON_PAGE, NULL, "Behind the ending."),
 };
 static const organ_view view = {
     .schema = "organ.test/1", .kind = "Test", .title = "{name}", .lead = "{count:count} in all.", BLOCKS(blocks)};
@@ -160,6 +188,18 @@ START_TEST(a_view_is_written_for_a_terminal)
                            "  name        a_b*\n"
                            "  count of 1  1,450,103\n\n"
                            "  Part 2.\n"
+                           "  Twice 4 of a_b*.\n"
+                           "  k is odd.\n"
+                           "  q is .\n"
+                           "  q is .\n"
+                           "  And 1 of 2 are not among 1.\n"
+                           "  role  n\n"
+                           "  -------\n"
+                           "  k     4\n"
+                           "  -------\n"
+                           "  q     3\n"
+                           "  k     4\n"
+                           "  all   7\n\n"
                            "  Read this:\n  - x\n  - y\n\n"
                            "  written\n  WARNING  mind\n");
     free(text);
@@ -177,12 +217,15 @@ START_TEST(a_view_is_written_as_markdown)
     char *text = NULL;
     ck_assert_int_eq(organ_view_markdown(&view, report, &text, &error), ORGAN_OK);
     ck_assert_str_eq(
-        text, "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
-              "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n| `k`     |     4 |     44 |\n"
-              "| **all** | **7** | **77** |\n\n"
-              "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
-              "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
-              "Part 2.\n\n> **Read this.**\n>\n> - x\n> - y\n\nwritten\n\n## Definitions\n\n- **n**: how many\n");
+        text,
+        "# Test of a_b\\*\n\n## Rows\n\nThere are 2.\n\n"
+        "| role    |     n |  twice |\n|---------|------:|-------:|\n| `q`     |     3 |     33 |\n| `k`     |     4 |     44 |\n"
+        "| **all** | **7** | **77** |\n\n"
+        "- `q` of a_b\\*\n\n> **Warning.** Mind a_b\\*.\n\n    organ d.1/OUT.gguf\n\n"
+        "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
+        "Part 2.\n\nTwice 4 of a_b\\*.\n\nk is odd.\n\nq is .\n\nq is .\n\nAnd 1 of 2 are not among 1.\n\n"
+        "| role    |     n |\n|---------|------:|\n| `k`     |     4 |\n| **q**   | **3** |\n| **k**   | **4** |\n| **all** | **7** |\n\n"
+        "> **Read this.**\n>\n> - x\n> - y\n\nwritten\n\n## Definitions\n\n- **n**: how many\n");
     free(text);
     json_decref(report);
 }
@@ -203,10 +246,12 @@ static const char *const on_page[] = {"<p class=\"kind\">Test</p>",
                                       "<code>organ d.1/OUT.gguf</code>",
                                       ">count of 1</th><td>1,450,103</td>",
                                       "<p>Part 2.</p>",
+                                      "<p>Twice 4 of a_b*.</p>",
                                       "<b>Read this</b>",
                                       "<p>written</p>",
                                       "<b>Mind:</b> mind",
-                                      ">Definitions</h2>"};
+                                      ">Definitions</h2>",
+                                      "<p>Behind the ending.</p>"};
 
 START_TEST(a_view_is_drawn_as_a_page)
 {
@@ -221,6 +266,7 @@ START_TEST(a_view_is_drawn_as_a_page)
         at = found + strlen(on_page[k]);
     }
     ck_assert_ptr_null(strstr(text, "Never."));
+    ck_assert_ptr_null(strstr(strstr(text, ">Definitions</h2>") + 1, ">Definitions</h2>"));
     ck_assert_ptr_null(strstr(text, ">k</th>"));
     ck_assert_ptr_null(strstr(text, ORGAN_FIELD_MISSING));
     free(text);
@@ -231,16 +277,49 @@ END_TEST
 /* ---- charts ---- */
 
 static const char charted[] =
-    "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25}, {\"role\": \"q\", \"layer\": 1, \"part\": 0.5},"
-    " {\"role\": \"k\", \"layer\": 0, \"part\": null}, {\"role\": \"q\", \"layer\": null, \"part\": 0.125}], \"none\": []}";
+    "{\"rows\": [{\"role\": \"q\", \"layer\": 0, \"part\": 0.25, \"low\": 0.1, \"more\": \"odd\", \"list\": [7.25, null]},"
+    " {\"role\": \"q\", \"layer\": 1, \"part\": 0.5, \"low\": 0.2, \"list\": [1, 2, 3]},"
+    " {\"role\": \"k\", \"layer\": 0, \"part\": null, \"low\": 0.15}, {\"role\": \"q\", \"layer\": null, \"part\": 0.125}],"
+    " \"sizes\": [{\"role\": \"a\", \"bytes\": 2500000}, {\"role\": \"b\", \"bytes\": 500000}], \"none\": []}";
 
+static const char *const columns[] = {"part", "nowhere", "low", NULL};
+static const char *const kinds[] = {"k", "q", "other", NULL};
 static const organ_block charts[] = {
     BARS(NULL, "rows", .look = {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
          .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100, .caption = "{rows:size} rows"),
     MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .factor = 100,
         .step = 20, .caption = "A map"),
-    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role", .value = "part",
-        .caption = "-")};
+    MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .caption = "-"),
+    BARS(NULL, "sizes", .look = {.title = "Sizes", .subtitle = "{none?some}", .description = "d", .value_label = "size", .digits = 3},
+         .name = "role", .values = {"bytes"}, .bytes = true, .caption = "In units"),
+    {.kind = ORGAN_BLOCK_BARS,
+     .on = ON_PAGE,
+     .rows = "rows",
+     .where = "part>0",
+     .bars = &(const organ_bars_of){.look = {.title = "Ends", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3},
+                                    .name = "role",
+                                    .values = {"part"},
+                                    .low = "low",
+                                    .high = "part",
+                                    .remark = "{more?so {more}}",
+                                    .depth = "layer",
+                                    .caption = "With remarks"}},
+    GRID(NULL, "rows",
+         .look = {.title = "Grid", .description = "d", .row_label = "role", .column_label = "what", .value_label = "v", .high = 90},
+         .name = "role", .members = columns, .factor = 100, .step = 15, .floor = 30, .caption = "A grid"),
+    GRID(NULL, "rows",
+         .look = {.title = "List", .description = "d", .row_label = "role", .column_label = "place", .value_label = "v", .high = 8},
+         .name = "role", .values = "list", .caption = "A grid of lists"),
+    CURVES(NULL, "rows", .look = {.title = "Lines", .description = "d", .y_label = "v"}, .name = "role", .value = "part", .only = "part>0",
+           .caption = "Of roles"),
+    CURVES(NULL, "rows", .look = {.title = "Members", .description = "d", .y_label = "v"}, .values = {"part", "low"},
+           .caption = "Of members"),
+    CURVES(NULL, "rows", .look = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role", .value = "part", .only = "gone",
+           .caption = "-"),
+    POINTS(NULL, "rows",
+           .look = {.title = "Points", .subtitle = "{rows:size} rows", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds},
+           .name = "role", .x = "low", .y = "part", .kind = "role", .x_factor = 10, .named = 1, .caption = "Far out"),
+};
 static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS(charts)};
 
 START_TEST(charts_are_drawn_of_rows)
@@ -253,6 +332,18 @@ START_TEST(charts_are_drawn_of_rows)
     ck_assert_ptr_nonnull(strstr(text, ">87.5 %</text>"));
     ck_assert_ptr_nonnull(strstr(text, "Figure 2. A map"));
     ck_assert_ptr_null(strstr(text, "No map"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 3. In units"));
+    ck_assert_ptr_nonnull(strstr(text, ">size, MB</text>"));
+    ck_assert_ptr_nonnull(strstr(text, ">0.50 MB</text>"));
+    ck_assert_ptr_nonnull(strstr(text, "so odd"));
+    ck_assert_ptr_nonnull(strstr(text, ">low</text>"));
+    ck_assert_ptr_null(strstr(text, "nowhere"));
+    ck_assert_ptr_nonnull(strstr(text, "7.25"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 7. Of roles"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 8. Of members"));
+    ck_assert_ptr_null(strstr(text, "No lines"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 9. Far out"));
+    ck_assert_ptr_nonnull(strstr(text, ">4 rows"));
     ck_assert_ptr_null(strstr(text, "class=\"lead\""));
     free(text);
     json_decref(report);

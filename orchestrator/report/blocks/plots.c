@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT
+ * Grids, curves and points of rows, whose words and members a view names. */
+#include "orchestrator/report/blocks/layer_map.h"
+#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- grids ---- */
+
+/* The members that any of the rows has as a number; how many. */
+static size_t members_of(const organ_grid_of *look, const json_t *rows, const char **used)
+{
+    size_t count = 0;
+    for (size_t c = 0; look->members[c]; c++) {
+        bool any = false;
+        for (size_t k = 0; k < json_array_size(rows) && !any; k++)
+            any = isfinite(organ_json_number(json_array_get(rows, k), look->members[c]));
+        if (any)
+            used[count++] = look->members[c];
+    }
+    return count;
+}
+
+static size_t columns_of(const organ_grid_of *look, const json_t *rows, const char **used)
+{
+    size_t most = 0;
+    if (look->members)
+        return members_of(look, rows, used);
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const size_t own = json_array_size(organ_json_at(json_array_get(rows, k), look->values));
+        most = own > most ? own : most;
+    }
+    return most;
+}
+
+static double grid_value(const organ_grid_of *look, const json_t *row, const char *const *used, size_t column)
+{
+    if (look->members)
+        return organ_block_number(row, used[column], look->factor);
+    const json_t *const value = json_array_get(organ_json_at(row, look->values), column);
+    return json_is_number(value) ? (look->factor != 0 ? look->factor : 1) * json_number_value(value) : NAN;
+}
+
+void organ_grid_put(organ_walk *walk, const organ_block *block)
+{
+    enum { MEMBERS_MOST = 16 };
+    const organ_grid_of *const look = block->grid;
+    json_t *const rows = organ_block_rows(walk, block);
+    const char *used[MEMBERS_MOST];
+    const size_t count = json_array_size(rows), columns = columns_of(look, rows, used);
+    double *const values = calloc(count * columns + 1, sizeof *values);
+    const char **const names = calloc(count + 1, sizeof *names);
+    char *svg = NULL;
+    for (size_t k = 0; values && names && k < count; k++) {
+        names[k] = organ_json_text(json_array_get(rows, k), look->name);
+        for (size_t c = 0; c < columns; c++)
+            values[k * columns + c] = grid_value(look, json_array_get(rows, k), used, c);
+    }
+    organ_heat_map whole = look->look;
+    whole.rows = count;
+    whole.columns = columns;
+    whole.row_names = names;
+    whole.column_names = look->members ? used : NULL;
+    whole.values = values;
+    whole.plain = count * columns > ORGAN_BLOCK_CELLS;
+    if (values && names) {
+        whole.high = organ_block_scale(look->step, look->floor, whole.high, values, count * columns);
+        organ_heat_map_svg(&whole, &svg, &(organ_error){0});
+    }
+    organ_block_chart(walk, svg, look->caption);
+    free(values);
+    free(names);
+    json_decref(rows);
+}
+
+/* ---- curves ---- */
+
+static long long layer_of(const json_t *row)
+{
+    const json_t *const layer = json_object_get(row, "layer");
+    return json_is_integer(layer) ? json_integer_value(layer) : -1;
+}
+
+/* Each role a line: the members of the rows, or the names of them. */
+static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows)
+{
+    organ_layer_map *const map = organ_layer_map_create();
+    if (!map)
+        return NULL;
+    map->as_met = !look->name;
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        if (layer_of(row) >= 0 && look->name)
+            organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->name), organ_block_number(row, look->value, look->factor),
+                                1);
+        for (size_t v = 0; layer_of(row) >= 0 && v < ORGAN_CHART_COLOURS && look->values[v]; v++)
+            organ_layer_map_add(map, layer_of(row), look->values[v], organ_block_number(row, look->values[v], look->factor), 1);
+    }
+    organ_layer_map_settle(map);
+    return map;
+}
+
+/* Whether a row of this name is one of those that are to be seen. */
+static bool is_shown(const organ_walk *walk, const organ_curves_of *look, const json_t *rows, const char *name)
+{
+    for (size_t k = 0; look->only && k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        if (strcmp(organ_json_text(row, look->name), name) == 0)
+            if (organ_scope_holds(&(organ_scope){walk->scope.report, row}, look->only))
+                return true;
+    }
+    return !look->only;
+}
+
+void organ_curves_put(organ_walk *walk, const organ_block *block)
+{
+    const organ_curves_of *const look = block->curves;
+    json_t *const rows = organ_block_rows(walk, block);
+    organ_layer_map *const map = lines_of(look, rows);
+    organ_chart_series series[ORGAN_LAYER_MAP_ROLES];
+    const double *values[ORGAN_LAYER_MAP_ROLES];
+    size_t count = 0;
+    char *svg = NULL;
+    for (size_t r = 0; map && !map->failed && r < map->roles; r++) {
+        if (!is_shown(walk, look, rows, map->role[r]))
+            continue;
+        values[count] = map->value + r * map->layers;
+        series[count] = (organ_chart_series){.name = map->role[r], .look = (unsigned)count};
+        count++;
+    }
+    organ_chart whole = look->look;
+    whole.x_label = "layer";
+    whole.whole_x = true;
+    whole.series = series;
+    whole.series_count = count;
+    whole.panel_count = 1;
+    if (count > 0) {
+        whole.panels = &(organ_chart_panel){.count = map->layers, .x = map->layer, .y = values};
+        organ_chart_svg(&whole, &svg, &(organ_error){0});
+    }
+    if (count > 0 || !map || map->failed)
+        organ_block_chart(walk, svg, look->caption);
+    organ_layer_map_destroy(map);
+    json_decref(rows);
+}
+
+/* ---- points ---- */
+
+/* The farthest points out have their names beside them. */
+static void name_farthest(organ_point *points, size_t count, size_t most)
+{
+    for (size_t named = 0; named < most && named < count; named++) {
+        size_t best = count;
+        for (size_t k = 0; k < count; k++)
+            if (!points[k].named && isfinite(points[k].x) && isfinite(points[k].y) &&
+                (best == count || points[k].x + points[k].y > points[best].x + points[best].y))
+                best = k;
+        if (best < count)
+            points[best].named = true;
+    }
+}
+
+static unsigned kind_of(const organ_points_of *look, const json_t *row)
+{
+    unsigned kind = 0;
+    while (look->kind && look->look.kinds[kind + 1] && strcmp(look->look.kinds[kind], organ_json_text(row, look->kind)) != 0)
+        kind++;
+    return kind;
+}
+
+void organ_points_put(organ_walk *walk, const organ_block *block)
+{
+    const organ_points_of *const look = block->points;
+    json_t *const rows = organ_block_rows(walk, block);
+    const size_t count = json_array_size(rows);
+    organ_point *const points = calloc(count + 1, sizeof *points);
+    char *const subtitle = organ_block_text(walk, look->look.subtitle);
+    organ_scatter whole = look->look;
+    whole.subtitle = subtitle;
+    whole.kind_count = 1;
+    for (size_t k = 0; points && k < count; k++) {
+        const json_t *const row = json_array_get(rows, k);
+        points[k] = (organ_point){.x = organ_block_number(row, look->x, look->x_factor),
+                                  .y = organ_json_number(row, look->y),
+                                  .kind = kind_of(look, row),
+                                  .name = organ_json_text(row, look->name)};
+        whole.kind_count = points[k].kind + 1 > whole.kind_count ? points[k].kind + 1 : whole.kind_count;
+    }
+    if (points)
+        name_farthest(points, count, look->named);
+    organ_block_chart(walk, organ_scatter_of(whole, points, count), look->caption);
+    free(subtitle);
+    json_decref(rows);
+}
