@@ -4,7 +4,7 @@
 #include "formats/adapter/config.h"
 #include "formats/base/name_table.h"
 #include "formats/base/path.h"
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 
 #include <errno.h>
 #include <inttypes.h>

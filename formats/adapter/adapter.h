@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * LoRA adapters as peft stores them: a directory with adapter_config.json and adapter_model.safetensors. */
+ * LoRA adapters as peft stores them. In goes a directory with adapter_config.json and adapter_model.safetensors; out come pairs of factors,
+ * each with its module, rank and scale, and the tensors that are no factors. */
 #ifndef ORGAN_ADAPTER_H
 #define ORGAN_ADAPTER_H
 

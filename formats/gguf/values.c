@@ -4,7 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
 #include "formats/base/utf8.h"
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -10,7 +10,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/utf8.h"
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 
 #include <inttypes.h>
 #include <stdio.h>

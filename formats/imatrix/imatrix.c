@@ -3,7 +3,7 @@
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
 #include "formats/imatrix/parts.h"
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 
 #include <inttypes.h>
 #include <math.h>

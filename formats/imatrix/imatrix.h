@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Importance matrices of llama.cpp: for every matrix of a model the sums of the squares of its inputs over a text. Read are GGUF files
- * (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) and the binary files that came before them. */
+ * Importance matrices of llama.cpp: for every matrix of a model the sums of the squares of its inputs over a text. In goes a GGUF file
+ * (general.type "imatrix"; tensors NAME.in_sum2 and NAME.counts) or one of the binary files that came before them; out comes, for each
+ * matrix of a model, the root mean square of each of its inputs. */
 #ifndef ORGAN_IMATRIX_H
 #define ORGAN_IMATRIX_H
 
 #include "formats/base/status.h"
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 
 #include <stdbool.h>
 #include <stddef.h>

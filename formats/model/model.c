@@ -5,10 +5,8 @@
 #include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
 #include "formats/model/place.h"
-#include "formats/remote/http_source.h"
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 #include "formats/safetensors/safetensors.h"
-#include "formats/safetensors/shards.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * What everything above the formats sees: a model is a list of tensors in files, whatever the files are. Headers only are read here. */
+ * What everything above the formats sees: a model is a list of tensors in files, whatever the files are. In goes a path or a URL (a
+ * directory, a .safetensors or .gguf file, an index, an organ directory); out come its tensors, its files and what its config says. Only
+ * headers are read here. */
 #ifndef ORGAN_MODEL_H
 #define ORGAN_MODEL_H
 

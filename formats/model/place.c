@@ -4,7 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 
 #include <dirent.h>
 #include <errno.h>

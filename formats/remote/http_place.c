@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What a URL names: a directory or a file of a model, and what of it may be shown. */
-#include "formats/remote/http_place.h"
+#include "formats/remote/remote.h"
 
 #include "formats/base/path.h"
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 
 #include "formats/remote/http_request.h"
 

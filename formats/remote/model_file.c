@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 
 #include "formats/base/input_file.h"
-#include "formats/remote/http_source.h"
 
 #include <inttypes.h>
 

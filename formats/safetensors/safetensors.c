@@ -3,7 +3,7 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"
-#include "formats/remote/model_file.h"
+#include "formats/remote/remote.h"
 
 #include <errno.h>
 #include <inttypes.h>

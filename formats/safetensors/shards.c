@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/safetensors/shards.h"
+#include "formats/safetensors/safetensors.h"
 
 #include "formats/base/input_file.h"
 #include "formats/base/json_text.h"

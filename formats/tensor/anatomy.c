@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 
 #include <stddef.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/dtype.h"
+#include "formats/tensor/tensor.h"
 
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Text to token ids and back: byte-level BPE and SentencePiece-style BPE, from tokenizer.json or from the metadata of a GGUF file.
+ * Text to token ids and back: byte-level BPE and SentencePiece-style BPE. In goes an open model with a tokenizer.json or with the metadata
+ * of a GGUF file, then text; out come ids, and for an id its piece of text.
  *
  * Ids are those of the package tokenizers, and of SentencePiece for the scores of a GGUF file. What is a letter, a number or a normal form
  * is as in the Unicode of the system's PCRE2 and utf8proc: characters that are newer, or newer than the package's tables, may be cut

@@ -8,7 +8,7 @@
 #include "formats/base/path.h"
 #include "formats/model/model.h"
 #include "formats/weights/quant_config.h"
-#include "formats/weights/weight.h"
+#include "formats/weights/weights.h"
 
 #define ORGAN_NOTES_MOST 64
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/weights/weight.h"
+#include "formats/weights/weights.h"
 
 #include "formats/base/memory_watch.h"
 

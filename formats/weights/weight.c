@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What one weight tells without looking for others. */
-#include "formats/weights/weight.h"
+#include "formats/weights/weights.h"
 
 organ_weight organ_weight_plain(const organ_tensor *tensor)
 {

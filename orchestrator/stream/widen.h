@@ -2,7 +2,7 @@
  * Elements of any storage type as FP32 values and back. A unit is an element, or a block where the type has blocks. */
 #ifndef ORGAN_WIDEN_H
 #define ORGAN_WIDEN_H
-#include "formats/tensor/dtype.h"
+#include "formats/tensor/tensor.h"
 #include "kernels/kernels.h"
 
 /* Whether there is a way: widened can be every type that GGUF files hold, narrowed to F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1. */

@@ -4,7 +4,6 @@
  * tests/formats/run_fuzz.sh; tests/formats/replay_fuzz.c replays inputs as a plain test. */
 #include "formats/gguf/file.h"
 #include "formats/safetensors/safetensors.h"
-#include "formats/safetensors/shards.h"
 #include "formats/tensor/hf_config.h"
 #include "tests/formats/fuzz_safetensors.h"
 

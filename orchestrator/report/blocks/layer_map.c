@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/layer_map.h"
 
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 #include "orchestrator/report/text/document.h"
 
 #include <limits.h>

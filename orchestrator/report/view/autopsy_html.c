@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"

@@ -3,14 +3,14 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/view/organs_report.h"
 
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
+#include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_parts.h"
 #include "orchestrator/report/view/anatomy_html.h"
 #include "orchestrator/report/view/evaluation_report.h"
-#include "orchestrator/report/blocks/layer_map.h"
 
 #include <math.h>
 #include <stdlib.h>

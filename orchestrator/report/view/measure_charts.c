@@ -2,7 +2,7 @@
  * The figures of one measured model. */
 #include "orchestrator/report/view/measure_charts.h"
 
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/svg/ranking.h"

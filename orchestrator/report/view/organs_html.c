@@ -7,7 +7,7 @@
 #include "orchestrator/report/view/anatomy_html.h"
 #include "orchestrator/report/view/organs_report.h"
 
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <stdint.h>

@@ -6,7 +6,7 @@
 #ifndef ORGAN_AUTOPSY_JUMPS_H
 #define ORGAN_AUTOPSY_JUMPS_H
 
-#include "formats/tensor/dtype.h"
+#include "formats/tensor/tensor.h"
 #include "kernels/kernels.h"
 
 #include <stdbool.h>

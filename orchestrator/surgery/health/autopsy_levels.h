@@ -4,7 +4,7 @@
 #ifndef ORGAN_AUTOPSY_LEVELS_H
 #define ORGAN_AUTOPSY_LEVELS_H
 
-#include "formats/tensor/dtype.h"
+#include "formats/tensor/tensor.h"
 #include "kernels/kernels.h"
 
 #include <pthread.h>

@@ -4,7 +4,7 @@
 #define ORGAN_AUTOPSY_RANGES_H
 
 #include "formats/base/status.h"
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 
 #include <jansson.h>
 

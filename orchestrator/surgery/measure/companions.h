@@ -5,7 +5,7 @@
 #define ORGAN_MEASURE_COMPANIONS_H
 
 #include "formats/model/model.h"
-#include "formats/safetensors/shards.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/stream/stop.h"
 
 #define ORGAN_AT_HOME SIZE_MAX

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/measure.h"
 
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/measure_report.h"

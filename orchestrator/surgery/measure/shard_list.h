@@ -3,7 +3,7 @@
 #ifndef ORGAN_SHARD_LIST_H
 #define ORGAN_SHARD_LIST_H
 
-#include "formats/safetensors/shards.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/stream/journal.h"
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"

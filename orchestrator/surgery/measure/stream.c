@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/stream.h"
 
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/journal.h"
 

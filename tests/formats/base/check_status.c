@@ -4,7 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/name_table.h"
 #include "formats/base/status.h"
-#include "formats/tensor/dtype.h"
+#include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
 #include "tests/kit/scratch_model.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Files behind URLs: the right bytes whatever the server and the connection do, or an error that says what; and no secrets in it. */
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/http_server.h"
 #include "tests/kit/suite_table.h"

@@ -2,7 +2,7 @@
  * Redirects from servers that all can reach to addresses that only this machine or its network can: they are not followed, however the
  * address is spelled. */
 #include "formats/remote/http_address.h"
-#include "formats/remote/http_source.h"
+#include "formats/remote/remote.h"
 #include "tests/formats/remote/check_http.h"
 #include "tests/kit/http_server.h"
 #include "tests/kit/suite_table.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Tests of the table of names. */
-#include "formats/tensor/anatomy.h"
+#include "formats/tensor/tensor.h"
 #include "tests/formats/check_formats.h"
 
 #include <string.h>

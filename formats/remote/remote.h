@@ -1,19 +1,36 @@
 /* SPDX-License-Identifier: MIT
  * Files of a model behind an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight to
- * where they are wanted; broken connections are tried again. URLs may hold credentials: what messages show is the URL without user,
- * password, query and fragment. */
-#ifndef ORGAN_HTTP_SOURCE_H
-#define ORGAN_HTTP_SOURCE_H
-
+ * where they are wanted; broken connections are tried again. In goes a URL and how to reach it (access.h); out come bytes, and names that may
+ * be shown: URLs may hold credentials, so messages show a URL without user, password, query and fragment. */
+#ifndef ORGAN_REMOTE_H
+#define ORGAN_REMOTE_H
 
 #include "formats/base/arena.h"
 #include "formats/base/status.h"
 #include "formats/remote/access.h"
-#include "formats/remote/http_place.h"
+#include "formats/tensor/tensor.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+/* ---- what a URL names ---- */
+
+bool organ_http_is_url(const char *path);
+
+/* The parts of a URL that may be shown: the whole without slashes at its end, its directory, and the decoded last segment of its path.
+ * *name is NULL where that is not the name of a file that a model is in: then the URL names the directory, and both are the same.
+ * ORGAN_USAGE if it is no URL of a file or a directory. */
+organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
+                              organ_error *error);
+
+/* The URL without user, password, query and fragment, to be freed by curl_free; NULL if it is none, or without memory. */
+char *organ_http_harmless(const char *url);
+
+/* Whether the last segment of that text is the name of a file that a model is in, or that a user may take for one. */
+bool organ_http_names_file(const char *text);
+
+/* ---- files of a server ---- */
 
 typedef struct organ_http organ_http;           /* the directory of a URL, and one connection for all that is read there */
 typedef struct organ_http_file organ_http_file; /* one file in it */
@@ -41,5 +58,13 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 /* A whole file of at most `limit` bytes, to be freed by the caller, a NUL behind the last byte; *bytes is NULL and the result ORGAN_OK if
  * there is no such file. */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
+
+/* ---- files of a model, on this machine or behind a URL ---- */
+
+/* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
+organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);
+
+/* ORGAN_BAD_INPUT if the file was changed, cut, replaced or removed since it was opened. */
+organ_status organ_model_file_unchanged(const organ_model_file *file, organ_error *error);
 
 #endif
