@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Files of a model behind an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight to
- * where they are wanted; broken connections are tried again. In goes a URL and how to reach it (access.h); out come bytes, and names that may
- * be shown: URLs may hold credentials, so messages show a URL without user, password, query and fragment. */
+ * Files of a model behind an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight
+ * to where they are wanted; broken connections are tried again. In goes a URL and how to reach it (access.h); out come bytes, and names
+ * that may be shown: URLs may hold credentials, so messages show a URL without user, password, query and fragment. */
 #ifndef ORGAN_REMOTE_H
 #define ORGAN_REMOTE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * safetensors files and the index of a model that has several. In goes a file: 8 bytes of length (little endian), JSON, then the data of the
- * tensors without holes; or model.safetensors.index.json, which says which shard of a model holds which tensor. Out come tensors, every claim
- * about them checked against the size of the file. */
+ * safetensors files and the index of a model that has several. In goes a file: 8 bytes of length (little endian), JSON, then the data of
+ * the tensors without holes; or model.safetensors.index.json, which says which shard of a model holds which tensor. Out come tensors,
+ * every claim about them checked against the size of the file. */
 #ifndef ORGAN_SAFETENSORS_H
 #define ORGAN_SAFETENSORS_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * The weights that a model means, whatever tensors they are stored in: each packed tensor with its companions (scales, zero points, group
- * indices). In goes an open model; they are recognised from quantization_config and from names, types and shapes. Headers and config only are
- * read, and tensors of a few numbers (weight_shape). Out comes a list of weights, of tensors that belong to none, and of what was odd. */
+ * The weights that a model means, whatever tensors they are stored in: each packed tensor with its companions (scales, zero points,
+ * group indices). In goes an open model; they are recognised from quantization_config and from names, types and shapes. Headers and
+ * config only are read, and tensors of a few numbers (weight_shape). Out comes a list of weights, of tensors that belong to none, and
+ * of what was odd. */
 #ifndef ORGAN_WEIGHTS_H
 #define ORGAN_WEIGHTS_H
 
