@@ -10,9 +10,9 @@
 
 ORGAN_EMBEDDED(organ_bash_template, "orchestrator/cli/completion.bash")
 
-static const char *kind_of(organ_names names) { return names == ORGAN_NAMES_NOTHING ? "?" : names == ORGAN_NAMES_VERB ? "!" : "@"; }
+static const char *bash_kind(organ_names names) { return names == ORGAN_NAMES_NOTHING ? "?" : names == ORGAN_NAMES_VERB ? "!" : "@"; }
 
-static void put_option(FILE *out, const organ_option *option)
+static void put_bash_option(FILE *out, const organ_option *option)
 {
     for (int form = option->letter ? 0 : 1; form < 2; form++) {
         if (form == 0)
@@ -23,27 +23,27 @@ static void put_option(FILE *out, const organ_option *option)
             fputc('=', out);
             if (option->takes > 1)
                 fprintf(out, "^%u", option->takes);
-            fprintf(out, "%s%s", option->several ? "+" : "", option->choices ? option->choices : kind_of(option->names));
+            fprintf(out, "%s%s", option->several ? "+" : "", option->choices ? option->choices : bash_kind(option->names));
         }
         fputc('\'', out);
     }
 }
 
-static void put_operand(FILE *out, const organ_operand *operand)
+static void put_bash_operand(FILE *out, const organ_operand *operand)
 {
     const bool choices = strchr(operand->name, '|') != NULL;
-    fprintf(out, " '%s%s'", choices ? operand->name : kind_of(operand->names), organ_operand_repeats(operand) ? "..." : "");
+    fprintf(out, " '%s%s'", choices ? operand->name : bash_kind(operand->names), organ_operand_repeats(operand) ? "..." : "");
 }
 
-static void put_verb(FILE *out, const organ_verb *verb)
+static void put_bash_verb(FILE *out, const organ_verb *verb)
 {
     fprintf(out, "    '%s')\n        options=(", verb->name);
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        put_option(out, option);
+        put_bash_option(out, option);
     fputs(")\n        operands=(", out);
     for (size_t k = 0; k < verb->operand_count; k++)
-        put_operand(out, &verb->operands[k]);
+        put_bash_operand(out, &verb->operands[k]);
     fputs(") ;;\n", out);
 }
 
@@ -76,7 +76,7 @@ void organ_completion_bash(FILE *out, const organ_verb_table *table)
 {
     const char *const rest = organ_completion_part(out, organ_bash_template);
     for (size_t k = 0; k < table->count; k++)
-        put_verb(out, table->verbs[k]);
+        put_bash_verb(out, table->verbs[k]);
     organ_completion_part(out, rest);
     put_families(out, table);
 }

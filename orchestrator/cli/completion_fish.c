@@ -22,7 +22,7 @@ static void put_choices(FILE *out, const char *choices)
 /* "complete -c organ -n '__organ_is prune' " */
 static void put_condition(FILE *out, const organ_verb *verb) { fprintf(out, "complete -c organ -n '__organ_is %s'", verb->name); }
 
-static void put_option(FILE *out, const organ_verb *verb, const organ_option *option)
+static void put_fish_option(FILE *out, const organ_verb *verb, const organ_option *option)
 {
     char brief[ORGAN_BRIEF_ROOM];
     organ_completion_brief(option->help, brief);
@@ -42,7 +42,7 @@ static void put_option(FILE *out, const organ_verb *verb, const organ_option *op
 }
 
 /* Words behind the options: fish offers them all at any place. */
-static void put_operands(FILE *out, const organ_verb *verb)
+static void put_fish_operands(FILE *out, const organ_verb *verb)
 {
     bool paths = false;
     for (size_t k = 0; k < verb->operand_count; k++) {
@@ -65,7 +65,7 @@ static void put_operands(FILE *out, const organ_verb *verb)
 
 ORGAN_EMBEDDED(organ_fish_template, "orchestrator/cli/completion.fish")
 
-static void put_words(FILE *out, const organ_verb_table *table, const char *of)
+static void put_fish_words(FILE *out, const organ_verb_table *table, const char *of)
 {
     char family[ORGAN_FAMILY_ROOM];
     for (size_t k = 0; k < table->count; k++) {
@@ -87,16 +87,16 @@ void organ_completion_fish(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     const char *const rest = organ_completion_part(out, organ_fish_template);
-    put_words(out, table, "");
+    put_fish_words(out, table, "");
     organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         if (organ_completion_opens_family(table, k) && organ_completion_family(table->verbs[k], family))
-            put_words(out, table, family);
+            put_fish_words(out, table, family);
     for (size_t v = 0; v < table->count; v++) {
         fputc('\n', out);
-        put_operands(out, table->verbs[v]);
+        put_fish_operands(out, table->verbs[v]);
         const organ_option *option;
         for (size_t k = 0; (option = organ_verb_option_at(table->verbs[v], k)); k++)
-            put_option(out, table->verbs[v], option);
+            put_fish_option(out, table->verbs[v], option);
     }
 }

@@ -8,7 +8,7 @@
 static const char apostrophe[] = "'\\''";
 
 /* Text inside a specification, where brackets and colons have a meaning. */
-static void put_text(FILE *out, const char *text, const char *special)
+static void put_zsh_text(FILE *out, const char *text, const char *special)
 {
     for (; *text; text++)
         if (*text == '\'')
@@ -21,7 +21,7 @@ static void put_text(FILE *out, const char *text, const char *special)
 static void put_action(FILE *out, const char *name, organ_names names, const char *choices, bool several)
 {
     fputc(':', out);
-    put_text(out, name, ":\\");
+    put_zsh_text(out, name, ":\\");
     fputc(':', out);
     if (choices && several) {
         fputs("_values -s , kind ", out);
@@ -39,7 +39,7 @@ static void put_action(FILE *out, const char *name, organ_names names, const cha
 }
 
 /* '(-o --output)'{-o+,--output=}'[the directory to make]:OUT:_files' */
-static void put_option(FILE *out, const organ_option *option)
+static void put_zsh_option(FILE *out, const organ_option *option)
 {
     char brief[ORGAN_BRIEF_ROOM];
     const bool takes = option->value != ORGAN_VALUE_FLAG, repeated = option->value == ORGAN_VALUE_WORDS;
@@ -50,14 +50,14 @@ static void put_option(FILE *out, const organ_option *option)
                 takes ? "=" : "");
     else
         fprintf(out, "'%s--%s%s[", repeated ? "*" : "", option->name, takes ? "=" : "");
-    put_text(out, brief, "[]:\\");
+    put_zsh_text(out, brief, "[]:\\");
     fputc(']', out);
     for (unsigned k = 0; takes && k < (option->takes ? option->takes : 1); k++)
         put_action(out, option->argument, option->names, option->choices, option->several);
     fputc('\'', out);
 }
 
-static void put_operand(FILE *out, const organ_operand *operand, size_t number)
+static void put_zsh_operand(FILE *out, const organ_operand *operand, size_t number)
 {
     fputs(" \\\n            '", out);
     if (organ_operand_repeats(operand))
@@ -68,26 +68,26 @@ static void put_operand(FILE *out, const organ_operand *operand, size_t number)
     fputc('\'', out);
 }
 
-static void put_verb(FILE *out, const organ_verb *verb)
+static void put_zsh_verb(FILE *out, const organ_verb *verb)
 {
     fprintf(out, "    '%s')\n        _arguments -s -S", verb->name);
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        put_option(out, option);
+        put_zsh_option(out, option);
     for (size_t k = 0; k < verb->operand_count; k++)
-        put_operand(out, &verb->operands[k], k + 1);
+        put_zsh_operand(out, &verb->operands[k], k + 1);
     fputs(" ;;\n", out);
 }
 
 static void put_summary(FILE *out, const char *word, const char *summary)
 {
     fprintf(out, "        '%s:", word);
-    put_text(out, summary, "\\");
+    put_zsh_text(out, summary, "\\");
     fputs("'\n", out);
 }
 
 /* The words that may come first, each family once; or the second words of a family. */
-static void put_words(FILE *out, const organ_verb_table *table, const char *of)
+static void put_zsh_words(FILE *out, const organ_verb_table *table, const char *of)
 {
     char family[ORGAN_FAMILY_ROOM];
     for (size_t k = 0; k < table->count; k++) {
@@ -105,18 +105,18 @@ void organ_completion_zsh(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
     const char *rest = organ_completion_part(out, organ_zsh_template);
-    put_words(out, table, "");
+    put_zsh_words(out, table, "");
     rest = organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++) {
         if (!organ_completion_opens_family(table, k))
             continue;
         organ_completion_family(table->verbs[k], family);
         fprintf(out, "    %s) verbs=(\n", family);
-        put_words(out, table, family);
+        put_zsh_words(out, table, family);
         fputs("        ) ;;\n", out);
     }
     rest = organ_completion_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
-        put_verb(out, table->verbs[k]);
+        put_zsh_verb(out, table->verbs[k]);
     organ_completion_part(out, rest);
 }

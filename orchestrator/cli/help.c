@@ -61,7 +61,7 @@ void organ_help_meaning(const organ_option *option, char meaning[ORGAN_MEANING_R
                  option->fallback ? "default " : "", option->fallback ? option->fallback : "");
 }
 
-static void put_option(FILE *out, const organ_option *option, size_t column, const organ_page *page)
+static void put_option_help(FILE *out, const organ_option *option, size_t column, const organ_page *page)
 {
     char term[96], meaning[ORGAN_MEANING_ROOM];
     option_term(option, term, sizeof term);
@@ -108,7 +108,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     for (size_t g = 0; g < verb->group_count; g++) {
         fprintf(out, "\n%s:\n", verb->groups[g].title);
         for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_option(out, &verb->groups[g].options[k], column, &narrow);
+            put_option_help(out, &verb->groups[g].options[k], column, &narrow);
     }
     if (verb->exits) {
         fputs("\nExit code:\n", out);
@@ -121,7 +121,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     }
 }
 
-static void put_title(FILE *out, const organ_page *page)
+static void put_program_title(FILE *out, const organ_page *page)
 {
     fprintf(out, "organ %s\n\n", ORGAN_VERSION);
     organ_text_wrap(
@@ -135,7 +135,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
     enum { COLUMN = 12 };
     static const char *const first_needed[] = {"inspect", "prune", "audit", "measure", "evaluate", "serve"};
     const organ_page narrow = readable(page);
-    put_title(out, &narrow);
+    put_program_title(out, &narrow);
     for (size_t n = 0; n < sizeof first_needed / sizeof *first_needed; n++)
         for (size_t k = 0; k < table->count; k++) {
             const organ_verb *const verb = table->verbs[k];
@@ -153,7 +153,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
 {
     enum { COLUMN = 17 };
     const organ_page narrow = readable(page);
-    put_title(out, &narrow);
+    put_program_title(out, &narrow);
     for (size_t k = 0; k < table->count; k++) {
         const char *const title = organ_verb_section_at(table, table->verbs[k]);
         if (title)

@@ -118,7 +118,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
 
 static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
 
-static organ_status run(int argc, char *const *argv, organ_error *error)
+static organ_status run_program(int argc, char *const *argv, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     const char *name = argc > 1 ? argv[1] : "";
@@ -169,5 +169,5 @@ int main(int argc, char **argv)
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);
     organ_memory_work_begin(); /* what is shown of a report counts with what made it; the process ends it */
-    return (int)finish_output(run(argc, argv, &error), asks_for_events(argc, argv));
+    return (int)finish_output(run_program(argc, argv, &error), asks_for_events(argc, argv));
 }

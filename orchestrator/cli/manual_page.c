@@ -50,11 +50,11 @@ static size_t put_escaped(FILE *out, const char *text, size_t length)
     return sum;
 }
 
-static void put_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
+static void put_roff_word(FILE *out, const char *word) { put_escaped(out, word, strlen(word)); }
 
 /* Words up to the end of the paragraph, in lines that begin with no dot; `column` of the first line are taken. Options are not hyphenated.
  */
-static void put_words(FILE *out, const char *text, size_t length, size_t column)
+static void put_roff_words(FILE *out, const char *text, size_t length, size_t column)
 {
     for (const char *end = text + length; text < end;) {
         const size_t space = strcspn(text, " "), word = space < (size_t)(end - text) ? space : (size_t)(end - text);
@@ -73,11 +73,11 @@ static void put_words(FILE *out, const char *text, size_t length, size_t column)
 }
 
 /* Paragraphs that '\n' separates. */
-static void put_text(FILE *out, const char *text)
+static void put_roff_text(FILE *out, const char *text)
 {
     while (*text) {
         const size_t length = strcspn(text, "\n");
-        put_words(out, text, length, 0);
+        put_roff_words(out, text, length, 0);
         text += length + (text[length] == '\n');
         fputs(*text ? ".PP\n" : "", out);
     }
@@ -106,7 +106,7 @@ void organ_manual_name(const organ_verb *verb, char name[ORGAN_MANUAL_NAME_ROOM]
 static void put_argument(FILE *out, const char *argument)
 {
     fputs("\\fI", out);
-    put_word(out, argument);
+    put_roff_word(out, argument);
     fputs("\\fR", out);
 }
 
@@ -117,7 +117,7 @@ static void put_required(FILE *out, const organ_option *option)
         fprintf(out, "\\-%c", option->letter);
     else {
         fputs("\\-\\-", out);
-        put_word(out, option->name);
+        put_roff_word(out, option->name);
     }
     fputs("\\fR\n", out);
     put_argument(out, option->argument);
@@ -129,7 +129,7 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
     fputs(".SH SYNOPSIS\n", out);
     for (const char *form = verb->usage; form && *form; form += strcspn(form, "\n"), form += *form == '\n') {
         fprintf(out, "%s.B organ %s\n", form == verb->usage ? "" : ".br\n", verb->name);
-        put_words(out, form, strcspn(form, "\n"), 0);
+        put_roff_words(out, form, strcspn(form, "\n"), 0);
     }
     if (verb->usage)
         return;
@@ -146,14 +146,14 @@ static void put_synopsis(FILE *out, const organ_verb *verb)
     fputs("[\\fIoptions\\fR]\n", out);
 }
 
-static void put_option(FILE *out, const organ_option *option)
+static void put_roff_option(FILE *out, const organ_option *option)
 {
     char meaning[ORGAN_MEANING_ROOM];
     fputs(".TP\n", out);
     if (option->letter)
         fprintf(out, "\\fB\\-%c\\fR, ", option->letter);
     fputs("\\fB\\-\\-", out);
-    put_word(out, option->name);
+    put_roff_word(out, option->name);
     fputs("\\fR", out);
     if (option->argument) {
         fputc(' ', out);
@@ -161,7 +161,7 @@ static void put_option(FILE *out, const organ_option *option)
     }
     fputc('\n', out);
     organ_help_meaning(option, meaning);
-    put_text(out, meaning);
+    put_roff_text(out, meaning);
 }
 
 static void put_options(FILE *out, const organ_verb *verb)
@@ -170,23 +170,23 @@ static void put_options(FILE *out, const organ_verb *verb)
         fputs(k == 0 ? ".SH ARGUMENTS\n.TP\n" : ".TP\n", out);
         put_argument(out, verb->operands[k].name);
         fputc('\n', out);
-        put_text(out, verb->operands[k].help);
+        put_roff_text(out, verb->operands[k].help);
     }
     fputs(".SH OPTIONS\n", out);
     for (size_t g = 0; g < verb->group_count; g++) {
         if (verb->group_count > 1)
             fprintf(out, ".SS %s\n", verb->groups[g].title);
         for (size_t k = 0; k < verb->groups[g].count; k++)
-            put_option(out, &verb->groups[g].options[k]);
+            put_roff_option(out, &verb->groups[g].options[k]);
     }
 }
 
 static void put_example(FILE *out, const organ_example *example, bool first)
 {
     fputs(first ? "" : ".PP\n", out);
-    put_text(out, example->does);
+    put_roff_text(out, example->does);
     fputs(".PP\n.in +4n\n.EX\n", out);
-    put_word(out, example->command);
+    put_roff_word(out, example->command);
     fputs("\n.EE\n.in\n", out);
 }
 
@@ -195,7 +195,7 @@ static void put_reference(FILE *out, const organ_verb *verb, const char *end)
     char name[ORGAN_MANUAL_NAME_ROOM];
     organ_manual_name(verb, name);
     fputs(".BR \\%", out);
-    put_word(out, name);
+    put_roff_word(out, name);
     fprintf(out, " (1)%s\n", end);
 }
 
@@ -222,14 +222,14 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
     put_header(out, name);
     const size_t taken = put_escaped(out, name, strlen(name));
     fputs(" \\-", out);
-    put_words(out, verb->summary, strlen(verb->summary), taken + 3);
+    put_roff_words(out, verb->summary, strlen(verb->summary), taken + 3);
     put_synopsis(out, verb);
     fputs(".SH DESCRIPTION\n", out);
-    put_text(out, verb->about);
+    put_roff_text(out, verb->about);
     put_options(out, verb);
     if (verb->exits) {
         fputs(".SH EXIT STATUS\n", out);
-        put_text(out, verb->exits);
+        put_roff_text(out, verb->exits);
     }
     fputs(verb->example_count ? ".SH EXAMPLES\n" : "", out);
     for (size_t k = 0; k < verb->example_count; k++)
@@ -243,9 +243,9 @@ static void put_terms(FILE *out, const char *const (*rows)[2], size_t count)
 {
     for (size_t k = 0; k < count; k++) {
         fputs(".TP\n.B ", out);
-        put_word(out, rows[k][0]);
+        put_roff_word(out, rows[k][0]);
         fputc('\n', out);
-        put_text(out, rows[k][1]);
+        put_roff_text(out, rows[k][1]);
     }
 }
 
@@ -258,7 +258,7 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
             fprintf(out, ".SS %s\n", title);
         fputs(".TP\n", out);
         put_reference(out, table->verbs[k], "");
-        put_text(out, table->verbs[k]->summary);
+        put_roff_text(out, table->verbs[k]->summary);
     }
 }
 
@@ -279,7 +279,8 @@ void organ_manual_of_program(FILE *out, const organ_verb_table *table)
     fputs("organ \\- open language models, operate on them, and prove what was done\n"
           ".SH SYNOPSIS\n.B organ\n\\fIVERB\\fR\n\\fIARGUMENTS\\fR\n[\\fIoptions\\fR]\n.SH DESCRIPTION\n",
           out);
-    put_text(out, "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory. "
+    put_roff_text(out,
+                  "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory. "
                   "Inputs are only read. Outputs grow under a hidden name and appear when they are whole. Results are the same with any "
                   "number of threads and any amount of memory.\n"
                   "Each verb has a page of its own, organ-VERB(1), which is also what 'organ help VERB' shows.");

@@ -147,7 +147,7 @@ static void clear_line(const organ_terminal *terminal)
         fputs("\r\033[K", terminal->out);
 }
 
-static void draw(organ_terminal *terminal, double now)
+static void draw_line(organ_terminal *terminal, double now)
 {
     terminal->page.width = organ_terminal_page(terminal->out).width; /* windows change */
     char *const line = organ_terminal_line(terminal, now);
@@ -160,7 +160,7 @@ static void draw(organ_terminal *terminal, double now)
 
 /* ---- the callbacks ---- */
 
-static void begin(void *context, const char *what, uint64_t bytes, size_t tensors)
+static void begin_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
     const double now = organ_seconds_now();
@@ -220,7 +220,7 @@ static void tell_advance(organ_terminal *terminal, const char *tensor, const cha
     terminal->drawn = now;
 }
 
-static void advance(void *context, uint64_t bytes, const char *tensor, const char *remark)
+static void advance_stage(void *context, uint64_t bytes, const char *tensor, const char *remark)
 {
     organ_terminal *const terminal = context;
     const double now = organ_seconds_now();
@@ -237,10 +237,10 @@ static void advance(void *context, uint64_t bytes, const char *tensor, const cha
     }
     measure_speed(terminal, now);
     if (terminal->live && !terminal->quiet && now - terminal->drawn >= redraw_seconds)
-        draw(terminal, now);
+        draw_line(terminal, now);
 }
 
-static void end(void *context)
+static void end_stage(void *context)
 {
     organ_terminal *const terminal = context;
     const organ_event_stage stage = stage_of(terminal);
@@ -252,7 +252,7 @@ static void end(void *context)
     fflush(terminal->out);
 }
 
-static void note(void *context, const char *text)
+static void show_note(void *context, const char *text)
 {
     organ_terminal *const terminal = context;
     if (terminal->events)
@@ -264,10 +264,10 @@ static void note(void *context, const char *text)
     organ_text_visible(terminal->out, text);
     fputc('\n', terminal->out);
     if (terminal->live && *terminal->what)
-        draw(terminal, organ_seconds_now());
+        draw_line(terminal, organ_seconds_now());
 }
 
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
-    return (organ_progress){.context = terminal, .begin = begin, .advance = advance, .end = end, .note = note};
+    return (organ_progress){.context = terminal, .begin = begin_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
 }

@@ -104,7 +104,7 @@ static const organ_option generate_options[] = {
 
 /* clang-format on */
 
-static void hear(void *context, const char *text, size_t bytes)
+static void print_generated(void *context, const char *text, size_t bytes)
 {
     bool *const said = context;
     *said = true;
@@ -122,7 +122,7 @@ static organ_status no_more(const json_t *report, const organ_page *page, char *
 WORK(generate_work)
 {
     bool said = false;
-    const organ_listener listener = {&said, hear};
+    const organ_listener listener = {&said, print_generated};
     organ_generate(&call->generate, engine, progress, call->json ? NULL : &listener, report, error);
     if (!*report && said)
         fputc('\n', stdout);

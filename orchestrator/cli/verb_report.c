@@ -12,7 +12,7 @@
 
 #define LARGEST_REPORT ((size_t)64 << 20)
 
-static json_t *load(const char *path, organ_error *error)
+static json_t *load_report(const char *path, organ_error *error)
 {
     json_error_t fault;
     char *bytes = NULL;
@@ -34,7 +34,7 @@ static organ_status run_report(void *context, organ_error *error)
     const organ_call *const call = context;
     if (organ_html_file_check(call->saved_page, error) != ORGAN_OK)
         return error->status;
-    json_t *const report = load(call->saved_report, error);
+    json_t *const report = load_report(call->saved_report, error);
     char *html = NULL;
     if (report && organ_html_report(report, &html, error) != ORGAN_OK && error->status == ORGAN_BAD_INPUT) {
         const organ_error fault = *error;

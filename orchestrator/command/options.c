@@ -13,7 +13,7 @@ enum { MOST_NAMES = 64, LONGEST_NAME = 32, MOST_CHOICES = 32 };
 
 /* ---- near names ---- */
 
-static size_t least(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
+static size_t least_of(size_t a, size_t b, size_t c) { return a < b ? (a < c ? a : c) : (b < c ? b : c); }
 
 /* Letters to insert, delete, replace or swap with the next one to make one word of the other. Both are at most LONGEST_NAME long. */
 static size_t distance(const char *a, const char *b)
@@ -26,7 +26,7 @@ static size_t distance(const char *a, const char *b)
                 rows[i][j] = i + j;
                 continue;
             }
-            rows[i][j] = least(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
+            rows[i][j] = least_of(rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (a[i - 1] != b[j - 1]));
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] && rows[i - 2][j - 2] + 1 < rows[i][j])
                 rows[i][j] = rows[i - 2][j - 2] + 1;
         }
@@ -181,7 +181,7 @@ static organ_status check_choices(const organ_verb *verb, const organ_option *op
     }
 }
 
-static organ_status store(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
+static organ_status store_value(const organ_verb *verb, const organ_option *option, const char *text, void *values, organ_error *error)
 {
     void *const member = (char *)values + option->offset;
     char allowed[2 * ORGAN_RANGE_ROOM];
@@ -293,7 +293,7 @@ static organ_status take_option(parser *p, const organ_option *option, const cha
             return miss_value(p, option, error);
         if (option->value != ORGAN_VALUE_FLAG && !text)
             text = p->argv[p->at++];
-        store(p->verb, option, text, p->values, error);
+        store_value(p->verb, option, text, p->values, error);
     }
     return error->status;
 }
@@ -395,7 +395,7 @@ organ_status organ_options_parse(const organ_verb *verb, int argc, char *const *
     parser p = {.verb = verb, .values = values, .argv = argv, .argc = argc};
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(verb, k)); k++)
-        if (option->fallback && store(verb, option, option->fallback, values, error) != ORGAN_OK)
+        if (option->fallback && store_value(verb, option, option->fallback, values, error) != ORGAN_OK)
             return error->status;
     const organ_status status = take_all(&p, error);
     *help = p.help;

@@ -22,7 +22,7 @@ static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
         inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text, (socklen_t)size);
 }
 
-static void set_deadline(const organ_http_request *request, unsigned seconds)
+static void set_request_deadline(const organ_http_request *request, unsigned seconds)
 {
     organ_watch_until(request->server->watch, request->watched, seconds);
 }
@@ -37,7 +37,7 @@ void organ_http_on_slow(void *context, const char *peer)
 
 /* ---- the log ---- */
 
-static void say(const organ_http_request *request, bool whole)
+static void log_request(const organ_http_request *request, bool whole)
 {
     const organ_http_reply *const reply = &request->reply;
     organ_error error = {0};
@@ -149,18 +149,18 @@ static enum MHD_Result send_or_delay(organ_http_request *request)
         return organ_http_send(request);
     const double seconds = organ_penalty_add(server->penalty, organ_watched_peer(request->watched));
     if (seconds > 0) {
-        set_deadline(request, 0);
+        set_request_deadline(request, 0);
         if (organ_desk_delay(server->desk, request, organ_http_waited(request) + seconds))
             return MHD_YES;
     }
     return organ_http_send(request);
 }
 
-static enum MHD_Result begin(organ_http_request *request, const char *verb, const char *version)
+static enum MHD_Result begin_request(organ_http_request *request, const char *verb, const char *version)
 {
     organ_server *const server = request->server;
     snprintf(request->verb, sizeof request->verb, "%s", verb);
-    set_deadline(request, server->options.timeout);
+    set_request_deadline(request, server->options.timeout);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
         /* Who may not ask does not learn what there is. */
@@ -196,9 +196,9 @@ static void take_body(organ_http_request *request, const char *data, size_t byte
     request->body[request->body_bytes] = '\0';
 }
 
-static enum MHD_Result answer(organ_http_request *request)
+static enum MHD_Result answer_request(organ_http_request *request)
 {
-    set_deadline(request, 0);
+    set_request_deadline(request, 0);
     request->counted = true;
     __atomic_add_fetch(&request->server->answering, 1, __ATOMIC_RELEASE);
     if (request->body_too_long) {
@@ -226,7 +226,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
         return MHD_NO;
     switch (request->state) {
     case REQUEST_NEW:
-        return begin(request, verb, version);
+        return begin_request(request, verb, version);
     case REQUEST_BODY:
         if (*bytes > 0) {
             take_body(request, data, *bytes);
@@ -239,7 +239,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
             request->asked = true;
             return MHD_YES;
         }
-        return answer(request);
+        return answer_request(request);
     case REQUEST_READY:
         *bytes = 0;
         return organ_http_send(request);
@@ -270,7 +270,7 @@ static void end_request(organ_http_request *request, bool whole)
         organ_tally_bytes(server->tally, request->reply.size);
     organ_tally_request(server->tally, request->route, request->reply.status, organ_http_waited(request));
     if (!server->options.quiet)
-        say(request, whole);
+        log_request(request, whole);
     free_request(request);
 }
 
@@ -286,7 +286,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     if (whole)
         part_from_silent(connection);
     /* The library closes what is idle; this is for who begins the next request and does not end it. */
-    set_deadline(request, 2 * server->options.timeout);
+    set_request_deadline(request, 2 * server->options.timeout);
     end_request(request, whole);
 }
 

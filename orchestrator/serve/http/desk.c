@@ -36,7 +36,7 @@ static organ_http_request *next_request(organ_desk *desk)
     return request;
 }
 
-static void queue(organ_desk *desk, organ_http_request *request)
+static void queue_request(organ_desk *desk, organ_http_request *request)
 {
     request->next = NULL;
     *desk->last = request;
@@ -46,7 +46,7 @@ static void queue(organ_desk *desk, organ_http_request *request)
 }
 
 /* Puts those back into the queue whose time has come, or all. */
-static void recall(organ_desk *desk, bool all)
+static void recall_requests(organ_desk *desk, bool all)
 {
     pthread_mutex_lock(&desk->lock);
     desk->recalls += all;
@@ -63,7 +63,7 @@ static void recall(organ_desk *desk, bool all)
             MHD_resume_connection(request->connection);
         } else {
             desk->parked_count--;
-            queue(desk, request);
+            queue_request(desk, request);
         }
     }
     pthread_mutex_unlock(&desk->lock);
@@ -72,10 +72,10 @@ static void recall(organ_desk *desk, bool all)
 void organ_http_recall(const organ_app *app)
 {
     if (app->desk)
-        recall(app->desk, true);
+        recall_requests(app->desk, true);
 }
 
-void organ_desk_tick(organ_desk *desk) { recall(desk, false); }
+void organ_desk_tick(organ_desk *desk) { recall_requests(desk, false); }
 
 void organ_desk_dismiss(organ_desk *desk)
 {
@@ -84,7 +84,7 @@ void organ_desk_dismiss(organ_desk *desk)
     pthread_mutex_lock(&desk->lock);
     desk->dismissed = true;
     pthread_mutex_unlock(&desk->lock);
-    recall(desk, true);
+    recall_requests(desk, true);
 }
 
 bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds)
@@ -105,14 +105,14 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
 }
 
 /* The handler may want to be called again. If something was recalled while it ran it is, at once: the news may be what it waits for. */
-static bool park(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
+static bool park_request(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
 {
     if (request->reply.kind != REPLY_LATER)
         return false;
     pthread_mutex_lock(&desk->lock);
     const bool over = desk->dismissed;
     if (!over && desk->recalls != recalls)
-        queue(desk, request);
+        queue_request(desk, request);
     else if (!over) {
         request->next = desk->parked;
         desk->parked = request;
@@ -134,7 +134,7 @@ static void *serve_desk(void *context)
         const unsigned long long recalls = desk->recalls;
         pthread_mutex_unlock(&desk->lock);
         request->route->handle(request, &request->reply);
-        if (park(desk, request, recalls))
+        if (park_request(desk, request, recalls))
             continue;
         request->state = REQUEST_READY;
         MHD_resume_connection(request->connection);
@@ -190,7 +190,7 @@ bool organ_desk_take(organ_desk *desk, organ_http_request *request)
         request->state = REQUEST_AT_DESK;
         /* Before anyone can find it: whoever resumes it must find it suspended. */
         MHD_suspend_connection(request->connection);
-        queue(desk, request);
+        queue_request(desk, request);
     }
     pthread_mutex_unlock(&desk->lock);
     return room;

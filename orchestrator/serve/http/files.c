@@ -39,7 +39,7 @@ static const char *type_of(const char *name)
 }
 
 /* RFC 6266: the name in ASCII for old programs, and as it is, percent-encoded. */
-static void dispose(organ_http_reply *reply, const char *name)
+static void add_disposition(organ_http_reply *reply, const char *name)
 {
     const size_t length = strlen(name);
     char *const text = malloc(4 * length + 64), *at = text;
@@ -127,7 +127,7 @@ static bool continues(const organ_http_request *request, const validators *v)
 
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
-static bool read_number(const char **text, uint64_t *number)
+static bool read_offset(const char **text, uint64_t *number)
 {
     const size_t digits = strspn(*text, "0123456789");
     if (digits == 0 || digits > 18)
@@ -147,9 +147,9 @@ static range_kind read_range(const char *text, uint64_t size, uint64_t *from, ui
     const bool tail = *text == '-';
     *from = 0;
     text += tail;
-    if (!read_number(&text, tail ? &last : from))
+    if (!read_offset(&text, tail ? &last : from))
         return RANGE_NONE;
-    if (!tail && (*text++ != '-' || (*text && !read_number(&text, &last)) || last < *from))
+    if (!tail && (*text++ != '-' || (*text && !read_offset(&text, &last)) || last < *from))
         return RANGE_NONE;
     if (*text)
         return RANGE_NONE;
@@ -178,7 +178,7 @@ static void add_presentation(organ_http_reply *reply, const char *name)
     if (strncmp(reply->type, "text/html", 9) == 0)
         organ_http_reply_policy(reply, sandbox);
     else
-        dispose(reply, name);
+        add_disposition(reply, name);
 }
 
 static void send_part(organ_http_reply *reply, int fd, uint64_t size, range_kind range, uint64_t from, uint64_t run)

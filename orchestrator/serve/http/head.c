@@ -27,7 +27,7 @@ static bool is_value(const char *text)
 }
 
 /* From `from` up to `to` lies nothing but one of these bytes. */
-static bool only(const char *from, const char *to, char a, char b)
+static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
         from++;
@@ -37,7 +37,7 @@ static bool only(const char *from, const char *to, char a, char b)
 /* Where a line has ended, one or two bytes were replaced with zeros. */
 static bool line_ends(const char *from, const char *to)
 {
-    return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only(from, to, '\0', '\0');
+    return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
 bool organ_http_library_is_strict(void) { return strncmp(MHD_get_version(), "0.", 2) != 0; }
@@ -57,7 +57,7 @@ static enum MHD_Result read_header(void *context, enum MHD_ValueKind kind, const
         r->wrong = "has a header whose name is none";
     else if (!value || !is_value(value))
         r->wrong = "has a header with a control character";
-    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only(name_end + 1, value, ' ', '\t')))
+    else if (r->at && (!line_ends(r->at, name) || (uintptr_t)value <= (uintptr_t)name_end || !only_bytes(name_end + 1, value, ' ', '\t')))
         r->wrong = "has a header with a zero byte, or one that goes on in the next line";
     else if (r->at)
         r->at = value + strlen(value);
@@ -73,9 +73,9 @@ static const char *read_first_line(const organ_http_request *request, const char
     const char *const end = request->line + strlen(request->target), *const verb_end = verb + strlen(verb);
     if ((uintptr_t)request->line <= (uintptr_t)verb_end || (uintptr_t)version <= (uintptr_t)end)
         return "has no target";
-    if (!is_token(verb) || !only(verb_end + 1, request->line, ' ', ' '))
+    if (!is_token(verb) || !only_bytes(verb_end + 1, request->line, ' ', ' '))
         return "has a method that is none";
-    if (version[-1] || !only(end, version - 1, ' ', ' '))
+    if (version[-1] || !only_bytes(end, version - 1, ' ', ' '))
         return "has a target with a zero byte";
     return request->target[strcspn(request->target, " \t")] ? "has a target with a blank" : NULL;
 }

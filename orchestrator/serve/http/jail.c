@@ -151,7 +151,7 @@ static const char *wrong_with(const char *path)
 }
 
 /* 0, or the status of a path that cannot be asked for. */
-static unsigned check(const char *path, organ_error *error)
+static unsigned check_jail_path(const char *path, organ_error *error)
 {
     const char *wrong = wrong_with(path);
     bool hidden = false, endless = false;
@@ -174,7 +174,7 @@ static unsigned check(const char *path, organ_error *error)
     return wrong ? 400 : hidden ? 403 : endless ? 404 : 0;
 }
 
-static unsigned refuse(const char *path, int number, organ_error *error)
+static unsigned refuse_path(const char *path, int number, organ_error *error)
 {
     if (number == ELOOP || number == EXDEV)
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': leads over a link; links are not followed", path);
@@ -198,21 +198,21 @@ static unsigned refuse(const char *path, int number, organ_error *error)
     }
 }
 
-static const char *named(const char *path) { return *path ? path : "."; }
+static const char *root_or_path(const char *path) { return *path ? path : "."; }
 
 /* A handle that can be looked at and opened again, but not read: nothing happens to a device or a pipe. */
 static unsigned handle_of(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     *fd = -1;
-    const unsigned bad = check(path, error);
+    const unsigned bad = check_jail_path(path, error);
     if (bad)
         return bad;
-    *fd = open_beneath(jail, named(path), O_PATH);
+    *fd = open_beneath(jail, root_or_path(path), O_PATH);
     if (*fd < 0)
-        return refuse(path, errno, error);
+        return refuse_path(path, errno, error);
     if (fstat(*fd, about) == 0)
         return 0;
-    const unsigned status = refuse(path, errno, error);
+    const unsigned status = refuse_path(path, errno, error);
     close(*fd);
     return status;
 }
@@ -241,9 +241,9 @@ static unsigned open_as(const organ_jail *jail, const char *path, bool directory
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': %s", path, directory ? "is not a directory" : "is a directory");
         return 409;
     }
-    *fd = open_beneath(jail, named(path), O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
+    *fd = open_beneath(jail, root_or_path(path), O_RDONLY | O_NONBLOCK | (directory ? O_DIRECTORY : 0));
     if (*fd < 0)
-        return refuse(path, errno, error);
+        return refuse_path(path, errno, error);
     /* It may have been replaced in between. */
     if (fstat(*fd, &second) == 0 && (second.st_mode & S_IFMT) == (first.st_mode & S_IFMT)) {
         *about = second;
@@ -263,7 +263,7 @@ unsigned organ_jail_file(const organ_jail *jail, const char *path, int *fd, stru
 
 /* ---- listing ---- */
 
-static int by_name(const void *a, const void *b)
+static int entry_order(const void *a, const void *b)
 {
     return strcmp(((const organ_jail_entry *)a)->name, ((const organ_jail_entry *)b)->name);
 }
@@ -281,7 +281,7 @@ typedef struct listing {
     bool cut;
 } listing;
 
-static bool append(listing *l, const char *name, const struct stat *about)
+static bool append_entry(listing *l, const char *name, const struct stat *about)
 {
     l->cut = l->count == l->most;
     if (l->cut)
@@ -310,17 +310,17 @@ unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, 
     for (const struct dirent *e; memory && !l.cut && (e = readdir(directory));)
         if (e->d_name[0] != '.' && !wrong_with(e->d_name) && fstatat(fd, e->d_name, &about, AT_SYMLINK_NOFOLLOW) == 0 &&
             (S_ISREG(about.st_mode) || S_ISDIR(about.st_mode)))
-            memory = append(&l, e->d_name, &about);
+            memory = append_entry(&l, e->d_name, &about);
     if (directory)
         closedir(directory);
     else
         close(fd);
     if (!memory) {
         organ_jail_list_free(l.entries, l.count);
-        return refuse(path, ENOMEM, error);
+        return refuse_path(path, ENOMEM, error);
     }
     if (l.count)
-        qsort(l.entries, l.count, sizeof *l.entries, by_name);
+        qsort(l.entries, l.count, sizeof *l.entries, entry_order);
     *entries = l.entries;
     *count = l.count;
     *cut = l.cut;
@@ -332,11 +332,11 @@ unsigned organ_jail_list(const organ_jail *jail, const char *path, size_t most, 
 static unsigned absolute_of(const organ_jail *jail, const char *path, char **absolute, organ_error *error)
 {
     const bool root = strcmp(jail->path, "/") == 0;
-    if (asprintf(absolute, "%s%s%s", root ? "" : jail->path, strcmp(named(path), ".") == 0 && !root ? "" : "/",
-                 strcmp(named(path), ".") == 0 ? "" : path) >= 0)
+    if (asprintf(absolute, "%s%s%s", root ? "" : jail->path, strcmp(root_or_path(path), ".") == 0 && !root ? "" : "/",
+                 strcmp(root_or_path(path), ".") == 0 ? "" : path) >= 0)
         return 0;
     *absolute = NULL;
-    return refuse(path, ENOMEM, error);
+    return refuse_path(path, ENOMEM, error);
 }
 
 typedef struct search {
@@ -364,7 +364,7 @@ static unsigned look_at_entry(search *s, int fd, const char *name, int depth, or
 {
     struct stat about;
     if (fstatat(fd, name, &about, AT_SYMLINK_NOFOLLOW) != 0)
-        return errno == ENOENT ? 0 : refuse(s->path, errno, error);
+        return errno == ENOENT ? 0 : refuse_path(s->path, errno, error);
     if (S_ISLNK(about.st_mode)) {
         organ_fail(error, ORGAN_BAD_INPUT, "'%s': belongs to a link, '%s'; links are not followed", s->path, name);
         return 403;
@@ -372,7 +372,7 @@ static unsigned look_at_entry(search *s, int fd, const char *name, int depth, or
     if (!S_ISDIR(about.st_mode) || s->stem)
         return 0;
     const int below = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    return below < 0 ? refuse(s->path, errno, error) : look_for_links(s, below, depth + 1, error);
+    return below < 0 ? refuse_path(s->path, errno, error) : look_for_links(s, below, depth + 1, error);
 }
 
 /* Takes over fd. What runs with a path would follow the links in it. */
@@ -382,13 +382,13 @@ static unsigned look_for_links(search *s, int fd, int depth, organ_error *error)
     DIR *const directory = depth < DEEPEST ? fdopendir(fd) : NULL;
     if (!directory) {
         close(fd);
-        return refuse(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
+        return refuse_path(s->path, depth < DEEPEST ? errno : ENAMETOOLONG, error);
     }
     for (const struct dirent *e; !status && (e = readdir(directory));) {
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0 || !matters(s, e->d_name))
             continue;
         if (++s->looked_at > MOST_LOOKED_AT)
-            status = refuse(s->path, ENAMETOOLONG, error);
+            status = refuse_path(s->path, ENAMETOOLONG, error);
         else
             status = look_at_entry(s, fd, e->d_name, depth, error);
     }
@@ -404,7 +404,7 @@ static unsigned open_parent(const organ_jail *jail, const char *path, int *fd, c
     struct stat about;
     *name = slash ? slash + 1 : path;
     *fd = -1;
-    const unsigned status = parent ? open_as(jail, parent, true, fd, &about, error) : refuse(path, ENOMEM, error);
+    const unsigned status = parent ? open_as(jail, parent, true, fd, &about, error) : refuse_path(path, ENOMEM, error);
     free(parent);
     return status;
 }
@@ -441,8 +441,8 @@ unsigned organ_jail_output(const organ_jail *jail, const char *path, organ_error
     struct stat about;
     const char *name;
     int fd;
-    unsigned status = check(path, error);
-    if (!status && strcmp(named(path), ".") == 0) {
+    unsigned status = check_jail_path(path, error);
+    if (!status && strcmp(root_or_path(path), ".") == 0) {
         organ_fail(error, ORGAN_USAGE, "the root itself cannot be written");
         return 400;
     }

@@ -20,7 +20,7 @@ typedef union address {
 } address;
 
 /* "[::1]:80" -> "::1", "80". */
-static organ_status split(const char *text, char *host, size_t room, const char **port, organ_error *error)
+static organ_status split_address(const char *text, char *host, size_t room, const char **port, organ_error *error)
 {
     const char *const colon = strrchr(text, ':');
     const bool bracket = text[0] == '[';
@@ -44,7 +44,7 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
     const char *port = "";
     const struct addrinfo wish = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *found = NULL;
-    if (split(text, host, sizeof host, &port, error) != ORGAN_OK)
+    if (split_address(text, host, sizeof host, &port, error) != ORGAN_OK)
         return error->status;
     const int failed = getaddrinfo(*host ? host : "0.0.0.0", port, &wish, &found);
     if (failed)
@@ -55,7 +55,7 @@ static organ_status find_address(const char *text, address *to, socklen_t *size,
     return ORGAN_OK;
 }
 
-static void describe(const address *a, organ_listening *listening)
+static void describe_address(const address *a, organ_listening *listening)
 {
     char text[INET6_ADDRSTRLEN] = "";
     if (a->any.sa_family == AF_INET6) {
@@ -85,7 +85,7 @@ static organ_status bind_to(const char *text, address *a, socklen_t size, organ_
     if (!failed)
         failed = getsockname(listening->fd, &a->any, &size); /* port 0 became one that is free */
     if (!failed) {
-        describe(a, listening);
+        describe_address(a, listening);
         return ORGAN_OK;
     }
     const int number = errno;
@@ -103,7 +103,7 @@ organ_status organ_http_listen(const char *text, bool guarded, organ_listening *
     *listening = (organ_listening){.fd = -1};
     if (find_address(text, &a, &size, error) != ORGAN_OK)
         return error->status;
-    describe(&a, listening);
+    describe_address(&a, listening);
     if (!listening->loopback && !guarded)
         return organ_fail(error, ORGAN_USAGE,
                           "--listen '%s': other machines could reach that; give a --token-file, or listen on loopback (127.0.0.1)", text);

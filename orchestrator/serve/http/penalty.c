@@ -44,7 +44,7 @@ void organ_penalty_destroy(organ_penalty *penalty)
     free(penalty);
 }
 
-static place *place_of(organ_penalty *penalty, const char *peer)
+static place *place_of_peer(organ_penalty *penalty, const char *peer)
 {
     unsigned char address[16];
     static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
@@ -62,7 +62,7 @@ double organ_penalty_add(organ_penalty *penalty, const char *peer)
 {
     const double now = organ_seconds_now();
     pthread_mutex_lock(&penalty->lock);
-    place *const p = place_of(penalty, peer);
+    place *const p = place_of_peer(penalty, peer);
     if (now - p->last > forgiven_seconds)
         p->wrong = 0;
     p->last = now;

@@ -68,7 +68,7 @@ void organ_http_reply_json(organ_http_reply *reply, unsigned status, json_t *doc
     reply_json(reply, status, "application/json", document);
 }
 
-static void problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, va_list list)
+static void fill_problem(organ_http_reply *reply, unsigned status, const char *name, json_t *value, const char *format, va_list list)
 {
     char message[1000];
     organ_error harmless = {0};
@@ -86,7 +86,7 @@ void organ_http_problem(organ_http_reply *reply, unsigned status, const char *fo
 {
     va_list list;
     va_start(list, format);
-    problem(reply, status, NULL, NULL, format, list);
+    fill_problem(reply, status, NULL, NULL, format, list);
     va_end(list);
 }
 
@@ -94,7 +94,7 @@ void organ_http_problem_with(organ_http_reply *reply, unsigned status, const cha
 {
     va_list list;
     va_start(list, format);
-    problem(reply, status, name, value, format, list);
+    fill_problem(reply, status, name, value, format, list);
     va_end(list);
 }
 

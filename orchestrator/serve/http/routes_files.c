@@ -14,7 +14,7 @@ static json_t *entry_json(const organ_jail_entry *entry)
                      entry->directory ? NULL : json_integer((json_int_t)entry->bytes), "modified", (json_int_t)entry->modified);
 }
 
-static json_t *page_of(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor, uint64_t limit)
+static json_t *entries_page(const char *path, const organ_jail_entry *entries, size_t count, const char *cursor, uint64_t limit)
 {
     json_t *const page = json_array();
     size_t from = 0;
@@ -32,7 +32,7 @@ static json_t *page_of(const char *path, const organ_jail_entry *entries, size_t
     return NULL;
 }
 
-static void list(const organ_http_request *request, organ_http_reply *reply, const char *path)
+static void list_directory(const organ_http_request *request, organ_http_reply *reply, const char *path)
 {
     organ_jail_entry *entries;
     size_t count;
@@ -47,11 +47,11 @@ static void list(const organ_http_request *request, organ_http_reply *reply, con
     else if (cut)
         organ_http_problem(reply, 422, "'%s' has more than %d entries, too many to list", path, MOST_ENTRIES);
     else
-        organ_http_reply_json(reply, 200, page_of(path, entries, count, organ_http_query(request, "cursor"), limit));
+        organ_http_reply_json(reply, 200, entries_page(path, entries, count, organ_http_query(request, "cursor"), limit));
     organ_jail_list_free(entries, count);
 }
 
-static void get_root(const organ_http_request *request, organ_http_reply *reply) { list(request, reply, ""); }
+static void get_root(const organ_http_request *request, organ_http_reply *reply) { list_directory(request, reply, ""); }
 
 static void get_file(const organ_http_request *request, organ_http_reply *reply)
 {
@@ -62,7 +62,7 @@ static void get_file(const organ_http_request *request, organ_http_reply *reply)
     organ_error error = {0};
     unsigned status = organ_jail_look(app->jail, path, &about, &error);
     if (!status && S_ISDIR(about.st_mode)) {
-        list(request, reply, path);
+        list_directory(request, reply, path);
         return;
     }
     status = status ? status : organ_jail_file(app->jail, path, &fd, NULL, &error);

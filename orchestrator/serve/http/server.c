@@ -157,7 +157,7 @@ void organ_server_tick(organ_server *server)
     organ_http_streams_tick(server);
 }
 
-static bool busy(organ_server *server)
+static bool server_is_busy(organ_server *server)
 {
     pthread_mutex_lock(&server->stream_lock);
     const bool streams = server->stream_count > 0;
@@ -167,10 +167,10 @@ static bool busy(organ_server *server)
 
 /* Waits for replies under way; those at the desk and streams must be gone before the daemon may be stopped, which they are soon: they wait
  * for the disk at most. */
-static void finish(organ_server *server, unsigned seconds)
+static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
-    for (unsigned k = 0; busy(server); k++) {
+    for (unsigned k = 0; server_is_busy(server); k++) {
         organ_http_streams_tick(server);
         if (k >= 100 * seconds && !organ_desk_busy(server->desk))
             break;
@@ -202,7 +202,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
             server->app.areas[k]->drain(&server->app);
     organ_desk_dismiss(server->desk);
     if (server->daemon) {
-        finish(server, seconds);
+        finish_replies(server, seconds);
         part_from_all(server);
         MHD_stop_daemon(server->daemon);
     }

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-static time_t now(void)
+static time_t seconds_now(void)
 {
     struct timespec at;
     clock_gettime(CLOCK_MONOTONIC, &at);
@@ -23,12 +23,12 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     }
     pthread_mutex_init(&waker->lock, NULL);
     waker->stream = *stream;
-    waker->last = now();
+    waker->last = seconds_now();
     *reply = (organ_http_reply){.kind = REPLY_STREAM, .status = 200, .type = type, .fd = -1, .waker = waker};
     return waker;
 }
 
-static ssize_t rest(organ_http_waker *waker)
+static ssize_t rest_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
     if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
@@ -39,7 +39,7 @@ static ssize_t rest(organ_http_waker *waker)
     return 0;
 }
 
-static ssize_t read_stream(void *context, uint64_t position, char *to, size_t room)
+static ssize_t read_reply_stream(void *context, uint64_t position, char *to, size_t room)
 {
     organ_http_waker *const waker = context;
     size_t bytes = 0;
@@ -48,19 +48,19 @@ static ssize_t read_stream(void *context, uint64_t position, char *to, size_t ro
         return MHD_CONTENT_READER_END_OF_STREAM;
     pthread_mutex_lock(&waker->lock);
     waker->woken = false;
-    waker->last = now();
+    waker->last = seconds_now();
     pthread_mutex_unlock(&waker->lock);
     const organ_stream_state state = waker->stream.read(waker->stream.context, to, room, &bytes);
     if (state == ORGAN_STREAM_END)
         return MHD_CONTENT_READER_END_OF_STREAM;
     if (state == ORGAN_STREAM_WAIT || bytes == 0)
-        return rest(waker);
+        return rest_stream(waker);
     *waker->sent += bytes;
     organ_tally_bytes(waker->tally, bytes);
     return (ssize_t)bytes;
 }
 
-static void end_stream(void *context)
+static void end_reply_stream(void *context)
 {
     organ_http_waker *const waker = context;
     organ_server *const server = waker->server;
@@ -78,7 +78,8 @@ struct MHD_Response *organ_http_stream_response(organ_http_request *request)
     enum { PIECE = 4096 };
     organ_http_waker *const waker = request->reply.waker;
     organ_server *const server = request->server;
-    struct MHD_Response *const response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_stream, waker, end_stream);
+    struct MHD_Response *const response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_reply_stream, waker, end_reply_stream);
     if (!response)
         return NULL;
     request->reply.waker = NULL;
@@ -102,7 +103,7 @@ void organ_http_streams_tick(organ_server *server)
     pthread_mutex_lock(&server->stream_lock);
     for (organ_http_waker *waker = server->streams; waker; waker = waker->after) {
         pthread_mutex_lock(&waker->lock);
-        const bool due = waker->stream.heartbeat && now() - waker->last >= (time_t)waker->stream.heartbeat;
+        const bool due = waker->stream.heartbeat && seconds_now() - waker->last >= (time_t)waker->stream.heartbeat;
         pthread_mutex_unlock(&waker->lock);
         if (all || due)
             organ_http_wake(waker);

@@ -114,7 +114,7 @@ double organ_http_waited(const organ_http_request *request)
     return (double)(now.tv_sec - request->began.tv_sec) + 1e-9 * (double)(now.tv_nsec - request->began.tv_nsec);
 }
 
-static const char *find(const organ_http_field *fields, size_t count, const char *name)
+static const char *find_field(const organ_http_field *fields, size_t count, const char *name)
 {
     for (size_t k = 0; k < count; k++)
         if (strcmp(fields[k].name, name) == 0)
@@ -124,12 +124,12 @@ static const char *find(const organ_http_field *fields, size_t count, const char
 
 const char *organ_http_parameter(const organ_http_request *request, const char *name)
 {
-    return find(request->parameters, request->parameter_count, name);
+    return find_field(request->parameters, request->parameter_count, name);
 }
 
 const char *organ_http_query(const organ_http_request *request, const char *name)
 {
-    return find(request->query, request->query_count, name);
+    return find_field(request->query, request->query_count, name);
 }
 
 const char *organ_http_header(const organ_http_request *request, const char *name)

@@ -37,7 +37,7 @@ void organ_watch_destroy(organ_watch *watch)
     free(watch);
 }
 
-static void set_deadline(organ_watched *watched, unsigned seconds)
+static void set_connection_deadline(organ_watched *watched, unsigned seconds)
 {
     watched->limited = seconds > 0;
     clock_gettime(CLOCK_MONOTONIC, &watched->deadline);
@@ -51,7 +51,7 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
         return NULL;
     watched->fd = fd;
     snprintf(watched->peer, sizeof watched->peer, "%s", peer);
-    set_deadline(watched, seconds);
+    set_connection_deadline(watched, seconds);
     pthread_mutex_lock(&watch->lock);
     watched->after = watch->first;
     if (watch->first)
@@ -76,7 +76,7 @@ void organ_watch_remove(organ_watch *watch, organ_watched *watched)
 void organ_watch_until(organ_watch *watch, organ_watched *watched, unsigned seconds)
 {
     pthread_mutex_lock(&watch->lock);
-    set_deadline(watched, seconds);
+    set_connection_deadline(watched, seconds);
     pthread_mutex_unlock(&watch->lock);
 }
 

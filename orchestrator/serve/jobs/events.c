@@ -15,7 +15,7 @@
 
 enum { HEARTBEAT = 15, CHUNK = 32 << 10 };
 
-static void close_stream(void *context)
+static void close_job_events(void *context)
 {
     organ_job_stream *const stream = context;
     organ_jobs *const jobs = stream->jobs;
@@ -90,7 +90,7 @@ static bool make_events(organ_job_stream *stream, FILE *out)
     return lines || stream->ended || fresh;
 }
 
-static bool fill(organ_job_stream *stream)
+static bool fill_pending(organ_job_stream *stream)
 {
     organ_text text;
     organ_error error = {0};
@@ -107,11 +107,11 @@ static bool fill(organ_job_stream *stream)
     return stream->size > 0;
 }
 
-static organ_stream_state read_stream(void *context, char *to, size_t room, size_t *bytes)
+static organ_stream_state read_job_events(void *context, char *to, size_t room, size_t *bytes)
 {
     organ_job_stream *const stream = context;
     *bytes = 0;
-    if (stream->at == stream->size && (stream->ended || !fill(stream)))
+    if (stream->at == stream->size && (stream->ended || !fill_pending(stream)))
         return stream->ended ? ORGAN_STREAM_END : ORGAN_STREAM_WAIT;
     *bytes = stream->size - stream->at < room ? stream->size - stream->at : room;
     memcpy(to, stream->pending + stream->at, *bytes);
@@ -121,7 +121,7 @@ static organ_stream_state read_stream(void *context, char *to, size_t room, size
 }
 
 /* The place that Last-Event-ID means: behind a line of this file, else its beginning. *end: the client has seen the end. */
-static int64_t place_of(int fd, const char *last, bool *end)
+static int64_t place_of_event(int fd, const char *last, bool *end)
 {
     char *rest = NULL, before = 0;
     const long long at = last && isdigit((unsigned char)*last) ? strtoll(last, &rest, 10) : 0;
@@ -139,7 +139,7 @@ static organ_job_stream *new_stream(organ_jobs *jobs, organ_job *job, const char
     stream->jobs = jobs;
     stream->job = job;
     stream->fd = organ_job_open(&jobs->store, job->id, "events.jsonl", O_RDONLY);
-    stream->offset = place_of(stream->fd, last, end);
+    stream->offset = place_of_event(stream->fd, last, end);
     stream->seen = job->version - 1;
     stream->last = organ_seconds_now();
     job->users++;
@@ -159,12 +159,12 @@ void organ_jobs_events(organ_jobs *jobs, const char *id, const char *last, organ
     else if (!stream)
         organ_http_problem(reply, 500, "no memory");
     else if (end) {
-        close_stream(stream);
+        close_job_events(stream);
         organ_http_reply_empty(reply, 204); /* tells a browser not to ask again */
     } else {
         organ_http_waker *const waker = organ_http_reply_stream(
             reply, "text/event-stream",
-            &(organ_http_stream){.read = read_stream, .close = close_stream, .context = stream, .heartbeat = HEARTBEAT});
+            &(organ_http_stream){.read = read_job_events, .close = close_job_events, .context = stream, .heartbeat = HEARTBEAT});
         if (!waker)
             return;
         pthread_mutex_lock(&jobs->mutex);

@@ -36,7 +36,7 @@ static void forget_oldest(organ_jobs *jobs)
 /* ---- the thread ---- */
 
 /* What is done again and again; true while something runs. */
-static bool tick(organ_jobs *jobs)
+static bool look_at_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
     for (size_t k = 0; k < jobs->count; k++) {
@@ -56,12 +56,12 @@ static bool tick(organ_jobs *jobs)
     return running > 0;
 }
 
-static void *keep(void *context)
+static void *keep_jobs(void *context)
 {
     organ_jobs *const jobs = context;
     pthread_mutex_lock(&jobs->mutex);
     while (!jobs->stopping) {
-        if (tick(jobs)) {
+        if (look_at_jobs(jobs)) {
             struct timespec until;
             clock_gettime(CLOCK_MONOTONIC, &until);
             until.tv_nsec += tick_nanoseconds;
@@ -133,7 +133,7 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
     init_locks(jobs);
     if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK && make_plan(jobs, error) == ORGAN_OK &&
         load_all(jobs, notes, error) == ORGAN_OK) {
-        const int fault = pthread_create(&jobs->thread, NULL, keep, jobs);
+        const int fault = pthread_create(&jobs->thread, NULL, keep_jobs, jobs);
         jobs->threaded = fault == 0;
         if (fault)
             organ_fail_errno(error, fault, "the thread that watches jobs");
@@ -204,7 +204,7 @@ static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
     return 500;
 }
 
-static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
+static unsigned insert_job(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     organ_job *job = NULL;
     uint64_t limit;
@@ -231,7 +231,7 @@ static unsigned insert(organ_jobs *jobs, organ_job_words *words, json_t **view, 
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error)
 {
     pthread_mutex_lock(&jobs->mutex);
-    const unsigned status = insert(jobs, words, view, error);
+    const unsigned status = insert_job(jobs, words, view, error);
     organ_job_words_release(words); /* here, for the job has them too now */
     pthread_mutex_unlock(&jobs->mutex);
     return status;
@@ -256,7 +256,7 @@ static unsigned do_to_job(organ_jobs *jobs, const char *id, job_action *action, 
     return status;
 }
 
-static unsigned show_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+static unsigned show_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     (void)jobs;
     (void)error;
@@ -266,10 +266,10 @@ static unsigned show_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_
 
 unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
 {
-    return do_to_job(jobs, id, show_job, view, error);
+    return do_to_job(jobs, id, show_held_job, view, error);
 }
 
-static unsigned delete_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+static unsigned delete_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
         organ_jobs_drop(jobs, job);
@@ -291,10 +291,10 @@ static unsigned delete_job(organ_jobs *jobs, organ_job *job, json_t **view, orga
 
 unsigned organ_jobs_delete(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
 {
-    return do_to_job(jobs, id, delete_job, view, error);
+    return do_to_job(jobs, id, delete_held_job, view, error);
 }
 
-static unsigned resume_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+static unsigned resume_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
         organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id, organ_job_state_names[job->state]);
@@ -325,7 +325,7 @@ static unsigned resume_job(organ_jobs *jobs, organ_job *job, json_t **view, orga
 
 unsigned organ_jobs_resume(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
 {
-    return do_to_job(jobs, id, resume_job, view, error);
+    return do_to_job(jobs, id, resume_held_job, view, error);
 }
 
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)

@@ -14,7 +14,7 @@
 
 enum { BLOCK = 4096 };
 
-static uint64_t size_of(int fd)
+static uint64_t file_size(int fd)
 {
     struct stat about;
     return fd >= 0 && fstat(fd, &about) == 0 ? (uint64_t)about.st_size : 0;
@@ -26,7 +26,7 @@ static uint64_t size_of(int fd)
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);
-    uint64_t size = size_of(fd);
+    uint64_t size = file_size(fd);
     if (limit > 0 && size > limit) {
         *cut = size > *cut ? size : *cut;
         size = ftruncate(fd, (off_t)limit) == 0 ? limit : size;
@@ -81,7 +81,7 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
 /* ---- the log ---- */
 
 /* Its first and its last quarter of the limit stay. */
-static uint64_t share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
+static uint64_t log_share(uint64_t limit) { return limit / 4 / BLOCK * BLOCK; }
 
 static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_t limit, int64_t read)
 {
@@ -89,7 +89,7 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     const int fd = organ_job_open(store, id, "events.jsonl", O_RDWR);
     if (fd < 0 || fstat(fd, &about) != 0)
         about = (struct stat){0};
-    const uint64_t size = (uint64_t)about.st_size, taken = (uint64_t)about.st_blocks * 512, stays = share(limit);
+    const uint64_t size = (uint64_t)about.st_size, taken = (uint64_t)about.st_blocks * 512, stays = log_share(limit);
     const uint64_t end = (size - stays < (uint64_t)read ? size - stays : (uint64_t)read) / BLOCK * BLOCK;
     const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
     const bool hollowed = large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
@@ -115,7 +115,7 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
 {
     char *from = NULL, *to = NULL;
     const int log = organ_job_open(store, id, "events.jsonl", O_RDONLY);
-    const uint64_t size = size_of(log), stays = share(limit);
+    const uint64_t size = file_size(log), stays = log_share(limit);
     if (limit > 0 && stays > 0 && size > limit && asprintf(&from, "%s/%s/events.short", store->path, id) >= 0 &&
         asprintf(&to, "%s/%s/events.jsonl", store->path, id) >= 0) {
         const int made = organ_job_open(store, id, "events.short", O_WRONLY | O_CREAT | O_TRUNC);
@@ -147,7 +147,7 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     uint64_t bytes = 0;
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const int fd = organ_job_open(store, id, names[k], O_RDONLY);
-        bytes += size_of(fd);
+        bytes += file_size(fd);
         if (fd >= 0)
             close(fd);
     }

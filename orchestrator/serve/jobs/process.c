@@ -45,7 +45,7 @@ static bool read_text(const char *path, char *text, size_t size)
 }
 
 /* The 22nd field, counted from behind the name, which may hold anything; a zombie does not live. */
-static bool birth(pid_t pid, uint64_t *born)
+static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
@@ -69,7 +69,7 @@ bool organ_process_lives(const organ_process *process)
     char boot[40];
     uint64_t born = 0;
     this_boot(boot);
-    return process->pid > 0 && birth(process->pid, &born) && born == process->born && strcmp(boot, process->boot) == 0;
+    return process->pid > 0 && read_birth(process->pid, &born) && born == process->born && strcmp(boot, process->boot) == 0;
 }
 
 /* ---- starting ---- */
@@ -84,9 +84,9 @@ typedef struct child {
 } child;
 
 /* Moves a descriptor above those that get numbers of their own. */
-static int lift(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
+static int lift_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
-static bool place(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
+static bool place_descriptor(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
 
 static void quiet_signals(void)
 {
@@ -100,17 +100,17 @@ static void quiet_signals(void)
 
 /* Everything but the program itself. Between fork and exec only system calls are made: another thread may have held any lock when we were
  * copied. */
-static bool prepare(const child *self, int program)
+static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
-    const int root = lift(self->plan->root), output = lift(self->output), log = lift(self->log);
+    const int root = lift_descriptor(self->plan->root), output = lift_descriptor(self->output), log = lift_descriptor(self->log);
     const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     quiet_signals();
     /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
      * priority would count for nothing. */
     setpgid(0, 0);
     return setrlimit(RLIMIT_CORE, &none) == 0 && (self->memory == 0 || setrlimit(RLIMIT_DATA, &memory) == 0) && root >= 0 &&
-           fchdir(root) == 0 && place(nothing, 0) && place(output, 1) && place(log, 2) &&
+           fchdir(root) == 0 && place_descriptor(nothing, 0) && place_descriptor(output, 1) && place_descriptor(log, 2) &&
            (self->plan->confine == 0 || organ_confine(self->plan->confine, root, program));
 }
 
@@ -127,12 +127,12 @@ static bool keep_only(int program, int gate, int ready)
     return true;
 }
 
-static void become(const child *self)
+static void become_program(const child *self)
 {
     static const char lost[] =
         "{\"event\":\"error\",\"status\":\"input or output\",\"code\":4,\"message\":\"the program could not be executed\"}\n";
-    const int program = lift(self->plan->program), gate = lift(self->gate), ready = lift(self->ready);
-    const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare(self, program);
+    const int program = lift_descriptor(self->plan->program), gate = lift_descriptor(self->gate), ready = lift_descriptor(self->ready);
+    const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     const int why = good ? 0 : errno;
     char go = 0;
     /* The server's end of the gate is closed with all others, or its end would not be the end of the gate. */
@@ -143,7 +143,7 @@ static void become(const child *self)
 }
 
 /* What the child says of its preparations: 0, or the errno of what failed. */
-static int hear(int ready)
+static int hear_child(int ready)
 {
     int why = 0;
     ssize_t got;
@@ -153,19 +153,19 @@ static int hear(int ready)
     return got == sizeof why ? why : ECHILD;
 }
 
-static organ_status begin(child *self, organ_process *process, organ_error *error)
+static organ_status fork_child(child *self, organ_process *process, organ_error *error)
 {
     const pid_t pid = fork();
     if (pid == 0)
-        become(self);
+        become_program(self);
     if (pid < 0)
         return organ_fail_errno(error, errno, "a process for the job cannot be started");
     close(self->ready);
     self->ready = -1;
-    const int why = hear(self->hearer);
+    const int why = hear_child(self->hearer);
     *process = (organ_process){.pid = pid};
     this_boot(process->boot);
-    if (why == 0 && birth(pid, &process->born))
+    if (why == 0 && read_birth(pid, &process->born))
         return ORGAN_OK;
     close(self->far_gate);
     waitpid(pid, NULL, 0);
@@ -196,7 +196,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
                   .ready = readies[1],
                   .far_gate = gates[1],
                   .hearer = readies[0]};
-    if (begin(&self, process, error) == ORGAN_OK)
+    if (fork_child(&self, process, error) == ORGAN_OK)
         *gate = gates[1];
     else if (self.ready >= 0)
         close(gates[1]);

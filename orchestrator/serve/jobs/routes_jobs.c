@@ -25,7 +25,7 @@ static organ_jobs *jobs_of(const organ_http_request *request) { return organ_htt
 
 /* ---- jobs ---- */
 
-static void refuse(organ_http_reply *reply, unsigned status, json_t *faults)
+static void refuse_faults(organ_http_reply *reply, unsigned status, json_t *faults)
 {
     const json_t *const first = json_array_get(faults, 0);
     const size_t more = json_array_size(faults) - (first ? 1 : 0);
@@ -50,14 +50,14 @@ static json_t *faults_of(const char *message)
 }
 
 /* A view, or a problem with the message; the reference is taken. */
-static void answer(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
+static void answer_view(organ_http_reply *reply, unsigned status, json_t *view, const organ_error *error)
 {
     if (status == 204)
         organ_http_reply_empty(reply, 204);
     else if (status < 300)
         organ_http_reply_json(reply, status, view);
     else if (status == 422 && *error->message == '/')
-        refuse(reply, status, faults_of(error->message));
+        refuse_faults(reply, status, faults_of(error->message));
     else
         organ_http_problem(reply, status, "%s", error->message);
 }
@@ -73,13 +73,13 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
     const unsigned refused = organ_job_words_read(app->options->verbs, app->options->verb_count, app->jail, body, &words, &faults);
     json_decref(body);
     if (refused) {
-        refuse(reply, refused, faults);
+        refuse_faults(reply, refused, faults);
         return;
     }
     const unsigned status = organ_jobs_add(app->jobs, &words, &view, &error);
     char place[64];
     snprintf(place, sizeof place, "/api/v1/jobs/%s", view ? json_string_value(json_object_get(view, "id")) : "");
-    answer(reply, status, view, &error);
+    answer_view(reply, status, view, &error);
     if (status == 201)
         organ_http_reply_header(reply, "Location", place);
 }
@@ -105,7 +105,7 @@ static void answer_for_job(const organ_http_request *request, organ_http_reply *
     json_t *view;
     organ_error error = {0};
     const unsigned status = action(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
-    answer(reply, status, view, &error);
+    answer_view(reply, status, view, &error);
 }
 
 static void get_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_show); }
@@ -144,7 +144,7 @@ static json_t *visible_lines(const char *s)
 }
 
 /* What there is to say of a result that was cut, and how it begins. */
-static json_t *cut_result(int fd, uint64_t cut)
+static json_t *describe_cut_result(int fd, uint64_t cut)
 {
     enum { SHOWN = 64 << 10 };
     struct stat about = {0};
@@ -175,7 +175,7 @@ static void get_result(const organ_http_request *request, organ_http_reply *repl
     if (status != 200)
         organ_http_problem(reply, status, "%s", error.message);
     else if (cut && !(raw && *raw == 't'))
-        organ_http_reply_json(reply, 200, cut_result(fd, cut));
+        organ_http_reply_json(reply, 200, describe_cut_result(fd, cut));
     else
         organ_http_reply_file(reply, request, fd, cut ? "result.txt" : "result.json");
 }
@@ -231,7 +231,7 @@ static void get_verb(const organ_http_request *request, organ_http_reply *reply)
 
 /* ---- the area ---- */
 
-static organ_status start(organ_app *app, organ_error *error)
+static organ_status start_jobs(organ_app *app, organ_error *error)
 {
     const organ_jobs_setup setup = {.jail = app->jail,
                                     .verbs = app->options->verbs,
@@ -249,7 +249,7 @@ static organ_status start(organ_app *app, organ_error *error)
     return error->status;
 }
 
-static void stop(organ_app *app)
+static void stop_jobs(organ_app *app)
 {
     const size_t running = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_RUNNING) : 0;
     const size_t waiting = app->jobs ? organ_jobs_count(app->jobs, ORGAN_JOB_QUEUED) : 0;
@@ -259,7 +259,7 @@ static void stop(organ_app *app)
     app->jobs = NULL;
 }
 
-static void metrics(const organ_app *app, FILE *out) { organ_jobs_metrics(app->jobs, out); }
+static void print_job_metrics(const organ_app *app, FILE *out) { organ_jobs_metrics(app->jobs, out); }
 
 static const organ_http_route routes[] = {{ORGAN_HTTP_POST, "/api/v1/jobs", post_job, .waits = true, .body = true},
                                           {ORGAN_HTTP_GET, "/api/v1/jobs", get_jobs, .waits = true},
@@ -273,4 +273,4 @@ static const organ_http_route routes[] = {{ORGAN_HTTP_POST, "/api/v1/jobs", post
                                           {ORGAN_HTTP_GET, "/api/v1/verbs", get_verbs, .open = false},
                                           {ORGAN_HTTP_GET, "/api/v1/verbs/{verb}", get_verb, .open = false}};
 
-const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start, .stop = stop, .metrics = metrics};
+const organ_area organ_area_jobs = {ORGAN_ROUTES(routes), .start = start_jobs, .stop = stop_jobs, .metrics = print_job_metrics};

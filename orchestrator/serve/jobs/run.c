@@ -46,7 +46,7 @@ static void explain_memory(organ_job *job, int number)
 }
 
 /* From an exit code, or from what the program said last where nobody collected the code: code -1 and signal 0. */
-static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
+static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
     if (code < 0 && number == 0 && job->progress.failed)
@@ -78,7 +78,7 @@ static void ended(organ_jobs *jobs, organ_job *job, int code, int number, const 
 }
 
 /* Without the lock: a result may be long. The job stays where it is meanwhile, for only this thread ends what runs. */
-static organ_job_findings examine(organ_jobs *jobs, organ_job *job)
+static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
     pthread_mutex_unlock(&jobs->mutex);
@@ -101,8 +101,8 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
             break;
     }
     if (over) {
-        const organ_job_findings found = examine(jobs, job);
-        ended(jobs, job, code, number, &found);
+        const organ_job_findings found = examine_output(jobs, job);
+        end_job(jobs, job, code, number, &found);
         return;
     }
     job->bytes = organ_job_trim(&jobs->store, job->id, jobs->setup.output, job->progress.offset, &job->cut);
@@ -233,7 +233,7 @@ unsigned organ_jobs_renew(organ_jobs *jobs, organ_job *job, organ_error *error)
 }
 
 /* A job that had ended before this server began, perhaps under another limit. */
-static void settle(organ_jobs *jobs, organ_job *job)
+static void settle_ended_job(organ_jobs *jobs, organ_job *job)
 {
     organ_error ignored = {0};
     const uint64_t cut = job->cut;
@@ -255,7 +255,7 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);
     else if (!organ_job_active(job->state))
-        settle(jobs, job);
+        settle_ended_job(jobs, job);
     else if (job->state == ORGAN_JOB_QUEUED && organ_jobs_renew(jobs, job, &error)) {
         snprintf(job->message, sizeof job->message, "%s", error.message);
         organ_jobs_conclude(jobs, job, ORGAN_JOB_FAILED);

@@ -41,7 +41,7 @@ double organ_job_stamp(char stamp[32])
 /* ---- the directory of all ---- */
 
 /* A directory of our own below `parent`, not a link to somewhere. */
-static organ_status enter(const char *parent, const char *name, char **path, organ_error *error)
+static organ_status enter_directory(const char *parent, const char *name, char **path, organ_error *error)
 {
     struct stat about;
     if (asprintf(path, "%s/%s", strcmp(parent, "/") == 0 ? "" : parent, name) < 0) {
@@ -70,7 +70,7 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
 {
     char *hidden = NULL;
     *store = (organ_job_store){.lock = -1};
-    if (enter(root, ".organ", &hidden, error) == ORGAN_OK && enter(hidden, "jobs", &store->path, error) == ORGAN_OK)
+    if (enter_directory(root, ".organ", &hidden, error) == ORGAN_OK && enter_directory(hidden, "jobs", &store->path, error) == ORGAN_OK)
         take_lock(store, error);
     free(hidden);
     if (error->status != ORGAN_OK)
@@ -121,12 +121,12 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
     return result;
 }
 
-static int by_name(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
+static int id_order(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 {
     struct dirent **names = NULL;
-    const int count = scandir(store->path, &names, NULL, by_name);
+    const int count = scandir(store->path, &names, NULL, id_order);
     json_t *const ids = count < 0 ? NULL : json_array();
     if (count < 0)
         organ_fail_errno(error, errno, "%s", store->path);

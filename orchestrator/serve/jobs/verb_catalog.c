@@ -71,7 +71,7 @@ static json_t *choices_array(const organ_option *option)
     return array;
 }
 
-static json_t *number(const organ_option *option, double value)
+static json_t *option_number(const organ_option *option, double value)
 {
     return option->value == ORGAN_VALUE_REAL ? json_real(value) : json_integer((json_int_t)value);
 }
@@ -80,8 +80,8 @@ static json_t *range_schema(const organ_option *option)
 {
     const organ_range *const range = &option->range;
     json_t *const schema = json_pack("{s:s}", "type", option->value == ORGAN_VALUE_REAL ? "number" : "integer");
-    json_object_set_new(schema, range->after_from ? "exclusiveMinimum" : "minimum", number(option, range->from));
-    json_object_set_new(schema, range->before_to ? "exclusiveMaximum" : "maximum", number(option, range->to));
+    json_object_set_new(schema, range->after_from ? "exclusiveMinimum" : "minimum", option_number(option, range->from));
+    json_object_set_new(schema, range->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to));
     return schema;
 }
 
@@ -156,7 +156,7 @@ json_t *organ_verb_request_schema(const organ_verb *verb)
 
 /* ---- descriptions ---- */
 
-static json_t *brief(const organ_verb *verb)
+static json_t *describe_in_brief(const organ_verb *verb)
 {
     return json_pack("{s:s, s:s, s:b, s:b}", "name", verb->name, "summary", verb->summary, "resumable",
                      organ_verb_option(verb, "resume") != NULL, "dry_run", organ_verb_option(verb, "dry-run") != NULL);
@@ -167,7 +167,7 @@ json_t *organ_verb_list(const organ_verb *const *verbs, size_t count)
     json_t *const list = json_array();
     for (size_t k = 0; list && k < count; k++)
         if (organ_verb_is_job(verbs[k]))
-            json_array_append_new(list, brief(verbs[k]));
+            json_array_append_new(list, describe_in_brief(verbs[k]));
     return list;
 }
 
@@ -211,8 +211,8 @@ static json_t *describe_option(const organ_option *option)
         json_object_set_new(json, "takes", json_integer(option->takes));
     if (option->value >= ORGAN_VALUE_COUNT)
         json_object_set_new(json, "range",
-                            json_pack("{s:o, s:o, s:b, s:b}", "from", number(option, option->range.from), "to",
-                                      number(option, option->range.to), "after_from", option->range.after_from, "before_to",
+                            json_pack("{s:o, s:o, s:b, s:b}", "from", option_number(option, option->range.from), "to",
+                                      option_number(option, option->range.to), "after_from", option->range.after_from, "before_to",
                                       option->range.before_to));
     return json;
 }
@@ -234,7 +234,7 @@ static json_t *describe_groups(const organ_verb *verb)
 
 json_t *organ_verb_describe(const organ_verb *verb)
 {
-    json_t *const json = brief(verb), *const examples = json_array();
+    json_t *const json = describe_in_brief(verb), *const examples = json_array();
     for (size_t k = 0; k < verb->example_count; k++)
         json_array_append_new(examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
     json_object_set_new(json, "about", json_string(verb->about));

@@ -44,7 +44,7 @@ static size_t block_size(const organ_model *model, const texts *t)
 
 /* ---- filling it ---- */
 
-static const char *put_text(char **at, const char *text)
+static const char *put_block_text(char **at, const char *text)
 {
     const size_t size = strlen(text) + 1;
     char *const put = memcpy(*at, text, size);
@@ -53,7 +53,7 @@ static const char *put_text(char **at, const char *text)
 }
 
 /* First everything that wants to be aligned, then the texts. */
-static void fill(organ_catalog *block, const organ_model *model, const texts *t)
+static void fill_block(organ_catalog *block, const organ_model *model, const texts *t)
 {
     organ_tensor *const tensors = (organ_tensor *)(void *)(block + 1);
     const char **const files = (const char **)(void *)(tensors + model->tensor_count);
@@ -61,7 +61,7 @@ static void fill(organ_catalog *block, const organ_model *model, const texts *t)
     char *at = (char *)block + numbers_size(model);
     for (size_t k = 0; k < model->tensor_count; k++) {
         tensors[k] = model->tensors[k];
-        tensors[k].name = put_text(&at, model->tensors[k].name);
+        tensors[k].name = put_block_text(&at, model->tensors[k].name);
         tensors[k].shape = k ? tensors[k - 1].shape : shapes;
         if (has_own_shape(model, k)) {
             tensors[k].shape = memcpy(shapes, model->tensors[k].shape, model->tensors[k].rank * sizeof *shapes);
@@ -69,16 +69,17 @@ static void fill(organ_catalog *block, const organ_model *model, const texts *t)
         }
     }
     for (size_t k = 0; k < model->file_count; k++)
-        files[k] = put_text(&at, model->files[k].name);
+        files[k] = put_block_text(&at, model->files[k].name);
     block->count = model->tensor_count;
     block->tensors = tensors;
     block->files = files;
-    block->portrait = put_text(&at, t->portrait);
+    block->portrait = put_block_text(&at, t->portrait);
     block->portrait_length = strlen(t->portrait);
-    block->summary = put_text(&at, t->summary);
+    block->summary = put_block_text(&at, t->summary);
 }
 
-static unsigned pack(const organ_model *model, const texts *t, const char *path, size_t most, organ_catalog **catalog, organ_error *error)
+static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t most, organ_catalog **catalog,
+                           organ_error *error)
 {
     const size_t size = block_size(model, t);
     char needed[32], allowed[32];
@@ -93,7 +94,7 @@ static unsigned pack(const organ_model *model, const texts *t, const char *path,
         return 500;
     }
     block->bytes = size;
-    fill(block, model, t);
+    fill_block(block, model, t);
     *catalog = block;
     return 0;
 }
@@ -119,7 +120,7 @@ unsigned organ_catalog_read(const organ_jail *jail, const char *absolute, const 
         organ_jail_unroot(jail, error->message);
         status = error->status == ORGAN_BAD_INPUT ? 422 : 500;
     } else {
-        status = pack(model, &t, path, most, catalog, error);
+        status = pack_model(model, &t, path, most, catalog, error);
     }
     organ_model_close(model);
     free(t.portrait);

@@ -15,7 +15,7 @@ typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
 
-static void set(json_t *object, const char *key, json_t *value, bool *whole)
+static void set_member(json_t *object, const char *key, json_t *value, bool *whole)
 {
     *whole = json_object_set_new(object, key, value) == 0 && *whole;
 }
@@ -81,12 +81,12 @@ static json_int_t layers_of(const organ_model *model)
     return layers;
 }
 
-static json_t *take(const json_t *facts, const char *const *keys, size_t count, bool *whole)
+static json_t *pick_members(const json_t *facts, const char *const *keys, size_t count, bool *whole)
 {
     json_t *const taken = json_object();
     for (size_t k = 0; k < count; k++) {
         json_t *const value = json_object_get(facts, keys[k]);
-        set(taken, keys[k], value ? json_incref(value) : json_null(), whole);
+        set_member(taken, keys[k], value ? json_incref(value) : json_null(), whole);
     }
     return taken;
 }
@@ -95,17 +95,17 @@ static json_t *portrait_of(const organ_model *model, json_t *report, const char 
 {
     static const char *const keys[] = {"format", "architecture", "model_type", "tensors", "elements", "bytes", "files"};
     json_t *const cut = json_object_get(report, "cut");
-    json_t *const portrait = take(json_object_get(report, "model"), keys, sizeof keys / sizeof *keys, whole);
-    set(portrait, "path", json_string(path), whole);
-    set(portrait, "problems", json_incref(json_object_get(report, "problems")), whole);
-    set(portrait, "layers", json_integer(layers_of(model)), whole);
-    set(portrait, "dtypes", dtypes_of(report), whole);
-    set(portrait, "anatomy", anatomy_of(model, cut), whole);
-    set(portrait, "cut", json_incref(cut), whole);
+    json_t *const portrait = pick_members(json_object_get(report, "model"), keys, sizeof keys / sizeof *keys, whole);
+    set_member(portrait, "path", json_string(path), whole);
+    set_member(portrait, "problems", json_incref(json_object_get(report, "problems")), whole);
+    set_member(portrait, "layers", json_integer(layers_of(model)), whole);
+    set_member(portrait, "dtypes", dtypes_of(report), whole);
+    set_member(portrait, "anatomy", anatomy_of(model, cut), whole);
+    set_member(portrait, "cut", json_incref(cut), whole);
     /* Where the root is on this machine is nobody's business. */
-    set(report, "run", json_pack("{s:s}", "model", path), whole);
+    set_member(report, "run", json_pack("{s:s}", "model", path), whole);
     *whole = json_object_del(report, "cut") == 0 && *whole;
-    set(portrait, "inspect", json_incref(report), whole);
+    set_member(portrait, "inspect", json_incref(report), whole);
     return portrait;
 }
 
@@ -123,7 +123,7 @@ organ_status organ_model_portrait(const organ_model *model, const char *path, ch
         return error->status;
     }
     json_t *const shown = portrait_of(model, report, path, &whole);
-    json_t *const shorter = take(json_object_get(report, "model"), brief, sizeof brief / sizeof *brief, &whole);
+    json_t *const shorter = pick_members(json_object_get(report, "model"), brief, sizeof brief / sizeof *brief, &whole);
     *portrait = whole ? json_dumps(shown, JSON_COMPACT) : NULL;
     *summary = whole ? json_dumps(shorter, JSON_COMPACT) : NULL;
     json_decref(shown);

@@ -114,27 +114,28 @@ static void get_tensors(const organ_http_request *request, organ_http_reply *rep
 
 static void tell_requests(void *context) { organ_http_recall(context); }
 
-static organ_status start(organ_app *app, organ_error *error)
+static organ_status start_models(organ_app *app, organ_error *error)
 {
     return organ_shelf_create(app->jail, (size_t)app->options->shelf, tell_requests, app, &app->shelf, error);
 }
 
-static void drain(organ_app *app)
+static void drain_models(organ_app *app)
 {
     if (app->shelf)
         organ_shelf_rest(app->shelf);
 }
 
-static void stop(organ_app *app)
+static void stop_models(organ_app *app)
 {
     organ_shelf_destroy(app->shelf);
     app->shelf = NULL;
 }
 
-static void metrics(const organ_app *app, FILE *out) { organ_shelf_metrics(app->shelf, out); }
+static void print_model_metrics(const organ_app *app, FILE *out) { organ_shelf_metrics(app->shelf, out); }
 
 static const organ_http_route routes[] = {{ORGAN_HTTP_GET, "/api/v1/models", get_models, .waits = true},
                                           {ORGAN_HTTP_GET, "/api/v1/models/{path...}/tensors", get_tensors, .waits = true},
                                           {ORGAN_HTTP_GET, "/api/v1/models/{path...}", get_model, .waits = true}};
 
-const organ_area organ_area_models = {ORGAN_ROUTES(routes), .start = start, .drain = drain, .stop = stop, .metrics = metrics};
+const organ_area organ_area_models = {ORGAN_ROUTES(routes), .start = start_models, .drain = drain_models, .stop = stop_models,
+                                      .metrics = print_model_metrics};

@@ -57,14 +57,14 @@ static const organ_jail_entry *file_named(const folder *f, const char *name)
     return NULL;
 }
 
-static char *join(const char *path, const char *name)
+static char *join_path(const char *path, const char *name)
 {
     char *whole = NULL;
     return asprintf(&whole, "%s%s%s", path, *path ? "/" : "", name) < 0 ? NULL : whole;
 }
 
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
-static void add(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
+static void add_model(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
 {
     organ_found_model model = {.path = path, .kind = kind};
     for (size_t k = 0; k < f->count; k++) {
@@ -94,11 +94,11 @@ static bool add_folder(walk *w, const folder *f)
     const organ_jail_entry *const manifest = file_named(f, "manifest.json");
     const size_t before = w->found->count;
     if (manifest)
-        add(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
+        add_model(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
     else if (file_named(f, "adapter_config.json") && file_named(f, "adapter_model.safetensors"))
-        add(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
+        add_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
     else if (file_named(f, "model.safetensors.index.json") || file_named(f, "model.safetensors"))
-        add(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
+        add_model(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
     else {
         free(path);
         return false;
@@ -109,26 +109,26 @@ static bool add_folder(walk *w, const folder *f)
     return true;
 }
 
-static void visit(walk *w, const char *path, int depth);
+static void visit_folder(walk *w, const char *path, int depth);
 
 static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
 {
     const unsigned part = ends_in(e->name, ".gguf") ? part_of(e->name) : 0;
     const size_t length = strlen(e->name);
     if (e->directory) {
-        char *const below = join(f->path, e->name);
+        char *const below = join_path(f->path, e->name);
         if (below)
-            visit(w, below, depth + 1);
+            visit_folder(w, below, depth + 1);
         else
             organ_fail_errno(w->error, ENOMEM, "the list of models");
         free(below);
     } else if (ends_in(e->name, ".gguf") && part <= 1)
-        add(w, f, join(f->path, e->name), ORGAN_FOUND_GGUF, e->name, part ? length - strlen(SPLIT_TAIL) : length, ".gguf");
+        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, part ? length - strlen(SPLIT_TAIL) : length, ".gguf");
     else if (ends_in(e->name, ".safetensors") && !whole)
-        add(w, f, join(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
+        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
-static void visit(walk *w, const char *path, int depth)
+static void visit_folder(walk *w, const char *path, int depth)
 {
     folder f = {.path = path};
     bool cut = false;
@@ -149,7 +149,7 @@ static void visit(walk *w, const char *path, int depth)
     organ_jail_list_free(f.entries, f.count);
 }
 
-static int by_path(const void *a, const void *b)
+static int found_by_path(const void *a, const void *b)
 {
     return strcmp(((const organ_found_model *)a)->path, ((const organ_found_model *)b)->path);
 }
@@ -158,11 +158,11 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_
 {
     walk w = {.jail = jail, .found = found, .error = error};
     *found = (organ_found){0};
-    visit(&w, "", 0);
+    visit_folder(&w, "", 0);
     if (error->status)
         organ_found_free(found);
     else if (found->count)
-        qsort(found->models, found->count, sizeof *found->models, by_path);
+        qsort(found->models, found->count, sizeof *found->models, found_by_path);
     return error->status;
 }
 

@@ -45,7 +45,7 @@ struct organ_shelf {
     organ_error walk_fault;
 };
 
-static void tell(organ_shelf *shelf)
+static void tell_listener(organ_shelf *shelf)
 {
     pthread_mutex_lock(&shelf->tell_lock);
     if (shelf->tell)
@@ -150,7 +150,7 @@ static unsigned identity_of(const organ_jail *jail, const char *path, uint64_t *
 }
 
 /* Has it read by the thread that does; false if too many wait. */
-static bool want(organ_shelf *shelf, const char *path)
+static bool want_model(organ_shelf *shelf, const char *path)
 {
     if (shelf->reading && strcmp(shelf->reading, path) == 0)
         return true;
@@ -185,7 +185,7 @@ unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_cat
     } else {
         if (p)
             clear_place(shelf, p); /* before the model is read anew, for which its memory may be needed */
-        status = want(shelf, path) ? 202 : 503;
+        status = want_model(shelf, path) ? 202 : 503;
         if (status == 503)
             organ_fail(error, ORGAN_IO, "too many other models wait to be read");
     }
@@ -236,11 +236,11 @@ static char *summary_of(const place *made)
     return text;
 }
 
-static int by_path(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
+static int listed_order(const void *a, const void *b) { return strcmp(a, ((const organ_found_model *)b)->path); }
 
 static organ_found_model *found_model(const organ_found *found, const char *path)
 {
-    return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, by_path) : NULL;
+    return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
 /* What is asked for goes before what is listed. NULL: nothing. */
@@ -305,7 +305,7 @@ static void read_next(organ_shelf *shelf, char *path, bool asked_for)
     pthread_mutex_unlock(&shelf->lock);
     if (large)
         malloc_trim(0); /* reading took several times what is kept, and is not needed again soon */
-    tell(shelf);
+    tell_listener(shelf);
     pthread_mutex_lock(&shelf->lock);
 }
 
@@ -336,7 +336,7 @@ static bool same_facts(const organ_found_model *a, const organ_found_model *b)
 }
 
 /* What is known of models that have not changed stays known. */
-static void take_over(organ_found *now, organ_found *before)
+static void keep_summaries(organ_found *now, organ_found *before)
 {
     for (size_t k = 0; k < now->count; k++) {
         organ_found_model *const old = found_model(before, now->models[k].path);
@@ -348,7 +348,7 @@ static void take_over(organ_found *now, organ_found *before)
     }
 }
 
-static void walk(organ_shelf *shelf)
+static void walk_once(organ_shelf *shelf)
 {
     organ_error fault = {0};
     organ_found found = {0};
@@ -363,11 +363,11 @@ static void walk(organ_shelf *shelf)
     shelf->walked_at = organ_seconds_now();
     shelf->walk_seconds = shelf->walked_at - began;
     shelf->walk_fault = fault;
-    take_over(&found, &shelf->found);
+    keep_summaries(&found, &shelf->found);
     organ_found_free(&shelf->found);
     shelf->found = found;
     pthread_mutex_unlock(&shelf->lock);
-    tell(shelf);
+    tell_listener(shelf);
     pthread_mutex_lock(&shelf->lock);
 }
 
@@ -378,7 +378,7 @@ static void *walk_root(void *context)
     pthread_mutex_lock(&shelf->lock);
     while (!shelf->resting)
         if (shelf->walk_wanted)
-            walk(shelf);
+            walk_once(shelf);
         else
             pthread_cond_wait(&shelf->called, &shelf->lock);
     pthread_mutex_unlock(&shelf->lock);
@@ -387,7 +387,7 @@ static void *walk_root(void *context)
 
 /* ---- the list ---- */
 
-static json_t *row_of(organ_found_model *model, bool *looking)
+static json_t *model_row(organ_found_model *model, bool *looking)
 {
     json_t *const row = json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", model->path, "kind", organ_found_kind_name(model->kind), "bytes",
                                   (json_int_t)model->bytes, "files", (json_int_t)model->files, "modified", (json_int_t)model->modified);
@@ -402,7 +402,7 @@ static json_t *row_of(organ_found_model *model, bool *looking)
     return NULL;
 }
 
-static bool fresh(const organ_shelf *shelf)
+static bool list_is_fresh(const organ_shelf *shelf)
 {
     return shelf->walked && organ_seconds_now() - shelf->walked_at < list_seconds + 2 * shelf->walk_seconds;
 }
@@ -413,13 +413,13 @@ organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t off
     *page = (organ_shelf_page){.models = json_array()};
     bool whole = page->models != NULL;
     pthread_mutex_lock(&shelf->lock);
-    page->looking = !fresh(shelf);
+    page->looking = !list_is_fresh(shelf);
     shelf->walk_wanted = shelf->walk_wanted || (page->looking && !shelf->walking);
     for (size_t k = 0; k < shelf->found.count; k++) {
         if (search && !strcasestr(shelf->found.models[k].path, search))
             continue;
         if (page->total >= offset && page->total - offset < limit)
-            whole = json_array_append_new(page->models, row_of(&shelf->found.models[k], &page->looking)) == 0 && whole;
+            whole = json_array_append_new(page->models, model_row(&shelf->found.models[k], &page->looking)) == 0 && whole;
         page->total++;
     }
     page->cut = shelf->found.cut;

@@ -12,7 +12,7 @@
 
 const char *const organ_tensor_keys[ORGAN_TENSOR_KEYS] = {"file", "name", "bytes", "elements", "layer"};
 
-static bool wanted(const organ_tensor_wish *w, const organ_tensor *tensor)
+static bool tensor_is_wanted(const organ_tensor_wish *w, const organ_tensor *tensor)
 {
     return (!w->role || strcmp(organ_anatomy_role_name(&tensor->anatomy), w->role) == 0) &&
            (!w->group || strcmp(organ_group_name(tensor->anatomy.group), w->group) == 0) &&
@@ -26,7 +26,7 @@ typedef struct order {
     const organ_tensor_wish *wish;
 } order;
 
-static int compare(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
+static int compare_numbers(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
 /* By a key, then by the place in the files, so that pages fit together. */
 static int by_wish(const void *a, const void *b, void *context)
@@ -40,10 +40,10 @@ static int by_wish(const void *a, const void *b, void *context)
         result = strcmp(x->name, y->name);
         break;
     case ORGAN_BY_BYTES:
-        result = compare(x->bytes, y->bytes);
+        result = compare_numbers(x->bytes, y->bytes);
         break;
     case ORGAN_BY_ELEMENTS:
-        result = compare(x->elements, y->elements);
+        result = compare_numbers(x->elements, y->elements);
         break;
     case ORGAN_BY_LAYER:
         result = (x->anatomy.layer > y->anatomy.layer) - (x->anatomy.layer < y->anatomy.layer);
@@ -52,7 +52,7 @@ static int by_wish(const void *a, const void *b, void *context)
     case ORGAN_TENSOR_KEYS:
         break;
     }
-    result = result ? result : compare(i, j);
+    result = result ? result : compare_numbers(i, j);
     return o->wish->down ? -result : result;
 }
 
@@ -62,14 +62,14 @@ typedef struct selection {
     uint64_t total, bytes;
 } selection;
 
-static organ_status choose(const organ_catalog *model, const organ_tensor_wish *w, selection *s, organ_error *error)
+static organ_status choose_tensors(const organ_catalog *model, const organ_tensor_wish *w, selection *s, organ_error *error)
 {
     const bool sorted = w->key != ORGAN_BY_FILE || w->down;
     *s = (selection){.places = sorted ? malloc((model->count + 1) * sizeof *s->places) : NULL};
     if (sorted && !s->places)
         return organ_fail_errno(error, ENOMEM, "the order of %zu tensors", model->count);
     for (size_t k = 0; k < model->count; k++) {
-        if (!wanted(w, &model->tensors[k]))
+        if (!tensor_is_wanted(w, &model->tensors[k]))
             continue;
         if (sorted)
             s->places[s->total] = (uint32_t)k;
@@ -91,7 +91,7 @@ typedef struct page {
     bool whole;
 } page;
 
-static void put(page *p, const organ_tensor *tensor)
+static void put_tensor(page *p, const organ_tensor *tensor)
 {
     json_t *const row = organ_inspect_tensor(tensor, p->model->files[tensor->file]);
     char *const text = row ? json_dumps(row, JSON_COMPACT) : NULL;
@@ -105,7 +105,7 @@ static void put(page *p, const organ_tensor *tensor)
     json_decref(row);
 }
 
-static bool full(const page *p, const organ_tensor_wish *w)
+static bool page_is_full(const page *p, const organ_tensor_wish *w)
 {
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
@@ -113,11 +113,11 @@ static bool full(const page *p, const organ_tensor_wish *w)
 static void put_rows(page *p, const organ_tensor_wish *w, const selection *s)
 {
     uint64_t seen = 0;
-    for (uint64_t k = w->offset; s->places && k < s->total && !full(p, w); k++)
-        put(p, &p->model->tensors[s->places[k]]);
-    for (size_t k = 0; !s->places && k < p->model->count && !full(p, w); k++)
-        if (wanted(w, &p->model->tensors[k]) && seen++ >= w->offset)
-            put(p, &p->model->tensors[k]);
+    for (uint64_t k = w->offset; s->places && k < s->total && !page_is_full(p, w); k++)
+        put_tensor(p, &p->model->tensors[s->places[k]]);
+    for (size_t k = 0; !s->places && k < p->model->count && !page_is_full(p, w); k++)
+        if (tensor_is_wanted(w, &p->model->tensors[k]) && seen++ >= w->offset)
+            put_tensor(p, &p->model->tensors[k]);
 }
 
 organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wish *wish, char **json, organ_error *error)
@@ -125,7 +125,7 @@ organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wi
     organ_text text;
     selection s;
     *json = NULL;
-    if (choose(model, wish, &s, error) != ORGAN_OK)
+    if (choose_tensors(model, wish, &s, error) != ORGAN_OK)
         return error->status;
     if (organ_text_open(&text, error) == ORGAN_OK) {
         page p = {.model = model, .out = text.out, .whole = true};
