@@ -8,13 +8,13 @@
 
 #include <stdlib.h>
 
-/* The page comes before what is shown, but that it cannot be written hides nothing: what the run made is there, and is told. */
+/* The page is written before the report is shown; if that fails, the report is shown all the same. */
 static void write_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
     if (organ_html_file_check(call->html, &page) == ORGAN_OK)
         organ_html_report_write(call->html, report, &page);
-    /* Not wrong usage: the place was right when the run began. The message may end with a command, which nothing must follow. */
+    /* Not ORGAN_USAGE: the path was checked when the run began. The message may end with a command, so nothing is appended. */
     if (page.status != ORGAN_OK)
         organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
 }

@@ -34,15 +34,15 @@ static void catch_signals(void)
     const struct sigaction ask = {.sa_handler = on_stop, .sa_flags = SA_RESTART}, ignore = {.sa_handler = SIG_IGN};
     struct sigaction before;
     sigaction(SIGPIPE, &ignore, NULL);
-    /* Whoever started us with one of them ignored (nohup, background jobs) meant it. SIGHUP: the terminal is gone. */
+    /* A signal that was ignored at the start (nohup, background jobs) stays ignored. SIGHUP: the terminal is gone. */
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++)
         if (sigaction(numbers[k], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(numbers[k], &ask, NULL);
 }
 
-/* With a standard stream closed, the next file opened would take its number and receive what is printed. Opened the wrong way round,
- * every use of it fails. */
+/* If a standard stream is closed, the next file opened would get its number and receive what is printed. It is opened in the wrong
+ * direction, so that every use of it fails. */
 static void occupy_standard_streams(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -110,7 +110,7 @@ static organ_status run_verb(const organ_verb *verb, int argc, char *const *argv
     const bool events = call.progress && strcmp(call.progress, "json") == 0;
     if (status != ORGAN_OK)
         say_error(error, events);
-    /* Not where nothing is left to go on with, or where the output is whole. */
+    /* Only where the message says that the run can be resumed. */
     if (status == ORGAN_INTERRUPTED && !events && strstr(error->message, "--resume continues"))
         say_resume(verb, argc, argv);
     return status;
@@ -143,7 +143,7 @@ static organ_status run_program(int argc, char *const *argv, organ_error *error)
     return error->status;
 }
 
-/* Whoever read our output and went away has what he wanted; a full disk has not. */
+/* A reader that closed the pipe (head) is no error; a full disk is. */
 static organ_status finish_output(organ_status status, bool events)
 {
     organ_error error = {0};
@@ -164,7 +164,7 @@ int main(int argc, char **argv)
     occupy_standard_streams();
     catch_signals();
     setlocale(LC_CTYPE, "");
-    /* hwloc's plugins (OpenCL, X displays, PCI) tell nothing that is used here, and load libraries that do not survive a lack of memory. */
+    /* hwloc's plugins (OpenCL, X displays, PCI) add nothing that is used here, and load libraries that crash without memory. */
     setenv("HWLOC_PLUGINS_PATH", "/dev/null", 0);
     /* hwloc would write to stderr itself where /sys is not mounted, though it finds the processors all the same. */
     setenv("HWLOC_HIDE_ERRORS", "2", 0);

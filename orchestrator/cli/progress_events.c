@@ -25,7 +25,7 @@ const char *organ_status_name(organ_status status)
     return "unknown";
 }
 
-/* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out: nothing depends on it. */
+/* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out. */
 static void put_event(FILE *out, json_t *event)
 {
     char *const line = event ? json_dumps(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;

@@ -58,8 +58,8 @@ static double share_done(const organ_terminal *terminal)
     return terminal->done >= terminal->bytes ? 1.0 : (double)terminal->done / (double)terminal->bytes;
 }
 
-/* How fast it went lately: parts of a stage differ, and what a resumed run finds done costs no time. The longer the stage, the longer is
- * "lately", so that the time left does not jump. */
+/* An exponential average of the speed: parts of a stage differ, and a resumed run skips what is done. The window grows with the stage, so
+ * that the time left does not jump. */
 static void measure_speed(organ_terminal *terminal, double now)
 {
     const double seconds = now - terminal->measured, elapsed = now - terminal->started;
@@ -105,7 +105,7 @@ static void put_finished(FILE *out, const organ_terminal *terminal, size_t room)
     free(name);
 }
 
-/* What is known however narrow the screen is. */
+/* The part of the line that is shown however narrow the screen is. */
 static char *line_start(const organ_terminal *terminal, size_t width, double now)
 {
     const size_t bar = width >= 120 ? 30 : width >= 60 ? 14 : 8;

@@ -41,7 +41,7 @@ const char *organ_verb_section_at(const organ_verb_table *table, const organ_ver
     return NULL;
 }
 
-/* The verb of two words that ends with this one: who types "merge" means "lora merge". */
+/* The verb of two words that ends with this one: "merge" suggests "lora merge". */
 static const char *with_second(const organ_verb_table *table, const char *word)
 {
     for (size_t k = 0; k < table->count; k++) {

@@ -70,7 +70,7 @@ void organ_http_on_message(void *context, const char *format, va_list list)
         return;
     vsnprintf(message, sizeof message, format, list);
     message[strcspn(message, "\r\n")] = '\0';
-    /* Of a page that was sent, nothing but that it was. */
+    /* The library logs the whole page that it sent: cut it off. */
     char *const page = strstr(message, " ('<");
     if (page)
         *page = '\0';
@@ -126,7 +126,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
-/* Whether the body that is announced may come. */
+/* Whether the body that the headers announce is accepted. */
 static bool body_passes(organ_http_request *request)
 {
     const char *const length = organ_http_header(request, "Content-Length"), *const coding =
@@ -141,7 +141,7 @@ static bool body_passes(organ_http_request *request)
     return false;
 }
 
-/* A wrong token is answered later where many have come from there. No thread waits: the connection rests. */
+/* Answers to wrong tokens are delayed for addresses that sent many. No thread waits: the connection is suspended. */
 static enum MHD_Result send_or_delay(organ_http_request *request)
 {
     organ_server *const server = request->server;
@@ -163,7 +163,7 @@ static enum MHD_Result begin_request(organ_http_request *request, const char *ve
     set_request_deadline(request, server->options.timeout);
     bool good = organ_http_head_passes(request, verb, version) && organ_http_target_read(request);
     if (good) {
-        /* Who may not ask does not learn what there is. */
+        /* Without a token a client must not learn which routes exist. */
         const bool routed = organ_http_routed(request);
         good = organ_guard_passes(&server->guard, request, &request->reply) && routed && body_passes(request);
     }
@@ -233,8 +233,8 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
             *bytes = 0;
             return MHD_YES;
         }
-        /* A connection that rests while the library would still read from it is read from when it goes on, and one whose client has sent
-         * its last byte is then closed without the reply. Asked again, which is at once, the library waits for nothing but us. */
+        /* The library reads from a connection that was suspended in this state when it is resumed, and closes it without a reply if the
+         * client has shut down its side. So wait for the next call, which comes at once: then the library only waits for a reply. */
         if (request->route->waits && !request->asked) {
             request->asked = true;
             return MHD_YES;
@@ -251,8 +251,8 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
     return MHD_NO;
 }
 
-/* A client that has said its last word shall not have to wait until the connection has been idle for long enough: what the library has seen
- * of it once, together with the request, it does not see again. */
+/* A client that has shut down its side should not wait until the connection times out: the library saw the end of its data together with
+ * the request, and is not told of it again. */
 static void part_from_silent(struct MHD_Connection *connection)
 {
     char byte;
@@ -285,7 +285,7 @@ void organ_http_on_end(void *context, struct MHD_Connection *connection, void **
     organ_watched_hold(request->watched, NULL);
     if (whole)
         part_from_silent(connection);
-    /* The library closes what is idle; this is for who begins the next request and does not end it. */
+    /* The library closes idle connections; this deadline is for a next request that begins and does not end. */
     set_request_deadline(request, 2 * server->options.timeout);
     end_request(request, whole);
 }
@@ -300,7 +300,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
         peer_of(connection, peer, sizeof peer);
         *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->options.timeout);
     } else if (*watched) {
-        /* The library forgets a request whose query has more parameters than it has room for, and never says that it has ended. */
+        /* The library drops a request whose query has more parameters than it has room for, without a call when it ends. */
         organ_http_request *const forgotten = organ_watched_hold(*watched, NULL);
         if (forgotten)
             end_request(forgotten, false);

@@ -12,7 +12,7 @@ struct organ_desk {
     pthread_mutex_t lock;
     pthread_cond_t called;
     organ_http_request *first, **last;
-    organ_http_request *parked; /* wait for something else than a thread */
+    organ_http_request *parked; /* wait for news or for their time, not for a thread */
     size_t waiting, parked_count, delayed_count, handled, most, thread_count;
     unsigned long long recalls;
     bool ending, dismissed;
@@ -45,7 +45,7 @@ static void queue_request(organ_desk *desk, organ_http_request *request)
     pthread_cond_signal(&desk->called);
 }
 
-/* Puts those back into the queue whose time has come, or all. */
+/* Puts parked requests back into the queue: all, or those whose time has come. */
 static void recall_requests(organ_desk *desk, bool all)
 {
     pthread_mutex_lock(&desk->lock);
@@ -104,7 +104,8 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
     return good;
 }
 
-/* The handler may want to be called again. If something was recalled while it ran it is, at once: the news may be what it waits for. */
+/* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once instead: the news may be
+ * what it waits for. */
 static bool park_request(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
 {
     if (request->reply.kind != REPLY_LATER)
@@ -188,7 +189,7 @@ bool organ_desk_take(organ_desk *desk, organ_http_request *request)
     const bool room = desk->waiting + desk->parked_count < desk->most;
     if (room) {
         request->state = REQUEST_AT_DESK;
-        /* Before anyone can find it: whoever resumes it must find it suspended. */
+        /* Suspend before a thread can take it: it must be suspended when it is resumed. */
         MHD_suspend_connection(request->connection);
         queue_request(desk, request);
     }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Threads for handlers that may wait: the connection rests meanwhile, and those that serve connections go on. */
+ * Threads for handlers that may block: the connection is suspended meanwhile, so that threads of the daemon never wait. */
 #ifndef ORGAN_HTTP_DESK_H
 #define ORGAN_HTTP_DESK_H
 
@@ -14,9 +14,9 @@ void organ_desk_destroy(organ_desk *desk); /* after the last request was done; N
 bool organ_desk_take(organ_desk *desk, organ_http_request *request);
 
 /* A handler that said organ_http_reply_later is called again: all of them after organ_http_recall, and each when
- * its time has come, which organ_desk_tick finds out. After organ_desk_dismiss nobody waits any more: 503. NULL is allowed. */
+ * its time has come, which organ_desk_tick checks. After organ_desk_dismiss no request waits any more: 503. NULL is allowed. */
 /* The request has its reply, which is sent when so many seconds have passed since it began. It takes
- * no place from others. False, and nothing done, after organ_desk_dismiss. */
+ * no place in the queue. False, and nothing done, after organ_desk_dismiss. */
 bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds);
 void organ_desk_tick(organ_desk *desk);
 void organ_desk_dismiss(organ_desk *desk);

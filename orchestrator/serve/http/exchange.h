@@ -21,7 +21,7 @@ struct organ_desk;          /* desk.h */
 struct organ_jobs;          /* of the area of jobs */
 struct organ_shelf;         /* of the area of models */
 
-/* What all areas know. One for a server, the same for all threads; after the areas have started nobody changes it. */
+/* What all areas know. One for a server, shared by all threads; it does not change after the areas have started. */
 typedef struct organ_app {
     const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
     const struct organ_serve_options *options;
@@ -96,7 +96,7 @@ void organ_http_wake(organ_http_waker *waker);
 /* NULL without memory: then `close` was called. */
 organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *type, const organ_http_stream *stream);
 
-/* The reply says that a token is wrong: it is sent later to those who have tried often. */
+/* The reply says that a token is wrong: it is delayed for addresses that sent many wrong ones. */
 void organ_http_reply_wrong_token(organ_http_reply *reply);
 
 /* No reply yet, for a handler of a route that waits: it is called again when one of the areas has news (organ_http_recall), and `seconds`
@@ -143,8 +143,7 @@ typedef struct organ_area {
 /* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any thread. */
 void organ_http_recall(const organ_app *app);
 
-/* Gives the calling thread, and those it will start, a lower priority than jobs have: they run on the same processors, and are what the
- * server is there for. */
+/* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors. */
 void organ_http_step_back(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Replies that are files: what a client has already is not sent again, and a part is sent where a part is asked for. */
+ * Replies that are files, with conditional requests (ETag, dates) and single ranges. */
 #include "orchestrator/serve/http/parts.h"
 
 #include <inttypes.h>
@@ -111,7 +111,7 @@ static bool unchanged(const organ_http_request *request, const validators *v)
     return since && read_date(since, &seconds) && v->seconds <= seconds;
 }
 
-/* Whether a range may be sent: the part that the client has is of the same file. */
+/* Whether a range may be sent: If-Range, if given, must match the file. */
 static bool continues(const organ_http_request *request, const validators *v)
 {
     const char *const condition = organ_http_header(request, "If-Range");
@@ -137,7 +137,7 @@ static bool read_offset(const char **text, uint64_t *number)
     return true;
 }
 
-/* "bytes=5-9", "bytes=5-", "bytes=-5". What is not understood, several ranges too, is no range: then everything is sent. */
+/* "bytes=5-9", "bytes=5-", "bytes=-5". Anything else, also several ranges, is ignored, and the whole file is sent. */
 static range_kind read_range(const char *text, uint64_t size, uint64_t *from, uint64_t *run)
 {
     uint64_t last = UINT64_MAX;

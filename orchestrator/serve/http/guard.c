@@ -118,7 +118,7 @@ bool organ_guard_host(const organ_guard *guard, const char *host)
     for (size_t k = 0; guard->hosts && k < guard->hosts->count; k++)
         if (strcasecmp(name, guard->hosts->word[k]) == 0)
             return true;
-    /* A site of others that points its name to us (DNS rebinding) cannot do so with an address. */
+    /* An attacker can make a name resolve to this server (DNS rebinding), but not an address. */
     return strcasecmp(name, guard->address) == 0 || (guard->any_address && is_address(name));
 }
 
@@ -159,7 +159,7 @@ static bool host_passes(const organ_guard *guard, const organ_http_request *requ
     return false;
 }
 
-/* Requests that change something must come from our own page or from no page at all. */
+/* Requests other than GET must come from this server's page, or not from a browser's page. */
 static bool origin_passes(const organ_http_request *request, organ_http_reply *reply)
 {
     const char *const origin = organ_http_header(request, "Origin"), *const site = organ_http_header(request, "Sec-Fetch-Site");
@@ -188,7 +188,7 @@ static enum MHD_Result look_at_cookie(void *context, enum MHD_ValueKind kind, co
     return MHD_YES;
 }
 
-/* Whether the request has the token, or the cookie of who has logged in. */
+/* Whether the request has the token or the session cookie. */
 static bool admits(const organ_guard *guard, const organ_http_request *request, const char *authorization)
 {
     session_search search = {.guard = guard, .found = !guard->token};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Who may ask: hosts, origins and the token. */
+ * Which requests are answered: checks of Host, Origin and token. */
 #ifndef ORGAN_HTTP_GUARD_H
 #define ORGAN_HTTP_GUARD_H
 
@@ -14,7 +14,7 @@ typedef struct organ_guard {
     bool any_address;                       /* all of the machine: then every address is a good host */
     const organ_words *hosts;               /* further names */
     char *token;                            /* NULL: none is asked for */
-    char session[ORGAN_SESSION_DIGITS + 1]; /* what the cookie of those who have logged in says; new with every start */
+    char session[ORGAN_SESSION_DIGITS + 1]; /* value of the session cookie; new with every start */
 } organ_guard;
 
 /* Reads the file of the token: 16 to 1024 visible ASCII characters, white space around them left out. ORGAN_BAD_INPUT where it is
@@ -25,10 +25,10 @@ void organ_guard_release(organ_guard *guard);
 
 /* "127.0.0.1:8935", "localhost", "[::1]:8935": whether the name in front of the port is one of ours. */
 bool organ_guard_host(const organ_guard *guard, const char *host);
-/* The time that it takes says nothing of where the two differ. */
+/* Compares in a time that does not depend on where the two differ. */
 bool organ_guard_same(const char *secret, const char *given);
 
-/* Everything at once, for a request whose route is known; false after 400, 401, 403 or 421. */
+/* All checks for a request that was routed; false after a reply of 400, 401, 403 or 421. */
 bool organ_guard_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply);
 
 #endif

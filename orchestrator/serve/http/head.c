@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * The head of a request, byte for byte. The library takes it apart where it lies and is lenient: a zero byte ends a text early, a line that
- * begins with a blank lengthens the name before it, and of two lengths the first counts. Somebody between the client and us may read such a
- * head in another way and take for one request what we take for two; so they are refused, and the connection ends.
+ * Refuses heads of requests that other programs may read differently (request smuggling). The library parses the head in place and is
+ * lenient: a zero byte ends a string early, a continued line extends the header before it, and of two lengths the first counts. A proxy may
+ * read such a head as one request where this server reads two; so they are refused, and the connection ends.
  *
  * All this is about libmicrohttpd before 1.0. Since then there is another parser, which lays texts out in another way and, asked to be
  * strict, refuses all of it itself. */
@@ -26,7 +26,7 @@ static bool is_value(const char *text)
     return true;
 }
 
-/* From `from` up to `to` lies nothing but one of these bytes. */
+/* Whether all bytes in [from, to) are `a` or `b`. */
 static bool only_bytes(const char *from, const char *to, char a, char b)
 {
     while (from < to && (*from == a || *from == b))
@@ -90,7 +90,7 @@ static const char *read_lengths(const organ_http_request *request, const reading
     return NULL;
 }
 
-/* Where the library is lenient: that nothing lies between what it made of the head, and nothing behind it. */
+/* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
 static void read_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
 {
     const union MHD_ConnectionInfo *const size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);

@@ -44,7 +44,7 @@ static int open_entry(int directory, const char *name, uint64_t flags)
     return -1;
 }
 
-/* For kernels without openat2: the same by one step after the other. Paths have no "..", so that no step leads up. */
+/* For kernels without openat2: opens one segment after the other. Paths have no "..", so that no step leads up. */
 static int open_by_steps(int root, const char *path, uint64_t flags)
 {
     char name[NAME_MAX + 1];
@@ -76,7 +76,7 @@ static int open_beneath(const organ_jail *jail, const char *path, uint64_t flags
     int fd;
     if (jail->by_steps)
         return open_by_steps(jail->root, path, flags);
-    /* EAGAIN: something was renamed meanwhile, and the kernel cannot tell whether the way led outside. */
+    /* EAGAIN: there was a rename meanwhile, and the kernel cannot tell whether the path left the root. */
     for (int tries = 0; (fd = (int)syscall(SYS_openat2, jail->root, path, &how, sizeof how)) < 0 && errno == EAGAIN && tries < 100;)
         tries++;
     return fd;
@@ -200,7 +200,7 @@ static unsigned refuse_path(const char *path, int number, organ_error *error)
 
 static const char *root_or_path(const char *path) { return *path ? path : "."; }
 
-/* A handle that can be looked at and opened again, but not read: nothing happens to a device or a pipe. */
+/* An O_PATH descriptor: opening it has no effect on a device or a pipe. */
 static unsigned handle_of(const organ_jail *jail, const char *path, int *fd, struct stat *about, organ_error *error)
 {
     *fd = -1;

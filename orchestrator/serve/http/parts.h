@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of the HTTP server share with each other and nobody else: requests and replies from inside. */
+ * Private to this room: the definitions of requests and replies. */
 #ifndef ORGAN_HTTP_PARTS_H
 #define ORGAN_HTTP_PARTS_H
 
@@ -69,7 +69,7 @@ struct organ_http_request {
     struct organ_http_request *next; /* at the desk */
 };
 
-/* ---- head.c: whether a request says one thing to all who read it ---- */
+/* ---- head.c: refuses ambiguous heads ---- */
 
 /* `verb` and `version` as the library gives them, in its memory. False after a 400, which ends the connection. */
 bool organ_http_head_passes(organ_http_request *request, const char *verb, const char *version);

@@ -22,7 +22,7 @@ typedef struct place {
 
 struct organ_penalty {
     pthread_mutex_t lock;
-    uint64_t seed; /* nobody outside can choose who shares a place with whom */
+    uint64_t seed; /* clients cannot choose addresses that share a place */
     place places[PLACES];
 };
 
@@ -50,7 +50,7 @@ static place *place_of_peer(organ_penalty *penalty, const char *peer)
     static const unsigned char mapped[12] = {[10] = 0xFF, [11] = 0xFF};
     const void *key = peer;
     size_t length = strlen(peer);
-    /* Whoever has an address of IPv6 has 2^64 of them; those of IPv4 that are written as such are single ones. */
+    /* An IPv6 host has a /64 network to choose addresses from, so that is the key; mapped IPv4 addresses are keys as a whole. */
     if (inet_pton(AF_INET6, peer, address) == 1 && memcmp(address, mapped, sizeof mapped) != 0) {
         key = address;
         length = NETWORK_BYTES;

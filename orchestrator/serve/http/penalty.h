@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Who guesses tokens waits for each answer, the longer the more often he was wrong. A table of fixed size; any thread. */
+ * Delays answers to wrong tokens, by address and longer each time. A table of fixed size; thread-safe. */
 #ifndef ORGAN_HTTP_PENALTY_H
 #define ORGAN_HTTP_PENALTY_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The server itself: whether it is well, what it has done, and who may come in. */
+ * Routes of the server itself: health, metrics, login. */
 #include "orchestrator/report/text/text.h"
 #include "orchestrator/serve/http/guard.h"
 #include "orchestrator/serve/http/http.h"

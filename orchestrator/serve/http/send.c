@@ -6,7 +6,7 @@
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/* Sent with everything that we answer. Nothing here allows other sites to read anything: there is no CORS. */
+/* Sent with every reply. There are no CORS headers: other sites may read nothing. */
 static const organ_http_field always[] = {{"X-Content-Type-Options", "nosniff"},
                                           {"Referrer-Policy", "no-referrer"},
                                           {"Cross-Origin-Resource-Policy", "same-origin"},

@@ -69,7 +69,7 @@ static organ_status start_areas(organ_server *server, organ_error *error)
     return error->status;
 }
 
-/* Nobody takes all connections who was not given them. */
+/* By default one address gets half of the connections. */
 static unsigned share_of_one(const organ_serve_options *options)
 {
     return options->per_address ? options->per_address : options->connections / 2;
@@ -165,8 +165,8 @@ static bool server_is_busy(organ_server *server)
     return streams || organ_desk_busy(server->desk) || __atomic_load_n(&server->answering, __ATOMIC_ACQUIRE) > 0;
 }
 
-/* Waits for replies under way; those at the desk and streams must be gone before the daemon may be stopped, which they are soon: they wait
- * for the disk at most. */
+/* Waits for replies under way. Requests at the desk and streams must have ended before the daemon is stopped; they wait for the disk at
+ * most. */
 static void finish_replies(organ_server *server, unsigned seconds)
 {
     const struct timespec pause = {.tv_nsec = 10000000};
@@ -178,8 +178,8 @@ static void finish_replies(organ_server *server, unsigned seconds)
     }
 }
 
-/* The library follows a null pointer where it refuses a malformed request while it is being stopped. So it is stopped when nobody is
- * left who could send one; what was sent already is read within a moment. */
+/* The library dereferences a null pointer if it refuses a malformed request while it is being stopped. So all connections are closed first;
+ * what was sent already is read within a moment. */
 static void part_from_all(organ_server *server)
 {
     enum { LOOKS = 200 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Replies without a known end: connections that rest until somebody wakes them. */
+ * Replies of unknown length: connections that are suspended until there is more to send. */
 #include "orchestrator/serve/http/server_parts.h"
 #include "orchestrator/serve/http/waker.h"
 

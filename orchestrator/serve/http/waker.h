@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What wakes a connection that rests in the middle of its reply. */
+ * Resumes a connection that is suspended in the middle of its reply. */
 #ifndef ORGAN_HTTP_WAKER_H
 #define ORGAN_HTTP_WAKER_H
 

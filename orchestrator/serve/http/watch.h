@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * All open connections, and until when each must have sent its request: who drips a byte now and then is cut off. Any thread. */
+ * All open connections with the deadlines of their requests, so that slow senders are disconnected. Thread-safe. */
 #ifndef ORGAN_HTTP_WATCH_H
 #define ORGAN_HTTP_WATCH_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * The events of a job as they come, as server-sent events. The id of an event is the place behind its line in events.jsonl: whoever
- * reconnects gets what he has missed, and nothing is kept in memory for it. */
+ * The events of a job as server-sent events. The id of an event is the offset behind its line in events.jsonl: a client that
+ * reconnects gets what was missed, and nothing is kept in memory for it. */
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/text.h"
@@ -68,7 +68,7 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
 static bool make_events(organ_job_stream *stream, FILE *out)
 {
     organ_jobs *const jobs = stream->jobs;
-    /* The state first: what the program said before it ended is in the file then. */
+    /* Read the state before the file: then all that the program wrote before it ended is in the file. */
     pthread_mutex_lock(&jobs->mutex);
     const bool over = !organ_job_active(stream->job->state), fresh = stream->job->version != stream->seen;
     json_t *const view = organ_job_view(stream->job);

@@ -35,7 +35,7 @@ static void forget_oldest(organ_jobs *jobs)
 
 /* ---- the thread ---- */
 
-/* What is done again and again; true while something runs. */
+/* Watches running jobs, starts queued ones, forgets old ones; true while a job runs. */
 static bool look_at_jobs(organ_jobs *jobs)
 {
     size_t running = 0;
@@ -197,7 +197,7 @@ static bool clashes(const organ_jobs *jobs, const organ_job *self, const json_t 
     return false;
 }
 
-/* Clients know the root's files by their places below it. */
+/* Clients know paths relative to the root only. */
 static unsigned system_refused(const organ_jobs *jobs, organ_error *error)
 {
     organ_jail_unroot(jobs->setup.jail, error->message);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * The list of jobs, and who is told of a change. */
+ * The list of jobs, and waking the streams of a job that changed. */
 #include "formats/base/arena.h"
 #include "orchestrator/serve/jobs/parts.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What memory a job may take. The limit is RLIMIT_DATA: what a process has of memory of its own. RLIMIT_AS would count mapped files,
  * libraries and address space that is only set aside as well: for a perplexity with 8 threads and --memory 64M it is 1,517 MB instead of
- * 893 MB. A control group would count what is touched, but few who start a server may make one. */
+ * 893 MB. A control group would count pages in use, but creating one needs rights that a user who starts a server rarely has. */
 #ifndef ORGAN_JOB_MEMORY_H
 #define ORGAN_JOB_MEMORY_H
 

@@ -110,7 +110,7 @@ static bool copy_part(int from, uint64_t at, uint64_t bytes, FILE *to)
     return good;
 }
 
-/* Makes a log that is too long into its beginning, a note, and its end. Whoever still reads the old one reads it to its end. */
+/* Replaces a log that is too long by its beginning, a note, and its end. Open descriptors still read the old file. */
 static void shorten_log(const organ_job_store *store, const char *id, uint64_t limit)
 {
     char *from = NULL, *to = NULL;

@@ -44,7 +44,7 @@ static bool read_text(const char *path, char *text, size_t size)
     return got > 0;
 }
 
-/* The 22nd field, counted from behind the name, which may hold anything; a zombie does not live. */
+/* The start time: field 22 of /proc/PID/stat, counted from the end of the name, which may hold any bytes. A zombie counts as dead. */
 static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
@@ -98,8 +98,8 @@ static void quiet_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Everything but the program itself. Between fork and exec only system calls are made: another thread may have held any lock when we were
- * copied. */
+/* Prepares the child up to exec. Between fork and exec only async-signal-safe calls are made: another thread may have held any lock at the
+ * time of the fork. */
 static bool prepare_child(const child *self, int program)
 {
     const struct rlimit none = {0, 0}, memory = {self->memory, self->memory};
@@ -209,7 +209,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
 
 void organ_process_release(int gate)
 {
-    const ssize_t said = write(gate, "g", 1); /* a process that died meanwhile is found out by whoever watches it */
+    const ssize_t said = write(gate, "g", 1); /* if the process died meanwhile, watching it finds that out */
     (void)said;
     close(gate);
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* A process as nobody else is: numbers are used again, but not within one boot with the same start. pid 0: none. */
+/* Identifies one process: pids are reused, but not with the same start time in one boot. pid 0: none. */
 typedef struct organ_process {
     pid_t pid;
     uint64_t born; /* ticks since the machine was booted */

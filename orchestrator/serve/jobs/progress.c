@@ -15,7 +15,7 @@ enum { CHUNK = 64 << 10, MOST_CHUNKS = 16 };
 
 static const double settle_seconds = 0.3; /* before this a rate means nothing */
 
-/* Any bytes as text in which nothing can do harm. */
+/* Any bytes as text without control characters. */
 static void make_visible(char *out, size_t size, const char *bytes, size_t length)
 {
     organ_error error = {0};
@@ -49,7 +49,7 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
     progress->since = organ_seconds_now();
 }
 
-/* What has happened before anybody looked says nothing about speed. */
+/* What was done before the first read does not count for the speed. */
 static void advance(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");

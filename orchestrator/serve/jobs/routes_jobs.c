@@ -117,7 +117,7 @@ static void get_events(const organ_http_request *request, organ_http_reply *repl
     organ_jobs_events(jobs_of(request), organ_http_parameter(request, "id"), organ_http_header(request, "Last-Event-ID"), reply);
 }
 
-/* The text with its lines as they are and nothing else that is hidden; NULL without memory. */
+/* The text with its line ends kept and other control characters made visible; NULL without memory. */
 static json_t *visible_lines(const char *s)
 {
     organ_text text;

@@ -19,7 +19,7 @@
 
 void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state)
 {
-    organ_error ignored = {0}; /* a full disk must not hide that the job has ended; the next server finds the process gone */
+    organ_error ignored = {0}; /* on a full disk the job still ends here; the next server finds the process gone */
     job->state = state;
     job->cancelling = false;
     job->process = (organ_process){0};
@@ -45,7 +45,7 @@ static void explain_memory(organ_job *job, int number)
              number ? ", perhaps for lack of memory:" : ";", organ_quantity_option(job->memory, limit));
 }
 
-/* From an exit code, or from what the program said last where nobody collected the code: code -1 and signal 0. */
+/* Takes the exit code; where this server could not collect it (code -1, signal 0), what the program reported last. */
 static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, const organ_job_findings *found)
 {
     const bool cancelled = job->cancelling && (code == ORGAN_INTERRUPTED || number != 0 || code < 0);
@@ -77,7 +77,7 @@ static void end_job(organ_jobs *jobs, organ_job *job, int code, int number, cons
         organ_jobs_conclude(jobs, job, code == ORGAN_INTERRUPTED || (code < 0 && number == 0) ? ORGAN_JOB_INTERRUPTED : ORGAN_JOB_FAILED);
 }
 
-/* Without the lock: a result may be long. The job stays where it is meanwhile, for only this thread ends what runs. */
+/* Gives up the lock: a result may be long. The job cannot go meanwhile, since only this thread ends running jobs. */
 static organ_job_findings examine_output(organ_jobs *jobs, organ_job *job)
 {
     const uint64_t cut = job->cut;
@@ -164,7 +164,7 @@ static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, 
         if (organ_job_save(&jobs->store, job, error) == ORGAN_OK)
             organ_process_release(gate);
         else
-            organ_process_abandon(&job->process, gate); /* what is not written down does not run */
+            organ_process_abandon(&job->process, gate); /* a process that is not on record must not run */
     }
     if (log >= 0)
         close(log);
@@ -250,7 +250,7 @@ void organ_jobs_adopt(organ_jobs *jobs, organ_job *job)
 {
     organ_error error = {0};
     job->child = false;
-    job->signals = job->cancelling ? 1 : 0; /* who was told to end has heard the first; the others wait */
+    job->signals = job->cancelling ? 1 : 0; /* a cancelled job has got the first signal */
     job->next_signal = organ_seconds_now() + jobs->setup.patience;
     if (job->state == ORGAN_JOB_RUNNING)
         organ_jobs_watch(jobs, job);

@@ -97,7 +97,7 @@ int organ_job_open(const organ_job_store *store, const char *id, const char *nam
     char *const path = path_of(store, id, name);
     if (!path)
         return -1;
-    /* Whoever may write here may have put something else in its place; a pipe would be waited for. */
+    /* Another user of this directory may have put a link or a pipe in its place; opening a pipe would block. */
     struct stat about;
     int fd = open(path, flags | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600), fault = errno;
     if (fd >= 0 && (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))) {

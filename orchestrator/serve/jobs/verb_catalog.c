@@ -85,7 +85,7 @@ static json_t *range_schema(const organ_option *option)
     return schema;
 }
 
-/* As a number of bytes or as people write it; the text has no bounds that a schema could tell, so it is bound to some that always hold. */
+/* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are always in range. */
 static json_t *bytes_schema(const organ_option *option)
 {
     return json_pack("{s:[o, {s:s, s:s}]}", "anyOf", range_schema(option), "type", "string", "pattern",

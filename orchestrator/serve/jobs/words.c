@@ -26,7 +26,7 @@ typedef struct reader {
 
 static void fault(reader *r, unsigned status, const char *field, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* The detail goes through organ_fail, which makes visible what came from outside. */
+/* The detail goes through organ_fail, which escapes control characters. */
 static void fault(reader *r, unsigned status, const char *field, const char *format, ...)
 {
     organ_error where = {0}, detail = {0};
@@ -304,7 +304,7 @@ static void read_request(reader *r, const organ_verb *const *verbs, size_t count
         read_option(r, option);
 }
 
-/* What a dry run names as output is not touched; shards that are deleted after they were measured are. */
+/* A dry run writes nothing; --delete-after writes (deletes) what it reads. */
 static void adjust_paths(organ_job_words *words)
 {
     if (json_is_true(json_object_get(words->arguments, "dry-run")))

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What a client asks for as JSON, made into the words of a command line. Nothing a client says becomes an option that was not meant as one,
- * and nothing becomes a path that leads out of the root. */
+ * Turns a request (JSON) into the words of a command line. No value of a client can become an option, and no path can leave the root. */
 #ifndef ORGAN_JOB_WORDS_H
 #define ORGAN_JOB_WORDS_H
 

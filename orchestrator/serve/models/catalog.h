@@ -15,7 +15,7 @@ typedef struct organ_catalog {
     const char *portrait;        /* JSON: what is told of the model, without its tensors (orchestrator/serve/models/portrait.h) */
     size_t portrait_length;
     const char *summary; /* JSON: {format, architecture, tensors, elements, bytes, files} */
-    unsigned users;      /* those who hold it, counted by whoever keeps it */
+    unsigned users;      /* reference count, kept by the shelf */
 } organ_catalog;
 
 /* Reads the model at `absolute`, which clients know as `path`. While it is read it takes more memory than afterwards, about four times the

@@ -102,7 +102,7 @@ static json_t *portrait_of(const organ_model *model, json_t *report, const char 
     set_member(portrait, "dtypes", dtypes_of(report), whole);
     set_member(portrait, "anatomy", anatomy_of(model, cut), whole);
     set_member(portrait, "cut", json_incref(cut), whole);
-    /* Where the root is on this machine is nobody's business. */
+    /* Clients must not learn where the root is on this machine. */
     set_member(report, "run", json_pack("{s:s}", "model", path), whole);
     *whole = json_object_del(report, "cut") == 0 && *whole;
     set_member(portrait, "inspect", json_incref(report), whole);

@@ -55,7 +55,7 @@ static void tell_listener(organ_shelf *shelf)
 
 /* ---- places ---- */
 
-/* Whoever still uses the catalog keeps it alive. */
+/* The catalog is freed when its last user releases it. */
 static void clear_place(organ_shelf *shelf, place *p)
 {
     if (p->catalog) {
@@ -95,7 +95,7 @@ static place *make_place(organ_shelf *shelf, size_t bytes)
     }
 }
 
-/* What was read, good or not. Takes the catalog. A model that nobody asked for itself does not drive out others. */
+/* Keeps what was read, good or not; takes the catalog. A model that was read only for the list does not evict others. */
 static void put_away(organ_shelf *shelf, const char *path, const place *made, bool asked_for)
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
@@ -243,7 +243,7 @@ static organ_found_model *found_model(const organ_found *found, const char *path
     return found->count ? bsearch(path, found->models, found->count, sizeof *found->models, listed_order) : NULL;
 }
 
-/* What is asked for goes before what is listed. NULL: nothing. */
+/* Models that a client asked for come before those that a list shows. NULL: none. */
 static char *next_to_read(organ_shelf *shelf, bool *asked_for)
 {
     *asked_for = shelf->wanted_count > 0;
@@ -316,7 +316,7 @@ static void *read_models(void *context)
     pthread_mutex_lock(&shelf->lock);
     while (!shelf->resting) {
         bool asked_for;
-        /* What is off the shelf is soon out of use; until then its memory cannot be used for the next. */
+        /* Evicted catalogs that are still in use count against the limit: wait until they are released. */
         char *const path = shelf->loose ? NULL : next_to_read(shelf, &asked_for);
         if (path)
             read_next(shelf, path, asked_for);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * What is known of the models below the root, kept as long as their files stay as they are. Two threads of its own do what takes long: one
- * walks the root, one reads models, a single one at a time, so that memory for reading is needed once. Nobody else waits for either. */
+ * walks the root, one reads models one at a time, so that memory for reading is needed once. No other thread waits for either. */
 #ifndef ORGAN_MODEL_SHELF_H
 #define ORGAN_MODEL_SHELF_H
 
@@ -11,7 +11,7 @@
 
 typedef struct organ_shelf organ_shelf;
 
-/* `most`: bytes of memory that the models on the shelf may take; those that were not asked for the longest go first. `tell` is called,
+/* `most`: bytes of memory that the models on the shelf may take; the least recently used go first. `tell` is called,
  * from the threads of the shelf, whenever something new is known. */
 organ_status organ_shelf_create(const organ_jail *jail, size_t most, void (*tell)(void *context), void *context, organ_shelf **shelf,
                                 organ_error *error);
