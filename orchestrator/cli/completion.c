@@ -3,14 +3,6 @@
 
 #include <string.h>
 
-const char *organ_completion_part(FILE *out, const char *script)
-{
-    const char *const mark = strstr(script, "@@\n");
-    const size_t length = mark ? (size_t)(mark - script) : strlen(script);
-    fwrite(script, 1, length, out);
-    return mark ? mark + 3 : script + length;
-}
-
 void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM])
 {
     const size_t room = ORGAN_BRIEF_ROOM - 1;

@@ -14,9 +14,6 @@ void organ_completion_fish(FILE *out, const organ_verb_table *table);
 
 /* ---- for the three ---- */
 
-/* Prints a script (completion.bash and so on) up to its next line "@@", where something of the table comes; returns what is behind it. */
-const char *organ_completion_part(FILE *out, const char *script);
-
 /* Copies what an option does up to where details begin, for the line beside it. */
 #define ORGAN_BRIEF_ROOM 96
 void organ_completion_brief(const char *help, char brief[ORGAN_BRIEF_ROOM]);

@@ -74,9 +74,9 @@ static void put_families(FILE *out, const organ_verb_table *table)
 
 void organ_completion_bash(FILE *out, const organ_verb_table *table)
 {
-    const char *const rest = organ_completion_part(out, organ_bash_template);
+    const char *const rest = organ_embedded_part(out, organ_bash_template);
     for (size_t k = 0; k < table->count; k++)
         put_bash_verb(out, table->verbs[k]);
-    organ_completion_part(out, rest);
+    organ_embedded_part(out, rest);
     put_families(out, table);
 }

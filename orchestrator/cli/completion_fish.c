@@ -86,9 +86,9 @@ static void put_fish_words(FILE *out, const organ_verb_table *table, const char 
 void organ_completion_fish(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
-    const char *const rest = organ_completion_part(out, organ_fish_template);
+    const char *const rest = organ_embedded_part(out, organ_fish_template);
     put_fish_words(out, table, "");
-    organ_completion_part(out, rest);
+    organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         if (organ_completion_opens_family(table, k) && organ_completion_family(table->verbs[k], family))
             put_fish_words(out, table, family);

@@ -104,9 +104,9 @@ ORGAN_EMBEDDED(organ_zsh_template, "orchestrator/cli/completion.zsh")
 void organ_completion_zsh(FILE *out, const organ_verb_table *table)
 {
     char family[ORGAN_FAMILY_ROOM];
-    const char *rest = organ_completion_part(out, organ_zsh_template);
+    const char *rest = organ_embedded_part(out, organ_zsh_template);
     put_zsh_words(out, table, "");
-    rest = organ_completion_part(out, rest);
+    rest = organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++) {
         if (!organ_completion_opens_family(table, k))
             continue;
@@ -115,8 +115,8 @@ void organ_completion_zsh(FILE *out, const organ_verb_table *table)
         put_zsh_words(out, table, family);
         fputs("        ) ;;\n", out);
     }
-    rest = organ_completion_part(out, rest);
+    rest = organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_zsh_verb(out, table->verbs[k]);
-    organ_completion_part(out, rest);
+    organ_embedded_part(out, rest);
 }

@@ -3,6 +3,7 @@
 #include "orchestrator/cli/manual_page.h"
 
 #include "orchestrator/cli/help.h"
+#include "orchestrator/command/embedded.h"
 #include "orchestrator/version.h"
 
 #include <stdint.h>
@@ -239,19 +240,10 @@ void organ_manual_of_verb(FILE *out, const organ_verb_table *table, const organ_
 
 /* ---- the program ---- */
 
-static void put_terms(FILE *out, const char *const (*rows)[2], size_t count)
-{
-    for (size_t k = 0; k < count; k++) {
-        fputs(".TP\n.B ", out);
-        put_roff_word(out, rows[k][0]);
-        fputc('\n', out);
-        put_roff_text(out, rows[k][1]);
-    }
-}
+ORGAN_EMBEDDED(organ_manual_template, "orchestrator/cli/organ.1")
 
 static void put_verbs(FILE *out, const organ_verb_table *table)
 {
-    fputs(".SH VERBS\n", out);
     for (size_t k = 0; k < table->count; k++) {
         const char *const title = organ_verb_section_at(table, table->verbs[k]);
         if (title)
@@ -264,32 +256,10 @@ static void put_verbs(FILE *out, const organ_verb_table *table)
 
 void organ_manual_of_program(FILE *out, const organ_verb_table *table)
 {
-    static const char *const exits[][2] = {{"0", "Done."},
-                                           {"1", "The check that was asked for does not hold."},
-                                           {"2", "The call is wrong, or what is to be written exists."},
-                                           {"3", "A file is malformed, inconsistent, or changed while it was read."},
-                                           {"4", "The system refuses: a file that cannot be read, a full disk, no memory."},
-                                           {"130", "Interrupted: nothing half done is left, or it can be resumed."}};
-    static const char *const variables[][2] = {
-        {"ORGAN_ISA", "The instruction set for the kernels: scalar, avx2, avx512 or neon. The results are the same with all."},
-        {"NO_COLOR", "If it is not empty, no colour is shown."},
-        {"TERM", "If it is dumb or empty, progress comes in lines instead of a bar."},
-        {"COLUMNS", "The width of what is printed, where standard output is no terminal."}};
     put_header(out, "organ");
-    fputs("organ \\- open language models, operate on them, and prove what was done\n"
-          ".SH SYNOPSIS\n.B organ\n\\fIVERB\\fR\n\\fIARGUMENTS\\fR\n[\\fIoptions\\fR]\n.SH DESCRIPTION\n",
-          out);
-    put_roff_text(out,
-                  "Opens language models as files, operates on them and proves what it did, at the speed of a copy and in bounded memory. "
-                  "Inputs are only read. Outputs grow under a hidden name and appear when they are whole. Results are the same with any "
-                  "number of threads and any amount of memory.\n"
-                  "Each verb has a page of its own, organ-VERB(1), which is also what 'organ help VERB' shows.");
+    const char *const rest = organ_embedded_part(out, organ_manual_template);
     put_verbs(out, table);
-    fputs(".SH EXIT STATUS\n", out);
-    put_terms(out, exits, sizeof exits / sizeof *exits);
-    fputs(".SH ENVIRONMENT\n", out);
-    put_terms(out, variables, sizeof variables / sizeof *variables);
-    fputs(".SH SEE ALSO\n", out);
+    organ_embedded_part(out, rest);
     for (size_t k = 0; k < table->count; k++)
         put_reference(out, table->verbs[k], k + 1 < table->count ? "," : "");
 }

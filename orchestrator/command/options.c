@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/command/options.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -325,11 +326,7 @@ static organ_status take_short(parser *p, const char *letters, organ_error *erro
     return ORGAN_OK;
 }
 
-bool organ_operand_repeats(const organ_operand *operand)
-{
-    const size_t length = strlen(operand->name);
-    return length > 3 && strcmp(operand->name + length - 3, "...") == 0;
-}
+bool organ_operand_repeats(const organ_operand *operand) { return organ_ends_with(operand->name, "..."); }
 
 static organ_status take_operand(parser *p, const char *text, organ_error *error)
 {

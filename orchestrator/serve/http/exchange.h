@@ -143,6 +143,9 @@ typedef struct organ_area {
 /* One of the areas has news: all requests that wait for some (organ_http_reply_later) are answered again. From any thread. */
 void organ_http_recall(const organ_app *app);
 
+/* A metric in Prometheus' text format; `type` is "counter" or "gauge". */
+void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value);
+
 /* Gives the calling thread, and those it will start, a lower priority than jobs have, which run on the same processors. */
 void organ_http_step_back(void);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/http/jail.h"
 
-#include "formats/base/arena.h"
+#include "formats/base/path.h"
 #include "formats/base/utf8.h"
 
 #include <dirent.h>
@@ -353,7 +353,7 @@ static bool matters(const search *s, const char *name)
     if (!s->stem || strncmp(name, s->stem, s->stem_length) == 0)
         return true;
     for (size_t k = 0; k < sizeof ends / sizeof *ends; k++)
-        if (strlen(name) > strlen(ends[k]) && strcmp(name + strlen(name) - strlen(ends[k]), ends[k]) == 0)
+        if (organ_ends_with(name, ends[k]))
             return true;
     return false;
 }

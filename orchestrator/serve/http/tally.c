@@ -134,7 +134,7 @@ static void print_durations(const route_tally *t, FILE *out)
     fprintf(out, "} %llu\n", (unsigned long long)t->count);
 }
 
-static void print_number(FILE *out, const char *name, const char *type, const char *help, unsigned long long value)
+void organ_http_metric(FILE *out, const char *name, const char *type, const char *help, unsigned long long value)
 {
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name, value);
 }
@@ -157,10 +157,11 @@ void organ_tally_print(organ_tally *tally, FILE *out)
           out);
     for (size_t k = 0; k < tally->route_count; k++)
         print_durations(&tally->routes[k], out);
-    print_number(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally->bytes);
-    print_number(out, "organ_http_connections_total", "counter", "Connections accepted.", tally->connections);
-    print_number(out, "organ_http_connections", "gauge", "Connections open now.", tally->open);
-    print_number(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.", tally->slow);
-    print_number(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());
+    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally->bytes);
+    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", tally->connections);
+    organ_http_metric(out, "organ_http_connections", "gauge", "Connections open now.", tally->open);
+    organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
+                      tally->slow);
+    organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());
     pthread_mutex_unlock(&tally->lock);
 }

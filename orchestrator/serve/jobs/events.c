@@ -27,8 +27,7 @@ static void close_job_events(void *context)
         }
     organ_jobs_leave(stream->job);
     pthread_mutex_unlock(&jobs->mutex);
-    if (stream->fd >= 0)
-        close(stream->fd);
+    organ_job_close(stream->fd);
     free(stream->pending);
     free(stream);
 }

@@ -158,10 +158,8 @@ void organ_jobs_close(organ_jobs *jobs)
     for (size_t k = 0; k < jobs->count; k++)
         organ_job_free(jobs->list[k]);
     free(jobs->list);
-    if (jobs->plan.root >= 0)
-        close(jobs->plan.root);
-    if (jobs->plan.program >= 0)
-        close(jobs->plan.program);
+    organ_job_close(jobs->plan.root);
+    organ_job_close(jobs->plan.program);
     free(jobs->plan.environ);
     organ_job_store_close(&jobs->store);
     pthread_cond_destroy(&jobs->changed);
@@ -411,20 +409,12 @@ void organ_jobs_metrics(organ_jobs *jobs, FILE *out)
     fputs("# HELP organ_jobs Jobs that are remembered, by state.\n# TYPE organ_jobs gauge\n", out);
     for (int state = 0; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs{state=\"%s\"} %zu\n", organ_job_state_names[state], organ_jobs_count_in(jobs, (organ_job_state)state));
-    fprintf(out,
-            "# HELP organ_jobs_started_total Processes started for jobs.\n# TYPE organ_jobs_started_total counter\n"
-            "organ_jobs_started_total %llu\n",
-            jobs->started);
-    fprintf(out,
-            "# HELP organ_jobs_kept_bytes What the records, logs and results of all jobs take.\n# TYPE organ_jobs_kept_bytes gauge\n"
-            "organ_jobs_kept_bytes %llu\n",
-            (unsigned long long)jobs->bytes);
+    organ_http_metric(out, "organ_jobs_started_total", "counter", "Processes started for jobs.", jobs->started);
+    organ_http_metric(out, "organ_jobs_kept_bytes", "gauge", "What the records, logs and results of all jobs take.", jobs->bytes);
     fputs("# HELP organ_jobs_ended_total Jobs that have ended, by how.\n# TYPE organ_jobs_ended_total counter\n", out);
     for (int state = ORGAN_JOB_DONE; state < ORGAN_JOB_STATES; state++)
         fprintf(out, "organ_jobs_ended_total{state=\"%s\"} %llu\n", organ_job_state_names[state], jobs->ended[state]);
-    fprintf(out,
-            "# HELP organ_jobs_confinement Version of Landlock that confines jobs, 0 if none does.\n"
-            "# TYPE organ_jobs_confinement gauge\norgan_jobs_confinement %d\n",
-            jobs->plan.confine);
+    organ_http_metric(out, "organ_jobs_confinement", "gauge", "Version of Landlock that confines jobs, 0 if none does.",
+                      (unsigned long long)jobs->plan.confine);
     pthread_mutex_unlock(&jobs->mutex);
 }

@@ -31,8 +31,7 @@ static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_
         *cut = size > *cut ? size : *cut;
         size = ftruncate(fd, (off_t)limit) == 0 ? limit : size;
     }
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     return size;
 }
 
@@ -73,8 +72,7 @@ static bool read_result(const organ_job_store *store, const char *id, uint64_t s
         more = pread(fd, bytes + got, (size_t)size - got, (off_t)got);
     const bool whole = got > 0 && got == size && read_object(&(organ_json_text){"result.json", bytes, got}, page);
     free(bytes);
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     return whole;
 }
 
@@ -93,8 +91,7 @@ static uint64_t hollow_log(const organ_job_store *store, const char *id, uint64_
     const uint64_t end = (size - stays < (uint64_t)read ? size - stays : (uint64_t)read) / BLOCK * BLOCK;
     const bool large = limit > 0 && size > limit && taken > limit && stays > 0 && end > stays;
     const bool hollowed = large && fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)stays, (off_t)(end - stays)) == 0;
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     return hollowed ? taken - (end - stays) : taken;
 }
 
@@ -130,8 +127,7 @@ static void shorten_log(const organ_job_store *store, const char *id, uint64_t l
     }
     free(from);
     free(to);
-    if (log >= 0)
-        close(log);
+    organ_job_close(log);
 }
 
 /* ---- both ---- */
@@ -148,8 +144,7 @@ uint64_t organ_job_bytes(const organ_job_store *store, const char *id)
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const int fd = organ_job_open(store, id, names[k], O_RDONLY);
         bytes += file_size(fd);
-        if (fd >= 0)
-            close(fd);
+        organ_job_close(fd);
     }
     return bytes;
 }

@@ -32,14 +32,19 @@ char **organ_process_environment(void)
     return chosen;
 }
 
+void organ_job_close(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 /* ---- identity ---- */
 
 static bool read_text(const char *path, char *text, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     const ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     text[got > 0 ? got : 0] = '\0';
     return got > 0;
 }
@@ -200,8 +205,7 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
         *gate = gates[1];
     else if (self.ready >= 0)
         close(gates[1]);
-    if (self.ready >= 0)
-        close(self.ready);
+    organ_job_close(self.ready);
     close(gates[0]);
     close(readies[0]);
     return error->status;

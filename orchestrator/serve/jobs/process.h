@@ -36,6 +36,8 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
 void organ_process_release(int gate);                               /* lets it run; closes the gate */
 void organ_process_abandon(const organ_process *process, int gate); /* the other possibility: it ends without having begun */
 
+void organ_job_close(int fd); /* does nothing for -1 */
+
 /* Whether exactly this process lives. */
 bool organ_process_lives(const organ_process *process);
 

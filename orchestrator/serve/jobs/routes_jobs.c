@@ -87,15 +87,13 @@ static void post_job(const organ_http_request *request, organ_http_reply *reply)
 static void get_jobs(const organ_http_request *request, organ_http_reply *reply)
 {
     const char *const wanted = organ_http_query(request, "state");
+    const organ_job_state state = wanted ? organ_job_state_named(wanted) : ORGAN_JOB_STATES;
     uint64_t offset, limit;
-    int state = wanted ? 0 : ORGAN_JOB_STATES;
-    while (wanted && state < ORGAN_JOB_STATES && strcmp(wanted, organ_job_state_names[state]) != 0)
-        state++;
     if (wanted && state == ORGAN_JOB_STATES)
         organ_http_problem(reply, 400, "state is '%.60s', but must be queued, running, done, failed, cancelled or interrupted", wanted);
     else if (organ_http_query_count(request, reply, "offset", 0, 1000000000, 0, &offset) &&
              organ_http_query_count(request, reply, "limit", 1, MOST_SHOWN, 100, &limit))
-        organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), (organ_job_state)state, offset, limit));
+        organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
 typedef unsigned job_action(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
@@ -221,12 +219,11 @@ static void get_verb(const organ_http_request *request, organ_http_reply *reply)
 {
     const organ_app *const app = organ_http_app(request);
     const char *const name = organ_http_parameter(request, "verb");
-    for (size_t k = 0; k < app->options->verb_count; k++)
-        if (organ_verb_is_job(app->options->verbs[k]) && strcmp(app->options->verbs[k]->name, name) == 0) {
-            organ_http_reply_json(reply, 200, organ_verb_describe(app->options->verbs[k]));
-            return;
-        }
-    organ_http_problem(reply, 404, "there is no verb '%.60s' that can be a job", name);
+    const organ_verb *const verb = organ_job_verb(app->options->verbs, app->options->verb_count, name);
+    if (verb)
+        organ_http_reply_json(reply, 200, organ_verb_describe(verb));
+    else
+        organ_http_problem(reply, 404, "there is no verb '%.60s' that can be a job", name);
 }
 
 /* ---- the area ---- */

@@ -23,8 +23,7 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     job->state = state;
     job->cancelling = false;
     job->process = (organ_process){0};
-    if (job->events >= 0)
-        close(job->events);
+    organ_job_close(job->events);
     job->events = -1;
     const double now = organ_job_stamp(job->finished);
     job->seconds = job->attempts > 0 && now > job->began ? now - job->began : -1;
@@ -132,10 +131,8 @@ static char **words_of(const json_t *argv)
 
 bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *argv, uint64_t *limit, organ_error *error)
 {
-    const organ_verb *verb = NULL;
+    const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char asked[24], allowed[24];
-    for (size_t k = 0; k < jobs->setup.verb_count; k++)
-        verb = strcmp(jobs->setup.verbs[k]->name, name) == 0 ? jobs->setup.verbs[k] : verb;
     uint64_t memory = organ_job_memory(verb, argv);
     /* A verb without --memory asks for nothing that could be too much. */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
@@ -166,10 +163,8 @@ static organ_status launch(organ_jobs *jobs, organ_job *job, char *const *argv, 
         else
             organ_process_abandon(&job->process, gate); /* a process that is not on record must not run */
     }
-    if (log >= 0)
-        close(log);
-    if (output >= 0)
-        close(output);
+    organ_job_close(log);
+    organ_job_close(output);
     return error->status;
 }
 

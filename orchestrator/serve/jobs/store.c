@@ -19,6 +19,14 @@
 
 const char *const organ_job_state_names[ORGAN_JOB_STATES] = {"queued", "running", "done", "failed", "cancelled", "interrupted"};
 
+organ_job_state organ_job_state_named(const char *name)
+{
+    int state = 0;
+    while (state < ORGAN_JOB_STATES && strcmp(name, organ_job_state_names[state]) != 0)
+        state++;
+    return (organ_job_state)state;
+}
+
 bool organ_job_active(organ_job_state state) { return state == ORGAN_JOB_QUEUED || state == ORGAN_JOB_RUNNING; }
 
 static bool is_id(const char *id)
@@ -80,8 +88,7 @@ organ_status organ_job_store_open(const char *root, organ_job_store *store, orga
 
 void organ_job_store_close(organ_job_store *store)
 {
-    if (store->lock >= 0)
-        close(store->lock);
+    organ_job_close(store->lock);
     free(store->path);
     *store = (organ_job_store){.lock = -1};
 }
@@ -116,8 +123,7 @@ json_t *organ_job_result(const organ_job_store *store, const char *id)
     json_error_t fault;
     bool no_memory;
     json_t *const result = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     return result;
 }
 
@@ -164,8 +170,7 @@ void organ_job_free(organ_job *job)
     if (!job)
         return;
     json_decref(job->fixed);
-    if (job->events >= 0)
-        close(job->events);
+    organ_job_close(job->events);
     free(job);
 }
 
@@ -247,17 +252,6 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     return error->status;
 }
 
-static bool read_state(const json_t *record, organ_job_state *state)
-{
-    const char *const name = organ_json_text(record, "state");
-    for (size_t k = 0; k < ORGAN_JOB_STATES; k++)
-        if (strcmp(name, organ_job_state_names[k]) == 0) {
-            *state = (organ_job_state)k;
-            return true;
-        }
-    return false;
-}
-
 static bool all_texts(const json_t *array)
 {
     for (size_t k = 0; k < json_array_size(array); k++)
@@ -292,10 +286,10 @@ static bool read_record(const json_t *record, organ_job *job)
     job->cut = organ_json_count(record, "cut");
     job->code = (int)json_integer_value(json_object_get(record, "code"));
     return strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0 && strcmp(organ_json_text(record, "id"), job->id) == 0 &&
-           read_state(record, &job->state) && *organ_json_text(record, "verb") && *organ_json_text(record, "command") && *job->created &&
-           json_is_object(json_object_get(record, "arguments")) && all_texts(json_object_get(record, "argv")) &&
-           json_array_size(json_object_get(record, "argv")) > 1 && all_texts(json_object_get(record, "reads")) &&
-           all_texts(json_object_get(record, "writes"));
+           (job->state = organ_job_state_named(organ_json_text(record, "state"))) < ORGAN_JOB_STATES && *organ_json_text(record, "verb") &&
+           *organ_json_text(record, "command") && *job->created && json_is_object(json_object_get(record, "arguments")) &&
+           all_texts(json_object_get(record, "argv")) && json_array_size(json_object_get(record, "argv")) > 1 &&
+           all_texts(json_object_get(record, "reads")) && all_texts(json_object_get(record, "writes"));
 }
 
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
@@ -312,8 +306,7 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
     const int fd = organ_job_open(store, id, "job.json", O_RDONLY);
     json_t *const record = fd < 0 ? NULL : organ_json_load_fd(fd, JSON_REJECT_DUPLICATES, &fault, &no_memory);
     const bool whole = record && read_record(record, job);
-    if (fd >= 0)
-        close(fd);
+    organ_job_close(fd);
     if (no_memory || organ_memory_refusals() != refusals)
         organ_fail(error, ORGAN_IO, "job %s: job.json: no memory to read it", id);
     else if (!record)

@@ -24,7 +24,8 @@ typedef enum organ_job_state {
 } organ_job_state;
 
 extern const char *const organ_job_state_names[ORGAN_JOB_STATES];
-bool organ_job_active(organ_job_state state); /* queued or running */
+organ_job_state organ_job_state_named(const char *name); /* ORGAN_JOB_STATES: none of these */
+bool organ_job_active(organ_job_state state);            /* queued or running */
 
 typedef struct organ_job {
     char id[32]; /* the moment it was made, "20261120-153201-004711": ids are ordered as the jobs are */

@@ -11,6 +11,14 @@
 
 bool organ_verb_is_job(const organ_verb *verb) { return organ_verb_option(verb, "json") != NULL; }
 
+const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name)
+{
+    for (size_t k = 0; k < count; k++)
+        if (organ_verb_is_job(verbs[k]) && strcmp(verbs[k]->name, name) == 0)
+            return verbs[k];
+    return NULL;
+}
+
 static bool withheld(const organ_option *option)
 {
     static const char *const names[] = {"help", "json", "quiet", "progress", "html", "header"};

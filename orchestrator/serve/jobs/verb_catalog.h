@@ -10,6 +10,7 @@
 
 /* A verb that reports as JSON can be a job. */
 bool organ_verb_is_job(const organ_verb *verb);
+const organ_verb *organ_job_verb(const organ_verb *const *verbs, size_t count, const char *name); /* NULL: none of that name can */
 
 /* The k-th option that a client may give; NULL behind the last. Left out are those that the server sets itself, and headers for other
  * servers. */

@@ -263,13 +263,13 @@ static const organ_verb *find_verb(reader *r, const organ_verb *const *verbs, si
 {
     const json_t *const value = json_object_get(request, "verb");
     const char *const name = value ? plain_text(r, "/verb", value) : NULL, *names[MOST_KEYS];
+    const organ_verb *const verb = name ? organ_job_verb(verbs, count, name) : NULL;
     size_t jobs = 0;
+    if (verb)
+        return verb;
     for (size_t k = 0; k < count && jobs < MOST_KEYS; k++)
-        if (organ_verb_is_job(verbs[k])) {
-            if (name && strcmp(verbs[k]->name, name) == 0)
-                return verbs[k];
+        if (organ_verb_is_job(verbs[k]))
             names[jobs++] = verbs[k]->name;
-        }
     const char *const near = name ? organ_nearest(name, names, jobs) : NULL;
     if (!value)
         fault(r, 422, "/verb", "is missing: what to do, for example \"inspect\"");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/models/scan.h"
 
-#include "formats/base/arena.h"
+#include "formats/base/path.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -31,12 +31,6 @@ typedef struct folder {
     organ_jail_entry *entries;
     size_t count;
 } folder;
-
-static bool ends_in(const char *name, const char *end)
-{
-    const size_t n = strlen(name), m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0;
-}
 
 /* The number of a part of a split GGUF, 0 for a file that is none. */
 static unsigned part_of(const char *name)
@@ -69,7 +63,7 @@ static void add_model(walk *w, const folder *f, char *path, organ_found_kind kin
     organ_found_model model = {.path = path, .kind = kind};
     for (size_t k = 0; k < f->count; k++) {
         const organ_jail_entry *const e = &f->entries[k];
-        if (e->directory || !ends_in(e->name, end) || strncmp(e->name, stem, length) != 0)
+        if (e->directory || !organ_ends_with(e->name, end) || strncmp(e->name, stem, length) != 0)
             continue;
         model.bytes += e->bytes;
         model.files++;
@@ -113,7 +107,7 @@ static void visit_folder(walk *w, const char *path, int depth);
 
 static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
 {
-    const unsigned part = ends_in(e->name, ".gguf") ? part_of(e->name) : 0;
+    const unsigned part = organ_ends_with(e->name, ".gguf") ? part_of(e->name) : 0;
     const size_t length = strlen(e->name);
     if (e->directory) {
         char *const below = join_path(f->path, e->name);
@@ -122,9 +116,9 @@ static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, boo
         else
             organ_fail_errno(w->error, ENOMEM, "the list of models");
         free(below);
-    } else if (ends_in(e->name, ".gguf") && part <= 1)
+    } else if (organ_ends_with(e->name, ".gguf") && part <= 1)
         add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, part ? length - strlen(SPLIT_TAIL) : length, ".gguf");
-    else if (ends_in(e->name, ".safetensors") && !whole)
+    else if (organ_ends_with(e->name, ".safetensors") && !whole)
         add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 

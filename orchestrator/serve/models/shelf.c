@@ -440,11 +440,9 @@ organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t off
 void organ_shelf_metrics(organ_shelf *shelf, FILE *out)
 {
     pthread_mutex_lock(&shelf->lock);
-    fprintf(out,
-            "# HELP organ_shelf_bytes Memory of the models that are kept.\n# TYPE organ_shelf_bytes gauge\norgan_shelf_bytes %zu\n"
-            "# HELP organ_shelf_limit_bytes What it may be at most.\n# TYPE organ_shelf_limit_bytes gauge\norgan_shelf_limit_bytes %zu\n"
-            "# HELP organ_models_read_total Models that were read.\n# TYPE organ_models_read_total counter\norgan_models_read_total %llu\n",
-            shelf->bytes, shelf->most, shelf->read);
+    organ_http_metric(out, "organ_shelf_bytes", "gauge", "Memory of the models that are kept.", shelf->bytes);
+    organ_http_metric(out, "organ_shelf_limit_bytes", "gauge", "What it may be at most.", shelf->most);
+    organ_http_metric(out, "organ_models_read_total", "counter", "Models that were read.", shelf->read);
     pthread_mutex_unlock(&shelf->lock);
 }
 
