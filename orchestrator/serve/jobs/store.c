@@ -3,6 +3,7 @@
 
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/publish.h"
 
 #include <dirent.h>
@@ -176,20 +177,17 @@ void organ_job_free(organ_job *job)
 
 static json_t *record_of(const organ_job *job)
 {
+    const organ_process *const p = &job->process;
+    json_t *const process =
+        p->pid <= 0 ? NULL : ORGAN_OBJECT(SET_COUNT("pid", p->pid), SET_COUNT("born", p->born), SET_TEXT("boot", p->boot));
     json_t *const record =
-        json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:i, s:o, s:f, s:f, s:b, s:b, s:I, s:I}", "schema", "organ.job/1", "id",
-                  job->id, "state", organ_job_state_names[job->state], "created", job->created, "started", job->started, "finished",
-                  job->finished, "attempts", (int)job->attempts, "resume", job->resume, "cancelling", job->cancelling, "code", job->code,
-                  "message", organ_document_string(job->message), "began", job->began, "seconds", job->seconds, "result", job->result,
-                  "page", job->page, "size", (json_int_t)job->size, "cut", (json_int_t)job->cut);
-    if (record && job->process.pid > 0)
-        json_object_set_new(record, "process",
-                            json_pack("{s:I, s:I, s:s}", "pid", (json_int_t)job->process.pid, "born", (json_int_t)job->process.born, "boot",
-                                      job->process.boot));
-    if (record && json_object_update(record, job->fixed) == 0)
-        return record;
-    json_decref(record);
-    return NULL;
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.job/1"), SET_TEXT("id", job->id), SET_TEXT("state", organ_job_state_names[job->state]),
+                     SET_TEXT("created", job->created), SET_TEXT("started", job->started), SET_TEXT("finished", job->finished),
+                     SET_COUNT("attempts", job->attempts), SET_FLAG("resume", job->resume), SET_FLAG("cancelling", job->cancelling),
+                     SET_COUNT("code", job->code), SET_BYTES("message", job->message), SET_REAL("began", job->began),
+                     SET_REAL("seconds", job->seconds), SET_FLAG("result", job->result), SET_FLAG("page", job->page),
+                     SET_COUNT("size", job->size), SET_COUNT("cut", job->cut), SET_IF(p->pid > 0, "process", process));
+    return organ_json_joined(record, json_incref(job->fixed));
 }
 
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
@@ -332,15 +330,15 @@ json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
     const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b, s:b, s:b, s:b, s:o, s:o, s:o}", "id", job->id,
-                     "verb", copy_of(job, "verb"), "arguments", copy_of(job, "arguments"), "command", copy_of(job, "command"), "outputs",
-                     copy_of(job, "writes"), "state", organ_job_state_names[job->state], "created", text_or_null(job->created), "started",
-                     text_or_null(job->started), "finished", text_or_null(job->finished), "seconds",
-                     job->seconds >= 0 && !active ? json_real(job->seconds) : json_null(), "attempts", (int)job->attempts, "exit_code",
-                     job->code >= 0 ? json_integer(job->code) : json_null(), "error", text_or_null(job->message), "cancelling",
-                     job->cancelling && active, "resumable", resumes && stopped && job->attempts > 0, "result", job->result && !active,
-                     "report", job->page && !active, "progress",
-                     *job->progress.stage ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null(),
-                     "result_bytes", active ? json_null() : json_integer((json_int_t)job->size), "cut",
-                     job->cut && !active ? json_integer((json_int_t)job->cut) : json_null());
+    const bool staged = *job->progress.stage != '\0';
+    return ORGAN_OBJECT(SET_TEXT("id", job->id), SET("verb", copy_of(job, "verb")), SET("arguments", copy_of(job, "arguments")),
+                        SET("command", copy_of(job, "command")), SET("outputs", copy_of(job, "writes")),
+                        SET_TEXT("state", organ_job_state_names[job->state]), SET("created", text_or_null(job->created)),
+                        SET("started", text_or_null(job->started)), SET("finished", text_or_null(job->finished)),
+                        SET_REAL_OF("seconds", job->seconds >= 0 && !active, job->seconds), SET_COUNT("attempts", job->attempts),
+                        SET_COUNT_OF("exit_code", job->code >= 0, job->code), SET("error", text_or_null(job->message)),
+                        SET_FLAG("cancelling", job->cancelling && active), SET_FLAG("resumable", resumes && stopped && job->attempts > 0),
+                        SET_FLAG("result", job->result && !active), SET_FLAG("report", job->page && !active),
+                        SET("progress", staged ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null()),
+                        SET_COUNT_OF("result_bytes", !active, job->size), SET_COUNT_OF("cut", job->cut && !active, job->cut));
 }

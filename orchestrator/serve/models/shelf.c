@@ -2,6 +2,7 @@
 #include "orchestrator/serve/models/shelf.h"
 
 #include "orchestrator/machine/stopwatch.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/serve/models/scan.h"
 
 #include <errno.h>
@@ -389,17 +390,12 @@ static void *walk_root(void *context)
 
 static json_t *model_row(organ_found_model *model, bool *looking)
 {
-    json_t *const row = json_pack("{s:s, s:s, s:I, s:I, s:I}", "path", model->path, "kind", organ_found_kind_name(model->kind), "bytes",
-                                  (json_int_t)model->bytes, "files", (json_int_t)model->files, "modified", (json_int_t)model->modified);
-    json_t *const more = model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1);
     model->wanted = !model->summary;
     *looking = *looking || model->wanted;
-    const bool whole = row && more && json_object_update(row, more) == 0;
-    json_decref(more);
-    if (whole)
-        return row;
-    json_decref(row);
-    return NULL;
+    return organ_json_joined(ORGAN_OBJECT(SET_TEXT("path", model->path), SET_TEXT("kind", organ_found_kind_name(model->kind)),
+                                          SET_COUNT("bytes", model->bytes), SET_COUNT("files", model->files),
+                                          SET_COUNT("modified", model->modified)),
+                             model->summary ? json_loads(model->summary, 0, NULL) : json_pack("{s:b}", "pending", 1));
 }
 
 static bool list_is_fresh(const organ_shelf *shelf)
