@@ -2,13 +2,18 @@
 #include "orchestrator/serve/serve.h"
 
 #include "orchestrator/report/text/text.h"
-#include "orchestrator/serve/areas.h"
+#include "orchestrator/serve/jobs/jobs.h"
+#include "orchestrator/serve/models/models.h"
+#include "orchestrator/serve/page/page.h"
 
 #include <malloc.h>
 #include <stdio.h>
 #include <time.h>
 
 enum { SECONDS_TO_FINISH = 10, LARGE_BUFFER = 256 << 10 };
+
+const organ_area *const organ_areas[] = {&organ_area_server, &organ_area_models, &organ_area_files,
+                                         &organ_area_jobs,   &organ_area_page,   NULL};
 
 organ_status organ_serve(const organ_serve_options *options, organ_error *error)
 {

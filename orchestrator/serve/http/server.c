@@ -185,7 +185,7 @@ static void part_from_all(organ_server *server)
     enum { LOOKS = 200 };
     const struct timespec pause = {.tv_nsec = 10000000};
     for (unsigned k = 0; k < LOOKS && organ_watch_count(server->watch) > 0; k++) {
-        organ_watch_end(server->watch);
+        organ_watch_tick(server->watch, NULL, NULL);
         nanosleep(&pause, NULL);
     }
 }

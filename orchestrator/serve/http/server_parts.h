@@ -13,6 +13,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <sys/queue.h>
 
 /* One server; server.c makes it. */
 struct organ_server {
@@ -31,7 +32,7 @@ struct organ_server {
     int stopping;       /* atomic */
     unsigned answering; /* atomic: requests between their last byte and that of their reply */
     pthread_mutex_t stream_lock;
-    organ_http_waker *streams; /* all that are open */
+    LIST_HEAD(, organ_http_waker) streams; /* all that are open */
     size_t stream_count;
 };
 

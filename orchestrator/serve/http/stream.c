@@ -65,9 +65,7 @@ static void end_reply_stream(void *context)
     organ_http_waker *const waker = context;
     organ_server *const server = waker->server;
     pthread_mutex_lock(&server->stream_lock);
-    *(waker->before ? &waker->before->after : &server->streams) = waker->after;
-    if (waker->after)
-        waker->after->before = waker->before;
+    LIST_REMOVE(waker, entry);
     server->stream_count--;
     pthread_mutex_unlock(&server->stream_lock);
     organ_http_waker_discard(waker);
@@ -88,10 +86,7 @@ struct MHD_Response *organ_http_stream_response(organ_http_request *request)
     waker->sent = &request->reply.size;
     pthread_mutex_lock(&server->stream_lock);
     waker->server = server;
-    waker->after = server->streams;
-    if (waker->after)
-        waker->after->before = waker;
-    server->streams = waker;
+    LIST_INSERT_HEAD(&server->streams, waker, entry);
     server->stream_count++;
     pthread_mutex_unlock(&server->stream_lock);
     return response;
@@ -100,8 +95,10 @@ struct MHD_Response *organ_http_stream_response(organ_http_request *request)
 void organ_http_streams_tick(organ_server *server)
 {
     const bool all = __atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE);
+    organ_http_waker *waker;
     pthread_mutex_lock(&server->stream_lock);
-    for (organ_http_waker *waker = server->streams; waker; waker = waker->after) {
+    LIST_FOREACH(waker, &server->streams, entry)
+    {
         pthread_mutex_lock(&waker->lock);
         const bool due = waker->stream.heartbeat && seconds_now() - waker->last >= (time_t)waker->stream.heartbeat;
         pthread_mutex_unlock(&waker->lock);

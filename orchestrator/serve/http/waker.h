@@ -7,6 +7,7 @@
 
 #include <microhttpd.h>
 #include <pthread.h>
+#include <sys/queue.h>
 #include <time.h>
 
 struct organ_http_waker {
@@ -17,8 +18,8 @@ struct organ_http_waker {
     struct organ_tally *tally;
     size_t *sent; /* of the request, which outlives every read */
     bool resting, woken;
-    time_t last; /* read, in seconds of the monotonic clock */
-    struct organ_http_waker *before, *after;
+    time_t last;                        /* read, in seconds of the monotonic clock */
+    LIST_ENTRY(organ_http_waker) entry; /* among all of the server */
 };
 
 /* Closes its stream and frees it. */

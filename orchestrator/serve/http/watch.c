@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/queue.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -11,14 +12,14 @@ struct organ_watched {
     int fd;
     bool limited, cut;
     struct timespec deadline;
-    organ_watched *before, *after;
+    LIST_ENTRY(organ_watched) entry;
     void *held;
     char peer[64];
 };
 
 struct organ_watch {
     pthread_mutex_t lock;
-    organ_watched *first;
+    LIST_HEAD(, organ_watched) all;
     size_t count;
 };
 
@@ -53,10 +54,7 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
     snprintf(watched->peer, sizeof watched->peer, "%s", peer);
     set_connection_deadline(watched, seconds);
     pthread_mutex_lock(&watch->lock);
-    watched->after = watch->first;
-    if (watch->first)
-        watch->first->before = watched;
-    watch->first = watched;
+    LIST_INSERT_HEAD(&watch->all, watched, entry);
     watch->count++;
     pthread_mutex_unlock(&watch->lock);
     return watched;
@@ -65,9 +63,7 @@ organ_watched *organ_watch_add(organ_watch *watch, int fd, const char *peer, uns
 void organ_watch_remove(organ_watch *watch, organ_watched *watched)
 {
     pthread_mutex_lock(&watch->lock);
-    *(watched->before ? &watched->before->after : &watch->first) = watched->after;
-    if (watched->after)
-        watched->after->before = watched->before;
+    LIST_REMOVE(watched, entry);
     watch->count--;
     pthread_mutex_unlock(&watch->lock);
     free(watched);
@@ -100,26 +96,18 @@ size_t organ_watch_count(organ_watch *watch)
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context)
 {
     struct timespec now;
+    organ_watched *w;
     clock_gettime(CLOCK_MONOTONIC, &now);
     pthread_mutex_lock(&watch->lock);
-    for (organ_watched *w = watch->first; w; w = w->after) {
+    LIST_FOREACH(w, &watch->all, entry)
+    {
         const bool late = now.tv_sec > w->deadline.tv_sec || (now.tv_sec == w->deadline.tv_sec && now.tv_nsec > w->deadline.tv_nsec);
-        if (!w->limited || w->cut || !late)
+        if (w->cut || (tell && (!w->limited || !late)))
             continue;
         w->cut = true;
         shutdown(w->fd, SHUT_RDWR);
-        tell(context, w->peer);
+        if (tell)
+            tell(context, w->peer);
     }
-    pthread_mutex_unlock(&watch->lock);
-}
-
-void organ_watch_end(organ_watch *watch)
-{
-    pthread_mutex_lock(&watch->lock);
-    for (organ_watched *w = watch->first; w; w = w->after)
-        if (!w->cut) {
-            w->cut = true;
-            shutdown(w->fd, SHUT_RDWR);
-        }
     pthread_mutex_unlock(&watch->lock);
 }

@@ -22,9 +22,7 @@ void *organ_watched_hold(organ_watched *watched, void *held);
 const char *organ_watched_peer(const organ_watched *watched);
 size_t organ_watch_count(organ_watch *watch);
 
-/* Shuts down all that are late and calls `tell` for each. */
+/* Shuts down all that are late and calls `tell` for each; NULL: all that there are. */
 void organ_watch_tick(organ_watch *watch, void (*tell)(void *context, const char *peer), void *context);
-/* Shuts down all that there are. */
-void organ_watch_end(organ_watch *watch);
 
 #endif

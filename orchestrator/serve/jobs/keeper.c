@@ -67,7 +67,7 @@ static void *keep_jobs(void *context)
             until.tv_nsec += tick_nanoseconds;
             until.tv_sec += until.tv_nsec / 1000000000;
             until.tv_nsec %= 1000000000;
-            pthread_cond_timedwait(&jobs->changed, &jobs->mutex, &until);
+            pthread_cond_clockwait(&jobs->changed, &jobs->mutex, CLOCK_MONOTONIC, &until);
         } else if (!jobs->stopping) {
             pthread_cond_wait(&jobs->changed, &jobs->mutex);
         }
@@ -112,16 +112,6 @@ static organ_status make_plan(organ_jobs *jobs, organ_error *error)
     return plan->environ ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the environment of jobs");
 }
 
-static void init_locks(organ_jobs *jobs)
-{
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&jobs->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    pthread_mutex_init(&jobs->mutex, NULL);
-}
-
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **opened, organ_error *error)
 {
     organ_jobs *const jobs = calloc(1, sizeof *jobs);
@@ -130,7 +120,8 @@ organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_j
         return organ_fail_errno(error, ENOMEM, "the list of jobs");
     jobs->setup = *setup;
     jobs->store.lock = jobs->plan.root = jobs->plan.program = -1;
-    init_locks(jobs);
+    pthread_mutex_init(&jobs->mutex, NULL);
+    pthread_cond_init(&jobs->changed, NULL);
     if (organ_job_store_open(organ_jail_root(setup->jail), &jobs->store, error) == ORGAN_OK && make_plan(jobs, error) == ORGAN_OK &&
         load_all(jobs, notes, error) == ORGAN_OK) {
         const int fault = pthread_create(&jobs->thread, NULL, keep_jobs, jobs);

@@ -173,6 +173,7 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
     if (why == 0 && read_birth(pid, &process->born))
         return ORGAN_OK;
     close(self->far_gate);
+    self->far_gate = -1;
     waitpid(pid, NULL, 0);
     *process = (organ_process){0};
     return organ_fail_errno(error, why ? why : ECHILD, "the process of the job cannot be %s",
@@ -182,16 +183,10 @@ static organ_status fork_child(child *self, organ_process *process, organ_error 
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
                                  organ_process *process, int *gate, organ_error *error)
 {
-    int gates[2], readies[2];
-    *gate = -1;
-    if (pipe2(gates, O_CLOEXEC) != 0)
-        return organ_fail_errno(error, errno, "a pipe to the job cannot be made");
-    if (pipe2(readies, O_CLOEXEC) != 0) {
-        const int why = errno;
-        close(gates[0]);
-        close(gates[1]);
-        return organ_fail_errno(error, why, "a pipe to the job cannot be made");
-    }
+    int gates[2] = {-1, -1}, readies[2] = {-1, -1};
+    int failed = pipe2(gates, O_CLOEXEC);
+    if (!failed)
+        failed = pipe2(readies, O_CLOEXEC);
     child self = {.plan = plan,
                   .argv = argv,
                   .memory = memory,
@@ -201,13 +196,17 @@ organ_status organ_process_start(const organ_process_plan *plan, char *const *ar
                   .ready = readies[1],
                   .far_gate = gates[1],
                   .hearer = readies[0]};
-    if (fork_child(&self, process, error) == ORGAN_OK)
-        *gate = gates[1];
-    else if (self.ready >= 0)
-        close(gates[1]);
+    *gate = -1;
+    if (failed)
+        organ_fail_errno(error, errno, "a pipe to the job cannot be made");
+    else if (fork_child(&self, process, error) == ORGAN_OK) {
+        *gate = self.far_gate;
+        self.far_gate = -1;
+    }
+    organ_job_close(self.gate);
     organ_job_close(self.ready);
-    close(gates[0]);
-    close(readies[0]);
+    organ_job_close(self.far_gate);
+    organ_job_close(self.hearer);
     return error->status;
 }
 

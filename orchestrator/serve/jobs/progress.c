@@ -5,6 +5,7 @@
 #include "formats/base/status.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,21 +106,12 @@ bool organ_job_progress_read(organ_job_progress *progress, int fd)
 
 json_t *organ_job_progress_view(const organ_job_progress *progress, bool running)
 {
-    const double seconds = organ_seconds_now() - progress->since;
-    json_t *const view =
-        json_pack("{s:o, s:I, s:I, s:I, s:I, s:n, s:n, s:n, s:n}", "stage", organ_document_string(progress->stage), "bytes",
-                  (json_int_t)progress->bytes, "of", (json_int_t)progress->of, "tensors", (json_int_t)progress->tensors, "of_tensors",
-                  (json_int_t)progress->many, "fraction", "tensor", "bytes_per_second", "seconds_left");
-    if (progress->of > 0)
-        json_object_set_new(view, "fraction",
-                            json_real(progress->bytes >= progress->of ? 1.0 : (double)progress->bytes / (double)progress->of));
-    if (*progress->tensor)
-        json_object_set_new(view, "tensor", organ_document_string(progress->tensor));
-    if (!running || progress->bytes <= progress->before || seconds < settle_seconds)
-        return view;
-    const double speed = (double)(progress->bytes - progress->before) / seconds;
-    json_object_set_new(view, "bytes_per_second", json_real(speed));
-    if (progress->bytes < progress->of)
-        json_object_set_new(view, "seconds_left", json_real((double)(progress->of - progress->bytes) / speed));
-    return view;
+    const double seconds = organ_seconds_now() - progress->since, of = (double)progress->of, done = (double)progress->bytes;
+    const bool timed = running && progress->bytes > progress->before && seconds >= settle_seconds;
+    const double speed = timed ? (double)(progress->bytes - progress->before) / seconds : 1;
+    return ORGAN_OBJECT(SET_BYTES("stage", progress->stage), SET_COUNT("bytes", progress->bytes), SET_COUNT("of", progress->of),
+                        SET_COUNT("tensors", progress->tensors), SET_COUNT("of_tensors", progress->many),
+                        SET_REAL_OF("fraction", progress->of > 0, done >= of ? 1.0 : done / of),
+                        SET_BYTES_OF("tensor", *progress->tensor ? progress->tensor : NULL), SET_REAL_OF("bytes_per_second", timed, speed),
+                        SET_REAL_OF("seconds_left", timed && done < of, (of - done) / speed));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/serve/jobs/verb_catalog.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/report/text/members.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -87,10 +87,9 @@ static json_t *option_number(const organ_option *option, double value)
 static json_t *range_schema(const organ_option *option)
 {
     const organ_range *const range = &option->range;
-    json_t *const schema = json_pack("{s:s}", "type", option->value == ORGAN_VALUE_REAL ? "number" : "integer");
-    json_object_set_new(schema, range->after_from ? "exclusiveMinimum" : "minimum", option_number(option, range->from));
-    json_object_set_new(schema, range->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to));
-    return schema;
+    return ORGAN_OBJECT(SET_TEXT("type", option->value == ORGAN_VALUE_REAL ? "number" : "integer"),
+                        SET(range->after_from ? "exclusiveMinimum" : "minimum", option_number(option, range->from)),
+                        SET(range->before_to ? "exclusiveMaximum" : "maximum", option_number(option, range->to)));
 }
 
 /* A number of bytes, or a text like "512M". A schema cannot bound the text, so the pattern allows only amounts that are always in range. */
@@ -205,24 +204,16 @@ static json_t *describe_option(const organ_option *option)
                                         [ORGAN_VALUE_COUNT] = "count", [ORGAN_VALUE_REAL] = "real", [ORGAN_VALUE_BYTES] = "bytes"};
     char allowed[160];
     organ_option_allows(option, allowed, sizeof allowed);
-    json_t *const json = json_pack("{s:s, s:s, s:s, s:s, s:b, s:s}", "name", option->name, "kind", kinds[option->value], "help",
-                                   option->help, "names", names_word(option->names), "required", option->required, "allowed", allowed);
-    if (option->letter)
-        json_object_set_new(json, "letter", json_stringn(&option->letter, 1));
-    if (option->argument)
-        json_object_set_new(json, "argument", json_string(option->argument));
-    if (option->fallback)
-        json_object_set_new(json, "default", fallback_value(option));
-    if (option->choices)
-        json_object_set_new(json, "choices", choices_array(option));
-    if (option->takes)
-        json_object_set_new(json, "takes", json_integer(option->takes));
-    if (option->value >= ORGAN_VALUE_COUNT)
-        json_object_set_new(json, "range",
-                            json_pack("{s:o, s:o, s:b, s:b}", "from", option_number(option, option->range.from), "to",
-                                      option_number(option, option->range.to), "after_from", option->range.after_from, "before_to",
-                                      option->range.before_to));
-    return json;
+    const organ_range *const range = option->value >= ORGAN_VALUE_COUNT ? &option->range : NULL;
+    return ORGAN_OBJECT(
+        SET_TEXT("name", option->name), SET_TEXT("kind", kinds[option->value]), SET_TEXT("help", option->help),
+        SET_TEXT("names", names_word(option->names)), SET_FLAG("required", option->required), SET_TEXT("allowed", allowed),
+        SET_IF(option->letter, "letter", json_stringn(&option->letter, 1)),
+        SET_IF(option->argument, "argument", json_string(option->argument)), SET_IF(option->fallback, "default", fallback_value(option)),
+        SET_IF(option->choices, "choices", choices_array(option)), SET_IF(option->takes, "takes", json_integer(option->takes)),
+        SET_IF(range, "range",
+               ORGAN_OBJECT(SET("from", option_number(option, range->from)), SET("to", option_number(option, range->to)),
+                            SET_FLAG("after_from", range->after_from), SET_FLAG("before_to", range->before_to))));
 }
 
 static json_t *describe_groups(const organ_verb *verb)
@@ -245,11 +236,8 @@ json_t *organ_verb_describe(const organ_verb *verb)
     json_t *const json = describe_in_brief(verb), *const examples = json_array();
     for (size_t k = 0; k < verb->example_count; k++)
         json_array_append_new(examples, json_pack("{s:s, s:s}", "command", verb->examples[k].command, "does", verb->examples[k].does));
-    json_object_set_new(json, "about", json_string(verb->about));
-    json_object_set_new(json, "exits", json_string(verb->exits ? verb->exits : ""));
-    json_object_set_new(json, "operands", describe_operands(verb));
-    json_object_set_new(json, "groups", describe_groups(verb));
-    json_object_set_new(json, "examples", examples);
-    json_object_set_new(json, "schema", arguments_schema(verb));
+    ORGAN_ADD(json, SET_TEXT("about", verb->about), SET_TEXT("exits", verb->exits ? verb->exits : ""),
+              SET("operands", describe_operands(verb)), SET("groups", describe_groups(verb)), SET("examples", examples),
+              SET("schema", arguments_schema(verb)));
     return json;
 }

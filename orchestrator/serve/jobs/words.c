@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LONGEST_TEXT = 4000, MOST_KEYS = 96, MOST_FAULTS = 32 };
+enum { LONGEST_TEXT = 4000, MOST_KEYS = 96, MOST_OPERANDS = 8, MOST_FAULTS = 32 };
 
 typedef struct reader {
     organ_job_words *words;
@@ -229,16 +229,12 @@ static void refuse_unknown(reader *r)
 {
     const organ_verb *const verb = r->words->verb;
     const char *names[MOST_KEYS], *key;
+    char operands[MOST_OPERANDS][64];
     size_t count = 0;
     json_t *value;
-    json_t *const keys = json_array();
-    for (size_t k = 0; k < verb->operand_count && count < MOST_KEYS; k++) {
-        char name[64];
-        json_t *const kept = json_string(organ_operand_key(&verb->operands[k], name));
-        json_array_append_new(keys, kept);
-        names[count++] = json_string_value(kept);
-    }
     const organ_option *option;
+    for (; count < verb->operand_count && count < MOST_OPERANDS; count++)
+        names[count] = organ_operand_key(&verb->operands[count], operands[count]);
     for (size_t k = 0; count < MOST_KEYS && (option = organ_job_option(verb, k)); k++)
         names[count++] = option->name;
     json_object_foreach((json_t *)r->arguments, key, value)
@@ -254,7 +250,6 @@ static void refuse_unknown(reader *r)
         fault(r, 422, field, "%s has no such argument%s%s%s", verb->name, near ? "; did you mean '" : "", near ? near : "",
               near ? "'?" : "");
     }
-    json_decref(keys);
 }
 
 /* ---- the whole ---- */

@@ -2,6 +2,7 @@
 #include "orchestrator/serve/models/portrait.h"
 
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/health/inspect.h"
 
 #include <errno.h>
@@ -15,10 +16,8 @@ typedef struct cell {
     json_int_t tensors, elements, bytes;
 } cell;
 
-static void set_member(json_t *object, const char *key, json_t *value, bool *whole)
-{
-    *whole = json_object_set_new(object, key, value) == 0 && *whole;
-}
+/* What the report says of the model under the same key. */
+#define FACT(key) SET_HELD(key, json_object_get(facts, key))
 
 static json_t *cell_json(const cell *c, json_int_t layer, size_t group, size_t role)
 {
@@ -81,49 +80,37 @@ static json_int_t layers_of(const organ_model *model)
     return layers;
 }
 
-static json_t *pick_members(const json_t *facts, const char *const *keys, size_t count, bool *whole)
+/* Takes "cut" out of the report, which becomes a part of the portrait. */
+static json_t *portrait_of(const organ_model *model, json_t *report, const char *path)
 {
-    json_t *const taken = json_object();
-    for (size_t k = 0; k < count; k++) {
-        json_t *const value = json_object_get(facts, keys[k]);
-        set_member(taken, keys[k], value ? json_incref(value) : json_null(), whole);
-    }
-    return taken;
-}
-
-static json_t *portrait_of(const organ_model *model, json_t *report, const char *path, bool *whole)
-{
-    static const char *const keys[] = {"format", "architecture", "model_type", "tensors", "elements", "bytes", "files"};
-    json_t *const cut = json_object_get(report, "cut");
-    json_t *const portrait = pick_members(json_object_get(report, "model"), keys, sizeof keys / sizeof *keys, whole);
-    set_member(portrait, "path", json_string(path), whole);
-    set_member(portrait, "problems", json_incref(json_object_get(report, "problems")), whole);
-    set_member(portrait, "layers", json_integer(layers_of(model)), whole);
-    set_member(portrait, "dtypes", dtypes_of(report), whole);
-    set_member(portrait, "anatomy", anatomy_of(model, cut), whole);
-    set_member(portrait, "cut", json_incref(cut), whole);
+    const json_t *const facts = json_object_get(report, "model");
     /* Clients must not learn where the root is on this machine. */
-    set_member(report, "run", json_pack("{s:s}", "model", path), whole);
-    *whole = json_object_del(report, "cut") == 0 && *whole;
-    set_member(portrait, "inspect", json_incref(report), whole);
-    return portrait;
+    if (json_object_set_new(report, "run", json_pack("{s:s}", "model", path)) != 0)
+        return NULL;
+    json_t *const cut = json_incref(json_object_get(report, "cut")), *const anatomy = anatomy_of(model, cut);
+    json_object_del(report, "cut");
+    return ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("model_type"), FACT("tensors"), FACT("elements"), FACT("bytes"),
+                        FACT("files"), SET_TEXT("path", path), SET_HELD("problems", json_object_get(report, "problems")),
+                        SET_COUNT("layers", layers_of(model)), SET("dtypes", dtypes_of(report)), SET("anatomy", anatomy), SET("cut", cut),
+                        SET_HELD("inspect", report));
 }
 
 organ_status organ_model_portrait(const organ_model *model, const char *path, char **portrait, char **summary, organ_error *error)
 {
-    static const char *const brief[] = {"format", "architecture", "tensors", "elements", "bytes", "files"};
     const organ_inspect_options options = {.most = ORGAN_PORTRAIT_MOST};
     organ_error fault = {0};
     json_t *report = NULL;
-    bool whole = true;
     *portrait = *summary = NULL;
     /* A model with faults that leave it readable is shown with them. */
     if (organ_inspect_model(&options, model, &report, &fault) != ORGAN_OK && !report) {
         *error = fault;
         return error->status;
     }
-    json_t *const shown = portrait_of(model, report, path, &whole);
-    json_t *const shorter = pick_members(json_object_get(report, "model"), brief, sizeof brief / sizeof *brief, &whole);
+    const json_t *const facts = json_object_get(report, "model");
+    json_t *const shorter =
+        ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("tensors"), FACT("elements"), FACT("bytes"), FACT("files"));
+    json_t *const shown = portrait_of(model, report, path);
+    const bool whole = shown && shorter;
     *portrait = whole ? json_dumps(shown, JSON_COMPACT) : NULL;
     *summary = whole ? json_dumps(shorter, JSON_COMPACT) : NULL;
     json_decref(shown);

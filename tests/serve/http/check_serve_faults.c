@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The HTTP server against those who mean harm, and what keeps it from starting. */
-#include "orchestrator/serve/areas.h"
+#include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/http/jail.h"
 #include "tests/serve/http/check_serve.h"
 #include "tests/kit/malformed.h"

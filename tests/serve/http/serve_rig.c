@@ -2,7 +2,7 @@
 #include "tests/serve/http/serve_rig.h"
 
 #include "orchestrator/cli/verb_table.h"
-#include "orchestrator/serve/areas.h"
+#include "orchestrator/serve/serve.h"
 #include "tests/kit/scratch_model.h"
 
 #include <check.h>

@@ -2,7 +2,7 @@
  * Tests of the description of the interface. */
 #include "orchestrator/cli/verb_table.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/serve/areas.h"
+#include "orchestrator/serve/serve.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/version.h"
 #include "tests/kit/suite_table.h"
