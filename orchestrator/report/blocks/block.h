@@ -77,7 +77,8 @@ typedef struct organ_items_of {
     size_t count;
 } organ_items_of;
 
-/* Of the words of charts `subtitle` is a template. The numbers of all rows are multiplied by `factor`, if that is not 0. */
+/* Of the words of charts `subtitle` and the second of `series` of bars are templates. The numbers of all rows are multiplied by `factor`,
+ * if that is not 0. */
 
 /* One bar for each of the rows, or two. */
 typedef struct organ_bars_of {

@@ -70,7 +70,7 @@ static void take_row(organ_ranking_bar *bar, const organ_bars_of *look, const js
         const double value = organ_block_number(row, look->values[v], look->factor);
         bar->value[v] = look->sums ? bar->value[v] + value : value;
     }
-    if (look->low) {
+    if (look->low && isfinite(organ_block_number(row, look->low, look->factor))) {
         bar->low = organ_block_number(row, look->low, look->factor);
         bar->high = organ_block_number(row, look->high, look->factor);
     }
@@ -92,9 +92,11 @@ static void set_unit(organ_ranking_bar *bars, size_t count, char unit[16])
 
 static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_bar *bars, size_t count)
 {
-    char unit[16], label[64], *const subtitle = organ_block_text(walk, look->look.subtitle);
+    char unit[16], label[64], *const subtitle = organ_block_text(walk, look->look.subtitle),
+                                     *const second = organ_block_text(walk, look->look.series[1]);
     organ_ranking whole = look->look;
     whole.subtitle = subtitle;
+    whole.series[1] = second;
     if (look->bytes) {
         set_unit(bars, count, unit);
         snprintf(label, sizeof label, "%s,%s", look->look.value_label, unit);
@@ -106,6 +108,7 @@ static void put_bars(organ_walk *walk, const organ_bars_of *look, organ_ranking_
     free(bars);
     organ_block_chart(walk, svg, look->caption);
     free(subtitle);
+    free(second);
 }
 
 void organ_bars_put(organ_walk *walk, const organ_block *block)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/walk.h"
 
+#include "formats/base/memory_watch.h"
 #include "orchestrator/report/blocks/place.h"
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/members.h"
@@ -222,8 +223,14 @@ static organ_status write_text(organ_walk *walk, const organ_view *view, const j
     walk->scope = (organ_scope){report, report};
     walk->out = buffer.out;
     walk->error = error;
+    const organ_memory_work work = organ_memory_work_begin();
     walk_blocks(walk, view->blocks, view->count);
-    return organ_text_end(&buffer, text, error);
+    organ_text_end(&buffer, text, error);
+    if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
+        free(*text);
+        *text = NULL;
+    }
+    return error->status;
 }
 
 organ_status organ_view_terminal(const organ_view *view, const json_t *report, const organ_page *page, bool tensors, char **text,

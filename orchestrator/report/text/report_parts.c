@@ -10,74 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void percent_cell(organ_table *table, const json_t *object, const char *path)
-{
-    char text[32];
-    organ_table_cell(table, "%s", organ_percent_text(organ_json_real(object, path), text));
-}
-
-static void projection_row(organ_table *table, const char *name, unsigned long long tensors, const json_t *spread, const json_t *counts)
-{
-    organ_table_cell(table, "%s", name);
-    organ_table_count(table, tensors);
-    percent_cell(table, spread, "mean");
-    percent_cell(table, spread, "min");
-    percent_cell(table, spread, "max");
-    organ_table_count(table, organ_json_count(counts, "killed"));
-    organ_table_count(table, organ_json_count(counts, "elements"));
-    percent_cell(table, counts, "percent");
-}
-
-/* Tensors, mean, min and max over the tensors' percents, for the caller to release: the report's own, or folded from its projections. */
-static json_t *spread_of_all(const json_t *report)
-{
-    const json_t *const projections = organ_json_at(report, "projections");
-    json_t *const own = json_object_get(report, "per_tensor");
-    if (own)
-        return json_incref(own);
-    double mean = 0, min = 100, max = 0;
-    unsigned long long tensors = 0;
-    for (size_t k = 0; k < json_array_size(projections); k++) {
-        const json_t *const row = json_array_get(projections, k);
-        const unsigned long long count = organ_json_count(row, "tensors");
-        mean += organ_json_real(row, "mean") * (double)count;
-        tensors += count;
-        min = organ_json_real(row, "min") < min ? organ_json_real(row, "min") : min;
-        max = organ_json_real(row, "max") > max ? organ_json_real(row, "max") : max;
-    }
-    return json_pack("{s:I, s:f, s:f, s:f}", "tensors", (json_int_t)tensors, "mean", tensors ? mean / (double)tensors : 0.0, "min",
-                     tensors ? min : 0.0, "max", max);
-}
-
-organ_table *organ_projections_table(const json_t *report)
-{
-    static const organ_column columns[] = {{"projection", ORGAN_LEFT, true, true}, {"n", ORGAN_RIGHT, false, false},
-                                           {"mean", ORGAN_RIGHT, false, false},    {"min", ORGAN_RIGHT, false, false},
-                                           {"max", ORGAN_RIGHT, false, false},     {"killed", ORGAN_RIGHT, false, false},
-                                           {"of", ORGAN_RIGHT, false, false},      {"percent", ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_create(columns, sizeof columns / sizeof *columns);
-    const json_t *const projections = organ_json_at(report, "projections");
-    for (size_t k = 0; k < json_array_size(projections); k++) {
-        const json_t *const row = json_array_get(projections, k);
-        projection_row(table, organ_json_text(row, "name"), organ_json_count(row, "tensors"), row, row);
-    }
-    json_t *const all = spread_of_all(report);
-    organ_table_totals(table);
-    projection_row(table, "all targets", organ_json_count(all, "tensors"), all, organ_json_at(report, "totals.target"));
-    json_decref(all);
-    return table;
-}
-
-organ_table *organ_totals_table(const json_t *report)
-{
-    static const organ_field fields[] = {FIELD_TEXT("denominator", NULL, 0), FIELD_COUNT("killed", "killed"),
-                                         FIELD_COUNT("of", "elements"), FIELD_PERCENT("percent", "percent")};
-    organ_table *const table = organ_field_table(FIELD_LIST(fields), NULL, 0);
-    organ_field_row(table, FIELD_LIST(fields), "target: every weight of the pruned tensors", organ_json_at(report, "totals.target"));
-    organ_field_row(table, FIELD_LIST(fields), "full: every weight of the model", organ_json_at(report, "totals.full"));
-    return table;
-}
-
 static void result_cell(organ_table *table, const json_t *check)
 {
     organ_table_cell(table, "%s", json_is_true(json_object_get(check, "ok")) ? "ok" : "FAILED");
@@ -98,22 +30,6 @@ organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *p
     if (page)
         fputc('\n', out);
     return status;
-}
-
-void organ_audit_command(FILE *out, const json_t *report)
-{
-    const char *const targets = organ_json_text(report, "parameters.targets");
-    fputs("organ audit ", out);
-    organ_shell_word(out, organ_json_text(report, "run.donor"));
-    fputc(' ', out);
-    organ_shell_word(out, organ_json_text(report, "run.output"));
-    if (*targets) {
-        fputs(" --targets ", out);
-        organ_shell_word(out, targets);
-    }
-    if (json_is_true(organ_json_at(report, "compensates")))
-        fputs(" --compensated", out);
-    fputc('\n', out);
 }
 
 void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)

@@ -9,12 +9,6 @@
 
 #include <jansson.h>
 
-/* report.projections: name, tensors, mean, min, max, killed, of elements, percent; the last row is totals.target. */
-organ_table *organ_projections_table(const json_t *report);
-
-/* Killed weights over both denominators, each named and counted. */
-organ_table *organ_totals_table(const json_t *report);
-
 /* An array of {"check", "ok", "detail"}. */
 organ_table *organ_checks_table(const json_t *checks);
 
@@ -23,9 +17,6 @@ organ_table *organ_files_table(const json_t *report);
 
 /* Writes the table and destroys it: for the page, with an empty line behind it, or as Markdown where `page` is NULL. */
 organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *page, organ_error *error);
-
-/* "organ audit DONOR OUTPUT --targets ..." for the run that an organ.prune/1 tells of, as a shell takes it; newline at the end. */
-void organ_audit_command(FILE *out, const json_t *report);
 
 /* The beginning of a terminal report: "Purified MODEL\ninto OUTPUT", or of a dry run "Dry run, nothing was written: MODEL\nwould go into
  * OUTPUT"; no newline at the end. `done` is "Purified "; `model` names the member of the report. */

@@ -4,7 +4,6 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/audit_report.h"
 #include "orchestrator/report/view/autopsy_report.h"
 #include "orchestrator/report/view/fleet_report.h"
 #include "orchestrator/report/view/generate_report.h"
@@ -13,7 +12,6 @@
 #include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/report/view/organs_report.h"
 #include "orchestrator/report/view/orthogonality_report.h"
-#include "orchestrator/report/view/prune_report.h"
 #include "orchestrator/report/view/tokenize_report.h"
 #include "orchestrator/report/view/topology_report.h"
 #include "orchestrator/report/view/views.h"
@@ -32,7 +30,6 @@ static const struct {
     make_page *make;
 } pages[] = {
     {"organ.assemble/1", organ_assemble_report_html},
-    {"organ.audit/1", organ_audit_report_html},
     {"organ.autopsy/1", organ_autopsy_report_html},
     {"organ.extract/1", organ_extract_report_html},
     {"organ.fleet/1", organ_fleet_report_html},
@@ -42,7 +39,6 @@ static const struct {
     {"organ.measure/1", organ_measure_report_html},
     {"organ.noise_pairs/1", organ_noise_pairs_report_html},
     {"organ.orthogonality/1", organ_orthogonality_report_html},
-    {"organ.prune/1", organ_prune_report_html},
     {"organ.tokenize/1", organ_tokenize_report_html},
     {"organ.topology/1", organ_topology_report_html},
 };

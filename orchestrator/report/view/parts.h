@@ -14,6 +14,10 @@
 #define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what ".")
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")
 
+/* What must be read with killed weights. */
+#define ERRATA(where, path)                                                                                                                \
+    CAUTIONS((where)&ON_TERMINAL, NULL, path, "Read with these numbers"), CAUTIONS((where)&ON_FILES, NULL, path, "Read this first")
+
 #define EVERY_TENSOR 1500 /* rows of a table of tensors on a page */
 
 #endif

@@ -24,7 +24,7 @@ static const organ_block experiment[] = {
 #define BEGINNING                                                                                                                          \
     CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                      \
         PART(ON_PAGE, ".", experiment)
-#define ENDING(name)                                                                                                                       \
+#define PERPLEXITY_END(name)                                                                                                               \
     SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                                                \
         SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                                         \
         LINES("run.output", "\nReport:  {run.output}/" name " (and .html)\n"), DEFINITIONS, SECTION(ON_MARKDOWN, NULL, "Run"),             \
@@ -103,7 +103,7 @@ static const organ_block perplexity_blocks[] = {
     EACH(ON_TEXT, "models", 0, model_figures),
     SAY(ON_TERMINAL, "models>1",
         "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats per token."),
-    ENDING("PERPLEXITY_REPORT.md"),
+    PERPLEXITY_END("PERPLEXITY_REPORT.md"),
 };
 
 const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
@@ -222,7 +222,7 @@ static const organ_block evaluation_blocks[] = {
     FIGURE("models.*.sparsity.target", organ_divergence_cloud,
            "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or worse."),
     MADE(ON_PAGE, NULL, costs_of, costs),
-    ENDING("EVALUATION_REPORT.md"),
+    PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 
 const organ_view organ_evaluate_view = {.schema = "organ.evaluate/1",

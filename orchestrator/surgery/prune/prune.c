@@ -7,7 +7,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
-#include "orchestrator/report/view/prune_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/run_journal.h"
@@ -243,7 +243,7 @@ organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish
         if (!*report)
             organ_fail_errno(error, ENOMEM, "%s", publish->final);
         else if (write_lines(job, paths[LINES], error) == ORGAN_OK && organ_document_write(paths[JSON], *report, error) == ORGAN_OK &&
-                 organ_prune_report_markdown(*report, &markdown, error) == ORGAN_OK &&
+                 organ_report_markdown(*report, &markdown, error) == ORGAN_OK &&
                  organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK &&
                  organ_html_report_beside(paths[MARKDOWN], *report, error) == ORGAN_OK)
             organ_sync_directory(paths[FOLDER], error);

@@ -290,8 +290,14 @@ static const organ_block charts[] = {
     MAP(NULL, "rows", .look = {.title = "Map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .factor = 100,
         .step = 20, .caption = "A map"),
     MAP(NULL, "none", .look = {.title = "No map", .description = "d", .value_label = "v"}, .role = "role", .value = "part", .caption = "-"),
-    BARS(NULL, "sizes", .look = {.title = "Sizes", .subtitle = "{none?some}", .description = "d", .value_label = "size", .digits = 3},
-         .name = "role", .values = {"bytes"}, .bytes = true, .caption = "In units"),
+    BARS(NULL, "sizes",
+         .look = {.title = "Sizes",
+                  .subtitle = "{none?some}",
+                  .description = "d",
+                  .value_label = "size",
+                  .series = {"size", "of {sizes:size} sizes"},
+                  .digits = 3},
+         .name = "role", .values = {"bytes"}, .bytes = true, .low = "none", .high = "none", .caption = "In units"),
     {.kind = ORGAN_BLOCK_BARS,
      .on = ON_PAGE,
      .rows = "rows",
@@ -335,6 +341,11 @@ START_TEST(charts_are_drawn_of_rows)
     ck_assert_ptr_nonnull(strstr(text, "Figure 3. In units"));
     ck_assert_ptr_nonnull(strstr(text, ">size, MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, ">0.50 MB</text>"));
+    ck_assert_ptr_nonnull(strstr(text, ">of 2 sizes<"));
+    size_t whiskers = 0; /* of Sums and Ends; those of Sizes have no ends */
+    for (const char *at = text; (at = strstr(at, ">whisker from<")); at++)
+        whiskers++;
+    ck_assert_uint_eq(whiskers, 2);
     ck_assert_ptr_nonnull(strstr(text, "so odd"));
     ck_assert_ptr_nonnull(strstr(text, ">low</text>"));
     ck_assert_ptr_null(strstr(text, "nowhere"));

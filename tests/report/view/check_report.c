@@ -2,9 +2,8 @@
  * Tests of orchestrator/report: documents, and the reports that are made of them. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_parts.h"
-#include "orchestrator/report/view/audit_report.h"
 #include "orchestrator/report/view/inspect_report.h"
-#include "orchestrator/report/view/prune_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <check.h>
 #include <errno.h>
@@ -238,7 +237,7 @@ static char *markdown_of(const json_t *report)
 {
     organ_error error = {0};
     char *text = NULL;
-    ck_assert_int_eq(organ_prune_report_markdown(report, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_markdown(report, &text, &error), ORGAN_OK);
     return text;
 }
 
@@ -322,11 +321,13 @@ START_TEST(a_report_of_nothing_does_not_crash)
     json_t *const empty = json_object();
     organ_error error = {0};
     char *text = NULL;
-    ck_assert_int_eq(organ_prune_report_markdown(empty, &text, &error), ORGAN_OK);
+    json_object_set_new(empty, "schema", json_string("organ.prune/1"));
+    ck_assert_int_eq(organ_report_markdown(empty, &text, &error), ORGAN_OK);
     free(text);
-    ck_assert_int_eq(organ_prune_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
     free(text);
-    ck_assert_int_eq(organ_audit_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
+    json_object_set_new(empty, "schema", json_string("organ.audit/1"));
+    ck_assert_int_eq(organ_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
     free(text);
     ck_assert_int_eq(organ_inspect_report_terminal(empty, &wide, &text, &error), ORGAN_OK);
     free(text);
@@ -347,11 +348,11 @@ START_TEST(the_end_of_a_pruning)
     organ_error error = {0};
     char *text = NULL;
     json_object_set_new(json_array_get(json_object_get(report, "integrity"), 0), "ok", json_false());
-    ck_assert_int_eq(organ_prune_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
     holds_all(text, wanted, COUNT(wanted));
     free(text);
     json_object_set_new(report, "dry_run", json_true());
-    ck_assert_int_eq(organ_prune_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "Dry run, nothing was written"));
     ck_assert_ptr_nonnull(strstr(text, "85.68 % of the model's 7,615,616,512 weights"));
     ck_assert_ptr_null(strstr(text, "killed"));
@@ -365,16 +366,17 @@ START_TEST(the_verdict_of_an_audit)
     json_t *const report = parse(prune_json); /* totals, coverage and projections are the same */
     organ_error error = {0};
     char *text = NULL;
+    json_object_set_new(report, "schema", json_string("organ.audit/1"));
     json_object_del(report, "per_tensor");
     json_object_set_new(report, "problems", json_array());
     json_object_set_new(report, "checks", parse("[{'check':'index valid','ok':true,'detail':'339 entries'}]"));
-    ck_assert_int_eq(organ_audit_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "\nIt holds: "));
     ck_assert_ptr_nonnull(strstr(text, "  ok      index valid: 339 entries\n"));
     ck_assert_ptr_nonnull(strstr(text, "  all targets       56  22.23 %  16.32 %  43.54 %  1,450,103,613"));
     free(text);
     json_array_append_new(json_object_get(report, "problems"), json_string("tensor 'x\033': 3 weights were changed, not zeroed"));
-    ck_assert_int_eq(organ_audit_report_terminal(report, &wide, &text, &error), ORGAN_OK);
+    ck_assert_int_eq(organ_report_terminal(report, &wide, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "  PROBLEM  tensor 'x\\x1b': 3 weights were changed, not zeroed\nIt does NOT hold: 1 problem.\n"));
     free(text);
     json_decref(report);

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ * organ.audit/1 */
+#include "orchestrator/report/view/sparsity.h"
+#include "orchestrator/report/view/views.h"
+
+#define COMPENSATED "definition=compensated-pruning/1"
+#define VERDICT(changed)                                                                                                                   \
+    "{problems?It does NOT hold: {problems:size} problem{problems:s}.|{" COMPENSATED                                                       \
+    "?It holds: the copy is the donor but for its target weights, of which " changed                                                       \
+    ".|It holds: the copy is the donor with the killed weights set to zero, and nothing else.}}"
+#define NOT_TARGETS "Not targets: {untouched.tensors:count} tensors, {untouched.identical:count} of them identical byte for byte."
+
+static const organ_item merits[] = {SPARSITY_MERITS};
+
+static const organ_block checks[] = {SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
+                                     SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}")};
+static const organ_block problems[] = {SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}")};
+
+static const organ_block all[] = {
+    LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
+    MERITS(NULL, merits),
+    PROJECTIONS(ON_TERMINAL, NULL),
+    TOTALS(ON_TERMINAL, NULL),
+    ERRATA(ON_ALL, "errata"),
+    EACH(ON_TERMINAL, "checks", 0, checks),
+    SECTION(ON_PAGE, NULL, "Checks"),
+    SAY(ON_PAGE, NULL, "Both models were read anew and compared weight by weight; no report and no log was believed."),
+    CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
+    CHECKS(ON_PAGE, NULL, "checks"),
+    SAY(ON_PAGE, NULL, "Donor: {donor:model}."),
+    SAY(ON_PAGE, NULL, "Zero before: {zero_before:count} target weights, not counted as killed. " NOT_TARGETS),
+    SAY(ON_TERMINAL, NULL,
+        "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
+        "({coverage.percent:percent}) compared."),
+    SAY(ON_TERMINAL, NULL, "Zero before: {zero_before:count}, not counted as killed."),
+    SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (compensated), counted among the kept."),
+    SAY(ON_TERMINAL, NULL, NOT_TARGETS),
+    GAP(NULL),
+    EACH(ON_TERMINAL, "problems", 0, problems),
+    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT("so many are zero and so many changed")),
+    SPARSITY(NULL),
+    SPARSE_TENSORS(NULL),
+    PAGE_ENDING,
+    SAY(ON_PAGE, NULL, "To audit again:"),
+    COMMAND(ON_PAGE, NULL, AUDIT_COMMAND("pruned", COMPENSATED)),
+};
+
+static const organ_block blocks[] = {MADE(ON_ALL, NULL, organ_sparsity_fold, all)};
+
+const organ_view organ_audit_view = {.schema = "organ.audit/1",
+                                     .kind = "Audit of a pruning",
+                                     .title = "{donor.name}",
+                                     .lead = VERDICT("some are zero and {compensated:count} were changed"),
+                                     BLOCKS(blocks)};
