@@ -131,9 +131,6 @@ static organ_status take_file(hand *h, const organ_transfer *t)
     if (h->file.path)
         organ_direct_close(&h->file);
     h->file.path = NULL;
-    uint64_t bytes = 0;
-    if (t->whole && organ_dtype_bytes(t->as, t->tensor->elements, &bytes) && organ_transfer_file(t->path, bytes, &h->error))
-        return h->error.status;
     organ_direct_file file;
     if (organ_direct_open(t->path, 0666, &file, &h->error) == ORGAN_OK)
         h->file = file;

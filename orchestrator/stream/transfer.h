@@ -15,9 +15,8 @@ typedef struct organ_transfer organ_transfer;
 struct organ_transfer {
     const organ_model *model; /* where the bytes are */
     const organ_tensor *tensor;
-    const char *path; /* where they go: made by organ_transfer_file or, if `whole`, made here with just these bytes */
-    uint64_t offset;  /* in that file */
-    bool whole;
+    const char *path;             /* where they go: made by organ_transfer_file */
+    uint64_t offset;              /* in that file */
     organ_dtype as;               /* the type to write: that of the tensor, or another if it can be widened and that one narrowed */
     const organ_kernels *kernels; /* for that; may be NULL where `as` is the type of the tensor */
     uint64_t xxh3;                /* result: XXH3 of the bytes that were written, seed 0 */
