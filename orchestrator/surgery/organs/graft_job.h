@@ -19,8 +19,8 @@ typedef struct organ_graft_job {
     organ_model *source, *target;
     organ_selection selection;
     organ_layer_map map;
-    organ_layout layout; /* the target's; pieces[k] is tensor k of the target, added ones follow */
-    organ_layout_output written;
+    organ_layout_output written; /* its layout is the target's; pieces[k] is tensor k of the target, added ones follow */
+    const organ_kernels *kernels;
     organ_layer_pair *pairs; /* by `to`, each layer once */
     size_t pair_count;
     int32_t source_layers, target_layers; /* one more than the highest */

@@ -22,7 +22,7 @@ void organ_graft_say(json_t *list, const char *format, ...)
 
 bool organ_graft_header_is_free(const organ_graft_job *job)
 {
-    return strcmp(job->layout.format, "GGUF") == 0 && (job->written.made.output.single || job->target->manifest);
+    return strcmp(job->written.layout.format, "GGUF") == 0 && (job->written.made.output.single || job->target->manifest);
 }
 
 static organ_status no_memory(const organ_graft_job *job, organ_error *error)
@@ -211,7 +211,7 @@ static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_pi
 
 static void take(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
-    organ_piece *const piece = &job->layout.pieces[k];
+    organ_piece *const piece = &job->written.layout.pieces[k];
     char source[128], target[128];
     job->taken[k] = true;
     shape_text(from, source);
@@ -242,9 +242,9 @@ static void add(organ_graft_job *job, const organ_tensor *from, const char *name
                         like ? "it is " : "there is none", like ? target : "");
         return;
     }
-    organ_piece *const piece = &job->layout.pieces[job->layout.piece_count];
+    organ_piece *const piece = &job->written.layout.pieces[job->written.layout.piece_count];
     *piece = (organ_piece){.as = *from, .model = job->source, .from = from};
-    piece->as.name = organ_arena_copy(&job->layout.arena, name, strlen(name));
+    piece->as.name = organ_arena_copy(&job->written.layout.arena, name, strlen(name));
     piece->as.anatomy = anatomy;
     piece->as.file = 0;
     if (from->rank < 2 && from->dtype != like->dtype && organ_can_widen(from->dtype) && organ_can_narrow(like->dtype) &&
@@ -252,7 +252,7 @@ static void add(organ_graft_job *job, const organ_tensor *from, const char *name
         piece->as.dtype = like->dtype;
         job->converted++;
     }
-    job->taken[job->layout.piece_count++] = true;
+    job->taken[job->written.layout.piece_count++] = true;
     job->anew = true;
 }
 
@@ -323,9 +323,9 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->across = (job->source->gguf != NULL) != (job->target->gguf != NULL);
     for (size_t t = 0; t < job->source->tensor_count; t++)
         selected += organ_selected(&job->selection, &job->source->tensors[t]);
-    organ_piece *const pieces = realloc(job->layout.pieces, (job->layout.piece_count + selected + 1) * sizeof *pieces);
-    job->layout.pieces = pieces ? pieces : job->layout.pieces;
-    job->taken = calloc(job->layout.piece_count + selected + 1, sizeof *job->taken);
+    organ_piece *const pieces = realloc(job->written.layout.pieces, (job->written.layout.piece_count + selected + 1) * sizeof *pieces);
+    job->written.layout.pieces = pieces ? pieces : job->written.layout.pieces;
+    job->taken = calloc(job->written.layout.piece_count + selected + 1, sizeof *job->taken);
     if (!pieces || !job->taken)
         return no_memory(job, error);
     if (pair_layers(job, error))
@@ -339,8 +339,8 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     for (size_t t = 0; t < job->source->tensor_count; t++)
         if (organ_selected(&job->selection, &job->source->tensors[t]))
             match_one(job, &job->source->tensors[t]);
-    for (size_t k = 0; k < job->layout.piece_count; k++)
-        if (!job->layout.pieces[k].as.name)
+    for (size_t k = 0; k < job->written.layout.piece_count; k++)
+        if (!job->written.layout.pieces[k].as.name)
             return no_memory(job, error);
     find_left_over(job);
     check_added(job);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/by_layer.h"
 
-#include "orchestrator/report/text/members.h"
 
 #include <stdlib.h>
 
@@ -78,22 +77,4 @@ json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted
         return NULL;
     }
     return document;
-}
-
-json_t *organ_by_group_json(const organ_layer_amount *rows, size_t count)
-{
-    json_t *const groups = rows ? json_array() : NULL;
-    for (int g = 0; groups && g <= ORGAN_GROUP_OTHER; g++) {
-        json_int_t tensors = 0, elements = 0, bytes = 0;
-        for (size_t k = 0; k < count; k++)
-            if (rows[k].anatomy.group == (organ_group)g) {
-                tensors++;
-                elements += (json_int_t)rows[k].elements;
-                bytes += (json_int_t)rows[k].bytes;
-            }
-        if (tensors)
-            json_array_append_new(groups, ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)g)), SET_COUNT("tensors", tensors),
-                                                       SET_COUNT("elements", elements), SET_COUNT("bytes", bytes)));
-    }
-    return groups;
 }

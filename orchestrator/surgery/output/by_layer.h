@@ -19,7 +19,4 @@ typedef struct organ_layer_amount {
  * "grafted": L x R. Sorts the rows. NULL without memory, also where `rows` is NULL. */
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted);
 
-/* [{"group", "tensors", "elements", "bytes"}, ...] of the parts that have tensors. The same of NULL. */
-json_t *organ_by_group_json(const organ_layer_amount *rows, size_t count);
-
 #endif

@@ -156,7 +156,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
     return error->status;
 }
 
-organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ_model *giver)
+json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver)
 {
     organ_layer_amount *const rows = calloc(layout->piece_count + 1, sizeof *rows);
     for (size_t k = 0; rows && k < layout->piece_count; k++) {
@@ -166,7 +166,23 @@ organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ
                                        .bytes = piece->as.bytes,
                                        .grafted = giver && piece->model == giver ? piece->as.elements : 0};
     }
-    return rows;
+    json_t *const layers = organ_by_layer_json(rows, layout->piece_count, giver != NULL);
+    free(rows);
+    return layers;
+}
+
+organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver)
+{
+    organ_amount amount = {0};
+    for (size_t k = 0; k < layout->piece_count; k++) {
+        const organ_piece *const piece = &layout->pieces[k];
+        if ((group != ORGAN_ALL_GROUPS && piece->as.anatomy.group != group) || (giver && piece->model != giver))
+            continue;
+        amount.tensors++;
+        amount.elements += piece->as.elements;
+        amount.bytes += piece->as.bytes;
+    }
+    return amount;
 }
 
 uint64_t organ_layout_bytes(const organ_layout *layout)
@@ -189,21 +205,15 @@ organ_status organ_beside_list(const organ_model *model, char **root, organ_file
     return access(*root, F_OK) == 0 ? organ_list_files(*root, NULL, 0, list, error) : ORGAN_OK;
 }
 
-organ_status organ_beside_copy(const organ_model *model, const char *directory, const char *folder, organ_error *error)
+organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder, organ_error *error)
 {
-    organ_file_list list;
-    char *root = NULL;
-    organ_beside_list(model, &root, &list, error);
-    for (size_t k = 0; k < list.count && !error->status; k++) {
+    for (size_t k = 0; k < list->count && !error->status; k++) {
         char *name = NULL;
-        if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", list.names[k]) < 0)
-            organ_fail_memory(error, list.names[k]);
-        else
-            organ_copy_file(root, list.names[k], directory, name, error);
+        if (asprintf(&name, "%s%s%s", folder, *folder ? "/" : "", list->names[k]) < 0)
+            return organ_fail_memory(error, list->names[k]);
+        organ_copy_file(root, list->names[k], directory, name, error);
         free(name);
     }
-    organ_list_free(&list);
-    free(root);
     return error->status;
 }
 

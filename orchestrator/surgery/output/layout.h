@@ -49,19 +49,29 @@ typedef struct organ_layout {
  * the layout. ORGAN_BAD_INPUT, ORGAN_IO. The caller releases *layout also after an error. */
 organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, organ_error *error);
 
-/* Makes the pieces one safetensors file of that name: in their order, with the entry "__metadata__" of the first file. */
-organ_status organ_layout_merge_safetensors(organ_layout *layout, const char *name, organ_error *error);
-
 /* A writer with the key-values of a model, but for split.*: those tell of files that are no more. */
 organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **writer, organ_error *error);
 
-/* Makes the pieces one GGUF file of that name: in their order, with the key-values that `writer` has. ORGAN_BAD_INPUT where the format
- * cannot hold one of them. */
-organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error);
+/* Gives the only file this name or, with `anew`, makes all pieces one file of it, in their order: of safetensors with the entry
+ * "__metadata__" of the first file, of GGUF with the key-values that `writer` has (NULL where it is not GGUF). ORGAN_BAD_INPUT where the
+ * format cannot hold one of them. */
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer, organ_error *error);
 
-/* The pieces for organ_by_layer_json, one each; `giver` is the model whose pieces count as grafted, or NULL. To be freed; NULL without
- * memory. */
-organ_layer_amount *organ_layout_amounts(const organ_layout *layout, const organ_model *giver);
+/* organ_by_layer_json of the pieces, with those grafted that `giver` gives (NULL: without), and organ_by_group_json. NULL without memory.
+ */
+json_t *organ_layout_by_layer_json(const organ_layout *layout, const organ_model *giver);
+json_t *organ_layout_by_group_json(const organ_layout *layout);
+
+/* What some pieces amount to. */
+typedef struct organ_amount {
+    uint64_t tensors, elements, bytes;
+} organ_amount;
+
+/* Of the pieces of a group, or of all (ORGAN_ALL_GROUPS); of those that `giver` gives, or of all (NULL). */
+#define ORGAN_ALL_GROUPS (ORGAN_GROUP_OTHER + 1)
+organ_amount organ_layout_amount(const organ_layout *layout, organ_group group, const organ_model *giver);
+
+#define SET_AMOUNT(of) SET_COUNT("tensors", (of).tensors), SET_COUNT("elements", (of).elements), SET_COUNT("bytes", (of).bytes)
 
 /* Bytes that the files will have. */
 uint64_t organ_layout_bytes(const organ_layout *layout);
@@ -86,7 +96,8 @@ organ_status organ_layout_manifest(organ_layout *layout, const char *directory, 
 organ_status organ_beside_list(const organ_model *model, char **root, organ_file_list *list, organ_error *error);
 
 /* Copies that into `directory`/`folder` ("" for none). */
-organ_status organ_beside_copy(const organ_model *model, const char *directory, const char *folder, organ_error *error);
+organ_status organ_beside_copy(const char *root, const organ_file_list *list, const char *directory, const char *folder,
+                               organ_error *error);
 
 void organ_layout_release(organ_layout *layout);
 

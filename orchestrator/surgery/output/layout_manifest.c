@@ -94,13 +94,8 @@ static json_t *folders_json(const organ_layout *layout)
 {
     json_t *const folders = json_object();
     for (organ_group g = 0; g <= ORGAN_GROUP_OTHER; g++) {
-        uint64_t tensors = 0, bytes = 0;
-        for (size_t k = 0; k < layout->piece_count; k++)
-            if (layout->pieces[k].as.anatomy.group == g) {
-                tensors++;
-                bytes += layout->pieces[k].as.bytes;
-            }
-        json_object_set_new(folders, organ_group_folder(g), ORGAN_OBJECT(SET_COUNT("tensors", tensors), SET_COUNT("bytes", bytes)));
+        const organ_amount in = organ_layout_amount(layout, g, NULL);
+        json_object_set_new(folders, organ_group_folder(g), ORGAN_OBJECT(SET_COUNT("tensors", in.tensors), SET_COUNT("bytes", in.bytes)));
     }
     return folders;
 }

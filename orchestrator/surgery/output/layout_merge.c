@@ -108,7 +108,7 @@ static organ_status write_json(const organ_layout *layout, char **json, size_t *
     return error->status;
 }
 
-organ_status organ_layout_merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
+static organ_status merge_safetensors(organ_layout *layout, const char *name, organ_error *error)
 {
     char *json = NULL;
     size_t length = 0;
@@ -147,7 +147,7 @@ organ_status organ_layout_metadata(const organ_gguf *gguf, organ_gguf_writer **w
     return error->status;
 }
 
-organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
+static organ_status merge_gguf(organ_layout *layout, const char *name, organ_gguf_writer *writer, organ_error *error)
 {
     organ_gguf_layout made;
     for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
@@ -163,4 +163,14 @@ organ_status organ_layout_merge_gguf(organ_layout *layout, const char *name, org
     for (size_t k = 0; k < layout->piece_count; k++)
         layout->pieces[k].as.offset = made.offsets[k];
     return become_one(layout, name, header, made.size, made.file_size, error);
+}
+
+/* ---- either ---- */
+
+organ_status organ_layout_name(organ_layout *layout, const char *name, bool anew, organ_gguf_writer *writer, organ_error *error)
+{
+    if (anew)
+        return strcmp(layout->format, "GGUF") == 0 ? merge_gguf(layout, name, writer, error) : merge_safetensors(layout, name, error);
+    layout->files[0].name = organ_arena_copy(&layout->arena, name, strlen(name));
+    return layout->files[0].name ? ORGAN_OK : organ_fail_memory(error, name);
 }

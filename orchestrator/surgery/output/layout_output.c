@@ -33,17 +33,17 @@ static json_t *identity(void *context)
 
 static organ_status begin(void *context, const char *to, organ_error *error)
 {
-    const organ_layout_output *const w = context;
-    if (w->apart && organ_layout_folders(w->layout, to, error))
+    organ_layout_output *const w = context;
+    if (w->apart && organ_layout_folders(&w->layout, to, error))
         return error->status;
-    return w->made.output.single ? ORGAN_OK : organ_beside_copy(w->model, to, w->apart ? ORGAN_FILES_FOLDER : "", error);
+    return organ_beside_copy(w->root, &w->beside, to, w->apart ? ORGAN_FILES_FOLDER : "", error);
 }
 
-static organ_status write_manifest(const organ_layout_output *w, const char *to, organ_error *error)
+static organ_status write_manifest(organ_layout_output *w, const char *to, organ_error *error)
 {
     json_t *about = organ_model_json(w->model);
     if (about)
-        organ_layout_manifest(w->layout, to, about, error);
+        organ_layout_manifest(&w->layout, to, about, error);
     else
         organ_fail_memory(error, w->model->path);
     json_decref(about);
@@ -52,7 +52,7 @@ static organ_status write_manifest(const organ_layout_output *w, const char *to,
 
 static organ_status finish(void *context, const char *to, organ_error *error)
 {
-    const organ_layout_output *const w = context;
+    organ_layout_output *const w = context;
     if ((w->source && organ_model_unchanged(w->source, error)) || organ_model_unchanged(w->model, error))
         return error->status;
     return w->apart ? write_manifest(w, to, error) : ORGAN_OK;
@@ -61,19 +61,22 @@ static organ_status finish(void *context, const char *to, organ_error *error)
 static organ_status tell(void *context, json_t **report, organ_error *error)
 {
     const organ_layout_output *const w = context;
-    return w->tell(w->context, report, error);
+    *report = w->document(w->context);
+    return *report ? ORGAN_OK : organ_fail_memory(error, w->model->path);
 }
 
 organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, organ_error *error)
 {
-    organ_layout *const layout = w->layout;
+    organ_layout *const layout = &w->layout;
     *report = NULL;
-    if (organ_layout_plan(layout, w->model, w->apart, error))
+    if ((!w->made.output.single && organ_beside_list(w->model, &w->root, &w->beside, error)) ||
+        organ_layout_plan(layout, w->model, w->apart, error))
         return error->status;
     w->made.plan = layout->plan;
     w->made.pieces = layout->copies;
     w->made.piece_count = w->made.unit_count = layout->piece_count;
     w->made.units = layout->units;
+    w->made.beside_bytes = w->beside.bytes;
     for (size_t k = 0; k < layout->piece_count; k++)
         w->made.source_bytes += layout->pieces[k].from->bytes;
     w->made.context = w;
@@ -82,4 +85,11 @@ organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, o
     w->made.finish = finish;
     w->made.tell = tell;
     return organ_unit_output_make(&w->made, report, error);
+}
+
+void organ_layout_output_release(organ_layout_output *w)
+{
+    organ_layout_release(&w->layout);
+    organ_list_free(&w->beside);
+    free(w->root);
 }
