@@ -182,7 +182,7 @@ static organ_status check_total(state *s, organ_error *error)
     return note_warning(s, text, error);
 }
 
-/* A small file beside the tensors; *bytes is NULL where there is none. */
+/* A small file beside the tensors; *bytes is NULL where there is none. An open model may have been lent the directory of another. */
 static organ_status load_beside(const state *s, const char *folder, const char *name, size_t limit, char **bytes, size_t *length,
                                 organ_error *error)
 {
@@ -191,7 +191,7 @@ static organ_status load_beside(const state *s, const char *folder, const char *
     *length = 0;
     if (s->http)
         return organ_http_load(s->http, name, limit, bytes, length, error);
-    if (asprintf(&path, "%s%s/%s", s->place.directory, folder, name) < 0)
+    if (asprintf(&path, "%s%s/%s", s->model.directory ? s->model.directory : s->place.directory, folder, name) < 0)
         return organ_fail_memory(error, s->place.path);
     if (access(path, F_OK) == 0 || errno != ENOENT)
         organ_input_load(path, name, limit, bytes, length, error);
