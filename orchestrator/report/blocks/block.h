@@ -41,6 +41,7 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_BARS,     /* charts, on a page */
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_GRID,
+    ORGAN_BLOCK_PANELS,
     ORGAN_BLOCK_CURVES,
     ORGAN_BLOCK_POINTS,
     ORGAN_BLOCK_FIGURE,
@@ -95,14 +96,32 @@ typedef struct organ_bars_of {
     const char *caption;
 } organ_bars_of;
 
+/* Lines or bars over the layers, one panel a role. All series are of rows in the same order; roles and layers are those of the first. */
+typedef struct organ_series_of {
+    const char *name;         /* words */
+    const char *rows, *value; /* where there are no such rows, there is no such series */
+    unsigned look;
+    bool reference; /* as in organ_chart_series */
+} organ_series_of;
+enum { ORGAN_SERIES_MOST = 4 };
+typedef struct organ_panels_of {
+    organ_chart look; /* all but series, panels and the x axis */
+    const char *role; /* member of the row: "role" */
+    organ_series_of series[ORGAN_SERIES_MOST];
+    const char *band; /* member of the first rows: half the width of the band round 0; NULL: none */
+    double band_factor;
+    const char *caption;
+} organ_panels_of;
+
 /* Roles by layers, of rows with "layer". */
 typedef struct organ_map_of {
-    organ_heat_map look; /* the words and the scale */
+    organ_heat_map look; /* the words and the scale; the title is a template */
     const char *role;    /* member of the row: "role" */
     const char *value;   /* member of the row */
     const char *weight;  /* of a mean; NULL: the greatest of several values counts */
     bool least, mean;    /* without a weight: the least of several values counts, or their mean */
     const char *marks;   /* path of rows whose cells have an outline; NULL: none */
+    double beyond;       /* cells of values of a greater size have one too; 0: none has */
     double factor;
     double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
     double floor; /* that end is no less */
@@ -157,6 +176,7 @@ struct organ_block {
     const organ_bars_of *bars;
     const organ_map_of *map;
     const organ_grid_of *grid;
+    const organ_panels_of *panels;
     const organ_curves_of *curves;
     const organ_points_of *points;
     const organ_block *blocks;
@@ -254,6 +274,10 @@ typedef struct organ_view {
 #define MAP(if_, path, ...)                                                                                                                \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_MAP, .on = ON_PAGE, .when = (if_), .rows = (path), .map = &(const organ_map_of) { __VA_ARGS__ }                \
+    }
+#define PANELS(if_, of)                                                                                                                    \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_PANELS, .on = ON_PAGE, .when = (if_), .panels = (of)                                                           \
     }
 #define GRID(if_, path, ...)                                                                                                               \
     {                                                                                                                                      \

@@ -149,9 +149,12 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
         const double weight = look->weight ? organ_json_number(row, look->weight) : 1;
-        if (layer_of(row) >= 0 || !(look->inside || look->layers))
-            organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->role), organ_block_number(row, look->value, look->factor),
-                                weight > 0 ? weight : 1);
+        const double value = organ_block_number(row, look->value, look->factor);
+        if (layer_of(row) < 0 && (look->inside || look->layers))
+            continue;
+        organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->role), value, weight > 0 ? weight : 1);
+        if (look->beyond > 0 && fabs(value) > look->beyond)
+            organ_layer_map_mark(map, layer_of(row), organ_json_text(row, look->role));
     }
     for (size_t k = 0; k < json_array_size(marks); k++)
         organ_layer_map_mark(map, layer_of(json_array_get(marks, k)), organ_json_text(json_array_get(marks, k), look->role));
@@ -177,6 +180,8 @@ void organ_map_put(organ_walk *walk, const organ_block *block)
     json_t *const rows = organ_block_rows(walk, block);
     organ_layer_map *const map = map_of(look, rows, look->marks ? organ_scope_at(&walk->scope, look->marks) : NULL);
     organ_heat_map words = look->look;
+    char *const title = organ_words_text(&walk->scope, look->look.title, ORGAN_WORDS_PAGE);
+    words.title = title ? title : "";
     if (map)
         words.high = organ_block_scale(look->step, look->floor, words.high, map->value, map->layers * map->roles);
     words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
@@ -184,4 +189,5 @@ void organ_map_put(organ_walk *walk, const organ_block *block)
         organ_block_chart(walk, organ_layer_map_svg(map, &words), look->caption);
     organ_layer_map_destroy(map);
     json_decref(rows);
+    free(title);
 }

@@ -45,6 +45,7 @@ json_t *organ_block_rows(organ_walk *walk, const organ_block *block);
 /* Charts of a page. */
 void organ_bars_put(organ_walk *walk, const organ_block *block);
 void organ_map_put(organ_walk *walk, const organ_block *block);
+void organ_panels_put(organ_walk *walk, const organ_block *block);
 void organ_grid_put(organ_walk *walk, const organ_block *block);
 void organ_curves_put(organ_walk *walk, const organ_block *block);
 void organ_points_put(organ_walk *walk, const organ_block *block);

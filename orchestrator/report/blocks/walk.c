@@ -191,15 +191,15 @@ static void put_drawn(organ_walk *walk, const organ_block *block) { block->page(
 static void put_written(organ_walk *walk, const organ_block *block) { walk->place->write(walk, block); }
 
 static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
-    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,     [ORGAN_BLOCK_SECTION] = put_words,
-    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,      [ORGAN_BLOCK_COMMAND] = put_words,
-    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,     [ORGAN_BLOCK_ITEMS] = put_items,
-    [ORGAN_BLOCK_BUILT] = put_built,         [ORGAN_BLOCK_MERITS] = put_merits,   [ORGAN_BLOCK_CHECKS] = put_list,
-    [ORGAN_BLOCK_CAUTIONS] = put_list,       [ORGAN_BLOCK_TERMS] = put_list,      [ORGAN_BLOCK_BARS] = organ_bars_put,
-    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_GRID] = organ_grid_put, [ORGAN_BLOCK_CURVES] = organ_curves_put,
-    [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,   [ORGAN_BLOCK_FIGURE] = put_figure,
-    [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,    [ORGAN_BLOCK_EACH] = walk_each,
-    [ORGAN_BLOCK_DRAW] = put_drawn,          [ORGAN_BLOCK_WRITE] = put_written};
+    [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,         [ORGAN_BLOCK_SECTION] = put_words,
+    [ORGAN_BLOCK_SAY] = put_words,           [ORGAN_BLOCK_WARN] = put_words,          [ORGAN_BLOCK_COMMAND] = put_words,
+    [ORGAN_BLOCK_ITEM] = put_words,          [ORGAN_BLOCK_TABLE] = put_table,         [ORGAN_BLOCK_ITEMS] = put_items,
+    [ORGAN_BLOCK_BUILT] = put_built,         [ORGAN_BLOCK_MERITS] = put_merits,       [ORGAN_BLOCK_CHECKS] = put_list,
+    [ORGAN_BLOCK_CAUTIONS] = put_list,       [ORGAN_BLOCK_TERMS] = put_list,          [ORGAN_BLOCK_BARS] = organ_bars_put,
+    [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_PANELS] = organ_panels_put, [ORGAN_BLOCK_GRID] = organ_grid_put,
+    [ORGAN_BLOCK_CURVES] = organ_curves_put, [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
+    [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,
+    [ORGAN_BLOCK_EACH] = walk_each,          [ORGAN_BLOCK_DRAW] = put_drawn,          [ORGAN_BLOCK_WRITE] = put_written};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
 {

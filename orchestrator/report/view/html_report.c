@@ -9,9 +9,7 @@
 #include "orchestrator/report/view/generate_report.h"
 #include "orchestrator/report/view/inspect_report.h"
 #include "orchestrator/report/view/measure_report.h"
-#include "orchestrator/report/view/noise_pairs_report.h"
 #include "orchestrator/report/view/organs_report.h"
-#include "orchestrator/report/view/orthogonality_report.h"
 #include "orchestrator/report/view/tokenize_report.h"
 #include "orchestrator/report/view/topology_report.h"
 #include "orchestrator/report/view/views.h"
@@ -37,8 +35,6 @@ static const struct {
     {"organ.graft/1", organ_graft_report_html},
     {"organ.inspect/1", organ_inspect_report_html},
     {"organ.measure/1", organ_measure_report_html},
-    {"organ.noise_pairs/1", organ_noise_pairs_report_html},
-    {"organ.orthogonality/1", organ_orthogonality_report_html},
     {"organ.tokenize/1", organ_tokenize_report_html},
     {"organ.topology/1", organ_topology_report_html},
 };

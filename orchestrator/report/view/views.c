@@ -6,10 +6,10 @@
 
 #include <string.h>
 
-const organ_view *const organ_views[ORGAN_VIEWS] = {&organ_audit_view,         &organ_dequantize_view, &organ_evaluate_view,
-                                                    &organ_lora_extract_view,  &organ_lora_merge_view, &organ_lora_resize_view,
-                                                    &organ_lora_sanitize_view, &organ_perplexity_view, &organ_prune_view,
-                                                    &organ_purify_view,        &organ_quantize_view};
+const organ_view *const organ_views[ORGAN_VIEWS] = {
+    &organ_audit_view,       &organ_dequantize_view,    &organ_evaluate_view,    &organ_lora_extract_view,  &organ_lora_merge_view,
+    &organ_lora_resize_view, &organ_lora_sanitize_view, &organ_noise_pairs_view, &organ_orthogonality_view, &organ_perplexity_view,
+    &organ_prune_view,       &organ_purify_view,        &organ_quantize_view};
 
 const organ_view *organ_view_of(const json_t *report)
 {

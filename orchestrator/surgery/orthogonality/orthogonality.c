@@ -3,8 +3,9 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/orthogonality_charts.h"
-#include "orchestrator/report/view/orthogonality_report.h"
+#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/view/noise.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
@@ -138,11 +139,11 @@ static void close_inputs(void *context)
 
 static organ_status write_charts(const organ_output *output, const json_t *report, organ_error *error)
 {
-    for (organ_noise_chart k = 0; k < ORGAN_NOISE_CHARTS && !error->status; k++) {
-        char *const path = organ_publish_path(&output->publish, organ_orthogonality_chart_name(k)), *svg = NULL;
+    for (size_t k = 0; k < ORGAN_NOISE_PLOTS && !error->status; k++) {
+        char *const path = organ_publish_path(&output->publish, organ_noise_plots[k].name), *svg = NULL;
         if (!path)
             organ_fail_memory(error, output->path);
-        else if (organ_orthogonality_chart(report, k, &svg, error) == ORGAN_OK)
+        else if (organ_panels_svg(organ_noise_plots[k].panels, report, &svg, error) == ORGAN_OK)
             organ_text_write(path, svg, error);
         free(path);
         free(svg);
@@ -152,7 +153,7 @@ static organ_status write_charts(const organ_output *output, const json_t *repor
 
 static organ_status compare_noise(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", organ_orthogonality_report_markdown};
+    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", organ_report_markdown};
     organ_orthogonality_job *const job = context;
     if (open_inputs(job, error) || measure_all(job, error) || !(*report = organ_orthogonality_document(job)) || !job->options->output)
         return error->status;

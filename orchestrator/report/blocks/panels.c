@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ * Lines or bars over the layers, one panel a role. */
+#include "orchestrator/report/blocks/layer_map.h"
+#include "orchestrator/report/blocks/place.h"
+#include "orchestrator/report/blocks/walk.h"
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
+
+#include <stdlib.h>
+'
+    /* What a chart of panels points to: a map for each series, then the edges of the band. */
+    typedef struct panel_maps {
+    organ_layer_map *maps[ORGAN_SERIES_MOST + 2];
+    size_t count, series_count;
+    char *names[ORGAN_SERIES_MOST];
+    organ_chart_series series[ORGAN_SERIES_MOST];
+    organ_chart_panel panels[ORGAN_LAYER_MAP_ROLES];
+    const double *y[ORGAN_LAYER_MAP_ROLES][ORGAN_SERIES_MOST];
+} panel_maps;
+
+/* The member of each of `rows` where the row of `places` at the same index stands. NULL without memory. */
+static organ_layer_map *map_over(const json_t *places, const json_t *rows, const char *role, const char *value, double factor)
+{
+    organ_layer_map *const map = organ_layer_map_create();
+    if (!map)
+        return NULL;
+    map->fold = ORGAN_FOLD_MOST;
+    map->as_met = true;
+    for (size_t k = 0; k < json_array_size(places); k++) {
+        const json_t *const place = json_array_get(places, k), *const layer = json_object_get(place, "layer");
+        if (json_is_integer(layer) && json_integer_value(layer) >= 0 && *organ_json_text(place, role))
+            organ_layer_map_add(map, json_integer_value(layer), organ_json_text(place, role),
+                                factor * organ_json_number(json_array_get(rows, k), value), 1);
+    }
+    organ_layer_map_settle(map);
+    if (!map->failed)
+        return map;
+    organ_layer_map_destroy(map);
+    return NULL;
+}
+
+static bool add_map(panel_maps *p, organ_layer_map *map)
+{
+    p->maps[p->count] = map;
+    p->count += map != NULL;
+    return map != NULL;
+}
+
+static bool gather_maps(panel_maps *p, const organ_panels_of *look, const organ_scope *scope)
+{
+    const json_t *const places = organ_scope_at(scope, look->series[0].rows);
+    bool whole = true;
+    for (size_t k = 0; k < ORGAN_SERIES_MOST && look->series[k].name && whole; k++) {
+        const organ_series_of *const series = &look->series[k];
+        const json_t *const rows = organ_scope_at(scope, series->rows);
+        if (!rows)
+            continue;
+        whole = (p->names[p->series_count] = organ_words_text(scope, series->name, ORGAN_WORDS_PAGE)) != NULL;
+        p->series[p->series_count] = (organ_chart_series){p->names[p->series_count], series->look, series->reference};
+        p->series_count++;
+        whole = whole && add_map(p, map_over(places, rows, look->role, series->value, 1));
+    }
+    if (look->band && whole)
+        whole = add_map(p, map_over(places, places, look->role, look->band, -look->band_factor)) &&
+                add_map(p, map_over(places, places, look->role, look->band, look->band_factor));
+    return whole;
+}
+
+static size_t arrange_panels(panel_maps *p, bool band)
+{
+    const organ_layer_map *const first = p->maps[0];
+    for (size_t r = 0; first && r < first->roles; r++) {
+        const size_t at = r * first->layers;
+        for (size_t s = 0; s < p->series_count; s++)
+            p->y[r][s] = p->maps[s]->value + at;
+        p->panels[r] = (organ_chart_panel){.title = first->role[r], .count = first->layers, .x = first->layer, .y = p->y[r]};
+        if (band) {
+            p->panels[r].band_low = p->maps[p->count - 2]->value + at;
+            p->panels[r].band_high = p->maps[p->count - 1]->value + at;
+        }
+    }
+    if (first && first->roles)
+        return first->roles;
+    p->panels[0] = (organ_chart_panel){.y = p->y[0]}; /* an empty panel says that there is nothing */
+    return 1;
+}
+
+static void free_maps(panel_maps *p)
+{
+    for (size_t k = 0; k < p->count; k++)
+        organ_layer_map_destroy(p->maps[k]);
+    for (size_t k = 0; k < p->series_count; k++)
+        free(p->names[k]);
+}
+
+organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error)
+{
+    panel_maps p = {.count = 0};
+    organ_chart chart = panels->look;
+    *svg = NULL;
+    if (gather_maps(&p, panels, &(organ_scope){report, report})) {
+        chart.x_label = "layer";
+        chart.whole_x = true;
+        chart.series = p.series;
+        chart.series_count = p.series_count;
+        chart.panel_count = arrange_panels(&p, panels->band != NULL);
+        chart.panels = p.panels;
+        organ_chart_svg(&chart, svg, error);
+    } else
+        organ_fail(error, ORGAN_IO, "no memory for a plot");
+    free_maps(&p);
+    return error->status;
+}
+
+void organ_panels_put(organ_walk *walk, const organ_block *block)
+{
+    organ_error ignored = {0};
+    char *svg = NULL;
+    organ_panels_svg(block->panels, walk->scope.report, &svg, &ignored);
+    organ_block_chart(walk, svg, block->panels->caption);
+}

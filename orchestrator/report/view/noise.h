@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT
+ * What views of noises share: of orthogonality and of two pairs; and the plots of an organ.orthogonality/1. */
+#ifndef ORGAN_NOISE_VIEW_H
+#define ORGAN_NOISE_VIEW_H
+
+#include "orchestrator/report/blocks/block.h"
+
+enum { EVERY_NOISE_MODULE = 1500 }; /* rows of a table of modules on a page */
+
+#define FIELD_PROJECTION FIELD_TEXT("projection", "projection", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE)
+#define FIELD_LAYER      FIELD_WORDS("layer", "{layer>-1?{layer}|none}", 0)
+
+/* How many modules of a row lie within three deviations of chance. */
+#define FIELD_WITHIN FIELD_BY("|z|<=3", organ_noise_within_cell, 0)
+void organ_noise_within_cell(organ_table *table, const json_t *row);
+
+#define ABOUT_WEIGHTS "All this is about weights: what a model answers, only a measurement of its answers tells."
+
+/* z by projection and layer; `heading` is a template of the row that has the places. */
+#define Z_MAP(heading, of, text)                                                                                                           \
+    MAP("places.*.z", "places",                                                                                                            \
+        .look = {.title = (heading),                                                                                                       \
+                 .subtitle = "z: cosine over its standard deviation by chance; 0 is what random matrices have on average",                 \
+                 .description = "z of the cosine " of " for each projection and layer. Beyond 3 is outlined.",                             \
+                 .row_label = "projection",                                                                                                \
+                 .value_label = "z",                                                                                                       \
+                 .mark_name = "beyond 3: rare by chance",                                                                                  \
+                 .low = -6,                                                                                                                \
+                 .high = 6,                                                                                                                \
+                 .diverging = true},                                                                                                       \
+        .role = "projection", .value = "z", .beyond = 3, .inside = true, .caption = (text))
+
+/* The tables where the verdicts begin. */
+#define THRESHOLDS                                                                                                                         \
+    SECTION(ON_MARKDOWN, NULL, "Where the verdicts begin"), TERMS(ON_MARKDOWN, NULL, "thresholds"), DRAW(NULL, organ_thresholds_draw)
+void organ_thresholds_draw(organ_html *html, const json_t *report);
+
+/* A plot is a file beside the report too. */
+typedef struct organ_noise_plot {
+    const char *name; /* "magnitude.svg" */
+    const organ_panels_of *panels;
+} organ_noise_plot;
+enum { ORGAN_NOISE_PLOTS = 3 };
+extern const organ_noise_plot organ_noise_plots[ORGAN_NOISE_PLOTS];
+
+#endif
