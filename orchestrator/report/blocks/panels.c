@@ -7,9 +7,9 @@
 #include "orchestrator/report/text/document.h"
 
 #include <stdlib.h>
-'
-    /* What a chart of panels points to: a map for each series, then the edges of the band. */
-    typedef struct panel_maps {
+
+/* What a chart of panels points to: a map for each series, then the edges of the band. */
+typedef struct panel_maps {
     organ_layer_map *maps[ORGAN_SERIES_MOST + 2];
     size_t count, series_count;
     char *names[ORGAN_SERIES_MOST];
