@@ -30,7 +30,7 @@ longest="names memory_verbs kernels cli prune cli_perplexity html_quality physar
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
 alone="formats http serve cli_serve serve_jobs serve_memory"
 # `quick` is without these.
-slow="names kernels memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
+slow="enough_memory names kernels memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
     cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity pages"
 

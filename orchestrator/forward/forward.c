@@ -2,6 +2,7 @@
 #include "orchestrator/forward/forward.h"
 
 #include "orchestrator/forward/job.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
 
 #include <errno.h>
@@ -37,6 +38,8 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
+static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 1, 0); }
+
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
 {
     *forward = NULL;
@@ -51,6 +54,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
         organ_forward_close(f);
         return error->status;
     }
+    f->least_memory = organ_memory_enough(0, holds_a_token, f);
     *forward = f;
     return ORGAN_OK;
 }
@@ -163,9 +167,9 @@ size_t organ_forward_batch(const organ_forward *f, size_t context)
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-bool organ_forward_fits(const organ_forward *f, size_t together, size_t most, uint64_t bytes)
+bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, size_t most, uint64_t bytes)
 {
-    const uint64_t left = left_beside(f, together, score_bytes(f, most), organ_forward_head_bytes(f)),
+    const uint64_t left = left_of(f, memory, together, score_bytes(f, most), organ_forward_head_bytes(f)),
                    states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }

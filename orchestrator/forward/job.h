@@ -89,7 +89,8 @@ struct organ_forward {
     const organ_weight *embedding, *norm, *output;
     float *norm_values;
     forward_rotation rotation, rotation_local;
-    size_t most_floats; /* of a layer */
+    size_t most_floats;    /* of a layer */
+    uint64_t least_memory; /* with which one token goes through */
 };
 
 struct organ_layer {
@@ -202,8 +203,8 @@ typedef struct forward_group {
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error);
 
-/* Whether the memory holds `bytes` beside a layer that `together` tokens are carried through, each of which sees up to `most`. */
-bool organ_forward_fits(const organ_forward *forward, size_t together, size_t most, uint64_t bytes);
+/* Whether so much memory holds `bytes` beside a layer that `together` tokens are carried through, each of which sees up to `most`. */
+bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, size_t most, uint64_t bytes);
 
 /* Floats of room for a group of so many tokens. */
 size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The weights of one layer in memory. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/weight_pass.h"
 
 #include <errno.h>
@@ -69,11 +69,9 @@ organ_status organ_layer_load(organ_forward *forward, int32_t number, organ_laye
         return organ_fail(error, ORGAN_USAGE, "%s: there is no layer %d of %u", forward->model->path, (int)number, forward->config.layers);
     const forward_plan *plan = &forward->plans[number];
     const uint64_t bytes = (uint64_t)plan->floats * sizeof(float);
-    if (bytes >= forward->engine->memory) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: the weights of layer %d take %s",
-                          organ_quantity_text(forward->engine->memory, have), (int)number, organ_quantity_text(bytes, need));
-    }
+    if (bytes >= forward->engine->memory)
+        return organ_memory_refuse(error, forward->engine->memory, forward->least_memory, "layer %d of %s", (int)number,
+                                   forward->model->path);
     organ_layer *layer = calloc(1, sizeof *layer);
     if (!layer)
         return organ_fail_errno(error, ENOMEM, "cannot allocate layer %d", (int)number);

@@ -2,7 +2,7 @@
  * A text that grows: keys and values are kept, new tokens alone go through the layers. So are the weights of as many layers as the memory
  * holds beside one that is read anew each time. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 
 #include <stdlib.h>
 
@@ -17,12 +17,17 @@ struct organ_forward_past {
 
 static size_t width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
 
-static organ_status too_little(const organ_forward *f, size_t most, organ_error *error)
+/* A text that begins with `together` tokens at once and grows to `most`, and what their keys and values take. */
+typedef struct growing {
+    const organ_forward *forward;
+    size_t together, most;
+    uint64_t kept;
+} growing;
+
+static bool holds_text(void *context, uint64_t memory)
 {
-    const uint64_t bytes = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
-    char memory[16], token[16];
-    return organ_fail(error, ORGAN_USAGE, "--memory: %s is too little for a layer of %s and %zu tokens, whose keys and values take %s each",
-                      organ_quantity_text(f->engine->memory, memory), f->model->path, most, organ_quantity_text(bytes, token));
+    const growing *const g = context;
+    return organ_forward_fits(g->forward, memory, g->together, g->most, g->kept);
 }
 
 /* Whether a text that grows from `first` to `most` tokens goes through anew on its way. */
@@ -38,7 +43,7 @@ static unsigned holdable(const organ_forward *f, size_t together, size_t most, u
     unsigned held = 0;
     while (held < f->config.layers) {
         taken += (uint64_t)f->plans[held].floats * sizeof(float);
-        if (!organ_forward_fits(f, together, most, taken))
+        if (!organ_forward_fits(f, f->engine->memory, together, most, taken))
             break;
         held++;
     }
@@ -50,8 +55,10 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     const uint64_t token = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
-    if (most > f->engine->memory / token || !organ_forward_fits(f, together, most, most * token))
-        return too_little(f, most, error);
+    growing g = {f, together, most, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
+    if (!holds_text(&g, f->engine->memory))
+        return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
+                                   "a layer of %s and the keys and values of %zu tokens", f->model->path, most);
     organ_forward_past *const made = calloc(1, sizeof *made);
     if (!made)
         return organ_fail_memory(error, f->model->path);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/stream/band_plan.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
 
 #define COMFORTABLE_BAND ((size_t)8 << 20)   /* long enough for the disk, short enough to overlap reading, work and writing */
 #define FLAT_TILE        ((size_t)256 << 10) /* stays in the cache of one core; cut to whole elements or blocks */
@@ -53,37 +53,47 @@ static size_t tiles_of(const organ_pass *pass, const organ_tensor *tensor, size_
 
 size_t organ_band_most_slots(size_t workers) { return organ_lesser(MOST_SLOTS, 2 * workers + 6); }
 
-organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+/* What a plan is made of. */
+typedef struct planning {
+    const organ_pass *pass;
+    size_t workers, least; /* least: bytes that a band must have */
+    organ_band_plan plan;
+} planning;
+
+/* Chooses the sizes for so much memory. False where it holds no two bands. */
+static bool plan_bands(void *context, uint64_t memory)
 {
+    planning *const p = context;
+    const organ_pass *const pass = p->pass;
+    organ_band_plan *const plan = &p->plan;
     const size_t sides = pass->other ? 2 : 1;
-    const uint64_t scratch = (uint64_t)workers * (pass->scratch_bytes + 4096);
-    const uint64_t room = memory > scratch ? memory - scratch : 0;
-    size_t least = 0;
-    const organ_tensor *widest = NULL;
-    *plan = (organ_band_plan){0};
-    for (size_t i = 0; i < pass->item_count; i++) {
-        const organ_tensor *tensor = pass->items[i].tensor;
-        plan->total_bytes += tensor->bytes;
-        const size_t bytes = tensor->bytes ? tile_row_bytes(pass, tensor) : 0;
-        if (bytes > least) {
-            least = bytes;
-            widest = tensor;
-        }
-    }
-    plan->band_bytes = organ_larger(least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    const uint64_t scratch = (uint64_t)p->workers * (pass->scratch_bytes + 4096), room = memory > scratch ? memory - scratch : 0;
+    plan->band_bytes = organ_larger(p->least, organ_lesser(COMFORTABLE_BAND, (size_t)(room / (8 * sides))));
+    plan->band_tiles = 0;
     for (size_t i = 0; i < pass->item_count; i++)
         if (pass->items[i].tensor->bytes)
             plan->band_tiles = organ_larger(plan->band_tiles, tiles_of(pass, pass->items[i].tensor, plan->band_bytes));
-
     const uint64_t slot = sides * ((uint64_t)plan->band_bytes + BUFFER_SLACK) + (uint64_t)plan->band_tiles * pass->result_bytes;
     plan->slots = (size_t)(room / slot);
-    if (plan->slots < 2 && widest) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE,
-                          "--memory %s is too small: two bands of tensor '%s' and the scratch of %zu threads need %s; give more memory, "
-                          "fewer threads or a smaller block",
-                          organ_quantity_text(memory, have), widest->name, workers, organ_quantity_text(scratch + 2 * slot, need));
+    return (plan->slots >= 2 && memory >= pass->least) || p->least == 0;
+}
+
+organ_status organ_band_plan_make(const organ_pass *pass, uint64_t memory, size_t workers, organ_band_plan *plan, organ_error *error)
+{
+    planning p = {.pass = pass, .workers = workers};
+    const organ_tensor *widest = NULL;
+    for (size_t i = 0; i < pass->item_count; i++) {
+        const organ_tensor *const tensor = pass->items[i].tensor;
+        const size_t bytes = tensor->bytes ? tile_row_bytes(pass, tensor) : 0;
+        p.plan.total_bytes += tensor->bytes;
+        widest = bytes > p.least ? tensor : widest;
+        p.least = organ_larger(p.least, bytes);
     }
+    const bool fits = plan_bands(&p, memory);
+    *plan = p.plan;
+    if (!fits)
+        return organ_memory_refuse(error, memory, organ_memory_enough(memory, plan_bands, &p),
+                                   "two bands of tensor '%s' and the scratch of %zu threads", widest->name, workers);
     plan->slots = organ_lesser(plan->slots, organ_band_most_slots(workers));
     return ORGAN_OK;
 }

@@ -4,8 +4,8 @@
  * strip that has one is what the run ends with, however many workers there are. */
 #include "orchestrator/stream/weight_pass.h"
 
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/thread.h"
 #include "orchestrator/stream/weight_parts.h"
 
@@ -126,12 +126,8 @@ static organ_status make_plan(run *r, organ_error *error)
     }
     const uint64_t result = (uint64_t)r->pass->result_bytes, each = worker_bytes(&plan) + 4 * result;
     const uint64_t fits = each ? r->engine->memory / each : 0;
-    if (fits == 0 && each) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: a strip of tensor '%s' needs %s; give more memory",
-                          organ_quantity_text(r->engine->memory, have), r->pass->items[widest].weight->name,
-                          organ_quantity_text(each, need));
-    }
+    if (fits == 0 && each)
+        return organ_memory_refuse(error, r->engine->memory, each, "a strip of tensor '%s'", r->pass->items[widest].weight->name);
     plan.active = each ? organ_lesser(organ_workers_count(r->engine->workers), (size_t)fits) : 1;
     plan.window = 4 * plan.active;
     r->plan = plan;

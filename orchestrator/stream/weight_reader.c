@@ -98,6 +98,15 @@ uint64_t organ_weight_reader_bytes(const organ_weight_reader *reader, size_t row
     return all ? (uint64_t)((double)reader->stored * ((double)rows / (double)all)) : 0;
 }
 
+organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
+                                         size_t *step, organ_error *error)
+{
+    organ_weight_reader reader;
+    if (organ_weight_reader_prepare(model, weight, kernels, &reader, error) == ORGAN_OK)
+        *step = organ_weight_reader_step(&reader, rows);
+    return error->status;
+}
+
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
                                       size_t *scratch, organ_error *error)
 {

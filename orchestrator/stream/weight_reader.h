@@ -36,7 +36,9 @@ size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values, void *scratch,
                                organ_error *error);
 
-/* The same scratch, from the headers alone: nothing is read. Errors as of opening, as far as headers tell. */
+/* The same step and scratch, from the headers alone: nothing is read. Errors as of opening, as far as headers tell. */
+organ_status organ_weight_reader_step_of(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
+                                         size_t *step, organ_error *error);
 organ_status organ_weight_reader_size(const organ_model *model, const organ_weight *weight, const organ_kernels *kernels, size_t rows,
                                       size_t *scratch, organ_error *error);
 

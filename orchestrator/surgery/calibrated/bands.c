@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Without a text: one matrix after the other, in as many bands of rows as the memory asks for, and no forward pass. */
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/job.h"
 #include "orchestrator/surgery/prune/tile_map.h"
@@ -50,13 +50,9 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
     }
     if (!widest)
         return ORGAN_OK;
-    char have[16], need[16], option[24];
-    return organ_fail(error, ORGAN_USAGE,
-                      "--memory %s is too small: tensor '%s' has rows of %llu weights, and to prune the fewest that go together takes %s; "
-                      "--memory %s is enough",
-                      organ_quantity_text(job->base.engine->memory, have), widest->name,
-                      (unsigned long long)organ_tensor_matrices(widest).cols, organ_quantity_text(most, need),
-                      organ_quantity_option(most, option));
+    return organ_memory_refuse(error, job->base.engine->memory, most,
+                               "tensor '%s' and the fewest of its rows of %llu weights that are pruned together", widest->name,
+                               (unsigned long long)organ_tensor_matrices(widest).cols);
 }
 
 /* ---- a band, once its mask is there ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The windows of a calibration text, and the memory that their hidden states take. */
 #include "formats/base/input_file.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
 #include <errno.h>
@@ -64,20 +64,16 @@ static uint64_t matrix_bytes(const organ_calibrated_job *job)
     return most;
 }
 
-/* The least memory that leaves more than this beside the forward pass, to 1/1024. */
-static uint64_t enough_memory(const organ_calibrated_job *job, uint64_t wanted)
+/* What the forward pass must leave. */
+typedef struct beside {
+    const organ_calibrated_job *job;
+    uint64_t wanted;
+} beside;
+
+static bool leaves_more(void *context, uint64_t memory)
 {
-    const size_t context = job->options->context;
-    uint64_t low = wanted, high = wanted;
-    while (high < UINT64_MAX / 2 && organ_forward_left(job->forward, high, context) <= wanted) {
-        low = high;
-        high *= 2;
-    }
-    while (high - low > high / 1024 + 1) {
-        const uint64_t middle = low + (high - low) / 2;
-        *(organ_forward_left(job->forward, middle, context) <= wanted ? &low : &high) = middle;
-    }
-    return high;
+    const beside *const b = context;
+    return organ_forward_left(b->job->forward, memory, b->job->options->context) > b->wanted;
 }
 
 static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
@@ -90,14 +86,11 @@ static organ_status share_memory(organ_calibrated_job *job, organ_error *error)
     const uint64_t chunk = job->chunk_windows * context, tokens = (uint64_t)samples * context, streams = job->two_streams ? 2 : 1;
     const uint64_t states = (streams * tokens + chunk) * width, gathering = kept_bytes(job, chunk), pruning = matrix_bytes(job);
     const uint64_t kept = gathering > pruning ? gathering : pruning;
-    if (states + kept >= organ_forward_left(job->forward, memory, context)) {
-        char have[16], need[16], option[24];
-        return organ_fail(error, ORGAN_USAGE,
-                          "--memory %s is too small: the hidden states of %zu windows of %zu tokens take %s, and a layer and what pruning "
-                          "it takes come on top; --memory %s is enough, and fewer --samples or a shorter --context take less",
-                          organ_quantity_text(memory, have), samples, context, organ_quantity_text(states, need),
-                          organ_quantity_option(enough_memory(job, states + kept), option));
-    }
+    beside b = {job, states + kept};
+    if (!leaves_more(&b, memory))
+        return organ_memory_refuse(
+            error, memory, organ_memory_enough(memory, leaves_more, &b),
+            "the hidden states of %zu windows (--samples) of %zu tokens (--context), a layer and what pruning it takes", samples, context);
     /* Not by what this number of threads leaves: whether moments are whole would depend on it, and with it the result. */
     const uint64_t spare = organ_forward_spare(job->forward, context);
     job->moments_memory = spare - states - kept;

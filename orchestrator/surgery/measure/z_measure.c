@@ -3,7 +3,7 @@
  * would keep one thread busy after all others are done go first. */
 #include "orchestrator/surgery/measure/z_measure.h"
 
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/surgery/measure/z_source.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/measure/z_tensor.h"
@@ -29,6 +29,7 @@ typedef struct crew {
     organ_seed_sample *samples; /* one a worker, for the older measure, or NULL */
     pthread_mutex_t lock;
     organ_error error; /* the first */
+    uint64_t least;    /* bytes that the room of a thread must have */
 } crew;
 
 static const organ_weight *take(crew *c)
@@ -70,7 +71,7 @@ static void work(void *context, size_t worker)
 
 static bool wanted(const crew *c, size_t t)
 {
-    return c->subjects->of[t] && !c->out[t].done && (!c->options->chosen || c->options->chosen[t]);
+    return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]);
 }
 
 static organ_status make_order(crew *c, organ_error *error)
@@ -104,21 +105,26 @@ static organ_status size_rooms(const crew *c, uint64_t *least, uint64_t *most, o
     return ORGAN_OK;
 }
 
-/* Each thread has its part of three quarters of the memory, but no more than the largest tensor asks for: the rest is for headers, stacks
- * and what else the process holds. */
+/* Each thread has its part of three quarters of the memory: the rest is for headers, stacks and what else the process holds. */
+static uint64_t room_of(const crew *c, uint64_t memory) { return memory / 4 * 3 / organ_workers_count(c->engine->workers) / 4096 * 4096; }
+
+static bool holds_rooms(void *crew_of, uint64_t memory)
+{
+    const crew *const c = crew_of;
+    return room_of(c, memory) >= c->least;
+}
+
+/* No more than the largest tensor asks for. */
 static organ_status make_rooms(crew *c, organ_error *error)
 {
     const size_t workers = organ_workers_count(c->engine->workers);
-    const uint64_t part = c->engine->memory / 4 * 3 / workers / 4096 * 4096;
-    uint64_t least, most;
-    if (size_rooms(c, &least, &most, error))
+    const uint64_t part = room_of(c, c->engine->memory);
+    uint64_t most;
+    if (size_rooms(c, &c->least, &most, error))
         return error->status;
-    if (part < least) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory %s is too small: %zu threads need %s; give more memory or fewer threads",
-                          organ_quantity_text(c->engine->memory, have), workers,
-                          organ_quantity_text((uint64_t)workers * (least + 4096) / 3 * 4, need));
-    }
+    if (part < c->least)
+        return organ_memory_refuse(error, c->engine->memory, organ_memory_enough(c->engine->memory, holds_rooms, c),
+                                   "the tensors of %s and %zu threads", c->model->path, workers);
     c->room_bytes = (size_t)(most < part ? most : part);
     if (!(c->memory = calloc(workers, sizeof *c->memory)) || (c->options->seed && !(c->samples = calloc(workers, sizeof *c->samples))))
         return organ_fail_memory(error, c->model->path);
@@ -165,6 +171,23 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
         run(&c, error);
     }
     release(&c);
+    organ_z_subjects_free(&mine);
+    return error->status;
+}
+
+organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine, uint64_t *least,
+                                 organ_error *error)
+{
+    crew c = {.model = model, .options = options, .engine = engine};
+    organ_z_subjects mine = {0};
+    uint64_t most;
+    *least = 0;
+    if (organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
+        c.subjects = &mine;
+        if (make_order(&c, error) == ORGAN_OK && c.count && size_rooms(&c, &c.least, &most, error) == ORGAN_OK)
+            *least = organ_memory_enough(0, holds_rooms, &c);
+    }
+    free(c.order);
     organ_z_subjects_free(&mine);
     return error->status;
 }

@@ -32,6 +32,10 @@ typedef struct organ_z_options {
 organ_status organ_measure_tensors(const organ_model *model, const organ_z_options *options, const organ_engine *engine,
                                    const organ_progress *progress, organ_z *out, organ_error *error);
 
+/* The least memory with which that is not refused. */
+organ_status organ_measure_least(const organ_model *model, const organ_z_options *options, const organ_engine *engine, uint64_t *least,
+                                 organ_error *error);
+
 /* All tensors. */
 organ_status organ_measure_model(const organ_model *model, const organ_engine *engine, const organ_progress *progress, organ_z *out,
                                  organ_error *error);

@@ -50,6 +50,9 @@ typedef struct organ_orthogonality_job {
     uint64_t bytes; /* read */
 } organ_orthogonality_job;
 
+/* ORGAN_USAGE where the memory holds one of the modules not. */
+organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job, organ_error *error);
+
 /* Everything of a module that its values tell. */
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error);
 

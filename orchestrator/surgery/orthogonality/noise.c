@@ -6,8 +6,8 @@
 #include "orchestrator/surgery/orthogonality/job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/algebra/floats.h"
 #include "orchestrator/surgery/algebra/low_rank.h"
@@ -76,41 +76,85 @@ static organ_status load_factors(stage *s, organ_error *error)
 
 /* ---- room ---- */
 
-static size_t step_of(const stage *s, size_t wanted)
+/* What the headers of a module tell of the room that it takes. */
+typedef struct room {
+    size_t strip_rows, unit_rows;
+    size_t strips, worker; /* bytes of the strips, and of what one thread takes besides */
+} room;
+
+static const organ_model *model_of(const organ_orthogonality_job *job, size_t n) { return n ? job->noisy[n - 1] : job->clean; }
+static const organ_weight *weight_of(const organ_noise_module *m, size_t n) { return n ? m->noisy[n - 1] : m->clean; }
+
+/* About so many values, as many rows as all models like to read at once. */
+static organ_status rows_of(const organ_orthogonality_job *job, const organ_noise_module *m, size_t values, size_t *rows,
+                            organ_error *error)
 {
-    size_t step = organ_weight_reader_step(s->clean, wanted);
-    for (size_t n = 0; n < s->job->noises; n++)
-        step = organ_larger(step, organ_weight_reader_step(s->noisy[n], wanted));
-    return organ_lesser(step, s->module->rows);
+    *rows = 1;
+    for (size_t n = 0; n <= job->noises && !error->status; n++) {
+        size_t step = 1;
+        organ_weight_reader_step_of(model_of(job, n), weight_of(m, n), job->engine->kernels, organ_larger(values / m->cols, 1), &step,
+                                    error);
+        *rows = organ_larger(*rows, step);
+    }
+    *rows = organ_lesser(*rows, m->rows);
+    return error->status;
+}
+
+/* Vectors that U_k has at most. */
+static size_t most_vectors(const organ_orthogonality_job *job, const organ_noise_module *m)
+{
+    const size_t rank = organ_lesser((size_t)m->pair->rank, organ_lesser(m->rows, m->cols));
+    return job->options->top_k ? organ_lesser(job->options->top_k, rank) : rank;
 }
 
 /* Reading needs a unit of both models and the reader's own room, a block needs its K and its U^T N. */
-static size_t worker_bytes(const stage *s)
+static organ_status find_room(const organ_orthogonality_job *job, const organ_noise_module *m, room *r, organ_error *error)
 {
-    const organ_noise_module *const m = s->module;
-    size_t reader = organ_weight_reader_scratch(s->clean, s->unit_rows);
-    for (size_t n = 0; n < s->job->noises; n++)
-        reader = organ_larger(reader, organ_weight_reader_scratch(s->noisy[n], s->unit_rows));
-    const size_t reading = 2 * rounded(s->unit_rows * m->cols * sizeof(float)) + rounded(reader);
-    const size_t block = (rounded(s->strip_rows * sizeof(float)) + rounded(m->k * sizeof(float))) * organ_lesser(BLOCK_COLS, m->cols);
-    return rounded(organ_larger(reading, block));
+    size_t reader = 0;
+    if (rows_of(job, m, STRIP_VALUES, &r->strip_rows, error) || rows_of(job, m, UNIT_VALUES, &r->unit_rows, error))
+        return error->status;
+    r->unit_rows = organ_lesser(r->unit_rows, r->strip_rows);
+    for (size_t n = 0; n <= job->noises && !error->status; n++) {
+        size_t scratch = 0;
+        organ_weight_reader_size(model_of(job, n), weight_of(m, n), job->engine->kernels, r->unit_rows, &scratch, error);
+        reader = organ_larger(reader, scratch);
+    }
+    const size_t reading = 2 * rounded(r->unit_rows * m->cols * sizeof(float)) + rounded(reader);
+    const size_t block =
+        (rounded(r->strip_rows * sizeof(float)) + rounded(most_vectors(job, m) * sizeof(float))) * organ_lesser(BLOCK_COLS, m->cols);
+    r->worker = rounded(organ_larger(reading, block));
+    r->strips = job->noises * rounded(r->strip_rows * m->cols * sizeof(float));
+    return error->status;
+}
+
+organ_status organ_orthogonality_check_memory(const organ_orthogonality_job *job, organ_error *error)
+{
+    const organ_noise_module *widest = NULL;
+    uint64_t most = 0;
+    for (size_t k = 0; k < job->count; k++) {
+        room r = {0};
+        if (find_room(job, &job->modules[k], &r, error))
+            return error->status;
+        widest = r.strips + r.worker > most ? &job->modules[k] : widest;
+        most = organ_larger(most, r.strips + r.worker);
+    }
+    if (most <= job->engine->memory)
+        return ORGAN_OK;
+    return organ_memory_refuse(error, job->engine->memory, most, "strips of '%s' and the buffers of one thread", widest->clean->name);
 }
 
 static organ_status make_room(stage *s, organ_error *error)
 {
     const organ_noise_module *const m = s->module;
     const organ_engine *const engine = s->job->engine;
-    s->strip_rows = step_of(s, organ_larger(STRIP_VALUES / m->cols, 1));
-    s->unit_rows = organ_lesser(step_of(s, organ_larger(UNIT_VALUES / m->cols, 1)), s->strip_rows);
+    room r = {0};
+    if (find_room(s->job, m, &r, error))
+        return error->status;
+    s->strip_rows = r.strip_rows;
+    s->unit_rows = r.unit_rows;
     s->blocks = (m->cols + BLOCK_COLS - 1) / BLOCK_COLS;
-    s->scratch_bytes = worker_bytes(s);
-    const size_t strips = s->job->noises * rounded(s->strip_rows * m->cols * sizeof(float));
-    if (engine->memory < strips + s->scratch_bytes) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory %s is too little: strips of '%s' and the buffers of one thread take %s",
-                          organ_quantity_text(engine->memory, have), m->clean->name, organ_quantity_text(strips + s->scratch_bytes, need));
-    }
-    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory - strips) / s->scratch_bytes);
+    s->scratch_bytes = r.worker;
+    s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory - r.strips) / r.worker);
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = calloc(s->blocks, sizeof *s->sums);
     bool whole = s->scratch && s->sums;

@@ -151,7 +151,8 @@ static organ_status compare_pairs(void *context, json_t **report, organ_error *e
 {
     static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", organ_report_markdown};
     organ_pairs_job *const job = context;
-    if (open_inputs(job, error) || measure_all(job, error) || !(*report = organ_pairs_document(job)) || !job->options->output)
+    if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || measure_all(job, error) ||
+        !(*report = organ_pairs_document(job)) || !job->options->output)
         return error->status;
     return organ_reports_make(job->options->output, job->options->force, &files, NULL, *report, error);
 }

@@ -65,6 +65,9 @@ typedef struct organ_pairs_job {
 /* The modules of the job, each with its weight in every model. */
 organ_status organ_pairs_match(organ_pairs_job *job, organ_error *error);
 
+/* ORGAN_USAGE where the memory holds one of the modules not. */
+organ_status organ_pairs_check_memory(const organ_pairs_job *job, organ_error *error);
+
 /* The sums of a module. */
 organ_status organ_pairs_measure(organ_pairs_job *job, organ_pairs_module *module, organ_error *error);
 

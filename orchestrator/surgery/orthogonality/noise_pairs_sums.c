@@ -4,8 +4,8 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/blas.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/extent.h"
-#include "orchestrator/machine/quantity.h"
 #include "orchestrator/stream/weight_reader.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/chance.h"
@@ -48,33 +48,52 @@ static size_t buffer_bytes(const stage *s) { return rounded(s->unit_rows * s->mo
 
 /* ---- room ---- */
 
-static size_t reader_scratch(const stage *s)
+/* What the headers of a module tell: rows of a unit, and the bytes of one thread, which has a unit of each model, and of the change. */
+static organ_status find_room(const organ_pairs_job *job, const organ_pairs_module *m, size_t *unit_rows, size_t *bytes, organ_error *error)
 {
+    const organ_kernels *const kernels = job->engine->kernels;
+    size_t rows = 1, reader = 0;
+    for (size_t k = 0; k < job->sources && !error->status; k++) {
+        size_t step = 1;
+        organ_weight_reader_step_of(job->model[k], m->weight[k], kernels, organ_larger(UNIT_VALUES / m->cols, 1), &step, error);
+        rows = organ_larger(rows, step);
+    }
+    *unit_rows = organ_lesser(rows, m->rows);
+    for (size_t k = 0; k < job->sources && !error->status; k++) {
+        size_t scratch = 0;
+        organ_weight_reader_size(job->model[k], m->weight[k], kernels, *unit_rows, &scratch, error);
+        reader = organ_larger(reader, scratch);
+    }
+    *bytes = (job->sources + (m->pair != NULL)) * rounded(*unit_rows * m->cols * sizeof(float)) + rounded(reader);
+    return error->status;
+}
+
+organ_status organ_pairs_check_memory(const organ_pairs_job *job, organ_error *error)
+{
+    const organ_pairs_module *widest = NULL;
     size_t most = 0;
-    for (size_t k = 0; k < s->job->sources; k++)
-        most = organ_larger(most, organ_weight_reader_scratch(s->reader[k], s->unit_rows));
-    return rounded(most);
+    for (size_t k = 0; k < job->count; k++) {
+        size_t rows, bytes;
+        if (find_room(job, &job->modules[k], &rows, &bytes, error))
+            return error->status;
+        widest = bytes > most ? &job->modules[k] : widest;
+        most = organ_larger(most, bytes);
+    }
+    if (most <= job->engine->memory)
+        return ORGAN_OK;
+    return organ_memory_refuse(error, job->engine->memory, most, "rows of '%s' of all models in one thread", widest->name);
 }
 
 static organ_status make_room(stage *s, organ_error *error)
 {
-    const organ_pairs_module *const m = s->module;
     const organ_engine *const engine = s->job->engine;
-    size_t step = 1;
-    for (size_t k = 0; k < s->job->sources; k++)
-        step = organ_larger(step, organ_weight_reader_step(s->reader[k], organ_larger(UNIT_VALUES / m->cols, 1)));
-    s->unit_rows = organ_lesser(step, m->rows);
     s->buffers = s->job->sources + (s->b != NULL);
-    s->scratch_bytes = s->buffers * buffer_bytes(s) + reader_scratch(s);
-    if (engine->memory < s->scratch_bytes) {
-        char need[16], have[16];
-        return organ_fail(error, ORGAN_USAGE, "--memory %s is too little: rows of '%s' of all models take %s for one thread",
-                          organ_quantity_text(engine->memory, have), m->name, organ_quantity_text(s->scratch_bytes, need));
-    }
+    if (find_room(s->job, s->module, &s->unit_rows, &s->scratch_bytes, error))
+        return error->status;
     s->active = organ_lesser(organ_workers_count(engine->workers), (size_t)(engine->memory / s->scratch_bytes));
     s->scratch = aligned_alloc(64, s->active * s->scratch_bytes);
     s->sums = malloc(UNITS * sizeof *s->sums);
-    return s->scratch && s->sums ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", m->name);
+    return s->scratch && s->sums ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "tensor '%s'", s->module->name);
 }
 
 /* ---- a unit ---- */

@@ -155,7 +155,8 @@ static organ_status compare_noise(void *context, json_t **report, organ_error *e
 {
     static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", organ_report_markdown};
     organ_orthogonality_job *const job = context;
-    if (open_inputs(job, error) || measure_all(job, error) || !(*report = organ_orthogonality_document(job)) || !job->options->output)
+    if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || measure_all(job, error) ||
+        !(*report = organ_orthogonality_document(job)) || !job->options->output)
         return error->status;
     return organ_reports_make(job->options->output, job->options->force, &files, write_charts, *report, error);
 }

@@ -253,13 +253,13 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
                               .item_count = count,
                               .as = ORGAN_F32,
                               .row_multiple = 128,
+                              .scratch_bytes = scratch, /* of both: what the first refuses the second would not do with */
                               .result_bytes = sizeof(loss),
                               .context = job,
                               .work = look,
                               .retire = retire_look};
     if (job->scheme->scale_of == ORGAN_SCALE_TENSOR)
         organ_weight_pass_run(&pass, job->engine, error);
-    pass.scratch_bytes = scratch;
     pass.work = make_codes;
     pass.retire = retire_codes;
     if (!error->status && put_small(job, count, error) == ORGAN_OK)

@@ -180,16 +180,17 @@ organ_status organ_purify_fill(void *context, organ_unit_run *run, organ_error *
             f.todo[count] = k;
             items[count++].tensor = job->parts[k].tensor;
         }
-    const organ_pass pass = {.model = job->donor,
-                             .items = items,
-                             .item_count = count,
-                             .tile_rows = TILE_ROWS,
-                             .scratch_bytes = room * sizeof(float) + (job->haar ? room * sizeof(float) : (size_t)organ_fft_scratch(cols)),
-                             .result_bytes = sizeof(tile_result),
-                             .context = &f,
-                             .work = work,
-                             .retire = retire};
-    if (count && !error->status) {
+    organ_pass pass = {.model = job->donor,
+                       .items = items,
+                       .item_count = count,
+                       .tile_rows = TILE_ROWS,
+                       .scratch_bytes = room * sizeof(float) + (job->haar ? room * sizeof(float) : (size_t)organ_fft_scratch(cols)),
+                       .result_bytes = sizeof(tile_result),
+                       .context = &f,
+                       .work = work,
+                       .retire = retire};
+    if (count && !error->status &&
+        organ_measure_least(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &pass.least, error) == ORGAN_OK) {
         XXH3_64bits_reset(f.hash);
         organ_pass_run(&pass, job->engine, error);
     }

@@ -3,12 +3,11 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/utf8.h"
-#include "orchestrator/machine/quantity.h"
+#include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,19 +174,16 @@ static bool divide(organ_trial *trial, uint64_t memory, size_t longest)
     return least >= longest && (trial->count == 1 || memory / 4 >= row);
 }
 
+static bool holds_window(void *trial, uint64_t memory) { return divide(trial, memory, longest_window(&((organ_trial *)trial)->plan)); }
+
 static organ_status share_memory(organ_trial *trial, organ_error *error)
 {
-    const size_t longest = longest_window(&trial->plan);
     const uint64_t given = trial->memory;
-    if (divide(trial, given, longest))
+    if (holds_window(trial, given))
         return ORGAN_OK;
-    uint64_t enough = (given >> 20) + 1; /* MiB, to an eighth */
-    while (enough < (uint64_t)1 << 24 && !divide(trial, enough << 20, longest))
-        enough += enough / 8 + 1;
-    char memory[16];
-    return organ_fail(error, ORGAN_USAGE,
-                      "--memory: %s is too little for a window of %zu tokens, one layer and %zu model%s; %" PRIu64 "M would do",
-                      organ_quantity_text(given, memory), longest, trial->count, trial->count > 1 ? "s" : "", enough);
+    return organ_memory_refuse(error, given, organ_memory_enough(given, holds_window, trial),
+                               "a window of %zu tokens, one layer and %zu model%s", longest_window(&trial->plan), trial->count,
+                               trial->count > 1 ? "s" : "");
 }
 
 static organ_status allocate(organ_trial *trial, organ_error *error)

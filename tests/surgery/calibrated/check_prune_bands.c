@@ -73,7 +73,7 @@ static void check_bands(way w, const char *const *names)
     organ_error error;
     way less = w;
     less.memory -= 1024;
-    method_must_have_failed(prune("out", less, &error), ORGAN_USAGE, &error, " is too small: tensor '");
+    method_must_have_failed(prune("out", less, &error), ORGAN_USAGE, &error, " is too little for tensor '");
     w.threads = 3;
     w.memory = least_memory(w);
     must_prune("threads", w);

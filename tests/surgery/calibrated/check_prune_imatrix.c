@@ -319,9 +319,10 @@ END_TEST
 
 START_TEST(memory)
 {
-    must_fail(TINY, (way){.imatrix = GIVEN, .method = "physarum-v2", .memory = (uint64_t)1 << 20}, ORGAN_USAGE,
-              "--memory 1.0 MB is too small: tensor 'model.layers.0.mlp.down_proj.weight' has rows of 864 weights, and to prune the fewest "
-              "that go together takes ");
+    must_fail(
+        TINY, (way){.imatrix = GIVEN, .method = "physarum-v2", .memory = (uint64_t)1 << 20}, ORGAN_USAGE,
+        "--memory 1M is too little for tensor 'model.layers.0.mlp.down_proj.weight' and the fewest of its rows of 864 weights that are "
+        "pruned together; --memory ");
 }
 END_TEST
 

@@ -341,7 +341,7 @@ START_TEST(wrong_calls)
     rig_add(V, 20, 40, 3);
     write_pairs(1, 0);
     REFUSED(ORGAN_USAGE, WAY(.options = {.draws = 1}), "1 draws");
-    REFUSED(ORGAN_USAGE, WAY(.memory = 1000), "--memory 1.0 kB is too little", Q);
+    REFUSED(ORGAN_USAGE, WAY(.memory = 1000), "--memory 1000 is too little for ", Q);
     REFUSED(ORGAN_USAGE, WAY(.options = {.modules = "*.q_proj,*.up_proj"}), "'*.up_proj'", "a_clean.safetensors");
     REFUSED(ORGAN_USAGE, WAY(.options = {.clean = {NULL, scratch_path("a_clean.safetensors")}}),
             "CLEAN of the first --pair and CLEAN of the second", "same model", "--noisy2");

@@ -364,7 +364,7 @@ START_TEST(what_cannot_be_evaluated_is_not_begun)
     expect_refusal((size_t)_i, (made_way){.evaluate = &strange}, ORGAN_USAGE, "'gpt'");
     if (makers[_i].run == wanda) /* which needs all that for itself, and says so first */
         return;
-    expect_refusal((size_t)_i, (made_way){.memory = 10 << 20}, ORGAN_USAGE, "M would do");
+    expect_refusal((size_t)_i, (made_way){.memory = 10 << 20}, ORGAN_USAGE, "M is enough");
     link_model("mute", "tokenizer.json", NULL);
     expect_refusal((size_t)_i, (made_way){.model = scratch_path("mute")}, ORGAN_BAD_INPUT, "tokenizer");
     link_model("unheard", "config.json", "{\"architectures\": [\"UnheardOfModel\"], \"model_type\": \"unheard\"}");

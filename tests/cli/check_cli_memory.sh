@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Every verb that --memory bounds says in one sentence how much would do, and that is the least which does. Ends with the line
+# "N passed, N failed".
+. "$(dirname "$0")/../kit/cli_kit.sh"
+ln -s "$model/../tiny-lora" tiny-lora
+ln -s "$model/../imatrix" imatrix
+ln -s "$model/../precision" precision
+text=tiny-qwen2/heldout.txt
+
+# enough ARGS...: with 8M the verb is refused, with what the refusal names it runs, with a K or M less it is refused again.
+enough() {
+    local named sentence='^organ: .*--memory 8M is too little for ..*; --memory [0-9]*[KM] is enough$'
+    refused 2 "--memory 8M is too little for " "$@" --quiet --memory 8M
+    if head -n 1 ../err | grep -q "$sentence"; then good; else bad "is not the sentence of all verbs" ../err; fi
+    named=$(sed -n '1s/.*; --memory \([0-9]*[KM]\) is enough$/\1/p' ../err)
+    rm -rf new
+    ends 0 "$@" --quiet --memory "${named:-none}"
+    rm -rf new
+    refused 2 "; --memory $named is enough" "$@" --quiet --memory "$((${named%[KM]} - 1))${named: -1}"
+}
+
+ends 0 prune tiny-qwen2 -o pruned --quiet
+small=(--text $text --context 64 --max-tokens 200)
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method physarum-v2
+enough prune tiny-qwen2 -o new --calibration $text --samples 4 --context 64 --method sparsegpt --sparsity 50
+enough perplexity tiny-qwen2 "${small[@]}"
+enough perplexity tiny-qwen2 --compare pruned "${small[@]}"
+enough perplexity tiny-qwen2 --text $text --style llama.cpp --max-tokens 2000
+enough evaluate tiny-qwen2 pruned "${small[@]}"
+enough quantize tiny-qwen2 -o new --scheme fp8-block128 --evaluate $text --evaluate-context 64
+enough generate tiny-qwen2 --prompt x -n 4
+enough generate tiny-qwen2 --prompt x -n 400
+enough measure tiny-qwen2 --threads 64
+enough prune tiny-qwen2 -o new --threads 64
+enough purify tiny-qwen2 -o new --method haar --threads 64
+enough purify tiny-qwen2 -o new --method fft --threads 64
+finish

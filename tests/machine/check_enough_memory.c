@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT
+ * The refusal for memory: what it names is enough, and a K or M less is not, of every verb that --memory bounds and whose need may lie
+ * below what the command line takes. tests/cli/check_cli_memory.sh has the others. */
+#include "orchestrator/machine/enough_memory.h"
+#include "orchestrator/machine/quantity.h"
+#include "orchestrator/surgery/health/autopsy.h"
+#include "orchestrator/surgery/lora/extract.h"
+#include "orchestrator/surgery/lora/merge.h"
+#include "orchestrator/surgery/lora/sanitize.h"
+#include "orchestrator/surgery/measure/measure.h"
+#include "orchestrator/surgery/orthogonality/noise_pairs.h"
+#include "orchestrator/surgery/orthogonality/orthogonality.h"
+#include "orchestrator/surgery/precision/dequantize.h"
+#include "orchestrator/surgery/precision/quantize.h"
+#include "orchestrator/surgery/prune/audit.h"
+#include "orchestrator/surgery/prune/prune.h"
+#include "orchestrator/surgery/purify/purify.h"
+#include "tests/kit/run_rig.h"
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MODEL "fixtures/tiny-qwen2"
+#define LORA  "fixtures/tiny-lora"
+#define SHARD ((uint64_t)1 << 30)
+
+typedef organ_status verb_run(const char *output, const organ_engine *engine, json_t **report, organ_error *error);
+
+static const organ_progress quiet = {0};
+
+static organ_status prune(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_prune_options o = {
+        .donor = MODEL, .output = output, .block_size = 64, .iterations = 3, .beta = 2, .coupling = 1, .sparsity = -1};
+    return organ_prune(&o, engine, &quiet, report, error);
+}
+
+static organ_status audit(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_audit_options o = {.donor = MODEL, .pruned = MODEL};
+    (void)output;
+    return organ_audit(&o, engine, &quiet, report, error);
+}
+
+static organ_status measure(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const char *const models[] = {MODEL};
+    const organ_measure_options o = {.models = models, .model_count = 1, .output = output};
+    return organ_measure(&o, engine, &quiet, report, error);
+}
+
+static organ_status haar(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_purify_options o = {.model = MODEL, .output = output, .method = "haar", .threshold = -1, .strength = 1};
+    return organ_purify(&o, engine, &quiet, report, error);
+}
+
+static organ_status fft(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_purify_options o = {.model = MODEL, .output = output, .method = "fft", .threshold = -1, .strength = 1};
+    return organ_purify(&o, engine, &quiet, report, error);
+}
+
+static organ_status quantize(const char *scheme, const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_quantize_options o = {.model = MODEL, .output = output, .scheme = scheme, .most = SHARD};
+    return organ_quantize_model(&o, engine, &quiet, report, error);
+}
+
+static organ_status blocks(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    return quantize("fp8-block128", output, engine, report, error);
+}
+
+static organ_status whole(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    return quantize("fp8-tensor", output, engine, report, error);
+}
+
+static organ_status groups(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    return quantize("int4-group64", output, engine, report, error);
+}
+
+static organ_status dequantize(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_dequantize_options o = {.model = scratch_path("packed"), .output = output, .dtype = "bf16", .most = SHARD};
+    return organ_dequantize_model(&o, engine, &quiet, report, error);
+}
+
+static organ_status autopsy(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_autopsy_options o = {.model = scratch_path("packed"), .other = MODEL};
+    (void)output;
+    return organ_autopsy(&o, engine, &quiet, report, error);
+}
+
+static organ_status extract(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_lora_extract_options o = {
+        .base = scratch_path("packed"), .tuned = MODEL, .output = output, .rank = 2, .dtype = "f32", .save_full = true};
+    return organ_lora_extract(&o, engine, &quiet, report, error);
+}
+
+static organ_status merge(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_lora_merge_options o = {.base = MODEL, .adapter = LORA, .output = output, .scale = 1, .most = SHARD};
+    return organ_lora_merge(&o, engine, &quiet, report, error);
+}
+
+static organ_status noise(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_orthogonality_options o = {
+        .clean = MODEL, .noisy = scratch_path("packed"), .adapter = scratch_path("adapter"), .output = output, .draws = 2};
+    return organ_orthogonality(&o, engine, &quiet, report, error);
+}
+
+static organ_status pairs(const char *output, const organ_engine *engine, json_t **report, organ_error *error)
+{
+    const organ_noise_pairs_options o = {
+        .clean = {MODEL, scratch_path("whole")}, .noisy = {scratch_path("packed"), scratch_path("blocks")}, .output = output, .draws = 2};
+    return organ_noise_pairs(&o, engine, &quiet, report, error);
+}
+
+static const struct {
+    const char *name;
+    verb_run *run;
+} verbs[] = {{"prune", prune},           {"audit", audit},      {"measure", measure},  {"purify haar", haar},
+             {"purify fft", fft},        {"fp8-block", blocks}, {"fp8-tensor", whole}, {"int4", groups},
+             {"dequantize", dequantize}, {"autopsy", autopsy},  {"extract", extract},  {"merge", merge},
+             {"orthogonality", noise},   {"pairs", pairs}};
+
+/* With so much memory: nothing is left of the output. */
+static organ_status run_with(verb_run *verb, uint64_t memory, organ_error *error)
+{
+    run_engine room;
+    json_t *report = NULL;
+    char command[4200];
+    run_engine_open(&room, (run_way){.threads = 3, .memory = memory});
+    *error = (organ_error){0};
+    verb(scratch_path("out"), &room.engine, &report, error);
+    json_decref(report);
+    run_engine_close(&room);
+    snprintf(command, sizeof command, "rm -rf '%s'", scratch_path("out"));
+    ck_assert_int_eq(system(command), 0);
+    return error->status == ORGAN_CHECK_FAILED ? ORGAN_OK : error->status;
+}
+
+/* Of packed models and servable adapters there are none in the fixtures that fit tiny-qwen2. */
+static void make_inputs(void)
+{
+    run_engine room;
+    json_t *report = NULL;
+    organ_error error = {0};
+    scratch_make();
+    run_engine_open(&room, (run_way){.threads = 2});
+    const char *const packed[][2] = {{"int4-group64", "packed"}, {"fp8-tensor", "whole"}, {"fp8-block128", "blocks"}};
+    for (size_t k = 0; k < sizeof packed / sizeof *packed; k++) {
+        ck_assert_msg(quantize(packed[k][0], scratch_path(packed[k][1]), &room.engine, &report, &error) == ORGAN_OK, "%s", error.message);
+        json_decref(report);
+    }
+    const organ_lora_sanitize_options o = {.adapter = LORA, .output = scratch_path("adapter")};
+    ck_assert_msg(organ_lora_sanitize(&o, &room.engine, &quiet, &report, &error) == ORGAN_OK, "%s", error.message);
+    json_decref(report);
+    run_engine_close(&room);
+}
+
+START_TEST(what_is_named_is_the_least)
+{
+    organ_error error;
+    char option[24] = "";
+    uint64_t enough = 0;
+    ck_assert_int_eq(run_with(verbs[_i].run, 1000, &error), ORGAN_USAGE);
+    const char *const named = strstr(error.message, "; --memory ");
+    ck_assert_msg(strstr(error.message, "--memory 1000 is too little for ") && named, "%s: %s", verbs[_i].name, error.message);
+    ck_assert_int_eq(sscanf(named, "; --memory %23[0-9KM] is enough", option), 1);
+    ck_assert(organ_quantity_parse(option, &enough));
+    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_OK, "%s with %s: %s", verbs[_i].name, option, error.message);
+    enough -= strchr(option, 'K') ? 1 << 10 : 1 << 20;
+    ck_assert_msg(run_with(verbs[_i].run, enough, &error) == ORGAN_USAGE, "%s also runs below %s", verbs[_i].name, option);
+    ck_assert_msg(strstr(error.message, option), "%s with less than %s: %s", verbs[_i].name, option, error.message);
+}
+END_TEST
+
+static bool at_least(void *least, uint64_t memory) { return memory >= *(const uint64_t *)least; }
+
+START_TEST(the_least_is_found)
+{
+    const uint64_t leasts[] = {1, 2, 3, 1000, 1001, 4096, ((uint64_t)1 << 40) + 1, (uint64_t)1 << 61};
+    for (size_t k = 0; k < sizeof leasts / sizeof *leasts; k++) {
+        uint64_t least = leasts[k];
+        ck_assert_uint_eq(organ_memory_enough(0, at_least, &least), least);
+        ck_assert_uint_eq(organ_memory_enough(least - 1, at_least, &least), least);
+    }
+    uint64_t never = UINT64_MAX;
+    ck_assert_uint_eq(organ_memory_enough(5, at_least, &never), (uint64_t)1 << 62);
+}
+END_TEST
+
+START_TEST(amounts_are_told_as_they_are_written)
+{
+    const struct {
+        uint64_t given;
+        const char *text;
+    } amounts[] = {{1000, "--memory 1000 is"},
+                   {1024, "--memory 1K is"},
+                   {(uint64_t)16 << 20, "--memory 16M is"},
+                   {(uint64_t)3 << 30, "--memory 3G is"},
+                   {((uint64_t)3 << 30) + 1024, "--memory 3145729K is"},
+                   {0, "--memory 0 is"}};
+    for (size_t k = 0; k < sizeof amounts / sizeof *amounts; k++) {
+        organ_error error = {0};
+        ck_assert_int_eq(organ_memory_refuse(&error, amounts[k].given, (uint64_t)12 << 30, "tensor '%s'", "x"), ORGAN_USAGE);
+        ck_assert_msg(strncmp(error.message, amounts[k].text, strlen(amounts[k].text)) == 0, "%s", error.message);
+        ck_assert(strstr(error.message, " too little for tensor 'x'; --memory 12288M is enough"));
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("enough_memory");
+    TCase *sums = tcase_create("sums"), *all = tcase_create("verbs");
+    tcase_add_test(sums, the_least_is_found);
+    tcase_add_test(sums, amounts_are_told_as_they_are_written);
+    tcase_add_unchecked_fixture(all, make_inputs, scratch_remove);
+    tcase_add_loop_test(all, what_is_named_is_the_least, 0, sizeof verbs / sizeof *verbs);
+    tcase_set_timeout(all, 120);
+    suite_add_tcase(suite, sums);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
