@@ -95,7 +95,7 @@ typedef struct key {
     bool is_b, embedding;
 } key;
 
-static bool cut(const char *begin, size_t *length, const char *suffix)
+static bool cut_suffix(const char *begin, size_t *length, const char *suffix)
 {
     const size_t tail = strlen(suffix);
     if (*length <= tail || memcmp(begin + *length - tail, suffix, tail) != 0)
@@ -105,18 +105,18 @@ static bool cut(const char *begin, size_t *length, const char *suffix)
 }
 
 /* Whether the tensor is a factor. */
-static bool take_apart(const char *name, key *out)
+static bool take_key_apart(const char *name, key *out)
 {
     static const char prefix[] = "base_model.model.";
     *out = (key){.module = name};
     if (strncmp(name, prefix, sizeof prefix - 1) == 0)
         out->module += sizeof prefix - 1;
     size_t length = strlen(out->module);
-    const bool weight = cut(out->module, &length, ".weight");
-    cut(out->module, &length, ".default");
+    const bool weight = cut_suffix(out->module, &length, ".weight");
+    cut_suffix(out->module, &length, ".default");
     static const char *const kinds[] = {".lora_A", ".lora_B", ".lora_embedding_A", ".lora_embedding_B"};
     for (unsigned k = 0; k < 4; k++)
-        if (weight == (k < 2) && cut(out->module, &length, kinds[k])) {
+        if (weight == (k < 2) && cut_suffix(out->module, &length, kinds[k])) {
             *out = (key){out->module, length, k % 2 == 1, k >= 2};
             return true;
         }
@@ -175,7 +175,7 @@ static organ_status sort_out(state *s, organ_error *error)
     for (size_t k = 0; k < count; k++) {
         const organ_tensor *const t = &s->model->tensors[k];
         key name;
-        if (!take_apart(t->name, &name))
+        if (!take_key_apart(t->name, &name))
             s->rest[s->adapter.rest_count++] = t;
         else if (add_factor(s, t, &name, error) != ORGAN_OK)
             return error->status;
@@ -214,7 +214,7 @@ static organ_status finish_pair(state *s, organ_adapter_pair *pair, organ_error 
     return ORGAN_OK;
 }
 
-static int by_place(const void *left, const void *right)
+static int by_layer_and_name(const void *left, const void *right)
 {
     const organ_adapter_pair *const a = left, *const b = right;
     if (a->anatomy.layer != b->anatomy.layer)
@@ -229,7 +229,7 @@ static organ_status finish_pairs(state *s, organ_error *error)
     for (size_t k = 0; k < s->adapter.pair_count; k++)
         if (finish_pair(s, &s->pairs[k], error) != ORGAN_OK)
             return error->status;
-    qsort(s->pairs, s->adapter.pair_count, sizeof *s->pairs, by_place);
+    qsort(s->pairs, s->adapter.pair_count, sizeof *s->pairs, by_layer_and_name);
     organ_name_table_release(&s->names);
     s->names = (organ_name_table){0};
     for (size_t k = 0; k < s->adapter.pair_count; k++)

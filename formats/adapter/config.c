@@ -39,7 +39,7 @@ typedef struct source {
     const json_t *object;
 } source;
 
-static organ_status fail_field(const source *from, const char *key, const char *expected, organ_error *error)
+static organ_status fail_config_field(const source *from, const char *key, const char *expected, organ_error *error)
 {
     const organ_json_span all = {0, from->text->length}, value = organ_json_member(from->text, all, key);
     const size_t length = value.end - value.begin;
@@ -53,7 +53,7 @@ static organ_status read_flag(const source *from, const char *key, bool *flag, o
 {
     const json_t *const value = json_object_get(from->object, key);
     if (value && !json_is_null(value) && !json_is_boolean(value))
-        return fail_field(from, key, "true or false", error);
+        return fail_config_field(from, key, "true or false", error);
     *flag = json_is_true(value);
     return ORGAN_OK;
 }
@@ -80,7 +80,7 @@ static bool is_plain(const char *key)
     return true;
 }
 
-static organ_status compile(const organ_adapter_patterns *patterns, pattern *p, organ_error *error)
+static organ_status compile_pattern(const organ_adapter_patterns *patterns, pattern *p, organ_error *error)
 {
     char text[PATTERN_LIMIT + 32];
     int fault;
@@ -110,11 +110,11 @@ static organ_status fill_patterns(const source *from, json_t *object, bool whole
         *p = (pattern){.key = key, .length = strlen(key), .value = json_number_value(value)};
         if (whole ? !json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > INT32_MAX
                   : !is_finite_number(value))
-            return fail_field(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
+            return fail_config_field(from, patterns->field, whole ? "an object of whole numbers above 0" : "an object of numbers", error);
         if (is_plain(key))
             continue;
         patterns->expressions++;
-        if (compile(patterns, p, error) != ORGAN_OK)
+        if (compile_pattern(patterns, p, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -126,7 +126,7 @@ static organ_status read_patterns(const source *from, const char *field, bool wh
     if (!object || json_is_null(object) || (json_is_object(object) && json_object_size(object) == 0))
         return ORGAN_OK;
     if (!json_is_object(object))
-        return fail_field(from, field, "an object", error);
+        return fail_config_field(from, field, "an object", error);
     organ_adapter_patterns *const patterns = *out = calloc(1, sizeof *patterns);
     if (!patterns || !(patterns->list = calloc(json_object_size(object), sizeof *patterns->list)) ||
         !(patterns->match = pcre2_match_data_create(1, NULL)) || !(patterns->context = pcre2_match_context_create(NULL)))
@@ -235,12 +235,12 @@ static organ_status read_words(const source *from, organ_error *error)
     for (size_t k = 0; k < 2; k++) {
         const json_t *const value = json_object_get(from->object, names[k]);
         if (value && !json_is_null(value) && !is_words(value) && !(k == 1 && organ_json_plain(value)))
-            return fail_field(from, names[k], k == 1 ? "a string or a list of strings" : "a list of strings", error);
+            return fail_config_field(from, names[k], k == 1 ? "a string or a list of strings" : "a list of strings", error);
     }
     const json_t *const bias = json_object_get(from->object, "bias");
     const char *const word = organ_json_plain(bias);
     if (bias && !json_is_null(bias) && !(word && (!strcmp(word, "none") || !strcmp(word, "all") || !strcmp(word, "lora_only"))))
-        return fail_field(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
+        return fail_config_field(from, "bias", "\"none\", \"all\" or \"lora_only\"", error);
     return ORGAN_OK;
 }
 
@@ -251,20 +251,20 @@ static organ_status read_numbers(const source *from, organ_adapter_config *confi
     const json_t *const base = json_object_get(from->object, "base_model_name_or_path");
     const char *const word = organ_json_plain(type);
     if (!word || strcmp(word, "LORA") != 0)
-        return fail_field(from, "peft_type", "\"LORA\"", error);
+        return fail_config_field(from, "peft_type", "\"LORA\"", error);
     if (!json_is_integer(r) || json_integer_value(r) < 1 || json_integer_value(r) > INT32_MAX)
-        return fail_field(from, "r", "a whole number above 0", error);
+        return fail_config_field(from, "r", "a whole number above 0", error);
     if (!is_finite_number(alpha))
-        return fail_field(from, "lora_alpha", "a number", error);
+        return fail_config_field(from, "lora_alpha", "a number", error);
     if (base && !json_is_null(base) && !organ_json_plain(base))
-        return fail_field(from, "base_model_name_or_path", "a string", error);
+        return fail_config_field(from, "base_model_name_or_path", "a string", error);
     config->r = json_integer_value(r);
     config->alpha = json_number_value(alpha);
     config->base = organ_json_plain(base) ? organ_json_plain(base) : "";
     return ORGAN_OK;
 }
 
-static organ_status read_all(const source *from, organ_adapter_config *config, organ_error *error)
+static organ_status read_adapter_config(const source *from, organ_adapter_config *config, organ_error *error)
 {
     bool ignored;
     if (!json_is_object(from->object))
@@ -288,7 +288,7 @@ organ_status organ_adapter_config_read(const char *path, const char *label, orga
     const organ_json_text text = {label, bytes, length};
     if (organ_json_parse(&text, (organ_json_span){0, length}, NULL, &config->json, error) == ORGAN_OK) {
         const source from = {&text, config->json};
-        read_all(&from, config, error);
+        read_adapter_config(&from, config, error);
     }
     free(bytes);
     return error->status;

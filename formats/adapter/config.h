@@ -25,7 +25,7 @@ typedef struct organ_adapter_config {
 /* Reads and checks the file; see organ_adapter_open. `label` names it in messages. The caller releases *config also after an error. */
 organ_status organ_adapter_config_read(const char *path, const char *label, organ_adapter_config *config, organ_error *error);
 
-/* Patterns of regular expressions are matched against at most so many modules in all: whoever needs more writes names. */
+/* Patterns of regular expressions are matched against at most so many modules in all; plain names have no such limit. */
 #define ORGAN_ADAPTER_MATCHES ((size_t)1 << 20)
 
 /* ORGAN_BAD_INPUT if the patterns of the config are too many for so many modules to be matched in reasonable time. */

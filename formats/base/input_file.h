@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Reading of files nobody vouches for: never a device or a pipe, never past what was asked, never through a mapping that can vanish. */
+ * Reading of untrusted files: never a device or a pipe, never past what was asked, never through a mapping that can vanish. */
 #ifndef ORGAN_INPUT_FILE_H
 #define ORGAN_INPUT_FILE_H
 

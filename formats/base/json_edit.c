@@ -36,7 +36,8 @@ static organ_json_span cut_of(const organ_json_text *text, size_t before, bool f
 }
 
 /* The first member of that name in the object in `span`, or, with `deep` left, in the objects in it. */
-static organ_status seek(const organ_json_text *text, organ_json_span span, const char *name, int deep, place *to, organ_error *error)
+static organ_status seek_member(const organ_json_text *text, organ_json_span span, const char *name, int deep, place *to,
+                                organ_error *error)
 {
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, span, NULL, error);
@@ -45,14 +46,14 @@ static organ_status seek(const organ_json_text *text, organ_json_span span, cons
         if (strcmp(json_string_value(walk.name), name) == 0)
             *to = (place){.value = walk.value, .cut = cut_of(text, before, first, walk.value), .found = true};
         else if (deep > 0 && text->bytes[walk.value.begin] == '{')
-            seek(text, walk.value, name, deep - 1, to, error);
+            seek_member(text, walk.value, name, deep - 1, to, error);
         before = walk.value.end;
     }
     organ_json_walk_leave(&walk);
     return error->status;
 }
 
-static organ_status replace(organ_json_edit *edit, organ_json_span span, const char *with, size_t length, organ_error *error)
+static organ_status replace_span(organ_json_edit *edit, organ_json_span span, const char *with, size_t length, organ_error *error)
 {
     const size_t size = edit->length - (span.end - span.begin) + length;
     char *const bytes = malloc(size + 1);
@@ -77,7 +78,7 @@ organ_status organ_json_edit_begin(organ_json_edit *edit, const char *label, con
     edit->bytes[length] = '\0';
     const organ_json_text text = text_of(edit);
     place to = {.found = false};
-    return seek(&text, (organ_json_span){0, length}, "", 0, &to, error); /* goes through the whole of it */
+    return seek_member(&text, (organ_json_span){0, length}, "", 0, &to, error); /* goes through the whole of it */
 }
 
 void organ_json_edit_release(organ_json_edit *edit)
@@ -94,20 +95,20 @@ static bool find_object(const organ_json_text *text, const char *inside, organ_j
     *span = (organ_json_span){0, text->length};
     if (!inside)
         return true;
-    if (seek(text, *span, inside, 0, &to, &ignored) || !to.found || text->bytes[to.value.begin] != '{')
+    if (seek_member(text, *span, inside, 0, &to, &ignored) || !to.found || text->bytes[to.value.begin] != '{')
         return false;
     *span = to.value;
     return true;
 }
 
 /* The value of the member; false if there is none. */
-static bool find(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
+static bool find_member(const organ_json_edit *edit, const char *inside, const char *name, organ_json_span *span)
 {
     const organ_json_text text = text_of(edit);
     organ_error ignored = {0};
     organ_json_span object;
     place to = {.found = false};
-    if (!find_object(&text, inside, &object) || seek(&text, object, name, 0, &to, &ignored) || !to.found)
+    if (!find_object(&text, inside, &object) || seek_member(&text, object, name, 0, &to, &ignored) || !to.found)
         return false;
     *span = to.value;
     return true;
@@ -116,7 +117,7 @@ static bool find(const organ_json_edit *edit, const char *inside, const char *na
 bool organ_json_edit_has(const organ_json_edit *edit, const char *inside, const char *name)
 {
     organ_json_span span;
-    return find(edit, inside, name, &span);
+    return find_member(edit, inside, name, &span);
 }
 
 organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, size_t *removed, organ_error *error)
@@ -124,7 +125,8 @@ organ_status organ_json_edit_remove(organ_json_edit *edit, const char *name, siz
     for (place to = {.found = true}; to.found;) {
         const organ_json_text text = text_of(edit);
         to.found = false;
-        if (seek(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) || (to.found && replace(edit, to.cut, "", 0, error)))
+        if (seek_member(&text, (organ_json_span){0, text.length}, name, DEEPEST, &to, error) ||
+            (to.found && replace_span(edit, to.cut, "", 0, error)))
             return error->status;
         if (to.found && removed)
             ++*removed;
@@ -140,7 +142,7 @@ static organ_json_span indent_of(const organ_json_text *text, organ_json_span sp
 }
 
 /* The value as text: over lines, each indented as `indent` says, where that has a line break; else on one line. */
-static char *written(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
+static char *value_as_text(const organ_json_text *text, organ_json_span indent, const json_t *value, size_t *length)
 {
     const bool lines = memchr(text->bytes + indent.begin, '\n', indent.end - indent.begin) != NULL;
     char *const plain = json_dumps(value, JSON_ENCODE_ANY | (lines ? JSON_INDENT(2) : 0));
@@ -178,7 +180,7 @@ static organ_status append_place(const organ_json_text *text, organ_json_span ob
     return error->status;
 }
 
-static organ_status append(organ_json_edit *edit, organ_json_span object, const char *name, const char *value, organ_error *error)
+static organ_status append_member(organ_json_edit *edit, organ_json_span object, const char *name, const char *value, organ_error *error)
 {
     const organ_json_text text = text_of(edit);
     const organ_json_span indent = indent_of(&text, object);
@@ -191,7 +193,7 @@ static organ_status append(organ_json_edit *edit, organ_json_span object, const 
     const int length = asprintf(&member, "%s%.*s\"%s\": %s", first ? "" : ",", space, text.bytes + indent.begin, name, value);
     if (length < 0)
         return organ_fail_memory(error, edit->label);
-    replace(edit, at, member, (size_t)length, error);
+    replace_span(edit, at, member, (size_t)length, error);
     free(member);
     return error->status;
 }
@@ -203,13 +205,13 @@ organ_status organ_json_edit_set(organ_json_edit *edit, const char *inside, cons
     size_t length = 0;
     if (!find_object(&text, inside, &object))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has no object '%s'", edit->label, inside);
-    char *const made = written(&text, indent_of(&text, object), value, &length);
+    char *const made = value_as_text(&text, indent_of(&text, object), value, &length);
     if (!made)
         return organ_fail_memory(error, edit->label);
-    if (find(edit, inside, name, &old))
-        replace(edit, old, made, length, error);
+    if (find_member(edit, inside, name, &old))
+        replace_span(edit, old, made, length, error);
     else
-        append(edit, object, name, made, error);
+        append_member(edit, object, name, made, error);
     free(made);
     return error->status;
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* NUL is allowed here and refused where a string is used: it is legal in text that nobody reads. */
+/* NUL is allowed here and refused where a string is used: in text that is not used it is legal. */
 #define PARSE_FLAGS (JSON_DECODE_ANY | JSON_ALLOW_NUL)
 
 static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
@@ -140,7 +140,7 @@ void organ_json_walk_leave(organ_json_walk *walk)
 }
 
 /* The name and the value of the next member; no name behind the last one. */
-static organ_status read_member(organ_json_walk *walk, organ_error *error)
+static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
     walk->at = skip_space(s, walk->at, walk->end);
@@ -158,7 +158,7 @@ static organ_status read_member(organ_json_walk *walk, organ_error *error)
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error)
 {
     organ_json_walk_leave(walk);
-    if (error->status == ORGAN_OK && read_member(walk, error) != ORGAN_OK)
+    if (error->status == ORGAN_OK && read_next_member(walk, error) != ORGAN_OK)
         organ_json_walk_leave(walk);
     return walk->name != NULL;
 }
@@ -184,8 +184,8 @@ static organ_json_span member_at(const organ_json_text *text, organ_json_span sp
     return (organ_json_span){0, 0};
 }
 
-static organ_status parse(const organ_json_text *text, organ_json_span span, const char *what, size_t flags, json_t **value,
-                          organ_error *error)
+static organ_status parse_value(const organ_json_text *text, organ_json_span span, const char *what, size_t flags, json_t **value,
+                                organ_error *error)
 {
     const char *s = text->bytes;
     const size_t begin = skip_space(s, span.begin, span.end);
@@ -207,13 +207,13 @@ static organ_status parse(const organ_json_text *text, organ_json_span span, con
 
 organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error)
 {
-    return parse(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
+    return parse_value(text, span, what, PARSE_FLAGS | JSON_REJECT_DUPLICATES, value, error);
 }
 
 organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error)
 {
     json_t *value = NULL;
-    const organ_status status = parse(text, span, what, PARSE_FLAGS | JSON_DECODE_INT_AS_REAL, &value, error);
+    const organ_status status = parse_value(text, span, what, PARSE_FLAGS | JSON_DECODE_INT_AS_REAL, &value, error);
     if (status == ORGAN_OK)
         json_decref(value);
     return status;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * JSON that nobody vouches for, parsed by jansson: strictly, with the place of every fault, and never with more memory than the text
+ * Untrusted JSON, parsed by jansson: strictly, with the place of every fault, and never with more memory than the text
  * justifies. Large documents are walked member by member, so that only one value at a time is held as a tree. */
 #ifndef ORGAN_JSON_TEXT_H
 #define ORGAN_JSON_TEXT_H
@@ -48,7 +48,7 @@ void organ_json_walk_leave(organ_json_walk *walk);
  * value in messages ("tensor 'x'"), NULL: the whole document; a member at fault is named besides. The caller releases *value. */
 organ_status organ_json_parse(const organ_json_text *text, organ_json_span span, const char *what, json_t **value, organ_error *error);
 
-/* Whether it is a value at all, for text that nobody reads: duplicate keys and numbers of any length pass. Holds at most ORGAN_JSON_VALUES
+/* Whether it is a value at all, for text that is not used: duplicate keys and numbers of any length pass. Holds at most ORGAN_JSON_VALUES
  * values, too. */
 organ_status organ_json_check(const organ_json_text *text, organ_json_span span, const char *what, organ_error *error);
 

@@ -18,7 +18,7 @@ unsigned long organ_memory_refusals(void) { return refusals; }
  * first refusal it gets small pieces of this, which is released as a whole when it gives up, and nothing that is larger. */
 enum { RESERVE = 4096, PIECE = 512 };
 static _Thread_local struct {
-    bool on, dry; /* dry: something was refused in earnest, and all else has to be */
+    bool on, dry; /* dry: the reserve was exhausted, so every further allocation is refused */
     unsigned long before;
     size_t used;
     _Alignas(16) char reserve[RESERVE];
@@ -34,7 +34,7 @@ static void *from_reserve(size_t bytes)
     return reading.reserve + reading.used - room;
 }
 
-static void *make(size_t bytes)
+static void *watched_malloc(size_t bytes)
 {
     if (reading.on && refusals != reading.before)
         return from_reserve(bytes);
@@ -45,7 +45,7 @@ static void *make(size_t bytes)
     return reading.on ? from_reserve(bytes) : NULL;
 }
 
-static void release(void *memory)
+static void watched_free(void *memory)
 {
     const uintptr_t at = (uintptr_t)memory, reserve = (uintptr_t)reading.reserve;
     if (at < reserve || at >= reserve + RESERVE)
@@ -56,7 +56,7 @@ static void release(void *memory)
 __attribute__((constructor)) static void watch(void)
 {
     json_get_alloc_funcs(&make_below, &free_below);
-    json_set_alloc_funcs(make, release);
+    json_set_alloc_funcs(watched_malloc, watched_free);
 }
 
 /* The library may be unloaded while the program goes on with jansson. */
@@ -64,7 +64,7 @@ __attribute__((destructor)) static void watch_no_more(void)
 {
     json_malloc_t now;
     json_get_alloc_funcs(&now, &(json_free_t){NULL});
-    if (now == make)
+    if (now == watched_malloc)
         json_set_alloc_funcs(make_below, free_below);
 }
 

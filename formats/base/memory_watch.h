@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Counts the allocations that were refused where nobody can report it: in jansson and in pieces of text. When jansson gets no memory it
+ * Counts the allocations that were refused where no error can be returned: in jansson and in pieces of text. When jansson gets no memory it
  * may drop the character that it reads, so that a good text looks malformed or like another one, and a document that is built lacks a
  * member. Whoever makes a document or a page asks at the end whether something was refused.
  *
@@ -19,7 +19,7 @@
 
 ORGAN_API_BEGIN
 
-/* Counts one refusal on this thread. Called where memory ran out for a part of a document or page, and the caller cannot be told. */
+/* Counts one refusal on this thread. Called where memory ran out for a part of a document or page, and no error can be returned. */
 void organ_memory_refused(void);
 
 /* How many refusals there were on this thread so far. Compare before and after. */
@@ -38,7 +38,7 @@ typedef struct organ_memory_work {
 organ_memory_work organ_memory_work_begin(void);
 
 /* ORGAN_IO "WHAT: no memory for ..." if there was a refusal since the innermost work that has not ended began: what was built since then
- * may lack something and must not be used. Outside of any work nothing is known and nothing said. The status of `error`. */
+ * may lack something and must not be used. Outside of any work it does nothing. The status of `error`. */
 organ_status organ_memory_work_check(const char *what, organ_error *error);
 
 /* The same for work, which ends with this call: *document (NULL is allowed, twice) is then released and NULL. A fault of the input that was

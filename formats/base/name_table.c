@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 /* The slot of that name, or the free one where it belongs. There is always a free one. */
-static organ_name_slot *slot_of(const organ_name_table *table, const char *name, uint64_t hash)
+static organ_name_slot *slot_of_name(const organ_name_table *table, const char *name, uint64_t hash)
 {
     for (size_t at = hash & (table->capacity - 1);; at = (at + 1) & (table->capacity - 1)) {
         organ_name_slot *slot = &table->slots[at];
@@ -17,7 +17,7 @@ static organ_name_slot *slot_of(const organ_name_table *table, const char *name,
     }
 }
 
-static bool grow(organ_name_table *table)
+static bool grow_table(organ_name_table *table)
 {
     organ_name_table larger = {.capacity = table->capacity ? table->capacity * 2 : 64, .count = table->count, .seed = table->seed};
     if (!table->capacity && getrandom(&larger.seed, sizeof larger.seed, GRND_NONBLOCK) < 0)
@@ -27,7 +27,7 @@ static bool grow(organ_name_table *table)
         return false;
     for (size_t k = 0; k < table->capacity; k++)
         if (table->slots[k].name)
-            *slot_of(&larger, table->slots[k].name, table->slots[k].hash) = table->slots[k];
+            *slot_of_name(&larger, table->slots[k].name, table->slots[k].hash) = table->slots[k];
     free(table->slots);
     *table = larger;
     return true;
@@ -35,10 +35,10 @@ static bool grow(organ_name_table *table)
 
 size_t *organ_name_table_put(organ_name_table *table, const char *name, size_t value)
 {
-    if (table->count >= table->capacity / 2 && !grow(table))
+    if (table->count >= table->capacity / 2 && !grow_table(table))
         return NULL;
     const uint64_t hash = XXH3_64bits_withSeed(name, strlen(name), table->seed);
-    organ_name_slot *slot = slot_of(table, name, hash);
+    organ_name_slot *slot = slot_of_name(table, name, hash);
     if (!slot->name) {
         *slot = (organ_name_slot){hash, name, value};
         table->count++;
@@ -50,7 +50,7 @@ const size_t *organ_name_table_find(const organ_name_table *table, const char *n
 {
     if (!table->capacity)
         return NULL;
-    const organ_name_slot *slot = slot_of(table, name, XXH3_64bits_withSeed(name, strlen(name), table->seed));
+    const organ_name_slot *slot = slot_of_name(table, name, XXH3_64bits_withSeed(name, strlen(name), table->seed));
     return slot->name ? &slot->value : NULL;
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Appends `text` to the message, with everything a terminal could trip over made visible. */
-static void append(organ_error *error, const char *text)
+static void append_visible(organ_error *error, const char *text)
 {
     size_t used = strlen(error->message);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
@@ -29,14 +29,14 @@ static void append(organ_error *error, const char *text)
     }
 }
 
-static void begin(organ_error *error, organ_status status, const char *format, va_list args)
+static void begin_message(organ_error *error, organ_status status, const char *format, va_list args)
 {
     char text[sizeof error->message];
     vsnprintf(text, sizeof text, format, args);
     error->status = status;
     error->errnum = strstr(format, "no memory") ? ENOMEM : 0;
     error->message[0] = '\0';
-    append(error, text);
+    append_visible(error, text);
 }
 
 organ_status organ_fail(organ_error *error, organ_status status, const char *format, ...)
@@ -45,7 +45,7 @@ organ_status organ_fail(organ_error *error, organ_status status, const char *for
         return error->status;
     va_list args;
     va_start(args, format);
-    begin(error, status, format, args);
+    begin_message(error, status, format, args);
     va_end(args);
     return status;
 }
@@ -56,12 +56,12 @@ organ_status organ_fail_errno(organ_error *error, int errnum, const char *format
         return error->status;
     va_list args;
     va_start(args, format);
-    begin(error, ORGAN_IO, format, args);
+    begin_message(error, ORGAN_IO, format, args);
     va_end(args);
     error->errnum = errnum;
     char text[128] = "";
-    append(error, ": ");
-    append(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */
+    append_visible(error, ": ");
+    append_visible(error, strerror_r(errnum, text, sizeof text)); /* the GNU form, which returns the text */
     return ORGAN_IO;
 }
 

@@ -12,7 +12,7 @@
 enum { FIRST_ROOM = 256 };
 
 /* Room for `bytes` more and a NUL. */
-static bool make_room(organ_text *text, size_t bytes)
+static bool make_text_room(organ_text *text, size_t bytes)
 {
     if (bytes >= SIZE_MAX / 2 - text->size)
         return false;
@@ -29,10 +29,10 @@ static bool make_room(organ_text *text, size_t bytes)
 }
 
 /* 0 makes stdio set the error flag of the stream. */
-static ssize_t append(void *cookie, const char *bytes, size_t count)
+static ssize_t text_append(void *cookie, const char *bytes, size_t count)
 {
     organ_text *const text = cookie;
-    if (!make_room(text, count))
+    if (!make_text_room(text, count))
         return 0;
     memcpy(text->data + text->size, bytes, count);
     text->size += count;
@@ -41,7 +41,7 @@ static ssize_t append(void *cookie, const char *bytes, size_t count)
 }
 
 /* For ftell alone. */
-static int tell(void *cookie, off64_t *offset, int whence)
+static int text_tell(void *cookie, off64_t *offset, int whence)
 {
     if (*offset != 0 || whence == SEEK_SET) {
         errno = ESPIPE;
@@ -54,7 +54,7 @@ static int tell(void *cookie, off64_t *offset, int whence)
 organ_status organ_text_open(organ_text *text, organ_error *error)
 {
     *text = (organ_text){0};
-    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = append, .seek = tell});
+    text->out = fopencookie(text, "w", (cookie_io_functions_t){.write = text_append, .seek = text_tell});
     if (text->out)
         return ORGAN_OK;
     organ_memory_refused();
@@ -65,7 +65,7 @@ organ_status organ_text_finish(organ_text *text, char **string, organ_error *err
 {
     const int failed = ferror(text->out);
     *string = NULL;
-    if (fclose(text->out) != 0 || failed || !make_room(text, 0)) {
+    if (fclose(text->out) != 0 || failed || !make_text_room(text, 0)) {
         free(text->data);
         organ_memory_refused();
         return organ_fail(error, ORGAN_IO, "no memory for a text of more than %zu bytes", text->size);

@@ -43,8 +43,8 @@ static organ_status read_architecture(const char *label, const organ_gguf *gguf,
     return ORGAN_OK;
 }
 
-static organ_status read_field(const char *label, const organ_gguf *gguf, const struct field *field, organ_hf_config *config,
-                               organ_error *error)
+static organ_status read_config_key(const char *label, const organ_gguf *gguf, const struct field *field, organ_hf_config *config,
+                                    organ_error *error)
 {
     char key[sizeof config->model_type + 32];
     snprintf(key, sizeof key, "%s.%s", config->model_type, field->key);
@@ -67,7 +67,7 @@ organ_status organ_gguf_config_read(const char *label, const organ_gguf *gguf, c
     config->present = true;
     read_architecture(label, gguf, config, error);
     for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
-        read_field(label, gguf, &fields[k], config, error);
+        read_config_key(label, gguf, &fields[k], config, error);
     const organ_gguf_kv *tokens = organ_gguf_find(gguf, "tokenizer.ggml.tokens");
     if (config->vocab_size < 0 && tokens && tokens->type == ORGAN_GGUF_ARRAY)
         config->vocab_size = (int64_t)tokens->count;

@@ -90,7 +90,7 @@ typedef struct organ_gguf_layout {
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */
 
-/* Sets a key: in its place if it is there, else behind all others, so that keys that nobody changes keep their order. The value is copied;
+/* Sets a key: in its place if it is there, else behind all others, so that unchanged keys keep their order. The value is copied;
  * it is as in organ_gguf.kvs. ORGAN_BAD_INPUT for a general.alignment that a file may not have. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error);
 

@@ -39,7 +39,7 @@ size_t organ_gguf_type_bytes(organ_gguf_type type);
 #define ORGAN_GGUF_ARRAY_HEAD ((size_t)12)
 
 /* One key-value. `bytes` is the value as version 3 stores it, behind its type: for a string its u64 length and text, for an array its
- * element type, u64 count and elements. So a value that nobody changes is written back byte for byte. */
+ * element type, u64 count and elements. So an unchanged value is written back byte for byte. */
 typedef struct organ_gguf_kv {
     const char *key;               /* valid UTF-8, no NUL */
     organ_gguf_type type, element; /* element: of an array, else the same as type */

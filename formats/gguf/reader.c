@@ -124,7 +124,7 @@ static void read_dimension(reader *r, unsigned axis, uint64_t *size, int64_t *el
                           INT64_MAX);
 }
 
-static organ_status read_shape(reader *r, organ_tensor *tensor, organ_error *error)
+static organ_status read_info_shape(reader *r, organ_tensor *tensor, organ_error *error)
 {
     const uint32_t rank = (uint32_t)organ_gguf_take_number(&r->cursor, "n_dims", 4, error);
     if (rank > ORGAN_GGUF_RANK_LIMIT)
@@ -213,10 +213,10 @@ static organ_status enter_name(reader *r, organ_error *error)
     return organ_gguf_refuse(&r->cursor, error, "%s has a tensor of this name too", r->files[r->list->tensors[*kept].file].name);
 }
 
-static organ_status read_tensor(reader *r, organ_error *error)
+static organ_status read_tensor_info(reader *r, organ_error *error)
 {
     organ_tensor tensor = {.file = (uint32_t)(r->cursor.file - r->files)};
-    if (read_name(r, &tensor, error) != ORGAN_OK || read_shape(r, &tensor, error) != ORGAN_OK ||
+    if (read_name(r, &tensor, error) != ORGAN_OK || read_info_shape(r, &tensor, error) != ORGAN_OK ||
         read_dtype(r, &tensor, error) != ORGAN_OK || read_offset(r, &tensor, error) != ORGAN_OK)
         return error->status;
     tensor.anatomy = organ_anatomy_of(tensor.name);
@@ -244,7 +244,7 @@ static organ_status place_data(reader *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status read_all(reader *r, organ_error *error)
+static organ_status read_gguf_header(reader *r, organ_error *error)
 {
     organ_gguf_header *header = r->header;
     organ_gguf_cursor *c = &r->cursor;
@@ -262,7 +262,7 @@ static organ_status read_all(reader *r, organ_error *error)
     read_alignment(r, error);
     for (uint64_t k = 0; !error->status && k < header->tensor_count; k++) {
         snprintf(c->where, sizeof c->where, "tensor %" PRIu64 " of %" PRIu64, k + 1, header->tensor_count);
-        read_tensor(r, error);
+        read_tensor_info(r, error);
     }
     return error->status ? error->status : place_data(r, error);
 }
@@ -272,7 +272,7 @@ organ_status organ_gguf_read_header(const organ_model_file *files, size_t index,
 {
     reader r = {.cursor = {.file = &files[index]}, .files = files, .header = header, .list = list, .first = list->count};
     *header = (organ_gguf_header){0};
-    read_all(&r, error);
+    read_gguf_header(&r, error);
     organ_gguf_cursor_release(&r.cursor);
     return error->status;
 }
@@ -293,7 +293,7 @@ static organ_status check_data(const organ_model_file *file, const organ_gguf_he
     }
     if (file->size > header->padded_end)
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64 " bytes: what follows belongs to nothing",
+                          "%s: the tensors end at byte %" PRIu64 ", but the file has %" PRIu64 " bytes: the rest belongs to no tensor",
                           file->name, header->padded_end, file->size);
     return ORGAN_OK;
 }

@@ -41,8 +41,8 @@ char *organ_gguf_split_name(organ_arena *arena, const char *name, size_t length,
 }
 
 /* The value of a key of a split, `fallback` where there is none. */
-static organ_status read_number(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most, int64_t *value,
-                                organ_error *error)
+static organ_status read_split_key(const char *file_name, const organ_gguf *gguf, const char *key, int64_t most, int64_t *value,
+                                   organ_error *error)
 {
     const organ_gguf_kv *kv = organ_gguf_find(gguf, key);
     if (!kv)
@@ -59,8 +59,8 @@ organ_status organ_gguf_split_of(const char *file_name, const organ_gguf *gguf, 
 {
     int64_t count = 0, number = 0;
     unsigned named_part = 0, named_parts = 0;
-    if (read_number(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
-        read_number(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK)
+    if (read_split_key(file_name, gguf, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_split_key(file_name, gguf, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK)
         return error->status;
     *parts = count < 1 ? 1 : (unsigned)count;
     if (*parts == 1)
@@ -91,9 +91,9 @@ organ_status organ_gguf_split_check(const char *file_name, const organ_gguf *par
                                     uint64_t tensors, organ_error *error)
 {
     int64_t number = 0, count = 0, total = -1;
-    if (read_number(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK ||
-        read_number(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
-        read_number(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
+    if (read_split_key(file_name, part, "split.no", ORGAN_GGUF_SPLIT_LIMIT, &number, error) != ORGAN_OK ||
+        read_split_key(file_name, part, "split.count", ORGAN_GGUF_SPLIT_LIMIT, &count, error) != ORGAN_OK ||
+        read_split_key(file_name, part, "split.tensors.count", INT32_MAX, &total, error) != ORGAN_OK)
         return error->status;
     if (parts > 1 && number != index)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: key 'split.no' is %" PRId64 ", but the name says part %u, which is %u", file_name,

@@ -181,7 +181,7 @@ static void skip_value(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error
 
 /* The value in image[begin .. cursor->at) of a file of version 1, its lengths and count widened from u32 to u64. `out` has room for that.
  */
-static void widen(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
+static void widen_version_1(const organ_gguf_cursor *cursor, size_t begin, const organ_gguf_kv *kv, unsigned char *out)
 {
     const unsigned char *from = cursor->image + begin, *const end = cursor->image + cursor->at;
     const bool array = kv->type == ORGAN_GGUF_ARRAY;
@@ -214,7 +214,7 @@ static organ_status keep_value(const organ_gguf_cursor *cursor, size_t begin, or
     if (!kept)
         return fail_kv_memory(cursor, error);
     if (cursor->narrow)
-        widen(cursor, begin, kv, kept);
+        widen_version_1(cursor, begin, kv, kept);
     else
         memcpy(kept, cursor->image + begin, kv->size);
     kv->bytes = kept;

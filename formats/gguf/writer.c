@@ -42,7 +42,7 @@ void organ_gguf_writer_destroy(organ_gguf_writer *writer)
     free(writer);
 }
 
-static organ_gguf_kv *find(const organ_gguf_writer *writer, const char *key)
+static organ_gguf_kv *find_kv(const organ_gguf_writer *writer, const char *key)
 {
     for (size_t k = 0; k < writer->kv_count; k++)
         if (strcmp(writer->kvs[k].key, key) == 0)
@@ -66,14 +66,14 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
 {
     if (check_alignment(kv, error) != ORGAN_OK)
         return error->status;
-    organ_gguf_kv copy = *kv, *place = find(writer, kv->key);
+    organ_gguf_kv copy = *kv, *place = find_kv(writer, kv->key);
     unsigned char *bytes = organ_arena_take(&writer->arena, kv->size);
     copy.key = place ? place->key : organ_arena_copy(&writer->arena, kv->key, strlen(kv->key));
     if (!bytes || !copy.key || !organ_grow(&writer->kvs, writer->kv_count, &writer->kv_capacity, sizeof *writer->kvs))
         return organ_fail_memory(error, "a GGUF header");
     memcpy(bytes, kv->bytes, kv->size);
     copy.bytes = bytes;
-    place = find(writer, kv->key);
+    place = find_kv(writer, kv->key);
     if (!place)
         place = &writer->kvs[writer->kv_count++];
     *place = copy;
@@ -81,14 +81,14 @@ organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv
 }
 
 /* `bytes` bytes, least significant first. */
-static unsigned char *put(unsigned char *at, uint64_t value, size_t bytes)
+static unsigned char *put_number(unsigned char *at, uint64_t value, size_t bytes)
 {
     for (size_t k = 0; k < bytes; k++)
         *at++ = (unsigned char)(value >> 8 * k);
     return at;
 }
 
-static bool is_whole(organ_gguf_type type)
+static bool is_integer_type(organ_gguf_type type)
 {
     return organ_gguf_type_bytes(type) > 0 && type != ORGAN_GGUF_F32 && type != ORGAN_GGUF_F64 && type != ORGAN_GGUF_BOOL;
 }
@@ -96,14 +96,14 @@ static bool is_whole(organ_gguf_type type)
 organ_status organ_gguf_writer_set_integer(organ_gguf_writer *writer, const char *key, organ_gguf_type type, int64_t value,
                                            organ_error *error)
 {
-    const organ_gguf_kv *old = find(writer, key);
+    const organ_gguf_kv *old = find_kv(writer, key);
     unsigned char bytes[8];
     int64_t back;
-    if (old && is_whole(old->type))
+    if (old && is_integer_type(old->type))
         type = old->type;
-    put(bytes, (uint64_t)value, sizeof bytes);
+    put_number(bytes, (uint64_t)value, sizeof bytes);
     const organ_gguf_kv kv = {.key = key, .type = type, .element = type, .count = 1, .bytes = bytes, .size = organ_gguf_type_bytes(type)};
-    if (!is_whole(type) || !organ_gguf_integer_at(&kv, 0, &back) || back != value)
+    if (!is_integer_type(type) || !organ_gguf_integer_at(&kv, 0, &back) || back != value)
         return organ_fail(error, ORGAN_BAD_INPUT, "key '%s': %" PRId64 " does not fit into its type %s", key, value,
                           organ_gguf_type_name(type));
     return organ_gguf_writer_kv(writer, &kv, error);
@@ -114,7 +114,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
     unsigned char *bytes = malloc(8 + length);
     if (!bytes)
         return organ_fail_memory(error, "a GGUF header");
-    memcpy(put(bytes, length, 8), text, length);
+    memcpy(put_number(bytes, length, 8), text, length);
     const organ_gguf_kv kv = {
         .key = key, .type = ORGAN_GGUF_STRING, .element = ORGAN_GGUF_STRING, .count = 1, .bytes = bytes, .size = 8 + length};
     organ_gguf_writer_kv(writer, &kv, error);
@@ -124,7 +124,7 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
 
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
 {
-    organ_gguf_kv *place = find(writer, key);
+    organ_gguf_kv *place = find_kv(writer, key);
     if (!place)
         return;
     const size_t at = (size_t)(place - writer->kvs);
@@ -144,7 +144,7 @@ organ_status organ_gguf_writer_set_split(organ_gguf_writer *writer, unsigned par
 
 /* ---- tensors ---- */
 
-static organ_status check_shape(info *made, organ_error *error)
+static organ_status check_tensor_shape(info *made, organ_error *error)
 {
     const organ_dtype_info *type = organ_dtype_describe(made->dtype);
     const uint64_t row = made->rank ? made->shape[made->rank - 1] : 1;
@@ -175,7 +175,7 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
         return organ_fail_memory(error, "a GGUF header");
     if (rank > 0)
         memcpy(made.shape, shape, rank * sizeof *shape);
-    if (check_shape(&made, error) == ORGAN_OK)
+    if (check_tensor_shape(&made, error) == ORGAN_OK)
         writer->infos[writer->info_count++] = made;
     return error->status;
 }
@@ -184,7 +184,7 @@ organ_status organ_gguf_writer_tensor(organ_gguf_writer *writer, const char *nam
 
 static uint64_t alignment_of(const organ_gguf_writer *writer)
 {
-    const organ_gguf_kv *kv = find(writer, "general.alignment");
+    const organ_gguf_kv *kv = find_kv(writer, "general.alignment");
     int64_t value;
     return kv && organ_gguf_integer_at(kv, 0, &value) ? (uint64_t)value : ORGAN_GGUF_DEFAULT_ALIGNMENT;
 }
@@ -201,7 +201,7 @@ static size_t header_bytes(const organ_gguf_writer *writer)
 }
 
 /* Offsets from the beginning of the data; *end is where the last tensor ends, padded. */
-static organ_status lay_out(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
+static organ_status lay_out_tensors(organ_gguf_writer *writer, uint64_t alignment, uint64_t *end, organ_error *error)
 {
     *end = 0;
     for (size_t k = 0; k < writer->info_count; k++) {
@@ -217,7 +217,7 @@ static organ_status lay_out(organ_gguf_writer *writer, uint64_t alignment, uint6
 static unsigned char *put_string(unsigned char *at, const char *text)
 {
     const size_t length = strlen(text);
-    at = put(at, length, 8);
+    at = put_number(at, length, 8);
     memcpy(at, text, length);
     return at + length;
 }
@@ -225,22 +225,22 @@ static unsigned char *put_string(unsigned char *at, const char *text)
 static void write_header(const organ_gguf_writer *writer, unsigned char *at)
 {
     memcpy(at, "GGUF", 4);
-    at = put(at + 4, VERSION, 4);
-    at = put(at, writer->info_count, 8);
-    at = put(at, writer->kv_count, 8);
+    at = put_number(at + 4, VERSION, 4);
+    at = put_number(at, writer->info_count, 8);
+    at = put_number(at, writer->kv_count, 8);
     for (size_t k = 0; k < writer->kv_count; k++) {
         const organ_gguf_kv *kv = &writer->kvs[k];
-        at = put(put_string(at, kv->key), kv->type, 4);
+        at = put_number(put_string(at, kv->key), kv->type, 4);
         memcpy(at, kv->bytes, kv->size);
         at += kv->size;
     }
     for (size_t k = 0; k < writer->info_count; k++) {
         const info *i = &writer->infos[k];
-        at = put(put_string(at, i->name), i->rank, 4);
+        at = put_number(put_string(at, i->name), i->rank, 4);
         for (unsigned axis = i->rank; axis > 0; axis--)
-            at = put(at, i->shape[axis - 1], 8);
-        at = put(at, (uint64_t)organ_dtype_describe(i->dtype)->ggml, 4);
-        at = put(at, writer->offsets[k], 8);
+            at = put_number(at, i->shape[axis - 1], 8);
+        at = put_number(at, (uint64_t)organ_dtype_describe(i->dtype)->ggml, 4);
+        at = put_number(at, writer->offsets[k], 8);
     }
 }
 
@@ -254,7 +254,7 @@ organ_status organ_gguf_writer_finish(organ_gguf_writer *writer, organ_gguf_layo
     writer->offsets = calloc(writer->info_count + 1, sizeof *writer->offsets);
     if (!writer->offsets)
         return organ_fail_memory(error, "a GGUF header");
-    if (lay_out(writer, alignment, &end, error) != ORGAN_OK)
+    if (lay_out_tensors(writer, alignment, &end, error) != ORGAN_OK)
         return error->status;
     organ_gguf_pad(header_bytes(writer), alignment, &begin); /* 2^32 at most, no overflow */
     if (end > INT64_MAX - begin)

@@ -32,7 +32,7 @@ bool organ_imatrix_is_old(const organ_imatrix_state *s, uint32_t first)
 
 static uint64_t left(const cursor *c) { return c->s->file.size - c->at; }
 
-static organ_status take(cursor *c, const char *field, void *to, size_t bytes, organ_error *error)
+static organ_status take_bytes(cursor *c, const char *field, void *to, size_t bytes, organ_error *error)
 {
     if (bytes > left(c))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %s of %zu bytes at byte %" PRIu64 " is past the end of the file (%" PRIu64 ")",
@@ -46,7 +46,7 @@ static organ_status take(cursor *c, const char *field, void *to, size_t bytes, o
 static organ_status take_number(cursor *c, const char *field, int32_t least, int32_t most, int32_t *value, organ_error *error)
 {
     unsigned char b[4];
-    if (take(c, field, b, sizeof b, error) != ORGAN_OK)
+    if (take_bytes(c, field, b, sizeof b, error) != ORGAN_OK)
         return error->status;
     *value = (int32_t)organ_little_endian(b, sizeof b);
     if (*value < least || *value > most)
@@ -60,7 +60,7 @@ static organ_status take_entry(cursor *c, organ_error *error)
     char text[LONGEST_NAME];
     int32_t length, chunks, values;
     if (take_number(c, "the length of the name", 1, LONGEST_NAME, &length, error) != ORGAN_OK ||
-        take(c, "the name", text, (size_t)length, error) != ORGAN_OK)
+        take_bytes(c, "the name", text, (size_t)length, error) != ORGAN_OK)
         return error->status;
     const char *const name = organ_arena_copy(&c->s->arena, text, (size_t)length);
     if (!name)
@@ -95,11 +95,11 @@ static organ_status take_end(cursor *c, organ_error *error)
     if (left(c) == 0)
         return ORGAN_OK;
     if (take_number(c, "the length of the name of the text", 0, LONGEST_NAME, &length, error) != ORGAN_OK ||
-        take(c, "the name of the text", text, (size_t)length, error) != ORGAN_OK)
+        take_bytes(c, "the name of the text", text, (size_t)length, error) != ORGAN_OK)
         return error->status;
     if (left(c))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": what follows belongs to nothing", c->s->file.name,
+                          "%s: ends at byte %" PRIu64 ", but the file has %" PRIu64 ": the rest belongs to no entry", c->s->file.name,
                           c->at, c->s->file.size);
     if (length == 0)
         return ORGAN_OK;

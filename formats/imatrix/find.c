@@ -8,7 +8,7 @@ typedef enum kind { PLAIN, EXPERT, SHARED } kind;
 
 static bool holds(const char *text, const char *part) { return strstr(text, part) != NULL; }
 
-static kind kind_of(const char *name, const organ_anatomy *anatomy)
+static kind kind_of_name(const char *name, const organ_anatomy *anatomy)
 {
     char module[256];
     organ_anatomy_module(name, module, sizeof module);
@@ -46,10 +46,10 @@ typedef struct wanted {
     kind kind;
 } wanted;
 
-static bool fits(const organ_imatrix_entry *e, const wanted *w, organ_role role)
+static bool fits_wanted(const organ_imatrix_entry *e, const wanted *w, organ_role role)
 {
     return e->anatomy.role == role && e->anatomy.layer == w->layer && (e->anatomy.expert < 0 || e->anatomy.expert == w->expert) &&
-           kind_of(e->name, &e->anatomy) == w->kind;
+           kind_of_name(e->name, &e->anatomy) == w->kind;
 }
 
 static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const wanted *w, const organ_role *roles,
@@ -59,7 +59,7 @@ static const organ_imatrix_entry *by_role(const organ_imatrix *imatrix, const wa
     *second = NULL;
     for (; *roles != ORGAN_ROLE_OTHER && !found; roles++)
         for (size_t k = 0; k < imatrix->entry_count && !*second; k++)
-            if (fits(&imatrix->entries[k], w, *roles))
+            if (fits_wanted(&imatrix->entries[k], w, *roles))
                 *(found ? second : &found) = &imatrix->entries[k];
     return found;
 }
@@ -69,7 +69,7 @@ organ_status organ_imatrix_find(const organ_imatrix *imatrix, const char *tensor
 {
     const organ_imatrix_state *const s = (const organ_imatrix_state *)imatrix;
     const size_t *const same = organ_name_table_find(&s->names, tensor);
-    const wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of(tensor, anatomy)};
+    const wanted w = {anatomy->layer, expert, expert >= 0 ? EXPERT : kind_of_name(tensor, anatomy)};
     const organ_imatrix_entry *second = NULL;
     const organ_imatrix_entry *const found = same ? &s->entries[*same] : by_role(imatrix, &w, same_inputs(anatomy->role), &second);
     if (!found)

@@ -78,7 +78,7 @@ static organ_status add_pair(organ_imatrix_state *s, const char *name, const org
     return organ_imatrix_add(s, name, sums->elements, counts->elements, (organ_imatrix_bytes){sums->offset, counts->offset}, error);
 }
 
-/* Tensors of other names are no matter of ours: newer files have the sums of the inputs themselves too. */
+/* Tensors of other names are ignored: newer files also have the sums of the inputs themselves. */
 static organ_status read_tensors(organ_imatrix_state *s, const organ_tensor_list *list, organ_error *error)
 {
     for (size_t k = 0; k < list->count && !error->status; k++) {
@@ -198,7 +198,7 @@ static organ_status read_count(const organ_imatrix_state *s, const organ_imatrix
     if (!(stored >= 1) || !isfinite(stored))
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: entry '%s': the count of matrix %" PRIu64 " is %g: %s", s->file.name,
                           place->entry->name, place->matrix, (double)stored,
-                          stored == 0 ? "no token came to it, there is nothing to go by" : "it must be finite and at least 1");
+                          stored == 0 ? "no token reached it, so it has no statistics" : "it must be finite and at least 1");
     return ORGAN_OK;
 }
 
@@ -236,7 +236,7 @@ organ_status organ_imatrix_norms(const organ_imatrix *imatrix, const organ_imatr
     }
     if (all_zero || (s->old && place->matrices > 1 && features > 1 && all_same))
         return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64 " are %g: there is nothing to go by", s->file.name,
+                          "%s: entry '%s': all %" PRIu64 " sums of matrix %" PRIu64 " are %g: they cannot rank the inputs", s->file.name,
                           place->entry->name, features, place->matrix, (double)norms[0]);
     for (uint64_t j = 0; j < features; j++)
         norms[j] = (float)sqrt((double)norms[j] / *count);

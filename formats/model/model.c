@@ -334,7 +334,7 @@ static organ_status open_apart(state *s, const char *path, organ_error *error)
     return organ_gguf_config_read(ORGAN_HEADER_FOLDER, s->model.gguf, &s->list, &s->model.config, error);
 }
 
-static organ_status open_all(state *s, const char *path, organ_error *error)
+static organ_status open_any(state *s, const char *path, organ_error *error)
 {
     s->model.format = "safetensors";
     if (organ_directory_is(path)) {
@@ -364,7 +364,7 @@ organ_status organ_model_open_with(const char *path, const organ_model_access *a
     if (!s)
         return organ_fail_memory(error, organ_http_is_url(path) ? "the URL of the model" : path);
     s->access = access;
-    open_all(s, path, error);
+    open_any(s, path, error);
     if (error->status) {
         organ_model_close(&s->model);
         return error->status;

@@ -218,7 +218,8 @@ static bool says_shape(const json_t *rows, const organ_tensor *tensor)
 }
 
 /* What the manifest says of a tensor must be what its header says. */
-static organ_status agree(const reading *r, const organ_tensor *tensor, const json_t *object, const char *xxh3, organ_error *error)
+static organ_status check_agreement(const reading *r, const organ_tensor *tensor, const json_t *object, const char *xxh3,
+                                    organ_error *error)
 {
     const char *source, *dtype;
     uint64_t offset, bytes;
@@ -238,7 +239,7 @@ static organ_status agree(const reading *r, const organ_tensor *tensor, const js
                  : ORGAN_OK;
 }
 
-static organ_status read_tensor(reading *r, const char *name, const json_t *object, organ_error *error)
+static organ_status read_manifest_tensor(reading *r, const char *name, const json_t *object, organ_error *error)
 {
     const size_t *const found = organ_name_table_find(&r->list->names, name);
     const char *place, *xxh3;
@@ -249,7 +250,7 @@ static organ_status read_tensor(reading *r, const char *name, const json_t *obje
     if (file->name)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensors: '%.*s' is there twice", r->text.label, SHOWN, name);
     if (get_text(r, name, object, "file", &place, error) || get_text(r, name, object, "xxh3", &xxh3, error) ||
-        agree(r, tensor, object, xxh3, error) || look_at(r, name, place, false, tensor->bytes, file, error))
+        check_agreement(r, tensor, object, xxh3, error) || look_at(r, name, place, false, tensor->bytes, file, error))
         return error->status;
     const size_t *const kept = organ_name_table_put(&r->paths, file->name, *found);
     if (!kept)
@@ -362,7 +363,7 @@ static organ_status read_headers(reading *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static organ_status read_all(reading *r, organ_error *error)
+static organ_status read_manifest(reading *r, organ_error *error)
 {
     static const char *const schemas[] = {ORGAN_MANIFEST_SCHEMA, NULL}, *const formats[] = {"GGUF", "safetensors", NULL};
     const organ_json_span whole = {0, r->text.length};
@@ -376,7 +377,7 @@ static organ_status read_all(reading *r, organ_error *error)
     r->manifest->tensors = calloc(r->list->count + 1, sizeof *r->manifest->tensors);
     if (!r->files || !r->manifest->tensors)
         return organ_fail_memory(error, r->text.label);
-    if (read_object(r, organ_json_member(&r->text, whole, "tensors"), "tensors", read_tensor, error))
+    if (read_object(r, organ_json_member(&r->text, whole, "tensors"), "tensors", read_manifest_tensor, error))
         return error->status;
     for (size_t k = 0; k < r->list->count; k++) {
         if (!r->files[k].name)
@@ -401,7 +402,7 @@ organ_status organ_directory_read(const char *directory, organ_tensor_list *list
         organ_fail_memory(error, r.text.label);
     else if (organ_input_load(path, path, MANIFEST_LIMIT, &text, &r.text.length, error) == ORGAN_OK) {
         r.text.bytes = text;
-        if (read_all(&r, error) == ORGAN_OK) {
+        if (read_manifest(&r, error) == ORGAN_OK) {
             *files = r.files;
             r.files = NULL;
         }

@@ -47,7 +47,7 @@ static const char *foreign_reason(const char *name)
     return NULL;
 }
 
-static organ_status note(organ_model_place *place, const char *name, const char **kept, organ_error *error)
+static organ_status keep_name(organ_model_place *place, const char *name, const char **kept, organ_error *error)
 {
     *kept = organ_arena_copy(&place->arena, name, strlen(name));
     return *kept ? ORGAN_OK : organ_fail_memory(error, place->path);
@@ -66,14 +66,14 @@ static organ_status note_gguf(organ_model_place *place, const char *name, conten
 {
     for (size_t k = 0; k < 2 && found->gguf[k]; k++)
         if (same_set(found->gguf[k], name))
-            return strcmp(name, found->gguf[k]) < 0 ? note(place, name, &found->gguf[k], error) : ORGAN_OK;
+            return strcmp(name, found->gguf[k]) < 0 ? keep_name(place, name, &found->gguf[k], error) : ORGAN_OK;
     const size_t at = found->gguf[0] && strcmp(name, found->gguf[0]) > 0;
     found->ggufs++;
     if (at == 0)
         found->gguf[1] = found->gguf[0];
     else if (found->gguf[1] && strcmp(name, found->gguf[1]) > 0)
         return ORGAN_OK;
-    return note(place, name, &found->gguf[at], error);
+    return keep_name(place, name, &found->gguf[at], error);
 }
 
 static organ_status note_entry(organ_model_place *place, const char *name, contents *found, organ_error *error)
@@ -86,14 +86,14 @@ static organ_status note_entry(organ_model_place *place, const char *name, conte
         found->single = true;
     } else if (organ_ends_with(name, ".safetensors")) {
         found->others++;
-        return note(place, name, &found->other, error);
+        return keep_name(place, name, &found->other, error);
     } else if (organ_ends_with(name, ".safetensors.index.json")) {
-        return note(place, name, &found->other_index, error);
+        return keep_name(place, name, &found->other_index, error);
     } else if (organ_ends_with(name, ".gguf")) {
         return note_gguf(place, name, found, error);
     } else if (foreign_reason(name)) {
         found->foreign++;
-        return note(place, name, &found->foreign_name, error);
+        return keep_name(place, name, &found->foreign_name, error);
     }
     return ORGAN_OK;
 }
@@ -187,7 +187,7 @@ static bool is_gguf_inside(const char *path)
     return status == ORGAN_OK && memcmp(magic, "GGUF", sizeof magic) == 0;
 }
 
-static organ_status take_file(organ_model_place *place, organ_error *error)
+static organ_status take_file_path(organ_model_place *place, organ_error *error)
 {
     const char *const name = organ_path_name(place->path);
     const size_t length = (size_t)(name - place->path); /* with the slash, which "/name" keeps */
@@ -221,7 +221,7 @@ organ_status organ_model_place_find(const char *path, organ_model_place *place, 
         return organ_fail_memory(error, path);
     if (stat(place->path, &info) != 0)
         return organ_fail_errno(error, errno, "%s: no model here", place->path);
-    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file(place, error);
+    return S_ISDIR(info.st_mode) ? find_in_directory(place, error) : take_file_path(place, error);
 }
 
 void organ_model_place_release(organ_model_place *place)

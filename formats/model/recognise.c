@@ -40,7 +40,7 @@ typedef struct walk {
 /* ---- the file that says what others are ---- */
 
 /* NULL where there is none, or with an error where there is no memory for it. */
-static json_t *load(const char *directory, const char *name, organ_error *error)
+static json_t *load_json(const char *directory, const char *name, organ_error *error)
 {
     char path[PATH_MAX], *bytes = NULL;
     size_t length = 0;
@@ -78,7 +78,7 @@ static void read_manifest(walk *w)
     if (!organ_directory_is(w->root))
         return;
     const organ_memory_work work = organ_memory_work_begin();
-    json_t *const manifest = load(w->root, ORGAN_MANIFEST, w->error);
+    json_t *const manifest = load_json(w->root, ORGAN_MANIFEST, w->error);
     if (manifest && (w->parts = json_object()))
         collect_paths(manifest, w->parts, 0);
     json_decref(manifest);
@@ -161,7 +161,7 @@ static bool is_known_file(walk *w, int at, const char *name, const char *path, p
 }
 
 /* What the folder `name` of a directory that stands in `where` is. */
-static place place_of(const walk *w, const char *name, place where)
+static place place_of_folder(const walk *w, const char *name, place where)
 {
     if (where == CACHE_PARENT)
         return strcmp(name, "huggingface") == 0 ? CACHE : ELSEWHERE;
@@ -185,10 +185,10 @@ static place place_of(const walk *w, const char *name, place where)
     return strcmp(name, ".cache") == 0 ? CACHE_PARENT : ELSEWHERE;
 }
 
-static bool visit(walk *w, int fd, const char *folder, place where, int depth);
+static bool visit_folder(walk *w, int fd, const char *folder, place where, int depth);
 
 /* true: the walk goes on. */
-static bool visit_entry(walk *w, int at, const char *folder, const char *name, place where, int depth)
+static bool visit_one_entry(walk *w, int at, const char *folder, const char *name, place where, int depth)
 {
     char path[PATH_MAX];
     struct stat info;
@@ -211,7 +211,7 @@ static bool visit_entry(walk *w, int at, const char *folder, const char *name, p
         return is_stranger(w, path, ", which lies too deep");
     const int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0)
-        return visit(w, fd, path, place_of(w, name, where), depth + 1);
+        return visit_folder(w, fd, path, place_of_folder(w, name, where), depth + 1);
     organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, path);
     return false;
 }
@@ -229,7 +229,7 @@ static bool add_name(name_list *list, const char *name)
            ++list->count;
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_name_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 static bool list_names(walk *w, DIR *directory, const char *folder, name_list *list)
 {
@@ -248,12 +248,12 @@ static bool list_names(walk *w, DIR *directory, const char *folder, name_list *l
     if (errno)
         organ_fail_errno(w->error, errno, "%s/%s: cannot be looked through", w->root, folder);
     if (list->count)
-        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+        qsort(list->names, list->count, sizeof *list->names, by_name_bytes);
     return !w->error->status;
 }
 
 /* Takes over `fd`. */
-static bool visit(walk *w, int fd, const char *folder, place where, int depth)
+static bool visit_folder(walk *w, int fd, const char *folder, place where, int depth)
 {
     name_list list = {0};
     DIR *const directory = fdopendir(fd);
@@ -264,7 +264,7 @@ static bool visit(walk *w, int fd, const char *folder, place where, int depth)
     }
     bool on = list_names(w, directory, folder, &list);
     for (size_t k = 0; k < list.count && on; k++)
-        on = visit_entry(w, fd, folder, list.names[k], where, depth);
+        on = visit_one_entry(w, fd, folder, list.names[k], where, depth);
     for (size_t k = 0; k < list.count; k++)
         free(list.names[k]);
     free(list.names);
@@ -272,7 +272,7 @@ static bool visit(walk *w, int fd, const char *folder, place where, int depth)
     return on;
 }
 
-static organ_status go_through(walk *w)
+static organ_status walk_output(walk *w)
 {
     struct stat info;
     const int fd = open(w->root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -287,7 +287,7 @@ static organ_status go_through(walk *w)
     if (w->error->status)
         close(fd);
     else
-        visit(w, fd, "", MODEL, 0);
+        visit_folder(w, fd, "", MODEL, 0);
     json_decref(w->parts);
     return w->error->status;
 }
@@ -298,8 +298,8 @@ static organ_status check_directory(const char *path, const char *like, organ_er
     if (!w)
         return organ_fail_errno(error, ENOMEM, "%s: cannot be looked through", path);
     *w = (walk){.root = path, .like = like, .error = error};
-    if (go_through(w) == ORGAN_OK) {
-        /* Without a model, what models come with could be anybody's. */
+    if (walk_output(w) == ORGAN_OK) {
+        /* Files that models come with (README.md, config.json) do not show that a directory is a model. */
         if (!*w->stranger && !w->model && *w->companion)
             snprintf(w->stranger, sizeof w->stranger, "'%s'", w->companion);
         if (*w->stranger)

@@ -59,7 +59,7 @@ static bool is_one_of(const char *name, const char *const *patterns, size_t coun
 
 bool organ_is_companion(const char *name) { return is_one_of(name, companions, COUNT(companions)); }
 
-/* false where there is no regular file to read, or with an error where reading fails. Nothing waits for whoever would open the other end of
+/* false where there is no regular file to read, or with an error where reading fails. O_NONBLOCK: opening a pipe does not wait for
  * a pipe. */
 static bool read_head(int at, const char *name, head *h, organ_error *error)
 {
@@ -82,7 +82,7 @@ static bool read_head(int at, const char *name, head *h, organ_error *error)
 
 static bool starts(const head *h, const char *text) { return h->length >= strlen(text) && memcmp(h->bytes, text, strlen(text)) == 0; }
 
-/* The report has that name, or has it behind a point: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
+/* The report has that name, or ends with a point and it: "X.DEQUANTIZE_REPORT.md" stands beside X.gguf. */
 static bool is_markdown_report(const char *name, const head *h)
 {
     const size_t length = strlen(name);

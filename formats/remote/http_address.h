@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which addresses the whole internet can reach. A server out there has no business to send anyone to the others. */
+ * Which addresses are reachable from the whole internet. A redirect from a public server to any other address is refused. */
 #ifndef ORGAN_HTTP_ADDRESS_H
 #define ORGAN_HTTP_ADDRESS_H
 

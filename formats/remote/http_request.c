@@ -46,9 +46,9 @@ typedef struct hop {
 static pthread_once_t started = PTHREAD_ONCE_INIT;
 static CURLcode start_result;
 
-static void start(void) { start_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
+static void start_curl(void) { start_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
 
-static double now(void)
+static double monotonic_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -78,7 +78,7 @@ organ_status organ_http_line_open(const organ_model_access *access, organ_http_l
 {
     static const organ_model_access usual;
     organ_http_line *line = *result = calloc(1, sizeof *line);
-    pthread_once(&started, start);
+    pthread_once(&started, start_curl);
     if (!line || start_result != CURLE_OK || !(line->curl = curl_easy_init()))
         organ_fail(error, ORGAN_IO, "libcurl cannot be started");
     else {
@@ -102,7 +102,7 @@ void organ_http_line_close(organ_http_line *line)
 }
 
 /* Digits and nothing else up to `end`. */
-static bool number(const char *text, const char *end, uint64_t *value)
+static bool read_decimal(const char *text, const char *end, uint64_t *value)
 {
     *value = 0;
     if (text == end)
@@ -119,11 +119,11 @@ static void take_range(organ_http_answer *answer, const char *text)
 {
     const char *slash = strchr(text, '/'), *dash = strchr(text, '-');
     answer->bad_range = true;
-    if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !number(slash + 1, text + strlen(text), &answer->total))
+    if (strncasecmp(text, "bytes ", 6) != 0 || !slash || !read_decimal(slash + 1, text + strlen(text), &answer->total))
         return;
     if (strncmp(text + 6, "*/", 2) == 0)
         answer->bad_range = false;
-    else if (dash && dash < slash && number(text + 6, dash, &answer->first) && number(dash + 1, slash, &answer->last))
+    else if (dash && dash < slash && read_decimal(text + 6, dash, &answer->first) && read_decimal(dash + 1, slash, &answer->last))
         answer->has_range = answer->first <= answer->last && answer->last < answer->total, answer->bad_range = !answer->has_range;
 }
 
@@ -174,7 +174,7 @@ static size_t on_header(char *data, size_t size, size_t count, void *context)
 }
 
 /* Where the next bytes go; NULL without memory. */
-static char *make_room(hop *h, size_t bytes)
+static char *make_body_room(hop *h, size_t bytes)
 {
     organ_http_answer *answer = h->answer;
     if (h->request->to)
@@ -202,7 +202,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     }
     answer->too_long = length > room;
     const size_t taken = length < room ? length : room;
-    char *to = make_room(h, taken);
+    char *to = make_body_room(h, taken);
     if (!to)
         return 0;
     memcpy(to, data, taken);
@@ -213,7 +213,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
 static bool is_late(hop *h)
 {
     organ_http_answer *answer = h->answer;
-    const double taken = now() - h->started;
+    const double taken = monotonic_seconds() - h->started;
     if (taken <= h->request->seconds + (double)answer->got / ORGAN_HTTP_LEAST_RATE)
         return false;
     answer->hopeless = true;
@@ -355,7 +355,7 @@ static void take_fault(const hop *h, CURLcode result)
     if (answer->fault[0])
         return;
     if (is_long_header(h, result))
-        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one behind '%s'", h->header);
+        snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one after '%s'", h->header);
     else
         snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : curl_easy_strerror(result));
 }
@@ -363,7 +363,7 @@ static void take_fault(const hop *h, CURLcode result)
 /* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
 static bool ask_one(organ_http_line *line, const organ_http_request *request, const char *url, bool guarded, organ_http_answer *answer)
 {
-    hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = now()};
+    hop h = {.line = line, .request = request, .answer = answer, .guarded = guarded, .started = monotonic_seconds()};
     line->reason[0] = '\0';
     if (is_late(&h) || (guarded && leads_inside(url))) {
         if (!answer->fault[0])
@@ -390,7 +390,7 @@ static void give_up(organ_http_answer *answer, const char *fault)
 }
 
 /* Where a redirect leads, for the caller to free; NULL if it is none, or one that is not followed. */
-static char *redirect(const organ_http_line *line, const char *url, organ_http_answer *answer)
+static char *redirect_target(const organ_http_line *line, const char *url, organ_http_answer *answer)
 {
     const char *next = NULL;
     if (answer->broken || answer->code < 300 || answer->code > 308 || answer->code == 304)
@@ -416,7 +416,7 @@ void organ_http_ask(organ_http_line *line, const organ_http_request *request, or
         *answer = (organ_http_answer){0}; /* a redirect leaves no body */
         from_public |= ask_one(line, request, url, from_public && (hops > 0 || !origin), answer);
         line->origin_public |= hops == 0 && origin && from_public;
-        char *next = redirect(line, url, answer);
+        char *next = redirect_target(line, url, answer);
         if (next && hops == MOST_REDIRECTS) {
             give_up(answer, "it redirects more than 8 times");
             free(next);

@@ -108,25 +108,25 @@ void organ_http_destroy(organ_http *http)
 
 /* ---- one request until it is answered ---- */
 
-static bool stopped(const organ_http *http) { return http->access->stopped && http->access->stopped(http->access->context); }
+static bool reading_is_stopped(const organ_http *http) { return http->access->stopped && http->access->stopped(http->access->context); }
 
 static organ_status interrupted(organ_error *error) { return organ_fail(error, ORGAN_INTERRUPTED, "interrupted"); }
 
 /* Sleeps in short steps. */
 static organ_status pause_for(const organ_http *http, unsigned ms, organ_error *error)
 {
-    while (ms > 0 && !stopped(http)) {
+    while (ms > 0 && !reading_is_stopped(http)) {
         const unsigned step = ms < 100 ? ms : 100;
         nanosleep(&(struct timespec){.tv_nsec = (long)step * 1000000}, NULL);
         ms -= step;
     }
-    return stopped(http) ? interrupted(error) : ORGAN_OK;
+    return reading_is_stopped(http) ? interrupted(error) : ORGAN_OK;
 }
 
-static bool passes(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
+static bool is_passing_fault(long code) { return code == 408 || code == 425 || code == 429 || code >= 500; }
 
 /* What went wrong, for a message. */
-static void describe(const organ_http_answer *answer, char out[320])
+static void describe_fault(const organ_http_answer *answer, char out[320])
 {
     if (answer->broken && (answer->hopeless || !answer->code))
         snprintf(out, 320, "%s", answer->fault);
@@ -144,7 +144,7 @@ static organ_status wait_or_fail(organ_http_file *file, const organ_http_answer 
     const unsigned tries = access->tries ? access->tries : http->greeted ? USUAL_TRIES : GREETING_TRIES;
     const unsigned patience = access->patience ? access->patience : USUAL_PATIENCE;
     char what[320], note[900];
-    describe(answer, what);
+    describe_fault(answer, what);
     if (answer->retry_after > patience)
         return organ_fail(error, ORGAN_IO,
                           "%s: cannot be read at byte %" PRIu64 ": %s and asks to wait %u s, longer than %u s (--patience)", file->shown,
@@ -168,7 +168,7 @@ static organ_status fail_code(organ_http_file *file, long code, organ_error *err
     file->absent = code == 404 || code == 410;
     if (code == 401 || code == 403)
         return organ_fail(error, ORGAN_IO,
-                          "%s: the server answers with status %ld: it wants to know who asks, or does not allow it (--header)", file->shown,
+                          "%s: the server answers with status %ld: authentication is required or access is denied (--header)", file->shown,
                           code);
     return organ_fail(error, ORGAN_IO, "%s: the server answers with status %ld%s", file->shown, code,
                       file->absent ? ": there is no such file" : "");
@@ -227,7 +227,7 @@ static organ_status check_part(organ_http_file *file, const organ_http_request *
 }
 
 /* An address that a redirect gave may expire: then the first one is asked again. */
-static bool expired(organ_http_file *file, const organ_http_answer *answer)
+static bool forget_expired(organ_http_file *file, const organ_http_answer *answer)
 {
     const long code = answer->code;
     if (!file->resolved || answer->broken || (code != 401 && code != 403 && code != 404 && code != 410))
@@ -249,7 +249,7 @@ static void remember_place(organ_http_file *file, organ_http_answer *answer)
 /* The answer is one to judge, not one to ask for again. Of a part, what came before it broke off counts. */
 static bool is_settled(const organ_http_request *request, const organ_http_answer *answer)
 {
-    if (passes(answer->code))
+    if (is_passing_fault(answer->code))
         return false;
     if (request->ranged && answer->code == 206)
         return answer->got > 0;
@@ -257,7 +257,7 @@ static bool is_settled(const organ_http_request *request, const organ_http_answe
 }
 
 /* A reading begins: it has its time. */
-static void set_out(organ_http *http)
+static void begin_reading(organ_http *http)
 {
     http->spent = 0;
     http->taken = 0;
@@ -277,13 +277,13 @@ static void ask_once(organ_http *http, organ_http_request *request, organ_http_a
 }
 
 /* Asks until there is an answer to judge. */
-static organ_status ask(organ_http_file *file, organ_http_request *request, organ_http_answer *answer, organ_error *error)
+static organ_status ask_until_answered(organ_http_file *file, organ_http_request *request, organ_http_answer *answer, organ_error *error)
 {
     for (unsigned failures = 0;;) {
         request->url = file->resolved ? file->resolved : file->url;
         request->origin_url = file->url;
         ask_once(file->http, request, answer);
-        const bool again = expired(file, answer);
+        const bool again = forget_expired(file, answer);
         remember_place(file, answer);
         file->http->greeted |= answer->code != 0;
         if (!again && !answer->stopped && is_settled(request, answer))
@@ -301,7 +301,7 @@ static organ_status ask_part(organ_http_file *file, char *to, size_t room, uint6
 {
     organ_http_request request = {.ranged = true, .from = from, .room = room, .to = to};
     organ_http_answer answer;
-    if (ask(file, &request, &answer, error))
+    if (ask_until_answered(file, &request, &answer, error))
         return error->status;
     *got = answer.got;
     return check_part(file, &request, &answer, error);
@@ -381,13 +381,13 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: has %" PRIu64 " bytes, %zu from byte %" PRIu64 " were expected", file->shown,
                           file->size, bytes, offset);
     pthread_mutex_lock(&file->http->lock);
-    set_out(file->http);
+    begin_reading(file->http);
     read_locked(file, to, bytes, offset, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
 }
 
-static char *join(const char *a, const char *b, const char *c)
+static char *join_three(const char *a, const char *b, const char *c)
 {
     char *joined = NULL;
     return asprintf(&joined, "%s%s%s", a, b, c) < 0 ? NULL : joined;
@@ -400,8 +400,8 @@ static organ_status make_file(organ_http *http, const char *name, organ_http_fil
     char *encoded = file ? curl_easy_escape(NULL, name, 0) : NULL;
     if (encoded) {
         file->http = http;
-        file->url = join(http->base, encoded, http->query);
-        file->shown = join(http->shown, name, "");
+        file->url = join_three(http->base, encoded, http->query);
+        file->shown = join_three(http->shown, name, "");
     }
     curl_free(encoded);
     if (file && file->url && file->shown)
@@ -419,7 +419,7 @@ organ_status organ_http_open(organ_http *http, const char *name, organ_http_file
     if (make_file(http, name, file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
-    set_out(http);
+    begin_reading(http);
     read_ahead(*file, 0, error);
     pthread_mutex_unlock(&http->lock);
     if (missing)
@@ -455,7 +455,7 @@ organ_status organ_http_unchanged(organ_http_file *file, organ_error *error)
     char byte;
     size_t got;
     pthread_mutex_lock(&file->http->lock);
-    set_out(file->http);
+    begin_reading(file->http);
     ask_part(file, &byte, 1, file->size - 1, &got, error);
     pthread_mutex_unlock(&file->http->lock);
     return error->status;
@@ -479,8 +479,8 @@ organ_status organ_http_load(organ_http *http, const char *name, size_t limit, c
     if (make_file(http, name, &file, error))
         return error->status;
     pthread_mutex_lock(&http->lock);
-    set_out(http);
-    const bool answered = ask(file, &request, &answer, error) == ORGAN_OK;
+    begin_reading(http);
+    const bool answered = ask_until_answered(file, &request, &answer, error) == ORGAN_OK;
     pthread_mutex_unlock(&http->lock);
     if (answered && answer.code != 404 && answer.code != 410 && judge_whole(file, &answer, limit, error) == ORGAN_OK) {
         if ((*bytes = realloc(answer.body, answer.got + 1))) {

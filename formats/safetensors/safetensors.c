@@ -34,7 +34,7 @@ enum { DTYPE, SHAPE, OFFSETS };
 static const char *const field_names[] = {"dtype", "shape", "data_offsets"};
 
 /* Says what is wrong with a field, and shows it as it is written in the file. */
-static organ_status fail_field(const entry *e, const char *field, const char *reason, organ_error *error)
+static organ_status fail_entry_field(const entry *e, const char *field, const char *reason, organ_error *error)
 {
     const organ_json_span value = organ_json_member(&e->from->header, e->span, field);
     const size_t length = value.end - value.begin;
@@ -46,11 +46,12 @@ static organ_status require_array(const entry *e, int field, const json_t **arra
 {
     *array = e->fields[field];
     if (!*array)
-        return fail_field(e, field_names[field], "is missing", error);
-    return json_is_array(*array) ? ORGAN_OK : fail_field(e, field_names[field], ": is not a list", error);
+        return fail_entry_field(e, field_names[field], "is missing", error);
+    return json_is_array(*array) ? ORGAN_OK : fail_entry_field(e, field_names[field], ": is not a list", error);
 }
 
-static organ_status read_number(const entry *e, const char *field, const json_t *array, size_t index, uint64_t *number, organ_error *error)
+static organ_status read_field_number(const entry *e, const char *field, const json_t *array, size_t index, uint64_t *number,
+                                      organ_error *error)
 {
     const json_t *value = json_array_get(array, index);
     if (json_is_integer(value) && json_integer_value(value) >= 0) {
@@ -59,17 +60,17 @@ static organ_status read_number(const entry *e, const char *field, const json_t 
     }
     char reason[80];
     snprintf(reason, sizeof reason, ": number %zu of it is not a whole number from 0 to 9223372036854775807", index + 1);
-    return fail_field(e, field, reason, error);
+    return fail_entry_field(e, field, reason, error);
 }
 
 static organ_status read_dtype(const entry *e, organ_tensor *tensor, organ_error *error)
 {
     const json_t *value = e->fields[DTYPE];
     if (!value)
-        return fail_field(e, "dtype", "is missing", error);
+        return fail_entry_field(e, "dtype", "is missing", error);
     const char *name = organ_json_plain(value);
     tensor->dtype = name ? organ_dtype_from_name(name) : ORGAN_DTYPE_COUNT;
-    return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_field(e, "dtype", " is not a known type", error);
+    return tensor->dtype < ORGAN_DTYPE_COUNT ? ORGAN_OK : fail_entry_field(e, "dtype", " is not a known type", error);
 }
 
 /* How many elements and bytes the shape makes. */
@@ -78,7 +79,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_erro
     tensor->elements = 1;
     for (unsigned k = 0; k < tensor->rank; k++)
         if (__builtin_mul_overflow(tensor->elements, tensor->shape[k], &tensor->elements))
-            return fail_field(e, "shape", ": the number of elements is beyond 18446744073709551615", error);
+            return fail_entry_field(e, "shape", ": the number of elements is beyond 18446744073709551615", error);
     if (organ_dtype_bytes(tensor->dtype, tensor->elements, &tensor->bytes))
         return ORGAN_OK;
     const organ_dtype_info *type = organ_dtype_describe(tensor->dtype);
@@ -87,7 +88,7 @@ static organ_status count_bytes(const entry *e, organ_tensor *tensor, organ_erro
         snprintf(reason, sizeof reason, ": %" PRIu64 " elements of %s are not a whole number of bytes", tensor->elements, type->name);
     else
         snprintf(reason, sizeof reason, ": the number of bytes is beyond %" PRIu64, UINT64_MAX);
-    return fail_field(e, "shape", reason, error);
+    return fail_entry_field(e, "shape", reason, error);
 }
 
 /* Neighbours often have the same shape: they share one copy. NULL without memory. */
@@ -100,7 +101,7 @@ static const uint64_t *kept_shape(organ_tensor_list *list, const uint64_t *shape
     return kept ? memcpy(kept, shape, rank * sizeof *shape) : NULL;
 }
 
-static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error *error)
+static organ_status read_entry_shape(const entry *e, organ_tensor *tensor, organ_error *error)
 {
     const json_t *array;
     if (require_array(e, SHAPE, &array, error) != ORGAN_OK)
@@ -111,7 +112,7 @@ static organ_status read_shape(const entry *e, organ_tensor *tensor, organ_error
                           e->name, rank, ORGAN_SAFETENSORS_RANK_LIMIT);
     uint64_t shape[ORGAN_SAFETENSORS_RANK_LIMIT];
     for (size_t k = 0; k < rank; k++)
-        if (read_number(e, "shape", array, k, &shape[k], error) != ORGAN_OK)
+        if (read_field_number(e, "shape", array, k, &shape[k], error) != ORGAN_OK)
             return error->status;
     tensor->rank = (unsigned)rank;
     tensor->shape = kept_shape(e->from->list, shape, rank);
@@ -125,9 +126,9 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_err
     if (require_array(e, OFFSETS, &array, error) != ORGAN_OK)
         return error->status;
     if (json_array_size(array) != 2)
-        return fail_field(e, "data_offsets", ": two numbers are expected", error);
-    if (read_number(e, "data_offsets", array, 0, &begin, error) != ORGAN_OK ||
-        read_number(e, "data_offsets", array, 1, &end, error) != ORGAN_OK)
+        return fail_entry_field(e, "data_offsets", ": two numbers are expected", error);
+    if (read_field_number(e, "data_offsets", array, 0, &begin, error) != ORGAN_OK ||
+        read_field_number(e, "data_offsets", array, 1, &end, error) != ORGAN_OK)
         return error->status;
     const char *label = e->from->file->name;
     if (end < begin)
@@ -141,14 +142,14 @@ static organ_status read_offsets(const entry *e, organ_tensor *tensor, organ_err
         char reason[120];
         snprintf(reason, sizeof reason, " of %s takes %" PRIu64 " bytes, but data_offsets span %" PRIu64,
                  organ_dtype_describe(tensor->dtype)->name, tensor->bytes, end - begin);
-        return fail_field(e, "shape", reason, error);
+        return fail_entry_field(e, "shape", reason, error);
     }
     tensor->offset = e->from->file->data_offset + begin;
     return ORGAN_OK;
 }
 
 /* One member of an entry. Those beside the three that count are passed over, as the safetensors library does. */
-static organ_status read_field(entry *e, const char *what, const json_t *name, organ_json_span value, organ_error *error)
+static organ_status read_entry_field(entry *e, const char *what, const json_t *name, organ_json_span value, organ_error *error)
 {
     const organ_json_text *const header = &e->from->header;
     char where[2 * SHOWN];
@@ -169,11 +170,11 @@ static organ_status read_fields(entry *e, const char *what, organ_error *error)
     organ_json_walk_begin(&walk, &e->from->header, e->span, what, error);
     walk.any_names = true;
     while (organ_json_walk_next(&walk, error))
-        read_field(e, what, walk.name, walk.value, error);
+        read_entry_field(e, what, walk.name, walk.value, error);
     return error->status;
 }
 
-static organ_status read_tensor(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
+static organ_status read_entry(const reader *r, const json_t *name, organ_json_span span, organ_error *error)
 {
     const size_t length = json_string_length(name);
     if (length > ORGAN_SAFETENSORS_NAME_LIMIT)
@@ -188,7 +189,7 @@ static organ_status read_tensor(const reader *r, const json_t *name, organ_json_
     snprintf(what, sizeof what, "tensor '%.*s'", SHOWN, tensor.name);
     entry e = {r, tensor.name, span, {NULL, NULL, NULL}};
     if (read_fields(&e, what, error) == ORGAN_OK && read_dtype(&e, &tensor, error) == ORGAN_OK &&
-        read_shape(&e, &tensor, error) == ORGAN_OK && read_offsets(&e, &tensor, error) == ORGAN_OK)
+        read_entry_shape(&e, &tensor, error) == ORGAN_OK && read_offsets(&e, &tensor, error) == ORGAN_OK)
         organ_tensor_list_append(r->list, &tensor, error);
     for (int k = 0; k < 3; k++)
         json_decref(e.fields[k]);
@@ -212,7 +213,7 @@ static organ_status check_strings(const reader *r, organ_json_span span, organ_e
     return error->status;
 }
 
-/* null is as good as none. */
+/* A __metadata__ of null counts as absent. */
 static organ_status check_metadata(reader *r, organ_json_span span, organ_error *error)
 {
     if (r->has_metadata)
@@ -230,7 +231,7 @@ static organ_status read_entries(reader *r, organ_error *error)
         if (strcmp(json_string_value(walk.name), "__metadata__") == 0)
             check_metadata(r, walk.value, error);
         else
-            read_tensor(r, walk.name, walk.value, error);
+            read_entry(r, walk.name, walk.value, error);
     return error->status;
 }
 
@@ -273,9 +274,8 @@ static organ_status check_layout(const reader *r, organ_error *error)
                 error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " overlaps tensor '%.*s', which ends at %" PRIu64,
                 r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, SHOWN, before->name, end - r->file->data_offset);
         if (t->offset > end)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole behind byte %" PRIu64, r->file->name, SHOWN,
-                              t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
+            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%.*s': data_offsets begin %" PRIu64 " leaves a hole after byte %" PRIu64,
+                              r->file->name, SHOWN, t->name, t->offset - r->file->data_offset, end - r->file->data_offset);
         end = t->offset + t->bytes;
         before = t;
     }

@@ -13,10 +13,10 @@
 /* As in the reference reader of the format: nothing of that size is a header. */
 #define ORGAN_SAFETENSORS_HEADER_LIMIT 100000000u
 
-/* PyTorch knows no tensor of more dimensions. */
+/* PyTorch supports at most 64 dimensions. */
 #define ORGAN_SAFETENSORS_RANK_LIMIT 64u
 
-/* The format sets no limit; names of real models stay below 200 bytes, and whoever works with a model must print and log them. */
+/* The format sets no limit; names of real models stay below 200 bytes, and messages and logs must hold them. */
 #define ORGAN_SAFETENSORS_NAME_LIMIT 4096u
 
 /* Reads the header of files[index] (name, fd and size are set), sets its data_offset, first and count, and appends its tensors to `list`:

@@ -113,8 +113,8 @@ static organ_status read_metadata(organ_shards *shards, const organ_json_text *t
 
 /* One member of the document. `seen` counts the two that matter; every other is parsed, so that the document is checked whole, and passed
  * over. */
-static organ_status read_member(organ_shards *shards, const organ_json_text *text, const char *name, organ_json_span span, unsigned seen[2],
-                                organ_error *error)
+static organ_status read_index_member(organ_shards *shards, const organ_json_text *text, const char *name, organ_json_span span,
+                                      unsigned seen[2], organ_error *error)
 {
     const bool is_map = strcmp(name, "weight_map") == 0, is_metadata = strcmp(name, "metadata") == 0;
     if ((is_map && seen[0]++) || (is_metadata && seen[1]++))
@@ -132,7 +132,7 @@ static organ_status read_document(organ_shards *shards, const organ_json_text *t
     organ_json_walk walk;
     organ_json_walk_begin(&walk, text, (organ_json_span){0, text->length}, NULL, error);
     while (organ_json_walk_next(&walk, error))
-        read_member(shards, text, json_string_value(walk.name), walk.value, seen, error);
+        read_index_member(shards, text, json_string_value(walk.name), walk.value, seen, error);
     if (!error->status && !seen[0])
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: weight_map is missing", shards->label);
     if (!error->status && shards->file_count == 0)
@@ -140,7 +140,7 @@ static organ_status read_document(organ_shards *shards, const organ_json_text *t
     return error->status;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_file_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
 
 /* Files were numbered as they appeared; from here on they are in the order of their names. */
 static organ_status sort_files(organ_shards *shards, organ_error *error)
@@ -155,7 +155,7 @@ static organ_status sort_files(organ_shards *shards, organ_error *error)
     for (size_t k = 0; k < shards->file_names.capacity; k++)
         if (shards->file_names.slots[k].name)
             shards->files[count++] = shards->file_names.slots[k].name;
-    qsort(shards->files, count, sizeof *shards->files, by_name);
+    qsort(shards->files, count, sizeof *shards->files, by_file_name);
     for (size_t k = 0; k < count; k++)
         place[*organ_name_table_find(&shards->file_names, shards->files[k])] = k;
     for (size_t k = 0; k < shards->entry_count; k++)

@@ -220,7 +220,7 @@ static bool is_among(const char *begin, const char *end, const char *const *word
 static const char *word_end(const char *word) { return word + strcspn(word, "."); }
 
 /* The number that the word is: -1 if it does not fit; false if it is none. */
-static bool read_number(const char *begin, const char *end, int32_t *number)
+static bool read_decimal(const char *begin, const char *end, int32_t *number)
 {
     int64_t value = 0;
     for (const char *s = begin; s < end; s++) {
@@ -233,7 +233,7 @@ static bool read_number(const char *begin, const char *end, int32_t *number)
 }
 
 /* Cuts `suffix` off [.., *end) if it is there. */
-static bool cut(const char *begin, const char **end, const char *suffix)
+static bool cut_suffix(const char *begin, const char **end, const char *suffix)
 {
     const size_t length = strlen(suffix);
     if ((size_t)(*end - begin) <= length || memcmp(*end - length, suffix, length) != 0)
@@ -251,7 +251,7 @@ static void find_expert(parts *p)
         if (end < p->end && (crowd || is_word(word, end, "experts"))) {
             const char *number_end = word_end(end + 1);
             int32_t number;
-            if ((crowd ? number_end == p->end : number_end < p->end) && read_number(end + 1, number_end, &number)) {
+            if ((crowd ? number_end == p->end : number_end < p->end) && read_decimal(end + 1, number_end, &number)) {
                 p->expert = number;
                 p->expert_dot = end;
                 p->expert_end = number_end;
@@ -262,18 +262,18 @@ static void find_expert(parts *p)
     }
 }
 
-static parts take_apart(const char *name, const char *end_of_name)
+static parts take_name_apart(const char *name, const char *end_of_name)
 {
     parts p = {.module = name, .end = end_of_name, .layer = -1, .expert = -1, .in_trunk = true};
-    if (!cut(name, &p.end, ".weight"))
-        p.bias = cut(name, &p.end, ".bias") || cut(name, &p.end, "_bias");
+    if (!cut_suffix(name, &p.end, ".weight"))
+        p.bias = cut_suffix(name, &p.end, ".bias") || cut_suffix(name, &p.end, "_bias");
     for (const char *word = name; p.in_trunk && !p.has_layer;) {
         const char *end = word_end(word);
         if (end >= p.end)
             return p;
         const char *number_end = word_end(end + 1);
         if (is_among(word, end, ladders, sizeof ladders / sizeof *ladders) && number_end < p.end &&
-            read_number(end + 1, number_end, &p.layer)) {
+            read_decimal(end + 1, number_end, &p.layer)) {
             p.has_layer = true;
             p.module = number_end + 1;
         } else {
@@ -306,24 +306,24 @@ static bool write_module(const parts *p, char *out, size_t size)
     return whole;
 }
 
-static bool fits(const char *module, const char *pattern)
+static bool fits_pattern(const char *module, const char *pattern)
 {
     const char *end = module + strlen(module);
     const bool open = *pattern == '*';
     if (open)
-        return cut(module, &end, pattern + 1) || strcmp(module, pattern + 1) == 0;
-    return strcmp(module, pattern) == 0 || (cut(module, &end, pattern) && end[-1] == '.');
+        return cut_suffix(module, &end, pattern + 1) || strcmp(module, pattern + 1) == 0;
+    return strcmp(module, pattern) == 0 || (cut_suffix(module, &end, pattern) && end[-1] == '.');
 }
 
 #define MODULE 256
 
 /* The role of the weight or of that to which the bias belongs; writes its module. */
-static organ_role role_of(const parts *p, char module[MODULE])
+static organ_role role_of_parts(const parts *p, char module[MODULE])
 {
     if (!p->in_trunk || !write_module(p, module, MODULE))
         return ORGAN_ROLE_OTHER;
     for (size_t k = 0; k < sizeof table / sizeof *table; k++)
-        if (table[k].where == (p->has_layer ? LAYER : TOP) && fits(module, table[k].pattern))
+        if (table[k].where == (p->has_layer ? LAYER : TOP) && fits_pattern(module, table[k].pattern))
             return table[k].role;
     return ORGAN_ROLE_OTHER;
 }
@@ -335,7 +335,7 @@ static const struct leaf *cut_leaf(const char *name, const char **end)
     const char *best = *end;
     for (size_t k = 0; k < sizeof leaves / sizeof *leaves; k++) {
         const char *at = *end;
-        if (cut(name, &at, leaves[k].name) && (at[-1] == '.' || at[-1] == '_') && at < best) {
+        if (cut_suffix(name, &at, leaves[k].name) && (at[-1] == '.' || at[-1] == '_') && at < best) {
             best = at;
             found = &leaves[k];
         }
@@ -347,7 +347,7 @@ static const struct leaf *cut_leaf(const char *name, const char **end)
 bool organ_anatomy_companion(const char *tensor_name, size_t *length)
 {
     const char *end = tensor_name + strlen(tensor_name);
-    const bool plain = cut(tensor_name, &end, ".weight");
+    const bool plain = cut_suffix(tensor_name, &end, ".weight");
     const struct leaf *const leaf = plain ? NULL : cut_leaf(tensor_name, &end);
     *length = (size_t)(end - tensor_name);
     return leaf && !leaf->codes;
@@ -361,13 +361,15 @@ static organ_experts experts_of(const parts *p, const char *module)
     organ_experts found = p->expert_dot ? ORGAN_EXPERTS_ROUTED : ORGAN_EXPERTS_NONE;
     for (const char *word = module; *word;) {
         const char *end = word_end(word), *tail = end;
-        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || cut(word, &tail, "_shexp"))
+        if (is_among(word, end, shared, sizeof shared / sizeof *shared) || cut_suffix(word, &tail, "_shexp"))
             return ORGAN_EXPERTS_SHARED;
-        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || cut(word, &tail, "_exps"))
+        if (is_among(word, end, routed, sizeof routed / sizeof *routed) || cut_suffix(word, &tail, "_exps"))
             found = ORGAN_EXPERTS_ROUTED;
         word = *end ? end + 1 : end;
     }
-    return fits(module, "block_sparse_moe.input_linear") || fits(module, "block_sparse_moe.output_linear") ? ORGAN_EXPERTS_ROUTED : found;
+    return fits_pattern(module, "block_sparse_moe.input_linear") || fits_pattern(module, "block_sparse_moe.output_linear")
+               ? ORGAN_EXPERTS_ROUTED
+               : found;
 }
 
 const organ_role_info *organ_role_describe(organ_role role) { return &roles[role]; }
@@ -400,14 +402,14 @@ organ_anatomy organ_anatomy_of(const char *tensor_name)
 {
     char module[MODULE];
     const char *end = tensor_name + strlen(tensor_name);
-    parts p = take_apart(tensor_name, end);
-    const organ_role role = role_of(&p, module);
+    parts p = take_name_apart(tensor_name, end);
+    const organ_role role = role_of_parts(&p, module);
     const struct leaf *const leaf = role == ORGAN_ROLE_OTHER && !p.bias ? cut_leaf(tensor_name, &end) : NULL;
     if (!leaf)
         return anatomy_of(&p, module, role, false);
     const parts whole = p;
-    p = take_apart(tensor_name, end);
-    const organ_role owner = role_of(&p, module);
+    p = take_name_apart(tensor_name, end);
+    const organ_role owner = role_of_parts(&p, module);
     return can_have(owner, leaf) && !p.bias ? anatomy_of(&p, module, owner, !leaf->codes) : anatomy_of(&whole, "", ORGAN_ROLE_OTHER, false);
 }
 
@@ -434,7 +436,7 @@ organ_role organ_anatomy_row_role(unsigned row) { return row < ORGAN_ANATOMY_ROW
 
 void organ_anatomy_module(const char *tensor_name, char *out, unsigned long size)
 {
-    parts p = take_apart(tensor_name, tensor_name + strlen(tensor_name));
+    parts p = take_name_apart(tensor_name, tensor_name + strlen(tensor_name));
     if (size == 0)
         return;
     if (p.bias)

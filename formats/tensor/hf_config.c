@@ -57,7 +57,7 @@ typedef struct source {
     const json_t *object;
 } source;
 
-static organ_status fail_field(const source *from, const char *key, const char *expected, organ_error *error)
+static organ_status fail_config_field(const source *from, const char *key, const char *expected, organ_error *error)
 {
     const organ_json_span value = organ_json_member(from->text, from->span, key);
     const size_t length = value.end - value.begin;
@@ -69,9 +69,9 @@ static organ_status read_word(const source *from, const char *key, const json_t 
 {
     const char *word = organ_json_plain(value);
     if (!word)
-        return fail_field(from, key, "a string", error);
+        return fail_config_field(from, key, "a string", error);
     if (strlen(word) >= room)
-        return fail_field(from, key, "a short string", error);
+        return fail_config_field(from, key, "a short string", error);
     strcpy(out, word);
     return ORGAN_OK;
 }
@@ -82,12 +82,12 @@ static organ_status read_size(const source *from, const char *key, const json_t 
     if (json_is_array(value))
         return ORGAN_OK;
     if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return fail_field(from, key, "a whole number from 0", error);
+        return fail_config_field(from, key, "a whole number from 0", error);
     *out = json_integer_value(value);
     return ORGAN_OK;
 }
 
-static organ_status read_field(const source *from, const struct field *field, organ_hf_config *config, organ_error *error)
+static organ_status read_config_field(const source *from, const struct field *field, organ_hf_config *config, organ_error *error)
 {
     const json_t *value = json_object_get(from->object, field->key);
     void *out = (char *)config + field->at;
@@ -98,7 +98,7 @@ static organ_status read_field(const source *from, const struct field *field, or
     if (field->kind == SIZE)
         return *(int64_t *)out >= 0 ? ORGAN_OK : read_size(from, field->key, value, out, error);
     if (!json_is_boolean(value))
-        return fail_field(from, field->key, "true or false", error);
+        return fail_config_field(from, field->key, "true or false", error);
     *(bool *)out |= json_is_true(value);
     return ORGAN_OK;
 }
@@ -109,7 +109,7 @@ static organ_status read_architecture(const source *from, organ_hf_config *confi
     if (!list || json_is_null(list) || *config->architecture)
         return ORGAN_OK;
     if (!json_is_array(list))
-        return fail_field(from, "architectures", "a list of strings", error);
+        return fail_config_field(from, "architectures", "a list of strings", error);
     if (json_array_size(list) == 0)
         return ORGAN_OK;
     return read_word(from, "architectures", json_array_get(list, 0), config->architecture, sizeof config->architecture, error);
@@ -121,7 +121,7 @@ static organ_status read_quantisation(const source *from, organ_hf_config *confi
     if (!object || json_is_null(object) || *config->quant_method)
         return ORGAN_OK;
     if (!json_is_object(object))
-        return fail_field(from, "quantization_config", "an object", error);
+        return fail_config_field(from, "quantization_config", "an object", error);
     const source inner = {from->text, organ_json_member(from->text, from->span, "quantization_config"), object};
     const json_t *method = json_object_get(object, "quant_method");
     if (!method || json_is_null(method))
@@ -134,7 +134,7 @@ static organ_status read_source(const source *from, organ_hf_config *config, org
     if (read_architecture(from, config, error) == ORGAN_OK)
         read_quantisation(from, config, error);
     for (size_t k = 0; !error->status && k < sizeof fields / sizeof *fields; k++)
-        read_field(from, &fields[k], config, error);
+        read_config_field(from, &fields[k], config, error);
     return error->status;
 }
 
@@ -152,7 +152,7 @@ static organ_status read_document(const organ_json_text *text, organ_hf_config *
     read_source(&top, config, error);
     const json_t *nested = json_object_get(root, "text_config");
     if (!error->status && nested && !json_is_object(nested) && !json_is_null(nested))
-        fail_field(&top, "text_config", "an object", error);
+        fail_config_field(&top, "text_config", "an object", error);
     if (!error->status && json_is_object(nested)) {
         const source inner = {text, organ_json_member(text, all, "text_config"), nested};
         read_source(&inner, config, error);

@@ -35,7 +35,7 @@ static bool is_word(uint32_t c)
 }
 
 /* The character that ends before `at`. */
-static uint32_t before(const char *text, size_t at, size_t *length)
+static uint32_t character_before(const char *text, size_t at, size_t *length)
 {
     size_t begin = at - 1;
     while (begin > 0 && ((unsigned char)text[begin] & 0xC0) == 0x80)
@@ -78,17 +78,18 @@ static const organ_added *added_at(const organ_added_list *list, const char *tex
 static bool stands_alone(const char *text, size_t bytes, size_t begin, size_t end)
 {
     size_t length;
-    return (begin == 0 || !is_word(before(text, begin, &length))) && (end == bytes || !is_word(organ_utf8_at(text + end, &length)));
+    return (begin == 0 || !is_word(character_before(text, begin, &length))) &&
+           (end == bytes || !is_word(organ_utf8_at(text + end, &length)));
 }
 
 /* A stretch between added tokens; `first`: the text begins with it. */
 typedef organ_status stretch(encoding *e, const char *text, size_t bytes, bool first, organ_error *error);
 
 /* Takes the white space that a token claims beside it: *begin not below `done`. */
-static void widen(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin, size_t *end)
+static void widen_over_space(const organ_added *added, const char *text, size_t bytes, size_t done, size_t *begin, size_t *end)
 {
     size_t length;
-    while (added->lstrip && *begin > done && is_space(before(text, *begin, &length)))
+    while (added->lstrip && *begin > done && is_space(character_before(text, *begin, &length)))
         *begin -= length;
     while (added->rstrip && *end < bytes && is_space(organ_utf8_at(text + *end, &length)))
         *end += length;
@@ -111,7 +112,7 @@ static organ_status around_added(encoding *e, const organ_added_list *list, cons
         at = end;
         if ((added->special && !e->special) || (added->single_word && !stands_alone(text, bytes, begin, end)))
             continue;
-        widen(added, text, bytes, done, &begin, &end);
+        widen_over_space(added, text, bytes, done, &begin, &end);
         if (begin > done)
             next(e, text + done, begin - done, first && done == 0, error);
         if (error->status)
@@ -182,7 +183,7 @@ static organ_status cut_from(encoding *e, size_t step, const char *text, size_t 
     return by->kind == ORGAN_STEP_BYTES ? cut_bytes(e, step, text, bytes, first, error) : cut_metaspace(e, step, text, bytes, first, error);
 }
 
-static organ_status words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
+static organ_status encode_words(encoding *e, const char *text, size_t bytes, bool first, organ_error *error)
 {
     return cut_from(e, 0, text, bytes, first, error);
 }
@@ -194,7 +195,7 @@ static organ_status normal_stretch(encoding *e, const char *text, size_t bytes, 
         return organ_fail_memory(error, "the tokens of a text");
     organ_normalise(e->tokenizer, &e->search, &e->growth, &normal, error);
     if (!error->status && normal.used)
-        around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, words, error);
+        around_added(e, &e->tokenizer->normalized, normal.data, normal.used, first, encode_words, error);
     free(normal.data);
     return error->status;
 }

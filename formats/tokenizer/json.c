@@ -230,7 +230,7 @@ static organ_status read_merges(organ_tokenizer *t, const organ_json_text *text,
             put_merge(t, &l, &both, error);
             c = next_char(&l);
             if (!error->status && c != ',' && c != ']')
-                refuse_merge(&l, "',' or ']' is expected behind it", error);
+                refuse_merge(&l, "',' or ']' is expected after it", error);
             l.at++;
         }
     }

@@ -82,7 +82,7 @@ static bool order_marks(utf8proc_int32_t *codes, size_t count)
     return true;
 }
 
-static bool decompose(const organ_bytes *bytes, bool compatible, code_list *list)
+static bool decompose_text(const organ_bytes *bytes, bool compatible, code_list *list)
 {
     const int options = (compatible ? UTF8PROC_COMPAT : 0) | UTF8PROC_STABLE | UTF8PROC_DECOMPOSE;
     size_t length, marks = 0; /* where the marks that stand together begin */
@@ -117,7 +117,7 @@ static bool to_form(organ_bytes *bytes, unsigned form)
     if (is_regular(bytes, form))
         return true;
     code_list list = {0};
-    bool good = decompose(bytes, form >= 2, &list);
+    bool good = decompose_text(bytes, form >= 2, &list);
     if (good && form % 2 == 0)
         list.count = (size_t)utf8proc_normalize_utf32(list.codes, (utf8proc_ssize_t)list.count, UTF8PROC_COMPOSE | UTF8PROC_STABLE);
     bytes->used = 0;
@@ -147,8 +147,8 @@ static bool lowercase(const organ_bytes *from, organ_bytes *to)
     return true;
 }
 
-static organ_status replace(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
-                            organ_error *error)
+static organ_status replace_found(const organ_step *step, const organ_search *search, const organ_bytes *from, organ_bytes *to, bool *good,
+                                  organ_error *error)
 {
     size_t at = 0, done = 0, begin, end = 0;
     while (*good) {
@@ -185,7 +185,7 @@ void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *
     made->most = growth->limit - so_far;
 }
 
-static const char *name_of(const organ_step *step)
+static const char *name_of_step(const organ_step *step)
 {
     static const char *const forms[] = {"NFC", "NFD", "NFKC", "NFKD"};
     static const char *const kinds[] = {
@@ -207,12 +207,12 @@ organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, co
     if (!made->over)
         return organ_fail_errno(error, ENOMEM, "the tokens of a text of %zu bytes", growth->text);
     return organ_fail(error, ORGAN_BAD_INPUT, "the tokenizer's %s: step %zu of %zu, %s, makes more than %zu bytes of a text of %zu",
-                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count, name_of(step),
+                      cuts ? "pre_tokenizer" : "normalizer", number + 1, cuts ? t->cut_count : t->normal_count, name_of_step(step),
                       growth->limit, growth->text);
 }
 
-static organ_status rewrite(const organ_tokenizer *t, const organ_step *step, const organ_search *search, organ_growth *growth,
-                            organ_bytes *bytes, organ_error *error)
+static organ_status rewrite_text(const organ_tokenizer *t, const organ_step *step, const organ_search *search, organ_growth *growth,
+                                 organ_bytes *bytes, organ_error *error)
 {
     organ_bytes made = {0};
     bool good = true;
@@ -222,7 +222,7 @@ static organ_status rewrite(const organ_tokenizer *t, const organ_step *step, co
     else if (step->kind == ORGAN_STEP_PREPEND)
         good = organ_bytes_add(&made, step->text, step->text_bytes) && organ_bytes_add(&made, bytes->data, bytes->used);
     else
-        replace(step, search, bytes, &made, &good, error);
+        replace_found(step, search, bytes, &made, &good, error);
     if (!error->status)
         organ_growth_end(t, growth, step, &made, good, error);
     free(bytes->data);
@@ -240,7 +240,7 @@ organ_status organ_normalise(const organ_tokenizer *t, const organ_search *searc
             const bool good = to_form(bytes, step->form);
             organ_growth_end(t, growth, step, bytes, good, error);
         } else {
-            rewrite(t, step, search, growth, bytes, error);
+            rewrite_text(t, step, search, growth, bytes, error);
         }
     }
     return error->status;

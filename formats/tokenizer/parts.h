@@ -141,7 +141,7 @@ struct organ_tokenizer {
     organ_added_list raw, normalized; /* looked for before and behind normalisation */
 };
 
-/* Whoever fills one calls these in this order: token for each, added for those that are looked for in a text as they are, `ready`, merge
+/* A reader calls these in this order: token for each, added for those that are looked for in a text as they are, `ready`, merge
  * for each, `finish`. The bools are false only without memory. */
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes); /* the last of one text wins */
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);                      /* the model itself need not know it */

@@ -22,30 +22,30 @@ typedef struct scan {
     organ_bytes made;
 } scan;
 
-static organ_status refuse(const scan *s, const char *construct, organ_error *error)
+static organ_status refuse_pattern(const scan *s, const char *construct, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %s at byte %zu, which is not supported: '%.300s'", s->what, construct,
                       s->at, s->pattern);
 }
 
-static organ_status put(scan *s, const char *text, size_t bytes, organ_error *error)
+static organ_status put_pattern(scan *s, const char *text, size_t bytes, organ_error *error)
 {
     return organ_bytes_add(&s->made, text, bytes) ? ORGAN_OK : organ_fail_memory(error, s->what);
 }
 
-static organ_status put_text(scan *s, const char *text, organ_error *error) { return put(s, text, strlen(text), error); }
+static organ_status put_pattern_text(scan *s, const char *text, organ_error *error) { return put_pattern(s, text, strlen(text), error); }
 
 /* \uXXXX */
 static organ_status put_unicode(scan *s, organ_error *error)
 {
     for (size_t k = 2; k < 6; k++)
         if (s->at + k >= s->bytes || !isxdigit((unsigned char)s->pattern[s->at + k]))
-            return refuse(s, "\\u without four digits", error);
-    put_text(s, "\\x{", error);
+            return refuse_pattern(s, "\\u without four digits", error);
+    put_pattern_text(s, "\\x{", error);
     if (!error->status)
-        put(s, s->pattern + s->at + 2, 4, error);
+        put_pattern(s, s->pattern + s->at + 2, 4, error);
     s->at += 6;
-    return error->status ? error->status : put_text(s, "}", error);
+    return error->status ? error->status : put_pattern_text(s, "}", error);
 }
 
 /* \p{L}, \x{20} */
@@ -53,9 +53,9 @@ static organ_status put_braced(scan *s, organ_error *error)
 {
     const char *begin = s->pattern + s->at, *end = memchr(begin, '}', s->bytes - s->at);
     if (!end)
-        return refuse(s, "a brace that is not closed", error);
+        return refuse_pattern(s, "a brace that is not closed", error);
     s->at += (size_t)(end - begin) + 1;
-    return put(s, begin, (size_t)(end - begin) + 1, error);
+    return put_pattern(s, begin, (size_t)(end - begin) + 1, error);
 }
 
 static organ_status put_escape(scan *s, organ_error *error)
@@ -65,17 +65,17 @@ static organ_status put_escape(scan *s, organ_error *error)
     if (c == 'u')
         return put_unicode(s, error);
     if (!c || (isalnum((unsigned char)c) && !strchr("sSdDpPrntfvx", c)) || (unsigned char)c >= 0x80)
-        return refuse(s, c ? shown : "a backslash at its end", error);
+        return refuse_pattern(s, c ? shown : "a backslash at its end", error);
     if (s->at + 2 < s->bytes && s->pattern[s->at + 2] == '{' && strchr("pPx", c))
         return put_braced(s, error);
     s->at += 2;
     if (c == 's' || c == 'S') {
-        organ_status status = s->in_class ? ORGAN_OK : put_text(s, c == 's' ? "[" : "[^", error);
+        organ_status status = s->in_class ? ORGAN_OK : put_pattern_text(s, c == 's' ? "[" : "[^", error);
         if (status == ORGAN_OK)
-            status = put_text(s, s->in_class && c == 'S' ? NOT_SPACES : SPACES, error);
-        return status != ORGAN_OK || s->in_class ? status : put_text(s, "]", error);
+            status = put_pattern_text(s, s->in_class && c == 'S' ? NOT_SPACES : SPACES, error);
+        return status != ORGAN_OK || s->in_class ? status : put_pattern_text(s, "]", error);
     }
-    return c == 'v' ? put_text(s, "\\x{b}", error) : put(s, shown, 2, error);
+    return c == 'v' ? put_pattern_text(s, "\\x{b}", error) : put_pattern(s, shown, 2, error);
 }
 
 static bool at_text(const scan *s, const char *text)
@@ -84,38 +84,38 @@ static bool at_text(const scan *s, const char *text)
     return s->bytes - s->at >= length && memcmp(s->pattern + s->at, text, length) == 0;
 }
 
-static organ_status put_plain(scan *s, organ_error *error)
+static organ_status put_character(scan *s, organ_error *error)
 {
     const char c = s->pattern[s->at];
     if (s->in_class) {
         if (c == '[' || at_text(s, "&&"))
-            return refuse(s, c == '[' ? "a class in a class" : "an intersection of classes", error);
+            return refuse_pattern(s, c == '[' ? "a class in a class" : "an intersection of classes", error);
         if (c == ']' && s->class_begins)
-            return refuse(s, "']' as the first of a class", error);
+            return refuse_pattern(s, "']' as the first of a class", error);
         s->in_class = c != ']';
         s->class_begins = s->class_begins && c == '^';
     } else if (c == '[') {
         s->in_class = s->class_begins = true;
     } else if (at_text(s, "}+") || c == '$') {
-        return refuse(s, c == '$' ? "'$'" : "'}+'", error);
+        return refuse_pattern(s, c == '$' ? "'$'" : "'}+'", error);
     } else if (at_text(s, "(?") && !at_text(s, "(?:") && !at_text(s, "(?=") && !at_text(s, "(?!") && !at_text(s, "(?<=") &&
                !at_text(s, "(?<!") && !at_text(s, "(?>") && !at_text(s, "(?i:") && !at_text(s, "(?i)")) {
-        return refuse(s, "a group of an unknown kind", error);
+        return refuse_pattern(s, "a group of an unknown kind", error);
     } else if (at_text(s, "(*")) {
-        return refuse(s, "a verb", error);
+        return refuse_pattern(s, "a verb", error);
     }
     s->at++;
-    return put(s, &c, 1, error);
+    return put_pattern(s, &c, 1, error);
 }
 
-static organ_status rewrite(scan *s, organ_error *error)
+static organ_status rewrite_pattern(scan *s, organ_error *error)
 {
     while (s->at < s->bytes && !error->status)
         if (s->pattern[s->at] == '\\') {
             put_escape(s, error);
             s->class_begins = false;
         } else {
-            put_plain(s, error);
+            put_character(s, error);
         }
     return error->status;
 }
@@ -125,7 +125,7 @@ organ_status organ_regex_compile(const char *what, const char *pattern, size_t b
     scan s = {.what = what, .pattern = pattern, .bytes = bytes};
     if (bytes > PATTERN_LIMIT)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: the pattern has %zu bytes; at most %d are read", what, bytes, PATTERN_LIMIT);
-    rewrite(&s, error);
+    rewrite_pattern(&s, error);
     if (!error->status) {
         int code = 0;
         PCRE2_SIZE place = 0;

@@ -85,7 +85,7 @@ typedef struct cut {
 } cut;
 
 /* The next stretch of the text, matched or not, under the behaviour of the step. */
-static bool add(cut *c, size_t begin, size_t end, bool match)
+static bool add_stretch(cut *c, size_t begin, size_t end, bool match)
 {
     organ_spans *spans = c->spans;
     const bool before = c->matched, any = c->any;
@@ -128,9 +128,9 @@ organ_status organ_step_cut(const organ_step *step, const organ_search *search, 
             return error->status;
         if (begin == SIZE_MAX)
             break;
-        good = add(&c, done, begin, false) && add(&c, begin, end, true);
+        good = add_stretch(&c, done, begin, false) && add_stretch(&c, begin, end, true);
         done = end;
     }
-    good = good && add(&c, done, bytes, false);
+    good = good && add_stretch(&c, done, bytes, false);
     return good ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the pieces of a text");
 }

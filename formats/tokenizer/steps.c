@@ -20,7 +20,7 @@ typedef struct reading {
     size_t *count;
 } reading;
 
-static organ_status refuse(const reading *r, const char *type, const char *what, organ_error *error)
+static organ_status refuse_step(const reading *r, const char *type, const char *what, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %.80s: %s", r->label, r->part, type, what);
 }
@@ -87,7 +87,7 @@ static organ_status get_pattern(const reading *r, const json_t *from, const char
     if (json_object_get(pattern, "String"))
         return get_text(r, pattern, type, "String", &step->text, &step->text_bytes, error);
     if (!json_is_string(regex))
-        return refuse(r, type, "'pattern' has neither a text 'String' nor 'Regex'", error);
+        return refuse_step(r, type, "'pattern' has neither a text 'String' nor 'Regex'", error);
     return set_regex(r, step, json_string_value(regex), json_string_length(regex), error);
 }
 
@@ -147,7 +147,7 @@ static organ_status read_metaspace(const reading *r, const json_t *from, const c
         get_flag(r, from, type, "add_prefix_space", true, &prefix, error) != ORGAN_OK)
         return error->status;
     if (step.text_bytes == 0)
-        return refuse(r, type, "'replacement' is empty", error);
+        return refuse_step(r, type, "'replacement' is empty", error);
     if (scheme && strcmp(scheme, "always") != 0 && strcmp(scheme, "first") != 0 && strcmp(scheme, "never") != 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s: %.80s: unknown prepend_scheme '%.80s'", r->label, r->part, type, scheme);
     step.prefix = scheme ? (*scheme == 'a'   ? ORGAN_PREFIX_ALWAYS
@@ -181,7 +181,7 @@ static organ_status read_cutter(const reading *r, const json_t *from, const char
         return add_split(r, "[" WORD "]+|[^" WORD "\\s]+", ORGAN_REMOVED, true, error);
     if (strcmp(type, "WhitespaceSplit") == 0)
         return add_split(r, "\\s", ORGAN_REMOVED, false, error);
-    return refuse(r, type, "this kind is not supported", error);
+    return refuse_step(r, type, "this kind is not supported", error);
 }
 
 /* ---- normalising ---- */
@@ -204,7 +204,7 @@ static organ_status read_normalizer(const reading *r, const json_t *from, const 
         if (get_text(r, from, type, "content", &step.content, &step.content_bytes, error) == ORGAN_OK)
             get_pattern(r, from, type, &step, error);
     } else {
-        return refuse(r, type, "this kind is not supported", error);
+        return refuse_step(r, type, "this kind is not supported", error);
     }
     return error->status ? error->status : add_step(r, &step, error);
 }
@@ -221,7 +221,7 @@ static organ_status read_any(const reading *r, const json_t *from, unsigned dept
         return cutting ? read_cutter(r, from, type, error) : read_normalizer(r, from, type, error);
     const json_t *list = json_object_get(from, cutting ? "pretokenizers" : "normalizers");
     if (!json_is_array(list) || depth == DEPTH_LIMIT)
-        return refuse(r, type, depth == DEPTH_LIMIT ? "it is nested too deep" : "it has no list of members", error);
+        return refuse_step(r, type, depth == DEPTH_LIMIT ? "it is nested too deep" : "it has no list of members", error);
     for (size_t k = 0; k < json_array_size(list) && !error->status; k++)
         read_any(r, json_array_get(list, k), depth + 1, error);
     return error->status;

@@ -32,7 +32,7 @@ typedef struct organ_tokenizer_facts {
 const organ_tokenizer_facts *organ_tokenizer_describe(const organ_tokenizer *tokenizer);
 
 /* Bytes that one step of normalising and cutting may make of a text, 512 MiB at first. Whatever is set, it may make 64 KiB and 16 times the
- * text of it, and never more than 64 KiB and 128 times the text: what a tokenizer with a sense needs is less. */
+ * text of it, and never more than 64 KiB and 128 times the text: real tokenizers need less. */
 void organ_tokenizer_allow(organ_tokenizer *tokenizer, uint64_t memory);
 
 /* The ids of `bytes` bytes of text, which may hold NUL and need not be valid UTF-8 (what is not is read as U+FFFD, as Python's replace

@@ -66,7 +66,7 @@ int organ_byte_of(uint32_t letter)
 
 /* ---- texts ---- */
 
-static uint32_t *slot_of(const organ_tokenizer *t, const char *text, size_t bytes)
+static uint32_t *slot_of_text(const organ_tokenizer *t, const char *text, size_t bytes)
 {
     for (size_t at = XXH3_64bits_withSeed(text, bytes, t->seed) & (t->slot_count - 1);; at = (at + 1) & (t->slot_count - 1)) {
         const uint32_t id = t->slots[at];
@@ -87,12 +87,12 @@ static bool grow_slots(organ_tokenizer *t)
     t->slot_count = count;
     for (size_t k = 0; k < old_count; k++)
         if (old[k])
-            *slot_of(t, t->tokens[old[k] - 1].text, t->tokens[old[k] - 1].bytes) = old[k];
+            *slot_of_text(t, t->tokens[old[k] - 1].text, t->tokens[old[k] - 1].bytes) = old[k];
     free(old);
     return true;
 }
 
-static bool room_for(organ_tokenizer *t, uint32_t id)
+static bool room_for_id(organ_tokenizer *t, uint32_t id)
 {
     if (id < t->token_count)
         return true;
@@ -112,10 +112,10 @@ static bool room_for(organ_tokenizer *t, uint32_t id)
 bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, size_t bytes)
 {
     const char *kept = organ_arena_copy(&t->arena, text, bytes);
-    if (!kept || !room_for(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
+    if (!kept || !room_for_id(t, id) || (t->named >= t->slot_count / 2 && !grow_slots(t)))
         return false;
     t->tokens[id] = (organ_token){.text = kept, .bytes = (uint32_t)bytes};
-    uint32_t *slot = slot_of(t, kept, bytes);
+    uint32_t *slot = slot_of_text(t, kept, bytes);
     t->named += *slot == 0;
     *slot = id + 1;
     return true;
@@ -123,7 +123,7 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
 
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes)
 {
-    return t->slot_count ? *slot_of(t, text, bytes) - 1 : ORGAN_NO_ID;
+    return t->slot_count ? *slot_of_text(t, text, bytes) - 1 : ORGAN_NO_ID;
 }
 
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
@@ -133,7 +133,7 @@ bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added)
         return false;
     t->raw.items = larger;
     const char *kept = organ_arena_copy(&t->arena, added->text, added->bytes);
-    if (!kept || !room_for(t, added->id))
+    if (!kept || !room_for_id(t, added->id))
         return false;
     if (!t->tokens[added->id].text)
         t->tokens[added->id] = (organ_token){.text = kept, .bytes = (uint32_t)added->bytes};

@@ -234,7 +234,7 @@ static organ_status find_blocks(organ_weight_search *search, const organ_tensor 
 }
 
 /* weight_packed of bytes: the 4-bit floats of compressed-tensors. */
-static organ_status find_packed(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
+static organ_status find_packed_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
 {
     const size_t length = strlen(tensor->name) - strlen("_packed");
     *met = true;
@@ -248,7 +248,7 @@ static organ_status find_packed(organ_weight_search *search, const organ_tensor 
 organ_status organ_weight_find_bytes(organ_weight_search *search, const organ_tensor *tensor, bool *met, organ_error *error)
 {
     if (tensor->dtype == ORGAN_U8 && organ_ends_with(tensor->name, ".weight_packed"))
-        return find_packed(search, tensor, met, error);
+        return find_packed_bytes(search, tensor, met, error);
     if (tensor->dtype == ORGAN_U8 && find_blocks(search, tensor, met, error) != ORGAN_OK)
         return error->status;
     if (*met || (tensor->dtype != ORGAN_U8 && tensor->dtype != ORGAN_I8 && !organ_dtype_is_fp8(tensor->dtype)))

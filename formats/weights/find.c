@@ -51,7 +51,7 @@ static organ_status find_gguf_scale(organ_weight_search *search, const organ_ten
 
 /* ---- all of them ---- */
 
-static organ_status find_packed(organ_weight_search *search, organ_error *error)
+static organ_status find_packed_weights(organ_weight_search *search, organ_error *error)
 {
     const organ_model *const model = search->model;
     for (size_t k = 0; !model->gguf && k < model->tensor_count; k++)
@@ -90,7 +90,7 @@ static organ_status enter_names(organ_weight_search *search, organ_error *error)
     return ORGAN_OK;
 }
 
-/* A method that nobody here knows may have put anything into tensors that look plain. */
+/* An unknown method may store packed codes in tensors that look plain. */
 static organ_status check_method(const organ_weight_search *search, const organ_tensor *tensor, organ_error *error)
 {
     static const char *const known[] = {"",      "fp8",      "fbgemm_fp8", "compressed-tensors", "gptq", "awq", "mxfp4",
@@ -139,7 +139,7 @@ static organ_status find_all(organ_weight_search *search, organ_error *error)
     const bool plain = !model->gguf && is_plain_model(model);
     if (!plain && !model->gguf && organ_quant_config_read(model, &search->config, error) != ORGAN_OK)
         return error->status;
-    if (!plain && (find_packed(search, error) != ORGAN_OK || enter_names(search, error) != ORGAN_OK))
+    if (!plain && (find_packed_weights(search, error) != ORGAN_OK || enter_names(search, error) != ORGAN_OK))
         return error->status;
     search->found.method = search->config ? organ_quant_config_method(search->config) : "";
     if (find_rest(search, search->found.packed > 0 || *search->found.method, error) != ORGAN_OK)

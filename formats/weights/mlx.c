@@ -46,7 +46,7 @@ static organ_status check_axes(const organ_weight_search *search, const organ_we
 static uint64_t last_axis(const organ_tensor *tensor) { return tensor->shape[tensor->rank - 1]; }
 
 /* Rows of so many groups of codes. */
-static organ_status add(organ_weight_search *search, organ_weight *weight, uint64_t group, organ_error *error)
+static organ_status add_rows(organ_weight_search *search, organ_weight *weight, uint64_t group, organ_error *error)
 {
     const organ_tensor *const codes = weight->codes;
     const unsigned lead = codes->rank - 2;
@@ -80,7 +80,7 @@ static organ_status add_floats(organ_weight_search *search, organ_weight *weight
         return organ_weight_fail(search, weight->bias, error, "are biases of a weight of mode %s, which has none", found->name);
     weight->scheme = found->scheme;
     weight->bits = found->bits;
-    return add(search, weight, found->group, error);
+    return add_rows(search, weight, found->group, error);
 }
 
 /* ---- affine ---- */
@@ -129,8 +129,8 @@ static organ_status find_group(const organ_weight_search *search, organ_weight *
         *group = product / bits;
     if (bits == 0 && *group == 0 && !guess(product, &bits, group))
         return organ_weight_fail(search, weight->codes, error,
-                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row: no config says of how many bits the codes are, "
-                                 "and that does not tell it",
+                                 "has %" PRIu64 " words and %" PRIu64 " scales in a row: no config states the bits of a code, "
+                                 "and more than one fits or none does",
                                  words, groups);
     if (said->group_size < 0 || bits == 0 || bits > 8 || bits * *group != product)
         return organ_weight_fail(search, weight->codes, error,
@@ -161,7 +161,7 @@ static organ_status add_affine(organ_weight_search *search, organ_weight *weight
         find_group(search, weight, said, &group, error) != ORGAN_OK)
         return error->status;
     weight->dense_words = true;
-    return add(search, weight, group, error);
+    return add_rows(search, weight, group, error);
 }
 
 static organ_status check_mode(const organ_weight_search *search, const organ_weight *weight, const organ_quant_group *said,

@@ -251,7 +251,7 @@ static organ_status read_section(const scope *at, const char *method, organ_erro
 }
 
 /* Loads a file of the model as config->root, NULL if there is none. */
-static organ_status load(organ_quant_config *config, const organ_model *model, const char *name, organ_error *error)
+static organ_status load_config_file(organ_quant_config *config, const organ_model *model, const char *name, organ_error *error)
 {
     char *bytes;
     size_t length;
@@ -273,7 +273,7 @@ static organ_status read_config_json(organ_quant_config *config, const organ_mod
 {
     static const char *const keys[] = {"quantization_config", "compression_config"};
     scope inner = {.object = NULL}, section = {.object = NULL};
-    if (load(config, model, "config.json", error) != ORGAN_OK || !config->root)
+    if (load_config_file(config, model, "config.json", error) != ORGAN_OK || !config->root)
         return error->status;
     const scope top = {config, "", config->root};
     if (organ_quant_enter(&top, "text_config", &inner, error) != ORGAN_OK ||
@@ -296,7 +296,7 @@ static organ_status read_files(organ_quant_config *config, const organ_model *mo
     if (read_config_json(config, model, &found, error) != ORGAN_OK || found)
         return error->status;
     for (size_t k = 0; k < 3; k++) {
-        if (load(config, model, files[k][0], error) != ORGAN_OK)
+        if (load_config_file(config, model, files[k][0], error) != ORGAN_OK)
             return error->status;
         if (!config->root)
             continue;

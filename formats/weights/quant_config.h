@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * What a model's config says about how its weights were quantised. Tensors are the better witness: this decides what they leave open. */
+ * What a model's config says about how its weights were quantised. Types and shapes of tensors take precedence: the config decides only
+ * what they leave open. */
 #ifndef ORGAN_QUANT_CONFIG_H
 #define ORGAN_QUANT_CONFIG_H
 

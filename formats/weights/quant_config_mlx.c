@@ -22,8 +22,8 @@ static organ_status read_numbers(const organ_quant_scope *at, organ_quant_group 
 }
 
 /* Names of modules are those of the tensors: no pattern. */
-static organ_status add_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules, const organ_quant_group *group,
-                               organ_error *error)
+static organ_status add_mlx_module(const organ_quant_scope *at, const char *name, organ_quant_rules *rules, const organ_quant_group *group,
+                                   organ_error *error)
 {
     return organ_quant_rules_add(rules, ORGAN_RULE_EXACT, name, group, at->config->file, at->path, error);
 }
@@ -40,7 +40,7 @@ static organ_status read_module(const organ_quant_scope *at, const char *name, o
     *group = (organ_quant_group){.name = module.path, .format = "", .symmetric = -1};
     if (read_numbers(&module, group, error) != ORGAN_OK)
         return error->status;
-    return add_module(at, name, &config->targets, group, error);
+    return add_mlx_module(at, name, &config->targets, group, error);
 }
 
 static organ_status read_section(const organ_quant_scope *at, organ_error *error)
@@ -54,7 +54,7 @@ static organ_status read_section(const organ_quant_scope *at, organ_error *error
     {
         if (json_is_object(value) && read_module(at, name, error) != ORGAN_OK)
             return error->status;
-        if (json_is_false(value) && add_module(at, name, &at->config->spared, NULL, error) != ORGAN_OK)
+        if (json_is_false(value) && add_mlx_module(at, name, &at->config->spared, NULL, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Which modules a config means: names, patterns and classes. What they may cost is bounded, whoever wrote them. */
+ * Which modules a config means: names, patterns and classes. The time that matching takes is bounded, whatever the config contains. */
 #ifndef ORGAN_QUANT_RULES_H
 #define ORGAN_QUANT_RULES_H
 

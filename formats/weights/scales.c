@@ -73,7 +73,7 @@ organ_status organ_weight_groups(organ_weight_search *search, const organ_weight
     }
     if (said == 0)
         return organ_weight_fail(search, weight->scale, error,
-                                 "has %" PRIu64 " groups for %" PRIu64 " columns: how long they are cannot be told from that, and "
+                                 "has %" PRIu64 " groups for %" PRIu64 " columns: the group size is ambiguous, and "
                                  "no config says it",
                                  groups, cols);
     return organ_weight_fail(search, weight->scale, error,
@@ -115,7 +115,7 @@ static organ_status fail_grid(const organ_weight_search *search, const organ_wei
                                  has, whole, group->group_size, organ_quant_config_file(search->config));
     if (group->block_rows == 0)
         return organ_weight_fail(search, weight->scale, error,
-                                 "has shape %s for a weight of shape %s: the size of the blocks cannot be told from that, and no config "
+                                 "has shape %s for a weight of shape %s: the block size is ambiguous, and no config "
                                  "says it",
                                  has, whole);
     const uint64_t grid[2] = {parts(m.rows, group->block_rows), parts(m.cols, group->block_cols)};
@@ -143,7 +143,7 @@ static organ_status find_blocks(organ_weight_search *search, organ_weight *weigh
             organ_weight_disagree(search, weight, "block", group->block_rows, group->block_cols, 1, m.cols);
         return organ_weight_groups(search, weight, cols, group->block_rows > 0 || cols == 1 ? NULL : group, &weight->block_cols, error);
     }
-    /* A config that speaks of groups or rows means no blocks of several rows; and nobody has a scale for each column. */
+    /* A config with groups or rows excludes blocks of several rows; and no known scheme has a scale for each column. */
     const bool spoken = group->block_rows > 0 || group->group_size != 0 || (cols == m.cols && cols > 1);
     if (spoken || !is_share(m.rows, rows, &weight->block_rows) || !is_share(m.cols, cols, &weight->block_cols))
         return fail_grid(search, weight, group, error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Tensors of quantised models that are no weights: what belongs to activations, what lost its weight, what nobody knows. */
+ * Tensors of quantised models that are not part of a weight: scales of activations and caches, companions without a weight, unknown ones.
+ */
 #include "formats/weights/search.h"
 
 #include <inttypes.h>
@@ -77,7 +78,7 @@ const char *organ_weight_stray(organ_weight_search *search, const organ_tensor *
         return "would be the companion of a packed weight, which is not there";
     if (!dot || strcmp(dot, ".bias") == 0 || strcmp(dot, ".weight") == 0)
         return NULL;
-    /* A sibling of a packed weight that nobody asked for. */
+    /* An unknown tensor beside a packed weight. */
     memcpy(search->name, name, (size_t)(dot - name));
     strcpy(search->name + (dot - name), ".weight");
     const size_t *const found = organ_name_table_find(&search->names, search->name);

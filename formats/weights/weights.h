@@ -56,7 +56,7 @@ typedef struct organ_weight {
     bool labelled_v2; /* GPTQ: the config says gptq_v2, zero points stored as they are; a reader believes the data more */
 } organ_weight;
 
-/* What is to be known of a tensor that belongs to no weight. */
+/* A tensor that belongs to no weight. */
 typedef struct organ_stray {
     const organ_tensor *tensor;
     bool dropped;    /* scales of activations and caches (input_scale, k_scale, ...): of no use in a plain model */

@@ -38,17 +38,17 @@ static organ_status expect_type(const organ_weight_search *search, const organ_t
                              type == other ? "" : organ_dtype_describe(other)->name);
 }
 
-static organ_status need(organ_weight_search *search, const organ_tensor *codes, size_t length, const char *leaf, const organ_tensor **out,
-                         organ_error *error)
+static organ_status require_companion(organ_weight_search *search, const organ_tensor *codes, size_t length, const char *leaf,
+                                      const organ_tensor **out, organ_error *error)
 {
     *out = organ_weight_relative(search, codes->name, length, leaf);
-    return *out ? ORGAN_OK : organ_weight_fail(search, codes, error, "misses a companion: there is no '%.300s'", search->name);
+    return *out ? ORGAN_OK : organ_weight_fail(search, codes, error, "lacks a companion: there is no '%.300s'", search->name);
 }
 
 /* ---- pack-quantized ---- */
 
 /* The numbers in weight_shape: of a matrix two, of a stack three. */
-static organ_status read_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3], organ_error *error)
+static organ_status read_weight_shape(organ_weight_search *search, const organ_weight *weight, uint64_t shape[3], organ_error *error)
 {
     const organ_tensor *const t = weight->shape_tensor, *const codes = weight->codes;
     const size_t width = t->dtype == ORGAN_I64 ? 8 : 4;
@@ -101,8 +101,8 @@ static organ_status find_bits(const organ_weight_search *search, organ_weight *w
     if (count == 1)
         return ORGAN_OK;
     return organ_weight_fail(search, weight->codes, error,
-                             "has %" PRIu64 " words in a row for %" PRIu64 " codes: no config says of how many bits, and %s", words, cols,
-                             count ? "several numbers are possible" : "no number makes so many");
+                             "has %" PRIu64 " words in a row for %" PRIu64 " codes: no config states the bits of a code, and %s", words,
+                             cols, count ? "several numbers are possible" : "no number makes so many");
 }
 
 /* The layouts that the codes and the zero points allow; *same: all there is lies the same in both. */
@@ -169,7 +169,7 @@ static organ_status check_packed(organ_weight_search *search, organ_weight *weig
     return ORGAN_OK;
 }
 
-static organ_status find_packed(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
+static organ_status find_packed_words(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
 {
     const size_t length = strlen(codes->name) - strlen("_packed");
     organ_weight weight = {.scheme = ORGAN_SCHEME_PACKED, .codes = codes};
@@ -179,9 +179,10 @@ static organ_status find_packed(organ_weight_search *search, const organ_tensor 
     if (codes->rank < 2 || codes->rank > 3)
         return organ_weight_fail(search, codes, error, "has %u axes, but a matrix or a stack of them is expected", codes->rank);
     weight.name = organ_weight_name(search, codes->name, length, "");
-    if (need(search, codes, length, "_scale", &weight.scale, error) != ORGAN_OK ||
-        need(search, codes, length, "_shape", &weight.shape_tensor, error) != ORGAN_OK ||
-        organ_weight_group(search, weight.name, &group, &named, error) != ORGAN_OK || read_shape(search, &weight, shape, error) != ORGAN_OK)
+    if (require_companion(search, codes, length, "_scale", &weight.scale, error) != ORGAN_OK ||
+        require_companion(search, codes, length, "_shape", &weight.shape_tensor, error) != ORGAN_OK ||
+        organ_weight_group(search, weight.name, &group, &named, error) != ORGAN_OK ||
+        read_weight_shape(search, &weight, shape, error) != ORGAN_OK)
         return error->status;
     weight.zero = organ_weight_relative(search, codes->name, length, "_zero_point");
     weight.g_idx = organ_weight_relative(search, codes->name, length, "_g_idx");
@@ -203,7 +204,7 @@ organ_status organ_weight_settle_words(organ_weight_search *search, organ_error 
             continue;
         if (search->layouts_seen != DENSE && search->layouts_seen != PADDED)
             return organ_weight_fail(search, weight->codes, error,
-                                     "has as many words with codes of %u bits running across them as without: which it is cannot be told",
+                                     "has as many words with codes of %u bits running across them as without: the layout is ambiguous",
                                      weight->bits);
         weight->dense_words = search->layouts_seen == DENSE;
     }
@@ -244,7 +245,7 @@ static bool explains(const organ_weight *weight, unsigned bits, uint64_t *in)
     return rows * WORD_BITS % bits == 0 && (!weight->g_idx || weight->g_idx->elements == *in);
 }
 
-/* Other bits than the config says are believed only where a g_idx vouches for the number of inputs. */
+/* Bits that contradict the config are accepted only where the length of g_idx confirms the number of inputs. */
 static organ_status find_gptq_bits(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, uint64_t *in,
                                    organ_error *error)
 {
@@ -349,8 +350,9 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
     weight.name = organ_weight_name(search, codes->name, length, "weight");
     if (!weight.name)
         return organ_weight_shape(search, &weight, 0, NULL, 1, 1, error);
-    if (check_layout(search, codes, error) != ORGAN_OK || need(search, codes, length, "scales", &weight.scale, error) != ORGAN_OK ||
-        need(search, codes, length, "qzeros", &weight.zero, error) != ORGAN_OK ||
+    if (check_layout(search, codes, error) != ORGAN_OK ||
+        require_companion(search, codes, length, "scales", &weight.scale, error) != ORGAN_OK ||
+        require_companion(search, codes, length, "qzeros", &weight.zero, error) != ORGAN_OK ||
         organ_weight_scale_type(search, &weight, scales, error) != ORGAN_OK ||
         expect_type(search, weight.zero, ORGAN_I32, ORGAN_I32, error) != ORGAN_OK ||
         organ_weight_group(search, weight.name, &group, &named, error) != ORGAN_OK)
@@ -388,5 +390,5 @@ organ_status organ_weight_find_words(organ_weight_search *search, const organ_te
     if (tensor->dtype != ORGAN_I32)
         return organ_weight_fail(search, tensor, error, "is %s, but packed weights are I32 or U8",
                                  organ_dtype_describe(tensor->dtype)->name);
-    return find_packed(search, tensor, error);
+    return find_packed_words(search, tensor, error);
 }

@@ -109,7 +109,7 @@ static void attend(void *context, size_t index, size_t worker)
 /* ---- all of it ---- */
 
 /* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
-static organ_status cut(job *j, forward_rotation *rotation, size_t **positions, size_t *longest, organ_error *error)
+static organ_status cut_windows(job *j, forward_rotation *rotation, size_t **positions, size_t *longest, organ_error *error)
 {
     const forward_group *g = j->group;
     size_t row;
@@ -172,7 +172,7 @@ static organ_status give_out(job *j, float *projected, organ_error *error)
     return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
 }
 
-static organ_status run(job *j, const float *normed, float *projected, size_t longest, organ_error *error)
+static organ_status run_attention(job *j, const float *normed, float *projected, size_t longest, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
@@ -205,9 +205,9 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     j.rotation = rotation;
     size_t *positions = NULL, longest;
     organ_forward_rotation_begin(rotation);
-    if (cut(&j, rotation, &positions, &longest, error) == ORGAN_OK &&
+    if (cut_windows(&j, rotation, &positions, &longest, error) == ORGAN_OK &&
         organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
-        run(&j, normed, projected, longest, error);
+        run_attention(&j, normed, projected, longest, error);
     free(positions);
     free(j.tiles);
     free(j.scratch);

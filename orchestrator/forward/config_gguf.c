@@ -13,17 +13,17 @@ typedef struct source {
     organ_error *error;
 } source;
 
-static const organ_gguf_kv *find(const source *s, const char *key, char full[128])
+static const organ_gguf_kv *find_key(const source *s, const char *key, char full[128])
 {
     snprintf(full, 128, "%s.%s", s->architecture, key);
     return organ_gguf_find(s->gguf, full);
 }
 
 /* The first fault is kept in `error`. Numbers beyond 32 bits become the largest. */
-static unsigned size_of(const source *s, const char *key, unsigned fallback)
+static unsigned gguf_size(const source *s, const char *key, unsigned fallback)
 {
     char full[128];
-    const organ_gguf_kv *kv = find(s, key, full);
+    const organ_gguf_kv *kv = find_key(s, key, full);
     int64_t value;
     if (!kv)
         return fallback;
@@ -34,23 +34,23 @@ static unsigned size_of(const source *s, const char *key, unsigned fallback)
     return value > UINT32_MAX ? UINT32_MAX : (unsigned)value;
 }
 
-static void need(const source *s, const char *key)
+static void require_key(const source *s, const char *key)
 {
     char full[128];
-    if (!find(s, key, full))
+    if (!find_key(s, key, full))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is missing", s->label, full);
 }
 
 static unsigned needed(const source *s, const char *key)
 {
-    need(s, key);
-    return size_of(s, key, 0);
+    require_key(s, key);
+    return gguf_size(s, key, 0);
 }
 
-static double real_of(const source *s, const char *key, double fallback)
+static double gguf_real(const source *s, const char *key, double fallback)
 {
     char full[128];
-    const organ_gguf_kv *kv = find(s, key, full);
+    const organ_gguf_kv *kv = find_key(s, key, full);
     double value = fallback;
     if (kv && (kv->type == ORGAN_GGUF_ARRAY || !organ_gguf_real_at(kv, 0, &value)))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not one number", s->label, full);
@@ -69,19 +69,19 @@ static bool has_longrope(const source *s, const organ_model *model)
 
 static organ_rope_config read_rope(const source *s, const organ_model *model, const organ_forward_config *c)
 {
-    organ_rope_config rope = {.attention_factor = 1, .theta = real_of(s, "rope.freq_base", 1e4)};
-    rope.dimensions = size_of(s, "rope.dimension_count", c->head_dim);
+    organ_rope_config rope = {.attention_factor = 1, .theta = gguf_real(s, "rope.freq_base", 1e4)};
+    rope.dimensions = gguf_size(s, "rope.dimension_count", c->head_dim);
     char full[128] = {0};
-    const organ_gguf_kv *kv = find(s, "rope.scaling.type", full);
+    const organ_gguf_kv *kv = find_key(s, "rope.scaling.type", full);
     size_t length = 0;
     const char *kind = organ_gguf_string(s->gguf, full, &length);
     if (kv && !kind)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: key '%s' is not text", s->label, full);
-    rope.factor = real_of(s, "rope.scaling.factor", 1);
+    rope.factor = gguf_real(s, "rope.scaling.factor", 1);
     if (has_longrope(s, model)) {
         rope.kind = ORGAN_ROPE_LONGROPE;
-        rope.original_context = size_of(s, "rope.scaling.original_context_length", (unsigned)c->context);
-        rope.attention_factor = real_of(s, "rope.scaling.attn_factor", 1);
+        rope.original_context = gguf_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+        rope.attention_factor = gguf_real(s, "rope.scaling.attn_factor", 1);
         return rope;
     }
     if (!kind || (length == 4 && memcmp(kind, "none", 4) == 0))
@@ -96,11 +96,11 @@ static organ_rope_config read_rope(const source *s, const organ_model *model, co
         return rope;
     }
     rope.kind = ORGAN_ROPE_YARN;
-    rope.original_context = size_of(s, "rope.scaling.original_context_length", (unsigned)c->context);
-    rope.beta_fast = real_of(s, "rope.scaling.yarn_beta_fast", 32);
-    rope.beta_slow = real_of(s, "rope.scaling.yarn_beta_slow", 1);
+    rope.original_context = gguf_size(s, "rope.scaling.original_context_length", (unsigned)c->context);
+    rope.beta_fast = gguf_real(s, "rope.scaling.yarn_beta_fast", 32);
+    rope.beta_slow = gguf_real(s, "rope.scaling.yarn_beta_slow", 1);
     const double own = rope.factor > 1 ? 0.1 * log(rope.factor) + 1 : 1;
-    rope.attention_factor = own * real_of(s, "rope.scaling.yarn_attn_factor", real_of(s, "rope.scaling.attn_factor", 1));
+    rope.attention_factor = own * gguf_real(s, "rope.scaling.yarn_attn_factor", gguf_real(s, "rope.scaling.attn_factor", 1));
     return rope;
 }
 
@@ -108,19 +108,19 @@ static void read_sizes(const source *s, const organ_model *model, organ_forward_
 {
     c->layers = needed(s, "block_count");
     c->heads = needed(s, "attention.head_count");
-    c->kv_heads = size_of(s, "attention.head_count_kv", c->heads);
+    c->kv_heads = gguf_size(s, "attention.head_count_kv", c->heads);
     c->hidden = needed(s, "embedding_length");
     c->context = needed(s, "context_length");
-    c->head_dim = size_of(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
-    const unsigned value = size_of(s, "attention.value_length", c->head_dim);
+    c->head_dim = gguf_size(s, "attention.key_length", c->heads ? (unsigned)(c->hidden / c->heads) : 0);
+    const unsigned value = gguf_size(s, "attention.value_length", c->head_dim);
     if (value != c->head_dim)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: keys of %u and values of %u: heads of two sizes are not supported", s->label,
                    c->head_dim, value);
-    c->experts = size_of(s, "expert_count", 0);
-    c->intermediate = c->experts ? size_of(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
+    c->experts = gguf_size(s, "expert_count", 0);
+    c->intermediate = c->experts ? gguf_size(s, "feed_forward_length", 0) : needed(s, "feed_forward_length");
     if (c->experts) {
         c->experts_used = needed(s, "expert_used_count");
-        c->expert_intermediate = size_of(s, "expert_feed_forward_length", (unsigned)c->intermediate);
+        c->expert_intermediate = gguf_size(s, "expert_feed_forward_length", (unsigned)c->intermediate);
         c->normalise_experts = true;
     }
     const organ_tensor *embedding = organ_model_find(model, "token_embd.weight");
@@ -130,11 +130,11 @@ static void read_sizes(const source *s, const organ_model *model, organ_forward_
         c->vocabulary = embedding->shape[0];
 }
 
-static void read_scales(const source *s, const forward_family *family, organ_forward_config *c)
+static void read_gguf_scales(const source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool gemma = family->traits & TRAIT_GEMMA, second = gemma && !(family->traits & TRAIT_QK_NORM);
-    need(s, "attention.layer_norm_rms_epsilon");
-    c->rms_eps = real_of(s, "attention.layer_norm_rms_epsilon", 0);
+    require_key(s, "attention.layer_norm_rms_epsilon");
+    c->rms_eps = gguf_real(s, "attention.layer_norm_rms_epsilon", 0);
     c->embedding_scale = gemma ? sqrt((double)c->hidden) : 1;
     c->sandwich_norms = gemma;
     c->activation = gemma ? ORGAN_GELU_TANH : ORGAN_SILU;
@@ -142,26 +142,26 @@ static void read_scales(const source *s, const forward_family *family, organ_for
     const bool large = gemma && c->layers == (second ? 46 : 62) && c->heads;
     c->attention_scale = 1 / sqrt(large ? (double)c->hidden / c->heads : (double)c->head_dim);
     if (second) {
-        c->attention_softcap = real_of(s, "attn_logit_softcapping", 50);
-        c->final_softcap = real_of(s, "final_logit_softcapping", 30);
+        c->attention_softcap = gguf_real(s, "attn_logit_softcapping", 50);
+        c->final_softcap = gguf_real(s, "final_logit_softcapping", 30);
     } else if (gemma)
-        c->final_softcap = real_of(s, "final_logit_softcapping", 0);
+        c->final_softcap = gguf_real(s, "final_logit_softcapping", 0);
 }
 
-/* Phi-3 sees through its window as it was trained to; llama.cpp lets it see all. */
+/* Apply the sliding window that Phi-3 was trained with; llama.cpp attends to everything. */
 static void read_windows(const source *s, const forward_family *family, organ_forward_config *c)
 {
     const bool used = family->traits & (TRAIT_GEMMA | TRAIT_WINDOW_ALL);
-    c->window = used ? size_of(s, "attention.sliding_window", 0) : 0;
+    c->window = used ? gguf_size(s, "attention.sliding_window", 0) : 0;
     if (c->window && c->layers <= FORWARD_MOST_LAYERS && !organ_forward_config_pattern(c, family->window_pattern))
         organ_fail_errno(s->error, ENOMEM, "%s: %u layers", s->label, c->layers);
 }
 
-static organ_status read_all(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
+static organ_status read_gguf_config(const source *s, const organ_model *model, const forward_family *family, organ_forward_config *c)
 {
     strcpy(c->architecture, family->gguf);
     read_sizes(s, model, c);
-    read_scales(s, family, c);
+    read_gguf_scales(s, family, c);
     c->qk_norm = family->traits & TRAIT_QK_NORM;
     c->qkv_bias = organ_model_find(model, "blk.0.attn_q.bias") || organ_model_find(model, "blk.0.attn_qkv.bias");
     c->output_bias = organ_model_find(model, "blk.0.attn_output.bias");
@@ -171,7 +171,7 @@ static organ_status read_all(const source *s, const organ_model *model, const fo
     c->rope = c->rope_local = read_rope(s, model, c);
     if (family->traits & TRAIT_LOCAL_ROPE)
         c->rope_local =
-            (organ_rope_config){.attention_factor = 1, .theta = real_of(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};
+            (organ_rope_config){.attention_factor = 1, .theta = gguf_real(s, "rope.freq_base_swa", 1e4), .dimensions = c->rope.dimensions};
     read_windows(s, family, c);
     return s->error->status ? s->error->status : organ_forward_config_check(s->label, c, s->error);
 }
@@ -184,5 +184,5 @@ organ_status organ_forward_config_gguf(const organ_model *model, organ_forward_c
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: architecture '%s' is not supported by the forward pass", model->path,
                           *name ? name : "(none)");
     const source s = {model->path, name, model->gguf, error};
-    return read_all(&s, model, family, config);
+    return read_gguf_config(&s, model, family, config);
 }

@@ -22,29 +22,29 @@ static const json_t *member(const json_t *object, const char *key)
     return json_is_null(value) ? NULL : value;
 }
 
-static void refuse(const source *s, const char *key, const json_t *value, const char *expected)
+static void refuse_member(const source *s, const char *key, const json_t *value, const char *expected)
 {
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is %.120s, not %s", s->label, key, text ? text : "?", expected);
     free(text);
 }
 
-static double real_of(const source *s, const json_t *object, const char *key, double fallback)
+static double hf_real(const source *s, const json_t *object, const char *key, double fallback)
 {
     const json_t *value = member(object, key);
     if (value && !json_is_number(value))
-        refuse(s, key, value, "a number");
+        refuse_member(s, key, value, "a number");
     return value ? json_number_value(value) : fallback;
 }
 
 /* Numbers beyond 32 bits become the largest: what is too large is refused where sizes are checked. */
-static unsigned size_of(const source *s, const char *key, unsigned fallback)
+static unsigned hf_size(const source *s, const char *key, unsigned fallback)
 {
     const json_t *value = member(s->root, key);
     if (!value)
         return fallback;
     if (!json_is_integer(value) || json_integer_value(value) < 0) {
-        refuse(s, key, value, "a whole number from 0");
+        refuse_member(s, key, value, "a whole number from 0");
         return 0;
     }
     return json_integer_value(value) > UINT32_MAX ? UINT32_MAX : (unsigned)json_integer_value(value);
@@ -54,14 +54,14 @@ static unsigned needed(const source *s, const char *key)
 {
     if (!member(s->root, key))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: %s is missing", s->label, key);
-    return size_of(s, key, 0);
+    return hf_size(s, key, 0);
 }
 
 static bool flag_of(const source *s, const char *key, bool fallback)
 {
     const json_t *value = member(s->root, key);
     if (value && !json_is_boolean(value))
-        refuse(s, key, value, "true or false");
+        refuse_member(s, key, value, "true or false");
     return value ? json_is_true(value) : fallback;
 }
 
@@ -70,7 +70,7 @@ static const char *word_of(const source *s, const json_t *object, const char *ke
     const json_t *value = member(object, key);
     const char *word = value ? organ_json_plain(value) : fallback;
     if (value && !word)
-        refuse(s, key, value, "a string");
+        refuse_member(s, key, value, "a string");
     return word ? word : fallback;
 }
 
@@ -100,15 +100,15 @@ static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 
 
 static void read_yarn(const source *s, const json_t *object, organ_rope_config *rope)
 {
-    rope->beta_fast = real_of(s, object, "beta_fast", 32);
-    rope->beta_slow = real_of(s, object, "beta_slow", 1);
-    const double mscale = real_of(s, object, "mscale", 0), all = real_of(s, object, "mscale_all_dim", 0);
+    rope->beta_fast = hf_real(s, object, "beta_fast", 32);
+    rope->beta_slow = hf_real(s, object, "beta_slow", 1);
+    const double mscale = hf_real(s, object, "mscale", 0), all = hf_real(s, object, "mscale_all_dim", 0);
     const double own =
         mscale != 0 && all != 0 ? yarn_scale(rope->factor, mscale) / yarn_scale(rope->factor, all) : yarn_scale(rope->factor, 1);
-    rope->attention_factor = real_of(s, object, "attention_factor", own);
+    rope->attention_factor = hf_real(s, object, "attention_factor", own);
     const json_t *truncate = member(object, "truncate");
     if (truncate && !json_is_boolean(truncate))
-        refuse(s, "truncate", truncate, "true or false");
+        refuse_member(s, "truncate", truncate, "true or false");
     rope->exact_range = truncate && !json_is_true(truncate);
 }
 
@@ -129,7 +129,7 @@ static float *factors_of(const source *s, const json_t *object, const char *key,
         const json_t *const value = json_array_get(array, k);
         factors[k] = (float)json_number_value(value);
         if (!json_is_number(value) || !(factors[k] > 0) || !isfinite(factors[k]))
-            refuse(s, key, value, "a number above 0");
+            refuse_member(s, key, value, "a number above 0");
     }
     return factors;
 }
@@ -138,9 +138,9 @@ static float *factors_of(const source *s, const json_t *object, const char *key,
 static void read_longrope(const source *s, const json_t *object, const organ_forward_config *c, organ_rope_config *rope)
 {
     const double original = (double)rope->original_context;
-    rope->factor = real_of(s, object, "factor", original > 0 ? (double)c->context / original : 0);
+    rope->factor = hf_real(s, object, "factor", original > 0 ? (double)c->context / original : 0);
     const double own = rope->factor <= 1 || original <= 1 ? 1 : sqrt(1 + log(rope->factor) / log(original));
-    rope->attention_factor = real_of(s, object, "attention_factor", own);
+    rope->attention_factor = hf_real(s, object, "attention_factor", own);
     rope->short_factors = factors_of(s, object, "short_factor", rope->dimensions);
     rope->long_factors = factors_of(s, object, "long_factor", rope->dimensions);
 }
@@ -149,14 +149,14 @@ static void read_longrope(const source *s, const json_t *object, const organ_for
 static organ_rope_config read_rope(const source *s, const json_t *object, double theta, const organ_forward_config *c)
 {
     organ_rope_config rope = {.attention_factor = 1};
-    const double part = real_of(s, object, "partial_rotary_factor", real_of(s, s->root, "partial_rotary_factor", 1));
+    const double part = hf_real(s, object, "partial_rotary_factor", hf_real(s, s->root, "partial_rotary_factor", 1));
     rope.dimensions = part > 0 && part <= 1 ? (unsigned)(c->head_dim * part) : 0;
-    rope.theta = real_of(s, object, "rope_theta", theta);
+    rope.theta = hf_real(s, object, "rope_theta", theta);
     read_kind(s, object, &rope);
     if (rope.kind == ORGAN_ROPE_DEFAULT)
         return rope;
-    const double fallback = real_of(s, s->root, "original_max_position_embeddings", (double)c->context);
-    const double original = real_of(s, object, "original_max_position_embeddings", fallback);
+    const double fallback = hf_real(s, s->root, "original_max_position_embeddings", (double)c->context);
+    const double original = hf_real(s, object, "original_max_position_embeddings", fallback);
     rope.original_context = original >= 1 && original < 1e15 ? (uint64_t)original : 0;
     if (rope.kind == ORGAN_ROPE_LONGROPE) {
         read_longrope(s, object, c, &rope);
@@ -164,12 +164,12 @@ static organ_rope_config read_rope(const source *s, const json_t *object, double
     }
     if (!member(object, "factor"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rope scaling has no factor", s->label);
-    rope.factor = real_of(s, object, "factor", 0);
+    rope.factor = hf_real(s, object, "factor", 0);
     if (rope.kind == ORGAN_ROPE_DYNAMIC)
         rope.original_context = c->context;
     if (rope.kind == ORGAN_ROPE_LLAMA3) {
-        rope.low_freq_factor = real_of(s, object, "low_freq_factor", 1);
-        rope.high_freq_factor = real_of(s, object, "high_freq_factor", 4);
+        rope.low_freq_factor = hf_real(s, object, "low_freq_factor", 1);
+        rope.high_freq_factor = hf_real(s, object, "high_freq_factor", 4);
     }
     if (rope.kind == ORGAN_ROPE_YARN)
         read_yarn(s, object, &rope);
@@ -181,14 +181,14 @@ static void read_ropes(const source *s, organ_forward_config *c)
     const json_t *both = member(s->root, "rope_parameters"), *full = both ? member(both, "full_attention") : NULL;
     const json_t *object = both ? (full ? full : both) : member(s->root, "rope_scaling");
     if (object && !json_is_object(object)) {
-        refuse(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
+        refuse_member(s, both ? "rope_parameters" : "rope_scaling", object, "an object");
         return;
     }
-    c->rope = read_rope(s, object, real_of(s, s->root, "rope_theta", s->family->theta), c);
+    c->rope = read_rope(s, object, hf_real(s, s->root, "rope_theta", s->family->theta), c);
     c->rope_local = c->rope;
     const json_t *local = full ? member(both, "sliding_attention") : NULL;
     if (full || s->family->traits & TRAIT_LOCAL_ROPE)
-        c->rope_local = read_rope(s, local, real_of(s, s->root, "rope_local_base_freq", 1e4), c);
+        c->rope_local = read_rope(s, local, hf_real(s, s->root, "rope_local_base_freq", 1e4), c);
 }
 
 /* ---- sliding window ---- */
@@ -206,7 +206,7 @@ static bool *room_for_layers(const source *s, organ_forward_config *c)
 static void read_layer_types(const source *s, const json_t *types, organ_forward_config *c)
 {
     if (!json_is_array(types) || json_array_size(types) != c->layers) {
-        refuse(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
+        refuse_member(s, "layer_types", types, "a list with a word for each of num_hidden_layers");
         return;
     }
     bool *windowed = room_for_layers(s, c), any = false;
@@ -228,7 +228,7 @@ static void count_layers(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     const unsigned from = traits & TRAIT_WINDOW_FLAG ? needed(s, "max_window_layers") : 0;
-    const unsigned pattern = traits & TRAIT_GEMMA ? size_of(s, "sliding_window_pattern", s->family->window_pattern) : 0;
+    const unsigned pattern = traits & TRAIT_GEMMA ? hf_size(s, "sliding_window_pattern", s->family->window_pattern) : 0;
     if (traits & TRAIT_GEMMA && pattern == 0)
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: sliding_window_pattern is 0, not from 1", s->label);
     bool *windowed = room_for_layers(s, c);
@@ -243,7 +243,7 @@ static void read_windows(const source *s, organ_forward_config *c)
     const bool off = traits & (TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS) && !flag_of(s, "use_sliding_window", false);
     if (c->layers > FORWARD_MOST_LAYERS || !(traits & (TRAIT_WINDOW_ALL | TRAIT_WINDOW_FLAG | TRAIT_QWEN_EXPERTS | TRAIT_GEMMA)))
         return;
-    c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : size_of(s, "sliding_window", 0);
+    c->window = off ? 0 : traits & TRAIT_GEMMA ? needed(s, "sliding_window") : hf_size(s, "sliding_window", 0);
     if (types)
         read_layer_types(s, types, c);
     else if (c->window || traits & TRAIT_GEMMA)
@@ -274,14 +274,14 @@ static void read_experts(const source *s, organ_forward_config *c)
         c->expert_intermediate = c->intermediate;
         c->normalise_experts = true;
     } else if (s->family->traits & TRAIT_QWEN_EXPERTS) {
-        c->experts = member(s->root, "num_experts") ? size_of(s, "num_experts", 0) : needed(s, "num_local_experts");
+        c->experts = member(s->root, "num_experts") ? hf_size(s, "num_experts", 0) : needed(s, "num_local_experts");
         c->expert_intermediate = needed(s, "moe_intermediate_size");
         c->normalise_experts = flag_of(s, "norm_topk_prob", false);
         const json_t *dense = member(s->root, "mlp_only_layers");
-        if (size_of(s, "decoder_sparse_step", 1) != 1)
-            refuse(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
+        if (hf_size(s, "decoder_sparse_step", 1) != 1)
+            refuse_member(s, "decoder_sparse_step", member(s->root, "decoder_sparse_step"), "1: layers without experts are not supported");
         if (dense && (!json_is_array(dense) || json_array_size(dense)))
-            refuse(s, "mlp_only_layers", dense, "empty: layers without experts are not supported");
+            refuse_member(s, "mlp_only_layers", dense, "empty: layers without experts are not supported");
     } else
         return;
     c->experts_used = needed(s, "num_experts_per_tok");
@@ -293,27 +293,27 @@ static void read_sizes(const source *s, organ_forward_config *c)
 {
     c->layers = needed(s, "num_hidden_layers");
     c->heads = needed(s, "num_attention_heads");
-    c->kv_heads = size_of(s, "num_key_value_heads", c->heads);
+    c->kv_heads = hf_size(s, "num_key_value_heads", c->heads);
     c->hidden = needed(s, "hidden_size");
-    c->intermediate = s->family->traits & TRAIT_QWEN_EXPERTS ? size_of(s, "intermediate_size", 0) : needed(s, "intermediate_size");
+    c->intermediate = s->family->traits & TRAIT_QWEN_EXPERTS ? hf_size(s, "intermediate_size", 0) : needed(s, "intermediate_size");
     c->vocabulary = needed(s, "vocab_size");
     c->context = needed(s, "max_position_embeddings");
     const unsigned own = s->family->head_dim;
-    c->head_dim = size_of(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
+    c->head_dim = hf_size(s, "head_dim", own || c->heads == 0 ? own : (unsigned)(c->hidden / c->heads));
 }
 
-static void read_scales(const source *s, organ_forward_config *c)
+static void read_hf_scales(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     if (!member(s->root, "rms_norm_eps"))
         organ_fail(s->error, ORGAN_BAD_INPUT, "%s: rms_norm_eps is missing", s->label);
-    c->rms_eps = real_of(s, s->root, "rms_norm_eps", 0);
+    c->rms_eps = hf_real(s, s->root, "rms_norm_eps", 0);
     c->embedding_scale = 1;
     c->attention_scale = 1 / sqrt((double)c->head_dim);
     if (traits & TRAIT_GEMMA) {
         c->norm_adds_one = c->sandwich_norms = true;
         c->embedding_scale = sqrt((double)c->hidden);
-        const double scalar = real_of(s, s->root, "query_pre_attn_scalar", 256);
+        const double scalar = hf_real(s, s->root, "query_pre_attn_scalar", 256);
         if (!(scalar > 0) || !isfinite(scalar))
             organ_fail(s->error, ORGAN_BAD_INPUT, "%s: query_pre_attn_scalar is %g, not above 0", s->label, scalar);
         c->attention_scale = 1 / sqrt(scalar);
@@ -321,18 +321,18 @@ static void read_scales(const source *s, organ_forward_config *c)
     if (traits & TRAIT_SOFTCAPS) {
         const bool second = !(traits & TRAIT_QK_NORM); /* Gemma 2 has caps where its config says nothing; a null is none */
         c->attention_softcap =
-            real_of(s, s->root, "attn_logit_softcapping", second && !json_object_get(s->root, "attn_logit_softcapping") ? 50 : 0);
+            hf_real(s, s->root, "attn_logit_softcapping", second && !json_object_get(s->root, "attn_logit_softcapping") ? 50 : 0);
         c->final_softcap =
-            real_of(s, s->root, "final_logit_softcapping", second && !json_object_get(s->root, "final_logit_softcapping") ? 30 : 0);
+            hf_real(s, s->root, "final_logit_softcapping", second && !json_object_get(s->root, "final_logit_softcapping") ? 30 : 0);
     }
 }
 
-static organ_status read_all(const source *s, organ_forward_config *c)
+static organ_status read_hf_config(const source *s, organ_forward_config *c)
 {
     const unsigned traits = s->family->traits;
     strcpy(c->architecture, s->family->architecture);
     read_sizes(s, c);
-    read_scales(s, c);
+    read_hf_scales(s, c);
     read_activation(s, c);
     read_experts(s, c);
     c->qk_norm = traits & TRAIT_QK_NORM;
@@ -370,7 +370,7 @@ organ_status organ_forward_config_hf(const organ_model *model, organ_forward_con
     if (family && organ_json_parse(&text, (organ_json_span){0, length}, NULL, &root, error) == ORGAN_OK) {
         const source s = {label, root, family, error};
         if (json_is_object(root))
-            read_all(&s, config);
+            read_hf_config(&s, config);
         else
             organ_fail(error, ORGAN_BAD_INPUT, "%s: is not an object", label);
         json_decref(root);

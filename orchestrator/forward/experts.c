@@ -31,7 +31,7 @@ size_t organ_forward_experts_room(const organ_forward_config *c, size_t tokens)
 }
 
 /* The largest scores, in the order of experts. A NaN is never larger; where nothing is, the first ones are taken. */
-static void choose(const organ_kernels *kernels, const organ_forward_config *c, float *scores, choice *chosen)
+static void choose_experts(const organ_kernels *kernels, const organ_forward_config *c, float *scores, choice *chosen)
 {
     float most = -INFINITY;
     for (unsigned e = 0; e < c->experts; e++)
@@ -66,7 +66,7 @@ static void choose_token(void *context, size_t t, size_t worker)
     (void)worker;
     const job *j = context;
     const organ_forward_config *c = &j->group->forward->config;
-    choose(j->group->forward->engine->kernels, c, j->scores + t * c->experts, j->choices + t * c->experts_used);
+    choose_experts(j->group->forward->engine->kernels, c, j->scores + t * c->experts, j->choices + t * c->experts_used);
 }
 
 static void sum_token(void *context, size_t t, size_t worker)
@@ -94,7 +94,7 @@ static void gather_row(void *context, size_t row, size_t worker)
 }
 
 /* Rows by expert, tokens of an expert in their order. */
-static void sort(job *j)
+static void sort_by_expert(job *j)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t rows = j->tokens * c->experts_used;
@@ -140,7 +140,7 @@ static organ_status tap_expert(const job *j, size_t expert, unsigned which, cons
     return organ_forward_tap(g, views[which], g->routed[expert], j->begin[expert + 1] - row, in, x + row * in, error);
 }
 
-static organ_status route(job *j, organ_error *error)
+static organ_status route_tokens(job *j, organ_error *error)
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
@@ -155,11 +155,11 @@ static organ_status route(job *j, organ_error *error)
     if (organ_forward_products_run(&g->products, g->forward->engine, error) ||
         organ_forward_share(g->forward->engine, j->tokens, choose_token, j, error))
         return error->status;
-    sort(j);
+    sort_by_expert(j);
     return organ_forward_share(g->forward->engine, j->tokens * c->experts_used, gather_row, j, error);
 }
 
-static organ_status work(job *j, organ_error *error)
+static organ_status run_experts(job *j, organ_error *error)
 {
     forward_group *g = j->group;
     const organ_forward_config *c = &g->forward->config;
@@ -196,8 +196,8 @@ organ_status organ_forward_experts(forward_group *g, size_t first, size_t tokens
     j.token_of = calloc(rows, sizeof *j.token_of);
     if (!j.choices || !j.begin || !j.token_of)
         organ_fail_errno(error, ENOMEM, "cannot allocate the routing of %zu tokens", tokens);
-    else if (route(&j, error) == ORGAN_OK)
-        work(&j, error);
+    else if (route_tokens(&j, error) == ORGAN_OK)
+        run_experts(&j, error);
     free(j.choices);
     free(j.begin);
     free(j.token_of);

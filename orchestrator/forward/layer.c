@@ -15,7 +15,7 @@
 uint64_t organ_forward_reading(uint64_t memory) { return memory / 8 > STRIP_BYTES ? memory / 8 : STRIP_BYTES; }
 
 /* llama.cpp has the rows of a head as 0, h/2, 1, h/2 + 1, ... */
-static uint64_t row_of(const forward_slot *slot, uint64_t row)
+static uint64_t row_of_slot(const forward_slot *slot, uint64_t row)
 {
     const uint64_t dim = slot->turned_head_dim, in_head = dim ? row % dim : 0;
     return dim ? row - in_head + in_head % 2 * (dim / 2) + in_head / 2 : row;
@@ -36,11 +36,11 @@ static organ_status keep_strip(void *context, const organ_weight_strip *strip, v
     }
     if (slot->rows == 1) { /* a bias: one row of numbers that belong to rows */
         for (size_t k = 0; k < strip->cols; k++)
-            to[row_of(slot, k)] = from[k];
+            to[row_of_slot(slot, k)] = from[k];
         return ORGAN_OK;
     }
     for (size_t r = 0; r < strip->rows; r++)
-        memcpy(to + row_of(slot, strip->first + r) * strip->cols, from + r * strip->cols, strip->cols * sizeof *to);
+        memcpy(to + row_of_slot(slot, strip->first + r) * strip->cols, from + r * strip->cols, strip->cols * sizeof *to);
     return ORGAN_OK;
 }
 
@@ -114,7 +114,7 @@ float *organ_forward_vector(const organ_forward *f, const organ_weight *weight, 
 }
 
 /* "NAME[E]" is matrix E of a stack. */
-static bool named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
+static bool is_named(const forward_slot *slot, const char *tensor, uint64_t *matrix)
 {
     const char *name = slot->weight->name;
     const size_t length = strlen(name);
@@ -135,7 +135,7 @@ float *organ_layer_weight(organ_layer *layer, const char *tensor, uint64_t *rows
     for (size_t k = 0; k < layer->plan->count; k++) {
         const forward_slot *slot = &layer->plan->slots[k];
         uint64_t matrix;
-        if (!named(slot, tensor, &matrix))
+        if (!is_named(slot, tensor, &matrix))
             continue;
         const bool one = tensor[strlen(slot->weight->name)] != 0;
         *rows = one ? slot->rows / slot->matrices : slot->rows;

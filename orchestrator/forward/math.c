@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT
- * Norms, in loops without branches, which the compiler turns into vectors; what needs an exponential is a kernel. */
+ * Norms, in loops without branches, which the compiler vectorises; functions with an exponential are kernels. */
 #include "orchestrator/forward/job.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Sums of 16 lanes, folded by halves. */
-static float fold(const float lanes[16])
+static float fold_lanes(const float lanes[16])
 {
     float sums[16];
     memcpy(sums, lanes, sizeof sums);
@@ -25,7 +25,7 @@ void organ_forward_norm(const float *x, const float *w, float plus, double eps, 
             lanes[l] += x[k + l] * x[k + l];
     for (size_t l = 0; k < n; k++, l++)
         lanes[l] += x[k] * x[k];
-    const float scale = 1.0f / sqrtf(fold(lanes) / (float)n + (float)eps);
+    const float scale = 1.0f / sqrtf(fold_lanes(lanes) / (float)n + (float)eps);
     for (k = 0; k < n; k++)
         y[k] = x[k] * scale * (plus + w[k]);
 }

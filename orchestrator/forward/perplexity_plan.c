@@ -72,7 +72,7 @@ static void plan_lm_eval(organ_perplexity_plan *plan, size_t context, const uint
     }
 }
 
-static organ_status check(const organ_perplexity_protocol *p, size_t count, const char *text, organ_error *error)
+static organ_status check_protocol(const organ_perplexity_protocol *p, size_t count, const char *text, organ_error *error)
 {
     if (p->context < 4)
         return organ_fail(error, ORGAN_USAGE, "a context of %zu tokens is too short: at least 4 are needed", p->context);
@@ -98,7 +98,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
                                                         : protocol->eos;
     const size_t all = count + (prefix >= 0);
     *plan = (organ_perplexity_plan){0};
-    if (check(protocol, count ? all : 0, text, error) != ORGAN_OK)
+    if (check_protocol(protocol, count ? all : 0, text, error) != ORGAN_OK)
         return error->status;
     uint32_t *const sequence = malloc(all * sizeof *sequence);
     /* The last window of lm-eval repeats at most a whole one; every other input is a token of its own or the last of the window before. */

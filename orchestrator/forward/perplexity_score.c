@@ -145,7 +145,7 @@ static organ_status score_batch(scoring *s, size_t from, size_t to, size_t *next
     return error->status;
 }
 
-static organ_status check(const scoring *s, organ_error *error)
+static organ_status check_sources(const scoring *s, organ_error *error)
 {
     for (size_t m = 1; m < s->count; m++)
         if (s->sources[m].vocabulary != s->sources[0].vocabulary)
@@ -159,7 +159,7 @@ static organ_status check(const scoring *s, organ_error *error)
     return ORGAN_OK;
 }
 
-static void tell(const scoring *s, size_t window, size_t scored, const organ_progress *progress)
+static void tell_progress(const scoring *s, size_t window, size_t scored, const organ_progress *progress)
 {
     char name[64], remark[64];
     double total = 0;
@@ -176,7 +176,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
 {
     scoring s = {.kernels = kernels, .plan = plan, .sources = sources, .count = count, .scores = scores, .stop = stop};
     size_t next = 0;
-    if (check(&s, error) != ORGAN_OK)
+    if (check_sources(&s, error) != ORGAN_OK)
         return error->status;
     s.tile_rows = count > 1 ? (tile_rows ? tile_rows : 1) : plan->scored;
     s.tile_rows = s.tile_rows < plan->scored ? s.tile_rows : plan->scored;
@@ -188,7 +188,7 @@ organ_status organ_perplexity_score(const organ_kernels *kernels, const organ_pe
     for (size_t w = 0; w < plan->windows && !error->status;) {
         const size_t to = batch_end(plan, w, batch_tokens);
         if (score_batch(&s, w, to, &next, error) == ORGAN_OK)
-            tell(&s, to, next, progress);
+            tell_progress(&s, to, next, progress);
         w = to;
     }
     free(s.rows);

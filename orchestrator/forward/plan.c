@@ -72,8 +72,8 @@ static organ_status wrong_shape(const organ_forward *forward, const organ_weight
                       *is ? is : "a single number", must);
 }
 
-static const organ_weight *find(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows, uint64_t cols,
-                                organ_error *error)
+static const organ_weight *find_weight(const organ_forward *forward, const char *name, uint64_t matrices, uint64_t rows, uint64_t cols,
+                                       organ_error *error)
 {
     const organ_weight *weight = organ_weights_named(forward->weights, name);
     if (!weight) {
@@ -93,7 +93,7 @@ static const organ_weight *find(const organ_forward *forward, const char *name, 
 const organ_weight *organ_forward_weight_named(const organ_forward *forward, const char *name, uint64_t rows, uint64_t cols,
                                                organ_error *error)
 {
-    return find(forward, name, 1, rows, cols, error);
+    return find_weight(forward, name, 1, rows, cols, error);
 }
 
 /* ---- slots ---- */
@@ -105,7 +105,7 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     const forward_view none = {SIZE_MAX, 0};
     if (b->error->status)
         return none;
-    const organ_weight *weight = find(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
+    const organ_weight *weight = find_weight(b->forward, full_name(b, part, name), matrices, rows, cols, b->error);
     forward_plan *plan = b->plan;
     if (!weight)
         return none;
@@ -119,11 +119,11 @@ static forward_view add_stack(builder *b, const char *part, uint64_t matrices, u
     return (forward_view){plan->count++, 0};
 }
 
-static forward_view add(builder *b, const char *part, uint64_t rows, uint64_t cols) { return add_stack(b, part, 1, rows, cols); }
+static forward_view add_matrix(builder *b, const char *part, uint64_t rows, uint64_t cols) { return add_stack(b, part, 1, rows, cols); }
 
-static void add_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
+static void add_named_part(builder *b, forward_part part, uint64_t rows, uint64_t cols)
 {
-    b->plan->parts[part] = add(b, names[part][is_gguf(b)], rows, cols);
+    b->plan->parts[part] = add_matrix(b, names[part][is_gguf(b)], rows, cols);
 }
 
 /* A bias where there must be one; none where the config says so. */
@@ -131,7 +131,7 @@ static void add_bias(builder *b, forward_part part, bool wanted, uint64_t cols)
 {
     char name[256];
     if (wanted)
-        add_part(b, part, 0, cols);
+        add_named_part(b, part, 0, cols);
     else if (exists(b, names[part][is_gguf(b)]))
         organ_fail(b->error, ORGAN_BAD_INPUT, "%s: tensor '%s' is there, but the config says that there is no such bias",
                    b->forward->model->path, full_name(b, names[part][is_gguf(b)], name));
@@ -152,7 +152,7 @@ static bool is_phi3(const builder *b)
 }
 
 /* Rows of q and k that llama.cpp has reordered. */
-static void turn(builder *b, forward_part part)
+static void mark_turned(builder *b, forward_part part)
 {
     const forward_view view = b->plan->parts[part];
     if (b->forward->config.rope_interleaved && view.slot != SIZE_MAX)
@@ -166,26 +166,26 @@ static void add_attention(builder *b)
     const uint64_t q = (uint64_t)c->heads * c->head_dim, kv = (uint64_t)c->kv_heads * c->head_dim;
     const char *fused = is_gguf(b) ? "attn_qkv.weight" : "self_attn.qkv_proj.weight";
     if (is_phi3(b)) {
-        parts[PART_Q] = add(b, fused, q + 2 * kv, c->hidden);
+        parts[PART_Q] = add_matrix(b, fused, q + 2 * kv, c->hidden);
         parts[PART_K] = below(parts[PART_Q], q);
         parts[PART_V] = below(parts[PART_K], kv);
     } else {
-        add_part(b, PART_Q, q, c->hidden);
-        add_part(b, PART_K, kv, c->hidden);
-        add_part(b, PART_V, kv, c->hidden);
+        add_named_part(b, PART_Q, q, c->hidden);
+        add_named_part(b, PART_K, kv, c->hidden);
+        add_named_part(b, PART_V, kv, c->hidden);
         add_bias(b, PART_BIAS_Q, c->qkv_bias, q);
         add_bias(b, PART_BIAS_K, c->qkv_bias, kv);
         add_bias(b, PART_BIAS_V, c->qkv_bias, kv);
-        turn(b, PART_Q);
-        turn(b, PART_K);
-        turn(b, PART_BIAS_Q);
-        turn(b, PART_BIAS_K);
+        mark_turned(b, PART_Q);
+        mark_turned(b, PART_K);
+        mark_turned(b, PART_BIAS_Q);
+        mark_turned(b, PART_BIAS_K);
     }
-    add_part(b, PART_O, c->hidden, q);
+    add_named_part(b, PART_O, c->hidden, q);
     add_bias(b, PART_BIAS_O, c->output_bias, c->hidden);
     if (c->qk_norm) {
-        add_part(b, PART_NORM_Q, 0, c->head_dim);
-        add_part(b, PART_NORM_K, 0, c->head_dim);
+        add_named_part(b, PART_NORM_Q, 0, c->head_dim);
+        add_named_part(b, PART_NORM_K, 0, c->head_dim);
     }
 }
 
@@ -194,15 +194,15 @@ static void add_dense(builder *b)
     const organ_forward_config *c = &b->forward->config;
     forward_view *parts = b->plan->parts;
     if (is_phi3(b)) {
-        parts[PART_GATE] = add(b, is_gguf(b) ? "ffn_up.weight" : "mlp.gate_up_proj.weight", 2 * c->intermediate, c->hidden);
+        parts[PART_GATE] = add_matrix(b, is_gguf(b) ? "ffn_up.weight" : "mlp.gate_up_proj.weight", 2 * c->intermediate, c->hidden);
         parts[PART_UP] = below(parts[PART_GATE], c->intermediate);
     } else {
-        add_part(b, PART_GATE, c->intermediate, c->hidden);
-        add_part(b, PART_UP, c->intermediate, c->hidden);
+        add_named_part(b, PART_GATE, c->intermediate, c->hidden);
+        add_named_part(b, PART_UP, c->intermediate, c->hidden);
         add_bias(b, PART_BIAS_GATE, c->mlp_bias, c->intermediate);
         add_bias(b, PART_BIAS_UP, c->mlp_bias, c->intermediate);
     }
-    add_part(b, PART_DOWN, c->hidden, c->intermediate);
+    add_named_part(b, PART_DOWN, c->hidden, c->intermediate);
     add_bias(b, PART_BIAS_DOWN, c->mlp_bias, c->hidden);
 }
 
@@ -238,7 +238,7 @@ static void add_numbered(builder *b, bool mixtral)
             char part[128];
             snprintf(part, sizeof part, "%s.experts.%u.%s.weight", mixtral ? "block_sparse_moe" : "mlp", e, kinds[mixtral][k]);
             b->plan->experts[3 * e + k] =
-                add(b, part, k < 2 ? c->expert_intermediate : c->hidden, k < 2 ? c->hidden : c->expert_intermediate);
+                add_matrix(b, part, k < 2 ? c->expert_intermediate : c->hidden, k < 2 ? c->hidden : c->expert_intermediate);
         }
 }
 
@@ -248,10 +248,10 @@ static void add_experts(builder *b)
     const bool stacked = is_gguf(b) || exists(b, "mlp.experts.gate_up_proj");
     const bool mixtral = !stacked && strcmp(c->architecture, "MixtralForCausalLM") == 0;
     if (mixtral)
-        b->plan->parts[PART_ROUTER] = add(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
+        b->plan->parts[PART_ROUTER] = add_matrix(b, "block_sparse_moe.gate.weight", c->experts, c->hidden);
     else
-        add_part(b, PART_ROUTER, c->experts, c->hidden);
-    /* The router has a row for each: so many experts the file vouches for. */
+        add_named_part(b, PART_ROUTER, c->experts, c->hidden);
+    /* The router has a row for each expert, so its size has confirmed the number of experts. */
     if (b->error->status)
         return;
     b->plan->experts = calloc((size_t)c->experts * 3, sizeof *b->plan->experts);
@@ -268,14 +268,14 @@ static void add_experts(builder *b)
 static void add_norms(builder *b)
 {
     const organ_forward_config *c = &b->forward->config;
-    add_part(b, PART_NORM_ATTENTION, 0, c->hidden);
+    add_named_part(b, PART_NORM_ATTENTION, 0, c->hidden);
     if (!c->sandwich_norms) {
-        add_part(b, PART_NORM_FEED, 0, c->hidden);
+        add_named_part(b, PART_NORM_FEED, 0, c->hidden);
         return;
     }
-    b->plan->parts[PART_NORM_FEED] = add(b, is_gguf(b) ? "ffn_norm.weight" : "pre_feedforward_layernorm.weight", 0, c->hidden);
-    add_part(b, PART_NORM_ATTENDED, 0, c->hidden);
-    add_part(b, PART_NORM_FED, 0, c->hidden);
+    b->plan->parts[PART_NORM_FEED] = add_matrix(b, is_gguf(b) ? "ffn_norm.weight" : "pre_feedforward_layernorm.weight", 0, c->hidden);
+    add_named_part(b, PART_NORM_ATTENDED, 0, c->hidden);
+    add_named_part(b, PART_NORM_FED, 0, c->hidden);
 }
 
 organ_status organ_forward_plan_make(organ_forward *forward, unsigned layer, forward_plan *plan, organ_error *error)

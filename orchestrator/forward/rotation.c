@@ -133,7 +133,7 @@ static float frequency_of(const forward_rotation *r, size_t kind, size_t k)
     return 1.0f / power;
 }
 
-static void fill(forward_rotation *r, const forward_rotation_part *part)
+static void fill_angles(forward_rotation *r, const forward_rotation_part *part)
 {
     for (size_t k = 0; k < r->half; k++) {
         const float frequency = frequency_of(r, part->kind, k);
@@ -152,7 +152,7 @@ void organ_forward_rotation_begin(forward_rotation *rotation)
 }
 
 /* Tables of `rows`, with what they hold. */
-static organ_status grow(forward_rotation *r, size_t rows, organ_error *error)
+static organ_status grow_tables(forward_rotation *r, size_t rows, organ_error *error)
 {
     float *cosines = organ_forward_floats(rows * r->half, error), *sines = organ_forward_floats(rows * r->half, error);
     forward_rotation_part *const parts = realloc(r->parts, (r->part_count + 1) * sizeof *parts);
@@ -185,10 +185,10 @@ organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tok
             return ORGAN_OK;
         }
     const size_t positions = (tokens + ROWS_AT_ONCE - 1) / ROWS_AT_ONCE * ROWS_AT_ONCE;
-    if (grow(rotation, before + positions, error) != ORGAN_OK)
+    if (grow_tables(rotation, before + positions, error) != ORGAN_OK)
         return error->status;
     rotation->parts[rotation->part_count++] = (forward_rotation_part){kind, before, positions};
-    fill(rotation, &rotation->parts[rotation->part_count - 1]);
+    fill_angles(rotation, &rotation->parts[rotation->part_count - 1]);
     *first = before;
     return ORGAN_OK;
 }

@@ -45,7 +45,7 @@ organ_status organ_forward_products_add(forward_products *products, const float 
     return ORGAN_OK;
 }
 
-static void multiply(void *context, size_t index, size_t worker)
+static void multiply_product(void *context, size_t index, size_t worker)
 {
     (void)worker;
     const forward_product *p = &((const forward_products *)context)->items[index];
@@ -64,5 +64,5 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
 {
     const size_t count = products->count;
     products->count = 0;
-    return organ_forward_share(engine, count, multiply, products, error);
+    return organ_forward_share(engine, count, multiply_product, products, error);
 }

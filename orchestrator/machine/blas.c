@@ -66,7 +66,7 @@ void blas_memory_free(void *buffer)
     pthread_mutex_unlock(&table);
 }
 
-static void prepare(void)
+static void prepare_blas(void)
 {
     if (openblas_set_num_threads)
         openblas_set_num_threads(1);
@@ -85,7 +85,7 @@ static void prepare(void)
 
 void organ_blas_begin(void)
 {
-    pthread_once(&prepared, prepare);
+    pthread_once(&prepared, prepare_blas);
     if (serial)
         pthread_mutex_lock(&calls);
 }
@@ -98,6 +98,6 @@ void organ_blas_end(void)
 
 bool organ_blas_is_concurrent(void)
 {
-    pthread_once(&prepared, prepare);
+    pthread_once(&prepared, prepare_blas);
     return !serial;
 }

@@ -27,7 +27,7 @@ static int take_by_hand(const char *from, const char *to)
     if (!S_ISDIR(info.st_mode)) {
         if (link(from, to))
             return errno;
-        unlink(from); /* a second name of the file harms nobody */
+        unlink(from); /* if this fails, the file keeps a second name */
         return 0;
     }
     if (rename(from, to) == 0)

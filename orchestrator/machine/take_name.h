@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What has been written gets its name, and no file of anybody's is lost by that. */
+ * Renames finished outputs without ever losing a file that is not an output. */
 #ifndef ORGAN_TAKE_NAME_H
 #define ORGAN_TAKE_NAME_H
 
 #include "formats/base/status.h"
 
 /* Renames `from` to `to`, on the same file system, where nothing has that name; an empty directory at `to` may give way to a directory
- * where the file system knows no better. 0, or an errno: EEXIST if the name is taken. Safe against a name that appears meanwhile. */
+ * where the file system cannot rename without replacing. 0, or an errno: EEXIST if the name is taken. Safe against a name that appears
+ * meanwhile. */
 int organ_take_name(const char *from, const char *to);
 
 /* Exchanges two names, at once where the file system can do that. 0, or an errno: each has its own name then. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Threads that take no signals, and conditions that are waited for with a limit. */
+ * Threads that take no signals, and waiting for conditions with a time limit. */
 #ifndef ORGAN_THREAD_H
 #define ORGAN_THREAD_H
 

@@ -21,7 +21,7 @@ static bool set_aside(void **aside)
 }
 
 /* An empty one, of which nothing is loaded. NULL without memory. */
-static organ_topology *create(void)
+static organ_topology *create_empty(void)
 {
     organ_topology *const topology = calloc(1, sizeof *topology);
     bool made = topology && set_aside(&topology->aside) && hwloc_topology_init(&topology->machine) == 0;
@@ -91,7 +91,7 @@ static organ_status hide_all_but(organ_topology *topology, const char *allowed, 
 }
 
 /* Ends a creation: surveys what was loaded, or undoes it. */
-static organ_status finish(organ_topology *made, organ_topology **topology, organ_error *error)
+static organ_status finish_topology(organ_topology *made, organ_topology **topology, organ_error *error)
 {
     if (error->status == ORGAN_OK && leave_out_forbidden(made, error) == ORGAN_OK)
         if (!organ_topology_is_this_machine(made) || leave_out_unbound(made, error) == ORGAN_OK)
@@ -107,19 +107,19 @@ static organ_status finish(organ_topology *made, organ_topology **topology, orga
 
 organ_status organ_topology_discover(organ_topology **topology, organ_error *error)
 {
-    organ_topology *const made = create();
+    organ_topology *const made = create_empty();
     *topology = NULL;
     if (!made || hwloc_topology_load(made->machine) != 0) {
         organ_fail_errno(error, made ? errno : ENOMEM, "topology of this machine");
         organ_topology_destroy(made);
         return error->status;
     }
-    return finish(made, topology, error);
+    return finish_topology(made, topology, error);
 }
 
 organ_status organ_topology_synthetic(const char *description, const char *allowed, organ_topology **topology, organ_error *error)
 {
-    organ_topology *const made = create();
+    organ_topology *const made = create_empty();
     *topology = NULL;
     if (!made)
         return organ_fail_errno(error, ENOMEM, "machine '%s'", description);
@@ -129,7 +129,7 @@ organ_status organ_topology_synthetic(const char *description, const char *allow
         organ_fail_errno(error, errno, "machine '%s'", description);
     else if (allowed)
         hide_all_but(made, allowed, error);
-    return finish(made, topology, error);
+    return finish_topology(made, topology, error);
 }
 
 /* Whether a CPU of the record may be used. */
@@ -147,7 +147,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     *topology = NULL;
     if (organ_input_load(path, path, MOST_RECORD, &xml, &length, error) != ORGAN_OK)
         return error->status;
-    organ_topology *const made = create();
+    organ_topology *const made = create_empty();
     if (!made)
         organ_fail_errno(error, ENOMEM, "%s: machine", path);
     /* The size that hwloc takes counts the NUL behind the text. */
@@ -156,7 +156,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     else if (!has_cpus(made))
         organ_fail(error, ORGAN_BAD_INPUT, "%s: the machine has no CPU that may be used", path);
     free(xml);
-    return made ? finish(made, topology, error) : error->status;
+    return made ? finish_topology(made, topology, error) : error->status;
 }
 
 void organ_topology_destroy(organ_topology *topology)

@@ -96,7 +96,7 @@ static unsigned node_number(organ_topology *topology, hwloc_obj_t node)
 }
 
 /* hwloc ranks kinds of core by how fast they are, the slowest first; here the fastest is 0. A core of no known kind counts as fast. */
-static unsigned kind_of(const organ_topology *topology, hwloc_obj_t pu)
+static unsigned kind_of_core(const organ_topology *topology, hwloc_obj_t pu)
 {
     const int kinds = hwloc_cpukinds_get_nr(topology->machine, 0);
     const int rank = kinds > 0 ? hwloc_cpukinds_get_by_cpuset(topology->machine, pu->cpuset, 0) : -1;
@@ -124,7 +124,7 @@ static void seat_one(organ_topology *topology, hwloc_obj_t pu, bool same_core)
     }
     const hwloc_obj_t core = hwloc_get_ancestor_obj_by_type(topology->machine, HWLOC_OBJ_CORE, pu);
     now->pu = (organ_pu){
-        .core = core ? core->os_index : pu->os_index, .package = package_of(topology->machine, pu), .kind = kind_of(topology, pu)};
+        .core = core ? core->os_index : pu->os_index, .package = package_of(topology->machine, pu), .kind = kind_of_core(topology, pu)};
     now->place.node = node_number(topology, memory_of(topology, pu->os_index, &now->pu.near));
     now->turn = (unsigned)topology->node_cores[now->place.node]++;
     topology->cores++;

@@ -30,7 +30,7 @@ struct organ_workers {
 };
 
 /* A member does each round once, and the last one begun before it leaves. */
-static void *serve(void *argument)
+static void *serve_rounds(void *argument)
 {
     const member *self = argument;
     organ_workers *pool = self->pool;
@@ -56,7 +56,7 @@ static void *serve(void *argument)
 }
 
 /* The pool's first round. */
-static void pin(void *context, size_t worker)
+static void pin_member(void *context, size_t worker)
 {
     organ_workers *pool = context;
     member *self = &pool->members[worker];
@@ -73,7 +73,7 @@ static int start_threads(organ_workers *pool, size_t threads)
     fault = pthread_attr_setstacksize(&attributes, STACK_BYTES);
     while (!fault && pool->count < threads) {
         member *next = &pool->members[pool->count];
-        fault = organ_thread_create(&next->thread, &attributes, serve, next);
+        fault = organ_thread_create(&next->thread, &attributes, serve_rounds, next);
         if (!fault)
             pool->count++;
     }
@@ -82,7 +82,7 @@ static int start_threads(organ_workers *pool, size_t threads)
 }
 
 /* A pool without threads; NULL if there is no memory. */
-static organ_workers *prepare(const organ_topology *topology, size_t threads)
+static organ_workers *prepare_pool(const organ_topology *topology, size_t threads)
 {
     organ_workers *pool = calloc(1, sizeof *pool);
     member *members = calloc(threads, sizeof *members);
@@ -110,7 +110,7 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
     *workers = NULL;
     if (threads == 0)
         threads = organ_topology_cores(topology);
-    organ_workers *pool = prepare(topology, threads);
+    organ_workers *pool = prepare_pool(topology, threads);
     if (!pool)
         return organ_fail_errno(error, ENOMEM, "%zu worker threads", threads);
     const int fault = start_threads(pool, threads);
@@ -120,7 +120,7 @@ organ_status organ_workers_create(const organ_topology *topology, size_t threads
         return organ_fail_errno(error, fault, "%zu worker threads: only %zu could be started (memory, or a limit on threads)", threads,
                                 started);
     }
-    organ_workers_run(pool, pin, pool);
+    organ_workers_run(pool, pin_member, pool);
     for (size_t k = 0; k < threads; k++)
         pool->pinned += pool->members[k].pinned;
     *workers = pool;

@@ -34,7 +34,7 @@ static bool skipped(const walk *w, const char *name)
     return found;
 }
 
-static void add(walk *w, char *name, uint64_t bytes)
+static void list_file(walk *w, char *name, uint64_t bytes)
 {
     organ_file_list *list = w->list;
     if (!organ_grow(&list->names, list->count, &w->room, sizeof *list->names)) {
@@ -46,10 +46,10 @@ static void add(walk *w, char *name, uint64_t bytes)
     list->bytes += bytes;
 }
 
-static void visit(walk *w, const char *folder, int depth);
+static void list_folder(walk *w, const char *folder, int depth);
 
 /* One entry; takes over `name`, its path relative to the root. */
-static void visit_entry(walk *w, char *name, int depth)
+static void list_entry(walk *w, char *name, int depth)
 {
     char *path = NULL;
     struct stat info, link;
@@ -61,15 +61,15 @@ static void visit_entry(walk *w, char *name, int depth)
     if (lstat(path, &link) || stat(path, &info))
         organ_fail_errno(w->error, errno, "%s: cannot be copied", path);
     else if (S_ISREG(info.st_mode)) {
-        add(w, name, (uint64_t)info.st_size);
+        list_file(w, name, (uint64_t)info.st_size);
         name = NULL;
     } else if (S_ISDIR(link.st_mode))
-        visit(w, name, depth + 1);
+        list_folder(w, name, depth + 1);
     free(name);
     free(path);
 }
 
-static void visit(walk *w, const char *folder, int depth)
+static void list_folder(walk *w, const char *folder, int depth)
 {
     char *path = NULL;
     if (asprintf(&path, "%s%s%s", w->root, *folder ? "/" : "", folder) < 0) {
@@ -88,24 +88,24 @@ static void visit(walk *w, const char *folder, int depth)
         else if (skipped(w, name))
             free(name);
         else
-            visit_entry(w, name, depth);
+            list_entry(w, name, depth);
     }
     if (directory)
         closedir(directory);
     free(path);
 }
 
-static int by_bytes(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
+static int by_path(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 organ_status organ_list_files(const char *directory, const char *const *skip, size_t skip_count, organ_file_list *list, organ_error *error)
 {
     *list = (organ_file_list){0};
     walk w = {.root = directory, .skip = skip, .skip_count = skip_count, .list = list, .error = error};
-    visit(&w, "", 0);
+    list_folder(&w, "", 0);
     if (error->status)
         organ_list_free(list);
     else if (list->count)
-        qsort(list->names, list->count, sizeof *list->names, by_bytes);
+        qsort(list->names, list->count, sizeof *list->names, by_path);
     return error->status;
 }
 

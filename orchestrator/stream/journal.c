@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char *read_all(int fd, size_t *size)
+static char *read_journal(int fd, size_t *size)
 {
     struct stat info;
     if (fstat(fd, &info))
@@ -53,7 +53,7 @@ organ_status organ_journal_open(const char *path, organ_journal *journal, json_t
     if (journal->fd < 0)
         return organ_fail_errno(error, errno, "%s: cannot be opened", path);
     size_t size = 0;
-    char *text = read_all(journal->fd, &size);
+    char *text = read_journal(journal->fd, &size);
     if (!text || !*lines) {
         free(text);
         return organ_fail_errno(error, ENOMEM, "%s: cannot be read", path);

@@ -68,7 +68,7 @@ organ_status organ_model_other_files(const organ_model *donor, organ_file_list *
     return error->status;
 }
 
-static bool stopped(organ_model_copy *copy)
+static bool copying_is_stopped(organ_model_copy *copy)
 {
     pthread_mutex_lock(&copy->lock);
     const bool cancelled = copy->cancelled;
@@ -85,7 +85,7 @@ typedef struct pair {
 
 static organ_status copy_span(organ_model_copy *copy, const pair *p, uint64_t from, uint64_t to, organ_error *error)
 {
-    while (from < to && !error->status && !stopped(copy)) {
+    while (from < to && !error->status && !copying_is_stopped(copy)) {
         const uint64_t bytes = to - from < STEP ? to - from : STEP;
         organ_copy_range(p->from, copy->donor->files[p->file].path, from, p->to.fd, p->to.path, from, bytes, error);
         from += bytes;
@@ -145,9 +145,9 @@ static void *copy_all(void *context)
 {
     organ_model_copy *copy = context;
     organ_error error = {0};
-    for (size_t k = 0; k < copy->others.count && !error.status && !stopped(copy); k++)
+    for (size_t k = 0; k < copy->others.count && !error.status && !copying_is_stopped(copy); k++)
         copy_other(copy, copy->others.names[k], &error);
-    for (size_t f = 0; f < copy->donor->file_count && !error.status && !stopped(copy); f++)
+    for (size_t f = 0; f < copy->donor->file_count && !error.status && !copying_is_stopped(copy); f++)
         with_pair(copy, f, fill_shard, &error);
     pthread_mutex_lock(&copy->lock);
     copy->fault = error;
@@ -255,7 +255,7 @@ organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, vo
     return error->status;
 }
 
-static void join(organ_model_copy *copy)
+static void join_copying(organ_model_copy *copy)
 {
     if (copy->copying)
         pthread_join(copy->thread, NULL);
@@ -264,10 +264,10 @@ static void join(organ_model_copy *copy)
 
 organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
 {
-    join(copy);
+    join_copying(copy);
     if (fault_of_thread(copy, error))
         return error->status;
-    if (stopped(copy))
+    if (copying_is_stopped(copy))
         return organ_fail(error, ORGAN_INTERRUPTED, "interrupted");
     return organ_transfer_sync(copy->publish->partial, error); /* the ragged ends of bands went through the cache */
 }
@@ -281,7 +281,7 @@ void organ_model_copy_end(organ_model_copy *copy)
     pthread_mutex_lock(&copy->lock);
     copy->cancelled = true;
     pthread_mutex_unlock(&copy->lock);
-    join(copy);
+    join_copying(copy);
     organ_direct_close(&copy->writing);
     for (size_t f = 0; copy->shards && f < copy->donor->file_count; f++)
         free(copy->shards[f].path);

@@ -39,10 +39,10 @@ typedef struct run {
 
 static bool stop_asked(const run *r) { return organ_stop_asked(r->engine->stop); }
 
-static slot *slot_of(run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
+static slot *slot_of_band(run *r, uint64_t band) { return &r->slots[band % r->plan.slots]; }
 
 /* The first fault ends the run for everyone. Call with the lock held. */
-static void halt(run *r)
+static void halt_pass(run *r)
 {
     r->halted = true;
     pthread_cond_broadcast(&r->filled);
@@ -50,7 +50,7 @@ static void halt(run *r)
     pthread_cond_broadcast(&r->freed);
 }
 
-static organ_status fill(run *r, slot *s, organ_error *error)
+static organ_status fill_slot(run *r, slot *s, organ_error *error)
 {
     const organ_pass_item *item = &r->pass->items[s->shape.item];
     const organ_tensor *side[2] = {item->tensor, item->other};
@@ -78,21 +78,21 @@ static bool await_slot(run *r)
     return go;
 }
 
-static void *reader(void *context)
+static void *read_bands(void *context)
 {
     run *r = context;
     organ_band_cursor cursor = {0};
     organ_band_shape shape;
     while (organ_band_next(r->pass, &r->plan, &cursor, &shape) && await_slot(r)) {
-        slot *s = slot_of(r, r->read); /* only this thread changes r->read */
+        slot *s = slot_of_band(r, r->read); /* only this thread changes r->read */
         s->shape = shape;
         organ_error error = {0};
-        const organ_status status = fill(r, s, &error);
+        const organ_status status = fill_slot(r, s, &error);
         pthread_mutex_lock(&r->lock);
         if (status) {
             if (!r->error.status)
                 r->error = error;
-            halt(r);
+            halt_pass(r);
         } else {
             s->taken = s->done = 0;
             r->read++;
@@ -115,7 +115,7 @@ static slot *slot_with_work(run *r, unsigned node)
 {
     slot *any = NULL;
     for (uint64_t band = r->retired; band < r->read; band++) {
-        slot *s = slot_of(r, band);
+        slot *s = slot_of_band(r, band);
         if (s->taken == s->shape.tiles)
             continue;
         if (s->node == node)
@@ -128,7 +128,7 @@ static slot *slot_with_work(run *r, unsigned node)
 
 /* Takes some tiles: a share of what is left of a band, so that small tiles do not cost a lock each and the last ones are spread. Returns
  * the slot or NULL when there is nothing more to come. */
-static slot *take(run *r, unsigned node, size_t *from, size_t *to)
+static slot *take_tiles(run *r, unsigned node, size_t *from, size_t *to)
 {
     pthread_mutex_lock(&r->lock);
     slot *s = NULL;
@@ -145,12 +145,12 @@ static slot *take(run *r, unsigned node, size_t *from, size_t *to)
     return s;
 }
 
-static void work(void *context, size_t worker)
+static void work_on_tiles(void *context, size_t worker)
 {
     run *r = context;
     const unsigned node = organ_workers_place(r->engine->workers, worker).node;
     size_t from, to;
-    for (slot *s; (s = take(r, node, &from, &to));) {
+    for (slot *s; (s = take_tiles(r, node, &from, &to));) {
         for (size_t t = from; t < to; t++) {
             const organ_tile tile = organ_band_tile(&s->shape, t, s->data[0], s->data[1]);
             r->pass->work(r->pass->context, &tile, r->scratch[worker], s->results + t * r->pass->result_bytes);
@@ -171,9 +171,9 @@ static slot *await_band(run *r)
     while (!r->halted) {
         if (stop_asked(r)) {
             organ_fail(&r->error, ORGAN_INTERRUPTED, "interrupted");
-            halt(r);
-        } else if (r->read > r->retired && slot_of(r, r->retired)->done == slot_of(r, r->retired)->shape.tiles) {
-            s = slot_of(r, r->retired);
+            halt_pass(r);
+        } else if (r->read > r->retired && slot_of_band(r, r->retired)->done == slot_of_band(r, r->retired)->shape.tiles) {
+            s = slot_of_band(r, r->retired);
             break;
         } else if (r->all_read && r->read == r->retired) {
             break;
@@ -201,7 +201,7 @@ static void retire_all(run *r)
         if (status) {
             if (!r->error.status)
                 r->error = error;
-            halt(r);
+            halt_pass(r);
         }
         r->retired++;
         pthread_cond_signal(&r->freed);
@@ -210,7 +210,7 @@ static void retire_all(run *r)
 }
 
 /* Slots lie with the workers in turn: each node has its share of them, and a node without a worker has none. */
-static organ_status allocate(run *r, organ_error *error)
+static organ_status allocate_ring(run *r, organ_error *error)
 {
     const organ_topology *topology = r->engine->topology;
     const size_t workers = organ_workers_count(r->engine->workers);
@@ -236,7 +236,7 @@ static organ_status allocate(run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release(run *r)
+static void release_ring(run *r)
 {
     const organ_topology *topology = r->engine->topology;
     for (size_t k = 0; r->slots && k < r->plan.slots; k++) {
@@ -276,17 +276,17 @@ organ_status organ_pass_run(const organ_pass *pass, const organ_engine *engine, 
     expect_sequential(pass->model);
     expect_sequential(pass->other);
     pthread_t thread;
-    const int failed = allocate(&r, error) == ORGAN_OK ? organ_thread_create(&thread, NULL, reader, &r) : 0;
+    const int failed = allocate_ring(&r, error) == ORGAN_OK ? organ_thread_create(&thread, NULL, read_bands, &r) : 0;
     if (failed)
         organ_fail_errno(error, failed, "cannot start the reading thread (memory, or a limit on threads)");
     if (!error->status) {
-        organ_workers_start(engine->workers, work, &r);
+        organ_workers_start(engine->workers, work_on_tiles, &r);
         retire_all(&r);
         organ_workers_wait(engine->workers);
         pthread_join(thread, NULL);
         if (r.error.status)
             *error = r.error;
     }
-    release(&r);
+    release_ring(&r);
     return error->status;
 }

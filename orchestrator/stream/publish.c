@@ -63,7 +63,7 @@ static organ_status split_path(const char *path, organ_publish *publish, organ_e
     return error->status || publish->partial ? error->status : organ_fail_memory(error, path);
 }
 
-static organ_status lock(organ_publish *publish, organ_error *error)
+static organ_status lock_partial(organ_publish *publish, organ_error *error)
 {
     publish->lock = open(publish->partial, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (publish->lock < 0)
@@ -141,9 +141,9 @@ static organ_status fail_kept(const organ_publish *publish, organ_error *error)
 }
 
 /* What an earlier run left: continued, or removed. */
-static organ_status take_over(organ_publish *publish, bool resume, bool force, organ_error *error)
+static organ_status take_over_partial(organ_publish *publish, bool resume, bool force, organ_error *error)
 {
-    if (lock(publish, error))
+    if (lock_partial(publish, error))
         return error->status;
     organ_status refused = ORGAN_OK;
     const bool unfinished = is_unfinished(publish);
@@ -170,11 +170,11 @@ static organ_status make_partial(organ_publish *publish, bool resume, bool force
         return organ_fail(error, ORGAN_USAGE,
                           exists ? "%s: '%s' to put it in is no directory" : "%s: the directory '%s' to put it in does not exist",
                           publish->final, publish->parent);
-    if (lstat(publish->partial, &info) == 0 && (take_over(publish, resume, force, error) || publish->resumed))
+    if (lstat(publish->partial, &info) == 0 && (take_over_partial(publish, resume, force, error) || publish->resumed))
         return error->status;
     if (mkdir(publish->partial, 0777))
         return organ_fail_errno(error, errno, "%s: cannot be made", publish->partial);
-    if (lock(publish, error) == ORGAN_OK && set_mark(publish, error) == ORGAN_OK)
+    if (lock_partial(publish, error) == ORGAN_OK && set_mark(publish, error) == ORGAN_OK)
         return ORGAN_OK;
     rmdir(publish->partial);
     return error->status;
@@ -210,7 +210,7 @@ char *organ_publish_path(const organ_publish *publish, const char *name)
 }
 
 /* 0, or an errno. */
-static int synchronise(const char *path)
+static int sync_folder(const char *path)
 {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     const int fault = fd >= 0 && fsync(fd) == 0 ? 0 : errno;
@@ -221,7 +221,7 @@ static int synchronise(const char *path)
 
 organ_status organ_sync_directory(const char *path, organ_error *error)
 {
-    const int fault = synchronise(path);
+    const int fault = sync_folder(path);
     return fault ? organ_fail_errno(error, fault, "%s: cannot be synchronised with the disk", path) : ORGAN_OK;
 }
 
@@ -242,7 +242,7 @@ static void free_plan(naming_plan *plan)
 }
 
 /* For a file of the partial directory, or for all of that if `name` is NULL; the path `final`, or if it is NULL `name` in its parent. */
-static organ_status make_plan(const organ_publish *publish, const char *name, const char *final, naming_plan *plan, organ_error *error)
+static organ_status plan_name(const organ_publish *publish, const char *name, const char *final, naming_plan *plan, organ_error *error)
 {
     plan->grown = name ? organ_publish_path(publish, name) : strdup(publish->partial);
     if (final)
@@ -276,19 +276,19 @@ static organ_status fail_unsynchronised(const organ_publish *publish, const char
 }
 
 /* Removes what had the name, and makes the new one last. */
-static organ_status settle(const organ_publish *publish, const char *former, bool removes, organ_error *error)
+static organ_status settle_name(const organ_publish *publish, const char *former, bool removes, organ_error *error)
 {
     if (removes && remove_tree(former))
         return organ_fail_errno(error, errno, "%.300s is whole and has its name, but what had it before cannot be removed from %.300s",
                                 publish->final, former);
-    const int fault = synchronise(publish->parent);
+    const int fault = sync_folder(publish->parent);
     return fault ? fail_unsynchronised(publish, publish->parent, fault, error) : ORGAN_OK;
 }
 
 organ_status organ_publish_commit(organ_publish *publish, const char *journal, organ_error *error)
 {
     naming_plan plan = {0};
-    if (organ_sync_directory(publish->partial, error) || make_plan(publish, NULL, publish->final, &plan, error)) {
+    if (organ_sync_directory(publish->partial, error) || plan_name(publish, NULL, publish->final, &plan, error)) {
         free_plan(&plan);
         return error->status;
     }
@@ -300,8 +300,8 @@ organ_status organ_publish_commit(organ_publish *publish, const char *journal, o
         naming = give_name(publish, &plan, error);
     }
     free_plan(&plan);
-    const int fault = error->status ? 0 : synchronise(publish->final); /* the mark and the journal are gone for good */
-    if (error->status || settle(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
+    const int fault = error->status ? 0 : sync_folder(publish->final); /* the mark and the journal are gone for good */
+    if (error->status || settle_name(publish, publish->partial, naming == ORGAN_NAME_GIVEN_ANEW, error))
         return error->status;
     return fault ? fail_unsynchronised(publish, publish->final, fault, error) : ORGAN_OK;
 }
@@ -319,7 +319,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
     naming_plan plans[ORGAN_PUBLISH_FILES] = {0};
     size_t count = 0;
     for (organ_sync_directory(publish->partial, error); !error->status && names[count]; count++)
-        make_plan(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
+        plan_name(publish, names[count], count == 0 ? publish->final : NULL, &plans[count], error);
     if (!error->status)
         remove_journal(publish, journal); /* what is whole is not to be taken for an unfinished run */
     if (!error->status)
@@ -330,7 +330,7 @@ organ_status organ_publish_commit_files(organ_publish *publish, const char *cons
         commit_file(publish, &plans[k], error);
     for (size_t k = 0; k < count; k++)
         free_plan(&plans[k]);
-    return error->status ? error->status : settle(publish, publish->partial, true, error);
+    return error->status ? error->status : settle_name(publish, publish->partial, true, error);
 }
 
 void organ_publish_abandon(organ_publish *publish)

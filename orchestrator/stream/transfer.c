@@ -75,7 +75,7 @@ organ_status organ_transfer_bytes(const char *path, const void *data, size_t byt
     return error->status;
 }
 
-static bool ended(crew *c)
+static bool crew_has_ended(crew *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool failed = c->fault.status != ORGAN_OK;
@@ -83,7 +83,7 @@ static bool ended(crew *c)
     return failed || organ_stop_asked(c->stop);
 }
 
-static void advance(crew *c, uint64_t bytes, const char *tensor)
+static void note_moved(crew *c, uint64_t bytes, const char *tensor)
 {
     pthread_mutex_lock(&c->lock);
     organ_progress_advance(c->progress, bytes, tensor, NULL);
@@ -110,7 +110,7 @@ static void announce(crew *c)
     }
 }
 
-/* Keeps the disk reading in the order of the transfers, ahead of all threads; whoever comes by does it. */
+/* Keeps the disk reading in the order of the transfers, ahead of all threads; any thread that finds the lock free does it. */
 static void look_ahead(crew *c)
 {
     if (pthread_mutex_trylock(&c->ahead_lock))
@@ -124,7 +124,7 @@ static void look_ahead(crew *c)
 }
 
 /* The file of a transfer, open for this thread: the one before stays open for the next tensor in it. */
-static organ_status take_file(hand *h, const organ_transfer *t)
+static organ_status open_target(hand *h, const organ_transfer *t)
 {
     if (h->file.path && strcmp(h->file.path, t->path) == 0)
         return ORGAN_OK;
@@ -162,7 +162,7 @@ static organ_status read_step(const organ_transfer *t, int fd, void *data, size_
 static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
 {
     const uint64_t all = t->tensor->bytes;
-    for (uint64_t done = 0; done < all && !h->error.status && !ended(h->crew);) {
+    for (uint64_t done = 0; done < all && !h->error.status && !crew_has_ended(h->crew);) {
         const uint64_t to = t->offset + done;
         /* Later steps begin on a page of the output, so that only the ends of a tensor go through the cache. */
         const size_t lead = (size_t)(to & (ORGAN_DIRECT_ALIGNMENT - 1)), most = STEP - lead;
@@ -174,19 +174,19 @@ static organ_status move_bytes(hand *h, const organ_transfer *t, int fd)
         XXH3_64bits_update(h->hash, data, bytes);
         if (organ_direct_write(&h->file, data, bytes, to, &h->error))
             break;
-        advance(h->crew, bytes, NULL);
+        note_moved(h->crew, bytes, NULL);
         done += bytes;
     }
     return h->error.status;
 }
 
 /* Another type: read, widened to FP32, narrowed, written. All three stretches fit into the buffer. */
-static organ_status convert(hand *h, const organ_transfer *t, int fd)
+static organ_status convert_tensor(hand *h, const organ_transfer *t, int fd)
 {
     const organ_dtype_info *const from = organ_dtype_describe(t->tensor->dtype), *const to = organ_dtype_describe(t->as);
     unsigned char *const read = h->buffer, *const write = h->buffer + STEP / 2;
     float *const values = (float *)(void *)(h->buffer + STEP / 4);
-    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !ended(h->crew);) {
+    for (uint64_t done = 0; done < t->tensor->elements && !h->error.status && !crew_has_ended(h->crew);) {
         const uint64_t left = t->tensor->elements - done;
         const size_t count = left < CONVERT ? (size_t)left : CONVERT;
         const size_t got = count / from->elements * from->bytes, put = count / to->elements * to->bytes;
@@ -197,7 +197,7 @@ static organ_status convert(hand *h, const organ_transfer *t, int fd)
         XXH3_64bits_update(h->hash, write, put);
         if (organ_direct_write(&h->file, write, put, t->offset + done / to->elements * to->bytes, &h->error))
             break;
-        advance(h->crew, got, NULL);
+        note_moved(h->crew, got, NULL);
         done += count;
     }
     return h->error.status;
@@ -207,11 +207,11 @@ static organ_status move_tensor(hand *h, organ_transfer *t)
 {
     int fd;
     XXH3_64bits_reset(h->hash);
-    if (take_file(h, t) == ORGAN_OK && open_source(t, &fd, &h->error) == ORGAN_OK) {
+    if (open_target(h, t) == ORGAN_OK && open_source(t, &fd, &h->error) == ORGAN_OK) {
         if (t->as == t->tensor->dtype)
             move_bytes(h, t, fd);
         else
-            convert(h, t, fd);
+            convert_tensor(h, t, fd);
         if (fd >= 0)
             close(fd);
     }
@@ -221,7 +221,7 @@ static organ_status move_tensor(hand *h, organ_transfer *t)
 
 static organ_transfer *take_next(crew *c)
 {
-    if (ended(c))
+    if (crew_has_ended(c))
         return NULL;
     pthread_mutex_lock(&c->lock);
     organ_transfer *t = c->next < c->count ? &c->transfers[c->next++] : NULL;
@@ -239,14 +239,14 @@ static organ_status tell_done(hand *h, const organ_transfer *t)
     return h->error.status;
 }
 
-static void *work(void *context)
+static void *run_transfers(void *context)
 {
     hand h = {.crew = context, .buffer = aligned_alloc(ORGAN_DIRECT_ALIGNMENT, STEP), .hash = XXH3_createState()};
     if (!h.buffer || !h.hash)
         organ_fail_errno(&h.error, ENOMEM, "cannot allocate a buffer of %zu bytes", STEP);
     for (organ_transfer *t; !h.error.status && (t = take_next(h.crew));)
-        if (move_tensor(&h, t) == ORGAN_OK && !ended(h.crew) && tell_done(&h, t) == ORGAN_OK)
-            advance(h.crew, 0, t->tensor->name);
+        if (move_tensor(&h, t) == ORGAN_OK && !crew_has_ended(h.crew) && tell_done(&h, t) == ORGAN_OK)
+            note_moved(h.crew, 0, t->tensor->name);
     if (h.file.path)
         organ_direct_close(&h.file);
     pthread_mutex_lock(&h.crew->lock);
@@ -263,9 +263,9 @@ static void work_together(crew *c)
 {
     pthread_t threads[THREADS - 1];
     size_t started = 0;
-    while (started < THREADS - 1 && started + 1 < c->count && organ_thread_create(&threads[started], NULL, work, c) == 0)
+    while (started < THREADS - 1 && started + 1 < c->count && organ_thread_create(&threads[started], NULL, run_transfers, c) == 0)
         started++;
-    work(c);
+    run_transfers(c);
     while (started)
         pthread_join(threads[--started], NULL);
 }

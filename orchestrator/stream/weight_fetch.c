@@ -8,7 +8,7 @@
 #define HELD (sizeof((organ_weight_reader *)0)->held / sizeof(weight_held))
 
 /* What a matrix is stored as in one of its tensors: its share where the tensor has one for each matrix, else all of it. */
-static weight_held part_of(const organ_weight_reader *reader, size_t k, uint64_t matrix)
+static weight_held matrix_part(const organ_weight_reader *reader, size_t k, uint64_t matrix)
 {
     const organ_weight *const w = reader->weight;
     const organ_tensor *const tensors[HELD] = {w->codes, w->scale, w->zero, w->bias}, *const t = tensors[k];
@@ -22,7 +22,7 @@ uint64_t organ_weight_reader_held(const organ_weight_reader *reader)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < HELD; k++) {
-        const weight_held part = part_of(reader, k, 0);
+        const weight_held part = matrix_part(reader, k, 0);
         bytes += (part.to - part.from + 63) & ~(uint64_t)63;
     }
     return bytes;
@@ -33,7 +33,7 @@ organ_status organ_weight_reader_hold(organ_weight_reader *reader, uint64_t matr
     unsigned char *at = memory;
     memset(reader->held, 0, sizeof reader->held);
     for (size_t k = 0; k < HELD; k++) {
-        weight_held part = part_of(reader, k, matrix);
+        weight_held part = matrix_part(reader, k, matrix);
         const size_t bytes = (size_t)(part.to - part.from);
         if (!part.tensor)
             continue;

@@ -55,7 +55,7 @@ typedef struct run {
     size_t opened, closed;   /* items */
     size_t item;             /* of which the next strip is, */
     uint64_t row;            /* and from which row on */
-    uint64_t ahead;          /* strips of open items that nobody has taken */
+    uint64_t ahead;          /* strips of open items that no worker has taken */
     uint64_t taken, retired; /* strips */
     bool all_open, halted, failing;
     organ_error error; /* of the calling thread: comes after all strips that were open */
@@ -114,7 +114,7 @@ static organ_status measure_item(const run *r, size_t item, buffer_plan *plan, o
 
 static size_t worker_bytes(const buffer_plan *plan) { return plan->values + plan->other + plan->reader + plan->scratch; }
 
-static organ_status make_plan(run *r, organ_error *error)
+static organ_status plan_buffers(run *r, organ_error *error)
 {
     buffer_plan plan = {.scratch = pages(r->pass->scratch_bytes)};
     size_t widest = 0;
@@ -135,7 +135,7 @@ static organ_status make_plan(run *r, organ_error *error)
 }
 
 /* Call with the lock held. */
-static void halt(run *r)
+static void halt_weight_pass(run *r)
 {
     r->halted = true;
     pthread_cond_broadcast(&r->more);
@@ -152,7 +152,7 @@ static void pass_empty(run *r)
 /* ---- workers ---- */
 
 /* The next strip, as soon as there is one and the window lets it begin. NULL if nothing more is to be done. */
-static slot *take(run *r)
+static slot *take_strip(run *r)
 {
     slot *s = NULL;
     pthread_mutex_lock(&r->lock);
@@ -194,12 +194,12 @@ static organ_status do_strip(run *r, slot *s, unsigned char *buffer)
     return pass->work(pass->context, strip, scratch, s->result, &s->error);
 }
 
-static void work(void *context, size_t worker)
+static void work_on_strips(void *context, size_t worker)
 {
     run *r = context;
     if (worker >= r->plan.active)
         return;
-    for (slot *s; (s = take(r));) {
+    for (slot *s; (s = take_strip(r));) {
         const organ_status status = do_strip(r, s, r->buffers[worker]);
         pthread_mutex_lock(&r->lock);
         s->strip.values = NULL;
@@ -299,7 +299,7 @@ static void open_step(run *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-static organ_status drive(run *r, organ_error *error)
+static organ_status drive_weight_pass(run *r, organ_error *error)
 {
     for (;;) {
         pthread_mutex_lock(&r->lock);
@@ -320,7 +320,7 @@ static organ_status drive(run *r, organ_error *error)
     }
 }
 
-static organ_status allocate(run *r, organ_error *error)
+static organ_status allocate_queue(run *r, organ_error *error)
 {
     const size_t bytes = worker_bytes(&r->plan), result = weight_round(r->pass->result_bytes + 1);
     r->limit = 2 * r->plan.window;
@@ -340,7 +340,7 @@ static organ_status allocate(run *r, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release(run *r)
+static void release_queue(run *r)
 {
     for (size_t k = 0; r->buffers && k < r->plan.active; k++)
         organ_topology_free(r->engine->topology, r->buffers[k], worker_bytes(&r->plan));
@@ -358,20 +358,20 @@ static void release(run *r)
 organ_status organ_weight_pass_run(const organ_weight_pass *pass, const organ_engine *engine, organ_error *error)
 {
     run r = {.pass = pass, .engine = engine};
-    if (make_plan(&r, error))
+    if (plan_buffers(&r, error))
         return error->status;
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.more, NULL);
     organ_condition_init(&r.finished);
-    allocate(&r, error);
+    allocate_queue(&r, error);
     if (!error->status) {
-        organ_workers_start(engine->workers, work, &r);
-        drive(&r, error);
+        organ_workers_start(engine->workers, work_on_strips, &r);
+        drive_weight_pass(&r, error);
         pthread_mutex_lock(&r.lock);
-        halt(&r);
+        halt_weight_pass(&r);
         pthread_mutex_unlock(&r.lock);
         organ_workers_wait(engine->workers);
     }
-    release(&r);
+    release_queue(&r);
     return error->status;
 }

@@ -207,7 +207,7 @@ static size_t floats_over(const weight_grid *grid, const weight_rows *rows)
     return (size_t)((last - from + 1) * grid->stride);
 }
 
-static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+static organ_status read_row_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
 {
     if (r->packed_zero)
         return is_gemv(r) ? read_gemv_zeros(r, rows, p, error) : read_packed_zeros(r, rows, p, error);
@@ -220,7 +220,7 @@ static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *
     return ORGAN_OK;
 }
 
-static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
+static organ_status read_row_scales(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
 {
     if (organ_weight_grid_read(r, &r->scale, rows, p->scales, p->raw, error))
         return error->status;
@@ -304,7 +304,7 @@ static organ_status read_rows(const organ_weight_reader *r, const weight_rows *r
     const uint64_t row = rows->matrix * r->shape.rows + rows->first, block = r->scale.block_rows;
     const size_t row_values = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     if (organ_weight_fetch(r, r->weight->codes, row * r->row_bytes, rows->count * r->row_bytes, p.codes, error) ||
-        read_scales(r, rows, &p, error) || read_zeros(r, rows, &p, error))
+        read_row_scales(r, rows, &p, error) || read_row_zeros(r, rows, &p, error))
         return error->status;
     for (size_t k = 0; k < rows->count; k++) {
         const float *scales = p.scales + (size_t)(((rows->first + k) / block - rows->first / block) * r->scale.stride);

@@ -21,7 +21,7 @@ typedef struct strip_parts {
 } strip_parts;
 
 /* Words of codes that go along with so many outputs: columns of the stored matrix. */
-static size_t columns_of(const organ_weight_reader *r, size_t rows) { return is_awq(r) ? rows / AWQ_CODES + 2 : rows; }
+static size_t word_columns(const organ_weight_reader *r, size_t rows) { return is_awq(r) ? rows / AWQ_CODES + 2 : rows; }
 
 /* Rows of the stored matrix of words. */
 static size_t stored_rows(const organ_weight_reader *r)
@@ -32,7 +32,8 @@ static size_t stored_rows(const organ_weight_reader *r)
 /* Lays them out from *at on, which moves behind them. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
-    const size_t words = stored_rows(r) * columns_of(r, rows) * 4, cols = (size_t)r->shape.cols, floats = rows * r->groups * sizeof(float);
+    const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
+                 floats = rows * r->groups * sizeof(float);
     strip_parts p = {.words = weight_take(at, words)};
     p.turned = weight_take(at, words > WEIGHT_ROOM ? words : WEIGHT_ROOM);
     p.loose = weight_take(at, cols + 8);
@@ -51,8 +52,8 @@ static size_t words_scratch(const organ_weight_reader *r, size_t rows)
     return end;
 }
 
-static organ_status check_size(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
-                               organ_error *error)
+static organ_status check_elements(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t need, const char *what,
+                                   organ_error *error)
 {
     if (tensor->elements == need)
         return ORGAN_OK;
@@ -85,9 +86,9 @@ static organ_status prepare_words(organ_weight_reader *r, organ_error *error)
     if (w->scale->dtype != ORGAN_F16 && w->scale->dtype != ORGAN_BF16 && w->scale->dtype != ORGAN_F32)
         return organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s': scales of type %s", w->scale->name,
                           organ_dtype_describe(w->scale->dtype)->name);
-    if (check_size(r, w->codes, count * stored_rows(r) * across, "words", error) ||
-        check_size(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
-        (w->zero && check_size(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
+    if (check_elements(r, w->codes, count * stored_rows(r) * across, "words", error) ||
+        check_elements(r, w->scale, count * r->groups * r->shape.rows, "scales", error) ||
+        (w->zero && check_elements(r, w->zero, count * r->groups * (is_awq(r) ? across : zero_words(r)), "words", error)))
         return error->status;
     const size_t fits = STRIP_BYTES / (stored_rows(r) * 4 + 1) * (is_awq(r) ? AWQ_CODES : 1); /* outputs, of so many bytes of codes */
     r->step = is_awq(r) ? AWQ_STEP : STEP;
@@ -111,7 +112,7 @@ static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor
 }
 
 /* Scales of the outputs: rows x groups. */
-static organ_status read_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
+static organ_status read_strip_scales(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
 {
     float *floats = (float *)(void *)(p->line + weight_round(rows->count * sizeof(float)));
     for (size_t g = 0; g < r->groups; g++) {
@@ -147,7 +148,7 @@ static organ_status read_zero_codes(const organ_weight_reader *r, const weight_r
     return ORGAN_OK;
 }
 
-static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
+static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_rows *rows, const strip_parts *p, organ_error *error)
 {
     const unsigned most = (1u << r->weight->bits) - 1;
     unsigned char *codes = p->line + weight_round(rows->count * 4 + 64);
@@ -161,7 +162,7 @@ static organ_status read_zeros(const organ_weight_reader *r, const weight_rows *
 }
 
 /* So that the codes of an output lie one behind the other: words are turned as a whole, of AutoAWQ's each byte by itself. */
-static void turn(const organ_weight_reader *r, const strip_parts *p, size_t columns)
+static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);
     if (is_awq(r))
@@ -220,9 +221,9 @@ static organ_status read_strip(const organ_weight_reader *r, const weight_rows *
     const size_t row_bytes = (size_t)r->shape.cols * (as == ORGAN_F32 ? sizeof(float) : sizeof(uint16_t));
     if (fetch_strip(r, r->weight->codes, rows->matrix * stored, (size_t)stored, r->shape.rows / codes, first, (size_t)columns, p.words,
                     p.turned, error) ||
-        read_scales(r, rows, &p, error) || read_zeros(r, rows, &p, error))
+        read_strip_scales(r, rows, &p, error) || read_strip_zeros(r, rows, &p, error))
         return error->status;
-    turn(r, &p, (size_t)columns);
+    turn_strip(r, &p, (size_t)columns);
     for (size_t k = 0; k < rows->count; k++)
         decode_row(r, &p, k, codes_of(r, &p, (size_t)(rows->first - first * codes) + k), as, (unsigned char *)values + k * row_bytes);
     return ORGAN_OK;

@@ -157,7 +157,7 @@ static const bad_file bad_files[] = {
     {HEAD(1, 0) I8("a", 40, 0) "p:32 z:39", {"tensor 'a': its 40 bytes at byte 64 end at 104, past the end of the file (103)"}},
     {HEAD(2, 0) I8("a", 1, 0) I8("b", 40, 32) "p:32 z:71",
      {"tensor 'b': its 40 bytes at byte 128 end at 168, past the end of the file (167)"}},
-    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:65", {"the tensors end at byte 128, but the file has 129 bytes: what follows belongs to nothing"}},
+    {HEAD(1, 0) I8("a", 40, 0) "p:32 z:65", {"the tensors end at byte 128, but the file has 129 bytes: the rest belongs to no tensor"}},
     {HEAD(0, 0) "z:9", {"the tensors end at byte 32, but the file has 33 bytes"}},
     {HEAD(1, 0) "s:a 4:1 8:1", {"tensor 'a': type of 4 bytes at byte 45 is past the end of the file (45)"}},
     {HEAD(1, 0) "s:a 4:1 8:1 4:24 4:0", {"tensor 'a': offset of 8 bytes at byte 49 is past the end of the file (53)"}},

@@ -204,7 +204,7 @@ static const struct bad_numbers {
     {PAIR("x"), 2, 2, 1, "entry 'x' has 2 values"},
     {PAIR("x"), 0, 2, 0x8000000000000000, "entry 'x' has 2 values"},
     {STACK("0x41000000"), 0, 1, 4, "has counts for 2 matrices, but tensor 't' is of 1"},
-    {STACK("0"), 1, 2, 2, "the count of matrix 1 is 0: no token came to it"},
+    {STACK("0"), 1, 2, 2, "the count of matrix 1 is 0: no token reached it"},
     {STACK("0xbf800000"), 1, 2, 2, "the count of matrix 1 is -1: it must be finite and at least 1"},
     {STACK("0x00000001"), 1, 2, 2, "the count of matrix 1 is 1.4013e-45: it must be finite and at least 1"},
     {STACK("0x7fc00000"), 1, 2, 2, "the count of matrix 1 is nan"},
@@ -216,7 +216,7 @@ static const struct bad_numbers {
     {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0 4:0x7f800000 p:32 4:0x40000000", 0, 1, 2,
      "entry 'x': the sum of squares 1 is inf"},
     {HEAD(2, 1) TYPED F32S("x.in_sum2", 2, 0) F32S("x.counts", 1, 32) "p:32 4:0 4:0 p:32 4:0x40000000", 0, 1, 2,
-     "entry 'x': all 2 sums of matrix 0 are 0: there is nothing to go by"},
+     "entry 'x': all 2 sums of matrix 0 are 0: they cannot rank the inputs"},
     {"4:1 4:1 'x' 4:0 4:2 4:0x3f800000 4:0x40000000", 0, 1, 2, "the count of matrix 0 is 0"},
     {"4:1 4:1 'x' 4:3 4:4 4:0x3f800000 4:0x40000000 4:0x40400000 4:0x40400000", 1, 2, 2, "all 2 sums of matrix 1 are 3"},
 };
@@ -297,7 +297,7 @@ static const struct bad_file {
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:3 'ab'", "behind the entries: the name of the text of 3 bytes at byte 33 is past the end of the file"},
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:-3", "the length of the name of the text is -3, not from 0 to 4096"},
     {"4:1 " OLD_ENTRY(1, "x") "4:5 4:2 x:ff61", "the name of text 1, of 2 bytes, is not valid UTF-8"},
-    {"4:1 " OLD_ENTRY(1, "x") "4:5 4:2 'ab' 1:0", "ends at byte 35, but the file has 36: what follows belongs to nothing"},
+    {"4:1 " OLD_ENTRY(1, "x") "4:5 4:2 'ab' 1:0", "ends at byte 35, but the file has 36: the rest belongs to no entry"},
 };
 
 START_TEST(file_is_refused)

@@ -320,7 +320,7 @@ static const struct strange {
     {{.oddity = HTTP_COMPRESSED}, ORGAN_BAD_INPUT, "compressed"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "headers have more than"},
     {{.oddity = HTTP_LONG_HEADERS}, ORGAN_IO, "with 'X-Long'"},
-    {{.oddity = HTTP_LONG_HEADER}, ORGAN_IO, "a header of its answer is too long, the one behind 'X-Short'"},
+    {{.oddity = HTTP_LONG_HEADER}, ORGAN_IO, "a header of its answer is too long, the one after 'X-Short'"},
     {{.oddity = HTTP_STATUS, .code = 429, .retry_after = 61}, ORGAN_IO, "status 429 and asks to wait 61 s, longer than 60 s (--patience)"},
     {{.oddity = HTTP_STATUS, .code = 503, .retry_after = 99999}, ORGAN_IO, "asks to wait 99999 s"},
     {{.oddity = HTTP_REDIRECTS_IN_CIRCLES}, ORGAN_IO, "more than 8 times"},

@@ -120,8 +120,8 @@ static const bad_header bad_headers[] = {
     {"{" T("a", "F16", "[0]", "[0,2]") "}", 2, {"tensor 'a'", "shape [0] of F16 takes 0 bytes, but data_offsets span 2"}},
     {"{" T("a", "F64", "[]", "[0,4]") "}", 4, {"tensor 'a'", "shape [] of F64 takes 8 bytes, but data_offsets span 4"}},
     /* layout */
-    {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, {"tensor 'a'", "begin 1 leaves a hole behind byte 0"}},
-    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[1]", "[3,4]") "}", 4, {"tensor 'b'", "begin 3 leaves a hole behind byte 2"}},
+    {"{" T("a", "U8", "[1]", "[1,2]") "}", 2, {"tensor 'a'", "begin 1 leaves a hole after byte 0"}},
+    {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[1]", "[3,4]") "}", 4, {"tensor 'b'", "begin 3 leaves a hole after byte 2"}},
     {"{" T("a", "U8", "[2]", "[0,2]") "," T("b", "U8", "[2]", "[1,3]") "}",
      3,
      {"tensor 'b'", "begin 1 overlaps tensor 'a', which ends at 2"}},
