@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Where pages go. */
+ * Checks of the path that --html names. */
 #ifndef ORGAN_HTML_FILE_H
 #define ORGAN_HTML_FILE_H
 

@@ -42,7 +42,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
     terminal->colour = terminal->live && able && !(plain && *plain);
 }
 
-/* ---- the living line ---- */
+/* ---- the line that is redrawn ---- */
 
 static void put_bar(FILE *out, double share, size_t width, bool utf8)
 {

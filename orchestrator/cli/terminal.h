@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * What the user sees while work goes on: one living line on a terminal, one line per tensor in a log. */
+ * Progress for people: one line that is redrawn on a terminal, one line per tensor in a log. */
 #ifndef ORGAN_TERMINAL_H
 #define ORGAN_TERMINAL_H
 
@@ -34,7 +34,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 /* Callbacks that show on `terminal`, which must outlive them. */
 organ_progress organ_terminal_progress(organ_terminal *terminal);
 
-/* The living line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL without memory. */
+/* The progress line at time `now`, without colour, at most `page.width` columns (or 80). For the caller to free; NULL without memory. */
 char *organ_terminal_line(const organ_terminal *terminal, double now);
 
 #endif

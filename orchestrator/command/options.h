@@ -18,7 +18,7 @@ typedef enum organ_value {
     ORGAN_VALUE_BYTES  /* an amount as organ_quantity_parse reads it; uint64_t */
 } organ_value;
 
-/* What a text names. Whoever runs verbs for others, completes words or makes forms must know which of them are paths. */
+/* What a text names. Jobs, completion and forms must know which values are paths. */
 typedef enum organ_names {
     ORGAN_NAMES_NOTHING, /* a number, a pattern, free text */
     ORGAN_NAMES_MODEL,   /* a model to read: a file, a directory or a URL */

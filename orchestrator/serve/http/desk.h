@@ -13,12 +13,14 @@ void organ_desk_destroy(organ_desk *desk); /* after the last request was done; N
 /* The request's connection is suspended and resumed when its handler has run. False, and nothing done, if too many wait already. */
 bool organ_desk_take(organ_desk *desk, organ_http_request *request);
 
-/* A handler that said organ_http_reply_later is called again: all of them after organ_http_recall, and each when
- * its time has come, which organ_desk_tick checks. After organ_desk_dismiss no request waits any more: 503. NULL is allowed. */
-/* The request has its reply, which is sent when so many seconds have passed since it began. It takes
- * no place in the queue. False, and nothing done, after organ_desk_dismiss. */
+/* Delays the reply that the request has already until `seconds` after the request began. The request takes no place in the queue. False,
+ * and nothing done, after organ_desk_dismiss. */
 bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds);
+
+/* Calls again the handlers that said organ_http_reply_later and whose time has come, and sends delayed replies. organ_http_recall calls all
+ * handlers that wait, at once. */
 void organ_desk_tick(organ_desk *desk);
+/* No request waits any more: those that wait, and later ones, get 503. NULL is allowed. */
 void organ_desk_dismiss(organ_desk *desk);
 
 /* Whether a request waits or is being handled, its connection not yet resumed. NULL: no. */

@@ -21,7 +21,7 @@ struct organ_desk;          /* desk.h */
 struct organ_jobs;          /* of the area of jobs */
 struct organ_shelf;         /* of the area of models */
 
-/* What all areas know. One for a server, shared by all threads; it does not change after the areas have started. */
+/* Shared by all areas. One for a server, shared by all threads; it does not change after the areas have started. */
 typedef struct organ_app {
     const struct organ_area *const *areas; /* in the order in which they start; ends with NULL */
     const struct organ_serve_options *options;

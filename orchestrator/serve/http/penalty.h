@@ -9,8 +9,8 @@ organ_penalty *organ_penalty_create(void); /* NULL without memory */
 void organ_penalty_destroy(organ_penalty *penalty);
 
 /* A wrong token from this address, of IPv6 from its /64: seconds until it is to be answered. The first three cost nothing, then 0.25 s, and
- * twice as much each time up to 8 s. After five minutes without a wrong one all is forgiven. Addresses that fall into one place of the
- * table share what they have coming. */
+ * twice as much each time up to 8 s. After five minutes without a wrong one all is forgiven. Addresses that share a
+ * place of the table share the delay. */
 double organ_penalty_add(organ_penalty *penalty, const char *peer);
 
 #endif

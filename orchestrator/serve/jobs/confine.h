@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Programs that can read and write below one directory only, whatever they are told or talked into: Landlock, a restriction that a process
- * gives itself and cannot take off. */
+ * Confines a process to one directory by Landlock, a restriction that a process puts on itself and cannot remove. */
 #ifndef ORGAN_JOB_CONFINE_H
 #define ORGAN_JOB_CONFINE_H
 

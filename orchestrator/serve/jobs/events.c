@@ -43,7 +43,7 @@ static void put_event(FILE *out, const char *name, const json_t *data)
 static bool put_lines(organ_job_stream *stream, FILE *out)
 {
     char *const chunk = malloc(CHUNK);
-    /* The middle of a very long log is a hole; behind it the rest of a line is left out, too. */
+    /* The middle of a very long log is a hole. The rest of the line behind it is left out too. */
     const off_t there = stream->fd >= 0 ? lseek(stream->fd, stream->offset, SEEK_DATA) : -1;
     const bool jumped = there > stream->offset;
     stream->offset = jumped ? there : stream->offset;
@@ -63,7 +63,7 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     return at > 0;
 }
 
-/* Everything there is to be sent; false if there is nothing. */
+/* Writes all events that are due; false if there are none. */
 static bool make_events(organ_job_stream *stream, FILE *out)
 {
     organ_jobs *const jobs = stream->jobs;
@@ -76,7 +76,7 @@ static bool make_events(organ_job_stream *stream, FILE *out)
         stream->fd = organ_job_open(&jobs->store, stream->job->id, "events.jsonl", O_RDONLY);
     pthread_mutex_unlock(&jobs->mutex);
     if (fresh && !over)
-        put_event(out, "job", view); /* a new state comes before what was said in it, progress after what it was told by */
+        put_event(out, "job", view); /* a new state precedes its events, progress follows them */
     const bool lines = put_lines(stream, out);
     if (lines && !over && !fresh)
         put_event(out, "job", view);

@@ -44,7 +44,7 @@ static bool look_at_jobs(organ_jobs *jobs)
         if (job->state == ORGAN_JOB_RUNNING)
             organ_jobs_watch(jobs, job);
         if (job->state == ORGAN_JOB_RUNNING && job->cancelling && organ_seconds_now() >= job->next_signal)
-            organ_jobs_press(jobs, job);
+            organ_jobs_signal(jobs, job);
         running += job->state == ORGAN_JOB_RUNNING;
     }
     for (size_t k = 0; k < jobs->count && running < jobs->setup.limit; k++)
@@ -270,7 +270,7 @@ static unsigned delete_held_job(organ_jobs *jobs, organ_job *job, json_t **view,
         job->cancelling = true;
         if (organ_job_save(&jobs->store, job, error) != ORGAN_OK)
             return system_refused(jobs, error);
-        organ_jobs_press(jobs, job);
+        organ_jobs_signal(jobs, job);
         organ_jobs_changed(jobs, job);
     }
     *view = organ_job_view(job);

@@ -11,11 +11,11 @@
 #include <stdio.h>
 
 /* Reads what an earlier server left: finished jobs are there, queued ones wait again, running ones are watched on, and those that died
- * meanwhile are marked as interrupted. Records that are none are told of in `notes` (may be NULL) and left alone. The jail and verbs must
+ * meanwhile are marked as interrupted. Malformed records are reported to `notes` (may be NULL) and left alone. The jail and verbs must
  * outlive it. */
 organ_status organ_jobs_open(const organ_jobs_setup *setup, FILE *notes, organ_jobs **jobs, organ_error *error);
 
-/* Watches no longer. Running jobs go on: the next server finds them. No stream may be left. NULL is allowed. */
+/* Stops watching. Running jobs go on: the next server finds them. No stream may be open. NULL is allowed. */
 void organ_jobs_close(organ_jobs *jobs);
 
 /* All of these may be called from any thread. They give an HTTP status and what it is about: a view as organ_job_view makes it, for the

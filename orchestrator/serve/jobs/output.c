@@ -22,7 +22,7 @@ static uint64_t file_size(int fd)
 
 /* ---- the result ---- */
 
-/* The program writes on behind the end that it knows: what comes after the cut lies behind a hole, which takes no room. */
+/* The program goes on writing at its own offset, so that a hole, which takes no space, follows the cut. */
 static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_t limit, uint64_t *cut)
 {
     const int fd = organ_job_open(store, id, "result.json", O_WRONLY);

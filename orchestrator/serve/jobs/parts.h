@@ -60,8 +60,8 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *verb, const json_t *a
 void organ_jobs_start(organ_jobs *jobs, organ_job *job);
 /* Reads what a running job has said, and finds out whether it has ended. */
 void organ_jobs_watch(organ_jobs *jobs, organ_job *job);
-/* Tells a running job that was cancelled to end, more firmly each time. */
-void organ_jobs_press(organ_jobs *jobs, organ_job *job);
+/* Signals a running job that was cancelled: SIGINT, later SIGTERM, then SIGKILL. */
+void organ_jobs_signal(organ_jobs *jobs, organ_job *job);
 /* Takes up again what an earlier server left of this job. */
 void organ_jobs_adopt(organ_jobs *jobs, organ_job *job);
 /* Gives a job its last state and writes it down. */

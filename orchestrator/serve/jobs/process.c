@@ -88,7 +88,7 @@ typedef struct child {
     int far_gate, hearer; /* and the server's */
 } child;
 
-/* Moves a descriptor above those that get numbers of their own. */
+/* Duplicates a descriptor above the fixed numbers. */
 static int lift_descriptor(int fd) { return fcntl(fd, F_DUPFD_CLOEXEC, 10); }
 
 static bool place_descriptor(int fd, int number) { return fd >= 0 && dup2(fd, number) == number; }
@@ -121,7 +121,7 @@ static bool prepare_child(const child *self, int program)
 
 enum { PROGRAM = 3, GATE = 4, READY = 5, OTHERS = 6 };
 
-/* Closes what else the server has open, above all the lock of its jobs: now, for the next server may come before we execute. */
+/* Closes all other descriptors of the server before exec, above all the lock of its jobs: the next server may start before the exec. */
 static bool keep_only(int program, int gate, int ready)
 {
     if (dup3(program, PROGRAM, O_CLOEXEC) < 0 || dup3(gate, GATE, O_CLOEXEC) < 0 || dup3(ready, READY, O_CLOEXEC) < 0)
@@ -140,14 +140,14 @@ static void become_program(const child *self)
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     const int why = good ? 0 : errno;
     char go = 0;
-    /* The server's end of the gate is closed with all others, or its end would not be the end of the gate. */
+    /* The server's end of the gate is closed too, so that the read below ends when the server dies. */
     if (!keep_only(program, gate, ready) || write(READY, &why, sizeof why) != sizeof why || why != 0 || read(GATE, &go, 1) != 1)
         _exit(ORGAN_INTERRUPTED);
     syscall(SYS_execveat, PROGRAM, "", self->argv, self->plan->environ, AT_EMPTY_PATH);
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);
 }
 
-/* What the child says of its preparations: 0, or the errno of what failed. */
+/* The result of prepare_child: 0, or the errno of what failed. */
 static int hear_child(int ready)
 {
     int why = 0;

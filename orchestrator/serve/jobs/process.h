@@ -34,7 +34,7 @@ char **organ_process_environment(void);
 organ_status organ_process_start(const organ_process_plan *plan, char *const *argv, uint64_t memory, int output, int log,
                                  organ_process *process, int *gate, organ_error *error);
 void organ_process_release(int gate);                               /* lets it run; closes the gate */
-void organ_process_abandon(const organ_process *process, int gate); /* the other possibility: it ends without having begun */
+void organ_process_abandon(const organ_process *process, int gate); /* or ends it before it has begun */
 
 void organ_job_close(int fd); /* does nothing for -1 */
 

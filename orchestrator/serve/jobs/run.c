@@ -32,7 +32,7 @@ void organ_jobs_conclude(organ_jobs *jobs, organ_job *job, organ_job_state state
     organ_jobs_changed(jobs, job);
 }
 
-/* Says what the limit was where the job has met it, or may have. */
+/* Adds the memory limit to the message of a job that met it, or may have. */
 static void explain_memory(organ_job *job, int number)
 {
     char limit[24];
@@ -109,11 +109,11 @@ void organ_jobs_watch(organ_jobs *jobs, organ_job *job)
         organ_jobs_wake(jobs, job);
 }
 
-void organ_jobs_press(organ_jobs *jobs, organ_job *job)
+void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 {
-    static const int firmer[] = {SIGINT, SIGTERM, SIGKILL};
-    const int last = (int)(sizeof firmer / sizeof *firmer) - 1;
-    organ_process_signal(&job->process, firmer[job->signals < last ? job->signals : last]);
+    static const int signals[] = {SIGINT, SIGTERM, SIGKILL};
+    const int last = (int)(sizeof signals / sizeof *signals) - 1;
+    organ_process_signal(&job->process, signals[job->signals < last ? job->signals : last]);
     job->signals++;
     job->next_signal = organ_seconds_now() + jobs->setup.patience;
 }
@@ -134,7 +134,7 @@ bool organ_jobs_memory(const organ_jobs *jobs, const char *name, const json_t *a
     const organ_verb *const verb = organ_job_verb(jobs->setup.verbs, jobs->setup.verb_count, name);
     char asked[24], allowed[24];
     uint64_t memory = organ_job_memory(verb, argv);
-    /* A verb without --memory asks for nothing that could be too much. */
+    /* A verb without --memory is never refused for it. */
     if (verb && !organ_verb_option(verb, "memory") && jobs->setup.memory && memory > jobs->setup.memory)
         memory = jobs->setup.memory;
     *limit = jobs->setup.memory ? organ_job_memory_limit(memory, argv) : 0;

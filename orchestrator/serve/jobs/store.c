@@ -258,7 +258,7 @@ static bool all_texts(const json_t *array)
     return json_is_array(array);
 }
 
-/* The record says what a process is started with: every member is what it should be, or it is none. */
+/* The record says what a process is started with, so every member is checked. */
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};

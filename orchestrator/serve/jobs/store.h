@@ -68,7 +68,7 @@ void organ_job_store_close(organ_job_store *store); /* allowed on zeroes with lo
 organ_status organ_job_create(const organ_job_store *store, organ_job_words *words, organ_job **job, organ_error *error);
 /* Writes the record, durably. */
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error);
-/* ORGAN_BAD_INPUT if the record is none. */
+/* ORGAN_BAD_INPUT if the record is malformed. */
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **job, organ_error *error);
 /* The ids of all directories that could be jobs, in their order: an array of strings to be released. NULL and ORGAN_IO on failure. */
 json_t *organ_job_ids(const organ_job_store *store, organ_error *error);

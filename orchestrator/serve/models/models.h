@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * The models below the served directory. In comes the directory, out come a list of the models in it, what is in each, and its tensors,
- * page by page. Nobody waits for a disk: what is not known yet is read by threads of the shelf, and told when it is known.
+ * page by page. No request waits for the disk: threads of the shelf read what is not known yet.
  *
  *   scan.h          finds models by the names of their files
  *   catalog.h       one model as it is kept: its tensors, and its portrait (portrait.h) as JSON

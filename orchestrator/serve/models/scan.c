@@ -32,7 +32,7 @@ typedef struct folder {
     size_t count;
 } folder;
 
-/* The number of a part of a split GGUF, 0 for a file that is none. */
+/* The number of a part of a split GGUF, 0 for other files. */
 static unsigned part_of(const char *name)
 {
     unsigned part = 0, parts = 0;

@@ -22,7 +22,7 @@ typedef struct organ_found_model {
     uint64_t bytes; /* of its weights */
     size_t files;
     int64_t modified; /* of the newest, seconds since 1970 */
-    char *summary;    /* JSON, by whoever reads the model; NULL: not yet */
+    char *summary;    /* JSON, set when the model is read; NULL before */
     bool wanted;      /* somebody waits for it */
 } organ_found_model;
 

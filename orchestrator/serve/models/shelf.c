@@ -16,7 +16,7 @@ enum { PLACES = 64, MOST_WANTED = 256, MOST_BESIDE = 100000, MANY_TENSORS = 4096
 
 static const double list_seconds = 2;
 
-/* A model, or why there is none. */
+/* A model, or why it could not be read. */
 typedef struct place {
     char *path; /* NULL: empty */
     uint64_t identity, used;
