@@ -5,22 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const not_told[] = {
-    "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated on.",
-    "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
-};
-
 static json_t *not_told_json(const organ_calibrated_job *job)
 {
-    json_t *const list = json_array();
-    for (size_t k = 0; k < sizeof not_told / sizeof *not_told; k++)
-        json_array_append_new(list, json_string(not_told[k]));
-    json_array_append_new(
-        list,
-        json_string(job->pattern.of
-                        ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants them."
-                        : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."));
-    return list;
+    const char *const told[] = {
+        "Quality. What pruning costs is not measured here: the verb evaluate does, with a text that was not calibrated on.",
+        "Size. Pruned weights are stored as zeros in the same type, so the files are as long as the donor's.",
+        job->pattern.of ? "Speed. The zeros keep the pattern, but they are stored one by one, not packed as hardware for it wants them."
+                        : "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity."};
+    return organ_json_texts(sizeof told / sizeof *told, told);
 }
 
 static json_t *parameters_json(const organ_calibrated_job *job)
@@ -28,18 +20,14 @@ static json_t *parameters_json(const organ_calibrated_job *job)
     const organ_prune_calibrated_options *const c = job->options;
     const char *const targets = job->base.options->targets;
     const double sparsity = job->base.options->sparsity;
-    json_t *const p = ORGAN_OBJECT(SET_TEXT("method", c->method), SET("sparsity", sparsity < 0 ? json_null() : json_real(sparsity)),
-                                   SET("pattern", c->pattern ? json_string(c->pattern) : json_null()));
-    if (p && job->method == ORGAN_PRUNE_PHYSARUM_V2) {
-        ORGAN_ADD(p, SET_FLAG("compensate", job->compensates), SET_FLAG("contribution", !job->imatrix),
-                  SET_FLAG("stability", !job->imatrix), SET_REAL("effort", c->effort), SET_COUNT("seed", c->seed));
-    }
-    if (p && job->needs_text) {
-        ORGAN_ADD(p, SET_COUNT("samples", c->samples), SET_COUNT("context", c->context));
-    }
-    if (p)
-        json_object_set_new(p, "targets", targets ? organ_document_string(targets) : json_null());
-    return p;
+    const bool flow = job->method == ORGAN_PRUNE_PHYSARUM_V2;
+    return ORGAN_OBJECT(SET_TEXT("method", c->method), SET_REAL_OF("sparsity", sparsity >= 0, sparsity),
+                        SET("pattern", c->pattern ? json_string(c->pattern) : json_null()),
+                        SET_IF(flow, "compensate", json_boolean(job->compensates)),
+                        SET_IF(flow, "contribution", json_boolean(!job->imatrix)), SET_IF(flow, "stability", json_boolean(!job->imatrix)),
+                        SET_IF(flow, "effort", json_real(c->effort)), SET_IF(flow, "seed", json_integer((json_int_t)c->seed)),
+                        SET_IF(job->needs_text, "samples", json_integer((json_int_t)c->samples)),
+                        SET_IF(job->needs_text, "context", json_integer((json_int_t)c->context)), SET_BYTES_OF("targets", targets));
 }
 
 static json_t *calibration_json(const organ_calibrated_job *job)
@@ -72,11 +60,9 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
     if (!m)
         return json_null();
     const char *const slash = strrchr(m->path, '/');
-    json_t *const datasets = json_array();
-    for (size_t k = 0; k < m->dataset_count; k++)
-        json_array_append_new(datasets, organ_document_string(m->datasets[k]));
     return ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : m->path), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
-                        SET_TEXT("xxh3", job->text_digest), SET_COUNT("entries", m->entry_count), SET("datasets", datasets),
+                        SET_TEXT("xxh3", job->text_digest), SET_COUNT("entries", m->entry_count),
+                        SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),
                         SET_TEXT("lacks", "contribution, stability and compensation: it has only the mean square of each input"));
 }
@@ -93,17 +79,12 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
     json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
-    const int failed =
-        json_object_set_new(document, "definition", json_string(definition)) |
-        json_object_set_new(document, "parameters", parameters_json(job)) |
-        json_object_set_new(document, "not_in_this_report", not_told_json(job)) |
-        json_object_set_new(document, "calibration", calibration_json(job)) | json_object_set_new(document, "imatrix", imatrix_json(job)) |
-        json_object_set_new(document, "compensates", json_boolean(job->compensates)) |
-        json_object_set_new(document, "compensated", json_integer((json_int_t)changed)) |
-        json_object_set_new(definitions, "compensated",
-                            json_string("a target weight that is not zero in the output and not the donor's; counted among the kept")) |
-        json_object_set_new(document, "run", run);
-    return failed ? -1 : 0;
+    ORGAN_ADD(definitions,
+              SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
+    ORGAN_ADD(document, SET_TEXT("definition", definition), SET("parameters", parameters_json(job)),
+              SET("not_in_this_report", not_told_json(job)), SET("calibration", calibration_json(job)), SET("imatrix", imatrix_json(job)),
+              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
+    return 0;
 }
 
 int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_part *part, json_t *line)
@@ -112,17 +93,13 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     const organ_calibrated_part *const told = &job->parts[part - base->parts];
     json_object_del(line, "tiles");
     json_object_del(line, "gain");
-    int failed = json_object_set_new(line, "compensated", json_integer((json_int_t)told->compensated));
-    if (job->needs_text)
-        failed |= json_object_set_new(line, "calibration_tokens", json_integer((json_int_t)told->tokens)) |
-                  json_object_set_new(line, "block_diagonal", json_boolean(told->block_diagonal));
-    if (job->imatrix)
-        failed |= json_object_set_new(line, "imatrix_entry", json_string(told->entry)) |
-                  json_object_set_new(line, strcmp(job->imatrix->format, "GGUF") == 0 ? "calibration_tokens" : "calibration_chunks",
-                                      json_integer((json_int_t)told->tokens));
-    if (job->method == ORGAN_PRUNE_PHYSARUM_V2)
-        failed |= json_object_set_new(line, "stages", json_integer((json_int_t)told->stages)) |
-                  json_object_set_new(line, "products", json_integer((json_int_t)told->products)) |
-                  json_object_set_new(line, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null());
-    return failed ? -1 : 0;
+    const bool flow = job->method == ORGAN_PRUNE_PHYSARUM_V2, text = job->needs_text;
+    const char *const count = job->imatrix && strcmp(job->imatrix->format, "GGUF") != 0 ? "calibration_chunks" : "calibration_tokens";
+    ORGAN_ADD(
+        line, SET_COUNT("compensated", told->compensated), SET_IF(text, "calibration_tokens", json_integer((json_int_t)told->tokens)),
+        SET_IF(text, "block_diagonal", json_boolean(told->block_diagonal)), SET_IF(job->imatrix, "imatrix_entry", json_string(told->entry)),
+        SET_IF(job->imatrix, count, json_integer((json_int_t)told->tokens)), SET_IF(flow, "stages", json_integer((json_int_t)told->stages)),
+        SET_IF(flow, "products", json_integer((json_int_t)told->products)),
+        SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
+    return 0;
 }

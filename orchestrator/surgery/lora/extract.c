@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "orchestrator/report/view/views.h"
+#include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/verb.h"
 
 #include <stdlib.h>
@@ -30,19 +31,10 @@ static organ_status read_share(organ_lora_job *job, organ_error *error)
 
 static organ_status check_options(organ_lora_job *job, organ_error *error)
 {
-    static const struct {
-        const char *name;
-        organ_dtype dtype;
-    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
     const organ_lora_extract_options *const o = job->options;
     if (o->rank == 0)
         return organ_fail(error, ORGAN_USAGE, "rank 0 is no rank");
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (!o->dtype || strcmp(o->dtype, known[k].name) == 0) {
-            job->dtype = known[k].dtype;
-            return read_share(job, error);
-        }
-    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", o->dtype);
+    return organ_dtype_asked(o->dtype, &job->dtype, error) ? error->status : read_share(job, error);
 }
 
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)

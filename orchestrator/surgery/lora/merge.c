@@ -4,6 +4,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/verb.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 #include "orchestrator/surgery/remake/remake.h"
@@ -16,19 +17,9 @@
 static organ_status check_options(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
-    static const struct {
-        const char *name;
-        organ_dtype dtype;
-    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
-    job->dtype = ORGAN_BF16;
     if (!isfinite(o->scale))
         return organ_fail(error, ORGAN_USAGE, "scale %g is no number to compute with", o->scale);
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
-        if (!o->dtype || strcmp(o->dtype, known[k].name) == 0) {
-            job->dtype = known[k].dtype;
-            return ORGAN_OK;
-        }
-    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", o->dtype);
+    return organ_dtype_asked(o->dtype, &job->dtype, error);
 }
 
 static organ_status check_adapter(const organ_adapter *adapter, double scale, organ_error *error)

@@ -262,22 +262,18 @@ static json_t *read_state(const fleet *f)
     return models ? models : json_object();
 }
 
-/* What is no model, in the order of names: {"name", "kind", "bytes"}. NULL without memory. */
-static json_t *others_json(const fleet *f)
+static json_t *other_json(const void *context, size_t k)
 {
-    json_t *others = json_array();
-    for (size_t k = 0; k < f->list.count; k++) {
-        const json_t *member = json_object_get(f->state, f->list.members[k].name);
-        if (is_other(member) &&
-            json_array_append_new(others, ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name),
-                                                       SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
-                                                       SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes"))))) {
-            json_decref(others);
-            return NULL;
-        }
-    }
-    return others;
+    const fleet *const f = context;
+    const json_t *const member = json_object_get(f->state, f->list.members[k].name);
+    if (!is_other(member))
+        return NULL;
+    return ORGAN_OBJECT(SET_BYTES("name", f->list.members[k].name), SET_TEXT("kind", organ_json_text(member, "dissection.kind")),
+                        SET_COUNT("bytes", organ_json_count(member, "dissection.model.bytes")));
 }
+
+/* What is no model, in the order of names: {"name", "kind", "bytes"}. */
+static json_t *others_json(const fleet *f) { return organ_json_rows(f->list.count, other_json, f); }
 
 /* dissection_report.json: the members in the order of their names. */
 static json_t *dissection_report(const fleet *f, double seconds)
@@ -318,10 +314,7 @@ static json_t *z_report(const fleet *f)
     json_t *ranked = organ_measure_ranked(entries);
     json_decref(entries);
     json_t *document = organ_measure_document(ranked);
-    if (document && json_object_set_new(document, "others", others_json(f))) {
-        json_decref(document);
-        document = NULL;
-    }
+    ORGAN_ADD(document, SET("others", others_json(f)));
     return document;
 }
 

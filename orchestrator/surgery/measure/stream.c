@@ -104,16 +104,18 @@ static json_t *version_json(const organ_model_file *file)
     return json_integer((json_int_t)file->modified.tv_sec * 1000000000 + file->modified.tv_nsec);
 }
 
+static json_t *file_json(const void *files, size_t k)
+{
+    const organ_model_file *const file = (const organ_model_file *)files + k;
+    return ORGAN_OBJECT(SET_BYTES("file", file->name), SET_COUNT("bytes", file->size), SET("version", version_json(file)));
+}
+
 /* The first line: what must be the same for the others to count. */
 static json_t *head_json(const organ_model *model, bool seed)
 {
-    json_t *files = json_array();
-    for (size_t f = 0; f < model->file_count; f++)
-        json_array_append_new(files, ORGAN_OBJECT(SET_BYTES("file", model->files[f].name), SET_COUNT("bytes", model->files[f].size),
-                                                  SET("version", version_json(&model->files[f]))));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.measure-journal/2"),
                         SET_TEXT("definition", seed ? ORGAN_Z_DEFINITION ", " ORGAN_SEED_DEFINITION : ORGAN_Z_DEFINITION),
-                        SET_BYTES("model", model->path), SET("files", files));
+                        SET_BYTES("model", model->path), SET("files", organ_json_rows(model->file_count, file_json, model->files)));
 }
 
 static organ_status begin_anew(organ_measure_stream *s, const json_t *head, organ_error *error)

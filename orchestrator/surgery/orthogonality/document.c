@@ -109,22 +109,11 @@ static json_t *comparison_json(const organ_orthogonality_job *job, int which)
                         SET("layers", layers_json(job, which, false)), SET("places", layers_json(job, which, true)));
 }
 
-/* What the weights of the modules are stored in. */
-static void stored_as(const organ_orthogonality_job *job, size_t n, char *out, size_t size)
-{
-    char first[128], other[128];
-    organ_weight_text(job->modules[0].noisy[n], first, sizeof first);
-    bool mixed = false;
-    for (size_t k = 1; k < job->count; k++)
-        mixed = mixed || strcmp(organ_weight_text(job->modules[k].noisy[n], other, sizeof other), first) != 0;
-    snprintf(out, size, "%s%s", first, mixed ? " and others" : "");
-}
-
 static json_t *noise_json(const void *context, size_t n)
 {
     const organ_orthogonality_job *const job = context;
     char scheme[160];
-    stored_as(job, n, scheme, sizeof scheme);
+    organ_stored_as(&job->modules[0].noisy[n], sizeof *job->modules, job->count, scheme);
     json_t *const row = comparison_json(job, (int)n);
     ORGAN_ADD(row, SET("noisy", organ_model_json(job->noisy[n])), SET_BYTES("stored_as", scheme));
     return row;
@@ -156,25 +145,23 @@ static json_t *module_noise_json(const void *module, size_t n)
         SET_REAL_OF("leakage_z", leaks && m->k < m->rows, (share - expected) / spread), SET("reason", reason(m, n)));
 }
 
-static json_t *module_json(const organ_orthogonality_job *job, const organ_noise_module *m)
+static json_t *module_json(const void *context, size_t k)
 {
-    json_t *noises = json_array();
-    for (size_t n = 0; n < job->noises; n++)
-        json_array_append_new(noises, module_noise_json(m, n));
+    const organ_orthogonality_job *const job = context;
+    const organ_noise_module *const m = &job->modules[k];
     json_t *row = ORGAN_OBJECT(SET_BYTES("module", m->pair->module), SET_TEXT("projection", projection_of(m)),
                                SET_INDEX("layer", m->pair->anatomy.layer), SET_INDEX("expert", m->pair->anatomy.expert),
                                SET_COUNT("rows", m->rows), SET_COUNT("cols", m->cols), SET_COUNT("rank", m->pair->rank),
                                SET_COUNT("k", m->k), SET_REAL("change_norm", sqrt(m->change)),
                                SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
                                                           SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements_of(m))))),
-                               SET("noise", noises));
-    if (row && job->noises > 1) {
+                               SET("noise", organ_json_rows(job->noises, module_noise_json, m)));
+    if (job->noises > 1) {
         const organ_compared c = compared_of(m, AGREEMENT);
         const double cosine = organ_is_compared(&c) ? organ_compared_cosine(&c) : 0;
-        json_object_set_new(row, "agreement",
-                            ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
-                                         SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
-                                         SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change))));
+        ORGAN_ADD(row, SET("agreement", ORGAN_OBJECT(SET_REAL_OF("cosine", organ_is_compared(&c), cosine),
+                                                     SET_REAL_OF("z_exact", organ_is_compared(&c), cosine * sqrt(elements_of(m))),
+                                                     SET_REAL_OF("ratio", c.change > 0, sqrt(c.square / c.change)))));
     }
     return row;
 }
@@ -242,12 +229,10 @@ static json_t *run_json(const organ_orthogonality_job *job)
 
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job)
 {
-    json_t *modules = json_array();
-    for (size_t k = 0; k < job->count; k++)
-        json_array_append_new(modules, module_json(job, &job->modules[k]));
     return ORGAN_OBJECT(SET_HEAD("organ.orthogonality/1", "orthogonality/1"), SET("clean", organ_model_json(job->clean)),
                         SET("adapter", adapter_json(job)), SET("parameters", parameters_json(job)),
                         SET("noises", organ_json_rows(job->noises, noise_json, job)),
-                        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()), SET("modules", modules),
-                        SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));
+                        SET("agreement", job->noises > 1 ? comparison_json(job, AGREEMENT) : json_null()),
+                        SET("modules", organ_json_rows(job->count, module_json, job)), SET("definitions", definitions_json()),
+                        SET("thresholds", thresholds_json()), SET("run", run_json(job)));
 }

@@ -59,6 +59,10 @@ organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noi
 /* ORGAN_BAD_INPUT: a value of that row of a weight is NaN or infinite. */
 organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error);
 
+/* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the next stands `stride`
+ * bytes behind. */
+void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160]);
+
 /* The report; NULL without memory. */
 json_t *organ_orthogonality_document(const organ_orthogonality_job *job);
 

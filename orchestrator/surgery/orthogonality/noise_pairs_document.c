@@ -74,36 +74,26 @@ static json_t *along_json(const organ_noise_fold *f)
                         SET_COUNT("with_cosine", f->defined));
 }
 
-static json_t *fold_json(const char *key, json_t *name, const char *second, json_t *second_name, const organ_pairs_fold *f)
+/* `name`: members that come before the numbers; taken over. */
+static json_t *fold_json(json_t *name, const organ_pairs_fold *f)
 {
     const organ_noise_fold *const n = &f->noises;
     const double norms = sqrt(n->defined_square) * sqrt(n->defined_change);
     const bool any = norms > 0;
-    json_t *row = json_object();
-    if (key)
-        json_object_set_new(row, key, name);
-    if (second)
-        json_object_set_new(row, second, second_name);
-    ORGAN_ADD(row, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements), SET_REAL_OF("cosine", any, n->dot / norms),
+    ORGAN_ADD(name, SET_COUNT("modules", n->modules), SET_COUNT("elements", n->elements), SET_REAL_OF("cosine", any, n->dot / norms),
               SET_REAL_OF("chance_std", any, sqrt(n->variance) / norms), SET_REAL_OF("z", any, n->dot / sqrt(n->variance)),
               SET_REAL_OF("z_signs", any && n->signs > 0, n->dot / sqrt(n->signs)), SET_COUNT("beyond", n->beyond),
               SET_COUNT("with_cosine", n->defined), SET_REAL_OF("largest_cosine", any, n->largest));
-    put_sums(row, &f->sums);
-    json_object_set_new(row, "with_change",
-                        ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
-                                     SET("remains", along_json(&f->along[2]))));
-    return row;
+    put_sums(name, &f->sums);
+    ORGAN_ADD(name, SET("with_change", ORGAN_OBJECT(SET("noise_a", along_json(&f->along[0])), SET("noise_b", along_json(&f->along[1])),
+                                                    SET("remains", along_json(&f->along[2])))));
+    return name;
 }
 
-static json_t *projections_json(const organ_pairs_job *job)
+static json_t *projection_json(const void *job, size_t role)
 {
-    json_t *rows = json_array();
-    for (int role = 0; role < ORGAN_ROLE_COUNT; role++) {
-        const organ_pairs_fold f = fold_of(job, role);
-        if (f.noises.modules)
-            json_array_append_new(rows, fold_json("projection", json_string(organ_role_describe((organ_role)role)->name), NULL, NULL, &f));
-    }
-    return rows;
+    const organ_pairs_fold f = fold_of(job, (int)role);
+    return f.noises.modules ? fold_json(ORGAN_OBJECT(SET_TEXT("projection", organ_role_describe((organ_role)role)->name)), &f) : NULL;
 }
 
 /* Modules come in the order of their layers, those in none first; `places`: each projection of a layer apart, else the layer. */
@@ -115,12 +105,12 @@ static json_t *layers_json(const organ_pairs_job *job, bool places)
         organ_pairs_fold folds[ORGAN_ROLE_COUNT] = {0};
         for (; to < job->count && job->modules[to].anatomy->layer == layer; to++)
             fold_in(&folds[places ? job->modules[to].anatomy->role : 0], &job->modules[to]);
-        if (!places)
-            json_array_append_new(rows, fold_json("layer", organ_json_index(layer), NULL, NULL, &folds[0]));
-        for (int role = 0; places && role < ORGAN_ROLE_COUNT; role++)
+        for (int role = 0; role < (places ? ORGAN_ROLE_COUNT : 1); role++)
             if (folds[role].noises.modules)
-                json_array_append_new(rows, fold_json("projection", json_string(organ_role_describe((organ_role)role)->name), "layer",
-                                                      organ_json_index(layer), &folds[role]));
+                json_array_append_new(
+                    rows, fold_json(ORGAN_OBJECT(SET_IF(places, "projection", json_string(organ_role_describe((organ_role)role)->name)),
+                                                 SET_INDEX("layer", layer)),
+                                    &folds[role]));
     }
     return rows;
 }
@@ -144,8 +134,10 @@ static const char *reason(const organ_pair_sums *s)
     return s->noise[1] > 0 ? NULL : "there is no noise in the second pair";
 }
 
-static json_t *module_json(const organ_pairs_job *job, const organ_pairs_module *m)
+static json_t *module_json(const void *context, size_t k)
 {
+    const organ_pairs_job *const job = context;
+    const organ_pairs_module *const m = &job->modules[k];
     const organ_pair_sums *const s = &m->sums;
     const double elements = (double)m->rows * (double)m->cols;
     const organ_compared c = {s->noise[0], s->noise[1], s->between, s->between_signs};
@@ -161,10 +153,9 @@ static json_t *module_json(const organ_pairs_job *job, const organ_pairs_module 
               SET("chance", ORGAN_OBJECT(SET_COUNT("draws", job->options->draws), SET_REAL("mean", m->drawn_mean),
                                          SET_REAL("std", m->drawn_std), SET_REAL("std_exact", 1 / sqrt(elements)))));
     put_sums(row, s);
-    json_object_set_new(row, "with_change",
-                        ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
-                                     SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
-                                     SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements))));
+    ORGAN_ADD(row, SET("with_change", ORGAN_OBJECT(SET("noise_a", cosine_json(s->noise[0], s->change, s->along[0], elements)),
+                                                   SET("noise_b", cosine_json(s->noise[1], s->change, s->along[1], elements)),
+                                                   SET("remains", cosine_json(s->rest, s->change, s->rest_along, elements)))));
     return row;
 }
 
@@ -203,32 +194,18 @@ static json_t *thresholds_json(void)
                            "related: |cosine| below 0.5; else alike"));
 }
 
-/* What the weights of the modules are stored in. */
-static void stored_as(const organ_pairs_job *job, size_t source, char *out, size_t size)
-{
-    char first[128], other[128];
-    organ_weight_text(job->modules[0].weight[source], first, sizeof first);
-    bool mixed = false;
-    for (size_t k = 1; k < job->count; k++)
-        mixed = mixed || strcmp(organ_weight_text(job->modules[k].weight[source], other, sizeof other), first) != 0;
-    snprintf(out, size, "%s%s", first, mixed ? " and others" : "");
-}
-
 static json_t *source_json(const organ_pairs_job *job, size_t source)
 {
     char scheme[160];
     json_t *const model = organ_model_json(job->model[source]);
-    stored_as(job, source, scheme, sizeof scheme);
+    organ_stored_as(&job->modules[0].weight[source], sizeof *job->modules, job->count, scheme);
     json_object_set_new(model, "stored_as", organ_document_string(scheme));
     return model;
 }
 
-static json_t *pairs_json(const organ_pairs_job *job)
+static json_t *pair_json(const void *job, size_t p)
 {
-    json_t *const pairs = json_array();
-    for (size_t p = 0; p < 2; p++)
-        json_array_append_new(pairs, ORGAN_OBJECT(SET("clean", source_json(job, 2 * p)), SET("noisy", source_json(job, 2 * p + 1))));
-    return pairs;
+    return ORGAN_OBJECT(SET("clean", source_json(job, 2 * p)), SET("noisy", source_json(job, 2 * p + 1)));
 }
 
 static json_t *change_json(const organ_pairs_job *job)
@@ -274,13 +251,11 @@ json_t *organ_pairs_document(const organ_pairs_job *job)
 {
     const organ_noise_pairs_options *const o = job->options;
     const organ_pairs_fold all = fold_of(job, -1);
-    json_t *const modules = json_array();
-    for (size_t k = 0; k < job->count; k++)
-        json_array_append_new(modules, module_json(job, &job->modules[k]));
     return ORGAN_OBJECT(
-        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", pairs_json(job)), SET("change", change_json(job)),
+        SET_HEAD("organ.noise_pairs/1", "noise-pairs/1"), SET("pairs", organ_json_rows(2, pair_json, job)), SET("change", change_json(job)),
         SET("parameters", ORGAN_OBJECT(SET_COUNT("draws", o->draws), SET_COUNT("seed", o->seed), SET_BYTES_OF("modules", o->modules))),
-        SET("verdict", verdict_json(job)), SET("total", fold_json(NULL, NULL, NULL, NULL, &all)), SET("projections", projections_json(job)),
-        SET("layers", layers_json(job, false)), SET("places", layers_json(job, true)), SET("modules", modules),
+        SET("verdict", verdict_json(job)), SET("total", fold_json(json_object(), &all)),
+        SET("projections", organ_json_rows(ORGAN_ROLE_COUNT, projection_json, job)), SET("layers", layers_json(job, false)),
+        SET("places", layers_json(job, true)), SET("modules", organ_json_rows(job->count, module_json, job)),
         SET("definitions", definitions_json()), SET("thresholds", thresholds_json()), SET("run", run_json(job)));
 }

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 bool organ_is_compared(const organ_compared *c) { return c->square > 0 && c->change > 0; }
 
@@ -182,4 +183,16 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
             sentences, json_sprintf("The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square)));
     }
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
+}
+
+void organ_stored_as(const organ_weight *const *first, size_t stride, size_t count, char out[160])
+{
+    char text[128], other[128];
+    bool mixed = false;
+    organ_weight_text(*first, text, sizeof text);
+    for (size_t k = 1; k < count; k++) {
+        const organ_weight *const next = *(const organ_weight *const *)(const void *)((const char *)first + k * stride);
+        mixed = mixed || strcmp(organ_weight_text(next, other, sizeof other), text) != 0;
+    }
+    snprintf(out, 160, "%s%s", text, mixed ? " and others" : "");
 }

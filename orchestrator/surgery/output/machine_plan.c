@@ -40,31 +40,23 @@ static size_t bands_on_node(const plan *p, unsigned node)
     return count;
 }
 
-static json_t *worker_rows(const plan *p)
+static json_t *worker_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (size_t k = 0; k < p->threads; k++) {
-        const organ_place place = p->places[k];
-        const organ_pu pu = organ_topology_pu(p->topology, place.pu);
-        json_array_append_new(rows,
-                              ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core),
-                                           SET_COUNT("package", pu.package), SET_COUNT("kind", pu.kind), SET_COUNT("sibling", pu.sibling),
-                                           SET_COUNT("node", organ_topology_node(p->topology, place.node).os),
-                                           SET_FLAG("node_is_near", pu.near), SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu))));
-    }
-    return rows;
+    const plan *const p = context;
+    const organ_place place = p->places[k];
+    const organ_pu pu = organ_topology_pu(p->topology, place.pu);
+    return ORGAN_OBJECT(SET_COUNT("worker", k), SET_COUNT("cpu", place.pu), SET_COUNT("core", pu.core), SET_COUNT("package", pu.package),
+                        SET_COUNT("kind", pu.kind), SET_COUNT("sibling", pu.sibling),
+                        SET_COUNT("node", organ_topology_node(p->topology, place.node).os), SET_FLAG("node_is_near", pu.near),
+                        SET_COUNT("workers_on_cpu", workers_on_pu(p, place.pu)));
 }
 
-static json_t *node_rows(const plan *p)
+static json_t *node_json(const void *context, size_t k)
 {
-    json_t *const rows = json_array();
-    for (unsigned k = 0; k < organ_topology_nodes(p->topology); k++) {
-        const organ_node node = organ_topology_node(p->topology, k);
-        json_array_append_new(rows, ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes),
-                                                 SET_COUNT("cores", node.cores), SET_COUNT("workers", workers_on_node(p, k)),
-                                                 SET_COUNT("band_buffers", bands_on_node(p, k))));
-    }
-    return rows;
+    const plan *const p = context;
+    const organ_node node = organ_topology_node(p->topology, (unsigned)k);
+    return ORGAN_OBJECT(SET_COUNT("node", node.os), SET_COUNT_OF("bytes", node.bytes, node.bytes), SET_COUNT("cores", node.cores),
+                        SET_COUNT("workers", workers_on_node(p, (unsigned)k)), SET_COUNT("band_buffers", bands_on_node(p, (unsigned)k)));
 }
 
 static bool add_absence(json_t *rows, const char *what, char *which, const char *why)
@@ -116,7 +108,8 @@ static json_t *document(const plan *p, const char *import)
             ORGAN_OBJECT(SET_BYTES("name", import ? import : "this machine"), SET_FLAG("recorded", import != NULL),
                          SET_COUNT("cores", organ_topology_cores(p->topology)), SET_COUNT("nodes", organ_topology_nodes(p->topology)),
                          SET_COUNT("kinds", organ_topology_kinds(p->topology)))),
-        SET_COUNT("threads", p->threads), SET("nodes", node_rows(p)), SET("workers", worker_rows(p)), SET("left_out", left_out_rows(p)));
+        SET_COUNT("threads", p->threads), SET("nodes", organ_json_rows(organ_topology_nodes(p->topology), node_json, p)),
+        SET("workers", organ_json_rows(p->threads, worker_json, p)), SET("left_out", left_out_rows(p)));
 }
 
 organ_status organ_machine_plan(const organ_machine_plan_options *options, json_t **report, organ_error *error)

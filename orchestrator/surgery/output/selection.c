@@ -109,3 +109,17 @@ int32_t organ_layer_mapped(const organ_layer_map *map, int32_t layer)
             return map->spans[k].to + (layer - map->spans[k].from.from);
     return layer;
 }
+
+organ_status organ_dtype_asked(const char *name, organ_dtype *dtype, organ_error *error)
+{
+    static const struct {
+        const char *name;
+        organ_dtype dtype;
+    } known[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
+    for (size_t k = 0; k < sizeof known / sizeof *known; k++)
+        if (!name || strcmp(name, known[k].name) == 0) {
+            *dtype = known[k].dtype;
+            return ORGAN_OK;
+        }
+    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is not one of bf16, f16, f32", name);
+}

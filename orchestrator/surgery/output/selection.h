@@ -46,4 +46,7 @@ organ_status organ_layer_map_parse(const char *text, organ_layer_map *map, organ
 /* The layer that `layer` becomes; a layer that the map does not mention stays. */
 int32_t organ_layer_mapped(const organ_layer_map *map, int32_t layer);
 
+/* The type of numbers that "bf16", "f16" and "f32" mean; NULL: BF16. ORGAN_USAGE for another word. */
+organ_status organ_dtype_asked(const char *name, organ_dtype *dtype, organ_error *error);
+
 #endif

@@ -5,24 +5,11 @@
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
+#include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/verb.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static organ_status check_options(organ_dequantize_job *job, organ_error *error)
-{
-    static const struct {
-        const char *name;
-        organ_dtype dtype;
-    } types[] = {{"bf16", ORGAN_BF16}, {"f16", ORGAN_F16}, {"f32", ORGAN_F32}};
-    for (size_t k = 0; k < sizeof types / sizeof *types; k++)
-        if (strcmp(job->options->dtype, types[k].name) == 0) {
-            job->as = types[k].dtype;
-            return ORGAN_OK;
-        }
-    return organ_fail(error, ORGAN_USAGE, "dtype '%s' is neither 'bf16' nor 'f16' nor 'f32'", job->options->dtype);
-}
 
 /* ---- what becomes of each tensor ---- */
 
@@ -169,7 +156,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     organ_dequantize_job *const job = context;
     const organ_dequantize_options *const o = job->options;
-    if (check_options(job, error) || open_model(job, error))
+    if (organ_dtype_asked(o->dtype, &job->as, error) || open_model(job, error))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  .path = o->output,
