@@ -59,7 +59,7 @@ typedef struct organ_block organ_block;
 typedef struct organ_table_of {
     const organ_field *fields;
     size_t count;
-    const char *total, *total_row; /* the name of the last row, and the path of what stands in it; NULL: none */
+    const char *total, *total_row; /* the name of the last row, words, and the path of what stands in it; NULL: none */
     const char *sums, *sums_name;  /* rows below the line, before that one: their path, and the member that is their first field */
     const char *caption;           /* on a page; NULL: none */
     size_t most;                   /* rows of a page, which says how many `what` ("tensors") there are; 0: all */
@@ -125,6 +125,8 @@ typedef struct organ_map_of {
     double factor;
     double step;  /* the scale ends at a multiple of it, the end of `look` (0: 100) at most; 0: as `look` says */
     double floor; /* that end is no less */
+    bool zero;    /* the scale goes from 0 to the greatest value */
+    bool bytes;   /* as of bars; with `zero` */
     bool varies;  /* not shown where all values are the same */
     bool layers;  /* rows of no layer are not shown */
     bool inside;  /* nor a model of one cell; roles stand as they are met */
@@ -240,6 +242,13 @@ typedef struct organ_view {
 #define TABLE(where, if_, path, ...)                                                                                                       \
     {                                                                                                                                      \
         .kind = ORGAN_BLOCK_TABLE, .on = (where), .when = (if_), .rows = (path), .table = &(const organ_table_of) { __VA_ARGS__ }          \
+    }
+#define TABLE_WHERE(where_, if_, path, only, ...)                                                                                          \
+    {                                                                                                                                      \
+        .kind = ORGAN_BLOCK_TABLE, .on = (where_), .when = (if_), .rows = (path), .where = (only), .table = &(const organ_table_of)        \
+        {                                                                                                                                  \
+            __VA_ARGS__                                                                                                                    \
+        }                                                                                                                                  \
     }
 #define FIELDS(list) .fields = (list), .count = sizeof(list) / sizeof *(list)
 #define ITEMS(where, if_, ...)                                                                                                             \

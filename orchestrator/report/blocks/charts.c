@@ -174,15 +174,34 @@ static bool is_seen(const organ_map_of *look, const organ_layer_map *map)
     return cells > (look->inside ? 1 : 0) && (!look->varies || least < most);
 }
 
+/* The scale goes from 0 to the greatest value; numbers of bytes get the unit that this asks for, which stands in `label`. */
+static void scale_from_zero(organ_layer_map *map, bool bytes, organ_heat_map *words, char label[64])
+{
+    double factor = 1;
+    words->high = 0;
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        words->high = fmax(words->high, map->value[k]);
+    if (!bytes)
+        return;
+    snprintf(label, 64, "%s, %s", words->value_label, organ_quantity_unit(words->high, &factor));
+    words->value_label = label;
+    words->high *= factor;
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        map->value[k] *= factor;
+}
+
 void organ_map_put(organ_walk *walk, const organ_block *block)
 {
     const organ_map_of *const look = block->map;
     json_t *const rows = organ_block_rows(walk, block);
     organ_layer_map *const map = map_of(look, rows, look->marks ? organ_scope_at(&walk->scope, look->marks) : NULL);
     organ_heat_map words = look->look;
+    char label[64];
     char *const title = organ_words_text(&walk->scope, look->look.title, ORGAN_WORDS_PAGE);
     words.title = title ? title : "";
-    if (map)
+    if (map && look->zero)
+        scale_from_zero(map, look->bytes, &words, label);
+    else if (map)
         words.high = organ_block_scale(look->step, look->floor, words.high, map->value, map->layers * map->roles);
     words.plain = words.plain || (map && map->layers * map->roles > ORGAN_BLOCK_CELLS);
     if (!map || map->failed || is_seen(look, map))

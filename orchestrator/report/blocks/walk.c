@@ -48,6 +48,7 @@ static void put_table(organ_walk *walk, const organ_block *block)
     const organ_table_of *const look = block->table;
     json_t *const rows = organ_block_rows(walk, block);
     const size_t most = walk->html && look->most ? look->most : SIZE_MAX;
+    char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE) : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MOST];
     size_t count = 0;
     for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
@@ -58,12 +59,15 @@ static void put_table(organ_walk *walk, const organ_block *block)
         organ_table_totals(table);
     if (look->sums)
         organ_field_rows(table, fields, count, look->sums_name, organ_scope_at(&walk->scope, look->sums));
-    if (look->total)
-        organ_field_row(table, fields, count, look->total, organ_scope_at(&walk->scope, look->total_row));
+    if (look->total && !total)
+        organ_table_fail(table);
+    if (total)
+        organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, look->total_row));
     put_made(walk, table, look->caption);
     if (walk->html && look->what)
         organ_html_left_out(walk->html, json_array_size(rows), most, look->what);
     json_decref(rows);
+    free(total);
 }
 
 static void put_items(organ_walk *walk, const organ_block *block)
@@ -136,7 +140,7 @@ static void walk_row(organ_walk *walk, const organ_block *block, const json_t *r
 
 static void say_rest(organ_walk *walk, const organ_block *block, size_t all)
 {
-    const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .words = block->rest};
+    const organ_block say = {.kind = ORGAN_BLOCK_SAY, .on = block->on, .lead = block->lead, .words = block->rest};
     json_t *const row = ORGAN_OBJECT(SET_COUNT("more", all - block->most), SET_COUNT("all", all), SET_COUNT("most", block->most));
     if (row)
         walk_row(walk, &(organ_block){.blocks = &say, .count = 1}, row);
@@ -172,7 +176,7 @@ static void put_part(organ_walk *walk, const organ_block *block)
 static void put_ending(organ_walk *walk, const organ_block *block)
 {
     (void)block;
-    organ_html_ending(walk->html, json_object_get(walk->scope.report, "definitions"), json_object_get(walk->scope.report, "run"));
+    organ_html_ending(walk->html, json_object_get(walk->scope.row, "definitions"), json_object_get(walk->scope.row, "run"));
     walk->ended = true;
 }
 

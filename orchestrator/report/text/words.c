@@ -248,8 +248,8 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
         fprintf(out, "%.15g", sum_of(value, form + 4));
     else if (strcmp(form, "s") == 0)
         fputs(amount_of(value) == 1 ? "" : "s", out);
-    else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0)
-        put_joined(out, value, *form == 'j' ? ", " : " x ", to);
+    else if (strcmp(form, "join") == 0 || strcmp(form, "shape") == 0 || strcmp(form, "words") == 0)
+        put_joined(out, value, *form == 'j' ? ", " : *form == 's' ? " x " : " ", to);
     else if (strcmp(form, "model") == 0)
         organ_model_line(out, value);
     else if (strcmp(form, "module") == 0)

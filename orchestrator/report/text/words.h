@@ -8,7 +8,7 @@
  *     size                 how many elements an array has; -20: how many more than 20, or than the member of a path
  *     sum.KEY              of the members KEY of an array
  *     s                    "s" unless the member, of an array its size, is 1
- *     join                 strings of an array with commas; shape: 64 x 320
+ *     join                 strings of an array with commas; words: with spaces; shape: 64 x 320
  *     code, shell          set as code; as one word of a command line
  *     stem, module         a path up to its last dot; a key of an adapter without base_model.model.
  *     model                tiny (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB), of an object

@@ -7,7 +7,6 @@
 #include "orchestrator/report/svg/heat_map.h"
 #include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/anatomy_html.h"
 #include "orchestrator/report/view/measure_html.h"
 #include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/report/view/prunings_report.h"

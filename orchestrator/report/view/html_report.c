@@ -6,12 +6,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/autopsy_report.h"
 #include "orchestrator/report/view/fleet_report.h"
-#include "orchestrator/report/view/generate_report.h"
-#include "orchestrator/report/view/inspect_report.h"
 #include "orchestrator/report/view/measure_report.h"
-#include "orchestrator/report/view/organs_report.h"
-#include "orchestrator/report/view/tokenize_report.h"
-#include "orchestrator/report/view/topology_report.h"
 #include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
@@ -27,16 +22,9 @@ static const struct {
     const char *schema;
     make_page *make;
 } pages[] = {
-    {"organ.assemble/1", organ_assemble_report_html},
     {"organ.autopsy/1", organ_autopsy_report_html},
-    {"organ.extract/1", organ_extract_report_html},
     {"organ.fleet/1", organ_fleet_report_html},
-    {"organ.generate/1", organ_generate_report_html},
-    {"organ.graft/1", organ_graft_report_html},
-    {"organ.inspect/1", organ_inspect_report_html},
     {"organ.measure/1", organ_measure_report_html},
-    {"organ.tokenize/1", organ_tokenize_report_html},
-    {"organ.topology/1", organ_topology_report_html},
 };
 /* clang-format on */
 

@@ -11,12 +11,20 @@
     "{dry_run?Dry run, nothing was written: |" done " }{" model ":model}\n{dry_run?would go into |into }{run.output}"
 
 /* The end of one: how long it took, and where the report stands, which of a single file is beside it. */
-#define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what ".")
+#define TIME_WORDS(what)  "Time: {run.seconds:time}, {run.bytes_per_second:bytes}/s" what "."
+#define TIME_LINE(what)   SAY(ON_TERMINAL, "!dry_run", TIME_WORDS(what))
 #define REPORT_LINE(name) LINES("!dry_run", "\nReport:  {run.single_file?{run.output:stem}|{run.output}/organ/}" name " (and .html)\n")
 
 /* What must be read with killed weights. */
 #define ERRATA(where, path)                                                                                                                \
     CAUTIONS((where)&ON_TERMINAL, NULL, path, "Read with these numbers"), CAUTIONS((where)&ON_FILES, NULL, path, "Read this first")
+
+/* The files of a model. */
+#define FILE_FIELDS FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"), FIELD_BYTES("size", "bytes")
+
+/* Of a list on a terminal so many lines, and what stands behind them. */
+#define SHOWN    20
+#define AND_MORE "and {more} more, all of them with --json"
 
 #define EVERY_TENSOR 1500 /* rows of a table of tensors on a page */
 

@@ -47,6 +47,7 @@ static const struct {
     {"{real:time}", "1.50 s"},
     {"{null} {null:count} {null:.3f} {null:%.2f}", "- - - -"},
     {"{yes} {no}", "yes no"},
+    {"{list:words}", "x y"},
     {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
     {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
     {"{rows:sum.n} {empty:sum.n} {rows:sum.gone}", "7 0 0"},
@@ -149,12 +150,9 @@ static const organ_block blocks[] = {
     EACH_OF(ON_TEXT, "yes", "rows", BLOCKS(odd), .where = "note"),
     EACH_OF(ON_TEXT, "no", "rows", BLOCKS(odd)),
     EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .where = "n=3", .most = 1, .rest = "Never."),
-    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .most = 1, .rest = "And {more} of {all} are not among {most}."),
-    {.kind = ORGAN_BLOCK_TABLE,
-     .on = ON_TEXT,
-     .rows = "rows",
-     .where = "n>3",
-     .table = &(const organ_table_of){FIELDS(few), .sums = "rows", .sums_name = "role", .total = "all", .total_row = "sum"}},
+    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .most = 1, .lead = "  + ", .rest = "And {more} of {all} are not among {most}."),
+    TABLE_WHERE(ON_TEXT, NULL, "rows", "n>3", FIELDS(few), .sums = "rows", .sums_name = "role", .total = "{yes?all|none}",
+                .total_row = "sum"),
     CAUTIONS(ON_ALL, NULL, "list", "Read this"),
     WRITE(ON_ALL, NULL, write_lines),
     DEFINITIONS,
@@ -192,7 +190,7 @@ START_TEST(a_view_is_written_for_a_terminal)
                            "  k is odd.\n"
                            "  q is .\n"
                            "  q is .\n"
-                           "  And 1 of 2 are not among 1.\n"
+                           "  + And 1 of 2 are not among 1.\n"
                            "  role  n\n"
                            "  -------\n"
                            "  k     4\n"
@@ -298,6 +296,8 @@ static const organ_block charts[] = {
                   .series = {"size", "of {sizes:size} sizes"},
                   .digits = 3},
          .name = "role", .values = {"bytes"}, .bytes = true, .low = "none", .high = "none", .caption = "In units"),
+    MAP(NULL, "sizes", .look = {.title = "Room", .description = "d", .value_label = "room"}, .role = "role", .value = "bytes", .zero = true,
+        .bytes = true, .caption = "From 0"),
     {.kind = ORGAN_BLOCK_BARS,
      .on = ON_PAGE,
      .rows = "rows",
@@ -346,14 +346,16 @@ START_TEST(charts_are_drawn_of_rows)
     for (const char *at = text; (at = strstr(at, ">whisker from<")); at++)
         whiskers++;
     ck_assert_uint_eq(whiskers, 2);
+    ck_assert_ptr_nonnull(strstr(text, "Figure 4. From 0"));
+    ck_assert_ptr_nonnull(strstr(text, ">room, MB</text>"));
     ck_assert_ptr_nonnull(strstr(text, "so odd"));
     ck_assert_ptr_nonnull(strstr(text, ">low</text>"));
     ck_assert_ptr_null(strstr(text, "nowhere"));
     ck_assert_ptr_nonnull(strstr(text, "7.25"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 7. Of roles"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 8. Of members"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 8. Of roles"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 9. Of members"));
     ck_assert_ptr_null(strstr(text, "No lines"));
-    ck_assert_ptr_nonnull(strstr(text, "Figure 9. Far out"));
+    ck_assert_ptr_nonnull(strstr(text, "Figure 10. Far out"));
     ck_assert_ptr_nonnull(strstr(text, ">4 rows"));
     ck_assert_ptr_null(strstr(text, "class=\"lead\""));
     free(text);

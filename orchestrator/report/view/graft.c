@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT
+ * organ.graft/1, which tells of chimeras too. */
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/view/anatomy.h"
+#include "orchestrator/report/view/views.h"
+
+#include <stdint.h>
+
+#define FITS "!mismatches"
+
+/* Of a group how many bytes stayed of the target, and how many the source gave. */
+static json_t *part_row(const void *context, size_t k)
+{
+    const json_t *const row = json_array_get(context, k);
+    const double grafted = organ_json_number(row, "grafted.bytes"), all = organ_json_number(row, "output.bytes");
+    return ORGAN_OBJECT(SET_HELD("group", json_object_get(row, "group")), SET_REAL_OF("stayed", all > grafted, all - grafted),
+                        SET_REAL_OF("grafted", grafted > 0, grafted));
+}
+
+/* The report with "parts", "cells" (anatomy.h) and the definitions of its evaluation. */
+static json_t *grafted(const json_t *report)
+{
+    const json_t *const groups = json_object_get(report, "groups");
+    json_t *const whole = json_copy((json_t *)(uintptr_t)report);
+    ORGAN_ADD(whole, SET("parts", organ_json_rows(json_array_size(groups), part_row, groups)), SET("cells", organ_layer_cells(report)),
+              SET_HELD("definitions", organ_json_at(report, "evaluation.definitions")));
+    return whole;
+}
+
+static const organ_item merits[] = {{NULL, "of the output's elements are the source's", "{totals.percent_of_elements:percent}"},
+                                    {NULL, "tensors {dry_run?would be|are} grafted", "{totals.grafted.tensors} of {totals.output.tensors}"},
+                                    {NULL, "the header is {header_anew?made anew|the target's, byte for byte}", "{header_anew?new|kept}"}};
+static const organ_field groups[] = {FIELD_TEXT("group", "group", 0), FIELD_COUNT("grafted", "grafted.tensors"),
+                                     FIELD_COUNT("of", "output.tensors"), FIELD_COUNT("elements", "grafted.elements"),
+                                     FIELD_BYTES("size", "grafted.bytes")};
+static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("from", "from", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("written as", "dtype", 0), FIELD_TEXT("was", "source_dtype", 0),
+                                      FIELD_IF("!dry_run", TEXT, "XXH3", "xxh3", 0, ORGAN_FIELD_CODE)};
+static const organ_field mismatches[] = {FIELD_NUMBER("number"), FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
+static const organ_block sentences[] = {SAY(ON_ALL, NULL, "{.}")};
+static const organ_block mismatch_lines[] = {SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}")};
+
+static const organ_block all[] = {
+    LINES(NULL, "{mismatches?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Grafted }}{source:model}\n"
+                "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
+    EACH(ON_TERMINAL, "mismatches", 0, mismatch_lines),
+    MERITS(FITS, merits),
+    SAY(ON_PAGE, NULL, "Source: {source:model}."),
+    SAY(ON_PAGE, NULL, "Target: {target:model}."),
+    SECTION(ON_PAGE, FITS, "What went where"),
+    BARS(FITS, "parts",
+         .look = {.title = "Anatomy",
+                  .description =
+                      "Two bars for each part of the output: the bytes that stayed of the target, and those that the source gave. "
+                      "The table has the numbers.",
+                  .value_label = "size",
+                  .series = {"of the target", "of the source"},
+                  .digits = 3},
+         .name = "group", .values = {"stayed", "grafted"}, .bytes = true,
+         .caption = "What the output consists of, and where it comes from."),
+    TABLE(ON_ALL, FITS, "groups", FIELDS(groups), .total = "whole model", .total_row = "totals",
+          .caption = "What was grafted of each part of the output."),
+    MAP(FITS, "cells",
+        .look = {.title = "What the source gave, by layer and role",
+                 .description = "Percent of the elements of each role in each layer that are the source's; the rest is the target's.",
+                 .value_label = "of the source, percent",
+                 .low = 0,
+                 .high = 100},
+        .role = "role", .value = "percent",
+        .caption = "0 is the target's, 100 the source's. The column \"none\" has what stands in no layer."),
+    SAY(ON_TERMINAL, FITS,
+        "{totals.percent_of_elements:percent} of the output's elements are the source's. The header is "
+        "{header_anew?made anew|the target's, byte for byte}."),
+    SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
+    EACH_OF(ON_TERMINAL, FITS, "metadata", BLOCKS(sentences), .most = SHOWN, .rest = AND_MORE),
+    EACH_OF(ON_TERMINAL, FITS, "notes", BLOCKS(sentences), .most = SHOWN, .rest = AND_MORE),
+    EACH_IF(ON_PAGE, FITS, "metadata", 0, sentences),
+    EACH_IF(ON_PAGE, FITS, "notes", 0, sentences),
+    SECTION(ON_PAGE, FITS, "Grafted tensors"),
+    TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "grafted tensors",
+          .caption =
+              "{dry_run?Tensors whose bytes would be the source's.|Tensors whose bytes are the source's, with the digest of what was "
+              "written.}"),
+    SAY(ON_PAGE, FITS "&!dry_run",
+        "Where a type is written as it was, the digest is that of the source's bytes. All other tensors have the target's bytes."),
+    SECTION(ON_PAGE, "mismatches", "What does not fit"),
+    TABLE(ON_PAGE, "mismatches", "mismatches", FIELDS(mismatches), .most = EVERY_TENSOR, .what = "mismatches",
+          .caption = "Everything that keeps the source from being grafted, the models first, then their tensors."),
+    EVALUATION_ON(ON_TERMINAL | ON_PAGE),
+    SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
+    PAGE_ENDING,
+};
+static const organ_block blocks[] = {MADE(ON_ALL, NULL, grafted, all)};
+
+const organ_view organ_graft_view = {
+    .schema = "organ.graft/1",
+    .kind = "Graft",
+    .title = "{source.name} into {target.name}",
+    .lead =
+        "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: what would be grafted; nothing was written.|A copy of "
+        "the target in which the chosen tensors are the source's.}}",
+    BLOCKS(blocks)};
