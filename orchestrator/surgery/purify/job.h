@@ -24,6 +24,7 @@ typedef struct organ_purify_job {
     const organ_progress *progress;
     bool haar;
     double threshold; /* in use */
+    size_t room;      /* floats of the longest row in a scratch */
     organ_model *donor;
     bool *chosen; /* a flag per tensor of the donor: it is purified */
     size_t count;
