@@ -27,7 +27,7 @@ static organ_status make_one(assembly *a, organ_error *error)
     return error->status;
 }
 
-static organ_status check_output(const assembly *a, organ_error *error)
+static organ_status check_assembled(const assembly *a, organ_error *error)
 {
     const char *const path = a->options->output, *const format = a->written.layout.format;
     const char *const ending = strcmp(format, "GGUF") == 0 ? ".gguf" : ".safetensors";
@@ -58,7 +58,7 @@ static json_t *group_json(const void *layout, size_t group)
     return in.tensors ? ORGAN_OBJECT(SET_TEXT("group", organ_group_name((organ_group)group)), SET_AMOUNT(in)) : NULL;
 }
 
-static json_t *document_of(void *context)
+static json_t *assemble_document(void *context)
 {
     const assembly *const a = context;
     const organ_layout_output *const w = &a->written;
@@ -87,7 +87,7 @@ static organ_status assemble(void *job, json_t **report, organ_error *error)
     const organ_assemble_options *const o = a->options;
     organ_layout_output *const w = &a->written;
     if (organ_model_open_with(o->directory, o->access, &a->model, error) || organ_output_spares(o->output, a->model, error) ||
-        organ_layout_copy(a->model, &w->layout, error) || check_output(a, error) || (w->made.output.single && make_one(a, error)))
+        organ_layout_copy(a->model, &w->layout, error) || check_assembled(a, error) || (w->made.output.single && make_one(a, error)))
         return error->status;
     w->model = a->model;
     w->made.output.like = organ_output_like(a->model);
@@ -116,6 +116,6 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                                        .stop = stop},
                               .model_is = "model",
                               .context = &a,
-                              .document = document_of}};
+                              .document = assemble_document}};
     return organ_verb_run(&(organ_verb){options->directory, &a, assemble, close_assembly, false}, report, error);
 }

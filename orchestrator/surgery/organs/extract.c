@@ -30,7 +30,7 @@ static json_t *source_json(const void *layout, size_t f)
                         SET_COUNT("gap_bytes", gaps));
 }
 
-static json_t *document_of(void *context)
+static json_t *extract_document(void *context)
 {
     const extraction *const e = context;
     const organ_layout_output *const w = &e->written;
@@ -82,6 +82,6 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
                                 .model_is = "model",
                                 .apart = true,
                                 .context = &e,
-                                .document = document_of}};
+                                .document = extract_document}};
     return organ_verb_run(&(organ_verb){options->model, &e, extract, close_extraction, false}, report, error);
 }

@@ -10,7 +10,7 @@
 /* ---- before anything is written ---- */
 
 /* The output is of the target's format. */
-static organ_status check_output(organ_graft_job *job, organ_error *error)
+static organ_status check_grafted(organ_graft_job *job, organ_error *error)
 {
     organ_output *const output = &job->written.made.output;
     const char *const path = output->path, *const format = job->written.layout.format;
@@ -77,7 +77,7 @@ static json_t *parameters_json(void *context)
     return ORGAN_OBJECT(SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers), SET_BYTES_OF("map", o->map));
 }
 
-static json_t *document_of(organ_graft_job *job)
+static json_t *graft_document(organ_graft_job *job)
 {
     const organ_graft_options *const o = job->options;
     const organ_layout *const layout = &job->written.layout;
@@ -113,10 +113,10 @@ static json_t *evaluated(void *context)
     organ_graft_job *const job = context;
     if (!job->options->dry_run)
         evaluate(job);
-    return organ_evaluated_json(&job->evaluation, document_of(job));
+    return organ_evaluated_json(&job->evaluation, graft_document(job));
 }
 
-static organ_status plan(organ_graft_job *job, organ_error *error)
+static organ_status plan_graft(organ_graft_job *job, organ_error *error)
 {
     const organ_graft_options *const o = job->options;
     job->mismatches = json_array();
@@ -127,7 +127,7 @@ static organ_status plan(organ_graft_job *job, organ_error *error)
     if (organ_selection_parse(o->types, o->layers, &job->selection, error) || organ_layer_map_parse(o->map, &job->map, error) ||
         organ_model_open_with(o->source, o->access, &job->source, error) ||
         organ_model_open_with(o->target, o->access, &job->target, error) || organ_layout_copy(job->target, &job->written.layout, error) ||
-        check_output(job, error) || organ_graft_match(job, error))
+        check_grafted(job, error) || organ_graft_match(job, error))
         return error->status;
     return settle_header(job, error);
 }
@@ -135,7 +135,7 @@ static organ_status plan(organ_graft_job *job, organ_error *error)
 static organ_status tell_mismatches(organ_graft_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->mismatches);
-    if (!(*report = document_of(job)))
+    if (!(*report = graft_document(job)))
         return organ_fail_memory(error, job->options->target);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s does not fit into %s: %s%s", job->options->source, job->options->target,
                       json_string_value(json_array_get(job->mismatches, 0)), count > 1 ? " (and more; the report lists everything)" : "");
@@ -145,7 +145,7 @@ static organ_status graft(void *context, json_t **report, organ_error *error)
 {
     organ_graft_job *const job = context;
     organ_layout_output *const w = &job->written;
-    if (plan(job, error))
+    if (plan_graft(job, error))
         return error->status;
     if (json_array_size(job->mismatches))
         return tell_mismatches(job, report, error);

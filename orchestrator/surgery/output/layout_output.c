@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /* The files of a model, and what tells of them beside them. NULL without memory. */
-static json_t *files_json(const organ_model *model)
+static json_t *layout_files_json(const organ_model *model)
 {
     char *about = NULL;
     if (asprintf(&about, "%s/%s", model->directory, model->manifest ? ORGAN_MANIFEST : "config.json") < 0)
@@ -18,20 +18,20 @@ static json_t *files_json(const organ_model *model)
     return files;
 }
 
-static json_t *identity(void *context)
+static json_t *layout_identity(void *context)
 {
     const organ_layout_output *const w = context;
     json_t *identity = json_object();
     if ((w->parameters && json_object_set_new(identity, "parameters", w->parameters(w->context))) ||
-        json_object_set_new(identity, w->model_is, files_json(w->model)) ||
-        (w->source && json_object_set_new(identity, "source", files_json(w->source)))) {
+        json_object_set_new(identity, w->model_is, layout_files_json(w->model)) ||
+        (w->source && json_object_set_new(identity, "source", layout_files_json(w->source)))) {
         json_decref(identity);
         return NULL;
     }
     return identity;
 }
 
-static organ_status begin(void *context, const char *to, organ_error *error)
+static organ_status layout_begin(void *context, const char *to, organ_error *error)
 {
     organ_layout_output *const w = context;
     if (w->apart && organ_layout_folders(&w->layout, to, error))
@@ -50,7 +50,7 @@ static organ_status write_manifest(organ_layout_output *w, const char *to, organ
     return error->status;
 }
 
-static organ_status finish(void *context, const char *to, organ_error *error)
+static organ_status layout_finish(void *context, const char *to, organ_error *error)
 {
     organ_layout_output *const w = context;
     if ((w->source && organ_model_unchanged(w->source, error)) || organ_model_unchanged(w->model, error))
@@ -58,7 +58,7 @@ static organ_status finish(void *context, const char *to, organ_error *error)
     return w->apart ? write_manifest(w, to, error) : ORGAN_OK;
 }
 
-static organ_status tell(void *context, json_t **report, organ_error *error)
+static organ_status layout_tell(void *context, json_t **report, organ_error *error)
 {
     const organ_layout_output *const w = context;
     *report = w->document(w->context);
@@ -80,10 +80,10 @@ organ_status organ_layout_output_make(organ_layout_output *w, json_t **report, o
     for (size_t k = 0; k < layout->piece_count; k++)
         w->made.source_bytes += layout->pieces[k].from->bytes;
     w->made.context = w;
-    w->made.identity = identity;
-    w->made.begin = begin;
-    w->made.finish = finish;
-    w->made.tell = tell;
+    w->made.identity = layout_identity;
+    w->made.begin = layout_begin;
+    w->made.finish = layout_finish;
+    w->made.tell = layout_tell;
     return organ_unit_output_make(&w->made, report, error);
 }
 

@@ -9,11 +9,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static organ_status no_memory(const organ_unit_output *made, organ_error *error)
-{
-    return organ_fail_errno(error, ENOMEM, "%s", made->output.path);
-}
-
 /* The first line of the journal; NULL without memory. */
 static json_t *head_of(const organ_unit_output *made)
 {
@@ -37,7 +32,7 @@ static organ_status remove_unplanned(const organ_unit_output *made, const char *
         return ORGAN_OK;
     char *const path = organ_publish_path(&made->output.publish, name);
     if (!path)
-        no_memory(made, error);
+        organ_fail_memory(error, made->output.path);
     else if (unlink(path))
         organ_fail_errno(error, errno, "%s: cannot be removed", path);
     free(path);
@@ -62,7 +57,7 @@ static organ_status clear_rest(const organ_unit_output *made, organ_error *error
     const size_t files = made->plan ? organ_resharding_files(made->plan) : made->model->file_count;
     for (size_t f = 0; f < files && !error->status; f++)
         if (!organ_name_table_put(&planned, file_name(made, f), f))
-            no_memory(made, error);
+            organ_fail_memory(error, made->output.path);
     for (size_t k = 0; k < there.count && !error->status; k++)
         remove_unplanned(made, there.names[k], &planned, error);
     organ_name_table_release(&planned);
