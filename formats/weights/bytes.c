@@ -5,8 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define MX_GROUP    32
-#define NVFP4_GROUP 16
+#define MX_GROUP    32 /* values of a scale: OCP Microscaling Formats (MX) Specification, k */
+#define NVFP4_GROUP 16 /* values of a scale: NVIDIA's NVFP4 */
 
 static const organ_dtype float_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_DTYPE_COUNT};
 static const organ_dtype fp8_scales[] = {ORGAN_F32, ORGAN_BF16, ORGAN_F16, ORGAN_F8_E8M0, ORGAN_DTYPE_COUNT};

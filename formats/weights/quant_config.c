@@ -98,12 +98,13 @@ static organ_status check_strategy(const scope *at, organ_quant_group *group, or
 
 static organ_status read_weights(const scope *at, organ_quant_group *group, organ_error *error)
 {
+    static const organ_quant_field fields[] = {{"num_bits", ORGAN_QUANT_BITS},
+                                               {"symmetric", ORGAN_QUANT_SYMMETRIC},
+                                               {"group_size", ORGAN_QUANT_GROUP_SIZE},
+                                               {"block_structure", ORGAN_QUANT_BLOCK},
+                                               {NULL, 0}};
     const char *type = "int";
-    if (organ_quant_read_bits(at, "num_bits", &group->bits, error) != ORGAN_OK ||
-        organ_quant_read_term(at, "type", &type, error) != ORGAN_OK ||
-        organ_quant_read_symmetric(at, "symmetric", false, &group->symmetric, error) != ORGAN_OK ||
-        organ_quant_read_group_size(at, "group_size", &group->group_size, error) != ORGAN_OK ||
-        organ_quant_read_block(at, "block_structure", group, error) != ORGAN_OK)
+    if (organ_quant_read_fields(at, fields, group, error) != ORGAN_OK || organ_quant_read_term(at, "type", &type, error) != ORGAN_OK)
         return error->status;
     if (strcmp(type, "int") != 0 && strcmp(type, "float") != 0)
         return organ_quant_fail_value(at, "type", organ_quant_member(at, "type"), "\"int\" or \"float\"", error);
@@ -147,49 +148,29 @@ static organ_status read_groups(const scope *at, organ_error *error)
     return ORGAN_OK;
 }
 
-/* "+:pattern": these numbers are others; "-:pattern": left as it is. */
-static organ_status read_dynamic(const scope *at, organ_error *error)
+/* Modules with numbers of their own. GPTQ's dynamic: "+:pattern" has other numbers, "-:pattern" is left as it is. ModelOpt's
+ * quantized_layers: names of layers. */
+static organ_status read_overrides(const scope *at, const char *key_of_all, organ_rule_kind kind, const organ_quant_field *fields,
+                                   organ_error *error)
 {
-    scope all, at_rule;
+    scope all, override;
     const char *key;
     json_t *value;
-    if (organ_quant_enter(at, "dynamic", &all, error) != ORGAN_OK || !all.object)
+    if (organ_quant_enter(at, key_of_all, &all, error) != ORGAN_OK || !all.object)
         return error->status;
     json_object_foreach((json_t *)all.object, key, value)
     {
-        const bool spared = strncmp(key, "-:", 2) == 0, more = strncmp(key, "+:", 2) == 0;
-        if (spared) {
-            if (add_rule(&all, key, &at->config->spared, ORGAN_RULE_REGEX, key + 2, NULL, error) != ORGAN_OK)
+        const bool sign = kind == ORGAN_RULE_REGEX && (strncmp(key, "-:", 2) == 0 || strncmp(key, "+:", 2) == 0);
+        if (sign && *key == '-') {
+            if (add_rule(&all, key, &at->config->spared, kind, key + 2, NULL, error) != ORGAN_OK)
                 return error->status;
             continue;
         }
-        if (organ_quant_enter(&all, key, &at_rule, error) != ORGAN_OK)
+        if (organ_quant_enter(&all, key, &override, error) != ORGAN_OK)
             return error->status;
-        organ_quant_group *const group = new_group(&all, at_rule.path, &at->config->all, error);
-        if (!group || organ_quant_read_bits(&at_rule, "bits", &group->bits, error) != ORGAN_OK ||
-            organ_quant_read_group_size(&at_rule, "group_size", &group->group_size, error) != ORGAN_OK ||
-            organ_quant_read_symmetric(&at_rule, "sym", false, &group->symmetric, error) != ORGAN_OK ||
-            add_rule(&all, key, &at->config->targets, ORGAN_RULE_REGEX, key + 2 * more, group, error) != ORGAN_OK)
-            return error->status;
-    }
-    return ORGAN_OK;
-}
-
-/* Of ModelOpt: the numbers of single layers. */
-static organ_status read_layers(const scope *at, organ_error *error)
-{
-    scope all, layer;
-    const char *key;
-    json_t *value;
-    if (organ_quant_enter(at, "quantized_layers", &all, error) != ORGAN_OK || !all.object)
-        return error->status;
-    json_object_foreach((json_t *)all.object, key, value)
-    {
-        if (organ_quant_enter(&all, key, &layer, error) != ORGAN_OK)
-            return error->status;
-        organ_quant_group *const group = new_group(&all, layer.path, &at->config->all, error);
-        if (!group || organ_quant_read_group_size(&layer, "group_size", &group->group_size, error) != ORGAN_OK ||
-            add_rule(&all, key, &at->config->targets, ORGAN_RULE_EXACT, key, group, error) != ORGAN_OK)
+        organ_quant_group *const group = new_group(&all, override.path, &at->config->all, error);
+        if (!group || organ_quant_read_fields(&override, fields, group, error) != ORGAN_OK ||
+            add_rule(&all, key, &at->config->targets, kind, key + 2 * sign, group, error) != ORGAN_OK)
             return error->status;
     }
     return ORGAN_OK;
@@ -197,22 +178,19 @@ static organ_status read_layers(const scope *at, organ_error *error)
 
 /* ---- the whole ---- */
 
-/* Names that one thing has in different tools. */
-static organ_status read_all_group(const scope *at, organ_error *error)
-{
-    static const char *const bits[] = {"bits", "w_bit", "wbits"}, *const sizes[] = {"group_size", "q_group_size"};
-    organ_quant_group *const all = &at->config->all;
-    for (size_t k = 0; k < 3; k++)
-        if (organ_quant_read_bits(at, bits[k], &all->bits, error) != ORGAN_OK)
-            return error->status;
-    for (size_t k = 0; k < 2; k++)
-        if (organ_quant_read_group_size(at, sizes[k], &all->group_size, error) != ORGAN_OK)
-            return error->status;
-    if (organ_quant_read_symmetric(at, "sym", false, &all->symmetric, error) != ORGAN_OK ||
-        organ_quant_read_symmetric(at, "zero_point", true, &all->symmetric, error) != ORGAN_OK)
-        return error->status;
-    return organ_quant_read_block(at, "weight_block_size", all, error);
-}
+/* The numbers of all modules, under the names that GPTQ, AWQ and FP8 tools give them. */
+static const organ_quant_field all_fields[] = {{"bits", ORGAN_QUANT_BITS},
+                                               {"w_bit", ORGAN_QUANT_BITS},
+                                               {"wbits", ORGAN_QUANT_BITS},
+                                               {"group_size", ORGAN_QUANT_GROUP_SIZE},
+                                               {"q_group_size", ORGAN_QUANT_GROUP_SIZE},
+                                               {"sym", ORGAN_QUANT_SYMMETRIC},
+                                               {"zero_point", ORGAN_QUANT_ZERO_POINT},
+                                               {"weight_block_size", ORGAN_QUANT_BLOCK},
+                                               {NULL, 0}};
+static const organ_quant_field dynamic_fields[] = {
+    {"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {"sym", ORGAN_QUANT_SYMMETRIC}, {NULL, 0}};
+static const organ_quant_field layer_fields[] = {{"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
 
 static organ_status read_layout(const scope *at, organ_error *error)
 {
@@ -244,8 +222,9 @@ static organ_status read_section(const scope *at, const char *method, organ_erro
         return error->status;
     if (strcmp(config->method, "compressed-tensors") == 0 && organ_quant_read_term(at, "format", &config->all.format, error) != ORGAN_OK)
         return error->status;
-    if (read_all_group(at, error) != ORGAN_OK || read_groups(at, error) != ORGAN_OK || read_dynamic(at, error) != ORGAN_OK ||
-        read_layers(at, error) != ORGAN_OK || read_layout(at, error) != ORGAN_OK)
+    if (organ_quant_read_fields(at, all_fields, &config->all, error) != ORGAN_OK || read_groups(at, error) != ORGAN_OK ||
+        read_overrides(at, "dynamic", ORGAN_RULE_REGEX, dynamic_fields, error) != ORGAN_OK ||
+        read_overrides(at, "quantized_layers", ORGAN_RULE_EXACT, layer_fields, error) != ORGAN_OK || read_layout(at, error) != ORGAN_OK)
         return error->status;
     return read_spared(at, error);
 }

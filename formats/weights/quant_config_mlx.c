@@ -15,8 +15,8 @@ static bool has_words(const organ_model *model)
 
 static organ_status read_numbers(const organ_quant_scope *at, organ_quant_group *group, organ_error *error)
 {
-    if (organ_quant_read_bits(at, "bits", &group->bits, error) != ORGAN_OK ||
-        organ_quant_read_group_size(at, "group_size", &group->group_size, error) != ORGAN_OK)
+    static const organ_quant_field fields[] = {{"bits", ORGAN_QUANT_BITS}, {"group_size", ORGAN_QUANT_GROUP_SIZE}, {NULL, 0}};
+    if (organ_quant_read_fields(at, fields, group, error) != ORGAN_OK)
         return error->status;
     return organ_quant_read_term(at, "mode", &group->format, error);
 }

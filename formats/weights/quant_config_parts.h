@@ -41,12 +41,24 @@ organ_status organ_quant_enter(const organ_quant_scope *at, const char *key, org
 organ_status organ_quant_read_word(const organ_quant_scope *at, const char *key, const char **out, organ_error *error);
 organ_status organ_quant_read_term(const organ_quant_scope *at, const char *key, const char **out,
                                    organ_error *error); /* in small letters */
-organ_status organ_quant_read_bits(const organ_quant_scope *at, const char *key, int *out, organ_error *error);
-organ_status organ_quant_read_group_size(const organ_quant_scope *at, const char *key, int64_t *out, organ_error *error);
-organ_status organ_quant_read_symmetric(const organ_quant_scope *at, const char *key, bool inverse, int *out, organ_error *error);
+/* ---- members of a group ---- */
 
-/* [rows, columns], or "128x128" as it was written once. */
-organ_status organ_quant_read_block(const organ_quant_scope *at, const char *key, organ_quant_group *group, organ_error *error);
+typedef enum organ_quant_kind {
+    ORGAN_QUANT_BITS,
+    ORGAN_QUANT_GROUP_SIZE,
+    ORGAN_QUANT_SYMMETRIC,
+    ORGAN_QUANT_ZERO_POINT, /* true: not symmetric */
+    ORGAN_QUANT_BLOCK       /* [rows, columns], or "128x128" as it was written once */
+} organ_quant_kind;
+
+typedef struct organ_quant_field {
+    const char *key;
+    organ_quant_kind kind;
+} organ_quant_field;
+
+/* Reads those of the fields that are there, up to one without a key; of two for one kind the later one counts. */
+organ_status organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group,
+                                     organ_error *error);
 
 /* ---- quant_config_mlx.c ---- */
 

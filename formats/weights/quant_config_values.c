@@ -70,63 +70,50 @@ organ_status organ_quant_read_term(const organ_quant_scope *at, const char *key,
     return ORGAN_OK;
 }
 
-organ_status organ_quant_read_bits(const organ_quant_scope *at, const char *key, int *out, organ_error *error)
+/* Two sides of a block, [rows, columns] or "128x128" as it was written once; zeros where they are not two whole numbers. */
+static void read_sides(const json_t *value, long long sides[2])
 {
-    const json_t *const value = organ_quant_member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > 8)
-        return organ_quant_fail_value(at, key, value, "a whole number from 1 to 8", error);
-    *out = (int)json_integer_value(value);
-    return ORGAN_OK;
+    char more;
+    sides[0] = sides[1] = 0;
+    if (json_is_string(value) && sscanf(json_string_value(value), "%10lldx%10lld%c", &sides[0], &sides[1], &more) != 2)
+        sides[0] = 0;
+    for (size_t k = 0; k < 2 && json_array_size(value) == 2; k++)
+        sides[k] = json_integer_value(json_array_get(value, k));
 }
 
-organ_status organ_quant_read_group_size(const organ_quant_scope *at, const char *key, int64_t *out, organ_error *error)
+/* Sets a field of the group; NULL, or what is expected in place of the value. */
+static const char *set_field(organ_quant_group *group, organ_quant_kind kind, const json_t *value)
 {
-    const json_t *const value = organ_quant_member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    const json_int_t size = json_integer_value(value);
-    if (!json_is_integer(value) || (size < 1 && size != -1) || size > GROUP_MOST)
-        return organ_quant_fail_value(at, key, value, "-1 or a whole number from 1", error);
-    *out = size;
-    return ORGAN_OK;
-}
-
-organ_status organ_quant_read_symmetric(const organ_quant_scope *at, const char *key, bool inverse, int *out, organ_error *error)
-{
-    const json_t *const value = organ_quant_member(at, key);
-    if (!value)
-        return ORGAN_OK;
-    if (!json_is_boolean(value))
-        return organ_quant_fail_value(at, key, value, "true or false", error);
-    *out = json_is_true(value) != inverse;
-    return ORGAN_OK;
-}
-
-organ_status organ_quant_read_block(const organ_quant_scope *at, const char *key, organ_quant_group *group, organ_error *error)
-{
-    static const char expected[] = "a list of two whole numbers from 1";
-    const json_t *const value = organ_quant_member(at, key);
-    json_int_t sides[2];
-    if (!value)
-        return ORGAN_OK;
-    if (json_is_string(value)) {
-        char more;
-        long long rows, cols;
-        if (sscanf(json_string_value(value), "%10lldx%10lld%c", &rows, &cols, &more) != 2)
-            return organ_quant_fail_value(at, key, value, expected, error);
-        sides[0] = rows;
-        sides[1] = cols;
-    } else {
-        if (json_array_size(value) != 2)
-            return organ_quant_fail_value(at, key, value, expected, error);
-        for (size_t k = 0; k < 2; k++)
-            sides[k] = json_is_integer(json_array_get(value, k)) ? json_integer_value(json_array_get(value, k)) : 0;
+    const json_int_t number = json_integer_value(value); /* 0 of what is no whole number */
+    long long sides[2];
+    switch (kind) {
+    case ORGAN_QUANT_BITS:
+        group->bits = (int)number;
+        return number < 1 || number > 8 ? "a whole number from 1 to 8" : NULL;
+    case ORGAN_QUANT_GROUP_SIZE:
+        group->group_size = number;
+        return (number < 1 && number != -1) || number > GROUP_MOST ? "-1 or a whole number from 1" : NULL;
+    case ORGAN_QUANT_SYMMETRIC:
+    case ORGAN_QUANT_ZERO_POINT:
+        group->symmetric = json_is_true(value) == (kind == ORGAN_QUANT_SYMMETRIC);
+        return json_is_boolean(value) ? NULL : "true or false";
+    case ORGAN_QUANT_BLOCK:
+        read_sides(value, sides);
+        group->block_rows = (uint64_t)sides[0];
+        group->block_cols = (uint64_t)sides[1];
+        return sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST ? "a list of two whole numbers from 1" : NULL;
     }
-    if (sides[0] < 1 || sides[1] < 1 || sides[0] > GROUP_MOST || sides[1] > GROUP_MOST)
-        return organ_quant_fail_value(at, key, value, expected, error);
-    group->block_rows = (uint64_t)sides[0];
-    group->block_cols = (uint64_t)sides[1];
+    return NULL;
+}
+
+organ_status organ_quant_read_fields(const organ_quant_scope *at, const organ_quant_field *fields, organ_quant_group *group,
+                                     organ_error *error)
+{
+    for (; fields->key; fields++) {
+        const json_t *const value = organ_quant_member(at, fields->key);
+        const char *const expected = value ? set_field(group, fields->kind, value) : NULL;
+        if (expected)
+            return organ_quant_fail_value(at, fields->key, value, expected, error);
+    }
     return ORGAN_OK;
 }

@@ -5,7 +5,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define WORD_BITS 32
+#define WORD_BITS  32
+#define MOST_CODES ((uint64_t)1 << 48) /* more than any tensor has; products of it with numbers of bits do not overflow */
+
+/* AWQ (github.com/mit-han-lab/llm-awq, awq/quantize/qmodule.py): eight codes of four bits in a word. */
+#define AWQ_BITS  4
+#define AWQ_CODES (WORD_BITS / AWQ_BITS)
 
 enum { DENSE = 1, PADDED = 2 }; /* how codes of so many bits may lie in words */
 
@@ -13,8 +18,7 @@ static const organ_dtype scales[] = {ORGAN_F16, ORGAN_BF16, ORGAN_F32, ORGAN_DTY
 
 static uint64_t parts(uint64_t whole, uint64_t part) { return whole / part + (whole % part != 0); }
 
-/* More codes than any tensor has would overflow further on. */
-static bool is_sane(uint64_t codes) { return codes > 0 && codes <= (uint64_t)1 << 48; }
+static bool is_sane(uint64_t codes) { return codes > 0 && codes <= MOST_CODES; }
 
 static uint64_t dense_words(uint64_t codes, unsigned bits) { return parts(codes * bits, WORD_BITS); }
 static uint64_t padded_words(uint64_t codes, unsigned bits) { return parts(codes, WORD_BITS / bits); }
@@ -222,8 +226,8 @@ static organ_scheme find_layout(organ_weight_search *search, const organ_weight 
     const organ_scheme said = !strstr(method, "awq")        ? ORGAN_SCHEME_GPTQ
                               : strcmp(layout, "gemv") == 0 ? ORGAN_SCHEME_AWQ_GEMV
                                                             : ORGAN_SCHEME_AWQ_GEMM;
-    const bool fits[] = {s[1] == q[1] && z[0] == s[0], s[1] / 8 == q[1] && s[1] % 8 == 0 && z[1] == q[1] && z[0] == s[0],
-                         s[0] == q[0] && z[0] == q[0] && s[1] / 8 == z[1] && s[1] % 8 == 0};
+    const bool fits[] = {s[1] == q[1] && z[0] == s[0], s[1] / AWQ_CODES == q[1] && s[1] % AWQ_CODES == 0 && z[1] == q[1] && z[0] == s[0],
+                         s[0] == q[0] && z[0] == q[0] && s[1] / AWQ_CODES == z[1] && s[1] % AWQ_CODES == 0};
     const unsigned count = (unsigned)fits[0] + fits[1] + fits[2];
     if (count > 1 && !*method)
         organ_weight_fail(search, weight->codes, error, "may be GPTQ or AWQ by its shapes, and no config says which");
@@ -289,7 +293,7 @@ static organ_status add_gptq(organ_weight_search *search, organ_weight *weight, 
 static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
 {
     const uint64_t *const q = weight->codes->shape;
-    const uint64_t groups = weight->scale->shape[0], out = q[1] * 8;
+    const uint64_t groups = weight->scale->shape[0], out = q[1] * AWQ_CODES;
     weight->transposed = true;
     if (organ_weight_shape(search, weight, 0, NULL, out, q[0], error) != ORGAN_OK ||
         organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){groups, out}, error) != ORGAN_OK ||
@@ -301,21 +305,22 @@ static organ_status add_gemm(organ_weight_search *search, organ_weight *weight, 
 /* Scales and zero points of a row are padded, more the shorter the groups: how many groups there are only the config can tell. */
 static organ_status add_gemv(organ_weight_search *search, organ_weight *weight, const organ_quant_group *group, organ_error *error)
 {
-    const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * 8;
+    const uint64_t out = weight->codes->shape[0], in = weight->codes->shape[1] * AWQ_CODES;
     if (organ_weight_shape(search, weight, 0, NULL, out, in, error) != ORGAN_OK)
         return error->status;
     if (group->group_size == 0)
         return organ_weight_fail(search, weight->codes, error, "is AWQ gemv, whose group_size only a config can tell, and there is none");
     const uint64_t size = group->group_size < 0 || (uint64_t)group->group_size > in ? in : (uint64_t)group->group_size;
-    const uint64_t share = size >= 128 ? 1 : size == 64 ? 2 : 4;
-    const uint64_t width = parts(parts(in / size, 8), share) * share;
+    /* calculate_zeros_width of llm-awq: a row has a multiple of so many words of zero points. */
+    const uint64_t multiple = size >= 128 ? 1 : size == 64 ? 2 : 4;
+    const uint64_t width = parts(parts(in / size, AWQ_CODES), multiple) * multiple;
     weight->block_cols = size;
     if (in % size != 0)
         return organ_weight_fail(search, weight->codes, error, "has %" PRIu64 " columns, which is no multiple of group_size %" PRIu64, in,
                                  size);
     if (organ_weight_expect(search, weight, weight->zero, 2, (const uint64_t[]){out, width}, error) != ORGAN_OK)
         return error->status;
-    return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * 8}, error);
+    return organ_weight_expect(search, weight, weight->scale, 2, (const uint64_t[]){out, width * AWQ_CODES}, error);
 }
 
 /* Words of other types, and layouts that the config names, are for the kernels of one maker. */
@@ -344,7 +349,7 @@ static organ_status check_layout(const organ_weight_search *search, const organ_
 static organ_status find_qweight(organ_weight_search *search, const organ_tensor *codes, organ_error *error)
 {
     const size_t length = strlen(codes->name) - strlen("qweight");
-    organ_weight weight = {.codes = codes, .bits = 4, .block_rows = 1};
+    organ_weight weight = {.codes = codes, .bits = AWQ_BITS, .block_rows = 1};
     const organ_quant_group *group;
     bool named;
     weight.name = organ_weight_name(search, codes->name, length, "weight");
@@ -367,7 +372,7 @@ static organ_status find_qweight(organ_weight_search *search, const organ_tensor
         weight.g_idx = organ_weight_relative(search, codes->name, length, "g_idx");
     if (error->status)
         return error->status;
-    if (weight.scheme != ORGAN_SCHEME_GPTQ && group->bits != 0 && group->bits != 4)
+    if (weight.scheme != ORGAN_SCHEME_GPTQ && group->bits != 0 && group->bits != AWQ_BITS)
         return organ_weight_fail(search, codes, error, "is AWQ of %d bits (%s), which cannot be read: only 4 can", group->bits,
                                  organ_quant_config_file(search->config));
     const organ_status status = weight.scheme == ORGAN_SCHEME_GPTQ       ? add_gptq(search, &weight, group, error)
