@@ -86,39 +86,31 @@ static json_t *document_of(const job *j)
 
 /* ---- the run ---- */
 
-static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
+static json_t *written_json(void *context, const organ_output *output, uint64_t bytes)
 {
-    json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
-    if (!config)
-        return organ_fail_memory(error, j->options->adapter);
-    organ_lora_put(&j->rewrite, w, config, j->adapter->rest, j->adapter->rest_count, error);
-    json_decref(config);
-    if (error->status)
-        return error->status;
-    j->bytes = organ_adapter_writer_bytes(w);
-    j->output = *organ_adapter_writer_output(w);
-    if (!(*report = document_of(j)))
-        return organ_fail_memory(error, j->options->adapter);
-    organ_adapter_writer_report(w, "lora_resize.json", *report, "LORA_RESIZE_REPORT.md", organ_report_markdown, error);
-    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+    job *const j = context;
+    j->output = *output;
+    j->bytes = bytes;
+    return document_of(j);
 }
 
 static organ_status write_out(job *j, json_t **report, organ_error *error)
 {
-    organ_adapter_writer *w = NULL;
-    size_t name_bytes;
-    uint64_t bytes;
-    if (organ_lora_sizes(&j->rewrite, &name_bytes, &bytes, error) != ORGAN_OK)
-        return error->status;
-    for (size_t k = 0; k < j->adapter->rest_count; k++) {
-        name_bytes += strlen(j->adapter->rest[k]->name);
-        bytes += j->adapter->rest[k]->bytes;
-    }
-    if (organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count + j->adapter->rest_count,
-                                   name_bytes, bytes, &w, error) != ORGAN_OK)
-        return error->status;
-    write_inside(j, w, report, error);
-    return organ_adapter_writer_end(w, error);
+    json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
+    const organ_lora_output output = {.path = j->options->output,
+                                      .force = j->options->force,
+                                      .config = config,
+                                      .rest = j->adapter->rest,
+                                      .rest_count = j->adapter->rest_count,
+                                      .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md", organ_report_markdown},
+                                      .context = j,
+                                      .document = written_json};
+    if (config)
+        organ_lora_write(&j->rewrite, &output, report, error);
+    else
+        organ_fail_memory(error, j->options->adapter);
+    json_decref(config);
+    return error->status;
 }
 
 static organ_status resize(void *context, json_t **report, organ_error *error)

@@ -249,15 +249,15 @@ static organ_status write_factors(void *context, organ_lora_row *row, organ_erro
     return error->status;
 }
 
-organ_status organ_lora_write(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_tensor *const *rest, size_t rest_count,
-                              organ_error *error)
+static organ_status append_tensors(organ_lora_rewrite *rw, organ_adapter_writer *writer, const organ_lora_output *output,
+                                   organ_error *error)
 {
     writing w = {rw, writer};
     organ_progress_begin(rw->progress, rw->stage, all_bytes(rw), rw->count);
     for (unsigned width = 8; width > 0 && !error->status; width /= 2) {
-        for (size_t k = 0; k < rest_count && !error->status; k++)
-            if (organ_dtype_describe(rest[k]->dtype)->bytes == width)
-                organ_adapter_writer_copy(writer, rw->adapter->model, rest[k], rest[k]->name, error);
+        for (size_t k = 0; k < output->rest_count && !error->status; k++)
+            if (organ_dtype_describe(output->rest[k]->dtype)->bytes == width)
+                organ_adapter_writer_copy(writer, rw->adapter->model, output->rest[k], output->rest[k]->name, error);
         if (!error->status)
             for_rows(rw, width, make_factors, write_factors, &w, error);
     }
@@ -265,7 +265,9 @@ organ_status organ_lora_write(organ_lora_rewrite *rw, organ_adapter_writer *writ
     return error->status;
 }
 
-organ_status organ_lora_sizes(const organ_lora_rewrite *rw, size_t *name_bytes, uint64_t *bytes, organ_error *error)
+/* Bytes of the names and of the data. */
+static organ_status find_sizes(const organ_lora_rewrite *rw, const organ_lora_output *output, size_t *name_bytes, uint64_t *bytes,
+                               organ_error *error)
 {
     *name_bytes = 0;
     *bytes = 0;
@@ -278,7 +280,38 @@ organ_status organ_lora_sizes(const organ_lora_rewrite *rw, size_t *name_bytes, 
         *bytes += (pair->in_features + pair->out_features) * rw->rank * organ_dtype_describe(rw->rows[k].dtype)->bytes;
         free(key);
     }
+    for (size_t k = 0; k < output->rest_count; k++) {
+        *name_bytes += strlen(output->rest[k]->name);
+        *bytes += output->rest[k]->bytes;
+    }
     return error->status;
+}
+
+static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w, const organ_lora_output *output, json_t **report,
+                                 organ_error *error)
+{
+    const organ_report_files *const files = &output->files;
+    if (append_tensors(rw, w, output, error) || organ_adapter_writer_finish(w, output->config, error) ||
+        organ_adapter_writer_beside(w, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error) ||
+        organ_adapter_writer_sync(w, error))
+        return error->status;
+    if (!(*report = output->document(output->context, organ_adapter_writer_output(w), organ_adapter_writer_bytes(w))))
+        return organ_fail_memory(error, rw->adapter->path);
+    organ_adapter_writer_report(w, files->json, *report, files->markdown, files->print, error);
+    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+}
+
+organ_status organ_lora_write(organ_lora_rewrite *rw, const organ_lora_output *output, json_t **report, organ_error *error)
+{
+    organ_adapter_writer *w = NULL;
+    size_t name_bytes;
+    uint64_t bytes;
+    if (find_sizes(rw, output, &name_bytes, &bytes, error) ||
+        organ_adapter_writer_begin(output->path, rw->adapter->path, output->force, 2 * rw->count + output->rest_count, name_bytes, bytes,
+                                   &w, error))
+        return error->status;
+    write_inside(rw, w, output, report, error);
+    return organ_adapter_writer_end(w, error);
 }
 
 /* ---- documents ---- */
@@ -288,15 +321,6 @@ json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank)
     json_t *const folded = ORGAN_OBJECT(SET_COUNT("r", rank), SET_COUNT("lora_alpha", rank), SET_FLAG("use_rslora", false),
                                         SET("rank_pattern", json_object()), SET("alpha_pattern", json_object()));
     return organ_json_joined(json_deep_copy(adapter->config), folded);
-}
-
-organ_status organ_lora_put(organ_lora_rewrite *rw, organ_adapter_writer *writer, const json_t *config, const organ_tensor *const *rest,
-                            size_t rest_count, organ_error *error)
-{
-    if (organ_lora_write(rw, writer, rest, rest_count, error) || organ_adapter_writer_finish(writer, config, error) ||
-        organ_adapter_writer_beside(writer, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error))
-        return error->status;
-    return organ_adapter_writer_sync(writer, error);
 }
 
 static json_t *row_json(const void *rows, size_t k)

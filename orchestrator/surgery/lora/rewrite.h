@@ -6,6 +6,7 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
+#include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/lora/factors.h"
 
 /* One pair that is kept. */
@@ -39,17 +40,22 @@ organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
 /* Reads all factors once: norms, and the ranks that are left. ORGAN_BAD_INPUT for values that are not finite, ORGAN_INTERRUPTED. */
 organ_status organ_lora_survey(organ_lora_rewrite *rewrite, organ_error *error);
 
-/* Appends all rows to the writer, and the tensors of `rest` as they are, wide types first. After a survey. */
-organ_status organ_lora_write(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const organ_tensor *const *rest, size_t rest_count,
-                              organ_error *error);
+/* What becomes of the rows. */
+typedef struct organ_lora_output {
+    const char *path;
+    bool force;
+    const json_t *config;
+    const organ_tensor *const *rest; /* tensors that go along as they are */
+    size_t rest_count;
+    organ_report_files files;
+    void *context;
+    /* The report; NULL without memory. `bytes` are those of the tensors. */
+    json_t *(*document)(void *context, const organ_output *output, uint64_t bytes);
+} organ_lora_output;
 
-/* All that an adapter is but for its report: the rows and `rest`, `config`, the files beside. The adapter was not changed meanwhile, and
- * what was written is on the disk. */
-organ_status organ_lora_put(organ_lora_rewrite *rewrite, organ_adapter_writer *writer, const json_t *config,
-                            const organ_tensor *const *rest, size_t rest_count, organ_error *error);
-
-/* Bytes of the names and of the data, for organ_adapter_writer_begin. */
-organ_status organ_lora_sizes(const organ_lora_rewrite *rewrite, size_t *name_bytes, uint64_t *bytes, organ_error *error);
+/* After a survey: makes the adapter of all rows and `rest`, wide types first, with the files that lie beside the old one and the report.
+ * The old one was not changed meanwhile. */
+organ_status organ_lora_write(organ_lora_rewrite *rewrite, const organ_lora_output *output, json_t **report, organ_error *error);
 
 /* A copy of the adapter's config in which r and lora_alpha are `rank` and no other scale is left. NULL without memory. */
 json_t *organ_lora_folded_config(const organ_adapter *adapter, uint64_t rank);

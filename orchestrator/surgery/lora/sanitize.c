@@ -183,29 +183,25 @@ static json_t *document_of(const job *j)
 
 /* ---- the run ---- */
 
-static organ_status write_inside(job *j, organ_adapter_writer *w, json_t **report, organ_error *error)
+static json_t *written_json(void *context, const organ_output *output, uint64_t bytes)
 {
-    if (organ_lora_put(&j->rewrite, w, j->config, NULL, 0, error) != ORGAN_OK)
-        return error->status;
-    j->bytes = organ_adapter_writer_bytes(w);
-    j->output = *organ_adapter_writer_output(w);
-    if (!(*report = document_of(j)))
-        return organ_fail_memory(error, j->options->adapter);
-    organ_adapter_writer_report(w, "lora_sanitize.json", *report, "LORA_SANITIZE_REPORT.md", organ_report_markdown, error);
-    return error->status ? error->status : organ_adapter_writer_sync(w, error);
+    job *const j = context;
+    j->output = *output;
+    j->bytes = bytes;
+    return document_of(j);
 }
 
 static organ_status write_out(job *j, json_t **report, organ_error *error)
 {
-    organ_adapter_writer *w = NULL;
-    size_t name_bytes;
-    uint64_t bytes;
-    if (make_config(j, error) || organ_lora_sizes(&j->rewrite, &name_bytes, &bytes, error) ||
-        organ_adapter_writer_begin(j->options->output, j->adapter->path, j->options->force, 2 * j->rewrite.count, name_bytes, bytes, &w,
-                                   error))
+    if (make_config(j, error))
         return error->status;
-    write_inside(j, w, report, error);
-    return organ_adapter_writer_end(w, error);
+    const organ_lora_output output = {.path = j->options->output,
+                                      .force = j->options->force,
+                                      .config = j->config,
+                                      .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md", organ_report_markdown},
+                                      .context = j,
+                                      .document = written_json};
+    return organ_lora_write(&j->rewrite, &output, report, error);
 }
 
 /* What stands against writing: it could not be mended here. */

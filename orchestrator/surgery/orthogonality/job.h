@@ -7,6 +7,8 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/surgery/orthogonality/orthogonality.h"
 
+#include <pthread.h>
+
 /* Where "a few", "about" and "much" begin; every report states them. */
 #define ORGAN_Z_LIMIT        3.0  /* |z| that chance seldom exceeds */
 #define ORGAN_SMALL_COSINE   0.03 /* a cosine whose square is 0.1 % of the energy */
@@ -58,6 +60,14 @@ organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noi
 
 /* ORGAN_BAD_INPUT: a value of that row of a weight is NaN or infinite. */
 organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error);
+
+/* Of several faults that of the first unit is told, whoever met it first. */
+typedef struct organ_unit_faults {
+    pthread_mutex_t lock;
+    size_t unit;
+    organ_error first;
+} organ_unit_faults;
+void organ_unit_faults_keep(organ_unit_faults *faults, size_t unit, const organ_error *error);
 
 /* What `count` weights are stored in, "... and others" where not all alike: *first is that of the first module, the next stands `stride`
  * bytes behind. */

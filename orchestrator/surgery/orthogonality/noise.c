@@ -19,7 +19,6 @@
 #include <float.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,9 +47,7 @@ typedef struct stage {
     block_sums *sums; /* of the strip's blocks */
     size_t first, rows;
     size_t next; /* unit or block that nobody has taken */
-    pthread_mutex_t lock;
-    size_t faulty; /* the first unit with a fault */
-    organ_error fault;
+    organ_unit_faults faults;
 } stage;
 
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -170,17 +167,6 @@ static organ_status make_room(stage *s, organ_error *error)
 
 static size_t take(stage *s) { return __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED); }
 
-/* Of several faults that of the first rows is told, whoever met it first. */
-static void keep_fault(stage *s, size_t unit, const organ_error *error)
-{
-    pthread_mutex_lock(&s->lock);
-    if (!s->fault.status || unit < s->faulty) {
-        s->fault = *error;
-        s->faulty = unit;
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
 organ_status organ_noise_not_finite(const organ_model *model, const organ_weight *weight, uint64_t row, float value, organ_error *error)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': a value of row %llu is %s", model->path, weight->name,
@@ -233,7 +219,7 @@ static void read_units(void *context, size_t worker)
         const size_t at = unit * s->unit_rows;
         organ_error error = {0};
         if (read_unit(s, at, organ_lesser(s->unit_rows, s->rows - at), s->scratch + worker * s->scratch_bytes, &error))
-            keep_fault(s, unit, &error);
+            organ_unit_faults_keep(&s->faults, unit, &error);
     }
 }
 
@@ -362,8 +348,8 @@ static organ_status run_strips(stage *s, organ_error *error)
         s->rows = organ_lesser(s->strip_rows, rows - s->first);
         s->next = 0;
         organ_workers_run(workers, read_units, s);
-        if (s->fault.status) {
-            *error = s->fault;
+        if (s->faults.first.status) {
+            *error = s->faults.first;
             return error->status;
         }
         s->next = 0;
@@ -417,13 +403,13 @@ static void release(stage *s)
     free(s->b);
     free(s->scratch);
     free(s->sums);
-    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->faults.lock);
 }
 
 organ_status organ_orthogonality_measure(organ_orthogonality_job *job, organ_noise_module *module, organ_error *error)
 {
     stage s = {.job = job, .module = module};
-    pthread_mutex_init(&s.lock, NULL);
+    pthread_mutex_init(&s.faults.lock, NULL);
     if (open_readers(&s, error) == ORGAN_OK && load_factors(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK &&
         run_strips(&s, error) == ORGAN_OK)
         finish_sums(&s);

@@ -14,7 +14,6 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,9 +37,7 @@ typedef struct stage {
     size_t scratch_bytes, active;
     unit_sums *sums; /* of the strip's units */
     size_t next;     /* unit that nobody has taken */
-    pthread_mutex_t lock;
-    size_t faulty; /* the first unit with a fault */
-    organ_error fault;
+    organ_unit_faults faults;
 } stage;
 
 static size_t rounded(size_t bytes) { return (bytes + 63) / 64 * 64; }
@@ -221,17 +218,6 @@ static organ_status sum_unit(stage *s, size_t unit, unsigned char *scratch, orga
     return ORGAN_OK;
 }
 
-/* Of several faults that of the first rows is told, whoever met it first. */
-static void keep_fault(stage *s, size_t unit, const organ_error *error)
-{
-    pthread_mutex_lock(&s->lock);
-    if (!s->fault.status || unit < s->faulty) {
-        s->fault = *error;
-        s->faulty = unit;
-    }
-    pthread_mutex_unlock(&s->lock);
-}
-
 static void sum_units(void *context, size_t worker)
 {
     stage *const s = context;
@@ -240,7 +226,7 @@ static void sum_units(void *context, size_t worker)
     for (size_t unit; (unit = __atomic_fetch_add(&s->next, 1, __ATOMIC_RELAXED)) < s->units;) {
         organ_error error = {0};
         if (sum_unit(s, unit, s->scratch + worker * s->scratch_bytes, &error))
-            keep_fault(s, unit, &error);
+            organ_unit_faults_keep(&s->faults, unit, &error);
     }
 }
 
@@ -275,8 +261,8 @@ static organ_status run_strips(stage *s, organ_error *error)
         s->units = (s->rows + s->unit_rows - 1) / s->unit_rows;
         s->next = 0;
         organ_workers_run(s->job->engine->workers, sum_units, s);
-        if (s->fault.status) {
-            *error = s->fault;
+        if (s->faults.first.status) {
+            *error = s->faults.first;
             return error->status;
         }
         fold_units(s);
@@ -309,13 +295,13 @@ static void release(stage *s)
     free(s->b);
     free(s->scratch);
     free(s->sums);
-    pthread_mutex_destroy(&s->lock);
+    pthread_mutex_destroy(&s->faults.lock);
 }
 
 organ_status organ_pairs_measure(organ_pairs_job *job, organ_pairs_module *module, organ_error *error)
 {
     stage s = {.job = job, .module = module};
-    pthread_mutex_init(&s.lock, NULL);
+    pthread_mutex_init(&s.faults.lock, NULL);
     if (open_readers(&s, error) == ORGAN_OK && make_room(&s, error) == ORGAN_OK && run_strips(&s, error) == ORGAN_OK)
         organ_chance_baseline(job->options->seed, module->index, job->options->draws, (uint64_t)module->rows * module->cols,
                               &module->drawn_mean, &module->drawn_std);

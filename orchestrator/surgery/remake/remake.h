@@ -52,6 +52,13 @@ typedef struct organ_remake {
     organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
 } organ_remake;
 
+/* Members that the options of every such verb have, and that its job has. */
+#define ORGAN_REMAKE_ASKED(o)                                                                                                              \
+    .path = (o)->output, .resume = (o)->resume, .force = (o)->force, .dry_run = (o)->dry_run, .most = (o)->most, .evaluate = (o)->evaluate
+#define ORGAN_REMAKE_BY(job)                                                                                                               \
+    .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units, .progress = (job)->progress,                        \
+    .stop = (job)->engine->stop, .engine = (job)->engine, .context = (job)
+
 /* Does it all. *report is for the caller to release; NULL on error. A run that is interrupted, or that the disk or the memory ends, leaves
  * what is done with a journal, and `resume` continues it to the same bytes; after any other error nothing of the output is left. With
  * dry_run nothing is written. ORGAN_USAGE if the output exists, is the input or lies in it, if an unfinished run is found and neither
