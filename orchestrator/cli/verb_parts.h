@@ -3,7 +3,7 @@
  * words about them.
  *
  *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required = true), ...};
- *   RUN(scale, organ_scale, scale, organ_scale_report_terminal)
+ *   RUN(scale, organ_scale, scale, organ_report_terminal)
  *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H

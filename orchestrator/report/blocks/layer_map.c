@@ -70,26 +70,6 @@ void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *rol
     take(map, (organ_layer_map_note){.layer = layer, .value = NAN, .mark = true}, role);
 }
 
-/* One number of a matrix; NAN where it has none. */
-static double number_in(const json_t *matrix, size_t row, size_t column)
-{
-    const json_t *const value = json_array_get(json_array_get(matrix, row), column);
-    return json_is_number(value) ? json_number_value(value) : NAN;
-}
-
-void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, const char *key, const char *over, double factor,
-                                bool outside)
-{
-    const json_t *const roles = json_object_get(by_layer, "roles"), *const layers = json_object_get(by_layer, "layers");
-    const json_t *const elements = json_object_get(by_layer, "elements"), *const matrix = json_object_get(by_layer, key);
-    const json_t *const below = over ? json_object_get(by_layer, over) : NULL;
-    for (size_t l = 0; l < json_array_size(layers); l++)
-        for (size_t r = 0; r < json_array_size(roles) && r < ORGAN_LAYER_MAP_ROLES; r++)
-            if (number_in(elements, l, r) > 0 && (outside || json_integer_value(json_array_get(layers, l)) >= 0))
-                organ_layer_map_add(map, json_integer_value(json_array_get(layers, l)), organ_json_text(json_array_get(roles, r), ""),
-                                    factor * number_in(matrix, l, r) / (over ? number_in(below, l, r) : 1), 1);
-}
-
 /* ---- settling ---- */
 
 /* Where a role stands in the order of the anatomy; unknown ones behind. */

@@ -40,11 +40,6 @@ void organ_layer_map_add(organ_layer_map *map, long long layer, const char *role
 /* The cell gets an outline. */
 void organ_layer_map_mark(organ_layer_map *map, long long layer, const char *role);
 
-/* Adds the cells of report.by_layer, {"roles", "layers", "elements": layers x roles, key: the same, ...}, that have elements: `factor` x
- * key, by the matrix `over` if that is not NULL. `outside`: also those of no layer. */
-void organ_layer_map_add_matrix(organ_layer_map *map, const json_t *by_layer, const char *key, const char *over, double factor,
-                                bool outside);
-
 /* Nothing can be added any more. false without memory, or if there is nothing to show. */
 bool organ_layer_map_settle(organ_layer_map *map);
 

@@ -89,12 +89,6 @@ void organ_field_rows(organ_table *table, const organ_field *fields, size_t coun
     }
 }
 
-void organ_field_total(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row)
-{
-    organ_table_totals(table);
-    organ_field_row(table, fields, count, name, row);
-}
-
 static organ_column column_of(const organ_field *field)
 {
     const bool left = field->kind == ORGAN_FIELD_TEXT || (field->flags & ORGAN_FIELD_LEFT);

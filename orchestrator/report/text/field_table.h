@@ -79,7 +79,4 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
 void organ_field_row(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
 /* A row for each of `rows`; the first field is their member `key`. */
 void organ_field_rows(organ_table *table, const organ_field *fields, size_t count, const char *key, const json_t *rows);
-/* The last row, which is a total. */
-void organ_field_total(organ_table *table, const organ_field *fields, size_t count, const char *name, const json_t *row);
-
 #endif

@@ -8,7 +8,4 @@
 /* "tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)" from an object like report.donor. */
 void organ_model_line(FILE *out, const json_t *model);
 
-/* "1 file", "3 files" */
-void organ_plural(FILE *out, unsigned long long count, const char *one, const char *many);
-
 #endif

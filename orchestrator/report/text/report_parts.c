@@ -32,41 +32,11 @@ organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *p
     return status;
 }
 
-void organ_made_line(FILE *out, const json_t *report, const char *done, const char *model)
-{
-    const bool dry = json_is_true(organ_json_at(report, "dry_run"));
-    fputs(dry ? "Dry run, nothing was written: " : done, out);
-    organ_model_line(out, organ_json_at(report, model));
-    fputs(dry ? "\nwould go into " : "\ninto ", out);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
-}
-
 void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what)
 {
     char duration[24], rate[16];
     organ_text_say(out, page, "  ", "Time: %s, %s/s%s.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
                    organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate), what);
-}
-
-void organ_report_line(FILE *out, const json_t *report, const char *name)
-{
-    const char *const output = organ_json_text(report, "run.output");
-    const bool single = json_is_true(organ_json_at(report, "run.single_file"));
-    const char *const dot = single ? strrchr(output, '.') : NULL;
-    char *const stem = dot ? strndup(output, (size_t)(dot + 1 - output)) : NULL;
-    if (dot && !stem)
-        organ_memory_refused();
-    fputs("\nReport:  ", out);
-    organ_text_visible(out, stem ? stem : output);
-    fprintf(out, "%s%s (and .html)\n", stem ? "" : "/organ/", name);
-    free(stem);
-}
-
-void organ_output_line(FILE *out, const json_t *report, const char *what)
-{
-    fprintf(out, "\n%s:  ", what);
-    organ_text_visible(out, organ_json_text(report, "run.output"));
-    fputc('\n', out);
 }
 
 void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences)
@@ -110,27 +80,6 @@ void organ_definitions_list(FILE *out, const json_t *report)
     organ_terms_list(out, json_object_get(report, "definitions"));
 }
 
-void organ_bytes_cell(organ_table *table, const json_t *row, const char *key)
-{
-    char text[16];
-    organ_table_cell(table, "%s", organ_quantity_text(organ_json_count(row, key), text));
-}
-
-void organ_share_cell(organ_table *table, const json_t *row, const char *key)
-{
-    char percent[32];
-    const json_t *const share = json_object_get(row, key);
-    organ_table_cell(table, "%s", json_is_number(share) ? organ_percent_text(100 * json_number_value(share), percent) : "-");
-}
-
-void organ_range_cell(organ_table *table, unsigned long long from, unsigned long long to)
-{
-    if (from == to)
-        organ_table_count(table, to);
-    else
-        organ_table_cell(table, "%llu-%llu", from, to);
-}
-
 bool organ_role_is_new(const json_t *rows, size_t row)
 {
     const char *const role = organ_json_text(json_array_get(rows, row), "role");
@@ -138,11 +87,4 @@ bool organ_role_is_new(const json_t *rows, size_t row)
         if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
             return false;
     return true;
-}
-
-organ_table *organ_files_table(const json_t *report)
-{
-    static const organ_field fields[] = {FIELD_TEXT("file", "name", ORGAN_FIELD_SHORTENS), FIELD_COUNT("tensors", "tensors"),
-                                         FIELD_BYTES("size", "bytes")};
-    return organ_field_table(FIELD_LIST(fields), organ_json_at(report, "files"), SIZE_MAX);
 }
