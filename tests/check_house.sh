@@ -96,8 +96,8 @@ report/view text svg html blocks
 surgery/output
 surgery/algebra
 surgery/trial output algebra
-surgery/prune output algebra trial
-surgery/calibrated output algebra trial prune
+surgery/prune output algebra trial remake
+surgery/calibrated output algebra trial remake prune
 surgery/text output algebra trial prune
 surgery/organs output algebra trial
 surgery/measure output algebra organs

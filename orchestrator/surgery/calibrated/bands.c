@@ -17,7 +17,6 @@ typedef struct writing {
     uint8_t *keep;              /* of a band */
     char *donor_rows;           /* per worker: a row as the donor has it */
     organ_audit_counts *counts; /* per worker */
-    XXH3_state_t *hash;
 } writing;
 
 static size_t weight_bytes(const organ_tensor *tensor) { return organ_dtype_describe(tensor->dtype)->bytes; }
@@ -84,12 +83,12 @@ static organ_status write_band(void *context, size_t first, organ_error *error)
 {
     writing *const w = context;
     const size_t workers = organ_workers_count(w->job->base.engine->workers), bytes = organ_matrix_band_bytes(&w->bands, first);
-    const uint64_t offset = w->bands.offset + (uint64_t)first * w->bands.cols * weight_bytes(w->tensor);
+    const uint64_t at = w->bands.offset - w->tensor->offset + (uint64_t)first * w->bands.cols * weight_bytes(w->tensor);
     memset(w->counts, 0, workers * sizeof *w->counts);
     organ_share(w->job->base.engine, NULL, organ_matrix_band_rows(&w->bands, first), clear_row, w);
     for (size_t k = 0; k < workers; k++)
         organ_calibrated_count(w->job, w->part, &w->counts[k]);
-    return organ_calibrated_store(w->job, w->tensor, w->bands.values, bytes, offset, w->hash, error);
+    return organ_prune_part_write(&w->job->base, &w->job->base.parts[w->part], w->bands.values, bytes, at, error);
 }
 
 /* ---- matrices ---- */
@@ -121,10 +120,10 @@ static organ_status prune_matrix(writing *w, uint64_t matrix, organ_error *error
     return error->status;
 }
 
-static organ_status prune_tensor(organ_calibrated_job *job, size_t part, XXH3_state_t *hash, organ_error *error)
+static organ_status prune_tensor(organ_calibrated_job *job, size_t part, organ_error *error)
 {
     const size_t workers = organ_workers_count(job->base.engine->workers);
-    writing w = {.job = job, .part = part, .tensor = job->base.targets.tensors[part], .hash = hash};
+    writing w = {.job = job, .part = part, .tensor = job->base.targets.tensors[part]};
     uint64_t least;
     (void)fit(job, w.tensor, &w.bands, &least); /* all do: organ_calibrated_fits */
     w.bands.values = malloc(organ_matrix_band_bytes(&w.bands, 0));
@@ -133,11 +132,10 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, XXH3_st
     w.counts = calloc(workers, sizeof *w.counts);
     if (!w.bands.values || !w.keep || !w.donor_rows || !w.counts)
         organ_fail_memory(error, w.tensor->name);
-    XXH3_64bits_reset(hash);
     for (uint64_t m = 0; m < organ_tensor_matrices(w.tensor).count && !error->status; m++)
         prune_matrix(&w, m, error);
     if (!error->status)
-        organ_calibrated_part_done(job, part, hash);
+        organ_prune_part_done(&job->base, &job->base.parts[part], error);
     free(w.bands.values);
     free(w.keep);
     free(w.donor_rows);
@@ -147,11 +145,8 @@ static organ_status prune_tensor(organ_calibrated_job *job, size_t part, XXH3_st
 
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error)
 {
-    XXH3_state_t *const hash = XXH3_createState();
-    if (!hash)
-        return organ_fail_memory(error, job->base.donor->path);
     for (size_t k = 0; k < job->base.targets.count && !error->status; k++)
-        prune_tensor(job, k, hash, error);
-    XXH3_freeState(hash);
+        if (!job->base.parts[k].done)
+            prune_tensor(job, k, error);
     return error->status;
 }

@@ -2,13 +2,11 @@
 #include "orchestrator/surgery/calibrated/job.h"
 
 #include "formats/base/memory_watch.h"
-#include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/output/output.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define VERSION_1 "physarum-v1"
 
@@ -28,6 +26,8 @@ static void note_method(organ_calibrated_job *job)
     job->needs_text = job->method != ORGAN_PRUNE_MAGNITUDE && !job->options->imatrix;
     job->two_streams = version_2 && !job->options->no_compensate && !job->options->imatrix;
     job->compensates = job->two_streams || job->method == ORGAN_PRUNE_SPARSEGPT;
+    snprintf(job->base.definition, sizeof job->base.definition, "%s%s/1", job->options->method,
+             job->options->imatrix && version_2 ? "-imatrix" : "");
 }
 
 static organ_status choose_method(organ_calibrated_job *job, organ_error *error)
@@ -113,9 +113,7 @@ static organ_status refuse_v1(const organ_prune_options *o, const organ_prune_ca
         return no_use("--beta", c->method, error);
     if (o->coupling != 1)
         return no_use("--coupling", c->method, error);
-    return o->resume ? organ_fail(error, ORGAN_USAGE, "--resume: a pruning by --method %s cannot go on where it stopped: it leaves nothing",
-                                  c->method)
-                     : ORGAN_OK;
+    return ORGAN_OK;
 }
 
 static organ_status check_ranges(const organ_prune_options *o, const organ_prune_calibrated_options *c, organ_error *error)
@@ -187,67 +185,36 @@ static organ_status open_all(organ_calibrated_job *job, organ_error *error)
 }
 
 /* The hidden states have done their work: an evaluation gets the memory. */
-static organ_status report_on(organ_calibrated_job *job, const organ_publish *publish, double started, json_t **report, organ_error *error)
+static void free_states(organ_calibrated_job *job)
 {
     free(job->donor_states);
     free(job->pruned_states);
     free(job->chunk);
     job->donor_states = job->pruned_states = job->chunk = NULL;
-    return organ_prune_write_reports(&job->base, publish, started, report, error);
 }
 
-static organ_status run_in_copy(organ_calibrated_job *job, const organ_publish *publish, json_t **report, organ_error *error)
+static organ_status work(organ_prune_job *base, organ_error *error)
 {
-    organ_prune_job *const base = &job->base;
-    const double started = organ_seconds_now();
-    if (organ_model_copy_begin(base->donor, publish, base->targets.chosen, NULL, base->engine->stop, &job->copy, error) != ORGAN_OK)
-        return error->status;
-    organ_progress_begin(base->progress, "pruning", base->targets.bytes, base->targets.count);
+    organ_calibrated_job *const job = (organ_calibrated_job *)base;
     if (job->needs_text)
         organ_calibrated_layers(job, error);
     else
         organ_calibrated_alone(job, error);
-    organ_progress_end(base->progress);
-    if (!error->status)
-        organ_model_copy_finish(job->copy, error);
-    organ_model_copy_end(job->copy);
-    if (!error->status && organ_model_unchanged(base->donor, error) == ORGAN_OK &&
-        (!job->imatrix || organ_imatrix_unchanged(job->imatrix, error) == ORGAN_OK))
-        report_on(job, publish, started, report, error);
-    return error->status;
+    free_states(job);
+    return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-static organ_status run_published(organ_calibrated_job *job, json_t **report, organ_error *error)
-{
-    const organ_prune_options *const options = job->base.options;
-    organ_publish publish;
-    if (organ_publish_begin(options->output, organ_output_like(job->base.donor), false, options->force, &publish, error) == ORGAN_OK) {
-        char *const folder = organ_publish_path(&publish, "organ");
-        if (!folder)
-            organ_fail_memory(error, options->output);
-        else if (mkdir(folder, 0777) && errno != EEXIST)
-            organ_fail_errno(error, errno, "%s: cannot be made", folder);
-        else
-            run_in_copy(job, &publish, report, error);
-        free(folder);
-        if (error->status || organ_publish_commit(&publish, NULL, error) != ORGAN_OK) {
-            json_decref(*report);
-            *report = NULL;
-            organ_publish_abandon(&publish);
-        } else
-            organ_evaluation_end(&job->base.evaluation, error);
-    }
-    organ_publish_end(&publish);
-    return error->status;
-}
+static const organ_prune_kind kind = {.work = work,
+                                      .identity = organ_calibrated_identity,
+                                      .amend = organ_calibrated_amend,
+                                      .amend_line = organ_calibrated_amend_line,
+                                      .recall = organ_calibrated_recall};
 
 static void close_all(organ_calibrated_job *job)
 {
     free(job->tokens);
     free(job->begin);
-    free(job->donor_states);
-    free(job->pruned_states);
-    free(job->chunk);
+    free_states(job);
     free(job->levels);
     free(job->parts);
     organ_forward_close(job->forward);
@@ -267,23 +234,12 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
             return no_use("--imatrix", VERSION_1, error);
         return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
     }
-    const organ_memory_work work = organ_memory_work_begin();
-    organ_calibrated_job job = {.options = calibrated,
-                                .base = {.options = options,
-                                         .engine = engine,
-                                         .progress = progress,
-                                         .started_at = time(NULL),
-                                         .amend = organ_calibrated_amend,
-                                         .amend_line = organ_calibrated_amend_line}};
-    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK &&
-        organ_publish_check(options->output, organ_output_like(job.base.donor), options->force, error) == ORGAN_OK &&
-        organ_prune_prepare_evaluation(&job.base, error) == ORGAN_OK) {
-        organ_prune_note_percent(options, progress);
-        if (!options->dry_run)
-            run_published(&job, report, error);
-        else if (!(*report = organ_prune_document(&job.base, NULL)))
-            organ_fail_memory(error, options->donor);
-    }
+    const organ_memory_work json = organ_memory_work_begin();
+    organ_calibrated_job job = {
+        .options = calibrated,
+        .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
+    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK)
+        organ_prune_run(&job.base, report, error);
     close_all(&job);
-    return organ_memory_work_end(&work, report, options->donor, error);
+    return organ_memory_work_end(&json, report, options->donor, error);
 }

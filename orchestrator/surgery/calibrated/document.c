@@ -70,20 +70,17 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
 int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    char definition[32];
     uint64_t changed = 0;
     for (size_t k = 0; k < base->targets.count; k++)
         changed += job->parts[k].compensated;
-    snprintf(definition, sizeof definition, "%s%s/1", job->options->method,
-             job->imatrix && job->method == ORGAN_PRUNE_PHYSARUM_V2 ? "-imatrix" : "");
     json_t *const run = json_incref(json_object_get(document, "run")), *const definitions = json_object_get(document, "definitions");
     json_object_del(document, "run");
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
-    ORGAN_ADD(document, SET_TEXT("definition", definition), SET("parameters", parameters_json(job)),
-              SET("not_in_this_report", not_told_json(job)), SET("calibration", calibration_json(job)), SET("imatrix", imatrix_json(job)),
-              SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed), SET("run", run));
+    ORGAN_ADD(document, SET("parameters", parameters_json(job)), SET("not_in_this_report", not_told_json(job)),
+              SET("calibration", calibration_json(job)), SET("imatrix", imatrix_json(job)), SET_FLAG("compensates", job->compensates),
+              SET_COUNT("compensated", changed), SET("run", run));
     return 0;
 }
 
@@ -102,4 +99,27 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
         SET_IF(flow, "products", json_integer((json_int_t)told->products)),
         SET_IF(flow, "natural_sparsity", told->natural > 0 ? json_real(told->natural) : json_null()));
     return 0;
+}
+
+/* Whether second moments are whole, and with it the result, is decided by --memory. */
+json_t *organ_calibrated_identity(const organ_prune_job *base)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    return ORGAN_OBJECT(SET("parameters", parameters_json(job)), SET_IF(job->needs_text, "calibration", calibration_json(job)),
+                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)base->engine->memory)),
+                        SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
+}
+
+static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+
+void organ_calibrated_recall(organ_prune_job *base, const organ_prune_part *part, const json_t *line)
+{
+    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
+    organ_calibrated_part *const told = &job->parts[part - base->parts];
+    told->compensated = count_of(line, "compensated");
+    told->tokens = count_of(line, json_object_get(line, "calibration_tokens") ? "calibration_tokens" : "calibration_chunks");
+    told->block_diagonal = json_is_true(json_object_get(line, "block_diagonal"));
+    told->stages = (unsigned)count_of(line, "stages");
+    told->products = (unsigned)count_of(line, "products");
+    told->natural = json_real_value(json_object_get(line, "natural_sparsity"));
 }

@@ -12,8 +12,6 @@
 #include "orchestrator/surgery/calibrated/prune_matrix.h"
 #include "orchestrator/surgery/prune/job.h"
 
-#include <xxhash.h>
-
 /* What is told of one target beyond its counts. */
 typedef struct organ_calibrated_part {
     uint64_t compensated; /* weights that are neither the donor's nor zero */
@@ -45,7 +43,6 @@ typedef struct organ_calibrated_job {
     float *levels; /* of the input noise, for all calibrations */
     size_t chunk_windows;
     uint64_t moments_memory; /* that the calibrations of a layer may take together */
-    organ_model_copy *copy;
 } organ_calibrated_job;
 
 /* Reads the text and cuts its windows. Needs the donor. */
@@ -66,9 +63,11 @@ organ_status organ_calibrated_fits(const organ_calibrated_job *job, organ_error 
 organ_status organ_calibrated_alone(organ_calibrated_job *job, organ_error *error);
 
 /* Prunes one matrix of a target along a text (`weights` is rows x cols, in the order of the forward pass, and becomes what the output
- * stores), counts and writes it. The hash is that of the tensor so far. */
+ * stores), counts and writes it. */
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
-                                     float *weights, XXH3_state_t *hash, organ_error *error);
+                                     float *weights, organ_error *error);
+/* Makes `weights` what an earlier run has stored of a part that is done. */
+organ_status organ_calibrated_restore(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, organ_error *error);
 
 /* Bytes that this takes beside the weights and the calibration. */
 uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor);
@@ -82,13 +81,9 @@ void organ_calibrated_note(organ_calibrated_job *job, size_t part, const organ_c
 void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype, const void *donor, const void *stored, size_t n,
                               organ_audit_counts *counts);
 void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
-/* Writes some of a target, in order; `offset` in the file. */
-organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
-                                    uint64_t offset, XXH3_state_t *hash, organ_error *error);
-/* After its last matrix. */
-void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash);
-
-/* For organ_prune_job.amend and amend_line. -1 without memory. */
+/* For organ_prune_kind. */
+json_t *organ_calibrated_identity(const organ_prune_job *job);
+void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
 int organ_calibrated_amend(const organ_prune_job *job, json_t *document);
 int organ_calibrated_amend_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
 

@@ -279,25 +279,29 @@ static organ_status finish_groups(gathering *g, organ_error *error)
     return error->status;
 }
 
+static organ_status prune_unit(gathering *g, const unit *u, float *weights, organ_error *error)
+{
+    organ_prune_job *const base = &g->job->base;
+    organ_prune_part *const part = &base->parts[u->part];
+    if (part->done)
+        return organ_calibrated_restore(g->job, u->part, u->matrix, weights, error);
+    if (organ_calibrated_matrix(g->job, u->part, u->matrix, g->groups[u->group].calibration, weights, error))
+        return error->status;
+    return u->matrix + 1 == organ_tensor_matrices(part->tensor).count ? organ_prune_part_done(base, part, error) : ORGAN_OK;
+}
+
 static organ_status prune_units(gathering *g, organ_layer *layer, organ_error *error)
 {
-    XXH3_state_t *const hash = XXH3_createState();
-    if (!hash)
-        return organ_fail_errno(error, ENOMEM, "layer %d", (int)g->layer);
     for (size_t k = 0; k < g->unit_count && !stopped(g->job, g->layer, error); k++) {
         const unit *const u = &g->units[k];
         uint64_t rows = 0, cols = 0;
         float *const weights = organ_layer_weight(layer, u->name, &rows, &cols);
-        if (u->matrix == 0)
-            XXH3_64bits_reset(hash);
         if (!weights || rows != u->rows || cols != u->cols)
             organ_fail(error, ORGAN_BAD_INPUT, "tensor '%s' is %llu x %llu in the file and %llu x %llu in the forward pass", u->name,
                        (unsigned long long)u->rows, (unsigned long long)u->cols, (unsigned long long)rows, (unsigned long long)cols);
-        else if (organ_calibrated_matrix(g->job, u->part, u->matrix, g->groups[u->group].calibration, weights, hash, error) == ORGAN_OK &&
-                 (k + 1 == g->unit_count || g->units[k + 1].part != u->part))
-            organ_calibrated_part_done(g->job, u->part, hash);
+        else
+            prune_unit(g, u, weights, error);
     }
-    XXH3_freeState(hash);
     return error->status;
 }
 
@@ -311,10 +315,25 @@ static void close_gathering(gathering *g)
     free(g->units);
 }
 
+static bool is_done(const gathering *g)
+{
+    for (size_t k = 0; k < g->unit_count; k++)
+        if (!g->job->base.parts[g->units[k].part].done)
+            return false;
+    return true;
+}
+
+/* Of what an earlier run has done nothing but the weights is needed: they are read back. */
 static organ_status prune_layer(organ_calibrated_job *job, organ_layer *layer, int32_t number, organ_error *error)
 {
     gathering g = {.job = job, .layer = number, .loaded = layer, .last = SIZE_MAX};
-    if (list_units(&g, error) == ORGAN_OK && gather(&g, layer, error) == ORGAN_OK && finish_groups(&g, error) == ORGAN_OK)
+    if (list_units(&g, error) == ORGAN_OK) {
+        if (!is_done(&g))
+            gather(&g, layer, error) ? error->status : finish_groups(&g, error);
+        else if (job->two_streams)
+            carry(job, layer, number, job->donor_states, error);
+    }
+    if (!error->status)
         prune_units(&g, layer, error);
     close_gathering(&g);
     return error->status;
@@ -357,13 +376,9 @@ organ_status organ_calibrated_layers(organ_calibrated_job *job, organ_error *err
         return organ_fail_memory(error, job->base.donor->path);
     for (int32_t l = 0; l <= last && !stopped(job, l, error); l++) {
         organ_layer *layer = NULL;
-        const bool pruned = count_units(job, l) > 0;
         if (organ_layer_load(job->forward, l, &layer, error) != ORGAN_OK)
             return error->status;
-        if (pruned)
-            prune_layer(job, layer, l, error);
-        else if (job->two_streams)
-            carry(job, layer, l, job->donor_states, error);
+        prune_layer(job, layer, l, error);
         if (!error->status && l < last)
             carry(job, layer, l, job->pruned_states, error);
         organ_layer_free(layer);

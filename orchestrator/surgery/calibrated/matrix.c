@@ -122,27 +122,16 @@ void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_
     job->parts[part].compensated += c->changed;
 }
 
-organ_status organ_calibrated_store(organ_calibrated_job *job, const organ_tensor *tensor, const void *stored, size_t bytes,
-                                    uint64_t offset, XXH3_state_t *hash, organ_error *error)
-{
-    if (organ_model_copy_write(job->copy, tensor->file, stored, bytes, offset, error) != ORGAN_OK)
-        return error->status;
-    XXH3_64bits_update(hash, stored, bytes);
-    job->base.pruned_bytes += bytes;
-    organ_progress_advance(job->base.progress, bytes, NULL, NULL);
-    return ORGAN_OK;
-}
-
-static organ_status store_strip(organ_calibrated_job *job, size_t part, const strip *s, XXH3_state_t *hash, organ_error *error)
+static organ_status store_strip(organ_calibrated_job *job, size_t part, const strip *s, organ_error *error)
 {
     const organ_tensor *const tensor = s->tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
     const size_t n = (size_t)(s->rows * m.cols), size = organ_dtype_describe(tensor->dtype)->bytes;
-    const uint64_t offset = tensor->offset + (s->matrix * m.rows + s->first) * m.cols * size;
+    const uint64_t at = (s->matrix * m.rows + s->first) * m.cols * size;
     organ_audit_counts counts;
-    if (organ_model_read(job->base.donor, tensor->file, s->donor, n * size, offset, error) != ORGAN_OK ||
+    if (organ_model_read(job->base.donor, tensor->file, s->donor, n * size, tensor->offset + at, error) != ORGAN_OK ||
         round_to_stored(job, s, error) != ORGAN_OK ||
-        organ_calibrated_store(job, tensor, s->stored, n * size, offset, hash, error) != ORGAN_OK)
+        organ_prune_part_write(&job->base, &job->base.parts[part], s->stored, n * size, at, error) != ORGAN_OK)
         return error->status;
     organ_calibrated_compare(job, tensor->dtype, s->donor, s->stored, n, &counts);
     organ_calibrated_count(job, part, &counts);
@@ -166,7 +155,22 @@ uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const o
     return organ_prune_matrix_memory(&options, m.rows, m.cols) + 2 * strip_bytes;
 }
 
-static organ_status store(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, XXH3_state_t *hash, organ_error *error)
+/* What an earlier run has stored, in the order of the forward pass. */
+static organ_status restore_strip(organ_calibrated_job *job, size_t part, const strip *s, organ_error *error)
+{
+    const organ_tensor *const tensor = s->tensor;
+    const organ_matrices m = organ_tensor_matrices(tensor);
+    const uint64_t head = turned_rows(job, tensor);
+    const size_t n = (size_t)(s->rows * m.cols), size = organ_dtype_describe(tensor->dtype)->bytes;
+    if (organ_unit_run_read(job->base.run, part, s->stored, n * size, (s->matrix * m.rows + s->first) * m.cols * size, error))
+        return error->status;
+    organ_widen(job->base.engine->kernels, tensor->dtype, s->stored, s->weights, n);
+    return head ? turn_rows(tensor, s->weights, s->rows, head, false, error) : ORGAN_OK;
+}
+
+/* Calls `each` with the strips of a matrix. */
+static organ_status for_strips(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights,
+                               organ_status (*each)(organ_calibrated_job *, size_t, const strip *, organ_error *), organ_error *error)
 {
     const organ_tensor *const tensor = job->base.parts[part].tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -178,15 +182,20 @@ static organ_status store(organ_calibrated_job *job, size_t part, uint64_t matri
     for (; s.first < m.rows && !error->status; s.first += together) {
         s.rows = together < m.rows - s.first ? together : m.rows - s.first;
         s.weights = weights + s.first * m.cols;
-        store_strip(job, part, &s, hash, error);
+        each(job, part, &s, error);
     }
     free(s.donor);
     free(s.stored);
     return error->status;
 }
 
+organ_status organ_calibrated_restore(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, organ_error *error)
+{
+    return for_strips(job, part, matrix, weights, restore_strip, error);
+}
+
 organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uint64_t matrix, const organ_calibration *calibration,
-                                     float *weights, XXH3_state_t *hash, organ_error *error)
+                                     float *weights, organ_error *error)
 {
     const organ_tensor *const tensor = job->base.parts[part].tensor;
     const organ_matrices m = organ_tensor_matrices(tensor);
@@ -195,12 +204,5 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
         return organ_fail_memory(error, tensor->name);
     const bool pruned = prune(job, part, calibration, weights, keep, error) == ORGAN_OK;
     free(keep);
-    return pruned ? store(job, part, matrix, weights, hash, error) : error->status;
-}
-
-void organ_calibrated_part_done(organ_calibrated_job *job, size_t part, const XXH3_state_t *hash)
-{
-    organ_prune_part *const p = &job->base.parts[part];
-    snprintf(p->xxh3, sizeof p->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(hash));
-    organ_prune_part_done(&job->base, p);
+    return pruned ? for_strips(job, part, matrix, weights, store_strip, error) : error->status;
 }

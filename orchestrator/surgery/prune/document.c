@@ -56,7 +56,7 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
                              (json_int_t)(c->zero_before + c->killed + c->kept), "tiles", (json_int_t)part->tiles, "zero_before",
                              (json_int_t)c->zero_before, "killed", (json_int_t)c->killed, "kept", (json_int_t)c->kept, "percent",
                              organ_percent(c->killed, tensor->elements), "gain", part->gain, "xxh3", part->xxh3);
-    if (line && job->amend_line && job->amend_line(job, part, line)) {
+    if (line && job->kind->amend_line && job->kind->amend_line(job, part, line)) {
         json_decref(line);
         line = NULL;
     }
@@ -178,28 +178,37 @@ static json_t *donor_json(const organ_prune_job *job)
 }
 
 /* What is said of quality where there are figures. */
-static int settle_quality(const organ_prune_job *job, json_t *document)
+static int settle_quality(json_t *document)
 {
     static const char beyond[] =
         "Quality beyond the one text that was evaluated: other texts, tasks and languages may have lost more or less than it.";
-    if (organ_evaluation_tell(&job->evaluation, document))
-        return -1;
     if (!json_is_object(organ_json_at(document, "evaluation.comparison")))
         return 0;
     return json_array_set_new(json_object_get(document, "not_in_this_report"), 0, json_string(beyond));
 }
 
-json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity)
+int organ_prune_settle(void *job, json_t *document)
 {
+    (void)job;
+    return settle_quality(document) || add_errata(document) ? -1 : 0;
+}
+
+json_t *organ_prune_document(void *context, const organ_output *output, const organ_resharding *plan)
+{
+    organ_prune_job *const job = context;
+    (void)plan;
+    job->seconds = output->seconds;
+    job->resumed = output->publish.resumed;
     json_t *document =
-        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", "physarum-v1/1", "organ", ORGAN_VERSION,
+        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", job->definition, "organ", ORGAN_VERSION,
                   "dry_run", (int)job->options->dry_run, "donor", donor_json(job), "parameters", organ_prune_parameters(job->options));
-    json_t *rest = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "untouched", untouched_json(job), "copied_files",
-                             files_json(&job->others, false), "other_weights", files_json(&job->others, true), "integrity",
-                             integrity ? integrity : json_array(), "definitions", organ_definitions_json(job->options->targets), "errata",
-                             json_array(), "not_in_this_report", texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
+    json_t *rest =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "untouched", untouched_json(job), "copied_files",
+                  files_json(&job->others, false), "other_weights", files_json(&job->others, true), "integrity",
+                  job->checks ? json_incref(job->checks) : json_array(), "definitions", organ_definitions_json(job->options->targets),
+                  "errata", json_array(), "not_in_this_report", texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
     if (!document || !rest || add_counts(document, job) || json_object_update(document, rest) ||
-        (job->amend && job->amend(job, document)) || settle_quality(job, document) || add_errata(document)) {
+        (job->kind->amend && job->kind->amend(job, document))) {
         json_decref(document);
         document = NULL;
     }

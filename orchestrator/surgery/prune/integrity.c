@@ -80,44 +80,40 @@ static void check_targets(const organ_prune_job *job, json_t *checks)
     json_array_append_new(checks, organ_check_json("other files copied", true, "%zu", job->others.count));
 }
 
-organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error)
+static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
 {
-    char *path = organ_output_copy_path(directory, job->donor, NULL);
-    organ_model *copy = NULL;
-    *checks = json_array();
-    if (!path || !*checks)
-        organ_fail_errno(error, ENOMEM, "%s", directory);
-    else if (organ_model_open(path, &copy, error) == ORGAN_OK) {
-        check_against(job, copy, *checks);
-        check_targets(job, *checks);
-    }
-    free(path);
-    organ_model_close(copy);
     size_t index;
     json_t *check;
-    json_array_foreach(*checks, index, check) if (!json_is_true(json_object_get(check, "ok")))
+    json_array_foreach(job->checks, index, check) if (!json_is_true(json_object_get(check, "ok")))
         organ_fail(error, ORGAN_IO, "%s: the written output does not hold: %s: %s", job->options->output,
                    json_string_value(json_object_get(check, "check")), json_string_value(json_object_get(check, "detail")));
     return error->status;
 }
 
-organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error)
+static organ_status look_again(organ_prune_job *job, const organ_model *copy, organ_error *error)
 {
-    char *path = organ_output_copy_path(directory, job->donor, NULL);
-    organ_tally *rows = organ_prune_tally(job);
-    organ_model *copy = NULL;
-    json_decref(job->tile_map);
-    json_decref(job->magnitudes);
-    job->tile_map = job->magnitudes = NULL;
-    if (!path || !rows)
-        organ_fail_errno(error, ENOMEM, "%s", directory);
-    else if (organ_model_open(path, &copy, error) == ORGAN_OK &&
-             organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
-                 ORGAN_OK)
-        organ_magnitudes(job->donor, copy, rows, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels,
-                         &job->magnitudes, error);
-    organ_model_close(copy);
+    organ_tally *const rows = organ_prune_tally(job);
+    if (!rows)
+        organ_fail_memory(error, job->donor->path);
+    else if (organ_tile_map(job->donor, copy, rows, job->targets.count, job->options->block_size, job->engine, &job->tile_map, error) ==
+             ORGAN_OK)
+        organ_magnitudes(job->donor, copy, rows, job->targets.count, ORGAN_MAGNITUDES_ENOUGH, job->engine->kernels, &job->magnitudes,
+                         error);
     free(rows);
-    free(path);
+    return error->status;
+}
+
+organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error)
+{
+    organ_model *copy = NULL;
+    if (!(job->checks = json_array()))
+        return organ_fail_memory(error, job->donor->path);
+    if (organ_model_open(path, &copy, error))
+        return error->status;
+    check_against(job, copy, job->checks);
+    check_targets(job, job->checks);
+    if (fail_unsound(job, error) == ORGAN_OK)
+        look_again(job, copy, error);
+    organ_model_close(copy);
     return error->status;
 }

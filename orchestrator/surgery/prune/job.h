@@ -3,11 +3,12 @@
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
-#include "orchestrator/stream/model_copy.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/prune.h"
-#include "orchestrator/surgery/trial/evaluation.h"
+#include "orchestrator/surgery/remake/remake.h"
+
+#include <xxhash.h>
 
 #define ORGAN_PHYSARUM_GAIN 6.0 /* g of definition physarum-v1/1 */
 
@@ -30,7 +31,22 @@ typedef struct organ_shard_clock {
 } organ_shard_clock;
 
 typedef struct organ_prune_job organ_prune_job;
+
+/* What a method does and tells. */
+typedef struct organ_prune_kind {
+    /* Prunes all parts that are not done: organ_prune_part_write, then organ_prune_part_done. */
+    organ_status (*work)(organ_prune_job *job, organ_error *error);
+    json_t *(*identity)(const organ_prune_job *job); /* as in organ_remake */
+    /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know of a part that is
+     * done from its line; NULL: nothing. -1 without memory. */
+    int (*amend)(const organ_prune_job *job, json_t *document);
+    int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+    void (*recall)(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
+} organ_prune_kind;
+
 struct organ_prune_job {
+    const organ_prune_kind *kind;
+    char definition[32]; /* "physarum-v1/1" */
     const organ_prune_options *options;
     const organ_engine *engine;
     const organ_progress *progress;
@@ -45,31 +61,25 @@ struct organ_prune_job {
     uint64_t pruned_bytes;     /* in this run */
     json_t *tile_map;          /* once the output is whole; NULL: none */
     json_t *magnitudes;        /* the same: see organ_magnitudes */
-    organ_evaluation evaluation;
-    char fingerprint[17]; /* of the donor */
-    /* What another method than physarum v1 has to say instead, of the document and of a line; NULL: nothing. -1 without memory. */
-    int (*amend)(const organ_prune_job *job, json_t *document);
-    int (*amend_line)(const organ_prune_job *job, const organ_prune_part *part, json_t *line);
+    json_t *checks;            /* the same: "integrity" of the document */
+    char fingerprint[17];      /* of the donor */
+    organ_unit_run *run;       /* while parts are pruned: unit k is part k, */
+    XXH3_state_t *hash;        /* and the digest of the part so far */
 };
 
 /* Opens the donor and chooses the targets; job->options is set. To be closed whatever it returns. */
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error);
 void organ_prune_job_close(organ_prune_job *job);
 
-/* The part's bytes are in the output and its counts are final: says so, and after the last part of a shard how many weights are killed so
- * far. */
-void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part);
+/* Prunes the open job's donor into its output, or tells what would be pruned. Errors as of organ_remake_run. */
+organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error);
 
-/* Tells one who has written a fraction that a sparsity is in percent. */
-void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress);
-
-/* Says what is to be evaluated and sees that it can be. Called before the output is begun. */
-organ_status organ_prune_prepare_evaluation(organ_prune_job *job, organ_error *error);
-
-/* Checks the finished copy, evaluates it if that is asked for, and writes prune.jsonl, prune.json, REPORT.md and REPORT.html; *report is
- * the content of prune.json. */
-organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
-                                       organ_error *error);
+/* Writes bytes [at, at + bytes) of a part, one behind the other. */
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *part, const void *data, size_t bytes, uint64_t at,
+                                    organ_error *error);
+/* All of it was written and its counts are final: writes the journal and says so, and after the last part of a shard how many weights are
+ * killed so far. */
+organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *part, organ_error *error);
 
 /* The flow over parts: items[k] of the pass is parts[k]. */
 typedef struct organ_prune_flow {
@@ -106,26 +116,16 @@ bool organ_gain_step(organ_gain_search *search, double killed_percent, double wa
 /* Finds the gain of every part that has none yet (--sparsity) by passes over the donor that write nothing. */
 organ_status organ_prune_search_gains(organ_prune_job *job, organ_error *error);
 
-/* Takes over what the journal of an earlier run holds: gains, and tensors whose bytes in the copy still have the digest that was written
- * down. `lines` as organ_journal_open gives them, of a run that agrees with this one. */
-organ_status organ_prune_resume(organ_prune_job *job, const organ_model_copy *copy, const json_t *lines, organ_error *error);
-
-/* The first line of a journal: what a resumed run must agree with. NULL without memory. */
-json_t *organ_prune_journal_head(const organ_prune_job *job);
-
-/* Opens the finished copy at `directory` anew and holds it against the donor. *checks is the "integrity" of the document, set unless memory
- * runs out; an error if one of the checks does not hold. */
-organ_status organ_prune_check_copy(const organ_prune_job *job, const char *directory, json_t **checks, organ_error *error);
-
-/* Counts anew, in donor and copy, where in one tensor the killed weights lie, and how large they were: job->tile_map, job->magnitudes.
- * Errors as of organ_tile_map. */
-organ_status organ_prune_look_again(organ_prune_job *job, const char *directory, organ_error *error);
+/* Opens the finished copy by `path` and holds it against the donor: job->checks; an error if one of the checks does not hold. Then counts
+ * anew, in both, where in one tensor the killed weights lie, and how large they were: job->tile_map, job->magnitudes. */
+organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, organ_error *error);
 
 /* The counts of all parts, for the caller to free; NULL without memory. */
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
-/* The content of prune.json; `integrity` (may be NULL) is taken over. NULL without memory. */
-json_t *organ_prune_document(const organ_prune_job *job, json_t *integrity);
+/* The content of prune.json, and what it says once it has an evaluation: both for organ_remake. */
+json_t *organ_prune_document(void *job, const organ_output *output, const organ_resharding *plan);
+int organ_prune_settle(void *job, json_t *document);
 
 /* A line of prune.jsonl and of the journal. NULL without memory. */
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part);

@@ -6,27 +6,17 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/html_report.h"
 #include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/run_journal.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <xxhash.h>
 
 /* The main pass: what retire needs beside the flow. */
 typedef struct writer {
     organ_prune_flow flow; /* first: organ_prune_tile takes it for the context */
     organ_prune_job *job;
-    organ_model_copy *copy;
-    const organ_run_journal *journal;
-    XXH3_state_t *hash; /* of the tensor that is being written */
 } writer;
 
 static organ_status check_options(const organ_prune_options *o, organ_error *error)
@@ -71,7 +61,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
     job->parts = calloc(job->targets.count, sizeof *job->parts);
     job->clocks = calloc(donor->file_count, sizeof *job->clocks);
     if (!job->parts || !job->clocks)
-        return organ_fail_errno(error, ENOMEM, "%s", donor->path);
+        return organ_fail_memory(error, donor->path);
     for (size_t k = 0; k < job->targets.count; k++)
         job->parts[k] =
             (organ_prune_part){.tensor = job->targets.tensors[k], .gain = job->options->sparsity < 0 ? ORGAN_PHYSARUM_GAIN : 0.0};
@@ -82,7 +72,7 @@ organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 
 void organ_prune_job_close(organ_prune_job *job)
 {
-    organ_evaluation_release(&job->evaluation);
+    json_decref(job->checks);
     json_decref(job->tile_map);
     json_decref(job->magnitudes);
     organ_list_free(&job->others);
@@ -107,23 +97,29 @@ static void tell_shard(const organ_prune_job *job, size_t file)
                         organ_count_text(here, in_it), organ_count_text(all, so_far), organ_count_text(gone_through, of));
 }
 
-void organ_prune_part_done(organ_prune_job *job, organ_prune_part *part)
+organ_status organ_prune_part_write(organ_prune_job *job, organ_prune_part *part, const void *data, size_t bytes, uint64_t at,
+                                    organ_error *error)
+{
+    if (organ_unit_run_put(job->run, (size_t)(part - job->parts), data, bytes, at, NULL, error))
+        return error->status;
+    XXH3_64bits_update(job->hash, data, bytes);
+    job->pruned_bytes += bytes;
+    organ_progress_advance(job->progress, bytes, NULL, NULL);
+    return ORGAN_OK;
+}
+
+organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *part, organ_error *error)
 {
     char remark[32];
+    snprintf(part->xxh3, sizeof part->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(job->hash));
+    XXH3_64bits_reset(job->hash);
+    if (organ_unit_run_finish(job->run, (size_t)(part - job->parts), organ_prune_line(job, part), error))
+        return error->status;
     part->done = true;
     snprintf(remark, sizeof remark, "%.2f %% killed", organ_percent(part->counts.killed, part->tensor->elements));
     organ_progress_advance(job->progress, 0, part->tensor->name, remark);
     if (--job->clocks[part->tensor->file].left == 0)
         tell_shard(job, part->tensor->file);
-}
-
-static organ_status finish_tensor(writer *w, organ_prune_part *part, organ_error *error)
-{
-    snprintf(part->xxh3, sizeof part->xxh3, "%016llx", (unsigned long long)XXH3_64bits_digest(w->hash));
-    XXH3_64bits_reset(w->hash);
-    if (organ_run_journal_add(w->journal, organ_prune_line(w->job, part), error))
-        return error->status;
-    organ_prune_part_done(w->job, part);
     return ORGAN_OK;
 }
 
@@ -133,16 +129,12 @@ static organ_status retire(void *context, const organ_band *band, organ_error *e
     organ_prune_job *job = w->job;
     organ_prune_part *part = w->flow.parts[band->item];
     organ_shard_clock *clock = &job->clocks[part->tensor->file];
-    if (organ_prune_fold(job, part, band, error))
+    if (organ_prune_fold(job, part, band, error) ||
+        organ_prune_part_write(job, part, band->data, band->bytes, band->offset - part->tensor->offset, error))
         return error->status;
-    XXH3_64bits_update(w->hash, band->data, band->bytes);
-    if (organ_model_copy_write(w->copy, part->tensor->file, band->data, band->bytes, band->offset, error))
-        return error->status;
-    job->pruned_bytes += band->bytes;
     clock->bytes += band->bytes;
     clock->last = organ_seconds_now();
-    organ_progress_advance(job->progress, band->bytes, NULL, NULL);
-    return band->last ? finish_tensor(w, part, error) : ORGAN_OK;
+    return band->last ? organ_prune_part_done(job, part, error) : ORGAN_OK;
 }
 
 static bool is_left(const organ_prune_part *part) { return !part->done; }
@@ -164,28 +156,89 @@ static void settle_clocks(organ_prune_job *job)
         }
 }
 
-static organ_status run_flow(organ_prune_job *job, organ_model_copy *copy, const organ_run_journal *journal, organ_error *error)
+static organ_status run_flow(organ_prune_job *job, organ_error *error)
 {
-    writer w = {.job = job, .copy = copy, .journal = journal, .hash = XXH3_createState()};
+    writer w = {.job = job};
     organ_pass pass;
-    uint64_t bytes = 0;
     start_clocks(job);
-    if (organ_prune_pass_make(job, is_left, &w.flow, &pass, error) == ORGAN_OK && w.hash) {
-        XXH3_64bits_reset(w.hash);
-        for (size_t k = 0; k < pass.item_count; k++)
-            bytes += pass.items[k].tensor->bytes;
+    if (organ_prune_pass_make(job, is_left, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
         pass.retire = retire;
-        organ_progress_begin(job->progress, "pruning", bytes, pass.item_count);
         organ_pass_run(&pass, job->engine, error);
-        organ_progress_end(job->progress);
-    } else
-        organ_fail_errno(error, ENOMEM, "%s", job->donor->path);
+    }
     organ_prune_pass_free(&w.flow, &pass);
-    XXH3_freeState(w.hash);
     settle_clocks(job);
     return error->status;
 }
+
+/* Gains that an earlier run has found. Lines of the journal come in the order of the parts, repeated where a run searched again. */
+static void recall_gains(organ_prune_job *job)
+{
+    size_t k = 0, index;
+    json_t *line;
+    json_array_foreach(job->run->journal->lines, index, line)
+    {
+        const char *const name = json_string_value(json_object_get(line, "gain_of"));
+        for (size_t tries = 0; name && tries < job->targets.count && strcmp(job->parts[k].tensor->name, name) != 0; tries++)
+            k = (k + 1) % job->targets.count;
+        if (name && strcmp(job->parts[k].tensor->name, name) == 0)
+            job->parts[k].gain = json_real_value(json_object_get(line, "gain"));
+    }
+}
+
+/* --sparsity: gains are dear, so they are written down as soon as they are known. */
+static organ_status find_gains(organ_prune_job *job, organ_error *error)
+{
+    if (job->options->sparsity < 0)
+        return ORGAN_OK;
+    recall_gains(job);
+    organ_prune_search_gains(job, error);
+    for (size_t k = 0; k < job->targets.count && !error->status; k++)
+        organ_run_journal_add(job->run->journal, json_pack("{s:s, s:f}", "gain_of", job->parts[k].tensor->name, "gain", job->parts[k].gain),
+                              error);
+    return error->status;
+}
+
+static organ_status work(organ_prune_job *job, organ_error *error) { return find_gains(job, error) ? error->status : run_flow(job, error); }
+
+static json_t *identity(const organ_prune_job *job) { return json_pack("{s:o}", "parameters", organ_prune_parameters(job->options)); }
+
+/* ---- what the remake asks for ---- */
+
+static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
+
+static bool recall(void *context, size_t item, const json_t *line)
+{
+    organ_prune_job *const job = context;
+    organ_prune_part *const part = &job->parts[item];
+    const char *const digest = json_string_value(json_object_get(line, "xxh3"));
+    if (!digest || strlen(digest) + 1 != sizeof part->xxh3)
+        return false;
+    memcpy(part->xxh3, digest, sizeof part->xxh3);
+    part->counts = (organ_prune_counts){
+        .zero_before = count_of(line, "zero_before"), .killed = count_of(line, "killed"), .kept = count_of(line, "kept")};
+    part->tiles = count_of(line, "tiles");
+    part->gain = json_real_value(json_object_get(line, "gain"));
+    if (job->kind->recall)
+        job->kind->recall(job, part, line);
+    part->done = true;
+    job->clocks[part->tensor->file].left--;
+    return true;
+}
+
+static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+{
+    organ_prune_job *const job = context;
+    job->run = run;
+    if (!(job->hash = XXH3_createState()))
+        return organ_fail_memory(error, job->donor->path);
+    XXH3_64bits_reset(job->hash);
+    job->kind->work(job, error);
+    XXH3_freeState(job->hash);
+    return error->status;
+}
+
+static json_t *identity_of(void *job) { return ((organ_prune_job *)job)->kind->identity(job); }
 
 static organ_status write_lines(const organ_prune_job *job, const char *path, organ_error *error)
 {
@@ -204,119 +257,21 @@ static organ_status write_lines(const organ_prune_job *job, const char *path, or
     return error->status;
 }
 
-organ_status organ_prune_prepare_evaluation(organ_prune_job *job, organ_error *error)
+static organ_status check(void *context, const char *to, const char *path, organ_error *error)
 {
-    const organ_prune_options *const o = job->options;
-    job->evaluation = (organ_evaluation){.options = o->evaluate,
-                                         .engine = job->engine,
-                                         .progress = job->progress,
-                                         .before = o->donor,
-                                         .before_is = "donor",
-                                         .output = o->output};
-    return organ_evaluation_prepare(&job->evaluation, error);
-}
-
-static void evaluate(organ_prune_job *job, const organ_publish *publish)
-{
-    char *const path = organ_output_copy_path(publish->partial, job->donor, NULL);
-    organ_evaluation_run(&job->evaluation, path);
-    free(path);
-}
-
-/* prune.jsonl, prune.json, REPORT.md and REPORT.html. */
-organ_status organ_prune_write_reports(organ_prune_job *job, const organ_publish *publish, double started, json_t **report,
-                                       organ_error *error)
-{
-    static const char *const names[] = {"organ/prune.jsonl", "organ/prune.json", "organ/REPORT.md", "organ"};
-    enum { LINES, JSON, MARKDOWN, FOLDER, COUNT };
-    char *paths[COUNT] = {0}, *markdown = NULL;
-    json_t *checks = NULL;
-    for (int k = 0; k < COUNT; k++)
-        if (!(paths[k] = organ_publish_path(publish, names[k])))
-            organ_fail_errno(error, ENOMEM, "%s", names[k]);
-    if (!error->status && organ_prune_check_copy(job, publish->partial, &checks, error) == ORGAN_OK &&
-        organ_prune_look_again(job, publish->partial, error) == ORGAN_OK) {
-        job->seconds = organ_seconds_now() - started;
-        evaluate(job, publish);
-        *report = organ_prune_document(job, checks);
-        checks = NULL;
-        if (!*report)
-            organ_fail_errno(error, ENOMEM, "%s", publish->final);
-        else if (write_lines(job, paths[LINES], error) == ORGAN_OK && organ_document_write(paths[JSON], *report, error) == ORGAN_OK &&
-                 organ_report_markdown(*report, &markdown, error) == ORGAN_OK &&
-                 organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK &&
-                 organ_html_report_beside(paths[MARKDOWN], *report, error) == ORGAN_OK)
-            organ_sync_directory(paths[FOLDER], error);
-    }
-    json_decref(checks);
-    free(markdown);
-    for (int k = 0; k < COUNT; k++)
-        free(paths[k]);
-    return error->status;
-}
-
-/* --sparsity: gains are dear, so they are written down as soon as they are known. */
-static organ_status find_gains(organ_prune_job *job, const organ_run_journal *journal, organ_error *error)
-{
-    if (job->options->sparsity < 0 || organ_prune_search_gains(job, error))
+    organ_prune_job *const job = context;
+    char *lines = NULL;
+    if (organ_prune_check_copy(job, path, error))
         return error->status;
-    for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        organ_run_journal_add(journal, json_pack("{s:s, s:f}", "gain_of", job->parts[k].tensor->name, "gain", job->parts[k].gain), error);
+    if (asprintf(&lines, "%s/organ/prune.jsonl", to) < 0)
+        return organ_fail_memory(error, to);
+    write_lines(job, lines, error);
+    free(lines);
     return error->status;
 }
 
-static organ_status run_in_copy(organ_prune_job *job, const organ_publish *publish, organ_run_journal *journal, json_t **report,
-                                organ_error *error)
-{
-    organ_model_copy *copy = NULL;
-    const double started = organ_seconds_now();
-    const bool goes_on = json_array_size(journal->lines) > 0;
-    if (organ_run_journal_begin(journal, organ_prune_journal_head(job), job->options->output, error) ||
-        organ_model_copy_begin(job->donor, publish, job->targets.chosen, NULL, job->engine->stop, &copy, error))
-        return error->status;
-    if (goes_on)
-        organ_prune_resume(job, copy, journal->lines, error);
-    if (!error->status && find_gains(job, journal, error) == ORGAN_OK && run_flow(job, copy, journal, error) == ORGAN_OK)
-        organ_model_copy_finish(copy, error);
-    organ_model_copy_end(copy);
-    if (!error->status && organ_model_unchanged(job->donor, error) == ORGAN_OK)
-        organ_prune_write_reports(job, publish, started, report, error);
-    return error->status;
-}
-
-/* How the run ends on disk: whole under its name, kept to be resumed, or gone. */
-static void settle(const organ_prune_job *job, organ_publish *publish, const organ_run_journal *journal, json_t **report,
-                   organ_error *error)
-{
-    size_t done = 0;
-    for (size_t k = 0; k < job->targets.count; k++)
-        done += job->parts[k].done;
-    if (!error->status && organ_publish_commit(publish, ORGAN_JOURNAL_NAME, error) == ORGAN_OK) {
-        organ_evaluation_end(&job->evaluation, error);
-        return;
-    }
-    json_decref(*report);
-    *report = NULL;
-    organ_run_settle(publish, journal, done, job->targets.count, error);
-}
-
-static organ_status run_published(organ_prune_job *job, json_t **report, organ_error *error)
-{
-    const organ_prune_options *options = job->options;
-    organ_publish publish;
-    organ_run_journal journal = {0};
-    if (organ_publish_begin(options->output, organ_output_like(job->donor), options->resume, options->force, &publish, error) == ORGAN_OK) {
-        job->resumed = publish.resumed;
-        if (organ_run_journal_open(&publish, &journal, error) == ORGAN_OK)
-            run_in_copy(job, &publish, &journal, report, error);
-        settle(job, &publish, &journal, report, error);
-    }
-    organ_run_journal_close(&journal);
-    organ_publish_end(&publish);
-    return error->status;
-}
-
-void organ_prune_note_percent(const organ_prune_options *options, const organ_progress *progress)
+/* Tells one who has written a fraction that a sparsity is in percent. */
+static void note_percent(const organ_prune_options *options, const organ_progress *progress)
 {
     const double s = options->sparsity;
     if (s > 0 && s < 1)
@@ -324,22 +279,52 @@ void organ_prune_note_percent(const organ_prune_options *options, const organ_pr
                             100 * s, 100 * s);
 }
 
+organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error *error)
+{
+    const organ_prune_options *const o = job->options;
+    const organ_remake remake = {.model = job->donor,
+                                 .path = o->output,
+                                 .resume = o->resume,
+                                 .force = o->force,
+                                 .dry_run = o->dry_run,
+                                 .directory = true,
+                                 .replaced = job->targets.chosen,
+                                 .definition = job->definition,
+                                 .stage = "pruning",
+                                 .name = "prune.json",
+                                 .markdown_name = "REPORT.md",
+                                 .progress = job->progress,
+                                 .stop = job->engine->stop,
+                                 .evaluate = o->evaluate,
+                                 .engine = job->engine,
+                                 .model_is = "donor",
+                                 .context = job,
+                                 .fill = fill,
+                                 .recall = recall,
+                                 .identity = identity_of,
+                                 .check = check,
+                                 .document = organ_prune_document,
+                                 .settle = organ_prune_settle,
+                                 .markdown = organ_report_markdown};
+    note_percent(o, job->progress);
+    return organ_remake_run(&remake, report, error);
+}
+
+static const organ_prune_kind version_1 = {.work = work, .identity = identity};
+
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    organ_prune_job job = {.options = options, .engine = engine, .progress = progress, .started_at = time(NULL)};
+    const organ_memory_work json = organ_memory_work_begin();
+    organ_prune_job job = {.kind = &version_1,
+                           .definition = "physarum-v1/1",
+                           .options = options,
+                           .engine = engine,
+                           .progress = progress,
+                           .started_at = time(NULL)};
     *report = NULL;
-    if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK &&
-        organ_prune_job_open(&job, error) == ORGAN_OK && organ_output_spares(options->output, job.donor, error) == ORGAN_OK &&
-        organ_publish_check(options->output, organ_output_like(job.donor), options->force || options->resume, error) == ORGAN_OK &&
-        organ_prune_prepare_evaluation(&job, error) == ORGAN_OK) {
-        organ_prune_note_percent(options, progress);
-        if (!options->dry_run)
-            run_published(&job, report, error);
-        else if (!(*report = organ_prune_document(&job, NULL)))
-            organ_fail_errno(error, ENOMEM, "%s", options->donor);
-    }
+    if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK && organ_prune_job_open(&job, error) == ORGAN_OK)
+        organ_prune_run(&job, report, error);
     organ_prune_job_close(&job);
-    return organ_memory_work_end(&work, report, options->donor, error);
+    return organ_memory_work_end(&json, report, options->donor, error);
 }

@@ -120,8 +120,9 @@ static organ_status measure(const organ_purify_job *job, const organ_model *mode
 }
 
 /* The copy is opened like any model: that it can be is checked with that. */
-static organ_status check_copy(void *context, const char *path, organ_error *error)
+static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
+    (void)to;
     const organ_purify_job *const job = context;
     organ_model *copy = NULL;
     if (measure(job, job->donor, false, error) || organ_model_open(path, &copy, error))

@@ -227,11 +227,10 @@ static organ_status finish(void *context, const char *to, organ_error *error)
 {
     const work *const w = context;
     const organ_remake *const m = w->remake;
-    (void)to;
     if (organ_model_unchanged(m->model, error) || !m->check)
         return error->status;
     char *const path = path_of(w);
-    path ? m->check(m->context, path, error) : no_memory(w, error);
+    path ? m->check(m->context, to, path, error) : no_memory(w, error);
     free(path);
     return error->status;
 }
@@ -251,7 +250,8 @@ static organ_status tell(void *context, json_t **report, organ_error *error)
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
         evaluate(w);
-    if (!(*report = organ_evaluated_json(&w->evaluation, m->document(m->context, output, w->made.plan))))
+    if (!(*report = organ_evaluated_json(&w->evaluation, m->document(m->context, output, w->made.plan))) ||
+        (m->settle && m->settle(m->context, *report)))
         return no_memory(w, error);
     if (!m->dry_run && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
         organ_output_sync(output, error);

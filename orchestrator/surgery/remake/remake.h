@@ -45,10 +45,11 @@ typedef struct organ_remake {
     /* What the output depends on besides the model: {"parameters": {...}, ...}, to be released. A run is continued only where it is the
      * same. NULL without memory. */
     json_t *(*identity)(void *context);
-    /* All tensors are written: looks at the output, which opens by `path`. May be NULL. */
-    organ_status (*check)(void *context, const char *path, organ_error *error);
+    /* All tensors are written: looks at the output in the directory `to`, which opens by `path`. May be NULL. */
+    organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
     /* The report; NULL without memory. `output` gives organ_output_run; there is a plan of new shards, or NULL. */
     json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
+    int (*settle)(void *context, json_t *report); /* the same report with the evaluation in it; -1 without memory. May be NULL */
     organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
 } organ_remake;
 
