@@ -15,8 +15,8 @@
 void same_trees(const char *a, const char *b, const char *report)
 {
     char command[9000];
-    snprintf(command, sizeof command, "diff -rq -x '%s' -x '*_REPORT.md' -x '*_REPORT.html' '%s' '%s' >'%s' 2>&1",
-             report ? report : "*_REPORT.md", scratch_path("%s", a), scratch_path("%s", b), scratch_path("differences"));
+    snprintf(command, sizeof command, "diff -rq -x '%s' -x '*REPORT.md' -x '*REPORT.html' '%s' '%s' >'%s' 2>&1",
+             report ? report : "*REPORT.md", scratch_path("%s", a), scratch_path("%s", b), scratch_path("differences"));
     ck_assert_msg(system(command) == 0, "%s and %s differ", a, b);
     if (report)
         same_reports(a, b, report, NULL);

@@ -23,14 +23,6 @@
 
 #define TINY "fixtures/tiny-qwen2"
 
-static organ_stop stop;
-
-static void setup(void)
-{
-    stop = (organ_stop){0};
-    method_setup();
-}
-
 /* How one run differs from the usual. */
 typedef struct way {
     const char *donor;
@@ -56,7 +48,6 @@ static organ_status prune(const char *output, way w, organ_error *error)
                               .force = w.force,
                               .threads = w.threads ? w.threads : 1,
                               .memory = w.memory,
-                              .stop = &stop,
                               .options = w.c};
     return method_prune(output, &whole, error);
 }
@@ -73,22 +64,7 @@ static void must_fail(way w, organ_status status, const char *told)
     method_must_have_failed(prune("out", w, &error), status, &error, told);
 }
 
-/* ---- a donor: a small model with a tokenizer of single characters ---- */
-
-static void make_donor(const char *kind)
-{
-    char path[200], text[4000];
-    uint32_t state = 7;
-    mkdir(scratch_path("donor"), 0755);
-    snprintf(path, sizeof path, "fixtures/forward/%s/model.safetensors", kind);
-    copy_file(path, scratch_path("donor/model.safetensors"));
-    snprintf(path, sizeof path, "fixtures/forward/%s/config.json", kind);
-    copy_file(path, scratch_path("donor/config.json"));
-    make_tokenizer(scratch_path("donor/tokenizer.json"), 0);
-    for (size_t k = 0; k < sizeof text; k++)
-        text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
-    spill(scratch_path("text"), text, sizeof text);
-}
+/* ---- what the donor says of itself ---- */
 
 /* Changes the donor's config.json. */
 static void configure(const char *format, ...)
@@ -117,7 +93,7 @@ static void same_outputs(const char *a, const char *b)
 START_TEST(same_bytes_whatever_the_way)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda"};
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     for (size_t m = 0; m < 3; m++) {
         const way usual = {.sparsity = 40, .threads = 1, .force = true, .c = {.method = methods[m]}};
         way other = usual;
@@ -132,7 +108,7 @@ END_TEST
 
 START_TEST(seed_and_text_decide)
 {
-    make_donor("llama");
+    method_make_donor("llama");
     must_prune("a", (way){.sparsity = 40});
     must_prune("b", (way){.sparsity = 40, .c = {.seed = 1}});
     ck_assert(!same_files(scratch_path("a/model.safetensors"), scratch_path("b/model.safetensors")));
@@ -156,7 +132,7 @@ static double real_at(const char *path)
 START_TEST(sparsity_is_met_and_audited)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "magnitude"};
-    make_donor("qwen2");
+    method_make_donor("qwen2");
     for (size_t m = 0; m < 4; m++) {
         must_prune("out", (way){.sparsity = 40, .force = true, .c = {.method = methods[m]}});
         ck_assert_double_eq_tol(real_at("per_tensor.min"), 40, 1.6); /* rows of 32 allow wanda no less than 3 points a step */
@@ -205,7 +181,7 @@ static float *values_of(const char *output, const char *name, size_t *rows, size
 START_TEST(patterns_hold)
 {
     static const char *const methods[] = {"physarum-v2", "sparsegpt", "wanda", "magnitude"};
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     for (size_t k = 0; k < 8; k++) {
         const size_t of = k % 2 ? 8 : 4;
         size_t rows, cols;
@@ -228,7 +204,7 @@ START_TEST(experts)
 {
     static const char *const kinds[] = {"qwen3moe", "qwen3moe-stacked", "mixtral"};
     for (size_t k = 0; k < 3; k++) {
-        make_donor(kinds[k]);
+        method_make_donor(kinds[k]);
         must_prune("whole", (way){.sparsity = 40, .force = true, .c = {.samples = 40}});
         ck_assert_double_eq(real_at("coverage.percent"), 100);
         must_fail((way){.donor = scratch_path("donor"), .sparsity = 40, .force = true, .c = {.samples = 1, .context = 1}}, ORGAN_BAD_INPUT,
@@ -271,7 +247,7 @@ START_TEST(hidden_states_that_do_not_fit)
                                           {"model.layers.0.self_attn.v_proj.weight", ORGAN_BF16, 2, {128, 896}},
                                           {"model.norm.weight", ORGAN_BF16, 1, {896}}};
     static char text[128 * 512];
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     configure("{s:i, s:i, s:i, s:i, s:i, s:i, s:[s]}", "num_hidden_layers", 1, "hidden_size", 896, "intermediate_size", 4864, "head_dim",
               64, "num_attention_heads", 14, "num_key_value_heads", 2, "layer_types", "full_attention");
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
@@ -360,7 +336,7 @@ static way memory_that_is_enough(way w)
 
 START_TEST(refusals)
 {
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     const way usual = {.sparsity = 40};
     way w = usual;
     w.c.calibration = scratch_path("missing");
@@ -391,7 +367,7 @@ START_TEST(weights_that_are_no_numbers)
 {
     organ_model *model;
     organ_error error = {0};
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     ck_assert_int_eq(organ_model_open(scratch_path("donor"), &model, &error), ORGAN_OK);
     const organ_tensor *t = organ_model_find(model, "model.layers.1.mlp.up_proj.weight");
     const off_t at = (off_t)t->offset;
@@ -424,7 +400,7 @@ static void make_full_range(void)
                                           {"model.norm.weight", ORGAN_F16, 1, {32}}};
     organ_model *model;
     organ_error error = {0};
-    make_donor("qwen3");
+    method_make_donor("qwen3");
     configure("{s:i, s:[s]}", "num_hidden_layers", 1, "layer_types", "full_attention");
     make_shard(scratch_path("donor/model.safetensors"), tensors, sizeof tensors / sizeof *tensors);
     ck_assert_msg(organ_model_open(scratch_path("donor"), &model, &error) == ORGAN_OK, "%s", error.message);
@@ -461,33 +437,15 @@ START_TEST(donor_that_changes)
 {
     static const char *const methods[] = {"physarum-v2", "wanda", "magnitude"};
     for (size_t m = 0; m < 3; m++) {
-        make_donor("qwen3");
+        method_make_donor("qwen3");
         fault_at(FAULT_PWRITE, 3, 0, false, touch);
         must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT, "model.safetensors: was written to while");
         fault_clear();
-        make_donor("qwen3");
+        method_make_donor("qwen3");
         fault_at(FAULT_PWRITE, 3, 0, false, cut);
         must_fail((way){.sparsity = 40, .c = {.method = methods[m]}}, ORGAN_BAD_INPUT, " while it was read, ");
         fault_clear();
     }
-}
-END_TEST
-
-static void ask_to_stop(void) { organ_stop_ask(&stop); }
-
-START_TEST(full_disk_and_interruption_leave_nothing)
-{
-    make_donor("qwen3");
-    for (long n = 1; n < 14; n += 4) {
-        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
-        must_fail((way){.sparsity = 40}, ORGAN_IO, "No space left");
-        fault_clear();
-        fault_at(FAULT_PWRITE, n, 0, false, ask_to_stop);
-        must_fail((way){.sparsity = 40}, ORGAN_INTERRUPTED, "stopped");
-        fault_clear();
-        stop = (organ_stop){0};
-    }
-    must_prune("out", (way){.sparsity = 40});
 }
 END_TEST
 
@@ -498,10 +456,9 @@ int main(void)
          {same_bytes_whatever_the_way, seed_and_text_decide, sparsity_is_met_and_audited, patterns_hold, experts,
           narrow_inputs_are_whole_before_wide_ones, hidden_states_that_do_not_fit}},
         {"objective", {better_methods_are_better}},
-        {"faults",
-         {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes,
-          full_disk_and_interruption_leave_nothing}},
+        {"faults", {refusals, weights_that_are_no_numbers, compensation_beyond_the_range, donor_that_changes}},
     };
-    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, setup, method_teardown), NULL};
+    Suite *const suites[] = {suite_of("prune_calibrated", cases, sizeof cases / sizeof *cases, method_setup, method_teardown),
+                             prune_resume_suite(), NULL};
     return run_suites(suites);
 }

@@ -347,21 +347,11 @@ START_TEST(imatrix_that_changes)
 }
 END_TEST
 
-START_TEST(full_disk)
-{
-    for (long n = 1; n < 30; n += 9) {
-        fault_at(FAULT_PWRITE, n, ENOSPC, true, NULL);
-        must_fail(TINY, (way){.imatrix = GIVEN}, ORGAN_IO, "No space left");
-        fault_clear();
-    }
-}
-END_TEST
-
 int main(void)
 {
     const suite_case cases[] = {
         {"results", {same_tokens_same_mask, same_bytes_whatever_the_way, same_weights_in_both_formats}},
-        {"faults", {expert_without_tokens, other_model, square_stack, memory, imatrix_that_changes, full_disk}},
+        {"faults", {expert_without_tokens, other_model, square_stack, memory, imatrix_that_changes}},
     };
     Suite *const suite = suite_of("prune_imatrix", cases, sizeof cases / sizeof *cases, method_setup, method_teardown);
     TCase *const names = tcase_create("names");

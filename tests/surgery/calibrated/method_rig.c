@@ -4,8 +4,9 @@
 #include "tests/kit/forward_rig.h"
 #include "tests/kit/model_maker.h"
 
-#include <check.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 json_t *last_report;
 
@@ -23,6 +24,23 @@ void method_teardown(void)
     scratch_remove();
 }
 
+void method_make_donor(const char *kind)
+{
+    static const char *const of_directory[] = {"/model.safetensors", "/config.json"};
+    const bool single = strstr(kind, ".gguf") != NULL;
+    char path[200], text[4000];
+    uint32_t state = 7;
+    mkdir(scratch_path("donor"), 0755);
+    for (size_t k = 0; k < (single ? 1 : 2); k++) {
+        snprintf(path, sizeof path, "fixtures/forward/%s%s", kind, single ? "" : of_directory[k]);
+        copy_file(path, scratch_path("donor%s", single ? "/model.gguf" : of_directory[k]));
+    }
+    make_tokenizer(scratch_path("donor/tokenizer.json"), 0);
+    for (size_t k = 0; k < sizeof text; k++)
+        text[k] = (char)('!' + (state = state * 1664525 + 1013904223) / 65536 % 94);
+    spill(scratch_path("text"), text, sizeof text);
+}
+
 organ_status method_prune(const char *output, const method_way *w, organ_error *error)
 {
     session s;
@@ -34,6 +52,7 @@ organ_status method_prune(const char *output, const method_way *w, organ_error *
                                    .coupling = 1,
                                    .sparsity = w->sparsity,
                                    .targets = w->targets,
+                                   .resume = w->resume,
                                    .force = w->force};
     json_decref(last_report);
     last_report = NULL;

@@ -5,6 +5,7 @@
 
 #include "orchestrator/surgery/calibrated/calibrated.h"
 
+#include <check.h>
 #include <jansson.h>
 
 extern json_t *last_report; /* of the last run, NULL if it failed; released by method_teardown */
@@ -16,17 +17,22 @@ void method_teardown(void);
 typedef struct method_way {
     const char *donor, *targets;
     double sparsity;
-    bool force;
+    bool resume, force;
     unsigned threads;
     uint64_t memory; /* 0: roomy */
     const organ_stop *stop;
     organ_prune_calibrated_options options;
 } method_way;
 
+/* Makes "donor", the model fixtures/forward/KIND (a directory or a .gguf) with a tokenizer of single characters, and a "text" for it. */
+void method_make_donor(const char *kind);
+
 /* `output` is a name in the scratch directory. */
 organ_status method_prune(const char *output, const method_way *w, organ_error *error);
 
 /* Fails the test unless a run to "out" ended like this, with `told` in its message, and left nothing. */
 void method_must_have_failed(organ_status got, organ_status status, const organ_error *error, const char *told);
+
+Suite *prune_resume_suite(void);
 
 #endif

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ * Whatever ends a pruning along a text, the run that continues it makes the same bytes, also in the middle of a layer. */
+#include "tests/kit/resume_rig.h"
+#include "tests/kit/suite_table.h"
+#include "tests/surgery/calibrated/method_rig.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define TINY "fixtures/tiny-qwen2"
+
+/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text. */
+typedef struct resumed_way {
+    const char *kind;
+    method_way way;
+} resumed_way;
+
+/* Two streams; stacks of experts; rows in another order than that of the file; no text; what an imatrix says. */
+static const resumed_way ways[] = {
+    {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .samples = 12, .context = 40, .effort = 1}}},
+    {"qwen3moe-stacked", {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
+    {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
+    {NULL, {.sparsity = 40, .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
+    {NULL,
+     {.sparsity = 40,
+      .options = {.method = "physarum-v2", .samples = 128, .context = 512, .effort = 1, .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
+};
+enum { TWO_STREAMS, OF_EXPERTS, OF_TURNED_ROWS, BY_MAGNITUDE, BY_IMATRIX, WAYS };
+
+static organ_status prune_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
+{
+    const resumed_way *const of = way;
+    method_way here = of->way;
+    *error = (organ_error){0};
+    here.donor = of->kind ? scratch_path("donor") : TINY;
+    here.options.calibration = of->kind ? scratch_path("text") : NULL;
+    here.resume = resume;
+    here.threads = (unsigned)threads;
+    here.stop = stop;
+    return method_prune(output, &here, error);
+}
+
+static resumed_verb verb_of(const resumed_way *way)
+{
+    if (way->kind)
+        method_make_donor(way->kind);
+    return (resumed_verb){.run = prune_once, .way = way, .report = "prune.json"};
+}
+
+START_TEST(killed_run_is_resumed_to_the_same_bytes)
+{
+    const resumed_verb verb = verb_of(&ways[_i]);
+    killed_anywhere_goes_on(&verb);
+    ck_assert(json_is_true(json_object_get(json_object_get(last_report, "run"), "resumed")));
+}
+END_TEST
+
+START_TEST(full_disk_at_any_moment)
+{
+    const resumed_verb verb = verb_of(&ways[_i]);
+    full_disk_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(interrupted_run_goes_on)
+{
+    const resumed_verb verb = verb_of(&ways[_i]);
+    stopped_run_goes_on(&verb);
+}
+END_TEST
+
+START_TEST(damaged_output_is_made_again)
+{
+    const resumed_verb verb = verb_of(&ways[_i]);
+    damaged_output_is_mended(&verb);
+}
+END_TEST
+
+START_TEST(resume_refuses_another_run)
+{
+    const resumed_verb verb = verb_of(&ways[TWO_STREAMS]);
+    resumed_way other = ways[TWO_STREAMS];
+    const resumed_verb changed = {.run = prune_once, .way = &other, .report = verb.report};
+    leaves_unfinished(&verb, "out");
+    other.way.options.seed = 1;
+    is_refused(&changed, "out", "its parameters was ");
+    other = ways[TWO_STREAMS];
+    other.way.memory = (uint64_t)128 << 20;
+    is_refused(&changed, "out", "its memory was ");
+    other = ways[OF_TURNED_ROWS];
+    other.kind = ways[TWO_STREAMS].kind;
+    is_refused(&changed, "out", "its definition was ");
+    spill(scratch_path("text"),
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: "
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: "
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: "
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: "
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: "
+          "another text that is as long as twelve windows of forty tokens, every one of them a character: ",
+          600);
+    is_refused(&verb, "out", "its calibration was ");
+    method_make_donor("qwen3");
+    change_journal("out", "\"organ\":\"", "\"organ\":\"0.");
+    is_refused(&verb, "out", "its ");
+    organ_error error;
+    other = ways[TWO_STREAMS];
+    other.way.force = true;
+    ck_assert_msg(prune_once(&other, "out", false, 2, NULL, &error) == ORGAN_OK, "%s", error.message);
+    ck_assert(!exists(scratch_path(".out.organ-partial")));
+}
+END_TEST
+
+Suite *prune_resume_suite(void)
+{
+    Suite *const suite = suite_create("prune_resume");
+    TCase *const resumed = tcase_create("resume");
+    tcase_set_timeout(resumed, 60);
+    tcase_add_checked_fixture(resumed, method_setup, method_teardown);
+    tcase_add_loop_test(resumed, killed_run_is_resumed_to_the_same_bytes, 0, WAYS);
+    tcase_add_loop_test(resumed, full_disk_at_any_moment, 0, WAYS);
+    tcase_add_loop_test(resumed, interrupted_run_goes_on, 0, WAYS);
+    tcase_add_loop_test(resumed, damaged_output_is_made_again, BY_MAGNITUDE, WAYS);
+    tcase_add_test(resumed, resume_refuses_another_run);
+    suite_add_tcase(suite, resumed);
+    return suite;
+}
