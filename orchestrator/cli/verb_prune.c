@@ -15,7 +15,7 @@ static const organ_option prune_options[] = {
     TEXT("method", "NAME", calibrated.method,
          "how to choose what is killed", .fallback = "physarum-v1", .choices = "physarum-v1|physarum-v2|magnitude|wanda|sparsegpt"),
     TEXT("targets", "GLOB,...", prune.targets, "prune the tensors whose names match one of these instead of the projections"),
-    FLAG("resume", prune.resume, "go on with a run that was interrupted; the result is the same; physarum-v1 only"),
+    RESUME(prune.resume),
     FORCE(prune.force, "OUT"),
     DRY_RUN(prune.dry_run, "say what would be pruned")};
 static const organ_option calibration_options[] = {
@@ -56,7 +56,7 @@ const organ_verb organ_prune_verb = {
              "nothing is compensated.\n"
              "OUT becomes a complete model directory that opens wherever the donor does: same files, same headers, same sizes. What was "
              "killed is told in OUT/organ: REPORT.md to read, prune.json with all numbers, prune.jsonl with one line per tensor.\n"
-             "A run that is interrupted leaves no half model; of physarum-v1, --resume goes on with it, the other methods leave nothing.\n"
+             "A run that is interrupted leaves no half model; --resume goes on with it.\n"
              ORGAN_EVALUATION_ABOUT("the donor"),
     OPERANDS(OPERAND("DONOR", MODEL, prune.donor, "the model to prune; it is only read, never changed")),
     GROUPS(GROUP("Options", prune_options), GROUP("Physarum v1", flow_options), GROUP("Calibrated methods", calibration_options),
@@ -70,7 +70,7 @@ const organ_verb organ_prune_verb = {
              {"organ prune donor -o pruned --resume", "Goes on where a killed run stopped."},
              {"organ prune donor -o pruned --dry-run", "Says what would be pruned, and how much of the model that is."}),
     .exits = "0 done; 2 wrong usage, or OUT exists; 3 the donor is malformed or changed meanwhile; 4 the disk is full or refuses; "
-             "130 interrupted (physarum-v1: to be resumed)" ORGAN_EVALUATION_EXITS ".",
+             "130 interrupted (to be resumed)" ORGAN_EVALUATION_EXITS ".",
     .run = run_prune};
 
 /* ---- audit ---- */

@@ -13,6 +13,7 @@
 /* Of OpenBLAS; absent from other libraries. */
 extern void openblas_set_num_threads(int) __attribute__((weak));
 extern int openblas_get_parallel(void) __attribute__((weak));
+extern char *openblas_get_corename(void) __attribute__((weak));
 
 /* The table has room for twice as many, and some builds fail when it grows. */
 #define MOST_BUFFERS 60
@@ -95,6 +96,8 @@ void organ_blas_end(void)
     if (serial)
         pthread_mutex_unlock(&calls);
 }
+
+const char *organ_blas_kernels(void) { return openblas_get_corename ? openblas_get_corename() : ""; }
 
 bool organ_blas_is_concurrent(void)
 {

@@ -12,6 +12,9 @@
 void organ_blas_begin(void);
 void organ_blas_end(void);
 
+/* What its kernels are for ("SkylakeX"), on which the last bits of results depend; "" where it does not say. */
+const char *organ_blas_kernels(void);
+
 /* Whether calls of several threads run at the same time. */
 bool organ_blas_is_concurrent(void);
 

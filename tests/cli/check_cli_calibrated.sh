@@ -67,7 +67,6 @@ refused 2 '--beta has no meaning for --method physarum-v2' "${v2[@]}" "${short[@
 refused 2 '--block-size has no meaning for --method wanda' prune tiny-qwen2 -o new --method wanda -s 50 "${short[@]}" --block-size 64
 refused 2 "--pattern is '1:2', but must be one of 2:4, 4:8" "${v2[@]}" "${short[@]}" --pattern 1:2
 refused 2 '--sparsity cannot be asked for as well' "${v2[@]}" "${short[@]}" --pattern 2:4 -s 50
-refused 2 '--resume: a pruning by --method physarum-v2 cannot go on' "${v2[@]}" "${short[@]}" --resume
 refused 2 'windows of 512, not 9000' "${v2[@]}" --calibration $text --samples 9000
 refused 2 '--memory 8M is too little for the hidden states of 100 windows (--samples) of 512 tokens (--context)' "${v2[@]}" --calibration $text --samples 100 --memory 8M
 refused 2 "tensor 'model.embed_tokens.weight' is in none of the 4 layers" "${v2[@]}" "${short[@]}" --targets '*embed_tokens*'

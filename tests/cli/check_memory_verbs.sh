@@ -27,7 +27,7 @@ sweep() {
     local count=$1 name=$2 lines leaves=()
     shift 2
     [[ -z ${MEMORY_VERBS:-} || " $MEMORY_VERBS " == *" $name "* ]] || return
-    case $name in prune | prune-resume | prune-evaluate | purify* | dequantize* | quantize | lora-merge | extract | assemble | graft | chimera) leaves=(--resumable) ;; esac
+    case $name in prune* | purify* | dequantize* | quantize | lora-merge | extract | assemble | graft | chimera) leaves=(--resumable) ;; esac
     [[ $name == measure-delete ]] && leaves=(--again) # a shard that was measured is gone; what was measured of it is written down
     [[ -n $begin ]] && leaves+=(--from "$begin")
     [[ $name == fleet ]] && leaves=(--keeps) # the next run takes what is done from it

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "orchestrator/machine/blas.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
@@ -101,12 +102,13 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
     return 0;
 }
 
-/* Whether second moments are whole, and with it the result, is decided by --memory. */
+/* Whether second moments are whole is decided by --memory; the last bits are those of BLAS. */
 json_t *organ_calibrated_identity(const organ_prune_job *base)
 {
     const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
     return ORGAN_OBJECT(SET("parameters", parameters_json(job)), SET_IF(job->needs_text, "calibration", calibration_json(job)),
                         SET_IF(job->needs_text, "memory", json_integer((json_int_t)base->engine->memory)),
+                        SET_IF(job->needs_text, "blas", json_string(organ_blas_kernels())),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }
 

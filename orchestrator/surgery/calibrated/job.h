@@ -69,6 +69,10 @@ organ_status organ_calibrated_matrix(organ_calibrated_job *job, size_t part, uin
 /* Makes `weights` what an earlier run has stored of a part that is done. */
 organ_status organ_calibrated_restore(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights, organ_error *error);
 
+/* Room for bytes that are written, on a page: where a write is cut into pieces then depends on nothing but its place. To be freed; NULL
+ * without memory. */
+void *organ_calibrated_room(size_t bytes);
+
 /* Bytes that this takes beside the weights and the calibration. */
 uint64_t organ_calibrated_matrix_memory(const organ_calibrated_job *job, const organ_tensor *tensor);
 

@@ -168,6 +168,8 @@ static organ_status restore_strip(organ_calibrated_job *job, size_t part, const 
     return head ? turn_rows(tensor, s->weights, s->rows, head, false, error) : ORGAN_OK;
 }
 
+void *organ_calibrated_room(size_t bytes) { return aligned_alloc(4096, (bytes + 4095) / 4096 * 4096); }
+
 /* Calls `each` with the strips of a matrix. */
 static organ_status for_strips(organ_calibrated_job *job, size_t part, uint64_t matrix, float *weights,
                                organ_status (*each)(organ_calibrated_job *, size_t, const strip *, organ_error *), organ_error *error)
@@ -176,7 +178,7 @@ static organ_status for_strips(organ_calibrated_job *job, size_t part, uint64_t 
     const organ_matrices m = organ_tensor_matrices(tensor);
     const uint64_t together = strip_rows(job, tensor);
     const size_t bytes = (size_t)(together * m.cols) * organ_dtype_describe(tensor->dtype)->bytes;
-    strip s = {.tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = malloc(bytes)};
+    strip s = {.tensor = tensor, .matrix = matrix, .donor = malloc(bytes), .stored = organ_calibrated_room(bytes)};
     if (!s.donor || !s.stored)
         organ_fail_memory(error, tensor->name);
     for (; s.first < m.rows && !error->status; s.first += together) {
