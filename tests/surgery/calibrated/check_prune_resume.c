@@ -7,25 +7,28 @@
 #include <stdio.h>
 #include <string.h>
 
-#define TINY "fixtures/tiny-qwen2"
+#define TINY  "fixtures/tiny-qwen2"
+#define SMALL "*self_attn*_proj.weight,*down_proj.weight"
 
-/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text. */
+/* A model of fixtures/forward with the way; NULL: fixtures/tiny-qwen2, which has three shards, without a text; what is small of it. */
 typedef struct resumed_way {
     const char *kind;
     method_way way;
 } resumed_way;
 
-/* Two streams; no text; what an imatrix says; stacks of experts; rows in another order than that of the file. */
+/* Two streams; no text; what an imatrix says; stacks of experts; rows in another order than that of the file; tiles. */
 static const resumed_way ways[] = {
     {"qwen3", {.sparsity = 40, .options = {.method = "physarum-v2", .samples = 12, .context = 40, .effort = 1}}},
-    {NULL, {.sparsity = 40, .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
+    {NULL, {.sparsity = 40, .targets = SMALL, .options = {.method = "magnitude", .samples = 128, .context = 512, .effort = 1}}},
     {NULL,
      {.sparsity = 40,
+      .targets = SMALL,
       .options = {.method = "physarum-v2", .samples = 128, .context = 512, .effort = 1, .imatrix = "fixtures/imatrix/tiny-qwen2.gguf"}}},
     {"qwen3moe-stacked", {.sparsity = -1, .options = {.method = "physarum-v2", .samples = 40, .context = 40, .effort = 1}}},
     {"llama.gguf", {.sparsity = 40, .options = {.method = "sparsegpt", .samples = 12, .context = 40, .effort = 1}}},
+    {NULL, {.sparsity = -1, .targets = SMALL, .options = {.method = "physarum-v1", .samples = 128, .context = 512, .effort = 1}}},
 };
-enum { TWO_STREAMS, BY_MAGNITUDE, BY_IMATRIX, OF_EXPERTS, OF_TURNED_ROWS, WAYS };
+enum { TWO_STREAMS, BY_MAGNITUDE, BY_IMATRIX, OF_EXPERTS, OF_TURNED_ROWS, BY_TILES, WAYS };
 
 static organ_status prune_once(const void *way, const char *output, bool resume, size_t threads, organ_stop *stop, organ_error *error)
 {
