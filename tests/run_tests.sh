@@ -18,6 +18,7 @@ scratch=$(mktemp -d) || exit 1
 passed=0
 failed=0
 failures=()
+processor_sum=0
 # What waits for its turn, and what runs, by the process: "TREE|SUITE|DIRECTORY|ENVIRONMENT|COMMAND", the last two lists of words.
 waiting=() waiting_alone=()
 declare -A running=() started=() logs=()
@@ -55,17 +56,26 @@ scripts() { find tests/ -name 'check_*.sh' -printf '%f\n' | sed -E 's/^check_(.*
 
 wanted() { [[ -z "${SUITES:-}" || " $SUITES " == *" $1 "* ]]; }
 
-# report TREE SUITE PASSED FAILED START LOG [NOTE]: one line, the log of a failure, the sums.
+# report TREE SUITE PASSED FAILED START LOG [NOTE]: one line, the log of a failure, the sums. Processor time does not depend on what else runs.
 report() {
-    local now=${EPOCHREALTIME/[.,]/} start=${5/[.,]/}
+    local now=${EPOCHREALTIME/[.,]/} start=${5/[.,]/} processor
     local tenths=$(((now - start) / 100000))
-    printf '%-9s %-10s %6d passed, %d failed %7d.%d s%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) "${7:+  ($7)}"
+    processor=$(processor_time "${6%.log}.times")
+    printf '%-9s %-16s %6d passed, %d failed %6d.%d s, %6.1f s of processor%s\n' "$1" "$2" "$3" "$4" $((tenths / 10)) $((tenths % 10)) \
+        "$processor" "${7:+  ($7)}"
+    processor_sum=$(awk "BEGIN { print $processor_sum + $processor }")
     if (($4 > 0)); then
         tail -n 2000 "$6" | sed 's/^/    /'
         failures+=("$1 $2: $(complaints "$6")")
     fi
     passed=$((passed + $3))
     failed=$((failed + $4))
+}
+
+# Seconds from what bash's `times` says of the processes it waited for, on its second line.
+processor_time() {
+    [[ -f $1 ]] || { echo 0 && return; }
+    tr 'ms' '  ' <"$1" | awk 'NR == 2 { sum = 60 * $1 + $2 + 60 * $3 + $4 } END { print sum + 0 }'
 }
 
 # The first complaints of the log on one line: what Check says of a test, what a script says of a check, else its last line.
@@ -98,7 +108,7 @@ start() {
     # What is started in the background ignores SIGINT, which the tests of interruption need.
     # shellcheck disable=SC2086 # lists of words
     (cd "$directory" && TMPDIR=$place exec env --default-signal=INT,TERM,QUIT,PIPE $environment timeout --kill-after=10 1800 \
-        bash -c '"$@"; exit $?' suite $command) \
+        bash -c '"$@"; status=$?; times >"$0"; exit $status' "$place.times" $command) \
         >"$place.log" 2>&1 </dev/null &
     running[$!]=$1
     started[$!]=$EPOCHREALTIME
@@ -252,5 +262,6 @@ pool "$jobs" "${sorted[@]}"
 pool 1 "${waiting_alone[@]}"
 # A log is often seen by its end alone.
 if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
+printf '%.0f s, %.0f s of processor\n' "$SECONDS" "$processor_sum"
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))
