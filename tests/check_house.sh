@@ -234,6 +234,10 @@ LC_ALL=C.UTF-8 each c_files grep -nE '^.{141}' | cut -c -120 | check "no line of
 sed -E 's,/[^/]*$,,' "$scratch/files" | sort | uniq -c | awk '$1 > ($2 == "orchestrator/report/view" ? 90 : 60) { print $2 ": " $1 " files" }' |
     check "no folder has more than 60 files"
 
+# Sessions of the docs and runs of the tests write elsewhere.
+grep -v / "$scratch/files" | grep -vxE '\.(clang-format|editorconfig|gitignore)|(CONTRIBUTING|README)\.md|LICENSE|(archives|build)\.ninja|install\.sh|liborgan\.map' |
+    check "the root has no file that does not belong there"
+
 # The test of a file is found by its path: the folders of the tests are those of the sources, and what they share.
 sed -nE 's,^tests/(.*)/[^/]*\.c$,\1,p' "$scratch/c_files" | sort -u | while read -r folder; do
     [[ $folder == kit || -d $folder || -d orchestrator/$folder ]] || echo "tests/$folder: no such folder of the sources"

@@ -25,13 +25,13 @@ declare -A running=() started=() logs=()
 number=0
 
 # The suites that take longest, and those that begin first, in this order.
-longest="names memory_verbs kernels cli prune cli_perplexity html_quality physarum_v2 prune_calibrated prune_bands prune_imatrix
-    cli_calibrated evaluation cli_lora_extract html_models html measure autopsy cli_help cli_experiments tokenizer lora_extract forward
-    weights precision convert lora measure_packed purify cli_names weight_pass install pages job_keeper organs orthogonality"
+longest="memory_verbs kernels cli names cli_perplexity kernel_mutants html_quality cli_lora_extract prune cli_calibrated evaluation cli_help
+    html measure prune_calibrated html_models cli_experiments autopsy forward physarum_v2 lora_extract prune_bands tokenizer prune_imatrix
+    weights convert lora measure_packed purify precision cli_names weight_pass install pages job_keeper organs orthogonality"
 # They hold a server or a reader to seconds, or measure its memory: one after the other, when nothing else runs.
-alone="formats http serve cli_serve serve_jobs serve_memory"
+alone="http serve cli_serve serve_jobs serve_memory"
 # `quick` is without these.
-slow="enough_memory names kernels memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
+slow="enough_memory names kernels kernel_mutants memory_verbs evaluation autopsy convert html html_models html_quality http install lora_extract measure
     physarum_v2 prune prune_bands prune_calibrated prune_imatrix purify serve serve_jobs serve_memory tokenizer
     cli cli_calibrated cli_experiments cli_help cli_lora_extract cli_names cli_perplexity pages"
 
@@ -257,9 +257,16 @@ for tree in "$@"; do
     *) echo "$0: no tree '$tree'" >&2 && exit 2 ;;
     esac
 done
+# What stands in the root and in fixtures/: suites write into their TMPDIR alone.
+standing() { find . fixtures/ -maxdepth 2 -path ./build -prune -o -path ./.git -prune -o -print | LC_ALL=C sort -u; }
+standing >"$scratch/standing"
+began=$EPOCHREALTIME
 mapfile -t sorted < <(in_order "${waiting[@]}")
 pool "$jobs" "${sorted[@]}"
 pool 1 "${waiting_alone[@]}"
+standing | LC_ALL=C comm -13 "$scratch/standing" - >"$scratch/left.log"
+sed -i 's/^/left behind: /' "$scratch/left.log"
+report all left-overs $(($(wc -l <"$scratch/left.log") == 0)) $(($(wc -l <"$scratch/left.log") > 0)) "$began" "$scratch/left.log"
 # A log is often seen by its end alone.
 if ((failed > 0)); then printf 'FAILED %s\n' "${failures[@]}"; fi
 printf '%.0f s, %.0f s of processor\n' "$SECONDS" "$processor_sum"

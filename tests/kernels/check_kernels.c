@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * Kernels: every table of this build that this CPU can run through every family of the checker; the checker through broken kernels;
- * golden digests of masks; dispatch and merging of moments. */
+ * Kernels: every table of this build that this CPU can run through every family of the checker; golden digests of masks; dispatch and
+ * merging of moments. */
 #include "tests/kernels/check_codes.h"
-#include "tests/kernels/kernel_mutants.h"
+#include "tests/kernels/kernel_checker.h"
 #include <check.h>
 #include <math.h>
-#include <setjmp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,38 +26,6 @@ START_TEST(table_passes_family)
     const kernel_family *family = &kernel_families[_i % (int)kernel_family_count];
     const char *fault = kernels ? family->check(kernels) : NULL;
     ck_assert_msg(!fault, "%s, %s: %s", kernels ? kernels->isa : "", family->name, fault);
-}
-END_TEST
-
-/* ---- the checker rejects: running into a guard page is a rejection as well ---- */
-static sigjmp_buf out_of_fault;
-
-static void leave_fault(int number)
-{
-    (void)number;
-    siglongjmp(out_of_fault, 1);
-}
-
-static int rejected(const kernel_mutant *mutant)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS};
-    const struct sigaction leave = {.sa_handler = leave_fault};
-    struct sigaction before[2];
-    organ_kernels broken = *organ_kernels_scalar;
-    volatile int is_rejected = 1;
-    mutant->break_table(&broken);
-    for (int k = 0; k < 2; k++)
-        ck_assert_int_eq(sigaction(faults[k], &leave, &before[k]), 0);
-    if (sigsetjmp(out_of_fault, 1) == 0)
-        is_rejected = mutant->rejected_by(&broken) != NULL;
-    for (int k = 0; k < 2; k++)
-        ck_assert_int_eq(sigaction(faults[k], &before[k], NULL), 0);
-    return is_rejected;
-}
-
-START_TEST(checker_rejects_mutant)
-{
-    ck_assert_msg(rejected(&kernel_mutants[_i]), "not rejected: %s", kernel_mutants[_i].defect);
 }
 END_TEST
 
@@ -281,11 +247,10 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("kernels");
-    TCase *tables = tcase_create("tables"), *mutants = tcase_create("mutants"), *rest = tcase_create("dispatch and moments");
+    TCase *tables = tcase_create("tables"), *rest = tcase_create("dispatch and moments");
     tcase_add_loop_test(tables, table_passes_family, 0, ISAS * (int)kernel_family_count);
     tcase_add_loop_test(tables, mask_is_golden, 0, (int)(sizeof goldens / sizeof *goldens));
     tcase_add_loop_test(tables, mask_is_the_oracles, 0, (int)(sizeof tile_goldens / sizeof *tile_goldens));
-    tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
     tcase_add_test(rest, dispatch_takes_the_best);
     tcase_add_test(rest, dispatch_obeys_or_says_why);
     tcase_add_test(rest, table_without_fma);
@@ -293,7 +258,6 @@ int main(void)
     tcase_add_test(rest, scratch_fits_or_is_refused);
     tcase_add_test(rest, parts_of_moments_merge);
     suite_add_tcase(suite, tables);
-    suite_add_tcase(suite, mutants);
     suite_add_tcase(suite, rest);
     suite_add_tcase(suite, codes_case());
     SRunner *runner = srunner_create(suite);

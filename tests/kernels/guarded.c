@@ -2,13 +2,12 @@
 #include "tests/kernels/guarded.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-static unsigned char junk(size_t at, unsigned seed)
-{
-    return (unsigned char)((at * 2654435761u + seed * 40503u) >> 7);
-}
+enum { PERIOD = 1 << 15 }; /* of junk() */
+static unsigned char junk(size_t at, unsigned seed) { return (unsigned char)((at * 2654435761u + seed * 40503u) >> 7); }
 
 guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed)
 {
@@ -20,8 +19,11 @@ guarded guarded_create(size_t bytes, enum guarded_side side, unsigned seed)
         abort();
     }
     b.data = side == GUARD_BEFORE ? b.map + page : b.map + page + inner - bytes;
-    for (size_t k = page; k < page + inner; k++)
+    const size_t end = page + inner;
+    for (size_t k = page; k < end && k < page + PERIOD; k++)
         b.map[k] = junk(k, seed);
+    for (size_t k = page + PERIOD; k < end; k += PERIOD)
+        memcpy(b.map + k, b.map + k - PERIOD, end - k < PERIOD ? end - k : PERIOD);
     return b;
 }
 

@@ -63,6 +63,33 @@ refused() {
     if [[ $(inventory) == "$before" ]]; then good; else bad "something was left behind or changed" <(inventory); fi
 }
 
+# interrupted SIGNAL OUTPUT ARGS...: runs a verb that writes OUTPUT and sends it the signal when more of it is done than was before. Its log
+# goes into a pipe that has room for some lines only: the run waits there and cannot end, however fast it is. What it ends with is in $code,
+# its log in ../err.
+interrupted() {
+    local signal=$1 journal=.$2.organ-partial/organ/journal.jsonl done_before runner k
+    shift 2
+    here="organ $*, interrupted"
+    units() { wc -l 2>/dev/null <"$journal" || echo 1; } # the first line is the head
+    done_before=$(units)
+    mkfifo ../pipe && exec 3<>../pipe || return
+    head -c 65236 /dev/zero >&3
+    env --default-signal=INT,TERM,HUP "$organ" "$@" >../out 2>&3 &
+    runner=$!
+    for ((k = 0; k < 3000; k++)); do
+        (($(units) > done_before)) && break
+        kill -0 $runner 2>/dev/null || break
+        sleep 0.02
+    done
+    kill -"$signal" $runner
+    exec 4<../pipe 3>&-
+    cat <&4 | tr -d '\0' >../err
+    wait $runner
+    code=$?
+    exec 4<&-
+    rm ../pipe
+}
+
 # What differs from run to run and from machine to machine.
 steady() {
     sed -e "s,$scratch/area,@AREA@,g" -e '/^  "run": {$/,/^  }$/d' -e '/^## Run$/,$d' -e 's/^  Time: .*/  Time: .../' \

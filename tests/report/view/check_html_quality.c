@@ -155,7 +155,7 @@ static void make_documents(void)
 {
     run_engine room;
     scratch_make();
-    run_engine_open(&room, (run_way){.memory = (uint64_t)512 << 20});
+    run_engine_open(&room, (run_way){.threads = 1, .memory = (uint64_t)512 << 20}); /* threads change no document */
     const char *const fp8 = at("fp8"), *const int4 = at("int4");
     make_precision(&room.engine, fp8, int4);
     make_adapters(&room.engine, fp8, int4);

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT
+ * The checker of kernels rejects each broken kernel; one that runs into a guard page is rejected as well. */
+#include "tests/kernels/kernel_mutants.h"
+#include <check.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+
+static sigjmp_buf out_of_fault;
+
+static void leave_fault(int number)
+{
+    (void)number;
+    siglongjmp(out_of_fault, 1);
+}
+
+static int rejected(const kernel_mutant *mutant)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS};
+    const struct sigaction leave = {.sa_handler = leave_fault};
+    struct sigaction before[2];
+    organ_kernels broken = *organ_kernels_scalar;
+    volatile int is_rejected = 1;
+    mutant->break_table(&broken);
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(sigaction(faults[k], &leave, &before[k]), 0);
+    if (sigsetjmp(out_of_fault, 1) == 0)
+        is_rejected = mutant->rejected_by(&broken) != NULL;
+    for (int k = 0; k < 2; k++)
+        ck_assert_int_eq(sigaction(faults[k], &before[k], NULL), 0);
+    return is_rejected;
+}
+
+START_TEST(checker_rejects_mutant) { ck_assert_msg(rejected(&kernel_mutants[_i]), "not rejected: %s", kernel_mutants[_i].defect); }
+END_TEST
+
+int main(void)
+{
+    Suite *const suite = suite_create("kernel_mutants");
+    TCase *const mutants = tcase_create("mutants");
+    tcase_add_loop_test(mutants, checker_rejects_mutant, 0, (int)kernel_mutant_count);
+    suite_add_tcase(suite, mutants);
+    SRunner *const runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* user-mode emulators may hang in a fork */
+    srunner_run_all(runner, CK_ENV);
+    const int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
