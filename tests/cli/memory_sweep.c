@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@ typedef struct sweep {
     long allocations, picked;
     long *at;
     long paths;
+    FILE *ask, *answer; /* of the process that begins the command */
 } sweep;
 
 static _Noreturn void give_up(const char *what)
@@ -166,11 +168,16 @@ static void look(const char *directory, const char *below, leavings *found)
         qsort(found->file, found->count, sizeof *found->file, by_name);
 }
 
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info, (void)type, (void)where;
+    return remove(path);
+}
+
 static void sweep_away(const char *directory)
 {
-    char command[TEXT];
-    if (snprintf(command, sizeof command, "rm -rf '%s'", directory) >= TEXT || system(command))
-        give_up(command);
+    if (nftw(directory, remove_one, 16, FTW_DEPTH | FTW_PHYS) && errno != ENOENT)
+        give_up(directory);
 }
 
 /* ---- one run ---- */
@@ -190,14 +197,15 @@ static void make_work(const sweep *s, const char *directory)
         give_up(command);
 }
 
-/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err; its status as wait() gives it. */
-static int run_there(const sweep *s, const char *directory, const char *variable, const char *value)
+/* Runs the command in DIRECTORY/work, with what it prints in DIRECTORY/out and DIRECTORY/err, and with what it allocates noted in the file;
+ * its status as wait() gives it. */
+static int run_noted(const sweep *s, const char *directory, const char *map)
 {
     char path[TEXT];
     join(path, directory, "work");
     const pid_t child = fork();
     if (child == 0) {
-        if (chdir(path) || setenv(variable, value, 1) || setenv("LD_PRELOAD", s->preload, 1) || !freopen("../out", "w", stdout) ||
+        if (chdir(path) || setenv("ORGAN_REFUSE_MAP", map, 1) || setenv("LD_PRELOAD", s->preload, 1) || !freopen("../out", "w", stdout) ||
             !freopen("../err", "w", stderr) || !freopen("/dev/null", "r", stdin))
             _exit(125);
         alarm(SECONDS);
@@ -210,10 +218,38 @@ static int run_there(const sweep *s, const char *directory, const char *variable
     return status;
 }
 
-static int run(const sweep *s, const char *directory, const char *variable, const char *value)
+/* A process that has loaded the command and begins it as often as it is asked to (ORGAN_REFUSE_SERVE of refuse_memory.c). */
+static void begin_server(sweep *s)
 {
-    make_work(s, directory);
-    return run_there(s, directory, variable, value);
+    int to[2], from[2];
+    if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+        give_up("pipe");
+    const pid_t child = fork();
+    if (child < 0)
+        give_up("fork");
+    if (child == 0) {
+        if (dup2(to[0], STDIN_FILENO) < 0 || dup2(from[1], STDOUT_FILENO) < 0 || setenv("ORGAN_REFUSE_SERVE", "1", 1) ||
+            setenv("LD_PRELOAD", s->preload, 1))
+            _exit(125);
+        execv(s->command[0], s->command);
+        _exit(126);
+    }
+    close(to[0]);
+    close(from[1]);
+    s->ask = fdopen(to[1], "w");
+    s->answer = fdopen(from[0], "r");
+    if (!s->ask || !s->answer)
+        give_up("pipe");
+}
+
+/* The same with that allocation refused. */
+static int run_there(const sweep *s, const char *directory, long refused)
+{
+    int status;
+    fprintf(s->ask, "%ld %d %s\n", refused, SECONDS, directory);
+    if (fflush(s->ask) || fscanf(s->answer, "%d", &status) != 1)
+        give_up("the command that is to begin again and again");
+    return status;
 }
 
 /* Whether each file of the one is one of the other and the same. */
@@ -236,7 +272,7 @@ static bool goes_on(const sweep *s, const char *directory)
 {
     char path[TEXT];
     const char *odd;
-    const int status = run_there(s, directory, "ORGAN_REFUSE_AT", "-1");
+    const int status = run_there(s, directory, -1);
     join(path, directory, "work");
     leavings *const left = calloc(1, sizeof *left);
     if (!left)
@@ -359,7 +395,8 @@ static void find_right(sweep *s)
     look(path, "", &s->begun);
     join(path, s->area, "map");
     unlink(path);
-    const int status = run(s, directory, "ORGAN_REFUSE_MAP", path);
+    make_work(s, directory);
+    const int status = run_noted(s, directory, path);
     if (status) {
         join(path, directory, "err");
         size_t length;
@@ -386,15 +423,16 @@ static void find_right(sweep *s)
 /* ---- all runs ---- */
 
 /* Every jobs-th run; exit code 1 if one was wrong. Each fault is printed as soon as it is known. */
-static long runs_of(const sweep *s, long job)
+static long runs_of(sweep *s, long job)
 {
     char directory[TEXT], text[TEXT], at[32];
     long faults = 0;
     snprintf(at, sizeof at, "%ld", job);
     join(directory, s->area, at);
+    begin_server(s);
     for (long k = job; k < s->picked; k += s->jobs) {
-        snprintf(at, sizeof at, "%ld", s->at[k]);
-        const int status = run(s, directory, "ORGAN_REFUSE_AT", at);
+        make_work(s, directory);
+        const int status = run_there(s, directory, s->at[k]);
         const char *const fault = fault_of(s, directory, status, text);
         if (!fault)
             continue;
@@ -402,11 +440,14 @@ static long runs_of(const sweep *s, long job)
         fflush(stdout);
         faults++;
     }
+    fclose(s->ask);
+    fclose(s->answer);
+    wait(NULL);
     sweep_away(directory);
     return faults;
 }
 
-static long sweep_all(const sweep *s)
+static long sweep_all(sweep *s)
 {
     long *const faults = mmap(NULL, sizeof *faults * (size_t)s->jobs, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     long sum = 0;

@@ -4,6 +4,7 @@
  *   ORGAN_REFUSE_AT=N     the allocation after N others is refused, it alone; allocations are counted from the beginning of main to its end
  *   ORGAN_REFUSE_MAP=FILE writes into FILE, as 64-bit words, how many there were and then for each a digest of the calls that led to it
  *   ORGAN_REFUSE_SHOW=1   prints the calls that led to the one that is refused
+ *   ORGAN_REFUSE_SERVE=1  main begins again and again, each time in a child, so that the program is loaded once: see serve()
  *
  * Mappings of memory without a file count as well. Frees never fail. */
 #include <dlfcn.h>
@@ -14,9 +15,11 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MOST_CALLS = 64, MOST_ALLOCATIONS = 1 << 20 };
@@ -184,6 +187,30 @@ static void open_map(const char *path)
         abort();
 }
 
+/* Reads from standard input which allocation is refused, -1 for none, the seconds it may take, and a directory; begins main in a child, in
+ * DIRECTORY/work with its output in DIRECTORY/out and DIRECTORY/err, and writes how it ended, as wait() gives it, to standard output. */
+static void serve(void)
+{
+    char line[4352], directory[4096], path[4224];
+    unsigned seconds;
+    while (fgets(line, sizeof line, stdin) && sscanf(line, "%ld %u %4095[^\n]", &refused_at, &seconds, directory) == 3) {
+        int status = 0;
+        const pid_t child = fork();
+        if (child == 0) {
+            snprintf(path, sizeof path, "%s/work", directory);
+            if (chdir(path) || !freopen("../out", "w", stdout) || !freopen("../err", "w", stderr) || !freopen("/dev/null", "r", stdin))
+                _exit(125);
+            alarm(seconds);
+            return;
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child)
+            abort();
+        printf("%d\n", status);
+        fflush(stdout);
+    }
+    _exit(0);
+}
+
 static int counted_main(int argc, char **argv, char **environment)
 {
     const char *const at = getenv("ORGAN_REFUSE_AT"), *const path = getenv("ORGAN_REFUSE_MAP");
@@ -193,6 +220,8 @@ static int counted_main(int argc, char **argv, char **environment)
     shows = getenv("ORGAN_REFUSE_SHOW") != NULL;
     if (path)
         open_map(path);
+    if (getenv("ORGAN_REFUSE_SERVE"))
+        serve();
     atomic_store(&counting, true);
     const int status = real_main(argc, argv, environment);
     atomic_store(&counting, false);
