@@ -5,6 +5,7 @@
 #include "formats/base/utf8.h"
 #include "orchestrator/report/view/html_report.h"
 #include "tests/kit/svg_reader.h"
+#include "tests/kit/require.h"
 
 #include <check.h>
 #include <stdbool.h>
@@ -38,7 +39,7 @@ static const char *skip_text(const char *at, const char *ends)
         if (!known || *at == '>' || ((unsigned char)*at < 0x20 && *at != '\n'))
             ck_abort_msg("what may not stand in text: %.40s", at);
     }
-    ck_assert_msg(*at, "no end");
+    REQUIRE_MSG(*at, "no end");
     return at;
 }
 
@@ -47,9 +48,9 @@ static const char *skip_attributes(const char *at)
     while (*at == ' ') {
         const char *const name = ++at;
         at = skip_name(at);
-        ck_assert_msg(at > name && strncmp(at, "=\"", 2) == 0, "no attribute: %.40s", name);
-        ck_assert_msg(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0, "%.40s", name);
-        ck_assert_msg(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s", name);
+        REQUIRE_MSG(at > name && strncmp(at, "=\"", 2) == 0, "no attribute: %.40s", name);
+        REQUIRE_MSG(strncmp(name, "on", 2) != 0 && strncmp(name, "src", 3) != 0 && strncmp(name, "style", 5) != 0, "%.40s", name);
+        REQUIRE_MSG(strncmp(name, "href", 4) != 0 || strncmp(at, "=\"#", 3) == 0, "a link that leaves the page: %.40s", name);
         at = skip_text(at + 2, "\"") + 1;
     }
     return at;
@@ -59,11 +60,11 @@ static const char *read_start(reader *r, const char *at)
 {
     const char *const name = at + 1, *const end = skip_name(name);
     const size_t length = (size_t)(end - name);
-    ck_assert_msg(length > 0, "%.40s", at);
+    REQUIRE_MSG(length > 0, "%.40s", at);
     at = skip_attributes(end);
     if (strncmp(at, "/>", 2) == 0)
         return at + 2;
-    ck_assert_msg(*at == '>', "%.40s", at);
+    REQUIRE_MSG(*at == '>', "%.40s", at);
     r->h1 += is(name, length, "h1");
     r->mains += is(name, length, "main");
     r->styles += is(name, length, "style");
@@ -74,7 +75,7 @@ static const char *read_start(reader *r, const char *at)
         return strstr(at, "</style>") + 8;
     if (is(name, length, "script"))
         return strstr(at, "</script>") + 9;
-    ck_assert_uint_lt(r->depth, DEEPEST);
+    REQUIRE(r->depth < DEEPEST);
     r->open[r->depth] = name;
     r->lengths[r->depth++] = length;
     return at + 1;
@@ -83,10 +84,10 @@ static const char *read_start(reader *r, const char *at)
 static const char *read_end(reader *r, const char *at)
 {
     const char *const name = at + 2, *const end = skip_name(name);
-    ck_assert_msg(r->depth > 0 && *end == '>', "%.40s", at);
+    REQUIRE_MSG(r->depth > 0 && *end == '>', "%.40s", at);
     r->depth--;
-    ck_assert_msg(r->lengths[r->depth] == (size_t)(end - name) && strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
-                  "%.*s ends as %.40s", (int)r->lengths[r->depth], r->open[r->depth], at);
+    REQUIRE_MSG(r->lengths[r->depth] == (size_t)(end - name) && strncmp(r->open[r->depth], name, (size_t)(end - name)) == 0,
+                "%.*s ends as %.40s", (int)r->lengths[r->depth], r->open[r->depth], at);
     return end + 1;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * A reader of XML that knows what the charts use, and takes nothing else. */
 #include "tests/kit/svg_reader.h"
+#include "tests/kit/require.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -37,7 +38,7 @@ static const char *text_end(const char *at, char end, bool tabs)
         if (((unsigned char)*at < 0x20 && *at != '\n' && !(tabs && *at == '\t')) || *at == '<' || none || (*at == '&' && !is_entity(at)))
             ck_abort_msg("what may not stand in XML: %.40s", at);
     }
-    ck_assert_msg(*at == end, "no end");
+    REQUIRE_MSG(*at == end, "no end");
     return at;
 }
 
@@ -45,8 +46,8 @@ static const char *attributes_end(const char *at)
 {
     while (*at == ' ') {
         const char *end = name_end(++at);
-        ck_assert_msg(end > at && strncmp(end, "=\"", 2) == 0, "no attribute: %.40s", at);
-        ck_assert_msg(strncmp(at, "on", 2) != 0 && strncmp(at, "href", 4) != 0, "an attribute that acts: %.40s", at);
+        REQUIRE_MSG(end > at && strncmp(end, "=\"", 2) == 0, "no attribute: %.40s", at);
+        REQUIRE_MSG(strncmp(at, "on", 2) != 0 && strncmp(at, "href", 4) != 0, "an attribute that acts: %.40s", at);
         at = text_end(end + 2, '"', false) + 1;
     }
     return at;
@@ -54,18 +55,18 @@ static const char *attributes_end(const char *at)
 
 static const char *element_end(const char *at, int depth)
 {
-    ck_assert_msg(*at == '<' && depth < 8, "no element: %.40s", at);
+    REQUIRE_MSG(*at == '<' && depth < 8, "no element: %.40s", at);
     const char *const name = at + 1, *end = name_end(name);
-    ck_assert(end > name && strncmp(name, "script", 6) != 0);
+    REQUIRE(end > name && strncmp(name, "script", 6) != 0);
     at = attributes_end(end);
     if (strncmp(at, "/>", 2) == 0)
         return at + 2;
-    ck_assert_msg(*at == '>', "%.40s", at);
+    REQUIRE_MSG(*at == '>', "%.40s", at);
     at = text_end(at + 1, '<', strncmp(name, "metadata", 8) == 0);
     while (at[1] != '/')
         at = text_end(element_end(at, depth + 1), '<', false);
-    ck_assert_msg(strncmp(at + 2, name, (size_t)(end - name)) == 0 && at[2 + (end - name)] == '>', "%.*s ends as %.20s", (int)(end - name),
-                  name, at);
+    REQUIRE_MSG(strncmp(at + 2, name, (size_t)(end - name)) == 0 && at[2 + (end - name)] == '>', "%.*s ends as %.20s", (int)(end - name),
+                name, at);
     return at + 3 + (end - name);
 }
 

@@ -5,6 +5,7 @@
 #include "orchestrator/surgery/calibrated/saliency.h"
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <lapacke.h>
 #include <math.h>
@@ -46,8 +47,8 @@ START_TEST(moments_are_the_sums)
                 h += (double)x[t * N + i] * (double)x[t * N + j];
                 cross += (double)d[t * N + i] * (double)x[t * N + j];
             }
-            ck_assert(j < i || fabs(m->h[i * N + j] - h) < 1e-3);
-            ck_assert(fabs(m->c[i * N + j] - cross) < 1e-3);
+            REQUIRE(j < i || fabs(m->h[i * N + j] - h) < 1e-3);
+            REQUIRE(fabs(m->c[i * N + j] - cross) < 1e-3);
         }
     free(x);
     organ_calibration_destroy(c);
@@ -124,8 +125,8 @@ START_TEST(levels_are_normal)
     float *levels = organ_normal_levels();
     double square = 0;
     for (size_t k = 0; k < 65536; k++) {
-        ck_assert(k == 0 || levels[k] > levels[k - 1]);
-        ck_assert(fabs(0.5 * erfc(-(double)levels[k] * M_SQRT1_2) * 65536 - ((double)k + 0.5)) < 0.01);
+        REQUIRE(k == 0 || levels[k] > levels[k - 1]);
+        REQUIRE(fabs(0.5 * erfc(-(double)levels[k] * M_SQRT1_2) * 65536 - ((double)k + 0.5)) < 0.01);
         square += (double)levels[k] * (double)levels[k] / 65536;
     }
     ck_assert_double_lt(fabs(square - 1), 2e-4);
@@ -218,14 +219,14 @@ START_TEST(gradients_reach_the_dense_solution)
         double wanted[SIZE], off = 0, norm = 0;
         solve_row(s, row, wanted);
         for (size_t j = 0; j < SIZE; j++) {
-            ck_assert(s->keep[row * SIZE + j] || s->v[row * SIZE + j] == 0);
+            REQUIRE(s->keep[row * SIZE + j] || s->v[row * SIZE + j] == 0);
             off += ((double)s->v[row * SIZE + j] - wanted[j]) * ((double)s->v[row * SIZE + j] - wanted[j]);
             norm += wanted[j] * wanted[j];
         }
         ck_assert_double_lt(sqrt(off / norm), 1e-4);
     }
     for (size_t j = 0; j < SIZE; j++)
-        ck_assert(s->v[(ROWS - 1) * SIZE + j] == 0);
+        REQUIRE(s->v[(ROWS - 1) * SIZE + j] == 0);
     free(s);
 }
 END_TEST
@@ -252,7 +253,8 @@ START_TEST(rows_do_not_depend_on_each_other)
         ck_assert_int_eq(organ_masked_squares_solve(few, s->keep, products, s->v, &error), ORGAN_OK);
         ck_assert_int_eq(organ_masked_squares_solve(many, keep, products, v, &error), ORGAN_OK);
         for (size_t k = 0; k < (size_t)MANY * SIZE; k++)
-            ck_assert_double_lt(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)])), 1e-4 * (1 + fabs((double)v[k])));
+            REQUIRE_MSG(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)])) < 1e-4 * (1 + fabs((double)v[k])), "%g is not below %g",
+                        (double)(fabs((double)(v[k] - s->v[k % (ROWS * SIZE)]))), (double)(1e-4 * (1 + fabs((double)v[k]))));
     }
     organ_masked_squares_destroy(few);
     organ_masked_squares_destroy(many);
@@ -276,7 +278,8 @@ START_TEST(blocks_are_multiplied_each_alone)
             double sum = 0;
             for (size_t k = 0; k < width; k++)
                 sum += (double)m[i * N + start + k] * (double)h[start * B + k * width + j - start];
-            ck_assert_double_lt(fabs(sum - (double)product[i * N + j]), 1e-3);
+            REQUIRE_MSG(fabs(sum - (double)product[i * N + j]) < 1e-3, "%g is not below %g",
+                        (double)(fabs(sum - (double)product[i * N + j])), (double)(1e-3));
         }
     free(h);
     free(m);

@@ -2,6 +2,7 @@
  * Physarum v2 and its baselines on one layer: against FP64 by another hand, the same bits however it is cut, and all that can be wrong. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -93,7 +94,7 @@ static double run_with_effort(const organ_calibration *c, double effort, unsigne
     ck_assert_uint_eq(p.report.products, products);
     ck_assert(p.report.output_error > 0.001 && p.report.output_error < 0.01 && !p.report.block_diagonal);
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
-        ck_assert(p.keep[k] || p.weights[k] == 0);
+        REQUIRE(p.keep[k] || p.weights[k] == 0);
     *share = agreement(wanted, p.keep);
     const double value = objective(&given, p.weights);
     free_pruned(&p);
@@ -134,7 +135,8 @@ START_TEST(weights_take_the_place_of_moments)
                 const double h = k <= j ? b->h[k * LAYER_COLS + j] : b->h[j * LAYER_COLS + k];
                 sum += (double)given.weights[i * LAYER_COLS + k] * (b->c[k * LAYER_COLS + j] - h);
             }
-            ck_assert_double_lt(fabs(a->bent[i * LAYER_COLS + j] - sum), 2e-4 * most);
+            REQUIRE_MSG(fabs(a->bent[i * LAYER_COLS + j] - sum) < 2e-4 * most, "%g is not below %g",
+                        (double)(fabs(a->bent[i * LAYER_COLS + j] - sum)), (double)(2e-4 * most));
         }
     pruned p = prune_layer(&engine, &given, with, (organ_prune_matrix_options){.sparsity = 50});
     ck_assert_msg(p.error.status == ORGAN_OK, "%s", p.error.message);
@@ -161,7 +163,7 @@ START_TEST(flow_alone_is_the_golden_one)
     ck_assert_uint_eq(p.report.products, 0);
     ck_assert(isnan(p.report.output_error));
     for (size_t k = 0; k < LAYER_WEIGHTS; k++)
-        ck_assert(p.weights[k] == (p.keep[k] ? given.weights[k] : 0));
+        REQUIRE(p.weights[k] == (p.keep[k] ? given.weights[k] : 0));
     free_pruned(&p);
     p = prune_layer(&engine, &given, c, (organ_prune_matrix_options){.no_compensate = true});
     ck_assert_double_le(fabs(p.report.natural_sparsity - golden_number(golden, "natural_percent")), 0.05);

@@ -10,6 +10,7 @@
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -191,7 +192,7 @@ START_TEST(patterns_hold)
             size_t zero = 0;
             for (size_t j = 0; j < of; j++) {
                 zero += v[g * of + j] == 0;
-                ck_assert(v[g * of + j] != 0 || !signbit(v[g * of + j]));
+                REQUIRE(v[g * of + j] != 0 || !signbit(v[g * of + j]));
             }
             ck_assert_msg(zero >= of / 2, "%s: group %zu has %zu zeros", methods[k / 2], g, zero);
         }

@@ -7,6 +7,7 @@
 #include "tests/surgery/calibrated/method_rig.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -197,7 +198,7 @@ static void compare_twin(const organ_model *a, const organ_model *b, const struc
     float *const x = values_of(a, t->hf, &count), *const y = values_of(b, t->gguf, &all);
     ck_assert_uint_eq(count * t->of, all);
     for (uint64_t k = 0; k < count; k++) {
-        ck_assert_msg(x[k] == y[t->from * count + k], "%s: weight %llu", t->hf, (unsigned long long)k);
+        REQUIRE_MSG(x[k] == y[t->from * count + k], "%s: weight %llu", t->hf, (unsigned long long)k);
         zeros += x[k] == 0;
     }
     ck_assert(zeros >= count / 2 && zeros < count / 2 + count / 20);

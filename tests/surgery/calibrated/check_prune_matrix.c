@@ -2,6 +2,7 @@
  * Pruning a matrix, whatever the method: what the mask must be, the same bits however it is cut, and what is refused. */
 #include "tests/surgery/calibrated/physarum_v2_rig.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -44,7 +45,7 @@ START_TEST(sparsity_is_what_was_asked_for)
             pruned p = must_prune((organ_prune_matrix_options){.method = methods[m], .sparsity = percents[k], .effort = 0.2});
             uint64_t zeros = 0, masked = 0;
             for (size_t w = 0; w < LAYER_WEIGHTS; w++) {
-                ck_assert(p.keep[w] <= 1 && (p.keep[w] || p.weights[w] == 0));
+                REQUIRE(p.keep[w] <= 1 && (p.keep[w] || p.weights[w] == 0));
                 zeros += p.weights[w] == 0;
                 masked += !p.keep[w];
             }
@@ -69,7 +70,7 @@ START_TEST(patterns_hold_exactly)
                 unsigned kept = 0;
                 for (size_t l = k; l < k + pattern.of; l++) {
                     kept += p.keep[l];
-                    ck_assert(p.keep[l] || p.weights[l] == 0);
+                    REQUIRE(p.keep[l] || p.weights[l] == 0);
                 }
                 ck_assert_uint_eq(kept, pattern.keep);
             }
@@ -95,7 +96,7 @@ static void check_ranks(const pruned *p, bool by_row, const float *factors)
                 least_kept = fmin(least_kept, (double)score);
             else
                 most_killed = fmax(most_killed, (double)score);
-            ck_assert(p->weights[i * LAYER_COLS + j] == (p->keep[i * LAYER_COLS + j] ? given.weights[i * LAYER_COLS + j] : 0));
+            REQUIRE(p->weights[i * LAYER_COLS + j] == (p->keep[i * LAYER_COLS + j] ? given.weights[i * LAYER_COLS + j] : 0));
         }
         ck_assert(!by_row || most_killed <= least_kept);
     }
