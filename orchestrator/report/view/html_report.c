@@ -5,8 +5,6 @@
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/autopsy_report.h"
-#include "orchestrator/report/view/fleet_report.h"
-#include "orchestrator/report/view/measure_report.h"
 #include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
@@ -23,8 +21,6 @@ static const struct {
     make_page *make;
 } pages[] = {
     {"organ.autopsy/1", organ_autopsy_report_html},
-    {"organ.fleet/1", organ_fleet_report_html},
-    {"organ.measure/1", organ_measure_report_html},
 };
 /* clang-format on */
 

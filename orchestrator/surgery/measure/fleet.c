@@ -5,8 +5,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/html_report.h"
-#include "orchestrator/report/view/measure_report.h"
-#include "orchestrator/report/view/prunings_report.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/fleet_find.h"
 #include "orchestrator/surgery/measure/fleet_kind.h"
@@ -330,17 +329,18 @@ static organ_status write_page(const char *markdown, const json_t *report, json_
     return error->status;
 }
 
-/* What is behind the measure in the Markdown. */
-static organ_status add_prunings(const json_t *report, char **markdown, organ_error *error)
+/* The measure, and what the fleet has to say behind it. */
+static organ_status make_markdown(const json_t *report, const json_t *z, char **markdown, organ_error *error)
 {
-    organ_text text;
-    if (organ_text_open(&text, error) != ORGAN_OK)
-        return error->status;
-    fputs(*markdown, text.out);
-    free(*markdown);
-    *markdown = NULL;
-    organ_prunings_put(text.out, report, NULL, error);
-    return organ_text_end(&text, markdown, error);
+    char *measured = NULL, *rest = NULL;
+    if (organ_report_markdown(z, &measured, error) == ORGAN_OK && organ_report_markdown(report, &rest, error) == ORGAN_OK &&
+        asprintf(markdown, "%s%s%s", measured, *rest ? "\n" : "", rest) < 0) {
+        *markdown = NULL;
+        organ_fail_errno(error, ENOMEM, "the report");
+    }
+    free(measured);
+    free(rest);
+    return error->status;
 }
 
 static organ_status write_reports(const fleet *f, json_t *report, organ_error *error)
@@ -352,8 +352,7 @@ static organ_status write_reports(const fleet *f, json_t *report, organ_error *e
     if (!z || !report || !paths[DISSECTION] || !paths[Z] || !paths[MARKDOWN])
         organ_fail_memory(error, f->options->output);
     else if (organ_document_write(paths[DISSECTION], report, error) == ORGAN_OK && organ_document_write(paths[Z], z, error) == ORGAN_OK &&
-             organ_measure_markdown(z, &markdown, error) == ORGAN_OK && add_prunings(report, &markdown, error) == ORGAN_OK &&
-             organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
+             make_markdown(report, z, &markdown, error) == ORGAN_OK && organ_text_write(paths[MARKDOWN], markdown, error) == ORGAN_OK)
         write_page(paths[MARKDOWN], report, z, error);
     for (int k = 0; k < COUNT; k++)
         free(paths[k]);

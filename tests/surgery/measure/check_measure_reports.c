@@ -4,7 +4,6 @@
 #include "tests/kit/measure_rig.h"
 
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/measure_report.h"
 #include "tests/kit/suite_table.h"
 
 #include <errno.h>
