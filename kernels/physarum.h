@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * Body of the physarum v1 tile. Since the step is 1/2, `food` holds a / 2 and `tubes` hold 2 D: scaling by two is exact, so
  * D = fma(1/2, h, D / 2) becomes the single 2 D' = fma(1/2, 2 D, h) and G = a D = (a / 2)(2 D) with the same bits (short of subnormals,
- * where this scaled form is the definition). Every iteration reads the sums that the one before has left behind; the last one prunes. */
-#define STEP           0.5f /* of both: growth and what decay leaves */
-#define TWICE_SURVIVES 0.5f /* 2 tau */
+ * where this scaled form is the definition). Every iteration reads the sums that the one before has left; the last one prunes. */
+#define STEP           0.5f    /* of both: growth and what decay leaves */
+#define TWICE_SURVIVES 0.5f    /* 2 tau */
 #define STRONGEST_PULL 0x1p60f /* a pull or a flow beyond these answers with saturation, not with infinity over infinity */
 #define STRONGEST_FLOW 0x1p126f
-#define FAINTEST_FLOW  0x1p-100f /* added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time */
-#define ROWS_AHEAD     8
+#define FAINTEST_FLOW  0x1p-100f /* added to Q^beta, seen in no sum or threshold: a dying tube stays clear of subnormals, which cost time  \
+                                  */
+#define ROWS_AHEAD 8
 
 typedef struct physarum_tile {
     const organ_physarum_params *params;
@@ -144,7 +145,8 @@ INLINE f32x16 grown(f32x16 food, f32x16 tube, f32x16 pull, float beta, const int
 INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, const int n)
 {
     f32x16 pull[FLOW_STRIP], sum[FLOW_STRIP];
-    UNROLL for (int k = 0; k < n; k++) {
+    UNROLL for (int k = 0; k < n; k++)
+    {
         pull[k] = f32_load(t->col_pull + from + 16 * k);
         sum[k] = f32_set1(0);
     }
@@ -153,7 +155,8 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
         const float *food = t->food + i * t->width + from;
         float *tubes = t->tubes + i * t->width + from;
         f32x16 lanes = from > 0 ? f32_load(t->row_lanes + 16 * i) : f32_set1(0);
-        UNROLL for (int k = 0; k < n; k++) {
+        UNROLL for (int k = 0; k < n; k++)
+        {
             const f32x16 a = f32_load(food + 16 * k);
             const f32x16 tube = grown(a, f32_load(tubes + 16 * k), f32_mul(row_pull, pull[k]), t->params->beta, square);
             const f32x16 g = f32_mul(a, tube);
@@ -163,8 +166,7 @@ INLINE void grow_strip(const physarum_tile *t, size_t from, const int square, co
         }
         f32_store(t->row_lanes + 16 * i, lanes);
     }
-    UNROLL for (int k = 0; k < n; k++)
-        f32_store(t->col_sums + from + 16 * k, sum[k]);
+    UNROLL for (int k = 0; k < n; k++) f32_store(t->col_sums + from + 16 * k, sum[k]);
 }
 
 INLINE void grow(const physarum_tile *t, const int square)

@@ -43,7 +43,7 @@ typedef struct organ_adapter {
 /* Opens the directory (or its adapter_model.safetensors). ORGAN_BAD_INPUT, naming file, field and values, for: no "peft_type": "LORA", r
  * that is not above 0, lora_alpha missing or no number, a method that is more than W + scale B A, an A without B and the reverse, ranks of
  * A and B that differ or differ from what the config says, factors that are not F32, F16, BF16 or F64 matrices, no tensor at all.
- * Keys may begin with "base_model.model." or not, and have ".default" behind lora_A and lora_B. Patterns are matched as peft does, the
+ * Keys may begin with "base_model.model." or not, and have ".default" after lora_A and lora_B. Patterns are matched as peft does, the
  * first in the order of the file wins. Values are not read. ORGAN_IO. *adapter is NULL on error. */
 organ_status organ_adapter_open(const char *path, organ_adapter **adapter, organ_error *error);
 void organ_adapter_close(organ_adapter *adapter); /* NULL is allowed */

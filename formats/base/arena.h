@@ -16,7 +16,7 @@ typedef struct organ_arena {
 /* `size` uninitialised bytes, aligned to 16; NULL if there is no memory. */
 void *organ_arena_take(organ_arena *arena, size_t size);
 
-/* A copy of `length` bytes with a NUL behind; NULL if there is no memory. */
+/* A copy of `length` bytes with a NUL after it; NULL if there is no memory. */
 char *organ_arena_copy(organ_arena *arena, const char *bytes, size_t length);
 
 void organ_arena_release(organ_arena *arena);

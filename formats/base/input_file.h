@@ -20,7 +20,7 @@ organ_status organ_input_read(int fd, const char *label, void *buffer, size_t si
 /* The whole number in `count` bytes, at most 8, the least significant first. */
 uint64_t organ_little_endian(const void *bytes, size_t count);
 
-/* A whole file of at most `limit` bytes, to be freed by the caller. A NUL stands behind the last byte. */
+/* A whole file of at most `limit` bytes, to be freed by the caller. A NUL follows the last byte. */
 organ_status organ_input_load(const char *path, const char *label, size_t limit, char **bytes, size_t *length, organ_error *error);
 
 #endif

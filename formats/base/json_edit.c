@@ -27,7 +27,7 @@ static size_t skip_space(const organ_json_text *text, size_t at)
     return at;
 }
 
-/* From the end of the member before it, or with the comma behind it if it is the first. */
+/* From the end of the member before it, or with the comma after it if it is the first. */
 static organ_json_span cut_of(const organ_json_text *text, size_t before, bool first, organ_json_span value)
 {
     const size_t behind = skip_space(text, value.end);

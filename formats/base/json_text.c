@@ -17,7 +17,7 @@ static size_t skip_space(const char *s, size_t at, size_t end)
     return at;
 }
 
-/* Behind the string that begins at `at`, or `end` + 1 if it does not end. */
+/* After the string that begins at `at`, or `end` + 1 if it does not end. */
 static size_t skip_string(const char *s, size_t at, size_t end)
 {
     for (at++; at < end; at++) {
@@ -28,7 +28,7 @@ static size_t skip_string(const char *s, size_t at, size_t end)
     return end + 1;
 }
 
-/* Behind the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least. Only finds where the
+/* After the value that begins at `at`, or beyond `end` if it does not end; *values counts it and all in it, at least. Only finds where the
  * value ends: whether it is one is for the parser to say. */
 static size_t skip_value(const char *s, size_t at, size_t end, size_t *values)
 {
@@ -117,7 +117,7 @@ static organ_status read_name(organ_json_walk *walk, organ_error *error)
     return fail_at(walk->text, span.begin, NULL, span, "a NUL character is in the name", error);
 }
 
-/* Behind the colon: finds the value. */
+/* After the colon: finds the value. */
 static organ_status find_value(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;
@@ -139,7 +139,7 @@ void organ_json_walk_leave(organ_json_walk *walk)
     walk->name = NULL;
 }
 
-/* The name and the value of the next member; no name behind the last one. */
+/* The name and the value of the next member; no name after the last one. */
 static organ_status read_next_member(organ_json_walk *walk, organ_error *error)
 {
     const char *s = walk->text->bytes;

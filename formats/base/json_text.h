@@ -38,7 +38,7 @@ typedef struct organ_json_walk {
 organ_status organ_json_walk_begin(organ_json_walk *walk, const organ_json_text *text, organ_json_span span, const char *what,
                                    organ_error *error);
 
-/* Goes to the next member. False behind the last one and where `error` is set, by the walk or by who walks. */
+/* Goes to the next member. False after the last one and where `error` is set, by the walk or by who walks. */
 bool organ_json_walk_next(organ_json_walk *walk, organ_error *error);
 
 /* For a walk that is left before organ_json_walk_next was false. */

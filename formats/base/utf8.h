@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* Length of the valid UTF-8 sequence that begins at s, 0 if there is none. Overlong forms and surrogates are invalid. A NUL stands
- * somewhere behind s. */
+ * somewhere after s. */
 size_t organ_utf8_length(const unsigned char *s);
 
 /* The same; *code is the character, undefined where there is none. */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Keys behind the name of the architecture. */
+/* Keys after the name of the architecture. */
 static const struct field {
     const char *key;
     size_t at; /* in organ_hf_config */

@@ -20,7 +20,7 @@ typedef struct organ_gguf_header {
     organ_gguf view; /* of this file; split_count is 1 */
     uint64_t tensor_count;
     uint64_t data_offset; /* where the data of the tensors begins */
-    uint64_t data_end;    /* behind the last byte of the last tensor */
+    uint64_t data_end;    /* after the last byte of the last tensor */
     uint64_t padded_end;  /* the same, padded to the alignment */
     organ_gguf_kv *kvs;
     organ_arena arena;
@@ -83,14 +83,14 @@ typedef struct organ_gguf_layout {
     const unsigned char *bytes; /* from the beginning of the file to the data, padding included */
     size_t size;
     const uint64_t *offsets; /* of each tensor, in the order in which they were given, from the beginning of the file */
-    uint64_t file_size;      /* with the padding behind the last tensor; what lies between tensors is zeros */
+    uint64_t file_size;      /* with the padding after the last tensor; what lies between tensors is zeros */
 } organ_gguf_layout;
 
 /* ORGAN_IO if there is no memory, as everywhere below. */
 organ_status organ_gguf_writer_create(organ_gguf_writer **writer, organ_error *error);
 void organ_gguf_writer_destroy(organ_gguf_writer *writer); /* NULL is allowed */
 
-/* Sets a key: in its place if it is there, else behind all others, so that unchanged keys keep their order. The value is copied;
+/* Sets a key: in its place if it is there, else after all others, so that unchanged keys keep their order. The value is copied;
  * it is as in organ_gguf.kvs. ORGAN_BAD_INPUT for a general.alignment that a file may not have. */
 organ_status organ_gguf_writer_kv(organ_gguf_writer *writer, const organ_gguf_kv *kv, organ_error *error);
 
@@ -102,10 +102,6 @@ organ_status organ_gguf_writer_set_string(organ_gguf_writer *writer, const char 
 
 /* Takes a key away, if it is there. */
 void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key);
-
-/* Makes the file part `part` (from 0) of `parts` of a model of so many tensors in all: sets split.no, split.count and split.tensors.count.
- * By convention only the first part has the other keys; the files are named with organ_gguf_split_name. */
-organ_status organ_gguf_writer_set_split(organ_gguf_writer *writer, unsigned part, unsigned parts, uint64_t tensors, organ_error *error);
 
 /* Appends a tensor; its shape is given slowest axis first. ORGAN_BAD_INPUT if the format cannot hold it: a name of more than 64 bytes, more
  * than 4 dimensions, a type that GGUF does not know, rows that are no whole blocks. Names are not compared with each other. */

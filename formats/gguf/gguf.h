@@ -38,7 +38,7 @@ size_t organ_gguf_type_bytes(organ_gguf_type type);
 /* Bytes before the first element of an array: its element type (u32) and count (u64). */
 #define ORGAN_GGUF_ARRAY_HEAD ((size_t)12)
 
-/* One key-value. `bytes` is the value as version 3 stores it, behind its type: for a string its u64 length and text, for an array its
+/* One key-value. `bytes` is the value as version 3 stores it, after its type: for a string its u64 length and text, for an array its
  * element type, u64 count and elements. So an unchanged value is written back byte for byte. */
 typedef struct organ_gguf_kv {
     const char *key;               /* valid UTF-8, no NUL */

@@ -31,7 +31,7 @@ uint64_t organ_gguf_take_number(organ_gguf_cursor *cursor, const char *field, si
 /* A count or a length: u64, in version 1 u32. */
 uint64_t organ_gguf_take_count(organ_gguf_cursor *cursor, const char *field, organ_error *error);
 
-/* The next `length` bytes as text in the arena, with a NUL behind; NULL with an error. What is not UTF-8 or has a NUL in it is refused;
+/* The next `length` bytes as text in the arena, with a NUL after it; NULL with an error. What is not UTF-8 or has a NUL in it is refused;
  * `what` calls it in messages: "key". */
 const char *organ_gguf_take_text(organ_gguf_cursor *cursor, const char *what, uint64_t length, organ_arena *arena, organ_error *error);
 

@@ -144,7 +144,7 @@ static void skip_string(organ_gguf_cursor *cursor, organ_error *error)
     organ_gguf_take(cursor, "a string", organ_gguf_take_count(cursor, "length of a string", error), error);
 }
 
-/* Walks over an array behind its element type. */
+/* Walks over an array after its element type. */
 static organ_status skip_array(organ_gguf_cursor *cursor, organ_gguf_kv *kv, organ_error *error)
 {
     kv->element = read_type(cursor, "element type", error);

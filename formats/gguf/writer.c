@@ -132,16 +132,6 @@ void organ_gguf_writer_remove(organ_gguf_writer *writer, const char *key)
     writer->kv_count--;
 }
 
-organ_status organ_gguf_writer_set_split(organ_gguf_writer *writer, unsigned part, unsigned parts, uint64_t tensors, organ_error *error)
-{
-    if (tensors > INT32_MAX)
-        return organ_fail(error, ORGAN_BAD_INPUT, "key 'split.tensors.count': %" PRIu64 " does not fit into its type i32", tensors);
-    if (organ_gguf_writer_set_integer(writer, "split.no", ORGAN_GGUF_U16, part, error) != ORGAN_OK ||
-        organ_gguf_writer_set_integer(writer, "split.count", ORGAN_GGUF_U16, parts, error) != ORGAN_OK)
-        return error->status;
-    return organ_gguf_writer_set_integer(writer, "split.tensors.count", ORGAN_GGUF_I32, (int64_t)tensors, error);
-}
-
 /* ---- tensors ---- */
 
 static organ_status check_tensor_shape(info *made, organ_error *error)

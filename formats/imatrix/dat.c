@@ -5,7 +5,7 @@
  *     for each: i32 bytes of the name, name, i32 chunks, i32 number of values, values as f32: the mean of the squares times the chunks
  *     i32 number of the last chunk, i32 bytes of the name of the text, name: both missing in the oldest files
  *
- * The experts of a stack stand one behind the other; the file does not say how many there are. */
+ * The experts of a stack stand one after the other; the file does not say how many there are. */
 #include "formats/imatrix/parts.h"
 
 #include "formats/base/input_file.h"

@@ -27,7 +27,7 @@ typedef struct state {
     const char *problems[2], *warnings[2];
     organ_manifest manifest; /* of an organ directory */
     const organ_model_access *access;
-    organ_http *http; /* of a model behind a URL */
+    organ_http *http; /* of a model at a URL */
     bool missing;     /* the server says that there is no such file as was asked for last */
 } state;
 

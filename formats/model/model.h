@@ -53,7 +53,7 @@ organ_status organ_model_open(const char *path, organ_model **model, organ_error
 organ_status organ_model_open_with(const char *path, const organ_model_access *access, organ_model **model, organ_error *error);
 void organ_model_close(organ_model *model); /* NULL is allowed */
 
-/* ORGAN_USAGE if the model is behind a URL: for those who need its files here. `doing` is what cannot be done: "pruned". */
+/* ORGAN_USAGE if the model is at a URL: for those who need its files here. `doing` is what cannot be done: "pruned". */
 organ_status organ_model_is_here(const organ_model *model, const char *doing, organ_error *error);
 
 /* A descriptor for reading one of the model's files, checked to be the file that was opened; to be given back with the other function.
@@ -66,7 +66,7 @@ void organ_model_file_close(const organ_model *model, uint32_t file, int fd);
 organ_status organ_model_read(const organ_model *model, uint32_t file, void *to, size_t bytes, uint64_t offset, organ_error *error);
 
 /* A small file beside the tensors, such as config.json, wherever the model is: at most `limit` bytes, to be freed by the caller, a NUL
- * behind the last one; *bytes is NULL and the result ORGAN_OK if there is no such file. */
+ * after the last one; *bytes is NULL and the result ORGAN_OK if there is no such file. */
 organ_status organ_model_load(const organ_model *model, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
 
 /* The tensor of that name or NULL; constant time. */

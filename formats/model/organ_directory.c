@@ -92,7 +92,7 @@ static bool is_place(const char *path, bool header)
     return false;
 }
 
-/* The file behind a path of the manifest: in its folder, a file and no link, of that size. */
+/* The file at a path of the manifest: in its folder, a file and no link, of that size. */
 static organ_status look_at(reading *r, const char *what, const char *place, bool header, uint64_t size, organ_model_file *file,
                             organ_error *error)
 {

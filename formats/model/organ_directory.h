@@ -21,7 +21,7 @@
 /* The folder of tensors of that group: "skeleton", "organs", ... */
 const char *organ_group_folder(organ_group group);
 
-/* A stretch of a donor's file that lies between tensors or behind them and is not all zeros. */
+/* A stretch of a donor's file that lies between tensors or after them and is not all zeros. */
 typedef struct organ_donor_gap {
     uint64_t offset, bytes;
     const char *file; /* relative to the directory */

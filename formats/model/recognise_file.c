@@ -16,7 +16,7 @@
 #define HEAD_BYTES 4096
 
 typedef struct head {
-    char bytes[HEAD_BYTES + 1]; /* a NUL stands behind the last one */
+    char bytes[HEAD_BYTES + 1]; /* a NUL follows the last one */
     size_t length;
     uint64_t size; /* of the file */
 } head;

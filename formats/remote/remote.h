@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Files of a model behind an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight
+ * Files of a model at an http(s) URL, read by ranges: small reads are served from a span that was read ahead, large ones go straight
  * to where they are wanted; broken connections are tried again. In goes a URL and how to reach it (access.h); out come bytes, and names
  * that may be shown: URLs may hold credentials, so messages show a URL without user, password, query and fragment. */
 #ifndef ORGAN_REMOTE_H
@@ -55,11 +55,11 @@ organ_status organ_http_read(organ_http_file *file, void *to, size_t bytes, uint
 /* ORGAN_BAD_INPUT if size or validator are not those of the opening. */
 organ_status organ_http_unchanged(organ_http_file *file, organ_error *error);
 
-/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL behind the last byte; *bytes is NULL and the result ORGAN_OK if
+/* A whole file of at most `limit` bytes, to be freed by the caller, a NUL after the last byte; *bytes is NULL and the result ORGAN_OK if
  * there is no such file. */
 organ_status organ_http_load(organ_http *http, const char *name, size_t limit, char **bytes, size_t *length, organ_error *error);
 
-/* ---- files of a model, on this machine or behind a URL ---- */
+/* ---- files of a model, on this machine or at a URL ---- */
 
 /* Exactly `bytes` from `offset` of a file that is open. ORGAN_BAD_INPUT if it ends before; see organ_input_read and organ_http_read. */
 organ_status organ_model_file_read(const organ_model_file *file, void *to, size_t bytes, uint64_t offset, organ_error *error);

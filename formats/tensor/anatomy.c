@@ -148,7 +148,7 @@ static const char *const trunks[] = {"model", "language_model", "transformer", "
 /* Words that a layer number follows. */
 static const char *const ladders[] = {"layers", "h", "blocks", "blk"};
 
-/* What the tensors of a packed weight are called: behind the last dot of the name, or, where there is none of the module's own, behind an
+/* What the tensors of a packed weight are called: after the last dot of the name, or, where there is none of the module's own, after an
  * underscore ("experts.down_proj_scales"). */
 static const struct leaf {
     const char *name;
@@ -198,7 +198,7 @@ static const struct leaf {
 typedef struct parts {
     const char *module, *end;
     const char *expert_dot; /* the dot before the number of the expert, NULL if there is none */
-    const char *expert_end; /* the dot behind it */
+    const char *expert_end; /* the dot after it */
     int32_t layer, expert;
     bool in_trunk, has_layer, bias;
 } parts;

@@ -193,7 +193,7 @@ typedef struct organ_model_file {
     const char *name; /* relative to the model's directory: "model-00001-of-00003.safetensors" */
     const char *path; /* to open it again */
     int fd;           /* open for reading as long as the model is; -1 for a file that is opened when it is read: organ_model_file_open */
-    struct organ_http_file *remote; /* of a file behind a URL, whose fd is -1; else NULL */
+    struct organ_http_file *remote; /* of a file at a URL, whose fd is -1; else NULL */
     uint64_t size;
     uint64_t data_offset;  /* where tensor data begins: the bytes before it are the header */
     uint64_t first, count; /* its tensors: organ_model.tensors[first .. first + count), ordered by offset */

@@ -203,7 +203,7 @@ static bool encode_part(organ_bpe *bpe, const char *word, size_t bytes)
     return true;
 }
 
-/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not behind an unknown
+/* Cuts where no merge can reach across: between two characters that no product of a merge has beside each other. Not after an unknown
  * one, which may be fused with the next. */
 organ_status organ_bpe_word(organ_bpe *bpe, const char *word, size_t bytes, organ_error *error)
 {

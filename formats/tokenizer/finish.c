@@ -110,7 +110,7 @@ static uint64_t hash_steps(const organ_step *steps, size_t count, uint64_t seed)
     return seed;
 }
 
-/* Sums of hashes: in which order the tables are, is no matter. */
+/* Sums of hashes: the order of the tables does not matter. */
 static void make_digest(organ_tokenizer *t)
 {
     uint64_t words = 0, merges = 0, added = 0;

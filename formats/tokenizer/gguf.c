@@ -55,7 +55,7 @@ typedef struct source {
     const organ_model *model;
     const char *label;
     organ_tokenizer *t;
-    bool strips; /* blanks behind its special tokens belong to them */
+    bool strips; /* blanks after its special tokens belong to them */
 } source;
 
 /* ---- arrays of strings ---- */
@@ -86,7 +86,7 @@ static bool valid(const char *text, size_t bytes)
     return true;
 }
 
-/* The next string, copied with a NUL behind it. */
+/* The next string, copied with a NUL after it. */
 static organ_status next_string(const source *s, strings *list, organ_bytes *copy, organ_error *error)
 {
     uint64_t length = 0;
@@ -125,7 +125,7 @@ static organ_status array_beside(const source *s, const char *key, bool needed, 
     return ORGAN_OK;
 }
 
-/* The SentencePiece tokenizer of Phi-3 takes the blanks behind a special token with it, but for those that it has from Llama 2. A GGUF file
+/* The SentencePiece tokenizer of Phi-3 takes the blanks after a special token with it, but for those that it has from Llama 2. A GGUF file
  * has no key for that. */
 static bool strips_behind(const source *s, const organ_bytes *text)
 {
@@ -269,7 +269,7 @@ static organ_status read_scores(const source *s, uint32_t *ranks, organ_error *e
     return error->status;
 }
 
-/* The id of a part of a token; a single character that is no token gets a number behind the vocabulary, so that it can be merged. */
+/* The id of a part of a token; a single character that is no token gets a number after the vocabulary, so that it can be merged. */
 static bool part_id(organ_tokenizer *t, const char *text, size_t bytes, uint32_t *id)
 {
     size_t length;

@@ -173,7 +173,7 @@ static organ_status id_of(const organ_tokenizer *t, const list *l, const char *t
                       (int)(bytes > 100 ? 100 : bytes), text);
 }
 
-/* The two strings of a merge behind each other, and the length of the first. */
+/* The two strings of a merge one after the other, and the length of the first. */
 static organ_status read_merge(list *l, organ_bytes *both, size_t *first, organ_error *error)
 {
     const char *string;

@@ -71,7 +71,7 @@ typedef struct organ_search {
 bool organ_search_make(organ_search *search);
 void organ_search_release(organ_search *search);
 
-/* The next occurrence at or behind `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there is none. */
+/* The next occurrence at or after `from`, which is set to where the one after it may begin: *begin is SIZE_MAX if there is none. */
 organ_status organ_step_find(const organ_step *step, const organ_search *search, const char *text, size_t bytes, size_t *from,
                              size_t *begin, size_t *end, organ_error *error);
 
@@ -123,7 +123,7 @@ struct organ_tokenizer {
     uint64_t memory; /* bytes that steps may take for a text that does not justify more by its length */
     organ_arena arena;
     uint64_t seed;
-    organ_token *tokens; /* by id; behind the vocabulary single characters that only merges know */
+    organ_token *tokens; /* by id; after the vocabulary single characters that only merges know */
     size_t token_count, token_room;
     uint32_t *slots; /* text -> id + 1, open addressing */
     size_t slot_count, named;
@@ -138,7 +138,7 @@ struct organ_tokenizer {
     uint32_t unknown;
     organ_step normal[ORGAN_STEP_LIMIT], cut[ORGAN_STEP_LIMIT];
     size_t normal_count, cut_count;
-    organ_added_list raw, normalized; /* looked for before and behind normalisation */
+    organ_added_list raw, normalized; /* looked for before and after normalisation */
 };
 
 /* A reader calls these in this order: token for each, added for those that are looked for in a text as they are, `ready`, merge
@@ -147,7 +147,7 @@ bool organ_tokenizer_token(organ_tokenizer *t, uint32_t id, const char *text, si
 bool organ_tokenizer_add(organ_tokenizer *t, const organ_added *added);                      /* the model itself need not know it */
 void organ_tokenizer_ready(organ_tokenizer *t); /* what comes now is no part of the vocabulary */
 bool organ_tokenizer_merge(organ_tokenizer *t, uint32_t left, uint32_t right, uint32_t rank, uint32_t made);
-/* The tokens that are looked for before and behind normalisation, the pieces, the digest. */
+/* The tokens that are looked for before and after normalisation, the pieces, the digest. */
 organ_status organ_tokenizer_finish(organ_tokenizer *t, organ_error *error);
 
 uint32_t organ_tokenizer_id(const organ_tokenizer *t, const char *text, size_t bytes); /* ORGAN_NO_ID: none */
@@ -166,7 +166,7 @@ int organ_byte_of(uint32_t letter);
 bool organ_utf8_mend(const char *text, size_t bytes, organ_bytes *to);
 /* The limit is 64 KiB and 128 times the text, and no more than the memory, or 16 times the text where that is more. */
 organ_growth organ_growth_of(const organ_tokenizer *t, size_t text);
-/* Before a step writes into `made`, and behind it: the status is that of the step, which had memory and stayed below the limit if
+/* Before a step writes into `made`, and after it: the status is that of the step, which had memory and stayed below the limit if
  * `good`. */
 void organ_growth_begin(const organ_growth *growth, size_t so_far, organ_bytes *made);
 organ_status organ_growth_end(const organ_tokenizer *t, organ_growth *growth, const organ_step *step, organ_bytes *made, bool good,

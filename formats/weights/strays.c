@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Behind a dot or an underscore at the end of a name. */
+/* After a dot or an underscore at the end of a name. */
 static bool has_leaf(const char *name, const char *leaf)
 {
     const char before = organ_ends_with(name, leaf) ? name[strlen(name) - strlen(leaf) - 1] : '\0';

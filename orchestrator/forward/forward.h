@@ -20,7 +20,7 @@ organ_status organ_forward_open(const organ_model *model, const organ_engine *en
 void organ_forward_close(organ_forward *forward); /* NULL is allowed */
 const organ_forward_config *organ_forward_describe(const organ_forward *forward);
 
-/* Windows of tokens, one behind the other: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0 and sees only
+/* Windows of tokens, one after the other: window w is tokens[begin[w] .. begin[w + 1]). Every window begins at position 0 and sees only
  * itself. */
 typedef struct organ_windows {
     const uint32_t *tokens;
@@ -76,7 +76,7 @@ typedef struct organ_forward_past organ_forward_past;
 organ_status organ_forward_past_open(organ_forward *forward, size_t first, size_t most, organ_forward_past **past, organ_error *error);
 void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
 
-/* The logits of the last of `count` tokens: those of the call before, and at least one behind them. They are those of organ_forward_run on
+/* The logits of the last of `count` tokens: those of the call before, and at least one after them. They are those of organ_forward_run on
  * one window of all the tokens but for rounding, for the products have other shapes; the same bytes for any threads and memory. Where the
  * rotation goes by the length of the text (dynamic, longrope beyond its original context), all tokens go through anew at that length. After
  * an error all go through anew, too. */

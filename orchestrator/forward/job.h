@@ -166,7 +166,7 @@ organ_status organ_forward_rotation_open(const organ_forward *forward, const org
 size_t organ_forward_rotation_kind(const forward_rotation *rotation, size_t tokens);
 /* To be called before the rows of a group of windows are asked for: those of groups before may be forgotten. */
 void organ_forward_rotation_begin(forward_rotation *rotation);
-/* *first becomes the row of position 0 for a window of so many tokens, each of which has its row behind it. Tables may move. */
+/* *first becomes the row of position 0 for a window of so many tokens, each of which has its row after it. Tables may move. */
 organ_status organ_forward_rotation_reach(forward_rotation *rotation, size_t tokens, size_t *first, organ_error *error);
 void organ_forward_rotation_close(forward_rotation *rotation);
 
@@ -179,7 +179,7 @@ uint64_t organ_forward_reading(uint64_t memory);
 /* ---- a layer on a group of windows ---- */
 
 /* Keys and values of one layer, kv_heads x head_dim a token: the first `tokens` of them are of tokens before the group, which is one
- * window; those of the group come behind them. */
+ * window; those of the group come after them. */
 typedef struct forward_keys {
     float *keys, *values;
     size_t tokens;

@@ -27,7 +27,7 @@ typedef struct row_job {
     pthread_mutex_t lock;
     organ_error *error; /* the first fault */
     const organ_windows *windows;
-    const float *normed; /* held x hidden, zeros behind the last */
+    const float *normed; /* held x hidden, zeros after the last */
     float *hidden, *logits;
     size_t held; /* tokens: a multiple of HEAD_ROWS */
     size_t tokens;

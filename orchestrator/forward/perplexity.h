@@ -31,7 +31,7 @@ typedef struct organ_perplexity_protocol {
 } organ_perplexity_protocol;
 
 typedef struct organ_perplexity_plan {
-    uint32_t *tokens; /* the inputs of all windows, one behind the other */
+    uint32_t *tokens; /* the inputs of all windows, one after the other */
     size_t *begin;    /* windows + 1 */
     size_t windows;
     size_t *rows;      /* the inputs whose predictions are scored, ascending */

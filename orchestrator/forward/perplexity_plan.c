@@ -30,7 +30,7 @@ void organ_perplexity_plan_free(organ_perplexity_plan *plan)
     *plan = (organ_perplexity_plan){0};
 }
 
-/* A window of sequence[at .. at + inputs), each of which predicts the token behind it; those from `first` on are scored. */
+/* A window of sequence[at .. at + inputs), each of which predicts the token after it; those from `first` on are scored. */
 static void add_window(organ_perplexity_plan *plan, const uint32_t *sequence, size_t at, size_t inputs, size_t first)
 {
     const size_t begin = plan->begin[plan->windows];
@@ -125,7 +125,7 @@ organ_status organ_perplexity_plan_make(const organ_perplexity_protocol *protoco
     return ORGAN_OK;
 }
 
-/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere behind. */
+/* Length of the white space, as Python's \s has it, that begins at s; 0 if there is none. A NUL stands somewhere after. */
 static size_t blank(const unsigned char *s)
 {
     if ((*s >= 0x09 && *s <= 0x0D) || (*s >= 0x1C && *s <= 0x20))

@@ -69,7 +69,7 @@ typedef struct scoring {
     size_t *rows; /* of a tile, counted from the beginning of the batch */
 } scoring;
 
-/* The window behind the last one of a batch that begins with `window`. */
+/* The window after the last one of a batch that begins with `window`. */
 static size_t batch_end(const organ_perplexity_plan *plan, size_t window, size_t batch_tokens)
 {
     size_t end = window + 1;
@@ -120,7 +120,7 @@ static organ_status score_tile(scoring *s, size_t first, size_t count, size_t or
     return ORGAN_OK;
 }
 
-/* Windows [from, to); *next is the first scored token of theirs, and becomes that of the windows behind. */
+/* Windows [from, to); *next is the first scored token of theirs, and becomes that of the windows after. */
 static organ_status score_batch(scoring *s, size_t from, size_t to, size_t *next, organ_error *error)
 {
     const organ_perplexity_plan *const plan = s->plan;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Behind "model.layers.N." and "blk.N.". */
+/* After "model.layers.N." and "blk.N.". */
 static const char *const names[PART_COUNT][2] = {
     [PART_NORM_ATTENTION] = {"input_layernorm.weight", "attn_norm.weight"},
     [PART_NORM_ATTENDED] = {"post_attention_layernorm.weight", "post_attention_norm.weight"},

@@ -40,7 +40,7 @@ char *organ_take_command(const char *grown, const char *final);
 organ_status organ_fail_nameless(const char *grown, const char *final, const char *command, organ_naming naming, int fault,
                                  organ_error *error);
 
-/* `path` with "-2" or a higher number behind its name, before ".gguf" and ".safetensors": one that nothing has. NULL without memory. */
+/* `path` with "-2" or a higher number after its name, before ".gguf" and ".safetensors": one that nothing has. NULL without memory. */
 char *organ_name_beside(const char *path);
 
 #endif

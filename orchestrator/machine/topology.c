@@ -150,7 +150,7 @@ organ_status organ_topology_import(const char *path, organ_topology **topology, 
     organ_topology *const made = create_empty();
     if (!made)
         organ_fail_errno(error, ENOMEM, "%s: machine", path);
-    /* The size that hwloc takes counts the NUL behind the text. */
+    /* The size that hwloc takes counts the NUL after the text. */
     else if (hwloc_topology_set_xmlbuffer(made->machine, xml, (int)length + 1) != 0 || hwloc_topology_load(made->machine) != 0)
         organ_fail(error, ORGAN_BAD_INPUT, "%s: is not a machine as hwloc records it (lstopo machine.xml)", path);
     else if (!has_cpus(made))

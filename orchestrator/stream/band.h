@@ -41,7 +41,7 @@ typedef struct organ_pass {
     size_t tile_rows, tile_cols;
     size_t scratch_bytes; /* per worker, 4096-byte aligned, on the worker's node */
     size_t result_bytes;  /* per tile, zeroed before */
-    uint64_t least;       /* memory that what comes behind the pass needs: with less the pass is refused as well */
+    uint64_t least;       /* memory that what comes after the pass needs: with less the pass is refused as well */
     void *context;
     /* On any worker, any order. */
     void (*work)(void *context, const organ_tile *tile, void *scratch, void *result);

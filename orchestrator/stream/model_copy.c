@@ -272,8 +272,6 @@ organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error)
     return organ_transfer_sync(copy->publish->partial, error); /* the ragged ends of bands went through the cache */
 }
 
-const organ_file_list *organ_model_copy_files(const organ_model_copy *copy) { return &copy->others; }
-
 void organ_model_copy_end(organ_model_copy *copy)
 {
     if (!copy)

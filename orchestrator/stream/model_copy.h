@@ -30,9 +30,6 @@ organ_status organ_model_copy_read(const organ_model_copy *copy, size_t file, vo
 /* Waits for the copying thread and brings everything to the disk. */
 organ_status organ_model_copy_finish(organ_model_copy *copy, organ_error *error);
 
-/* The other files that were copied, in byte order, as named in the donor. */
-const organ_file_list *organ_model_copy_files(const organ_model_copy *copy);
-
 /* Stops the copying thread if it still runs, closes and frees. NULL is allowed. */
 void organ_model_copy_end(organ_model_copy *copy);
 

@@ -186,7 +186,7 @@ organ_status organ_publish_check(const char *final, const char *like, bool force
     char *path = strdup(final);
     if (!path)
         return organ_fail_memory(error, final);
-    path[organ_path_length(path)] = '\0'; /* behind a slash a symbolic link would be followed */
+    path[organ_path_length(path)] = '\0'; /* after a slash a symbolic link would be followed */
     if (lstat(path, &info) == 0 && !(S_ISDIR(info.st_mode) && is_empty_directory(path)) &&
         organ_check_replaceable(path, like, error) == ORGAN_OK && !force)
         organ_fail(error, ORGAN_USAGE, "%s exists; --force replaces it once the new output is whole", path);

@@ -137,7 +137,7 @@ static organ_status open_target(hand *h, const organ_transfer *t)
     return h->error.status;
 }
 
-/* A descriptor of this thread's own: the system reads ahead of each one by itself. -1 behind a URL. */
+/* A descriptor of this thread's own: the system reads ahead of each one by itself. -1 for a file at a URL. */
 static organ_status open_source(const organ_transfer *t, int *fd, organ_error *error)
 {
     const organ_model_file *const file = &t->model->files[t->tensor->file];

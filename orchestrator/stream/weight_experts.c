@@ -13,7 +13,7 @@ typedef struct tile_parts {
     float *scales, *values;
 } tile_parts;
 
-/* Lays them out from *at on, which moves behind them. */
+/* Lays them out from *at on, which moves past them. */
 static tile_parts lay_out_tile(size_t rows, uintptr_t *at)
 {
     const size_t groups = rows / GROUP + 2;

@@ -77,7 +77,7 @@ organ_status organ_weight_reader_prepare(const organ_model *model, const organ_w
 static inline size_t weight_round(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 static inline uint64_t weight_up(uint64_t a, uint64_t b) { return a / b + (a % b != 0); }
 
-/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves behind them. What is laid out from address 0 on tells by its end how
+/* The next `bytes` of scratch, 64-byte aligned; *at, an address, moves past them. What is laid out from address 0 on tells by its end how
  * much scratch it takes. */
 static inline void *weight_take(uintptr_t *at, size_t bytes)
 {
@@ -90,7 +90,7 @@ static inline void *weight_take(uintptr_t *at, size_t bytes)
 organ_status organ_weight_fetch(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t at, size_t bytes, void *to,
                                 organ_error *error);
 
-/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one behind the other. `room`: WEIGHT_ROOM bytes. */
+/* Bytes [first, first + n) of each of `rows` rows of `width` bytes, from row `row` on, one after the other. `room`: WEIGHT_ROOM bytes. */
 #define WEIGHT_ROOM ((size_t)1 << 17)
 organ_status organ_weight_fetch_columns(const organ_weight_reader *reader, const organ_tensor *tensor, uint64_t row, size_t rows,
                                         uint64_t width, uint64_t first, size_t n, unsigned char *to, unsigned char *room,

@@ -34,7 +34,7 @@ typedef struct slot {
     organ_error error;
 } slot;
 
-/* What one worker needs, each a multiple of a page, one behind the other. */
+/* What one worker needs, each a multiple of a page, one after the other. */
 typedef struct buffer_plan {
     size_t values, other, reader, scratch;
     size_t active; /* workers that have them */
@@ -206,7 +206,7 @@ static void work_on_strips(void *context, size_t worker)
         s->strip.other = NULL;
         s->done = true;
         if (status) {
-            r->failing = true; /* strips before this one are finished, none behind it is begun */
+            r->failing = true; /* strips before this one are finished, none after it is begun */
             pthread_cond_broadcast(&r->more);
         }
         pthread_cond_signal(&r->finished);
@@ -288,7 +288,7 @@ static step await_step(run *r)
     }
 }
 
-/* An item that cannot be opened ends the run behind the strips before it. */
+/* An item that cannot be opened ends the run after the strips before it. */
 static void open_step(run *r)
 {
     close_items(r, r->closed);

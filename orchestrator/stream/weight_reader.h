@@ -30,7 +30,7 @@ size_t organ_weight_reader_scratch(const organ_weight_reader *reader, size_t row
 /* How many rows are best read at once where about `rows` are wanted: at least one whole block of scales or row of words. */
 size_t organ_weight_reader_step(const organ_weight_reader *reader, size_t rows);
 
-/* Rows [first, first + rows) to `values`, one behind the other, as FP32 or rounded from it to BF16 or F16 (`as`); 64-byte aligned. Plain
+/* Rows [first, first + rows) to `values`, one after the other, as FP32 or rounded from it to BF16 or F16 (`as`); 64-byte aligned. Plain
  * values of that type keep their bits. Any thread; `scratch` is the caller's, 64-byte aligned. ORGAN_IO, ORGAN_BAD_INPUT if the file was
  * cut. */
 organ_status organ_weight_read(const organ_weight_reader *reader, uint64_t first, size_t rows, organ_dtype as, void *values, void *scratch,

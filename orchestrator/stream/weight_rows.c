@@ -49,7 +49,7 @@ static size_t grid_floats(const weight_grid *grid, size_t rows)
     return organ_weight_grid_rows(grid, rows) * (size_t)grid->stride * sizeof(float);
 }
 
-/* Lays them out from *at on, which moves behind them. */
+/* Lays them out from *at on, which moves past them. */
 static batch_parts lay_out_batch(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t cols = (size_t)r->shape.cols, by_column = r->weight->g_idx ? cols * sizeof(float) : 0;
@@ -182,7 +182,7 @@ static organ_status read_packed_zeros(const organ_weight_reader *r, const weight
     return ORGAN_OK;
 }
 
-/* AutoAWQ's gemv: zero points lie along the row, behind them padding. */
+/* AutoAWQ's gemv: zero points lie along the row, after them padding. */
 static organ_status read_gemv_zeros(const organ_weight_reader *r, const weight_rows *rows, const batch_parts *p, organ_error *error)
 {
     const organ_weight *w = r->weight;

@@ -29,7 +29,7 @@ static size_t stored_rows(const organ_weight_reader *r)
     return is_awq(r) ? (size_t)r->shape.cols : (size_t)weight_up(r->shape.cols * r->weight->bits, 32);
 }
 
-/* Lays them out from *at on, which moves behind them. */
+/* Lays them out from *at on, which moves past them. */
 static strip_parts lay_out_strip(const organ_weight_reader *r, size_t rows, uintptr_t *at)
 {
     const size_t words = stored_rows(r) * word_columns(r, rows) * 4, cols = (size_t)r->shape.cols,
@@ -103,7 +103,7 @@ static organ_status load_words(organ_weight_reader *r, char note[256], organ_err
     return is_awq(r) ? ORGAN_OK : organ_weight_find_version(r, note, error);
 }
 
-/* `n` elements of each of `rows` rows from column `first` on, one behind the other. */
+/* `n` elements of each of `rows` rows from column `first` on, one after the other. */
 static organ_status fetch_strip(const organ_weight_reader *r, const organ_tensor *tensor, uint64_t row, size_t rows, uint64_t width,
                                 uint64_t first, size_t n, unsigned char *to, unsigned char *room, organ_error *error)
 {
@@ -161,7 +161,7 @@ static organ_status read_strip_zeros(const organ_weight_reader *r, const weight_
     return ORGAN_OK;
 }
 
-/* So that the codes of an output lie one behind the other: words are turned as a whole, of AutoAWQ's each byte by itself. */
+/* So that the codes of an output lie one after the other: words are turned as a whole, of AutoAWQ's each byte by itself. */
 static void turn_strip(const organ_weight_reader *r, const strip_parts *p, size_t columns)
 {
     const size_t stored = stored_rows(r);

@@ -70,7 +70,7 @@ START_TEST(gguf_writer)
         memory_fails_after(k);
         if (organ_gguf_writer_create(&writer, &error) == ORGAN_OK &&
             organ_gguf_writer_set_string(writer, "a", "x", 1, &error) == ORGAN_OK &&
-            organ_gguf_writer_set_split(writer, 0, 2, 1, &error) == ORGAN_OK &&
+            organ_gguf_writer_set_integer(writer, "b", ORGAN_GGUF_U16, 2, &error) == ORGAN_OK &&
             organ_gguf_writer_tensor(writer, "t", ORGAN_F32, 1, (const uint64_t[]){4}, &error) == ORGAN_OK)
             organ_gguf_writer_finish(writer, &layout, &error);
         all = memory_returns();
