@@ -5,7 +5,6 @@
 #ifndef ORGAN_MEMBERS_H
 #define ORGAN_MEMBERS_H
 
-#include "formats/base/api.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/version.h"
 
@@ -13,8 +12,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-ORGAN_API_BEGIN
 
 typedef struct organ_member {
     const char *key; /* "": no member; NULL: behind the last one */
@@ -64,7 +61,5 @@ json_t *organ_json_rows(size_t count, organ_json_row *row, const void *context);
 /* Arrays of texts, which may be of any bytes, and of numbers. */
 json_t *organ_json_texts(size_t count, const char *const *texts);
 json_t *organ_json_reals(size_t count, const float *values);
-
-ORGAN_API_END
 
 #endif
