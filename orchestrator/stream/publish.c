@@ -109,16 +109,19 @@ static bool is_there(const organ_publish *publish, const char *name)
     return fstatat(publish->lock, name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* A run that was killed at its very beginning leaves an empty directory; a journal can be gone on with. */
+/* A journal can be gone on with. */
 static bool is_unfinished(const organ_publish *publish)
 {
-    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME) || is_empty_directory(publish->partial);
+    return is_there(publish, ORGAN_GROWING_MARK) || is_there(publish, ORGAN_JOURNAL_NAME);
 }
 
-/* The single file that had grown there was taken: at most its reports are left. */
-static bool was_taken(const organ_publish *publish)
+/* Nothing is lost with it: a run was killed at its very beginning, or the single file that had grown there was taken, and at most its
+ * reports are left. */
+static bool holds_nothing(const organ_publish *publish)
 {
     const char *const name = organ_path_name(publish->final);
+    if (is_empty_directory(publish->partial))
+        return true;
     return (organ_ends_with(name, ".gguf") || organ_ends_with(name, ".safetensors")) && !is_there(publish, name);
 }
 
@@ -147,7 +150,7 @@ static organ_status take_over_partial(organ_publish *publish, bool resume, bool 
         return error->status;
     organ_status refused = ORGAN_OK;
     const bool unfinished = is_unfinished(publish);
-    if (!unfinished && !was_taken(publish))
+    if (!unfinished && !holds_nothing(publish))
         refused = fail_kept(publish, error);
     else if (unfinished && !resume && !force)
         refused = organ_fail(error, ORGAN_USAGE, "%s: an unfinished run was found in %s: --resume continues it, --force starts over",
