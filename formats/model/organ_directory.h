@@ -53,7 +53,7 @@ typedef struct organ_manifest {
     organ_gguf_header gguf; /* of the first file of a GGUF donor */
 } organ_manifest;
 
-/* Whether `path` is a directory with a manifest.json that speaks of such a schema near its beginning. */
+/* Whether `path` is a directory with a manifest.json that names such a schema near its beginning. */
 bool organ_directory_is(const char *path);
 
 /* Reads the manifest and the kept headers, and holds them against each other and against the sizes of the files: tensors come from the

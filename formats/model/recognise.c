@@ -72,7 +72,7 @@ static void collect_paths(const json_t *json, json_t *paths, int depth)
         json_object_set_new(paths, text, json_true());
 }
 
-/* A manifest that cannot be read says nothing of the others: they are strangers then. */
+/* A manifest that cannot be read lists no other files: they count as foreign then. */
 static void read_manifest(walk *w)
 {
     if (!organ_directory_is(w->root))

@@ -20,9 +20,9 @@
 #define ORGAN_SAFETENSORS_NAME_LIMIT 4096u
 
 /* Reads the header of files[index] (name, fd and size are set), sets its data_offset, first and count, and appends its tensors to `list`:
- * ordered by offset, everything filled in. Accepted is what the reference reader of the format accepts, a __metadata__ of null and fields
- * that nobody knows among it, except:
- * - two tensors of one name, and a name with a NUL in it: which is meant would be left to chance;
+ * ordered by offset, everything filled in. Accepted is what the reference reader of the format accepts, a __metadata__ of null and unknown
+ * fields among it, except:
+ * - two tensors of one name, and a name with a NUL in it: they are ambiguous;
  * - numbers beyond 63 bits, which only shapes without elements can have;
  * - an entry that is a list of three and no object, which the format does not provide for;
  * - more than ORGAN_JSON_VALUES values in one field, and the limits above.

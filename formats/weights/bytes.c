@@ -101,7 +101,7 @@ static organ_status add_fp4(organ_weight_search *search, organ_weight *weight, s
     return find_global(search, weight, length, error) == ORGAN_OK ? add_pairs(search, weight, NVFP4_GROUP, error) : error->status;
 }
 
-/* Exponents for 32 values of a row: MXFP8, unless the config speaks of other blocks. */
+/* Exponents for 32 values of a row: MXFP8, unless the config states other blocks. */
 static bool is_mxfp8(const organ_weight *weight, const organ_quant_group *group)
 {
     const organ_tensor *const s = weight->scale;

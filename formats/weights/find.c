@@ -13,7 +13,7 @@ static organ_status weights_no_memory(const organ_model *model, organ_error *err
     return organ_fail_errno(error, ENOMEM, "%s: a list of %zu weights", model->path, model->tensor_count);
 }
 
-/* Types that packed weights have; a model without any is as it is, and no config is asked. */
+/* Types that packed weights have; a model without any is unquantised, and no config is read. */
 static bool is_packed_type(organ_dtype t) { return (t >= ORGAN_F4 && t <= ORGAN_U16) || t == ORGAN_I32 || t == ORGAN_U32; }
 
 static bool is_plain_model(const organ_model *model)

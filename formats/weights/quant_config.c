@@ -17,7 +17,7 @@ static organ_status add_rule(const scope *at, const char *key, organ_quant_rules
     return organ_quant_rules_add(rules, kind, text, value, at->config->file, field, error);
 }
 
-/* Names of modules of compressed-tensors are whole, of others parts; a name without a dot may be that of a class. */
+/* compressed-tensors writes whole names of modules, other tools write parts of them; a name without a dot may be that of a class. */
 static organ_status add_name(const scope *at, const char *key, organ_quant_rules *rules, const char *text, bool whole, const void *value,
                              organ_error *error)
 {

@@ -62,8 +62,8 @@ organ_status organ_quant_read_fields(const organ_quant_scope *at, const organ_qu
 
 /* ---- quant_config_mlx.c ---- */
 
-/* Settings of MLX. *found: the model has weights in U32 words, which are MLX's alone, and its config speaks of them, at its top or in
- * text_config; then they are read. A model that was converted to MLX may still have the quantization_config of what it was made from. */
+/* Settings of MLX. *found: the model has weights in U32 words, which only MLX writes, and its config has settings for them, at its top or
+ * in text_config; then they are read. A model that was converted to MLX may still have the quantization_config of what it was made from. */
 organ_status organ_quant_read_mlx(const organ_model *model, const organ_quant_scope *top, const organ_quant_scope *inner, bool *found,
                                   organ_error *error);
 

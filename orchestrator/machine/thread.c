@@ -8,7 +8,7 @@
 #define SECOND      1000000000 /* nanoseconds */
 #define LONGEST_NAP (SECOND / 5)
 
-/* A thread inherits the mask of its maker. */
+/* A thread inherits the signal mask of the thread that creates it. */
 int organ_thread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*run)(void *context), void *context)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
