@@ -110,6 +110,7 @@ typedef struct organ_panels_of {
     organ_series_of series[ORGAN_SERIES_MOST];
     const char *band; /* member of the first rows: half the width of the band round 0; NULL: none */
     double band_factor;
+    const char *edges[2]; /* or members that are its lower edge (NULL: all below) and its upper one */
     const char *caption;
 } organ_panels_of;
 

@@ -6,6 +6,7 @@
 #include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 /* What a chart of panels points to: a map for each series, then the edges of the band. */
@@ -46,6 +47,13 @@ static bool add_map(panel_maps *p, organ_layer_map *map)
     return map != NULL;
 }
 
+/* An edge that is as far down as can be. */
+static void open_below(organ_layer_map *map)
+{
+    for (size_t k = 0; k < map->layers * map->roles; k++)
+        map->value[k] = isfinite(map->value[k]) ? -INFINITY : NAN;
+}
+
 static bool gather_maps(panel_maps *p, const organ_panels_of *look, const organ_scope *scope)
 {
     const json_t *const places = organ_scope_at(scope, look->series[0].rows);
@@ -63,6 +71,11 @@ static bool gather_maps(panel_maps *p, const organ_panels_of *look, const organ_
     if (look->band && whole)
         whole = add_map(p, map_over(places, places, look->role, look->band, -look->band_factor)) &&
                 add_map(p, map_over(places, places, look->role, look->band, look->band_factor));
+    else if (look->edges[1] && whole)
+        whole = add_map(p, map_over(places, places, look->role, look->edges[0] ? look->edges[0] : look->edges[1], 1)) &&
+                add_map(p, map_over(places, places, look->role, look->edges[1], 1));
+    if (look->edges[1] && !look->edges[0] && whole)
+        open_below(p->maps[p->count - 2]);
     return whole;
 }
 
@@ -93,17 +106,17 @@ static void free_maps(panel_maps *p)
         free(p->names[k]);
 }
 
-organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error)
+static organ_status draw_panels(const organ_panels_of *panels, const organ_scope *scope, char **svg, organ_error *error)
 {
     panel_maps p = {.count = 0};
     organ_chart chart = panels->look;
     *svg = NULL;
-    if (gather_maps(&p, panels, &(organ_scope){report, report})) {
+    if (gather_maps(&p, panels, scope)) {
         chart.x_label = "layer";
         chart.whole_x = true;
         chart.series = p.series;
         chart.series_count = p.series_count;
-        chart.panel_count = arrange_panels(&p, panels->band != NULL);
+        chart.panel_count = arrange_panels(&p, panels->band || panels->edges[1]);
         chart.panels = p.panels;
         organ_chart_svg(&chart, svg, error);
     } else
@@ -112,10 +125,15 @@ organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *repor
     return error->status;
 }
 
+organ_status organ_panels_svg(const organ_panels_of *panels, const json_t *report, char **svg, organ_error *error)
+{
+    return draw_panels(panels, &(organ_scope){report, report}, svg, error);
+}
+
 void organ_panels_put(organ_walk *walk, const organ_block *block)
 {
     organ_error ignored = {0};
     char *svg = NULL;
-    organ_panels_svg(block->panels, walk->scope.report, &svg, &ignored);
+    draw_panels(block->panels, &walk->scope, &svg, &ignored);
     organ_block_chart(walk, svg, block->panels->caption);
 }

@@ -4,33 +4,19 @@
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/autopsy_report.h"
 #include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef organ_status make_page(const json_t *report, char **html, organ_error *error);
-
 static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
-/* clang-format off: tables are laid out by hand */
-static const struct {
-    const char *schema;
-    make_page *make;
-} pages[] = {
-    {"organ.autopsy/1", organ_autopsy_report_html},
-};
-/* clang-format on */
 
 void organ_html_report_known(char *out, size_t size)
 {
     size_t length = 0;
-    const char *names[sizeof pages / sizeof *pages + ORGAN_VIEWS];
+    const char *names[ORGAN_VIEWS];
     size_t count = 0;
-    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
-        names[count++] = pages[k].schema;
     for (size_t k = 0; k < ORGAN_VIEWS; k++)
         names[count++] = organ_views[k]->schema;
     qsort(names, count, sizeof *names, by_name);
@@ -38,27 +24,15 @@ void organ_html_report_known(char *out, size_t size)
         length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", names[k]);
 }
 
-static make_page *page_of(const char *schema)
-{
-    for (size_t k = 0; k < sizeof pages / sizeof *pages; k++)
-        if (strcmp(pages[k].schema, schema) == 0)
-            return pages[k].make;
-    return NULL;
-}
-
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)
 {
     const char *const schema = organ_json_text(report, "schema");
-    make_page *const make = page_of(schema);
     const organ_view *const view = organ_view_of(report);
     char known[1024] = "";
     *html = NULL;
-    if (make || view) {
+    if (view) {
         const organ_memory_work work = organ_memory_work_begin();
-        if (view)
-            organ_view_page(view, report, html, error);
-        else
-            make(report, html, error);
+        organ_view_page(view, report, html, error);
         if (organ_memory_work_end(&work, NULL, "the page of a report", error) != ORGAN_OK) {
             free(*html);
             *html = NULL;

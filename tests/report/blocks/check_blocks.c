@@ -282,6 +282,11 @@ static const char charted[] =
 
 static const char *const columns[] = {"part", "nowhere", "low", NULL};
 static const char *const kinds[] = {"k", "q", "other", NULL};
+static const organ_panels_of panels = {.look = {.title = "Panels", .description = "d", .y_label = "v", .band_name = "usual: up to here"},
+                                       .role = "role",
+                                       .series = {{"part of {rows:size}", "rows", "part", 0, false}, {"never", "gone", "low", 0, true}},
+                                       .edges = {NULL, "low"},
+                                       .caption = "One panel a role"};
 static const organ_block charts[] = {
     BARS(NULL, "rows", .look = {.title = "Sums", .description = "d", .value_label = "v", .series = {"part"}, .digits = 3, .unit = " %"},
          .name = "role", .values = {"part"}, .sums = true, .spread = "rows", .factor = 100, .caption = "{rows:size} rows"),
@@ -326,6 +331,9 @@ static const organ_block charts[] = {
            .look = {.title = "Points", .subtitle = "{rows:size} rows", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds},
            .name = "role", .x = "low", .y = "part", .kind = "role", .x_factor = 10, .named = 1, .caption = "Far out"),
 };
+static const organ_block panel_blocks[] = {PANELS(NULL, &panels)};
+static const organ_block panel_part[] = {PART(ON_PAGE, "inner", panel_blocks)};
+static const organ_view panels_view = {.schema = "organ.test/1", .kind = "Test", .title = "panels", BLOCKS(panel_part)};
 static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS(charts)};
 
 START_TEST(charts_are_drawn_of_rows)
@@ -363,6 +371,21 @@ START_TEST(charts_are_drawn_of_rows)
 }
 END_TEST
 
+START_TEST(panels_are_of_the_row_and_have_edges)
+{
+    json_t *const inner = json_loads(charted, 0, NULL), *const report = json_pack("{s:o}", "inner", inner);
+    organ_error error = {0};
+    char *text = NULL;
+    ck_assert_int_eq(organ_view_page(&panels_view, report, &text, &error), ORGAN_OK);
+    ck_assert_ptr_nonnull(strstr(text, "Figure 1. One panel a role"));
+    ck_assert_ptr_nonnull(strstr(text, "part of 4"));
+    ck_assert_ptr_nonnull(strstr(text, "usual: up to here"));
+    ck_assert_ptr_null(strstr(text, "never"));
+    free(text);
+    json_decref(report);
+}
+END_TEST
+
 int main(void)
 {
     Suite *const suite = suite_create("blocks");
@@ -374,6 +397,7 @@ int main(void)
     tcase_add_test(views, a_view_is_written_as_markdown);
     tcase_add_test(views, a_view_is_drawn_as_a_page);
     tcase_add_test(views, charts_are_drawn_of_rows);
+    tcase_add_test(views, panels_are_of_the_row_and_have_edges);
     suite_add_tcase(suite, words);
     suite_add_tcase(suite, views);
     SRunner *const runner = srunner_create(suite);

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT
+ * organ.autopsy/1 */
+#include "formats/tensor/tensor.h"
+#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
+#include "orchestrator/report/view/parts.h"
+#include "orchestrator/report/view/views.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MOST_SHOWN = 20, /* findings, and remarks, that a terminal shows one by one */
+    MOST_TENSORS = 1200,
+    MOST_ROWS = 200,
+    MOST_COMMANDS = 3,
+    MOST_CAUSES = 40
+};
+
+/* ---- what charts show of a weight ---- */
+
+static const json_t *limits_of(const json_t *report, const json_t *row, bool expected)
+{
+    const organ_role role = organ_anatomy_row_role(organ_anatomy_row_named(organ_json_text(row, "role")));
+    const json_t *const limits = json_object_get(json_object_get(report, "ranges"), organ_role_describe(role)->name);
+    return expected ? json_object_get(limits, "expected") : limits;
+}
+
+static double std_limit(const json_t *limits, size_t end)
+{
+    const json_t *const limit = json_array_get(json_object_get(limits, "std"), end);
+    return json_is_number(limit) ? json_number_value(limit) : NAN;
+}
+
+/* The greater of what values are in size, below and above zero. */
+static double size_of(const json_t *row) { return fmax(-organ_json_number(row, "min"), organ_json_number(row, "max")); }
+
+/* What copies in the scheme of the weight are usually off by. */
+static double usual(const json_t *report, const json_t *row, size_t end)
+{
+    const json_t *const schemes = json_object_get(report, "schemes");
+    for (size_t k = 0; k < json_array_size(schemes); k++) {
+        const json_t *const scheme = json_array_get(schemes, k);
+        const json_t *const limit = json_array_get(json_object_get(scheme, "usual_error_percent"), end);
+        if (strcmp(organ_json_text(scheme, "stored"), organ_json_text(row, "stored")) == 0 && json_is_number(limit))
+            return json_number_value(limit);
+    }
+    return NAN;
+}
+
+/* NaN where it was not compared; 100 where it is more. */
+static double percent_of(const json_t *row)
+{
+    const double percent = organ_json_percent(row, "against_other.relative_error");
+    return percent > 100 ? 100 : percent;
+}
+
+static double ratio(double value, double limit) { return value >= 0 && limit > 0 ? value / limit : NAN; }
+
+/* How far the weight is towards the nearest limit of what is expected: 1 is at it, 2 twice it. */
+static double strain_of(const json_t *row, const json_t *limits)
+{
+    enum { MOST = 99 };
+    const double std = organ_json_number(row, "std"), least = std_limit(limits, 0);
+    double most = ratio(fabs(organ_json_number(row, "mean")), organ_json_number(limits, "mean"));
+    most = fmax(most, ratio(std, std_limit(limits, 1)));
+    most = fmax(most, least > 0 && std >= 0 ? (std > least / MOST ? least / std : MOST) : NAN);
+    most = fmax(most, ratio(-organ_json_number(row, "min"), -organ_json_number(limits, "min")));
+    most = fmax(most, ratio(organ_json_number(row, "max"), organ_json_number(limits, "max")));
+    return most > MOST ? MOST : most;
+}
+
+#define SET_FINITE(key, x) SET_REAL_OF(key, true, x)
+
+static json_t *place_of(const json_t *report, const json_t *row)
+{
+    const json_t *const expected = limits_of(report, row, true), *const healthy = limits_of(report, row, false);
+    return ORGAN_OBJECT(SET_HELD("layer", json_object_get(row, "layer")), SET_HELD("role", json_object_get(row, "role")),
+                        SET_FINITE("strain", strain_of(row, expected)), SET_FINITE("std", organ_json_number(row, "std")),
+                        SET_FINITE("std_least", std_limit(expected, 0)), SET_FINITE("std_most", std_limit(expected, 1)),
+                        SET_FINITE("sick_least", std_limit(healthy, 0)), SET_FINITE("sick_most", std_limit(healthy, 1)),
+                        SET_FINITE("size", size_of(row)), SET_FINITE("size_most", size_of(expected)),
+                        SET_FINITE("sick_size", size_of(healthy)), SET_FINITE("error", percent_of(row)),
+                        SET_FINITE("usual_least", usual(report, row, 0)), SET_FINITE("usual_most", usual(report, row, 1)));
+}
+
+/* Weights that stand in a layer; only matrices; of those with findings only, where `names` is not NULL. */
+static json_t *places_of(const json_t *report, bool matrices, const json_t *names)
+{
+    const json_t *const tensors = json_object_get(report, "tensors");
+    json_t *const places = json_array();
+    for (size_t k = 0; k < json_array_size(tensors); k++) {
+        const json_t *const row = json_array_get(tensors, k), *const layer = json_object_get(row, "layer");
+        if (json_is_integer(layer) && json_integer_value(layer) >= 0 && *organ_json_text(row, "role") &&
+            (!matrices || json_array_size(json_object_get(row, "shape")) > 1) &&
+            (!names || json_object_get(names, organ_json_text(row, "name"))))
+            json_array_append_new(places, place_of(report, row));
+    }
+    return places;
+}
+
+/* Whether any matrix has the value at all, or where there is a limit comes within a factor of 5 of it. */
+static bool has_near(const json_t *places, const char *value, const char *limit, bool upper)
+{
+    for (size_t k = 0; k < json_array_size(places); k++) {
+        const json_t *const row = json_array_get(places, k);
+        const double x = organ_json_number(row, value), end = limit ? organ_json_number(row, limit) : NAN;
+        if (limit ? x > 0 && end > 0 && (upper ? x > end / 5 : x < end * 5) : isfinite(x))
+            return true;
+    }
+    return false;
+}
+
+/* ---- findings and remarks ---- */
+
+/* What makes two remarks one: what is said, and for a note of the reader its words too. NULL without memory. */
+static char *sense_of(const json_t *row, bool notes)
+{
+    const char *const kind = organ_json_text(row, "kind");
+    const bool note = notes && (strcmp(kind, "note") == 0 || strcmp(kind, "unread") == 0);
+    char *text = NULL;
+    return asprintf(&text, "%s\n%s\n%s", organ_json_text(row, "what"), organ_json_text(row, "cause"),
+                    note ? organ_json_text(row, "value") : "") < 0
+               ? NULL
+               : text;
+}
+
+/* The first row of each sense with "count", how many rows have it; without remarks of what is expected. */
+static json_t *senses_of(const json_t *rows, bool notes)
+{
+    json_t *const senses = json_array(), *const known = json_object();
+    for (size_t k = 0; k < json_array_size(rows); k++) {
+        const json_t *const row = json_array_get(rows, k);
+        char *const sense = strcmp(organ_json_text(row, "kind"), "expected") != 0 ? sense_of(row, notes) : NULL;
+        json_t *const first = sense ? json_object_get(known, sense) : NULL;
+        if (first)
+            json_integer_set(json_object_get(first, "count"), json_integer_value(json_object_get(first, "count")) + 1);
+        else if (sense) {
+            json_t *const made = json_copy((json_t *)(uintptr_t)row);
+            ORGAN_ADD(made, SET_COUNT("count", 1));
+            json_array_append_new(senses, made);
+            json_object_set(known, sense, made);
+        }
+        free(sense);
+    }
+    json_decref(known);
+    return senses;
+}
+
+/* The same command is given once, where it stands below itself. */
+static json_t *commands_of(const json_t *findings)
+{
+    json_t *const commands = json_array();
+    const char *last = "";
+    for (size_t k = 0; k < json_array_size(findings); k++) {
+        const char *const command = organ_json_text(json_array_get(findings, k), "command");
+        if (*command && strcmp(command, last) != 0)
+            json_array_append_new(commands, json_string(command));
+        last = *command ? command : last;
+    }
+    return commands;
+}
+
+/* "4 q_proj, 1 embed": roles with weights outside of what is expected. */
+static json_t *unexpected_of(const json_t *roles)
+{
+    char text[400] = "";
+    for (size_t k = 0; k < json_array_size(roles); k++) {
+        const json_t *const row = json_array_get(roles, k);
+        const unsigned long long count = organ_json_count(row, "outside_expected");
+        const size_t used = strlen(text);
+        if (count > 0 && used < 360)
+            snprintf(text + used, sizeof text - used, "%s%llu %s", used ? ", " : "", count, organ_json_text(row, "role"));
+    }
+    return json_string(text);
+}
+
+static unsigned long long sum_of(const json_t *roles)
+{
+    unsigned long long sum = 0;
+    for (size_t k = 0; k < json_array_size(roles); k++)
+        sum += organ_json_count(json_array_get(roles, k), "outside_expected");
+    return sum;
+}
+
+static json_t *ranges_of(const json_t *ranges)
+{
+    json_t *const rows = json_array(), *limits;
+    const char *role;
+    json_object_foreach((json_t *)(uintptr_t)ranges, role, limits)
+    {
+        const json_t *const both[] = {json_object_get(limits, "expected"), limits};
+        for (size_t k = 0; k < 2 && json_is_object(limits); k++)
+            json_array_append_new(
+                rows, ORGAN_OBJECT(SET_TEXT("role", role), SET_TEXT("limit", k == 0 ? "expected" : "healthy"),
+                                   SET_HELD("mean", json_object_get(both[k], "mean")), SET_FINITE("least_std", std_limit(both[k], 0)),
+                                   SET_FINITE("most_std", std_limit(both[k], 1)), SET_HELD("min", json_object_get(both[k], "min")),
+                                   SET_HELD("max", json_object_get(both[k], "max"))));
+    }
+    return rows;
+}
+
+static unsigned long long hidden_of(const json_t *senses)
+{
+    unsigned long long hidden = 0;
+    for (size_t k = MOST_SHOWN; k < json_array_size(senses); k++)
+        hidden += organ_json_count(json_array_get(senses, k), "count");
+    return hidden;
+}
+
+/* The document with what only its view needs. */
+static json_t *autopsy_of(const json_t *report)
+{
+    const json_t *const findings = json_object_get(report, "findings");
+    json_t *const made = json_copy((json_t *)(uintptr_t)report), *const names = json_object();
+    json_t *const senses = senses_of(json_object_get(report, "remarks"), true), *const matrices = places_of(report, true, NULL);
+    for (size_t k = 0; k < json_array_size(findings); k++)
+        json_object_set_new(names, organ_json_text(json_array_get(findings, k), "tensor"), json_true());
+    if (made)
+        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses), SET("commands", commands_of(findings)),
+                  SET("causes", senses_of(findings, false)), SET("reasons", senses_of(json_object_get(report, "remarks"), false)),
+                  SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
+                  SET_FLAG("one_unexpected", sum_of(json_object_get(report, "roles")) == 1),
+                  SET("limits", ranges_of(json_object_get(report, "ranges"))), SET("sick", places_of(report, false, names)),
+                  SET("places", places_of(report, false, NULL)),
+                  SET_IF(has_near(matrices, "std", "sick_most", true), "nears_most", json_incref(matrices)),
+                  SET_IF(has_near(matrices, "std", "sick_least", false), "nears_least", json_incref(matrices)),
+                  SET_IF(has_near(matrices, "size", "sick_size", true), "nears_size", json_incref(matrices)),
+                  SET_FLAG("compared", has_near(matrices, "error", NULL, false)), SET("matrices", matrices));
+    json_decref(names);
+    return made;
+}
+
+/* ---- tables ---- */
+
+static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                    FIELD_COUNT("n", "tensors"),
+                                    FIELD_MAYBE_GENERAL("|mean|", "largest_mean", 3),
+                                    FIELD_MAYBE_GENERAL("std", "least_std", 3),
+                                    FIELD_MAYBE_GENERAL("to", "largest_std", 3),
+                                    FIELD_MAYBE_GENERAL("min", "min", 3),
+                                    FIELD_MAYBE_GENERAL("max", "max", 3),
+                                    FIELD_PERCENT("zeros", "zero_percent"),
+                                    FIELD_COUNT("findings", "findings"),
+                                    FIELD_IF("other", SHARE, "mean error", "against_other.mean_relative_error", 0, ORGAN_FIELD_MAYBE),
+                                    FIELD_IF("other", SHARE, "largest", "against_other.largest_relative_error", 0, ORGAN_FIELD_MAYBE)};
+static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                      FIELD_TEXT("stored", "stored", ORGAN_FIELD_SHORTENS),
+                                      FIELD_MAYBE_GENERAL("mean", "mean", 3),
+                                      FIELD_MAYBE_GENERAL("std", "std", 3),
+                                      FIELD_MAYBE_GENERAL("min", "min", 3),
+                                      FIELD_MAYBE_GENERAL("max", "max", 3),
+                                      FIELD_MAYBE_GENERAL("kurtosis", "kurtosis", 3),
+                                      FIELD_PERCENT("zeros", "zero_percent"),
+                                      FIELD_WORDS("levels", "{levels>-1?{levels:count}|{levels?more|-}}", 0),
+                                      FIELD_IF("other", SHARE, "error", "against_other.relative_error", 0, ORGAN_FIELD_MAYBE),
+                                      FIELD_IF("other", GENERAL, "cosine", "against_other.cosine", 3, ORGAN_FIELD_MAYBE)};
+static const organ_field limits[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_CODE),
+                                     FIELD_TEXT("limit", "limit", 0),
+                                     FIELD_GENERAL("|mean|", "mean", 3),
+                                     FIELD_GENERAL("std from", "least_std", 3),
+                                     FIELD_GENERAL("to", "most_std", 3),
+                                     FIELD_GENERAL("min", "min", 3),
+                                     FIELD_GENERAL("max", "max", 3)};
+static const organ_field marks[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE), FIELD_TEXT("what", "what", 0),
+                                    FIELD_TEXT("value", "value", 0), FIELD_TEXT("healthy", "range", ORGAN_FIELD_MAYBE)};
+static const organ_field causes[] = {FIELD_TEXT("what", "what", 0), FIELD_TEXT("what usually causes it", "cause", 0)};
+static const organ_field strays[] = {FIELD_TEXT("tensor of no weight", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
+                                     FIELD_TEXT("why", "why", 0)};
+
+/* ---- blocks ---- */
+
+#define UNEXPECTED                                                                                                                         \
+    "{roles:sum.outside_expected} weight{one_unexpected? is|s are} outside of what is expected, which is no fault: {unexpected}."
+#define MARKED                                                                                                                             \
+    "{tensor:code}, **{what}**: {value}.{range? Healthy: {range}.} {cause} More: {command:code}"                                           \
+    "{count>1?\n  The same is said of {count:-1} more weights: see autopsy.json.}"
+#define VERDICT                                                                                                                            \
+    "{findings?NOT healthy: {findings:size} finding{findings:s} and {remarks:size} remark{remarks:s} on {weights:count} "                  \
+    "weight{weights:s}.|Healthy: {weights:count} weight{weights:s}, no finding, {remarks:size} remark{remarks:s}.}"
+#define HELD "           "
+
+static const organ_item merits[] = {{NULL, "findings", "{findings:size}"},
+                                    {NULL, "remarks", "{remarks:size}"},
+                                    {NULL, "weights, each read whole", "{weights:count}"},
+                                    {NULL, "of them packed", "{packed:count}"}};
+
+static const organ_block scheme[] = {SAY(ON_TERMINAL | ON_PAGE, NULL,
+                                         "{tensors:count} weight{tensors:s} stored as {stored}{/other?: a relative error of "
+                                         "{usual_error_percent.0:.3g} to {usual_error_percent.1:.3g} % is usual}.")};
+static const organ_block finding[] = {
+    SAY_AFTER(ON_TERMINAL, NULL, "  FINDING  ", "{tensor}: {what}: {value}"),
+    SAY_AFTER(ON_TERMINAL, "range", HELD, "Healthy: {range}."),
+    SAY_AFTER(ON_TERMINAL, "cause", HELD, "{cause}"),
+    LINES(NULL, HELD "{command}\n"),
+    ITEM(ON_MARKDOWN, NULL, MARKED),
+};
+static const organ_block remark[] = {
+    SAY_AFTER(ON_TERMINAL, "count=1", "  remark   ", "{tensor}: {what}: {value}. {cause}"),
+    SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ", "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
+    ITEM(ON_MARKDOWN, NULL, MARKED)};
+static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
+static const organ_block stray[] = {SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")};
+static const organ_block command[] = {COMMAND(ON_PAGE, NULL, "{.}")};
+
+static const organ_block findings[] = {
+    SECTION(ON_FILES, NULL, "Findings"),
+    EACH_OF(ON_TERMINAL, NULL, "findings", BLOCKS(finding), .most = MOST_SHOWN, .rest = "And {more} more; --json has all of them."),
+    EACH(ON_MARKDOWN, "findings", 0, finding),
+    GAP("findings"),
+    SAY(ON_MARKDOWN, "!findings", "None."),
+    SAY(ON_PAGE, "!findings", "None: no weight has what no healthy weight has."),
+    TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .most = MOST_ROWS, .what = "findings", .caption = "Weights that are not healthy"),
+    TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .most = MOST_CAUSES),
+    SAY(ON_PAGE, "findings", "To look closer:"),
+    EACH(ON_PAGE, "commands", MOST_COMMANDS, command),
+};
+
+/* A limit is drawn where a weight comes near it. */
+static const organ_panels_of spread = {
+    .look = {.title = "Standard deviation of the weights by layer",
+             .subtitle = "a jump from one layer to the next, or a layer that leaves its neighbours, is worth a look",
+             .description = "Standard deviation of each matrix over the layers, one panel a role, logarithmic, with the range that is "
+                            "expected.",
+             .y_label = "std (log scale)",
+             .log_y = true,
+             .band_name = "expected"},
+    .role = "role",
+    .series = {{"std", "matrices", "std", 0, false},
+               {"healthy: at most", "nears_most", "sick_most", 0, true},
+               {"healthy: at least", "nears_least", "sick_least", 0, true}},
+    .edges = {"std_least", "std_most"},
+    .caption = "The limits of what is healthy are drawn where a weight comes near them; all are in the table of ranges below. A weight of "
+               "nothing but zeros has no place on a logarithmic axis: it is a gap here, and a finding above."};
+static const organ_panels_of sizes = {
+    .look = {.title = "Largest value by layer",
+             .subtitle = "the largest |w| of each matrix; single large values are what low-precision codes lose",
+             .description =
+                 "Largest magnitude in each matrix over the layers, one panel a role, logarithmic, with what is expected at most.",
+             .y_label = "max |w| (log scale)",
+             .log_y = true,
+             .band_name = "expected: up to here"},
+    .role = "role",
+    .series = {{"max |w|", "matrices", "size", 1, false}, {"healthy: at most", "nears_size", "sick_size", 0, true}},
+    .edges = {NULL, "size_most"},
+    .caption = "The upper edge of the band is the largest magnitude that is expected of the role."};
+static const organ_panels_of distances = {
+    .look = {.title = "Distance from the other model by layer",
+             .subtitle = "norm of the difference beside the norm of the other's weight; 100 and more shown as 100",
+             .description = "Relative error of each matrix against the same one of the other model over the layers, one panel a role, with "
+                            "what is usual for how it is stored.",
+             .y_label = "relative error, %",
+             .band_name = "usual for how it is stored"},
+    .role = "role",
+    .series = {{"relative error", "matrices", "error", 0, false}},
+    .edges = {"usual_least", "usual_most"},
+    .caption = "More than 50 percent is a finding: it is another weight, or codes were misread."};
+
+static const organ_block charts[] = {
+    SECTION(ON_PAGE, "places.*.strain", "Layers"),
+    MAP("places.*.strain", "places",
+        .look = {.title = "How near each weight is to the limits of what is expected",
+                 .subtitle = "1: at the limit; below: within; above: outside, by that factor (99 and more shown as 99)",
+                 .description = "For each role and layer the largest of |mean|, std and values, each beside the limit of what is expected "
+                                "of its role. Weights with findings are outlined.",
+                 .value_label = "of the limit",
+                 .mark_name = "has a finding",
+                 .high = 2,
+                 .diverging = true},
+        .role = "role", .value = "strain", .marks = "sick", .inside = true,
+        .caption = "Outlined weights have findings. Above 1 a weight is outside of what is expected of its role, which alone is no fault: "
+                   "small models have wider weights, large ones narrower."),
+    PANELS("matrices", &spread),
+    PANELS("matrices", &sizes),
+    SECTION(ON_PAGE, "compared", "Beside the other model"),
+    EACH_IF(ON_PAGE, "compared", "schemes", 0, scheme),
+    PANELS("compared", &distances),
+};
+
+static const organ_block remarks[] = {
+    SECTION(ON_FILES, NULL, "Remarks"),
+    SAY(ON_PAGE, "!remarks&!notes&!strays", "None."),
+    SAY_AFTER(ON_TERMINAL, "unexpected", "  remark   ", UNEXPECTED " The ranges: organ autopsy --print-ranges"),
+    ITEM(ON_MARKDOWN, "unexpected", UNEXPECTED),
+    SAY(ON_PAGE, "unexpected", UNEXPECTED),
+    EACH(ON_TERMINAL, "senses", MOST_SHOWN, remark),
+    SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
+    EACH(ON_MARKDOWN, "senses", 0, remark),
+    {.kind = ORGAN_BLOCK_TABLE,
+     .on = ON_PAGE,
+     .when = "senses",
+     .rows = "remarks",
+     .where = "!kind=expected",
+     .table = &(const organ_table_of){FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
+                                      .caption = "Remarks: unusual, but no fault by itself"}},
+    TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .most = MOST_CAUSES),
+    EACH(ON_ALL, "notes", 0, note),
+    SAY(ON_MARKDOWN, "!remarks&!notes", "None."),
+    EACH_OF(ON_TERMINAL, NULL, "strays", BLOCKS(stray), .where = "!known", .most = MOST_SHOWN,
+            .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
+    TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .most = MOST_ROWS, .what = "such tensors",
+          .caption = "Tensors that belong to no weight"),
+};
+
+static const organ_block all[] = {
+    LINES(NULL, "Autopsy of {model:model}{other?\nbeside     {other:model}}\n\n"),
+    HEADING("Autopsy of {model.name}{other? beside {other.name}}"),
+    SAY(ON_MARKDOWN, NULL, "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
+    MERITS(NULL, merits),
+    EACH(ON_TERMINAL, "schemes", 0, scheme),
+    GAP("schemes"),
+    TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
+    TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
+    PART(ON_ALL, ".", findings),
+    PART(ON_PAGE, ".", charts),
+    PART(ON_ALL, ".", remarks),
+    SECTION(ON_PAGE, NULL, "Roles"),
+    TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extremes of the weights of each role"),
+    SECTION(ON_FILES, NULL, "Tensors"),
+    TABLE(ON_FILES, NULL, "tensors", FIELDS(tensors), .most = MOST_TENSORS, .what = "weights",
+          .caption = "Every weight as the numbers that it means"),
+    SECTION(ON_FILES, NULL, "Ranges"),
+    SAY(ON_FILES, NULL, "Outside of what is expected is a remark, outside of what is healthy a finding."),
+    TABLE(ON_FILES, NULL, "limits", FIELDS(limits), .caption = "The ranges that were used"),
+    GAP(NULL),
+    SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT),
+    TIME_LINE(""),
+    DEFINITIONS,
+};
+
+static const organ_block blocks[] = {MADE(ON_ALL, NULL, autopsy_of, all)};
+
+const organ_view organ_autopsy_view = {
+    .schema = "organ.autopsy/1", .kind = "Autopsy", .title = "{model.name}{other? beside {other.name}}", .lead = VERDICT, BLOCKS(blocks)};
