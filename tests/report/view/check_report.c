@@ -2,6 +2,7 @@
  * Tests of orchestrator/report: documents, and the reports that are made of them. */
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/report/view/sparsity.h"
 #include "orchestrator/report/view/views.h"
 
 #include <check.h>
@@ -335,6 +336,49 @@ START_TEST(a_report_of_nothing_does_not_crash)
 }
 END_TEST
 
+/* 2,001 tensors in two layers and one outside, the first of which has the mean. */
+static json_t *report_of_many(void)
+{
+    json_t *const report = parse("{'per_tensor':{'tensors':2001,'mean':20.0,'min':10.0,'max':30.0},'layers':[{'layer':0,'percent':20.0},"
+                                 "{'layer':1,'percent':30.0},{'layer':-1,'percent':10.0}],"
+                                 "'totals':{'target':{'elements':50,'killed':10},'full':{'elements':200,'killed':10}},"
+                                 "'tile_map':{'rows':1,'cols':2,'killed':[1]},"
+                                 "'magnitudes':{'weights':8,'per_octave':2,'from_log2':-3,'count':[0,2,0,6,0],'killed':[0,1,0,3,0]}}");
+    json_t *const tensors = json_array();
+    for (int k = 0; k < 2001; k++)
+        json_array_append_new(tensors, json_pack("{s:i, s:f, s:i}", "number", k, "percent", k == 0 ? 20.0 : 20.0 + (k % 2 ? 10 : -10),
+                                                 "layer", k == 2000 ? -1 : k % 2));
+    json_object_set_new(report, "tensors", tensors);
+    return report;
+}
+
+START_TEST(a_pruning_is_folded)
+{
+    json_t *const report = report_of_many(), *const whole = organ_sparsity_fold(report);
+    const json_t *const fold = json_object_get(whole, "fold");
+    ck_assert_uint_eq(json_array_size(json_object_get(fold, "tensors")), 2000);
+    /* the one with the mean is left out, the others stand in their order */
+    ck_assert_uint_eq(organ_json_count(json_array_get(json_object_get(fold, "tensors"), 0), "number"), 1);
+    ck_assert_uint_eq(organ_json_count(json_array_get(json_object_get(fold, "tensors"), 1999), "number"), 2000);
+    ck_assert(organ_json_real(json_array_get(json_object_get(fold, "layers"), 0), "low") == 10.0);
+    ck_assert(organ_json_real(json_array_get(json_object_get(fold, "layers"), 0), "high") == 20.0);
+    ck_assert(json_is_null(json_object_get(json_array_get(json_object_get(fold, "layers"), 2), "low")));
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(fold, "layers"), 2), "label"), "none");
+    ck_assert_str_eq(organ_json_text(json_array_get(json_object_get(fold, "densest"), 0), "name"), "layer 1");
+    ck_assert_str_eq(organ_json_text(fold, "sparsest.name"), "what is outside the layers");
+    ck_assert(json_is_null(json_object_get(fold, "tiles")));
+    ck_assert(json_is_false(json_object_get(fold, "alike")));
+    ck_assert(organ_json_real(fold, "target_percent") == 25.0);
+    const json_t *const bins = json_object_get(fold, "bins");
+    ck_assert_uint_eq(json_array_size(bins), 3); /* from the first with a weight in it to the last */
+    ck_assert(organ_json_real(json_array_get(bins, 0), "place") == -2.25);
+    ck_assert(organ_json_real(json_array_get(bins, 2), "killed") == 37.5);
+    ck_assert(organ_json_real(json_array_get(json_object_get(fold, "bars"), 0), "of_full") == 5.0);
+    json_decref(whole);
+    json_decref(report);
+}
+END_TEST
+
 START_TEST(the_end_of_a_pruning)
 {
     static const char *const wanted[] = {"Pruned Qwen2.5-7B (Qwen2ForCausalLM, safetensors, 4 files, 15.2 GB)\ninto /data/out\n",
@@ -410,6 +454,7 @@ static TCase *report_cases(void)
     tcase_add_test(cases, sparsity_and_targets_are_told);
     tcase_add_test(cases, a_report_of_nothing_does_not_crash);
     tcase_add_test(cases, the_end_of_a_pruning);
+    tcase_add_test(cases, a_pruning_is_folded);
     tcase_add_test(cases, the_verdict_of_an_audit);
     return cases;
 }
