@@ -2,6 +2,7 @@
 #include "tests/kit/weights_rig.h"
 
 #include "tests/kit/scratch_model.h"
+#include "tests/kit/require.h"
 
 #include <check.h>
 #include <inttypes.h>
@@ -22,10 +23,10 @@ static line take_apart(const char *text, size_t length)
 {
     line l = {"", "", "", ""};
     char name[400] = "", rest[160] = "", whole[600];
-    ck_assert_uint_lt(length, sizeof whole);
+    REQUIRE(length < sizeof whole);
     memcpy(whole, text, length);
     whole[length] = '\0';
-    ck_assert_msg(sscanf(whole, " %399s %15s %159s", name, l.dtype, rest) >= 2, "\"%s\" is no tensor", whole);
+    REQUIRE_MSG(sscanf(whole, " %399s %15s %159s", name, l.dtype, rest) >= 2, "\"%s\" is no tensor", whole);
     char *const values = strchr(rest, '=');
     if (values) {
         *values = '\0';
@@ -44,10 +45,10 @@ static uint64_t bytes_of(const line *l)
 {
     const organ_dtype dtype = organ_dtype_from_name(l->dtype);
     uint64_t elements = 1, bytes;
-    ck_assert_msg(dtype != ORGAN_DTYPE_COUNT, "%s is no type", l->dtype);
+    REQUIRE_MSG(dtype != ORGAN_DTYPE_COUNT, "%s is no type", l->dtype);
     for (const char *s = l->shape; *s; s += strcspn(s, ","), s += *s == ',')
         elements *= strtoull(s, NULL, 10);
-    ck_assert(organ_dtype_bytes(dtype, elements, &bytes));
+    REQUIRE(organ_dtype_bytes(dtype, elements, &bytes));
     return bytes;
 }
 
@@ -85,7 +86,7 @@ void rig_tensors(const char *file, const char *tensors)
     offset = 8 + length;
     for (const char *s = tensors; *s; s += strcspn(s, "\n"), s += *s == '\n') {
         const line l = take_apart(s, strcspn(s, "\n"));
-        ck_assert_int_eq(fseeko(out, (off_t)offset, SEEK_SET), 0);
+        REQUIRE(fseeko(out, (off_t)offset, SEEK_SET) == 0);
         put_values(out, &l);
         offset += bytes_of(&l);
     }

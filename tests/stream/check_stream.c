@@ -5,6 +5,7 @@
 #include "tests/stream/check_stream.h"
 #include "tests/kit/model_maker.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -48,18 +49,18 @@ static void check_cover(const organ_pass *pass, uint64_t memory, size_t workers)
     for (size_t k = 0; k < pass->item_count; k++)
         seen[k] = calloc(pass->items[k].tensor->bytes + 1, 1);
     for (size_t last = 0; organ_band_next(pass, &plan, &cursor, &shape); last = shape.item) {
-        ck_assert_uint_ge(shape.item, last);
-        ck_assert_uint_eq(shape.from, next[shape.item]);
-        ck_assert_uint_le(shape.bytes, plan.band_bytes);
-        ck_assert_uint_le(shape.tiles, plan.band_tiles);
+        REQUIRE(shape.item >= last);
+        REQUIRE(shape.from == next[shape.item]);
+        REQUIRE(shape.bytes <= plan.band_bytes);
+        REQUIRE(shape.tiles <= plan.band_tiles);
         next[shape.item] += shape.bytes;
-        ck_assert_int_eq(shape.last, next[shape.item] == pass->items[shape.item].tensor->bytes);
+        REQUIRE(shape.last == (next[shape.item] == pass->items[shape.item].tensor->bytes));
         for (size_t t = 0; t < shape.tiles; t++) {
             const organ_tile tile = organ_band_tile(&shape, t, seen[shape.item] + shape.from, NULL);
-            ck_assert_uint_eq(tile.bytes, tile.rows * tile.cols * shape.unit);
+            REQUIRE(tile.bytes == tile.rows * tile.cols * shape.unit);
             if (pass->tile_rows) {
-                ck_assert_uint_le(tile.rows, pass->tile_rows);
-                ck_assert_uint_le(tile.cols, pass->tile_cols ? pass->tile_cols : shape.cols);
+                REQUIRE(tile.rows <= pass->tile_rows);
+                REQUIRE(tile.cols <= (pass->tile_cols ? pass->tile_cols : shape.cols));
             }
             for (size_t i = 0; i < tile.rows; i++)
                 for (size_t j = 0; j < tile.cols * shape.unit; j++)

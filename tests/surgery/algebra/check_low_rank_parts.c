@@ -4,6 +4,7 @@
 #include "orchestrator/surgery/algebra/low_rank_job.h"
 #include "tests/surgery/algebra/low_rank_rig.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -60,7 +61,7 @@ START_TEST(numbers_are_distributed_as_they_should_be)
             square += x * x;
             fourth += x * x * x * x;
             neighbours += k ? x * (double)values[k - 1] : 0;
-            ck_assert(normal ? fabs(x) < 6.7 : x >= -1 && x < 1);
+            REQUIRE(normal ? fabs(x) < 6.7 : x >= -1 && x < 1);
         }
         const double variance = normal ? 1 : 1.0 / 3;
         ck_assert_double_eq_tol(sum / N, 0, 0.01);

@@ -2,6 +2,7 @@
  * What a merge makes: compared with peft's own result, with sums in FP64, and with itself under other conditions. */
 #include "tests/kit/lora_rig.h"
 #include "tests/kit/suite_table.h"
+#include "tests/kit/require.h"
 
 #include "formats/model/model.h"
 #include "orchestrator/report/text/document.h"
@@ -56,8 +57,8 @@ START_TEST(the_same_as_peft)
         for (size_t k = 0; k < wanted_n; k++) {
             const size_t row = cols ? (const size_t[]){0, rows / 2, rows - 1}[k / cols] : 0;
             const double value = (double)is[cols ? row * cols + k % cols : k];
-            ck_assert_msg(fabs(value - (double)wanted[k]) <= 1e-6 * (1e-2 + fabs((double)wanted[k])), "%s, value %zu: %.9g, not %.9g", name,
-                          k, value, (double)wanted[k]);
+            REQUIRE_MSG(fabs(value - (double)wanted[k]) <= 1e-6 * (1e-2 + fabs((double)wanted[k])), "%s, value %zu: %.9g, not %.9g", name,
+                        k, value, (double)wanted[k]);
         }
         free(is);
         free(was);
@@ -87,8 +88,8 @@ static void expect_merged(const char *base, const char *adapter, const char *mod
     ck_assert_uint_eq(n, rows * cols);
     for (size_t k = 0; k < n; k++) {
         const double wanted = reference(d, was, k, crossed, rows, cols, scale);
-        ck_assert_msg(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "%s, value %zu: %.9g, not %.9g", name, k, (double)is[k],
-                      wanted);
+        REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "%s, value %zu: %.9g, not %.9g", name, k, (double)is[k],
+                    wanted);
     }
     free(d);
     free(was);
@@ -219,7 +220,7 @@ START_TEST(what_comes_whole)
     float *const was = lora_values(scratch_path("lora/adapter_model.safetensors"), tensors[2].name, &n);
     float *const is = lora_values(scratch_path("out"), "model.embed_tokens.weight", NULL);
     for (size_t k = 0; k < n; k++)
-        ck_assert(fabs((double)is[k] - reference(d, was, k, true, in, out, 1)) <= 2e-6);
+        REQUIRE(fabs((double)is[k] - reference(d, was, k, true, in, out, 1)) <= 2e-6);
     ck_assert_uint_eq(json_array_size(organ_json_at(lora_report, "replaced")), 3);
     free(d);
     free(was);
@@ -253,8 +254,8 @@ START_TEST(dora)
         for (size_t k = i * in; k < (i + 1) * in; k++) {
             const double wanted = (double)norms[i] / sqrt(norm) * ((double)was[k] + d[k]);
             change += (wanted - (double)was[k]) * (wanted - (double)was[k]);
-            ck_assert_msg(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k, (double)is[k],
-                          wanted);
+            REQUIRE_MSG(fabs((double)is[k] - wanted) <= 2e-6 * (0.01 + fabs(wanted)), "value %zu: %.9g, not %.9g", k, (double)is[k],
+                        wanted);
         }
     }
     ck_assert(fabs(number("totals.delta_norm") / sqrt(change) - 1) < 1e-5);
