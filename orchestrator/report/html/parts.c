@@ -47,71 +47,12 @@ void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *r
     free(text);
 }
 
-static void put_model(FILE *out, const json_t *model, const organ_page *page)
-{
-    (void)page;
-    organ_model_line(out, model);
-}
-
-void organ_html_model(organ_html *html, const char *what, const json_t *model)
-{
-    organ_error error = {0};
-    char *const text = organ_report_words(put_model, model, &error);
-    if (text)
-        organ_html_paragraph(html, "%s: %s.", what, text);
-    else
-        organ_html_fail(html);
-    free(text);
-}
-
-void organ_html_sentences(organ_html *html, const json_t *sentences)
-{
-    for (size_t k = 0; k < json_array_size(sentences); k++)
-        organ_html_paragraph(html, "%s", organ_json_text(json_array_get(sentences, k), ""));
-}
-
-json_t *organ_json_first(const json_t *report, const char *key, size_t most)
-{
-    const json_t *const rows = json_object_get(report, key);
-    json_t *part = json_object(), *const first = json_array();
-    bool whole = part && json_object_set(part, key, first) == 0;
-    for (size_t k = 0; k < json_array_size(rows) && k < most && whole; k++)
-        whole = json_array_append(first, json_array_get(rows, k)) == 0;
-    json_decref(first);
-    if (!whole) {
-        json_decref(part);
-        part = NULL;
-    }
-    return part;
-}
-
-organ_table *organ_pairs_table(const organ_column columns[2], const json_t *rows, const char *first, const char *second, size_t most)
-{
-    organ_table *const table = organ_table_create(columns, 2);
-    for (size_t k = 0; k < json_array_size(rows) && k < most; k++) {
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), first));
-        organ_table_cell(table, "%s", organ_json_text(json_array_get(rows, k), second));
-    }
-    return table;
-}
-
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what)
 {
     char shown[32], count[32];
     if (all > most)
         organ_html_paragraph(html, "The table shows the first %s of %s %s; the report as JSON has all.", organ_count_text(most, shown),
                              organ_count_text(all, count), what);
-}
-
-char *organ_ranking_of(organ_ranking look, organ_ranking_bar *bars, size_t count)
-{
-    char *svg = NULL;
-    look.bars = bars;
-    look.count = count;
-    if (bars)
-        organ_ranking_svg(&look, &svg, &(organ_error){0});
-    free(bars);
-    return svg;
 }
 
 char *organ_scatter_of(organ_scatter look, organ_point *points, size_t count)

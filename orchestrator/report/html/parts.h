@@ -4,7 +4,6 @@
 #define ORGAN_HTML_PARTS_H
 
 #include "orchestrator/report/html/page.h"
-#include "orchestrator/report/svg/ranking.h"
 #include "orchestrator/report/svg/scatter.h"
 
 /* What `write` says, as one string without the newline at its end, for the caller to free. NULL and ORGAN_IO without memory. */
@@ -13,30 +12,17 @@ char *organ_report_words(void (*write)(FILE *out, const json_t *report, const or
 /* What `write` says to a screen of unlimited width: each line a paragraph of the page, one that begins with WARNING a caution. */
 void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report);
 
-/* "Base: tiny-qwen2 (Qwen2ForCausalLM, safetensors, 3 files, 9.9 MB)." from an object like report.model. */
-void organ_html_model(organ_html *html, const char *what, const json_t *model);
-
 /* Fails the page, where something that was to be on it could not be made for want of memory. */
 void organ_html_fail(organ_html *html);
 
 /* The section "Where the verdicts begin" of report.thresholds, an object. */
 void organ_html_thresholds(organ_html *html, const json_t *thresholds);
 
-/* Each of an array of sentences a paragraph. */
-void organ_html_sentences(organ_html *html, const json_t *sentences);
-
-/* A document of the first `most` rows of the array `key` of a report, for a table of no more; NULL without memory. */
-json_t *organ_json_first(const json_t *report, const char *key, size_t most);
-
-/* A table of two texts of each row, the first `most` rows; NULL without memory. */
-organ_table *organ_pairs_table(const organ_column columns[2], const json_t *rows, const char *first, const char *second, size_t most);
-
 /* A table that shows the first `most` of `all` rows: the sentence that says so, or nothing where they are all there. */
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what);
 
-/* The chart of these bars or points, which are freed, for organ_html_chart; `look` says all the rest. NULL without memory, or where there
+/* The chart of these points, which are freed, for organ_html_chart; `look` says all the rest. NULL without memory, or where there
  * was none for them: they are NULL. */
-char *organ_ranking_of(organ_ranking look, organ_ranking_bar *bars, size_t count);
 char *organ_scatter_of(organ_scatter look, organ_point *points, size_t count);
 
 /* A number of a row; NaN where it is none. Percent: of a share. */

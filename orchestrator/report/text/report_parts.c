@@ -32,13 +32,6 @@ organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *p
     return status;
 }
 
-void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what)
-{
-    char duration[24], rate[16];
-    organ_text_say(out, page, "  ", "Time: %s, %s/s%s.", organ_duration_text(organ_json_real(report, "run.seconds"), duration),
-                   organ_quantity_text((uint64_t)organ_json_real(report, "run.bytes_per_second"), rate), what);
-}
-
 void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences)
 {
     for (size_t k = 0; k < json_array_size(sentences); k++) {
@@ -58,26 +51,6 @@ void organ_terms_list(FILE *out, const json_t *terms)
         organ_markdown_text(out, organ_json_text(sentence, ""), false);
         fputc('\n', out);
     }
-}
-
-void organ_errata_put(FILE *out, const json_t *report, const organ_page *page)
-{
-    const json_t *const errata = organ_json_at(report, "errata");
-    if (json_array_size(errata) == 0)
-        return;
-    fputs(page ? "  Read with these numbers:\n" : "\n> **Read this first.**\n>\n", out);
-    for (size_t k = 0; k < json_array_size(errata) && page; k++)
-        organ_text_say(out, page, "  - ", "%s", organ_json_text(json_array_get(errata, k), ""));
-    if (page)
-        fputc('\n', out);
-    else
-        organ_sentences_list(out, "> - ", errata);
-}
-
-void organ_definitions_list(FILE *out, const json_t *report)
-{
-    fputs("\n## Definitions\n\n", out);
-    organ_terms_list(out, json_object_get(report, "definitions"));
 }
 
 bool organ_role_is_new(const json_t *rows, size_t row)

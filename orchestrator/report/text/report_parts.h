@@ -15,21 +15,11 @@ organ_table *organ_checks_table(const json_t *checks);
 /* Writes the table and destroys it: for the page, with an empty line behind it, or as Markdown where `page` is NULL. */
 organ_status organ_table_emit(organ_table *table, FILE *out, const organ_page *page, organ_error *error);
 
-/* "  Time: 1.2 s, 310 MB/s of output." from report.run; `what` is " of output". */
-void organ_time_line(FILE *out, const json_t *report, const organ_page *page, const char *what);
-
-/* report.errata, what must be read with killed weights: for the terminal, an empty line behind it, or as Markdown where `page` is NULL, an
- * empty line before it. Nothing where there are none. */
-void organ_errata_put(FILE *out, const json_t *report, const organ_page *page);
-
 /* A Markdown list of an array of sentences, `lead` ("- ") before each. */
 void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences);
 
 /* A Markdown list of an object of terms and what they mean: "- **TERM**: SENTENCE". */
 void organ_terms_list(FILE *out, const json_t *terms);
-
-/* The section "Definitions" of report.definitions, an object; an empty line before it. */
-void organ_definitions_list(FILE *out, const json_t *report);
 
 /* Whether no row before this one has its "role". */
 bool organ_role_is_new(const json_t *rows, size_t row);
