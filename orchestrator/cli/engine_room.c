@@ -5,6 +5,7 @@
 #include "orchestrator/cli/html_file.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <stdlib.h>
 
@@ -19,7 +20,7 @@ static void write_page(const organ_call *call, const json_t *report, organ_error
         organ_fail(fault, ORGAN_IO, "all but the page is done: %s", page.message);
 }
 
-static void show_report(const organ_call *call, const json_t *report, organ_render *render, organ_error *error)
+static void show_report(const organ_call *call, const json_t *report, organ_error *error)
 {
     const organ_page page = organ_terminal_page(stdout);
     organ_error fault = {0}, unwritten = {0};
@@ -32,7 +33,8 @@ static void show_report(const organ_call *call, const json_t *report, organ_rend
         write_page(call, report, &unwritten);
     if (call->json)
         organ_document_print(report, stdout, &fault);
-    else if (render(report, &page, &text, &fault) == ORGAN_OK && organ_memory_work_check("the report", &fault) == ORGAN_OK)
+    else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &fault) == ORGAN_OK &&
+             organ_memory_work_check("the report", &fault) == ORGAN_OK)
         organ_text_fold(stdout, text, &page);
     free(text);
     if (fault.status != ORGAN_OK || unwritten.status != ORGAN_OK)
@@ -61,7 +63,7 @@ static organ_status open_engine(const organ_call *call, const organ_progress *pr
     return ORGAN_OK;
 }
 
-static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_render *render, organ_error *error)
+static organ_status run_with(const organ_call *call, bool with_engine, organ_work *work, organ_error *error)
 {
     const organ_experiment_options *const e = &call->evaluation;
     organ_terminal terminal;
@@ -79,17 +81,11 @@ static organ_status run_with(const organ_call *call, bool with_engine, organ_wor
     work(call, engine, &progress, &report, error);
     organ_engine_destroy(engine);
     if (report)
-        show_report(call, report, render, error);
+        show_report(call, report, error);
     json_decref(report);
     return error->status;
 }
 
-organ_status organ_run_work(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
-{
-    return run_with(call, true, work, render, error);
-}
+organ_status organ_run_work(const organ_call *call, organ_work *work, organ_error *error) { return run_with(call, true, work, error); }
 
-organ_status organ_run_light(const organ_call *call, organ_work *work, organ_render *render, organ_error *error)
-{
-    return run_with(call, false, work, render, error);
-}
+organ_status organ_run_light(const organ_call *call, organ_work *work, organ_error *error) { return run_with(call, false, work, error); }

@@ -2,7 +2,6 @@
  * autopsy: whether the weights of a model are healthy. */
 #include "orchestrator/cli/verb_parts.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/views.h"
 
 #include <stdio.h>
 
@@ -30,7 +29,7 @@ static organ_status run_autopsy(void *context, organ_error *error)
         return print_ranges(error);
     if (!call->autopsy.model)
         return organ_fail(error, ORGAN_USAGE, "MODEL is missing; see 'organ help autopsy'");
-    return organ_run_work(call, autopsy_work, call->tensors ? organ_report_tensors : organ_report_terminal, error);
+    return organ_run_work(call, autopsy_work, error);
 }
 
 /* Tables are laid out by hand. */

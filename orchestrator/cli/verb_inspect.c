@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * inspect: what is in a model. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
 
 WORK(inspect_work) { return organ_inspect(&call->inspect, report, error); }
-RUN_WORK(inspect, organ_run_light, organ_report_terminal)
+RUN_WORK(inspect, organ_run_light)
 
 static const organ_option inspect_options[] = {
     FLAG("tensors", inspect.tensors, "list every tensor, and which tensors each packed weight is made of"),

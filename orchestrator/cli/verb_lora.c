@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * lora extract, sanitize, merge, resize: the verbs that make or take a LoRA adapter. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -29,7 +27,7 @@ static const organ_option extract_options[] = {
     FORCE(lora_extract.force, "ADAPTER"),
     DRY_RUN(lora_extract.dry_run, "pair the weights and say what would be extracted")};
 
-RUN(extract, organ_lora_extract, lora_extract, organ_report_terminal)
+RUN(extract, organ_lora_extract, lora_extract)
 
 const organ_verb organ_lora_extract_verb = {
     .name = "lora extract",
@@ -62,7 +60,7 @@ static const organ_option sanitize_options[] = {
            "512 if it is not given, the most that vLLM serves", .range = {1, 65536}),
     FORCE(lora_sanitize.force, "OUT")};
 
-RUN(sanitize, organ_lora_sanitize, lora_sanitize, organ_report_terminal)
+RUN(sanitize, organ_lora_sanitize, lora_sanitize)
 
 const organ_verb organ_lora_sanitize_verb = {
     .name = "lora sanitize",
@@ -103,7 +101,7 @@ static const organ_option merge_options[] = {
     FORCE(lora_merge.force, "OUT"),
     DRY_RUN(lora_merge.dry_run, "find a place for every key and say what would be merged")};
 
-RUN(merge, organ_lora_merge, lora_merge, organ_report_terminal)
+RUN(merge, organ_lora_merge, lora_merge)
 
 const organ_verb organ_lora_merge_verb = {
     .name = "lora merge",
@@ -138,7 +136,7 @@ static const organ_option resize_options[] = {
          .range = {0, 1, true, false}),
     FORCE(lora_resize.force, "OUT")};
 
-RUN(resize, organ_lora_resize, lora_resize, organ_report_terminal)
+RUN(resize, organ_lora_resize, lora_resize)
 
 const organ_verb organ_lora_resize_verb = {
     .name = "lora resize",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * measure and fleet: how far weights are from noise. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -20,7 +19,7 @@ static const organ_option measure_options[] = {
          "downloads; needs -o, and is given again until all shards have come"),
     FLAG("tensors", tensors, "list every tensor")};
 
-RUN(measure, organ_measure, measure, call->tensors ? organ_report_tensors : organ_report_terminal)
+RUN(measure, organ_measure, measure)
 
 const organ_verb organ_measure_verb = {
     .name = "measure",
@@ -49,7 +48,7 @@ static const organ_option fleet_options[] = {
     OUTPUT("OUT", fleet.output, "the directory for organs and reports, made if need be", .required = true),
     FLAG("no-extract", fleet.no_extract, "measure only, take no model apart")};
 
-RUN(fleet, organ_fleet, fleet, organ_report_terminal)
+RUN(fleet, organ_fleet, fleet)
 
 const organ_verb organ_fleet_verb = {
     .name = "fleet",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * extract, assemble, graft, chimera: models taken apart and put together. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -15,7 +14,7 @@ static const organ_option extract_options[] = {
     DRY_RUN(extract.dry_run, "say what would be in DIR")};
 
 WORK(extract_work) { return organ_extract(&call->extract, progress, call->stop, report, error); }
-RUN_WORK(extract, organ_run_light, organ_report_terminal)
+RUN_WORK(extract, organ_run_light)
 
 const organ_verb organ_extract_verb = {
     .name = "extract",
@@ -47,7 +46,7 @@ static const organ_option assemble_options[] = {
     DRY_RUN(assemble.dry_run, "say which files there would be")};
 
 WORK(assemble_work) { return organ_assemble(&call->assemble, progress, call->stop, report, error); }
-RUN_WORK(assemble, organ_run_light, organ_report_terminal)
+RUN_WORK(assemble, organ_run_light)
 
 const organ_verb organ_assemble_verb = {
     .name = "assemble",
@@ -101,7 +100,7 @@ WORK(graft_work)
     return organ_graft(&options, engine->kernels, progress, call->stop, report, error);
 }
 /* A chimera is a graft under other names: the table puts its options where those of a graft are. */
-RUN_WORK(graft, organ_run_work, organ_report_terminal)
+RUN_WORK(graft, organ_run_work)
 
 const organ_verb organ_graft_verb = {
     .name = "graft",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ orthogonality. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -59,12 +58,12 @@ static organ_status run_orthogonality(void *values, organ_error *error)
     const organ_call *const call = values;
     const organ_orthogonality_options *const o = &call->orthogonality;
     if (call->pairs.count)
-        return refuse_pairs(call, error) ? error->status : organ_run_work(call, pairs_work, organ_report_terminal, error);
+        return refuse_pairs(call, error) ? error->status : organ_run_work(call, pairs_work, error);
     if (!o->adapter) {
         const organ_operand *const missing = &organ_orthogonality_verb.operands[!o->clean ? 0 : !o->noisy ? 1 : 2];
         return organ_fail(error, ORGAN_USAGE, "orthogonality: %s is missing: %s", missing->name, missing->help);
     }
-    return organ_run_work(call, orthogonality_work, organ_report_terminal, error);
+    return organ_run_work(call, orthogonality_work, error);
 }
 
 const organ_verb organ_orthogonality_verb = {

@@ -3,7 +3,7 @@
  * words about them.
  *
  *   static const organ_option scale_options[] = {OUTPUT("OUT", scale.output, "the directory to make", .required = true), ...};
- *   RUN(scale, organ_scale, scale, organ_report_terminal)
+ *   RUN(scale, organ_scale, scale)
  *   const organ_verb organ_scale_verb = {.name = "scale", ..., .run = run_scale}; */
 #ifndef ORGAN_VERB_PARTS_H
 #define ORGAN_VERB_PARTS_H
@@ -87,18 +87,18 @@ extern const organ_option organ_help_options[1];              /* --help */
     static organ_status function(const organ_call *call __attribute__((unused)), const organ_engine *engine __attribute__((unused)), \
                                  const organ_progress *progress __attribute__((unused)), json_t **report, organ_error *error)
 
-/* Defines run_NAME, which does NAME_work by organ_run_work or organ_run_light and shows its report by `render`. */
-#define RUN_WORK(name, runner, render) \
+/* Defines run_NAME, which does NAME_work by organ_run_work or organ_run_light and shows its report. */
+#define RUN_WORK(name, runner) \
     static organ_status run_##name(void *values, organ_error *error) \
     { \
         const organ_call *const call = values; \
-        return runner(call, name##_work, render, error); \
+        return runner(call, name##_work, error); \
     }
 
 /* Both, for an operation that takes the options in call->OPTIONS and an engine. */
-#define RUN(name, operation, options, render) \
+#define RUN(name, operation, options) \
     WORK(name##_work) { return operation(&call->options, engine, progress, report, error); } \
-    RUN_WORK(name, organ_run_work, render)
+    RUN_WORK(name, organ_run_work)
 
 /* clang-format on */
 

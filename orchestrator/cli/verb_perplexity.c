@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * perplexity, evaluate, generate: whether a model still speaks, and what an operation cost. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -38,7 +37,7 @@ static const organ_option perplexity_options[] = {
           "score OTHER on the same tokens too: difference and ratio with error, KL divergence from MODEL, and how often both find the "
           "same token likeliest")};
 
-RUN(perplexity, organ_perplexity, perplexity, organ_report_terminal)
+RUN(perplexity, organ_perplexity, perplexity)
 
 const organ_verb organ_perplexity_verb = {
     .name = "perplexity",
@@ -71,7 +70,7 @@ static const organ_option evaluate_options[] = {
           "the name of the experiment that MODEL belongs to, or each whose path or name matches that pattern; may be given several times; "
           "two experiments come into one table only under two names")};
 
-RUN(evaluate, organ_evaluate, evaluate, organ_report_terminal)
+RUN(evaluate, organ_evaluate, evaluate)
 
 const organ_verb organ_evaluate_verb = {
     .name = "evaluate",
@@ -112,13 +111,6 @@ static void print_generated(void *context, const char *text, size_t bytes)
     fflush(stdout);
 }
 
-static organ_status no_more(const json_t *report, const organ_page *page, char **text, organ_error *error)
-{
-    (void)report;
-    (void)page;
-    return (*text = strdup("\n")) ? ORGAN_OK : organ_fail_errno(error, errno, "text");
-}
-
 WORK(generate_work)
 {
     bool said = false;
@@ -129,7 +121,7 @@ WORK(generate_work)
     return error->status;
 }
 
-RUN_WORK(generate, organ_run_work, no_more)
+RUN_WORK(generate, organ_run_work)
 
 /* clang-format off */
 

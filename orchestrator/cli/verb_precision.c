@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * dequantize and quantize: what weights are stored in. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -18,7 +17,7 @@ static const organ_option dequantize_options[] = {
     FORCE(dequantize.force, "OUT"),
     DRY_RUN(dequantize.dry_run, "say what would be dequantised")};
 
-RUN(dequantize, organ_dequantize_model, dequantize, organ_report_terminal)
+RUN(dequantize, organ_dequantize_model, dequantize)
 
 const organ_verb organ_dequantize_verb = {
     .name = "dequantize",
@@ -57,7 +56,7 @@ static const organ_option quantize_options[] = {
     FORCE(quantize.force, "OUT"),
     DRY_RUN(quantize.dry_run, "say what would be quantised")};
 
-RUN(quantize, organ_quantize_model, quantize, organ_report_terminal)
+RUN(quantize, organ_quantize_model, quantize)
 
 const organ_verb organ_quantize_verb = {
     .name = "quantize",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * prune, and audit, which proves what it did. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -41,7 +40,7 @@ static const organ_option flow_options[] = {
          "how much a starved row or column pulls; with 0 magnitude alone decides", .range = {0, 8}, .fallback = "1.0")};
 
 WORK(prune_work) { return organ_prune_by_method(&call->prune, &call->calibrated, engine, progress, report, error); }
-RUN_WORK(prune, organ_run_work, organ_report_terminal)
+RUN_WORK(prune, organ_run_work)
 
 const organ_verb organ_prune_verb = {
     .name = "prune",
@@ -80,7 +79,7 @@ static const organ_option audit_options[] = {
     FLAG("compensated", audit.compensated,
          "the pruning changed the weights that it kept (physarum-v2, sparsegpt): count them, do not fail for them")};
 
-RUN(audit, organ_audit, audit, organ_report_terminal)
+RUN(audit, organ_audit, audit)
 
 const organ_verb organ_audit_verb = {
     .name = "audit",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * purify: what a filter takes for noise, weakened. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -21,7 +20,7 @@ static const organ_option purify_options[] = {
     FORCE(purify.force, "OUT"),
     DRY_RUN(purify.dry_run, "say what would be purified")};
 
-RUN(purify, organ_purify, purify, organ_report_terminal)
+RUN(purify, organ_purify, purify)
 
 const organ_verb organ_purify_verb = {
     .name = "purify",

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ tokenize. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -12,7 +11,7 @@ static const organ_option options[] = {
     FLAG("special", tokenize.special, "special tokens written in the text, such as <|endoftext|>, are meant; if not given they are text")};
 
 WORK(tokenize_work) { return organ_tokenize(&call->tokenize, call->stop, report, error); }
-RUN_WORK(tokenize, organ_run_light, organ_report_terminal)
+RUN_WORK(tokenize, organ_run_light)
 
 const organ_verb organ_tokenize_verb = {
     .name = "tokenize",

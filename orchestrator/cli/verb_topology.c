@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ topology. */
 #include "orchestrator/cli/verb_parts.h"
-#include "orchestrator/report/view/views.h"
 
 /* Tables are laid out by hand. */
 /* clang-format off */
@@ -14,7 +13,7 @@ WORK(topology_work)
 {
     return organ_machine_plan(&(organ_machine_plan_options){.import = call->import, .threads = call->threads}, report, error);
 }
-RUN_WORK(topology, organ_run_light, organ_report_terminal)
+RUN_WORK(topology, organ_run_light)
 
 const organ_verb organ_topology_verb = {
     .name = "topology",

@@ -21,6 +21,7 @@ static void put_text(organ_html *page, const json_t *text)
 static const organ_block text[] = {DRAW("text", put_text)};
 
 static const organ_block blocks[] = {
+    GAP(NULL), /* a terminal has the text already */
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "Prompt"),
     PART(ON_PAGE, "prompt", text),

@@ -6,12 +6,8 @@
 
 #include <string.h>
 
-const organ_view *const organ_views[ORGAN_VIEWS] = {
-    &organ_assemble_view,     &organ_audit_view,         &organ_autopsy_view,     &organ_dequantize_view,    &organ_evaluate_view,
-    &organ_extract_view,      &organ_fleet_view,         &organ_generate_view,    &organ_graft_view,         &organ_inspect_view,
-    &organ_lora_extract_view, &organ_lora_merge_view,    &organ_lora_resize_view, &organ_lora_sanitize_view, &organ_measure_view,
-    &organ_noise_pairs_view,  &organ_orthogonality_view, &organ_perplexity_view,  &organ_prune_view,         &organ_purify_view,
-    &organ_quantize_view,     &organ_tokenize_view,      &organ_topology_view};
+#define ORGAN_VIEW_PLACE(name) &organ_##name##_view,
+const organ_view *const organ_views[ORGAN_VIEWS] = {ORGAN_VIEW_LIST(ORGAN_VIEW_PLACE)};
 
 const organ_view *organ_view_of(const json_t *report)
 {

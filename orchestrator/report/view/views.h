@@ -5,13 +5,38 @@
 
 #include "orchestrator/report/blocks/block.h"
 
-extern const organ_view organ_assemble_view, organ_audit_view, organ_autopsy_view, organ_dequantize_view, organ_evaluate_view,
-    organ_extract_view, organ_fleet_view, organ_generate_view, organ_graft_view, organ_inspect_view, organ_lora_extract_view,
-    organ_lora_merge_view, organ_lora_resize_view, organ_lora_sanitize_view, organ_measure_view, organ_noise_pairs_view,
-    organ_orthogonality_view, organ_perplexity_view, organ_prune_view, organ_purify_view, organ_quantize_view, organ_tokenize_view,
-    organ_topology_view;
+/* The one list of them, by the names of their schemas: organ_NAME_view is of organ.NAME/1. */
+/* clang-format off: a view a line */
+#define ORGAN_VIEW_LIST(VIEW)                                                                                                              \
+    VIEW(assemble)                                                                                                                         \
+    VIEW(audit)                                                                                                                            \
+    VIEW(autopsy)                                                                                                                          \
+    VIEW(dequantize)                                                                                                                       \
+    VIEW(evaluate)                                                                                                                         \
+    VIEW(extract)                                                                                                                          \
+    VIEW(fleet)                                                                                                                            \
+    VIEW(generate)                                                                                                                         \
+    VIEW(graft)                                                                                                                            \
+    VIEW(inspect)                                                                                                                          \
+    VIEW(lora_extract)                                                                                                                     \
+    VIEW(lora_merge)                                                                                                                       \
+    VIEW(lora_resize)                                                                                                                      \
+    VIEW(lora_sanitize)                                                                                                                    \
+    VIEW(measure)                                                                                                                          \
+    VIEW(noise_pairs)                                                                                                                      \
+    VIEW(orthogonality)                                                                                                                    \
+    VIEW(perplexity)                                                                                                                       \
+    VIEW(prune)                                                                                                                            \
+    VIEW(purify)                                                                                                                           \
+    VIEW(quantize)                                                                                                                         \
+    VIEW(tokenize)                                                                                                                         \
+    VIEW(topology)
+/* clang-format on */
 
-enum { ORGAN_VIEWS = 23 };
+#define ORGAN_VIEW_DECLARE(name) extern const organ_view organ_##name##_view;
+#define ORGAN_VIEW_COUNT(name)   +1
+ORGAN_VIEW_LIST(ORGAN_VIEW_DECLARE)
+enum { ORGAN_VIEWS = ORGAN_VIEW_LIST(ORGAN_VIEW_COUNT) };
 extern const organ_view *const organ_views[ORGAN_VIEWS];
 
 /* NULL: a document without a view. */
