@@ -43,7 +43,7 @@ ends 0 lora merge --base tiny-qwen2 --adapter tiny-lora -o merged --force --json
 if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' merged/organ/lora_merge.json) >../difference; then good; else
     bad "--json differs from the file" ../difference
 fi
-ends 0 lora merge --base tiny-qwen2 --adapter servable -o no --dry-run --scale 0.5
+ends 0 lora merge --base tiny-qwen2 --adapter servable -o no --dry-run --scale 0.5 --html dry.html
 matches lora/lora_merge_dry ../out
 judge "a dry run left something" test ! -e no
 ends 0 lora merge --base tiny-qwen2 --adapter servable -o one.safetensors --quiet

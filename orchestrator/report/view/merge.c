@@ -40,9 +40,9 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
                                       FIELD_TEXT("written as", "dtype", 0),
                                       FIELD_COUNT("rank", "rank"),
                                       FIELD_GENERAL("scale", "scale", 6),
-                                      FIELD_GENERAL("norm of the change", "delta_norm", 4),
-                                      FIELD_SHARE("arrived", "arrived"),
-                                      FIELD_SHARE("rounding error", "rounding_error")};
+                                      FIELD_IF("!dry_run", GENERAL, "norm of the change", "delta_norm", 4, 0),
+                                      FIELD_IF("!dry_run", SHARE, "arrived", "arrived", 0, 0),
+                                      FIELD_IF("!dry_run", SHARE, "rounding error", "rounding_error", 0, 0)};
 static const organ_field unplaced[] = {FIELD_TEXT("tensor of the adapter", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                        FIELD_TEXT("why", "reason", 0)};
 
