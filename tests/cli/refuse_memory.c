@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,10 +45,7 @@ static struct {
 static char early[4096];
 static size_t early_used;
 
-static void *find(const char *name)
-{
-    return dlsym(RTLD_NEXT, name);
-}
+static void *find(const char *name) { return dlsym(RTLD_NEXT, name); }
 
 static void *early_calloc(size_t bytes)
 {
@@ -135,6 +133,19 @@ int posix_memalign(void **memory, size_t alignment, size_t size)
     if (made)
         *memory = made;
     return made ? 0 : ENOMEM;
+}
+
+/* AddressSanitizer asks where the stack of a new thread lies, and ends the program where that gets no memory. */
+int pthread_getattr_np(pthread_t thread, pthread_attr_t *attributes)
+{
+    static int (*ask)(pthread_t, pthread_attr_t *);
+    const bool was = inside;
+    inside = true;
+    if (!ask)
+        ask = (int (*)(pthread_t, pthread_attr_t *))find("pthread_getattr_np");
+    const int fault = ask(thread, attributes);
+    inside = was;
+    return fault;
 }
 
 void *mmap(void *address, size_t bytes, int protection, int flags, int fd, off_t offset)
@@ -235,8 +246,7 @@ int __libc_start_main(int (*main_function)(int, char **, char **), int argc, cha
                       void (*loader_end)(void), void *stack)
 {
     real_main = main_function;
-    int (*const start)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *) =
-        (int (*)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *))find(
-            "__libc_start_main");
+    int (*const start)(int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *) = (int (*)(
+        int (*)(int, char **, char **), int, char **, void (*)(void), void (*)(void), void (*)(void), void *))find("__libc_start_main");
     return start(counted_main, argc, argv, begin, end, loader_end, stack);
 }
