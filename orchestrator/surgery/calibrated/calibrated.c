@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/job.h"
 
-#include "formats/base/memory_watch.h"
+#include "orchestrator/surgery/output/verb.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -210,8 +210,15 @@ static const organ_prune_kind kind = {.work = work,
                                       .amend_line = organ_calibrated_amend_line,
                                       .recall = organ_calibrated_recall};
 
-static void close_all(organ_calibrated_job *job)
+static organ_status prune_calibrated(void *context, json_t **report, organ_error *error)
 {
+    organ_calibrated_job *const job = context;
+    return check_options(job, error) || open_all(job, error) ? error->status : organ_prune_run(&job->base, report, error);
+}
+
+static void close_calibrated(void *context)
+{
+    organ_calibrated_job *const job = context;
     free(job->tokens);
     free(job->begin);
     free_states(job);
@@ -234,12 +241,8 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
             return no_use("--imatrix", VERSION_1, error);
         return calibrated->pattern ? no_use("--pattern", VERSION_1, error) : organ_prune(options, engine, progress, report, error);
     }
-    const organ_memory_work json = organ_memory_work_begin();
     organ_calibrated_job job = {
         .options = calibrated,
         .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
-    if (check_options(&job, error) == ORGAN_OK && open_all(&job, error) == ORGAN_OK)
-        organ_prune_run(&job.base, report, error);
-    close_all(&job);
-    return organ_memory_work_end(&json, report, options->donor, error);
+    return organ_verb_run(&(organ_verb){options->donor, &job, prune_calibrated, close_calibrated, true}, report, error);
 }

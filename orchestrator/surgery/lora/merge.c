@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/lora/merge_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/verb.h"
@@ -102,6 +101,7 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
     const organ_remake remake = {.model = job->base,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
+                                 ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->piece_count,
                                  .definition = "lora merge/1",
                                  .left_out = job->packed ? of_packed : NULL,
@@ -114,8 +114,7 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
                                  .fill = fill,
                                  .recall = organ_merge_recall,
                                  .identity = identity,
-                                 .document = document,
-                                 .markdown = organ_report_markdown};
+                                 .document = document};
     return organ_remake_run(&remake, report, error);
 }
 

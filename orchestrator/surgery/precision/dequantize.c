@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/precision/dequantize_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/selection.h"
@@ -161,6 +160,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
+                                 ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->piece_count,
                                  .definition = "dequantize/1",
                                  .gguf = job->gguf,
@@ -174,8 +174,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
                                  .fill = fill,
                                  .recall = organ_dequantize_recall,
                                  .identity = identity,
-                                 .document = organ_dequantize_document,
-                                 .markdown = organ_report_markdown};
+                                 .document = organ_dequantize_document};
     tell_before(job);
     organ_remake_run(&remake, report, error);
     if (*report)

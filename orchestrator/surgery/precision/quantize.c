@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/precision/quantize_job.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/plain_only.h"
 #include "orchestrator/surgery/output/verb.h"
 
@@ -214,6 +213,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),
                                  ORGAN_REMAKE_BY(job),
+                                 ORGAN_REMAKE_ANEW(o, job),
                                  .unit_count = job->unit_count,
                                  .definition = "quantize/1",
                                  .stage = "quantizing",
@@ -225,8 +225,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .fill = fill,
                                  .recall = organ_quantize_recall,
                                  .identity = identity,
-                                 .document = organ_quantize_document,
-                                 .markdown = organ_report_markdown};
+                                 .document = organ_quantize_document};
     tell_before(job);
     organ_remake_run(&remake, report, error);
     return error->status;

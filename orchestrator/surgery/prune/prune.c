@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/prune/job.h"
 
-#include "formats/base/memory_watch.h"
 #include "formats/base/text_buffer.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/output/verb.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -283,48 +282,45 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
 {
     const organ_prune_options *const o = job->options;
     const organ_remake remake = {.model = job->donor,
-                                 .path = o->output,
-                                 .resume = o->resume,
-                                 .force = o->force,
-                                 .dry_run = o->dry_run,
+                                 ORGAN_REMAKE_ASKED(o),
+                                 ORGAN_REMAKE_BY(job),
                                  .directory = true,
                                  .replaced = job->targets.chosen,
                                  .definition = job->definition,
                                  .stage = "pruning",
                                  .name = "prune.json",
                                  .markdown_name = "REPORT.md",
-                                 .progress = job->progress,
-                                 .stop = job->engine->stop,
-                                 .evaluate = o->evaluate,
-                                 .engine = job->engine,
                                  .model_is = "donor",
-                                 .context = job,
                                  .fill = fill,
                                  .recall = recall,
                                  .identity = identity_of,
                                  .check = check,
                                  .document = organ_prune_document,
-                                 .settle = organ_prune_settle,
-                                 .markdown = organ_report_markdown};
+                                 .settle = organ_prune_settle};
     note_percent(o, job->progress);
     return organ_remake_run(&remake, report, error);
 }
 
 static const organ_prune_kind version_1 = {.work = work, .identity = identity};
 
+static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
+{
+    organ_prune_job *const job = context;
+    if (check_options(job->options, error) || check_cpu(job->options, error) || organ_prune_job_open(job, error))
+        return error->status;
+    return organ_prune_run(job, report, error);
+}
+
+static void close_version_1(void *job) { organ_prune_job_close(job); }
+
 organ_status organ_prune(const organ_prune_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    const organ_memory_work json = organ_memory_work_begin();
     organ_prune_job job = {.kind = &version_1,
                            .definition = "physarum-v1/1",
                            .options = options,
                            .engine = engine,
                            .progress = progress,
                            .started_at = time(NULL)};
-    *report = NULL;
-    if (check_options(options, error) == ORGAN_OK && check_cpu(options, error) == ORGAN_OK && organ_prune_job_open(&job, error) == ORGAN_OK)
-        organ_prune_run(&job, report, error);
-    organ_prune_job_close(&job);
-    return organ_memory_work_end(&json, report, options->donor, error);
+    return organ_verb_run(&(organ_verb){options->donor, &job, prune_version_1, close_version_1, true}, report, error);
 }

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/job.h"
 
-#include "formats/base/memory_watch.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/plain_only.h"
+#include "orchestrator/surgery/output/verb.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -139,32 +138,25 @@ static organ_status remake(organ_purify_job *job, json_t **report, organ_error *
 {
     const organ_purify_options *const o = job->options;
     const organ_remake remake = {.model = job->donor,
-                                 .path = o->output,
-                                 .resume = o->resume,
-                                 .force = o->force,
-                                 .dry_run = o->dry_run,
+                                 ORGAN_REMAKE_ASKED(o),
+                                 ORGAN_REMAKE_BY(job),
                                  .replaced = job->chosen,
                                  .definition = job->haar ? "purify-haar/1" : "purify-fft/1",
                                  .stage = "purifying",
                                  .name = "purify.json",
                                  .markdown_name = "PURIFY_REPORT.md",
-                                 .progress = job->progress,
-                                 .stop = job->engine->stop,
-                                 .evaluate = o->evaluate,
-                                 .engine = job->engine,
                                  .model_is = "model",
-                                 .context = job,
                                  .fill = organ_purify_fill,
                                  .recall = organ_purify_recall,
                                  .identity = organ_purify_identity,
                                  .check = check_copy,
-                                 .document = organ_purify_document,
-                                 .markdown = organ_report_markdown};
+                                 .document = organ_purify_document};
     return organ_remake_run(&remake, report, error);
 }
 
-static void release(organ_purify_job *job)
+static void close_purify(void *context)
 {
+    organ_purify_job *const job = context;
     for (size_t k = 0; k < job->fft_count; k++)
         organ_fft_destroy(job->ffts[k]);
     free(job->ffts);
@@ -174,14 +166,15 @@ static void release(organ_purify_job *job)
     organ_model_close(job->donor);
 }
 
+static organ_status purify(void *context, json_t **report, organ_error *error)
+{
+    organ_purify_job *const job = context;
+    return check_options(job, error) || open_donor(job, error) ? error->status : remake(job, report, error);
+}
+
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                           organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    if (check_options(&job, error) == ORGAN_OK && open_donor(&job, error) == ORGAN_OK)
-        remake(&job, report, error);
-    release(&job);
-    return organ_memory_work_end(&work, report, options->model, error);
+    return organ_verb_run(&(organ_verb){options->model, &job, purify, close_purify, true}, report, error);
 }

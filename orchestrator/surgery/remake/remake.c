@@ -4,6 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
+#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/unit_output.h"
@@ -28,11 +29,9 @@ typedef struct work {
     organ_evaluation evaluation;
 } work;
 
-static organ_status no_memory(const work *w, organ_error *error) { return organ_fail_errno(error, ENOMEM, "%s", w->remake->path); }
-
 /* ---- before anything is written ---- */
 
-static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, m->markdown}; }
+static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, organ_report_markdown}; }
 
 /* A copy can be one file only where the model is one of its kind. */
 static organ_status check_ending(const organ_remake *m, bool single, organ_error *error)
@@ -70,7 +69,7 @@ static organ_status list_replaced(work *w, organ_error *error)
     made->pieces = w->pieces = calloc(m->model->tensor_count + 1, sizeof *w->pieces);
     made->units = w->units = calloc(m->model->tensor_count + 1, sizeof *w->units);
     if (!w->pieces || !w->units)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->remake->path);
     made->source_bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++) {
         const organ_tensor *const tensor = &m->model->tensors[t];
@@ -102,7 +101,7 @@ static organ_status edit_config(work *w, organ_error *error)
     size_t length = 0;
     if (asprintf(&w->config_path, "%s/" CONFIG, w->root) < 0) {
         w->config_path = NULL;
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->remake->path);
     }
     if (access(w->config_path, F_OK)) {
         free(w->config_path);
@@ -176,7 +175,7 @@ static organ_status copy_beside(const work *w, const char *to, organ_error *erro
         if (!goes_along(w, name))
             continue;
         if (asprintf(&new_name, "%s%s", record ? "organ/donor/" : "", record ? name + 6 : name) < 0)
-            return no_memory(w, error);
+            return organ_fail_memory(error, w->remake->path);
         organ_copy_file(w->root, name, to, new_name, error);
         free(new_name);
     }
@@ -187,7 +186,7 @@ static organ_status write_config(const work *w, const char *to, organ_error *err
 {
     char *path = NULL;
     if (asprintf(&path, "%s/" CONFIG, to) < 0)
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->remake->path);
     organ_text_write(path, w->config.bytes, error);
     free(path);
     return error->status;
@@ -230,7 +229,7 @@ static organ_status finish(void *context, const char *to, organ_error *error)
     if (organ_model_unchanged(m->model, error) || !m->check)
         return error->status;
     char *const path = path_of(w);
-    path ? m->check(m->context, to, path, error) : no_memory(w, error);
+    path ? m->check(m->context, to, path, error) : organ_fail_memory(error, w->remake->path);
     free(path);
     return error->status;
 }
@@ -252,7 +251,7 @@ static organ_status tell(void *context, json_t **report, organ_error *error)
         evaluate(w);
     if (!(*report = organ_evaluated_json(&w->evaluation, m->document(m->context, output, w->made.plan))) ||
         (m->settle && m->settle(m->context, *report)))
-        return no_memory(w, error);
+        return organ_fail_memory(error, w->remake->path);
     if (!m->dry_run && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
         organ_output_sync(output, error);
     return error->status;
@@ -297,7 +296,7 @@ static organ_unit_output told(const organ_remake *m)
                                .definition = m->definition,
                                .stage = m->stage,
                                .progress = m->progress,
-                               .stop = m->stop,
+                               .stop = m->engine->stop,
                                .identity = identity,
                                .begin = begin,
                                .fill = fill,

@@ -30,7 +30,6 @@ typedef struct organ_remake {
     const char *stage;                /* "dequantizing": for the progress */
     const char *name, *markdown_name; /* of the reports in OUT/organ: "dequantize.json", "DEQUANTIZE_REPORT.md" */
     const organ_progress *progress;
-    const organ_stop *stop;
     const organ_experiment_options *evaluate; /* score model and output on its text; NULL: not */
     const organ_engine *engine;               /* that does it */
     const char *model_is;                     /* what the model is called in that: "model", "base" */
@@ -50,15 +49,15 @@ typedef struct organ_remake {
     /* The report; NULL without memory. `output` gives organ_output_run; there is a plan of new shards, or NULL. */
     json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
     int (*settle)(void *context, json_t *report); /* the same report with the evaluation in it; -1 without memory. May be NULL */
-    organ_status (*markdown)(const json_t *report, char **text, organ_error *error);
 } organ_remake;
 
 /* Members that the options of every such verb have, and that its job has. */
 #define ORGAN_REMAKE_ASKED(o)                                                                                                              \
-    .path = (o)->output, .resume = (o)->resume, .force = (o)->force, .dry_run = (o)->dry_run, .most = (o)->most, .evaluate = (o)->evaluate
-#define ORGAN_REMAKE_BY(job)                                                                                                               \
-    .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units, .progress = (job)->progress,                        \
-    .stop = (job)->engine->stop, .engine = (job)->engine, .context = (job)
+    .path = (o)->output, .resume = (o)->resume, .force = (o)->force, .dry_run = (o)->dry_run, .evaluate = (o)->evaluate
+#define ORGAN_REMAKE_BY(job) .progress = (job)->progress, .engine = (job)->engine, .context = (job)
+
+/* The same of verbs that lay tensors out in new shards. */
+#define ORGAN_REMAKE_ANEW(o, job) .most = (o)->most, .pieces = (job)->pieces, .piece_count = (job)->piece_count, .units = (job)->units
 
 /* Does it all. *report is for the caller to release; NULL on error. A run that is interrupted, or that the disk or the memory ends, leaves
  * what is done with a journal, and `resume` continues it to the same bytes; after any other error nothing of the output is left. With
