@@ -133,12 +133,6 @@ void organ_bars_put(organ_walk *walk, const organ_block *block)
 
 /* ---- maps ---- */
 
-static long long layer_of(const json_t *row)
-{
-    const json_t *const layer = json_object_get(row, "layer");
-    return json_is_integer(layer) ? json_integer_value(layer) : -1;
-}
-
 static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, const json_t *marks)
 {
     organ_layer_map *const map = organ_layer_map_create();
@@ -150,14 +144,14 @@ static organ_layer_map *map_of(const organ_map_of *look, const json_t *rows, con
         const json_t *const row = json_array_get(rows, k);
         const double weight = look->weight ? organ_json_number(row, look->weight) : 1;
         const double value = organ_block_number(row, look->value, look->factor);
-        if (layer_of(row) < 0 && (look->inside || look->layers))
+        if (organ_row_layer(row) < 0 && (look->inside || look->layers))
             continue;
-        organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->role), value, weight > 0 ? weight : 1);
+        organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->role), value, weight > 0 ? weight : 1);
         if (look->beyond > 0 && fabs(value) > look->beyond)
-            organ_layer_map_mark(map, layer_of(row), organ_json_text(row, look->role));
+            organ_layer_map_mark(map, organ_row_layer(row), organ_json_text(row, look->role));
     }
     for (size_t k = 0; k < json_array_size(marks); k++)
-        organ_layer_map_mark(map, layer_of(json_array_get(marks, k)), organ_json_text(json_array_get(marks, k), look->role));
+        organ_layer_map_mark(map, organ_row_layer(json_array_get(marks, k)), organ_json_text(json_array_get(marks, k), look->role));
     organ_layer_map_settle(map);
     return map;
 }

@@ -18,6 +18,12 @@ struct organ_layer_map_note {
     bool mark;
 };
 
+long long organ_row_layer(const json_t *row)
+{
+    const json_t *const layer = json_object_get(row, "layer");
+    return json_is_integer(layer) ? json_integer_value(layer) : -1;
+}
+
 organ_layer_map *organ_layer_map_create(void) { return calloc(1, sizeof(organ_layer_map)); }
 
 void organ_layer_map_destroy(organ_layer_map *map)

@@ -29,6 +29,9 @@ typedef struct organ_layer_map {
     bool failed;
 } organ_layer_map;
 
+/* The "layer" of a row; -1: it stands in none. */
+long long organ_row_layer(const json_t *row);
+
 /* NULL without memory, which the functions below accept: then there is no chart. */
 organ_layer_map *organ_layer_map_create(void);
 void organ_layer_map_destroy(organ_layer_map *map);

@@ -79,12 +79,6 @@ void organ_grid_put(organ_walk *walk, const organ_block *block)
 
 /* ---- curves ---- */
 
-static long long layer_of(const json_t *row)
-{
-    const json_t *const layer = json_object_get(row, "layer");
-    return json_is_integer(layer) ? json_integer_value(layer) : -1;
-}
-
 /* Each role a line: the members of the rows, or the names of them. */
 static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows)
 {
@@ -94,11 +88,11 @@ static organ_layer_map *lines_of(const organ_curves_of *look, const json_t *rows
     map->as_met = !look->name;
     for (size_t k = 0; k < json_array_size(rows); k++) {
         const json_t *const row = json_array_get(rows, k);
-        if (layer_of(row) >= 0 && look->name)
-            organ_layer_map_add(map, layer_of(row), organ_json_text(row, look->name), organ_block_number(row, look->value, look->factor),
-                                1);
-        for (size_t v = 0; layer_of(row) >= 0 && v < ORGAN_CHART_COLOURS && look->values[v]; v++)
-            organ_layer_map_add(map, layer_of(row), look->values[v], organ_block_number(row, look->values[v], look->factor), 1);
+        if (organ_row_layer(row) >= 0 && look->name)
+            organ_layer_map_add(map, organ_row_layer(row), organ_json_text(row, look->name),
+                                organ_block_number(row, look->value, look->factor), 1);
+        for (size_t v = 0; organ_row_layer(row) >= 0 && v < ORGAN_CHART_COLOURS && look->values[v]; v++)
+            organ_layer_map_add(map, organ_row_layer(row), look->values[v], organ_block_number(row, look->values[v], look->factor), 1);
     }
     organ_layer_map_settle(map);
     return map;

@@ -250,14 +250,6 @@ organ_status organ_view_markdown(const organ_view *view, const json_t *report, c
     return write_text(&walk, view, report, text, error);
 }
 
-void organ_blocks_page(const organ_block *blocks, size_t count, const json_t *report, organ_html *html)
-{
-    organ_error ignored = {0};
-    organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = {report, report}, .html = html, .error = &ignored};
-    walk_blocks(&walk, blocks, count);
-    end_list(&walk);
-}
-
 organ_status organ_view_page(const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     const organ_scope scope = {report, report};

@@ -62,17 +62,6 @@ organ_html *organ_html_create(const char *kind, const char *title, const char *l
     return html;
 }
 
-void organ_html_destroy(organ_html *html)
-{
-    if (!html)
-        return;
-    organ_text_discard(&html->front);
-    organ_text_discard(&html->contents);
-    organ_text_discard(&html->body);
-    free(html->section);
-    free(html);
-}
-
 /* ---- text ---- */
 
 void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count)

@@ -13,7 +13,6 @@ typedef struct organ_html organ_html;
 /* `kind` says what is reported ("Pruning"), `title` of what ("tiny-qwen2"), `lead` in one or two sentences what came out; NULL: none.
  * NULL if there is no memory: all functions below accept that, and organ_html_finish then reports it. */
 organ_html *organ_html_create(const char *kind, const char *title, const char *lead);
-void organ_html_destroy(organ_html *html);
 
 /* The few numbers that a reader came for, side by side on top: each a value ("21.89 %") and what it is ("of the target weights"). To be
  * called once, before the first section. */

@@ -23,7 +23,8 @@ static void put_line(organ_html *html, char *line)
 /* As for a chart that could not be made. */
 void organ_html_fail(organ_html *html) { organ_html_chart(html, NULL, NULL); }
 
-char *organ_report_words(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error)
+/* What `write` says, as one string without the newline at its end, for the caller to free. NULL and ORGAN_IO without memory. */
+static char *words_written(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error)
 {
     static const organ_page unlimited = {0, true};
     organ_text buffer;
@@ -39,7 +40,7 @@ char *organ_report_words(void (*write)(FILE *out, const json_t *report, const or
 void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report)
 {
     organ_error error = {0};
-    char *const text = organ_report_words(write, report, &error), *rest;
+    char *const text = words_written(write, report, &error), *rest;
     if (!text)
         organ_html_fail(html);
     for (char *line = text ? strtok_r(text, "\n", &rest) : NULL; line; line = strtok_r(NULL, "\n", &rest))

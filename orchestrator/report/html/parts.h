@@ -6,9 +6,6 @@
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/svg/scatter.h"
 
-/* What `write` says, as one string without the newline at its end, for the caller to free. NULL and ORGAN_IO without memory. */
-char *organ_report_words(void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report, organ_error *error);
-
 /* What `write` says to a screen of unlimited width: each line a paragraph of the page, one that begins with WARNING a caution. */
 void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report);
 

@@ -52,12 +52,3 @@ void organ_terms_list(FILE *out, const json_t *terms)
         fputc('\n', out);
     }
 }
-
-bool organ_role_is_new(const json_t *rows, size_t row)
-{
-    const char *const role = organ_json_text(json_array_get(rows, row), "role");
-    for (size_t k = 0; k < row; k++)
-        if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
-            return false;
-    return true;
-}

@@ -21,7 +21,4 @@ void organ_sentences_list(FILE *out, const char *lead, const json_t *sentences);
 /* A Markdown list of an object of terms and what they mean: "- **TERM**: SENTENCE". */
 void organ_terms_list(FILE *out, const json_t *terms);
 
-/* Whether no row before this one has its "role". */
-bool organ_role_is_new(const json_t *rows, size_t row);
-
 #endif

@@ -70,6 +70,12 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path)
     return walk_path(whole ? scope->report : scope->row, path + (whole || strcmp(path, ".") == 0));
 }
 
+/* A number that is written out, or the member that a path names. */
+static double amount_named(const organ_scope *scope, const char *named)
+{
+    return isdigit((unsigned char)*named) || *named == '-' ? strtod(named, NULL) : amount_of(organ_scope_at(scope, named));
+}
+
 static bool term_holds(const organ_scope *scope, const char *term, size_t length)
 {
     char path[LONGEST_PATH], wanted[LONGEST_PATH];
@@ -86,8 +92,7 @@ static bool term_holds(const organ_scope *scope, const char *term, size_t length
         if (json_is_string(value))
             holds = strcmp(json_string_value(value), wanted) == 0;
         else {
-            const double other =
-                (isdigit((unsigned char)*wanted) || *wanted == '-') ? strtod(wanted, NULL) : amount_of(organ_scope_at(scope, wanted));
+            const double other = amount_named(scope, wanted);
             holds = value && !json_is_null(value) && (term[end] == '=' ? amount_of(value) == other : amount_of(value) > other);
         }
     }
@@ -211,6 +216,13 @@ static void put_measured(FILE *out, const organ_scope *scope, const char *path, 
         fprintf(out, " %s %.*f", between, decimals, e);
 }
 
+/* A key of an adapter without what all of them begin with. */
+static const char *module_of(const char *key)
+{
+    const size_t length = sizeof PEFT_PREFIX - 1;
+    return key + (strncmp(key, PEFT_PREFIX, length) == 0 ? length : 0);
+}
+
 /* A path up to its last dot: "OUT." of "OUT.gguf". */
 static void put_stem(FILE *out, const char *path, organ_words_for to)
 {
@@ -220,12 +232,6 @@ static void put_stem(FILE *out, const char *path, organ_words_for to)
         organ_memory_refused();
     put_text(out, stem ? stem : "", false, to);
     free(stem);
-}
-
-/* More than a number, or than the member that a path names. */
-static double beyond(const organ_scope *scope, const json_t *value, const char *other)
-{
-    return amount_of(value) - (isdigit((unsigned char)*other) ? strtod(other, NULL) : amount_of(organ_scope_at(scope, other)));
 }
 
 static double sum_of(const json_t *rows, const char *key)
@@ -243,7 +249,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "size") == 0)
         fprintf(out, "%zu", json_array_size(value));
     else if (*form == '-')
-        fprintf(out, "%.0f", beyond(scope, value, form + 1));
+        fprintf(out, "%.0f", amount_of(value) - amount_named(scope, form + 1));
     else if (strncmp(form, "sum.", 4) == 0)
         fprintf(out, "%.15g", sum_of(value, form + 4));
     else if (strcmp(form, "s") == 0)
@@ -253,10 +259,7 @@ static void put_value(FILE *out, const organ_scope *scope, const json_t *value, 
     else if (strcmp(form, "model") == 0)
         organ_model_line(out, value);
     else if (strcmp(form, "module") == 0)
-        put_text(out,
-                 organ_json_text(value, "") +
-                     (strncmp(organ_json_text(value, ""), PEFT_PREFIX, sizeof PEFT_PREFIX - 1) == 0 ? sizeof PEFT_PREFIX - 1 : 0),
-                 false, to);
+        put_text(out, module_of(organ_json_text(value, "")), false, to);
     else if (strcmp(form, "stem") == 0)
         put_stem(out, organ_json_text(value, ""), to);
     else if (strcmp(form, "shell") == 0)
@@ -330,11 +333,6 @@ static void put_words(FILE *out, const organ_scope *scope, const char *words, si
     }
 }
 
-void organ_words_put(FILE *out, const organ_scope *scope, const char *words, organ_words_for form)
-{
-    put_words(out, scope, words, strlen(words), form);
-}
-
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form)
 {
     organ_text text;
@@ -342,7 +340,7 @@ char *organ_words_text(const organ_scope *scope, const char *words, organ_words_
     char *whole = NULL;
     if (organ_text_open(&text, &ignored) != ORGAN_OK)
         return NULL;
-    organ_words_put(text.out, scope, words ? words : "", form);
+    put_words(text.out, scope, words ? words : "", words ? strlen(words) : 0, form);
     organ_text_finish(&text, &whole, &ignored);
     return whole;
 }

@@ -50,9 +50,7 @@ const json_t *organ_scope_at(const organ_scope *scope, const char *path);
 /* NULL holds. */
 bool organ_scope_holds(const organ_scope *scope, const char *condition);
 
-void organ_words_put(FILE *out, const organ_scope *scope, const char *words, organ_words_for form);
-
-/* The same as a string, for the caller to free; "" for NULL. NULL without memory, which counts as a refusal. */
+/* The words as a string, for the caller to free; "" for NULL. NULL without memory, which counts as a refusal. */
 char *organ_words_text(const organ_scope *scope, const char *words, organ_words_for form);
 
 #endif

@@ -19,7 +19,7 @@ static char *rank_curves(const json_t *report) { return organ_rank_curves(report
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("modules", "modules"),
                                     FIELD_WORDS("rank", "{before_from}{before_to>before_from?-{before_to}}", 0),
-                                    FIELD_WORDS("new rank", "{rank_from}{rank_to>rank_from?-{rank_to}}", 0),
+                                    FIELD_WORDS("new rank", RANK_WORDS, 0),
                                     FIELD_SHARE("explained", "share"),
                                     FIELD_SHARE("least", "least")};
 static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD_CODE),

@@ -10,18 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
-
 void organ_html_report_known(char *out, size_t size)
 {
     size_t length = 0;
-    const char *names[ORGAN_VIEWS];
-    size_t count = 0;
-    for (size_t k = 0; k < ORGAN_VIEWS; k++)
-        names[count++] = organ_views[k]->schema;
-    qsort(names, count, sizeof *names, by_name);
-    for (size_t k = 0; k < count && length < size; k++)
-        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", names[k]);
+    for (size_t k = 0; k < ORGAN_VIEWS && length < size; k++)
+        length += (size_t)snprintf(out + length, size - length, "%s%s", k ? ", " : "", organ_views[k]->schema);
 }
 
 organ_status organ_html_report(const json_t *report, char **html, organ_error *error)

@@ -20,7 +20,7 @@ static const organ_item merits[] = {
 /* A role whose modules are all unchanged has no change to explain. */
 static const organ_field projections[] = {FIELD_TEXT("projection", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                           FIELD_COUNT("modules", "modules"),
-                                          FIELD_WORDS("rank", "{modules?{rank_from}{rank_to>rank_from?-{rank_to}}|-}", 0),
+                                          FIELD_WORDS("rank", "{modules?" RANK_WORDS "|-}", 0),
                                           FIELD_WORDS("parameters", "{modules?{parameters:count}|-}", 0),
                                           FIELD_IF("!dry_run", WORDS, "change", "{modules?{change:share}|-}", 0, 0),
                                           FIELD_IF("!dry_run", WORDS, "explained", "{modules?{explained:share}|-}", 0, 0),

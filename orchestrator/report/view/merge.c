@@ -31,7 +31,7 @@ static const organ_item merits[] = {{"!dry_run&!unplaced", "of the change arrive
 
 static const organ_field roles[] = {FIELD_TEXT("role", "role", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                     FIELD_COUNT("modules", "modules"),
-                                    FIELD_WORDS("rank", "{rank_from}{rank_to>rank_from?-{rank_to}}", 0),
+                                    FIELD_WORDS("rank", RANK_WORDS, 0),
                                     FIELD_COUNT("weights", "elements"),
                                     FIELD_IF("!dry_run", SHARE, "arrived", "share", 0, 0),
                                     FIELD_IF("!dry_run", SHARE, "least", "least", 0, 0)};

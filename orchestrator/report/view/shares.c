@@ -15,12 +15,22 @@ enum { MOST_ROLES = 32 };
 static const json_t *modules_of(const json_t *report) { return json_object_get(report, "modules"); }
 static const char *role_of(const json_t *row) { return organ_json_text(row, "role"); }
 
+/* Whether no row before this one has its "role". */
+static bool role_is_new(const json_t *rows, size_t row)
+{
+    const char *const role = organ_json_text(json_array_get(rows, row), "role");
+    for (size_t k = 0; k < row; k++)
+        if (strcmp(organ_json_text(json_array_get(rows, k), "role"), role) == 0)
+            return false;
+    return true;
+}
+
 /* The roles of the modules in the order in which they come; as many as there is room for. */
 static size_t roles_of(const json_t *modules, const char *roles[MOST_ROLES])
 {
     size_t count = 0;
     for (size_t k = 0; k < json_array_size(modules) && count < MOST_ROLES; k++)
-        if (organ_role_is_new(modules, k))
+        if (role_is_new(modules, k))
             roles[count++] = role_of(json_array_get(modules, k));
     return count;
 }

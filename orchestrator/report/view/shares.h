@@ -22,6 +22,9 @@ json_t *organ_share_roles(const json_t *report, const organ_share_of *of);
 /* What each lower rank would explain, from the spectra, one panel a role: an SVG; NULL without memory. */
 char *organ_rank_curves(const json_t *report, const organ_share_of *of);
 
+/* A cell of such a row: "4" or "4-16". */
+#define RANK_WORDS "{rank_from}{rank_to>rank_from?-{rank_to}}"
+
 /* Charts over the rows of organ_share_roles: all modules of a role together, and each module by layer. */
 #define SHARE_BARS(heading, word, text)                                                                                                    \
     BARS("rows", "rows",                                                                                                                   \

@@ -5,7 +5,7 @@
 
 #include "orchestrator/report/blocks/block.h"
 
-/* The one list of them, by the names of their schemas: organ_NAME_view is of organ.NAME/1. */
+/* The one list of them, sorted by the names of their schemas, as messages list them: organ_NAME_view is of organ.NAME/1. */
 /* clang-format off: a view a line */
 #define ORGAN_VIEW_LIST(VIEW)                                                                                                              \
     VIEW(assemble)                                                                                                                         \
