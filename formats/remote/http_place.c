@@ -3,8 +3,8 @@
 #include "formats/remote/remote.h"
 
 #include "formats/base/path.h"
+#include "formats/remote/curl_library.h"
 
-#include <curl/curl.h>
 #include <string.h>
 #include <strings.h>
 
@@ -14,13 +14,13 @@ char *organ_http_harmless(const char *url)
 {
     static const CURLUPart secrets[] = {CURLUPART_USER, CURLUPART_PASSWORD, CURLUPART_OPTIONS, CURLUPART_QUERY, CURLUPART_FRAGMENT};
     char *text = NULL;
-    CURLU *parts = curl_url();
-    if (parts && organ_http_is_url(url) && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
+    CURLU *parts = organ_curl.url();
+    if (parts && organ_http_is_url(url) && organ_curl.url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK) {
         for (size_t k = 0; k < sizeof secrets / sizeof *secrets; k++)
-            curl_url_set(parts, secrets[k], NULL, 0);
-        curl_url_get(parts, CURLUPART_URL, &text, 0);
+            organ_curl.url_set(parts, secrets[k], NULL, 0);
+        organ_curl.url_get(parts, CURLUPART_URL, &text, 0);
     }
-    curl_url_cleanup(parts);
+    organ_curl.url_cleanup(parts);
     return text;
 }
 
@@ -37,9 +37,9 @@ static bool is_file_name(const char *name)
 /* Of a URL as organ_http_harmless() gives it. */
 bool organ_http_names_file(const char *text)
 {
-    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
+    char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, NULL);
     const bool file = plain && is_file_name(plain);
-    curl_free(plain);
+    organ_curl.free(plain);
     return file;
 }
 
@@ -62,16 +62,18 @@ static organ_status take_place(char *text, const char *plain, size_t length, org
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
                               organ_error *error)
 {
+    if (organ_curl_open(error) != ORGAN_OK)
+        return error->status;
     char *text = organ_http_harmless(url);
     if (!text) /* not repeated: what is wrong with it may be the place of a password */
         return organ_fail(error, ORGAN_USAGE, "the URL of the model is malformed");
     int length = 0;
-    char *plain = curl_easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
+    char *plain = organ_curl.easy_unescape(NULL, strrchr(text, '/') + 1, 0, &length);
     if (!plain)
         organ_fail_memory(error, text);
     else
         take_place(text, plain, (size_t)length, arena, shown, directory, name, error);
-    curl_free(plain);
-    curl_free(text);
+    organ_curl.free(plain);
+    organ_curl.free(text);
     return error->status;
 }

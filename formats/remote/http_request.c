@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/http_request.h"
 
+#include "formats/remote/curl_library.h"
 #include "formats/remote/http_address.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +42,6 @@ typedef struct hop {
     double started;
 } hop;
 
-static pthread_once_t started = PTHREAD_ONCE_INIT;
-static CURLcode start_result;
-
-static void start_curl(void) { start_result = curl_global_init(CURL_GLOBAL_DEFAULT); }
-
 static double monotonic_seconds(void)
 {
     struct timespec t;
@@ -66,7 +60,7 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
     for (size_t k = 0; k < line->access->header_count; k++) {
         if (!is_header(line->access->headers[k]))
             return organ_fail(error, ORGAN_USAGE, "header %zu that is to be sent is not of the form 'Name: value' on one line", k + 1);
-        struct curl_slist *longer = curl_slist_append(line->headers, line->access->headers[k]);
+        struct curl_slist *longer = organ_curl.slist_append(line->headers, line->access->headers[k]);
         if (!longer)
             return organ_fail_errno(error, ENOMEM, "headers of a request");
         line->headers = longer;
@@ -77,14 +71,17 @@ static organ_status take_headers(organ_http_line *line, organ_error *error)
 organ_status organ_http_line_open(const organ_model_access *access, organ_http_line **result, organ_error *error)
 {
     static const organ_model_access usual;
+    *result = NULL;
+    if (organ_curl_open(error) != ORGAN_OK)
+        return error->status;
     organ_http_line *line = *result = calloc(1, sizeof *line);
-    pthread_once(&started, start_curl);
-    if (!line || start_result != CURLE_OK || !(line->curl = curl_easy_init()))
-        organ_fail(error, ORGAN_IO, "libcurl cannot be started");
-    else {
+    if (line)
+        line->curl = organ_curl.easy_init();
+    if (line && line->curl) {
         line->access = access ? access : &usual;
         take_headers(line, error);
-    }
+    } else
+        organ_fail(error, ORGAN_IO, "no memory for a connection");
     if (error->status) {
         organ_http_line_close(line);
         *result = NULL;
@@ -96,8 +93,8 @@ void organ_http_line_close(organ_http_line *line)
 {
     if (!line)
         return;
-    curl_slist_free_all(line->headers);
-    curl_easy_cleanup(line->curl);
+    organ_curl.slist_free_all(line->headers);
+    organ_curl.easy_cleanup(line->curl);
     free(line);
 }
 
@@ -195,7 +192,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context)
     organ_http_answer *answer = h->answer;
     const size_t length = size * count, room = h->request->room - answer->got;
     long code = 0;
-    curl_easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
+    organ_curl.easy_getinfo(h->line->curl, CURLINFO_RESPONSE_CODE, &code);
     if (code != 206 && (code != 200 || h->request->ranged)) {
         h->dropped += length;
         return code == 200 || h->dropped > ERROR_PAGE ? 0 : length; /* a whole file where a part was asked for */
@@ -270,12 +267,13 @@ static int on_connected(void *context, char *peer, char *own, int peer_port, int
 static bool leads_inside(const char *url)
 {
     char *host = NULL;
-    CURLU *parts = curl_url();
+    CURLU *parts = organ_curl.url();
     bool inside = false;
-    if (parts && curl_url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
+    if (parts && organ_curl.url_set(parts, CURLUPART_URL, url, 0) == CURLUE_OK &&
+        organ_curl.url_get(parts, CURLUPART_HOST, &host, 0) == CURLUE_OK)
         inside = strcasecmp(host, "localhost") == 0 || (organ_http_is_address(host) && !organ_http_text_is_public(host));
-    curl_free(host);
-    curl_url_cleanup(parts);
+    organ_curl.free(host);
+    organ_curl.url_cleanup(parts);
     return inside;
 }
 
@@ -290,17 +288,18 @@ static bool is_hopeless(CURLcode code)
 static bool same_origin(const char *a, const char *b)
 {
     static const CURLUPart parts[] = {CURLUPART_SCHEME, CURLUPART_HOST, CURLUPART_PORT};
-    CURLU *x = curl_url(), *y = curl_url();
-    bool same = x && y && curl_url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && curl_url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
+    CURLU *x = organ_curl.url(), *y = organ_curl.url();
+    bool same =
+        x && y && organ_curl.url_set(x, CURLUPART_URL, a, 0) == CURLUE_OK && organ_curl.url_set(y, CURLUPART_URL, b, 0) == CURLUE_OK;
     for (size_t k = 0; k < 3 && same; k++) {
         char *p = NULL, *q = NULL;
-        same = curl_url_get(x, parts[k], &p, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-               curl_url_get(y, parts[k], &q, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(p, q) == 0;
-        curl_free(p);
-        curl_free(q);
+        same = organ_curl.url_get(x, parts[k], &p, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+               organ_curl.url_get(y, parts[k], &q, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(p, q) == 0;
+        organ_curl.free(p);
+        organ_curl.free(q);
     }
-    curl_url_cleanup(x);
-    curl_url_cleanup(y);
+    organ_curl.url_cleanup(x);
+    organ_curl.url_cleanup(y);
     return same;
 }
 
@@ -308,34 +307,34 @@ static void set_options(organ_http_line *line, const organ_http_request *request
 {
     CURL *curl = line->curl;
     char range[48];
-    curl_easy_reset(curl); /* connections stay */
-    curl_easy_setopt(curl, CURLOPT_URL, url);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIME);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIME);
-    curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
-    curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's are not the server's */
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "organ");
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, line->reason);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, h);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, h);
-    curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(curl, CURLOPT_XFERINFODATA, h);
-    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
-    curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, h);
-    curl_easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
-    curl_easy_setopt(curl, CURLOPT_PREREQDATA, h);
+    organ_curl.easy_reset(curl); /* connections stay */
+    organ_curl.easy_setopt(curl, CURLOPT_URL, url);
+    organ_curl.easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    organ_curl.easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    organ_curl.easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, CONNECT_TIME);
+    organ_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    organ_curl.easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, STALL_TIME);
+    organ_curl.easy_setopt(curl, CURLOPT_BUFFERSIZE, 256L << 10);
+    organ_curl.easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    organ_curl.easy_setopt(curl, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L); /* a proxy's are not the server's */
+    organ_curl.easy_setopt(curl, CURLOPT_USERAGENT, "organ");
+    organ_curl.easy_setopt(curl, CURLOPT_ERRORBUFFER, line->reason);
+    organ_curl.easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+    organ_curl.easy_setopt(curl, CURLOPT_HEADERDATA, h);
+    organ_curl.easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+    organ_curl.easy_setopt(curl, CURLOPT_WRITEDATA, h);
+    organ_curl.easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+    organ_curl.easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+    organ_curl.easy_setopt(curl, CURLOPT_XFERINFODATA, h);
+    organ_curl.easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    organ_curl.easy_setopt(curl, CURLOPT_OPENSOCKETDATA, h);
+    organ_curl.easy_setopt(curl, CURLOPT_PREREQFUNCTION, on_connected);
+    organ_curl.easy_setopt(curl, CURLOPT_PREREQDATA, h);
     if (same_origin(url, request->origin_url))
-        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, line->headers);
+        organ_curl.easy_setopt(curl, CURLOPT_HTTPHEADER, line->headers);
     if (request->ranged) {
         snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, request->from, request->from + (request->room - 1));
-        curl_easy_setopt(curl, CURLOPT_RANGE, range);
+        organ_curl.easy_setopt(curl, CURLOPT_RANGE, range);
     }
 }
 
@@ -343,7 +342,7 @@ static void set_options(organ_http_line *line, const organ_http_request *request
 static bool is_long_header(const hop *h, CURLcode result)
 {
     long sent = 0;
-    curl_easy_getinfo(h->line->curl, CURLINFO_REQUEST_SIZE, &sent);
+    organ_curl.easy_getinfo(h->line->curl, CURLINFO_REQUEST_SIZE, &sent);
     return (result == CURLE_OUT_OF_MEMORY) && sent > 0 && !h->headers_over;
 }
 
@@ -357,7 +356,7 @@ static void take_fault(const hop *h, CURLcode result)
     if (is_long_header(h, result))
         snprintf(answer->fault, sizeof answer->fault, "a header of its answer is too long, the one after '%s'", h->header);
     else
-        snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : curl_easy_strerror(result));
+        snprintf(answer->fault, sizeof answer->fault, "%s", h->line->reason[0] ? h->line->reason : organ_curl.easy_strerror(result));
 }
 
 /* `guarded`: a public server has sent us there. Returns whether the server asked is a public one. */
@@ -372,10 +371,10 @@ static bool ask_one(organ_http_line *line, const organ_http_request *request, co
         return false;
     }
     set_options(line, request, url, &h);
-    const CURLcode result = curl_easy_perform(line->curl);
+    const CURLcode result = organ_curl.easy_perform(line->curl);
     curl_off_t wait = 0;
-    curl_easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);
-    curl_easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
+    organ_curl.easy_getinfo(line->curl, CURLINFO_RESPONSE_CODE, &answer->code);
+    organ_curl.easy_getinfo(line->curl, CURLINFO_RETRY_AFTER, &wait);
     answer->retry_after = wait > 0 ? (unsigned)(wait < LONGEST_WAIT ? wait : LONGEST_WAIT) : 0;
     const bool dropped = h.dropped && result == CURLE_WRITE_ERROR; /* by on_body, with the answer complete in all that matters */
     if (result != CURLE_OK && !dropped)
@@ -395,7 +394,7 @@ static char *redirect_target(const organ_http_line *line, const char *url, organ
     const char *next = NULL;
     if (answer->broken || answer->code < 300 || answer->code > 308 || answer->code == 304)
         return NULL;
-    curl_easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
+    organ_curl.easy_getinfo(line->curl, CURLINFO_REDIRECT_URL, &next);
     if (!next)
         give_up(answer, "it redirects nowhere");
     else if (strncasecmp(next, "https://", 8) != 0 && (strncasecmp(next, "http://", 7) != 0 || strncasecmp(url, "https:", 6) == 0))

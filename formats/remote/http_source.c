@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "formats/remote/remote.h"
 
+#include "formats/remote/curl_library.h"
 #include "formats/remote/http_request.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -71,7 +71,7 @@ static organ_status take_url(organ_http *http, const char *url, organ_error *err
     if (asprintf(&http->shown, "%.*s%s", (int)shown, text ? text : "", slash) < 0)
         http->shown = NULL;
     http->query = query ? strndup(query, strcspn(query, "#")) : strdup("");
-    curl_free(text);
+    organ_curl.free(text);
     return http->base && http->query && http->shown ? ORGAN_OK : organ_fail_errno(error, ENOMEM, "the URL of the model");
 }
 
@@ -397,13 +397,13 @@ static char *join_three(const char *a, const char *b, const char *c)
 static organ_status make_file(organ_http *http, const char *name, organ_http_file **result, organ_error *error)
 {
     organ_http_file *file = *result = calloc(1, sizeof *file);
-    char *encoded = file ? curl_easy_escape(NULL, name, 0) : NULL;
+    char *encoded = file ? organ_curl.easy_escape(NULL, name, 0) : NULL;
     if (encoded) {
         file->http = http;
         file->url = join_three(http->base, encoded, http->query);
         file->shown = join_three(http->shown, name, "");
     }
-    curl_free(encoded);
+    organ_curl.free(encoded);
     if (file && file->url && file->shown)
         return ORGAN_OK;
     if (file && file->http)

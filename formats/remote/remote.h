@@ -24,7 +24,7 @@ bool organ_http_is_url(const char *path);
 organ_status organ_http_place(const char *url, organ_arena *arena, const char **shown, const char **directory, const char **name,
                               organ_error *error);
 
-/* The URL without user, password, query and fragment, to be freed by curl_free; NULL if it is none, or without memory. */
+/* The URL without user, password, query and fragment, to be freed by organ_curl.free; NULL if it is none, or without memory. */
 char *organ_http_harmless(const char *url);
 
 /* Whether the last segment of that text is the name of a file that a model is in, or that a user may take for one. */

@@ -13,6 +13,6 @@ if ! echo 'int LLVMFuzzerTestOneInput(void); int LLVMFuzzerTestOneInput(void) { 
     exit 1
 fi
 # shellcheck disable=SC2086
-"$clang" -std=c11 -D_GNU_SOURCE -I. -O1 -g -pthread $sanitizers formats/*/*.c tests/formats/fuzz_safetensors.c -lcurl -ljansson -lxxhash -lm -o build/fuzz/safetensors
+"$clang" -std=c11 -D_GNU_SOURCE -I. -O1 -g -pthread $sanitizers formats/*/*.c tests/formats/fuzz_safetensors.c -ljansson -lxxhash -lm -o build/fuzz/safetensors
 exec build/fuzz/safetensors -max_total_time="${FUZZ_SECONDS:-60}" -timeout=10 -rss_limit_mb=1024 -max_len=8192 -dict=tests/formats/fuzz_safetensors.dict \
     -artifact_prefix=build/fuzz/ -print_final_stats=1 build/fuzz/corpus fixtures/fuzz_safetensors

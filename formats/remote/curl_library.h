@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT
+ * libcurl, loaded when the first URL is read: it brings thirty libraries along, which take half of the time in which a program that reads
+ * no URL would start and end. */
+#ifndef ORGAN_CURL_LIBRARY_H
+#define ORGAN_CURL_LIBRARY_H
+
+#include "formats/base/status.h"
+
+#include <curl/curl.h>
+
+/* Its functions under their names without "curl_". Valid once organ_curl_open has succeeded. */
+typedef struct organ_curl_functions {
+    __typeof__(curl_easy_init) *easy_init;
+    __typeof__(curl_easy_reset) *easy_reset;
+    CURLcode (*easy_setopt)(CURL *curl, CURLoption option, ...);
+    __typeof__(curl_easy_perform) *easy_perform;
+    CURLcode (*easy_getinfo)(CURL *curl, CURLINFO info, ...);
+    __typeof__(curl_easy_strerror) *easy_strerror;
+    __typeof__(curl_easy_cleanup) *easy_cleanup;
+    __typeof__(curl_easy_escape) *easy_escape;
+    __typeof__(curl_easy_unescape) *easy_unescape;
+    __typeof__(curl_slist_append) *slist_append;
+    __typeof__(curl_slist_free_all) *slist_free_all;
+    __typeof__(curl_url) *url;
+    __typeof__(curl_url_set) *url_set;
+    __typeof__(curl_url_get) *url_get;
+    __typeof__(curl_url_cleanup) *url_cleanup;
+    __typeof__(curl_free) *free;
+    __typeof__(curl_global_init) *global_init;
+} organ_curl_functions;
+extern organ_curl_functions organ_curl;
+
+/* Loads and starts it, once for the process. ORGAN_IO if that fails, which then stays so. */
+organ_status organ_curl_open(organ_error *error);
+
+#endif
