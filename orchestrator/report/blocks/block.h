@@ -25,7 +25,7 @@ enum {
 
 typedef enum organ_block_kind {
     ORGAN_BLOCK_HEADING,  /* of a Markdown file */
-    ORGAN_BLOCK_LINES,    /* lines as they are; on a terminal without a newline at the end */
+    ORGAN_BLOCK_LINES,    /* lines as they are; on a terminal without a newline at the end, on a page each a paragraph */
     ORGAN_BLOCK_SECTION,  /* its title */
     ORGAN_BLOCK_SAY,      /* a sentence or some; `lead` stands before it on a terminal */
     ORGAN_BLOCK_WARN,     /* what must be read */
@@ -37,7 +37,7 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_MERITS,   /* the few figures that a reader came for; on a page */
     ORGAN_BLOCK_CHECKS,   /* `rows` of {"check", "ok", "detail"} */
     ORGAN_BLOCK_CAUTIONS, /* `rows` of sentences that must be read, together under their title; files and pages */
-    ORGAN_BLOCK_TERMS,    /* `rows`, an object of terms and what they mean; of a page the ending has them */
+    ORGAN_BLOCK_TERMS,    /* `rows`, an object of terms and what they mean; a table on a page, with the titles `lead` and `words` */
     ORGAN_BLOCK_BARS,     /* charts, on a page */
     ORGAN_BLOCK_MAP,
     ORGAN_BLOCK_GRID,
@@ -45,12 +45,11 @@ typedef enum organ_block_kind {
     ORGAN_BLOCK_CURVES,
     ORGAN_BLOCK_POINTS,
     ORGAN_BLOCK_FIGURE,
-    ORGAN_BLOCK_ENDING, /* of a page, where blocks stand behind it: definitions and run, which else are the last */
-    ORGAN_BLOCK_PART,   /* blocks about `rows`, one object; nothing where it is not there */
-    ORGAN_BLOCK_MADE,   /* blocks about an object that a function makes of the row: a fold of it */
-    ORGAN_BLOCK_EACH,   /* blocks about each of `rows`, an array, an object's members or, of ITEM, alone */
-    ORGAN_BLOCK_DRAW,   /* what a function puts on a page */
-    ORGAN_BLOCK_WRITE   /* what a function writes: on a page each line a paragraph */
+    ORGAN_BLOCK_ENDING,  /* of a page, where blocks stand behind it: definitions and run, which else are the last */
+    ORGAN_BLOCK_PART,    /* blocks about `rows`, one object; nothing where it is not there */
+    ORGAN_BLOCK_MADE,    /* blocks about an object that a function makes of the row: a fold of it */
+    ORGAN_BLOCK_EACH,    /* blocks about each of `rows`, an array */
+    ORGAN_BLOCK_TOGETHER /* blocks about {"rows": those of `rows` that are meant}; nothing where there is none */
 } organ_block_kind;
 
 typedef struct organ_block organ_block;
@@ -174,6 +173,7 @@ struct organ_block {
     const char *words;
     const char *rows;  /* a path */
     const char *where; /* a condition on each of the rows; NULL: all of them */
+    const char *new;   /* only rows in which this member is another text than in the row before that is meant; NULL: all of them */
     const organ_table_of *table;
     const organ_items_of *items;
     const organ_bars_of *bars;
@@ -189,153 +189,66 @@ struct organ_block {
     organ_table *(*build)(const json_t *row);
     json_t *(*make)(const json_t *row); /* NULL without memory */
     char *(*draw)(const json_t *row);   /* an SVG; NULL fails the page */
-    void (*page)(organ_html *html, const json_t *row);
-    void (*write)(FILE *out, const json_t *row, const organ_page *page); /* page NULL: Markdown */
 };
 
 /* A document and its view. */
 typedef struct organ_view {
-    const char *schema;              /* "organ.purify/1" */
-    const char *kind, *title, *lead; /* of the page, as organ_html_create has them */
+    const char *schema;                    /* "organ.purify/1" */
+    const char *kind, *title, *lead;       /* of the page, as organ_html_create has them */
+    json_t *(*make)(const json_t *report); /* the document with what only its view needs, which blocks are about; NULL: they are about it */
     const organ_block *blocks;
     size_t count;
 } organ_view;
 
-#define BLOCKS(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
+/* Blocks inside a block, as they stand here, or those of an array. */
+#define BLOCKS(...)     .blocks = (const organ_block[]){__VA_ARGS__}, .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
+#define BLOCKS_OF(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
 
-#define HEADING(text)                                                                                                                      \
+#define BLOCK(name, where_, if_, ...)                                                                                                      \
     {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_HEADING, .on = ON_MARKDOWN, .words = (text)                                                                    \
+        .kind = ORGAN_BLOCK_##name, .on = (where_), .when = (if_), __VA_ARGS__                                                             \
     }
-#define LINES_ON(where, if_, text)                                                                                                         \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_LINES, .on = (where), .when = (if_), .words = (text)                                                           \
-    }
-#define LINES(if_, text)                                                                                                                   \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_LINES, .on = ON_TERMINAL, .when = (if_), .words = (text)                                                       \
-    }
-#define GAP(if_) LINES(if_, "\n")
-#define SECTION(where, if_, text)                                                                                                          \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_SECTION, .on = (where), .when = (if_), .words = (text)                                                         \
-    }
-#define SAY(where, if_, text)                                                                                                              \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_SAY, .on = (where), .when = (if_), .words = (text)                                                             \
-    }
-#define SAY_AFTER(where, if_, before, text)                                                                                                \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_SAY, .on = (where), .when = (if_), .lead = (before), .words = (text)                                           \
-    }
-#define WARN(where, if_, text)                                                                                                             \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_WARN, .on = (where), .when = (if_), .words = (text)                                                            \
-    }
-#define COMMAND(where, if_, text)                                                                                                          \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_COMMAND, .on = (where), .when = (if_), .words = (text)                                                         \
-    }
-#define ITEM(where, if_, text)                                                                                                             \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_ITEM, .on = (where), .when = (if_), .words = (text)                                                            \
-    }
-#define TABLE(where, if_, path, ...)                                                                                                       \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_TABLE, .on = (where), .when = (if_), .rows = (path), .table = &(const organ_table_of) { __VA_ARGS__ }          \
-    }
-#define TABLE_WHERE(where_, if_, path, only, ...)                                                                                          \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_TABLE, .on = (where_), .when = (if_), .rows = (path), .where = (only), .table = &(const organ_table_of)        \
-        {                                                                                                                                  \
-            __VA_ARGS__                                                                                                                    \
-        }                                                                                                                                  \
-    }
-#define FIELDS(list) .fields = (list), .count = sizeof(list) / sizeof *(list)
-#define ITEMS(where, if_, ...)                                                                                                             \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_ITEMS, .on = (where), .when = (if_), .items = &(const organ_items_of) { __VA_ARGS__ }                          \
-    }
-#define ITEM_LIST(list) .items = (list), .count = sizeof(list) / sizeof *(list)
-#define MERITS(if_, list)                                                                                                                  \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_MERITS, .on = ON_PAGE, .when = (if_), .items = &(const organ_items_of) { ITEM_LIST(list) }                     \
-    }
-#define BUILT(where, if_, function, text)                                                                                                  \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_BUILT, .on = (where), .when = (if_), .build = (function), .words = (text)                                      \
-    }
-#define CHECKS(where, if_, path)                                                                                                           \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_CHECKS, .on = (where), .when = (if_), .rows = (path)                                                           \
-    }
-#define CAUTIONS(where, if_, path, title)                                                                                                  \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_CAUTIONS, .on = (where), .when = (if_), .rows = (path), .words = (title)                                       \
-    }
-#define TERMS(where, if_, path)                                                                                                            \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_TERMS, .on = (where), .when = (if_), .rows = (path)                                                            \
-    }
-#define BARS(if_, path, ...)                                                                                                               \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_BARS, .on = ON_PAGE, .when = (if_), .rows = (path), .bars = &(const organ_bars_of) { __VA_ARGS__ }             \
-    }
-#define MAP(if_, path, ...)                                                                                                                \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_MAP, .on = ON_PAGE, .when = (if_), .rows = (path), .map = &(const organ_map_of) { __VA_ARGS__ }                \
-    }
-#define PANELS(if_, of)                                                                                                                    \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_PANELS, .on = ON_PAGE, .when = (if_), .panels = (of)                                                           \
-    }
-#define GRID(if_, path, ...)                                                                                                               \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_GRID, .on = ON_PAGE, .when = (if_), .rows = (path), .grid = &(const organ_grid_of) { __VA_ARGS__ }             \
-    }
-#define CURVES(if_, path, ...)                                                                                                             \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_CURVES, .on = ON_PAGE, .when = (if_), .rows = (path), .curves = &(const organ_curves_of) { __VA_ARGS__ }       \
-    }
-#define POINTS(if_, path, ...)                                                                                                             \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_POINTS, .on = ON_PAGE, .when = (if_), .rows = (path), .points = &(const organ_points_of) { __VA_ARGS__ }       \
-    }
-#define FIGURE(if_, function, text)                                                                                                        \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_FIGURE, .on = ON_PAGE, .when = (if_), .draw = (function), .words = (text)                                      \
-    }
-#define PART_IF(where, if_, path, list)                                                                                                    \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_PART, .on = (where), .when = (if_), .rows = (path), BLOCKS(list)                                               \
-    }
-#define PART(where, path, list) PART_IF(where, NULL, path, list)
-#define MADE(where, if_, function, list)                                                                                                   \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_MADE, .on = (where), .when = (if_), .make = (function), BLOCKS(list)                                           \
-    }
-#define EACH_IF(where, if_, path, at_most, list)                                                                                           \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_EACH, .on = (where), .when = (if_), .rows = (path), .most = (at_most), BLOCKS(list)                            \
-    }
-#define EACH(where, path, at_most, list) EACH_IF(where, NULL, path, at_most, list)
-/* EACH_OF(ON_ALL, "a", "rows", BLOCKS(list), .where = "b", .most = 20, .rest = "And {more} more.") */
-#define EACH_OF(where_, if_, path, ...)                                                                                                    \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_EACH, .on = (where_), .when = (if_), .rows = (path), __VA_ARGS__                                               \
-    }
-#define PAGE_ENDING                                                                                                                        \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_ENDING, .on = ON_PAGE                                                                                          \
-    }
-#define DRAW(if_, function)                                                                                                                \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_DRAW, .on = ON_PAGE, .when = (if_), .page = (function)                                                         \
-    }
-#define WRITE(where, if_, function)                                                                                                        \
-    {                                                                                                                                      \
-        .kind = ORGAN_BLOCK_WRITE, .on = (where), .when = (if_), .write = (function)                                                       \
-    }
-#define DEFINITIONS SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions")
+#define HEADING(text)                        BLOCK(HEADING, ON_MARKDOWN, NULL, .words = (text))
+#define LINES_ON(places, if_, text)          BLOCK(LINES, places, if_, .words = (text))
+#define LINES(if_, text)                     LINES_ON(ON_TERMINAL, if_, text)
+#define GAP(if_)                             LINES(if_, "\n")
+#define SECTION(places, if_, text)           BLOCK(SECTION, places, if_, .words = (text))
+#define SAY(places, if_, text)               BLOCK(SAY, places, if_, .words = (text))
+#define SAY_AFTER(places, if_, before, text) BLOCK(SAY, places, if_, .lead = (before), .words = (text))
+#define WARN(places, if_, text)              BLOCK(WARN, places, if_, .words = (text))
+#define COMMAND(places, if_, text)           BLOCK(COMMAND, places, if_, .words = (text))
+#define ITEM(places, if_, text)              BLOCK(ITEM, places, if_, .words = (text))
+#define TABLE(places, if_, path, ...)        TABLE_WHERE(places, if_, path, NULL, __VA_ARGS__)
+#define TABLE_WHERE(places, if_, path, only, ...)                                                                                          \
+    BLOCK(TABLE, places, if_, .rows = (path), .where = (only), .table = &(const organ_table_of){__VA_ARGS__})
+#define FIELDS(list)                       .fields = (list), .count = sizeof(list) / sizeof *(list)
+#define ITEMS(places, if_, ...)            BLOCK(ITEMS, places, if_, .items = &(const organ_items_of){__VA_ARGS__})
+#define ITEM_LIST(list)                    .items = (list), .count = sizeof(list) / sizeof *(list)
+#define MERITS(if_, list)                  BLOCK(MERITS, ON_PAGE, if_, .items = &(const organ_items_of){ITEM_LIST(list)})
+#define BUILT(places, if_, function, text) BLOCK(BUILT, places, if_, .build = (function), .words = (text))
+#define CHECKS(places, if_, path)          BLOCK(CHECKS, places, if_, .rows = (path))
+#define CAUTIONS(places, if_, path, title) BLOCK(CAUTIONS, places, if_, .rows = (path), .words = (title))
+#define TERMS(places, if_, path, of, mean) BLOCK(TERMS, places, if_, .rows = (path), .lead = (of), .words = (mean))
+#define BARS(if_, path, ...)               BARS_WHERE(if_, path, NULL, __VA_ARGS__)
+#define BARS_WHERE(if_, path, only, ...)                                                                                                   \
+    BLOCK(BARS, ON_PAGE, if_, .rows = (path), .where = (only), .bars = &(const organ_bars_of){__VA_ARGS__})
+#define MAP(if_, path, ...)    BLOCK(MAP, ON_PAGE, if_, .rows = (path), .map = &(const organ_map_of){__VA_ARGS__})
+#define PANELS(if_, of)        BLOCK(PANELS, ON_PAGE, if_, .panels = (of))
+#define GRID(if_, path, ...)   BLOCK(GRID, ON_PAGE, if_, .rows = (path), .grid = &(const organ_grid_of){__VA_ARGS__})
+#define CURVES(if_, path, ...) BLOCK(CURVES, ON_PAGE, if_, .rows = (path), .curves = &(const organ_curves_of){__VA_ARGS__})
+#define POINTS(if_, path, only, ...)                                                                                                       \
+    BLOCK(POINTS, ON_PAGE, if_, .rows = (path), .where = (only), .points = &(const organ_points_of){__VA_ARGS__})
+#define FIGURE(if_, function, text) BLOCK(FIGURE, ON_PAGE, if_, .draw = (function), .words = (text))
+/* PART(ON_ALL, "path", BLOCKS(...)) */
+#define PART(places, path, ...)          PART_IF(places, NULL, path, __VA_ARGS__)
+#define PART_IF(places, if_, path, ...)  BLOCK(PART, places, if_, .rows = (path), __VA_ARGS__)
+#define MADE(places, if_, function, ...) BLOCK(MADE, places, if_, .make = (function), __VA_ARGS__)
+/* EACH(ON_ALL, "rows", BLOCKS(...), .where = "b", .most = 20, .rest = "And {more} more.") */
+#define EACH(places, path, ...)         EACH_IF(places, NULL, path, __VA_ARGS__)
+#define EACH_IF(places, if_, path, ...) BLOCK(EACH, places, if_, .rows = (path), __VA_ARGS__)
+#define PAGE_ENDING                     BLOCK(ENDING, ON_PAGE, NULL, .words = NULL)
+/* TOGETHER(ON_ALL, NULL, "rows", BLOCKS(...), .where = "b") */
+#define TOGETHER(places, if_, path, ...) BLOCK(TOGETHER, places, if_, .rows = (path), __VA_ARGS__)
+#define DEFINITIONS                      SECTION(ON_MARKDOWN, NULL, "Definitions"), TERMS(ON_MARKDOWN, NULL, "/definitions", NULL, NULL)
 
 #endif

@@ -2,10 +2,12 @@
 #include "orchestrator/report/blocks/place.h"
 
 #include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 void organ_block_lacks_memory(organ_walk *walk)
 {
@@ -18,14 +20,18 @@ void organ_block_lacks_memory(organ_walk *walk)
 json_t *organ_block_rows(organ_walk *walk, const organ_block *block)
 {
     json_t *const rows = (json_t *)(uintptr_t)(block->rows ? organ_scope_at(&walk->scope, block->rows) : walk->scope.row);
-    if (!block->where || !json_is_array(rows))
+    if ((!block->where && !block->new) || !json_is_array(rows))
         return json_incref(rows);
     json_t *const kept = json_array();
+    const char *before = "";
     bool whole = kept != NULL;
     for (size_t k = 0; k < json_array_size(rows) && whole; k++) {
         json_t *const row = json_array_get(rows, k);
-        if (organ_scope_holds(&(organ_scope){walk->scope.report, row}, block->where))
-            whole = json_array_append(kept, row) == 0;
+        if (!organ_scope_holds(&(organ_scope){walk->scope.report, row}, block->where) ||
+            (block->new &&strcmp(organ_json_text(row, block->new), before) == 0))
+            continue;
+        before = block->new ? organ_json_text(row, block->new) : before;
+        whole = json_array_append(kept, row) == 0;
     }
     if (!whole)
         organ_block_lacks_memory(walk);

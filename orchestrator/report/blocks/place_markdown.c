@@ -41,10 +41,4 @@ static void markdown_list(organ_walk *walk, const organ_block *block, const json
     }
 }
 
-static void markdown_write(organ_walk *walk, const organ_block *block)
-{
-    begin_block(walk, false);
-    block->write(walk->out, walk->scope.row, NULL);
-}
-
-const organ_block_place organ_place_markdown = {ORGAN_WORDS_MARKDOWN, markdown_words, markdown_table, markdown_list, markdown_write};
+const organ_block_place organ_place_markdown = {ORGAN_WORDS_MARKDOWN, markdown_words, markdown_table, markdown_list};

@@ -3,6 +3,18 @@
 
 #include "orchestrator/report/html/parts.h"
 
+#include <string.h>
+
+static void put_lines(organ_html *html, const char *text)
+{
+    while (*text) {
+        const size_t length = strcspn(text, "\n");
+        if (length)
+            organ_html_paragraph(html, "%.*s", (int)length, text);
+        text += length + (text[length] == '\n');
+    }
+}
+
 static void page_words(organ_walk *walk, const organ_block *block, const char *text)
 {
     switch (block->kind) {
@@ -11,6 +23,9 @@ static void page_words(organ_walk *walk, const organ_block *block, const char *t
         break;
     case ORGAN_BLOCK_WARN:
         organ_html_caution(walk->html, "%s", text);
+        break;
+    case ORGAN_BLOCK_LINES:
+        put_lines(walk->html, text);
         break;
     case ORGAN_BLOCK_COMMAND:
         organ_html_command(walk->html, text);
@@ -34,8 +49,8 @@ static void page_list(organ_walk *walk, const organ_block *block, const json_t *
         organ_html_checks(walk->html, rows);
     else if (block->kind == ORGAN_BLOCK_CAUTIONS)
         organ_html_cautions(walk->html, block->words, rows);
+    else
+        organ_html_terms(walk->html, rows, block->lead, block->words);
 }
 
-static void page_write(organ_walk *walk, const organ_block *block) { organ_html_words(walk->html, block->write, walk->scope.row); }
-
-const organ_block_place organ_place_page = {ORGAN_WORDS_PAGE, page_words, page_table, page_list, page_write};
+const organ_block_place organ_place_page = {ORGAN_WORDS_PAGE, page_words, page_table, page_list};

@@ -47,6 +47,4 @@ static void terminal_list(organ_walk *walk, const organ_block *block, const json
     fputc('\n', walk->out);
 }
 
-static void terminal_write(organ_walk *walk, const organ_block *block) { block->write(walk->out, walk->scope.row, walk->page); }
-
-const organ_block_place organ_place_terminal = {ORGAN_WORDS_TERMINAL, terminal_words, terminal_table, terminal_list, terminal_write};
+const organ_block_place organ_place_terminal = {ORGAN_WORDS_TERMINAL, terminal_words, terminal_table, terminal_list};

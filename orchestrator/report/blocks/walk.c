@@ -160,6 +160,17 @@ static void walk_each(organ_walk *walk, const organ_block *block)
     json_decref(rows);
 }
 
+static void walk_together(organ_walk *walk, const organ_block *block)
+{
+    json_t *const rows = organ_block_rows(walk, block), *const row = ORGAN_OBJECT(SET_HELD("rows", rows));
+    if (!row)
+        organ_block_lacks_memory(walk);
+    else if (json_array_size(rows) > 0)
+        walk_row(walk, block, row);
+    json_decref(row);
+    json_decref(rows);
+}
+
 static void put_list(organ_walk *walk, const organ_block *block)
 {
     const json_t *const rows = rows_of(walk, block);
@@ -191,8 +202,6 @@ static void put_made_of(organ_walk *walk, const organ_block *block)
 }
 
 static void put_built(organ_walk *walk, const organ_block *block) { put_made(walk, block->build(walk->scope.row), block->words); }
-static void put_drawn(organ_walk *walk, const organ_block *block) { block->page(walk->html, walk->scope.row); }
-static void put_written(organ_walk *walk, const organ_block *block) { walk->place->write(walk, block); }
 
 static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_HEADING] = put_words,       [ORGAN_BLOCK_LINES] = put_words,         [ORGAN_BLOCK_SECTION] = put_words,
@@ -203,7 +212,7 @@ static void (*const put_kind[])(organ_walk *walk, const organ_block *block) = {
     [ORGAN_BLOCK_MAP] = organ_map_put,       [ORGAN_BLOCK_PANELS] = organ_panels_put, [ORGAN_BLOCK_GRID] = organ_grid_put,
     [ORGAN_BLOCK_CURVES] = organ_curves_put, [ORGAN_BLOCK_POINTS] = organ_points_put, [ORGAN_BLOCK_ENDING] = put_ending,
     [ORGAN_BLOCK_FIGURE] = put_figure,       [ORGAN_BLOCK_PART] = put_part,           [ORGAN_BLOCK_MADE] = put_made_of,
-    [ORGAN_BLOCK_EACH] = walk_each,          [ORGAN_BLOCK_DRAW] = put_drawn,          [ORGAN_BLOCK_WRITE] = put_written};
+    [ORGAN_BLOCK_EACH] = walk_each,          [ORGAN_BLOCK_TOGETHER] = walk_together};
 
 static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t count)
 {
@@ -218,6 +227,16 @@ static void walk_blocks(organ_walk *walk, const organ_block *blocks, size_t coun
 
 /* ---- the three ways ---- */
 
+static void walk_view(organ_walk *walk, const organ_view *view)
+{
+    const organ_block all = {.kind = view->make ? ORGAN_BLOCK_MADE : ORGAN_BLOCK_PART,
+                             .on = walk->on,
+                             .make = view->make,
+                             .blocks = view->blocks,
+                             .count = view->count};
+    walk_blocks(walk, &all, 1);
+}
+
 static organ_status write_text(organ_walk *walk, const organ_view *view, const json_t *report, char **text, organ_error *error)
 {
     organ_text buffer;
@@ -228,7 +247,7 @@ static organ_status write_text(organ_walk *walk, const organ_view *view, const j
     walk->out = buffer.out;
     walk->error = error;
     const organ_memory_work work = organ_memory_work_begin();
-    walk_blocks(walk, view->blocks, view->count);
+    walk_view(walk, view);
     organ_text_end(&buffer, text, error);
     if (organ_memory_work_end(&work, NULL, "a report", error) != ORGAN_OK) {
         free(*text);
@@ -261,7 +280,7 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
     free(kind);
     free(title);
     free(lead);
-    walk_blocks(&walk, view->blocks, view->count);
+    walk_view(&walk, view);
     end_list(&walk);
     if (!walk.ended)
         put_ending(&walk, NULL);

@@ -147,25 +147,26 @@ static void put_run(organ_html *html, const json_t *run)
     }
 }
 
-static void put_definitions(organ_html *html, const json_t *definitions)
+void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning)
 {
-    static const organ_column columns[] = {{"term", ORGAN_LEFT, false, false}, {"what it means here", ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_create(columns, 2);
-    const char *term;
+    const organ_column columns[] = {{term, ORGAN_LEFT, false, false}, {meaning, ORGAN_LEFT, false, false}};
+    organ_table *const table = organ_table_copy(columns, 2);
+    const char *key;
     json_t *sentence;
-    json_object_foreach((json_t *)definitions, term, sentence)
+    json_object_foreach((json_t *)terms, key, sentence)
     {
-        organ_table_cell(table, "%s", term);
+        organ_table_cell(table, "%s", key);
         organ_table_cell(table, "%s", organ_json_text(sentence, ""));
     }
-    organ_html_section(html, "Definitions");
     organ_html_table(html, table, NULL);
 }
 
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run)
 {
-    if (json_object_size(definitions))
-        put_definitions(html, definitions);
+    if (json_object_size(definitions)) {
+        organ_html_section(html, "Definitions");
+        organ_html_terms(html, definitions, "term", "what it means here");
+    }
     if (json_object_size(run))
         put_run(html, run);
 }

@@ -50,7 +50,10 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption);
 /* An array of {"check", "ok", "detail"} with marks that need no colour. */
 void organ_html_checks(organ_html *html, const json_t *checks);
 
-/* Definitions, an object of terms and sentences; then the "run" object as the last section. Either may be missing. */
+/* A table of an object of terms and sentences, with these titles. */
+void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning);
+
+/* Definitions, such an object; then the "run" object as the last section. Either may be missing. */
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run);
 
 /* The page, for the caller to free, and the end of `html`. Valid UTF-8 whatever it was given. ORGAN_IO without memory. */

@@ -6,14 +6,8 @@
 #include "orchestrator/report/html/page.h"
 #include "orchestrator/report/svg/scatter.h"
 
-/* What `write` says to a screen of unlimited width: each line a paragraph of the page, one that begins with WARNING a caution. */
-void organ_html_words(organ_html *html, void (*write)(FILE *out, const json_t *report, const organ_page *page), const json_t *report);
-
 /* Fails the page, where something that was to be on it could not be made for want of memory. */
 void organ_html_fail(organ_html *html);
-
-/* The section "Where the verdicts begin" of report.thresholds, an object. */
-void organ_html_thresholds(organ_html *html, const json_t *thresholds);
 
 /* A table that shows the first `most` of `all` rows: the sentence that says so, or nothing where they are all there. */
 void organ_html_left_out(organ_html *html, size_t all, size_t most, const char *what);

@@ -26,7 +26,10 @@ static const char *name_of(const char *s, size_t length, char *out, size_t size)
 
 /* ---- paths and conditions ---- */
 
-static double amount_of(const json_t *value) { return json_is_array(value) ? (double)json_array_size(value) : json_number_value(value); }
+static double amount_of(const json_t *value)
+{
+    return json_is_array(value) ? (double)json_array_size(value) : json_is_true(value) ? 1 : json_number_value(value);
+}
 
 static bool is_something(const json_t *value)
 {

@@ -6,7 +6,7 @@
  *     count 1,450   bytes 1.4 GB   time 1.2 s   percent 21.89 %   share (of 1) 21.89 %   %.4f (of 1) 21.8910 %   %.4 (of 1) 21.8910
  *     .3f .2e .4g          as printf has them
  *     size                 how many elements an array has; -20: how many more than 20, or than the member of a path
- *     sum.KEY              of the members KEY of an array
+ *     sum.KEY              of the members KEY of an array; true is 1
  *     s                    "s" unless the member, of an array its size, is 1
  *     join                 strings of an array with commas; words: with spaces; shape: 64 x 320
  *     code, shell          set as code; as one word of a command line

@@ -34,11 +34,11 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
 static const organ_block roles_table[] = {
     TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all modules", .total_row = "total",
           .caption = "By role: explained is the share of the squared norm of scale B A that is kept")};
-static const organ_block shares[] = {
-    SHARE_BARS("Share of each change that is kept", "kept", "What is cut away is the best that could be spared at this rank.")};
 static const organ_block kept_blocks[] = {
     SECTION(ON_PAGE, NULL, "How much is kept"),
-    MADE(ON_PAGE, NULL, kept_roles, shares),
+    MADE(
+        ON_PAGE, NULL, kept_roles,
+        BLOCKS(SHARE_BARS("Share of each change that is kept", "kept", "What is cut away is the best that could be spared at this rank."))),
     SHARE_MAP("Share of each change that is kept", "kept", "explained"),
     FIGURE("modules.*.sigma.1", rank_curves, "From the singular values of scale B A, all of them: what any rank would keep."),
     RANK_MAP(NULL),
@@ -62,9 +62,6 @@ static const organ_field dropped[] = {
     FIELD_WORDS("left out", "{tensor:module}", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE | ORGAN_FIELD_LEFT), FIELD_TEXT("because", "why", 0),
     FIELD_MAYBE_GENERAL("norm", "norm", 6), FIELD_TEXT("of", "norm_of", ORGAN_FIELD_MAYBE)};
 
-static const organ_block finding[] = {SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}")};
-static const organ_block removed[] = {SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left.")};
-
 #define SERVED                                                                                                                             \
     SAY(ON_ALL, NULL,                                                                                                                      \
         "{output.max_lora_rank?Rank {output.r}: vLLM serves it with --max-lora-rank {output.max_lora_rank}.|Rank {output.r} is above "     \
@@ -77,7 +74,7 @@ static const organ_block sanitize_blocks[] = {
     SAY(ON_MARKDOWN, NULL, "Made of " ADAPTER "."),
     MERITS(NULL, sanitize_merits),
     SECTION(ON_PAGE, NULL, "{check?What a server would refuse|What a server would have refused}"),
-    EACH_IF(ON_TERMINAL, "check", "findings", 0, finding),
+    EACH_IF(ON_TERMINAL, "check", "findings", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  REFUSED  ", "{where}: {text}"))),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(findings), .most = MOST_FINDINGS, .what = "findings",
           .caption = "{check?|In the adapter as it was}"),
     SAY(ON_PAGE, "!findings", "Nothing that a server would refuse."),
@@ -85,19 +82,19 @@ static const organ_block sanitize_blocks[] = {
     SECTION(ON_PAGE, NULL, "{check?What sanitising would do|What was done}"),
     SAY(ON_PAGE, "base", "Against: {base:model}."),
     TABLE(ON_TEXT, "!check&dropped", "dropped", FIELDS(dropped)),
-    MADE(ON_TEXT, "!check&totals.cut", kept_roles, roles_table),
+    MADE(ON_TEXT, "!check&totals.cut", kept_roles, BLOCKS_OF(roles_table)),
     SAY(ON_ALL, "!check", "Kept: {totals.modules} of {adapter.pairs} modules, with r = lora_alpha = {output.r}."),
     SAY(ON_ALL, "!check&totals.folded",
         "Folded: the scale of {totals.folded} module{totals.folded:s} into B{totals.worst_folding_error?; rounding changed B by at most "
         "{totals.worst_folding_error:.2g} of its norm}."),
     SAY(ON_ALL, "!check&totals.padded", "Filled up: {totals.padded} module{totals.padded:s} of lower rank, with zeros."),
     SAY(ON_ALL, "!check&totals.cut", "Cut: {totals.cut} module{totals.cut:s} of higher rank, to the best approximation."),
-    EACH_IF(ON_ALL, "!check", "targets_removed", 0, removed),
+    EACH_IF(ON_ALL, "!check", "targets_removed", BLOCKS(SAY(ON_ALL, NULL, "target_modules: {.} is gone, for no key of it is left."))),
     SERVED,
     TABLE(ON_PAGE, "dropped", "dropped", FIELDS(dropped), .caption = "Left out, with the size of what is lost"),
-    PART_IF(ON_PAGE, "totals.cut", ".", kept_blocks),
+    PART_IF(ON_PAGE, "totals.cut", ".", BLOCKS_OF(kept_blocks)),
     SECTION(ON_FILES, NULL, "Modules"),
-    MADE(ON_PAGE, NULL, kept_roles, roles_table),
+    MADE(ON_PAGE, NULL, kept_roles, BLOCKS_OF(roles_table)),
     EVERY_MODULE_TABLE,
     END("!check"),
 };
@@ -108,7 +105,7 @@ const organ_view organ_lora_sanitize_view = {
     .title = "{adapter.name}",
     .lead = "{check&findings?Not as a server takes it: {findings:size} thing{findings:s} in it would be refused.|A server takes "
             "{check?it as it is|what was made of it}.}",
-    BLOCKS(sanitize_blocks)};
+    BLOCKS_OF(sanitize_blocks)};
 
 /* ---- resize ---- */
 
@@ -117,7 +114,6 @@ static const organ_item resize_merits[] = {{NULL, "of the squared change is kept
                                            {NULL, "rank now", "{/r:count}"},
                                            {NULL, "rank before", "{/totals.rank_before:count}"},
                                            {NULL, "of factors", "{/totals.bytes:bytes}"}};
-static const organ_block resize_figures[] = {MERITS(NULL, resize_merits)};
 
 #define TO_RANK "to rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of every module}"
 
@@ -125,15 +121,15 @@ static const organ_block resize_blocks[] = {
     LINES(NULL, "Resized " ADAPTER "\n" TO_RANK "\n\n"),
     HEADING("An adapter of another rank"),
     LINES_ON(ON_MARKDOWN, NULL, "Resized " ADAPTER "\n" TO_RANK),
-    MADE(ON_PAGE, NULL, kept_roles, resize_figures),
-    PART_IF(ON_PAGE, NULL, ".", kept_blocks),
-    MADE(ON_TEXT, NULL, kept_roles, roles_table),
+    MADE(ON_PAGE, NULL, kept_roles, BLOCKS(MERITS(NULL, resize_merits))),
+    PART_IF(ON_PAGE, NULL, ".", BLOCKS_OF(kept_blocks)),
+    MADE(ON_TEXT, NULL, kept_roles, BLOCKS_OF(roles_table)),
     SAY(ON_ALL, "asked_rank>r&!totals.cut", "No module has a higher rank than {r}: a larger one would hold nothing more, and r stays {r}."),
     SAY(ON_ALL, "kept_as_they_are",
         "No factor, copied unchanged: {kept_as_they_are:size} tensor{kept_as_they_are:s}, the first is {kept_as_they_are.0}."),
     SAY(ON_ALL, NULL, "All modules have r = lora_alpha = {r}; {totals.bytes_before:bytes} became {totals.bytes:bytes}."),
     SECTION(ON_FILES, NULL, "Modules"),
-    MADE(ON_PAGE, NULL, kept_roles, roles_table),
+    MADE(ON_PAGE, NULL, kept_roles, BLOCKS_OF(roles_table)),
     EVERY_MODULE_TABLE,
     END(NULL),
 };
@@ -144,4 +140,4 @@ const organ_view organ_lora_resize_view = {.schema = "organ.lora_resize/1",
                                            .lead =
                                                "To rank {asked_rank}{asked_energy? at most, keeping {asked_energy:.6g} of the energy of "
                                                "every module}.",
-                                           BLOCKS(resize_blocks)};
+                                           BLOCKS_OF(resize_blocks)};

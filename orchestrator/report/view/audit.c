@@ -12,17 +12,15 @@
 
 static const organ_item merits[] = {SPARSITY_MERITS};
 
-static const organ_block checks[] = {SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
-                                     SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}")};
-static const organ_block problems[] = {SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}")};
-
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     LINES(NULL, "Audit of {run.pruned}\nagainst  {donor:model}\n\n"),
     MERITS(NULL, merits),
     PROJECTIONS(ON_TERMINAL, NULL),
     TOTALS(ON_TERMINAL, NULL),
     ERRATA(ON_ALL, "errata"),
-    EACH(ON_TERMINAL, "checks", 0, checks),
+    EACH(ON_TERMINAL, "checks",
+         BLOCKS(SAY_AFTER(ON_TERMINAL, "ok", "  ok      ", "{check}: {detail}"),
+                SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
     SECTION(ON_PAGE, NULL, "Checks"),
     SAY(ON_PAGE, NULL, "Both models were read anew and compared weight by weight; no report and no log was believed."),
     CAUTIONS(ON_PAGE, NULL, "problems", "What does not hold"),
@@ -36,7 +34,7 @@ static const organ_block all[] = {
     SAY(ON_TERMINAL, COMPENSATED, "Changed: {compensated:count} (compensated), counted among the kept."),
     SAY(ON_TERMINAL, NULL, NOT_TARGETS),
     GAP(NULL),
-    EACH(ON_TERMINAL, "problems", 0, problems),
+    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
     SAY_AFTER(ON_TERMINAL, NULL, "", VERDICT("so many are zero and so many changed")),
     SPARSITY(NULL),
     SPARSE_TENSORS(NULL),
@@ -45,10 +43,9 @@ static const organ_block all[] = {
     COMMAND(ON_PAGE, NULL, AUDIT_COMMAND("pruned", COMPENSATED)),
 };
 
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, organ_sparsity_fold, all)};
-
 const organ_view organ_audit_view = {.schema = "organ.audit/1",
                                      .kind = "Audit of a pruning",
                                      .title = "{donor.name}",
                                      .lead = VERDICT("some are zero and {compensated:count} were changed"),
-                                     BLOCKS(blocks)};
+                                     .make = organ_sparsity_fold,
+                                     BLOCKS_OF(blocks)};

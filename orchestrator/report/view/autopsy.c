@@ -150,20 +150,6 @@ static json_t *senses_of(const json_t *rows, bool notes)
     return senses;
 }
 
-/* The same command is given once, where it stands below itself. */
-static json_t *commands_of(const json_t *findings)
-{
-    json_t *const commands = json_array();
-    const char *last = "";
-    for (size_t k = 0; k < json_array_size(findings); k++) {
-        const char *const command = organ_json_text(json_array_get(findings, k), "command");
-        if (*command && strcmp(command, last) != 0)
-            json_array_append_new(commands, json_string(command));
-        last = *command ? command : last;
-    }
-    return commands;
-}
-
 /* "4 q_proj, 1 embed": roles with weights outside of what is expected. */
 static json_t *unexpected_of(const json_t *roles)
 {
@@ -220,8 +206,8 @@ static json_t *autopsy_of(const json_t *report)
     for (size_t k = 0; k < json_array_size(findings); k++)
         json_object_set_new(names, organ_json_text(json_array_get(findings, k), "tensor"), json_true());
     if (made)
-        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses), SET("commands", commands_of(findings)),
-                  SET("causes", senses_of(findings, false)), SET("reasons", senses_of(json_object_get(report, "remarks"), false)),
+        ORGAN_ADD(made, SET_COUNT("hidden", hidden_of(senses)), SET("senses", senses), SET("causes", senses_of(findings, false)),
+                  SET("reasons", senses_of(json_object_get(report, "remarks"), false)),
                   SET("unexpected", unexpected_of(json_object_get(report, "roles"))),
                   SET_FLAG("one_unexpected", sum_of(json_object_get(report, "roles")) == 1),
                   SET("limits", ranges_of(json_object_get(report, "ranges"))), SET("sick", places_of(report, false, names)),
@@ -302,21 +288,18 @@ static const organ_block remark[] = {
     SAY_AFTER(ON_TERMINAL, "count=1", "  remark   ", "{tensor}: {what}: {value}. {cause}"),
     SAY_AFTER(ON_TERMINAL, "count>1", "  remark   ", "{count} weights: {what}; the first is {tensor}: {value}. {cause}"),
     ITEM(ON_MARKDOWN, NULL, MARKED)};
-static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
-static const organ_block stray[] = {SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")};
-static const organ_block command[] = {COMMAND(ON_PAGE, NULL, "{.}")};
 
 static const organ_block findings[] = {
     SECTION(ON_FILES, NULL, "Findings"),
-    EACH_OF(ON_TERMINAL, NULL, "findings", BLOCKS(finding), .most = MOST_SHOWN, .rest = "And {more} more; --json has all of them."),
-    EACH(ON_MARKDOWN, "findings", 0, finding),
+    EACH_IF(ON_TERMINAL, NULL, "findings", BLOCKS_OF(finding), .most = MOST_SHOWN, .rest = "And {more} more; --json has all of them."),
+    EACH(ON_MARKDOWN, "findings", BLOCKS_OF(finding)),
     GAP("findings"),
     SAY(ON_MARKDOWN, "!findings", "None."),
     SAY(ON_PAGE, "!findings", "None: no weight has what no healthy weight has."),
     TABLE(ON_PAGE, "findings", "findings", FIELDS(marks), .most = MOST_ROWS, .what = "findings", .caption = "Weights that are not healthy"),
     TABLE(ON_PAGE, "causes", "causes", FIELDS(causes), .most = MOST_CAUSES),
     SAY(ON_PAGE, "findings", "To look closer:"),
-    EACH(ON_PAGE, "commands", MOST_COMMANDS, command),
+    EACH(ON_PAGE, "findings", BLOCKS(COMMAND(ON_PAGE, NULL, "{command}")), .where = "command", .new = "command", .most = MOST_COMMANDS),
 };
 
 /* A limit is drawn where a weight comes near it. */
@@ -376,7 +359,7 @@ static const organ_block charts[] = {
     PANELS("matrices", &spread),
     PANELS("matrices", &sizes),
     SECTION(ON_PAGE, "compared", "Beside the other model"),
-    EACH_IF(ON_PAGE, "compared", "schemes", 0, scheme),
+    EACH_IF(ON_PAGE, "compared", "schemes", BLOCKS_OF(scheme)),
     PANELS("compared", &distances),
 };
 
@@ -386,9 +369,9 @@ static const organ_block remarks[] = {
     SAY_AFTER(ON_TERMINAL, "unexpected", "  remark   ", UNEXPECTED " The ranges: organ autopsy --print-ranges"),
     ITEM(ON_MARKDOWN, "unexpected", UNEXPECTED),
     SAY(ON_PAGE, "unexpected", UNEXPECTED),
-    EACH(ON_TERMINAL, "senses", MOST_SHOWN, remark),
+    EACH(ON_TERMINAL, "senses", BLOCKS_OF(remark), .most = MOST_SHOWN),
     SAY(ON_TERMINAL, "hidden", "And {hidden} more remarks; --json has all of them."),
-    EACH(ON_MARKDOWN, "senses", 0, remark),
+    EACH(ON_MARKDOWN, "senses", BLOCKS_OF(remark)),
     {.kind = ORGAN_BLOCK_TABLE,
      .on = ON_PAGE,
      .when = "senses",
@@ -397,26 +380,26 @@ static const organ_block remarks[] = {
      .table = &(const organ_table_of){FIELDS(marks), .most = MOST_ROWS, .what = "remarks",
                                       .caption = "Remarks: unusual, but no fault by itself"}},
     TABLE(ON_PAGE, "reasons", "reasons", FIELDS(causes), .most = MOST_CAUSES),
-    EACH(ON_ALL, "notes", 0, note),
+    EACH(ON_ALL, "notes", BLOCKS(SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  note     ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}"))),
     SAY(ON_MARKDOWN, "!remarks&!notes", "None."),
-    EACH_OF(ON_TERMINAL, NULL, "strays", BLOCKS(stray), .where = "!known", .most = MOST_SHOWN,
-            .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
+    EACH_IF(ON_TERMINAL, NULL, "strays", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  note     ", "{tensor} belongs to no weight: {why}")),
+            .where = "!known", .most = MOST_SHOWN, .rest = "And {more} more tensors that belong to no weight; --json has all of them."),
     TABLE(ON_PAGE, "strays", "strays", FIELDS(strays), .most = MOST_ROWS, .what = "such tensors",
           .caption = "Tensors that belong to no weight"),
 };
 
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     LINES(NULL, "Autopsy of {model:model}{other?\nbeside     {other:model}}\n\n"),
     HEADING("Autopsy of {model.name}{other? beside {other.name}}"),
     SAY(ON_MARKDOWN, NULL, "**{findings?Not healthy|Healthy}**: {findings:size} finding{findings:s}, {remarks:size} remark{remarks:s}."),
     MERITS(NULL, merits),
-    EACH(ON_TERMINAL, "schemes", 0, scheme),
+    EACH(ON_TERMINAL, "schemes", BLOCKS_OF(scheme)),
     GAP("schemes"),
     TABLE(ON_TEXT, NULL, "roles", FIELDS(roles)),
     TABLE(ON_TENSORS, NULL, "tensors", FIELDS(tensors)),
-    PART(ON_ALL, ".", findings),
-    PART(ON_PAGE, ".", charts),
-    PART(ON_ALL, ".", remarks),
+    PART(ON_ALL, ".", BLOCKS_OF(findings)),
+    PART(ON_PAGE, ".", BLOCKS_OF(charts)),
+    PART(ON_ALL, ".", BLOCKS_OF(remarks)),
     SECTION(ON_PAGE, NULL, "Roles"),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .caption = "Extremes of the weights of each role"),
     SECTION(ON_FILES, NULL, "Tensors"),
@@ -431,7 +414,9 @@ static const organ_block all[] = {
     DEFINITIONS,
 };
 
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, autopsy_of, all)};
-
-const organ_view organ_autopsy_view = {
-    .schema = "organ.autopsy/1", .kind = "Autopsy", .title = "{model.name}{other? beside {other.name}}", .lead = VERDICT, BLOCKS(blocks)};
+const organ_view organ_autopsy_view = {.schema = "organ.autopsy/1",
+                                       .kind = "Autopsy",
+                                       .title = "{model.name}{other? beside {other.name}}",
+                                       .lead = VERDICT,
+                                       .make = autopsy_of,
+                                       BLOCKS_OF(blocks)};

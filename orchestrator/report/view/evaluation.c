@@ -54,7 +54,7 @@ const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS] = {
           .caption = "What changed; errors are those of paired tokens"),
     SAY(ON_TERMINAL, NULL, "{comparison|not_evaluated?|Would be evaluated before and after, on the same tokens. }" EXPERIMENT_WORDS),
     SAY(ON_MARKDOWN, "comparison", "Errors are standard errors; tokens are taken as independent."),
-    TERMS(ON_MARKDOWN, NULL, "definitions"),
-    PART(ON_PAGE, "experiment", organ_experiment_blocks),
+    TERMS(ON_MARKDOWN, NULL, "definitions", NULL, NULL),
+    PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
     WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
 };

@@ -9,7 +9,7 @@ enum { ORGAN_EVALUATION_BLOCKS = 13 };
 extern const organ_block organ_evaluation_blocks[ORGAN_EVALUATION_BLOCKS];
 
 /* The member "evaluation", where there is one; its section on a page and in a file, an empty line before it on a terminal. */
-#define EVALUATION_ON(where) PART(where, "evaluation", organ_evaluation_blocks)
+#define EVALUATION_ON(where) PART(where, "evaluation", BLOCKS_OF(organ_evaluation_blocks))
 
 /* Text, tokenizer and protocol of the member "experiment" in sentences. */
 #define EXPERIMENT_WORDS                                                                                                                   \

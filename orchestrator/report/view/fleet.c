@@ -92,8 +92,6 @@ static const organ_item merits[] = {{NULL, "models", "{totals.models:count}"},
                                     {NULL, "tensors", "{totals.tensors:count}"},
                                     {NULL, "models failed", "{totals.failed:count}"}};
 
-static const organ_block faults[] = {SAY(ON_TERMINAL, NULL, "Failed: {name}: {error}"), WARN(ON_PAGE, NULL, "Failed: {name}: {error}")};
-
 static const organ_block experiment[] = {
     SAY(ON_TERMINAL, NULL, "Pruned, experiment {number}: {words}."),
     GAP(NULL),
@@ -102,7 +100,7 @@ static const organ_block experiment[] = {
 };
 static const organ_block prunings[] = {
     SECTION(ON_FILES, NULL, "Pruned models"), CAUTIONS(ON_FILES, NULL, "errata", "Read this first"),
-    SAY(ON_FILES, NULL, TOLD_BY_LOGS),        EACH(ON_ALL, "experiments", 0, experiment),
+    SAY(ON_FILES, NULL, TOLD_BY_LOGS),        EACH(ON_ALL, "experiments", BLOCKS_OF(experiment)),
     SAY(ON_TERMINAL, NULL, TOLD_BY_LOGS),     CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
 };
 
@@ -148,23 +146,23 @@ static const organ_block dissection[] = {
                                     .caption = "The mean theta of each model. The measure report beside this has everything."}},
 };
 
-static const organ_block sentences[] = {SAY(ON_PAGE, NULL, "{.}")};
-
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     MERITS(NULL, merits),
     TABLE(ON_TERMINAL, NULL, "models", FIELDS(models), .total = "{totals.models} model{totals.models:s}", .total_row = "totals"),
     TABLE(ON_TERMINAL, "others", "others", FIELDS(others)),
-    EACH_OF(ON_TERMINAL | ON_PAGE, NULL, "models", BLOCKS(faults), .where = "!status=ok"),
+    EACH_IF(ON_TERMINAL | ON_PAGE, NULL, "models",
+            BLOCKS(SAY(ON_TERMINAL, NULL, "Failed: {name}: {error}"), WARN(ON_PAGE, NULL, "Failed: {name}: {error}")),
+            .where = "!status=ok"),
     WARN(ON_PAGE, NULL, MEASURE_CAUTION),
-    PART(ON_PAGE, "measure", organ_measure_fleet_blocks),
-    PART(ON_PAGE, ".", dissection),
-    PART_IF(ON_ALL, "experiments", ".", prunings),
+    PART(ON_PAGE, "measure", BLOCKS_OF(organ_measure_fleet_blocks)),
+    PART(ON_PAGE, ".", BLOCKS_OF(dissection)),
+    PART_IF(ON_ALL, "experiments", ".", BLOCKS_OF(prunings)),
     SECTION(ON_PAGE, "others", "No models"),
     TABLE(ON_PAGE, "others", "others", FIELDS(others),
           .caption = "What lies among the models and is none. It is neither measured nor ranked."),
-    PART(ON_PAGE, "measure", organ_measure_models_blocks),
+    PART(ON_PAGE, "measure", BLOCKS_OF(organ_measure_models_blocks)),
     SECTION(ON_PAGE, "measure", "Definitions"),
-    EACH(ON_PAGE, "measure.definitions", 0, sentences),
+    EACH(ON_PAGE, "measure.definitions", BLOCKS(SAY(ON_PAGE, NULL, "{.}"))),
     PAGE_ENDING,
     {.kind = ORGAN_BLOCK_TABLE,
      .on = ON_PAGE,
@@ -177,10 +175,9 @@ static const organ_block all[] = {
     LINES(NULL, "\nReports: {run.output}/Z_MEASURE_REPORT.html and .md, z_report_complete.json, dissection_report.json\n"),
 };
 
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, fleet_of, all)};
-
 const organ_view organ_fleet_view = {.schema = "organ.fleet/1",
                                      .kind = "Fleet",
                                      .title = "{totals.models} models",
                                      .lead = "Every model that was found, taken apart and measured.",
-                                     BLOCKS(blocks)};
+                                     .make = fleet_of,
+                                     BLOCKS_OF(blocks)};

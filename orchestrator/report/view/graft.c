@@ -41,12 +41,11 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "name", ORGAN_FIELD_S
                                       FIELD_IF("!dry_run", TEXT, "XXH3", "xxh3", 0, ORGAN_FIELD_CODE)};
 static const organ_field mismatches[] = {FIELD_NUMBER("number"), FIELD_WORDS("mismatch", "{.}", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
 static const organ_block sentences[] = {SAY(ON_ALL, NULL, "{.}")};
-static const organ_block mismatch_lines[] = {SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}")};
 
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     LINES(NULL, "{mismatches?Does not fit, nothing was written: |{dry_run?Dry run, nothing was written: |Grafted }}{source:model}\n"
                 "into a copy of {target:model}\n{mismatches|dry_run?for |as }{run.output}\n\n"),
-    EACH(ON_TERMINAL, "mismatches", 0, mismatch_lines),
+    EACH(ON_TERMINAL, "mismatches", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  MISMATCH  ", "{.}"))),
     MERITS(FITS, merits),
     SAY(ON_PAGE, NULL, "Source: {source:model}."),
     SAY(ON_PAGE, NULL, "Target: {target:model}."),
@@ -75,10 +74,10 @@ static const organ_block all[] = {
         "{totals.percent_of_elements:percent} of the output's elements are the source's. The header is "
         "{header_anew?made anew|the target's, byte for byte}."),
     SECTION(ON_PAGE, FITS "&metadata|" FITS "&notes", "Notes"),
-    EACH_OF(ON_TERMINAL, FITS, "metadata", BLOCKS(sentences), .most = SHOWN, .rest = AND_MORE),
-    EACH_OF(ON_TERMINAL, FITS, "notes", BLOCKS(sentences), .most = SHOWN, .rest = AND_MORE),
-    EACH_IF(ON_PAGE, FITS, "metadata", 0, sentences),
-    EACH_IF(ON_PAGE, FITS, "notes", 0, sentences),
+    EACH_IF(ON_TERMINAL, FITS, "metadata", BLOCKS_OF(sentences), .most = SHOWN, .rest = AND_MORE),
+    EACH_IF(ON_TERMINAL, FITS, "notes", BLOCKS_OF(sentences), .most = SHOWN, .rest = AND_MORE),
+    EACH_IF(ON_PAGE, FITS, "metadata", BLOCKS_OF(sentences)),
+    EACH_IF(ON_PAGE, FITS, "notes", BLOCKS_OF(sentences)),
     SECTION(ON_PAGE, FITS, "Grafted tensors"),
     TABLE(ON_PAGE, FITS, "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "grafted tensors",
           .caption =
@@ -93,8 +92,6 @@ static const organ_block all[] = {
     SAY(ON_TERMINAL, FITS "&!dry_run", TIME_WORDS(", on the disk")),
     PAGE_ENDING,
 };
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, grafted, all)};
-
 const organ_view organ_graft_view = {
     .schema = "organ.graft/1",
     .kind = "Graft",
@@ -102,4 +99,5 @@ const organ_view organ_graft_view = {
     .lead =
         "{mismatches?The models do not fit: nothing was written.|{dry_run?A dry run: what would be grafted; nothing was written.|A copy of "
         "the target in which the chosen tensors are the source's.}}",
-    BLOCKS(blocks)};
+    .make = grafted,
+    BLOCKS_OF(blocks)};

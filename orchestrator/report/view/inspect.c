@@ -99,16 +99,6 @@ static json_t *checks_of(const json_t *report)
     return checks;
 }
 
-/* Those that belong to no weight and are of use nowhere as a number. */
-static json_t *dropped_of(const json_t *strays)
-{
-    json_t *const dropped = json_array();
-    for (size_t k = 0; k < json_array_size(strays); k++)
-        if (json_is_true(json_object_get(json_array_get(strays, k), "dropped")))
-            json_array_append(dropped, json_array_get(strays, k));
-    return dropped;
-}
-
 /* The report with what is folded from it, sizes and cells (anatomy.h) among that. */
 static json_t *whole_of(const json_t *report)
 {
@@ -117,9 +107,7 @@ static json_t *whole_of(const json_t *report)
                                                                               organ_json_text(report, "model.architecture");
     json_t *const whole = json_copy((json_t *)(uintptr_t)report);
     ORGAN_ADD(whole, SET_FLAG("typed", *type && strcmp(type, architecture) != 0), /* GGUF has one name for both */
-              SET("facts", facts_of(report)), SET("checks", checks_of(report)),
-              SET("dropped", dropped_of(organ_json_at(report, "quantization.strays"))),
-              SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
+              SET("facts", facts_of(report)), SET("checks", checks_of(report)), SET_REAL("bits", elements > 0 ? 8 * bytes / elements : 0),
               SET("role_sizes", organ_size_rows(json_object_get(report, "roles"), "role")),
               SET("type_sizes", organ_size_rows(json_object_get(report, "dtypes"), "dtype")), SET("cells", organ_layer_cells(report)));
     return whole;
@@ -143,22 +131,22 @@ static const organ_block targets[] = {
         "Roles with * are the projections that pruning works on: {weights:count} tensors, {elements:count} elements, "
         "{percent_of_elements:percent} of " WHOLE "; {prunable_tensors} of them are stored as F32, F16 or BF16, which is what can be "
         "pruned.")};
-static const organ_block notes[] = {SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{.}"), SAY(ON_PAGE, NULL, "NOTE  {.}")};
-static const organ_block warnings[] = {WARN(ON_TERMINAL, NULL, "{.}")};
-static const organ_block problems[] = {SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}")};
-
-static const organ_block strays[] = {SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{name} {why}"), SAY(ON_PAGE, NULL, "NOTE  {name} {why}")};
 
 /* An organ directory has a file for every tensor: that is no news. */
 #define FILES "files>1&!model.format=organ directory"
 #define NOTES(places)                                                                                                                      \
-    EACH(places, "quantization.notes", 0, notes),                                                                                          \
-        EACH_OF(places, NULL, "quantization.strays", BLOCKS(strays), .where = "!dropped", .most = 8, .lead = "  NOTE  ",                   \
+    EACH(places, "quantization.notes", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{.}"), SAY(ON_PAGE, NULL, "NOTE  {.}"))),          \
+        EACH_IF(places, NULL, "quantization.strays",                                                                                       \
+                BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NOTE  ", "{name} {why}"), SAY(ON_PAGE, NULL, "NOTE  {name} {why}")),                \
+                .where = "!dropped", .most = 8, .lead = "  NOTE  ",                                                                        \
                 .rest = "{more} more tensors belong to no weight: --json lists them."),                                                    \
-        SAY(places, "dropped",                                                                                                             \
-            "{dropped:size} scale{dropped:s} of activations or caches, such as {dropped.0.name}, would be of no use in a plain model.")
+        TOGETHER(places, NULL, "quantization.strays",                                                                                      \
+                 BLOCKS(SAY(                                                                                                               \
+                     places, NULL,                                                                                                         \
+                     "{rows:size} scale{rows:s} of activations or caches, such as {rows.0.name}, would be of no use in a plain model.")),  \
+                 .where = "dropped")
 
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     LINES(NULL, "{model:model}{typed?, model type {model.model_type}}\n"),
     MERITS(NULL, merits),
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
@@ -174,7 +162,7 @@ static const organ_block all[] = {
     SIZE_BARS("role_sizes", "role_sizes", "Size by role", "What takes the room in the file."),
     TABLE(ON_ALL, NULL, "roles", FIELDS(roles), .total = "{match?matching|whole model}", .total_row = "totals",
           .caption = "What each role holds."),
-    PART(ON_PAGE, "projections", targets),
+    PART(ON_PAGE, "projections", BLOCKS_OF(targets)),
     SIZE_BARS("dtypes>1&type_sizes", "type_sizes", "Size by type", "How the elements are stored."),
     BYTES_MAP,
     MAP("dtypes>1&cells", "cells",
@@ -195,18 +183,17 @@ static const organ_block all[] = {
     SECTION(ON_PAGE, "tensors>-1", "Tensors"),
     TABLE(ON_ALL, "tensors>-1", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "Every tensor in the order of the files."),
-    PART(ON_TERMINAL, "projections", targets),
+    PART(ON_TERMINAL, "projections", BLOCKS_OF(targets)),
     NOTES(ON_TERMINAL),
-    EACH(ON_TERMINAL, "warnings", 0, warnings),
-    EACH(ON_TERMINAL, "problems", 0, problems),
+    EACH(ON_TERMINAL, "warnings", BLOCKS(WARN(ON_TERMINAL, NULL, "{.}"))),
+    EACH(ON_TERMINAL, "problems", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  PROBLEM  ", "{.}"))),
     SAY(ON_TERMINAL, "!problems", FOUND_NOTHING),
 };
-
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, whole_of, all)};
 
 const organ_view organ_inspect_view = {
     .schema = "organ.inspect/1",
     .kind = "Inspection",
     .title = "{model.name}",
     .lead = "{problems?Something is wrong with this file: see its health.|What is in the file. " FOUND_NOTHING "}",
-    BLOCKS(blocks)};
+    .make = whole_of,
+    BLOCKS_OF(blocks)};

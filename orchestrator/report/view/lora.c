@@ -35,13 +35,8 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
 static const organ_field others[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_CODE), FIELD_TEXT("what it is", "reason", 0),
                                      FIELD_MAYBE_SHARE("change", "change"), FIELD_WORDS("kept whole", "{kept?yes|no}", ORGAN_FIELD_LEFT)};
 
-static const organ_block other_lines[] = {
-    SAY_AFTER(ON_TERMINAL, NULL, "    ", "{tensor}: {reason}{change?, changed by {change:share}}{kept?, kept whole}")};
 static const organ_block warning[] = {WARN(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
 static const organ_block note[] = {SAY_AFTER(ON_TERMINAL | ON_PAGE, NULL, "  NOTE  ", "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
-static const organ_block shares[] = {SHARE_BARS("Explained share of the change", "explained",
-                                                "Measured with the factors as they are stored. What is not explained stays away from the "
-                                                "tuned model.")};
 
 #define MEANING                                                                                                                            \
     "\"Change\" is the norm of W_tuned - W_base beside that of W_base, \"explained\" the share of its square that B A has, \"residual\" "  \
@@ -52,7 +47,7 @@ static const organ_block blocks[] = {
     MERITS(NULL, merits),
     SECTION(ON_PAGE, NULL, "What it was made of"),
     WARN(ON_PAGE, "dry_run", "Dry run, nothing was written and nothing compared."),
-    EACH(ON_PAGE, "warnings", 0, warning),
+    EACH(ON_PAGE, "warnings", BLOCKS_OF(warning)),
     LINES_ON(ON_TEXT, NULL,
              "{dry_run?Dry run, nothing was written: a }LoRA adapter of rank {adapter.r}{dry_run? or less} for {totals.modules:count} "
              "module{totals.modules:s}\nof   {tuned:model}\nfor  {base:model}"),
@@ -63,10 +58,13 @@ static const organ_block blocks[] = {
     SAY(ON_MARKDOWN, NULL, MEANING ". What is explained is measured with the factors as they are stored."),
     SAY(ON_PAGE, NULL, "Tuned: {tuned:model}."),
     SAY(ON_PAGE, NULL, "Base: {base:model}."),
-    EACH(ON_PAGE, "notes", 0, note),
+    EACH(ON_PAGE, "notes", BLOCKS_OF(note)),
     SAY(ON_PAGE, "adapter.vllm_max_lora_rank", "vLLM serves it with --max-lora-rank {adapter.vllm_max_lora_rank}."),
     SECTION(ON_PAGE, "!dry_run", "How much is explained"),
-    MADE(ON_PAGE, "!dry_run", explained_roles, shares),
+    MADE(ON_PAGE, "!dry_run", explained_roles,
+         BLOCKS(SHARE_BARS("Explained share of the change", "explained",
+                           "Measured with the factors as they are stored. What is not explained stays away from the "
+                           "tuned model."))),
     SHARE_MAP("Explained share of the change", "explained", "explained"),
     FIGURE(
         "modules.*.spectrum.1", rank_curves,
@@ -82,13 +80,15 @@ static const organ_block blocks[] = {
     SAY(ON_TERMINAL, "!not_extracted&!dry_run", "Nothing else changed: all {totals.others} other tensors are the same in both models."),
     SAY(ON_TERMINAL, "not_extracted",
         "{dry_run?Not to be compared|Changed, without factors}: {not_extracted:size} of {totals.others} other tensors"),
-    EACH(ON_TERMINAL, "not_extracted", MOST_SHOWN, other_lines),
+    EACH(ON_TERMINAL, "not_extracted",
+         BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{tensor}: {reason}{change?, changed by {change:share}}{kept?, kept whole}")),
+         .most = MOST_SHOWN),
     SAY_AFTER(ON_TERMINAL, "not_extracted>8", "    ", "and {not_extracted:-8} more, in the report"),
     SECTION(ON_FILES, "not_extracted", "{dry_run?Not to be compared|Changed, without factors}"),
     TABLE(ON_FILES, "not_extracted", "not_extracted", FIELDS(others), .most = MOST_OTHERS, .what = "tensors",
           .caption = "Tensors that are no linear layers; kept whole only with --save-full"),
-    EACH(ON_TEXT, "warnings", 0, warning),
-    EACH(ON_TEXT, "notes", 0, note),
+    EACH(ON_TEXT, "warnings", BLOCKS_OF(warning)),
+    EACH(ON_TEXT, "notes", BLOCKS_OF(note)),
     SAY(ON_TERMINAL, "adapter.vllm_max_lora_rank", "vLLM: --max-lora-rank {adapter.vllm_max_lora_rank}"),
     SECTION(ON_MARKDOWN, NULL, "Run"),
     SAY(ON_TEXT, "!dry_run", "Time: {run.seconds:time}, {adapter.bytes:bytes} written."),
@@ -101,4 +101,4 @@ const organ_view organ_lora_extract_view = {.schema = "organ.lora_extract/1",
                                             .kind = "LoRA extraction{dry_run?, dry run}",
                                             .title = "{tuned.name}",
                                             .lead = "{method.text}",
-                                            BLOCKS(blocks)};
+                                            BLOCKS_OF(blocks)};

@@ -115,7 +115,7 @@ static const organ_block text_blocks[] = {
     TABLE(ON_TENSORS, "per_tensor", "per_tensor", FIELDS(tensors)),
     LINES(NULL, "  " RATINGS "\n"),
     SAY(ON_MARKDOWN, NULL, RATINGS),
-    EACH_OF(ON_TEXT, NULL, "per_tensor", BLOCKS(reasons), .where = "reason", .most = MOST_SAID),
+    EACH_IF(ON_TEXT, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID),
     GAP("seed"),
     SAY(ON_MARKDOWN, "seed", "### The older measure beside it"),
     TABLE(ON_TEXT, "seed", "seed.roles", FIELDS(seed_roles), .sums = "seed.groups", .sums_name = "group", .total = "all",
@@ -201,9 +201,6 @@ static const char *const groups[] = {"skeleton", "organ", "embed", "norm", "othe
     INDICATOR("K", "kurtosis", path, only, said, "Noise stands at the lower left. Far up are tensors whose few large values stand out."),  \
         INDICATOR("C", "spacings of the quantiles", path, only, said,                                                                      \
                   "Far to the right and up are tensors whose values do not crowd around their mean as those of noise do.")
-static const organ_block means[] = {INDICATORS("rows", NULL, "means over the tensors of a role in a layer{step>1?, one of {step}}")};
-static const organ_block indicators[] = {MADE(ON_PAGE, "per_tensor>1200", means_of, means)};
-static const organ_block tensor_points[] = {INDICATORS("per_tensor", "theta>-1", "a point for each tensor")};
 
 #define THETA_MAP(said)                                                                                                                    \
     MAP("layers", "per_tensor",                                                                                                            \
@@ -264,8 +261,10 @@ static const organ_block page_blocks[] = {
         "values "
         "have than noise of the same variance, K how heavy their tails are, C how far the spacings of their quantiles are from those of "
         "noise. theta = asin √((E + K + C) / 3)."),
-    PART_IF(ON_PAGE, "with_theta&!per_tensor>1200", ".", tensor_points),
-    PART_IF(ON_PAGE, "with_theta&per_tensor>1200", ".", indicators),
+    PART_IF(ON_PAGE, "with_theta&!per_tensor>1200", ".", BLOCKS(INDICATORS("per_tensor", "theta>-1", "a point for each tensor"))),
+    PART_IF(ON_PAGE, "with_theta&per_tensor>1200", ".",
+            BLOCKS(MADE(ON_PAGE, "per_tensor>1200", means_of,
+                        BLOCKS(INDICATORS("rows", NULL, "means over the tensors of a role in a layer{step>1?, one of {step}}"))))),
     SECTION(ON_PAGE, NULL, "Gravitational wells"),
     SAY(ON_PAGE, "!wells", "There are none: no tensor lies that far below both of its neighbours."),
     WELLS_TABLE(ON_PAGE, MOST_WELLS),
@@ -274,7 +273,7 @@ static const organ_block page_blocks[] = {
     TABLE(ON_PAGE, NULL, "per_tensor", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "Theta in degrees with its stars, the three indicators, the change of information per doubling of scale, distinct "
                      "values."),
-    EACH_OF(ON_PAGE, NULL, "per_tensor", BLOCKS(reasons), .where = "reason", .most = MOST_SAID_OF_PAGE,
+    EACH_IF(ON_PAGE, NULL, "per_tensor", BLOCKS_OF(reasons), .where = "reason", .most = MOST_SAID_OF_PAGE,
             .rest = "And {more} more without theta; the report as JSON has all."),
 };
 
@@ -290,24 +289,25 @@ static const organ_block section_blocks[] = {
     SAY(ON_PAGE, NULL, "Measured: {model:model}."),
     SAY(ON_PAGE, NULL, RATINGS),
 };
-static const organ_block section_map[] = {THETA_MAP("Mean theta by layer and role; wells are outlined.")};
-static const organ_block section_lines[] = {
-    CURVES("layers>1", "layers",
-           .look = {.title = "Theta through the layers",
-                    .description = "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
-                    .y_label = "theta, degrees"},
-           .values = {"skeleton", "organ", "norm"}, .caption = "Mean theta of skeleton, organs and norms through the layers.")};
 static const organ_block section_rest[] = {ROLES_TABLE(ON_PAGE, "Theta in degrees by role, then by part of the model."),
                                            WELLS_TABLE(ON_PAGE, MOST_WELLS_OF_MANY)};
 
-static const organ_block small_model[] = {PART(ON_PAGE, ".", section_blocks), PART(ON_PAGE, ".", section_map),
-                                          PART(ON_PAGE, ".", section_rest)};
-static const organ_block large_model[] = {PART(ON_PAGE, ".", section_blocks), PART(ON_PAGE, ".", section_lines),
-                                          PART(ON_PAGE, ".", section_rest)};
+static const organ_block small_model[] = {PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
+                                          PART(ON_PAGE, ".", BLOCKS(THETA_MAP("Mean theta by layer and role; wells are outlined."))),
+                                          PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
+static const organ_block large_model[] = {
+    PART(ON_PAGE, ".", BLOCKS_OF(section_blocks)),
+    PART(
+        ON_PAGE, ".",
+        BLOCKS(CURVES("layers>1", "layers",
+                      .look = {.title = "Theta through the layers",
+                               .description = "Three lines: the mean theta of skeleton, organs and norms in every layer, in degrees.",
+                               .y_label = "theta, degrees"},
+                      .values = {"skeleton", "organ", "norm"}, .caption = "Mean theta of skeleton, organs and norms through the layers."))),
+    PART(ON_PAGE, ".", BLOCKS_OF(section_rest))};
 #define SECTIONS(if_, list)                                                                                                                \
-    EACH_OF(ON_PAGE, if_, "models", BLOCKS(list), .most = MOST_SECTIONS,                                                                   \
+    EACH_IF(ON_PAGE, if_, "models", BLOCKS_OF(list), .most = MOST_SECTIONS,                                                                \
             .rest = "Sections of their own have the first {most} of {all} models; the report as JSON has all.")
-static const organ_block sections[] = {SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)};
 
 static json_t *cells_counted(const json_t *report)
 {
@@ -319,11 +319,10 @@ static json_t *cells_counted(const json_t *report)
     return ORGAN_OBJECT(SET_HELD("models", models), SET_FLAG("many_cells", cells > MOST_CELLS));
 }
 
-const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {MADE(ON_PAGE, NULL, cells_counted, sections)};
+const organ_block organ_measure_models_blocks[ORGAN_MEASURE_MODELS_BLOCKS] = {
+    MADE(ON_PAGE, NULL, cells_counted, BLOCKS(SECTIONS("!many_cells", small_model), SECTIONS("many_cells", large_model)))};
 
 /* ---- all ---- */
-
-static const organ_block sentences[] = {ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}")};
 
 static const organ_block blocks[] = {
     HEADING("Z-measure"),
@@ -338,15 +337,15 @@ static const organ_block blocks[] = {
     SAY(ON_MARKDOWN, "models.0.seed", "### The older measure beside it"),
     TABLE(ON_MARKDOWN, "models.0.seed", "models", FIELDS(seed_ranking)),
     TABLE(ON_TERMINAL, "models.0.seed&models>1", "models", FIELDS(seed_ranking)),
-    EACH(ON_MARKDOWN, "models", 0, text_blocks),
-    EACH_IF(ON_TERMINAL, "models=1", "models", 0, text_blocks),
-    EACH_IF(ON_TENSORS, "models>1", "models", 0, text_blocks),
+    EACH(ON_MARKDOWN, "models", BLOCKS_OF(text_blocks)),
+    EACH_IF(ON_TERMINAL, "models=1", "models", BLOCKS_OF(text_blocks)),
+    EACH_IF(ON_TENSORS, "models>1", "models", BLOCKS_OF(text_blocks)),
     SAY_AFTER(ON_TERMINAL, NULL, "", MEASURE_CAUTION),
-    EACH_IF(ON_PAGE, "models=1", "models", 0, page_blocks),
-    PART_IF(ON_PAGE, "!models=1", ".", organ_measure_merits_blocks),
+    EACH_IF(ON_PAGE, "models=1", "models", BLOCKS_OF(page_blocks)),
+    PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_merits_blocks)),
     WARN(ON_PAGE, "!models=1", MEASURE_CAUTION),
-    PART_IF(ON_PAGE, "!models=1", ".", organ_measure_fleet_blocks),
-    PART_IF(ON_PAGE, "!models=1", ".", organ_measure_models_blocks),
+    PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_fleet_blocks)),
+    PART_IF(ON_PAGE, "!models=1", ".", BLOCKS_OF(organ_measure_models_blocks)),
     SECTION(ON_PAGE, "models.0.seed", "The older measure beside it"),
     WARN(ON_PAGE, "models.0.seed", "seed/1 is a reconstruction, and sees the grid that values are stored on: quantisation alone moves it."),
     TABLE(ON_PAGE, "models.0.seed", "models", FIELDS(seed_ranking), .caption = "Models"),
@@ -357,7 +356,7 @@ static const organ_block blocks[] = {
     TABLE(ON_MARKDOWN, "others", "others", FIELDS(others)),
     SECTION(ON_FILES, NULL, "Definitions"),
     SAY(ON_PAGE, NULL, "Definition {definition}."),
-    EACH(ON_FILES, "definitions", 0, sentences),
+    EACH(ON_FILES, "definitions", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
 };
 
 const organ_view organ_measure_view = {
@@ -368,4 +367,4 @@ const organ_view organ_measure_view = {
             "{models.0.theta_min:.2f}° to {models.0.theta_max:.2f}°.|How far the weights are from noise: none of {models.0.tensors} "
             "tensor{models.0.tensors:s} has a theta.}|How far the weights of {models:size} models are from noise, measured over "
             "{models:sum.tensors} tensors.}",
-    BLOCKS(blocks)};
+    BLOCKS_OF(blocks)};

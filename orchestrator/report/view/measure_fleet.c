@@ -178,8 +178,7 @@ static const organ_item merits[] = {{NULL, "models", "{models:size}"},
                                     {NULL, "mean theta", "{least:.2f}° to {most:.2f}°"},
                                     {NULL, "tensors with a theta", "{models:sum.with_theta}"},
                                     {NULL, "gravitational wells", "{models:sum.wells}"}};
-static const organ_block merits_blocks[] = {MERITS(NULL, merits)};
-const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS] = {MADE(ON_PAGE, NULL, with_ends, merits_blocks)};
+const organ_block organ_measure_merits_blocks[ORGAN_MEASURE_MERITS_BLOCKS] = {MADE(ON_PAGE, NULL, with_ends, BLOCKS(MERITS(NULL, merits)))};
 
 static const char *const parts[] = {"skeleton", "organ", "embed", "norm", "other", NULL}, *const kinds[] = {"model", "chimera", NULL};
 
@@ -218,7 +217,7 @@ static const organ_block fleet_blocks[] = {
                   .value_label = "theta, degrees",
                   .high = 90},
          .values = "layers", THETA_GRID, .caption = "Mean theta of every layer, from the first on the left."),
-    POINTS(NULL, "points",
+    POINTS(NULL, "points", NULL,
            .look = {.title = "Skeleton and organs",
                     .subtitle = "a point for each model",
                     .description = "Mean theta of the attention of every model against that of its feed-forward, in degrees.",
@@ -227,7 +226,7 @@ static const organ_block fleet_blocks[] = {
                     .kinds = kinds},
            .name = "name", .x = "skeleton", .y = "organ", .kind = "kind", .named = MOST_NAMED,
            .caption = "How attention and feed-forward of each model stand to each other: what is grafted moves a model along one axis."),
-    POINTS("sizes_differ", "points",
+    POINTS("sizes_differ", "points", NULL,
            .look = {.title = "Theta and size",
                     .subtitle = "a point for each model",
                     .description = "Mean theta of every model, in degrees, against the number of its parameters.",
@@ -247,4 +246,4 @@ static const organ_block fleet_blocks[] = {
 };
 
 const organ_block organ_measure_fleet_blocks[ORGAN_MEASURE_FLEET_BLOCKS] = {SAY(ON_PAGE, "!models", "No model was measured."),
-                                                                            MADE(ON_PAGE, "models", with_kin, fleet_blocks)};
+                                                                            MADE(ON_PAGE, "models", with_kin, BLOCKS_OF(fleet_blocks))};

@@ -9,20 +9,6 @@ static const organ_share_of arrived = {"arrived", "delta_norm", NULL};
 
 static json_t *arrived_roles(const json_t *report) { return organ_share_roles(report, &arrived); }
 
-/* The modules that more than half was rounded away of. */
-static json_t *erased_modules(const json_t *report)
-{
-    json_t *const rows = json_array();
-    const json_t *const modules = json_object_get(report, "modules");
-    bool whole = rows != NULL;
-    for (size_t k = 0; k < json_array_size(modules) && whole; k++)
-        if (json_is_true(json_object_get(json_array_get(modules, k), "erased")))
-            whole = json_array_append(rows, json_array_get(modules, k)) == 0;
-    json_t *const made = whole ? json_pack("{s:O}", "erased", rows) : NULL;
-    json_decref(rows);
-    return made;
-}
-
 static const organ_item merits[] = {{"!dry_run&!unplaced", "of the change arrived", "{totals.arrived:share}"},
                                     {"!dry_run&!unplaced", "of its norm is rounding error", "{totals.rounding_error:share}"},
                                     {"!dry_run&!unplaced", "modules lost more than half", "{totals.erased:count}"},
@@ -46,26 +32,16 @@ static const organ_field modules[] = {FIELD_TEXT("module", "module", ORGAN_FIELD
 static const organ_field unplaced[] = {FIELD_TEXT("tensor of the adapter", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                        FIELD_TEXT("why", "reason", 0)};
 
-static const organ_block no_place[] = {SAY_AFTER(ON_TERMINAL, NULL, "  NO PLACE  ", "{tensor}: {reason}")};
 static const organ_block roles_table[] = {
     TABLE(ON_ALL, NULL, "rows", FIELDS(roles), .total = "all merged", .total_row = "total", .caption = "Modules by role")};
-static const organ_block shares[] = {SHARE_BARS(
-    "Share of the change that arrived", "arrived",
-    "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. Below one half, "
-    "rounding took more than it left: --dtype f32 keeps it.")};
-static const organ_block erased_lines[] = {SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")};
-static const organ_block erased[] = {
-    EACH(ON_ALL, "erased", MOST_ERASED, erased_lines),
-    SAY_AFTER(ON_ALL, "erased>5", "    ", "and {erased:-5} more, in the report"),
-};
 static const organ_block warning[] = {
     GAP(NULL),
     WARN(ON_ALL, NULL,
          "Rounding took more than half of the change of {totals.erased} module{totals.erased:s}: it is finer than their type can hold. "
          "--dtype f32 keeps it."),
-    MADE(ON_ALL, NULL, erased_modules, erased),
+    EACH(ON_ALL, "modules", BLOCKS(SAY_AFTER(ON_ALL, NULL, "    ", "{module}: {arrived:share} arrived as {dtype}")), .where = "erased",
+         .most = MOST_ERASED, .lead = "    ", .rest = "and {more} more, in the report"),
 };
-static const organ_block replaced[] = {SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole.")};
 
 static const organ_block blocks[] = {
     HEADING("LoRA merge"),
@@ -76,7 +52,7 @@ static const organ_block blocks[] = {
              "{scale=1?|\nwith the change scaled by {scale}}"),
     GAP(NULL),
     GAP(NULL),
-    EACH(ON_TERMINAL, "unplaced", 0, no_place),
+    EACH(ON_TERMINAL, "unplaced", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "  NO PLACE  ", "{tensor}: {reason}"))),
     SAY(ON_MARKDOWN, NULL,
         "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. \"Arrived\" is the "
         "share "
@@ -85,20 +61,24 @@ static const organ_block blocks[] = {
     TABLE(ON_PAGE, "unplaced", "unplaced", FIELDS(unplaced), .most = MOST_UNPLACED, .what = "keys",
           .caption = "Keys of the adapter that the base has no place for: nothing was written"),
     SECTION(ON_PAGE, "!unplaced&!dry_run", "How much arrived"),
-    PART_IF(ON_PAGE, "!unplaced&!dry_run&totals.erased", ".", warning),
-    MADE(ON_PAGE, "!unplaced&!dry_run", arrived_roles, shares),
+    PART_IF(ON_PAGE, "!unplaced&!dry_run&totals.erased", ".", BLOCKS_OF(warning)),
+    MADE(ON_PAGE, "!unplaced&!dry_run", arrived_roles,
+         BLOCKS(SHARE_BARS(
+             "Share of the change that arrived", "arrived",
+             "The weight of a module becomes W + scale B A, computed in FP32 and rounded once to the type that is written. Below one half, "
+             "rounding took more than it left: --dtype f32 keeps it."))),
     SHARE_MAP("Share of the change that arrived", "arrived", "arrived"),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "What was merged"),
     SAY(ON_PAGE, NULL, "Base: {base:model}."),
     SAY(ON_PAGE, "!scale=1", "The change was scaled by {scale}."),
-    MADE(ON_TEXT, "!unplaced", arrived_roles, roles_table),
+    MADE(ON_TEXT, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     TABLE(ON_MARKDOWN, "!unplaced", "modules", FIELDS(modules)),
-    EACH_IF(ON_ALL, "!unplaced", "replaced", 0, replaced),
+    EACH_IF(ON_ALL, "!unplaced", "replaced", BLOCKS(SAY(ON_ALL, NULL, "Replaced: {tensor}, which the adapter brings whole."))),
     SAY(ON_ALL, "!unplaced&totals.dequantised", "Dequantised: {totals.dequantised} packed weights; the output is a plain model."),
     SAY(ON_ALL, "!unplaced&not_understood", "Copied without being understood: {not_understood:size} tensors, in the report."),
-    PART_IF(ON_TEXT, "!unplaced&totals.erased", ".", warning),
-    MADE(ON_PAGE, "!unplaced", arrived_roles, roles_table),
+    PART_IF(ON_TEXT, "!unplaced&totals.erased", ".", BLOCKS_OF(warning)),
+    MADE(ON_PAGE, "!unplaced", arrived_roles, BLOCKS_OF(roles_table)),
     SECTION(ON_PAGE, "!unplaced", "Modules"),
     TABLE(ON_PAGE, "!unplaced", "modules", FIELDS(modules), .most = EVERY_MODULE, .what = "modules", .caption = "Every module"),
     EVALUATION_ON(ON_TEXT),
@@ -117,4 +97,4 @@ const organ_view organ_lora_merge_view = {
     .lead =
         "{unplaced?Does not fit, nothing was written.|{dry_run?Dry run, nothing was written: every key finds its place.|What the adapter "
         "changes is in the weights now, rounded to their type.}}",
-    BLOCKS(blocks)};
+    BLOCKS_OF(blocks)};

@@ -16,8 +16,6 @@ void organ_noise_within_cell(organ_table *table, const json_t *row)
     organ_table_cell(table, "%llu", organ_json_count(row, "with_cosine") - organ_json_count(row, "beyond"));
 }
 
-void organ_thresholds_draw(organ_html *html, const json_t *report) { organ_html_thresholds(html, organ_json_at(report, "thresholds")); }
-
 /* ---- plots ---- */
 
 #define NOISE_SERIES(what, member)                                                                                                         \
@@ -194,8 +192,6 @@ static const organ_field page_modules[] = {
 
 #define NOISY "{noisy.name} ({stored_as})"
 
-static const organ_block names[] = {LINES(NULL, "{second?\nNoisy 2  |\nNoisy    }" NOISY)};
-static const organ_block name_lines[] = {EACH(ON_TERMINAL, "noises", 0, names)};
 static const organ_block sentence[] = {SAY(ON_TERMINAL | ON_PAGE, NULL, "{.}"), ITEM(ON_MARKDOWN, NULL, "{.}")};
 static const organ_block extreme[] = {SAY(ON_TERMINAL | ON_PAGE, "what", "{what}: {module}, {z?{value:.4f} (z {z:.1f})|{value:.3g} x}.")};
 
@@ -203,35 +199,34 @@ static const organ_block noise[] = {
     LINES(NULL, "{second?\n}The noise of " NOISY "\n\n"),
     SECTION(ON_FILES, NULL, "The noise of {noisy.name}"),
     SAY(ON_MARKDOWN, NULL, "Stored as {stored_as}."),
-    EACH(ON_MARKDOWN, "verdict.sentences", 0, sentence),
+    EACH(ON_MARKDOWN, "verdict.sentences", BLOCKS_OF(sentence)),
     Z_MAP("How unusual each cosine is: the noise of {noisy.name}", "between noise and adapter",
           "The sign is the direction: above 0 the adapter goes with what quantisation took, below against it. Unusual is not large: the "
           "cosines themselves are in the chart above."),
-    EACH(ON_PAGE, "extremes", 0, extreme),
+    EACH(ON_PAGE, "extremes", BLOCKS_OF(extreme)),
     TABLE(ON_ALL, NULL, "projections", FIELDS(projections), .total = "all", .total_row = "total",
           .caption =
               "By projection; chance: standard deviation of the cosine of random matrices, expected: leakage of noise without direction"),
-    EACH(ON_TERMINAL, "verdict.sentences", 0, sentence),
-    EACH(ON_TERMINAL, "extremes", 0, extreme),
+    EACH(ON_TERMINAL, "verdict.sentences", BLOCKS_OF(sentence)),
+    EACH(ON_TERMINAL, "extremes", BLOCKS_OF(extreme)),
     SAY(ON_MARKDOWN, NULL, "### Layers"),
     TABLE(ON_FILES, NULL, "layers", FIELDS(layers), .total = "all", .total_row = "total", .caption = "By layer"),
     SAY(ON_MARKDOWN, NULL, "### Modules"),
     TABLE(ON_MARKDOWN, NULL, "modules", FIELDS(modules)),
     TABLE(ON_PAGE, NULL, "modules", FIELDS(page_modules), .most = EVERY_NOISE_MODULE, .what = "modules", .caption = "Every module"),
 };
-static const organ_block noises[] = {EACH(ON_ALL, "noises", 0, noise)};
 
 static const organ_block agreement[] = {
     LINES(NULL, "\nThe two noises beside each other\n\n"),
     SECTION(ON_FILES, NULL, "The two noises beside each other"),
-    EACH(ON_FILES, "verdict.sentences", 0, sentence),
+    EACH(ON_FILES, "verdict.sentences", BLOCKS_OF(sentence)),
     TABLE(ON_ALL, NULL, "projections", FIELDS(agreement_fields), .total = "all", .total_row = "total", .caption = "By projection"),
-    EACH(ON_TERMINAL, "verdict.sentences", 0, sentence),
+    EACH(ON_TERMINAL, "verdict.sentences", BLOCKS_OF(sentence)),
 };
 
 static const organ_block blocks[] = {
     LINES(NULL, "Clean    {clean:model}"),
-    MADE(ON_TERMINAL, NULL, noises_of, name_lines),
+    MADE(ON_TERMINAL, NULL, noises_of, BLOCKS(EACH(ON_TERMINAL, "noises", BLOCKS(LINES(NULL, "{second?\nNoisy 2  |\nNoisy    }" NOISY))))),
     LINES(NULL, "\nAdapter  {run.adapter}, rank {adapter.r}, {modules:size} of {adapter.modules} modules\n\n"),
     HEADING("Quantisation noise against the adapter: {clean.name}"),
     SAY(ON_MARKDOWN, NULL, "Definition {definition}. Adapter of rank {adapter.r}, {modules:size} modules compared."),
@@ -249,8 +244,8 @@ static const organ_block blocks[] = {
     PANELS(NULL, &magnitudes),
     PANELS(NULL, &cosines),
     PANELS(NULL, &leakages),
-    MADE(ON_ALL, NULL, noises_of, noises),
-    PART(ON_ALL, "agreement", agreement),
+    MADE(ON_ALL, NULL, noises_of, BLOCKS(EACH(ON_ALL, "noises", BLOCKS_OF(noise)))),
+    PART(ON_ALL, "agreement", BLOCKS_OF(agreement)),
     GAP(NULL),
     SAY(ON_TERMINAL, NULL, "chance: standard deviation of the cosine of random matrices. expected: leakage of noise without direction."),
     SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time} for {run.bytes_read:bytes}."),
@@ -265,4 +260,4 @@ const organ_view organ_orthogonality_view = {
     .title = "{clean.name} against {noises.0.noisy.name}{noises.1? and {noises.1.noisy.name}}",
     .lead = "{noises.1?{noises.0.noisy.name}: }{noises.0.verdict.sentences.0}{noises.1? {noises.1.noisy.name}: "
             "{noises.1.verdict.sentences.0}}",
-    BLOCKS(blocks)};
+    BLOCKS_OF(blocks)};

@@ -31,9 +31,7 @@ void organ_noise_within_cell(organ_table *table, const json_t *row);
         .role = "projection", .value = "z", .beyond = 3, .inside = true, .caption = (text))
 
 /* The tables where the verdicts begin. */
-#define THRESHOLDS                                                                                                                         \
-    SECTION(ON_MARKDOWN, NULL, "Where the verdicts begin"), TERMS(ON_MARKDOWN, NULL, "thresholds"), DRAW(NULL, organ_thresholds_draw)
-void organ_thresholds_draw(organ_html *html, const json_t *report);
+#define THRESHOLDS SECTION(ON_FILES, NULL, "Where the verdicts begin"), TERMS(ON_FILES, NULL, "thresholds", "verdict on", "begins where")
 
 /* A plot is a file beside the report too. */
 typedef struct organ_noise_plot {

@@ -88,7 +88,7 @@ static const organ_block blocks[] = {
     ITEM(ON_MARKDOWN, NULL, "Pair B, noisy: {pairs.1.noisy.name}, stored as {pairs.1.noisy.stored_as}"),
     MERITS(NULL, merits),
     SECTION(ON_FILES, NULL, "Verdict"),
-    EACH(ON_FILES, "verdict.sentences", 0, sentence),
+    EACH(ON_FILES, "verdict.sentences", BLOCKS_OF(sentence)),
     WARN(ON_PAGE, NULL, ABOUT_WEIGHTS),
     SAY(ON_MARKDOWN, NULL, ABOUT_WEIGHTS),
     ITEMS(ON_PAGE, NULL, .name = "pair", .value = "model, and what it is stored as", ITEM_LIST(models), .caption = "The models"),
@@ -106,7 +106,7 @@ static const organ_block blocks[] = {
     LINES(NULL, "The noises beside the change\n\n"),
     TABLE(ON_ALL, NULL, "projections", FIELDS(change_by_projection), .total = "all", .total_row = "total",
           .caption = "Beside the change, by projection"),
-    EACH(ON_TERMINAL, "verdict.sentences", 0, sentence),
+    EACH(ON_TERMINAL, "verdict.sentences", BLOCKS_OF(sentence)),
     SECTION(ON_MARKDOWN, NULL, "By layer"),
     TABLE(ON_FILES, NULL, "layers", FIELDS(noises_by_layer), .total = "all", .total_row = "total",
           .caption = "The noises beside each other, by layer"),
@@ -126,4 +126,4 @@ const organ_view organ_noise_pairs_view = {.schema = "organ.noise_pairs/1",
                                            .kind = "Quantisation noise of two pairs",
                                            .title = "{pairs.0.noisy.name} and {pairs.1.noisy.name}",
                                            .lead = "{verdict.sentences.0}",
-                                           BLOCKS(blocks)};
+                                           BLOCKS_OF(blocks)};

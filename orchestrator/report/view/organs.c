@@ -64,7 +64,6 @@ static const organ_block extract_all[] = {
         "that it finds, and says whether the donor is there again."),
     TIME_LINE(", on the disk"),
 };
-static const organ_block extract_blocks[] = {MADE(ON_ALL, NULL, extracted, extract_all)};
 
 const organ_view organ_extract_view = {
     .schema = "organ.extract/1",
@@ -72,7 +71,8 @@ const organ_view organ_extract_view = {
     .title = "{model.name}",
     .lead = "{dry_run?A dry run: what the model would be taken apart into; nothing was written.|The model taken apart: a file for every "
             "tensor, in folders for skeleton, organs, embedding and norms.}",
-    BLOCKS(extract_blocks)};
+    .make = extracted,
+    BLOCKS_OF(extract_all)};
 
 /* ---- assemble ---- */
 
@@ -98,7 +98,6 @@ static const organ_item assemble_merits[] = {WRITTEN,
 static const organ_field files[] = {FILE_FIELDS};
 static const organ_field changed[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD_SHORTENS | ORGAN_FIELD_CODE),
                                       FIELD_TEXT("role", "role", 0)};
-static const organ_block changed_lines[] = {SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")};
 
 #define NOT_DONOR "!dry_run&!donor_again&"
 #define AGAIN     "No tensor was changed: byte for byte what the donor was."
@@ -124,15 +123,16 @@ static const organ_block assemble_all[] = {
     SAY(ON_PAGE, NOT_DONOR "!changed", UNCHANGED),
     TABLE(ON_PAGE, NOT_DONOR "changed", "changed_rows", FIELDS(changed), .most = MOST_CHANGED, .what = "changed tensors",
           .caption = "Tensors that are not as taken out of the donor: their XXH3 digest is not the one in manifest.json."),
-    EACH_OF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(changed_lines), .most = SHOWN, .rest = AND_MORE, .lead = "    "),
+    EACH_IF(ON_TERMINAL, "!dry_run", "changed", BLOCKS(SAY_AFTER(ON_TERMINAL, NULL, "    ", "{.}")), .most = SHOWN, .rest = AND_MORE,
+            .lead = "    "),
     BESIDE(ON_TERMINAL, "Beside", ""),
     TIME_LINE(", on the disk"),
 };
-static const organ_block assemble_blocks[] = {MADE(ON_ALL, NULL, assembled, assemble_all)};
 
 const organ_view organ_assemble_view = {
     .schema = "organ.assemble/1",
     .kind = "Assembly",
     .title = "{model.name}",
     .lead = "{dry_run?A dry run: the model that would be made of the parts; nothing was written.|The parts put together into a model.}",
-    BLOCKS(assemble_blocks)};
+    .make = assembled,
+    BLOCKS_OF(assemble_all)};

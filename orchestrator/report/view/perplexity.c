@@ -18,12 +18,12 @@ static const organ_block experiment[] = {
          "taken "
          "as independent."),
     WARN(ON_PAGE, "!experiment.text.utf8", "Not all of the text is UTF-8: what is not is read as U+FFFD."),
-    PART(ON_PAGE, "experiment", organ_experiment_blocks),
+    PART(ON_PAGE, "experiment", BLOCKS_OF(organ_experiment_blocks)),
 };
 
 #define BEGINNING                                                                                                                          \
     CAUTIONS(ON_FILES, NULL, "errata", "Read this first"), SAY_AFTER(ON_TEXT, NULL, "", EXPERIMENT_WORDS), GAP(NULL),                      \
-        PART(ON_PAGE, ".", experiment)
+        PART(ON_PAGE, ".", BLOCKS_OF(experiment))
 #define PERPLEXITY_END(name)                                                                                                               \
     SAY(ON_TERMINAL, NULL, "Errors are standard errors; tokens are taken as independent."),                                                \
         SAY(ON_TERMINAL, NULL, "Time: {run.seconds:time}, {run.tokens_per_second:.0f} tokens/s."),                                         \
@@ -50,7 +50,6 @@ static const organ_block model_figures[] = {
     SECTION(ON_MARKDOWN, NULL, "{model.name}"),
     ITEMS(ON_TEXT, NULL, .name = "figure", .value = "value", .align = ORGAN_RIGHT, ITEM_LIST(model_items)),
 };
-static const organ_block model_names[] = {SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}.")};
 
 /* One model, or two beside each other. */
 static organ_table *figures_table(const json_t *report)
@@ -98,9 +97,9 @@ static const organ_block perplexity_blocks[] = {
     MERITS(NULL, perplexity_merits),
     BEGINNING,
     SECTION(ON_PAGE, NULL, "Figures"),
-    EACH(ON_PAGE, "models", 0, model_names),
+    EACH(ON_PAGE, "models", BLOCKS(SAY(ON_PAGE, NULL, "{comparison?Beside|Model}: {model:model}."))),
     BUILT(ON_PAGE, NULL, figures_table, "What was measured, with standard errors"),
-    EACH(ON_TEXT, "models", 0, model_figures),
+    EACH(ON_TEXT, "models", BLOCKS_OF(model_figures)),
     SAY(ON_TERMINAL, "models>1",
         "Difference and ratio: the second model beside the first. KL divergence: of the second from the first, in nats per token."),
     PERPLEXITY_END("PERPLEXITY_REPORT.md"),
@@ -110,7 +109,7 @@ const organ_view organ_perplexity_view = {.schema = "organ.perplexity/1",
                                           .kind = "Perplexity",
                                           .title = "{models.0.model.name}{models.1? beside {models.1.model.name}}",
                                           .lead = "{models.1?Two models beside each other: both scored the same tokens in one run.}",
-                                          BLOCKS(perplexity_blocks)};
+                                          BLOCKS_OF(perplexity_blocks)};
 
 /* ---- evaluate ---- */
 
@@ -150,9 +149,6 @@ static const organ_item evaluation_merits[] = {
     {NULL, "perplexity of the donor{models.0.figures.perplexity:~deviation}", "{models.0.figures.perplexity:figure}"},
     {NULL, "bits per byte{models.0.figures.bits_per_byte:~deviation}", "{models.0.figures.bits_per_byte:figure}"},
     {NULL, "tokens scored", "{experiment.tokens_scored:count}"}};
-
-static const organ_block not_counted[] = {SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
-                                          ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}")};
 
 static int by_difference(const void *a, const void *b)
 {
@@ -210,7 +206,9 @@ static const organ_block evaluation_blocks[] = {
           .caption =
               "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model; difference, KL "
               "(nats per token) and top-1 (share of tokens for which both find the same one likeliest) are to the donor"),
-    EACH(ON_ALL, "models", 0, not_counted),
+    EACH(ON_ALL, "models",
+         BLOCKS(SAY(ON_TERMINAL | ON_PAGE, "not_counted", "No sparsity for {model.name}: {not_counted}."),
+                ITEM(ON_MARKDOWN, "not_counted", "No sparsity for {model.name:code}: {not_counted}"))),
     CAUTIONS(ON_TERMINAL, NULL, "errata", "Read with these numbers"),
     SAY(ON_TERMINAL, NULL,
         "% target and % full: killed weights, counted from the bytes, of the target tensors and of the full model. KL in nats per token "
@@ -221,7 +219,7 @@ static const organ_block evaluation_blocks[] = {
            "Only models at the same sparsity compare methods; how sure the differences are is in the next chart."),
     FIGURE("models.*.sparsity.target", organ_divergence_cloud,
            "Separates methods where perplexity hardly does: it counts every change of the predictions, for better or worse."),
-    MADE(ON_PAGE, NULL, costs_of, costs),
+    MADE(ON_PAGE, NULL, costs_of, BLOCKS_OF(costs)),
     PERPLEXITY_END("EVALUATION_REPORT.md"),
 };
 
@@ -230,4 +228,4 @@ const organ_view organ_evaluate_view = {.schema = "organ.evaluate/1",
                                         .title = "{models.0.model.name}",
                                         .lead =
                                             "What was done to the donor, and what it cost: all models scored the same tokens in one run.",
-                                        BLOCKS(evaluation_blocks)};
+                                        BLOCKS_OF(evaluation_blocks)};

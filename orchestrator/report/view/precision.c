@@ -90,26 +90,6 @@ static organ_table *kinds_table(const json_t *report)
     return table;
 }
 
-/* On a screen: what is not converted, and of what is left out only how many there are. */
-static void write_strays(FILE *out, const json_t *report, const organ_page *page)
-{
-    const json_t *const strays = organ_json_at(report, "strays");
-    size_t dropped = 0;
-    const char *first = NULL;
-    for (size_t k = 0; k < json_array_size(strays); k++) {
-        const json_t *const row = json_array_get(strays, k);
-        if (json_is_true(json_object_get(row, "dropped")) && !dropped++)
-            first = organ_json_text(row, "tensor");
-        else if (!json_is_true(json_object_get(row, "dropped")))
-            organ_text_say(out, page, "  ", "Not converted: %s. It %s.", organ_json_text(row, "tensor"), organ_json_text(row, "why"));
-    }
-    if (first)
-        organ_text_say(out, page, "  ", "Left out: %zu scale%s of activations or caches, %s%s.", dropped, dropped == 1 ? "" : "s",
-                       dropped == 1 ? "" : "the first ", first);
-}
-
-static const organ_block note_items[] = {ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}")};
-
 static const organ_block dequantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Dequantised", "model") "\nas {parameters.dtype}\n\n"),
     HEADING("Dequantisation of {model.name}"),
@@ -125,16 +105,20 @@ static const organ_block dequantize_blocks[] = {
     SAY(ON_MARKDOWN, "!schemes", "No tensor is packed: the model was plain already."),
     PLAIN,
     SECTION(ON_MARKDOWN, "notes", "Notes"),
-    EACH(ON_FILES, "notes", 0, note_items),
+    EACH(ON_FILES, "notes", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{.}"), SAY(ON_PAGE, NULL, "{.}"))),
     SAY(ON_PAGE, "!schemes", "No tensor is packed: the model was plain already."),
     TABLE(ON_PAGE, "schemes", "schemes", FIELDS(schemes), .total = "all packed", .total_row = "totals",
           .caption = "Packed weights by scheme"),
     SIZES("weights"),
     BUILT(ON_PAGE, "weights", kinds_table, "Schemes by role"),
-    WRITE(ON_TERMINAL, "strays", write_strays),
+    EACH(ON_TERMINAL, "strays", BLOCKS(SAY(ON_TERMINAL, NULL, "Not converted: {tensor}. It {why}.")), .where = "!dropped"),
+    TOGETHER(
+        ON_TERMINAL, NULL, "strays",
+        BLOCKS(SAY(ON_TERMINAL, NULL, "Left out: {rows:size} scale{rows:s} of activations or caches, {rows>1?the first }{rows.0.tensor}.")),
+        .where = "dropped"),
     WARN(ON_TERMINAL, "totals.infinite|totals.nan", NOT_FINITE),
     SECTION(ON_FILES, "strays", "Tensors of no weight"),
-    EACH(ON_MARKDOWN, "strays", 0, reason_items),
+    EACH(ON_MARKDOWN, "strays", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "strays", "strays", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
           .caption = "Tensors that belong to no weight"),
     SECTION(ON_FILES, "weights", "Weights"),
@@ -151,7 +135,7 @@ const organ_view organ_dequantize_view = {
     .kind = "Dequantisation",
     .title = "{model.name}",
     .lead = "Packed weights {dry_run?would become|became} {parameters.dtype}; what is plain keeps its type and its bytes.",
-    BLOCKS(dequantize_blocks)};
+    BLOCKS_OF(dequantize_blocks)};
 
 /* ---- quantize ---- */
 
@@ -171,21 +155,6 @@ static const organ_field tensors[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FIELD
                                       FIELD_COUNT("before", "bytes_before"),
                                       FIELD_COUNT("after", "bytes_after"),
                                       FIELD_WORDS("relative error", "{relative_error:%.4f}", 0)};
-
-/* The targets that stay as they are: on a screen the first of each reason. */
-static void write_left(FILE *out, const json_t *report, const organ_page *page)
-{
-    const json_t *const left = organ_json_at(report, "left_alone");
-    const char *why = "";
-    for (size_t k = 0; k < json_array_size(left); k++) {
-        const json_t *const row = json_array_get(left, k);
-        if (strcmp(why, organ_json_text(row, "why")) == 0)
-            continue;
-        why = organ_json_text(row, "why");
-        organ_text_say(out, page, "  ", "Not quantised: %s: %s", organ_json_text(row, "tensor"), why);
-    }
-    organ_text_say(out, page, "  ", "%zu of the targets in all; the report lists them.", json_array_size(left));
-}
 
 static const organ_block quantize_blocks[] = {
     LINES(NULL, MADE_WORDS("Quantised", "model") "\nas {parameters.scheme}\n\n"),
@@ -220,9 +189,10 @@ static const organ_block quantize_blocks[] = {
         "DeepSeek-V3 clip such blocks; transformers without a GPU refuses them."),
     TABLE(ON_PAGE, NULL, "roles", FIELDS(roles), .total = "all quantised", .total_row = "totals", .caption = "Quantised tensors by role"),
     SIZES("roles"),
-    WRITE(ON_TERMINAL, "left_alone", write_left),
+    EACH(ON_TERMINAL, "left_alone", BLOCKS(SAY(ON_TERMINAL, NULL, "Not quantised: {tensor}: {why}")), .new = "why"),
+    SAY(ON_TERMINAL, "left_alone", "{left_alone:size} of the targets in all; the report lists them."),
     SECTION(ON_FILES, "left_alone", "Targets that stay as they are"),
-    EACH(ON_MARKDOWN, "left_alone", 0, reason_items),
+    EACH(ON_MARKDOWN, "left_alone", BLOCKS_OF(reason_items)),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(reasons), .most = MOST_ROWS, .what = "tensors",
           .caption = "Named in quantization_config as tensors to be left alone"),
     SECTION(ON_FILES, NULL, "Tensors"),
@@ -240,4 +210,4 @@ const organ_view organ_quantize_view = {
     .title = "{model.name}",
     .lead =
         "Projections {dry_run?would become|became} codes of {parameters.scheme}, each the nearest to its weight: no calibration, no data.",
-    BLOCKS(quantize_blocks)};
+    BLOCKS_OF(quantize_blocks)};

@@ -66,15 +66,10 @@ static const organ_item counts[] = {{NULL, "Tensors pruned", "{per_tensor.tensor
 
 /* ---- calibration, layers, the run ---- */
 
-static const organ_block calibration[] = {
-    SAY(ON_TERMINAL, NULL, "Calibrated by {/parameters.method}: {text.name}, {samples} windows of {context} tokens."),
-    SAY(ON_TERMINAL, "block_diagonal_tensors",
-        "Of {block_diagonal_tensors} tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse.")};
 static const organ_block imatrix[] = {SAY(ON_TERMINAL, NULL,
                                           "By an imatrix: no contribution, no compensation; {name} (XXH3 {xxh3}), {entries} entries, "
                                           "{chunks?{chunks} chunk{chunks:s}{chunk_size? of {chunk_size} tokens}|chunks unknown}, made with "
                                           "{datasets?{datasets.0}{datasets>1? and {datasets:-1} more}|a text that it does not name}.")};
-static const organ_block failures[] = {SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}")};
 static const organ_block items[] = {ITEM(ON_FILES, NULL, "{.}")};
 
 static const organ_block layers[] = {
@@ -111,7 +106,7 @@ static const organ_field plan[] = {FIELD_TEXT("projection", "name", ORGAN_FIELD_
     "{compensates?is zero and what was changed; it fails if|was killed; it fails if any weight was changed other than to zero, or if} "    \
     "a tensor that was not a target differs in a single byte."
 
-static const organ_block all[] = {
+static const organ_block blocks[] = {
     LINES(NULL,
           "{dry_run?Dry run, nothing was written: |Pruned }{donor:model}\n{run.output?{dry_run?would go into |into }{run.output}\n}\n"),
     HEADING("Surgery report: {donor.name}, {parameters.method}"),
@@ -130,12 +125,17 @@ static const organ_block all[] = {
     SAY(ON_TERMINAL, DONE,
         "Coverage: {coverage.processed_elements:count} of {coverage.target_elements:count} target weights "
         "({coverage.percent:percent}){coverage.tiles?, in {coverage.tiles:count} tiles}."),
-    PART_IF(ON_TERMINAL, DONE, "calibration", calibration),
-    PART_IF(ON_TERMINAL, DONE, "imatrix", imatrix),
+    PART_IF(
+        ON_TERMINAL, DONE, "calibration",
+        BLOCKS(
+            SAY(ON_TERMINAL, NULL, "Calibrated by {/parameters.method}: {text.name}, {samples} windows of {context} tokens."),
+            SAY(ON_TERMINAL, "block_diagonal_tensors",
+                "Of {block_diagonal_tensors} tensors the inputs did not fit --memory whole: taken in blocks of 256, which prunes worse."))),
+    PART_IF(ON_TERMINAL, DONE, "imatrix", BLOCKS_OF(imatrix)),
     SAY(ON_TERMINAL, DONE "&compensates", "Compensated: {compensated:count} kept weights were changed to make up for the killed."),
     SAY(ON_TERMINAL, DONE, "Zero before: {zero_before:count}, not counted as killed."),
-    EACH_IF(ON_TERMINAL, DONE, "integrity", 0, failures),
-    SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {fold.held} of {integrity:size} checks hold."),
+    EACH_IF(ON_TERMINAL, DONE, "integrity", BLOCKS(SAY_AFTER(ON_TERMINAL, "!ok", "  FAILED  ", "{check}: {detail}"))),
+    SAY(ON_TERMINAL, DONE "&integrity", "Integrity: {integrity:sum.ok} of {integrity:size} checks hold."),
     SAY(ON_TERMINAL, DONE "&other_weights",
         "Copied unpruned although they seem to hold weights: {other_weights:size} file{other_weights:s}, named in the report."),
     SAY(ON_TERMINAL, DONE,
@@ -157,14 +157,14 @@ static const organ_block all[] = {
         "Mean, min and max are over the projection's tensors, each percent of that tensor's elements; the last percent is of all its "
         "elements."),
     PROJECTIONS(ON_MARKDOWN, NULL),
-    PART_IF(ON_MARKDOWN, "layers", "fold", layers),
+    PART_IF(ON_MARKDOWN, "layers", "fold", BLOCKS_OF(layers)),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_FILES, DONE, "Output integrity"),
     CHECKS(ON_FILES, DONE, "integrity"),
     EVALUATION_ON(ON_MARKDOWN),
     DEFINITIONS,
     SECTION(ON_MARKDOWN, NULL, "What is not in this report"),
-    EACH(ON_MARKDOWN, "not_in_this_report", 0, items),
+    EACH(ON_MARKDOWN, "not_in_this_report", BLOCKS_OF(items)),
     INPUTS(ON_PAGE, NULL),
     SECTION(ON_FILES, DONE, "How to check it"),
     SAY(ON_MARKDOWN, NULL,
@@ -176,7 +176,7 @@ static const organ_block all[] = {
         "The command for this run stands at the end of this page. The log of every tensor is prune.jsonl, the numbers of this page are "
         "prune.json, both beside it."),
     SECTION(ON_PAGE, DONE, "What is not in this report"),
-    EACH_IF(ON_PAGE, DONE, "not_in_this_report", 0, items),
+    EACH_IF(ON_PAGE, DONE, "not_in_this_report", BLOCKS_OF(items)),
 
     SECTION(ON_MARKDOWN, NULL, "Run"),
     SAY(ON_MARKDOWN, NULL, "This section varies from run to run; everything above depends on the donor and the parameters alone."),
@@ -188,8 +188,6 @@ static const organ_block all[] = {
     COMMAND(ON_FILES, DONE, AUDIT),
 };
 
-static const organ_block blocks[] = {MADE(ON_ALL, NULL, organ_sparsity_fold, all)};
-
 const organ_view organ_prune_view = {
     .schema = "organ.prune/1",
     .kind = "Surgery report: pruning",
@@ -199,4 +197,5 @@ const organ_view organ_prune_view = {
         "would be gone through.|{parameters.method} set {totals.target.killed:count} weights to zero: {totals.target.percent:percent} of "
         "the {totals.target.elements:count} target weights, {totals.full.percent:percent} of all {totals.full.elements:count} weights of "
         "the model.}",
-    BLOCKS(blocks)};
+    .make = organ_sparsity_fold,
+    BLOCKS_OF(blocks)};

@@ -31,7 +31,6 @@ static const organ_field left_alone[] = {FIELD_TEXT("tensor", "tensor", ORGAN_FI
                                          FIELD_TEXT("type", "dtype", 0)};
 
 static const organ_block commands[] = {COMMAND(ON_ALL, NULL, "{.}")};
-static const organ_block items_left[] = {ITEM(ON_MARKDOWN, NULL, "{tensor:code} ({dtype})")};
 
 static const organ_block blocks[] = {
     LINES(NULL, MADE_WORDS("Purified", "model") "\nby " HOW "\n\n"),
@@ -40,7 +39,7 @@ static const organ_block blocks[] = {
     SAY(ON_PAGE, NULL, "Model: {model:model}."),
     SAY(ON_FILES, NULL, "Definition {definition}: " HOW "."),
     WARN(ON_FILES, "warning", "{warning.text}"),
-    EACH(ON_FILES, "warning.commands", 0, commands),
+    EACH(ON_FILES, "warning.commands", BLOCKS_OF(commands)),
     WARN(ON_PAGE, "!dry_run", NO_EVIDENCE),
     EVALUATION_ON(ON_PAGE),
     SECTION(ON_PAGE, NULL, "Layers and roles"),
@@ -69,13 +68,13 @@ static const organ_block blocks[] = {
     SAY(ON_TEXT, "!dry_run", NO_EVIDENCE),
     GAP("warning"),
     WARN(ON_TERMINAL, "warning", "{warning.text}"),
-    EACH(ON_TERMINAL, "warning.commands", 0, commands),
+    EACH(ON_TERMINAL, "warning.commands", BLOCKS_OF(commands)),
     SECTION(ON_FILES, "!dry_run", "Tensors"),
     TABLE(ON_FILES, "!dry_run", "tensors", FIELDS(tensors), .most = EVERY_TENSOR, .what = "tensors",
           .caption = "The energy of every tensor before and after, what was removed of it, and theta in degrees."),
     SECTION(ON_FILES, "left_alone", "Left alone"),
     SAY(ON_MARKDOWN, "left_alone", "Projections in types that cannot be written:"),
-    EACH(ON_MARKDOWN, "left_alone", 0, items_left),
+    EACH(ON_MARKDOWN, "left_alone", BLOCKS(ITEM(ON_MARKDOWN, NULL, "{tensor:code} ({dtype})"))),
     TABLE(ON_PAGE, "left_alone", "left_alone", FIELDS(left_alone), .most = EVERY_TENSOR, .what = "tensors that were left alone",
           .caption = "Projections in types that cannot be written."),
     EVALUATION_ON(ON_TEXT),
@@ -89,4 +88,4 @@ const organ_view organ_purify_view = {.schema = "organ.purify/1",
                                       .kind = "Purification",
                                       .title = "{model.name}",
                                       .lead = "{dry_run?A dry run: what would be purified.|What was taken out of each tensor as noise.}",
-                                      BLOCKS(blocks)};
+                                      BLOCKS_OF(blocks)};

@@ -187,7 +187,7 @@ static const organ_block one_tensor[] = {
     FIGURE(NULL, draw_tiles, "Counted from the bytes of donor and copy. An even field says that no region of the tensor was favoured.")};
 
 const organ_block organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS] = {
-    PART(ON_PAGE, "fold.tiles", one_tensor), SECTION(ON_PAGE, "tensors", "All target tensors"),
+    PART(ON_PAGE, "fold.tiles", BLOCKS_OF(one_tensor)), SECTION(ON_PAGE, "tensors", "All target tensors"),
     SAY(ON_PAGE, "tensors>fold.tensors",
         "Of {tensors:size} tensors the {fold.tensors:size} whose percentage is farthest from the mean; the document in JSON has all."),
     TABLE(ON_PAGE, "tensors", "fold.tensors", FIELDS(tensors), .caption = "Target tensors; percent is of the tensor's own elements")};

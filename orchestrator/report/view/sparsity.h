@@ -16,7 +16,6 @@
  *   bins      of "magnitudes", from the first with a weight in it: "place", "all" and "killed" in percent of the weights counted
  *   tiles     "tile_map", where it is whole
  *   alike     all target tensors are pruned equally densely: a method that was told a sparsity may reach it in every tensor
- *   held      how many of the checks of "integrity" hold
  *   target_percent, memory_mib
  *
  * NULL without memory. */
@@ -34,9 +33,9 @@ extern const organ_field organ_projection_fields[8], organ_total_fields[4], orga
 enum { ORGAN_SPARSITY_BLOCKS = 10, ORGAN_MAGNITUDE_BLOCKS = 3, ORGAN_SPARSE_TENSOR_BLOCKS = 4 };
 extern const organ_block organ_sparsity_blocks[ORGAN_SPARSITY_BLOCKS], organ_magnitude_blocks[ORGAN_MAGNITUDE_BLOCKS],
     organ_sparse_tensor_blocks[ORGAN_SPARSE_TENSOR_BLOCKS];
-#define SPARSITY(if_)       PART_IF(ON_PAGE, if_, ".", organ_sparsity_blocks)
-#define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", organ_magnitude_blocks)
-#define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", organ_sparse_tensor_blocks)
+#define SPARSITY(if_)       PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparsity_blocks))
+#define MAGNITUDES          PART_IF(ON_PAGE, "fold.bins", ".", BLOCKS_OF(organ_magnitude_blocks))
+#define SPARSE_TENSORS(if_) PART_IF(ON_PAGE, if_, ".", BLOCKS_OF(organ_sparse_tensor_blocks))
 
 /* "organ audit DONOR OUTPUT --targets ...", as a shell takes it: `output` is the member of "run", `compensated` a condition. */
 #define AUDIT_COMMAND(output, compensated)                                                                                                 \

@@ -194,28 +194,20 @@ static json_t *bin_row(const void *context, size_t k)
 
 /* ---- all of it ---- */
 
-static size_t held_of(const json_t *checks)
-{
-    size_t held = 0;
-    for (size_t k = 0; k < json_array_size(checks); k++)
-        held += json_is_true(json_object_get(json_array_get(checks, k), "ok"));
-    return held;
-}
-
 json_t *organ_sparsity_fold(const json_t *report)
 {
     const json_t *const magnitudes = json_object_get(report, "magnitudes"), *const projections = json_object_get(report, "projections");
     const double spread = organ_json_real(report, "per_tensor.max") - organ_json_real(report, "per_tensor.min");
     json_t *const layers = layers_of(report), *const densest = first_by(layers, 0, SIZE_MAX, false);
-    json_t *const fold = ORGAN_OBJECT(
-        SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
-        SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers), SET("densest", densest),
-        SET_HELD("sparsest", json_array_get(densest, json_array_size(densest) - 1)),
-        SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
-        SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
-        SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005), SET_COUNT("held", held_of(json_object_get(report, "integrity"))),
-        SET_REAL("target_percent",
-                 percent_of(organ_json_real(report, "totals.target.elements"), organ_json_real(report, "totals.full.elements"))),
-        SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));
+    json_t *const fold =
+        ORGAN_OBJECT(SET("all", all_targets(report)), SET("totals", organ_json_rows(2, total_row, report)),
+                     SET("bars", organ_json_rows(json_array_size(projections) + 1, bar_row, report)), SET("layers", layers),
+                     SET("densest", densest), SET_HELD("sparsest", json_array_get(densest, json_array_size(densest) - 1)),
+                     SET("tensors", first_by(tensors_of(report), organ_json_real(report, "per_tensor.mean"), MOST_TENSORS, true)),
+                     SET("bins", organ_json_rows(json_array_size(json_object_get(magnitudes, "count")), bin_row, magnitudes)),
+                     SET("tiles", tiles_of(report)), SET_FLAG("alike", spread < 0.005),
+                     SET_REAL("target_percent", percent_of(organ_json_real(report, "totals.target.elements"),
+                                                           organ_json_real(report, "totals.full.elements"))),
+                     SET_REAL("memory_mib", (double)organ_json_count(report, "run.memory") / 1048576));
     return organ_json_joined(copy_of(report), ORGAN_OBJECT(SET("fold", fold)));
 }

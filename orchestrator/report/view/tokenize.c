@@ -21,10 +21,9 @@ static const organ_item facts[] = {{NULL, "text", "{text.name}"},
 
 static const organ_field first[] = {FIELD_WORDS("id", "{id}", 0),
                                     FIELD_WORDS("piece", "'{piece}'", ORGAN_FIELD_LEFT | ORGAN_FIELD_SHORTENS)};
-static const organ_block ids[] = {LINES(NULL, "{.}\n")};
 
 static const organ_block blocks[] = {
-    EACH(ON_TERMINAL, "ids", 0, ids),
+    EACH(ON_TERMINAL, "ids", BLOCKS(LINES(NULL, "{.}\n"))),
     SAY_AFTER(ON_TERMINAL, SUMMARY, "", "{tokens:count} token{tokens:s} in {text.bytes:count} byte{text.bytes:s} of {text.name}"),
     LINES(SUMMARY,
           "{bytes_per_token?  Bytes per token: {bytes_per_token:.3f}\n}  Text digest: {text.digest}\n"
@@ -42,4 +41,4 @@ static const organ_block blocks[] = {
     TABLE(ON_PAGE, "first", "first", FIELDS(first)),
 };
 
-const organ_view organ_tokenize_view = {.schema = "organ.tokenize/1", .kind = "Tokens", .title = "{text.name}", BLOCKS(blocks)};
+const organ_view organ_tokenize_view = {.schema = "organ.tokenize/1", .kind = "Tokens", .title = "{text.name}", BLOCKS_OF(blocks)};

@@ -38,4 +38,4 @@ static const organ_block blocks[] = {
 };
 
 const organ_view organ_topology_view = {
-    .schema = "organ.topology/1", .kind = "Plan of the machine", .title = "{machine.name}", BLOCKS(blocks)};
+    .schema = "organ.topology/1", .kind = "Plan of the machine", .title = "{machine.name}", BLOCKS_OF(blocks)};

@@ -3,7 +3,6 @@
 
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/verb.h"
 
@@ -147,7 +146,7 @@ static organ_status look_into(void *context, json_t **report, organ_error *error
 {
     organ_autopsy_job *const job = context;
     const organ_autopsy_options *const o = job->options;
-    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md", organ_report_markdown}, false};
+    organ_report_folder folder = {o->output, {"autopsy.json", "AUTOPSY_REPORT.md"}, false};
     if (organ_report_folder_check(&folder, (const char *const[]){o->model, o->other}, 2, error) == ORGAN_OK &&
         open_models(job, error) == ORGAN_OK && organ_report_folder_make(&folder, error) == ORGAN_OK && examine(job, error) == ORGAN_OK)
         tell_findings(job, &folder, report, error);

@@ -242,11 +242,9 @@ const organ_output *organ_adapter_writer_output(const organ_adapter_writer *w) {
 organ_status organ_adapter_writer_sync(organ_adapter_writer *w, organ_error *error) { return organ_output_sync(&w->output, error); }
 
 organ_status organ_adapter_writer_report(organ_adapter_writer *w, const char *name, const json_t *report, const char *markdown_name,
-                                         organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
                                          organ_error *error)
 {
-    const organ_report_files files = {name, markdown_name, markdown};
-    return organ_output_reports_write(&w->output, &files, report, error);
+    return organ_output_reports_write(&w->output, &(organ_report_files){name, markdown_name}, report, error);
 }
 
 organ_status organ_adapter_writer_end(organ_adapter_writer *w, organ_error *error)

@@ -26,8 +26,8 @@ json_t *organ_adapter_targets(const char *const *modules, size_t count);
 /* Starts the output, for which the place must be free (or `force` given; `like` as in organ_check_replaceable) and the disk have room for
  * `bytes`. At most `tensors` tensors may come, whose names have `name_bytes` bytes together (organ_adapter_key gives them): room for the
  * header is kept. ORGAN_USAGE, ORGAN_IO. *writer is NULL on error, else organ_adapter_writer_end must follow. */
-organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes,
-                                        uint64_t bytes, organ_adapter_writer **writer, organ_error *error);
+organ_status organ_adapter_writer_begin(const char *path, const char *like, bool force, size_t tensors, size_t name_bytes, uint64_t bytes,
+                                        organ_adapter_writer **writer, organ_error *error);
 
 /* Appends a tensor of `rank` dimensions; `values` are rounded to `dtype` (F32, F16, BF16) to nearest even. Types of four bytes must come
  * before those of two: readers want tensors aligned. ORGAN_BAD_INPUT, naming the tensor, if a value is not finite or leaves the range of
@@ -54,7 +54,6 @@ organ_status organ_adapter_writer_sync(organ_adapter_writer *writer, organ_error
 
 /* Writes OUT/organ/NAME, OUT/organ/MARKDOWN_NAME, which has what `markdown` makes of the report, and its page beside it. */
 organ_status organ_adapter_writer_report(organ_adapter_writer *writer, const char *name, const json_t *report, const char *markdown_name,
-                                         organ_status (*markdown)(const json_t *report, char **text, organ_error *error),
                                          organ_error *error);
 
 /* Publishes the adapter or, if `error` is set, removes it, and frees the writer. NULL is allowed. */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/extract_job.h"
 
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/verb.h"
 
@@ -136,7 +135,7 @@ static organ_status write_reports(organ_lora_job *job, json_t **report, organ_er
     if (organ_adapter_writer_sync(job->writer, error) == ORGAN_OK && !(*report = organ_lora_extract_document(job)))
         organ_fail_memory(error, job->options->output);
     if (!error->status)
-        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", organ_report_markdown, error);
+        organ_adapter_writer_report(job->writer, "lora_extract.json", *report, "LORA_REPORT.md", error);
     return error->status;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/lora/resize.h"
 
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/verb.h"
@@ -102,7 +101,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
                                       .config = config,
                                       .rest = j->adapter->rest,
                                       .rest_count = j->adapter->rest_count,
-                                      .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md", organ_report_markdown},
+                                      .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md"},
                                       .context = j,
                                       .document = written_json};
     if (config)

@@ -297,7 +297,7 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
         return error->status;
     if (!(*report = output->document(output->context, organ_adapter_writer_output(w), organ_adapter_writer_bytes(w))))
         return organ_fail_memory(error, rw->adapter->path);
-    organ_adapter_writer_report(w, files->json, *report, files->markdown, files->print, error);
+    organ_adapter_writer_report(w, files->json, *report, files->markdown, error);
     return error->status ? error->status : organ_adapter_writer_sync(w, error);
 }
 

@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/lora/sanitize.h"
 
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
@@ -198,7 +197,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
     const organ_lora_output output = {.path = j->options->output,
                                       .force = j->options->force,
                                       .config = j->config,
-                                      .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md", organ_report_markdown},
+                                      .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md"},
                                       .context = j,
                                       .document = written_json};
     return organ_lora_write(&j->rewrite, &output, report, error);

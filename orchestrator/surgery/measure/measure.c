@@ -4,7 +4,6 @@
 #include "formats/remote/remote.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/measure/shards.h"
 #include "orchestrator/surgery/measure/stream.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
@@ -211,7 +210,7 @@ static organ_status measure_and_report(void *context, json_t **report, organ_err
 {
     measuring *const m = context;
     const organ_measure_options *const o = m->options;
-    organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md", organ_report_markdown}, false};
+    organ_report_folder folder = {o->output, {"z_report.json", "Z_MEASURE_REPORT.md"}, false};
     if (check_deleting(o, error) == ORGAN_OK && organ_selection_parse(o->types, o->layers, &m->selection, error) == ORGAN_OK &&
         organ_report_folder_check(&folder, o->models, o->model_count, error) == ORGAN_OK &&
         organ_report_folder_make(&folder, error) == ORGAN_OK && measure_all(m, report, error) == ORGAN_OK && *report &&

@@ -2,7 +2,6 @@
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/output/output_reports.h"
@@ -149,7 +148,7 @@ static void close_pairs(void *context)
 
 static organ_status compare_pairs(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md", organ_report_markdown};
+    static const organ_report_files files = {"noise_pairs.json", "NOISE_PAIRS_REPORT.md"};
     organ_pairs_job *const job = context;
     if (open_inputs(job, error) || organ_pairs_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_pairs_document(job)) || !job->options->output)

@@ -5,7 +5,6 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/view/noise.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
@@ -153,7 +152,7 @@ static organ_status write_charts(const organ_output *output, const json_t *repor
 
 static organ_status compare_noise(void *context, json_t **report, organ_error *error)
 {
-    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md", organ_report_markdown};
+    static const organ_report_files files = {"orthogonality.json", "ORTHOGONALITY_REPORT.md"};
     organ_orthogonality_job *const job = context;
     if (open_inputs(job, error) || organ_orthogonality_check_memory(job, error) || measure_all(job, error) ||
         !(*report = organ_orthogonality_document(job)) || !job->options->output)

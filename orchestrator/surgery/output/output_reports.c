@@ -4,6 +4,7 @@
 #include "formats/model/recognise.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -58,11 +59,10 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
     return error->status;
 }
 
-static organ_status write_files(const char *json, const char *markdown, const organ_report_files *files, const json_t *report,
-                                organ_error *error)
+static organ_status write_files(const char *json, const char *markdown, const json_t *report, organ_error *error)
 {
     char *text = NULL;
-    if (organ_document_write(json, report, error) == ORGAN_OK && files->print(report, &text, error) == ORGAN_OK &&
+    if (organ_document_write(json, report, error) == ORGAN_OK && organ_report_markdown(report, &text, error) == ORGAN_OK &&
         organ_text_write(markdown, text, error) == ORGAN_OK)
         organ_html_report_beside(markdown, report, error);
     free(text);
@@ -80,7 +80,7 @@ static organ_status write_into(const char *directory, const organ_report_files *
 {
     char *const json = in_directory(directory, files->json), *const markdown = in_directory(directory, files->markdown);
     if (json && markdown)
-        write_files(json, markdown, files, report, error);
+        write_files(json, markdown, report, error);
     else
         organ_fail_memory(error, directory);
     free(json);
@@ -94,8 +94,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
         if (name_beside(output, files, output->reports, error))
             release(output->reports);
         else
-            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN], files->print},
-                       report, error);
+            write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN]}, report, error);
         return error->status;
     }
     char *const folder = organ_publish_path(&output->publish, "organ");

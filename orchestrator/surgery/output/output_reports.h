@@ -6,10 +6,9 @@
 
 #include "orchestrator/surgery/output/output.h"
 
-/* The page has the name of the Markdown file, ending in ".html". */
+/* Markdown and page are those of the report's view; the page has the name of the Markdown file, ending in ".html". */
 typedef struct organ_report_files {
     const char *json, *markdown; /* "purify.json", "PURIFY_REPORT.md"; beside X.gguf: "X.purify.json", "X.PURIFY_REPORT.md" */
-    organ_status (*print)(const json_t *report, char **text, organ_error *error); /* the Markdown */
 } organ_report_files;
 
 /* As organ_output_check, for the reports of an output that is one file. */

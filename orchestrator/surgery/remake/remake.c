@@ -4,7 +4,6 @@
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
 #include "orchestrator/report/text/document.h"
-#include "orchestrator/report/view/views.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/unit_output.h"
@@ -31,7 +30,7 @@ typedef struct work {
 
 /* ---- before anything is written ---- */
 
-static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name, organ_report_markdown}; }
+static organ_report_files files_of(const organ_remake *m) { return (organ_report_files){m->name, m->markdown_name}; }
 
 /* A copy can be one file only where the model is one of its kind. */
 static organ_status check_ending(const organ_remake *m, bool single, organ_error *error)

@@ -16,6 +16,9 @@ static const char document[] =
     " \"model\": {\"name\": \"tiny\", \"architecture\": \"Q\", \"format\": \"gguf\", \"files\": 1, \"bytes\": 9900000},"
     " \"rows\": [{\"role\": \"q\", \"n\": 3, \"note\": \"\"}, {\"role\": \"k\", \"n\": 4, \"note\": \"odd\"}], \"sum\": {\"n\": 7}, "
     "\"stars\": {\"*\": 5},"
+    " \"again\": [{\"why\": \"a\", \"at\": 1}, {\"why\": \"\", \"at\": 2}, {\"why\": \"a\", \"at\": 3}, {\"why\": \"b\", \"at\": 4, "
+    "\"ok\": true},"
+    " {\"why\": \"a\", \"at\": 5, \"ok\": true}],"
     " \"definitions\": {\"n\": \"how many\"}}";
 
 static json_t *open_document(void)
@@ -50,7 +53,7 @@ static const struct {
     {"{list:words}", "x y"},
     {"{list:size} {list:join} {list:-1} {shape:shape} {list.1}", "2 x, y 1 64 x 320 y"},
     {"{count:-part.count} {list:-one} {count:-gone}", "1450101 1 1450103"},
-    {"{rows:sum.n} {empty:sum.n} {rows:sum.gone}", "7 0 0"},
+    {"{rows:sum.n} {empty:sum.n} {rows:sum.gone} {again:sum.ok}", "7 0 0 2"},
     {"{stars.*} {rows.*.note}", "5 odd"},
     {"weight{one:s} {one} weight{count:s} item{list:s} item{empty:s}", "weight 1 weights items items"},
     {"{output:stem}|", "d.1/OUT.|"},
@@ -113,11 +116,6 @@ static const organ_item items[] = {{NULL, "name", "{name}"}, {"no", "never", "{g
 static const organ_item merits[] = {{NULL, "of all", "{share:share}"}, {"no", "never", "{gone}"}};
 static const organ_block each[] = {ITEM(ON_ALL, NULL, "{role:code} of {/name}")};
 static const organ_block part[] = {SAY(ON_ALL, NULL, "Part {count}.")};
-static void write_lines(FILE *out, const json_t *report, const organ_page *page)
-{
-    (void)report;
-    fputs(page ? "  written\n  WARNING  mind\n" : "written\n", out);
-}
 /* What only a view needs: the row with one more member. */
 static json_t *twice(const json_t *row)
 {
@@ -126,7 +124,7 @@ static json_t *twice(const json_t *row)
     return made;
 }
 static const organ_block made[] = {SAY(ON_ALL, NULL, "Twice {twice} of {/name}.")};
-static const organ_block doubled[] = {MADE(ON_ALL, NULL, twice, made)};
+static const organ_block doubled[] = {MADE(ON_ALL, NULL, twice, BLOCKS_OF(made))};
 static const organ_block odd[] = {SAY(ON_TEXT, NULL, "{role} is {note}.")};
 static const organ_block blocks[] = {
     HEADING("Test of {name}"),
@@ -139,28 +137,32 @@ static const organ_block blocks[] = {
     SAY(ON_TENSORS, NULL, "Every tensor."),
     TABLE(ON_ALL, NULL, "rows", FIELDS(fields), .total = "all", .total_row = "sum", .caption = "{list:size} rows", .most = 1,
           .what = "rows"),
-    EACH(ON_ALL, "rows", 1, each),
+    EACH(ON_ALL, "rows", BLOCKS_OF(each), .most = 1),
     WARN(ON_ALL, NULL, "Mind {name}."),
     COMMAND(ON_ALL, NULL, "organ {output:shell}"),
     ITEMS(ON_ALL, NULL, .name = "item", .value = "value", ITEM_LIST(items)),
-    PART(ON_ALL, "part", part),
-    PART(ON_ALL, "gone", part),
-    PART_IF(ON_ALL, "yes", "part", doubled),
-    PART_IF(ON_ALL, "no", "part", doubled),
-    EACH_OF(ON_TEXT, "yes", "rows", BLOCKS(odd), .where = "note"),
-    EACH_OF(ON_TEXT, "no", "rows", BLOCKS(odd)),
-    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .where = "n=3", .most = 1, .rest = "Never."),
-    EACH_OF(ON_TEXT, NULL, "rows", BLOCKS(odd), .most = 1, .lead = "  + ", .rest = "And {more} of {all} are not among {most}."),
+    PART(ON_ALL, "part", BLOCKS_OF(part)),
+    PART(ON_ALL, "gone", BLOCKS_OF(part)),
+    PART_IF(ON_ALL, "yes", "part", BLOCKS_OF(doubled)),
+    PART_IF(ON_ALL, "no", "part", BLOCKS_OF(doubled)),
+    EACH_IF(ON_TEXT, "yes", "rows", BLOCKS_OF(odd), .where = "note"),
+    EACH_IF(ON_TEXT, "no", "rows", BLOCKS_OF(odd)),
+    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .where = "n=3", .most = 1, .rest = "Never."),
+    EACH_IF(ON_TEXT, NULL, "rows", BLOCKS_OF(odd), .most = 1, .lead = "  + ", .rest = "And {more} of {all} are not among {most}."),
     TABLE_WHERE(ON_TEXT, NULL, "rows", "n>3", FIELDS(few), .sums = "rows", .sums_name = "role", .total = "{yes?all|none}",
                 .total_row = "sum"),
     CAUTIONS(ON_ALL, NULL, "list", "Read this"),
-    WRITE(ON_ALL, NULL, write_lines),
+    TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "{rows:size} of {/rows:size}, {rows.0.role}.")), .where = "note"),
+    TOGETHER(ON_ALL, NULL, "rows", BLOCKS(SAY(ON_ALL, NULL, "Never.")), .where = "n>4"),
+    EACH(ON_ALL, "again", BLOCKS(SAY(ON_ALL, NULL, "{why} {at}.")), .where = "why", .new = "why", .most = 2),
+    LINES_ON(ON_PAGE, NULL, "{name}\n\nbelow\n"),
+    TERMS(ON_FILES, NULL, "definitions", "letter", "meaning"),
     DEFINITIONS,
     PAGE_ENDING,
     SAY(ON_PAGE, NULL, "Behind the ending."),
 };
 static const organ_view view = {
-    .schema = "organ.test/1", .kind = "Test", .title = "{name}", .lead = "{count:count} in all.", BLOCKS(blocks)};
+    .schema = "organ.test/1", .kind = "Test", .title = "{name}", .lead = "{count:count} in all.", BLOCKS_OF(blocks)};
 
 START_TEST(a_view_is_written_for_a_terminal)
 {
@@ -199,7 +201,7 @@ START_TEST(a_view_is_written_for_a_terminal)
                            "  k     4\n"
                            "  all   7\n\n"
                            "  Read this:\n  - x\n  - y\n\n"
-                           "  written\n  WARNING  mind\n");
+                           "  1 of 2, k.\n  a 1.\n  b 4.\n");
     free(text);
     ck_assert_int_eq(organ_view_terminal(&view, report, &page, true, &text, &error), ORGAN_OK);
     ck_assert_ptr_nonnull(strstr(text, "  NOTE  noted\n  Every tensor.\n"));
@@ -223,7 +225,7 @@ START_TEST(a_view_is_written_as_markdown)
         "| item       | value     |\n|------------|-----------|\n| name       | a_b\\*     |\n| count of 1 | 1,450,103 |\n\n"
         "Part 2.\n\nTwice 4 of a_b\\*.\n\nk is odd.\n\nq is .\n\nq is .\n\nAnd 1 of 2 are not among 1.\n\n"
         "| role    |     n |\n|---------|------:|\n| `k`     |     4 |\n| **q**   | **3** |\n| **k**   | **4** |\n| **all** | **7** |\n\n"
-        "> **Read this.**\n>\n> - x\n> - y\n\nwritten\n\n## Definitions\n\n- **n**: how many\n");
+        "> **Read this.**\n>\n> - x\n> - y\n\n1 of 2, k.\n\na 1.\n\nb 4.\n\n- **n**: how many\n\n## Definitions\n\n- **n**: how many\n");
     free(text);
     json_decref(report);
 }
@@ -246,8 +248,9 @@ static const char *const on_page[] = {"<p class=\"kind\">Test</p>",
                                       "<p>Part 2.</p>",
                                       "<p>Twice 4 of a_b*.</p>",
                                       "<b>Read this</b>",
-                                      "<p>written</p>",
-                                      "<b>Mind:</b> mind",
+                                      "<p>1 of 2, k.</p>",
+                                      "<p>a 1.</p>\n<p>b 4.</p>\n<p>a_b*</p>\n<p>below</p>",
+                                      ">meaning</th>",
                                       ">Definitions</h2>",
                                       "<p>Behind the ending.</p>"};
 
@@ -327,14 +330,14 @@ static const organ_block charts[] = {
            .caption = "Of members"),
     CURVES(NULL, "rows", .look = {.title = "No lines", .description = "d", .y_label = "v"}, .name = "role", .value = "part", .only = "gone",
            .caption = "-"),
-    POINTS(NULL, "rows",
+    POINTS(NULL, "rows", NULL,
            .look = {.title = "Points", .subtitle = "{rows:size} rows", .description = "d", .x_label = "x", .y_label = "y", .kinds = kinds},
            .name = "role", .x = "low", .y = "part", .kind = "role", .x_factor = 10, .named = 1, .caption = "Far out"),
 };
 static const organ_block panel_blocks[] = {PANELS(NULL, &panels)};
-static const organ_block panel_part[] = {PART(ON_PAGE, "inner", panel_blocks)};
-static const organ_view panels_view = {.schema = "organ.test/1", .kind = "Test", .title = "panels", BLOCKS(panel_part)};
-static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS(charts)};
+static const organ_block panel_part[] = {PART(ON_PAGE, "inner", BLOCKS_OF(panel_blocks))};
+static const organ_view panels_view = {.schema = "organ.test/1", .kind = "Test", .title = "panels", BLOCKS_OF(panel_part)};
+static const organ_view charts_view = {.schema = "organ.test/1", .kind = "Test", .title = "charts", BLOCKS_OF(charts)};
 
 START_TEST(charts_are_drawn_of_rows)
 {
