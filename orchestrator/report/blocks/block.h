@@ -200,9 +200,10 @@ typedef struct organ_view {
     size_t count;
 } organ_view;
 
-/* Blocks inside a block, as they stand here, or those of an array. */
-#define BLOCKS(...)     .blocks = (const organ_block[]){__VA_ARGS__}, .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
+/* Blocks inside a block: those of an array, or as they stand here. */
 #define BLOCKS_OF(list) .blocks = (list), .count = sizeof(list) / sizeof *(list)
+
+#define BLOCKS(...) .blocks = (const organ_block[]){__VA_ARGS__}, .count = sizeof((const organ_block[]){__VA_ARGS__}) / sizeof(organ_block)
 
 #define BLOCK(name, where_, if_, ...)                                                                                                      \
     {                                                                                                                                      \
