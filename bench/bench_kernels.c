@@ -178,6 +178,21 @@ RUN(entropy)
     keep(&sum);
 }
 
+/* PRODUCT_ROWS rows of FP32 by a matrix of n elements in BF16: an element counts as often as it is multiplied. */
+enum { PRODUCT_ROWS = 64, PRODUCT_DEPTH = 1024 };
+RUN(product)
+{
+    const size_t columns = n / PRODUCT_DEPTH;
+    const organ_product p = {.m = PRODUCT_ROWS,
+                             .n = columns,
+                             .k = PRODUCT_DEPTH,
+                             .a = {a->in2, ORGAN_REAL_F32, false, PRODUCT_DEPTH},
+                             .b = {a->in, ORGAN_REAL_BF16, false, PRODUCT_DEPTH},
+                             .c = a->out,
+                             .c_stride = columns};
+    (void)s, k->product(&p, a->scratch);
+}
+
 /* Kernels that work in place do so on copies of CHUNK values, which stay in L1: the copying is part of what is measured. */
 static float *copied(const arrays *a, size_t at, size_t n)
 {
@@ -356,6 +371,7 @@ static const subject subjects[] = {
     PLAIN(exp_sum, 4, 0, run_exp_sum),
     TWO(divergence, 8, 0, run_divergence),
     PLAIN(entropy, 8, 0, run_entropy),
+    {"product", OF(product), 2, 0, PRODUCT_ROWS, 1, run_product},
     PLAIN(physarum_bf16, 2, 2, NULL),
     PLAIN(physarum_f16, 2, 2, NULL),
     PLAIN(physarum_f32, 4, 4, NULL),

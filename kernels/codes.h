@@ -110,14 +110,6 @@ INLINE f32x16 code_values(u8x16 codes, const organ_code code)
 }
 
 /* ---- values to memory ---- */
-/* One bit pattern for all NaN: which one an operation makes is not the same on every ISA. */
-INLINE f32x16 one_nan(f32x16 a)
-{
-    const u32x16 bits = f32_bits(a);
-    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
-    return f32_of_bits(u32_select(nan, u32_set1(0x7fc00000), bits));
-}
-
 /* bf16_narrow with another NaN; see there. */
 INLINE u16x16 narrow_one_nan(f32x16 a, const enum element_type type)
 {

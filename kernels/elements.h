@@ -15,6 +15,14 @@ INLINE u32x16 quiet(u32x16 bits)
     return u32_or(bits, u32_keep(nan, u32_set1(0x00400000)));
 }
 
+/* One bit pattern for all NaN: which one an operation makes is not the same on every ISA. */
+INLINE f32x16 one_nan(f32x16 a)
+{
+    const u32x16 bits = f32_bits(a);
+    const m32x16 nan = u32_gt(u32_and(bits, u32_set1(MAGNITUDE)), u32_set1(INFINITE));
+    return f32_of_bits(u32_select(nan, u32_set1(0x7fc00000), bits));
+}
+
 INLINE f32x16 bf16_widen(u16x16 a) { return f32_of_bits(quiet(u32_sll(u16_widen(a), 16))); }
 
 /* Round to nearest even on the integer: up when the dropped half is above 0x8000, or equals it under an odd last bit. A NaN is only

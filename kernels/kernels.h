@@ -6,6 +6,7 @@
 #ifndef ORGAN_KERNELS_H
 #define ORGAN_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -86,6 +87,28 @@ typedef void organ_decode(const void *codes, const float *scales, const float *z
  * stop at their greatest finite codes, also for infinities, and a NaN is 0x7f. I8 stops at -128 and 127, U4 at -8 and 7, to which 8 is
  * added (offset binary); a NaN counts as 0 there. Of an odd n the high nibble of the last byte becomes 0. */
 typedef void organ_encode(const float *values, const float *scales, size_t group, void *codes, size_t n);
+
+/* How a product meets what stands in c. */
+typedef enum organ_product_into { ORGAN_PRODUCT_SET, ORGAN_PRODUCT_ADD, ORGAN_PRODUCT_SUBTRACT } organ_product_into;
+/* Rows of k values of one type, each `stride` elements after the one before; transposed: value l of row i lies at values[l * stride + i].
+ */
+typedef struct organ_factor {
+    const void *values;
+    organ_real type;
+    bool transposed;
+    size_t stride;
+} organ_factor;
+/* c (m x n, rows c_stride elements apart) = | += | -= a (m rows of k) times b (n rows of k) transposed. c overlaps neither operand; m, n
+ * and k may be 0. */
+typedef struct organ_product {
+    size_t m, n, k;
+    organ_factor a, b;
+    void *c; /* FP32, or FP64 where `wide` */
+    size_t c_stride;
+    bool wide;
+    organ_product_into into;
+} organ_product;
+#define ORGAN_PRODUCT_SCRATCH 311296 /* bytes */
 
 typedef struct organ_kernels {
     const char *isa; /* "scalar", "avx2", "avx512", "neon" */
@@ -168,6 +191,13 @@ typedef struct organ_kernels {
     double (*divergence)(const float *first, double first_sum, const float *other, double other_sum, size_t n);
     /* - sum of p log2 p in bits, FP64; p >= 0. */
     double (*entropy)(const double *p, size_t n);
+
+    /* For each element of c, k is cut into chunks of 256 from 0 on. The total of a chunk begins at +0 and takes fma(a, b, total) in FP32
+     * for each l in order; c takes the totals in order: it is set to the first (SET) and each later one is added to it, or all are added
+     * (ADD), or subtracted from it (SUBTRACT); in FP64 where `wide`. 16-bit floats are widened exactly. A NaN in c is the positive quiet
+     * one without payload afterwards. So a cut of a product into products of fewer rows of a or b changes nothing. Where k is 0, SET gives
+     * +0 and c stays as it was otherwise. `scratch`: ORGAN_PRODUCT_SCRATCH bytes, 64-byte aligned, contents irrelevant before and after. */
+    void (*product)(const organ_product *product, void *scratch);
 
     /* Number of elements that are +0 or -0. */
     uint64_t (*zeros_16)(const uint16_t *values, size_t n); /* BF16 and F16 */

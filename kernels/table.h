@@ -8,6 +8,7 @@
 #include "kernels/z_scan.h"
 #include "kernels/haar.h"
 #include "kernels/physarum.h"
+#include "kernels/product.h"
 #include "kernels/transcendental.h"
 #include "kernels/ggml_blocks.h"
 #include "kernels/ggml_codebook.h"
@@ -49,7 +50,7 @@
         .pair_means_bf16 = pair_means_bf16, .pair_means_f16 = pair_means_f16, .pair_means_f32 = pair_means_f32, .spread = spread,          \
         .z_bins = z_bins, .haar_purify = haar_purify, .amax = amax, .gate_silu = gate_silu, .gate_gelu_tanh = gate_gelu_tanh,              \
         .gate_gelu = gate_gelu, .softcap = softcap, .powers_of = powers_of, .exp_below = exp_below, .exp_sum = exp_sum,                    \
-        .divergence = divergence, .entropy = entropy,                                                                                      \
+        .divergence = divergence, .entropy = entropy, .product = product,                                                                  \
         .decode =                                                                                                                          \
             {[ORGAN_CODE_E4M3] = DECODERS(e4m3),         [ORGAN_CODE_E5M2] = DECODERS(e5m2), [ORGAN_CODE_E4M3FNUZ] = DECODERS(e4m3fnuz),   \
              [ORGAN_CODE_E5M2FNUZ] = DECODERS(e5m2fnuz), [ORGAN_CODE_I8] = DECODERS(i8),     [ORGAN_CODE_U8] = DECODERS(u8),               \

@@ -5,7 +5,9 @@
 #include <immintrin.h>
 #include <string.h>
 
-#define FLOW_STRIP 4
+#define FLOW_STRIP      4
+#define PRODUCT_ROWS    6
+#define PRODUCT_VECTORS 1
 
 typedef struct { __m256 lo, hi; } f32x16; /* lanes 0 to 7, 8 to 15 */
 typedef struct { __m256i lo, hi; } u32x16;
@@ -251,6 +253,7 @@ INLINE unsigned m32_count(m32x16 m)
     return result
 INLINE f64x16 f64_set1(double x) { EACH_QUARTER(_mm256_set1_pd(x)); }
 INLINE f64x16 f64_load(const double *p) { EACH_QUARTER(_mm256_loadu_pd(p + 4 * k)); }
+INLINE void f64_store(double *p, f64x16 a) { UNROLL for (int k = 0; k < 4; k++) _mm256_storeu_pd(p + 4 * k, a.q[k]); }
 INLINE f64x16 f64_of_f32(f32x16 a)
 {
     return (f64x16){{_mm256_cvtps_pd(_mm256_castps256_ps128(a.lo)), _mm256_cvtps_pd(_mm256_extractf128_ps(a.lo, 1)),
@@ -261,6 +264,11 @@ INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_sub_pd(a.q[k], b
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_QUARTER(_mm256_mul_pd(a.q[k], b.q[k])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_QUARTER(Sleef_finz_expd4_u10avx2(a.q[k])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_QUARTER(Sleef_finz_log2d4_u10avx2(a.q[k])); }
+INLINE f64x16 f64_one_nan(f64x16 a)
+{
+    const __m256d nan = _mm256_castsi256_pd(_mm256_set1_epi64x(0x7ff8000000000000));
+    EACH_QUARTER(_mm256_blendv_pd(a.q[k], nan, _mm256_cmp_pd(a.q[k], a.q[k], _CMP_UNORD_Q)));
+}
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
     const __m128i part[4] = {_mm256_castsi256_si128(m.lo), _mm256_extracti128_si256(m.lo, 1), _mm256_castsi256_si128(m.hi),

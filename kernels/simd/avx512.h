@@ -3,7 +3,9 @@
 #include "kernels/simd/common.h"
 #include <immintrin.h>
 
-#define FLOW_STRIP 8
+#define FLOW_STRIP      8
+#define PRODUCT_ROWS    12
+#define PRODUCT_VECTORS 2
 
 typedef __m512 f32x16;
 typedef __m512i u32x16;
@@ -149,6 +151,11 @@ INLINE unsigned m16_count(m16x16 m) { return (unsigned)__builtin_popcount(m); }
 #define EACH_HALF(op, a, b) (f64x16) { op((a).lo, (b).lo), op((a).hi, (b).hi) }
 INLINE f64x16 f64_set1(double x) { return (f64x16){_mm512_set1_pd(x), _mm512_set1_pd(x)}; }
 INLINE f64x16 f64_load(const double *p) { return (f64x16){_mm512_loadu_pd(p), _mm512_loadu_pd(p + 8)}; }
+INLINE void f64_store(double *p, f64x16 a)
+{
+    _mm512_storeu_pd(p, a.lo);
+    _mm512_storeu_pd(p + 8, a.hi);
+}
 INLINE f64x16 f64_of_f32(f32x16 a)
 {
     return (f64x16){_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1))};
@@ -158,6 +165,11 @@ INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_sub_pd, a, b
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { return EACH_HALF(_mm512_mul_pd, a, b); }
 INLINE f64x16 f64_exp(f64x16 a) { return (f64x16){Sleef_finz_expd8_u10avx512f(a.lo), Sleef_finz_expd8_u10avx512f(a.hi)}; }
 INLINE f64x16 f64_log2(f64x16 a) { return (f64x16){Sleef_finz_log2d8_u10avx512f(a.lo), Sleef_finz_log2d8_u10avx512f(a.hi)}; }
+INLINE __m512d half_one_nan(__m512d a)
+{
+    return _mm512_mask_mov_pd(a, _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), _mm512_castsi512_pd(_mm512_set1_epi64(0x7ff8000000000000)));
+}
+INLINE f64x16 f64_one_nan(f64x16 a) { return (f64x16){half_one_nan(a.lo), half_one_nan(a.hi)}; }
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a)
 {
     return (f64x16){_mm512_maskz_mov_pd((__mmask8)m, a.lo), _mm512_maskz_mov_pd((__mmask8)(m >> 8), a.hi)};

@@ -4,7 +4,9 @@
 #include <arm_neon.h>
 #include <string.h>
 
-#define FLOW_STRIP 2
+#define FLOW_STRIP      2
+#define PRODUCT_ROWS    6
+#define PRODUCT_VECTORS 1
 
 typedef struct { float32x4_t q[4]; } f32x16;
 typedef struct { uint32x4_t q[4]; } u32x16;
@@ -209,12 +211,17 @@ INLINE unsigned m32_count(m32x16 m) { return m16_count(m32_narrow(m)); }
 
 INLINE f64x16 f64_set1(double x) { EACH_D(vdupq_n_f64(x)); }
 INLINE f64x16 f64_load(const double *p) { EACH_D(vld1q_f64(p + 2 * k)); }
+INLINE void f64_store(double *p, f64x16 a) { UNROLL for (int k = 0; k < 8; k++) vst1q_f64(p + 2 * k, a.d[k]); }
 INLINE f64x16 f64_of_f32(f32x16 a) { EACH_D(k % 2 ? vcvt_high_f64_f32(a.q[k / 2]) : vcvt_f64_f32(vget_low_f32(a.q[k / 2]))); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_D(vaddq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_D(vsubq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_D(vmulq_f64(a.d[k], b.d[k])); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_D(Sleef_finz_expd2_u10advsimd(a.d[k])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_D(Sleef_finz_log2d2_u10advsimd(a.d[k])); }
+INLINE f64x16 f64_one_nan(f64x16 a)
+{
+    EACH_D(vbslq_f64(vceqq_f64(a.d[k], a.d[k]), a.d[k], vreinterpretq_f64_u64(vdupq_n_u64(0x7ff8000000000000))));
+}
 INLINE uint64x2_t widen_mask(uint32x4_t m, int upper)
 {
     const uint32x4_t twice = upper ? vzip2q_u32(m, m) : vzip1q_u32(m, m);

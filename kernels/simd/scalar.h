@@ -22,7 +22,9 @@ double Sleef_finz_expd1_u10purecfma(double);
 double Sleef_finz_log2d1_u10purecfma(double);
 #endif
 
-#define FLOW_STRIP 4 /* vectors a strip of the physarum flow is wide */
+#define FLOW_STRIP      4 /* vectors a strip of the physarum flow is wide */
+#define PRODUCT_ROWS    4 /* a tile of the product: rows, at least 4, by vectors, at most 2 */
+#define PRODUCT_VECTORS 1
 
 typedef struct { float lane[16]; } f32x16;
 typedef struct { uint32_t lane[16]; } u32x16;
@@ -207,12 +209,14 @@ INLINE unsigned m16_count(m16x16 m)
 /* ---- f64 ---- */
 INLINE f64x16 f64_set1(double x) { EACH_LANE(f64x16, x); }
 INLINE f64x16 f64_load(const double *p) { f64x16 r; memcpy(&r, p, sizeof r); return r; }
+INLINE void f64_store(double *p, f64x16 a) { memcpy(p, &a, sizeof a); }
 INLINE f64x16 f64_of_f32(f32x16 a) { EACH_LANE(f64x16, (double)a.lane[l]); }
 INLINE f64x16 f64_add(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] + b.lane[l]); }
 INLINE f64x16 f64_sub(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] - b.lane[l]); }
 INLINE f64x16 f64_mul(f64x16 a, f64x16 b) { EACH_LANE(f64x16, a.lane[l] * b.lane[l]); }
 INLINE f64x16 f64_exp(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(expd1)(a.lane[l])); }
 INLINE f64x16 f64_log2(f64x16 a) { EACH_LANE(f64x16, SCALAR_MATH(log2d1)(a.lane[l])); }
+INLINE f64x16 f64_one_nan(f64x16 a) { EACH_LANE(f64x16, isnan(a.lane[l]) ? (double)NAN : a.lane[l]); } /* each NaN: 0x7ff8000000000000 */
 INLINE f64x16 f64_keep(m32x16 m, f64x16 a) { EACH_LANE(f64x16, m.lane[l] ? a.lane[l] : 0.0); }
 INLINE double f64_fold(f64x16 a)
 {

@@ -45,6 +45,10 @@ const char *check_math_digests(const organ_kernels *kernels);
 const char *check_math_shapes(const organ_kernels *kernels);
 const char *check_math_sums(const organ_kernels *kernels);
 const char *check_math_tolerance(const organ_kernels *kernels); /* no family: of a table whose last bits are its own */
+const char *check_product_ways(const organ_kernels *kernels); /* kernel_product_checks.c */
+const char *check_product_shapes(const organ_kernels *kernels);
+const char *check_product_extremes(const organ_kernels *kernels);
+const char *check_product_cuts(const organ_kernels *kernels);
 const char *check_physarum_same(const organ_kernels *kernels); /* kernel_physarum_checks.c */
 const char *check_physarum_flow(const organ_kernels *kernels);
 const char *check_physarum_edges(const organ_kernels *kernels);
