@@ -3,7 +3,6 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/place.h"
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/place.h"
 
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>

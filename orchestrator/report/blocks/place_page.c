@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/blocks/place.h"
 
-#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
 
 #include <string.h>
 
@@ -22,7 +22,7 @@ static void page_words(organ_walk *walk, const organ_block *block, const char *t
         organ_html_section(walk->html, text);
         break;
     case ORGAN_BLOCK_WARN:
-        organ_html_caution(walk->html, "%s", text);
+        organ_html_caution(walk->html, text);
         break;
     case ORGAN_BLOCK_LINES:
         put_lines(walk->html, text);

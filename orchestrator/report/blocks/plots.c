@@ -2,7 +2,6 @@
  * Grids, curves and points of rows, whose words and members a view names. */
 #include "orchestrator/report/blocks/layer_map.h"
 #include "orchestrator/report/blocks/place.h"
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 
 #include <math.h>
@@ -172,7 +171,7 @@ void organ_points_put(organ_walk *walk, const organ_block *block)
     json_t *const rows = organ_block_rows(walk, block);
     const size_t count = json_array_size(rows);
     organ_point *const points = calloc(count + 1, sizeof *points);
-    char *const subtitle = organ_block_text(walk, look->look.subtitle);
+    char *const subtitle = organ_block_text(walk, look->look.subtitle), *svg = NULL;
     organ_scatter whole = look->look;
     whole.subtitle = subtitle;
     whole.kind_count = 1;
@@ -184,9 +183,14 @@ void organ_points_put(organ_walk *walk, const organ_block *block)
                                   .name = organ_json_text(row, look->name)};
         whole.kind_count = points[k].kind + 1 > whole.kind_count ? points[k].kind + 1 : whole.kind_count;
     }
-    if (points)
+    whole.points = points;
+    whole.count = count;
+    if (points) {
         name_farthest(points, count, look->named);
-    organ_block_chart(walk, organ_scatter_of(whole, points, count), look->caption);
+        organ_scatter_svg(&whole, &svg, &(organ_error){0});
+    }
+    organ_block_chart(walk, svg, look->caption);
+    free(points);
     free(subtitle);
     json_decref(rows);
 }

@@ -2,8 +2,9 @@
 #include "orchestrator/report/blocks/walk.h"
 
 #include "formats/base/memory_watch.h"
+#include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/blocks/place.h"
-#include "orchestrator/report/html/parts.h"
+#include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/text/report_parts.h"
 
@@ -50,6 +51,7 @@ static void put_table(organ_walk *walk, const organ_block *block)
     const size_t most = walk->html && look->most ? look->most : SIZE_MAX;
     char *const total = look->total ? organ_words_text(&walk->scope, look->total, ORGAN_WORDS_PAGE) : NULL; /* a table escapes its cells */
     organ_field fields[ORGAN_FIELDS_MOST];
+    char shown[32], all[32];
     size_t count = 0;
     for (size_t k = 0; k < look->count && count < ORGAN_FIELDS_MOST; k++)
         if (organ_scope_holds(&(organ_scope){walk->scope.report, walk->scope.report}, look->fields[k].when))
@@ -60,12 +62,13 @@ static void put_table(organ_walk *walk, const organ_block *block)
     if (look->sums)
         organ_field_rows(table, fields, count, look->sums_name, organ_scope_at(&walk->scope, look->sums));
     if (look->total && !total)
-        organ_table_fail(table);
+        organ_table_take(table, NULL);
     if (total)
         organ_field_row(table, fields, count, total, organ_scope_at(&walk->scope, look->total_row));
     put_made(walk, table, look->caption);
-    if (walk->html && look->what)
-        organ_html_left_out(walk->html, json_array_size(rows), most, look->what);
+    if (walk->html && look->what && json_array_size(rows) > most)
+        organ_html_paragraph(walk->html, "The table shows the first %s of %s %s; the report as JSON has all.",
+                             organ_count_text(most, shown), organ_count_text(json_array_size(rows), all), look->what);
     json_decref(rows);
     free(total);
 }
@@ -74,19 +77,13 @@ static void put_items(organ_walk *walk, const organ_block *block)
 {
     const organ_items_of *const look = block->items;
     const organ_column columns[] = {{look->name, ORGAN_LEFT, false, false}, {look->value, look->align, false, false}};
-    organ_table *const table = organ_table_copy(columns, 2);
+    organ_table *const table = organ_table_create(columns, 2);
     for (size_t k = 0; k < look->count; k++) {
         if (!organ_scope_holds(&walk->scope, look->items[k].when))
             continue;
         /* A table escapes its cells itself. */
-        char *const name = organ_words_text(&walk->scope, look->items[k].name, ORGAN_WORDS_PAGE);
-        char *const value = organ_words_text(&walk->scope, look->items[k].value, ORGAN_WORDS_PAGE);
-        if (!name || !value)
-            organ_table_fail(table);
-        organ_table_cell(table, "%s", name ? name : "");
-        organ_table_cell(table, "%s", value ? value : "");
-        free(name);
-        free(value);
+        organ_table_take(table, organ_words_text(&walk->scope, look->items[k].name, ORGAN_WORDS_PAGE));
+        organ_table_take(table, organ_words_text(&walk->scope, look->items[k].value, ORGAN_WORDS_PAGE));
     }
     put_made(walk, table, look->caption);
 }
@@ -276,10 +273,16 @@ organ_status organ_view_page(const organ_view *view, const json_t *report, char 
                 *const title = organ_words_text(&scope, view->title, ORGAN_WORDS_PAGE),
                 *const lead = organ_words_text(&scope, view->lead, ORGAN_WORDS_PAGE);
     organ_walk walk = {.place = &organ_place_page, .on = ON_PAGE, .scope = scope, .error = error};
-    walk.html = kind && title && lead ? organ_html_create(kind, title, *lead ? lead : NULL) : NULL;
+    if (kind && title && lead)
+        walk.html = organ_html_create(kind, title, *lead ? lead : NULL, error);
+    else
+        organ_fail(error, ORGAN_IO, "no memory for a page");
     free(kind);
     free(title);
     free(lead);
+    *text = NULL;
+    if (!walk.html)
+        return error->status;
     walk_view(&walk, view);
     end_list(&walk);
     if (!walk.ended)

@@ -9,13 +9,6 @@
 
 enum { MOST_COLUMNS = 12, MOST_NUMBERS = 16 };
 
-/* "bytes_per_second" is read as "bytes per second". */
-static void put_words(FILE *out, const char *key)
-{
-    for (; *key; key++)
-        fputc(*key == '_' ? ' ' : *key, out);
-}
-
 static bool ends_with(const char *s, const char *end)
 {
     const size_t length = strlen(s), tail = strlen(end);
@@ -45,40 +38,32 @@ static void put_value(FILE *out, const char *key, const json_t *value)
         fputs("-", out);
 }
 
-/* False without memory. */
-static bool value_cell(organ_table *table, const char *key, const json_t *value)
+static void value_cell(organ_table *table, const char *key, const json_t *value)
 {
     organ_text text;
-    organ_error ignored = {0};
+    organ_error error = {0};
     char *whole = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return false;
-    if (!json_is_array(value))
-        put_value(text.out, key, value);
-    for (size_t k = 0; k < json_array_size(value); k++) {
-        fputs(k ? ", " : "", text.out);
-        put_value(text.out, key, json_array_get(value, k));
+    if (organ_text_open(&text, &error) == ORGAN_OK) {
+        if (!json_is_array(value))
+            put_value(text.out, key, value);
+        for (size_t k = 0; k < json_array_size(value); k++) {
+            fputs(k ? ", " : "", text.out);
+            put_value(text.out, key, json_array_get(value, k));
+        }
+        organ_text_finish(&text, &whole, &error);
     }
-    if (organ_text_finish(&text, &whole, &ignored) == ORGAN_OK)
-        organ_table_cell(table, "%s", whole);
-    free(whole);
-    return ignored.status == ORGAN_OK;
+    organ_table_take(table, whole);
 }
 
-static bool name_cell(organ_table *table, const char *before, const char *key)
+/* "bytes_per_second" is read as "bytes per second". */
+static void name_cell(organ_table *table, const char *before, const char *key)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *whole = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return false;
-    put_words(text.out, before);
-    fputs(*before ? ", " : "", text.out);
-    put_words(text.out, key);
-    if (organ_text_finish(&text, &whole, &ignored) == ORGAN_OK)
-        organ_table_cell(table, "%s", whole);
-    free(whole);
-    return ignored.status == ORGAN_OK;
+    char *name = NULL;
+    if (asprintf(&name, "%s%s%s", before, *before ? ", " : "", key) < 0)
+        name = NULL;
+    for (char *at = name; at && (at = strchr(at, '_'));)
+        *at = ' ';
+    organ_table_take(table, name);
 }
 
 /* No elements, or seconds of every module, tell a reader nothing. */
@@ -91,19 +76,19 @@ static bool says_nothing(const json_t *value)
 static bool is_list_of_objects(const json_t *value) { return json_is_object(json_array_get(value, 0)); }
 
 /* The plain members of `object`, and those of objects inside it. */
-static bool member_rows(organ_table *table, const char *before, const json_t *object)
+static void member_rows(organ_table *table, const char *before, const json_t *object)
 {
     const char *key;
     json_t *value;
-    bool whole = true;
     json_object_foreach((json_t *)object, key, value)
     {
         if (json_is_object(value) && !*before)
-            whole = member_rows(table, key, value) && whole;
-        else if (!is_list_of_objects(value) && !json_is_object(value) && !says_nothing(value))
-            whole = name_cell(table, before, key) && value_cell(table, key, value) && whole;
+            member_rows(table, key, value);
+        else if (!is_list_of_objects(value) && !json_is_object(value) && !says_nothing(value)) {
+            name_cell(table, before, key);
+            value_cell(table, key, value);
+        }
     }
-    return whole;
 }
 
 /* An array of objects with the same members: they are the columns. */
@@ -111,7 +96,6 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
 {
     organ_column columns[MOST_COLUMNS];
     size_t count = 0;
-    bool whole = true;
     const char *key;
     json_t *value;
     json_object_foreach(json_array_get(list, 0), key, value)
@@ -122,10 +106,8 @@ static void put_list(organ_html *html, const char *name, const json_t *list)
     organ_table *const table = organ_table_create(columns, count);
     for (size_t k = 0; count && k < json_array_size(list); k++)
         for (size_t c = 0; c < count; c++)
-            whole = value_cell(table, columns[c].title, json_object_get(json_array_get(list, k), columns[c].title)) && whole;
+            value_cell(table, columns[c].title, json_object_get(json_array_get(list, k), columns[c].title));
     organ_html_table(html, table, name);
-    if (!whole)
-        organ_html_table(html, NULL, NULL); /* the page fails */
 }
 
 static void put_run(organ_html *html, const json_t *run)
@@ -136,10 +118,8 @@ static void put_run(organ_html *html, const json_t *run)
     organ_html_section(html, "Run");
     organ_html_paragraph(html, "This section varies from run to run; nothing above does.");
     organ_table *const table = organ_table_create(columns, 2);
-    const bool whole = member_rows(table, "", run);
-    organ_html_table(html, whole ? table : NULL, NULL);
-    if (!whole)
-        organ_table_destroy(table);
+    member_rows(table, "", run);
+    organ_html_table(html, table, NULL);
     json_object_foreach((json_t *)run, key, value)
     {
         if (is_list_of_objects(value))
@@ -150,7 +130,7 @@ static void put_run(organ_html *html, const json_t *run)
 void organ_html_terms(organ_html *html, const json_t *terms, const char *term, const char *meaning)
 {
     const organ_column columns[] = {{term, ORGAN_LEFT, false, false}, {meaning, ORGAN_LEFT, false, false}};
-    organ_table *const table = organ_table_copy(columns, 2);
+    organ_table *const table = organ_table_create(columns, 2);
     const char *key;
     json_t *sentence;
     json_object_foreach((json_t *)terms, key, sentence)

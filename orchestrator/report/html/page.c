@@ -21,38 +21,40 @@ struct organ_html {
     bool failed;   /* something could not be made: the page would be incomplete */
 };
 
+static void put_between(FILE *out, const char *before, const char *text, const char *behind)
+{
+    fputs(before, out);
+    organ_markup_text(out, text);
+    fputs(behind, out);
+}
+
 static void put_front(FILE *out, const char *kind, const char *title, const char *lead)
 {
     fprintf(out,
             ORGAN_PAGE_START "content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '%s'; "
                              "base-uri 'none'; form-action 'none'\">\n<title>",
             organ_html_script_hash);
-    organ_markup_text(out, kind);
-    fputs(": ", out);
+    put_between(out, "", kind, ": ");
     organ_markup_text(out, title);
     fprintf(out, "</title>\n<style>\n%s%s%s</style>\n</head>\n<body>\n", organ_html_style, organ_svg_style, organ_svg_heat_style);
     fputs("<a class=\"skip\" href=\"#main\">Skip to the report</a>\n<header>\n<p class=\"kind\">", out);
     organ_markup_text(out, kind);
-    fputs("</p>\n<h1>", out);
-    organ_markup_text(out, title);
-    fputs("</h1>\n", out);
-    if (lead) {
-        fputs("<p class=\"lead\">", out);
-        organ_markup_text(out, lead);
-        fputs("</p>\n", out);
-    }
+    put_between(out, "</p>\n<h1>", title, "</h1>\n");
+    if (lead)
+        put_between(out, "<p class=\"lead\">", lead, "</p>\n");
     fputs("</header>\n", out);
 }
 
-organ_html *organ_html_create(const char *kind, const char *title, const char *lead)
+organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error)
 {
-    organ_error ignored = {0};
     organ_html *const html = calloc(1, sizeof *html);
-    if (!html)
+    if (!html) {
+        organ_fail(error, ORGAN_IO, "no memory for a page");
         return NULL;
+    }
     organ_text *const parts[] = {&html->front, &html->contents, &html->body};
     for (size_t k = 0; k < 3; k++)
-        if (organ_text_open(parts[k], &ignored) != ORGAN_OK) {
+        if (organ_text_open(parts[k], error) != ORGAN_OK) {
             while (k--)
                 organ_text_discard(parts[k]);
             free(html);
@@ -66,15 +68,12 @@ organ_html *organ_html_create(const char *kind, const char *title, const char *l
 
 void organ_html_figures_of_merit(organ_html *html, const organ_html_figure_of_merit *figures, size_t count)
 {
-    if (!html || count == 0)
+    if (count == 0)
         return;
     fputs("<ul class=\"merits\">\n", html->body.out);
     for (size_t k = 0; k < count; k++) {
-        fputs("<li><b>", html->body.out);
-        organ_markup_text(html->body.out, figures[k].value);
-        fputs("</b> <span>", html->body.out);
-        organ_markup_text(html->body.out, figures[k].meaning);
-        fputs("</span></li>\n", html->body.out);
+        put_between(html->body.out, "<li><b>", figures[k].value, "</b> <span>");
+        put_between(html->body.out, "", figures[k].meaning, "</span></li>\n");
     }
     fputs("</ul>\n", html->body.out);
 }
@@ -97,8 +96,6 @@ static void put_anchor(FILE *out, size_t number, const char *title)
 
 void organ_html_section(organ_html *html, const char *title)
 {
-    if (!html)
-        return;
     FILE *const out = html->body.out, *const contents = html->contents.out;
     free(html->section);
     html->section = strdup(title);
@@ -109,83 +106,55 @@ void organ_html_section(organ_html *html, const char *title)
     put_anchor(out, html->sections, title);
     fputs("\">\n<h2 id=\"", out);
     put_anchor(out, html->sections, title);
-    fputs("\">", out);
-    organ_markup_text(out, title);
-    fputs("</h2>\n", out);
+    put_between(out, "\">", title, "</h2>\n");
     fputs("<li><a href=\"#", contents);
     put_anchor(contents, html->sections, title);
-    fputs("\">", contents);
-    organ_markup_text(contents, title);
-    fputs("</a></li>\n", contents);
-}
-
-static void put_formatted(organ_html *html, const char *format, va_list args)
-{
-    char *text = NULL;
-    if (vasprintf(&text, format, args) < 0) {
-        html->failed = true;
-        return;
-    }
-    organ_markup_text(html->body.out, text);
-    free(text);
+    put_between(contents, "\">", title, "</a></li>\n");
 }
 
 void organ_html_paragraph(organ_html *html, const char *format, ...)
 {
-    if (!html)
-        return;
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    fputs("<p>", html->body.out);
-    put_formatted(html, format, args);
-    fputs("</p>\n", html->body.out);
+    if (vasprintf(&text, format, args) < 0)
+        html->failed = true;
+    else
+        put_between(html->body.out, "<p>", text, "</p>\n");
+    free(text);
     va_end(args);
 }
 
-void organ_html_caution(organ_html *html, const char *format, ...)
+void organ_html_caution(organ_html *html, const char *text)
 {
-    if (!html)
-        return;
-    va_list args;
-    va_start(args, format);
-    fputs("<p class=\"caution\"><b>Mind:</b> ", html->body.out);
-    put_formatted(html, format, args);
-    fputs("</p>\n", html->body.out);
-    va_end(args);
+    put_between(html->body.out, "<p class=\"caution\"><b>Mind:</b> ", text, "</p>\n");
 }
 
 void organ_html_list(organ_html *html, const json_t *sentences)
 {
-    if (!html || json_array_size(sentences) == 0)
+    if (json_array_size(sentences) == 0)
         return;
     fputs("<ul>\n", html->body.out);
-    for (size_t k = 0; k < json_array_size(sentences); k++) {
-        fputs("<li>", html->body.out);
-        organ_markup_text(html->body.out, organ_json_text(json_array_get(sentences, k), ""));
-        fputs("</li>\n", html->body.out);
-    }
+    for (size_t k = 0; k < json_array_size(sentences); k++)
+        put_between(html->body.out, "<li>", organ_json_text(json_array_get(sentences, k), ""), "</li>\n");
     fputs("</ul>\n", html->body.out);
 }
 
 void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences)
 {
-    if (!html || json_array_size(sentences) == 0)
+    if (json_array_size(sentences) == 0)
         return;
-    fputs("<div class=\"caution\"><b>", html->body.out);
-    organ_markup_text(html->body.out, title);
-    fputs("</b>\n", html->body.out);
+    put_between(html->body.out, "<div class=\"caution\"><b>", title, "</b>\n");
     organ_html_list(html, sentences);
     fputs("</div>\n", html->body.out);
 }
 
 void organ_html_command(organ_html *html, const char *command)
 {
-    if (!html)
-        return;
-    fputs("<div class=\"command\"><pre tabindex=\"0\"><code>", html->body.out);
-    organ_markup_text(html->body.out, command);
-    fputs("</code></pre></div>\n", html->body.out);
+    put_between(html->body.out, "<div class=\"command\"><pre tabindex=\"0\"><code>", command, "</code></pre></div>\n");
 }
+
+void organ_html_fail(organ_html *html) { html->failed = true; }
 
 /* ---- tables ---- */
 
@@ -212,9 +181,7 @@ static void put_rows(FILE *out, const organ_table_view *view, size_t from, size_
     fprintf(out, "<%s>\n", group);
     for (size_t k = from; k < to; k++) {
         const size_t column = k % view->column_count;
-        fputs(column ? "<td>" : "<tr><th scope=\"row\">", out);
-        organ_markup_text(out, view->cells[k]);
-        fputs(column ? "</td>" : "</th>", out);
+        put_between(out, column ? "<td>" : "<tr><th scope=\"row\">", view->cells[k], column ? "</td>" : "</th>");
         for (size_t c = column + 1; c < view->column_count && k + 1 == to; c++)
             fputs("<td></td>", out);
         if (column + 1 == view->column_count || k + 1 == to)
@@ -247,12 +214,10 @@ static void put_table(const organ_html *html, const organ_table_view *view, cons
     put_caption(html, caption);
     fputs("<thead>\n<tr>", out);
     for (size_t c = 0; c < view->column_count; c++) {
-        fputs("<th scope=\"col\">", out);
         if (*view->columns[c].title)
-            organ_markup_text(out, view->columns[c].title);
+            put_between(out, "<th scope=\"col\">", view->columns[c].title, "</th>");
         else /* whoever hears the table wants a name for what is plain to see */
-            fputs("<span class=\"unseen\">mark</span>", out);
-        fputs("</th>", out);
+            fputs("<th scope=\"col\"><span class=\"unseen\">mark</span></th>", out);
     }
     fputs("</tr>\n</thead>\n", out);
     put_rows(out, view, 0, view->totals, "tbody");
@@ -264,18 +229,16 @@ void organ_html_table(organ_html *html, organ_table *table, const char *caption)
 {
     organ_table_view view;
     organ_error ignored = {0};
-    if (html && organ_table_look(table, &view, &ignored) == ORGAN_OK) {
+    if (organ_table_look(table, &view, &ignored) == ORGAN_OK) {
         html->tables++;
         put_table(html, &view, caption);
-    } else if (html)
+    } else
         html->failed = true;
     organ_table_destroy(table);
 }
 
 void organ_html_checks(organ_html *html, const json_t *checks)
 {
-    if (!html)
-        return;
     FILE *const out = html->body.out;
     fprintf(out, "<div class=\"table\"><div class=\"box\" role=\"group\" tabindex=\"0\" aria-labelledby=\"table%zu\">\n<table>\n",
             ++html->tables);
@@ -285,13 +248,10 @@ void organ_html_checks(organ_html *html, const json_t *checks)
           out);
     for (size_t k = 0; k < json_array_size(checks); k++) {
         const json_t *const check = json_array_get(checks, k);
-        fputs("<tr><th scope=\"row\">", out);
-        organ_markup_text(out, organ_json_text(check, "check"));
-        fputs(json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 holds</td><td>"
-                                                         : "</th><td class=\"no\">\u2717 FAILED</td><td>",
-              out);
-        organ_markup_text(out, organ_json_text(check, "detail"));
-        fputs("</td></tr>\n", out);
+        put_between(out, "<tr><th scope=\"row\">", organ_json_text(check, "check"),
+                    json_is_true(json_object_get(check, "ok")) ? "</th><td class=\"yes\">\u2713 holds</td><td>"
+                                                               : "</th><td class=\"no\">\u2717 FAILED</td><td>");
+        put_between(out, "", organ_json_text(check, "detail"), "</td></tr>\n");
     }
     fputs("</tbody>\n</table>\n</div></div>\n", out);
 }
@@ -347,7 +307,7 @@ static void put_numbers(FILE *out, const char *svg, const char *numbers, size_t 
 
 void organ_html_chart(organ_html *html, char *svg, const char *caption)
 {
-    if (html && svg) {
+    if (svg) {
         FILE *const out = html->body.out;
         const size_t number = ++html->charts;
         fputs("<figure>\n<div class=\"box\" role=\"group\" tabindex=\"0\" aria-label=\"", out);
@@ -355,11 +315,10 @@ void organ_html_chart(organ_html *html, char *svg, const char *caption)
         fputs("\">\n", out);
         const char *const numbers = put_inline(out, svg, number);
         fprintf(out, "</div>\n<figcaption>Figure %zu. ", number);
-        organ_markup_text(out, caption);
-        fputs("</figcaption>\n</figure>\n", out);
+        put_between(out, "", caption, "</figcaption>\n</figure>\n");
         if (numbers)
             put_numbers(out, svg, numbers, number);
-    } else if (html)
+    } else
         html->failed = true;
     free(svg);
 }
@@ -392,8 +351,6 @@ organ_status organ_html_finish(organ_html *html, char **text, organ_error *error
 {
     char *parts[3] = {NULL, NULL, NULL};
     *text = NULL;
-    if (!html)
-        return organ_fail(error, ORGAN_IO, "no memory for a page");
     put_end(html);
     const bool contents = html->sections > 1, whole = finish_parts(html, parts) && !html->failed;
     if (!whole || asprintf(text, "%s%s%s%s<main id=\"main\">\n%s", parts[0], contents ? "<nav aria-label=\"Contents\">\n<ul>\n" : "",

@@ -11,8 +11,8 @@
 typedef struct organ_html organ_html;
 
 /* `kind` says what is reported ("Pruning"), `title` of what ("tiny-qwen2"), `lead` in one or two sentences what came out; NULL: none.
- * NULL if there is no memory: all functions below accept that, and organ_html_finish then reports it. */
-organ_html *organ_html_create(const char *kind, const char *title, const char *lead);
+ * NULL and ORGAN_IO without memory. Where memory runs out later organ_html_finish reports it. */
+organ_html *organ_html_create(const char *kind, const char *title, const char *lead, organ_error *error);
 
 /* The few numbers that a reader came for, side by side on top: each a value ("21.89 %") and what it is ("of the target weights"). To be
  * called once, before the first section. */
@@ -27,7 +27,7 @@ void organ_html_section(organ_html *html, const char *title);
 void organ_html_paragraph(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A sentence set apart that must be read: what the numbers do not mean. */
-void organ_html_caution(organ_html *html, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void organ_html_caution(organ_html *html, const char *text);
 
 /* An array of sentences that must be read, set apart together under `title`. */
 void organ_html_cautions(organ_html *html, const char *title, const json_t *sentences);
@@ -55,6 +55,9 @@ void organ_html_terms(organ_html *html, const json_t *terms, const char *term, c
 
 /* Definitions, such an object; then the "run" object as the last section. Either may be missing. */
 void organ_html_ending(organ_html *html, const json_t *definitions, const json_t *run);
+
+/* Fails the page, where something that was to be on it could not be made for want of memory. */
+void organ_html_fail(organ_html *html);
 
 /* The page, for the caller to free, and the end of `html`. Valid UTF-8 whatever it was given. ORGAN_IO without memory. */
 organ_status organ_html_finish(organ_html *html, char **text, organ_error *error);

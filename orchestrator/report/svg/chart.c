@@ -16,9 +16,7 @@ enum { WIDTH = 960, LEFT = 76, RIGHT = 20, GAP_X = 22, TITLE_ROW = 26, LEGEND_RO
 typedef struct drawing {
     const organ_chart *chart;
     FILE *out;
-    organ_scale x, y;
-    organ_tick x_ticks[ORGAN_MOST_TICKS], y_ticks[ORGAN_MOST_TICKS];
-    size_t x_tick_count, y_tick_count;
+    organ_axis x, y;
     size_t columns, rows;
     double top, panel_width, panel_height, row_height, height;
     double left_now, top_now; /* of the plot area that is being drawn */
@@ -39,36 +37,23 @@ static bool there(const drawing *d, const organ_chart_panel *panel, size_t serie
     return y && isfinite(y[k]) && isfinite(panel->x[k]) && (!d->chart->log_y || y[k] > 0);
 }
 
-static double at_x(const drawing *d, double x) { return d->left_now + organ_scale_place(&d->x, x) * d->panel_width; }
-static double at_y(const drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y, y)) * d->panel_height; }
-
-static void put_place(const drawing *d, double x)
-{
-    char number[32];
-    const organ_chart *const c = d->chart;
-    if (c->names && x >= 0 && x < (double)c->name_count)
-        organ_svg_text(d->out, c->names[(size_t)x], 80);
-    else {
-        organ_svg_text(d->out, c->x_label, 80);
-        fprintf(d->out, " %s", organ_number_text(x, 6, number));
-    }
-}
+static double at_x(const drawing *d, double x) { return d->left_now + organ_scale_place(&d->x.scale, x) * d->panel_width; }
+static double at_y(const drawing *d, double y) { return d->top_now + (1 - organ_scale_place(&d->y.scale, y)) * d->panel_height; }
 
 /* What a pointer resting on a mark shows. */
 static void put_tip(const drawing *d, size_t series, double x, double y)
 {
-    char number[32];
+    char place[32], value[32];
     fputs("<title>", d->out);
     organ_svg_text(d->out, d->chart->series[series].name, 80);
     fputs(", ", d->out);
-    put_place(d, x);
-    fprintf(d->out, ": %s</title>", organ_number_text(y, 4, number));
+    organ_svg_text(d->out, d->chart->x_label, 80);
+    fprintf(d->out, " %s: %s</title>", organ_number_text(x, 6, place), organ_number_text(y, 4, value));
 }
 
 static void put_line(const drawing *d, const organ_chart_panel *panel, size_t series)
 {
     const bool reference = d->chart->series[series].reference;
-    const unsigned kind = look_of(d, series);
     const double *const y = panel->y[series];
     bool open = false;
     fputs("<path d=\"", d->out);
@@ -83,10 +68,8 @@ static void put_line(const drawing *d, const organ_chart_panel *panel, size_t se
     if (reference)
         fputs("\" class=\"oc-ref\"/>\n", d->out);
     else {
-        fprintf(d->out, "\" class=\"oc-line oc-s%u\"", kind);
-        if (*organ_svg_dashes[kind])
-            fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[kind]);
-        fputs("/>\n", d->out);
+        fputc('"', d->out);
+        organ_svg_line_end(d->out, look_of(d, series));
     }
 }
 
@@ -122,7 +105,7 @@ static double pitch(const drawing *d)
                 first = false;
             }
         }
-    return fmax((organ_scale_place(&d->x, least) - organ_scale_place(&d->x, 0)) * d->panel_width, 0.02);
+    return fmax((organ_scale_place(&d->x.scale, least) - organ_scale_place(&d->x.scale, 0)) * d->panel_width, 0.02);
 }
 
 static void put_bars(const drawing *d, const organ_chart_panel *panel, size_t series, size_t slot, size_t slots)
@@ -184,29 +167,22 @@ static void put_band(const drawing *d, const organ_chart_panel *panel)
 static void put_axes(const drawing *d, bool first_column, bool last_row)
 {
     const double left = d->left_now, top = d->top_now, bottom = top + d->panel_height, right = left + d->panel_width;
-    for (size_t k = 0; k < d->y_tick_count; k++) {
-        const double y = bottom - d->y_ticks[k].at * d->panel_height;
+    for (size_t k = 0; k < d->y.count; k++) {
+        const double y = bottom - d->y.ticks[k].at * d->panel_height;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", left, y, right);
         if (first_column)
-            put_label(d, left - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
+            put_label(d, left - 7, y + 4, " oc-tick", "end", d->y.ticks[k].text, 32);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f", left, bottom, right);
-    for (size_t k = 0; k < d->x_tick_count; k++)
-        ORGAN_SVG(d->out, "M%f %fv4", left + d->x_ticks[k].at * d->panel_width, bottom);
+    for (size_t k = 0; k < d->x.count; k++)
+        ORGAN_SVG(d->out, "M%f %fv4", left + d->x.ticks[k].at * d->panel_width, bottom);
     fputs("\"/>\n", d->out);
     if (d->chart->bars && !d->chart->log_y)
         ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fH%f\"/>\n", left, at_y(d, 0), right);
     if (!last_row)
         return;
-    /* Named places have as much room as lies between two ticks. */
-    const double room = d->x_tick_count > 1 ? (d->x_ticks[1].at - d->x_ticks[0].at) * d->panel_width : d->panel_width;
-    for (size_t k = 0; k < d->x_tick_count; k++) {
-        const organ_tick *const t = &d->x_ticks[k];
-        const bool named = d->chart->names;
-        const char *const text = named ? d->chart->names[strtoul(t->text, NULL, 10)] : t->text;
-        put_label(d, left + t->at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", text,
-                  named ? (size_t)fmax(room / 6.2, 5) : 32);
-    }
+    for (size_t k = 0; k < d->x.count; k++)
+        put_label(d, left + d->x.ticks[k].at * d->panel_width, bottom + TICK_ROW, " oc-tick", "middle", d->x.ticks[k].text, 32);
 }
 
 static bool has_values(const drawing *d, const organ_chart_panel *panel)
@@ -265,8 +241,7 @@ static void put_swatch(const drawing *d, size_t series, double x, double y)
         fprintf(d->out, " class=\"oc-mark oc-f%u\"/>\n", kind);
     } else {
         ORGAN_SVG(d->out, "<path d=\"M%f %fh24\"", x, y);
-        fprintf(d->out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", kind, *organ_svg_dashes[kind] ? " stroke-dasharray=\"" : "",
-                organ_svg_dashes[kind], *organ_svg_dashes[kind] ? "\"" : "");
+        organ_svg_line_end(d->out, kind);
         organ_svg_marker(d->out, kind, x + 12, y);
         fputs("</path>\n", d->out);
     }
@@ -282,7 +257,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
         return y;
     for (size_t k = 0; k < entries; k++) {
         const char *const name = k < c->series_count ? c->series[k].name : c->band_name;
-        const double width = 30 + fmin(organ_svg_pixels(name), 6.6 * 60) + 22;
+        const double width = 30 + organ_svg_pixels_cut(name, 60) + 22;
         if (x > LEFT && x + width > WIDTH - RIGHT) {
             x = LEFT;
             y += LEGEND_ROW;
@@ -298,53 +273,35 @@ static double put_legend(const drawing *d, double y, bool drawn)
     return y + LEGEND_ROW;
 }
 
-typedef struct extent {
-    double low, high;
-} extent;
-
-static void widen(extent *e, double value)
-{
-    if (!isfinite(value))
-        return;
-    e->low = fmin(e->low, value);
-    e->high = fmax(e->high, value);
-}
-
 /* Both axes from everything that is to be seen. */
 static void choose_scales(drawing *d)
 {
     const organ_chart *const c = d->chart;
-    extent x = {INFINITY, -INFINITY}, y = x;
+    organ_extent x = ORGAN_EXTENT_NONE, y = x;
     for (size_t p = 0; p < c->panel_count; p++)
         for (size_t k = 0; k < c->panels[p].count; k++) {
             const organ_chart_panel *const panel = &c->panels[p];
-            widen(&x, panel->x[k]);
+            organ_extent_widen(&x, panel->x[k]);
             for (size_t s = 0; s < c->series_count; s++)
                 if (there(d, panel, s, k))
-                    widen(&y, panel->y[s][k]);
+                    organ_extent_widen(&y, panel->y[s][k]);
             for (size_t b = 0; b < 2 && panel->band_low && panel->band_high; b++) {
                 const double edge = b ? panel->band_high[k] : panel->band_low[k];
                 if (!c->log_y || edge > 0)
-                    widen(&y, edge); /* but for an end that is not there */
+                    organ_extent_widen(&y, edge); /* but for an end that is not there */
             }
         }
     if (c->bars && !c->log_y)
-        widen(&y, 0);
+        organ_extent_widen(&y, 0);
     if (y.high - y.low < c->least_span && !c->log_y) {
         const double middle = (y.low + y.high) / 2;
-        y = (extent){middle - c->least_span / 2, middle + c->least_span / 2};
+        y = (organ_extent){middle - c->least_span / 2, middle + c->least_span / 2};
     }
-    if (c->names)
-        x = (extent){0, c->name_count ? (double)c->name_count - 1 : 0};
     if (x.low > x.high)
-        x = (extent){0, 1};
-    const bool whole = c->whole_x || c->names;
-    const double margin = whole || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
-    const unsigned ticks = c->names ? ORGAN_MOST_TICKS - 3 : d->columns > 1 ? 6 : 12;
-    d->x = organ_scale_tight(x.low - margin, x.high + margin, ticks, whole);
-    d->y = organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false);
-    d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
-    d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
+        x = (organ_extent){0, 1};
+    const double margin = c->whole_x || c->bars ? 0.6 : fmax((x.high - x.low) * 0.02, x.high == x.low ? fmax(fabs(x.low), 1) * 0.1 : 0);
+    d->x = organ_axis_of(organ_scale_tight(x.low - margin, x.high + margin, d->columns > 1 ? 6 : 12, c->whole_x));
+    d->y = organ_axis_of(organ_scale_of(y.low, y.high, d->rows > 1 ? 4 : 6, c->log_y, false));
 }
 
 /* Rows as full as can be: seven projections are four of attention above three of the feed-forward. */
@@ -374,14 +331,9 @@ static void put_frame(const drawing *d)
 {
     const organ_chart *const c = d->chart;
     organ_svg_begin(d->out, WIDTH, d->height, c->title, c->description, "");
-    put_label(d, LEFT, TITLE_ROW, " oc-title", "start", c->title, 90);
-    if (c->subtitle)
-        put_label(d, LEFT, TITLE_ROW + 20, " oc-faint", "start", c->subtitle, 130);
+    organ_svg_head(d->out, LEFT, c->title, c->subtitle, "", 130);
     put_legend(d, TITLE_ROW + (c->subtitle ? 20 : 0) + 22, true);
-    const double plots = d->row_height * (double)d->rows, middle = d->top + plots / 2;
-    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
-    organ_svg_text(d->out, c->y_label, 60);
-    fputs("</text>\n", d->out);
+    organ_svg_upright(d->out, d->top + d->row_height * (double)d->rows / 2, c->y_label, 60);
     put_label(d, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", c->x_label, 100);
 }
 
@@ -416,13 +368,9 @@ static void put_head(const drawing *d, bool titled, bool band)
 static void put_place_row(const drawing *d, const organ_chart_panel *panel, size_t k, bool titled, bool band)
 {
     const organ_chart *const c = d->chart;
-    const double x = panel->x[k];
     if (titled)
         organ_svg_numbers_text(d->out, panel->title);
-    if (c->names && x >= 0 && x < (double)c->name_count)
-        organ_svg_numbers_text(d->out, c->names[(size_t)x]);
-    else
-        organ_svg_numbers_value(d->out, x);
+    organ_svg_numbers_value(d->out, panel->x[k]);
     for (size_t s = 0; s < c->series_count; s++)
         organ_svg_numbers_value(d->out, panel->y[s] ? panel->y[s][k] : (double)NAN);
     if (band) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * Charts as SVG: lines or bars over numbered or named places, one panel or several with the same axes. A file stands alone, scales to any
+ * Charts as SVG: lines or bars over numbered places, one panel or several with the same axes. A file stands alone, scales to any
  * width, follows the light or dark scheme of its reader, has real text, a title and a description, and no scripts. Colours are told apart
  * without colour vision, and lines by marker and dash as well. The same chart gives the same bytes in every locale. */
 #ifndef ORGAN_SVG_CHART_H
@@ -35,10 +35,8 @@ typedef struct organ_chart {
     const char *x_label, *y_label; /* with the unit */
     bool bars;                     /* else lines */
     bool log_y;
-    double least_span;        /* of the values' axis, if not logarithmic: what is smaller than that shall look small; 0: no matter */
-    bool whole_x;             /* places are whole numbers, such as layers */
-    const char *const *names; /* NULL, or what the places 0, 1, 2, ... are called */
-    size_t name_count;
+    double least_span; /* of the values' axis, if not logarithmic: what is smaller than that shall look small; 0: no matter */
+    bool whole_x;      /* places are whole numbers, such as layers */
     const organ_chart_series *series;
     size_t series_count;
     const char *band_name; /* NULL: no band */

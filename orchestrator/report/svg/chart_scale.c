@@ -167,6 +167,21 @@ size_t organ_scale_ticks(const organ_scale *s, organ_tick ticks[ORGAN_MOST_TICKS
     return count;
 }
 
+organ_axis organ_axis_of(organ_scale scale)
+{
+    organ_axis axis = {.scale = scale};
+    axis.count = organ_scale_ticks(&scale, axis.ticks);
+    return axis;
+}
+
+void organ_extent_widen(organ_extent *extent, double value)
+{
+    if (!isfinite(value))
+        return;
+    extent->low = fmin(extent->low, value);
+    extent->high = fmax(extent->high, value);
+}
+
 int organ_decimals_for(double largest, int digits)
 {
     if (!(fabs(largest) < 1e6) || fabs(largest) < 1e-2)

@@ -3,6 +3,7 @@
 #ifndef ORGAN_CHART_SCALE_H
 #define ORGAN_CHART_SCALE_H
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -32,6 +33,21 @@ double organ_scale_place(const organ_scale *scale, double value);
 
 /* The ticks in ascending order; how many. */
 size_t organ_scale_ticks(const organ_scale *scale, organ_tick ticks[ORGAN_MOST_TICKS]);
+
+/* A scale with its ticks. */
+typedef struct organ_axis {
+    organ_scale scale;
+    organ_tick ticks[ORGAN_MOST_TICKS];
+    size_t count;
+} organ_axis;
+organ_axis organ_axis_of(organ_scale scale);
+
+/* From the least to the greatest of the values that it was widened by, but for those that are not finite; low > high: none. */
+typedef struct organ_extent {
+    double low, high;
+} organ_extent;
+#define ORGAN_EXTENT_NONE ((organ_extent){INFINITY, -INFINITY})
+void organ_extent_widen(organ_extent *extent, double value);
 
 /* A finite number with so many significant digits (1 to 9), as short as that: "0.00412", "-120", "1.5e-07", "3". Returns `out`. */
 char *organ_number_text(double value, int digits, char out[32]);

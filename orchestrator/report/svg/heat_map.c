@@ -82,17 +82,11 @@ static void fold_cell(drawing *d, size_t row, size_t column)
 
 static void choose_scale(drawing *d)
 {
-    d->low = d->map->low;
-    d->high = d->map->high;
-    if (d->low == d->high) {
-        d->low = (double)INFINITY;
-        d->high = (double)-INFINITY;
-        for (size_t k = 0; k < d->rows * d->columns; k++)
-            if (isfinite(d->values[k])) {
-                d->low = fmin(d->low, d->values[k]);
-                d->high = fmax(d->high, d->values[k]);
-            }
-    }
+    organ_extent own = ORGAN_EXTENT_NONE;
+    for (size_t k = 0; k < d->rows * d->columns; k++)
+        organ_extent_widen(&own, d->values[k]);
+    d->low = d->map->low == d->map->high ? own.low : d->map->low;
+    d->high = d->map->low == d->map->high ? own.high : d->map->high;
     if (d->low > d->high) {
         d->low = 0;
         d->high = 1;
@@ -106,13 +100,10 @@ static void choose_scale(drawing *d)
         d->low = middle - margin;
         d->high = middle + margin;
     }
-    double largest = fmax(fabs(d->low), fabs(d->high));
+    const double largest = fmax(fmax(fabs(d->low), fabs(d->high)), own.low <= own.high ? fmax(fabs(own.low), fabs(own.high)) : 0);
     bool whole = true; /* ranks, counts */
     for (size_t k = 0; k < d->rows * d->columns; k++)
-        if (isfinite(d->values[k])) {
-            largest = fmax(largest, fabs(d->values[k]));
-            whole = whole && d->values[k] == floor(d->values[k]);
-        }
+        whole = whole && (!isfinite(d->values[k]) || d->values[k] == floor(d->values[k]));
     d->decimals = whole && largest < 1e6 ? 0 : organ_decimals_for(largest, 3);
 }
 
@@ -307,14 +298,11 @@ static void put_row_names(const drawing *d)
     for (size_t r = 0; r < d->rows; r += step)
         organ_svg_label(d->out, d->left - 7, y_of(d, r) + d->cell_height / 2 + 4, " oc-tick", "end",
                         name_of(d->map->row_names, r * d->row_step, number), LONGEST_NAME);
-    const double height = d->cell_height * (double)d->rows;
     if (label_lies(d)) {
         organ_svg_label(d->out, LEFT, d->top - 6, "", "start", d->map->row_label, 40);
         return;
     }
-    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", d->top + height / 2);
-    organ_svg_text(d->out, d->map->row_label, 40);
-    fputs("</text>\n", d->out);
+    organ_svg_upright(d->out, d->top + d->cell_height * (double)d->rows / 2, d->map->row_label, 40);
 }
 
 static void put_column_names(const drawing *d)
@@ -388,12 +376,12 @@ static void put_key(const drawing *d)
         organ_svg_label(d->out, left + (end - left) * k / 2, y + 25, " oc-tick", "middle",
                         organ_number_text(d->low + (d->high - d->low) * k / 2, 3, number), 16);
     organ_svg_label(d->out, x, y + 10, "", "start", d->map->value_label, 80);
-    x += fmin(organ_svg_pixels(d->map->value_label), 80 * 6.6) + 26;
+    x += organ_svg_pixels_cut(d->map->value_label, 80) + 26;
     if (d->marks && d->map->mark_name) {
         ORGAN_SVG(d->out, "<path class=\"oc-rim\" d=\"M%f %fh14v10h-14z\"/>\n<path class=\"oc-gleam\" d=\"M%f %fh14v10h-14z\"/>\n", x,
                   y + 1, x, y + 1);
         organ_svg_label(d->out, x + 22, y + 10, "", "start", d->map->mark_name, 40);
-        x += 22 + fmin(organ_svg_pixels(d->map->mark_name), 40 * 6.6) + 24;
+        x += 22 + organ_svg_pixels_cut(d->map->mark_name, 40) + 24;
     }
     if (d->gaps) {
         ORGAN_SVG(d->out, "<path class=\"oc-void\" d=\"M%f %fh16v12h-16zm0 12l16-12\"/>\n", x, y);
@@ -401,25 +389,13 @@ static void put_key(const drawing *d)
     }
 }
 
-static void put_subtitle(const drawing *d)
-{
-    char text[512];
-    const char *const subtitle = d->map->subtitle;
-    if (d->row_step * d->column_step > 1)
-        snprintf(text, sizeof text, "%s%seach cell is the mean of %zu x %zu", subtitle ? subtitle : "", subtitle ? "; " : "", d->row_step,
-                 d->column_step);
-    else if (subtitle)
-        snprintf(text, sizeof text, "%s", subtitle);
-    else
-        return;
-    organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", text, 125);
-}
-
 static void put_all(const drawing *d)
 {
+    char note[80] = "";
+    if (d->row_step * d->column_step > 1)
+        snprintf(note, sizeof note, "each cell is the mean of %zu x %zu", d->row_step, d->column_step);
     organ_svg_begin(d->out, WIDTH, d->height, d->map->title, d->map->description, organ_svg_heat_style);
-    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", d->map->title, 90);
-    put_subtitle(d);
+    organ_svg_head(d->out, LEFT, d->map->title, d->map->subtitle, note, 125);
     put_key(d);
     put_cells(d);
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fh%fv%fh-%fz\"/>\n", d->left, d->top, d->cell_width * (double)d->columns,

@@ -60,8 +60,6 @@ const char organ_svg_heat_style[] =
     ".oc-td6,.oc-td7,.oc-td8,.oc-td9,.oc-td10,.oc-td11,.oc-td12,.oc-td13,.oc-td14{fill:#ffffff}\n"
     "}\n";
 
-const char *const organ_svg_dashes[ORGAN_SVG_LOOKS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
-
 /* A coordinate in hundredths: no locale, no more digits than a screen shows. */
 static void put_number(FILE *out, double value)
 {
@@ -85,20 +83,14 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers)
 
 void organ_svg_text(FILE *out, const char *s, size_t longest)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *visible = NULL, *cut = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return;
-    organ_text_visible(text.out, s ? s : "");
-    if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
-        cut = organ_text_shorten(visible, longest, true);
+    char *const visible = organ_text_made_visible(s ? s : ""), *const cut = visible ? organ_text_shorten(visible, longest, true) : NULL;
     organ_markup_text(out, cut ? cut : "");
     free(visible);
     free(cut);
 }
 
 double organ_svg_pixels(const char *s) { return 6.6 * (double)organ_text_width(s ? s : ""); }
+double organ_svg_pixels_cut(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
 
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest)
 {
@@ -106,6 +98,31 @@ void organ_svg_label(FILE *out, double x, double y, const char *class, const cha
     fprintf(out, " class=\"oc-text%s\" text-anchor=\"%s\">", class, anchor);
     organ_svg_text(out, s, longest);
     fputs("</text>\n", out);
+}
+
+void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest)
+{
+    enum { TITLE_ROW = 26 };
+    char text[512];
+    snprintf(text, sizeof text, "%s%s%s", subtitle ? subtitle : "", subtitle && *note ? "; " : "", note);
+    organ_svg_label(out, left, TITLE_ROW, " oc-title", "start", title, 90);
+    if (*text)
+        organ_svg_label(out, left, TITLE_ROW + 20, " oc-faint", "start", text, longest);
+}
+
+void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest)
+{
+    ORGAN_SVG(out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">", middle);
+    organ_svg_text(out, s, longest);
+    fputs("</text>\n", out);
+}
+
+void organ_svg_line_end(FILE *out, unsigned look)
+{
+    static const char *const dashes[ORGAN_SVG_LOOKS] = {"", "7 3", "2 4", "9 3 2 3", "4 2", "1 3"};
+    const char *const dash = dashes[organ_svg_shape(look)];
+    fprintf(out, " class=\"oc-line oc-s%u\"%s%s%s/>\n", look % ORGAN_SVG_LOOKS, *dash ? " stroke-dasharray=\"" : "", dash,
+            *dash ? "\"" : "");
 }
 
 unsigned organ_svg_shape(unsigned kind) { return (kind + kind / ORGAN_SVG_LOOKS * 2) % ORGAN_SVG_LOOKS; }

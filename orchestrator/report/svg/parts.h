@@ -14,9 +14,6 @@ extern const char organ_svg_style[];
 /* The rules of heat maps: oc-q0 to oc-q20 of a scale, oc-d0 to oc-d20 of a diverging one, oc-tq0 ... for text in such a cell. */
 extern const char organ_svg_heat_style[];
 
-/* Of lines by look; "" is a whole line. */
-extern const char *const organ_svg_dashes[ORGAN_SVG_LOOKS];
-
 /* The beginning of a document: the element with title and description, the style with `more_style` ("": none), the paper. An end tag is
  * left to the caller. */
 void organ_svg_begin(FILE *out, double width, double height, const char *title, const char *description, const char *more_style);
@@ -28,11 +25,21 @@ void organ_svg_put(FILE *out, const char *format, const double *numbers);
 /* Text of any origin as XML, cut to `longest` columns. NULL is "". */
 void organ_svg_text(FILE *out, const char *s, size_t longest);
 
-/* About how wide text of 12 pixels is. */
+/* About how wide text of 12 pixels is; the same cut to `longest` columns. */
 double organ_svg_pixels(const char *s);
+double organ_svg_pixels_cut(const char *s, size_t longest);
 
 /* A line of text; `class` is "" or more classes with a blank before each, `anchor` start, middle or end. */
 void organ_svg_label(FILE *out, double x, double y, const char *class, const char *anchor, const char *s, size_t longest);
+
+/* Title and subtitle, with a note ("": none) behind it; NULL: no subtitle. It is cut to `longest` columns. */
+void organ_svg_head(FILE *out, double left, const char *title, const char *subtitle, const char *note, size_t longest);
+
+/* The label of an upright axis, round its middle. */
+void organ_svg_upright(FILE *out, double middle, const char *s, size_t longest);
+
+/* The end of the element of a line: its class and its dashes. */
+void organ_svg_line_end(FILE *out, unsigned look);
 
 /* Markers and dashes of looks beyond the first six: colours begin anew, but with other shapes, so that 18 looks are told apart. */
 unsigned organ_svg_shape(unsigned look);

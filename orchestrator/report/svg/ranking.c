@@ -17,9 +17,7 @@ typedef struct drawing {
     size_t count; /* of bars that are drawn */
     bool two;
     int decimals; /* that all values have; negative: each its own */
-    organ_scale scale;
-    organ_tick ticks[ORGAN_MOST_TICKS];
-    size_t tick_count;
+    organ_axis axis;
     double left, width, top, row_height, height;
 } drawing;
 
@@ -32,44 +30,32 @@ static const char *value_text(const drawing *d, double value, char out[64])
     return out;
 }
 
-static double cut_pixels(const char *s, size_t longest) { return fmin(organ_svg_pixels(s), 6.6 * (double)longest); }
-
 /* ---- layout ---- */
 
 /* Values below each other have the same decimals, unless one of them would vanish by that. */
 static void choose_decimals(drawing *d)
 {
-    double largest = 0, smallest = (double)INFINITY;
+    organ_extent sizes = {INFINITY, 0};
     for (size_t k = 0; k < d->count; k++)
-        for (int v = 0; v < 1 + d->two; v++) {
-            const double value = fabs(d->ranking->bars[k].value[v]);
-            if (isfinite(value) && value > 0) {
-                largest = fmax(largest, value);
-                smallest = fmin(smallest, value);
-            }
-        }
-    d->decimals = organ_decimals_for(largest, d->ranking->digits);
-    if (d->decimals >= 0 && smallest < pow(10, -d->decimals))
+        for (int v = 0; v < 1 + d->two; v++)
+            if (d->ranking->bars[k].value[v] != 0)
+                organ_extent_widen(&sizes, fabs(d->ranking->bars[k].value[v]));
+    d->decimals = organ_decimals_for(sizes.high, d->ranking->digits);
+    if (d->decimals >= 0 && sizes.low < pow(10, -d->decimals))
         d->decimals = -1;
 }
 
 static void choose_scale(drawing *d)
 {
-    double low = 0, high = 0;
+    organ_extent all = {0, 0};
     for (size_t k = 0; k < d->count; k++) {
         const organ_ranking_bar *const bar = &d->ranking->bars[k];
-        const double ends[] = {bar->value[0], d->two ? bar->value[1] : 0.0, bar->low != bar->high ? bar->low : 0.0,
-                               bar->low != bar->high ? bar->high : 0.0};
-        for (size_t e = 0; e < 4; e++)
-            if (isfinite(ends[e])) {
-                low = fmin(low, ends[e]);
-                high = fmax(high, ends[e]);
-            }
+        organ_extent_widen(&all, bar->value[0]);
+        organ_extent_widen(&all, d->two ? bar->value[1] : 0);
+        organ_extent_widen(&all, bar->low != bar->high ? bar->low : 0);
+        organ_extent_widen(&all, bar->low != bar->high ? bar->high : 0);
     }
-    if (low == high)
-        high = 1;
-    d->scale = organ_scale_of(low, high, 6, false, false);
-    d->tick_count = organ_scale_ticks(&d->scale, d->ticks);
+    d->axis = organ_axis_of(organ_scale_of(all.low, all.low == all.high ? 1 : all.high, 6, false, false));
 }
 
 static void arrange(drawing *d)
@@ -79,11 +65,11 @@ static void arrange(drawing *d)
     char text[64];
     for (size_t k = 0; k < d->count; k++) {
         const organ_ranking_bar *const bar = &r->bars[k];
-        names = fmax(names, cut_pixels(bar->name, LONGEST_NAME) + INSET * (double)bar->depth);
+        names = fmax(names, organ_svg_pixels_cut(bar->name, LONGEST_NAME) + INSET * (double)bar->depth);
         for (int v = 0; v < 1 + d->two; v++)
             if (isfinite(bar->value[v]))
                 values = fmax(values, organ_svg_pixels(value_text(d, bar->value[v], text)) +
-                                          (v == 0 && bar->remark ? cut_pixels(bar->remark, LONGEST_REMARK) + 10 : 0));
+                                          (v == 0 && bar->remark ? organ_svg_pixels_cut(bar->remark, LONGEST_REMARK) + 10 : 0));
     }
     d->left = LEFT + fmin(names, 330) + 10;
     d->width = WIDTH - RIGHT - d->left - fmin(values, 400) - 10;
@@ -92,40 +78,35 @@ static void arrange(drawing *d)
     d->height = d->top + d->row_height * (double)d->count + 52;
 }
 
-static double x_of(const drawing *d, double value) { return d->left + organ_scale_place(&d->scale, value) * d->width; }
+static double x_of(const drawing *d, double value) { return d->left + organ_scale_place(&d->axis.scale, value) * d->width; }
 
 /* ---- drawing ---- */
 
 static void put_head(const drawing *d)
 {
     const organ_ranking *const r = d->ranking;
-    char subtitle[512];
-    organ_svg_begin(d->out, WIDTH, d->height, r->title, r->description, "");
-    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", r->title, 90);
+    char note[64] = "";
     if (r->count > MOST_BARS)
-        snprintf(subtitle, sizeof subtitle, "%s%sthe first %d of %zu", r->subtitle ? r->subtitle : "", r->subtitle ? "; " : "", MOST_BARS,
-                 r->count);
-    else
-        snprintf(subtitle, sizeof subtitle, "%s", r->subtitle ? r->subtitle : "");
-    if (*subtitle)
-        organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", subtitle, 130);
+        snprintf(note, sizeof note, "the first %d of %zu", MOST_BARS, r->count);
+    organ_svg_begin(d->out, WIDTH, d->height, r->title, r->description, "");
+    organ_svg_head(d->out, LEFT, r->title, r->subtitle, note, 130);
     const double y = d->top - 30;
     double x = LEFT;
     for (int v = 0; v < 2 && d->two; v++) {
         ORGAN_SVG(d->out, "<rect x=\"%f\" y=\"%f\" width=\"24\" height=\"%f\"", x, y - (v ? 4 : 6), v ? 8 : 12);
         fprintf(d->out, " class=\"oc-mark oc-f%d\"/>\n", v);
         organ_svg_label(d->out, x + 30, y + 4, "", "start", r->series[v], 70);
-        x += 30 + cut_pixels(r->series[v], 70) + 22;
+        x += 30 + organ_svg_pixels_cut(r->series[v], 70) + 22;
     }
 }
 
 static void put_axis(const drawing *d)
 {
     const double bottom = d->top + d->row_height * (double)d->count + 4;
-    for (size_t k = 0; k < d->tick_count; k++) {
-        const double x = d->left + d->ticks[k].at * d->width;
+    for (size_t k = 0; k < d->axis.count; k++) {
+        const double x = d->left + d->axis.ticks[k].at * d->width;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
-        organ_svg_label(d->out, x, bottom + 16, " oc-tick", "middle", d->ticks[k].text, 32);
+        organ_svg_label(d->out, x, bottom + 16, " oc-tick", "middle", d->axis.ticks[k].text, 32);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%f\"/>\n", x_of(d, 0), d->top, bottom);
     organ_svg_label(d->out, d->left + d->width / 2, d->height - 10, "", "middle", d->ranking->value_label, 90);

@@ -20,9 +20,7 @@ typedef struct drawing {
     const organ_scatter *scatter;
     FILE *out;
     size_t left_out;
-    organ_scale x, y;
-    organ_tick x_ticks[ORGAN_MOST_TICKS], y_ticks[ORGAN_MOST_TICKS];
-    size_t x_tick_count, y_tick_count;
+    organ_axis x, y;
     double top, height;
     box *taken; /* by names and by the points that have them */
     size_t taken_count;
@@ -33,42 +31,38 @@ static bool there(const organ_scatter *s, const organ_point *p)
     return isfinite(p->x) && isfinite(p->y) && (!s->log_x || p->x > 0) && (!s->log_y || p->y > 0);
 }
 
-static double at_x(const drawing *d, double x) { return LEFT + organ_scale_place(&d->x, x) * (WIDTH - LEFT - RIGHT); }
-static double at_y(const drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y, y)) * PLOT_HEIGHT; }
+static double at_x(const drawing *d, double x) { return LEFT + organ_scale_place(&d->x.scale, x) * (WIDTH - LEFT - RIGHT); }
+static double at_y(const drawing *d, double y) { return d->top + (1 - organ_scale_place(&d->y.scale, y)) * PLOT_HEIGHT; }
 
 /* ---- the frame ---- */
 
 /* A single place stands in the middle of its axis. */
-static void make_room(double range[2], bool log)
+static void make_room(organ_extent *range, bool log)
 {
-    if (range[0] != range[1])
+    if (range->low != range->high)
         return;
-    const double margin = range[0] != 0 ? fabs(range[0]) * 0.1 : 0.5;
-    range[0] = log ? range[0] / 2 : range[0] - margin;
-    range[1] = log ? range[1] * 2 : range[1] + margin;
+    const double margin = range->low != 0 ? fabs(range->low) * 0.1 : 0.5;
+    range->low = log ? range->low / 2 : range->low - margin;
+    range->high = log ? range->high * 2 : range->high + margin;
 }
 
 static void choose_scales(drawing *d)
 {
     const organ_scatter *const s = d->scatter;
-    double x[2] = {(double)INFINITY, (double)-INFINITY}, y[2] = {(double)INFINITY, (double)-INFINITY};
+    organ_extent x = ORGAN_EXTENT_NONE, y = x;
     for (size_t k = 0; k < s->count; k++) {
         const organ_point *const p = &s->points[k];
         if (!there(s, p)) {
             d->left_out++;
             continue;
         }
-        x[0] = fmin(x[0], p->x);
-        x[1] = fmax(x[1], p->x);
-        y[0] = fmin(y[0], p->y);
-        y[1] = fmax(y[1], p->y);
+        organ_extent_widen(&x, p->x);
+        organ_extent_widen(&y, p->y);
     }
-    make_room(x, s->log_x);
-    make_room(y, s->log_y);
-    d->x = organ_scale_of(x[0], x[1], 8, s->log_x, false);
-    d->y = organ_scale_of(y[0], y[1], 6, s->log_y, false);
-    d->x_tick_count = organ_scale_ticks(&d->x, d->x_ticks);
-    d->y_tick_count = organ_scale_ticks(&d->y, d->y_ticks);
+    make_room(&x, s->log_x);
+    make_room(&y, s->log_y);
+    d->x = organ_axis_of(organ_scale_of(x.low, x.high, 8, s->log_x, false));
+    d->y = organ_axis_of(organ_scale_of(y.low, y.high, 6, s->log_y, false));
 }
 
 /* The legend from `y` down; returns where it ends. With `drawn` false it is only measured. */
@@ -77,7 +71,7 @@ static double put_legend(const drawing *d, double y, bool drawn)
     double x = LEFT;
     for (size_t k = 0; k < d->scatter->kind_count; k++) {
         const char *const name = d->scatter->kinds[k];
-        const double width = 16 + fmin(organ_svg_pixels(name), 6.6 * 60) + 22;
+        const double width = 16 + organ_svg_pixels_cut(name, 60) + 22;
         if (x > LEFT && x + width > WIDTH - RIGHT) {
             x = LEFT;
             y += LEGEND_ROW;
@@ -97,36 +91,28 @@ static double head_height(const drawing *d) { return TITLE_ROW + (d->scatter->su
 static void put_frame(const drawing *d)
 {
     const organ_scatter *const s = d->scatter;
-    char subtitle[512];
-    organ_svg_begin(d->out, WIDTH, d->height, s->title, s->description, "");
-    organ_svg_label(d->out, LEFT, TITLE_ROW, " oc-title", "start", s->title, 90);
+    char note[80] = "";
     if (d->left_out)
-        snprintf(subtitle, sizeof subtitle, "%s%s%zu of %zu have no place here", s->subtitle ? s->subtitle : "", s->subtitle ? "; " : "",
-                 d->left_out, s->count);
-    else
-        snprintf(subtitle, sizeof subtitle, "%s", s->subtitle ? s->subtitle : "");
-    if (*subtitle)
-        organ_svg_label(d->out, LEFT, TITLE_ROW + 20, " oc-faint", "start", subtitle, 130);
+        snprintf(note, sizeof note, "%zu of %zu have no place here", d->left_out, s->count);
+    organ_svg_begin(d->out, WIDTH, d->height, s->title, s->description, "");
+    organ_svg_head(d->out, LEFT, s->title, s->subtitle, note, 130);
     put_legend(d, head_height(d), true);
-    ORGAN_SVG(d->out, "<text transform=\"translate(18 %f) rotate(-90)\" class=\"oc-text\" text-anchor=\"middle\">",
-              d->top + PLOT_HEIGHT / 2.0);
-    organ_svg_text(d->out, s->y_label, 60);
-    fputs("</text>\n", d->out);
+    organ_svg_upright(d->out, d->top + PLOT_HEIGHT / 2.0, s->y_label, 60);
     organ_svg_label(d->out, LEFT + (WIDTH - LEFT - RIGHT) / 2.0, d->height - 10, "", "middle", s->x_label, 100);
 }
 
 static void put_axes(const drawing *d)
 {
     const double bottom = d->top + PLOT_HEIGHT;
-    for (size_t k = 0; k < d->y_tick_count; k++) {
-        const double y = bottom - d->y_ticks[k].at * PLOT_HEIGHT;
+    for (size_t k = 0; k < d->y.count; k++) {
+        const double y = bottom - d->y.ticks[k].at * PLOT_HEIGHT;
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fH%f\"/>\n", LEFT, y, WIDTH - RIGHT);
-        organ_svg_label(d->out, LEFT - 7, y + 4, " oc-tick", "end", d->y_ticks[k].text, 32);
+        organ_svg_label(d->out, LEFT - 7, y + 4, " oc-tick", "end", d->y.ticks[k].text, 32);
     }
-    for (size_t k = 0; k < d->x_tick_count; k++) {
-        const double x = LEFT + d->x_ticks[k].at * (WIDTH - LEFT - RIGHT);
+    for (size_t k = 0; k < d->x.count; k++) {
+        const double x = LEFT + d->x.ticks[k].at * (WIDTH - LEFT - RIGHT);
         ORGAN_SVG(d->out, "<path class=\"oc-grid\" d=\"M%f %fV%f\"/>\n", x, d->top, bottom);
-        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x_ticks[k].text, 32);
+        organ_svg_label(d->out, x, bottom + 20, " oc-tick", "middle", d->x.ticks[k].text, 32);
     }
     ORGAN_SVG(d->out, "<path class=\"oc-axis\" d=\"M%f %fV%fH%f\"/>\n", LEFT, d->top, bottom, WIDTH - RIGHT);
 }
@@ -144,10 +130,7 @@ static void put_joins(const drawing *d)
                 continue;
             if (before && p->joined && there(s, before) && there(s, p)) {
                 ORGAN_SVG(d->out, "<path d=\"M%f %fL%f %f\"", at_x(d, before->x), at_y(d, before->y), at_x(d, p->x), at_y(d, p->y));
-                fprintf(d->out, " class=\"oc-line oc-s%u\"", p->kind % ORGAN_SVG_LOOKS);
-                if (*organ_svg_dashes[organ_svg_shape(p->kind)])
-                    fprintf(d->out, " stroke-dasharray=\"%s\"", organ_svg_dashes[organ_svg_shape(p->kind)]);
-                fputs("/>\n", d->out);
+                organ_svg_line_end(d->out, p->kind);
             }
             before = p;
         }
@@ -178,7 +161,7 @@ static bool is_free(const drawing *d, const box *b)
 /* To the right, to the left, above or below the point, where nothing else stands yet. */
 static void put_name(drawing *d, const organ_point *p)
 {
-    const double x = at_x(d, p->x), y = at_y(d, p->y), width = fmin(organ_svg_pixels(p->name), 6.6 * LONGEST_NAME);
+    const double x = at_x(d, p->x), y = at_y(d, p->y), width = organ_svg_pixels_cut(p->name, LONGEST_NAME);
     const double left = fmin(fmax(x - width / 2, LEFT), WIDTH - RIGHT - width);
     const box places[] = {{x + 7, y - 7, x + 7 + width, y + 7},
                           {x - 7 - width, y - 7, x - 7, y + 7},

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,13 +111,7 @@ organ_status organ_document_line(const json_t *document, FILE *out, organ_error 
 
 json_t *organ_document_string(const char *s)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *visible = NULL;
-    if (s && organ_text_open(&text, &ignored) == ORGAN_OK) {
-        organ_text_visible(text.out, s);
-        organ_text_finish(&text, &visible, &ignored);
-    }
+    char *const visible = s ? organ_text_made_visible(s) : NULL;
     if (!s)
         organ_memory_refused();
     json_t *const string = visible ? json_string(visible) : NULL;
@@ -235,3 +230,9 @@ unsigned long long organ_json_count(const json_t *json, const char *path)
 }
 
 double organ_json_real(const json_t *json, const char *path) { return json_number_value(organ_json_at(json, path)); }
+
+double organ_json_number(const json_t *json, const char *path)
+{
+    const json_t *const value = organ_json_at(json, path);
+    return json_is_number(value) ? json_number_value(value) : NAN;
+}

@@ -34,6 +34,8 @@ const json_t *organ_json_at(const json_t *json, const char *path);
 const char *organ_json_text(const json_t *json, const char *path);
 unsigned long long organ_json_count(const json_t *json, const char *path);
 double organ_json_real(const json_t *json, const char *path);
+/* A number; NAN where there is none. */
+double organ_json_number(const json_t *json, const char *path);
 
 ORGAN_API_END
 

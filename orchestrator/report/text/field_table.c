@@ -49,11 +49,7 @@ static void number_cell(organ_table *table, const organ_field *field, const json
 
 static void words_cell(organ_table *table, const char *words, const json_t *row)
 {
-    char *const text = organ_words_text(&(organ_scope){row, row}, words, ORGAN_WORDS_PAGE);
-    if (!text)
-        organ_table_fail(table);
-    organ_table_cell(table, "%s", text ? text : "");
-    free(text);
+    organ_table_take(table, organ_words_text(&(organ_scope){row, row}, words, ORGAN_WORDS_PAGE));
 }
 
 static void field_cell(organ_table *table, const organ_field *field, const json_t *row)
@@ -101,7 +97,7 @@ organ_table *organ_field_table(const organ_field *fields, size_t count, const js
     organ_column columns[ORGAN_FIELDS_MOST] = {{0}};
     for (size_t k = 0; k < count && k < ORGAN_FIELDS_MOST; k++)
         columns[k] = column_of(&fields[k]);
-    organ_table *const table = count <= ORGAN_FIELDS_MOST ? organ_table_copy(columns, count) : NULL;
+    organ_table *const table = count <= ORGAN_FIELDS_MOST ? organ_table_create(columns, count) : NULL;
     for (size_t k = 0; k < count; k++)
         if (fields[k].flags & ORGAN_FIELD_PARTS)
             organ_table_part_at(table, k);

@@ -50,6 +50,18 @@ static void put_plain(FILE *out, const char *s, size_t length) { fwrite(s, 1, le
 
 void organ_text_visible(FILE *out, const char *s) { organ_text_visible_by(out, s, put_plain); }
 
+char *organ_text_made_visible(const char *s)
+{
+    organ_text text;
+    organ_error ignored = {0};
+    char *visible = NULL;
+    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
+        organ_text_visible(text.out, s);
+        organ_text_finish(&text, &visible, &ignored);
+    }
+    return visible;
+}
+
 static size_t columns(uint32_t code)
 {
     if (code < 0x300)
@@ -182,9 +194,7 @@ void organ_text_fold(FILE *out, const char *lines, const organ_page *page)
 
 void organ_text_say(FILE *out, const organ_page *page, const char *lead, const char *format, ...)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *raw = NULL, *visible = NULL;
+    char *raw = NULL;
     va_list args;
     va_start(args, format);
     const int length = vasprintf(&raw, format, args);
@@ -193,11 +203,9 @@ void organ_text_say(FILE *out, const organ_page *page, const char *lead, const c
         organ_memory_refused();
         return;
     }
-    if (organ_text_open(&text, &ignored) == ORGAN_OK) {
-        organ_text_visible(text.out, raw);
-        if (organ_text_finish(&text, &visible, &ignored) == ORGAN_OK)
-            organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
-    }
+    char *const visible = organ_text_made_visible(raw);
+    if (visible)
+        organ_text_wrap(out, lead, organ_text_width(lead), visible, page);
     free(visible);
     free(raw);
 }

@@ -19,6 +19,9 @@ typedef struct organ_page {
 /* Writes `s` with control characters (also C1, and marks that turn the direction of writing) and invalid UTF-8 as \xNN. */
 void organ_text_visible(FILE *out, const char *s);
 
+/* The same as a string, for the caller to free. NULL without memory. */
+char *organ_text_made_visible(const char *s);
+
 /* The same for text that is quoted on its way: `put` gets what stays as it is, one character of UTF-8 at a time. */
 typedef void organ_text_put(FILE *out, const char *s, size_t length);
 void organ_text_visible_by(FILE *out, const char *s, organ_text_put *put);

@@ -9,8 +9,7 @@
 #include <string.h>
 
 struct organ_table {
-    const organ_column *columns;
-    organ_column *own; /* `columns`, where the table has a copy */
+    organ_column *columns;
     size_t column_count, cell_count, room;
     size_t totals;      /* the first cell that belongs to a total row, or SIZE_MAX */
     size_t part_column; /* organ_table_part_at; 0: none */
@@ -23,21 +22,10 @@ enum { WIDEST_PADDING = 72 };                /* a longer cell of Markdown stands
 
 organ_table *organ_table_create(const organ_column *columns, size_t count)
 {
-    organ_table *const table = calloc(1, sizeof *table);
-    if (table) {
-        table->columns = columns;
-        table->column_count = count;
-        table->totals = (size_t)-1;
-    }
-    return table;
-}
-
-organ_table *organ_table_copy(const organ_column *columns, size_t count)
-{
     organ_column *const own = malloc(count * sizeof *own + 1);
-    organ_table *const table = own ? organ_table_create(memcpy(own, columns, count * sizeof *own), count) : NULL;
+    organ_table *const table = own ? malloc(sizeof *table) : NULL;
     if (table)
-        table->own = own;
+        *table = (organ_table){.columns = memcpy(own, columns, count * sizeof *own), .column_count = count, .totals = SIZE_MAX};
     else
         free(own);
     return table;
@@ -50,7 +38,7 @@ void organ_table_destroy(organ_table *table)
     for (size_t k = 0; k < table->cell_count; k++)
         free(table->cells[k]);
     free(table->cells);
-    free(table->own);
+    free(table->columns);
     free(table);
 }
 
@@ -67,41 +55,26 @@ static bool make_room(organ_table *table)
     return true;
 }
 
-static char *made_visible(const char *s)
+void organ_table_take(organ_table *table, char *text)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *out = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return NULL;
-    organ_text_visible(text.out, s);
-    organ_text_finish(&text, &out, &ignored);
-    return out;
+    if (table && !table->failed) {
+        char *const cell = text ? organ_text_made_visible(text) : NULL;
+        table->failed = !cell || !make_room(table);
+        if (table->failed)
+            free(cell);
+        else
+            table->cells[table->cell_count++] = cell;
+    }
+    free(text);
 }
 
 void organ_table_cell(organ_table *table, const char *format, ...)
 {
-    if (!table || table->failed)
-        return;
+    char *text = NULL;
     va_list args;
     va_start(args, format);
-    char *raw = NULL;
-    const int length = vasprintf(&raw, format, args);
+    organ_table_take(table, vasprintf(&text, format, args) < 0 ? NULL : text);
     va_end(args);
-    char *const cell = length < 0 ? NULL : made_visible(raw);
-    if (length >= 0)
-        free(raw);
-    table->failed = !cell || !make_room(table);
-    if (table->failed)
-        free(cell);
-    else
-        table->cells[table->cell_count++] = cell;
-}
-
-void organ_table_fail(organ_table *table)
-{
-    if (table)
-        table->failed = true;
 }
 
 void organ_table_count(organ_table *table, unsigned long long count)

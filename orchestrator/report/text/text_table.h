@@ -16,15 +16,14 @@ typedef struct organ_column {
 
 typedef struct organ_table organ_table;
 
-/* `columns` must outlive the table. NULL if there is no memory: all functions below accept that, and printing then reports it. */
+/* The titles of the columns must outlive the table. NULL if there is no memory: all functions below accept that, and printing then
+ * reports it. */
 organ_table *organ_table_create(const organ_column *columns, size_t count);
-/* The same, but the table keeps a copy of the columns; only their titles must outlive it. */
-organ_table *organ_table_copy(const organ_column *columns, size_t count);
 void organ_table_destroy(organ_table *table);
 
 /* Adds the next cell, row by row from left to right. Control characters and invalid UTF-8 are made visible. */
 void organ_table_cell(organ_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void organ_table_fail(organ_table *table); /* there was no memory for what a cell is to say: printing reports it */
+void organ_table_take(organ_table *table, char *text); /* the text is freed; NULL: there was no memory for it, which printing reports */
 void organ_table_count(organ_table *table, unsigned long long count); /* 1,450,103,613 */
 
 /* Where the table comes in parts, one begins with this column. */

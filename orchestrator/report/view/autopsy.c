@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * organ.autopsy/1 */
 #include "formats/tensor/tensor.h"
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/parts.h"
@@ -54,7 +53,7 @@ static double usual(const json_t *report, const json_t *row, size_t end)
 /* NaN where it was not compared; 100 where it is more. */
 static double percent_of(const json_t *row)
 {
-    const double percent = organ_json_percent(row, "against_other.relative_error");
+    const double percent = 100 * organ_json_number(row, "against_other.relative_error");
     return percent > 100 ? 100 : percent;
 }
 

@@ -30,7 +30,7 @@ static organ_table *models_table(const json_t *evaluation)
     char *const before = organ_words_text(&scope, "before: {before.is} {before.model.name}", ORGAN_WORDS_PAGE);
     organ_table *const table = organ_field_table(fields, count, NULL, 0);
     if (!before)
-        organ_table_fail(table);
+        organ_table_take(table, NULL);
     organ_field_row(table, fields, count, before ? before : "", organ_scope_at(&scope, "before"));
     organ_field_row(table, fields, count, "after", organ_scope_at(&scope, "after"));
     free(before);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * organ.graft/1, which tells of chimeras too. */
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/anatomy.h"

@@ -4,7 +4,6 @@
 
 #include "formats/tensor/tensor.h"
 #include "orchestrator/report/blocks/layer_map.h"
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/parts.h"

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * Several measured models side by side, on a page. */
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/report/view/measure.h"

@@ -2,7 +2,6 @@
  * organ.orthogonality/1 */
 #include "orchestrator/report/view/noise.h"
 
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/views.h"
 
@@ -144,7 +143,7 @@ static organ_table *verdict_table(const json_t *report)
         columns[n] = (organ_column){organ_json_text(noise, "noisy.name"), ORGAN_LEFT, false, false};
         rows = sentences > rows ? sentences : rows;
     }
-    organ_table *const table = organ_table_copy(columns, count);
+    organ_table *const table = organ_table_create(columns, count);
     for (size_t n = 0; n < count; n++)
         organ_table_cell(table, "Stored as %s.", organ_json_text(json_array_get(noises, n), "stored_as"));
     for (size_t k = 0; k < rows; k++)

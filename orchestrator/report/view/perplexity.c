@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT
  * organ.perplexity/1 and organ.evaluate/1 */
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/view/clouds.h"
 #include "orchestrator/report/view/parts.h"
@@ -69,17 +68,14 @@ static organ_table *figures_table(const json_t *report)
     const organ_column columns[] = {{"figure", ORGAN_LEFT, false, false},
                                     {organ_json_text(json_array_get(models, 0), "model.name"), ORGAN_RIGHT, false, false},
                                     {organ_json_text(json_array_get(models, 1), "model.name"), ORGAN_RIGHT, false, false}};
-    organ_table *const table = organ_table_copy(columns, 1 + count);
+    organ_table *const table = organ_table_create(columns, 1 + count);
     for (size_t k = 0; k < sizeof figures / sizeof *figures; k++) {
         if (!organ_scope_holds(&(organ_scope){report, report}, figures[k].when))
             continue;
         organ_table_cell(table, "%s", figures[k].name);
         for (size_t m = 0; m < count; m++) {
-            char *const text = organ_words_text(&(organ_scope){report, json_array_get(models, m)}, figures[k].value, ORGAN_WORDS_PAGE);
-            if (!text)
-                organ_table_fail(table);
-            organ_table_cell(table, "%s", text ? text : "");
-            free(text);
+            organ_table_take(table,
+                             organ_words_text(&(organ_scope){report, json_array_get(models, m)}, figures[k].value, ORGAN_WORDS_PAGE));
         }
     }
     return table;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/report/view/sparsity.h"
 
-#include "orchestrator/report/html/parts.h"
 #include "orchestrator/report/svg/chart.h"
 #include "orchestrator/report/text/document.h"
 

@@ -161,14 +161,14 @@ static organ_html *page_with(const char *text)
                                 .rows = 2,
                                 .columns = 2,
                                 .values = values};
-    organ_html *const html = organ_html_create(text, text, text);
+    organ_html *const html = organ_html_create(text, text, text, &(organ_error){0});
     organ_html_figures_of_merit(html, merits, 1);
     for (int twice = 0; twice < 2; twice++) {
         organ_error ignored = {0};
         char *svg = NULL;
         organ_html_section(html, text);
         organ_html_paragraph(html, "%s", text);
-        organ_html_caution(html, "%s", text);
+        organ_html_caution(html, text);
         organ_html_command(html, text);
         organ_html_table(html, table_of(text), twice ? NULL : text);
         organ_heat_map_svg(&map, &svg, &ignored);
