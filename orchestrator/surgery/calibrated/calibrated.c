@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/calibrated/job.h"
 
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -205,6 +205,7 @@ static organ_status work(organ_prune_job *base, organ_error *error)
 }
 
 static const organ_prune_kind kind = {.work = work,
+                                      .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,
                                       .amend = organ_calibrated_amend,
                                       .amend_line = organ_calibrated_amend_line,
@@ -244,5 +245,5 @@ organ_status organ_prune_by_method(const organ_prune_options *options, const org
     organ_calibrated_job job = {
         .options = calibrated,
         .base = {.kind = &kind, .options = options, .engine = engine, .progress = progress, .started_at = time(NULL)}};
-    return organ_verb_run(&(organ_verb){options->donor, &job, prune_calibrated, close_calibrated, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, prune_calibrated, close_calibrated, true}, report, error);
 }

@@ -16,8 +16,9 @@ static json_t *not_told_json(const organ_calibrated_job *job)
     return organ_json_texts(sizeof told / sizeof *told, told);
 }
 
-static json_t *parameters_json(const organ_calibrated_job *job)
+json_t *organ_calibrated_parameters(void *context)
 {
+    const organ_calibrated_job *const job = context;
     const organ_prune_calibrated_options *const c = job->options;
     const char *const targets = job->base.options->targets;
     const double sparsity = job->base.options->sparsity;
@@ -79,9 +80,9 @@ int organ_calibrated_amend(const organ_prune_job *base, json_t *document)
     json_object_del(json_object_get(document, "coverage"), "tiles");
     ORGAN_ADD(definitions,
               SET_TEXT("compensated", "a target weight that is not zero in the output and not the donor's; counted among the kept"));
-    ORGAN_ADD(document, SET("parameters", parameters_json(job)), SET("not_in_this_report", not_told_json(job)),
-              SET("calibration", calibration_json(job)), SET("imatrix", imatrix_json(job)), SET_FLAG("compensates", job->compensates),
-              SET_COUNT("compensated", changed), SET("run", run));
+    ORGAN_ADD(document, SET("not_in_this_report", not_told_json(job)), SET("calibration", calibration_json(job)),
+              SET("imatrix", imatrix_json(job)), SET_FLAG("compensates", job->compensates), SET_COUNT("compensated", changed),
+              SET("run", run));
     return 0;
 }
 
@@ -103,11 +104,11 @@ int organ_calibrated_amend_line(const organ_prune_job *base, const organ_prune_p
 }
 
 /* Whether second moments are whole is decided by --memory; the last bits are those of BLAS. */
-json_t *organ_calibrated_identity(const organ_prune_job *base)
+json_t *organ_calibrated_identity(void *context)
 {
-    const organ_calibrated_job *const job = (const organ_calibrated_job *)base;
-    return ORGAN_OBJECT(SET("parameters", parameters_json(job)), SET_IF(job->needs_text, "calibration", calibration_json(job)),
-                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)base->engine->memory)),
+    const organ_calibrated_job *const job = context;
+    return ORGAN_OBJECT(SET_IF(job->needs_text, "calibration", calibration_json(job)),
+                        SET_IF(job->needs_text, "memory", json_integer((json_int_t)job->base.engine->memory)),
                         SET_IF(job->needs_text, "blas", json_string(organ_blas_kernels())),
                         SET_IF(job->imatrix, "imatrix", imatrix_json(job)));
 }

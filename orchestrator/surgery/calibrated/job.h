@@ -86,7 +86,8 @@ void organ_calibrated_compare(const organ_calibrated_job *job, organ_dtype dtype
                               organ_audit_counts *counts);
 void organ_calibrated_count(organ_calibrated_job *job, size_t part, const organ_audit_counts *counts);
 /* For organ_prune_kind. */
-json_t *organ_calibrated_identity(const organ_prune_job *job);
+json_t *organ_calibrated_parameters(void *job);
+json_t *organ_calibrated_identity(void *job);
 void organ_calibrated_recall(organ_prune_job *job, const organ_prune_part *part, const json_t *line);
 int organ_calibrated_amend(const organ_prune_job *job, json_t *document);
 int organ_calibrated_amend_line(const organ_prune_job *job, const organ_prune_part *part, json_t *line);

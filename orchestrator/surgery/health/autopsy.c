@@ -4,7 +4,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -165,5 +165,5 @@ organ_status organ_autopsy(const organ_autopsy_options *options, const organ_eng
                              .remarks = json_array(),
                              .only_in_other = json_array(),
                              .started = organ_seconds_now()};
-    return organ_verb_run(&(organ_verb){options->model, &job, look_into, close_autopsy, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, look_into, close_autopsy, false}, report, error);
 }

@@ -42,7 +42,7 @@ static json_t *tensor_json(const void *context, size_t k)
     json_t *const row =
         ORGAN_OBJECT(SET_TEXT("name", v->weight->name), SET_TEXT("role", organ_anatomy_role_name(&v->weight->anatomy)),
                      SET_INDEX("layer", v->weight->anatomy.layer), SET_TEXT("stored", organ_weight_text(v->weight, stored, sizeof stored)),
-                     SET("shape", organ_dims_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
+                     SET("shape", organ_counts_json(v->weight->rank, v->weight->shape)), SET_COUNT("elements", v->weight->elements));
     ORGAN_ADD(row, SET_IF(v->unread, "unread", json_string(v->unread)));
     json_t *const whole = v->unread ? row : organ_json_joined(row, numbers_json(v));
     ORGAN_ADD(whole, SET_IF(job->other && v->other && !v->unread, "against_other", distance_json(v)));

@@ -109,7 +109,7 @@ static json_t *describe_role(const organ_inspect_lists *lists, const part *const
         seen[parts[k]->tensor->dtype] |= parts[k]->weight;
         if (parts[k]->weight && (k + 1 == count || by_role_and_shape(&parts[k], &parts[k + 1]) != 0)) {
             if (organ_inspect_has_room(lists, "shapes", json_array_size(shapes)))
-                json_array_append_new(shapes, ORGAN_OBJECT(SET("shape", organ_dims_json(parts[k]->rank, parts[k]->shape)),
+                json_array_append_new(shapes, ORGAN_OBJECT(SET("shape", organ_counts_json(parts[k]->rank, parts[k]->shape)),
                                                            SET_COUNT("tensors", k + 1 - first)));
             first = k + 1;
         }

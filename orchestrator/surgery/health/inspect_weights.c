@@ -30,7 +30,7 @@ static const char *const companion_keys[] = {"codes", "scale", "zero", "g_idx", 
 /* [rows, columns] of the plain weight that share a scale; for whole rows or matrices its own size, as the first of a kind has it. */
 static json_t *block_of(const organ_weight *weight)
 {
-    return organ_dims_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
+    return organ_counts_json(2, (const uint64_t[]){weight->block_rows, weight->block_cols});
 }
 
 static json_t *describe_kind(const kind *one)
@@ -88,7 +88,7 @@ static json_t *describe_weight(const organ_weight *weight)
     char text[128];
     json_t *const row = ORGAN_OBJECT(SET_TEXT("name", weight->name), SET_TEXT("scheme", organ_scheme_name(weight->scheme)),
                                      SET_TEXT("text", organ_weight_text(weight, text, sizeof text)),
-                                     SET("shape", organ_dims_json(weight->rank, weight->shape)), SET("block", block_of(weight)),
+                                     SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("block", block_of(weight)),
                                      SET_FLAG("transposed", weight->transposed));
     for (size_t k = 0; k < COMPANIONS; k++) {
         const organ_tensor *const tensor = organ_weight_tensor(weight, k);

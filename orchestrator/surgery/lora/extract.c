@@ -2,7 +2,8 @@
 #include "orchestrator/surgery/lora/extract_job.h"
 
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +39,10 @@ static organ_status check_options(organ_lora_job *job, organ_error *error)
 
 static organ_status open_one(const char *path, organ_model **model, organ_weights **weights, organ_error *error)
 {
-    if (organ_model_open(path, model, error) || organ_model_is_here(*model, "extracted from", error))
+    if (organ_donor_open(path, "extracted from", NULL, model, error))
         return error->status;
     if ((*model)->gguf)
         return organ_fail(error, ORGAN_USAGE, "%s: an adapter has the names of safetensors models, which a GGUF does not have", path);
-    if ((*model)->problem_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
     return organ_weights_find(*model, weights, error);
 }
 
@@ -181,5 +180,5 @@ organ_status organ_lora_extract(const organ_lora_extract_options *options, const
                                 json_t **report, organ_error *error)
 {
     organ_lora_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->output, &job, extract, close_extraction, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->output, &job, extract, close_extraction, false}, report, error);
 }

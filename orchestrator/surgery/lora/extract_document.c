@@ -70,7 +70,7 @@ static json_t *module_json(const void *context, size_t k)
     const organ_lora_module *const m = &job->modules[k];
     char base[120], tuned[120];
     json_t *const row = ORGAN_OBJECT(
-        SET_TEXT("module", m->name), SET_PLACE(&m->base->anatomy), SET("shape", organ_dims_json(m->base->rank, m->base->shape)),
+        SET_TEXT("module", m->name), SET_PLACE(&m->base->anatomy), SET("shape", organ_counts_json(m->base->rank, m->base->shape)),
         SET_TEXT("base_stored", organ_weight_text(m->base, base, sizeof base)),
         SET_TEXT("tuned_stored", organ_weight_text(m->tuned, tuned, sizeof tuned)), SET_COUNT("rank", m->rank));
     if (!row || is_dry(job))
@@ -111,8 +111,8 @@ static json_t *other_json(const void *context, size_t k)
         return NULL;
     return ORGAN_OBJECT(SET_TEXT("tensor", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
                         SET_TEXT("reason", reason_of(other)), SET_FLAG("kept", other->kept),
-                        SET_IF(other->base, "shape_base", organ_dims_json(other->base->rank, other->base->shape)),
-                        SET_IF(other->tuned, "shape_tuned", organ_dims_json(other->tuned->rank, other->tuned->shape)),
+                        SET_IF(other->base, "shape_base", organ_counts_json(other->base->rank, other->base->shape)),
+                        SET_IF(other->tuned, "shape_tuned", organ_counts_json(other->tuned->rank, other->tuned->shape)),
                         SET_REAL_OF("change_norm", known, sqrt(other->change)),
                         SET_REAL_OF("change", known && other->norm > 0, norm_ratio(other->change, other->norm)));
 }

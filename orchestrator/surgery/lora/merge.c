@@ -4,7 +4,8 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/precision/dequantize_job.h"
 #include "orchestrator/surgery/remake/remake.h"
 
@@ -39,17 +40,14 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
 static organ_status open_all(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
-    if (organ_adapter_open(o->adapter, &job->adapter, error) || organ_model_open(o->base, &job->base, error) ||
-        organ_model_is_here(job->base, "merged with an adapter", error))
+    if (organ_adapter_open(o->adapter, &job->adapter, error) ||
+        organ_donor_open(o->base, "merged with an adapter", job->progress, &job->base, error))
         return error->status;
     if (job->base->gguf)
         return organ_fail(error, ORGAN_USAGE,
                           "%s: adapters are merged into safetensors models, whose names they use; convert the merged model to GGUF, not "
                           "the other way round",
                           o->base);
-    if (job->base->problem_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->base->problems[0]);
-    organ_progress_warn(job->progress, job->base);
     if (check_adapter(job->adapter, o->scale, error) || organ_adapter_spares(o->output, job->adapter, error) ||
         organ_output_spares(o->output, job->base, error) || organ_output_check(o->output, organ_output_like(job->base), o->force, error))
         return error->status;
@@ -65,7 +63,7 @@ static organ_status edit_config(void *context, organ_json_edit *config, organ_er
     return job->packed ? organ_config_make_plain(config, job->dtype, true, error) : ORGAN_OK;
 }
 
-static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+static organ_status merge_all(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_merge_job *const job = context;
     if (organ_merge_run(job, run, error) == ORGAN_OK)
@@ -73,25 +71,23 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
     return error->status;
 }
 
+static json_t *parameters_json(void *context)
+{
+    const organ_lora_merge_options *const o = ((const organ_merge_job *)context)->options;
+    return ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
+                        SET_COUNT("max_shard_bytes", o->most));
+}
+
 /* NULL without memory. */
-static json_t *identity(void *context)
+static json_t *adapter_identity(void *context)
 {
     const organ_merge_job *const job = context;
-    const organ_lora_merge_options *const o = job->options;
     char *config = NULL;
     if (asprintf(&config, "%s/adapter_config.json", job->adapter->model->directory) < 0)
         return NULL;
-    json_t *const made =
-        ORGAN_OBJECT(SET("parameters", ORGAN_OBJECT(SET("scale", organ_exact_json(o->scale)), SET_TEXT("dtype", o->dtype ? o->dtype : ""),
-                                                    SET_COUNT("max_shard_bytes", o->most))),
-                     SET("adapter", organ_run_files(job->adapter->model, config)));
+    json_t *const made = ORGAN_OBJECT(SET("adapter", organ_run_files(job->adapter->model, config)));
     free(config);
     return made;
-}
-
-static json_t *document(void *context, const organ_output *output, const organ_resharding *plan)
-{
-    return organ_merge_document(context, output, plan);
 }
 
 static organ_status merge(organ_merge_job *job, json_t **report, organ_error *error)
@@ -111,15 +107,16 @@ static organ_status merge(organ_merge_job *job, json_t **report, organ_error *er
                                  .model_is = "base",
                                  .repacked = job->packed > 0,
                                  .edit = edit_config,
-                                 .fill = fill,
+                                 .fill = merge_all,
                                  .recall = organ_merge_recall,
-                                 .identity = identity,
-                                 .document = document};
+                                 .parameters = parameters_json,
+                                 .identity = adapter_identity,
+                                 .document = organ_merge_document};
     return organ_remake_run(&remake, report, error);
 }
 
 /* What finds no place is told with all of it. */
-static organ_status tell_unplaced(const organ_merge_job *job, json_t **report, organ_error *error)
+static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
@@ -157,5 +154,5 @@ organ_status organ_lora_merge(const organ_lora_merge_options *options, const org
                               json_t **report, organ_error *error)
 {
     organ_merge_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->output, &job, plan_and_merge, close_merge, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->output, &job, plan_and_merge, close_merge, true}, report, error);
 }

@@ -92,8 +92,9 @@ static json_t *definitions_json(void)
         SET_TEXT("erased", "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
 }
 
-json_t *organ_merge_document(const organ_merge_job *job, const organ_output *output, const organ_resharding *plan)
+json_t *organ_merge_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
+    const organ_merge_job *const job = context;
     json_t *const run = output ? organ_output_run(output, organ_resharding_bytes(plan)) : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),

@@ -56,6 +56,6 @@ organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *run, organ_er
 bool organ_merge_recall(void *job, size_t weight, const json_t *results);
 
 /* organ.lora_merge/1. `output` and `plan` are NULL where nothing fits. NULL without memory. */
-json_t *organ_merge_document(const organ_merge_job *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_merge_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

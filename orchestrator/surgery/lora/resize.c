@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -129,5 +129,5 @@ organ_status organ_lora_resize(const organ_lora_resize_options *options, const o
                                json_t **report, organ_error *error)
 {
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    return organ_verb_run(&(organ_verb){options->adapter, &j, resize, close_resizing, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->adapter, &j, resize, close_resizing, false}, report, error);
 }

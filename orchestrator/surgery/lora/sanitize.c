@@ -5,7 +5,7 @@
 #include "orchestrator/surgery/lora/check.h"
 #include "orchestrator/surgery/lora/rewrite.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -284,5 +284,5 @@ organ_status organ_lora_sanitize(const organ_lora_sanitize_options *options, con
                                  json_t **report, organ_error *error)
 {
     job j = {.options = options, .rewrite = {.engine = engine, .progress = progress}};
-    return organ_verb_run(&(organ_verb){options->adapter, &j, sanitize, close_sanitizing, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->adapter, &j, sanitize, close_sanitizing, false}, report, error);
 }

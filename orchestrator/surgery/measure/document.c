@@ -140,7 +140,7 @@ static json_t *tensor_json(const void *context, size_t k)
                                      SET_TEXT("group", organ_group_name(weight->anatomy.group)), SET_INDEX("layer", weight->anatomy.layer),
                                      SET_INDEX("expert", weight->anatomy.expert), SET_DTYPE("dtype", weight->codes->dtype),
                                      SET_TEXT("scheme", organ_scheme_name(weight->scheme)), SET_TEXT("stored", stored),
-                                     SET("shape", organ_dims_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
+                                     SET("shape", organ_counts_json(weight->rank, weight->shape)), SET_COUNT("elements", weight->elements));
     json_t *const shape = ORGAN_OBJECT(SET_MILLIONTH("theta", there, z->theta), SET("reason", there ? json_null() : json_string(z->reason)),
                                        SET("rating", there ? json_string(organ_measure_rating(z->theta)) : json_null()),
                                        SET_MILLIONTH("E", there, z->e), SET_MILLIONTH("K", there, z->k), SET_MILLIONTH("C", there, z->c),

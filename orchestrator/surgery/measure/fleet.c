@@ -12,6 +12,7 @@
 #include "orchestrator/surgery/measure/fleet_prunings.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/organs/extract.h"
+#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/tally.h"
 
@@ -415,35 +416,41 @@ static void tell_kept(const fleet *f, size_t done, organ_error *error)
     rmdir(f->options->output);
 }
 
-organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
-                         organ_error *error)
+static organ_status dissect_all(void *context, json_t **report, organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    size_t done = 0;
-    fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
+    fleet *const f = context;
     const double started = organ_seconds_now();
-    *report = NULL;
-    if (prepare(&f, error) == ORGAN_OK) {
-        f.before = read_state(&f);
-        for (size_t k = 0; k < f.list.count && !error->status; k++)
-            if (do_member(&f, &f.list.members[k], error) == ORGAN_OK && write_state(&f, error) == ORGAN_OK)
+    size_t done = 0;
+    if (prepare(f, error) == ORGAN_OK) {
+        f->before = read_state(f);
+        for (size_t k = 0; k < f->list.count && !error->status; k++)
+            if (do_member(f, &f->list.members[k], error) == ORGAN_OK && write_state(f, error) == ORGAN_OK)
                 done++;
     }
     if (!error->status) {
-        *report = dissection_report(&f, organ_seconds_now() - started);
+        *report = dissection_report(f, organ_seconds_now() - started);
         if (*report && organ_fleet_tell_prunings(*report))
-            organ_fail_memory(error, options->output);
-        if (error->status || write_reports(&f, *report, error)) {
-            json_decref(*report);
-            *report = NULL;
-        } else if (f.failed)
-            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f.failed,
-                       f.list.count - f.others, options->directory);
+            organ_fail_memory(error, f->options->output);
+        else if (write_reports(f, *report, error) == ORGAN_OK && f->failed)
+            organ_fail(error, ORGAN_CHECK_FAILED, "%zu of %zu models under %s could not be dissected and measured", f->failed,
+                       f->list.count - f->others, f->options->directory);
     }
     if (error->status == ORGAN_IO || error->status == ORGAN_INTERRUPTED)
-        tell_kept(&f, done, error);
-    json_decref(f.before);
-    json_decref(f.state);
-    organ_fleet_free(&f.list);
-    return organ_memory_work_end(&work, report, options->directory, error);
+        tell_kept(f, done, error);
+    return error->status;
+}
+
+static void close_fleet(void *context)
+{
+    fleet *const f = context;
+    json_decref(f->before);
+    json_decref(f->state);
+    organ_fleet_free(&f->list);
+}
+
+organ_status organ_fleet(const organ_fleet_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
+                         organ_error *error)
+{
+    fleet f = {.options = options, .engine = engine, .progress = progress, .state = json_object()};
+    return organ_operation_run(&(organ_operation){options->directory, &f, dissect_all, close_fleet, false}, report, error);
 }

@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/measure/z_subjects.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -243,5 +243,5 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .context = &m,
                                     .stopped = is_stopped,
                                     .note = tell};
-    return organ_verb_run(&(organ_verb){"the report", &m, measure_and_report, close_measuring, false}, report, error);
+    return organ_operation_run(&(organ_operation){"the report", &m, measure_and_report, close_measuring, false}, report, error);
 }

@@ -150,7 +150,7 @@ static json_t *weight_json(const organ_weight *weight, const organ_z *z)
     char stored[160];
     return ORGAN_OBJECT(SET_TEXT("tensor", weight->codes->name), SET_TEXT("weight", weight->name), SET_COUNT("dtype", weight->codes->dtype),
                         SET_COUNT("scheme", weight->scheme), SET_TEXT("stored", organ_weight_text(weight, stored, sizeof stored)),
-                        SET("shape", organ_dims_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
+                        SET("shape", organ_counts_json(weight->rank, weight->shape)), SET("z", organ_z_json(z)));
 }
 
 /* Writes down a shard and brings that to the disk: after this it may go. */

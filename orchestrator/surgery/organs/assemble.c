@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -117,5 +117,5 @@ organ_status organ_assemble(const organ_assemble_options *options, const organ_p
                               .model_is = "model",
                               .context = &a,
                               .document = assemble_document}};
-    return organ_verb_run(&(organ_verb){options->directory, &a, assemble, close_assembly, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->directory, &a, assemble, close_assembly, false}, report, error);
 }

@@ -3,7 +3,7 @@
 
 #include "orchestrator/surgery/output/layout_output.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 
@@ -83,5 +83,5 @@ organ_status organ_extract(const organ_extract_options *options, const organ_pro
                                 .apart = true,
                                 .context = &e,
                                 .document = extract_document}};
-    return organ_verb_run(&(organ_verb){options->model, &e, extract, close_extraction, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &e, extract, close_extraction, false}, report, error);
 }

@@ -2,7 +2,7 @@
 #include "orchestrator/surgery/organs/graft_job.h"
 
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -197,5 +197,5 @@ organ_status organ_graft(const organ_graft_options *options, const organ_kernels
                                           .before_is = "target",
                                           .output = options->output},
                            .kernels = kernels};
-    return organ_verb_run(&(organ_verb){options->target, &job, graft, close_graft, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->target, &job, graft, close_graft, true}, report, error);
 }

@@ -5,7 +5,7 @@
 #include "orchestrator/surgery/lora/adapter_write.h"
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -160,5 +160,5 @@ organ_status organ_noise_pairs(const organ_noise_pairs_options *options, const o
                                json_t **report, organ_error *error)
 {
     organ_pairs_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->clean[0], &job, compare_pairs, close_pairs, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->clean[0], &job, compare_pairs, close_pairs, false}, report, error);
 }

@@ -9,7 +9,7 @@
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/output/output_reports.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -164,5 +164,5 @@ organ_status organ_orthogonality(const organ_orthogonality_options *options, con
                                  json_t **report, organ_error *error)
 {
     organ_orthogonality_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->adapter, &job, compare_noise, close_inputs, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->adapter, &job, compare_noise, close_inputs, false}, report, error);
 }

@@ -194,10 +194,7 @@ json_t *organ_output_run(const organ_output *output, uint64_t bytes)
 
 json_t *organ_output_run_on(const organ_output *output, uint64_t bytes, const char *model, const organ_engine *engine)
 {
-    json_t *const run = organ_output_run(output, bytes);
-    if (run) {
-        ORGAN_ADD(run, SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
-                  SET_TEXT("cpu_isa", engine->kernels->isa));
-    }
-    return run;
+    return organ_json_joined(organ_output_run(output, bytes),
+                             ORGAN_OBJECT(SET_BYTES("model", model), SET_COUNT("threads", organ_workers_count(engine->workers)),
+                                          SET_TEXT("cpu_isa", engine->kernels->isa), SET_FLAG("single_file", output->single)));
 }

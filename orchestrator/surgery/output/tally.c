@@ -49,12 +49,12 @@ json_t *organ_model_json(const organ_model *model)
                         SET_COUNT("elements", organ_model_elements(model)));
 }
 
-json_t *organ_dims_json(unsigned rank, const uint64_t *shape)
+json_t *organ_counts_json(size_t count, const uint64_t *counts)
 {
-    json_t *const dims = json_array();
-    for (unsigned k = 0; k < rank; k++)
-        json_array_append_new(dims, json_integer((json_int_t)shape[k]));
-    return dims;
+    json_t *const list = json_array();
+    for (size_t k = 0; k < count; k++)
+        json_array_append_new(list, json_integer((json_int_t)counts[k]));
+    return list;
 }
 
 json_t *organ_ids_json(const uint32_t *ids, size_t count)
@@ -65,7 +65,7 @@ json_t *organ_ids_json(const uint32_t *ids, size_t count)
     return list;
 }
 
-json_t *organ_shape_json(const organ_tensor *tensor) { return organ_dims_json(tensor->rank, tensor->shape); }
+json_t *organ_shape_json(const organ_tensor *tensor) { return organ_counts_json(tensor->rank, tensor->shape); }
 
 static void count_in(group *g, const organ_tally *row)
 {

@@ -36,9 +36,8 @@ json_t *organ_model_json(const organ_model *model);
 
 /* The shape of a tensor as a JSON array. */
 json_t *organ_shape_json(const organ_tensor *tensor);
-/* The same of dimensions that belong to no tensor: of a packed weight, say. */
-json_t *organ_dims_json(unsigned rank, const uint64_t *shape);
-json_t *organ_ids_json(const uint32_t *ids, size_t count); /* an array of tokens */
+json_t *organ_counts_json(size_t count, const uint64_t *counts); /* an array of numbers: the shape of a packed weight, say */
+json_t *organ_ids_json(const uint32_t *ids, size_t count);       /* an array of tokens */
 
 uint64_t organ_model_elements(const organ_model *model);
 

@@ -72,19 +72,30 @@ bool organ_target_is_float(const organ_tensor *tensor)
     return tensor->dtype == ORGAN_BF16 || tensor->dtype == ORGAN_F16 || tensor->dtype == ORGAN_F32;
 }
 
-organ_status organ_targets_are_floats(const organ_model *model, const organ_targets *targets, organ_error *error)
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done, organ_targets *targets,
+                                         organ_error *error)
 {
-    if (organ_plain_only(model, targets->chosen, error))
+    static const char format[] = "%.300s: tensor '%.200s': dtype %s cannot be %s, only BF16, F16 and F32 can";
+    if (organ_targets_select(model, globs, targets, error) || organ_plain_only(model, targets->chosen, error))
         return error->status;
-    for (size_t k = 0; k < targets->count; k++) {
-        const organ_tensor *tensor = targets->tensors[k];
+    for (size_t k = 0; k < targets->count && !error->status; k++) {
+        const organ_tensor *const tensor = targets->tensors[k];
+        const char *const file = model->files[tensor->file].path, *const dtype = organ_dtype_describe(tensor->dtype)->name;
         if (organ_dtype_is_blocks(tensor->dtype))
-            return organ_dequantize_first(model, error, "%.300s: tensor '%.200s': dtype %s cannot be pruned, only BF16, F16 and F32 can",
-                                          model->files[tensor->file].path, tensor->name, organ_dtype_describe(tensor->dtype)->name);
-        if (!organ_target_is_float(tensor))
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': dtype %s cannot be pruned, only BF16, F16 and F32 can",
-                              model->files[tensor->file].path, tensor->name, organ_dtype_describe(tensor->dtype)->name);
+            organ_dequantize_first(model, error, format, file, tensor->name, dtype, done);
+        else if (!organ_target_is_float(tensor))
+            organ_fail(error, ORGAN_BAD_INPUT, format, file, tensor->name, dtype, done);
     }
+    return error->status;
+}
+
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model, organ_error *error)
+{
+    if (organ_model_open(path, model, error) || organ_model_is_here(*model, done, error))
+        return error->status;
+    if ((*model)->problem_count)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s", (*model)->problems[0]);
+    organ_progress_warn(progress, *model);
     return ORGAN_OK;
 }
 

@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Which tensors of a model an operation on matrices works on. */
+ * A model that is to be changed, and which of its tensors an operation on matrices works on. */
 #ifndef ORGAN_TARGETS_H
 #define ORGAN_TARGETS_H
 
 #include "formats/model/model.h"
+#include "orchestrator/stream/progress.h"
+
+/* Opens a model that is to be read whole, and says what there is to warn of. ORGAN_BAD_INPUT if it is behind a URL (in the message it
+ * cannot be `done`: "pruned") or has a fault; else as organ_model_open. The caller closes *model also after an error. */
+organ_status organ_donor_open(const char *path, const char *done, const organ_progress *progress, organ_model **model, organ_error *error);
 
 typedef struct organ_targets {
     size_t count;
@@ -20,9 +25,10 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
 /* Whether its elements are stored so that each can be set to zero alone: BF16, F16, F32. */
 bool organ_target_is_float(const organ_tensor *tensor);
 
-/* ORGAN_BAD_INPUT if a target is stored in a type whose elements cannot be set to zero one by one (anything but BF16, F16, F32), or belongs
- * to a packed weight, whatever its type. */
-organ_status organ_targets_are_floats(const organ_model *model, const organ_targets *targets, organ_error *error);
+/* The same, of targets whose elements can be written one by one. ORGAN_BAD_INPUT if one is stored in another type than BF16, F16 and F32
+ * (which in the message cannot be `done`), or belongs to a packed weight, whatever its type. */
+organ_status organ_targets_select_floats(const organ_model *model, const char *globs, const char *done, organ_targets *targets,
+                                         organ_error *error);
 
 void organ_targets_free(organ_targets *targets);
 

@@ -2,8 +2,8 @@
 #include "orchestrator/surgery/output/unit_output.h"
 
 #include "formats/base/name_table.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/stream/copy_tree.h"
-#include "orchestrator/version.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -12,16 +12,11 @@
 /* The first line of the journal; NULL without memory. */
 static json_t *head_of(const organ_unit_output *made)
 {
-    json_t *const identity = made->identity(made->context);
-    json_t *head = json_pack("{s:s, s:s, s:s}", "schema", "organ.journal/1", "definition", made->definition, "organ", ORGAN_VERSION);
-    if (!identity || json_object_update(head, identity) ||
-        (made->plan &&
-         json_object_set_new(head, "plan", json_sprintf("%016llx", (unsigned long long)organ_resharding_digest(made->plan))))) {
-        json_decref(head);
-        head = NULL;
-    }
-    json_decref(identity);
-    return head;
+    const uint64_t digest = made->plan ? organ_resharding_digest(made->plan) : 0;
+    json_t *const head = organ_json_joined(
+        ORGAN_OBJECT(SET_TEXT("schema", "organ.journal/1"), SET_TEXT("definition", made->definition), SET_TEXT("organ", ORGAN_VERSION)),
+        made->identity(made->context));
+    return organ_json_joined(head, ORGAN_OBJECT(SET_IF(made->plan, "plan", json_sprintf("%016llx", (unsigned long long)digest))));
 }
 
 /* ---- what an earlier run left ---- */

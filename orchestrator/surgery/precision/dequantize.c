@@ -5,7 +5,7 @@
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/selection.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,15 +128,12 @@ static void tell_after(const organ_dequantize_job *job)
     }
 }
 
-static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+static organ_status dequantize_all(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     job->run = run;
-    organ_dequantize_pass(job, error);
-    return error->status;
+    return organ_dequantize_pass(job, error);
 }
-
-static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_dequantize_parameters(context))); }
 
 static void close_dequantize(void *context)
 {
@@ -171,9 +168,10 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
                                  .model_is = "model",
                                  .repacked = job->part_count > 0,
                                  .edit = organ_dequantize_config,
-                                 .fill = fill,
+                                 .fill = dequantize_all,
                                  .recall = organ_dequantize_recall,
-                                 .identity = identity,
+                                 .schema = "organ.dequantize/1",
+                                 .parameters = organ_dequantize_parameters,
                                  .document = organ_dequantize_document};
     tell_before(job);
     organ_remake_run(&remake, report, error);
@@ -186,5 +184,5 @@ organ_status organ_dequantize_model(const organ_dequantize_options *options, con
                                     json_t **report, organ_error *error)
 {
     organ_dequantize_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->model, &job, dequantize, close_dequantize, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, dequantize, close_dequantize, true}, report, error);
 }

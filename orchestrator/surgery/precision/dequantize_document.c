@@ -56,7 +56,7 @@ static json_t *part_json(const void *context, size_t k)
     const organ_dequantize_part *const part = &job->parts[k];
     const organ_weight *const w = part->weight;
     return ORGAN_OBJECT(SET_TEXT("name", w->name), SET_TEXT("role", organ_anatomy_role_name(&w->anatomy)),
-                        SET_TEXT("scheme", scheme_text(part, text)), SET("shape", organ_dims_json(w->rank, w->shape)),
+                        SET_TEXT("scheme", scheme_text(part, text)), SET("shape", organ_counts_json(w->rank, w->shape)),
                         SET_TEXT("packed_as", w->codes->name), SET_COUNT("bytes_before", part->bytes_before),
                         SET_COUNT("bytes_after", bytes_after(job, part)), SET_COUNT("infinite", part->infinite),
                         SET_COUNT("nan", part->nan), SET_BYTES_OF("note", *part->note ? part->note : NULL));
@@ -101,8 +101,9 @@ bool organ_dequantize_recall(void *context, size_t at, const json_t *results)
     return true;
 }
 
-json_t *organ_dequantize_parameters(const organ_dequantize_job *job)
+json_t *organ_dequantize_parameters(void *context)
 {
+    const organ_dequantize_job *const job = context;
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
@@ -110,18 +111,15 @@ json_t *organ_dequantize_document(void *context, const organ_output *output, con
 {
     const organ_dequantize_job *const job = context;
     sums all = {0};
+    (void)output;
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(&all);
-    json_t *const run = organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
-    ORGAN_ADD(run, SET_FLAG("single_file", output->single));
-    return ORGAN_OBJECT(SET_HEAD("organ.dequantize/1", "dequantize/1"), SET_FLAG("dry_run", job->options->dry_run),
-                        SET("model", organ_model_json(job->model)), SET("parameters", organ_dequantize_parameters(job)),
-                        SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
+    return ORGAN_OBJECT(SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
                         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("schemes", schemes_json(job)),
                         SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, stray_json, job)),
                         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
                         SET("files", organ_resharding_files_json(plan)), SET("weights", organ_json_rows(job->part_count, part_json, job)),
-                        SET("definitions", definitions_json()), SET("run", run));
+                        SET("definitions", definitions_json()));
 }

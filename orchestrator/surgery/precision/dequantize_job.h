@@ -48,7 +48,7 @@ organ_status organ_dequantize_config(void *job, organ_json_edit *config, organ_e
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 
-json_t *organ_dequantize_parameters(const organ_dequantize_job *job);
+json_t *organ_dequantize_parameters(void *job);
 json_t *organ_dequantize_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

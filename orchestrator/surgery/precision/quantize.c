@@ -3,7 +3,7 @@
 
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +101,7 @@ static size_t add_unit(organ_quantize_job *job, size_t first, size_t count, uint
     return job->unit_count++;
 }
 
-static organ_status take(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
+static organ_status take_target(organ_quantize_job *job, const organ_weight *weight, organ_error *error)
 {
     const organ_quantize_scheme *const scheme = job->scheme;
     organ_quantize_part *const part = &job->parts[job->part_count++];
@@ -148,7 +148,7 @@ static organ_status choose(organ_quantize_job *job, organ_error *error)
         if (why)
             job->left[job->left_count++] = (organ_quantize_left){tensor, why};
         if (meant && !why)
-            take(job, weight, error);
+            take_target(job, weight, error);
         else
             keep(job, tensor);
     }
@@ -182,14 +182,12 @@ static void tell_before(const organ_quantize_job *job)
                             job->left[0].tensor->name);
 }
 
-static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+static organ_status quantize_all(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_quantize_job *const job = context;
     job->run = run;
     return organ_quantize_pass(job, error);
 }
-
-static json_t *identity(void *context) { return ORGAN_OBJECT(SET("parameters", organ_quantize_parameters(context))); }
 
 static void close_quantize(void *context)
 {
@@ -222,18 +220,18 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
                                  .model_is = "model",
                                  .repacked = true,
                                  .edit = organ_quantize_config,
-                                 .fill = fill,
+                                 .fill = quantize_all,
                                  .recall = organ_quantize_recall,
-                                 .identity = identity,
+                                 .schema = "organ.quantize/1",
+                                 .parameters = organ_quantize_parameters,
                                  .document = organ_quantize_document};
     tell_before(job);
-    organ_remake_run(&remake, report, error);
-    return error->status;
+    return organ_remake_run(&remake, report, error);
 }
 
 organ_status organ_quantize_model(const organ_quantize_options *options, const organ_engine *engine, const organ_progress *progress,
                                   json_t **report, organ_error *error)
 {
     organ_quantize_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->model, &job, quantize, close_quantize, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, quantize, close_quantize, true}, report, error);
 }

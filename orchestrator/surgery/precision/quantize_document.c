@@ -97,8 +97,9 @@ bool organ_quantize_recall(void *context, size_t at, const json_t *results)
            organ_exact_value(json_object_get(results, "error_squares"), &part->error_squares);
 }
 
-json_t *organ_quantize_parameters(const organ_quantize_job *job)
+json_t *organ_quantize_parameters(void *context)
 {
+    const organ_quantize_job *const job = context;
     return ORGAN_OBJECT(SET_TEXT("scheme", job->scheme->name), SET_BYTES_OF("targets", job->options->targets),
                         SET_COUNT("max_shard_bytes", job->options->most));
 }
@@ -107,15 +108,14 @@ json_t *organ_quantize_document(void *context, const organ_output *output, const
 {
     const organ_quantize_job *const job = context;
     sums all = {0};
+    (void)output;
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(job, &all);
     ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
     return ORGAN_OBJECT(
-        SET_HEAD("organ.quantize/1", "quantize/1"), SET_FLAG("dry_run", job->options->dry_run), SET("model", organ_model_json(job->model)),
-        SET("parameters", organ_quantize_parameters(job)), SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
+        SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
         SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(plan)),
-        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)),
-        SET("run", organ_output_run_on(output, organ_resharding_bytes(plan), job->options->model, job->engine)));
+        SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)));
 }

@@ -71,7 +71,7 @@ organ_status organ_quantize_config(void *job, organ_json_edit *config, organ_err
 json_t *organ_quantize_results(const organ_quantize_part *part);
 bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 
-json_t *organ_quantize_parameters(const organ_quantize_job *job);
+json_t *organ_quantize_parameters(void *job);
 json_t *organ_quantize_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

@@ -3,16 +3,14 @@
  * compared. */
 #include "orchestrator/surgery/prune/audit.h"
 
-#include "formats/base/memory_watch.h"
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/tile_map.h"
-#include "orchestrator/version.h"
 
 #include <errno.h>
 #include <math.h>
@@ -274,10 +272,10 @@ static json_t *run_json(const audit *a)
     uint64_t bytes = 0;
     for (size_t k = 0; k < a->item_count; k++)
         bytes += 2 * a->pairs[k].tensor->bytes;
-    return json_pack("{s:o, s:o, s:f, s:f, s:s, s:I}", "donor", organ_document_string(a->options->donor), "pruned",
-                     organ_document_string(a->options->pruned), "seconds", organ_milliseconds(seconds), "bytes_per_second",
-                     seconds > 0 ? round((double)bytes / seconds) : 0.0, "cpu_isa", a->engine->kernels->isa, "threads",
-                     (json_int_t)organ_workers_count(a->engine->workers));
+    return ORGAN_OBJECT(SET_BYTES("donor", a->options->donor), SET_BYTES("pruned", a->options->pruned),
+                        SET_REAL("seconds", organ_milliseconds(seconds)),
+                        SET_REAL("bytes_per_second", seconds > 0 ? round((double)bytes / seconds) : 0.0),
+                        SET_TEXT("cpu_isa", a->engine->kernels->isa), SET_COUNT("threads", organ_workers_count(a->engine->workers)));
 }
 
 /* The targets; with `present`, those that the copy has. The count is at most that of the targets. NULL without memory. */
@@ -321,16 +319,6 @@ static organ_status map_tiles(audit *a, organ_error *error)
     return error->status;
 }
 
-static int add_errata(json_t *document, const audit *a)
-{
-    json_t *const run = json_incref(json_object_get(document, "run"));
-    json_object_set_new(json_object_get(document, "donor"), "fingerprint", json_string(a->fingerprint));
-    json_object_del(document, "run"); /* which stands last */
-    const int failed = json_object_set_new(document, "errata", organ_errata_of_audit(document, a->options->compensated)) ||
-                       json_object_set_new(document, "run", run);
-    return failed ? -1 : 0;
-}
-
 static json_t *document_of(audit *a)
 {
     judge_tensors(a);
@@ -339,62 +327,62 @@ static json_t *document_of(audit *a)
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     if (a->more_problems)
         json_array_append_new(a->problems, json_sprintf("and %zu more", a->more_problems));
-    json_t *document = json_pack("{s:s, s:s, s:s, s:o, s:{s:o}}", "schema", "organ.audit/1", "definition",
-                                 a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1", "organ", ORGAN_VERSION, "donor",
-                                 organ_model_json(a->donor), "parameters", "targets",
-                                 a->options->targets ? organ_document_string(a->options->targets) : json_null());
-    if (document && a->options->compensated)
-        json_object_set_new(document, "compensated", json_integer((json_int_t)s.changed));
-    json_t *rest = json_pack("{s:b, s:{s:I, s:I}, s:o, s:O, s:o, s:o}", "denominator_correct", (int)denominators, "untouched", "tensors",
-                             (json_int_t)s.others, "identical", (json_int_t)s.identical, "checks", checks, "problems", a->problems,
-                             "definitions", organ_definitions_json(a->options->targets), "run", run_json(a));
-    if (!document || !rest || add_counts(document, a) || json_object_update(document, rest)) {
-        json_decref(document);
-        document = NULL;
-    }
-    json_decref(rest);
-    if (document && add_errata(document, a)) {
-        json_decref(document);
-        document = NULL;
-    }
-    return document;
+    const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
+    json_t *const donor = organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
+    json_t *document = ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),
+                                    SET("parameters", ORGAN_OBJECT(SET_BYTES_OF("targets", a->options->targets))),
+                                    SET_IF(a->options->compensated, "compensated", json_integer((json_int_t)s.changed)));
+    json_t *const rest = ORGAN_OBJECT(SET_FLAG("denominator_correct", denominators),
+                                      SET("untouched", ORGAN_OBJECT(SET_COUNT("tensors", s.others), SET_COUNT("identical", s.identical))),
+                                      SET("checks", checks), SET("problems", json_incref(a->problems)),
+                                      SET("definitions", organ_definitions_json(a->options->targets)));
+    const bool counted = document && add_counts(document, a) == 0;
+    document = organ_json_joined(document, rest);
+    json_t *const end =
+        counted ? ORGAN_OBJECT(SET("errata", organ_errata_of_audit(document, a->options->compensated)), SET("run", run_json(a))) : NULL;
+    return organ_json_joined(document, end);
 }
 
 static organ_status open_both(audit *a, organ_error *error)
 {
     if (organ_model_open_with(a->options->donor, a->options->access, &a->donor, error) ||
-        organ_model_open_with(a->options->pruned, a->options->access, &a->copy, error) ||
-        organ_targets_select(a->donor, a->options->targets, &a->targets, error))
+        organ_model_open_with(a->options->pruned, a->options->access, &a->copy, error))
         return error->status;
     if (a->donor->problem_count)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s", a->donor->problems[0]);
-    if (organ_targets_are_floats(a->donor, &a->targets, error) != ORGAN_OK)
+    if (organ_targets_select_floats(a->donor, a->options->targets, "pruned", &a->targets, error))
         return error->status;
     return organ_model_fingerprint(a->donor, a->fingerprint, error);
+}
+
+static organ_status audit_copy(void *context, json_t **report, organ_error *error)
+{
+    audit *const a = context;
+    if (open_both(a, error) || pair_up(a, error) || compare(a, error) || map_tiles(a, error))
+        return error->status;
+    *report = document_of(a);
+    if (*report && json_array_size(a->problems))
+        organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", a->options->pruned, a->options->donor,
+                   json_string_value(json_array_get(a->problems, 0)));
+    return error->status;
+}
+
+static void close_audit(void *context)
+{
+    audit *const a = context;
+    json_decref(a->problems);
+    json_decref(a->tile_map);
+    organ_targets_free(&a->targets);
+    organ_model_close(a->donor);
+    organ_model_close(a->copy);
+    free(a->findings);
+    free(a->items);
+    free(a->pairs);
 }
 
 organ_status organ_audit(const organ_audit_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,
                          organ_error *error)
 {
-    const organ_memory_work work = organ_memory_work_begin();
-    audit a = {.options = options, .engine = engine, .progress = progress};
-    *report = NULL;
-    a.started = organ_seconds_now();
-    if (open_both(&a, error) == ORGAN_OK && pair_up(&a, error) == ORGAN_OK && compare(&a, error) == ORGAN_OK &&
-        map_tiles(&a, error) == ORGAN_OK) {
-        if (!(*report = document_of(&a)))
-            organ_fail_errno(error, ENOMEM, "%s", options->donor);
-        else if (json_array_size(a.problems))
-            organ_fail(error, ORGAN_CHECK_FAILED, "%s is not a pruning of %s: %s", options->pruned, options->donor,
-                       json_string_value(json_array_get(a.problems, 0)));
-    }
-    json_decref(a.problems);
-    json_decref(a.tile_map);
-    organ_targets_free(&a.targets);
-    organ_model_close(a.donor);
-    organ_model_close(a.copy);
-    free(a.findings);
-    free(a.items);
-    free(a.pairs);
-    return organ_memory_work_end(&work, report, options->pruned, error);
+    audit a = {.options = options, .engine = engine, .progress = progress, .started = organ_seconds_now()};
+    return organ_operation_run(&(organ_operation){options->pruned, &a, audit_copy, close_audit, false}, report, error);
 }

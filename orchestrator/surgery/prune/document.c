@@ -2,15 +2,12 @@
 #include "orchestrator/surgery/prune/job.h"
 
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/errata.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/version.h"
 
 #include <fnmatch.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,38 +21,29 @@ static const char *const not_told[] = {
     "Speed. Zeros scattered like these are no faster on hardware that expects structured sparsity.",
 };
 
-static json_t *texts(const char *const *list, size_t count)
+json_t *organ_prune_parameters(void *context)
 {
-    json_t *array = json_array();
-    for (size_t k = 0; k < count; k++)
-        json_array_append_new(array, json_string(list[k]));
-    return array;
-}
-
-json_t *organ_prune_parameters(const organ_prune_options *options)
-{
-    const bool free_flow = options->sparsity < 0;
-    return json_pack("{s:s, s:i, s:i, s:f, s:f, s:o, s:f, s:f, s:o, s:o}", "method", "physarum-v1", "block_size", (int)options->block_size,
-                     "iterations", (int)options->iterations, "beta", options->beta, "coupling", options->coupling, "gain",
-                     free_flow ? json_real(ORGAN_PHYSARUM_GAIN) : json_null(), "step", 0.5, "threshold", 0.25, "sparsity",
-                     free_flow ? json_null() : json_real(options->sparsity), "targets",
-                     options->targets ? organ_document_string(options->targets) : json_null());
+    const organ_prune_options *const o = ((const organ_prune_job *)context)->options;
+    const bool free_flow = o->sparsity < 0;
+    return ORGAN_OBJECT(SET_TEXT("method", "physarum-v1"), SET_COUNT("block_size", o->block_size), SET_COUNT("iterations", o->iterations),
+                        SET_REAL("beta", o->beta), SET_REAL("coupling", o->coupling), SET_REAL_OF("gain", free_flow, ORGAN_PHYSARUM_GAIN),
+                        SET_REAL("step", 0.5), SET_REAL("threshold", 0.25), SET_REAL_OF("sparsity", !free_flow, o->sparsity),
+                        SET_BYTES_OF("targets", o->targets));
 }
 
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part)
 {
-    const organ_tensor *tensor = part->tensor;
-    const organ_prune_counts *c = &part->counts;
+    const organ_tensor *const tensor = part->tensor;
+    const organ_prune_counts *const c = &part->counts;
     char module[160];
     organ_anatomy_module(tensor->name, module, sizeof module);
-    json_t *line = json_pack("{s:s, s:s, s:o, s:o, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:s}", "tensor", tensor->name,
-                             "module", module, "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer),
-                             "expert", tensor->anatomy.expert < 0 ? json_null() : json_integer(tensor->anatomy.expert), "file",
-                             job->donor->files[tensor->file].name, "dtype", organ_dtype_describe(tensor->dtype)->name, "shape",
-                             organ_shape_json(tensor), "elements", (json_int_t)tensor->elements, "processed",
-                             (json_int_t)(c->zero_before + c->killed + c->kept), "tiles", (json_int_t)part->tiles, "zero_before",
-                             (json_int_t)c->zero_before, "killed", (json_int_t)c->killed, "kept", (json_int_t)c->kept, "percent",
-                             organ_percent(c->killed, tensor->elements), "gain", part->gain, "xxh3", part->xxh3);
+    json_t *line = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_TEXT("module", module), SET_INDEX("layer", tensor->anatomy.layer),
+                                SET_INDEX("expert", tensor->anatomy.expert), SET_TEXT("file", job->donor->files[tensor->file].name),
+                                SET_DTYPE("dtype", tensor->dtype), SET("shape", organ_shape_json(tensor)),
+                                SET_COUNT("elements", tensor->elements), SET_COUNT("processed", c->zero_before + c->killed + c->kept),
+                                SET_COUNT("tiles", part->tiles), SET_COUNT("zero_before", c->zero_before), SET_COUNT("killed", c->killed),
+                                SET_COUNT("kept", c->kept), SET_REAL("percent", organ_percent(c->killed, tensor->elements)),
+                                SET_REAL("gain", part->gain), SET_TEXT("xxh3", part->xxh3));
     if (line && job->kind->amend_line && job->kind->amend_line(job, part, line)) {
         json_decref(line);
         line = NULL;
@@ -65,14 +53,12 @@ json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *par
 
 static json_t *untouched_json(const organ_prune_job *job)
 {
-    json_int_t tensors = 0, elements = 0, bytes = 0;
+    uint64_t bytes = 0;
     for (size_t t = 0; t < job->donor->tensor_count; t++)
-        if (!job->targets.chosen[t]) {
-            tensors++;
-            elements += (json_int_t)job->donor->tensors[t].elements;
-            bytes += (json_int_t)job->donor->tensors[t].bytes;
-        }
-    return json_pack("{s:I, s:I, s:I}", "tensors", tensors, "elements", elements, "bytes", bytes);
+        bytes += job->donor->tensors[t].bytes;
+    return ORGAN_OBJECT(SET_COUNT("tensors", job->donor->tensor_count - job->targets.count),
+                        SET_COUNT("elements", organ_model_elements(job->donor) - job->targets.elements),
+                        SET_COUNT("bytes", bytes - job->targets.bytes));
 }
 
 static bool holds_weights(const char *name)
@@ -93,40 +79,41 @@ static json_t *files_json(const organ_file_list *list, bool only_weights)
 }
 
 /* `*killed_so_far` is the sum over the shards before; it becomes that with this one. */
-static json_t *shard_json(const organ_prune_job *job, size_t f, json_int_t *killed_so_far)
+static json_t *shard_json(const organ_prune_job *job, size_t f, uint64_t *killed_so_far)
 {
-    json_int_t tensors = 0, killed = 0;
+    const organ_shard_clock *const clock = &job->clocks[f];
+    uint64_t tensors = 0, killed = 0;
     for (size_t k = 0; k < job->targets.count; k++)
         if (job->parts[k].tensor->file == f) {
             tensors++;
-            killed += (json_int_t)job->parts[k].counts.killed;
+            killed += job->parts[k].counts.killed;
         }
-    const organ_shard_clock *clock = &job->clocks[f];
     *killed_so_far += killed;
-    return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I}", "file", job->donor->files[f].name, "seconds",
-                     organ_milliseconds(clock->last - clock->first), "tensors", tensors, "bytes", (json_int_t)clock->bytes, "killed",
-                     killed, "killed_so_far", *killed_so_far);
+    return ORGAN_OBJECT(SET_TEXT("file", job->donor->files[f].name), SET_REAL("seconds", organ_milliseconds(clock->last - clock->first)),
+                        SET_COUNT("tensors", tensors), SET_COUNT("bytes", clock->bytes), SET_COUNT("killed", killed),
+                        SET_COUNT("killed_so_far", *killed_so_far));
 }
 
 /* All that differs from run to run and from machine to machine. */
-static json_t *run_json(const organ_prune_job *job)
+static json_t *run_json(const organ_prune_job *job, const organ_output *output)
 {
+    const organ_engine *const engine = job->engine;
+    const double seconds = output->seconds;
     char started[32] = "", host[256] = "";
     struct tm utc;
     gmtime_r(&job->started_at, &utc);
     strftime(started, sizeof started, "%Y-%m-%dT%H:%M:%SZ", &utc);
     gethostname(host, sizeof host - 1);
-    json_t *shards = json_array();
-    json_int_t killed = 0;
+    json_t *const shards = json_array();
+    uint64_t killed = 0;
     for (size_t f = 0; f < job->donor->file_count; f++)
         json_array_append_new(shards, shard_json(job, f, &killed));
-    const organ_workers *workers = job->engine->workers;
-    return json_pack("{s:o, s:o, s:s, s:f, s:o, s:s, s:I, s:I, s:I, s:b, s:f, s:o}", "donor", organ_document_string(job->options->donor),
-                     "output", organ_document_string(job->options->output), "started", started, "seconds", organ_milliseconds(job->seconds),
-                     "host", organ_document_string(host), "cpu_isa", job->engine->kernels->isa, "threads",
-                     (json_int_t)organ_workers_count(workers), "pinned", (json_int_t)organ_workers_pinned(workers), "memory",
-                     (json_int_t)job->engine->memory, "resumed", (int)job->resumed, "bytes_per_second",
-                     job->seconds > 0 ? round((double)job->pruned_bytes / job->seconds) : 0.0, "shards", shards);
+    return ORGAN_OBJECT(
+        SET_BYTES("donor", job->options->donor), SET_BYTES("output", job->options->output), SET_TEXT("started", started),
+        SET_REAL("seconds", organ_milliseconds(seconds)), SET_BYTES("host", host), SET_TEXT("cpu_isa", engine->kernels->isa),
+        SET_COUNT("threads", organ_workers_count(engine->workers)), SET_COUNT("pinned", organ_workers_pinned(engine->workers)),
+        SET_COUNT("memory", engine->memory), SET_FLAG("resumed", output->publish.resumed),
+        SET_REAL("bytes_per_second", seconds > 0 ? round((double)job->pruned_bytes / seconds) : 0.0), SET("shards", shards));
 }
 
 static int add_coverage_tiles(json_t *document, const organ_prune_job *job)
@@ -170,13 +157,6 @@ static int add_errata(json_t *document)
     return json_object_set_new(document, "run", run) || failed ? -1 : 0;
 }
 
-static json_t *donor_json(const organ_prune_job *job)
-{
-    json_t *const donor = organ_model_json(job->donor);
-    json_object_set_new(donor, "fingerprint", json_string(job->fingerprint));
-    return donor;
-}
-
 /* What is said of quality where there are figures. */
 static int settle_quality(json_t *document)
 {
@@ -195,23 +175,19 @@ int organ_prune_settle(void *job, json_t *document)
 
 json_t *organ_prune_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
-    organ_prune_job *const job = context;
+    const organ_prune_job *const job = context;
     (void)plan;
-    job->seconds = output->seconds;
-    job->resumed = output->publish.resumed;
-    json_t *document =
-        json_pack("{s:s, s:s, s:s, s:b, s:o, s:o}", "schema", "organ.prune/1", "definition", job->definition, "organ", ORGAN_VERSION,
-                  "dry_run", (int)job->options->dry_run, "donor", donor_json(job), "parameters", organ_prune_parameters(job->options));
-    json_t *rest =
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "untouched", untouched_json(job), "copied_files",
-                  files_json(&job->others, false), "other_weights", files_json(&job->others, true), "integrity",
-                  job->checks ? json_incref(job->checks) : json_array(), "definitions", organ_definitions_json(job->options->targets),
-                  "errata", json_array(), "not_in_this_report", texts(not_told, sizeof not_told / sizeof *not_told), "run", run_json(job));
-    if (!document || !rest || add_counts(document, job) || json_object_update(document, rest) ||
-        (job->kind->amend && job->kind->amend(job, document))) {
-        json_decref(document);
-        document = NULL;
-    }
-    json_decref(rest);
-    return document;
+    json_t *const donor = organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
+    json_t *document = ORGAN_OBJECT(SET("donor", donor));
+    json_t *const rest = ORGAN_OBJECT(
+        SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
+        SET("other_weights", files_json(&job->others, true)), SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+        SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
+        SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)), SET("run", run_json(job, output)));
+    const bool counted = document && add_counts(document, job) == 0;
+    document = organ_json_joined(document, rest);
+    if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))
+        return document;
+    json_decref(document);
+    return NULL;
 }

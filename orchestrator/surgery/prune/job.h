@@ -36,7 +36,8 @@ typedef struct organ_prune_job organ_prune_job;
 typedef struct organ_prune_kind {
     /* Prunes all parts that are not done: organ_prune_part_write, then organ_prune_part_done. */
     organ_status (*work)(organ_prune_job *job, organ_error *error);
-    json_t *(*identity)(const organ_prune_job *job); /* as in organ_remake */
+    json_t *(*parameters)(void *job); /* as in organ_remake, */
+    json_t *(*identity)(void *job);   /* and this, which may be NULL */
     /* What other methods than physarum v1 have to say instead, of the document and of a line, and what they must know of a part that is
      * done from its line; NULL: nothing. -1 without memory. */
     int (*amend)(const organ_prune_job *job, json_t *document);
@@ -54,8 +55,6 @@ struct organ_prune_job {
     organ_targets targets;
     organ_prune_part *parts; /* one per target, in file order */
     organ_file_list others;  /* files that go along */
-    bool resumed;
-    double seconds; /* that the run took */
     time_t started_at;
     organ_shard_clock *clocks; /* one per file of the donor */
     uint64_t pruned_bytes;     /* in this run */
@@ -131,6 +130,6 @@ int organ_prune_settle(void *job, json_t *document);
 json_t *organ_prune_line(const organ_prune_job *job, const organ_prune_part *part);
 
 /* The parameters of the run: part of prune.json, and what a resumed run must agree with. */
-json_t *organ_prune_parameters(const organ_prune_options *options);
+json_t *organ_prune_parameters(void *job);
 
 #endif

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE      ((size_t)1 << 16)   /* weights that are looked at together */
+#define PIECE      ((size_t)1 << 16) /* weights that are looked at together */
 #define PER_OCTAVE 2
 #define FROM_LOG2  (-24)
 #define BINS       56        /* up to 2^4 */
@@ -79,20 +79,12 @@ static organ_status count_rows(counting *c, const organ_tally *rows, size_t coun
     return error->status;
 }
 
-static json_t *counts_json(const uint64_t *counts)
-{
-    json_t *const array = json_array();
-    for (size_t k = 0; k < BINS; k++)
-        json_array_append_new(array, json_integer((json_int_t)counts[k]));
-    return array;
-}
-
 static json_t *describe(const counting *c, uint64_t of, uint64_t step)
 {
-    return json_pack("{s:s, s:I, s:I, s:I, s:i, s:i, s:I, s:o, s:o}", "definition",
-                     "target weights of the donor by magnitude; each count is of half an octave", "weights", (json_int_t)c->weights, "of",
-                     (json_int_t)of, "every_row", (json_int_t)step, "from_log2", FROM_LOG2, "per_octave", PER_OCTAVE, "zero",
-                     (json_int_t)c->zero, "count", counts_json(c->all), "killed", counts_json(c->killed));
+    return ORGAN_OBJECT(SET_TEXT("definition", "target weights of the donor by magnitude; each count is of half an octave"),
+                        SET_COUNT("weights", c->weights), SET_COUNT("of", of), SET_COUNT("every_row", step),
+                        SET_COUNT("from_log2", FROM_LOG2), SET_COUNT("per_octave", PER_OCTAVE), SET_COUNT("zero", c->zero),
+                        SET("count", organ_counts_json(BINS, c->all)), SET("killed", organ_counts_json(BINS, c->killed)));
 }
 
 organ_status organ_magnitudes(const organ_model *donor, const organ_model *copy, const organ_tally *rows, size_t count, uint64_t enough,

@@ -6,7 +6,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/experiment.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,16 +45,13 @@ static organ_status check_cpu(const organ_prune_options *o, organ_error *error)
 
 organ_status organ_prune_job_open(organ_prune_job *job, organ_error *error)
 {
-    if (organ_model_open(job->options->donor, &job->donor, error) || organ_model_is_here(job->donor, "pruned", error))
+    if (organ_donor_open(job->options->donor, "pruned", job->progress, &job->donor, error))
         return error->status;
     const organ_model *donor = job->donor;
-    if (donor->problem_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s", donor->problems[0]);
-    organ_progress_warn(job->progress, donor);
     if (donor->manifest)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: is an organ directory: 'organ assemble' makes the model of it that can be pruned",
                           donor->path);
-    if (organ_targets_select(donor, job->options->targets, &job->targets, error) || organ_targets_are_floats(donor, &job->targets, error) ||
+    if (organ_targets_select_floats(donor, job->options->targets, "pruned", &job->targets, error) ||
         organ_model_fingerprint(donor, job->fingerprint, error))
         return error->status;
     job->parts = calloc(job->targets.count, sizeof *job->parts);
@@ -122,7 +119,7 @@ organ_status organ_prune_part_done(organ_prune_job *job, organ_prune_part *part,
     return ORGAN_OK;
 }
 
-static organ_status retire(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     writer *w = context;
     organ_prune_job *job = w->job;
@@ -162,7 +159,7 @@ static organ_status run_flow(organ_prune_job *job, organ_error *error)
     start_clocks(job);
     if (organ_prune_pass_make(job, is_left, &w.flow, &pass, error) == ORGAN_OK) {
         pass.context = &w;
-        pass.retire = retire;
+        pass.retire = retire_band;
         organ_pass_run(&pass, job->engine, error);
     }
     organ_prune_pass_free(&w.flow, &pass);
@@ -193,20 +190,21 @@ static organ_status find_gains(organ_prune_job *job, organ_error *error)
     recall_gains(job);
     organ_prune_search_gains(job, error);
     for (size_t k = 0; k < job->targets.count && !error->status; k++)
-        organ_run_journal_add(job->run->journal, json_pack("{s:s, s:f}", "gain_of", job->parts[k].tensor->name, "gain", job->parts[k].gain),
-                              error);
+        organ_run_journal_add(job->run->journal,
+                              ORGAN_OBJECT(SET_TEXT("gain_of", job->parts[k].tensor->name), SET_REAL("gain", job->parts[k].gain)), error);
     return error->status;
 }
 
-static organ_status work(organ_prune_job *job, organ_error *error) { return find_gains(job, error) ? error->status : run_flow(job, error); }
-
-static json_t *identity(const organ_prune_job *job) { return json_pack("{s:o}", "parameters", organ_prune_parameters(job->options)); }
+static organ_status prune_all(organ_prune_job *job, organ_error *error)
+{
+    return find_gains(job, error) ? error->status : run_flow(job, error);
+}
 
 /* ---- what the remake asks for ---- */
 
 static uint64_t count_of(const json_t *line, const char *key) { return (uint64_t)json_integer_value(json_object_get(line, key)); }
 
-static bool recall(void *context, size_t item, const json_t *line)
+static bool recall_part(void *context, size_t item, const json_t *line)
 {
     organ_prune_job *const job = context;
     organ_prune_part *const part = &job->parts[item];
@@ -225,7 +223,7 @@ static bool recall(void *context, size_t item, const json_t *line)
     return true;
 }
 
-static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+static organ_status prune_left(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_prune_job *const job = context;
     job->run = run;
@@ -236,8 +234,6 @@ static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
     XXH3_freeState(job->hash);
     return error->status;
 }
-
-static json_t *identity_of(void *job) { return ((organ_prune_job *)job)->kind->identity(job); }
 
 static organ_status write_lines(const organ_prune_job *job, const char *path, organ_error *error)
 {
@@ -256,7 +252,7 @@ static organ_status write_lines(const organ_prune_job *job, const char *path, or
     return error->status;
 }
 
-static organ_status check(void *context, const char *to, const char *path, organ_error *error)
+static organ_status check_copy(void *context, const char *to, const char *path, organ_error *error)
 {
     organ_prune_job *const job = context;
     char *lines = NULL;
@@ -291,17 +287,19 @@ organ_status organ_prune_run(organ_prune_job *job, json_t **report, organ_error 
                                  .name = "prune.json",
                                  .markdown_name = "REPORT.md",
                                  .model_is = "donor",
-                                 .fill = fill,
-                                 .recall = recall,
-                                 .identity = identity_of,
-                                 .check = check,
+                                 .fill = prune_left,
+                                 .recall = recall_part,
+                                 .schema = "organ.prune/1",
+                                 .parameters = job->kind->parameters,
+                                 .identity = job->kind->identity,
+                                 .check = check_copy,
                                  .document = organ_prune_document,
                                  .settle = organ_prune_settle};
     note_percent(o, job->progress);
     return organ_remake_run(&remake, report, error);
 }
 
-static const organ_prune_kind version_1 = {.work = work, .identity = identity};
+static const organ_prune_kind version_1 = {.work = prune_all, .parameters = organ_prune_parameters};
 
 static organ_status prune_version_1(void *context, json_t **report, organ_error *error)
 {
@@ -322,5 +320,5 @@ organ_status organ_prune(const organ_prune_options *options, const organ_engine 
                            .engine = engine,
                            .progress = progress,
                            .started_at = time(NULL)};
-    return organ_verb_run(&(organ_verb){options->donor, &job, prune_version_1, close_version_1, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &job, prune_version_1, close_version_1, true}, report, error);
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { LEAST_SIDE = 16, LEAST_TILES = 256, MOST_TILES = 4096 };
 
@@ -79,16 +78,13 @@ static organ_status retire(void *context, const organ_band *band, organ_error *e
 
 static json_t *map_json(const mapping *m, double percent, double mean)
 {
-    json_t *const killed = json_array();
-    for (uint64_t k = 0; k < m->rows * m->cols; k++)
-        json_array_append_new(killed, json_integer((json_int_t)m->killed[k]));
-    return json_pack("{s:s, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "tensor", m->tensor->name, "percent", percent, "mean",
-                     round(mean * 1e6) / 1e6, "matrices", (json_int_t)m->matrices, "matrix_rows", (json_int_t)m->matrix_rows, "matrix_cols",
-                     (json_int_t)m->matrix_cols, "tile", (json_int_t)m->side, "rows", (json_int_t)m->rows, "cols", (json_int_t)m->cols,
-                     "killed", killed);
+    return ORGAN_OBJECT(SET_TEXT("tensor", m->tensor->name), SET_REAL("percent", percent), SET_REAL("mean", organ_millionth(mean)),
+                        SET_COUNT("matrices", m->matrices), SET_COUNT("matrix_rows", m->matrix_rows),
+                        SET_COUNT("matrix_cols", m->matrix_cols), SET_COUNT("tile", m->side), SET_COUNT("rows", m->rows),
+                        SET_COUNT("cols", m->cols), SET("killed", organ_counts_json(m->rows * m->cols, m->killed)));
 }
 
-static organ_status run(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
+static organ_status map_tensor(mapping *m, const organ_model *donor, const organ_model *copy, organ_error *error)
 {
     const organ_pass_item item = {.tensor = m->tensor, .other = organ_model_find(copy, m->tensor->name)};
     const organ_pass pass = {.model = donor,
@@ -119,7 +115,8 @@ organ_status organ_tile_map(const organ_model *donor, const organ_model *copy, c
     m.killed = calloc(m.rows * m.cols, sizeof *m.killed);
     if (!m.killed)
         organ_fail_errno(error, ENOMEM, "%s", donor->path);
-    else if (run(&m, donor, copy, error) == ORGAN_OK && !(*map = map_json(&m, organ_percent(row->killed, row->tensor->elements), mean)))
+    else if (map_tensor(&m, donor, copy, error) == ORGAN_OK &&
+             !(*map = map_json(&m, organ_percent(row->killed, row->tensor->elements), mean)))
         organ_fail_errno(error, ENOMEM, "%s", donor->path);
     free(m.killed);
     return error->status;

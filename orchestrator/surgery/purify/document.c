@@ -2,33 +2,31 @@
 #include "orchestrator/surgery/purify/job.h"
 
 #include "formats/base/text_buffer.h"
-#include "orchestrator/report/text/document.h"
-#include "orchestrator/report/text/report_parts.h"
+#include "orchestrator/machine/shell_word.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/version.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define MUCH 5.0 /* percent of the energy, from which on the report warns */
 
 /* Sums over some parts; means of theta over those that have one before and after. */
 typedef struct sums {
-    json_int_t tensors, elements, bytes;
+    uint64_t tensors, elements, bytes;
     double before, after, theta_before, theta_after;
     size_t thetas;
 } sums;
 
 static bool has_theta(const organ_z *z) { return z->done && !z->reason; }
 
-static void add(sums *s, const organ_purify_part *part)
+static void add_part(sums *s, const organ_purify_job *job, size_t k)
 {
+    const organ_purify_part *const part = &job->parts[k];
+    const double *const energies = job->rows.results[k].sums;
     s->tensors++;
-    s->elements += (json_int_t)part->tensor->elements;
-    s->bytes += (json_int_t)part->tensor->bytes;
-    s->before += part->before;
-    s->after += part->after;
+    s->elements += part->tensor->elements;
+    s->bytes += part->tensor->bytes;
+    s->before += energies[ORGAN_ENERGY_BEFORE];
+    s->after += energies[ORGAN_ENERGY_AFTER];
     if (has_theta(&part->z_before) && has_theta(&part->z_after)) {
         s->theta_before += part->z_before.theta;
         s->theta_after += part->z_after.theta;
@@ -36,78 +34,62 @@ static void add(sums *s, const organ_purify_part *part)
     }
 }
 
-static double rounded(double x) { return round(x * 1e6) / 1e6; }
+static double removed_percent(double before, double after) { return before > 0 ? organ_millionth(100.0 * (before - after) / before) : 0.0; }
 
-static double removed_percent(double before, double after) { return before > 0 ? rounded(100.0 * (before - after) / before) : 0.0; }
+/* null where there is none. */
+#define SET_THETA(key, sum, count) SET_REAL_OF(key, (count) > 0, organ_millionth((sum) / (double)(count)))
 
-static json_t *theta_json(const organ_z *z) { return has_theta(z) ? json_real(rounded(z->theta)) : json_null(); }
-
-static json_t *mean_json(double sum, size_t count) { return count ? json_real(rounded(sum / (double)count)) : json_null(); }
-
-/* What a dry run does not know is null. */
-static json_t *sums_json(const organ_purify_job *job, const char *name, const sums *s)
+/* What a dry run does not know is left out. */
+static json_t *sums_json(const organ_purify_job *job, const sums *s)
 {
-    json_t *object = json_object();
-    if (name)
-        json_object_set_new(object, "role", json_string(name));
-    json_object_set_new(object, "tensors", json_integer(s->tensors));
-    json_object_set_new(object, "elements", json_integer(s->elements));
-    json_object_set_new(object, "bytes", json_integer(s->bytes));
+    json_t *const object = ORGAN_OBJECT(SET_COUNT("tensors", s->tensors), SET_COUNT("elements", s->elements), SET_COUNT("bytes", s->bytes));
     if (job->options->dry_run)
         return object;
-    json_object_set_new(object, "energy_before", json_real(s->before));
-    json_object_set_new(object, "energy_after", json_real(s->after));
-    json_object_set_new(object, "energy_removed_percent", json_real(removed_percent(s->before, s->after)));
-    json_object_set_new(object, "theta_before", mean_json(s->theta_before, s->thetas));
-    json_object_set_new(object, "theta_after", mean_json(s->theta_after, s->thetas));
-    return object;
+    return organ_json_joined(object, ORGAN_OBJECT(SET_REAL("energy_before", s->before), SET_REAL("energy_after", s->after),
+                                                  SET_REAL("energy_removed_percent", removed_percent(s->before, s->after)),
+                                                  SET_THETA("theta_before", s->theta_before, s->thetas),
+                                                  SET_THETA("theta_after", s->theta_after, s->thetas)));
 }
 
-static json_t *roles_json(const organ_purify_job *job)
+static json_t *role_json(const void *context, size_t role)
 {
-    json_t *rows = json_array();
-    for (unsigned role = 0; role < ORGAN_ANATOMY_ROWS; role++) {
-        sums s = {0};
-        for (size_t k = 0; k < job->count; k++)
-            if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
-                add(&s, &job->parts[k]);
-        if (s.tensors)
-            json_array_append_new(rows, sums_json(job, organ_anatomy_row_name(role), &s));
-    }
-    return rows;
+    const organ_purify_job *const job = context;
+    sums s = {0};
+    for (size_t k = 0; k < job->count; k++)
+        if (organ_anatomy_row(&job->parts[k].tensor->anatomy) == role)
+            add_part(&s, job, k);
+    return s.tensors ? organ_json_joined(ORGAN_OBJECT(SET_TEXT("role", organ_anatomy_row_name((unsigned)role))), sums_json(job, &s)) : NULL;
 }
 
-static json_t *part_json(const organ_purify_job *job, const organ_purify_part *part)
+static json_t *part_json(const void *context, size_t k)
 {
-    const organ_tensor *tensor = part->tensor;
-    json_t *object = json_pack("{s:s, s:s, s:o, s:s, s:o}", "tensor", tensor->name, "role", organ_anatomy_role_name(&tensor->anatomy),
-                               "layer", tensor->anatomy.layer < 0 ? json_null() : json_integer(tensor->anatomy.layer), "dtype",
-                               organ_dtype_describe(tensor->dtype)->name, "shape", organ_shape_json(tensor));
-    json_t *rest = job->options->dry_run
-                       ? json_object()
-                       : json_pack("{s:f, s:f, s:f, s:o, s:o, s:s}", "energy_before", part->before, "energy_after", part->after,
-                                   "energy_removed_percent", removed_percent(part->before, part->after), "theta_before",
-                                   theta_json(&part->z_before), "theta_after", theta_json(&part->z_after), "xxh3", part->xxh3);
-    json_object_update(object, rest);
-    json_decref(rest);
-    return object;
+    const organ_purify_job *const job = context;
+    const organ_purify_part *const part = &job->parts[k];
+    const organ_tensor *const tensor = part->tensor;
+    const double before = job->rows.results[k].sums[ORGAN_ENERGY_BEFORE], after = job->rows.results[k].sums[ORGAN_ENERGY_AFTER];
+    json_t *const object = ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_PLACE(&tensor->anatomy), SET_DTYPE("dtype", tensor->dtype),
+                                        SET("shape", organ_shape_json(tensor)));
+    if (job->options->dry_run)
+        return object;
+    return organ_json_joined(object, ORGAN_OBJECT(SET_REAL("energy_before", before), SET_REAL("energy_after", after),
+                                                  SET_REAL("energy_removed_percent", removed_percent(before, after)),
+                                                  SET_THETA("theta_before", part->z_before.theta, has_theta(&part->z_before)),
+                                                  SET_THETA("theta_after", part->z_after.theta, has_theta(&part->z_after)),
+                                                  SET_TEXT("xxh3", job->rows.results[k].xxh3)));
 }
 
-static json_t *left_json(const organ_purify_job *job)
+static json_t *left_json(const void *context, size_t k)
 {
-    json_t *rows = json_array();
-    for (size_t k = 0; k < job->left_count; k++)
-        json_array_append_new(
-            rows, json_pack("{s:s, s:s}", "tensor", job->left[k]->name, "dtype", organ_dtype_describe(job->left[k]->dtype)->name));
-    return rows;
+    const organ_tensor *const tensor = ((const organ_purify_job *)context)->left[k];
+    return ORGAN_OBJECT(SET_TEXT("tensor", tensor->name), SET_DTYPE("dtype", tensor->dtype));
 }
 
-static json_t *parameters_json(const organ_purify_job *job)
+json_t *organ_purify_parameters(void *context)
 {
-    const organ_purify_options *o = job->options;
-    return json_pack("{s:s, s:f, s:f, s:o, s:o}", "method", o->method, "threshold", job->threshold, "strength", o->strength, "type",
-                     o->types ? organ_document_string(o->types) : json_null(), "layers",
-                     o->layers ? organ_document_string(o->layers) : json_null());
+    const organ_purify_job *const job = context;
+    const organ_purify_options *const o = job->options;
+    return ORGAN_OBJECT(SET_TEXT("method", o->method), SET_REAL("threshold", job->threshold), SET_REAL("strength", o->strength),
+                        SET_BYTES_OF("type", o->types), SET_BYTES_OF("layers", o->layers));
 }
 
 /* How the damage is measured. */
@@ -133,51 +115,37 @@ static json_t *warning_json(const organ_purify_job *job, const sums *all)
 {
     if (job->options->dry_run || removed_percent(all->before, all->after) <= MUCH)
         return json_null();
-    return json_pack(
-        "{s:s, s:f, s:[o]}", "text",
-        "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of what a model knows: "
-        "measure the damage, as the perplexity of both models on the same text, before this one is used.",
-        "energy_removed_percent", removed_percent(all->before, all->after), "commands", command_json(job));
+    return ORGAN_OBJECT(
+        SET_TEXT("text",
+                 "More than 5 % of the energy of these tensors was removed. What such a filter calls noise is most of what a model knows: "
+                 "measure the damage, as the perplexity of both models on the same text, before this one is used."),
+        SET_REAL("energy_removed_percent", removed_percent(all->before, all->after)), SET("commands", json_pack("[o]", command_json(job))));
 }
 
 static json_t *definitions_json(const organ_purify_job *job)
 {
-    return json_pack(
-        "{s:s, s:s, s:s}", "energy",
-        "The sum of the squares of a tensor's values as they are stored, before and after; what is removed is their difference.", "noise",
-        job->haar
-            ? "A detail of a row's orthonormal Haar decomposition (at most 5 levels) that is not, together with its parent at twice the "
-              "scale, above threshold x (median of |detail| of its level / 0.6745). It is multiplied by 1 - strength."
-            : "A bin of a row's spectrum whose power is below threshold x (median power of the row's bins / ln 2). It is multiplied by "
-              "1 - strength.",
-        "theta",
-        "The angle of the Z-measure, a mean over tensors. It tells how far values are from noise, not how good a model is: a filter that "
-        "destroys a model can raise it.");
+    return ORGAN_OBJECT(
+        SET_TEXT("energy",
+                 "The sum of the squares of a tensor's values as they are stored, before and after; what is removed is their difference."),
+        SET_TEXT("noise",
+                 job->haar ? "A detail of a row's orthonormal Haar decomposition (at most 5 levels) that is not, together with its parent "
+                             "at twice the scale, above threshold x (median of |detail| of its level / 0.6745). It is multiplied by "
+                             "1 - strength."
+                           : "A bin of a row's spectrum whose power is below threshold x (median power of the row's bins / ln 2). It is "
+                             "multiplied by 1 - strength."),
+        SET_TEXT("theta", "The angle of the Z-measure, a mean over tensors. It tells how far values are from noise, not how good a model "
+                          "is: a filter that destroys a model can raise it."));
 }
-
-static json_t *run_json(const organ_purify_job *job, const organ_output *output, const sums *all)
-{
-    json_t *const run = organ_output_run_on(output, (uint64_t)all->bytes, job->options->model, job->engine);
-    if (run)
-        json_object_set_new(run, "single_file", json_boolean(output->single));
-    return run;
-}
-
-json_t *organ_purify_identity(void *job) { return json_pack("{s:o}", "parameters", parameters_json(job)); }
 
 json_t *organ_purify_document(void *context, const organ_output *output, const organ_resharding *plan)
 {
     const organ_purify_job *const job = context;
     sums all = {0};
+    (void)output;
     (void)plan;
-    json_t *tensors = json_array();
-    for (size_t k = 0; k < job->count; k++) {
-        add(&all, &job->parts[k]);
-        json_array_append_new(tensors, part_json(job, &job->parts[k]));
-    }
-    return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "schema", "organ.purify/1", "definition",
-                     job->haar ? "purify-haar/1" : "purify-fft/1", "organ", ORGAN_VERSION, "dry_run", (int)job->options->dry_run, "model",
-                     organ_model_json(job->donor), "parameters", parameters_json(job), "totals", sums_json(job, NULL, &all), "warning",
-                     warning_json(job, &all), "roles", roles_json(job), "tensors", tensors, "left_alone", left_json(job), "definitions",
-                     definitions_json(job), "run", run_json(job, output, &all));
+    for (size_t k = 0; k < job->count; k++)
+        add_part(&all, job, k);
+    return ORGAN_OBJECT(SET("totals", sums_json(job, &all)), SET("warning", warning_json(job, &all)),
+                        SET("roles", organ_anatomy_rows_json(role_json, job)), SET("tensors", organ_json_rows(job->count, part_json, job)),
+                        SET("left_alone", organ_json_rows(job->left_count, left_json, job)), SET("definitions", definitions_json(job)));
 }

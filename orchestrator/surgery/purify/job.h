@@ -13,10 +13,11 @@
 typedef struct organ_purify_part {
     const organ_tensor *tensor;
     const organ_fft *fft; /* for its rows; NULL with haar */
-    double before, after; /* energy: the sum of the squares of its values as they are stored */
-    char xxh3[17];        /* of its bytes in the output */
     organ_z z_before, z_after;
 } organ_purify_part;
+
+/* The sums of rows: energies, the sum of the squares of the values as they are stored, and how many rows have one that is not finite. */
+enum { ORGAN_ENERGY_BEFORE, ORGAN_ENERGY_AFTER, ORGAN_INFINITE_BEFORE, ORGAN_INFINITE_AFTER };
 
 typedef struct organ_purify_job {
     const organ_purify_options *options;
@@ -24,7 +25,6 @@ typedef struct organ_purify_job {
     const organ_progress *progress;
     bool haar;
     double threshold; /* in use */
-    size_t room;      /* floats of the longest row in a scratch */
     organ_model *donor;
     bool *chosen; /* a flag per tensor of the donor: it is purified */
     size_t count;
@@ -33,16 +33,13 @@ typedef struct organ_purify_job {
     const organ_tensor **left; /* that would be purified if their type could be written */
     size_t fft_count;
     organ_fft **ffts;
+    organ_row_work rows;
 } organ_purify_job;
 
-/* Makes the transforms that the parts need. */
+/* Makes the transforms that the parts need, and job->rows, which filters them; ORGAN_BAD_INPUT there where values are not finite. */
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
-/* For organ_remake. Filters the parts that are not done, and sets their energies and digests; ORGAN_BAD_INPUT where values are not finite.
- */
-organ_status organ_purify_fill(void *job, organ_unit_run *run, organ_error *error);
-bool organ_purify_recall(void *job, size_t part, const json_t *results);
-json_t *organ_purify_identity(void *job);
+json_t *organ_purify_parameters(void *job);
 json_t *organ_purify_document(void *job, const organ_output *output, const organ_resharding *plan);
 
 #endif

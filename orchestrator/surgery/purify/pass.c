@@ -1,18 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/purify/job.h"
 
-#include "orchestrator/stream/widen.h"
-#include "orchestrator/surgery/remake/row_pass.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-
-typedef struct tile_result {
-    double before, after;       /* energy */
-    bool bad_before, bad_after; /* not finite */
-} tile_result;
 
 static double energy_of(const organ_kernels *kernels, const float *values, size_t n)
 {
@@ -21,84 +12,57 @@ static double energy_of(const organ_kernels *kernels, const float *values, size_
     return s.m2 + (double)s.n * s.mean * s.mean;
 }
 
-/* Out of its storage type, filtered, back, and out again for what is now stored. */
-static void purify_row(void *context, size_t index, void *units, size_t units_count, size_t cols, float *row, void *of_tile)
+static void purify_row(void *context, const organ_row *row)
 {
     const organ_purify_job *const job = context;
-    const organ_purify_part *const part = &job->parts[index];
-    const organ_kernels *const kernels = job->engine->kernels;
-    const organ_dtype dtype = part->tensor->dtype;
-    tile_result *const result = of_tile;
-    float *const rest = row + job->room;
-    organ_widen(kernels, dtype, units, row, units_count);
-    const double before = energy_of(kernels, row, cols);
-    result->before += before;
+    const organ_fft *const fft = job->parts[row->index].fft;
+    const double before = energy_of(row->kernels, row->values, row->cols), strength = job->options->strength;
+    row->sums[ORGAN_ENERGY_BEFORE] += before;
     if (!isfinite(before)) {
-        result->bad_before = true;
+        row->sums[ORGAN_INFINITE_BEFORE]++;
         return;
     }
-    if (job->options->strength == 0) { /* not even rounded */
-        result->after += before;
+    if (strength == 0) { /* not even rounded */
+        row->sums[ORGAN_ENERGY_AFTER] += before;
         return;
     }
-    if (part->fft)
-        organ_fft_purify(part->fft, row, job->threshold, job->options->strength, rest);
+    if (fft)
+        organ_fft_purify(fft, row->values, job->threshold, strength, row->scratch);
     else
-        kernels->haar_purify(row, cols, (float)job->threshold, (float)job->options->strength, rest);
-    if (!isfinite(energy_of(kernels, row, cols))) { /* such values have no block */
-        result->bad_after = true;
+        row->kernels->haar_purify(row->values, row->cols, (float)job->threshold, (float)strength, row->scratch);
+    if (!isfinite(energy_of(row->kernels, row->values, row->cols))) { /* such values have no block */
+        row->sums[ORGAN_INFINITE_AFTER]++;
         return;
     }
-    organ_narrow(kernels, dtype, row, units, units_count);
-    organ_widen(kernels, dtype, units, row, units_count);
-    const double after = energy_of(kernels, row, cols);
-    result->after += after;
-    result->bad_after |= !isfinite(after);
+    organ_row_store(row);
+    const double after = energy_of(row->kernels, row->values, row->cols);
+    row->sums[ORGAN_ENERGY_AFTER] += after;
+    row->sums[ORGAN_INFINITE_AFTER] += !isfinite(after);
 }
 
-static organ_status fold_tiles(void *context, size_t index, const void *results, size_t count, organ_error *error)
+static organ_status judge_part(void *context, size_t index, const double *sums, organ_error *error)
 {
     const organ_purify_job *const job = context;
-    organ_purify_part *const part = &job->parts[index];
-    const tile_result *const tiles = results;
-    const char *const file = job->donor->files[part->tensor->file].path;
-    for (size_t t = 0; t < count; t++) {
-        part->before += tiles[t].before;
-        part->after += tiles[t].after;
-        if (tiles[t].bad_before)
-            return organ_fail(error, ORGAN_BAD_INPUT,
-                              "%s: tensor '%s' has values that are NaN or infinite: there is no noise to tell from them", file,
-                              part->tensor->name);
-        if (tiles[t].bad_after)
-            return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': its values are so large that purified ones do not fit into %s",
-                              file, part->tensor->name, organ_dtype_describe(part->tensor->dtype)->name);
-    }
+    const organ_tensor *const tensor = job->parts[index].tensor;
+    const char *const file = job->donor->files[tensor->file].path;
+    if (sums[ORGAN_INFINITE_BEFORE] > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT,
+                          "%s: tensor '%s' has values that are NaN or infinite: there is no noise to tell from them", file, tensor->name);
+    if (sums[ORGAN_INFINITE_AFTER] > 0)
+        return organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s': its values are so large that purified ones do not fit into %s", file,
+                          tensor->name, organ_dtype_describe(tensor->dtype)->name);
     return ORGAN_OK;
 }
 
-static json_t *finish_part(void *context, size_t index, const char xxh3[17], char remark[64])
+static void remark_part(void *context, size_t index, char remark[64])
 {
-    organ_purify_part *const part = &((organ_purify_job *)context)->parts[index];
-    memcpy(part->xxh3, xxh3, sizeof part->xxh3);
-    snprintf(remark, 64, "%.2f %% of its energy removed", part->before > 0 ? 100.0 * (part->before - part->after) / part->before : 0.0);
-    return json_pack("{s:o, s:o, s:s}", "before", organ_exact_json(part->before), "after", organ_exact_json(part->after), "xxh3", xxh3);
+    const double *const sums = ((organ_purify_job *)context)->rows.results[index].sums;
+    const double before = sums[ORGAN_ENERGY_BEFORE], after = sums[ORGAN_ENERGY_AFTER];
+    snprintf(remark, 64, "%.2f %% of its energy removed", before > 0 ? 100.0 * (before - after) / before : 0.0);
 }
 
-bool organ_purify_recall(void *context, size_t index, const json_t *results)
+static organ_status make_transforms(organ_purify_job *job, organ_error *error)
 {
-    organ_purify_part *const part = &((organ_purify_job *)context)->parts[index];
-    const char *const digest = json_string_value(json_object_get(results, "xxh3"));
-    if (!digest || strlen(digest) + 1 != sizeof part->xxh3 || !organ_exact_value(json_object_get(results, "before"), &part->before) ||
-        !organ_exact_value(json_object_get(results, "after"), &part->after))
-        return false;
-    memcpy(part->xxh3, digest, sizeof part->xxh3);
-    return true;
-}
-
-organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
-{
-    if (job->haar)
-        return ORGAN_OK;
     uint64_t *lengths = calloc(job->count + 1, sizeof *lengths);
     job->ffts = calloc(job->count + 1, sizeof *job->ffts);
     if (!lengths || !job->ffts)
@@ -116,29 +80,14 @@ organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
     return error->status;
 }
 
-organ_status organ_purify_fill(void *context, organ_unit_run *run, organ_error *error)
+organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error)
 {
-    organ_purify_job *const job = context;
-    const organ_tensor **const tensors = calloc(job->count + 1, sizeof *tensors);
-    if (!tensors)
-        return organ_fail_memory(error, job->donor->path);
-    for (size_t k = 0; k < job->count; k++)
-        tensors[k] = job->parts[k].tensor;
-    const size_t cols = organ_row_longest(tensors, job->count);
-    job->room = organ_row_floats(cols);
-    organ_row_pass pass = {.model = job->donor,
-                           .tensors = tensors,
-                           .count = job->count,
-                           .scratch_bytes = job->haar ? job->room * sizeof(float) : (size_t)organ_fft_scratch(cols),
-                           .result_bytes = sizeof(tile_result),
-                           .engine = job->engine,
-                           .progress = job->progress,
-                           .context = job,
-                           .row = purify_row,
-                           .fold = fold_tiles,
-                           .finish = finish_part};
-    if (organ_measure_least(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &pass.least, error) == ORGAN_OK)
-        organ_row_pass_run(&pass, run, error);
-    free(tensors);
-    return error->status;
+    const size_t cols = organ_row_longest(job->donor, job->chosen);
+    job->rows = (organ_row_work){.scratch_bytes = job->haar ? cols * sizeof(float) : (size_t)organ_fft_scratch(cols),
+                                 .row = purify_row,
+                                 .judge = judge_part,
+                                 .remark = remark_part};
+    if (!job->haar && make_transforms(job, error))
+        return error->status;
+    return organ_measure_least(job->donor, &(organ_z_options){.chosen = job->chosen}, job->engine, &job->rows.least, error);
 }

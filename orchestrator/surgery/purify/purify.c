@@ -3,7 +3,8 @@
 
 #include "orchestrator/stream/widen.h"
 #include "orchestrator/surgery/output/plain_only.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/targets.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -89,13 +90,9 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
 
 static organ_status open_donor(organ_purify_job *job, organ_error *error)
 {
-    const organ_purify_options *o = job->options;
-    if (organ_model_open(o->model, &job->donor, error) || organ_model_is_here(job->donor, "purified", error))
+    if (organ_donor_open(job->options->model, "purified", job->progress, &job->donor, error) || select_tensors(job, error))
         return error->status;
-    if (job->donor->problem_count)
-        return organ_fail(error, ORGAN_BAD_INPUT, "%s", job->donor->problems[0]);
-    organ_progress_warn(job->progress, job->donor);
-    return select_tensors(job, error) ? error->status : organ_purify_prepare(job, error);
+    return organ_purify_prepare(job, error);
 }
 
 /* ---- the run ---- */
@@ -146,9 +143,9 @@ static organ_status remake(organ_purify_job *job, json_t **report, organ_error *
                                  .name = "purify.json",
                                  .markdown_name = "PURIFY_REPORT.md",
                                  .model_is = "model",
-                                 .fill = organ_purify_fill,
-                                 .recall = organ_purify_recall,
-                                 .identity = organ_purify_identity,
+                                 .schema = "organ.purify/1",
+                                 .rows = &job->rows,
+                                 .parameters = organ_purify_parameters,
                                  .check = check_copy,
                                  .document = organ_purify_document};
     return organ_remake_run(&remake, report, error);
@@ -176,5 +173,5 @@ organ_status organ_purify(const organ_purify_options *options, const organ_engin
                           organ_error *error)
 {
     organ_purify_job job = {.options = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->model, &job, purify, close_purify, true}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &job, purify, close_purify, true}, report, error);
 }

@@ -3,9 +3,10 @@
 
 #include "formats/base/input_file.h"
 #include "formats/base/memory_watch.h"
-#include "orchestrator/report/text/document.h"
+#include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/output_reports.h"
+#include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/unit_output.h"
 
 #include <errno.h>
@@ -67,7 +68,9 @@ static organ_status list_replaced(work *w, organ_error *error)
     organ_unit_output *const made = &w->made;
     made->pieces = w->pieces = calloc(m->model->tensor_count + 1, sizeof *w->pieces);
     made->units = w->units = calloc(m->model->tensor_count + 1, sizeof *w->units);
-    if (!w->pieces || !w->units)
+    if (m->rows)
+        m->rows->results = calloc(m->model->tensor_count + 1, sizeof *m->rows->results);
+    if (!w->pieces || !w->units || (m->rows && !m->rows->results))
         return organ_fail_memory(error, w->remake->path);
     made->source_bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++) {
@@ -193,7 +196,7 @@ static organ_status write_config(const work *w, const char *to, organ_error *err
 
 /* ---- the run ---- */
 
-static organ_status begin(void *context, const char *to, organ_error *error)
+static organ_status begin_remake(void *context, const char *to, organ_error *error)
 {
     const work *const w = context;
     if (w->config_path && write_config(w, to, error))
@@ -201,16 +204,17 @@ static organ_status begin(void *context, const char *to, organ_error *error)
     return copy_beside(w, to, error);
 }
 
-static organ_status fill(void *context, organ_unit_run *run, organ_error *error)
+static organ_status fill_remake(void *context, organ_unit_run *run, organ_error *error)
 {
-    const work *const w = context;
-    return w->remake->fill(w->remake->context, run, error);
+    const organ_remake *const m = ((const work *)context)->remake;
+    const organ_row_pass pass = {m->model, m->replaced, m->engine, m->progress, m->rows, m->context};
+    return m->rows ? organ_row_pass_run(&pass, run, error) : m->fill(m->context, run, error);
 }
 
-static bool recall(void *context, size_t item, const json_t *results)
+static bool recall_remake(void *context, size_t item, const json_t *results)
 {
-    const work *const w = context;
-    return w->remake->recall(w->remake->context, item, results);
+    const organ_remake *const m = ((const work *)context)->remake;
+    return m->rows ? organ_row_pass_recall(m->rows, item, results) : m->recall(m->context, item, results);
 }
 
 /* What the output opens by, while it grows. Shards of new names open as a directory, whatever the model was named by. */
@@ -221,7 +225,7 @@ static char *path_of(const work *w)
     return single || w->remake->replaced ? organ_output_copy_path(to, w->remake->model, single) : strdup(to);
 }
 
-static organ_status finish(void *context, const char *to, organ_error *error)
+static organ_status finish_remake(void *context, const char *to, organ_error *error)
 {
     const work *const w = context;
     const organ_remake *const m = w->remake;
@@ -240,7 +244,23 @@ static void evaluate(work *w)
     free(path);
 }
 
-static organ_status tell(void *context, json_t **report, organ_error *error)
+/* What all documents of remakes have stands around what the verb tells. NULL without memory. */
+static json_t *document_of(const work *w)
+{
+    const organ_remake *const m = w->remake;
+    json_t *const told = m->document(m->context, &w->made.output, w->made.plan);
+    if (!m->schema)
+        return told;
+    const uint64_t bytes = w->made.plan ? organ_resharding_bytes(w->made.plan) : w->made.source_bytes;
+    json_t *const made =
+        organ_json_joined(ORGAN_OBJECT(SET_HEAD(m->schema, m->definition), SET_FLAG("dry_run", m->dry_run),
+                                       SET(m->model_is, organ_model_json(m->model)), SET("parameters", m->parameters(m->context))),
+                          told);
+    ORGAN_ADD(made, SET_IF(!json_object_get(made, "run"), "run", organ_output_run_on(&w->made.output, bytes, m->model->path, m->engine)));
+    return made;
+}
+
+static organ_status tell_remake(void *context, json_t **report, organ_error *error)
 {
     work *const w = context;
     const organ_remake *const m = w->remake;
@@ -248,8 +268,7 @@ static organ_status tell(void *context, json_t **report, organ_error *error)
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
         evaluate(w);
-    if (!(*report = organ_evaluated_json(&w->evaluation, m->document(m->context, output, w->made.plan))) ||
-        (m->settle && m->settle(m->context, *report)))
+    if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)))
         return organ_fail_memory(error, w->remake->path);
     if (!m->dry_run && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
         organ_output_sync(output, error);
@@ -257,12 +276,14 @@ static organ_status tell(void *context, json_t **report, organ_error *error)
 }
 
 /* NULL without memory. */
-static json_t *identity(void *context)
+static json_t *identity_of_remake(void *context)
 {
     const work *const w = context;
     const organ_remake *const m = w->remake;
-    json_t *made = m->identity(m->context);
+    json_t *made = ORGAN_OBJECT(SET("parameters", m->parameters(m->context)));
     char *config = NULL;
+    if (m->identity)
+        made = organ_json_joined(made, m->identity(m->context));
     if (asprintf(&config, "%s/" CONFIG, m->model->directory) < 0)
         config = NULL;
     if (!config || json_object_set_new(made, m->model_is, organ_run_files(m->model, config))) {
@@ -296,12 +317,12 @@ static organ_unit_output told(const organ_remake *m)
                                .stage = m->stage,
                                .progress = m->progress,
                                .stop = m->engine->stop,
-                               .identity = identity,
-                               .begin = begin,
-                               .fill = fill,
-                               .recall = recall,
-                               .finish = finish,
-                               .tell = tell};
+                               .identity = identity_of_remake,
+                               .begin = begin_remake,
+                               .fill = fill_remake,
+                               .recall = recall_remake,
+                               .finish = finish_remake,
+                               .tell = tell_remake};
 }
 
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)
@@ -314,6 +335,8 @@ organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ
         organ_evaluation_end(&w.evaluation, error);
     organ_evaluation_release(&w.evaluation);
     organ_resharding_free(w.made.plan);
+    if (remake->rows)
+        free(remake->rows->results);
     free(w.pieces);
     free(w.units);
     organ_list_free(&w.beside);

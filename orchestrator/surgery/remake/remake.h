@@ -10,6 +10,7 @@
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/resharding.h"
 #include "orchestrator/surgery/output/unit_run.h"
+#include "orchestrator/surgery/remake/row_pass.h"
 #include "orchestrator/surgery/trial/evaluation.h"
 
 /* What the caller says. Everything must outlive the remake. */
@@ -24,7 +25,8 @@ typedef struct organ_remake {
     size_t piece_count;
     organ_run_unit *units; /* of the pieces, in their order */
     size_t unit_count;
-    const char *definition;           /* "quantize/1": of what is done, for the journal */
+    const char *definition;           /* "quantize/1": of what is done, for document and journal */
+    const char *schema;               /* of the document: see `document` */
     organ_gguf_writer *gguf;          /* key-values of a GGUF output, else NULL */
     const char *const *left_out;      /* files beside the tensors that are not taken along, NULL at the end; may be NULL */
     const char *stage;                /* "dequantizing": for the progress */
@@ -37,16 +39,21 @@ typedef struct organ_remake {
     void *context;
     /* Changes config.json. Not called where there is none. May be NULL. */
     organ_status (*edit)(void *context, organ_json_edit *config, organ_error *error);
-    /* Puts the bytes of the units that are neither copied nor done into place with organ_unit_run_put, finishes each with
+    /* The new bytes of `replaced`, row by row; NULL: */
+    organ_row_work *rows;
+    /* puts the bytes of the units that are neither copied nor done into place with organ_unit_run_put, finishes each with
      * organ_unit_run_finish, and advances the progress. */
     organ_status (*fill)(void *context, organ_unit_run *run, organ_error *error);
     bool (*recall)(void *context, size_t item, const json_t *results); /* as in organ_unit_run */
-    /* What the output depends on besides the model: {"parameters": {...}, ...}, to be released. A run is continued only where it is the
-     * same. NULL without memory. */
+    /* For document and journal, to be released. NULL without memory. */
+    json_t *(*parameters)(void *context);
+    /* More members of what the output depends on besides the model and the parameters: a run is continued only where it is the same. May be
+     * NULL. */
     json_t *(*identity)(void *context);
     /* All tensors are written: looks at the output in the directory `to`, which opens by `path`. May be NULL. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
-    /* The report; NULL without memory. `output` gives organ_output_run; there is a plan of new shards, or NULL. */
+    /* The report; NULL without memory. With `schema` only what stands in it between the parameters and "run"; what it has of "schema",
+     * "definition", "organ", "dry_run", the model, "parameters" and "run" itself goes before. There is a plan of new shards, or NULL. */
     json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
     int (*settle)(void *context, json_t *report); /* the same report with the evaluation in it; -1 without memory. May be NULL */
 } organ_remake;

@@ -6,34 +6,56 @@
 #include "orchestrator/stream/pass.h"
 #include "orchestrator/surgery/output/unit_run.h"
 
-/* The elements of the longest row of some tensors. */
-size_t organ_row_longest(const organ_tensor *const *tensors, size_t count);
+/* A row of a tensor that is replaced, on any worker. */
+typedef struct organ_row {
+    const organ_kernels *kernels;
+    size_t index; /* the tensor is the index-th of those that are replaced */
+    const organ_tensor *tensor;
+    void *data; /* the row as it is stored, so many units of its type */
+    size_t units;
+    float *values; /* the row widened, `cols` of them, 64-byte aligned; behind them the scratch that was asked for, aligned too */
+    size_t cols;
+    void *scratch;
+    double *sums; /* to be added to: zero before the first row of a tile */
+} organ_row;
 
-/* The floats that stand before the scratch, where the longest row has `cols` elements: a multiple of a cache line. */
-size_t organ_row_floats(size_t cols);
+/* Narrows the values into the row, and widens them again: what is stored now. */
+void organ_row_store(const organ_row *row);
 
-/* The caller says all of it. Results of tiles are zeroed before the first row of each. */
+/* What came of the rows of a tensor. */
+#define ORGAN_ROW_SUMS 4
+typedef struct organ_row_result {
+    double sums[ORGAN_ROW_SUMS]; /* of its tiles, in their order */
+    char xxh3[17];               /* of its bytes in the output */
+} organ_row_result;
+
+/* New rows of the tensors that are replaced, and what becomes of them in journal and progress. The context is that of the remake. */
+typedef struct organ_row_work {
+    size_t scratch_bytes; /* for a row */
+    uint64_t least;       /* bytes that the verb takes elsewhere: as organ_pass.least */
+    void (*row)(void *context, const organ_row *row);
+    /* Looks at the sums so far; ORGAN_BAD_INPUT ends the run. May be NULL. */
+    organ_status (*judge)(void *context, size_t index, const double *sums, organ_error *error);
+    void (*remark)(void *context, size_t index, char remark[64]); /* on a tensor that is whole, for the progress. May be NULL */
+    organ_row_result *results;                                    /* of each tensor; there while the remake runs */
+} organ_row_work;
+
+/* The elements of the longest row of the chosen tensors, a flag for each of the model. */
+size_t organ_row_longest(const organ_model *model, const bool *chosen);
+
 typedef struct organ_row_pass {
     const organ_model *model;
-    const organ_tensor *const *tensors; /* unit k of the run is the k-th of them */
-    size_t count;
-    size_t scratch_bytes; /* for a row, besides the floats of the longest one */
-    size_t result_bytes;  /* of a tile */
-    uint64_t least;       /* bytes that the verb takes elsewhere: as organ_pass.least */
+    const bool *replaced; /* a flag per tensor: unit k of the run is the k-th of them */
     const organ_engine *engine;
     const organ_progress *progress;
+    organ_row_work *rows;
     void *context;
-    /* One row in its storage type: `units` of it hold `cols` elements. `values` has room for them as floats, 64-byte aligned, the scratch
-     * comes behind. On any worker. */
-    void (*row)(void *context, size_t tensor, void *data, size_t units, size_t cols, float *values, void *result);
-    /* Adds the results of some tiles, in their order. NULL: there are none. ORGAN_BAD_INPUT ends the pass. */
-    organ_status (*fold)(void *context, size_t tensor, const void *results, size_t tiles, organ_error *error);
-    /* The tensor is whole, `xxh3` are the digits of its bytes: what a resumed run must know of it. NULL without memory. `remark` is for the
-     * progress and may stay empty. */
-    json_t *(*finish)(void *context, size_t tensor, const char xxh3[17], char remark[64]);
 } organ_row_pass;
 
-/* Of the units that are not done. Errors as of organ_pass_run and organ_unit_run_put, and what `fold` returned. */
+/* Over the units that are not done. Errors as of organ_pass_run and organ_unit_run_put, and what `judge` returned. */
 organ_status organ_row_pass_run(const organ_row_pass *pass, organ_unit_run *run, organ_error *error);
+
+/* Takes over the sums and the digest of a tensor that an earlier run has finished; false where the line does not have them. */
+bool organ_row_pass_recall(const organ_row_work *rows, size_t index, const json_t *line);
 
 #endif

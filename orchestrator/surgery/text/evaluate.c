@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/output/experiment.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/prune/audit.h"
 #include "orchestrator/surgery/text/evaluate_experiments.h"
 #include "orchestrator/surgery/trial/trial.h"
@@ -81,7 +81,7 @@ organ_status organ_perplexity(const organ_perplexity_options *options, const org
                               json_t **report, organ_error *error)
 {
     scoring s = {.perplexity = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->model, &s, score_models, close_scoring, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &s, score_models, close_scoring, false}, report, error);
 }
 
 /* ---- evaluate: what was done to a model ---- */
@@ -247,5 +247,5 @@ organ_status organ_evaluate(const organ_evaluate_options *options, const organ_e
                             json_t **report, organ_error *error)
 {
     scoring s = {.evaluate = options, .engine = engine, .progress = progress};
-    return organ_verb_run(&(organ_verb){options->donor, &s, score_prunings, close_scoring, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->donor, &s, score_prunings, close_scoring, false}, report, error);
 }

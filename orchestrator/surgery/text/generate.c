@@ -6,7 +6,7 @@
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/text/speech.h"
 
 #include <math.h>
@@ -185,5 +185,5 @@ organ_status organ_generate(const organ_generate_options *options, const organ_e
                             const organ_listener *listener, json_t **report, organ_error *error)
 {
     generation g = {.options = options, .engine = engine, .progress = progress, .listener = listener};
-    return organ_verb_run(&(organ_verb){options->model, &g, generate, close_generation, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &g, generate, close_generation, false}, report, error);
 }

@@ -4,7 +4,7 @@
 #include "formats/base/input_file.h"
 #include "formats/tokenizer/tokenizer.h"
 #include "orchestrator/surgery/output/tally.h"
-#include "orchestrator/surgery/output/verb.h"
+#include "orchestrator/surgery/output/operation.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -148,5 +148,5 @@ static void close_tokenizing(void *context)
 organ_status organ_tokenize(const organ_tokenize_options *options, const organ_stop *stop, json_t **report, organ_error *error)
 {
     tokenizing t = {.options = options, .stop = stop};
-    return organ_verb_run(&(organ_verb){options->model, &t, tokenize, close_tokenizing, false}, report, error);
+    return organ_operation_run(&(organ_operation){options->model, &t, tokenize, close_tokenizing, false}, report, error);
 }
