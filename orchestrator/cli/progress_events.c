@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/cli/progress_events.h"
 
-#include "orchestrator/report/text/text.h"
+#include "orchestrator/report/text/document.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -39,16 +39,7 @@ static void put_event(FILE *out, json_t *event)
 /* Names come from files and need not be UTF-8: then they are shown as on a terminal. */
 static json_t *visible_or_null(const char *s)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *visible = NULL;
-    json_t *const whole = s ? json_string(s) : json_null();
-    if (whole || organ_text_open(&text, &ignored) != ORGAN_OK)
-        return whole ? whole : json_null();
-    organ_text_visible(text.out, s);
-    organ_text_finish(&text, &visible, &ignored);
-    json_t *const safe = visible ? json_string(visible) : NULL;
-    free(visible);
+    json_t *const whole = s ? json_string(s) : NULL, *const safe = s && !whole ? organ_document_string(s) : whole;
     return safe ? safe : json_null();
 }
 

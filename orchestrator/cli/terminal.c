@@ -177,15 +177,10 @@ static void begin_stage(void *context, const char *what, uint64_t bytes, size_t 
 }
 
 /* Names come from files: what could move the cursor is shown as \xNN. */
-static void remember(organ_terminal *terminal, const char *tensor, const char *remark)
+static void remember_tensor(organ_terminal *terminal, const char *tensor, const char *remark)
 {
-    organ_text text;
-    organ_error ignored = {0};
-    char *visible = NULL;
-    if (organ_text_open(&text, &ignored) != ORGAN_OK)
-        return;
-    organ_text_visible(text.out, tensor);
-    if (organ_text_finish(&text, &visible, &ignored) != ORGAN_OK)
+    char *const visible = organ_text_made_visible(tensor);
+    if (!visible)
         return;
     char *const fitting = organ_text_shorten(visible, 120, terminal->page.utf8);
     snprintf(terminal->finished, sizeof terminal->finished, "%s", fitting ? fitting : "");
@@ -231,7 +226,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
     }
     if (tensor && !terminal->quiet) {
         terminal->count++;
-        remember(terminal, tensor, remark);
+        remember_tensor(terminal, tensor, remark);
         if (!terminal->live)
             log_tensor(terminal, now);
     }

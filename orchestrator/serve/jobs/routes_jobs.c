@@ -17,10 +17,6 @@ enum { KEPT_JOBS = 500, MOST_QUEUED = 1000, MOST_SHOWN = 1000 };
 
 static const double patience = 20; /* seconds: a run that was asked to stop finishes the tensors it has begun */
 
-/* Reports are programs of their own: they may run, but in a sandbox; the page shows them in a frame. */
-static const char report_policy[] = "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
-                                    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
-
 static organ_jobs *jobs_of(const organ_http_request *request) { return organ_http_app(request)->jobs; }
 
 /* ---- jobs ---- */
@@ -96,19 +92,17 @@ static void get_jobs(const organ_http_request *request, organ_http_reply *reply)
         organ_http_reply_json(reply, 200, organ_jobs_list(jobs_of(request), state, offset, limit));
 }
 
-typedef unsigned job_action(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
-
-static void answer_for_job(const organ_http_request *request, organ_http_reply *reply, job_action *action)
+static void answer_for_job(const organ_http_request *request, organ_http_reply *reply, organ_job_action *action)
 {
     json_t *view;
     organ_error error = {0};
-    const unsigned status = action(jobs_of(request), organ_http_parameter(request, "id"), &view, &error);
+    const unsigned status = organ_jobs_do(jobs_of(request), organ_http_parameter(request, "id"), action, &view, &error);
     answer_view(reply, status, view, &error);
 }
 
-static void get_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_show); }
-static void delete_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_delete); }
-static void resume_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_jobs_resume); }
+static void get_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_show); }
+static void delete_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_delete); }
+static void resume_job(const organ_http_request *request, organ_http_reply *reply) { answer_for_job(request, reply, organ_job_resume); }
 
 static void get_events(const organ_http_request *request, organ_http_reply *reply)
 {
@@ -130,10 +124,8 @@ static json_t *visible_lines(const char *s)
             organ_text_visible(text.out, line);
         free(line);
         s += length;
-        if (*s) {
-            fputc('\n', text.out);
-            s++;
-        }
+        if (*s)
+            fputc(*s++, text.out);
     }
     organ_text_finish(&text, &visible, &ignored);
     json_t *const lines = visible ? json_string(visible) : NULL;
@@ -189,7 +181,7 @@ static void get_report(const organ_http_request *request, organ_http_reply *repl
     json_decref(result);
     if (html) {
         organ_http_reply_text(reply, 200, "text/html; charset=utf-8", html, strlen(html));
-        organ_http_reply_policy(reply, report_policy);
+        organ_http_reply_policy(reply, organ_http_report_policy);
     } else if (status == 200)
         organ_http_problem(reply, error.status == ORGAN_BAD_INPUT ? 409 : 500, "%s", error.message);
     else
