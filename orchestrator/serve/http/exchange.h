@@ -78,6 +78,9 @@ void organ_http_reply_header(organ_http_reply *reply, const char *name, const ch
 bool organ_http_has_tag(const organ_http_request *request, const char *tag);
 /* Instead of the server's Content-Security-Policy, which is "default-src 'none'; frame-ancestors 'none'; ...". Static text. */
 void organ_http_reply_policy(organ_http_reply *reply, const char *content_security_policy);
+/* Of reports, which are programs of their own: they may run, but in a sandbox, without this server's name, its cookie and any network; the
+ * page shows them in a frame. */
+extern const char organ_http_report_policy[];
 
 /* A reply whose end is not known yet, as server-sent events are. No thread waits for it: `read` writes at most `room` bytes that are there
  * and never waits. Where it says WAIT it is called again after organ_http_wake, and at least every `heartbeat` seconds (0: no), which is

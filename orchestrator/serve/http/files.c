@@ -8,8 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reports are programs of their own: they may run, but in a sandbox, without this server's name, its cookie and any network. */
-static const char sandbox[] =
+const char organ_http_report_policy[] =
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
 
@@ -176,7 +175,7 @@ static void add_presentation(organ_http_reply *reply, const char *name)
 {
     reply->type = type_of(name);
     if (strncmp(reply->type, "text/html", 9) == 0)
-        organ_http_reply_policy(reply, sandbox);
+        organ_http_reply_policy(reply, organ_http_report_policy);
     else
         add_disposition(reply, name);
 }

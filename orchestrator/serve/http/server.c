@@ -75,18 +75,11 @@ static unsigned share_of_one(const organ_serve_options *options)
     return options->per_address ? options->per_address : options->connections / 2;
 }
 
-typedef struct starting {
-    const organ_serve_options *options;
-    organ_server *server;
-    int fault;
-} starting;
-
-/* The threads that answer requests have the priority of the one that starts them. */
+/* The threads that answer requests have the priority of the one that starts them. Gives errno, as a pointer. */
 static void *start_below_jobs(void *context)
 {
-    starting *const s = context;
-    const organ_serve_options *const options = s->options;
-    organ_server *const server = s->server;
+    organ_server *const server = context;
+    const organ_serve_options *const options = &server->options;
     organ_http_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
@@ -98,20 +91,19 @@ static void *start_below_jobs(void *context)
         MHD_OPTION_STRICT_FOR_CLIENT, (int)organ_http_library_is_strict(), MHD_OPTION_NOTIFY_CONNECTION, organ_http_on_connection, server,
         MHD_OPTION_NOTIFY_COMPLETED, organ_http_on_end, server, MHD_OPTION_URI_LOG_CALLBACK, organ_http_on_target, server,
         MHD_OPTION_UNESCAPE_CALLBACK, organ_http_on_unescape, server, MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
-    s->fault = errno;
-    return NULL;
+    return (void *)(intptr_t)errno;
 }
 
-static organ_status start_daemon(const organ_serve_options *options, organ_server *server, organ_error *error)
+static organ_status start_daemon(organ_server *server, organ_error *error)
 {
-    starting s = {.options = options, .server = server};
     pthread_t thread;
-    const int failed = pthread_create(&thread, NULL, start_below_jobs, &s);
-    if (failed)
-        s.fault = failed;
-    else
-        pthread_join(thread, NULL);
-    return server->daemon ? ORGAN_OK : organ_fail_errno(error, s.fault, "the threads of the server cannot be started");
+    void *fault = NULL;
+    const int failed = pthread_create(&thread, NULL, start_below_jobs, server);
+    if (!failed)
+        pthread_join(thread, &fault);
+    if (server->daemon)
+        return ORGAN_OK;
+    return organ_fail_errno(error, failed ? failed : (int)(intptr_t)fault, "the threads of the server cannot be started");
 }
 
 organ_status organ_server_open(const organ_serve_options *options, const organ_area *const *areas, organ_server **made, organ_error *error)
@@ -136,7 +128,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         snprintf(server->guard.address, sizeof server->guard.address, "%s", listening.address);
         snprintf(server->url, sizeof server->url, "http://%s:%u/", listening.any ? "127.0.0.1" : listening.address, listening.port);
         if (start_areas(server, error) == ORGAN_OK)
-            start_daemon(options, server, error);
+            start_daemon(server, error);
     }
     if (error->status)
         organ_server_close(server, 0);

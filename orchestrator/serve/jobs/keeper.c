@@ -232,10 +232,7 @@ static unsigned refuse_id(const char *id, organ_error *error)
     return 404;
 }
 
-/* What is done to one job, with the mutex held. */
-typedef unsigned job_action(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error);
-
-static unsigned do_to_job(organ_jobs *jobs, const char *id, job_action *action, json_t **view, organ_error *error)
+unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error)
 {
     *view = NULL;
     pthread_mutex_lock(&jobs->mutex);
@@ -245,7 +242,7 @@ static unsigned do_to_job(organ_jobs *jobs, const char *id, job_action *action, 
     return status;
 }
 
-static unsigned show_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+unsigned organ_job_show(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     (void)jobs;
     (void)error;
@@ -253,12 +250,7 @@ static unsigned show_held_job(organ_jobs *jobs, organ_job *job, json_t **view, o
     return 200;
 }
 
-unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
-{
-    return do_to_job(jobs, id, show_held_job, view, error);
-}
-
-static unsigned delete_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+unsigned organ_job_delete(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (!organ_job_active(job->state)) {
         organ_jobs_drop(jobs, job);
@@ -278,12 +270,7 @@ static unsigned delete_held_job(organ_jobs *jobs, organ_job *job, json_t **view,
     return 202;
 }
 
-unsigned organ_jobs_delete(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
-{
-    return do_to_job(jobs, id, delete_held_job, view, error);
-}
-
-static unsigned resume_held_job(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
+unsigned organ_job_resume(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error)
 {
     if (organ_job_active(job->state) || job->state == ORGAN_JOB_DONE) {
         organ_fail(error, ORGAN_USAGE, "job %s is %s: there is nothing to resume", job->id, organ_job_state_names[job->state]);
@@ -312,11 +299,6 @@ static unsigned resume_held_job(organ_jobs *jobs, organ_job *job, json_t **view,
     return 202;
 }
 
-unsigned organ_jobs_resume(organ_jobs *jobs, const char *id, json_t **view, organ_error *error)
-{
-    return do_to_job(jobs, id, resume_held_job, view, error);
-}
-
 json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset, uint64_t limit)
 {
     json_t *const shown = json_array();
@@ -335,63 +317,64 @@ json_t *organ_jobs_list(organ_jobs *jobs, organ_job_state state, uint64_t offset
 
 /* ---- what jobs have printed ---- */
 
-unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
+/* How the job is now. Files are opened and read without the lock: they may be long. */
+static unsigned glance_at_job(organ_jobs *jobs, const char *id, organ_job *now, organ_error *error)
 {
-    *fd = -1;
     pthread_mutex_lock(&jobs->mutex);
     const organ_job *const job = organ_jobs_find(jobs, id);
     if (job)
-        *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
+        *now = *job;
     pthread_mutex_unlock(&jobs->mutex);
-    if (!job)
-        return refuse_id(id, error);
-    if (*fd >= 0)
-        return 200;
+    return job ? 200 : refuse_id(id, error);
+}
+
+unsigned organ_jobs_file(organ_jobs *jobs, const char *id, const char *name, int *fd, organ_error *error)
+{
+    organ_job now;
+    *fd = -1;
+    const unsigned status = glance_at_job(jobs, id, &now, error);
+    if (status == 200)
+        *fd = organ_job_open(&jobs->store, id, name, O_RDONLY);
+    if (status != 200 || *fd >= 0)
+        return status;
     organ_fail(error, ORGAN_USAGE, "job %s has not begun yet", id);
     return 409;
 }
 
-static unsigned no_result(const char *id, organ_job_state state, organ_error *error)
+static unsigned refuse_result(const organ_job *job, organ_error *error)
 {
-    organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", id, organ_job_state_names[state]);
+    organ_fail(error, ORGAN_USAGE, "job %s is %s and has no result", job->id, organ_job_state_names[job->state]);
     return 409;
 }
 
 unsigned organ_jobs_printed(organ_jobs *jobs, const char *id, int *fd, uint64_t *cut, organ_error *error)
 {
+    organ_job now;
     *fd = -1;
-    *cut = 0;
-    pthread_mutex_lock(&jobs->mutex);
-    const organ_job *const job = organ_jobs_find(jobs, id);
-    const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
-    if (job && !organ_job_active(state) && (job->result || job->cut)) {
+    const unsigned status = glance_at_job(jobs, id, &now, error);
+    if (status != 200)
+        return status;
+    if (!organ_job_active(now.state) && (now.result || now.cut))
         *fd = organ_job_open(&jobs->store, id, "result.json", O_RDONLY);
-        *cut = job->cut;
-    }
-    pthread_mutex_unlock(&jobs->mutex);
-    if (!job)
-        return refuse_id(id, error);
-    return *fd >= 0 ? 200 : no_result(id, state, error);
+    *cut = now.cut;
+    return *fd >= 0 ? 200 : refuse_result(&now, error);
 }
 
 unsigned organ_jobs_result(organ_jobs *jobs, const char *id, json_t **result, organ_error *error)
 {
-    pthread_mutex_lock(&jobs->mutex);
-    const organ_job *const job = organ_jobs_find(jobs, id);
-    const organ_job_state state = job ? job->state : ORGAN_JOB_STATES;
-    const uint64_t size = job ? job->size : 0;
-    pthread_mutex_unlock(&jobs->mutex);
+    organ_job now;
     *result = NULL;
-    if (!job)
-        return refuse_id(id, error);
-    if (size > ORGAN_JOB_PAGE_BYTES) {
+    const unsigned status = glance_at_job(jobs, id, &now, error);
+    if (status != 200)
+        return status;
+    if (now.size > ORGAN_JOB_PAGE_BYTES) {
         organ_fail(error, ORGAN_USAGE, "the result of job %s has %llu bytes: pages are made of at most %u; take the JSON", id,
-                   (unsigned long long)size, ORGAN_JOB_PAGE_BYTES);
+                   (unsigned long long)now.size, ORGAN_JOB_PAGE_BYTES);
         return 409;
     }
-    if (!organ_job_active(state))
-        *result = organ_job_result(&jobs->store, id); /* without the lock: it may be long */
-    return *result ? 200 : no_result(id, state, error);
+    if (!organ_job_active(now.state))
+        *result = organ_job_result(&jobs->store, id);
+    return *result ? 200 : refuse_result(&now, error);
 }
 
 void organ_jobs_metrics(organ_jobs *jobs, FILE *out)

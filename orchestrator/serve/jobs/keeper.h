@@ -23,13 +23,15 @@ void organ_jobs_close(organ_jobs *jobs);
 
 /* 201; 409 if it wants a path that a job that is queued or running has; 429 if too many wait. Takes what `words` has, whatever comes. */
 unsigned organ_jobs_add(organ_jobs *jobs, organ_job_words *words, json_t **view, organ_error *error);
-/* 200; 404. */
-unsigned organ_jobs_show(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
-/* 202: it is queued no more, or told to end; 204: it had finished, and its record is gone (*view is NULL); 404. */
-unsigned organ_jobs_delete(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
-/* 202: it is queued again and will go on where it stopped; 404; 409 if it has not stopped early, its verb cannot go on, or it would get
- * into another's way; 422 if what it needs is no longer there. */
-unsigned organ_jobs_resume(organ_jobs *jobs, const char *id, json_t **view, organ_error *error);
+/* Does something with one job, while nothing else is done with any; 404 if there is none such. */
+typedef unsigned organ_job_action(organ_jobs *jobs, organ_job *job, json_t **view, organ_error *error);
+unsigned organ_jobs_do(organ_jobs *jobs, const char *id, organ_job_action *action, json_t **view, organ_error *error);
+organ_job_action organ_job_show; /* 200 */
+/* 202: it is queued no more, or told to end; 204: it had finished, and its record is gone (*view is NULL). */
+organ_job_action organ_job_delete;
+/* 202: it is queued again and will go on where it stopped; 409 if it has not stopped early, its verb cannot go on, or it would get into
+ * another's way; 422 if what it needs is no longer there. */
+organ_job_action organ_job_resume;
 
 /* {"jobs": [...], "total": N, "offset": N}: the newest first, from `offset`, at most `limit`; only those in that state, or all with
  * ORGAN_JOB_STATES. */

@@ -180,7 +180,7 @@ START_TEST(the_oldest_records_go)
     json_t *const list = organ_jobs_list(jobs, ORGAN_JOB_STATES, 0, 10);
     ck_assert_uint_eq(organ_json_count(list, "total"), 3);
     json_decref(list);
-    ck_assert_uint_eq(organ_jobs_show(jobs, id[2], &view, &error), 404);
+    ck_assert_uint_eq(organ_jobs_do(jobs, id[2], organ_job_show, &view, &error), 404);
     json_decref(keeper_view_of(id[3]));
 }
 END_TEST

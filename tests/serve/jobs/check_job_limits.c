@@ -83,7 +83,7 @@ static void goes(const char *id)
     for (int k = 0; k < 3000 && status == 200; k++) {
         organ_error error = {0};
         json_t *view = NULL;
-        status = organ_jobs_show(jobs, id, &view, &error);
+        status = organ_jobs_do(jobs, id, organ_job_show, &view, &error);
         json_decref(view);
         usleep(10000);
     }

@@ -78,7 +78,7 @@ json_t *keeper_view_of(const char *id)
 {
     organ_error error = {0};
     json_t *view = NULL;
-    ck_assert_msg(organ_jobs_show(jobs, id, &view, &error) == 200, "%s", error.message);
+    ck_assert_msg(organ_jobs_do(jobs, id, organ_job_show, &view, &error) == 200, "%s", error.message);
     return view;
 }
 
@@ -117,7 +117,7 @@ unsigned keeper_delete(const char *id)
 {
     organ_error error = {0};
     json_t *view = NULL;
-    const unsigned status = organ_jobs_delete(jobs, id, &view, &error);
+    const unsigned status = organ_jobs_do(jobs, id, organ_job_delete, &view, &error);
     json_decref(view);
     return status;
 }
@@ -126,7 +126,7 @@ unsigned keeper_resume(const char *id)
 {
     organ_error error = {0};
     json_t *view = NULL;
-    const unsigned status = organ_jobs_resume(jobs, id, &view, &error);
+    const unsigned status = organ_jobs_do(jobs, id, organ_job_resume, &view, &error);
     json_decref(view);
     return status;
 }
