@@ -5,6 +5,7 @@
 #include "formats/base/path.h"
 #include "formats/gguf/file.h"
 #include "formats/remote/remote.h"
+#include "formats/safetensors/safetensors.h"
 
 #include <dirent.h>
 #include <errno.h>

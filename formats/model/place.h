@@ -19,9 +19,6 @@ typedef struct organ_model_place {
     organ_arena arena;
 } organ_model_place;
 
-#define ORGAN_INDEX_NAME  "model.safetensors.index.json"
-#define ORGAN_SINGLE_NAME "model.safetensors"
-
 /* An index wins over single files, safetensors over GGUF; of several GGUF models none is chosen. ORGAN_IO if the path cannot be looked at,
  * ORGAN_BAD_INPUT if there is no model: the message says what was looked for and what is there instead. The caller releases *place also
  * after an error. */

@@ -8,6 +8,10 @@
 #include "formats/base/arena.h"
 #include "formats/tensor/tensor_list.h"
 
+/* How the weights of a directory begin: an index of several files, or one file. */
+#define ORGAN_INDEX_NAME  "model.safetensors.index.json"
+#define ORGAN_SINGLE_NAME "model.safetensors"
+
 /* ---- one file ---- */
 
 /* As in the reference reader of the format: nothing of that size is a header. */

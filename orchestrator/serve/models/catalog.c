@@ -14,87 +14,74 @@ typedef struct texts {
     char *portrait, *summary;
 } texts;
 
-/* ---- the size of a block ---- */
-
 static bool same_shape(const organ_tensor *a, const organ_tensor *b)
 {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
 
-/* Neighbours of the same shape share it. */
-static bool has_own_shape(const organ_model *model, size_t k) { return k == 0 || !same_shape(&model->tensors[k - 1], &model->tensors[k]); }
+/* A block that is laid out from its beginning; without a base only its size is found. */
+typedef struct layout {
+    char *base; /* zeros; NULL: none */
+    size_t size;
+} layout;
 
-static size_t numbers_size(const organ_model *model)
+/* The next `size` bytes of the block, a copy of `data` unless that is NULL; NULL without a block. */
+static void *lay_down(layout *l, const void *data, size_t size)
 {
-    size_t size = sizeof(organ_catalog) + model->tensor_count * sizeof(organ_tensor) + model->file_count * sizeof(char *);
-    for (size_t k = 0; k < model->tensor_count; k++)
-        size += has_own_shape(model, k) ? model->tensors[k].rank * sizeof(uint64_t) : 0;
-    return size;
+    char *const at = l->base ? l->base + l->size : NULL;
+    l->size += size;
+    return at && data ? memcpy(at, data, size) : at;
 }
 
-static size_t block_size(const organ_model *model, const texts *t)
-{
-    size_t size = numbers_size(model) + strlen(t->portrait) + strlen(t->summary) + 2;
-    for (size_t k = 0; k < model->tensor_count; k++)
-        size += strlen(model->tensors[k].name) + 1;
-    for (size_t k = 0; k < model->file_count; k++)
-        size += strlen(model->files[k].name) + 1;
-    return size;
-}
+static const char *lay_down_text(layout *l, const char *text) { return lay_down(l, text, strlen(text) + 1); }
 
-/* ---- filling it ---- */
-
-static const char *put_block_text(char **at, const char *text)
+/* First everything that wants to be aligned, then the texts. Neighbours of the same shape share it. */
+static void lay_out_model(layout *l, const organ_model *model, const texts *t)
 {
-    const size_t size = strlen(text) + 1;
-    char *const put = memcpy(*at, text, size);
-    *at += size;
-    return put;
-}
-
-/* First everything that wants to be aligned, then the texts. */
-static void fill_block(organ_catalog *block, const organ_model *model, const texts *t)
-{
-    organ_tensor *const tensors = (organ_tensor *)(void *)(block + 1);
-    const char **const files = (const char **)(void *)(tensors + model->tensor_count);
-    uint64_t *shapes = (uint64_t *)(void *)(files + model->file_count);
-    char *at = (char *)block + numbers_size(model);
+    organ_catalog unused, *const block = lay_down(l, NULL, sizeof *block), *const catalog = block ? block : &unused;
+    organ_tensor *const tensors = lay_down(l, model->tensors, model->tensor_count * sizeof *tensors);
+    const char **const files = lay_down(l, NULL, model->file_count * sizeof *files);
+    const uint64_t *shape = NULL;
     for (size_t k = 0; k < model->tensor_count; k++) {
-        tensors[k] = model->tensors[k];
-        tensors[k].name = put_block_text(&at, model->tensors[k].name);
-        tensors[k].shape = k ? tensors[k - 1].shape : shapes;
-        if (has_own_shape(model, k)) {
-            tensors[k].shape = memcpy(shapes, model->tensors[k].shape, model->tensors[k].rank * sizeof *shapes);
-            shapes += model->tensors[k].rank;
-        }
+        const organ_tensor *const tensor = &model->tensors[k];
+        if (k == 0 || !same_shape(tensor - 1, tensor))
+            shape = lay_down(l, tensor->shape, tensor->rank * sizeof *shape);
+        if (tensors)
+            tensors[k].shape = shape;
     }
-    for (size_t k = 0; k < model->file_count; k++)
-        files[k] = put_block_text(&at, model->files[k].name);
-    block->count = model->tensor_count;
-    block->tensors = tensors;
-    block->files = files;
-    block->portrait = put_block_text(&at, t->portrait);
-    block->portrait_length = strlen(t->portrait);
-    block->summary = put_block_text(&at, t->summary);
+    for (size_t k = 0; k < model->tensor_count; k++) {
+        const char *const name = lay_down_text(l, model->tensors[k].name);
+        if (tensors)
+            tensors[k].name = name;
+    }
+    for (size_t k = 0; k < model->file_count; k++) {
+        const char *const name = lay_down_text(l, model->files[k].name);
+        if (files)
+            files[k] = name;
+    }
+    *catalog = (organ_catalog){.count = model->tensor_count, .tensors = tensors, .files = files, .portrait_length = strlen(t->portrait)};
+    catalog->portrait = lay_down_text(l, t->portrait);
+    catalog->summary = lay_down_text(l, t->summary);
+    catalog->bytes = l->size;
 }
 
 static unsigned pack_model(const organ_model *model, const texts *t, const char *path, size_t most, organ_catalog **catalog,
                            organ_error *error)
 {
-    const size_t size = block_size(model, t);
+    layout l = {0};
     char needed[32], allowed[32];
-    if (size > most) {
+    lay_out_model(&l, model, t);
+    if (l.size > most) {
         organ_fail(error, ORGAN_IO, "'%s': the list of its %zu tensors takes %s of memory, more than the server keeps (--shelf %s)", path,
-                   model->tensor_count, organ_quantity_option(size, needed), organ_quantity_option(most, allowed));
+                   model->tensor_count, organ_quantity_option(l.size, needed), organ_quantity_option(most, allowed));
         return 507;
     }
-    organ_catalog *const block = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void *const block = mmap(NULL, l.size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (block == MAP_FAILED) {
         organ_fail_errno(error, ENOMEM, "'%s': a list of %zu tensors", path, model->tensor_count);
         return 500;
     }
-    block->bytes = size;
-    fill_block(block, model, t);
+    lay_out_model(&(layout){.base = block}, model, t);
     *catalog = block;
     return 0;
 }

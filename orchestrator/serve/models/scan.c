@@ -2,6 +2,9 @@
 #include "orchestrator/serve/models/scan.h"
 
 #include "formats/base/path.h"
+#include "formats/gguf/file.h"
+#include "formats/model/organ_directory.h"
+#include "formats/safetensors/safetensors.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,8 +13,6 @@
 
 /* A root may be a whole disk: what is looked at has an end. */
 enum { DEEPEST = 12, MOST_FOLDERS = 20000, MOST_IN_A_FOLDER = 20000, MOST_MODELS = 10000 };
-
-#define SPLIT_TAIL "-00001-of-00001.gguf"
 
 const char *organ_found_kind_name(organ_found_kind kind)
 {
@@ -31,17 +32,6 @@ typedef struct folder {
     organ_jail_entry *entries;
     size_t count;
 } folder;
-
-/* The number of a part of a split GGUF, 0 for other files. */
-static unsigned part_of(const char *name)
-{
-    unsigned part = 0, parts = 0;
-    int used = 0;
-    const size_t tail = strlen(SPLIT_TAIL);
-    if (strlen(name) <= tail)
-        return 0;
-    return sscanf(name + strlen(name) - tail, "-%5u-of-%5u.gguf%n", &part, &parts, &used) == 2 && used == (int)tail ? part : 0;
-}
 
 static const organ_jail_entry *file_named(const folder *f, const char *name)
 {
@@ -85,13 +75,13 @@ static void add_model(walk *w, const folder *f, char *path, organ_found_kind kin
 static bool add_folder(walk *w, const folder *f)
 {
     char *const path = strdup(*f->path ? f->path : ".");
-    const organ_jail_entry *const manifest = file_named(f, "manifest.json");
+    const organ_jail_entry *const manifest = file_named(f, ORGAN_MANIFEST);
     const size_t before = w->found->count;
     if (manifest)
         add_model(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
     else if (file_named(f, "adapter_config.json") && file_named(f, "adapter_model.safetensors"))
         add_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
-    else if (file_named(f, "model.safetensors.index.json") || file_named(f, "model.safetensors"))
+    else if (file_named(f, ORGAN_INDEX_NAME) || file_named(f, ORGAN_SINGLE_NAME))
         add_model(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
     else {
         free(path);
@@ -107,8 +97,8 @@ static void visit_folder(walk *w, const char *path, int depth);
 
 static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
 {
-    const unsigned part = organ_ends_with(e->name, ".gguf") ? part_of(e->name) : 0;
-    const size_t length = strlen(e->name);
+    unsigned part = 1, parts;
+    const size_t length = strlen(e->name), stem = organ_gguf_split_parse(e->name, &part, &parts);
     if (e->directory) {
         char *const below = join_path(f->path, e->name);
         if (below)
@@ -116,8 +106,8 @@ static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, boo
         else
             organ_fail_errno(w->error, ENOMEM, "the list of models");
         free(below);
-    } else if (organ_ends_with(e->name, ".gguf") && part <= 1)
-        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, part ? length - strlen(SPLIT_TAIL) : length, ".gguf");
+    } else if (organ_ends_with(e->name, ".gguf") && (part == 1 || !stem))
+        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, stem ? stem : length, ".gguf");
     else if (organ_ends_with(e->name, ".safetensors") && !whole)
         add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
@@ -137,7 +127,7 @@ static void visit_folder(walk *w, const char *path, int depth)
     w->found->cut = w->found->cut || cut;
     const bool whole = !refused && add_folder(w, &f);
     /* What an organ directory holds is its own. */
-    const bool closed = whole && file_named(&f, "manifest.json");
+    const bool closed = whole && file_named(&f, ORGAN_MANIFEST);
     for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
         visit_entry(w, &f, &f.entries[k], whole, depth);
     organ_jail_list_free(f.entries, f.count);

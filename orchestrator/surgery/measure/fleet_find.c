@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/fleet_find.h"
 
+#include "formats/base/path.h"
+#include "formats/gguf/file.h"
 #include "formats/model/organ_directory.h"
+#include "formats/safetensors/safetensors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,10 +16,7 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
-#define DEEPEST    32
-#define SPLIT_TAIL "-00001-of-00001.gguf" /* as long as the end of the name of any part */
-
-static const char *const whole_folders[] = {"model.safetensors.index.json", "model.safetensors"};
+#define DEEPEST 32
 
 typedef struct walk {
     const char *root, *skip;
@@ -31,25 +31,10 @@ typedef struct folder {
     int count;
 } folder;
 
-static bool ends_in(const char *name, const char *end)
-{
-    const size_t n = strlen(name), m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0;
-}
-
 static char *join(const char *a, const char *b)
 {
     char *path = NULL;
     return asprintf(&path, "%s%s%s", a, *a && *b ? "/" : "", b) < 0 ? NULL : path;
-}
-
-/* The number of a part of a split GGUF, 0 for a file that is none. */
-static unsigned part_of(const char *name)
-{
-    unsigned part = 0, parts = 0;
-    int used = 0;
-    const char *tail = strlen(name) > strlen(SPLIT_TAIL) ? name + strlen(name) - strlen(SPLIT_TAIL) : "";
-    return sscanf(tail, "-%5u-of-%5u.gguf%n", &part, &parts, &used) == 2 && used == (int)strlen(SPLIT_TAIL) ? part : 0;
 }
 
 /* Digest of the files of a folder whose names begin with `stem`. */
@@ -73,15 +58,7 @@ static uint64_t identity_of(const char *path, const folder *f, const char *stem,
 static void add(walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
-    if (path && name && list->count == w->room) {
-        const size_t room = w->room ? 2 * w->room : 16;
-        organ_fleet_member *members = realloc(list->members, room * sizeof *members);
-        if (members) {
-            list->members = members;
-            w->room = room;
-        }
-    }
-    if (!path || !name || list->count == w->room) {
+    if (!path || !name || !organ_grow(&list->members, list->count, &w->room, sizeof *list->members)) {
         organ_fail_errno(w->error, ENOMEM, "%s: cannot list its models", w->root);
         free(path);
         free(name);
@@ -93,22 +70,21 @@ static void add(walk *w, char *path, char *name, uint64_t identity)
 static bool is_whole(const folder *f)
 {
     for (int k = 0; k < f->count; k++)
-        for (size_t m = 0; m < sizeof whole_folders / sizeof *whole_folders; m++)
-            if (strcmp(f->entries[k]->d_name, whole_folders[m]) == 0)
-                return true;
+        if (strcmp(f->entries[k]->d_name, ORGAN_INDEX_NAME) == 0 || strcmp(f->entries[k]->d_name, ORGAN_SINGLE_NAME) == 0)
+            return true;
     return false;
 }
 
 static void add_file(walk *w, const char *path, const char *relative, const folder *f, const char *file)
 {
-    const unsigned part = part_of(file);
-    if (part > 1)
+    unsigned part, parts;
+    const size_t length = strlen(file), stem = organ_gguf_split_parse(file, &part, &parts);
+    if (stem && part > 1)
         return;
-    const size_t stem = strlen(file) - (part ? strlen(SPLIT_TAIL) : 0);
     char *name = join(relative, file);
-    if (name && part)
-        memcpy(name + strlen(name) - strlen(SPLIT_TAIL), ".gguf", sizeof ".gguf");
-    add(w, join(path, file), name, identity_of(path, f, file, stem));
+    if (name && stem)
+        strcpy(name + strlen(name) - (length - stem), ".gguf");
+    add(w, join(path, file), name, identity_of(path, f, file, stem ? stem : length));
 }
 
 static void visit(walk *w, const char *relative, int depth);
@@ -122,7 +98,7 @@ static void visit_entry(walk *w, const char *path, const char *relative, const f
     else if (lstat(full, &link) == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
             visit(w, below, depth + 1);
-    } else if (ends_in(entry, ".gguf") || ends_in(entry, ".safetensors"))
+    } else if (organ_ends_with(entry, ".gguf") || organ_ends_with(entry, ".safetensors"))
         add_file(w, path, relative, f, entry);
     free(below);
     free(full);
@@ -146,7 +122,7 @@ static void visit(walk *w, const char *relative, int depth)
     if (whole)
         add(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
     for (int k = 0; k < f.count && !apart && !w->error->status; k++)
-        if (!whole || !ends_in(f.entries[k]->d_name, ".safetensors"))
+        if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
     for (int k = 0; k < f.count; k++)
         free(f.entries[k]);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/shards.h"
 
+#include "formats/base/path.h"
 #include "formats/gguf/file.h"
+#include "formats/safetensors/safetensors.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/measure/document.h"
 #include "orchestrator/surgery/measure/shard_list.h"
@@ -19,14 +21,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
-
-#define INDEX_NAME "model.safetensors.index.json"
-
-static bool ends_in(const char *name, const char *suffix)
-{
-    const size_t length = strlen(name), tail = strlen(suffix);
-    return length > tail && strcmp(name + length - tail, suffix) == 0;
-}
 
 static char *join(organ_arena *arena, const char *directory, const char *name)
 {
@@ -52,7 +46,7 @@ static organ_status take_index(shard_list *s, const char *path, organ_error *err
 static organ_status take_file(shard_list *s, const char *name, organ_error *error)
 {
     unsigned part, parts = 1;
-    const size_t length = ends_in(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
+    const size_t length = organ_ends_with(name, ".gguf") ? organ_gguf_split_parse(name, &part, &parts) : 0;
     if (length == 0)
         parts = 1;
     else if (parts == 0 || parts > ORGAN_GGUF_SPLIT_LIMIT)
@@ -71,18 +65,19 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     const char *slash = strrchr(s->path, '/');
     if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
         s->directory = s->path;
-        const char *index = join(&s->arena, s->path, INDEX_NAME);
+        const char *index = join(&s->arena, s->path, ORGAN_INDEX_NAME);
         return index ? take_index(s, index, error) : organ_fail_memory(error, s->path);
     }
     s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
     if (!s->directory)
         return organ_fail_memory(error, s->path);
-    if (ends_in(s->path, ".safetensors.index.json"))
+    if (organ_ends_with(s->path, ".safetensors.index.json"))
         return take_index(s, s->path, error);
-    if (ends_in(s->path, ".gguf") || ends_in(s->path, ".safetensors"))
+    if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
         return take_file(s, slash ? slash + 1 : s->path, error);
     return organ_fail(error, ORGAN_USAGE,
-                      "%s: --delete-after takes a directory with " INDEX_NAME ", such an index, or a .gguf or .safetensors file", s->path);
+                      "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME ", such an index, or a .gguf or .safetensors file",
+                      s->path);
 }
 
 /* ---- the journal: tensors of a shard, then the shard itself; what has no shard behind it was cut off by a kill ---- */

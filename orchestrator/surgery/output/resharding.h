@@ -6,6 +6,7 @@
 
 #include "formats/gguf/file.h"
 #include "formats/model/model.h"
+#include "formats/safetensors/safetensors.h"
 #include "kernels/kernels.h"
 #include "orchestrator/stream/progress.h"
 #include "orchestrator/stream/stop.h"
@@ -13,8 +14,6 @@
 #include <jansson.h>
 
 #define ORGAN_SHARD_BYTES ((uint64_t)5 << 30) /* of a shard, where nobody says otherwise */
-
-#define ORGAN_INDEX_NAME "model.safetensors.index.json"
 
 /* A tensor of the output. */
 typedef struct organ_shard_piece {
