@@ -28,7 +28,7 @@ ln -sf "$name" "$to/lib/liborgan.so"
 for header; do install -D -m 644 "$header" "$to/include/organ/$header"; done
 
 # Reports are documents of jansson, which programs use too; the rest is needed where liborgan.a is linked.
-private=$(printf '%s\n' "$libraries" | sed 's/-lmicrohttpd //; s/-ljansson //')
+private=$(printf '%s\n' "$libraries" | sed 's/-ljansson //')
 install -d "$to/lib/pkgconfig"
 cat >"$to/lib/pkgconfig/organ.pc" <<END
 prefix=$prefix

@@ -13,7 +13,7 @@
 
 static void peer_of(struct MHD_Connection *connection, char *text, size_t size)
 {
-    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
     const struct sockaddr *const address = info ? info->client_addr : NULL;
     snprintf(text, size, "-");
     if (address && address->sa_family == AF_INET6)
@@ -106,7 +106,7 @@ void *organ_http_on_target(void *context, const char *target, struct MHD_Connect
 {
     organ_http_request *const request = calloc(1, sizeof *request);
     char *const copy = strdup(target);
-    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     if (!request || !copy || !info || !info->socket_context) {
         free(request);
         free(copy);
@@ -256,7 +256,7 @@ enum MHD_Result organ_http_on_request(void *context, struct MHD_Connection *conn
 static void part_from_silent(struct MHD_Connection *connection)
 {
     char byte;
-    const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     if (info && recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
         shutdown(info->connect_fd, SHUT_RD);
 }
@@ -296,7 +296,7 @@ void organ_http_on_connection(void *context, struct MHD_Connection *connection, 
     char peer[64];
     organ_tally_connection(server->tally, code == MHD_CONNECTION_NOTIFY_STARTED);
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *const info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *const info = organ_mhd.get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         peer_of(connection, peer, sizeof peer);
         *watched = organ_watch_add(server->watch, info->connect_fd, peer, server->options.timeout);
     } else if (*watched) {

@@ -60,7 +60,7 @@ static void recall_requests(organ_desk *desk, bool all)
         if (request->delayed) {
             desk->delayed_count--;
             request->state = REQUEST_READY;
-            MHD_resume_connection(request->connection);
+            organ_mhd.resume_connection(request->connection);
         } else {
             desk->parked_count--;
             queue_request(desk, request);
@@ -95,7 +95,7 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
         request->state = REQUEST_AT_DESK;
         request->delayed = true;
         request->reply.later = seconds;
-        MHD_suspend_connection(request->connection);
+        organ_mhd.suspend_connection(request->connection);
         request->next = desk->parked;
         desk->parked = request;
         desk->delayed_count++;
@@ -138,7 +138,7 @@ static void *serve_desk(void *context)
         if (park_request(desk, request, recalls))
             continue;
         request->state = REQUEST_READY;
-        MHD_resume_connection(request->connection);
+        organ_mhd.resume_connection(request->connection);
         pthread_mutex_lock(&desk->lock);
         desk->handled--;
         pthread_mutex_unlock(&desk->lock);
@@ -190,7 +190,7 @@ bool organ_desk_take(organ_desk *desk, organ_http_request *request)
     if (room) {
         request->state = REQUEST_AT_DESK;
         /* Suspend before a thread can take it: it must be suspended when it is resumed. */
-        MHD_suspend_connection(request->connection);
+        organ_mhd.suspend_connection(request->connection);
         queue_request(desk, request);
     }
     pthread_mutex_unlock(&desk->lock);

@@ -146,7 +146,7 @@ static enum MHD_Result count_headers(void *context, enum MHD_ValueKind kind, con
 static bool host_passes(const organ_guard *guard, const organ_http_request *request, organ_http_reply *reply)
 {
     unsigned counts[2] = {0, 0};
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, counts);
+    organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, count_headers, counts);
     const char *const host = organ_http_header(request, "Host");
     if (counts[0] != 1 || !host)
         organ_http_problem(reply, 400, "the request has %u Host headers; it needs one", counts[0]);
@@ -194,7 +194,7 @@ static bool admits(const organ_guard *guard, const organ_http_request *request, 
     session_search search = {.guard = guard, .found = !guard->token};
     if (guard->token && authorization && strncasecmp(authorization, "Bearer ", 7) == 0)
         return organ_guard_same(guard->token, authorization + 7 + strspn(authorization + 7, " "));
-    MHD_get_connection_values(request->connection, MHD_COOKIE_KIND, look_at_cookie, &search);
+    organ_mhd.get_connection_values(request->connection, MHD_COOKIE_KIND, look_at_cookie, &search);
     return search.found;
 }
 

@@ -40,7 +40,7 @@ static bool line_ends(const char *from, const char *to)
     return (uintptr_t)to > (uintptr_t)from && (uintptr_t)to - (uintptr_t)from <= 2 && only_bytes(from, to, '\0', '\0');
 }
 
-bool organ_http_library_is_strict(void) { return strncmp(MHD_get_version(), "0.", 2) != 0; }
+bool organ_http_library_is_strict(void) { return strncmp(organ_mhd.get_version(), "0.", 2) != 0; }
 
 typedef struct reading {
     const char *at; /* behind what was looked at; NULL: the library has */
@@ -93,10 +93,11 @@ static const char *read_lengths(const organ_http_request *request, const reading
 /* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
 static void read_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
 {
-    const union MHD_ConnectionInfo *const size = MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const union MHD_ConnectionInfo *const size =
+        organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     if (!(r->wrong = read_first_line(request, verb, version))) {
         r->at = version + strlen(version);
-        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, r);
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, read_header, r);
     }
     /* The last line ends, and an empty one. */
     if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
@@ -107,7 +108,7 @@ bool organ_http_head_passes(organ_http_request *request, const char *verb, const
 {
     reading r = {0};
     if (organ_http_library_is_strict())
-        MHD_get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
     else
         read_layout(request, &r, verb, version);
     if (!r.wrong)

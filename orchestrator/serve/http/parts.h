@@ -3,10 +3,10 @@
 #ifndef ORGAN_HTTP_PARTS_H
 #define ORGAN_HTTP_PARTS_H
 
+#include "orchestrator/serve/http/daemon_library.h"
 #include "orchestrator/serve/http/exchange.h"
 #include "orchestrator/serve/http/watch.h"
 
-#include <microhttpd.h>
 #include <time.h>
 
 enum { MOST_FIELDS = 32, MOST_PARAMETERS = 4, MOST_REPLY_HEADERS = 12 };

@@ -74,8 +74,8 @@ static void fill_problem(organ_http_reply *reply, unsigned status, const char *n
     organ_error harmless = {0};
     vsnprintf(message, sizeof message, format, list);
     organ_fail(&harmless, ORGAN_BAD_INPUT, "%s", message);
-    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", MHD_get_reason_phrase_for(status), "status",
-                                       (int)status, "detail", harmless.message);
+    json_t *const document = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title", organ_mhd.get_reason_phrase_for(status),
+                                       "status", (int)status, "detail", harmless.message);
     if (value)
         json_object_set_new(document, name, value);
     reply_json(reply, status, "application/problem+json", document);

@@ -18,14 +18,14 @@ static struct MHD_Response *make_response(organ_http_request *request)
     struct MHD_Response *response = NULL;
     switch (reply->kind) {
     case REPLY_BYTES:
-        response = MHD_create_response_from_buffer(reply->size, reply->bytes, MHD_RESPMEM_MUST_FREE);
+        response = organ_mhd.create_response_from_buffer(reply->size, reply->bytes, MHD_RESPMEM_MUST_FREE);
         reply->bytes = response ? NULL : reply->bytes;
         break;
     case REPLY_CONSTANT:
-        response = MHD_create_response_from_buffer(reply->size, (void *)reply->data, MHD_RESPMEM_PERSISTENT);
+        response = organ_mhd.create_response_from_buffer(reply->size, (void *)reply->data, MHD_RESPMEM_PERSISTENT);
         break;
     case REPLY_FILE:
-        response = MHD_create_response_from_fd_at_offset64(reply->run, reply->fd, reply->from);
+        response = organ_mhd.create_response_from_fd_at_offset64(reply->run, reply->fd, reply->from);
         reply->size = (size_t)reply->run;
         reply->fd = response ? -1 : reply->fd;
         break;
@@ -49,16 +49,17 @@ static bool has_header(const organ_http_reply *reply, const char *name)
 
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
-    bool good = MHD_add_response_header(response, "Content-Security-Policy", reply->policy ? reply->policy : strict_policy) == MHD_YES;
+    bool good =
+        organ_mhd.add_response_header(response, "Content-Security-Policy", reply->policy ? reply->policy : strict_policy) == MHD_YES;
     for (size_t k = 0; k < sizeof always / sizeof *always; k++)
-        good = MHD_add_response_header(response, always[k].name, always[k].value) == MHD_YES && good;
+        good = organ_mhd.add_response_header(response, always[k].name, always[k].value) == MHD_YES && good;
     if (reply->type)
-        good = MHD_add_response_header(response, "Content-Type", reply->type) == MHD_YES && good;
+        good = organ_mhd.add_response_header(response, "Content-Type", reply->type) == MHD_YES && good;
     if (!has_header(reply, "Cache-Control"))
-        good = MHD_add_response_header(response, "Cache-Control", "no-store") == MHD_YES && good;
+        good = organ_mhd.add_response_header(response, "Cache-Control", "no-store") == MHD_YES && good;
     /* A value that cannot stand in a header (a line break in a name) leaves the header out; nothing else is lost. */
     for (size_t k = 0; k < reply->header_count; k++)
-        MHD_add_response_header(response, reply->headers[k].name, reply->headers[k].value);
+        organ_mhd.add_response_header(response, reply->headers[k].name, reply->headers[k].value);
     return good;
 }
 
@@ -71,7 +72,7 @@ enum MHD_Result organ_http_send(organ_http_request *request)
     if (!response)
         return MHD_NO;
     const bool whole = add_headers(&request->reply, response);
-    const enum MHD_Result queued = whole ? MHD_queue_response(request->connection, request->reply.status, response) : MHD_NO;
-    MHD_destroy_response(response);
+    const enum MHD_Result queued = whole ? organ_mhd.queue_response(request->connection, request->reply.status, response) : MHD_NO;
+    organ_mhd.destroy_response(response);
     return queued;
 }

@@ -83,7 +83,7 @@ static void *start_below_jobs(void *context)
     organ_http_step_back();
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     const unsigned threads = cores > 4 ? 4 : cores < 2 ? 2 : (unsigned)cores;
-    server->daemon = MHD_start_daemon(
+    server->daemon = organ_mhd.start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, organ_http_on_request, server,
         MHD_OPTION_EXTERNAL_LOGGER, organ_http_on_message, server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_THREAD_POOL_SIZE,
         threads, MHD_OPTION_CONNECTION_LIMIT, options->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT, share_of_one(options),
@@ -113,10 +113,11 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
     *made = NULL;
     if (!server)
         return organ_fail_errno(error, ENOMEM, "the server");
+    organ_daemon_library_open(error);
     pthread_mutex_init(&server->stream_lock, NULL);
     json_object_seed(0); /* or the first objects of several threads would each choose it */
     server->listener = -1;
-    if (options->per_address > options->connections)
+    if (!error->status && options->per_address > options->connections)
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)", options->per_address,
                    options->connections);
     want_descriptors(options->connections);
@@ -188,7 +189,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
         return;
     __atomic_store_n(&server->stopping, 1, __ATOMIC_RELEASE);
     if (server->daemon)
-        MHD_quiesce_daemon(server->daemon);
+        organ_mhd.quiesce_daemon(server->daemon);
     for (size_t k = 0; k < server->started; k++)
         if (server->app.areas[k]->drain)
             server->app.areas[k]->drain(&server->app);
@@ -196,7 +197,7 @@ void organ_server_close(organ_server *server, unsigned seconds)
     if (server->daemon) {
         finish_replies(server, seconds);
         part_from_all(server);
-        MHD_stop_daemon(server->daemon);
+        organ_mhd.stop_daemon(server->daemon);
     }
     organ_desk_destroy(server->desk);
     while (server->started-- > 0)

@@ -11,7 +11,6 @@
 #include "orchestrator/serve/http/tally.h"
 #include "orchestrator/serve/http/watch.h"
 
-#include <microhttpd.h>
 #include <pthread.h>
 #include <sys/queue.h>
 

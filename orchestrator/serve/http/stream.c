@@ -32,7 +32,7 @@ static ssize_t rest_stream(organ_http_waker *waker)
 {
     pthread_mutex_lock(&waker->lock);
     if (!waker->woken && !__atomic_load_n(&waker->server->stopping, __ATOMIC_ACQUIRE)) {
-        MHD_suspend_connection(waker->connection);
+        organ_mhd.suspend_connection(waker->connection);
         waker->resting = true;
     }
     pthread_mutex_unlock(&waker->lock);
@@ -77,7 +77,7 @@ struct MHD_Response *organ_http_stream_response(organ_http_request *request)
     organ_http_waker *const waker = request->reply.waker;
     organ_server *const server = request->server;
     struct MHD_Response *const response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_reply_stream, waker, end_reply_stream);
+        organ_mhd.create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read_reply_stream, waker, end_reply_stream);
     if (!response)
         return NULL;
     request->reply.waker = NULL;

@@ -134,7 +134,7 @@ const char *organ_http_query(const organ_http_request *request, const char *name
 
 const char *organ_http_header(const organ_http_request *request, const char *name)
 {
-    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+    return organ_mhd.lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
 bool organ_http_query_count(const organ_http_request *request, organ_http_reply *reply, const char *name, uint64_t from, uint64_t to,

@@ -9,7 +9,7 @@ void organ_http_wake(organ_http_waker *waker)
     waker->woken = true;
     if (waker->resting) {
         waker->resting = false;
-        MHD_resume_connection(waker->connection);
+        organ_mhd.resume_connection(waker->connection);
     }
     pthread_mutex_unlock(&waker->lock);
 }

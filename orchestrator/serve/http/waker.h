@@ -3,9 +3,9 @@
 #ifndef ORGAN_HTTP_WAKER_H
 #define ORGAN_HTTP_WAKER_H
 
+#include "orchestrator/serve/http/daemon_library.h"
 #include "orchestrator/serve/http/exchange.h"
 
-#include <microhttpd.h>
 #include <pthread.h>
 #include <sys/queue.h>
 #include <time.h>
