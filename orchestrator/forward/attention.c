@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * Attention of a group of windows. Scores of a tile of queries are held at a time. */
+ * Attention of a group of windows: a tile of queries sees its keys in blocks, with a softmax that goes on from block to block, so that what
+ * it takes does not grow with their number. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 
-#include <cblas.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TOKENS_AT_ONCE ((size_t)32)
 
@@ -22,9 +24,13 @@ typedef struct job {
     const size_t *position; /* of each token of the group: its row in the rotation */
     tile *tiles;
     size_t tile_count;
-    float *scratch; /* per worker */
-    size_t scratch_floats;
+    float *scratch; /* of the group, per worker SCRATCH_FLOATS */
 } job;
+
+/* Of a tile: scores with a block of keys, their sums, the greatest of all. */
+#define SCRATCH_FLOATS (FORWARD_QUERIES * (FORWARD_KEYS + 2))
+
+uint64_t organ_forward_attention_scratch(void) { return SCRATCH_FLOATS * sizeof(float); }
 
 size_t organ_forward_attention_room(const organ_forward_config *c, size_t tokens)
 {
@@ -71,16 +77,47 @@ static void turn_tokens(void *context, size_t index, size_t worker)
 
 /* ---- scores ---- */
 
-/* Rows of scores to weights and their sums: each query sees itself, what is before it, and no more than the window. */
-static void weigh(const job *j, const tile *t, size_t lo, size_t keys, float *scores, float *sums)
+/* Scores of keys [first, first + keys) to weights: each query sees itself, what is before it, and no more than the window. */
+static void weigh(const job *j, const tile *t, size_t first, size_t keys, float *scratch, float *out)
 {
     const organ_forward_config *c = &j->group->forward->config;
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
+    const forward_softmax softmax = {j->group->forward->engine->kernels, (float)c->attention_scale, (float)c->attention_softcap,
+                                     c->head_dim};
+    float *const sums = scratch + FORWARD_QUERIES * FORWARD_KEYS, *const tops = sums + FORWARD_QUERIES;
     for (size_t i = 0; i < t->queries; i++) {
         const size_t at = t->query + i, from = at >= window ? at - window + 1 : 0;
-        sums[i] = organ_forward_softmax(j->group->forward->engine->kernels, scores + i * keys, from - lo, at + 1 - lo, keys,
-                                        (float)c->attention_scale, (float)c->attention_softcap);
+        const size_t lo = from > first ? organ_lesser(from - first, keys) : 0, hi = at >= first ? organ_lesser(at + 1 - first, keys) : 0;
+        organ_forward_softmax_block(&softmax, scratch + i * FORWARD_KEYS, lo, lo < hi ? hi : lo, keys, &tops[i], &sums[i],
+                                    out + i * j->q_width);
     }
+}
+
+/* Keys [first, first + keys) of the window, for all queries of the tile. */
+static void attend_block(const job *j, const tile *t, size_t first, size_t keys, size_t worker, const float *q, const float *k, float *out)
+{
+    const organ_forward *const f = j->group->forward;
+    float *const scratch = j->scratch + worker * SCRATCH_FLOATS;
+    void *const packed = (unsigned char *)j->group->scratch + worker * ORGAN_PRODUCT_SCRATCH;
+    const organ_factor weights = {.values = scratch, .type = ORGAN_REAL_F32, .stride = FORWARD_KEYS};
+    const organ_product scores = {.m = t->queries,
+                                  .n = keys,
+                                  .k = f->config.head_dim,
+                                  .a = {.values = q, .type = ORGAN_REAL_F32, .stride = j->q_width},
+                                  .b = {.values = k, .type = ORGAN_REAL_F32, .stride = j->kv_width},
+                                  .c = scratch,
+                                  .c_stride = FORWARD_KEYS};
+    const organ_product sums = {.m = t->queries,
+                                .n = f->config.head_dim,
+                                .k = keys,
+                                .a = weights,
+                                .b = {.values = j->v + (k - j->k), .type = ORGAN_REAL_F32, .transposed = true, .stride = j->kv_width},
+                                .c = out,
+                                .c_stride = j->q_width,
+                                .into = ORGAN_PRODUCT_ADD};
+    f->engine->kernels->product(&scores, packed);
+    weigh(j, t, first, keys, scratch, out);
+    f->engine->kernels->product(&sums, packed);
 }
 
 static void attend(void *context, size_t index, size_t worker)
@@ -90,17 +127,18 @@ static void attend(void *context, size_t index, size_t worker)
     const tile *t = &j->tiles[index / c->heads];
     const size_t head = index % c->heads, kv_head = head / (c->heads / c->kv_heads), dim = c->head_dim;
     const size_t window = j->group->layer->windowed ? c->window : SIZE_MAX;
-    const size_t lo = t->query >= window ? t->query - window + 1 : 0, keys = t->query + t->queries - lo;
-    float *sums = j->scratch + worker * j->scratch_floats, *scores = sums + FORWARD_QUERIES;
+    const size_t lo = t->query >= window ? t->query - window + 1 : 0, until = t->query + t->queries;
     const float *q = j->q + (t->first + t->query - j->before) * j->q_width + head * dim;
-    const float *k = j->k + (t->first + lo) * j->kv_width + kv_head * dim, *v = j->v + (k - j->k);
-    float *out = j->out + (q - j->q);
-    const int m = (int)t->queries, n = (int)keys, d = (int)dim, ldq = (int)j->q_width, ldk = (int)j->kv_width;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, d, 1, q, ldq, k, ldk, 0, scores, n);
-    weigh(j, t, lo, keys, scores, sums);
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, d, n, 1, scores, n, v, ldk, 0, out, ldq);
-    organ_blas_end();
+    float *out = j->out + (q - j->q), *sums = j->scratch + worker * SCRATCH_FLOATS + FORWARD_QUERIES * FORWARD_KEYS;
+    for (size_t i = 0; i < t->queries; i++) {
+        memset(out + i * j->q_width, 0, dim * sizeof *out);
+        sums[i] = 0;
+        sums[FORWARD_QUERIES + i] = -INFINITY;
+    }
+    for (size_t first = lo, end; first < until; first = end) {
+        end = organ_lesser(first / FORWARD_KEYS * FORWARD_KEYS + FORWARD_KEYS, until);
+        attend_block(j, t, first, end - first, worker, q, j->k + (t->first + first) * j->kv_width + kv_head * dim, out);
+    }
     for (size_t i = 0; i < t->queries; i++)
         for (size_t x = 0; x < dim; x++)
             out[i * j->q_width + x] /= sums[i];
@@ -109,18 +147,16 @@ static void attend(void *context, size_t index, size_t worker)
 /* ---- all of it ---- */
 
 /* What belongs to the windows of the group: positions and tiles, and the rotation of its windows. */
-static organ_status cut_windows(job *j, forward_rotation *rotation, size_t **positions, size_t *longest, organ_error *error)
+static organ_status cut_windows(job *j, forward_rotation *rotation, size_t **positions, organ_error *error)
 {
     const forward_group *g = j->group;
     size_t row;
-    *longest = 0;
     *positions = malloc(g->tokens * sizeof **positions);
     j->tiles = malloc((g->tokens / FORWARD_QUERIES + (g->until - g->window)) * sizeof *j->tiles);
     if (!*positions || !j->tiles)
         return organ_fail_errno(error, ENOMEM, "cannot allocate a list of %zu tokens", g->tokens);
     for (size_t w = g->window; w < g->until; w++) {
         const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
-        *longest = j->before + tokens > *longest ? j->before + tokens : *longest;
         if (organ_forward_rotation_reach(rotation, j->before + tokens, &row, error) != ORGAN_OK)
             return error->status;
         for (size_t t = 0; t < tokens; t++)
@@ -145,13 +181,10 @@ static organ_status project(job *j, const float *normed, organ_error *error)
         if (view.slot != named && organ_forward_tap(g, view, g->first, g->tokens, linear.in, normed, error))
             return error->status;
         named = view.slot;
-        for (size_t w = g->window; w < g->until; w++) {
-            const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
-            if (organ_forward_products_add(&g->products, normed + first * linear.in, linear, to[p] + first * linear.out, tokens, error))
-                return error->status;
-        }
+        if (organ_forward_products_add(&g->products, normed, linear, to[p], g->tokens, error))
+            return error->status;
     }
-    return organ_forward_products_run(&g->products, g->forward->engine, error);
+    return organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error);
 }
 
 static organ_status give_out(job *j, float *projected, organ_error *error)
@@ -162,24 +195,17 @@ static organ_status give_out(job *j, float *projected, organ_error *error)
     linear.bias = organ_forward_values(g->layer, PART_BIAS_O);
     if (organ_forward_tap(g, view, g->first, g->tokens, linear.in, j->out, error))
         return error->status;
-    for (size_t w = g->window; w < g->until; w++) {
-        const size_t first = g->windows->begin[w] - g->first, tokens = g->windows->begin[w + 1] - g->windows->begin[w];
-        if (organ_forward_products_add(&g->products, j->out + first * linear.in, linear, projected + first * linear.out, tokens, error))
-            return error->status;
-    }
-    if (organ_forward_products_run(&g->products, g->forward->engine, error))
+    if (organ_forward_products_add(&g->products, j->out, linear, projected, g->tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error))
         return error->status;
     return organ_forward_add_all(g, PART_NORM_ATTENDED, g->hidden, projected, g->tokens, error);
 }
 
-static organ_status run_attention(job *j, const float *normed, float *projected, size_t longest, organ_error *error)
+static organ_status run_attention(job *j, const float *normed, float *projected, organ_error *error)
 {
     const forward_group *g = j->group;
     const organ_engine *engine = g->forward->engine;
     if (project(j, normed, error) || organ_forward_share(engine, (g->tokens + TOKENS_AT_ONCE - 1) / TOKENS_AT_ONCE, turn_tokens, j, error))
-        return error->status;
-    j->scratch_floats = (FORWARD_QUERIES * (longest + 1) + 15) / 16 * 16;
-    if (!(j->scratch = organ_forward_floats(j->scratch_floats * organ_workers_count(engine->workers), error)))
         return error->status;
     if (organ_forward_share(engine, j->tile_count * g->forward->config.heads, attend, j, error))
         return error->status;
@@ -190,7 +216,10 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
 {
     organ_forward *f = g->forward;
     const organ_forward_config *c = &f->config;
-    job j = {.group = g, .q_width = (size_t)c->heads * c->head_dim, .kv_width = (size_t)c->kv_heads * c->head_dim};
+    job j = {.group = g,
+             .scratch = g->scratch + organ_products_scratch(f->engine) / sizeof(float),
+             .q_width = (size_t)c->heads * c->head_dim,
+             .kv_width = (size_t)c->kv_heads * c->head_dim};
     float *normed = g->room, *projected = normed + g->tokens * c->hidden;
     j.q = projected + g->tokens * c->hidden;
     j.out = j.q + g->tokens * j.q_width;
@@ -203,13 +232,12 @@ organ_status organ_forward_attention(forward_group *g, organ_error *error)
     }
     forward_rotation *rotation = g->layer->windowed ? &f->rotation_local : &f->rotation;
     j.rotation = rotation;
-    size_t *positions = NULL, longest;
+    size_t *positions = NULL;
     organ_forward_rotation_begin(rotation);
-    if (cut_windows(&j, rotation, &positions, &longest, error) == ORGAN_OK &&
+    if (cut_windows(&j, rotation, &positions, error) == ORGAN_OK &&
         organ_forward_norm_all(g, PART_NORM_ATTENTION, g->hidden, normed, g->tokens, error) == ORGAN_OK)
-        run_attention(&j, normed, projected, longest, error);
+        run_attention(&j, normed, projected, error);
     free(positions);
     free(j.tiles);
-    free(j.scratch);
     return error->status;
 }

@@ -113,21 +113,12 @@ static void sort_by_expert(job *j)
     j->begin[0] = 0;
 }
 
-/* Products of the rows of an expert, those of each window apart. */
 static organ_status add_expert(job *j, size_t expert, unsigned which, const float *x, float *y, size_t out, organ_error *error)
 {
     forward_group *g = j->group;
     const forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->experts[3 * expert + which], out);
-    size_t row = j->begin[expert];
-    for (size_t w = g->window, begin, count; organ_forward_next_piece(g, j->first, j->tokens, &w, &begin, &count);) {
-        size_t until = row;
-        while (until < j->begin[expert + 1] && j->token_of[until] + j->first < begin + count)
-            until++;
-        if (organ_forward_products_add(&g->products, x + row * linear.in, linear, y + row * out, until - row, error))
-            return error->status;
-        row = until;
-    }
-    return ORGAN_OK;
+    const size_t row = j->begin[expert];
+    return organ_forward_products_add(&g->products, x + row * linear.in, linear, y + row * out, j->begin[expert + 1] - row, error);
 }
 
 static organ_status tap_expert(const job *j, size_t expert, unsigned which, const float *x, size_t in, organ_error *error)
@@ -148,11 +139,8 @@ static organ_status route_tokens(job *j, organ_error *error)
     const forward_linear router = organ_forward_linear_of(g->layer, view, c->experts);
     if (organ_forward_tap(g, view, g->first + j->first, j->tokens, router.in, j->normed, error))
         return error->status;
-    for (size_t w = g->window, begin, count; organ_forward_next_piece(g, j->first, j->tokens, &w, &begin, &count);)
-        if (organ_forward_products_add(&g->products, j->normed + (begin - j->first) * router.in, router,
-                                       j->scores + (begin - j->first) * c->experts, count, error))
-            return error->status;
-    if (organ_forward_products_run(&g->products, g->forward->engine, error) ||
+    if (organ_forward_products_add(&g->products, j->normed, router, j->scores, j->tokens, error) ||
+        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
         organ_forward_share(g->forward->engine, j->tokens, choose_token, j, error))
         return error->status;
     sort_by_expert(j);
@@ -168,7 +156,7 @@ static organ_status run_experts(job *j, organ_error *error)
         if (tap_expert(j, e, 0, j->inputs, hidden, error) || tap_expert(j, e, 1, j->inputs, hidden, error) ||
             add_expert(j, e, 0, j->inputs, j->gate, inner, error) || add_expert(j, e, 1, j->inputs, j->up, inner, error))
             return error->status;
-    if (organ_forward_products_run(&g->products, g->forward->engine, error) ||
+    if (organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
         organ_forward_gate_all(g, j->gate, j->up, j->tokens * c->experts_used, inner, error))
         return error->status;
     for (size_t e = 0; e < c->experts; e++) {
@@ -176,7 +164,7 @@ static organ_status run_experts(job *j, organ_error *error)
             return error->status;
         g->routed[e] += j->begin[e + 1] - j->begin[e];
     }
-    if (organ_forward_products_run(&g->products, g->forward->engine, error))
+    if (organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error))
         return error->status;
     return organ_forward_share(g->forward->engine, j->tokens, sum_token, j, error);
 }

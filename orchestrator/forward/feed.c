@@ -3,16 +3,12 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/extent.h"
 
-/* y = x W^T for tokens [first, first + tokens) of the group, window by window. */
-static organ_status add_products(forward_group *g, forward_part part, size_t out, size_t first, size_t tokens, const float *x, float *y,
-                                 organ_error *error)
+static organ_status add_product(forward_group *g, forward_part part, size_t out, size_t tokens, const float *x, float *y,
+                                organ_error *error)
 {
     forward_linear linear = organ_forward_linear_of(g->layer, g->layer->plan->parts[part], out);
     linear.bias = organ_forward_values(g->layer, (forward_part)(PART_BIAS_GATE + (part - PART_GATE)));
-    for (size_t w = g->window, begin, count; organ_forward_next_piece(g, first, tokens, &w, &begin, &count);)
-        if (organ_forward_products_add(&g->products, x + (begin - first) * linear.in, linear, y + (begin - first) * out, count, error))
-            return error->status;
-    return ORGAN_OK;
+    return organ_forward_products_add(&g->products, x, linear, y, tokens, error);
 }
 
 static organ_status dense(forward_group *g, size_t first, size_t tokens, const float *normed, float *out, float *room, organ_error *error)
@@ -26,14 +22,14 @@ static organ_status dense(forward_group *g, size_t first, size_t tokens, const f
     if (parts[PART_UP].slot != parts[PART_GATE].slot &&
         organ_forward_tap(g, parts[PART_UP], g->first + first, tokens, hidden, normed, error))
         return error->status;
-    if (add_products(g, PART_GATE, inner, first, tokens, normed, gate, error) ||
-        add_products(g, PART_UP, inner, first, tokens, normed, up, error) ||
-        organ_forward_products_run(&g->products, g->forward->engine, error) || organ_forward_gate_all(g, gate, up, tokens, inner, error))
+    if (add_product(g, PART_GATE, inner, tokens, normed, gate, error) || add_product(g, PART_UP, inner, tokens, normed, up, error) ||
+        organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error) ||
+        organ_forward_gate_all(g, gate, up, tokens, inner, error))
         return error->status;
     if (organ_forward_tap(g, parts[PART_DOWN], g->first + first, tokens, inner, gate, error) ||
-        add_products(g, PART_DOWN, hidden, first, tokens, gate, out, error))
+        add_product(g, PART_DOWN, hidden, tokens, gate, out, error))
         return error->status;
-    return organ_forward_products_run(&g->products, g->forward->engine, error);
+    return organ_forward_products_run(&g->products, g->forward->engine, g->scratch, error);
 }
 
 size_t organ_forward_feed_room(const organ_forward_config *c, size_t tokens)

@@ -4,6 +4,7 @@
 #include "orchestrator/forward/job.h"
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/machine/quantity.h"
+#include "orchestrator/stream/product.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,7 +39,7 @@ static organ_status find_layers(organ_forward *f, organ_error *error)
     return ORGAN_OK;
 }
 
-static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 1, 0); }
+static bool holds_a_token(void *forward, uint64_t memory) { return organ_forward_fits(forward, memory, 1, 0); }
 
 organ_status organ_forward_open(const organ_model *model, const organ_engine *engine, organ_forward **forward, organ_error *error)
 {
@@ -108,6 +109,12 @@ static organ_status run_groups(forward_group *g, float *hidden, organ_error *err
     return ORGAN_OK;
 }
 
+/* Of all workers, while a layer runs. */
+static uint64_t worker_bytes(const organ_forward *f)
+{
+    return organ_products_scratch(f->engine) + organ_workers_count(f->engine->workers) * organ_forward_attention_scratch();
+}
+
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error)
 {
@@ -118,12 +125,14 @@ organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *
         most = tokens > most ? tokens : most;
     }
     g.room = organ_forward_floats(room_for(&forward->config, most), error);
+    g.scratch = organ_forward_floats(worker_bytes(forward) / sizeof(float), error);
     g.routed = calloc((size_t)forward->config.experts + 1, sizeof *g.routed);
-    if (g.room && !g.routed)
+    if (!error->status && !g.routed)
         organ_fail_errno(error, ENOMEM, "cannot allocate the counts of %u experts", forward->config.experts);
-    if (g.room && g.routed)
+    if (!error->status)
         run_groups(&g, hidden, error);
     free(g.room);
+    free(g.scratch);
     free(g.routed);
     free(g.products.items);
     return error->status;
@@ -137,39 +146,33 @@ organ_status organ_layer_run(organ_forward *forward, const organ_layer *layer, c
 
 /* ---- the whole pass ---- */
 
-/* Bytes of so much memory that the pass leaves, where attention takes so many for its scores, and the output head so many instead; 0:
- * none. */
-static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t scores, uint64_t head)
+/* Bytes of so much memory that the pass leaves, where the workers take so many while a layer runs, and the output head so many instead;
+ * 0: none. */
+static uint64_t left_of(const organ_forward *f, uint64_t memory, size_t context, uint64_t workers, uint64_t head)
 {
     const organ_forward_config *c = &f->config;
     const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + scores, reading = organ_forward_reading(memory);
+    const uint64_t running = room_for(c, group) * (uint64_t)sizeof(float) + workers, reading = organ_forward_reading(memory);
     const uint64_t layer = (uint64_t)f->most_floats * sizeof(float) + (running > reading ? running : reading);
     const uint64_t taken = layer > head ? layer : head;
     return taken >= memory ? 0 : memory - taken;
 }
 
-static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t scores, uint64_t head)
+static uint64_t left_beside(const organ_forward *f, size_t context, uint64_t workers, uint64_t head)
 {
-    return left_of(f, f->engine->memory, context, scores, head);
-}
-
-static uint64_t score_bytes(const organ_forward *f, size_t tokens)
-{
-    return organ_workers_count(f->engine->workers) * FORWARD_QUERIES * (uint64_t)(tokens + 1) * sizeof(float);
+    return left_of(f, f->engine->memory, context, workers, head);
 }
 
 size_t organ_forward_batch(const organ_forward *f, size_t context)
 {
-    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
     const uint64_t token = f->config.hidden * sizeof(float);
-    const uint64_t tokens = left_beside(f, context, score_bytes(f, group), organ_forward_head_bytes(f)) / token;
+    const uint64_t tokens = left_beside(f, context, worker_bytes(f), organ_forward_head_bytes(f)) / token;
     return context == 0 || tokens < context ? 0 : tokens < SIZE_MAX / token ? (size_t)tokens : SIZE_MAX / (size_t)token;
 }
 
-bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, size_t most, uint64_t bytes)
+bool organ_forward_fits(const organ_forward *f, uint64_t memory, size_t together, uint64_t bytes)
 {
-    const uint64_t left = left_of(f, memory, together, score_bytes(f, most), organ_forward_head_bytes(f)),
+    const uint64_t left = left_of(f, memory, together, worker_bytes(f), organ_forward_head_bytes(f)),
                    states = together * f->config.hidden * sizeof(float);
     return left > bytes && left - bytes >= states;
 }
@@ -178,8 +181,7 @@ uint64_t organ_forward_spare(const organ_forward *f, size_t context) { return le
 
 uint64_t organ_forward_left(const organ_forward *f, uint64_t memory, size_t context)
 {
-    const size_t group = context > FORWARD_GROUP ? context : FORWARD_GROUP;
-    const uint64_t here = left_of(f, memory, context, score_bytes(f, group), organ_forward_head_bytes(f));
+    const uint64_t here = left_of(f, memory, context, worker_bytes(f), organ_forward_head_bytes(f));
     const uint64_t anywhere = left_of(f, memory, context, memory / 16, 0);
     return here < anywhere ? here : anywhere;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * The forward pass of a language model by layer streaming: the weights of one layer are in memory at a time, and all tokens of a batch of
- * windows are carried through it. FP32, GEMM by BLAS, one BLAS thread per worker; the same bytes for any number of threads and any memory
- * on one kind of CPU. */
+ * windows are carried through it. FP32; the same bytes on every CPU, for any number of threads and any memory, and what becomes of a token
+ * depends on those before it in its window alone. */
 #ifndef ORGAN_FORWARD_H
 #define ORGAN_FORWARD_H
 
@@ -77,9 +77,8 @@ organ_status organ_forward_past_open(organ_forward *forward, size_t first, size_
 void organ_forward_past_close(organ_forward_past *past); /* NULL is allowed */
 
 /* The logits of the last of `count` tokens: those of the call before, and at least one after them. They are those of organ_forward_run on
- * one window of all the tokens but for rounding, for the products have other shapes; the same bytes for any threads and memory. Where the
- * rotation goes by the length of the text (dynamic, longrope beyond its original context), all tokens go through anew at that length. After
- * an error all go through anew, too. */
+ * one window of all the tokens. Where the rotation goes by the length of the text (dynamic, longrope beyond its original context), all
+ * tokens go through anew at that length. After an error all go through anew, too. */
 organ_status organ_forward_continue(organ_forward *forward, organ_forward_past *past, const uint32_t *tokens, size_t count, void *context,
                                     void (*each)(void *context, size_t k, float *logits), organ_error *error);
 

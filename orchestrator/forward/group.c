@@ -92,18 +92,3 @@ organ_status organ_forward_tap(const forward_group *g, forward_view view, size_t
     }
     return g->tap->inputs(g->tap->context, name, first, tokens, in, inputs, error);
 }
-
-bool organ_forward_next_piece(const forward_group *g, size_t first, size_t tokens, size_t *window, size_t *begin, size_t *count)
-{
-    for (; *window < g->until; ++*window) {
-        const size_t from = g->windows->begin[*window] - g->first, until = g->windows->begin[*window + 1] - g->first;
-        const size_t a = from > first ? from : first, b = organ_lesser(until, first + tokens);
-        if (a < b) {
-            *begin = a;
-            *count = b - a;
-            ++*window;
-            return true;
-        }
-    }
-    return false;
-}

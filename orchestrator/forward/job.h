@@ -6,12 +6,9 @@
 #include "formats/weights/weights.h"
 #include "orchestrator/forward/forward.h"
 
-/* The cut of the work depends on windows and shapes alone, and nothing that BLAS is given reaches over two windows: so what becomes of a
- * window depends on nothing but itself. */
-#define FORWARD_STRIP   ((size_t)256)  /* tokens of one product */
-#define FORWARD_OUTPUTS ((size_t)512)  /* outputs of one product */
 #define FORWARD_GROUP   ((size_t)1024) /* tokens whose activations are held, or one window if it is longer */
 #define FORWARD_QUERIES ((size_t)64)   /* tokens of a tile of attention scores */
+#define FORWARD_KEYS    ((size_t)256)  /* tokens that these see at once: blocks of so many, from position 0 on, decide the order of sums */
 
 typedef enum forward_part {
     PART_NORM_ATTENTION, /* before the attention */
@@ -129,25 +126,17 @@ float *organ_forward_floats(size_t count, organ_error *error);
 /* The values of a weight of rank 1, to be freed; NULL with an error. */
 float *organ_forward_vector(const organ_forward *forward, const organ_weight *weight, organ_error *error);
 
-/* y = x w^T + bias for `tokens` <= FORWARD_STRIP rows. */
-typedef struct forward_product {
-    const float *x;
-    forward_linear linear;
-    float *y;
-    size_t tokens, first_output, outputs;
-} forward_product;
-
 /* A list of products that may be done in any order. All zero is an empty one. */
 typedef struct forward_products {
     size_t count, room;
-    forward_product *items;
+    organ_product *items;
 } forward_products;
 
-/* Cut at FORWARD_STRIP and FORWARD_OUTPUTS. */
+/* y = x w^T + bias, for rows of so many tokens. What becomes of a token depends on nothing but its own row. */
 organ_status organ_forward_products_add(forward_products *products, const float *x, forward_linear linear, float *y, size_t tokens,
                                         organ_error *error);
-/* Does and forgets them. */
-organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, organ_error *error);
+/* Does and forgets them; scratch as organ_products_run takes it. */
+organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, void *scratch, organ_error *error);
 
 /* ---- arithmetic ---- */
 
@@ -155,8 +144,15 @@ organ_status organ_forward_products_run(forward_products *products, const organ_
 void organ_forward_norm(const float *x, const float *w, float plus, double eps, size_t n, float *y);
 /* gate = act(gate) * up */
 void organ_forward_gate(const organ_kernels *kernels, organ_activation activation, float *gate, const float *up, size_t n);
-/* scores[lo .. hi) become exp(cap(scale * score) - max), the rest of the n 0; the sum of them is returned. */
-float organ_forward_softmax(const organ_kernels *kernels, float *scores, size_t lo, size_t hi, size_t n, float scale, float cap);
+/* One of the blocks in which a query sees its keys: scores[lo .. hi) become exp(cap(scale * score) - *top), the others of the n 0. *top is
+ * the greatest so far, from -infinity on; where it rises, *sum and out[0 .. dim) are brought to it. *sum takes the new ones. */
+typedef struct forward_softmax {
+    const organ_kernels *kernels;
+    float scale, cap;
+    size_t dim;
+} forward_softmax;
+void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n, float *top, float *sum,
+                                 float *out);
 
 /* ---- rotation ---- */
 
@@ -193,6 +189,7 @@ typedef struct forward_group {
     size_t first, tokens; /* of the batch */
     float *hidden;        /* of the group */
     float *room;          /* of activations */
+    float *scratch;       /* for each worker ORGAN_PRODUCT_SCRATCH, then for each what a tile of attention takes */
     const organ_tap *tap;
     const forward_keys *before; /* NULL: windows begin in the group */
     forward_products products;
@@ -203,11 +200,13 @@ typedef struct forward_group {
 organ_status organ_forward_layer_run(organ_forward *forward, const organ_layer *layer, const organ_windows *windows,
                                      const forward_keys *before, float *hidden, const organ_tap *tap, organ_error *error);
 
-/* Whether so much memory holds `bytes` beside a layer that `together` tokens are carried through, each of which sees up to `most`. */
-bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, size_t most, uint64_t bytes);
+/* Whether so much memory holds `bytes` beside a layer that `together` tokens are carried through. */
+bool organ_forward_fits(const organ_forward *forward, uint64_t memory, size_t together, uint64_t bytes);
 
 /* Floats of room for a group of so many tokens. */
 size_t organ_forward_attention_room(const organ_forward_config *config, size_t tokens);
+/* Bytes more for each worker. */
+uint64_t organ_forward_attention_scratch(void);
 size_t organ_forward_feed_room(const organ_forward_config *config, size_t tokens);
 size_t organ_forward_experts_room(const organ_forward_config *config, size_t tokens);
 
@@ -218,8 +217,6 @@ organ_status organ_forward_feed(forward_group *group, organ_error *error);
 /* Tokens [first, first + tokens) of the group, `normed`: to `out`. */
 organ_status organ_forward_experts(forward_group *group, size_t first, size_t tokens, const float *normed, float *out, float *room,
                                    organ_error *error);
-/* Windows of the group, cut to [first, first + tokens) of it, one after the other: starts with *window = group->window. */
-bool organ_forward_next_piece(const forward_group *group, size_t first, size_t tokens, size_t *window, size_t *begin, size_t *count);
 /* normed = norm(hidden) for tokens of the group. */
 organ_status organ_forward_norm_all(const forward_group *group, forward_part part, const float *x, float *y, size_t tokens,
                                     organ_error *error);

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * Embeddings and the output head. The matrix of the vocabulary is never held whole: rows of it are read where they are needed, blocks of
- * rows for the head. Products of the head have one shape, filled up with zeros, so that a logit does not depend on which others are asked
- * for. */
+ * rows for the head. */
 #include "orchestrator/forward/job.h"
-#include "orchestrator/machine/blas.h"
 #include "orchestrator/machine/extent.h"
 #include "orchestrator/stream/weight_reader.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define HEAD_ROWS   ((size_t)64)   /* tokens of one product */
-#define HEAD_BLOCK  ((size_t)1024) /* words of one product */
-#define HEAD_TOKENS ((size_t)256)  /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
+#define HEAD_BLOCK   ((size_t)1024) /* words of one product */
+#define LEAST_TOKENS ((size_t)64)   /* tokens whose logits are held at least */
+#define HEAD_TOKENS  ((size_t)256)  /* tokens whose logits are held where a quarter of the memory does: the head is read once for so many */
 
 /* Rows of a weight read by all workers. */
 typedef struct row_job {
@@ -27,9 +23,8 @@ typedef struct row_job {
     pthread_mutex_t lock;
     organ_error *error; /* the first fault */
     const organ_windows *windows;
-    const float *normed; /* held x hidden, zeros after the last */
+    const float *normed; /* held x hidden */
     float *hidden, *logits;
-    size_t held; /* tokens: a multiple of HEAD_ROWS */
     size_t tokens;
     void *context;
     void (*each)(void *context, size_t k, float *logits);
@@ -122,8 +117,15 @@ static void multiply_block(void *context, size_t index, size_t worker)
     const organ_forward_config *c = &j->forward->config;
     const size_t hidden = (size_t)c->hidden, words = (size_t)c->vocabulary, first = index * HEAD_BLOCK;
     const size_t count = organ_lesser(HEAD_BLOCK, words - first);
-    float *values = j->scratch + worker * j->scratch_floats, *product = values + HEAD_BLOCK * hidden,
-          *scratch = product + HEAD_ROWS * HEAD_BLOCK;
+    float *const packed = j->scratch + worker * j->scratch_floats, *const values = packed + ORGAN_PRODUCT_SCRATCH / sizeof(float),
+                 *const scratch = values + HEAD_BLOCK * hidden;
+    const organ_product product = {.m = j->tokens,
+                                   .n = count,
+                                   .k = hidden,
+                                   .a = {.values = j->normed, .type = ORGAN_REAL_F32, .stride = hidden},
+                                   .b = {.values = values, .type = ORGAN_REAL_F32, .stride = hidden},
+                                   .c = j->logits + first,
+                                   .c_stride = words};
     organ_error error = {0};
     if (faulty(j))
         return;
@@ -131,14 +133,7 @@ static void multiply_block(void *context, size_t index, size_t worker)
         keep_error(j, &error);
         return;
     }
-    for (size_t t = 0; t < j->tokens; t += HEAD_ROWS) {
-        organ_blas_begin();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)HEAD_ROWS, (int)count, (int)hidden, 1, j->normed + t * hidden,
-                    (int)hidden, values, (int)hidden, 0, product, (int)count);
-        organ_blas_end();
-        for (size_t r = 0; r < HEAD_ROWS && t + r < j->tokens; r++)
-            memcpy(j->logits + (t + r) * words + first, product + r * count, count * sizeof(float));
-    }
+    j->forward->engine->kernels->product(&product, packed);
 }
 
 static void give_row(void *context, size_t index, size_t worker)
@@ -154,14 +149,15 @@ static void give_row(void *context, size_t index, size_t worker)
 
 static size_t held_tokens(const organ_forward *f)
 {
-    const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float)) / HEAD_ROWS * HEAD_ROWS;
-    return fit < HEAD_ROWS ? HEAD_ROWS : organ_lesser((size_t)fit, HEAD_TOKENS);
+    const uint64_t fit = f->engine->memory / 4 / (f->config.vocabulary * sizeof(float));
+    return fit < LEAST_TOKENS ? LEAST_TOKENS : organ_lesser((size_t)fit, HEAD_TOKENS);
 }
 
 uint64_t organ_forward_head_bytes(const organ_forward *f)
 {
     const uint64_t hidden = f->config.hidden, held = held_tokens(f), workers = organ_workers_count(f->engine->workers);
-    const uint64_t block = HEAD_BLOCK * (2 * hidden + HEAD_ROWS); /* a block of words and, at most as large, its codes */
+    /* a block of words and, at most as large, its codes */
+    const uint64_t block = ORGAN_PRODUCT_SCRATCH / sizeof(float) + HEAD_BLOCK * 2 * hidden;
     return (held * (hidden + f->config.vocabulary) + workers * block) * sizeof(float);
 }
 
@@ -170,7 +166,6 @@ static organ_status give_rows(row_job *j, float *normed, const float *hidden, co
     const organ_forward *f = j->forward;
     const organ_forward_config *c = &f->config;
     const size_t width = (size_t)c->hidden;
-    memset(normed, 0, j->held * width * sizeof *normed);
     for (size_t k = 0; k < j->tokens; k++)
         organ_forward_norm(hidden + rows[k] * width, f->norm_values, c->norm_adds_one ? 1 : 0, c->rms_eps, width, normed + k * width);
     if (organ_forward_share(f->engine, ((size_t)c->vocabulary + HEAD_BLOCK - 1) / HEAD_BLOCK, multiply_block, j, error))
@@ -184,12 +179,13 @@ organ_status organ_forward_logits(organ_forward *forward, const float *hidden, c
     const size_t width = (size_t)forward->config.hidden, held = held_tokens(forward);
     if (count == 0)
         return ORGAN_OK;
-    row_job j = {.forward = forward, .context = context, .each = each, .held = held};
+    row_job j = {.forward = forward, .context = context, .each = each};
     pthread_mutex_init(&j.lock, NULL);
     float *normed = organ_forward_floats(held * width, error);
     j.normed = normed;
     j.logits = organ_forward_floats(organ_lesser(count, held) * forward->config.vocabulary, error);
-    if (normed && j.logits && open_rows(&j, forward->output, HEAD_BLOCK, HEAD_BLOCK * (width + HEAD_ROWS), error) == ORGAN_OK)
+    if (normed && j.logits &&
+        open_rows(&j, forward->output, HEAD_BLOCK, ORGAN_PRODUCT_SCRATCH / sizeof(float) + HEAD_BLOCK * width, error) == ORGAN_OK)
         for (; j.first < count && error->status == ORGAN_OK; j.first += held) {
             j.tokens = organ_lesser(held, count - j.first);
             give_rows(&j, normed, hidden, rows + j.first, error);

@@ -40,17 +40,28 @@ void organ_forward_gate(const organ_kernels *kernels, organ_activation activatio
         kernels->gate_gelu(gate, up, n);
 }
 
-float organ_forward_softmax(const organ_kernels *kernels, float *scores, size_t lo, size_t hi, size_t n, float scale, float cap)
+void organ_forward_softmax_block(const forward_softmax *softmax, float *scores, size_t lo, size_t hi, size_t n, float *top, float *sum,
+                                 float *out)
 {
+    const organ_kernels *const kernels = softmax->kernels;
+    float *const s = scores + lo;
+    float most = *top;
+    const size_t count = hi - lo;
     memset(scores, 0, lo * sizeof *scores);
     memset(scores + hi, 0, (n - hi) * sizeof *scores);
-    float *s = scores + lo, most = -INFINITY;
-    const size_t count = hi - lo;
     for (size_t k = 0; k < count; k++)
-        s[k] *= scale;
-    if (cap > 0)
-        kernels->softcap(s, count, cap);
+        s[k] *= softmax->scale;
+    if (softmax->cap > 0)
+        kernels->softcap(s, count, softmax->cap);
     for (size_t k = 0; k < count; k++)
         most = s[k] > most ? s[k] : most;
-    return kernels->exp_below(s, count, most);
+    if (most > *top) {
+        float less = *top;
+        kernels->exp_below(&less, 1, most);
+        *sum *= less;
+        for (size_t k = 0; k < softmax->dim; k++)
+            out[k] *= less;
+        *top = most;
+    }
+    *sum += kernels->exp_below(s, count, most);
 }

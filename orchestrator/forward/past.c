@@ -17,17 +17,17 @@ struct organ_forward_past {
 
 static size_t width_of(const organ_forward *f) { return (size_t)f->config.kv_heads * f->config.head_dim; }
 
-/* A text that begins with `together` tokens at once and grows to `most`, and what their keys and values take. */
+/* A text that begins with `together` tokens at once, and what the keys and values of all its tokens take. */
 typedef struct growing {
     const organ_forward *forward;
-    size_t together, most;
+    size_t together;
     uint64_t kept;
 } growing;
 
 static bool holds_text(void *context, uint64_t memory)
 {
     const growing *const g = context;
-    return organ_forward_fits(g->forward, memory, g->together, g->most, g->kept);
+    return organ_forward_fits(g->forward, memory, g->together, g->kept);
 }
 
 /* Whether a text that grows from `first` to `most` tokens goes through anew on its way. */
@@ -38,12 +38,12 @@ static bool begins_anew(const organ_forward *f, size_t first, size_t most)
 }
 
 /* How many layers, from the first, the memory holds beside all else. */
-static unsigned holdable(const organ_forward *f, size_t together, size_t most, uint64_t taken)
+static unsigned holdable(const organ_forward *f, size_t together, uint64_t taken)
 {
     unsigned held = 0;
     while (held < f->config.layers) {
         taken += (uint64_t)f->plans[held].floats * sizeof(float);
-        if (!organ_forward_fits(f, f->engine->memory, together, most, taken))
+        if (!organ_forward_fits(f, f->engine->memory, together, taken))
             break;
         held++;
     }
@@ -55,7 +55,7 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     const uint64_t token = (uint64_t)f->config.layers * 2 * width_of(f) * sizeof(float);
     const size_t together = begins_anew(f, first, most) ? most : first;
     *past = NULL;
-    growing g = {f, together, most, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
+    growing g = {f, together, most <= UINT64_MAX / 4 / token ? most * token : UINT64_MAX / 4};
     if (!holds_text(&g, f->engine->memory))
         return organ_memory_refuse(error, f->engine->memory, organ_memory_enough(f->engine->memory, holds_text, &g),
                                    "a layer of %s and the keys and values of %zu tokens", f->model->path, most);
@@ -65,7 +65,7 @@ organ_status organ_forward_past_open(organ_forward *f, size_t first, size_t most
     made->most = most;
     made->layer_floats = most * width_of(f);
     made->layer_count = f->config.layers;
-    made->held = holdable(f, together, most, most * token);
+    made->held = holdable(f, together, most * token);
     if (!(made->layers = calloc(made->layer_count, sizeof *made->layers)))
         organ_fail_memory(error, f->model->path);
     if (error->status || !(made->values = organ_forward_floats(2 * (size_t)made->layer_count * made->layer_floats, error))) {

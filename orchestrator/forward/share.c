@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * Products of BLAS and other work, dealt out to the workers in pieces that do not depend on how many there are. */
+ * Products and other work, dealt out to the workers. */
 #include "formats/base/arena.h"
 #include "orchestrator/forward/job.h"
-#include "orchestrator/machine/blas.h"
-#include "orchestrator/machine/extent.h"
+#include "orchestrator/stream/product.h"
 #include "orchestrator/stream/share.h"
 
-#include <cblas.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 organ_status organ_forward_share(const organ_engine *engine, size_t count, void (*task)(void *context, size_t index, size_t worker),
                                  void *context, organ_error *error)
@@ -29,40 +28,26 @@ float *organ_forward_floats(size_t count, organ_error *error)
 organ_status organ_forward_products_add(forward_products *products, const float *x, forward_linear linear, float *y, size_t tokens,
                                         organ_error *error)
 {
-    for (size_t t = 0; t < tokens; t += FORWARD_STRIP)
-        for (size_t o = 0; o < linear.out; o += FORWARD_OUTPUTS) {
-            if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items))
-                return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
-            products->items[products->count++] = (forward_product){
-                .x = x + t * linear.in,
-                .linear = linear,
-                .y = y + t * linear.out,
-                .tokens = organ_lesser(tokens - t, FORWARD_STRIP),
-                .first_output = o,
-                .outputs = organ_lesser(linear.out - o, FORWARD_OUTPUTS),
-            };
-        }
+    if (!organ_grow(&products->items, products->count, &products->room, sizeof *products->items))
+        return organ_fail_errno(error, ENOMEM, "cannot allocate a list of more than %zu products", products->count);
+    for (size_t t = 0; linear.bias && t < tokens; t++)
+        memcpy(y + t * linear.out, linear.bias, linear.out * sizeof *y);
+    products->items[products->count++] = (organ_product){
+        .m = tokens,
+        .n = linear.out,
+        .k = linear.in,
+        .a = {.values = x, .type = ORGAN_REAL_F32, .stride = linear.in},
+        .b = {.values = linear.w, .type = ORGAN_REAL_F32, .stride = linear.in},
+        .c = y,
+        .c_stride = linear.out,
+        .into = linear.bias ? ORGAN_PRODUCT_ADD : ORGAN_PRODUCT_SET,
+    };
     return ORGAN_OK;
 }
 
-static void multiply_product(void *context, size_t index, size_t worker)
+organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, void *scratch, organ_error *error)
 {
-    (void)worker;
-    const forward_product *p = &((const forward_products *)context)->items[index];
-    const int m = (int)p->tokens, n = (int)p->outputs, k = (int)p->linear.in, ldy = (int)p->linear.out;
-    float *y = p->y + p->first_output;
-    organ_blas_begin();
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, p->x, k, p->linear.w + p->first_output * p->linear.in, k, 0, y, ldy);
-    organ_blas_end();
-    if (p->linear.bias)
-        for (size_t t = 0; t < p->tokens; t++)
-            for (size_t o = 0; o < p->outputs; o++)
-                y[t * p->linear.out + o] += p->linear.bias[p->first_output + o];
-}
-
-organ_status organ_forward_products_run(forward_products *products, const organ_engine *engine, organ_error *error)
-{
-    const size_t count = products->count;
+    organ_products_run(engine, engine->stop, products->items, products->count, scratch);
     products->count = 0;
-    return organ_forward_share(engine, count, multiply_product, products, error);
+    return organ_stop_asked(engine->stop) ? organ_fail(error, ORGAN_INTERRUPTED, "interrupted") : ORGAN_OK;
 }

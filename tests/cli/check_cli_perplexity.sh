@@ -32,10 +32,17 @@ matches perplexity/perplexity ../out
 matches perplexity/perplexity_report report/PERPLEXITY_REPORT.md
 judge "no page beside the report" grep -q "</html>" report/PERPLEXITY_REPORT.html
 cp report/perplexity.json ../one.json
-ends 0 perplexity tiny-qwen2 "${short[@]}" --json --quiet --threads 1 --memory 32M
-if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../one.json) >../difference; then good; else
-    bad "--json differs from the file, or threads or memory change it" ../difference
-fi
+ends 0 version
+isas=$(sed -n 's/^usable *//p' ../out)
+for isa in $isas; do
+    for room in "1 32M" "5 200M"; do
+        # shellcheck disable=SC2086 # words
+        ORGAN_ISA=$isa ends 0 perplexity tiny-qwen2 "${short[@]}" --json --quiet --threads ${room% *} --memory "${room#* }"
+        if diff <(sed '/^  "run": {$/,/^  }$/d' ../out) <(sed '/^  "run": {$/,/^  }$/d' ../one.json) >../difference; then good; else
+            bad "--json differs from the file, or $isa, threads or memory change it" ../difference
+        fi
+    done
+done
 for style in llama.cpp lm-eval; do
     ends 0 perplexity tiny-qwen2 "${short[@]}" --style $style --quiet
     matches "perplexity/perplexity_$style" ../out

@@ -94,6 +94,42 @@ static void made_up(uint32_t *tokens, size_t count, uint32_t words)
         tokens[k] = (uint32_t)(k * k * 7 + k / 3) % words;
 }
 
+/* Of every architecture one, and a text longer than a block of keys and than a chunk of a sum. */
+START_TEST(every_cpu_gives_the_same)
+{
+    static const char *const isas[] = {"scalar", "avx2", "avx512", "neon"};
+    static const char *const paths[] = {"tiny-qwen2",   "forward/llama",         "forward/mistral", "forward/mixtral", "forward/qwen3moe",
+                                        "forward/phi3", "forward/phi3-longrope", "forward/gemma2",  "forward/gemma3"};
+    static uint32_t tokens[300];
+    static const size_t begin[3] = {0, 280, 300}, rows[4] = {3, 259, 279, 299};
+    const organ_windows windows = {tokens, 2, begin};
+    made_up(tokens, 300, 96);
+    for (size_t p = 0; p < sizeof paths / sizeof *paths; p++) {
+        float *first = NULL;
+        for (size_t k = 0; k < sizeof isas / sizeof *isas; k++) {
+            char path[200];
+            const char *why;
+            const organ_kernels *const kernels = organ_kernels_choose(organ_cpu_detect(), isas[k], &why);
+            session s;
+            organ_error error;
+            snprintf(path, sizeof path, "fixtures/%s", paths[p]);
+            if (!kernels)
+                continue;
+            ck_assert_int_eq(session_open(&s, path, 1 + (unsigned)k, ROOMY, &error), ORGAN_OK);
+            s.engine.kernels = kernels;
+            float *const logits = session_logits(&s, &windows, rows, 4, &error);
+            const size_t bytes = 4 * organ_forward_describe(s.forward)->vocabulary * sizeof *logits;
+            ck_assert_msg(logits != NULL, "%s", error.message);
+            ck_assert_msg(!first || memcmp(first, logits, bytes) == 0, "%s: %s gives other bytes", path, isas[k]);
+            session_close(&s);
+            free(first);
+            first = logits;
+        }
+        free(first);
+    }
+}
+END_TEST
+
 /* Windows of many lengths, one beyond what is held at once: each as if it were alone. */
 static void check_batch(const char *path, uint32_t words)
 {
@@ -384,7 +420,9 @@ int main(void)
 {
     const suite_case cases[] = {
         {"parity", {logits_are_those_of_transformers}},
-        {"the same", {threads_and_memory_do_not_show, a_window_is_as_if_it_were_alone, a_logit_does_not_depend_on_the_others}},
+        {"the same",
+         {threads_and_memory_do_not_show, every_cpu_gives_the_same, a_window_is_as_if_it_were_alone,
+          a_logit_does_not_depend_on_the_others}},
         {"layer",
          {a_tap_hears_the_inputs_of_each_layer, a_tap_hears_what_experts_get, weights_can_be_found_and_changed, rows_are_turned_back,
           a_stop_and_a_fault_of_the_tap_end_it}},
