@@ -53,6 +53,15 @@ const char *organ_nearest(const char *typed, const char *const *names, size_t co
     return nearest;
 }
 
+const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before, char hint[ORGAN_HINT_ROOM])
+{
+    const char *const nearest = organ_nearest(typed, names, count);
+    *hint = '\0';
+    if (nearest)
+        snprintf(hint, ORGAN_HINT_ROOM, "; did you mean '%s%s'?", before, nearest);
+    return hint;
+}
+
 /* ---- values ---- */
 
 static void bound_text(const organ_option *option, double bound, char out[32])
@@ -159,16 +168,17 @@ bool organ_option_has_choice(const organ_option *option, const char *text, size_
 static organ_status refuse_choice(const organ_verb *verb, const organ_option *option, const char *text, size_t length, organ_error *error)
 {
     char choices[MOST_CHOICES][ORGAN_LONGEST_CHOICE], typed[2 * LONGEST_NAME], allowed[2 * ORGAN_RANGE_ROOM];
+    char hint[ORGAN_HINT_ROOM] = "";
     const char *names[MOST_CHOICES];
     size_t count = 0;
     for (; count < MOST_CHOICES && organ_option_choice(option, count, choices[count]); count++)
         names[count] = choices[count];
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), text);
-    const char *const nearest = length > 3 ? organ_nearest(typed, names, count) : NULL; /* "f64" is near to "f16" and means another */
+    if (length > 3) /* "f64" is near to "f16" and means another */
+        organ_nearest_hint(typed, names, count, "", hint);
     organ_option_allows(option, allowed, sizeof allowed);
-    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s%s%s", verb->name, option->name,
-                      option->several ? "has" : "is", (int)(length < 200 ? length : 200), text, allowed, nearest ? "; did you mean '" : "",
-                      nearest ? nearest : "", nearest ? "'?" : "");
+    return organ_fail(error, ORGAN_USAGE, "%s: --%s %s '%.*s', but must be %s%s", verb->name, option->name, option->several ? "has" : "is",
+                      (int)(length < 200 ? length : 200), text, allowed, hint);
 }
 
 static organ_status check_choices(const organ_verb *verb, const organ_option *option, const char *text, organ_error *error)
@@ -244,14 +254,13 @@ static const organ_option *find_short(const organ_verb *verb, char letter)
 static organ_status unknown_long(const organ_verb *verb, const char *name, size_t length, organ_error *error)
 {
     const char *names[MOST_NAMES];
-    char typed[2 * LONGEST_NAME];
+    char typed[2 * LONGEST_NAME], hint[ORGAN_HINT_ROOM];
     size_t count = 0;
     for (const organ_option *option; count < MOST_NAMES && (option = organ_verb_option_at(verb, count));)
         names[count++] = option->name;
     snprintf(typed, sizeof typed, "%.*s", (int)(length < sizeof typed ? length : sizeof typed - 1), name);
-    const char *const nearest = organ_nearest(typed, names, count);
-    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s%s%s", verb->name, (int)length, name,
-                      nearest ? "; did you mean '--" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    return organ_fail(error, ORGAN_USAGE, "%s: unknown option '--%.*s'%s", verb->name, (int)length, name,
+                      organ_nearest_hint(typed, names, count, "--", hint));
 }
 
 /* ---- the parser ---- */
@@ -377,12 +386,10 @@ static organ_status miss_nothing(const parser *p, organ_error *error)
     }
     const organ_option *option;
     for (size_t k = 0; (option = organ_verb_option_at(p->verb, k)); k++) {
-        if (option->required && !(p->given >> k & 1) && option->letter)
-            return organ_fail(error, ORGAN_USAGE, "%s: -%c %s is missing: %s", p->verb->name, option->letter, option->argument,
-                              option->help);
+        const char letter[] = {'-', option->letter, '\0'};
         if (option->required && !(p->given >> k & 1))
-            return organ_fail(error, ORGAN_USAGE, "%s: --%s %s is missing: %s", p->verb->name, option->name, option->argument,
-                              option->help);
+            return organ_fail(error, ORGAN_USAGE, "%s: %s%s %s is missing: %s", p->verb->name, option->letter ? letter : "--",
+                              option->letter ? "" : option->name, option->argument, option->help);
     }
     return ORGAN_OK;
 }

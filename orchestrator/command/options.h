@@ -117,4 +117,8 @@ void organ_option_range(const organ_option *option, char *out, size_t size);
 /* The name nearest to what was typed, or NULL if none is near: few letters wrong, swapped or missing, or typed is its beginning. */
 const char *organ_nearest(const char *typed, const char *const *names, size_t count);
 
+/* The same for the end of a message: "; did you mean '--beta'?", `before` being "--"; "" if none is near. */
+#define ORGAN_HINT_ROOM 96
+const char *organ_nearest_hint(const char *typed, const char *const *names, size_t count, const char *before, char hint[ORGAN_HINT_ROOM]);
+
 #endif

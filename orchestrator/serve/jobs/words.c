@@ -244,11 +244,9 @@ static void refuse_unknown(reader *r)
             known = strcmp(names[k], key) == 0;
         if (known)
             continue;
-        const char *const near = organ_nearest(key, names, count);
-        char field[160];
+        char field[160], hint[ORGAN_HINT_ROOM];
         snprintf(field, sizeof field, "/arguments/%.100s", key);
-        fault(r, 422, field, "%s has no such argument%s%s%s", verb->name, near ? "; did you mean '" : "", near ? near : "",
-              near ? "'?" : "");
+        fault(r, 422, field, "%s has no such argument%s", verb->name, organ_nearest_hint(key, names, count, "", hint));
     }
 }
 
@@ -265,12 +263,11 @@ static const organ_verb *find_verb(reader *r, const organ_verb *const *verbs, si
     for (size_t k = 0; k < count && jobs < MOST_KEYS; k++)
         if (organ_verb_is_job(verbs[k]))
             names[jobs++] = verbs[k]->name;
-    const char *const near = name ? organ_nearest(name, names, jobs) : NULL;
+    char hint[ORGAN_HINT_ROOM];
     if (!value)
         fault(r, 422, "/verb", "is missing: what to do, for example \"inspect\"");
     else if (name)
-        fault(r, 422, "/verb", "'%.60s' is no verb that can be a job%s%s%s", name, near ? "; did you mean '" : "", near ? near : "",
-              near ? "'?" : "");
+        fault(r, 422, "/verb", "'%.60s' is no verb that can be a job%s", name, organ_nearest_hint(name, names, jobs, "", hint));
     return NULL;
 }
 
