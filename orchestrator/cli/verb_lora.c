@@ -95,8 +95,7 @@ static const organ_option merge_options[] = {
          "multiply the whole change by S, besides the adapter's own scale; -1 takes it out again", .range = {-1e6, 1e6}, .fallback = "1"),
     CHOICE("dtype", "bf16|f16|f32", lora_merge.dtype,
            "the type of merged weights and of what was packed; if not given, merged weights keep theirs and packed ones become bf16"),
-    BYTES("max-shard-size", "SIZE", lora_merge.most,
-          "begin a new file where the next tensor would make one longer than this", .range = {1, 16384.0 * 1073741824.0}, .fallback = "5G"),
+    SHARD_SIZE(lora_merge.most),
     RESUME(lora_merge.resume),
     FORCE(lora_merge.force, "OUT"),
     DRY_RUN(lora_merge.dry_run, "find a place for every key and say what would be merged")};

@@ -12,14 +12,14 @@ struct organ_desk {
     pthread_mutex_t lock;
     pthread_cond_t called;
     organ_http_request *first, **last;
-    organ_http_request *parked; /* wait for news or for their time, not for a thread */
-    size_t waiting, parked_count, delayed_count, handled, most, thread_count;
+    organ_http_request *parked;                  /* wait for news or for their time, not for a thread */
+    size_t present, waiting, most, thread_count; /* all that are not resumed yet; those that wait for a thread or for news */
     unsigned long long recalls;
     bool ending, dismissed;
     pthread_t threads[];
 };
 
-static organ_http_request *next_request(organ_desk *desk)
+static organ_http_request *next_request(organ_desk *desk, unsigned long long *recalls)
 {
     pthread_mutex_lock(&desk->lock);
     while (!desk->first && !desk->ending)
@@ -30,8 +30,8 @@ static organ_http_request *next_request(organ_desk *desk)
         if (!desk->first)
             desk->last = &desk->first;
         desk->waiting--;
-        desk->handled++;
     }
+    *recalls = desk->recalls;
     pthread_mutex_unlock(&desk->lock);
     return request;
 }
@@ -41,8 +41,15 @@ static void queue_request(organ_desk *desk, organ_http_request *request)
     request->next = NULL;
     *desk->last = request;
     desk->last = &request->next;
-    desk->waiting++;
     pthread_cond_signal(&desk->called);
+}
+
+/* The request goes back to its connection, with a reply. */
+static void hand_back(organ_desk *desk, organ_http_request *request)
+{
+    desk->present--;
+    request->state = REQUEST_READY;
+    organ_mhd.resume_connection(request->connection);
 }
 
 /* Puts parked requests back into the queue: all, or those whose time has come. */
@@ -57,14 +64,10 @@ static void recall_requests(organ_desk *desk, bool all)
             continue;
         }
         *at = request->next;
-        if (request->delayed) {
-            desk->delayed_count--;
-            request->state = REQUEST_READY;
-            organ_mhd.resume_connection(request->connection);
-        } else {
-            desk->parked_count--;
+        if (request->delayed)
+            hand_back(desk, request);
+        else
             queue_request(desk, request);
-        }
     }
     pthread_mutex_unlock(&desk->lock);
 }
@@ -87,6 +90,12 @@ void organ_desk_dismiss(organ_desk *desk)
     recall_requests(desk, true);
 }
 
+static void park_request(organ_desk *desk, organ_http_request *request)
+{
+    request->next = desk->parked;
+    desk->parked = request;
+}
+
 bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seconds)
 {
     pthread_mutex_lock(&desk->lock);
@@ -96,9 +105,8 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
         request->delayed = true;
         request->reply.later = seconds;
         organ_mhd.suspend_connection(request->connection);
-        request->next = desk->parked;
-        desk->parked = request;
-        desk->delayed_count++;
+        park_request(desk, request);
+        desk->present++;
     }
     pthread_mutex_unlock(&desk->lock);
     return good;
@@ -106,41 +114,31 @@ bool organ_desk_delay(organ_desk *desk, organ_http_request *request, double seco
 
 /* Parks a request whose handler asked to be called again. If there was a recall while it ran, it is queued at once instead: the news may be
  * what it waits for. */
-static bool park_request(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
+static void settle_request(organ_desk *desk, organ_http_request *request, unsigned long long recalls)
 {
-    if (request->reply.kind != REPLY_LATER)
-        return false;
-    pthread_mutex_lock(&desk->lock);
-    const bool over = desk->dismissed;
-    if (!over && desk->recalls != recalls)
-        queue_request(desk, request);
-    else if (!over) {
-        request->next = desk->parked;
-        desk->parked = request;
-        desk->parked_count++;
-    }
-    desk->handled -= !over;
-    pthread_mutex_unlock(&desk->lock);
-    if (over)
+    const bool later = request->reply.kind == REPLY_LATER;
+    if (later && desk->dismissed)
         organ_http_problem(&request->reply, 503, "the server is being stopped");
-    return !over;
+    if (!later || desk->dismissed) {
+        hand_back(desk, request);
+        return;
+    }
+    desk->waiting++;
+    if (desk->recalls != recalls)
+        queue_request(desk, request);
+    else
+        park_request(desk, request);
 }
 
 static void *serve_desk(void *context)
 {
     organ_desk *const desk = context;
+    unsigned long long recalls;
     organ_http_step_back();
-    for (organ_http_request *request; (request = next_request(desk));) {
-        pthread_mutex_lock(&desk->lock);
-        const unsigned long long recalls = desk->recalls;
-        pthread_mutex_unlock(&desk->lock);
+    for (organ_http_request *request; (request = next_request(desk, &recalls));) {
         request->route->handle(request, &request->reply);
-        if (park_request(desk, request, recalls))
-            continue;
-        request->state = REQUEST_READY;
-        organ_mhd.resume_connection(request->connection);
         pthread_mutex_lock(&desk->lock);
-        desk->handled--;
+        settle_request(desk, request, recalls);
         pthread_mutex_unlock(&desk->lock);
     }
     return NULL;
@@ -186,12 +184,14 @@ void organ_desk_destroy(organ_desk *desk)
 bool organ_desk_take(organ_desk *desk, organ_http_request *request)
 {
     pthread_mutex_lock(&desk->lock);
-    const bool room = desk->waiting + desk->parked_count < desk->most;
+    const bool room = desk->waiting < desk->most;
     if (room) {
         request->state = REQUEST_AT_DESK;
         /* Suspend before a thread can take it: it must be suspended when it is resumed. */
         organ_mhd.suspend_connection(request->connection);
         queue_request(desk, request);
+        desk->present++;
+        desk->waiting++;
     }
     pthread_mutex_unlock(&desk->lock);
     return room;
@@ -202,7 +202,7 @@ bool organ_desk_busy(organ_desk *desk)
     if (!desk)
         return false;
     pthread_mutex_lock(&desk->lock);
-    const bool busy = desk->waiting + desk->parked_count + desk->delayed_count + desk->handled > 0;
+    const bool busy = desk->present > 0;
     pthread_mutex_unlock(&desk->lock);
     return busy;
 }

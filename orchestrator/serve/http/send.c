@@ -6,12 +6,6 @@
 
 static const char strict_policy[] = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/* Sent with every reply. There are no CORS headers: other sites may read nothing. */
-static const organ_http_field always[] = {{"X-Content-Type-Options", "nosniff"},
-                                          {"Referrer-Policy", "no-referrer"},
-                                          {"Cross-Origin-Resource-Policy", "same-origin"},
-                                          {"Cross-Origin-Opener-Policy", "same-origin"}};
-
 static struct MHD_Response *make_response(organ_http_request *request)
 {
     organ_http_reply *const reply = &request->reply;
@@ -47,20 +41,23 @@ static bool has_header(const organ_http_reply *reply, const char *name)
     return false;
 }
 
+/* There are no CORS headers: other sites may read nothing. */
 static bool add_headers(const organ_http_reply *reply, struct MHD_Response *response)
 {
-    bool good =
-        organ_mhd.add_response_header(response, "Content-Security-Policy", reply->policy ? reply->policy : strict_policy) == MHD_YES;
-    for (size_t k = 0; k < sizeof always / sizeof *always; k++)
-        good = organ_mhd.add_response_header(response, always[k].name, always[k].value) == MHD_YES && good;
-    if (reply->type)
-        good = organ_mhd.add_response_header(response, "Content-Type", reply->type) == MHD_YES && good;
-    if (!has_header(reply, "Cache-Control"))
-        good = organ_mhd.add_response_header(response, "Cache-Control", "no-store") == MHD_YES && good;
+    const organ_http_field fields[] = {{"Content-Security-Policy", reply->policy ? reply->policy : strict_policy},
+                                       {"X-Content-Type-Options", "nosniff"},
+                                       {"Referrer-Policy", "no-referrer"},
+                                       {"Cross-Origin-Resource-Policy", "same-origin"},
+                                       {"Cross-Origin-Opener-Policy", "same-origin"},
+                                       {"Content-Type", reply->type},
+                                       {"Cache-Control", has_header(reply, "Cache-Control") ? NULL : "no-store"}};
+    for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
+        if (fields[k].value && organ_mhd.add_response_header(response, fields[k].name, fields[k].value) != MHD_YES)
+            return false;
     /* A value that cannot stand in a header (a line break in a name) leaves the header out; nothing else is lost. */
     for (size_t k = 0; k < reply->header_count; k++)
         organ_mhd.add_response_header(response, reply->headers[k].name, reply->headers[k].value);
-    return good;
+    return true;
 }
 
 enum MHD_Result organ_http_send(organ_http_request *request)

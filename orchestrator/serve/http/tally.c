@@ -26,7 +26,7 @@ struct organ_tally {
     pthread_mutex_t lock;
     route_tally routes[MOST_ROUTES]; /* the first is of requests without a route */
     size_t route_count;
-    uint64_t bytes, connections, open, slow;
+    uint64_t bytes, connections, open, slow; /* atomic, without the lock */
 };
 
 organ_tally *organ_tally_create(void)
@@ -75,26 +75,16 @@ void organ_tally_request(organ_tally *tally, const organ_http_route *route, unsi
     pthread_mutex_unlock(&tally->lock);
 }
 
-void organ_tally_bytes(organ_tally *tally, uint64_t bytes)
-{
-    pthread_mutex_lock(&tally->lock);
-    tally->bytes += bytes;
-    pthread_mutex_unlock(&tally->lock);
-}
+static uint64_t count_of(const uint64_t *counter) { return __atomic_load_n(counter, __ATOMIC_RELAXED); }
+static void count_more(uint64_t *counter, uint64_t more) { __atomic_add_fetch(counter, more, __ATOMIC_RELAXED); }
+
+void organ_tally_bytes(organ_tally *tally, uint64_t bytes) { count_more(&tally->bytes, bytes); }
+void organ_tally_slow(organ_tally *tally) { count_more(&tally->slow, 1); }
 
 void organ_tally_connection(organ_tally *tally, bool opened)
 {
-    pthread_mutex_lock(&tally->lock);
-    tally->connections += opened;
-    tally->open += opened ? 1 : (uint64_t)-1;
-    pthread_mutex_unlock(&tally->lock);
-}
-
-void organ_tally_slow(organ_tally *tally)
-{
-    pthread_mutex_lock(&tally->lock);
-    tally->slow++;
-    pthread_mutex_unlock(&tally->lock);
+    count_more(&tally->connections, opened);
+    count_more(&tally->open, opened ? 1 : (uint64_t)-1);
 }
 
 static unsigned long long resident_bytes(void)
@@ -157,11 +147,11 @@ void organ_tally_print(organ_tally *tally, FILE *out)
           out);
     for (size_t k = 0; k < tally->route_count; k++)
         print_durations(&tally->routes[k], out);
-    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", tally->bytes);
-    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", tally->connections);
-    organ_http_metric(out, "organ_http_connections", "gauge", "Connections open now.", tally->open);
+    organ_http_metric(out, "organ_http_sent_bytes_total", "counter", "Bytes of bodies sent.", count_of(&tally->bytes));
+    organ_http_metric(out, "organ_http_connections_total", "counter", "Connections accepted.", count_of(&tally->connections));
+    organ_http_metric(out, "organ_http_connections", "gauge", "Connections open now.", count_of(&tally->open));
     organ_http_metric(out, "organ_http_slow_total", "counter", "Connections closed because a request took too long to arrive.",
-                      tally->slow);
+                      count_of(&tally->slow));
     organ_http_metric(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server.", resident_bytes());
     pthread_mutex_unlock(&tally->lock);
 }

@@ -2,7 +2,7 @@
 #include "orchestrator/serve/jobs/output.h"
 
 #include "formats/base/json_text.h"
-#include "orchestrator/report/view/html_report.h"
+#include "orchestrator/report/view/views.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -35,14 +35,11 @@ static uint64_t cut_result(const organ_job_store *store, const char *id, uint64_
     return size;
 }
 
-/* Whether there is an HTML page for reports of this schema: "organ.prune/1, organ.audit/1, ...". */
+/* Whether there is an HTML page for reports of this schema. */
 static bool has_page(const char *schema)
 {
-    char known[2000];
-    const size_t length = strlen(schema);
-    organ_html_report_known(known, sizeof known);
-    for (const char *at = length ? known : NULL; at; at = strstr(at, ", ") ? strstr(at, ", ") + 2 : NULL)
-        if (strncmp(at, schema, length) == 0 && (at[length] == ',' || at[length] == '\0'))
+    for (size_t k = 0; k < ORGAN_VIEWS; k++)
+        if (strcmp(organ_views[k]->schema, schema) == 0)
             return true;
     return false;
 }

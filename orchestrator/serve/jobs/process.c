@@ -114,9 +114,13 @@ static bool prepare_child(const child *self, int program)
     /* A group of its own, to be signalled by; not a session, for where the scheduler shares processors out by session, the server's lower
      * priority would count for nothing. */
     setpgid(0, 0);
-    return setrlimit(RLIMIT_CORE, &none) == 0 && (self->memory == 0 || setrlimit(RLIMIT_DATA, &memory) == 0) && root >= 0 &&
-           fchdir(root) == 0 && place_descriptor(nothing, 0) && place_descriptor(output, 1) && place_descriptor(log, 2) &&
-           (self->plan->confine == 0 || organ_confine(self->plan->confine, root, program));
+    if (setrlimit(RLIMIT_CORE, &none) != 0 || (self->memory && setrlimit(RLIMIT_DATA, &memory) != 0))
+        return false;
+    if (root < 0 || fchdir(root) != 0)
+        return false;
+    if (!place_descriptor(nothing, 0) || !place_descriptor(output, 1) || !place_descriptor(log, 2))
+        return false;
+    return self->plan->confine == 0 || organ_confine(self->plan->confine, root, program);
 }
 
 enum { PROGRAM = 3, GATE = 4, READY = 5, OTHERS = 6 };
@@ -140,8 +144,10 @@ static void become_program(const child *self)
     const bool good = program >= 0 && gate >= 0 && ready >= 0 && prepare_child(self, program);
     const int why = good ? 0 : errno;
     char go = 0;
-    /* The server's end of the gate is closed too, so that the read below ends when the server dies. */
-    if (!keep_only(program, gate, ready) || write(READY, &why, sizeof why) != sizeof why || why != 0 || read(GATE, &go, 1) != 1)
+    if (!keep_only(program, gate, ready) || write(READY, &why, sizeof why) != sizeof why || why != 0)
+        _exit(ORGAN_INTERRUPTED);
+    /* The server's end of the gate was closed too, so that this ends when the server dies. */
+    if (read(GATE, &go, 1) != 1)
         _exit(ORGAN_INTERRUPTED);
     syscall(SYS_execveat, PROGRAM, "", self->argv, self->plan->environ, AT_EMPTY_PATH);
     _exit(write(2, lost, sizeof lost - 1) > 0 ? ORGAN_IO : ORGAN_INTERRUPTED);

@@ -259,6 +259,18 @@ static bool all_texts(const json_t *array)
 }
 
 /* The record says what a process is started with, so every member is checked. */
+static bool is_record(const json_t *record, const char *id)
+{
+    static const char *const lists[] = {"argv", "reads", "writes"};
+    for (size_t k = 0; k < sizeof lists / sizeof *lists; k++)
+        if (!all_texts(json_object_get(record, lists[k])))
+            return false;
+    if (json_array_size(json_object_get(record, "argv")) < 2 || !json_is_object(json_object_get(record, "arguments")))
+        return false;
+    return *organ_json_text(record, "verb") && *organ_json_text(record, "command") && strcmp(organ_json_text(record, "id"), id) == 0 &&
+           strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0;
+}
+
 static bool read_record(const json_t *record, organ_job *job)
 {
     static const char *const kept[] = {"verb", "arguments", "argv", "command", "reads", "writes", "resumes"};
@@ -283,11 +295,8 @@ static bool read_record(const json_t *record, organ_job *job)
     job->size = organ_json_count(record, "size");
     job->cut = organ_json_count(record, "cut");
     job->code = (int)json_integer_value(json_object_get(record, "code"));
-    return strcmp(organ_json_text(record, "schema"), "organ.job/1") == 0 && strcmp(organ_json_text(record, "id"), job->id) == 0 &&
-           (job->state = organ_job_state_named(organ_json_text(record, "state"))) < ORGAN_JOB_STATES && *organ_json_text(record, "verb") &&
-           *organ_json_text(record, "command") && *job->created && json_is_object(json_object_get(record, "arguments")) &&
-           all_texts(json_object_get(record, "argv")) && json_array_size(json_object_get(record, "argv")) > 1 &&
-           all_texts(json_object_get(record, "reads")) && all_texts(json_object_get(record, "writes"));
+    job->state = organ_job_state_named(organ_json_text(record, "state"));
+    return job->state < ORGAN_JOB_STATES && *job->created && is_record(record, job->id);
 }
 
 organ_status organ_job_load(const organ_job_store *store, const char *id, organ_job **loaded, organ_error *error)
