@@ -93,6 +93,8 @@ bool organ_http_routed(organ_http_request *request);
 
 /* Replaces what was there. */
 void organ_http_reply_clear(organ_http_reply *reply);
+/* Closes its stream and frees it. */
+void organ_http_waker_discard(organ_http_waker *waker);
 
 /* ---- send.c ---- */
 

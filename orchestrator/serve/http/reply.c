@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * Replies: what handlers fill. */
-#include "orchestrator/serve/http/parts.h"
-#include "orchestrator/serve/http/waker.h"
+#include "orchestrator/serve/http/server_parts.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+void organ_http_waker_discard(organ_http_waker *waker)
+{
+    waker->stream.close(waker->stream.context);
+    pthread_mutex_destroy(&waker->lock);
+    free(waker);
+}
 
 void organ_http_reply_clear(organ_http_reply *reply)
 {

@@ -13,6 +13,20 @@
 
 #include <pthread.h>
 #include <sys/queue.h>
+#include <time.h>
+
+/* Resumes a connection that is suspended in the middle of its reply. */
+struct organ_http_waker {
+    pthread_mutex_t lock;
+    organ_http_stream stream;
+    struct organ_server *server; /* NULL until it is sent */
+    struct MHD_Connection *connection;
+    struct organ_tally *tally;
+    size_t *sent; /* of the request, which outlives every read */
+    bool resting, woken;
+    time_t last;                        /* read, in seconds of the monotonic clock */
+    LIST_ENTRY(organ_http_waker) entry; /* among all of the server */
+};
 
 /* One server; server.c makes it. */
 struct organ_server {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT
  * Replies of unknown length: connections that are suspended until there is more to send. */
 #include "orchestrator/serve/http/server_parts.h"
-#include "orchestrator/serve/http/waker.h"
 
 #include <stdlib.h>
 
@@ -26,6 +25,17 @@ organ_http_waker *organ_http_reply_stream(organ_http_reply *reply, const char *t
     waker->last = seconds_now();
     *reply = (organ_http_reply){.kind = REPLY_STREAM, .status = 200, .type = type, .fd = -1, .waker = waker};
     return waker;
+}
+
+void organ_http_wake(organ_http_waker *waker)
+{
+    pthread_mutex_lock(&waker->lock);
+    waker->woken = true;
+    if (waker->resting) {
+        waker->resting = false;
+        organ_mhd.resume_connection(waker->connection);
+    }
+    pthread_mutex_unlock(&waker->lock);
 }
 
 static ssize_t rest_stream(organ_http_waker *waker)

@@ -4,11 +4,26 @@
 #define ORGAN_JOB_KEEPER_H
 
 #include "orchestrator/serve/http/http.h"
-#include "orchestrator/serve/jobs/setup.h"
 #include "orchestrator/serve/jobs/store.h"
 #include "orchestrator/serve/jobs/words.h"
 
 #include <stdio.h>
+
+typedef struct organ_jobs organ_jobs;
+
+typedef struct organ_jobs_setup {
+    const organ_jail *jail;
+    const organ_verb *const *verbs;
+    size_t verb_count;
+    unsigned limit;      /* how many run at once, at least 1 */
+    size_t kept;         /* finished jobs that are remembered; the oldest go first */
+    size_t most_queued;  /* more that wait are refused */
+    uint64_t output;     /* bytes of the result that one job keeps at most, and of its log; 0: no limit */
+    uint64_t keep_bytes; /* of all jobs together; the oldest that have finished go first; 0: no limit */
+    uint64_t memory;     /* that one job may ask for with --memory at most; 0: no limit, and jobs run without one */
+    const char *program; /* what runs the verbs */
+    double patience;     /* seconds after which a cancelled job that has not ended is told more firmly: SIGINT, SIGTERM, SIGKILL */
+} organ_jobs_setup;
 
 /* Reads what an earlier server left: finished jobs are there, queued ones wait again, running ones are watched on, and those that died
  * meanwhile are marked as interrupted. Malformed records are reported to `notes` (may be NULL) and left alone. The jail and verbs must

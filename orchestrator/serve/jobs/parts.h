@@ -4,8 +4,8 @@
 #define ORGAN_JOB_PARTS_H
 
 #include "orchestrator/serve/http/http.h"
+#include "orchestrator/serve/jobs/keeper.h"
 #include "orchestrator/serve/jobs/output.h"
-#include "orchestrator/serve/jobs/setup.h"
 #include "orchestrator/serve/jobs/store.h"
 
 #include <pthread.h>

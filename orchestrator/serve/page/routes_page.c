@@ -1,12 +1,58 @@
 /* SPDX-License-Identifier: MIT
  * The page at / and its parts below /page/. They are the same for everybody and hold nothing of the models: they need no token, and a
  * browser keeps them until their tag changes. */
+#include "orchestrator/command/embedded.h"
 #include "orchestrator/serve/page/open_api.h"
 #include "orchestrator/serve/page/page.h"
-#include "orchestrator/serve/page/page_files.h"
 
 #include <string.h>
 #include <xxhash.h>
+
+/* ---- the files of the page, as they stand in site/, inside the program ---- */
+
+#define HTML   "text/html; charset=utf-8"
+#define STYLE  "text/css; charset=utf-8"
+#define SCRIPT "text/javascript; charset=utf-8"
+#define IMAGE  "image/svg+xml"
+
+/* FILE(symbol, name, type) */
+#define PAGE_FILES                                                                                                                         \
+    FILE(index_html, "index.html", HTML)                                                                                                   \
+    FILE(style_css, "style.css", STYLE)                                                                                                    \
+    FILE(organ_svg, "organ.svg", IMAGE)                                                                                                    \
+    FILE(page_js, "page.js", SCRIPT)                                                                                                       \
+    FILE(path_picker_js, "path_picker.js", SCRIPT)                                                                                         \
+    FILE(elements_js, "elements.js", SCRIPT)                                                                                               \
+    FILE(files_list_js, "files_list.js", SCRIPT)                                                                                           \
+    FILE(wire_js, "wire.js", SCRIPT)                                                                                                       \
+    FILE(words_js, "words.js", SCRIPT)                                                                                                     \
+    FILE(models_view_js, "models_view.js", SCRIPT)                                                                                         \
+    FILE(model_view_js, "model_view.js", SCRIPT)                                                                                           \
+    FILE(tensor_table_js, "tensor_table.js", SCRIPT)                                                                                       \
+    FILE(anatomy_js, "anatomy.js", SCRIPT)                                                                                                 \
+    FILE(verbs_view_js, "verbs_view.js", SCRIPT)                                                                                           \
+    FILE(form_view_js, "form_view.js", SCRIPT)                                                                                             \
+    FILE(form_fields_js, "form_fields.js", SCRIPT)                                                                                         \
+    FILE(command_line_js, "command_line.js", SCRIPT)                                                                                       \
+    FILE(jobs_view_js, "jobs_view.js", SCRIPT)                                                                                             \
+    FILE(job_panel_js, "job_panel.js", SCRIPT)                                                                                             \
+    FILE(job_view_js, "job_view.js", SCRIPT)                                                                                               \
+    FILE(progress_js, "progress.js", SCRIPT)
+
+#define FILE(symbol, name, type) ORGAN_EMBEDDED(organ_page_##symbol, "orchestrator/serve/page/site/" name)
+PAGE_FILES
+#undef FILE
+
+typedef struct page_file {
+    const char *name, *type; /* "index.html", "text/html; charset=utf-8" */
+    const char *data, *end;
+} page_file;
+
+#define FILE(symbol, name, type) {name, type, organ_page_##symbol, organ_page_##symbol##_end},
+static const page_file files[] = {PAGE_FILES};
+#undef FILE
+
+/* ---- what is sent ---- */
 
 /* Scripts and styles only from files of the page, requests only to this server, no string ever becomes markup. A report is shown in a
  * frame, whose own policy is the stricter one of what is served there. */
@@ -15,7 +61,7 @@ static const char policy[] =
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'";
 
-static void send_file(const organ_http_request *request, organ_http_reply *reply, const organ_page_file *file)
+static void send_file(const organ_http_request *request, organ_http_reply *reply, const page_file *file)
 {
     size_t bytes = (size_t)(file->end - file->data);
     char tag[24];
@@ -31,9 +77,9 @@ static void send_file(const organ_http_request *request, organ_http_reply *reply
 
 static void send_named(const organ_http_request *request, organ_http_reply *reply, const char *name)
 {
-    for (size_t k = 0; k < organ_page_file_count; k++)
-        if (!strcmp(organ_page_files[k].name, name)) {
-            send_file(request, reply, &organ_page_files[k]);
+    for (size_t k = 0; k < sizeof files / sizeof *files; k++)
+        if (!strcmp(files[k].name, name)) {
+            send_file(request, reply, &files[k]);
             return;
         }
     organ_http_problem(reply, 404, "the page has no part '%s'", name);
