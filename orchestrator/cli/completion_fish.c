@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-static void put_quoted(FILE *out, const char *text)
+static void put_fish_quoted(FILE *out, const char *text)
 {
     fputc('\'', out);
     for (; *text; text++)
@@ -37,7 +37,7 @@ static void put_fish_option(FILE *out, const organ_verb *verb, const organ_optio
     } else if (option->value != ORGAN_VALUE_FLAG)
         fputs(option->names == ORGAN_NAMES_NOTHING ? " -x" : " -r -F", out);
     fputs(" -d ", out);
-    put_quoted(out, brief);
+    put_fish_quoted(out, brief);
     fputc('\n', out);
 }
 
@@ -78,7 +78,7 @@ static void put_fish_words(FILE *out, const organ_verb_table *table, const char 
                     of, of, word);
         else
             fprintf(out, "    printf '%%s\\t%%s\\n' %s ", opens ? family : word);
-        put_quoted(out, opens ? organ_completion_about_family(table, k) : table->verbs[k]->summary);
+        put_fish_quoted(out, opens ? organ_completion_about_family(table, k) : table->verbs[k]->summary);
         fputc('\n', out);
     }
 }

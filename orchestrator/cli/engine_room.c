@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 /* The page is written before the report is shown; if that fails, the report is shown all the same. */
-static void write_page(const organ_call *call, const json_t *report, organ_error *fault)
+static void write_html_page(const organ_call *call, const json_t *report, organ_error *fault)
 {
     organ_error page = {0};
     if (organ_html_file_check(call->html, &page) == ORGAN_OK)
@@ -30,7 +30,7 @@ static void show_report(const organ_call *call, const json_t *report, organ_erro
         return;
     }
     if (call->html)
-        write_page(call, report, &unwritten);
+        write_html_page(call, report, &unwritten);
     if (call->json)
         organ_document_print(report, stdout, &fault);
     else if ((call->tensors ? organ_report_tensors : organ_report_terminal)(report, &page, &text, &fault) == ORGAN_OK &&

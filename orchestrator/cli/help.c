@@ -28,7 +28,7 @@ static void put_paragraphs(FILE *out, const char *text, size_t indent, const org
 }
 
 /* A term, and what it means beside it, or below where the term is too long for the column. */
-static void put_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
+static void put_help_entry(FILE *out, const char *term, size_t column, const char *meaning, const organ_page *page)
 {
     char lead[128];
     const size_t width = INDENT + strlen(term);
@@ -66,7 +66,7 @@ static void put_option_help(FILE *out, const organ_option *option, size_t column
     char term[96], meaning[ORGAN_MEANING_ROOM];
     option_term(option, term, sizeof term);
     organ_help_meaning(option, meaning);
-    put_entry(out, term, column, meaning, page);
+    put_help_entry(out, term, column, meaning, page);
 }
 
 static void put_usage(FILE *out, const organ_verb *verb, const organ_page *page)
@@ -104,7 +104,7 @@ void organ_help_of_verb(FILE *out, const organ_verb *verb, const organ_page *pag
     put_paragraphs(out, verb->about, 0, &narrow);
     fputs(verb->operand_count ? "\n" : "", out);
     for (size_t k = 0; k < verb->operand_count; k++)
-        put_entry(out, verb->operands[k].name, OPERAND_COLUMN, verb->operands[k].help, &narrow);
+        put_help_entry(out, verb->operands[k].name, OPERAND_COLUMN, verb->operands[k].help, &narrow);
     for (size_t g = 0; g < verb->group_count; g++) {
         fprintf(out, "\n%s:\n", verb->groups[g].title);
         for (size_t k = 0; k < verb->groups[g].count; k++)
@@ -142,7 +142,7 @@ void organ_help_start(FILE *out, const organ_verb_table *table, const organ_page
             if (strcmp(verb->name, first_needed[n]) != 0)
                 continue;
             fputc('\n', out);
-            put_entry(out, verb->name, COLUMN, verb->summary, &narrow);
+            put_help_entry(out, verb->name, COLUMN, verb->summary, &narrow);
             fprintf(out, "%*s%s\n", COLUMN, "", verb->examples[0].command);
         }
     fputc('\n', out);
@@ -158,7 +158,7 @@ void organ_help_overview(FILE *out, const organ_verb_table *table, const organ_p
         const char *const title = organ_verb_section_at(table, table->verbs[k]);
         if (title)
             fprintf(out, "\n%s:\n", title);
-        put_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
+        put_help_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
     }
     fputc('\n', out);
     organ_text_wrap(out, "", 0, "'organ help VERB' explains a verb with examples.", &narrow);
@@ -175,7 +175,7 @@ bool organ_help_family(FILE *out, const organ_verb_table *table, const char *wor
             continue;
         if (!found)
             fprintf(out, "Usage: organ %s VERB ARGUMENTS [options]\n\n", word);
-        put_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
+        put_help_entry(out, table->verbs[k]->name, COLUMN, table->verbs[k]->summary, &narrow);
         found = true;
     }
     if (found)

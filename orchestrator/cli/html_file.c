@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static organ_status check_directory(const char *path, organ_error *error)
+static organ_status check_page_directory(const char *path, organ_error *error)
 {
     const char *const slash = strrchr(path, '/');
     char *const directory = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
@@ -27,7 +27,7 @@ static organ_status check_directory(const char *path, organ_error *error)
 
 organ_status organ_html_file_check(const char *path, organ_error *error)
 {
-    return organ_check_report_place(path, error) ? error->status : check_directory(path, error);
+    return organ_check_report_place(path, error) ? error->status : check_page_directory(path, error);
 }
 
 /* A page beside a model that is one file is no part of it. */

@@ -26,7 +26,7 @@ const char *organ_status_name(organ_status status)
 }
 
 /* One write, so that lines of two programs on one pipe do not mix. Without memory the line is left out. */
-static void put_event(FILE *out, json_t *event)
+static void put_event_line(FILE *out, json_t *event)
 {
     char *const line = event ? json_dumps(event, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     if (line)
@@ -45,30 +45,30 @@ static json_t *visible_or_null(const char *s)
 
 void organ_event_begin(FILE *out, const char *what, uint64_t bytes, size_t tensors)
 {
-    put_event(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes", (json_int_t)bytes, "tensors",
-                             (json_int_t)tensors));
+    put_event_line(out, json_pack("{s:s, s:o, s:I, s:I}", "event", "begin", "what", visible_or_null(what), "bytes", (json_int_t)bytes,
+                                  "tensors", (json_int_t)tensors));
 }
 
 void organ_event_advance(FILE *out, const organ_event_stage *stage, const char *tensor, const char *remark)
 {
-    put_event(out, json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done, "of",
-                             (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors, "tensor", visible_or_null(tensor), "remark",
-                             visible_or_null(remark)));
+    put_event_line(out, json_pack("{s:s, s:I, s:I, s:I, s:o, s:o}", "event", "advance", "bytes", (json_int_t)stage->done, "of",
+                                  (json_int_t)stage->bytes, "tensors", (json_int_t)stage->tensors, "tensor", visible_or_null(tensor),
+                                  "remark", visible_or_null(remark)));
 }
 
 void organ_event_end(FILE *out, const organ_event_stage *stage)
 {
-    put_event(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of", (json_int_t)stage->bytes,
-                             "tensors", (json_int_t)stage->tensors));
+    put_event_line(out, json_pack("{s:s, s:I, s:I, s:I}", "event", "end", "bytes", (json_int_t)stage->done, "of", (json_int_t)stage->bytes,
+                                  "tensors", (json_int_t)stage->tensors));
 }
 
 void organ_event_note(FILE *out, const char *text)
 {
-    put_event(out, json_pack("{s:s, s:o}", "event", "note", "text", visible_or_null(text)));
+    put_event_line(out, json_pack("{s:s, s:o}", "event", "note", "text", visible_or_null(text)));
 }
 
 void organ_event_error(FILE *out, const organ_error *error)
 {
-    put_event(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", organ_status_name(error->status), "code",
-                             (int)error->status, "message", visible_or_null(error->message)));
+    put_event_line(out, json_pack("{s:s, s:s, s:i, s:o}", "event", "error", "status", organ_status_name(error->status), "code",
+                                  (int)error->status, "message", visible_or_null(error->message)));
 }

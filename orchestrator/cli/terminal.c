@@ -44,7 +44,7 @@ void organ_terminal_open(organ_terminal *terminal, FILE *out, const char *progre
 
 /* ---- the line that is redrawn ---- */
 
-static void put_bar(FILE *out, double share, size_t width, bool utf8)
+static void put_progress_bar(FILE *out, double share, size_t width, bool utf8)
 {
     const size_t full = (size_t)(share * (double)width);
     for (size_t k = 0; k < width; k++)
@@ -115,7 +115,7 @@ static char *line_start(const organ_terminal *terminal, size_t width, double now
     if (organ_text_open(&line, &ignored) != ORGAN_OK)
         return NULL;
     fprintf(line.out, "%s ", terminal->what);
-    put_bar(line.out, share_done(terminal), bar, terminal->page.utf8);
+    put_progress_bar(line.out, share_done(terminal), bar, terminal->page.utf8);
     fprintf(line.out, " %5.1f %%", 100.0 * share_done(terminal));
     put_rate(line.out, terminal, now - terminal->started);
     organ_text_finish(&line, &text, &ignored);
@@ -147,7 +147,7 @@ static void clear_line(const organ_terminal *terminal)
         fputs("\r\033[K", terminal->out);
 }
 
-static void draw_line(organ_terminal *terminal, double now)
+static void draw_progress_line(organ_terminal *terminal, double now)
 {
     terminal->page.width = organ_terminal_page(terminal->out).width; /* windows change */
     char *const line = organ_terminal_line(terminal, now);
@@ -160,7 +160,7 @@ static void draw_line(organ_terminal *terminal, double now)
 
 /* ---- the callbacks ---- */
 
-static void begin_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
+static void begin_shown_stage(void *context, const char *what, uint64_t bytes, size_t tensors)
 {
     organ_terminal *const terminal = context;
     const double now = organ_seconds_now();
@@ -232,7 +232,7 @@ static void advance_stage(void *context, uint64_t bytes, const char *tensor, con
     }
     measure_speed(terminal, now);
     if (terminal->live && !terminal->quiet && now - terminal->drawn >= redraw_seconds)
-        draw_line(terminal, now);
+        draw_progress_line(terminal, now);
 }
 
 static void end_stage(void *context)
@@ -259,10 +259,10 @@ static void show_note(void *context, const char *text)
     organ_text_visible(terminal->out, text);
     fputc('\n', terminal->out);
     if (terminal->live && *terminal->what)
-        draw_line(terminal, organ_seconds_now());
+        draw_progress_line(terminal, organ_seconds_now());
 }
 
 organ_progress organ_terminal_progress(organ_terminal *terminal)
 {
-    return (organ_progress){.context = terminal, .begin = begin_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
+    return (organ_progress){.context = terminal, .begin = begin_shown_stage, .advance = advance_stage, .end = end_stage, .note = show_note};
 }

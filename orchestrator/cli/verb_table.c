@@ -33,7 +33,7 @@ static const organ_verb_section sections[] = {
     {"This program", &organ_version_verb}};
 const organ_verb_table organ_all_verbs = {verbs, COUNT(verbs), sections, COUNT(sections)};
 
-static bool is_stopped(void *stop) { return organ_stop_asked(stop); }
+static bool call_is_stopped(void *stop) { return organ_stop_asked(stop); }
 
 void organ_call_complete(organ_call *call)
 {
@@ -41,7 +41,7 @@ void organ_call_complete(organ_call *call)
                                         .header_count = call->headers.count,
                                         .patience = call->patience,
                                         .context = (void *)call->stop,
-                                        .stopped = is_stopped};
+                                        .stopped = call_is_stopped};
     call->inspect.access = call->audit.access = call->extract.access = call->assemble.access = &call->access;
     call->graft.access = call->orthogonality.access = call->autopsy.access = call->lora_sanitize.access = &call->access;
     call->tokenize.access = call->generate.access = call->perplexity.experiment.access = &call->access;

@@ -123,7 +123,7 @@ void organ_option_allows(const organ_option *option, char *out, size_t size)
 }
 
 /* The number in `text`, which must be all of it; infinities, hexadecimal and signs that hide something are no numbers here. */
-static bool read_number(const organ_option *option, const char *text, double *number)
+static bool read_option_number(const organ_option *option, const char *text, double *number)
 {
     const char *const letters = option->value == ORGAN_VALUE_COUNT ? "0123456789" : "0123456789.eE+-";
     char *end = NULL;
@@ -214,7 +214,7 @@ static organ_status store_value(const organ_verb *verb, const organ_option *opti
         words->word[words->count++] = text;
         return ORGAN_OK;
     }
-    if (option->value >= ORGAN_VALUE_COUNT && read_number(option, text, &number) && organ_in_range(&option->range, number)) {
+    if (option->value >= ORGAN_VALUE_COUNT && read_option_number(option, text, &number) && organ_in_range(&option->range, number)) {
         store_number(option, number, member);
         return ORGAN_OK;
     }

@@ -26,7 +26,7 @@ static const file_type types[] = {{".html", "text/html; charset=utf-8"},
                                   {".svg", "image/svg+xml"},
                                   {".png", "image/png"}};
 
-static const char *type_of(const char *name)
+static const char *type_of_file(const char *name)
 {
     const size_t length = strlen(name);
     for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
@@ -126,7 +126,7 @@ static bool continues(const organ_http_request *request, const validators *v)
 
 typedef enum range_kind { RANGE_NONE, RANGE_GOOD, RANGE_BEYOND } range_kind;
 
-static bool read_offset(const char **text, uint64_t *number)
+static bool read_range_offset(const char **text, uint64_t *number)
 {
     const size_t digits = strspn(*text, "0123456789");
     if (digits == 0 || digits > 18)
@@ -146,9 +146,9 @@ static range_kind read_range(const char *text, uint64_t size, uint64_t *from, ui
     const bool tail = *text == '-';
     *from = 0;
     text += tail;
-    if (!read_offset(&text, tail ? &last : from))
+    if (!read_range_offset(&text, tail ? &last : from))
         return RANGE_NONE;
-    if (!tail && (*text++ != '-' || (*text && !read_offset(&text, &last)) || last < *from))
+    if (!tail && (*text++ != '-' || (*text && !read_range_offset(&text, &last)) || last < *from))
         return RANGE_NONE;
     if (*text)
         return RANGE_NONE;
@@ -173,7 +173,7 @@ static void add_validators(organ_http_reply *reply, const validators *v)
 
 static void add_presentation(organ_http_reply *reply, const char *name)
 {
-    reply->type = type_of(name);
+    reply->type = type_of_file(name);
     if (strncmp(reply->type, "text/html", 9) == 0)
         organ_http_reply_policy(reply, organ_http_report_policy);
     else

@@ -48,7 +48,7 @@ typedef struct reading {
     unsigned lengths, codings;
 } reading;
 
-static enum MHD_Result read_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+static enum MHD_Result check_header(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
 {
     reading *const r = context;
     (void)kind;
@@ -91,13 +91,13 @@ static const char *read_lengths(const organ_http_request *request, const reading
 }
 
 /* For a lenient library: checks that no bytes lie between or behind the parts that it made of the head. */
-static void read_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
+static void check_head_layout(const organ_http_request *request, reading *r, const char *verb, const char *version)
 {
     const union MHD_ConnectionInfo *const size =
         organ_mhd.get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     if (!(r->wrong = read_first_line(request, verb, version))) {
         r->at = version + strlen(version);
-        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, read_header, r);
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, r);
     }
     /* The last line ends, and an empty one. */
     if (!r->wrong && size && (uintptr_t)verb + size->header_size - (uintptr_t)r->at > 4)
@@ -108,9 +108,9 @@ bool organ_http_head_passes(organ_http_request *request, const char *verb, const
 {
     reading r = {0};
     if (organ_http_library_is_strict())
-        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, read_header, &r);
+        organ_mhd.get_connection_values(request->connection, MHD_HEADER_KIND, check_header, &r);
     else
-        read_layout(request, &r, verb, version);
+        check_head_layout(request, &r, verb, version);
     if (!r.wrong)
         r.wrong = read_lengths(request, &r, version);
     if (!r.wrong)

@@ -32,7 +32,7 @@ static json_t *entries_page(const char *path, const organ_jail_entry *entries, s
     return NULL;
 }
 
-static void list_directory(const organ_http_request *request, organ_http_reply *reply, const char *path)
+static void reply_directory(const organ_http_request *request, organ_http_reply *reply, const char *path)
 {
     organ_jail_entry *entries;
     size_t count;
@@ -51,7 +51,7 @@ static void list_directory(const organ_http_request *request, organ_http_reply *
     organ_jail_list_free(entries, count);
 }
 
-static void get_root(const organ_http_request *request, organ_http_reply *reply) { list_directory(request, reply, ""); }
+static void get_root(const organ_http_request *request, organ_http_reply *reply) { reply_directory(request, reply, ""); }
 
 static void get_file(const organ_http_request *request, organ_http_reply *reply)
 {
@@ -62,7 +62,7 @@ static void get_file(const organ_http_request *request, organ_http_reply *reply)
     organ_error error = {0};
     unsigned status = organ_jail_look(app->jail, path, &about, &error);
     if (!status && S_ISDIR(about.st_mode)) {
-        list_directory(request, reply, path);
+        reply_directory(request, reply, path);
         return;
     }
     status = status ? status : organ_jail_file(app->jail, path, &fd, NULL, &error);

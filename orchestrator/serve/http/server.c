@@ -37,7 +37,8 @@ static organ_status open_guard(const organ_serve_options *options, organ_server 
     return organ_guard_session(&server->guard, error);
 }
 
-static organ_status open_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server, organ_error *error)
+static organ_status open_server_parts(const organ_serve_options *options, const organ_area *const *areas, organ_server *server,
+                                      organ_error *error)
 {
     struct organ_jail *jail = NULL;
     server->options = *options;
@@ -121,7 +122,7 @@ organ_status organ_server_open(const organ_serve_options *options, const organ_a
         organ_fail(error, ORGAN_USAGE, "--per-address is %u, but there are %u connections in all (--connections)", options->per_address,
                    options->connections);
     want_descriptors(options->connections);
-    if (!error->status && open_parts(options, areas, server, error) == ORGAN_OK &&
+    if (!error->status && open_server_parts(options, areas, server, error) == ORGAN_OK &&
         organ_http_listen(options->listen, options->token_file != NULL, &listening, error) == ORGAN_OK) {
         server->listener = listening.fd;
         server->port = listening.port;

@@ -99,7 +99,7 @@ static unsigned long long resident_bytes(void)
     return pages * (unsigned long long)sysconf(_SC_PAGESIZE);
 }
 
-static void put_label(FILE *out, const route_tally *t)
+static void put_route_label(FILE *out, const route_tally *t)
 {
     fprintf(out, "route=\"%s\",method=\"%s\"", t->route ? t->route->pattern : "",
             t->route ? organ_http_method_names[t->route->method] : "");
@@ -111,16 +111,16 @@ static void print_durations(const route_tally *t, FILE *out)
         return;
     for (int b = 0; b <= BUCKETS; b++) {
         fputs("organ_http_request_seconds_bucket{", out);
-        put_label(out, t);
+        put_route_label(out, t);
         if (b < BUCKETS)
             fprintf(out, ",le=\"%g\"} %llu\n", bounds[b], (unsigned long long)t->bucket[b]);
         else
             fprintf(out, ",le=\"+Inf\"} %llu\n", (unsigned long long)t->count);
     }
     fputs("organ_http_request_seconds_sum{", out);
-    put_label(out, t);
+    put_route_label(out, t);
     fprintf(out, "} %.6f\norgan_http_request_seconds_count{", t->seconds);
-    put_label(out, t);
+    put_route_label(out, t);
     fprintf(out, "} %llu\n", (unsigned long long)t->count);
 }
 
@@ -138,7 +138,7 @@ void organ_tally_print(organ_tally *tally, FILE *out)
     for (size_t k = 0; k < tally->route_count; k++)
         for (size_t s = 0; s < tally->routes[k].status_count; s++) {
             fputs("organ_http_requests_total{", out);
-            put_label(out, &tally->routes[k]);
+            put_route_label(out, &tally->routes[k]);
             fprintf(out, ",status=\"%u\"} %llu\n", tally->routes[k].statuses[s].status,
                     (unsigned long long)tally->routes[k].statuses[s].count);
         }

@@ -32,7 +32,7 @@ static void close_job_events(void *context)
     free(stream);
 }
 
-static void put_event(FILE *out, const char *name, const json_t *data)
+static void put_sent_event(FILE *out, const char *name, const json_t *data)
 {
     char *const text = json_dumps(data, JSON_COMPACT);
     fprintf(out, "event: %s\ndata: %s\n\n", name, text ? text : "{}");
@@ -53,7 +53,7 @@ static bool put_lines(organ_job_stream *stream, FILE *out)
     for (const char *end; got > 0 && (end = memchr(chunk + at, '\n', (size_t)got - at)); at = (size_t)(end - chunk) + 1) {
         json_t *const event = organ_job_event(chunk + at, (size_t)(end - chunk) - at);
         fprintf(out, "id: %lld\n", (long long)stream->offset + (end - chunk) + 1);
-        put_event(out, event ? organ_json_text(event, "event") : "note", event);
+        put_sent_event(out, event ? organ_json_text(event, "event") : "note", event);
         json_decref(event);
     }
     if (got == CHUNK && at == 0)
@@ -76,14 +76,14 @@ static bool make_events(organ_job_stream *stream, FILE *out)
         stream->fd = organ_job_open(&jobs->store, stream->job->id, "events.jsonl", O_RDONLY);
     pthread_mutex_unlock(&jobs->mutex);
     if (fresh && !over)
-        put_event(out, "job", view); /* a new state precedes its events, progress follows them */
+        put_sent_event(out, "job", view); /* a new state precedes its events, progress follows them */
     const bool lines = put_lines(stream, out);
     if (lines && !over && !fresh)
-        put_event(out, "job", view);
+        put_sent_event(out, "job", view);
     stream->ended = over && !lines;
     if (stream->ended) {
         fprintf(out, "id: %lld-end\n", (long long)stream->offset);
-        put_event(out, "job", view);
+        put_sent_event(out, "job", view);
     }
     json_decref(view);
     return lines || stream->ended || fresh;

@@ -40,7 +40,7 @@ void organ_job_close(int fd)
 
 /* ---- identity ---- */
 
-static bool read_text(const char *path, char *text, size_t size)
+static bool read_small_file(const char *path, char *text, size_t size)
 {
     const int fd = open(path, O_RDONLY | O_CLOEXEC);
     const ssize_t got = fd < 0 ? -1 : read(fd, text, size - 1);
@@ -54,7 +54,7 @@ static bool read_birth(pid_t pid, uint64_t *born)
 {
     char path[40], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", (long)pid);
-    char *at = read_text(path, text, sizeof text) ? strrchr(text, ')') : NULL;
+    char *at = read_small_file(path, text, sizeof text) ? strrchr(text, ')') : NULL;
     if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
         return false;
     for (int field = 2; field < 22 && at; field++)
@@ -65,7 +65,7 @@ static bool read_birth(pid_t pid, uint64_t *born)
 
 static void this_boot(char boot[40])
 {
-    if (read_text("/proc/sys/kernel/random/boot_id", boot, 40))
+    if (read_small_file("/proc/sys/kernel/random/boot_id", boot, 40))
         boot[strcspn(boot, "\n")] = '\0';
 }
 

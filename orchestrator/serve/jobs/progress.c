@@ -38,7 +38,7 @@ json_t *organ_job_event(const char *line, size_t length)
     return json_pack("{s:s, s:s}", "event", "note", "text", text);
 }
 
-static void begin_stage(organ_job_progress *progress, const json_t *event)
+static void take_begin(organ_job_progress *progress, const json_t *event)
 {
     snprintf(progress->stage, sizeof progress->stage, "%s", organ_json_text(event, "what"));
     progress->failed = false; /* what was said before was of an attempt that is resumed now */
@@ -51,7 +51,7 @@ static void begin_stage(organ_job_progress *progress, const json_t *event)
 }
 
 /* What was done before the first read does not count for the speed. */
-static void advance(organ_job_progress *progress, const json_t *event, bool first)
+static void take_advance(organ_job_progress *progress, const json_t *event, bool first)
 {
     const char *const tensor = organ_json_text(event, "tensor");
     progress->bytes = organ_json_count(event, "bytes");
@@ -70,9 +70,9 @@ static void take_line(organ_job_progress *progress, const char *line, size_t len
     json_t *const event = organ_job_event(line, length);
     const char *const name = organ_json_text(event, "event");
     if (strcmp(name, "begin") == 0)
-        begin_stage(progress, event);
+        take_begin(progress, event);
     else if (strcmp(name, "advance") == 0)
-        advance(progress, event, behind);
+        take_advance(progress, event, behind);
     else if (strcmp(name, "error") == 0) {
         progress->failed = true;
         progress->code = (int)organ_json_count(event, "code");

@@ -120,7 +120,7 @@ void organ_jobs_signal(organ_jobs *jobs, organ_job *job)
 
 /* ---- the start ---- */
 
-static char **words_of(const json_t *argv)
+static char **argv_words(const json_t *argv)
 {
     const size_t count = json_array_size(argv);
     char **const words = calloc(count + 1, sizeof *words);
@@ -173,7 +173,7 @@ void organ_jobs_start(organ_jobs *jobs, organ_job *job)
     organ_error error = {0};
     json_t *const plain = json_object_get(job->fixed, "argv");
     json_t *const argv = job->resume ? organ_job_words_resumed(plain) : json_incref(plain);
-    char **const words = words_of(argv);
+    char **const words = argv_words(argv);
     job->progress = (organ_job_progress){.offset = job->progress.offset};
     job->message[0] = '\0';
     job->finished[0] = '\0';

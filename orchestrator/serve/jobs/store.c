@@ -94,7 +94,7 @@ void organ_job_store_close(organ_job_store *store)
     *store = (organ_job_store){.lock = -1};
 }
 
-static char *path_of(const organ_job_store *store, const char *id, const char *name)
+static char *job_path(const organ_job_store *store, const char *id, const char *name)
 {
     char *path = NULL;
     return asprintf(&path, "%s/%s%s%s", store->path, id, *name ? "/" : "", name) < 0 ? NULL : path;
@@ -102,7 +102,7 @@ static char *path_of(const organ_job_store *store, const char *id, const char *n
 
 int organ_job_open(const organ_job_store *store, const char *id, const char *name, int flags)
 {
-    char *const path = path_of(store, id, name);
+    char *const path = job_path(store, id, name);
     if (!path)
         return -1;
     /* Another user of this directory may have put a link or a pipe in its place; opening a pipe would block. */
@@ -149,7 +149,7 @@ json_t *organ_job_ids(const organ_job_store *store, organ_error *error)
 /* Removes from the directory of a job what fits the pattern, and the directory if nothing is left in it. */
 static bool remove_files(const organ_job_store *store, const char *id, const char *pattern)
 {
-    char *const path = path_of(store, id, "");
+    char *const path = job_path(store, id, "");
     DIR *const directory = path ? opendir(path) : NULL;
     for (struct dirent *entry; directory && (entry = readdir(directory));)
         if (fnmatch(pattern, entry->d_name, 0) == 0)
@@ -192,7 +192,7 @@ static json_t *record_of(const organ_job *job)
 
 organ_status organ_job_save(const organ_job_store *store, const organ_job *job, organ_error *error)
 {
-    char *const path = path_of(store, job->id, "job.json");
+    char *const path = job_path(store, job->id, "job.json");
     json_t *const record = record_of(job);
     if (!path || !record)
         organ_fail_errno(error, ENOMEM, "the record of job %s", job->id);
@@ -204,7 +204,7 @@ organ_status organ_job_save(const organ_job_store *store, const organ_job *job, 
 }
 
 /* Ids are moments; the next microsecond if one is taken. */
-static organ_status make_directory(const organ_job_store *store, organ_job *job, organ_error *error)
+static organ_status make_job_directory(const organ_job_store *store, organ_job *job, organ_error *error)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -216,7 +216,7 @@ static organ_status make_directory(const organ_job_store *store, organ_job *job,
         gmtime_r(&seconds, &parts);
         strftime(moment, sizeof moment, "%Y%m%d-%H%M%S", &parts);
         snprintf(job->id, sizeof job->id, "%s-%06ld", moment, micros % 1000000);
-        char *const path = path_of(store, job->id, "");
+        char *const path = job_path(store, job->id, "");
         const int made = path ? mkdir(path, 0700) : -1, why = path ? errno : ENOMEM;
         free(path);
         if (made == 0)
@@ -241,7 +241,7 @@ organ_status organ_job_create(const organ_job_store *store, organ_job_words *wor
     organ_job_stamp(job->created);
     if (!job->fixed)
         organ_fail_errno(error, ENOMEM, "a job");
-    else if (make_directory(store, job, error) == ORGAN_OK && organ_job_save(store, job, error) != ORGAN_OK)
+    else if (make_job_directory(store, job, error) == ORGAN_OK && organ_job_save(store, job, error) != ORGAN_OK)
         organ_job_erase(store, job->id);
     if (error->status == ORGAN_OK)
         *made = job;
@@ -330,22 +330,22 @@ organ_status organ_job_load(const organ_job_store *store, const char *id, organ_
 
 /* ---- what clients see ---- */
 
-static json_t *text_or_null(const char *text) { return *text ? organ_document_string(text) : json_null(); }
+static json_t *member_text(const char *text) { return *text ? organ_document_string(text) : json_null(); }
 
 /* A view leaves the lock that guards the job; a reference to a part of the job would be counted without it. */
-static json_t *copy_of(const organ_job *job, const char *key) { return json_deep_copy(json_object_get(job->fixed, key)); }
+static json_t *copy_fixed(const organ_job *job, const char *key) { return json_deep_copy(json_object_get(job->fixed, key)); }
 
 json_t *organ_job_view(const organ_job *job)
 {
     const bool resumes = json_is_true(json_object_get(job->fixed, "resumes")), active = organ_job_active(job->state);
     const bool stopped = job->state == ORGAN_JOB_FAILED || job->state == ORGAN_JOB_CANCELLED || job->state == ORGAN_JOB_INTERRUPTED;
     const bool staged = *job->progress.stage != '\0';
-    return ORGAN_OBJECT(SET_TEXT("id", job->id), SET("verb", copy_of(job, "verb")), SET("arguments", copy_of(job, "arguments")),
-                        SET("command", copy_of(job, "command")), SET("outputs", copy_of(job, "writes")),
-                        SET_TEXT("state", organ_job_state_names[job->state]), SET("created", text_or_null(job->created)),
-                        SET("started", text_or_null(job->started)), SET("finished", text_or_null(job->finished)),
+    return ORGAN_OBJECT(SET_TEXT("id", job->id), SET("verb", copy_fixed(job, "verb")), SET("arguments", copy_fixed(job, "arguments")),
+                        SET("command", copy_fixed(job, "command")), SET("outputs", copy_fixed(job, "writes")),
+                        SET_TEXT("state", organ_job_state_names[job->state]), SET("created", member_text(job->created)),
+                        SET("started", member_text(job->started)), SET("finished", member_text(job->finished)),
                         SET_REAL_OF("seconds", job->seconds >= 0 && !active, job->seconds), SET_COUNT("attempts", job->attempts),
-                        SET_COUNT_OF("exit_code", job->code >= 0, job->code), SET("error", text_or_null(job->message)),
+                        SET_COUNT_OF("exit_code", job->code >= 0, job->code), SET("error", member_text(job->message)),
                         SET_FLAG("cancelling", job->cancelling && active), SET_FLAG("resumable", resumes && stopped && job->attempts > 0),
                         SET_FLAG("result", job->result && !active), SET_FLAG("report", job->page && !active),
                         SET("progress", staged ? organ_job_progress_view(&job->progress, job->state == ORGAN_JOB_RUNNING) : json_null()),

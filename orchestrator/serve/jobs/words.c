@@ -43,7 +43,7 @@ static void fault(reader *r, unsigned status, const char *field, const char *for
         json_array_append_new(r->faults, json_pack("{s:s, s:s}", "field", where.message, "detail", detail.message));
 }
 
-static const char *kind_of(const json_t *value)
+static const char *json_kind(const json_t *value)
 {
     static const char *const kinds[] = {
         [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a text", [JSON_INTEGER] = "a number",
@@ -67,7 +67,7 @@ static const char *plain_text(reader *r, const char *field, const json_t *value)
 {
     const char *const text = json_string_value(value);
     if (!text)
-        fault(r, 422, field, "is %s, but must be a text", kind_of(value));
+        fault(r, 422, field, "is %s, but must be a text", json_kind(value));
     else if (*text == '\0' || letters(text) > LONGEST_TEXT)
         fault(r, 422, field, "has %zu characters, but must have 1 to %d", letters(text), LONGEST_TEXT);
     else if (strlen(text) != json_string_length(value))
@@ -122,7 +122,7 @@ static json_t *number_word(reader *r, const char *field, const organ_option *opt
     const bool whole = option->value == ORGAN_VALUE_REAL || (number >= 0 && number < 9e18 && number == (double)(uint64_t)number);
     organ_option_allows(option, allowed, sizeof allowed);
     if (!amount && !json_is_number(value))
-        fault(r, 422, field, "is %s, but must be %s", kind_of(value), allowed);
+        fault(r, 422, field, "is %s, but must be %s", json_kind(value), allowed);
     else if (!whole || !organ_in_range(&option->range, number))
         fault(r, 422, field, "is %.15g, but must be %s", number, allowed);
     else if (option->value != ORGAN_VALUE_REAL)
@@ -180,7 +180,7 @@ static void read_option(reader *r, const organ_option *option)
         return;
     if (option->value == ORGAN_VALUE_FLAG) {
         if (!json_is_boolean(value))
-            fault(r, 422, field, "is %s, but must be true or false", kind_of(value));
+            fault(r, 422, field, "is %s, but must be true or false", json_kind(value));
         else if (json_is_true(value))
             json_array_append_new(r->options, json_sprintf("--%s", option->name));
     } else if (option->value == ORGAN_VALUE_WORDS) {

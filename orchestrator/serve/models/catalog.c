@@ -14,7 +14,7 @@ typedef struct texts {
     char *portrait, *summary;
 } texts;
 
-static bool same_shape(const organ_tensor *a, const organ_tensor *b)
+static bool shares_shape(const organ_tensor *a, const organ_tensor *b)
 {
     return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
 }
@@ -44,7 +44,7 @@ static void lay_out_model(layout *l, const organ_model *model, const texts *t)
     const uint64_t *shape = NULL;
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
-        if (k == 0 || !same_shape(tensor - 1, tensor))
+        if (k == 0 || !shares_shape(tensor - 1, tensor))
             shape = lay_down(l, tensor->shape, tensor->rank * sizeof *shape);
         if (tensors)
             tensors[k].shape = shape;

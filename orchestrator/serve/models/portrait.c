@@ -45,7 +45,7 @@ static bool count_cells(const organ_model *model, cell *cells)
     return more;
 }
 
-static json_t *anatomy_of(const organ_model *model, json_t *cut)
+static json_t *anatomy_cells(const organ_model *model, json_t *cut)
 {
     const size_t count = (size_t)(ORGAN_PORTRAIT_MOST + 1) * CELLS_OF_LAYER;
     cell *const cells = calloc(count, sizeof *cells);
@@ -72,7 +72,7 @@ static json_t *dtypes_of(const json_t *report)
     return names;
 }
 
-static json_int_t layers_of(const organ_model *model)
+static json_int_t count_layers(const organ_model *model)
 {
     json_int_t layers = 0;
     for (size_t k = 0; k < model->tensor_count; k++)
@@ -87,12 +87,12 @@ static json_t *portrait_of(const organ_model *model, json_t *report, const char 
     /* Clients must not learn where the root is on this machine. */
     if (json_object_set_new(report, "run", json_pack("{s:s}", "model", path)) != 0)
         return NULL;
-    json_t *const cut = json_incref(json_object_get(report, "cut")), *const anatomy = anatomy_of(model, cut);
+    json_t *const cut = json_incref(json_object_get(report, "cut")), *const anatomy = anatomy_cells(model, cut);
     json_object_del(report, "cut");
     return ORGAN_OBJECT(FACT("format"), FACT("architecture"), FACT("model_type"), FACT("tensors"), FACT("elements"), FACT("bytes"),
                         FACT("files"), SET_TEXT("path", path), SET_HELD("problems", json_object_get(report, "problems")),
-                        SET_COUNT("layers", layers_of(model)), SET("dtypes", dtypes_of(report)), SET("anatomy", anatomy), SET("cut", cut),
-                        SET_HELD("inspect", report));
+                        SET_COUNT("layers", count_layers(model)), SET("dtypes", dtypes_of(report)), SET("anatomy", anatomy),
+                        SET("cut", cut), SET_HELD("inspect", report));
 }
 
 organ_status organ_model_portrait(const organ_model *model, const char *path, char **portrait, char **summary, organ_error *error)

@@ -48,7 +48,7 @@ static char *join_path(const char *path, const char *name)
 }
 
 /* Takes over `path`; counts the files that end in `end`, and begin with the first `length` bytes of `stem`. */
-static void add_model(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
+static void add_found_model(walk *w, const folder *f, char *path, organ_found_kind kind, const char *stem, size_t length, const char *end)
 {
     organ_found_model model = {.path = path, .kind = kind};
     for (size_t k = 0; k < f->count; k++) {
@@ -78,11 +78,11 @@ static bool add_folder(walk *w, const folder *f)
     const organ_jail_entry *const manifest = file_named(f, ORGAN_MANIFEST);
     const size_t before = w->found->count;
     if (manifest)
-        add_model(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
+        add_found_model(w, f, path, ORGAN_FOUND_ORGANS, "", 0, ".bin");
     else if (file_named(f, "adapter_config.json") && file_named(f, "adapter_model.safetensors"))
-        add_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
+        add_found_model(w, f, path, ORGAN_FOUND_ADAPTER, "adapter_model", 13, ".safetensors");
     else if (file_named(f, ORGAN_INDEX_NAME) || file_named(f, ORGAN_SINGLE_NAME))
-        add_model(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
+        add_found_model(w, f, path, ORGAN_FOUND_DIRECTORY, "", 0, ".safetensors");
     else {
         free(path);
         return false;
@@ -93,26 +93,26 @@ static bool add_folder(walk *w, const folder *f)
     return true;
 }
 
-static void visit_folder(walk *w, const char *path, int depth);
+static void scan_folder(walk *w, const char *path, int depth);
 
-static void visit_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
+static void scan_entry(walk *w, const folder *f, const organ_jail_entry *e, bool whole, int depth)
 {
     unsigned part = 1, parts;
     const size_t length = strlen(e->name), stem = organ_gguf_split_parse(e->name, &part, &parts);
     if (e->directory) {
         char *const below = join_path(f->path, e->name);
         if (below)
-            visit_folder(w, below, depth + 1);
+            scan_folder(w, below, depth + 1);
         else
             organ_fail_errno(w->error, ENOMEM, "the list of models");
         free(below);
     } else if (organ_ends_with(e->name, ".gguf") && (part == 1 || !stem))
-        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, stem ? stem : length, ".gguf");
+        add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_GGUF, e->name, stem ? stem : length, ".gguf");
     else if (organ_ends_with(e->name, ".safetensors") && !whole)
-        add_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
+        add_found_model(w, f, join_path(f->path, e->name), ORGAN_FOUND_FILE, e->name, length, ".safetensors");
 }
 
-static void visit_folder(walk *w, const char *path, int depth)
+static void scan_folder(walk *w, const char *path, int depth)
 {
     folder f = {.path = path};
     bool cut = false;
@@ -129,7 +129,7 @@ static void visit_folder(walk *w, const char *path, int depth)
     /* What an organ directory holds is its own. */
     const bool closed = whole && file_named(&f, ORGAN_MANIFEST);
     for (size_t k = 0; k < f.count && !closed && !w->error->status; k++)
-        visit_entry(w, &f, &f.entries[k], whole, depth);
+        scan_entry(w, &f, &f.entries[k], whole, depth);
     organ_jail_list_free(f.entries, f.count);
 }
 
@@ -142,7 +142,7 @@ organ_status organ_model_scan(const organ_jail *jail, organ_found *found, organ_
 {
     walk w = {.jail = jail, .found = found, .error = error};
     *found = (organ_found){0};
-    visit_folder(&w, "", 0);
+    scan_folder(&w, "", 0);
     if (error->status)
         organ_found_free(found);
     else if (found->count)

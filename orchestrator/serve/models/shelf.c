@@ -70,7 +70,7 @@ static void clear_place(organ_shelf *shelf, place *p)
     *p = (place){0};
 }
 
-static place *find_place(organ_shelf *shelf, const char *path)
+static place *find_on_shelf(organ_shelf *shelf, const char *path)
 {
     for (size_t k = 0; k < PLACES; k++)
         if (shelf->places[k].path && strcmp(shelf->places[k].path, path) == 0)
@@ -101,7 +101,7 @@ static void put_away(organ_shelf *shelf, const char *path, const place *made, bo
 {
     const size_t bytes = made->catalog ? made->catalog->bytes : 0;
     char *const own = strdup(path);
-    place *const old = find_place(shelf, path);
+    place *const old = find_on_shelf(shelf, path);
     shelf->read++;
     if (old)
         clear_place(shelf, old);
@@ -122,7 +122,7 @@ static void put_away(organ_shelf *shelf, const char *path, const place *made, bo
 /* ---- one model ---- */
 
 /* Changes when a file of the model does: digest of names, sizes and times in its directory. */
-static unsigned identity_of(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
+static unsigned digest_of_files(const organ_jail *jail, const char *path, uint64_t *identity, organ_error *error)
 {
     struct stat about;
     organ_jail_entry *entries;
@@ -170,11 +170,11 @@ unsigned organ_shelf_model(organ_shelf *shelf, const char *path, const organ_cat
 {
     uint64_t identity;
     *model = NULL;
-    unsigned status = identity_of(shelf->jail, path, &identity, error);
+    unsigned status = digest_of_files(shelf->jail, path, &identity, error);
     if (status)
         return status;
     pthread_mutex_lock(&shelf->lock);
-    place *const p = find_place(shelf, path);
+    place *const p = find_on_shelf(shelf, path);
     if (p && p->identity == identity) {
         p->used = ++shelf->clock;
         status = p->status;
@@ -217,7 +217,7 @@ static place read_one(const organ_shelf *shelf, const char *path)
     place made = {0};
     organ_error error = {0};
     char *absolute = NULL;
-    made.status = identity_of(shelf->jail, path, &made.identity, &error);
+    made.status = digest_of_files(shelf->jail, path, &made.identity, &error);
     if (!made.status)
         made.status = organ_jail_input(shelf->jail, path, &absolute, &error);
     if (!made.status)
@@ -264,10 +264,10 @@ static char *summary_from_shelf(organ_shelf *shelf, const char *path)
 {
     uint64_t identity;
     organ_error ignored = {0};
-    if (identity_of(shelf->jail, path, &identity, &ignored))
+    if (digest_of_files(shelf->jail, path, &identity, &ignored))
         return NULL;
     pthread_mutex_lock(&shelf->lock);
-    const place *const p = find_place(shelf, path);
+    const place *const p = find_on_shelf(shelf, path);
     char *const summary = p && p->identity == identity ? summary_of(p) : NULL;
     pthread_mutex_unlock(&shelf->lock);
     return summary;
@@ -388,7 +388,7 @@ static void *walk_root(void *context)
 
 /* ---- the list ---- */
 
-static json_t *model_row(organ_found_model *model, bool *looking)
+static json_t *listed_model(organ_found_model *model, bool *looking)
 {
     model->wanted = !model->summary;
     *looking = *looking || model->wanted;
@@ -415,7 +415,7 @@ organ_status organ_shelf_list(organ_shelf *shelf, const char *search, size_t off
         if (search && !strcasestr(shelf->found.models[k].path, search))
             continue;
         if (page->total >= offset && page->total - offset < limit)
-            whole = json_array_append_new(page->models, model_row(&shelf->found.models[k], &page->looking)) == 0 && whole;
+            whole = json_array_append_new(page->models, listed_model(&shelf->found.models[k], &page->looking)) == 0 && whole;
         page->total++;
     }
     page->cut = shelf->found.cut;

@@ -110,7 +110,7 @@ static bool page_is_full(const page *p, const organ_tensor_wish *w)
     return !p->whole || p->rows >= w->limit || p->written >= ORGAN_TENSOR_PAGE_BYTES;
 }
 
-static void put_rows(page *p, const organ_tensor_wish *w, const selection *s)
+static void put_tensor_rows(page *p, const organ_tensor_wish *w, const selection *s)
 {
     uint64_t seen = 0;
     for (uint64_t k = w->offset; s->places && k < s->total && !page_is_full(p, w); k++)
@@ -131,7 +131,7 @@ organ_status organ_tensor_page(const organ_catalog *model, const organ_tensor_wi
         page p = {.model = model, .out = text.out, .whole = true};
         fprintf(text.out, "{\"total\":%" PRIu64 ",\"offset\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"tensors\":[", s.total, wish->offset,
                 s.bytes);
-        put_rows(&p, wish, &s);
+        put_tensor_rows(&p, wish, &s);
         if (wish->offset < s.total && p.rows < s.total - wish->offset)
             fprintf(text.out, "],\"next\":%" PRIu64 "}", wish->offset + p.rows);
         else
