@@ -4,7 +4,6 @@
 #ifndef ORGAN_PRUNE_CALIBRATED_H
 #define ORGAN_PRUNE_CALIBRATED_H
 
-#include "formats/base/api.h"
 #include "orchestrator/surgery/prune/prune.h"
 
 ORGAN_API_BEGIN

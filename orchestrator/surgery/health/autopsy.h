@@ -4,21 +4,16 @@
 #ifndef ORGAN_AUTOPSY_H
 #define ORGAN_AUTOPSY_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-
-#include <jansson.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_autopsy_options {
     const char *model;
-    const char *other;  /* the model to compare with, NULL: none */
-    const char *ranges; /* a file of schema organ.ranges/1, NULL: the ranges that organ_autopsy_ranges gives */
-    const char *match;  /* a shell pattern on names of weights, NULL: all */
-    const char *output; /* a directory for autopsy.json and AUTOPSY_REPORT.md, made if need be; NULL: no files */
+    const char *other;                /* the model to compare with, NULL: none */
+    const char *ranges;               /* a file of schema organ.ranges/1, NULL: the ranges that organ_autopsy_ranges gives */
+    const char *match;                /* a shell pattern on names of weights, NULL: all */
+    const char *output;               /* a directory for autopsy.json and AUTOPSY_REPORT.md, made if need be; NULL: no files */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_autopsy_options;
 

@@ -4,12 +4,7 @@
 #ifndef ORGAN_LORA_EXTRACT_H
 #define ORGAN_LORA_EXTRACT_H
 
-#include "formats/base/api.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-
-#include <jansson.h>
-#include <stdbool.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -120,7 +120,7 @@ static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_e
 {
     const size_t count = json_array_size(job->unplaced);
     const json_t *const first = json_array_get(job->unplaced, 0);
-    if (!(*report = organ_merge_document(job, NULL, NULL)))
+    if (!(*report = organ_merge_document(job, NULL)))
         return organ_fail_memory(error, job->options->adapter);
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %zu key%s of the adapter find%s no place in %s, nothing was written; %s'%s': %s",
                       job->adapter->path, count, count == 1 ? "" : "s", count == 1 ? "s" : "", job->base->path,

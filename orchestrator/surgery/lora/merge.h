@@ -3,13 +3,7 @@
 #ifndef ORGAN_LORA_MERGE_H
 #define ORGAN_LORA_MERGE_H
 
-#include "formats/base/api.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
-
-#include <jansson.h>
-#include <stdbool.h>
 
 ORGAN_API_BEGIN
 

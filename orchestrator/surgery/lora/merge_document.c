@@ -92,10 +92,10 @@ static json_t *definitions_json(void)
         SET_TEXT("erased", "applied_ratio or arrived is below 0.5: rounding to the type took more than half of the change"));
 }
 
-json_t *organ_merge_document(void *context, const organ_output *output, const organ_resharding *plan)
+json_t *organ_merge_document(void *context, const organ_unit_output *made)
 {
     const organ_merge_job *const job = context;
-    json_t *const run = output ? organ_output_run(output, organ_resharding_bytes(plan)) : json_object();
+    json_t *const run = made ? organ_output_run(&made->output, organ_resharding_bytes(made->plan)) : json_object();
     ORGAN_ADD(run, SET_BYTES("adapter", job->options->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_merge/1"), SET_TEXT("organ", ORGAN_VERSION),
                         SET_TEXT("definition", "W + scale B A in FP32, rounded once"), SET_FLAG("dry_run", job->options->dry_run),
@@ -105,7 +105,7 @@ json_t *organ_merge_document(void *context, const organ_output *output, const or
                         SET("replaced", organ_json_rows(job->part_count, replaced_json, job)),
                         SET("dropped", organ_json_rows(job->weights->stray_count, dropped_json, job)),
                         SET("not_understood", organ_json_rows(job->weights->stray_count, not_understood_json, job)),
-                        SET("output", ORGAN_OBJECT(SET_COUNT("files", (plan ? organ_resharding_files(plan) : 0)),
-                                                   SET_COUNT("bytes", (plan ? organ_resharding_bytes(plan) : 0)))),
+                        SET("output", ORGAN_OBJECT(SET_COUNT("files", made ? organ_resharding_files(made->plan) : 0),
+                                                   SET_COUNT("bytes", made ? organ_resharding_bytes(made->plan) : 0))),
                         SET("totals", totals_json(job)), SET("definitions", definitions_json()), SET("run", run));
 }

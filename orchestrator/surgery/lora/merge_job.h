@@ -6,8 +6,7 @@
 
 #include "orchestrator/surgery/lora/factors.h"
 #include "orchestrator/surgery/lora/merge.h"
-#include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/unit_run.h"
+#include "orchestrator/surgery/output/unit_output.h"
 
 /* Sums over a weight. D is scale B A, with DoRA all that changes; T is what the merge changed: the rounded sum W + D less the rounded W. */
 typedef struct organ_merge_sums {
@@ -56,6 +55,6 @@ organ_status organ_merge_run(organ_merge_job *job, organ_unit_run *run, organ_er
 bool organ_merge_recall(void *job, size_t weight, const json_t *results);
 
 /* organ.lora_merge/1. `output` and `plan` are NULL where nothing fits. NULL without memory. */
-json_t *organ_merge_document(void *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_merge_document(void *job, const organ_unit_output *made);
 
 #endif

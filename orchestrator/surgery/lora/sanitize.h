@@ -3,13 +3,7 @@
 #ifndef ORGAN_LORA_SANITIZE_H
 #define ORGAN_LORA_SANITIZE_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-
-#include <jansson.h>
-#include <stdbool.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -3,10 +3,8 @@
 #ifndef ORGAN_MEASURE_DOCUMENT_H
 #define ORGAN_MEASURE_DOCUMENT_H
 
-#include "formats/base/api.h"
 #include "orchestrator/surgery/measure/z_measure.h"
-
-#include <jansson.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

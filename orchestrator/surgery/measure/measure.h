@@ -3,13 +3,8 @@
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 
-#include "formats/base/api.h"
-#include "formats/base/status.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/measure/document.h"
-
-#include <jansson.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

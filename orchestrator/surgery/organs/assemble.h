@@ -3,14 +3,7 @@
 #ifndef ORGAN_ASSEMBLE_H
 #define ORGAN_ASSEMBLE_H
 
-#include "formats/base/api.h"
-#include "formats/base/status.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
-
-#include <jansson.h>
-#include <stdbool.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -3,18 +3,7 @@
 #ifndef ORGAN_GRAFT_H
 #define ORGAN_GRAFT_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-#include "kernels/kernels.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-#include "orchestrator/stream/stop.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
-
-#include "formats/base/status.h"
-
-#include <jansson.h>
-#include <stdbool.h>
 
 ORGAN_API_BEGIN
 

@@ -5,12 +5,7 @@
 #ifndef ORGAN_NOISE_PAIRS_H
 #define ORGAN_NOISE_PAIRS_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-
-#include <jansson.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -107,19 +107,18 @@ json_t *organ_dequantize_parameters(void *context)
     return ORGAN_OBJECT(SET_DTYPE("dtype", job->as), SET_COUNT("max_shard_bytes", job->options->most));
 }
 
-json_t *organ_dequantize_document(void *context, const organ_output *output, const organ_resharding *plan)
+json_t *organ_dequantize_document(void *context, const organ_unit_output *made)
 {
     const organ_dequantize_job *const job = context;
     sums all = {0};
-    (void)output;
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(&all);
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(SET_TEXT("quant_method", job->weights->method), SET("totals", totals),
                         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("schemes", schemes_json(job)),
                         SET("strays", organ_json_rows(job->weights->stray_count + job->kept_count, stray_json, job)),
                         SET("notes", organ_json_texts(job->weights->note_count, (const char *const *)job->weights->notes)),
-                        SET("files", organ_resharding_files_json(plan)), SET("weights", organ_json_rows(job->part_count, part_json, job)),
-                        SET("definitions", definitions_json()));
+                        SET("files", organ_resharding_files_json(made->plan)),
+                        SET("weights", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json()));
 }

@@ -49,6 +49,6 @@ json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_dequantize_parameters(void *job);
-json_t *organ_dequantize_document(void *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_dequantize_document(void *job, const organ_unit_output *made);
 
 #endif

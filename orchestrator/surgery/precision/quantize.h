@@ -3,15 +3,7 @@
 #ifndef ORGAN_QUANTIZE_H
 #define ORGAN_QUANTIZE_H
 
-#include "formats/base/api.h"
-#include "formats/base/status.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
-
-#include <jansson.h>
-#include <stdbool.h>
-#include <stdint.h>
 
 ORGAN_API_BEGIN
 

@@ -104,18 +104,17 @@ json_t *organ_quantize_parameters(void *context)
                         SET_COUNT("max_shard_bytes", job->options->most));
 }
 
-json_t *organ_quantize_document(void *context, const organ_output *output, const organ_resharding *plan)
+json_t *organ_quantize_document(void *context, const organ_unit_output *made)
 {
     const organ_quantize_job *const job = context;
     sums all = {0};
-    (void)output;
     for (size_t k = 0; k < job->part_count; k++)
         add_part(&all, job, &job->parts[k]);
     json_t *const totals = sums_json(job, &all);
-    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(plan)));
+    ORGAN_ADD(totals, SET_COUNT("total_size", organ_resharding_total(made->plan)));
     return ORGAN_OBJECT(
         SET("totals", totals), SET_COUNT("clipped_blocks", job->partial),
         SET("plain", organ_pieces_same_json(job->pieces, job->piece_count)), SET("roles", organ_anatomy_rows_json(role_json, job)),
-        SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(plan)),
+        SET("left_alone", organ_json_rows(job->left_count, left_json, job->left)), SET("files", organ_resharding_files_json(made->plan)),
         SET("tensors", organ_json_rows(job->part_count, part_json, job)), SET("definitions", definitions_json(job)));
 }

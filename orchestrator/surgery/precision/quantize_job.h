@@ -72,6 +72,6 @@ json_t *organ_quantize_results(const organ_quantize_part *part);
 bool organ_quantize_recall(void *job, size_t part, const json_t *results);
 
 json_t *organ_quantize_parameters(void *job);
-json_t *organ_quantize_document(void *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_quantize_document(void *job, const organ_unit_output *made);
 
 #endif

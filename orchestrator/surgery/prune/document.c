@@ -173,17 +173,17 @@ int organ_prune_settle(void *job, json_t *document)
     return settle_quality(document) || add_errata(document) ? -1 : 0;
 }
 
-json_t *organ_prune_document(void *context, const organ_output *output, const organ_resharding *plan)
+json_t *organ_prune_document(void *context, const organ_unit_output *made)
 {
     const organ_prune_job *const job = context;
-    (void)plan;
     json_t *const donor = organ_json_joined(organ_model_json(job->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", job->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET("donor", donor));
-    json_t *const rest = ORGAN_OBJECT(
-        SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
-        SET("other_weights", files_json(&job->others, true)), SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
-        SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
-        SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)), SET("run", run_json(job, output)));
+    json_t *const rest = ORGAN_OBJECT(SET("untouched", untouched_json(job)), SET("copied_files", files_json(&job->others, false)),
+                                      SET("other_weights", files_json(&job->others, true)),
+                                      SET("integrity", job->checks ? json_incref(job->checks) : json_array()),
+                                      SET("definitions", organ_definitions_json(job->options->targets)), SET("errata", json_array()),
+                                      SET("not_in_this_report", organ_json_texts(sizeof not_told / sizeof *not_told, not_told)),
+                                      SET("run", run_json(job, &made->output)));
     const bool counted = document && add_counts(document, job) == 0;
     document = organ_json_joined(document, rest);
     if (document && counted && (!job->kind->amend || job->kind->amend(job, document) == 0))

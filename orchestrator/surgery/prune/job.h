@@ -123,7 +123,7 @@ organ_status organ_prune_check_copy(organ_prune_job *job, const char *path, orga
 organ_tally *organ_prune_tally(const organ_prune_job *job);
 
 /* The content of prune.json, and what it says once it has an evaluation: both for organ_remake. */
-json_t *organ_prune_document(void *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_prune_document(void *job, const organ_unit_output *made);
 int organ_prune_settle(void *job, json_t *document);
 
 /* A line of prune.jsonl and of the journal. NULL without memory. */

@@ -3,13 +3,7 @@
 #ifndef ORGAN_PRUNE_H
 #define ORGAN_PRUNE_H
 
-#include "formats/base/api.h"
-#include "formats/base/status.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
-
-#include <jansson.h>
 
 ORGAN_API_BEGIN
 

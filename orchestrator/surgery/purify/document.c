@@ -137,12 +137,11 @@ static json_t *definitions_json(const organ_purify_job *job)
                           "is: a filter that destroys a model can raise it."));
 }
 
-json_t *organ_purify_document(void *context, const organ_output *output, const organ_resharding *plan)
+json_t *organ_purify_document(void *context, const organ_unit_output *made)
 {
+    (void)made; /* tensors keep their places */
     const organ_purify_job *const job = context;
     sums all = {0};
-    (void)output;
-    (void)plan;
     for (size_t k = 0; k < job->count; k++)
         add_part(&all, job, k);
     return ORGAN_OBJECT(SET("totals", sums_json(job, &all)), SET("warning", warning_json(job, &all)),

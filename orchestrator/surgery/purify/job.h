@@ -40,6 +40,6 @@ typedef struct organ_purify_job {
 organ_status organ_purify_prepare(organ_purify_job *job, organ_error *error);
 
 json_t *organ_purify_parameters(void *job);
-json_t *organ_purify_document(void *job, const organ_output *output, const organ_resharding *plan);
+json_t *organ_purify_document(void *job, const organ_unit_output *made);
 
 #endif

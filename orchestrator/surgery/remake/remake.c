@@ -248,7 +248,7 @@ static void evaluate(work *w)
 static json_t *document_of(const work *w)
 {
     const organ_remake *const m = w->remake;
-    json_t *const told = m->document(m->context, &w->made.output, w->made.plan);
+    json_t *const told = m->document(m->context, &w->made);
     if (!m->schema)
         return told;
     const uint64_t bytes = w->made.plan ? organ_resharding_bytes(w->made.plan) : w->made.source_bytes;

@@ -8,8 +8,7 @@
 
 #include "formats/base/json_edit.h"
 #include "orchestrator/surgery/output/output.h"
-#include "orchestrator/surgery/output/resharding.h"
-#include "orchestrator/surgery/output/unit_run.h"
+#include "orchestrator/surgery/output/unit_output.h"
 #include "orchestrator/surgery/remake/row_pass.h"
 #include "orchestrator/surgery/trial/evaluation.h"
 
@@ -53,8 +52,9 @@ typedef struct organ_remake {
     /* All tensors are written: looks at the output in the directory `to`, which opens by `path`. May be NULL. */
     organ_status (*check)(void *context, const char *to, const char *path, organ_error *error);
     /* The report; NULL without memory. With `schema` only what stands in it between the parameters and "run"; what it has of "schema",
-     * "definition", "organ", "dry_run", the model, "parameters" and "run" itself goes before. There is a plan of new shards, or NULL. */
-    json_t *(*document)(void *context, const organ_output *output, const organ_resharding *plan);
+     * "definition", "organ", "dry_run", the model, "parameters" and "run" itself goes before. `made` has the plan of new shards, if there
+     * are any. */
+    json_t *(*document)(void *context, const organ_unit_output *made);
     int (*settle)(void *context, json_t *report); /* the same report with the evaluation in it; -1 without memory. May be NULL */
 } organ_remake;
 

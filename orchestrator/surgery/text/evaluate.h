@@ -3,12 +3,7 @@
 #ifndef ORGAN_EVALUATE_H
 #define ORGAN_EVALUATE_H
 
-#include "formats/base/api.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
 #include "orchestrator/surgery/trial/evaluate_options.h"
-
-#include <jansson.h>
 
 ORGAN_API_BEGIN
 

@@ -3,18 +3,13 @@
 #ifndef ORGAN_GENERATE_H
 #define ORGAN_GENERATE_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-#include "orchestrator/stream/pass.h"
-#include "orchestrator/stream/progress.h"
-
-#include <jansson.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 
 typedef struct organ_generate_options {
     const char *model, *prompt;
-    unsigned count; /* tokens to make, at most */
+    unsigned count;                   /* tokens to make, at most */
     const organ_model_access *access; /* how a model behind a URL is reached; NULL: as usual */
 } organ_generate_options;
 

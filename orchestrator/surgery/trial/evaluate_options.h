@@ -3,11 +3,7 @@
 #ifndef ORGAN_EVALUATE_OPTIONS_H
 #define ORGAN_EVALUATE_OPTIONS_H
 
-#include "formats/base/api.h"
-#include "formats/remote/access.h"
-
-#include <stdbool.h>
-#include <stddef.h>
+#include "orchestrator/surgery/output/interface.h"
 
 ORGAN_API_BEGIN
 

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: MIT
+ * What the operations of the library take and give: each a struct of options, an engine and a progress to tell; a report as JSON, and an
+ * error. */
+#ifndef ORGAN_OPERATION_INTERFACE_H
+#define ORGAN_OPERATION_INTERFACE_H
+
+#include "formats/base/api.h"
+#include "formats/remote/access.h"
+#include "orchestrator/stream/pass.h"
+#include "orchestrator/stream/progress.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#endif
