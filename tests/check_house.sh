@@ -126,6 +126,20 @@ formats/tokenizer tokenizer.h
 formats/adapter adapter.h
 formats/imatrix imatrix.h
 forward forward.h perplexity.h
+surgery/output output.h by_layer.h errata.h experiment.h interface.h layout.h layout_output.h machine_plan.h operation.h output_reports.h plain_only.h resharding.h selection.h tally.h targets.h unit_output.h
+surgery/algebra low_rank.h block_matrix.h counterpart.h floats.h matrix_bands.h philox.h strips.h
+surgery/trial trial.h evaluate_options.h evaluation.h
+surgery/remake remake.h
+surgery/prune prune.h audit.h job.h
+surgery/calibrated calibrated.h
+surgery/text text.h
+surgery/organs organs.h
+surgery/measure measure.h fleet.h z_measure.h
+surgery/purify purify.h
+surgery/precision precision.h plain_config.h
+surgery/lora lora.h adapter_write.h factors.h
+surgery/orthogonality orthogonality.h noise_pairs.h
+surgery/health health.h
 serve/http http.h
 serve/jobs jobs.h
 serve/models models.h

@@ -3,7 +3,7 @@
 
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/text/members.h"
-#include "orchestrator/surgery/health/inspect.h"
+#include "orchestrator/surgery/health/health.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT
- * The best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that is read row by row and
- * never held beyond the memory, or of a product of two factors. Stands on BLAS and LAPACK: the same bits for any number of threads and any
- * memory, on one kind of CPU. */
+ * Room surgery/algebra: matrices that need not fit into memory. In go rows of weights, out come factors (here), products (block_matrix.h),
+ * bands (matrix_bands.h) and strips (strips.h) of them; random numbers (philox.h), room for arrays (floats.h), and the name that a matrix
+ * has in another model (counterpart.h).
+ *
+ * Here: the best approximation of a matrix by one of low rank: truncated singular value decomposition, of a matrix that is read row by row
+ * and never held beyond the memory, or of a product of two factors. Stands on BLAS and LAPACK: the same bits for any number of threads and
+ * any memory, on one kind of CPU. */
 #ifndef ORGAN_LOW_RANK_H
 #define ORGAN_LOW_RANK_H
 

@@ -3,7 +3,6 @@
 #include "orchestrator/machine/enough_memory.h"
 #include "orchestrator/stream/share.h"
 #include "orchestrator/surgery/calibrated/job.h"
-#include "orchestrator/surgery/prune/tile_map.h"
 
 #include <stdlib.h>
 #include <string.h>

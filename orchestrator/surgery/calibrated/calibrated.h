@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
- * Pruning by what a text makes of every layer's inputs: physarum v2, wanda, sparsegpt; and magnitude, which needs no text, beside them. An
- * importance matrix of llama.cpp can stand in for the text. */
+ * Room surgery/calibrated: in go a donor and a text, out comes a pruned copy. Pruning by what a text makes of every layer's inputs:
+ * physarum v2, wanda, sparsegpt; and magnitude, which needs no text, beside them. An importance matrix of llama.cpp can stand in for the
+ * text. */
 #ifndef ORGAN_PRUNE_CALIBRATED_H
 #define ORGAN_PRUNE_CALIBRATED_H
 

@@ -6,7 +6,7 @@
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/output/operation.h"
-#include "orchestrator/surgery/precision/dequantize_job.h"
+#include "orchestrator/surgery/precision/plain_config.h"
 #include "orchestrator/surgery/remake/remake.h"
 
 #include <math.h>

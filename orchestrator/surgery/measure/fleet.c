@@ -11,7 +11,7 @@
 #include "orchestrator/surgery/measure/fleet_kind.h"
 #include "orchestrator/surgery/measure/fleet_prunings.h"
 #include "orchestrator/surgery/measure/z_subjects.h"
-#include "orchestrator/surgery/organs/extract.h"
+#include "orchestrator/surgery/organs/organs.h"
 #include "orchestrator/surgery/output/operation.h"
 #include "orchestrator/surgery/output/output.h"
 #include "orchestrator/surgery/output/tally.h"

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Measures whole models and tells of them: tensors, roles, layers, groups, wells, and a table of several models. */
+ * Room surgery/measure: how far weights are from noise. In go models, out come reports. fleet.h measures all models of a directory,
+ * z_measure.h is the measure of single tensors.
+ *
+ * Here: measures whole models and tells of them: tensors, roles, layers, groups, wells, and a table of several models. */
 #ifndef ORGAN_MEASURE_H
 #define ORGAN_MEASURE_H
 

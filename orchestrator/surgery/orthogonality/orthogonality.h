@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * What quantisation took from a model, against what an adapter adds: N = W_clean - W_noisy, dequantised, and K = scale B A, module by
- * module. Do they point the same way, how much of N lies in the directions of K, and which is larger. Neither is ever held whole. */
+ * module. Do they point the same way, how much of N lies in the directions of K, and which is larger. Neither is ever held whole.
+ * The room: in go an adapter and two models, out comes a report; noise_pairs.h compares what was taken from several models. */
 #ifndef ORGAN_ORTHOGONALITY_H
 #define ORGAN_ORTHOGONALITY_H
 

@@ -6,6 +6,7 @@
 #include "orchestrator/surgery/output/layout.h"
 #include "orchestrator/surgery/output/selection.h"
 #include "orchestrator/surgery/output/operation.h"
+#include "orchestrator/surgery/precision/plain_config.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -128,6 +129,12 @@ static void tell_after(const organ_dequantize_job *job)
     }
 }
 
+static organ_status make_plain(void *context, organ_json_edit *config, organ_error *error)
+{
+    const organ_dequantize_job *const job = context;
+    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
+}
+
 static organ_status dequantize_all(void *context, organ_unit_run *run, organ_error *error)
 {
     organ_dequantize_job *const job = context;
@@ -167,7 +174,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
                                  .markdown_name = "DEQUANTIZE_REPORT.md",
                                  .model_is = "model",
                                  .repacked = job->part_count > 0,
-                                 .edit = organ_dequantize_config,
+                                 .edit = make_plain,
                                  .fill = dequantize_all,
                                  .recall = organ_dequantize_recall,
                                  .schema = "organ.dequantize/1",

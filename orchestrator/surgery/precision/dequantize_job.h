@@ -38,12 +38,6 @@ typedef struct organ_dequantize_job {
 /* Puts the values of all parts into place. */
 organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error);
 
-/* Takes what tells of quantisation out of a config.json; where tensors were `packed`, the type of the model becomes `dtype`. */
-organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype, bool packed, organ_error *error);
-
-/* config.json as that of a plain model. */
-organ_status organ_dequantize_config(void *job, organ_json_edit *config, organ_error *error);
-
 /* For the journal: what a part has besides its bytes. */
 json_t *organ_dequantize_results(const organ_dequantize_part *part);
 bool organ_dequantize_recall(void *job, size_t part, const json_t *results);

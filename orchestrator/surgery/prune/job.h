@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT
- * What the parts of a pruning share: prune.c runs it, flow.c works on tiles and searches gains, document.c tells of it. */
+ * What the parts of a pruning share, also one by the methods of surgery/calibrated: prune.c runs it, flow.c works on tiles and searches
+ * gains, document.c tells of it. */
 #ifndef ORGAN_PRUNE_JOB_H
 #define ORGAN_PRUNE_JOB_H
 
 #include "orchestrator/surgery/output/tally.h"
 #include "orchestrator/surgery/output/targets.h"
 #include "orchestrator/surgery/prune/prune.h"
+#include "orchestrator/surgery/prune/tile_map.h"
 #include "orchestrator/surgery/remake/remake.h"
 
 #include <xxhash.h>

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * Physarum v1: static magnitude flow, tile by tile, from a donor directory into a new one. */
+ * Room surgery/prune: kills weights of a model and proves it. In goes a donor, out comes a copy with zeros and a report of them; audit.h
+ * compares any two models in the same terms; job.h is for the methods of surgery/calibrated.
+ *
+ * Here: physarum v1, static magnitude flow, tile by tile, from a donor directory into a new one. */
 #ifndef ORGAN_PRUNE_H
 #define ORGAN_PRUNE_H
 

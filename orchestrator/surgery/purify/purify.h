@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT
- * Purification of weights: what a filter takes for noise is made weaker, row by row, by a spectrum (fft) or by wavelets (haar). */
+ * Room surgery/purify: in goes a model, out comes a copy of it and a report. What a filter takes for noise in the weights is made weaker,
+ * row by row, by a spectrum (fft) or by wavelets (haar). */
 #ifndef ORGAN_PURIFY_H
 #define ORGAN_PURIFY_H
 

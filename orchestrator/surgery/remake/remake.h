@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * A whole model written anew from another one, all other files taken along, reports inside, published when whole or not at all. Tensors of
- * new types are laid out in new shards, with config.json changed where it must be (of a model named by one of its files it alone is taken
- * along); tensors that get other bytes of the same length stay in their places in copies of the model's files.
- */
+ * Room surgery/remake: in goes a model and what becomes of its tensors, out comes another one: all other files are taken along, reports lie
+ * inside, it is published when whole or not at all. Tensors of new types are laid out in new shards, with config.json changed where it must
+ * be (of a model named by one of its files it alone is taken along); tensors that get other bytes of the same length stay in their places
+ * in copies of the model's files. */
 #ifndef ORGAN_REMAKE_H
 #define ORGAN_REMAKE_H
 

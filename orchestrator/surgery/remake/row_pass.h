@@ -4,7 +4,7 @@
 #define ORGAN_ROW_PASS_H
 
 #include "orchestrator/stream/pass.h"
-#include "orchestrator/surgery/output/unit_run.h"
+#include "orchestrator/surgery/output/unit_output.h"
 
 /* A row of a tensor that is replaced, on any worker. */
 typedef struct organ_row {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * One experiment: a text, a protocol, and models that all score the same tokens. */
+ * Room surgery/trial: what models make of a text. In go models, a text and how it is cut (evaluate_options.h), out come figures;
+ * evaluation.h takes them before and after an operation that writes a model.
+ *
+ * Here: one experiment: a text, a protocol, and models that all score the same tokens. */
 #ifndef ORGAN_TRIAL_H
 #define ORGAN_TRIAL_H
 

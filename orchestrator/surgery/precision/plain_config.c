@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "orchestrator/surgery/precision/dequantize_job.h"
+#include "orchestrator/surgery/precision/plain_config.h"
 
 /* The members that name the type of the weights, one of old, one since transformers 5; in the document and where a model of several parts
  * keeps what is said of the text. */
@@ -29,10 +29,4 @@ organ_status organ_config_make_plain(organ_json_edit *config, organ_dtype dtype,
     if (set_type(config, "text_config", name, false, error))
         return error->status;
     return set_type(config, NULL, name, true, error);
-}
-
-organ_status organ_dequantize_config(void *context, organ_json_edit *config, organ_error *error)
-{
-    const organ_dequantize_job *const job = context;
-    return organ_config_make_plain(config, job->as, job->part_count > 0, error);
 }
