@@ -3,6 +3,7 @@
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/calibrated/job.h"
 
+#include "formats/base/path.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -37,12 +38,11 @@ static json_t *calibration_json(const organ_calibrated_job *job)
     if (!job->needs_text)
         return json_null();
     const organ_tokenizer_facts *const facts = organ_tokenizer_describe(job->tokenizer);
-    const char *const path = job->options->calibration, *const slash = strrchr(path, '/');
     size_t block_diagonal = 0;
     for (size_t k = 0; k < job->base.targets.count; k++)
         block_diagonal += job->parts[k].block_diagonal;
     return ORGAN_OBJECT(
-        SET("text", ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : path), SET_COUNT("bytes", job->text_bytes),
+        SET("text", ORGAN_OBJECT(SET_BYTES("name", organ_path_name(job->options->calibration)), SET_COUNT("bytes", job->text_bytes),
                                  SET_TEXT("xxh3", job->text_digest), SET_COUNT("tokens", job->text_tokens))),
         SET("tokenizer",
             ORGAN_OBJECT(SET_TEXT("kind", facts->kind), SET_COUNT("vocabulary", facts->vocabulary), SET_TEXT("digest", facts->digest))),
@@ -61,8 +61,7 @@ static json_t *imatrix_json(const organ_calibrated_job *job)
     const organ_imatrix *const m = job->imatrix;
     if (!m)
         return json_null();
-    const char *const slash = strrchr(m->path, '/');
-    return ORGAN_OBJECT(SET_BYTES("name", slash ? slash + 1 : m->path), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
+    return ORGAN_OBJECT(SET_BYTES("name", organ_path_name(m->path)), SET_TEXT("format", m->format), SET_COUNT("bytes", m->bytes),
                         SET_TEXT("xxh3", job->text_digest), SET_COUNT("entries", m->entry_count),
                         SET("datasets", organ_json_texts(m->dataset_count, (const char *const *)m->datasets)),
                         SET_INDEX("chunks", m->chunks), SET_INDEX("chunk_size", m->chunk_size),

@@ -159,10 +159,7 @@ static size_t count_others(const organ_lora_job *job, bool kept)
     return count;
 }
 
-static void add_warning(json_t *warnings, size_t count, const char *what)
-{
-    json_array_append_new(warnings, json_sprintf("%zu %s", count, what));
-}
+static void add_warning(json_t *warnings, size_t count, const char *what) { organ_say(warnings, "%zu %s", count, what); }
 
 static json_t *warnings_json(const organ_lora_job *job, const sums *all)
 {

@@ -13,8 +13,7 @@ typedef struct job {
     const organ_lora_resize_options *options;
     organ_adapter *adapter;
     organ_lora_rewrite rewrite;
-    uint64_t bytes, bytes_before;
-    organ_output output;
+    uint64_t bytes_before;
 } job;
 
 static organ_status open_all(job *j, organ_error *error)
@@ -64,12 +63,13 @@ static json_t *totals_json(const job *j)
                         SET_REAL("norm", sqrt(energy)), SET_REAL("residual", energy > 0 ? organ_billionth(sqrt(lost / energy)) : 0.0),
                         SET_REAL("explained", energy > 0 ? organ_billionth(1 - lost / energy) : 1.0),
                         SET_REAL("worst_residual", organ_billionth(worst)), SET_COUNT("bytes_before", j->bytes_before),
-                        SET_COUNT("bytes", j->bytes));
+                        SET_COUNT("bytes", j->rewrite.bytes));
 }
 
-static json_t *document_of(const job *j)
+static json_t *document_of(const void *context)
 {
-    json_t *const rest = json_array(), *const run = organ_output_run(&j->output, j->bytes);
+    const job *const j = context;
+    json_t *const rest = json_array(), *const run = organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     for (size_t k = 0; k < j->adapter->rest_count; k++)
         json_array_append_new(rest, json_string(j->adapter->rest[k]->name));
     ORGAN_ADD(run, SET_BYTES("adapter", j->options->adapter));
@@ -85,14 +85,6 @@ static json_t *document_of(const job *j)
 
 /* ---- the run ---- */
 
-static json_t *written_json(void *context, const organ_output *output, uint64_t bytes)
-{
-    job *const j = context;
-    j->output = *output;
-    j->bytes = bytes;
-    return document_of(j);
-}
-
 static organ_status write_out(job *j, json_t **report, organ_error *error)
 {
     json_t *const config = organ_lora_folded_config(j->adapter, j->rewrite.rank);
@@ -103,7 +95,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
                                       .rest_count = j->adapter->rest_count,
                                       .files = {"lora_resize.json", "LORA_RESIZE_REPORT.md"},
                                       .context = j,
-                                      .document = written_json};
+                                      .document = document_of};
     if (config)
         organ_lora_write(&j->rewrite, &output, report, error);
     else

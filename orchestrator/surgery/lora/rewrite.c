@@ -295,7 +295,9 @@ static organ_status write_inside(organ_lora_rewrite *rw, organ_adapter_writer *w
         organ_adapter_writer_beside(w, rw->adapter, error) || organ_model_unchanged(rw->adapter->model, error) ||
         organ_adapter_writer_sync(w, error))
         return error->status;
-    if (!(*report = output->document(output->context, organ_adapter_writer_output(w), organ_adapter_writer_bytes(w))))
+    rw->made = *organ_adapter_writer_output(w);
+    rw->bytes = organ_adapter_writer_bytes(w);
+    if (!(*report = output->document(output->context)))
         return organ_fail_memory(error, rw->adapter->path);
     organ_adapter_writer_report(w, files->json, *report, files->markdown, error);
     return error->status ? error->status : organ_adapter_writer_sync(w, error);

@@ -30,9 +30,11 @@ typedef struct organ_lora_rewrite {
     const char *stage; /* "sanitizing" */
     organ_lora_row *rows;
     size_t count;
-    uint64_t most; /* no rank is larger: what is gets cut to its best approximation */
-    double energy; /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
-    uint64_t rank; /* result: of all modules */
+    uint64_t most;     /* no rank is larger: what is gets cut to its best approximation */
+    double energy;     /* above 0: the smallest rank that keeps this share of ||scale B A||^2 */
+    uint64_t rank;     /* result: of all modules */
+    organ_output made; /* its times, */
+    uint64_t bytes;    /* and the bytes of the tensors: of what organ_lora_write made */
 } organ_lora_rewrite;
 
 organ_lora_row organ_lora_row_of(const organ_adapter_pair *pair);
@@ -49,8 +51,7 @@ typedef struct organ_lora_output {
     size_t rest_count;
     organ_report_files files;
     void *context;
-    /* The report; NULL without memory. `bytes` are those of the tensors. */
-    json_t *(*document)(void *context, const organ_output *output, uint64_t bytes);
+    json_t *(*document)(const void *context); /* the report; NULL without memory */
 } organ_lora_output;
 
 /* After a survey: makes the adapter of all rows and `rest`, wide types first, with the files that lie beside the old one and the report.

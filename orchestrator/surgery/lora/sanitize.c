@@ -18,8 +18,6 @@ typedef struct job {
     organ_weights *weights;
     organ_lora_rewrite rewrite;
     json_t *findings, *dropped, *config, *targets_removed;
-    uint64_t bytes;      /* of the output's tensors */
-    organ_output output; /* its times, once it was made */
 } job;
 
 static organ_status open_all(job *j, organ_error *error)
@@ -164,11 +162,12 @@ static json_t *definitions_json(void)
         SET_TEXT("folding_error", "|| B as written - scale B || / || scale B ||: rounding to the type of the factors"));
 }
 
-static json_t *document_of(const job *j)
+static json_t *document_of(const void *context)
 {
+    const job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const unsigned served = organ_served_rank(j->rewrite.rank);
-    json_t *const run = o->check ? json_object() : organ_output_run(&j->output, j->bytes);
+    json_t *const run = o->check ? json_object() : organ_output_run(&j->rewrite.made, j->rewrite.bytes);
     ORGAN_ADD(run, SET_BYTES("adapter", o->adapter));
     return ORGAN_OBJECT(SET_TEXT("schema", "organ.lora_sanitize/1"), SET_TEXT("organ", ORGAN_VERSION), SET_FLAG("check", o->check),
                         SET("adapter", organ_adapter_json(j->adapter)), SET("base", j->base ? organ_model_json(j->base) : json_null()),
@@ -176,19 +175,11 @@ static json_t *document_of(const job *j)
                         SET("dropped", json_incref(j->dropped)), SET("targets_removed", json_incref(j->targets_removed)),
                         SET("modules", organ_lora_rows_json(&j->rewrite)),
                         SET("output", ORGAN_OBJECT(SET_COUNT("r", j->rewrite.rank), SET_COUNT_OF("max_lora_rank", served, served),
-                                                   SET_COUNT("bytes", j->bytes))),
+                                                   SET_COUNT("bytes", j->rewrite.bytes))),
                         SET("totals", totals_json(j)), SET("definitions", definitions_json()), SET("run", run));
 }
 
 /* ---- the run ---- */
-
-static json_t *written_json(void *context, const organ_output *output, uint64_t bytes)
-{
-    job *const j = context;
-    j->output = *output;
-    j->bytes = bytes;
-    return document_of(j);
-}
 
 static organ_status write_out(job *j, json_t **report, organ_error *error)
 {
@@ -199,7 +190,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
                                       .config = j->config,
                                       .files = {"lora_sanitize.json", "LORA_SANITIZE_REPORT.md"},
                                       .context = j,
-                                      .document = written_json};
+                                      .document = document_of};
     return organ_lora_write(&j->rewrite, &output, report, error);
 }
 

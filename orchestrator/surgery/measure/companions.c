@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/measure/companions.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/surgery/output/resharding.h"
 
 #include <errno.h>
@@ -100,8 +101,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         temporary = (organ_fail_memory(error, c->stem), NULL);
     else {
         unlink(temporary);
-        const char *const name = strrchr(temporary, '/') ? strrchr(temporary, '/') + 1 : temporary;
-        if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, name, true, &plan, error) == ORGAN_OK &&
+        if (organ_resharding_plan(shard, pieces, count, UINT64_MAX, organ_path_name(temporary), true, &plan, error) == ORGAN_OK &&
             organ_resharding_begin(plan, folder, error) == ORGAN_OK)
             organ_resharding_copy(plan, NULL, NULL, stop, error);
         organ_resharding_free(plan);

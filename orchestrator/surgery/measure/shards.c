@@ -22,20 +22,12 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-static char *join(organ_arena *arena, const char *directory, const char *name)
-{
-    char *path = organ_arena_take(arena, strlen(directory) + strlen(name) + 2);
-    if (path)
-        sprintf(path, "%s/%s", directory, name);
-    return path;
-}
 
 /* ---- which shards there are ---- */
 
 static organ_status take_index(shard_list *s, const char *path, organ_error *error)
 {
-    const char *slash = strrchr(path, '/');
-    if (organ_shards_read(path, slash ? slash + 1 : path, &s->index, error) == ORGAN_OK) {
+    if (organ_shards_read(path, organ_path_name(path), &s->index, error) == ORGAN_OK) {
         s->names = s->index.files;
         s->count = s->index.file_count;
     }
@@ -65,7 +57,7 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     const char *slash = strrchr(s->path, '/');
     if (stat(s->path, &info) == 0 && S_ISDIR(info.st_mode)) {
         s->directory = s->path;
-        const char *index = join(&s->arena, s->path, ORGAN_INDEX_NAME);
+        const char *index = organ_path_join(&s->arena, s->path, ORGAN_INDEX_NAME);
         return index ? take_index(s, index, error) : organ_fail_memory(error, s->path);
     }
     s->directory = slash ? organ_arena_copy(&s->arena, s->path, slash > s->path ? (size_t)(slash - s->path) : 1) : ".";
@@ -74,7 +66,7 @@ static organ_status find_shards(shard_list *s, organ_error *error)
     if (organ_ends_with(s->path, ".safetensors.index.json"))
         return take_index(s, s->path, error);
     if (organ_ends_with(s->path, ".gguf") || organ_ends_with(s->path, ".safetensors"))
-        return take_file(s, slash ? slash + 1 : s->path, error);
+        return take_file(s, organ_path_name(s->path), error);
     return organ_fail(error, ORGAN_USAGE,
                       "%s: --delete-after takes a directory with " ORGAN_INDEX_NAME ", such an index, or a .gguf or .safetensors file",
                       s->path);
@@ -341,7 +333,7 @@ static bool is_waiting(void *context, size_t codes)
 static organ_status keep_companions(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; s->companions.apart && k < s->count && !error->status; k++) {
-        const char *path = join(&s->arena, s->directory, s->names[k]);
+        const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
         organ_error fault = {0};
         organ_model *shard = NULL;
         if (!path)
@@ -357,7 +349,7 @@ static organ_status keep_companions(shard_list *s, organ_error *error)
 static organ_status go_through(shard_list *s, organ_error *error)
 {
     for (size_t k = 0; k < s->count && !error->status; k++) {
-        const char *path = join(&s->arena, s->directory, s->names[k]);
+        const char *path = organ_path_join(&s->arena, s->directory, s->names[k]);
         organ_error fault = {0};
         if (!path)
             return organ_fail_memory(error, s->path);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/orthogonality/noise_pairs_job.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/machine/stopwatch.h"
-#include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/operation.h"
 
@@ -21,39 +21,11 @@ static bool is_adapter(const char *path)
 {
     char *config = NULL;
     struct stat status;
-    const char *const slash = strrchr(path, '/'), *const name = slash ? slash + 1 : path;
-    bool adapter = strcmp(name, ORGAN_ADAPTER_WEIGHTS) == 0;
+    bool adapter = strcmp(organ_path_name(path), ORGAN_ADAPTER_WEIGHTS) == 0;
     if (!adapter && stat(path, &status) == 0 && S_ISDIR(status.st_mode) && asprintf(&config, "%s/" ORGAN_ADAPTER_CONFIG, path) >= 0)
         adapter = access(config, F_OK) == 0;
     free(config);
     return adapter;
-}
-
-static organ_status open_adapter(organ_pairs_job *job, organ_error *error)
-{
-    const organ_noise_pairs_options *const o = job->options;
-    if (organ_adapter_open(o->change, &job->adapter, error) || (o->output && organ_adapter_spares(o->output, job->adapter, error)))
-        return error->status;
-    if (job->adapter->dora)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
-                          job->adapter->path);
-    if (organ_adapter_changed_base(job->adapter))
-        organ_progress_note(job->progress, "%s: %s changed the base before training began: B A alone is not what training changed",
-                            job->adapter->path, organ_adapter_changed_base(job->adapter));
-    return ORGAN_OK;
-}
-
-static organ_status open_model(organ_pairs_job *job, size_t k, const char *path, organ_error *error)
-{
-    if (organ_model_open_with(path, job->options->access, &job->model[k], error) ||
-        organ_weights_find(job->model[k], &job->weights[k], error))
-        return error->status;
-    if (job->options->output && organ_output_spares(job->options->output, job->model[k], error))
-        return error->status;
-    for (size_t n = 0; n < job->weights[k]->note_count; n++)
-        organ_progress_note(job->progress, "%s", job->weights[k]->notes[n]);
-    return ORGAN_OK;
 }
 
 static bool is_same(const organ_model *a, const organ_model *b)
@@ -82,6 +54,7 @@ static organ_status refuse_same(const organ_pairs_job *job, organ_error *error)
 static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
 {
     const organ_noise_pairs_options *const o = job->options;
+    const organ_compared_inputs in = {o->access, o->output, job->progress};
     const char *const paths[ORGAN_PAIR_SOURCES] = {o->clean[0], o->noisy[0], o->clean[1], o->noisy[1], o->change};
     job->change = !o->change ? ORGAN_CHANGE_BETWEEN : is_adapter(o->change) ? ORGAN_CHANGE_ADAPTER : ORGAN_CHANGE_TUNED;
     job->sources = job->change == ORGAN_CHANGE_TUNED ? ORGAN_PAIR_SOURCES : ORGAN_TUNED;
@@ -90,9 +63,9 @@ static organ_status open_inputs(organ_pairs_job *job, organ_error *error)
     if (o->output)
         organ_output_check(o->output, NULL, o->force, error);
     if (!error->status && job->change == ORGAN_CHANGE_ADAPTER)
-        open_adapter(job, error);
+        organ_compared_adapter_open(&in, o->change, &job->adapter, error);
     for (size_t k = 0; k < job->sources && !error->status; k++)
-        open_model(job, k, paths[k], error);
+        organ_compared_model_open(&in, paths[k], &job->model[k], &job->weights[k], error);
     return error->status || refuse_same(job, error) ? error->status : organ_pairs_match(job, error);
 }
 

@@ -5,8 +5,7 @@
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/report/blocks/walk.h"
 #include "orchestrator/report/view/noise.h"
-#include "orchestrator/surgery/lora/adapter_write.h"
-#include "orchestrator/surgery/lora/factors.h"
+#include "orchestrator/surgery/orthogonality/inputs.h"
 #include "orchestrator/surgery/orthogonality/module_match.h"
 #include "orchestrator/surgery/output/output_reports.h"
 #include "orchestrator/surgery/output/operation.h"
@@ -59,37 +58,18 @@ static organ_status match(organ_orthogonality_job *job, organ_error *error)
 
 /* ---- the inputs ---- */
 
-static organ_status open_model(const organ_orthogonality_job *job, const char *path, organ_model **model, organ_weights **weights,
-                               organ_error *error)
-{
-    if (organ_model_open_with(path, job->options->access, model, error) || organ_weights_find(*model, weights, error))
-        return error->status;
-    if (job->options->output && organ_output_spares(job->options->output, *model, error))
-        return error->status;
-    for (size_t k = 0; k < (*weights)->note_count; k++)
-        organ_progress_note(job->progress, "%s", (*weights)->notes[k]);
-    return ORGAN_OK;
-}
-
 static organ_status open_inputs(organ_orthogonality_job *job, organ_error *error)
 {
     const organ_orthogonality_options *const o = job->options;
     job->noises = o->noisy2 ? 2 : 1;
     if (o->draws < 2)
         return organ_fail(error, ORGAN_USAGE, "%u draws have no deviation: at least 2 are needed", o->draws);
-    if ((o->output && organ_output_check(o->output, NULL, o->force, error)) || organ_adapter_open(o->adapter, &job->adapter, error) ||
-        (o->output && organ_adapter_spares(o->output, job->adapter, error)))
-        return error->status;
-    if (job->adapter->dora)
-        return organ_fail(error, ORGAN_BAD_INPUT,
-                          "%s: use_dora is true: such an adapter also rescales each weight, which is no matrix of low rank",
-                          job->adapter->path);
-    if (organ_adapter_changed_base(job->adapter))
-        organ_progress_note(job->progress, "%s: %s changed the base before training began: B A alone is not what training changed",
-                            job->adapter->path, organ_adapter_changed_base(job->adapter));
-    if (open_model(job, o->clean, &job->clean, &job->clean_weights, error) ||
-        open_model(job, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
-        (o->noisy2 && open_model(job, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))
+    const organ_compared_inputs in = {o->access, o->output, job->progress};
+    if ((o->output && organ_output_check(o->output, NULL, o->force, error)) ||
+        organ_compared_adapter_open(&in, o->adapter, &job->adapter, error) ||
+        organ_compared_model_open(&in, o->clean, &job->clean, &job->clean_weights, error) ||
+        organ_compared_model_open(&in, o->noisy, &job->noisy[0], &job->noisy_weights[0], error) ||
+        (o->noisy2 && organ_compared_model_open(&in, o->noisy2, &job->noisy[1], &job->noisy_weights[1], error)))
         return error->status;
     return match(job, error);
 }

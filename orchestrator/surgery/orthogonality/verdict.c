@@ -3,6 +3,7 @@
 #include "orchestrator/surgery/orthogonality/chance.h"
 #include "orchestrator/report/text/members.h"
 #include "orchestrator/surgery/orthogonality/job.h"
+#include "orchestrator/surgery/output/tally.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -77,32 +78,26 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
     const char *level = NULL;
     char energy[32];
     if (f->defined == 0) {
-        json_array_append_new(
-            sentences,
-            json_string("There is no cosine: wherever the adapter changes a weight, the noise is zero, or the adapter changes nothing."));
+        organ_say(sentences,
+                  "There is no cosine: wherever the adapter changes a weight, the noise is zero, or the adapter changes nothing.");
         return "undefined";
     }
     if (r.by_chance) {
         level = "orthogonal";
-        json_array_append_new(sentences,
-                              json_string("Orthogonal: noise and adapter point in directions as unrelated as those of random matrices."));
+        organ_say(sentences, "Orthogonal: noise and adapter point in directions as unrelated as those of random matrices.");
     } else if (r.tiny) {
         level = "nearly orthogonal";
-        json_array_append_new(
-            sentences,
-            json_string(
-                "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % of the energy."));
+        organ_say(sentences, "%s",
+                  "Nearly orthogonal: related more than chance explains, but by no |cosine| above 0.03, which is 0.1 % of the energy.");
     } else {
         level = "not orthogonal";
-        json_array_append_new(
-            sentences,
-            json_sprintf(
-                "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
-                r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
-                fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
-                : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
-                                  "noisy model (Method B) does."
-                                : "The adapter goes against N, that is, it adds to what quantisation took."));
+        organ_say(sentences,
+                  "Not orthogonal: overall cosine %.4f where chance gives about %.2g; a multiple of K explains %s of the energy of N. %s",
+                  r.cosine, r.chance, percent(r.cosine * r.cosine, energy),
+                  fabs(r.z) <= ORGAN_Z_LIMIT ? "Single modules go with or against N, all of them together do not."
+                  : r.cosine >= 0 ? "The adapter goes with N, that is, it brings back part of what quantisation took, as one made on the "
+                                    "noisy model (Method B) does."
+                                  : "The adapter goes against N, that is, it adds to what quantisation took.");
     }
     json_array_append_new(sentences, counted(f, &r));
     return level;
@@ -111,9 +106,7 @@ static const char *cosine_words(const organ_noise_fold *f, json_t *sentences)
 static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
 {
     if (f->telling == 0 || !(f->inside_expected > 0)) {
-        json_array_append_new(
-            sentences,
-            json_string("Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are."));
+        organ_say(sentences, "Leakage tells nothing here: there is no noise, or the directions of the adapter are all that there are.");
         return "undefined";
     }
     char energy[32];
@@ -121,11 +114,10 @@ static const char *leakage_words(const organ_noise_fold *f, json_t *sentences)
     const char *const level = over > 1 + ORGAN_LEAKAGE_ROOM   ? "more than isotropic"
                               : over < 1 - ORGAN_LEAKAGE_ROOM ? "less than isotropic"
                                                               : "isotropic";
-    json_array_append_new(
-        sentences,
-        json_sprintf("Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 %%): with these "
-                     "output directions and any other A, an adapter could take out %s of the noise's energy and no more.",
-                     sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy)));
+    organ_say(sentences,
+              "Leakage into the adapter's output directions is %.4f, %.2f x what noise without direction has (%s 10 %%): with these "
+              "output directions and any other A, an adapter could take out %s of the noise's energy and no more.",
+              sqrt(share), over, fabs(over - 1) <= ORGAN_LEAKAGE_ROOM ? "within" : "beyond", percent(share, energy));
     return level;
 }
 
@@ -142,16 +134,16 @@ static const char *ratio_words(const organ_noise_fold *f, json_t *sentences)
                               : ratio >= ORGAN_LARGE_RATIO ? "noise above adapter"
                                                            : "noise like adapter";
     const char *const words = ratio <= ORGAN_SMALL_RATIO ? "smaller than" : ratio >= ORGAN_LARGE_RATIO ? "larger than" : "of the order of";
-    json_array_append_new(sentences, json_sprintf("The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio));
+    organ_say(sentences, "The noise is %s the adapter's change: |N| / |K| = %.3g.", words, ratio);
     const reading r = read_cosine(f);
     if (!r.by_chance && !r.tiny && r.cosine > 0)
-        json_array_append_new(sentences, json_string("If it was made on the noisy model (Method B), its aim is not the clean model with "
-                                                     "the adapter, and what it leaves is told by its own residual, not here."));
+        organ_say(sentences, "If it was made on the noisy model (Method B), its aim is not the clean model with "
+                             "the adapter, and what it leaves is told by its own residual, not here.");
     else if (before > 0)
-        json_array_append_new(sentences,
-                              json_sprintf("Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
-                                           "clean model with the adapter. That is a distance of weights, not of answers.",
-                                           f->square <= before ? "removes" : "adds", percent(fabs(1 - f->square / before), energy)));
+        organ_say(sentences,
+                  "Put on the noisy model as it is (Method A), the adapter %s %s of the squared distance to the "
+                  "clean model with the adapter. That is a distance of weights, not of answers.",
+                  f->square <= before ? "removes" : "adds", percent(fabs(1 - f->square / before), energy));
     return level;
 }
 
@@ -171,16 +163,16 @@ json_t *organ_agreement_verdict(const organ_noise_fold *all)
     const char *level = "unrelated";
     if (all->defined == 0) {
         level = "undefined";
-        json_array_append_new(sentences, json_string("The noises cannot be compared: one of them is zero."));
+        organ_say(sentences, "The noises cannot be compared: one of them is zero.");
     } else {
         char energy[32];
         level = r.by_chance ? "unrelated" : r.tiny ? "hardly related" : fabs(r.cosine) < ORGAN_MUCH_AGREEMENT ? "related" : "alike";
-        json_array_append_new(sentences, json_sprintf("The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
-                                                      "multiple of one explains %s of the energy of the other.",
-                                                      level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy)));
+        organ_say(sentences,
+                  "The two noises are %s: overall cosine %.4f where chance gives about %.2g; a "
+                  "multiple of one explains %s of the energy of the other.",
+                  level, r.cosine, r.chance, percent(r.cosine * r.cosine, energy));
         json_array_append_new(sentences, counted(all, &r));
-        json_array_append_new(
-            sentences, json_sprintf("The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square)));
+        organ_say(sentences, "The second noise is %.3g x as large as the first.", sqrt(all->defined_change / all->defined_square));
     }
     return ORGAN_OBJECT(SET_TEXT("level", level), SET("sentences", sentences));
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/by_layer.h"
 
+#include "orchestrator/report/text/members.h"
 
 #include <stdlib.h>
 
@@ -25,56 +26,40 @@ static void sum_layer(const organ_layer_amount *rows, size_t count, organ_layer_
     }
 }
 
-static int append(json_t *matrix, const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], int which)
+/* One member of the sums of a layer, of the rows of the anatomy that are used. */
+static json_t *line_of(const organ_layer_amount sums[ORGAN_ANATOMY_ROWS], const bool used[ORGAN_ANATOMY_ROWS], size_t offset)
 {
     json_t *const line = json_array();
-    int failed = json_array_append(matrix, line);
     for (int r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         if (used[r])
-            failed |= json_array_append_new(line, json_integer((json_int_t)(which == 0   ? sums[r].elements
-                                                                            : which == 1 ? sums[r].bytes
-                                                                                         : sums[r].grafted)));
-    json_decref(line);
-    return failed;
-}
-
-/* A new array as a member of the document; the document holds it. */
-static json_t *member(json_t *document, const char *key)
-{
-    json_t *const array = json_array();
-    const bool held = json_object_set_new(document, key, array) == 0;
-    return held ? array : NULL;
+            json_array_append_new(line, json_integer((json_int_t) * (const uint64_t *)(const void *)((const char *)&sums[r] + offset)));
+    return line;
 }
 
 json_t *organ_by_layer_json(organ_layer_amount *rows, size_t count, bool grafted)
 {
-    static const char *const keys[] = {"elements", "bytes", "grafted"};
     organ_layer_amount sums[ORGAN_ANATOMY_ROWS];
     bool used[ORGAN_ANATOMY_ROWS] = {false};
-    json_t *const document = rows ? json_object() : NULL, *const roles = member(document, "roles"),
-                  *const layers = member(document, "layers");
-    json_t *matrices[3] = {NULL};
-    int failed = !roles || !layers;
-    for (int m = 0; m < (grafted ? 3 : 2); m++)
-        failed |= !(matrices[m] = member(document, keys[m]));
+    json_t *const roles = json_array(), *const layers = json_array(), *const elements = json_array(), *const bytes = json_array(),
+                  *const grafts = grafted ? json_array() : NULL;
     if (rows)
         qsort(rows, count, sizeof *rows, by_cell);
     for (size_t k = 0; rows && k < count; k++)
         used[organ_anatomy_row(&rows[k].anatomy)] = true;
-    for (int r = 0; r < ORGAN_ANATOMY_ROWS && !failed; r++)
+    for (unsigned r = 0; r < ORGAN_ANATOMY_ROWS; r++)
         if (used[r])
-            failed |= json_array_append_new(roles, json_string(organ_anatomy_row_name((unsigned)r)));
-    for (size_t from = 0, to; from < count && !failed; from = to) {
+            json_array_append_new(roles, json_string(organ_anatomy_row_name(r)));
+    for (size_t from = 0, to; rows && from < count; from = to) {
         for (to = from; to < count && rows[to].anatomy.layer == rows[from].anatomy.layer; to++)
             ;
-        sum_layer(rows + from, to - from, sums);
-        failed |= json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
-        for (int m = 0; m < 3 && matrices[m]; m++)
-            failed |= append(matrices[m], sums, used, m);
+        sum_layer(&rows[from], to - from, sums);
+        json_array_append_new(layers, json_integer(rows[from].anatomy.layer));
+        json_array_append_new(elements, line_of(sums, used, offsetof(organ_layer_amount, elements)));
+        json_array_append_new(bytes, line_of(sums, used, offsetof(organ_layer_amount, bytes)));
+        if (grafts)
+            json_array_append_new(grafts, line_of(sums, used, offsetof(organ_layer_amount, grafted)));
     }
-    if (failed) {
-        json_decref(document);
-        return NULL;
-    }
-    return document;
+    json_t *const made = ORGAN_OBJECT(SET("roles", roles), SET("layers", layers), SET("elements", elements), SET("bytes", bytes),
+                                      SET_IF(grafted, "grafted", grafts));
+    return rows ? made : organ_json_joined(made, NULL);
 }

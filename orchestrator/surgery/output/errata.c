@@ -4,6 +4,7 @@
 #include "orchestrator/machine/quantity.h"
 #include "orchestrator/report/text/document.h"
 #include "orchestrator/surgery/output/experiment.h"
+#include "orchestrator/surgery/output/tally.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -73,17 +74,18 @@ static void add_method(json_t *list, const char *method, bool imatrix)
 static void add_experiment(json_t *list, const json_t *experiment)
 {
     json_t *const words = organ_experiment_words(experiment);
-    json_array_append_new(list, json_sprintf("The experiment: %s. %s", json_string_value(words), never_mixed));
+    organ_say(list, "The experiment: %s. %s", json_string_value(words), never_mixed);
     json_decref(words);
 }
 
 static void add_denominators(json_t *list, const json_t *document)
 {
     char target[32], full[32];
-    json_array_append_new(list, json_sprintf("A percentage of killed weights means nothing without its denominator. Each one here names "
-                                             "it: target, the %s weights of the target tensors, or full, all %s weights of the model.",
-                                             organ_count_text(organ_json_count(document, "totals.target.elements"), target),
-                                             organ_count_text(organ_json_count(document, "totals.full.elements"), full)));
+    organ_say(list,
+              "A percentage of killed weights means nothing without its denominator. Each one here names "
+              "it: target, the %s weights of the target tensors, or full, all %s weights of the model.",
+              organ_count_text(organ_json_count(document, "totals.target.elements"), target),
+              organ_count_text(organ_json_count(document, "totals.full.elements"), full));
 }
 
 json_t *organ_errata_of_pruning(const json_t *log)
@@ -110,12 +112,10 @@ json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
     if (compensated)
         add(list, compensation);
     else
-        json_array_append_new(list, json_sprintf("Where the method was physarum-v1, its counts are to be read so: %s", version_1));
-    json_array_append_new(list, json_sprintf("Every weight of the target tensors is compared: coverage is %.2f %%.",
-                                             organ_json_real(audit, "coverage.percent")));
-    json_array_append_new(list,
-                          json_sprintf("The experiment: this copy, held against donor %s (fingerprint %s). %s",
-                                       organ_json_text(audit, "donor.name"), organ_json_text(audit, "donor.fingerprint"), never_mixed));
+        organ_say(list, "Where the method was physarum-v1, its counts are to be read so: %s", version_1);
+    organ_say(list, "Every weight of the target tensors is compared: coverage is %.2f %%.", organ_json_real(audit, "coverage.percent"));
+    organ_say(list, "The experiment: this copy, held against donor %s (fingerprint %s). %s", organ_json_text(audit, "donor.name"),
+              organ_json_text(audit, "donor.fingerprint"), never_mixed);
     add_denominators(list, audit);
     return list;
 }
@@ -134,7 +134,7 @@ static void add_named(json_t *list, const json_t *experiment)
 {
     const char *const name = organ_json_text(experiment, "name");
     json_t *const words = organ_experiment_words(experiment);
-    json_array_append_new(list, json_sprintf("Experiment%s%s: %s.", *name ? " " : "", name, json_string_value(words)));
+    organ_say(list, "Experiment%s%s: %s.", *name ? " " : "", name, json_string_value(words));
     json_decref(words);
 }
 

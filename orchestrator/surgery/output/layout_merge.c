@@ -6,7 +6,6 @@
 #include "formats/base/text_buffer.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,21 +70,6 @@ static void put_metadata(FILE *out, const organ_layout *layout)
         fprintf(out, "\"__metadata__\":%.*s", (int)(span.end - span.begin), text.bytes + span.begin);
 }
 
-static organ_status put_piece(FILE *out, const organ_piece *piece, uint64_t begin, organ_error *error)
-{
-    json_t *const name = json_string(piece->as.name);
-    char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
-    json_decref(name);
-    if (!quoted)
-        return header_no_memory(piece->as.name, error);
-    fprintf(out, "%s%s:{\"dtype\":\"%s\",\"shape\":[", ftell(out) > 1 ? "," : "", quoted, organ_dtype_describe(piece->as.dtype)->name);
-    for (unsigned k = 0; k < piece->as.rank; k++)
-        fprintf(out, "%s%" PRIu64, k ? "," : "", piece->as.shape[k]);
-    fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->as.bytes);
-    free(quoted);
-    return ORGAN_OK;
-}
-
 /* The JSON, padded so that the data begins at a multiple of 8. */
 static organ_status write_json(const organ_layout *layout, char **json, size_t *length, organ_error *error)
 {
@@ -97,8 +81,12 @@ static organ_status write_json(const organ_layout *layout, char **json, size_t *
     fputc('{', out);
     put_metadata(out, layout);
     for (size_t k = 0; k < layout->piece_count && !error->status; k++) {
-        put_piece(out, &layout->pieces[k], at, error);
-        at += layout->pieces[k].as.bytes;
+        const organ_tensor *const as = &layout->pieces[k].as;
+        const organ_shard_piece piece = {.name = as->name, .dtype = as->dtype, .rank = as->rank, .shape = as->shape, .bytes = as->bytes};
+        if (ftell(out) > 1)
+            fputc(',', out);
+        organ_piece_entry(out, &piece, at, error);
+        at += as->bytes;
     }
     fputc('}', out);
     while (ftell(out) % 8)

@@ -2,6 +2,7 @@
 #include "orchestrator/surgery/output/output.h"
 
 #include "formats/base/memory_watch.h"
+#include "formats/base/path.h"
 #include "formats/model/recognise.h"
 #include "orchestrator/machine/stopwatch.h"
 #include "orchestrator/report/text/members.h"
@@ -16,13 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static bool ends_in(const char *name, const char *suffix)
-{
-    const size_t length = strlen(name), tail = strlen(suffix);
-    return length > tail && strcmp(name + length - tail, suffix) == 0;
-}
-
-bool organ_output_is_file(const char *path) { return ends_in(path, ".gguf") || ends_in(path, ".safetensors"); }
+bool organ_output_is_file(const char *path) { return organ_ends_with(path, ".gguf") || organ_ends_with(path, ".safetensors"); }
 
 char *organ_output_copy_path(const char *directory, const organ_model *donor, const char *single)
 {
@@ -31,11 +26,7 @@ char *organ_output_copy_path(const char *directory, const organ_model *donor, co
     return asprintf(&path, "%s%s%s", directory, name ? "/" : "", name ? name : "") < 0 ? NULL : path;
 }
 
-const char *organ_output_name(const organ_output *output)
-{
-    const char *const slash = strrchr(output->path, '/');
-    return slash ? slash + 1 : output->path;
-}
+const char *organ_output_name(const organ_output *output) { return organ_path_name(output->path); }
 
 /* `path` is `directory` or below it. */
 static bool is_within(const char *path, const char *directory)

@@ -104,14 +104,14 @@ static int by_place(const void *a, const void *b, void *context)
 
 /* ---- safetensors ---- */
 
-static organ_status put_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
+organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error)
 {
     json_t *const name = json_string(piece->name);
     char *const quoted = name ? json_dumps(name, JSON_ENCODE_ANY) : NULL;
     json_decref(name);
     if (!quoted)
         return organ_fail_memory(error, piece->name);
-    fprintf(out, ",%s:{\"dtype\":\"%s\",\"shape\":[", quoted, organ_dtype_describe(piece->dtype)->name);
+    fprintf(out, "%s:{\"dtype\":\"%s\",\"shape\":[", quoted, organ_dtype_describe(piece->dtype)->name);
     for (unsigned d = 0; d < piece->rank; d++)
         fprintf(out, "%s%" PRIu64, d ? "," : "", piece->shape[d]);
     fprintf(out, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + piece->bytes);
@@ -138,7 +138,8 @@ static organ_status head_file(organ_resharding *r, size_t f, size_t first, size_
     FILE *const out = buffer.out;
     fputs("        {\"__metadata__\":{\"format\":\"pt\"}", out);
     for (size_t k = first; k < last && !error->status; k++) {
-        put_entry(out, &r->pieces[r->order[k]], at, error);
+        fputc(',', out);
+        organ_piece_entry(out, &r->pieces[r->order[k]], at, error);
         at += r->pieces[r->order[k]].bytes;
     }
     fputc('}', out);

@@ -50,6 +50,9 @@ typedef struct organ_resharding organ_resharding;
 /* The piece of a tensor that stays as it is. */
 organ_shard_piece organ_piece_same(const organ_tensor *tensor);
 
+/* Writes a tensor's entry of a safetensors header, its data from `begin` on. ORGAN_IO without memory. */
+organ_status organ_piece_entry(FILE *out, const organ_shard_piece *piece, uint64_t begin, organ_error *error);
+
 /* Lays out safetensors files for the pieces, in their order: a new shard begins where the next tensor would make one longer than `most`
  * bytes of data. One file is named `single` ("model.safetensors" if NULL), several model-00001-of-000NN.safetensors with an index. Within a
  * file data begin on a page, tensors of whole pages come first, then wider types before narrower ones, so that every tensor is aligned.

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "orchestrator/surgery/output/run_journal.h"
 
+#include "formats/base/path.h"
 #include "orchestrator/report/text/members.h"
 
 #include <errno.h>
@@ -27,10 +28,8 @@ json_t *organ_run_files(const organ_model *model, const char *config)
         const organ_model_file *const file = &model->files[f];
         complete = json_array_append_new(rows, file_row(file->name, file->size, file->modified)) == 0;
     }
-    if (complete && config && stat(config, &info) == 0) {
-        const char *const slash = strrchr(config, '/');
-        complete = json_array_append_new(rows, file_row(slash ? slash + 1 : config, (uint64_t)info.st_size, info.st_mtim)) == 0;
-    }
+    if (complete && config && stat(config, &info) == 0)
+        complete = json_array_append_new(rows, file_row(organ_path_name(config), (uint64_t)info.st_size, info.st_mtim)) == 0;
     if (complete)
         return rows;
     json_decref(rows);

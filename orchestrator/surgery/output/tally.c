@@ -199,14 +199,22 @@ json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit)
     return organ_json_rows(count, audit ? audited_json : pruned_json, rows);
 }
 
-json_t *organ_check_json(const char *check, bool ok, const char *detail, ...)
+void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...)
 {
     char text[256];
     va_list args;
     va_start(args, detail);
     vsnprintf(text, sizeof text, detail, args);
     va_end(args);
-    return ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text));
+    json_array_append_new(checks, ORGAN_OBJECT(SET_TEXT("check", check), SET_FLAG("ok", ok), SET_BYTES("detail", text)));
+}
+
+void organ_say(json_t *sentences, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    json_array_append_new(sentences, json_vsprintf(format, args));
+    va_end(args);
 }
 
 json_t *organ_definitions_json(const char *targets)

@@ -48,8 +48,11 @@ int organ_tally_add(json_t *document, const organ_model *model, const organ_tall
  * audit "changed"; an array, NULL without memory. */
 json_t *organ_tally_tensors(const organ_tally *rows, size_t count, bool audit);
 
-/* {"check", "ok", "detail"}: one thing that was looked at. */
-json_t *organ_check_json(const char *check, bool ok, const char *detail, ...) __attribute__((format(printf, 3, 4)));
+/* Adds {"check", "ok", "detail"}, one thing that was looked at, to an array. */
+void organ_check_add(json_t *checks, const char *check, bool ok, const char *detail, ...) __attribute__((format(printf, 4, 5)));
+
+/* Adds a sentence, in UTF-8, to an array. */
+void organ_say(json_t *sentences, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sentences that say what the numbers mean: killed, percent, target, full. */
 json_t *organ_definitions_json(const char *targets);

@@ -251,18 +251,15 @@ static json_t *checks_json(audit *a, const sums *s, bool denominators)
     const size_t count = a->donor->tensor_count;
     char accounted[32], targets[32];
     json_t *checks = json_array();
-    json_array_append_new(checks, organ_check_json("dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count,
-                                                   "%zu of %zu tensors", s->comparable, count));
-    json_array_append_new(checks,
-                          organ_check_json(a->options->compensated ? "target weights are zero, the donor's or compensated"
-                                                                   : "target weights are the donor's or zero",
-                                           s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
-                                           organ_count_text(a->targets.elements, targets)));
-    json_array_append_new(
-        checks, organ_check_json("other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical, s->others));
-    json_array_append_new(checks, organ_check_json("index valid", index_valid(a), "%s",
-                                                   a->donor->index ? a->donor->index : "the donor has none, none is needed"));
-    json_array_append_new(checks, organ_check_json("denominators add up", denominators, "targets and others make the full model"));
+    organ_check_add(checks, "dtype and shape preserved", s->comparable == count && a->copy->tensor_count == count, "%zu of %zu tensors",
+                    s->comparable, count);
+    organ_check_add(
+        checks, a->options->compensated ? "target weights are zero, the donor's or compensated" : "target weights are the donor's or zero",
+        s->accounted == a->targets.elements, "%s of %s", organ_count_text(s->accounted, accounted),
+        organ_count_text(a->targets.elements, targets));
+    organ_check_add(checks, "other tensors byte-identical", s->identical == s->others, "%zu of %zu", s->identical, s->others);
+    organ_check_add(checks, "index valid", index_valid(a), "%s", a->donor->index ? a->donor->index : "the donor has none, none is needed");
+    organ_check_add(checks, "denominators add up", denominators, "targets and others make the full model");
     return checks;
 }
 
@@ -326,7 +323,7 @@ static json_t *document_of(audit *a)
     const bool denominators = denominators_hold(a, s.accounted);
     json_t *checks = checks_json(a, &s, denominators); /* may add problems: before they are counted */
     if (a->more_problems)
-        json_array_append_new(a->problems, json_sprintf("and %zu more", a->more_problems));
+        organ_say(a->problems, "and %zu more", a->more_problems);
     const char *const definition = a->options->compensated ? "compensated-pruning/1" : "physarum-v1/1";
     json_t *const donor = organ_json_joined(organ_model_json(a->donor), ORGAN_OBJECT(SET_TEXT("fingerprint", a->fingerprint)));
     json_t *document = ORGAN_OBJECT(SET_HEAD("organ.audit/1", definition), SET("donor", donor),

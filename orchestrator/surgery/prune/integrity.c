@@ -50,17 +50,14 @@ static void check_against(const organ_prune_job *job, const organ_model *copy, j
 {
     const organ_model *donor = job->donor;
     const size_t headers = same_headers(donor, copy), tensors = same_tensors(donor, copy);
-    json_array_append_new(checks, organ_check_json("shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count,
-                                                   donor->file_count));
-    json_array_append_new(checks, organ_check_json("headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards",
-                                                   headers, donor->file_count));
+    organ_check_add(checks, "shards present", copy->file_count == donor->file_count, "%zu of %zu", copy->file_count, donor->file_count);
+    organ_check_add(checks, "headers identical to the donor's", headers == donor->file_count, "%zu of %zu shards", headers,
+                    donor->file_count);
     if (donor->index)
-        json_array_append_new(checks,
-                              organ_check_json("index valid: every tensor where it says", copy->index != NULL && copy->problem_count == 0,
-                                               "%zu entries in %s", copy->tensor_count, donor->index));
-    json_array_append_new(checks, organ_check_json("dtype and shape preserved",
-                                                   tensors == donor->tensor_count && copy->tensor_count == donor->tensor_count,
-                                                   "%zu of %zu tensors", tensors, donor->tensor_count));
+        organ_check_add(checks, "index valid: every tensor where it says", copy->index != NULL && copy->problem_count == 0,
+                        "%zu entries in %s", copy->tensor_count, donor->index);
+    organ_check_add(checks, "dtype and shape preserved", tensors == donor->tensor_count && copy->tensor_count == donor->tensor_count,
+                    "%zu of %zu tensors", tensors, donor->tensor_count);
 }
 
 static void check_targets(const organ_prune_job *job, json_t *checks)
@@ -73,11 +70,10 @@ static void check_targets(const organ_prune_job *job, json_t *checks)
         processed += c->zero_before + c->killed + c->kept;
     }
     char a[32], b[32];
-    json_array_append_new(checks,
-                          organ_check_json("target tensors processed", done == job->targets.count, "%zu of %zu", done, job->targets.count));
-    json_array_append_new(checks, organ_check_json("target weights processed", processed == job->targets.elements, "%s of %s",
-                                                   organ_count_text(processed, a), organ_count_text(job->targets.elements, b)));
-    json_array_append_new(checks, organ_check_json("other files copied", true, "%zu", job->others.count));
+    organ_check_add(checks, "target tensors processed", done == job->targets.count, "%zu of %zu", done, job->targets.count);
+    organ_check_add(checks, "target weights processed", processed == job->targets.elements, "%s of %s", organ_count_text(processed, a),
+                    organ_count_text(job->targets.elements, b));
+    organ_check_add(checks, "other files copied", true, "%zu", job->others.count);
 }
 
 static organ_status fail_unsound(const organ_prune_job *job, organ_error *error)
