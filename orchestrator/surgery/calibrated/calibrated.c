@@ -193,7 +193,7 @@ static void free_states(organ_calibrated_job *job)
     job->donor_states = job->pruned_states = job->chunk = NULL;
 }
 
-static organ_status work(organ_prune_job *base, organ_error *error)
+static organ_status prune_calibrated_parts(organ_prune_job *base, organ_error *error)
 {
     organ_calibrated_job *const job = (organ_calibrated_job *)base;
     if (job->needs_text)
@@ -204,7 +204,7 @@ static organ_status work(organ_prune_job *base, organ_error *error)
     return error->status || !job->imatrix ? error->status : organ_imatrix_unchanged(job->imatrix, error);
 }
 
-static const organ_prune_kind kind = {.work = work,
+static const organ_prune_kind kind = {.work = prune_calibrated_parts,
                                       .parameters = organ_calibrated_parameters,
                                       .identity = organ_calibrated_identity,
                                       .amend = organ_calibrated_amend,

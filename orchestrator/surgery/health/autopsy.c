@@ -26,7 +26,7 @@ static const char *why_unread(const organ_weight *weight)
     return weight->scheme == ORGAN_SCHEME_PLAIN && weight->codes->dtype == ORGAN_C64 ? "its values are complex numbers" : NULL;
 }
 
-static organ_status choose(organ_autopsy_job *job, organ_error *error)
+static organ_status choose_weights(organ_autopsy_job *job, organ_error *error)
 {
     const char *const match = job->options->match;
     if (!(job->vitals = calloc(job->weights->count + 1, sizeof *job->vitals)))
@@ -50,7 +50,7 @@ static organ_status open_models(organ_autopsy_job *job, organ_error *error)
     if (o->ranges && organ_ranges_read(o->ranges, &job->ranges, error))
         return error->status;
     if (organ_model_open_with(o->model, o->access, &job->model, error) || organ_weights_find(job->model, &job->weights, error) ||
-        choose(job, error))
+        choose_weights(job, error))
         return error->status;
     if (!o->other)
         return ORGAN_OK;

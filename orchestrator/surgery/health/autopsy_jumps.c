@@ -24,7 +24,7 @@ void organ_jumps_add(organ_jumps *sum, const organ_jumps *more)
 
 static unsigned class_of(uint64_t line) { return line % 128 == 0 ? 2 : line % 64 == 0 ? 1 : 0; }
 
-static void count(organ_jump_counts counts, uint64_t line, double change)
+static void count_jump(organ_jump_counts counts, uint64_t line, double change)
 {
     const double place = fabs(change) * BINS_PER_ONE;
     if (isfinite(place))
@@ -37,21 +37,21 @@ static void pair_rows(organ_jumps *jumps, uint64_t row, const organ_row_profile 
     double sum = 0, n = 0;
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++) {
         const double change = (double)here->ln[s] - (double)above->ln[s];
-        count(jumps->whole_rows, row, change);
+        count_jump(jumps->whole_rows, row, change);
         sum += isfinite(change) ? change : 0;
         n += isfinite(change) ? 1 : 0;
     }
     const double mean = n > 0 ? sum / n : 0;
     for (size_t s = 0; s < ORGAN_JUMP_SEGMENTS; s++)
         if (n >= ENOUGH)
-            count(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
+            count_jump(jumps->rows, row, (double)here->ln[s] - (double)above->ln[s] - mean);
 }
 
 /* What the whole column changes by is in both of two that stand one below the other. */
 static void pair_columns(organ_jumps *jumps, const organ_column_profile *above, const organ_column_profile *here)
 {
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
-        count(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
+        count_jump(jumps->columns, line * STEP, ((double)here->change[line] - (double)above->change[line]) / M_SQRT2);
 }
 
 void organ_jumps_join(organ_jumps *jumps, uint64_t row, const organ_jump_edges *above, const organ_jump_edges *below)
@@ -146,7 +146,7 @@ static void flush_columns(walk *w)
                 ? (float)(ln_rms(w->scratch->squares[2 * line + 1], w->rows_in) - ln_rms(w->scratch->squares[2 * line], w->rows_in))
                 : NAN;
     for (size_t line = 1; line < ORGAN_JUMP_LINES; line++)
-        count(w->jumps->whole_columns, line * STEP, (double)here->change[line]);
+        count_jump(w->jumps->whole_columns, line * STEP, (double)here->change[line]);
     if (w->groups++ > 0)
         pair_columns(w->jumps, &w->edges->last_columns, here);
     w->edges->last_columns = *here;

@@ -20,7 +20,7 @@ static void empty(organ_level_set *set)
 static inline uint32_t place_of(uint32_t bits) { return (bits * 0x9e3779b1u) >> (32 - SLOT_BITS); }
 
 /* At most half of the slots are ever taken. */
-static void add(organ_level_set *set, uint32_t bits)
+static void add_level(organ_level_set *set, uint32_t bits)
 {
     if (set->count > ORGAN_AUTOPSY_LEVELS)
         return;
@@ -67,7 +67,7 @@ static void add_floats(organ_level_scratch *scratch, const float *values, size_t
         if ((bits & 0xffff) == 0)
             scratch->seen[bits >> 16] = 1;
         else if (slots[place_of(bits)] != bits && is_level(bits)) {
-            add(&scratch->other, bits);
+            add_level(&scratch->other, bits);
             if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
                 return;
         }
@@ -103,7 +103,7 @@ static void unite_page(const unsigned char *seen, uint32_t first, organ_level_se
         uint32_t bits;
         memcpy(&bits, &values[k], sizeof bits);
         if (seen[k] && is_level(bits))
-            add(set, bits == 0x80000000u ? 0 : bits);
+            add_level(set, bits == 0x80000000u ? 0 : bits);
     }
 }
 
@@ -116,7 +116,7 @@ void organ_levels_unite(organ_level_scratch *scratch, organ_level_union *all, or
         unite_page(scratch->seen + first, first, &all->set, as, kernels);
     for (uint32_t k = 0; k < SLOTS && scratch->other.count <= ORGAN_AUTOPSY_LEVELS; k++)
         if (scratch->other.slots[k] != EMPTY)
-            add(&all->set, scratch->other.slots[k]);
+            add_level(&all->set, scratch->other.slots[k]);
     if (scratch->other.count > ORGAN_AUTOPSY_LEVELS)
         all->set.count = ORGAN_AUTOPSY_LEVELS + 1;
     __atomic_store_n(&all->over, all->set.count > ORGAN_AUTOPSY_LEVELS, __ATOMIC_RELAXED);

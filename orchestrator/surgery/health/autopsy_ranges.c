@@ -96,7 +96,7 @@ typedef struct place {
     bool expected;
 } place;
 
-static organ_status refuse(const place *p, organ_error *error, const char *key, const char *what)
+static organ_status refuse_range(const place *p, organ_error *error, const char *key, const char *what)
 {
     return organ_fail(error, ORGAN_BAD_INPUT, "%s: %s%s%s%s: %s", p->path, p->name, p->expected ? ".expected" : "", *key ? "." : "", key,
                       what);
@@ -105,7 +105,7 @@ static organ_status refuse(const place *p, organ_error *error, const char *key, 
 static organ_status read_number(const place *p, const char *key, const json_t *value, double *number, organ_error *error)
 {
     if (!json_is_number(value))
-        return refuse(p, error, key, "must be a number");
+        return refuse_range(p, error, key, "must be a number");
     *number = json_number_value(value);
     return ORGAN_OK;
 }
@@ -115,12 +115,12 @@ static organ_status read_std(const place *p, const json_t *value, organ_limits *
     char what[128];
     double least, most;
     if (!json_is_array(value) || json_array_size(value) != 2)
-        return refuse(p, error, "std", "must be two numbers, [least, most]");
+        return refuse_range(p, error, "std", "must be two numbers, [least, most]");
     if (read_number(p, "std", json_array_get(value, 0), &least, error) || read_number(p, "std", json_array_get(value, 1), &most, error))
         return error->status;
     snprintf(what, sizeof what, "[%g, %g] must be 0 or more and not run backwards", least, most);
     if (!(least >= 0 && least <= most))
-        return refuse(p, error, "std", what);
+        return refuse_range(p, error, "std", what);
     limits->std_least = least;
     limits->std_most = most;
     return ORGAN_OK;
@@ -147,15 +147,15 @@ static organ_status read_member(const place *p, const char *key, const json_t *v
     if (strcmp(key, "max") == 0)
         return read_number(p, key, value, &limits->max, error);
     if (strcmp(key, "expected") == 0 && !p->expected)
-        return json_is_object(value) ? read_limits(&within, value, to, error) : refuse(&within, error, "", "must be an object");
+        return json_is_object(value) ? read_limits(&within, value, to, error) : refuse_range(&within, error, "", "must be an object");
     if (strcmp(key, "mean") != 0) {
         snprintf(what, sizeof what, "unknown; a range has mean, std, min, max%s", p->expected ? "" : " and expected");
-        return refuse(p, error, key, what);
+        return refuse_range(p, error, key, what);
     }
     if (read_number(p, key, value, &limits->mean, error))
         return error->status;
     snprintf(what, sizeof what, "%g: the largest |mean| cannot be negative", limits->mean);
-    return limits->mean >= 0 ? ORGAN_OK : refuse(p, error, key, what);
+    return limits->mean >= 0 ? ORGAN_OK : refuse_range(p, error, key, what);
 }
 
 static organ_status read_limits(const place *p, const json_t *object, rule *to, organ_error *error)
@@ -233,7 +233,7 @@ static organ_status apply_level(const char *path, const json_t *document, int le
         if (strcmp(name, "schema") == 0)
             continue;
         if (!json_is_object(value))
-            return refuse(&p, error, "", "must be an object");
+            return refuse_range(&p, error, "", "must be an object");
         if (read_limits(&p, value, &said, error))
             return error->status;
         for (organ_role role = 0; role < ORGAN_ROLE_COUNT; role++)

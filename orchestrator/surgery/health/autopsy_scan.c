@@ -220,7 +220,7 @@ static bool has_blocks(const organ_weight *weight, bool rows)
 
 static bool looks_for_jumps(const organ_weight *weight) { return has_blocks(weight, true) || has_blocks(weight, false); }
 
-static organ_status work(void *context, const organ_weight_strip *strip, void *room, void *result, organ_error *error)
+static organ_status examine_strip(void *context, const organ_weight_strip *strip, void *room, void *result, organ_error *error)
 {
     const scan *const s = context;
     patient *const p = s->patients[strip->item];
@@ -262,7 +262,7 @@ static void discharge(patient *p)
     free(p);
 }
 
-static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+static organ_status admit_weight(void *context, size_t item, const char *note, organ_error *error)
 {
     scan *const s = context;
     organ_vitals *const v = s->chosen[item];
@@ -310,7 +310,7 @@ static void conclude(organ_vitals *v, patient *p)
         v->column_period = organ_jumps_period(p->jumps.columns, p->jumps.whole_columns, shape.cols / 16, &v->column_factor);
 }
 
-static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     scan *const s = context;
     organ_vitals *const v = s->chosen[strip->item];
@@ -362,9 +362,9 @@ static organ_status run_type(scan *s, organ_weight_item *items, size_t count, co
                                     .scratch_bytes = sizeof(scratch),
                                     .result_bytes = sizeof(finding),
                                     .context = s,
-                                    .begin = begin,
-                                    .work = work,
-                                    .retire = retire};
+                                    .begin = admit_weight,
+                                    .work = examine_strip,
+                                    .retire = retire_strip};
     organ_weight_pass_run(&pass, engine, error);
     for (size_t k = 0; k < count; k++)
         discharge(s->patients[k]);

@@ -194,8 +194,8 @@ static void describe_totals(json_t *report, const part *const *parts, size_t cou
 
 /* ---- faults ---- */
 
-static void complain(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void complain(json_t *problems, const char *format, ...)
+static void note_problem(json_t *problems, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note_problem(json_t *problems, const char *format, ...)
 {
     char sentence[256];
     va_list args;
@@ -236,14 +236,14 @@ static void check_against_config(const organ_inspect_lists *lists, const organ_m
     const char *const layers = model->gguf ? "block_count" : "num_hidden_layers";
     const char *const place = model->gguf ? "GGUF metadata" : "config.json";
     if (missing < config->num_hidden_layers)
-        complain(problems, "%s: %s is %lld, but no known tensor belongs to layer %lld", place, layers, (long long)config->num_hidden_layers,
-                 (long long)missing);
+        note_problem(problems, "%s: %s is %lld, but no known tensor belongs to layer %lld", place, layers,
+                     (long long)config->num_hidden_layers, (long long)missing);
     for (size_t k = 0; k < model->tensor_count; k++) {
         const organ_tensor *const tensor = &model->tensors[k];
         if (tensor->anatomy.role == ORGAN_ROLE_EMBED && tensor->rank == 2 && config->vocab_size >= 0 && is_of_tokens(tensor) &&
             tensor->shape[0] < (uint64_t)config->vocab_size && organ_inspect_has_room(lists, "problems", json_array_size(problems)))
-            complain(problems, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld", model->files[tensor->file].name,
-                     tensor->name, (unsigned long long)tensor->shape[0], place, (long long)config->vocab_size);
+            note_problem(problems, "%s: tensor '%.128s' has %llu rows, but the vocabulary in %s has %lld", model->files[tensor->file].name,
+                         tensor->name, (unsigned long long)tensor->shape[0], place, (long long)config->vocab_size);
     }
 }
 

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-static void take(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
+static void take_companions(const organ_model *model, organ_inspect_part *parts, const organ_weight *weight)
 {
     const organ_tensor *const companions[] = {weight->scale,  weight->zero,         weight->g_idx,
                                               weight->global, weight->shape_tensor, weight->bias};
@@ -29,7 +29,7 @@ organ_inspect_part *organ_inspect_parts_of(const organ_model *model, const organ
         parts[k] = (organ_inspect_part){t, t->anatomy, true, t->rank, t->shape, t->elements};
     }
     for (size_t k = 0; parts && weights && k < weights->count; k++)
-        take(model, parts, &weights->weights[k]);
+        take_companions(model, parts, &weights->weights[k]);
     for (size_t k = 0; parts && weights && k < weights->stray_count; k++)
         if (weights->strays[k].dropped) {
             parts[weights->strays[k].tensor - model->tensors].weight = false;

@@ -46,7 +46,7 @@ static json_t *describe_kind(const kind *one)
                         SET_COUNT("elements", one->elements), SET_COUNT("bytes", one->bytes));
 }
 
-static void count(kind *one, const organ_weight *weight)
+static void count_weight(kind *one, const organ_weight *weight)
 {
     one->weights++;
     one->elements += weight->elements;
@@ -70,7 +70,7 @@ static json_t *describe_kinds(const organ_inspect_lists *lists, const organ_weig
         if (at && *at == used)
             kinds[used++].first = weight;
         if (at)
-            count(&kinds[*at], weight);
+            count_weight(&kinds[*at], weight);
     }
     if (!whole)
         organ_memory_refused();

@@ -108,7 +108,7 @@ organ_status organ_adapter_writer_begin(const char *path, const char *like, bool
     return error->status;
 }
 
-static organ_status put(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
+static organ_status write_data(organ_adapter_writer *w, const void *data, size_t bytes, organ_error *error)
 {
     if (organ_direct_write(&w->file, data, bytes, 8 + w->room + w->bytes, error) == ORGAN_OK)
         w->bytes += bytes;
@@ -116,8 +116,8 @@ static organ_status put(organ_adapter_writer *w, const void *data, size_t bytes,
 }
 
 /* Into the header, before its data. */
-static organ_status enter(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
-                          uint64_t bytes, organ_error *error)
+static organ_status enter_tensor(organ_adapter_writer *w, const char *name, organ_dtype dtype, unsigned rank, const uint64_t *shape,
+                                 uint64_t bytes, organ_error *error)
 {
     const organ_dtype_info *const type = organ_dtype_describe(dtype);
     json_t *const sizes = json_array();
@@ -150,7 +150,7 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
     uint64_t count = 1, bytes;
     for (unsigned k = 0; k < rank; k++)
         count *= shape[k];
-    if (!organ_dtype_bytes(dtype, count, &bytes) || enter(w, name, dtype, rank, shape, bytes, error) != ORGAN_OK)
+    if (!organ_dtype_bytes(dtype, count, &bytes) || enter_tensor(w, name, dtype, rank, shape, bytes, error) != ORGAN_OK)
         return error->status ? error->status : organ_fail(error, ORGAN_BAD_INPUT, "%s: tensor '%s' is too large", w->output.path, name);
     for (uint64_t at = 0; at < count && !error->status; at += CHUNK) {
         const size_t n = count - at < CHUNK ? (size_t)(count - at) : CHUNK;
@@ -158,7 +158,7 @@ organ_status organ_adapter_writer_add(organ_adapter_writer *w, const organ_kerne
             if (!(fabs((double)values[at + k]) <= limit) || isinf(values[at + k]))
                 return fail_value(w, name, at + k, (double)values[at + k], dtype, error);
         organ_narrow(kernels, dtype, values + at, w->piece, n);
-        put(w, w->piece, n * organ_dtype_describe(dtype)->bytes, error);
+        write_data(w, w->piece, n * organ_dtype_describe(dtype)->bytes, error);
     }
     return error->status;
 }
@@ -167,11 +167,11 @@ organ_status organ_adapter_writer_copy(organ_adapter_writer *w, const organ_mode
                                        organ_error *error)
 {
     const size_t most = CHUNK * sizeof(float);
-    enter(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
+    enter_tensor(w, name, tensor->dtype, tensor->rank, tensor->shape, tensor->bytes, error);
     for (uint64_t at = 0; at < tensor->bytes && !error->status; at += most) {
         const size_t n = tensor->bytes - at < most ? (size_t)(tensor->bytes - at) : most;
         if (organ_model_read(model, tensor->file, w->piece, n, tensor->offset + at, error) == ORGAN_OK)
-            put(w, w->piece, n, error);
+            write_data(w, w->piece, n, error);
     }
     return error->status;
 }

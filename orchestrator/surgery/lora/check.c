@@ -45,9 +45,9 @@ typedef struct check {
     organ_error *error;
 } check;
 
-static void find(check *c, const char *rule, const char *where, const char *format, ...) __attribute__((format(printf, 4, 5)));
+static void note_finding(check *c, const char *rule, const char *where, const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-static void find(check *c, const char *rule, const char *where, const char *format, ...)
+static void note_finding(check *c, const char *rule, const char *where, const char *format, ...)
 {
     char text[600];
     va_list args;
@@ -71,11 +71,11 @@ static void check_targets(check *c)
 {
     const json_t *const targets = json_object_get(c->adapter->config, "target_modules");
     if (!is_set(targets) || (json_is_string(targets) && !*json_string_value(targets)))
-        find(c, "field", "target_modules", "it is missing, and a server asks for it");
+        note_finding(c, "field", "target_modules", "it is missing, and a server asks for it");
     for (size_t k = 0; k < json_array_size(targets); k++) {
         const char *const target = json_string_value(json_array_get(targets, k));
         if (organ_lora_unservable(target, true))
-            find(c, "target", "target_modules", "'%s' cannot be served: %s", target, organ_lora_unservable(target, true));
+            note_finding(c, "target", "target_modules", "'%s' cannot be served: %s", target, organ_lora_unservable(target, true));
     }
 }
 
@@ -104,13 +104,13 @@ static void check_config(check *c)
     for (size_t k = 0; k < sizeof fields / sizeof *fields; k++)
         if (is_set(json_object_get(c->adapter->config, fields[k].field)) &&
             !(strstr(fields[k].field, "_pattern") && has_one_scale(c->adapter)))
-            find(c, "field", fields[k].field, "%s", fields[k].text);
+            note_finding(c, "field", fields[k].field, "%s", fields[k].text);
     const char *const bias = json_string_value(json_object_get(c->adapter->config, "bias"));
     if (bias && strcmp(bias, "none") != 0)
-        find(c, "field", "bias", "it is \"%s\": biases are not served", bias);
+        note_finding(c, "field", "bias", "it is \"%s\": biases are not served", bias);
     if (organ_adapter_changed_base(c->adapter))
-        find(c, "field", "init_lora_weights", "it is \"%s\": the factors fit only the base that the training changed first",
-             organ_adapter_changed_base(c->adapter));
+        note_finding(c, "field", "init_lora_weights", "it is \"%s\": the factors fit only the base that the training changed first",
+                     organ_adapter_changed_base(c->adapter));
     check_targets(c);
 }
 
@@ -120,11 +120,11 @@ static void check_key(check *c, const char *name)
 {
     const char *const why = organ_lora_unservable(name, true);
     if (why)
-        find(c, "key", name, "%s", why);
+        note_finding(c, "key", name, "%s", why);
     if (strncmp(name, "base_model.model.", 17) != 0)
-        find(c, "key", name, "it does not begin with 'base_model.model.': peft would load nothing of it, silently");
+        note_finding(c, "key", name, "it does not begin with 'base_model.model.': peft would load nothing of it, silently");
     if (strstr(name, ".default"))
-        find(c, "key", name, "it has the name of the adapter in it, 'default', as no file should");
+        note_finding(c, "key", name, "it has the name of the adapter in it, 'default', as no file should");
 }
 
 static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weights *base)
@@ -140,10 +140,10 @@ static void check_fit(check *c, const organ_adapter_pair *pair, const organ_weig
     const bool straight = w && w->rank == 2 && w->shape[0] == rows && w->shape[1] == cols;
     const bool crossed = w && w->rank == 2 && w->shape[0] == cols && w->shape[1] == rows && c->adapter->fan_in_fan_out;
     if (!w)
-        find(c, "base", pair->module, "the base has no '%s'", name);
+        note_finding(c, "base", pair->module, "the base has no '%s'", name);
     else if (!straight && !crossed)
-        find(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s", (unsigned long long)pair->out_features,
-             (unsigned long long)pair->in_features, w->name, organ_shape_text(w->rank, w->shape, shape));
+        note_finding(c, "base", pair->module, "B A is %llu x %llu, but '%s' of the base is %s", (unsigned long long)pair->out_features,
+                     (unsigned long long)pair->in_features, w->name, organ_shape_text(w->rank, w->shape, shape));
     free(name);
 }
 
@@ -155,7 +155,7 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
     size_t servable = 0;
     check_config(&c);
     for (size_t k = 0; k < adapter->rest_count && !error->status; k++)
-        find(&c, "key", adapter->rest[k]->name, "%s", organ_lora_unservable(adapter->rest[k]->name, false));
+        note_finding(&c, "key", adapter->rest[k]->name, "%s", organ_lora_unservable(adapter->rest[k]->name, false));
     for (size_t k = 0; k < adapter->pair_count && !error->status; k++) {
         const organ_adapter_pair *const pair = &adapter->pairs[k];
         check_key(&c, pair->a->name);
@@ -168,9 +168,9 @@ organ_status organ_lora_findings(const organ_adapter *adapter, const organ_weigh
             check_fit(&c, pair, base);
     }
     if (servable == 0)
-        find(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module is left that could be served");
+        note_finding(&c, "key", ORGAN_ADAPTER_WEIGHTS, "no module is left that could be served");
     if (rank > most || (uint64_t)adapter->r > most)
-        find(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
-             (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r), (unsigned long long)most);
+        note_finding(&c, "rank", "r", "the rank is %llu, above %llu: organ lora resize makes it smaller",
+                     (unsigned long long)(rank > (uint64_t)adapter->r ? rank : (uint64_t)adapter->r), (unsigned long long)most);
     return error->status;
 }

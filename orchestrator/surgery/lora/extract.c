@@ -46,7 +46,7 @@ static organ_status open_one(const char *path, organ_model **model, organ_weight
     return organ_weights_find(*model, weights, error);
 }
 
-static organ_status open_all(organ_lora_job *job, organ_error *error)
+static organ_status open_both(organ_lora_job *job, organ_error *error)
 {
     const organ_lora_extract_options *const o = job->options;
     if (open_one(o->base, &job->base, &job->base_weights, error) || open_one(o->tuned, &job->tuned, &job->tuned_weights, error) ||
@@ -99,7 +99,7 @@ static organ_status factorise_all(organ_lora_job *job, organ_error *error)
 }
 
 /* Readers want tensors of wide elements before those of narrow ones. */
-static organ_status fill(organ_lora_job *job, organ_error *error)
+static organ_status write_tensors(organ_lora_job *job, organ_error *error)
 {
     for (unsigned bytes = 8; bytes > 0 && !error->status; bytes /= 2) {
         if (job->options->save_full)
@@ -142,8 +142,9 @@ static organ_status make_adapter(organ_lora_job *job, json_t **report, organ_err
 {
     if (organ_lora_compare(job, error) || begin_adapter(job, error))
         return error->status;
-    if (fill(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK && organ_model_unchanged(job->base, error) == ORGAN_OK &&
-        organ_model_unchanged(job->tuned, error) == ORGAN_OK && write_config(job, error) == ORGAN_OK)
+    if (write_tensors(job, error) == ORGAN_OK && check_changed(job, error) == ORGAN_OK &&
+        organ_model_unchanged(job->base, error) == ORGAN_OK && organ_model_unchanged(job->tuned, error) == ORGAN_OK &&
+        write_config(job, error) == ORGAN_OK)
         write_reports(job, report, error);
     return organ_adapter_writer_end(job->writer, error);
 }
@@ -168,7 +169,7 @@ static void close_extraction(void *context)
 static organ_status extract(void *context, json_t **report, organ_error *error)
 {
     organ_lora_job *const job = context;
-    if (check_options(job, error) || open_all(job, error) || organ_lora_plan(job, error))
+    if (check_options(job, error) || open_both(job, error) || organ_lora_plan(job, error))
         return error->status;
     if (!job->options->dry_run)
         return make_adapter(job, report, error);

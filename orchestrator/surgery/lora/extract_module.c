@@ -97,8 +97,8 @@ static bool make_factors(const organ_svd *svd, size_t rank, factors *f)
     return true;
 }
 
-static organ_status add(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols, const float *values,
-                        organ_error *error)
+static organ_status write_factor(organ_lora_job *job, const char *module, char factor, uint64_t rows, uint64_t cols, const float *values,
+                                 organ_error *error)
 {
     const uint64_t shape[2] = {rows, cols};
     char *const key = organ_adapter_key(module, factor, false);
@@ -120,7 +120,8 @@ static organ_status keep_factors(organ_lora_job *job, organ_lora_module *m, orga
         memcpy(m->spectrum, svd->sigma, m->rank * sizeof *m->spectrum);
         round_values(job->engine->kernels, job->dtype, f.b, f.out * f.rank);
         round_values(job->engine->kernels, job->dtype, f.a, f.rank * f.in);
-        if (add(job, m->name, 'A', f.rank, f.in, f.a, error) == ORGAN_OK && add(job, m->name, 'B', f.out, f.rank, f.b, error) == ORGAN_OK)
+        if (write_factor(job, m->name, 'A', f.rank, f.in, f.a, error) == ORGAN_OK &&
+            write_factor(job, m->name, 'B', f.out, f.rank, f.b, error) == ORGAN_OK)
             organ_residual(strips, f.b, f.a, f.rank, &m->rest, error);
     }
     free(f.b);

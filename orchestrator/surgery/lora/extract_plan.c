@@ -29,7 +29,7 @@ static const char *last_word(const char *module)
     return dot ? dot + 1 : module;
 }
 
-static bool matches(const char *glob, const organ_weight *weight, const char *module)
+static bool matches_glob(const char *glob, const organ_weight *weight, const char *module)
 {
     return fnmatch(glob, weight->name, 0) == 0 || fnmatch(glob, module, 0) == 0 || fnmatch(glob, last_word(module), 0) == 0;
 }
@@ -43,7 +43,7 @@ static bool is_named(const char *globs, const organ_weight *weight, const char *
         const size_t length = strcspn(from, ",");
         char glob[512];
         snprintf(glob, sizeof glob, "%.*s", (int)(length < sizeof glob ? length : sizeof glob - 1), from);
-        if (length > 0 && matches(glob, weight, module))
+        if (length > 0 && matches_glob(glob, weight, module))
             named = used[k] = true;
         from += length + (from[length] == ',');
     }
@@ -91,7 +91,7 @@ static void add_other(organ_lora_job *job, const organ_weight *base, const organ
         other->why = "its type is not computed with";
 }
 
-static organ_status place(organ_lora_job *job, const organ_weight *tuned, bool *used, organ_error *error)
+static organ_status place_weight(organ_lora_job *job, const organ_weight *tuned, bool *used, organ_error *error)
 {
     const organ_weight *const base = organ_weights_named(job->base_weights, tuned->name);
     bool memory = true;
@@ -132,7 +132,7 @@ organ_status organ_lora_plan(organ_lora_job *job, organ_error *error)
     if (!used || !job->modules || !job->others)
         organ_fail_memory(error, job->tuned->path);
     for (size_t k = 0; k < t->count && !error->status; k++)
-        place(job, &t->weights[k], used, error);
+        place_weight(job, &t->weights[k], used, error);
     for (size_t k = 0; k < b->count && !error->status; k++)
         if (!organ_weights_named(t, b->weights[k].name))
             add_other(job, &b->weights[k], NULL);

@@ -58,7 +58,7 @@ static organ_status compare_retire(void *context, const organ_weight_strip *stri
 }
 
 /* Sets change and norm of these pairs. */
-static organ_status compare(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
+static organ_status compare_others(organ_lora_job *job, organ_lora_other **others, size_t count, organ_error *error)
 {
     organ_weight_item *const items = calloc(count + 1, sizeof *items);
     comparison c = {job, others};
@@ -95,7 +95,7 @@ organ_status organ_lora_compare(organ_lora_job *job, organ_error *error)
     if (!others)
         return organ_fail_memory(error, job->tuned->path);
     organ_progress_begin(job->progress, "comparing the rest", values, 0);
-    compare(job, others, count, error);
+    compare_others(job, others, count, error);
     organ_progress_end(job->progress);
     free(others);
     return error->status;
@@ -110,7 +110,7 @@ static organ_status find_wrapped(organ_lora_job *job, const char *name, size_t l
     for (size_t k = 0; k < job->module_count; k++)
         if (strlen(job->modules[k].name) == length && strncmp(job->modules[k].name, name, length) == 0) {
             organ_lora_other weight = {.base = job->modules[k].base, .tuned = job->modules[k].tuned};
-            compare(job, (organ_lora_other *[]){&weight}, 1, error);
+            compare_others(job, (organ_lora_other *[]){&weight}, 1, error);
             *wrapped = weight.change != 0;
         }
     return error->status;

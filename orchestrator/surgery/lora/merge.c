@@ -37,7 +37,7 @@ static organ_status check_adapter(const organ_adapter *adapter, double scale, or
     return ORGAN_OK;
 }
 
-static organ_status open_all(organ_merge_job *job, organ_error *error)
+static organ_status open_merged(organ_merge_job *job, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
     if (organ_adapter_open(o->adapter, &job->adapter, error) ||
@@ -90,7 +90,7 @@ static json_t *adapter_identity(void *context)
     return made;
 }
 
-static organ_status merge(organ_merge_job *job, json_t **report, organ_error *error)
+static organ_status remake_base(organ_merge_job *job, json_t **report, organ_error *error)
 {
     const organ_lora_merge_options *const o = job->options;
     static const char *const of_packed[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
@@ -131,9 +131,9 @@ static organ_status tell_unplaced(organ_merge_job *job, json_t **report, organ_e
 static organ_status plan_and_merge(void *context, json_t **report, organ_error *error)
 {
     organ_merge_job *const job = context;
-    if (check_options(job, error) || open_all(job, error) || organ_merge_plan(job, error))
+    if (check_options(job, error) || open_merged(job, error) || organ_merge_plan(job, error))
         return error->status;
-    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : merge(job, report, error);
+    return json_array_size(job->unplaced) ? tell_unplaced(job, report, error) : remake_base(job, report, error);
 }
 
 static void close_merge(void *context)

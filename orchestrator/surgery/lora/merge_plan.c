@@ -17,12 +17,12 @@ static organ_status add_unplaced(organ_merge_job *job, const organ_tensor *tenso
     return row && json_array_append_new(job->unplaced, row) == 0 ? ORGAN_OK : organ_fail_memory(error, job->options->adapter);
 }
 
-static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
-                           const char *format, ...) __attribute__((format(printf, 5, 6)));
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                                  const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Notes keys that find no place, `other` may be NULL; the run goes on, so that all are found. */
-static organ_status refuse(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
-                           const char *format, ...)
+static organ_status note_unplaced(organ_merge_job *job, const organ_tensor *tensor, const organ_tensor *other, organ_error *error,
+                                  const char *format, ...)
 {
     char why[512];
     va_list args;
@@ -104,20 +104,23 @@ static organ_status place_pair(organ_merge_job *job, const organ_adapter_pair *p
     const char *const missing = w ? "" : missing_reason(job, name);
     free(name);
     if (!w)
-        return refuse(job, p->a, p->b, error, "%s", missing);
+        return note_unplaced(job, p->a, p->b, error, "%s", missing);
     if (!organ_weight_has_numbers(w))
-        return refuse(job, p->a, p->b, error, "the base has %s there, which are no numbers", organ_dtype_describe(w->codes->dtype)->name);
+        return note_unplaced(job, p->a, p->b, error, "the base has %s there, which are no numbers",
+                             organ_dtype_describe(w->codes->dtype)->name);
     const bool flag = job->adapter->fan_in_fan_out, square = is_straight(w, p) && is_crossed(w, p);
     if (!(p->embedding ? is_crossed(w, p) : is_straight(w, p) || (flag && is_crossed(w, p))) || p->in_features > INT_MAX ||
         p->out_features > INT_MAX)
-        return refuse(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s", (unsigned long long)p->out_features,
-                      (unsigned long long)p->in_features, w->name, organ_shape_text(w->rank, w->shape, shape),
-                      !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
+        return note_unplaced(job, p->a, p->b, error, "B A is %llu x %llu, but '%.200s' of the base is %s%s",
+                             (unsigned long long)p->out_features, (unsigned long long)p->in_features, w->name,
+                             organ_shape_text(w->rank, w->shape, shape),
+                             !p->embedding && !flag && is_crossed(w, p) ? " and fan_in_fan_out is not set" : "");
     if (flag && square && !p->embedding && (v.straight > 0) == (v.crossed > 0))
-        return refuse(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored", w->name);
+        return note_unplaced(job, p->a, p->b, error, "'%.200s' is square: with fan_in_fan_out nothing tells which way it is stored",
+                             w->name);
     organ_merge_part *const part = part_of(job, w);
     if (part->pair)
-        return refuse(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
+        return note_unplaced(job, p->a, p->b, error, "'%.200s' of the base is changed by '%.200s' already", w->name, part->pair->b->name);
     part->pair = p;
     part->transposed = p->embedding || (square ? flag && v.crossed > 0 : is_crossed(w, p));
     part->scale = p->scale * job->options->scale;
@@ -141,18 +144,18 @@ static organ_status place_magnitudes(organ_merge_job *job, const organ_tensor *t
     const organ_adapter_pair *const pair = organ_adapter_find(job->adapter, module);
     free(module);
     if (!job->adapter->dora)
-        return refuse(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
+        return note_unplaced(job, t, NULL, error, "a magnitude vector of DoRA, but use_dora is not set");
     if (!pair)
-        return refuse(job, t, NULL, error, "there is no pair of factors for it");
+        return note_unplaced(job, t, NULL, error, "there is no pair of factors for it");
     if (!organ_can_widen(t->dtype) || t->elements != pair->out_features)
-        return refuse(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected", (unsigned long long)t->elements,
-                      organ_dtype_describe(t->dtype)->name, (unsigned long long)pair->out_features);
+        return note_unplaced(job, t, NULL, error, "has %llu values of %s, one for each of %llu rows is expected",
+                             (unsigned long long)t->elements, organ_dtype_describe(t->dtype)->name, (unsigned long long)pair->out_features);
     for (size_t k = 0; k < job->part_count; k++)
         if (job->parts[k].pair == pair) {
             job->parts[k].magnitudes = t;
             return ORGAN_OK;
         }
-    return refuse(job, t, NULL, error, "its factors find no place");
+    return note_unplaced(job, t, NULL, error, "its factors find no place");
 }
 
 /* With use_dora every pair has its magnitudes, and its weight stands as the factors say. */
@@ -161,9 +164,9 @@ static organ_status check_magnitudes(organ_merge_job *job, organ_error *error)
     for (size_t k = 0; k < job->part_count && job->adapter->dora && !error->status; k++) {
         const organ_merge_part *const part = &job->parts[k];
         if (part->pair && !part->magnitudes)
-            refuse(job, part->pair->a, part->pair->b, error, "use_dora is set, but there is no magnitude vector for it");
+            note_unplaced(job, part->pair->a, part->pair->b, error, "use_dora is set, but there is no magnitude vector for it");
         else if (part->pair && part->transposed)
-            refuse(job, part->pair->a, part->pair->b, error, "DoRA of embeddings and of weights stored in x out is not merged");
+            note_unplaced(job, part->pair->a, part->pair->b, error, "DoRA of embeddings and of weights stored in x out is not merged");
     }
     return error->status;
 }
@@ -184,16 +187,16 @@ static organ_status place_rest(organ_merge_job *job, const organ_tensor *t, orga
                                     : missing_reason(job, name);
     free(name);
     if (!w)
-        return refuse(job, t, NULL, error, "%s", missing);
+        return note_unplaced(job, t, NULL, error, "%s", missing);
     if (w->rank != t->rank || (t->rank && memcmp(w->shape, t->shape, t->rank * sizeof *t->shape) != 0))
-        return refuse(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s", organ_shape_text(t->rank, t->shape, is),
-                      w->name, organ_shape_text(w->rank, w->shape, was));
+        return note_unplaced(job, t, NULL, error, "its shape is %s, that of '%.200s' in the base %s",
+                             organ_shape_text(t->rank, t->shape, is), w->name, organ_shape_text(w->rank, w->shape, was));
     if (!organ_can_widen(t->dtype) || !organ_weight_has_numbers(w))
-        return refuse(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
-                      organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
+        return note_unplaced(job, t, NULL, error, "it is %s, '%.200s' of the base %s: one of them is not computed with",
+                             organ_dtype_describe(t->dtype)->name, w->name, organ_dtype_describe(w->codes->dtype)->name);
     organ_merge_part *const part = part_of(job, w);
     if (part->saved)
-        return refuse(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
+        return note_unplaced(job, t, NULL, error, "'%.200s' of the base is replaced by '%.200s' already", w->name, part->saved->name);
     part->saved = t;
     return ORGAN_OK;
 }

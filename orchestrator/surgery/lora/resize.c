@@ -16,7 +16,7 @@ typedef struct job {
     uint64_t bytes_before;
 } job;
 
-static organ_status open_all(job *j, organ_error *error)
+static organ_status open_resized(job *j, organ_error *error)
 {
     const organ_lora_resize_options *const o = j->options;
     if (o->rank == 0)
@@ -107,7 +107,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
 static organ_status resize(void *context, json_t **report, organ_error *error)
 {
     job *const j = context;
-    return open_all(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status : write_out(j, report, error);
+    return open_resized(j, error) || organ_lora_survey(&j->rewrite, error) ? error->status : write_out(j, report, error);
 }
 
 static void close_resizing(void *context)

@@ -111,7 +111,7 @@ static size_t rank_of(const organ_lora_rewrite *rw, const organ_svd *svd)
     return rank ? rank : 1;
 }
 
-static organ_status survey(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
+static organ_status survey_row(const organ_lora_rewrite *rw, organ_lora_row *row, organ_error *error)
 {
     organ_lora_factors f;
     organ_svd svd = {0};
@@ -149,7 +149,7 @@ organ_status organ_lora_survey(organ_lora_rewrite *rw, organ_error *error)
 {
     rw->rank = 0;
     organ_progress_begin(rw->progress, "reading", all_bytes(rw), rw->count);
-    for_rows(rw, 0, survey, take_rank, rw, error);
+    for_rows(rw, 0, survey_row, take_rank, rw, error);
     organ_progress_end(rw->progress);
     return error->status;
 }

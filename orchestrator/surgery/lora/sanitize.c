@@ -20,7 +20,7 @@ typedef struct job {
     json_t *findings, *dropped, *config, *targets_removed;
 } job;
 
-static organ_status open_all(job *j, organ_error *error)
+static organ_status open_sanitized(job *j, organ_error *error)
 {
     const organ_lora_sanitize_options *const o = j->options;
     if (!o->check && !o->output)
@@ -40,7 +40,7 @@ static organ_status open_all(job *j, organ_error *error)
 
 /* ---- what is left out ---- */
 
-static organ_status drop(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
+static organ_status note_dropped(job *j, const organ_tensor *t, const char *why, double norm, const char *of, organ_error *error)
 {
     json_t *const row =
         ORGAN_OBJECT(SET_BYTES("tensor", t->name), SET_TEXT("why", why), SET_DTYPE("dtype", t->dtype), SET("shape", organ_shape_json(t)),
@@ -57,9 +57,9 @@ static organ_status drop_pair(job *j, const organ_adapter_pair *pair, const char
         (energy = organ_lora_energy(&f)) < 0)
         organ_fail_memory(error, j->options->adapter);
     organ_lora_factors_free(&f);
-    if (error->status || drop(j, pair->a, why, sqrt(energy), "scale B A", error))
+    if (error->status || note_dropped(j, pair->a, why, sqrt(energy), "scale B A", error))
         return error->status;
-    return drop(j, pair->b, why, sqrt(energy), "scale B A", error);
+    return note_dropped(j, pair->b, why, sqrt(energy), "scale B A", error);
 }
 
 /* What is lost with a tensor that comes whole is what it changes, where the base is known. */
@@ -78,7 +78,7 @@ static organ_status drop_whole(job *j, const organ_tensor *t, organ_error *error
     if (w ? organ_adapter_change(j->adapter, t, j->base, w, kernels, &norm, error)
           : organ_adapter_norm(j->adapter, t, kernels, &norm, error))
         return error->status;
-    return drop(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
+    return note_dropped(j, t, organ_lora_unservable(t->name, false), norm, w ? "its change" : "the tensor", error);
 }
 
 static organ_status sort_out(job *j, organ_error *error)
@@ -195,7 +195,7 @@ static organ_status write_out(job *j, json_t **report, organ_error *error)
 }
 
 /* What stands against writing: it could not be mended here. */
-static organ_status refuse(const job *j, organ_error *error)
+static organ_status refuse_unmendable(const job *j, organ_error *error)
 {
     const char *const changed = organ_adapter_changed_base(j->adapter);
     if (j->adapter->dora)
@@ -238,7 +238,7 @@ static organ_status sanitize(void *context, json_t **report, organ_error *error)
     job *const j = context;
     const organ_lora_sanitize_options *const o = j->options;
     const uint64_t served = o->max_rank ? o->max_rank : ORGAN_SERVED_RANK;
-    if (open_all(j, error))
+    if (open_sanitized(j, error))
         return error->status;
     j->findings = json_array();
     j->dropped = json_array();
@@ -253,7 +253,7 @@ static organ_status sanitize(void *context, json_t **report, organ_error *error)
         return error->status;
     if (o->check)
         return run_check(j, report, error);
-    if (refuse(j, error) || organ_lora_survey(&j->rewrite, error))
+    if (refuse_unmendable(j, error) || organ_lora_survey(&j->rewrite, error))
         return error->status;
     return write_out(j, report, error);
 }

@@ -78,7 +78,7 @@ char *organ_companions_path(const organ_companions *c, size_t file)
 }
 
 /* Onto the disk, and under its name once it is whole. */
-static organ_status settle(const char *temporary, const char *path, const char *folder, organ_error *error)
+static organ_status settle_file(const char *temporary, const char *path, const char *folder, organ_error *error)
 {
     const int file = open(temporary, O_RDONLY | O_CLOEXEC), directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (file < 0 || directory < 0 || fsync(file) || rename(temporary, path) || fsync(directory))
@@ -108,7 +108,7 @@ static organ_status write_file(const organ_companions *c, size_t file, const org
         if (error->status)
             unlink(temporary);
         else
-            settle(temporary, path, folder, error);
+            settle_file(temporary, path, folder, error);
     }
     free(path);
     free(temporary);

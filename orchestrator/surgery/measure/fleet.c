@@ -129,7 +129,7 @@ static organ_status dissect(const fleet *f, const organ_fleet_member *member, co
     return error->status;
 }
 
-static organ_status measure(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
+static organ_status measure_member(const fleet *f, const organ_model *model, json_t **entry, double *seconds, organ_error *error)
 {
     organ_z *measured = calloc(model->tensor_count + 1, sizeof *measured);
     organ_z_subjects subjects = {0};
@@ -166,7 +166,8 @@ static json_t *work_on(const fleet *f, const organ_fleet_member *member, json_t 
                                   SET("model", organ_model_json(model)), SET_TEXT("folder", ""));
     else if (!error->status) {
         const bool extract = needs_extract(f, model);
-        if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) && measure(f, model, z, &measuring, error) == ORGAN_OK)
+        if ((!extract || dissect(f, member, folder, &extracting, error) == ORGAN_OK) &&
+            measure_member(f, model, z, &measuring, error) == ORGAN_OK)
             dissection = ORGAN_OBJECT(SET_TEXT("status", "ok"), SET("model", organ_model_json(model)), SET("organs", groups_json(model)),
                                       SET_TEXT("folder", extract ? folder : ""), SET("error", json_null()),
                                       SET_REAL("seconds", organ_milliseconds(extracting)),
@@ -370,7 +371,7 @@ static organ_status make_directory(const char *path, organ_error *error)
 }
 
 /* Nothing is made before it is known that there is something to do. */
-static organ_status prepare(fleet *f, organ_error *error)
+static organ_status prepare_fleet(fleet *f, organ_error *error)
 {
     static const char *const names[] = {"fleet.json",          "dissection_report.json", "z_report_complete.json",
                                         "Z_MEASURE_REPORT.md", "Z_MEASURE_REPORT.html",  NULL};
@@ -421,7 +422,7 @@ static organ_status dissect_all(void *context, json_t **report, organ_error *err
     fleet *const f = context;
     const double started = organ_seconds_now();
     size_t done = 0;
-    if (prepare(f, error) == ORGAN_OK) {
+    if (prepare_fleet(f, error) == ORGAN_OK) {
         f->before = read_state(f);
         for (size_t k = 0; k < f->list.count && !error->status; k++)
             if (do_member(f, &f->list.members[k], error) == ORGAN_OK && write_state(f, error) == ORGAN_OK)

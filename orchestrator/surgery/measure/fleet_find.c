@@ -31,7 +31,7 @@ typedef struct folder {
     int count;
 } folder;
 
-static char *join(const char *a, const char *b)
+static char *join_path(const char *a, const char *b)
 {
     char *path = NULL;
     return asprintf(&path, "%s%s%s", a, *a && *b ? "/" : "", b) < 0 ? NULL : path;
@@ -44,7 +44,7 @@ static uint64_t identity_of(const char *path, const folder *f, const char *stem,
     for (int k = 0; k < f->count; k++) {
         const char *name = f->entries[k]->d_name;
         struct stat info;
-        char *file = strncmp(name, stem, length) == 0 ? join(path, name) : NULL;
+        char *file = strncmp(name, stem, length) == 0 ? join_path(path, name) : NULL;
         if (file && stat(file, &info) == 0 && S_ISREG(info.st_mode)) {
             const int64_t facts[] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
             digest = XXH3_64bits_withSeed(facts, sizeof facts, XXH3_64bits_withSeed(name, strlen(name), digest));
@@ -55,7 +55,7 @@ static uint64_t identity_of(const char *path, const folder *f, const char *stem,
 }
 
 /* Takes over `path` and `name`. */
-static void add(walk *w, char *path, char *name, uint64_t identity)
+static void add_member(walk *w, char *path, char *name, uint64_t identity)
 {
     organ_fleet_list *list = w->list;
     if (!path || !name || !organ_grow(&list->members, list->count, &w->room, sizeof *list->members)) {
@@ -81,23 +81,23 @@ static void add_file(walk *w, const char *path, const char *relative, const fold
     const size_t length = strlen(file), stem = organ_gguf_split_parse(file, &part, &parts);
     if (stem && part > 1)
         return;
-    char *name = join(relative, file);
+    char *name = join_path(relative, file);
     if (name && stem)
         strcpy(name + strlen(name) - (length - stem), ".gguf");
-    add(w, join(path, file), name, identity_of(path, f, file, stem ? stem : length));
+    add_member(w, join_path(path, file), name, identity_of(path, f, file, stem ? stem : length));
 }
 
-static void visit(walk *w, const char *relative, int depth);
+static void visit_directory(walk *w, const char *relative, int depth);
 
 static void visit_entry(walk *w, const char *path, const char *relative, const folder *f, const char *entry, int depth)
 {
     struct stat link;
-    char real[PATH_MAX], *below = join(relative, entry), *full = join(path, entry);
+    char real[PATH_MAX], *below = join_path(relative, entry), *full = join_path(path, entry);
     if (!below || !full)
         organ_fail_memory(w->error, path);
     else if (lstat(full, &link) == 0 && S_ISDIR(link.st_mode)) {
         if (!w->skip || !realpath(full, real) || strcmp(real, w->skip) != 0)
-            visit(w, below, depth + 1);
+            visit_directory(w, below, depth + 1);
     } else if (organ_ends_with(entry, ".gguf") || organ_ends_with(entry, ".safetensors"))
         add_file(w, path, relative, f, entry);
     free(below);
@@ -108,10 +108,10 @@ static int seen(const struct dirent *entry) { return entry->d_name[0] != '.'; }
 
 static int by_bytes(const struct dirent **a, const struct dirent **b) { return strcmp((*a)->d_name, (*b)->d_name); }
 
-static void visit(walk *w, const char *relative, int depth)
+static void visit_directory(walk *w, const char *relative, int depth)
 {
     folder f = {0};
-    char *path = join(w->root, relative);
+    char *path = join_path(w->root, relative);
     if (!path)
         organ_fail_memory(w->error, w->root);
     else if (depth >= DEEPEST || (f.count = scandir(path, &f.entries, seen, by_bytes)) < 0) {
@@ -120,7 +120,7 @@ static void visit(walk *w, const char *relative, int depth)
     }
     const bool apart = path && organ_directory_is(path), whole = apart || (f.count > 0 && is_whole(&f));
     if (whole)
-        add(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
+        add_member(w, strdup(path), strdup(*relative ? relative : "."), identity_of(path, &f, "", 0));
     for (int k = 0; k < f.count && !apart && !w->error->status; k++)
         if (!whole || !organ_ends_with(f.entries[k]->d_name, ".safetensors"))
             visit_entry(w, path, relative, &f, f.entries[k]->d_name, depth);
@@ -139,7 +139,7 @@ organ_status organ_fleet_find(const char *directory, const char *skip, organ_fle
 {
     *list = (organ_fleet_list){0};
     walk w = {.root = directory, .skip = skip, .list = list, .error = error};
-    visit(&w, "", 0);
+    visit_directory(&w, "", 0);
     if (error->status)
         organ_fleet_free(list);
     else if (list->count)

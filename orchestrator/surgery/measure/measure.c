@@ -34,7 +34,7 @@ typedef struct patient {
     bool *chosen;
 } patient;
 
-static organ_status choose(const measuring *m, patient *p, organ_error *error)
+static organ_status choose_tensors(const measuring *m, patient *p, organ_error *error)
 {
     const organ_model *const model = p->model;
     size_t count = 0;
@@ -58,7 +58,7 @@ static bool is_stopped(void *context)
     return organ_stop_asked(m->engine->stop);
 }
 
-static void tell(void *context, const char *text)
+static void note_access(void *context, const char *text)
 {
     const measuring *m = context;
     organ_progress_note(m->progress, "%s", text);
@@ -67,7 +67,7 @@ static void tell(void *context, const char *text)
 static organ_status open_patient(const measuring *m, const char *path, patient *p, organ_error *error)
 {
     *p = (patient){0};
-    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose(m, p, error) : error->status;
+    return organ_model_open_with(path, &m->access, &p->model, error) == ORGAN_OK ? choose_tensors(m, p, error) : error->status;
 }
 
 static void close_patient(patient *p)
@@ -242,6 +242,6 @@ organ_status organ_measure(const organ_measure_options *options, const organ_eng
                                     .patience = options->patience,
                                     .context = &m,
                                     .stopped = is_stopped,
-                                    .note = tell};
+                                    .note = note_access};
     return organ_operation_run(&(organ_operation){"the report", &m, measure_and_report, close_measuring, false}, report, error);
 }

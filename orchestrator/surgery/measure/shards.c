@@ -22,7 +22,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-
 /* ---- which shards there are ---- */
 
 static organ_status take_index(shard_list *s, const char *path, organ_error *error)
@@ -118,7 +117,7 @@ static organ_status open_journal(shard_list *s, const char *directory, organ_err
     return error->status;
 }
 
-static organ_status append(const shard_list *s, json_t *line, organ_error *error)
+static organ_status append_line(const shard_list *s, json_t *line, organ_error *error)
 {
     if (!line)
         return organ_fail_memory(error, s->journal_path);
@@ -149,7 +148,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
         json_t *line = z[t].done ? weight_json(subjects->of[t], &z[t]) : NULL;
         if (z[t].done) {
             json_array_append(tensors, line);
-            append(s, line, error);
+            append_line(s, line, error);
         }
     }
     json_t *line = ORGAN_OBJECT(SET_TEXT("shard", shard->files[0].name), SET_COUNT("bytes", shard->files[0].size),
@@ -157,7 +156,7 @@ static organ_status write_down(shard_list *s, const organ_model *shard, const or
                                 SET_TEXT("format", shard->format), SET_TEXT("architecture", shard->config.architecture),
                                 SET_TEXT("model_type", shard->config.model_type));
     json_t *record = json_deep_copy(line);
-    if (append(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
+    if (append_line(s, line, error) == ORGAN_OK && fsync(s->journal.fd))
         organ_fail_errno(error, errno, "%s: cannot be synchronised with the disk", s->journal_path);
     json_object_set_new(record, "tensors", tensors);
     json_object_set_new(s->done, shard->files[0].name, record);
@@ -198,7 +197,7 @@ static bool was_measured(const shard_list *s, const organ_model_file *file)
 
 /* What is measured with shard k: what lies in it, but for companions of codes elsewhere; and of what was kept for it whatever turns out to
  * be a weight of its own. */
-static bool *choose(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
+static bool *choose_tensors(const shard_list *s, size_t k, const organ_model *model, const organ_z_subjects *subjects)
 {
     bool *const chosen = calloc(model->tensor_count + 1, sizeof *chosen);
     for (size_t t = 0; chosen && t < model->tensor_count; t++) {
@@ -215,7 +214,7 @@ static organ_status measure_open(shard_list *s, size_t k, const organ_model *mod
     bool *chosen = NULL;
     if (!z)
         organ_fail_memory(error, model->path);
-    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose(s, k, model, &subjects)))
+    else if (organ_z_subjects_find(model, &subjects, error) == ORGAN_OK && !(chosen = choose_tensors(s, k, model, &subjects)))
         organ_fail_memory(error, model->path);
     const organ_z_options options = {.chosen = chosen, .subjects = &subjects};
     /* At its end the shard is looked at again: one that was changed meanwhile is not written down. */
@@ -248,7 +247,7 @@ static organ_status take_kept(void *context, size_t from, const char *tensor, or
                       kept->s->index.files[from], tensor);
 }
 
-static organ_status measure(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
+static organ_status measure_shard(shard_list *s, size_t k, const organ_model *shard, organ_error *error)
 {
     kept_files kept = {.s = s, .shard = shard->path, .paths = calloc(s->count + 1, sizeof *kept.paths)};
     organ_model *whole = NULL;
@@ -317,7 +316,8 @@ static organ_status open_shard(shard_list *s, size_t k, const char *path, organ_
 static organ_status take_shard(shard_list *s, size_t k, const char *path, organ_error *error)
 {
     organ_model *shard;
-    if (open_shard(s, k, path, &shard, error) == ORGAN_OK && (was_measured(s, &shard->files[0]) || measure(s, k, shard, error) == ORGAN_OK))
+    if (open_shard(s, k, path, &shard, error) == ORGAN_OK &&
+        (was_measured(s, &shard->files[0]) || measure_shard(s, k, shard, error) == ORGAN_OK))
         delete_shard(s, shard, error);
     organ_model_close(shard);
     return error->status;

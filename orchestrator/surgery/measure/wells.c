@@ -62,7 +62,7 @@ static json_t *well_json(const link *before, const link *well, const link *after
                         SET_REAL("std", organ_millionth(std)));
 }
 
-static size_t collect(const organ_measured *m, link *links)
+static size_t collect_links(const organ_measured *m, link *links)
 {
     size_t count = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++) {
@@ -81,7 +81,7 @@ json_t *organ_measure_wells(const organ_measured *m)
     double std[ORGAN_ROLE_COUNT];
     json_t *const wells = json_array();
     link *const links = calloc(m->model->tensor_count + 1, sizeof *links);
-    const size_t count = links ? collect(m, links) : 0;
+    const size_t count = links ? collect_links(m, links) : 0;
     if (!links)
         organ_memory_refused();
     spread_of_roles(m, std);

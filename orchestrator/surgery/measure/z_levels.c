@@ -18,7 +18,7 @@ void organ_z_levels_begin(organ_z_levels *levels, uint64_t elements)
     memset(levels->slots, 0xff, slots * sizeof *levels->slots);
 }
 
-static void add(organ_z_levels *levels, uint32_t bits)
+static void add_level(organ_z_levels *levels, uint32_t bits)
 {
     uint32_t at = (bits * 0x9e3779b1u) >> 15 & levels->mask;
     while (levels->slots[at] != bits && levels->slots[at] != EMPTY)
@@ -35,6 +35,6 @@ void organ_z_levels_add(organ_z_levels *levels, const float *values, size_t n)
         if ((bits & 0x7fffffff) == 0)
             bits = 0;
         if ((bits & 0x7fffffff) < 0x7f800000)
-            add(levels, bits);
+            add_level(levels, bits);
     }
 }

@@ -32,7 +32,7 @@ typedef struct crew {
     uint64_t least;    /* bytes that the room of a thread must have */
 } crew;
 
-static const organ_weight *take(crew *c)
+static const organ_weight *next_weight(crew *c)
 {
     pthread_mutex_lock(&c->lock);
     const bool over = c->error.status != ORGAN_OK || c->next == c->count;
@@ -41,7 +41,7 @@ static const organ_weight *take(crew *c)
     return weight;
 }
 
-static void told(crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
+static void tell_weight(crew *c, const organ_weight *weight, const organ_z *z, organ_error *error)
 {
     char remark[32];
     snprintf(remark, sizeof remark, z->reason ? "no theta" : "theta %.2f", z->theta);
@@ -55,21 +55,21 @@ static void told(crew *c, const organ_weight *weight, const organ_z *z, organ_er
     pthread_mutex_unlock(&c->lock);
 }
 
-static void work(void *context, size_t worker)
+static void measure_weights(void *context, size_t worker)
 {
     crew *c = context;
     organ_z_room room = organ_z_room_make(c->memory[worker], c->room_bytes);
     room.sample = c->samples ? &c->samples[worker] : NULL;
-    for (const organ_weight *weight; (weight = take(c));) {
+    for (const organ_weight *weight; (weight = next_weight(c));) {
         organ_error error = {0};
         organ_z *z = &c->out[weight->codes - c->model->tensors];
         if (organ_z_tensor(c->model, weight, c->engine->kernels, c->engine->stop, &room, z, &error) != ORGAN_OK)
             *z = (organ_z){0};
-        told(c, weight, z, &error);
+        tell_weight(c, weight, z, &error);
     }
 }
 
-static bool wanted(const crew *c, size_t t)
+static bool is_wanted(const crew *c, size_t t)
 {
     return c->subjects->of[t] && !(c->out && c->out[t].done) && (!c->options->chosen || c->options->chosen[t]);
 }
@@ -80,11 +80,11 @@ static organ_status make_order(crew *c, organ_error *error)
     if (!(c->order = calloc(model->tensor_count + 1, sizeof *c->order)))
         return organ_fail_memory(error, model->path);
     for (size_t t = 0; t < model->tensor_count; t++)
-        c->bytes += wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
+        c->bytes += is_wanted(c, t) ? organ_weight_bytes(c->subjects->of[t]) : 0;
     const uint64_t large = c->bytes / (4 * organ_workers_count(c->engine->workers)) + 1;
     for (int early = 1; early >= 0; early--)
         for (size_t t = 0; t < model->tensor_count; t++)
-            if (wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
+            if (is_wanted(c, t) && (organ_weight_bytes(c->subjects->of[t]) >= large) == early)
                 c->order[c->count++] = c->subjects->of[t];
     return ORGAN_OK;
 }
@@ -136,7 +136,7 @@ static organ_status make_rooms(crew *c, organ_error *error)
     return ORGAN_OK;
 }
 
-static void release(crew *c)
+static void release_crew(crew *c)
 {
     for (size_t k = 0; c->memory && k < organ_workers_count(c->engine->workers); k++)
         organ_topology_free(c->engine->topology, c->memory[k], c->room_bytes);
@@ -146,12 +146,12 @@ static void release(crew *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-static organ_status run(crew *c, organ_error *error)
+static organ_status run_crew(crew *c, organ_error *error)
 {
     if (make_order(c, error) || c->count == 0 || make_rooms(c, error))
         return error->status;
     organ_progress_begin(c->progress, "measuring", c->bytes, c->count);
-    organ_workers_run(c->engine->workers, work, c);
+    organ_workers_run(c->engine->workers, measure_weights, c);
     organ_progress_end(c->progress);
     if (c->error.status)
         *error = c->error;
@@ -168,9 +168,9 @@ organ_status organ_measure_tensors(const organ_model *model, const organ_z_optio
     pthread_mutex_init(&c.lock, NULL);
     if (c.subjects || organ_z_subjects_find(model, &mine, error) == ORGAN_OK) {
         c.subjects = c.subjects ? c.subjects : &mine;
-        run(&c, error);
+        run_crew(&c, error);
     }
-    release(&c);
+    release_crew(&c);
     organ_z_subjects_free(&mine);
     return error->status;
 }

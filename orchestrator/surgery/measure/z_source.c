@@ -59,7 +59,7 @@ static uint64_t rows_within(const organ_z_source *s, uint64_t rows, uint64_t byt
     return rows;
 }
 
-static void divide(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
+static void divide_memory(organ_z_source *s, const organ_matrices *m, unsigned char *memory, size_t bytes)
 {
     const bool far = s->model->files[s->weight->codes->file].remote != NULL;
     const uint64_t held = organ_weight_reader_held(s->reader), least = least_rows(m);
@@ -89,7 +89,7 @@ organ_status organ_z_source_open(organ_z_source *source, const organ_model *mode
     if (decoded == ORGAN_DTYPE_COUNT || weight->elements == 0)
         return ORGAN_OK;
     if (organ_weight_reader_open(model, weight, kernels, NULL, &source->reader, error) == ORGAN_OK)
-        divide(source, &m, memory, bytes);
+        divide_memory(source, &m, memory, bytes);
     return error->status;
 }
 
@@ -124,7 +124,7 @@ static organ_status decode(organ_z_source *s, uint64_t first, uint64_t count, or
 }
 
 /* Fills the window from byte `from` on, of a packed weight from the row that it lies in. */
-static organ_status fill(organ_z_source *s, uint64_t from, organ_error *error)
+static organ_status fill_window(organ_z_source *s, uint64_t from, organ_error *error)
 {
     s->to = s->from = 0;
     if (!s->reader) {
@@ -150,7 +150,7 @@ const void *organ_z_source_at(organ_z_source *source, uint64_t start, size_t cou
     const organ_dtype_info *type = organ_dtype_describe(source->dtype);
     const uint64_t from = start / type->elements * type->bytes;
     *units = count / type->elements;
-    if ((from < source->from || from + *units * type->bytes > source->to) && fill(source, from, error))
+    if ((from < source->from || from + *units * type->bytes > source->to) && fill_window(source, from, error))
         return NULL;
     return source->window + (from - source->from);
 }

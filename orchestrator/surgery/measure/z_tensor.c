@@ -202,7 +202,7 @@ static const uint64_t *sum_of_four(uint64_t counts[4 * ORGAN_Z_BINS])
     return counts;
 }
 
-static organ_status measure(scan *s, organ_z *z, organ_error *error)
+static organ_status measure_scan(scan *s, organ_z *z, organ_error *error)
 {
     if (scan_moments(s, z, error) != ORGAN_OK)
         return error->status;
@@ -246,7 +246,7 @@ organ_status organ_z_tensor(const organ_model *model, const organ_weight *weight
     if (organ_z_source_open(&s.source, model, weight, kernels, stop, room->window, room->window_bytes, error) == ORGAN_OK) {
         if (s.source.dtype == ORGAN_BF16 || s.source.dtype == ORGAN_F16)
             s.widen = s.source.dtype == ORGAN_BF16 ? kernels->bf16_to_f32 : kernels->f16_to_f32;
-        measure(&s, z, error);
+        measure_scan(&s, z, error);
     }
     organ_z_source_close(&s.source);
     return error->status;

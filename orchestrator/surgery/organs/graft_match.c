@@ -25,7 +25,7 @@ bool organ_graft_header_is_free(const organ_graft_job *job)
     return strcmp(job->written.layout.format, "GGUF") == 0 && (job->written.made.output.single || job->target->manifest);
 }
 
-static organ_status no_memory(const organ_graft_job *job, organ_error *error)
+static organ_status graft_no_memory(const organ_graft_job *job, organ_error *error)
 {
     return organ_fail_errno(error, ENOMEM, "%s", job->options->target);
 }
@@ -59,7 +59,7 @@ static organ_status pair_layers(organ_graft_job *job, organ_error *error)
     size_t count = 0;
     job->pairs = calloc(job->source->tensor_count + 1, sizeof *job->pairs);
     if (!job->pairs)
-        return no_memory(job, error);
+        return graft_no_memory(job, error);
     for (size_t t = 0; t < job->source->tensor_count; t++) {
         const organ_tensor *const tensor = &job->source->tensors[t];
         if (organ_selected(&job->selection, tensor) && tensor->anatomy.layer >= 0)
@@ -209,7 +209,7 @@ static void settle_type(organ_graft_job *job, const organ_tensor *from, organ_pi
     }
 }
 
-static void take(organ_graft_job *job, const organ_tensor *from, size_t k)
+static void take_tensor(organ_graft_job *job, const organ_tensor *from, size_t k)
 {
     organ_piece *const piece = &job->written.layout.pieces[k];
     char source[128], target[128];
@@ -227,7 +227,7 @@ static void take(organ_graft_job *job, const organ_tensor *from, size_t k)
 }
 
 /* A tensor of an added layer: it must look like that of the target's last layer. */
-static void add(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
+static void add_tensor(organ_graft_job *job, const organ_tensor *from, const char *name, int32_t layer)
 {
     char sibling[ORGAN_COUNTERPART_SIZE], source[128], target[128];
     organ_anatomy anatomy = organ_anatomy_of(name);
@@ -267,9 +267,9 @@ static void match_one(organ_graft_job *job, const organ_tensor *from)
     if (!named)
         organ_graft_say(job->mismatches, "%s of the source has no counterpart with a name in the target's format", from->name);
     else if (found)
-        take(job, from, (size_t)(found - job->target->tensors));
+        take_tensor(job, from, (size_t)(found - job->target->tensors));
     else if (layer >= job->target_layers && layer < job->layers_after)
-        add(job, from, name, layer);
+        add_tensor(job, from, name, layer);
     else if (layer < job->target_layers)
         organ_graft_say(job->mismatches, "%s is not in the target", name);
 }
@@ -327,7 +327,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
     job->written.layout.pieces = pieces ? pieces : job->written.layout.pieces;
     job->taken = calloc(job->written.layout.piece_count + selected + 1, sizeof *job->taken);
     if (!pieces || !job->taken)
-        return no_memory(job, error);
+        return graft_no_memory(job, error);
     if (pair_layers(job, error))
         return error->status;
     if (organ_graft_packed(job, error))
@@ -341,7 +341,7 @@ organ_status organ_graft_match(organ_graft_job *job, organ_error *error)
             match_one(job, &job->source->tensors[t]);
     for (size_t k = 0; k < job->written.layout.piece_count; k++)
         if (!job->written.layout.pieces[k].as.name)
-            return no_memory(job, error);
+            return graft_no_memory(job, error);
     find_left_over(job);
     check_added(job);
     if (job->converted)

@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void complain(organ_misfits *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void complain(organ_misfits *c, const char *format, ...)
+static void note_misfit(organ_misfits *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void note_misfit(organ_misfits *c, const char *format, ...)
 {
     char one[400];
     va_list args;
@@ -36,7 +36,7 @@ organ_status organ_misfits_end(const organ_misfits *misfits, const char *path, o
 }
 
 /* By the very name, by the names that programs give it that train adapters, or by those of the other format. */
-static const organ_weight *named(const organ_module_place *p, const organ_weights *weights, const organ_model *model)
+static const organ_weight *weight_of_place(const organ_module_place *p, const organ_weights *weights, const organ_model *model)
 {
     char *made = NULL, other[ORGAN_COUNTERPART_SIZE];
     if (!p->tensor && asprintf(&made, "%s.weight", p->module) < 0)
@@ -68,17 +68,17 @@ const organ_weight *organ_module_weight(const organ_module_place *place, const o
                                         organ_misfits *misfits)
 {
     char shape[96];
-    const organ_weight *const weight = named(place, weights, model);
+    const organ_weight *const weight = weight_of_place(place, weights, model);
     if (weight && !fits(place, weight))
-        complain(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
-                 organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
+        note_misfit(misfits, "'%.120s' is %s in %.120s, but [%zu, %zu] by %s", place->module,
+                    organ_shape_text(weight->rank, weight->shape, shape), model->path, place->rows, place->cols, misfits->said_by);
     else if (weight && is_permuted(place, model))
-        complain(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'", place->module, model->path,
-                 model->gguf ? "GGUF file" : "model", model->config.model_type);
+        note_misfit(misfits, "'%.120s' has its rows in another order in %.120s, a %s of architecture '%.40s'", place->module, model->path,
+                    model->gguf ? "GGUF file" : "model", model->config.model_type);
     else if (weight)
         return weight;
     else
-        complain(misfits, "'%.120s' is not in %.120s", place->module, model->path);
+        note_misfit(misfits, "'%.120s' is not in %.120s", place->module, model->path);
     return NULL;
 }
 

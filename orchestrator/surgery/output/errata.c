@@ -48,7 +48,7 @@ static const char never_mixed[] = "Two experiments are never mixed: a kill rate 
 /* ---- sentences ---- */
 
 /* What is true of two experiments is said once. */
-static void add(json_t *list, const char *sentence)
+static void add_once(json_t *list, const char *sentence)
 {
     size_t index;
     json_t *said;
@@ -65,10 +65,10 @@ static void add_method(json_t *list, const char *method, bool imatrix)
 {
     for (size_t k = 0; k < sizeof methods / sizeof *methods; k++)
         if (strncmp(method, methods[k].method, strlen(methods[k].method)) == 0) {
-            add(list, imatrix && methods[k].by_imatrix ? methods[k].by_imatrix : methods[k].by_text);
+            add_once(list, imatrix && methods[k].by_imatrix ? methods[k].by_imatrix : methods[k].by_text);
             return;
         }
-    add(list, "No log says by which method weights were killed, or which weights were seen.");
+    add_once(list, "No log says by which method weights were killed, or which weights were seen.");
 }
 
 static void add_experiment(json_t *list, const json_t *experiment)
@@ -95,11 +95,11 @@ json_t *organ_errata_of_pruning(const json_t *log)
     json_t *const list = json_array();
     add_method(list, method, imatrix);
     if (strcmp(method, "physarum-v1") == 0)
-        add(list, coverage);
+        add_once(list, coverage);
     if (imatrix || json_is_object(organ_json_at(log, "calibration")))
-        add(list, imatrix ? of_imatrix : of_text);
+        add_once(list, imatrix ? of_imatrix : of_text);
     if (json_is_true(organ_json_at(log, "compensates")))
-        add(list, compensation);
+        add_once(list, compensation);
     add_experiment(list, organ_json_at(log, "experiment"));
     add_denominators(list, log);
     return list;
@@ -108,9 +108,9 @@ json_t *organ_errata_of_pruning(const json_t *log)
 json_t *organ_errata_of_audit(const json_t *audit, bool compensated)
 {
     json_t *const list = json_array();
-    add(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method killed them.");
+    add_once(list, "An audit reads no log: it counts which weights are zero now and were not before, whatever method killed them.");
     if (compensated)
-        add(list, compensation);
+        add_once(list, compensation);
     else
         organ_say(list, "Where the method was physarum-v1, its counts are to be read so: %s", version_1);
     organ_say(list, "Every weight of the target tensors is compared: coverage is %.2f %%.", organ_json_real(audit, "coverage.percent"));
@@ -151,13 +151,14 @@ json_t *organ_errata_of_experiments(const json_t *experiments)
             add_method(list, method, strstr(method, "by imatrix") != NULL);
     }
     if (flow)
-        add(list, coverage);
+        add_once(list, coverage);
     for (size_t k = 0; k < count; k++)
         add_named(list, json_array_get(experiments, k));
     if (count) {
-        add(list, never_mixed);
-        add(list, "A percentage of killed weights means nothing without its denominator: target counts the weights of the target tensors, "
-                  "full all weights of the model.");
+        add_once(list, never_mixed);
+        add_once(list,
+                 "A percentage of killed weights means nothing without its denominator: target counts the weights of the target tensors, "
+                 "full all weights of the model.");
     }
     return list;
 }

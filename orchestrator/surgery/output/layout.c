@@ -105,7 +105,7 @@ static organ_status read_gap(const source *s, uint64_t from, uint64_t to, organ_
 }
 
 /* Header, and what lies between and behind the tensors. */
-static organ_status fill(const source *s, organ_layout_file *file, organ_error *error)
+static organ_status load_fillers(const source *s, organ_layout_file *file, organ_error *error)
 {
     const organ_model *const model = s->model;
     if (model->manifest) {
@@ -151,7 +151,7 @@ organ_status organ_layout_copy(const organ_model *model, organ_layout *layout, o
         layout->file_count = k + 1;
         for (size_t t = s.first; t < s.first + s.count; t++)
             layout->pieces[layout->piece_count++] = piece_of(model, t, (uint32_t)k);
-        fill(&s, &layout->files[k], error);
+        load_fillers(&s, &layout->files[k], error);
     }
     return error->status;
 }

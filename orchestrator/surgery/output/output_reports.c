@@ -15,7 +15,7 @@
 
 enum { JSON, MARKDOWN, PAGE };
 
-static void release(char *names[ORGAN_OUTPUT_REPORTS])
+static void free_names(char *names[ORGAN_OUTPUT_REPORTS])
 {
     for (size_t k = 0; k < ORGAN_OUTPUT_REPORTS; k++) {
         free(names[k]);
@@ -55,7 +55,7 @@ organ_status organ_output_reports_check(const organ_output *output, const organ_
         organ_publish_check(path, NULL, output->force, error);
         free(path);
     }
-    release(names);
+    free_names(names);
     return error->status;
 }
 
@@ -92,7 +92,7 @@ organ_status organ_output_reports_write(organ_output *output, const organ_report
 {
     if (output->single) {
         if (name_beside(output, files, output->reports, error))
-            release(output->reports);
+            free_names(output->reports);
         else
             write_into(output->publish.partial, &(organ_report_files){output->reports[JSON], output->reports[MARKDOWN]}, report, error);
         return error->status;

@@ -47,7 +47,7 @@ static organ_status resharding_no_memory(const organ_resharding *r, organ_error 
 
 /* ---- which shard, where in it ---- */
 
-static organ_status measure(organ_resharding *r, organ_error *error)
+static organ_status measure_pieces(organ_resharding *r, organ_error *error)
 {
     organ_name_table names = {0};
     for (size_t k = 0; k < r->count && !error->status; k++) {
@@ -70,7 +70,7 @@ static organ_status measure(organ_resharding *r, organ_error *error)
 }
 
 /* As the writers of others do: in order, a new shard where the next tensor does not fit. */
-static void deal(organ_resharding *r, uint64_t most, bool single_only)
+static void deal_pieces(organ_resharding *r, uint64_t most, bool single_only)
 {
     uint64_t bytes = 0;
     r->file_count = 1;
@@ -200,7 +200,7 @@ static organ_status write_index(organ_resharding *r, organ_error *error)
     return error->status;
 }
 
-static organ_resharding *create(const organ_model *model, organ_shard_piece *pieces, size_t count)
+static organ_resharding *create_plan(const organ_model *model, organ_shard_piece *pieces, size_t count)
 {
     organ_resharding *const r = calloc(1, sizeof *r);
     if (!r)
@@ -223,12 +223,12 @@ static organ_status keep_or_free(organ_resharding *r, organ_resharding **plan, o
 organ_status organ_resharding_plan(const organ_model *model, organ_shard_piece *pieces, size_t count, uint64_t most, const char *single,
                                    bool single_only, organ_resharding **plan, organ_error *error)
 {
-    organ_resharding *const r = create(model, pieces, count);
+    organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
     if (!r)
         return organ_fail_memory(error, model->path);
-    if (measure(r, error) == ORGAN_OK) {
-        deal(r, most, single_only);
+    if (measure_pieces(r, error) == ORGAN_OK) {
+        deal_pieces(r, most, single_only);
         qsort_r(r->order, count, sizeof *r->order, by_place, pieces);
         r->files = calloc(r->file_count, sizeof *r->files);
         if (!r->files)
@@ -267,11 +267,11 @@ static organ_status head_gguf(organ_resharding *r, const char *name, organ_gguf_
 organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_piece *pieces, size_t count, const char *name,
                                         organ_gguf_writer *writer, organ_resharding **plan, organ_error *error)
 {
-    organ_resharding *const r = create(model, pieces, count);
+    organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
     if (!r)
         return organ_fail_memory(error, model->path);
-    if (measure(r, error) == ORGAN_OK)
+    if (measure_pieces(r, error) == ORGAN_OK)
         head_gguf(r, name, writer, error);
     return keep_or_free(r, plan, error);
 }
@@ -281,7 +281,7 @@ organ_status organ_resharding_plan_gguf(const organ_model *model, organ_shard_pi
 organ_status organ_resharding_of(const organ_model *model, organ_shard_piece *pieces, size_t count, const organ_shard *files,
                                  size_t file_count, const organ_kernels *kernels, organ_resharding **plan, organ_error *error)
 {
-    organ_resharding *const r = create(model, pieces, count);
+    organ_resharding *const r = create_plan(model, pieces, count);
     *plan = NULL;
     if (!r)
         return organ_fail_errno(error, ENOMEM, "%s", model->path);

@@ -33,7 +33,7 @@ static organ_status choose_matching(const organ_model *model, const char *globs,
 }
 
 /* The arrays of what is chosen. */
-static organ_status collect(const organ_model *model, organ_targets *targets, organ_error *error)
+static organ_status collect_targets(const organ_model *model, organ_targets *targets, organ_error *error)
 {
     targets->tensors = calloc(model->tensor_count + 1, sizeof(organ_tensor *));
     if (!targets->tensors)
@@ -61,7 +61,7 @@ organ_status organ_targets_select(const organ_model *model, const char *globs, o
     else
         choose_projections(model, targets->chosen);
     if (!error->status)
-        collect(model, targets, error);
+        collect_targets(model, targets, error);
     if (error->status)
         organ_targets_free(targets);
     return error->status;

@@ -113,7 +113,7 @@ static bool is_wanted(void *context, size_t piece)
     return !run->units[run->log->unit_of[piece]].done;
 }
 
-static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
+static organ_status finish_copied(void *context, size_t piece, uint64_t xxh3, organ_error *error)
 {
     organ_unit_run *const run = context;
     const extent whole = {.bytes = run->pieces[piece].bytes, .xxh3 = xxh3};
@@ -125,7 +125,7 @@ static organ_status copied(void *context, size_t piece, uint64_t xxh3, organ_err
 
 organ_status organ_unit_run_copy(organ_unit_run *run, organ_error *error)
 {
-    const organ_resharding_watch watch = {.context = run, .wanted = is_wanted, .copied = copied};
+    const organ_resharding_watch watch = {.context = run, .wanted = is_wanted, .copied = finish_copied};
     if (run->copy)
         return organ_model_copy_finish(run->copy, error);
     return organ_resharding_copy(run->plan, &watch, run->progress, run->stop, error);

@@ -26,30 +26,30 @@ static bool is_known(const organ_weight *weight)
     return weight->scheme != ORGAN_SCHEME_PLAIN || organ_dtype_is_fp8(weight->codes->dtype) || organ_can_widen(weight->codes->dtype);
 }
 
-static void add(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
+static void add_piece(organ_dequantize_job *job, organ_shard_piece piece, uint64_t bytes_before)
 {
     job->units[job->piece_count] = (organ_run_unit){.first = job->piece_count, .count = 1, .item = job->part_count, .bytes = bytes_before};
     job->pieces[job->piece_count++] = piece;
 }
 
-static void keep(organ_dequantize_job *job, const organ_tensor *tensor) { add(job, organ_piece_same(tensor), tensor->bytes); }
+static void keep_tensor(organ_dequantize_job *job, const organ_tensor *tensor) { add_piece(job, organ_piece_same(tensor), tensor->bytes); }
 
-static void take(organ_dequantize_job *job, const organ_weight *weight)
+static void take_weight(organ_dequantize_job *job, const organ_weight *weight)
 {
     if (is_plain(weight)) {
-        keep(job, weight->codes);
+        keep_tensor(job, weight->codes);
     } else if (!is_known(weight)) {
         job->kept[job->kept_count++] = weight->codes;
-        keep(job, weight->codes);
+        keep_tensor(job, weight->codes);
     } else {
         const uint64_t before = organ_weight_bytes(weight);
         job->parts[job->part_count] = (organ_dequantize_part){.weight = weight, .piece = job->piece_count, .bytes_before = before};
-        add(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape}, before);
+        add_piece(job, (organ_shard_piece){.name = weight->name, .dtype = job->as, .rank = weight->rank, .shape = weight->shape}, before);
         job->part_count++;
     }
 }
 
-static organ_status choose(organ_dequantize_job *job, organ_error *error)
+static organ_status plan_pieces(organ_dequantize_job *job, organ_error *error)
 {
     const size_t room = job->model->tensor_count + 1;
     job->pieces = calloc(room, sizeof *job->pieces);
@@ -59,10 +59,10 @@ static organ_status choose(organ_dequantize_job *job, organ_error *error)
     if (!job->pieces || !job->units || !job->parts || !job->kept)
         return organ_fail_memory(error, job->options->model);
     for (size_t k = 0; k < job->weights->count; k++)
-        take(job, &job->weights->weights[k]);
+        take_weight(job, &job->weights->weights[k]);
     for (size_t k = 0; k < job->weights->stray_count; k++)
         if (!job->weights->strays[k].dropped)
-            keep(job, job->weights->strays[k].tensor);
+            keep_tensor(job, job->weights->strays[k].tensor);
     return ORGAN_OK;
 }
 
@@ -85,11 +85,11 @@ static organ_status make_header(organ_dequantize_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static organ_status open_model(organ_dequantize_job *job, organ_error *error)
+static organ_status open_packed(organ_dequantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "dequantised", error))
         return error->status;
-    if (organ_weights_find(job->model, &job->weights, error) || choose(job, error))
+    if (organ_weights_find(job->model, &job->weights, error) || plan_pieces(job, error))
         return error->status;
     return make_header(job, error);
 }
@@ -159,7 +159,7 @@ static organ_status dequantize(void *context, json_t **report, organ_error *erro
     static const char *const left_out[] = {"quantize_config.json", "quant_config.json", "hf_quant_config.json", NULL};
     organ_dequantize_job *const job = context;
     const organ_dequantize_options *const o = job->options;
-    if (organ_dtype_asked(o->dtype, &job->as, error) || open_model(job, error))
+    if (organ_dtype_asked(o->dtype, &job->as, error) || open_packed(job, error))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),

@@ -44,7 +44,7 @@ static void count_not_finite(organ_dtype dtype, const unsigned char *values, siz
     }
 }
 
-static organ_status work(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status convert_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     const size_t row = strip->cols * width_of(job->as), bytes = strip->rows * row;
@@ -61,7 +61,7 @@ static uint64_t share(const organ_dequantize_part *part, uint64_t rows)
     return all > 0 ? (uint64_t)((double)part->bytes_before * ((double)rows / all)) : 0;
 }
 
-static organ_status retire(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
+static organ_status retire_strip(void *context, const organ_weight_strip *strip, const void *result, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     organ_dequantize_part *const part = job->todo[strip->item];
@@ -75,7 +75,7 @@ static organ_status retire(void *context, const organ_weight_strip *strip, const
     return ORGAN_OK;
 }
 
-static organ_status begin(void *context, size_t item, const char *note, organ_error *error)
+static organ_status begin_part(void *context, size_t item, const char *note, organ_error *error)
 {
     organ_dequantize_job *const job = context;
     (void)error;
@@ -103,9 +103,9 @@ organ_status organ_dequantize_pass(organ_dequantize_job *job, organ_error *error
                                     .scratch_bytes = ORGAN_PUT_SCRATCH,
                                     .result_bytes = sizeof(not_finite),
                                     .context = job,
-                                    .begin = begin,
-                                    .work = work,
-                                    .retire = retire};
+                                    .begin = begin_part,
+                                    .work = convert_strip,
+                                    .retire = retire_strip};
     if (count && !error->status)
         organ_weight_pass_run(&pass, job->engine, error);
     job->todo = NULL;

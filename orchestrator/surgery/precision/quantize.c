@@ -124,13 +124,13 @@ static organ_status take_target(organ_quantize_job *job, const organ_weight *wei
     return ORGAN_OK;
 }
 
-static void keep(organ_quantize_job *job, const organ_tensor *tensor)
+static void keep_tensor(organ_quantize_job *job, const organ_tensor *tensor)
 {
     add_unit(job, job->piece_count, 1, tensor->bytes);
     job->pieces[job->piece_count++] = organ_piece_same(tensor);
 }
 
-static organ_status choose(organ_quantize_job *job, organ_error *error)
+static organ_status plan_pieces(organ_quantize_job *job, organ_error *error)
 {
     const organ_model *const model = job->model;
     const size_t room = model->tensor_count + 1;
@@ -150,10 +150,10 @@ static organ_status choose(organ_quantize_job *job, organ_error *error)
         if (meant && !why)
             take_target(job, weight, error);
         else
-            keep(job, tensor);
+            keep_tensor(job, tensor);
     }
     for (size_t k = 0; k < job->weights->stray_count && !error->status; k++)
-        keep(job, job->weights->strays[k].tensor);
+        keep_tensor(job, job->weights->strays[k].tensor);
     if (!error->status && job->part_count == 0)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: no target can be quantised as %s; tensor '%s': %s", model->path,
                           job->options->scheme, job->left[0].tensor->name, job->left[0].why);
@@ -162,13 +162,13 @@ static organ_status choose(organ_quantize_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static organ_status open_model(organ_quantize_job *job, organ_error *error)
+static organ_status open_plain(organ_quantize_job *job, organ_error *error)
 {
     if (organ_model_open(job->options->model, &job->model, error) || organ_model_is_here(job->model, "quantised", error) ||
         organ_weights_find(job->model, &job->weights, error) || check_model(job, error) ||
         organ_targets_select(job->model, job->options->targets, &job->targets, error))
         return error->status;
-    return choose(job, error);
+    return plan_pieces(job, error);
 }
 
 static void tell_before(const organ_quantize_job *job)
@@ -206,7 +206,7 @@ static organ_status quantize(void *context, json_t **report, organ_error *error)
 {
     organ_quantize_job *const job = context;
     const organ_quantize_options *const o = job->options;
-    if (check_options(job, error) || open_model(job, error))
+    if (check_options(job, error) || open_plain(job, error))
         return error->status;
     const organ_remake remake = {.model = job->model,
                                  ORGAN_REMAKE_ASKED(o),

@@ -90,7 +90,7 @@ static float through_bf16(const organ_kernels *kernels, float value, uint16_t *s
 }
 
 /* A scale as it is stored, and its value then: codes are made with that one. */
-static float settle(const bench *b, float greatest, unsigned char *stored)
+static float settle_scale(const bench *b, float greatest, unsigned char *stored)
 {
     const organ_quantize_scheme *const scheme = b->job->scheme;
     const float raw = greatest / (scheme->int4 ? INT4_MOST : E4M3_MOST);
@@ -113,7 +113,7 @@ static organ_status make_scales(bench *b, const float *values, size_t rows, orga
     const size_t size = organ_quantize_scale_bytes(b->job->scheme);
     unsigned char stored[4];
     if (b->job->scheme->scale_of == ORGAN_SCALE_TENSOR) {
-        b->scales[0] = settle(b, b->part->greatest, stored);
+        b->scales[0] = settle_scale(b, b->part->greatest, stored);
         return ORGAN_OK;
     }
     if (b->pending_bytes + b->groups * size > b->pending_room && put_pending(b, error))
@@ -125,7 +125,7 @@ static organ_status make_scales(bench *b, const float *values, size_t rows, orga
             const float here = b->kernels->amax(values + r * b->cols + from, width);
             greatest = here > greatest ? here : greatest;
         }
-        b->scales[g] = settle(b, greatest, b->pending + b->pending_bytes);
+        b->scales[g] = settle_scale(b, greatest, b->pending + b->pending_bytes);
         b->pending_bytes += size;
     }
     return ORGAN_OK;
@@ -205,7 +205,7 @@ static organ_status retire_codes(void *context, const organ_weight_strip *strip,
     return ORGAN_OK;
 }
 
-static organ_status look(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
+static organ_status measure_strip(void *context, const organ_weight_strip *strip, void *scratch, void *result, organ_error *error)
 {
     const organ_quantize_job *const job = context;
     float *const greatest = result;
@@ -237,7 +237,7 @@ static organ_status put_small(organ_quantize_job *job, size_t count, organ_error
             organ_unit_run_put(job->run, part->shape, shape, sizeof shape, 0, NULL, error);
         if (job->scheme->scale_of != ORGAN_SCALE_TENSOR || error->status)
             continue;
-        settle(&b, part->greatest, stored);
+        settle_scale(&b, part->greatest, stored);
         organ_unit_run_put(job->run, part->scale, stored, 2, 0, NULL, error);
     }
     return error->status;
@@ -256,7 +256,7 @@ static organ_status run_passes(organ_quantize_job *job, const organ_weight_item 
                               .scratch_bytes = scratch, /* of both: what the first refuses the second would not do with */
                               .result_bytes = sizeof(loss),
                               .context = job,
-                              .work = look,
+                              .work = measure_strip,
                               .retire = retire_look};
     if (job->scheme->scale_of == ORGAN_SCALE_TENSOR)
         organ_weight_pass_run(&pass, job->engine, error);

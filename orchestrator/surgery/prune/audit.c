@@ -98,7 +98,7 @@ static void tally_bytes(const organ_tile *tile, finding *result)
         result->different += x[k] != y[k];
 }
 
-static void work(void *context, const organ_tile *tile, void *scratch, void *result)
+static void compare_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const audit *a = context;
     const finding *f = a->items[tile->item];
@@ -113,7 +113,7 @@ static void work(void *context, const organ_tile *tile, void *scratch, void *res
         kernels->audit_16(tile->data, tile->other, tile->bytes / 2, &found->counts);
 }
 
-static organ_status retire(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     audit *a = context;
     finding *f = a->items[band->item];
@@ -156,7 +156,7 @@ static organ_status pair_up(audit *a, organ_error *error)
 /* What the index says wrong was right in the donor. */
 static bool spoiled_index(const audit *a) { return a->copy->warning_count > a->donor->warning_count; }
 
-static organ_status compare(audit *a, organ_error *error)
+static organ_status compare_models(audit *a, organ_error *error)
 {
     const organ_pass pass = {.model = a->donor,
                              .other = a->copy,
@@ -164,8 +164,8 @@ static organ_status compare(audit *a, organ_error *error)
                              .item_count = a->item_count,
                              .result_bytes = sizeof(finding),
                              .context = a,
-                             .work = work,
-                             .retire = retire};
+                             .work = compare_tile,
+                             .retire = retire_band};
     uint64_t bytes = 0;
     for (size_t k = 0; k < a->item_count; k++)
         bytes += 2 * a->pairs[k].tensor->bytes;
@@ -355,7 +355,7 @@ static organ_status open_both(audit *a, organ_error *error)
 static organ_status audit_copy(void *context, json_t **report, organ_error *error)
 {
     audit *const a = context;
-    if (open_both(a, error) || pair_up(a, error) || compare(a, error) || map_tiles(a, error))
+    if (open_both(a, error) || pair_up(a, error) || compare_models(a, error) || map_tiles(a, error))
         return error->status;
     *report = document_of(a);
     if (*report && json_array_size(a->problems))

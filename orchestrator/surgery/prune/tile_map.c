@@ -52,7 +52,7 @@ static const organ_tally *farthest(const organ_tally *rows, size_t count, double
     return found;
 }
 
-static void work(void *context, const organ_tile *tile, void *scratch, void *result)
+static void count_tile(void *context, const organ_tile *tile, void *scratch, void *result)
 {
     const mapping *const m = context;
     organ_audit_counts counts = {0};
@@ -64,7 +64,7 @@ static void work(void *context, const organ_tile *tile, void *scratch, void *res
     *(uint64_t *)result = counts.killed;
 }
 
-static organ_status retire(void *context, const organ_band *band, organ_error *error)
+static organ_status retire_band(void *context, const organ_band *band, organ_error *error)
 {
     mapping *const m = context;
     const uint64_t *const killed = band->results, per_matrix = m->rows / m->matrices;
@@ -95,8 +95,8 @@ static organ_status map_tensor(mapping *m, const organ_model *donor, const organ
                              .tile_cols = m->side,
                              .result_bytes = sizeof(uint64_t),
                              .context = m,
-                             .work = work,
-                             .retire = retire};
+                             .work = count_tile,
+                             .retire = retire_band};
     return organ_pass_run(&pass, m->engine, error);
 }
 

@@ -35,7 +35,7 @@ static bool is_meant(const organ_purify_job *job, const organ_selection *selecti
     return job->options->types || (tensor->rank >= 2 && organ_role_describe(tensor->anatomy.role)->projection);
 }
 
-static organ_status take(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
+static organ_status take_tensor(organ_purify_job *job, const organ_tensor *tensor, organ_error *error)
 {
     if (organ_can_widen(tensor->dtype) && organ_can_narrow(tensor->dtype)) {
         job->chosen[tensor - job->donor->tensors] = true;
@@ -78,7 +78,7 @@ static organ_status select_tensors(organ_purify_job *job, organ_error *error)
     for (size_t t = 0; t < donor->tensor_count && !error->status; t++)
         if (job->chosen[t]) {
             job->chosen[t] = false;
-            take(job, &donor->tensors[t], error);
+            take_tensor(job, &donor->tensors[t], error);
         }
     if (!error->status && job->count == 0 && job->left_count > 0)
         return fail_unwritable(job, error);
@@ -97,7 +97,7 @@ static organ_status open_donor(organ_purify_job *job, organ_error *error)
 
 /* ---- the run ---- */
 
-static organ_status measure(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
+static organ_status measure_theta(const organ_purify_job *job, const organ_model *model, bool after, organ_error *error)
 {
     const organ_z_options options = {.chosen = job->chosen};
     organ_z *z = calloc(model->tensor_count + 1, sizeof *z);
@@ -121,17 +121,17 @@ static organ_status check_copy(void *context, const char *to, const char *path, 
     (void)to;
     const organ_purify_job *const job = context;
     organ_model *copy = NULL;
-    if (measure(job, job->donor, false, error) || organ_model_open(path, &copy, error))
+    if (measure_theta(job, job->donor, false, error) || organ_model_open(path, &copy, error))
         return error->status;
     if (copy->tensor_count != job->donor->tensor_count)
         organ_fail(error, ORGAN_IO, "%s: the copy has %zu tensors instead of %zu", path, copy->tensor_count, job->donor->tensor_count);
     else
-        measure(job, copy, true, error);
+        measure_theta(job, copy, true, error);
     organ_model_close(copy);
     return error->status;
 }
 
-static organ_status remake(organ_purify_job *job, json_t **report, organ_error *error)
+static organ_status remake_donor(organ_purify_job *job, json_t **report, organ_error *error)
 {
     const organ_purify_options *const o = job->options;
     const organ_remake remake = {.model = job->donor,
@@ -166,7 +166,7 @@ static void close_purify(void *context)
 static organ_status purify(void *context, json_t **report, organ_error *error)
 {
     organ_purify_job *const job = context;
-    return check_options(job, error) || open_donor(job, error) ? error->status : remake(job, report, error);
+    return check_options(job, error) || open_donor(job, error) ? error->status : remake_donor(job, report, error);
 }
 
 organ_status organ_purify(const organ_purify_options *options, const organ_engine *engine, const organ_progress *progress, json_t **report,

@@ -237,7 +237,7 @@ static organ_status finish_remake(void *context, const char *to, organ_error *er
     return error->status;
 }
 
-static void evaluate(work *w)
+static void evaluate_remake(work *w)
 {
     char *const path = path_of(w);
     organ_evaluation_run(&w->evaluation, path);
@@ -267,7 +267,7 @@ static organ_status tell_remake(void *context, json_t **report, organ_error *err
     organ_output *const output = &w->made.output;
     const organ_report_files files = files_of(m);
     if (!m->dry_run)
-        evaluate(w);
+        evaluate_remake(w);
     if (!(*report = organ_evaluated_json(&w->evaluation, document_of(w))) || (m->settle && m->settle(m->context, *report)))
         return organ_fail_memory(error, w->remake->path);
     if (!m->dry_run && organ_output_reports_write(output, &files, *report, error) == ORGAN_OK && !output->single)
@@ -295,7 +295,7 @@ static json_t *identity_of_remake(void *context)
 }
 
 /* What the driver is told, but for the plan. */
-static organ_unit_output told(const organ_remake *m)
+static organ_unit_output output_of_remake(const organ_remake *m)
 {
     uint64_t bytes = 0;
     for (size_t t = 0; t < m->model->tensor_count; t++)
@@ -328,7 +328,7 @@ static organ_unit_output told(const organ_remake *m)
 organ_status organ_remake_run(const organ_remake *remake, json_t **report, organ_error *error)
 {
     const organ_memory_work json = organ_memory_work_begin();
-    work w = {.remake = remake, .made = told(remake)};
+    work w = {.remake = remake, .made = output_of_remake(remake)};
     *report = NULL;
     w.made.context = &w;
     if (prepare(&w, error) == ORGAN_OK && organ_unit_output_make(&w.made, report, error) == ORGAN_OK)

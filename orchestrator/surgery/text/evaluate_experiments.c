@@ -78,7 +78,7 @@ static organ_status fail_mixed(const settling *s, size_t a, size_t b, const char
     return error->status;
 }
 
-static organ_status compare(const settling *s, size_t a, size_t b, organ_error *error)
+static organ_status compare_experiments(const settling *s, size_t a, size_t b, organ_error *error)
 {
     const json_t *const x = experiment_of(s, a), *const y = experiment_of(s, b);
     const char *const difference =
@@ -114,7 +114,7 @@ organ_status organ_experiments_settle(const organ_evaluate_options *options, con
         return error->status;
     for (size_t m = 0; m < options->count && !error->status; m++) {
         for (size_t other = 0; other < m && !error->status; other++)
-            compare(&s, other, m, error);
+            compare_experiments(&s, other, m, error);
         if (!error->status)
             check_donor(&s, m, fingerprint, error);
     }

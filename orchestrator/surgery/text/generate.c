@@ -71,7 +71,7 @@ typedef struct choice {
     bool finite;
 } choice;
 
-static void choose(void *context, size_t k, float *logits)
+static void choose_token(void *context, size_t k, float *logits)
 {
     choice *const c = context;
     (void)k;
@@ -86,7 +86,7 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     choice c = {.vocabulary = (size_t)organ_forward_describe(g->forward)->vocabulary};
     if (organ_stop_asked(g->engine->stop))
         return organ_fail(error, ORGAN_INTERRUPTED, "stopped after %zu tokens", g->count - g->prompt);
-    if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose, error) != ORGAN_OK)
+    if (organ_forward_continue(g->forward, g->past, g->ids, g->count, &c, choose_token, error) != ORGAN_OK)
         return error->status;
     if (!c.finite)
         return organ_fail(error, ORGAN_BAD_INPUT, "%s: after %zu tokens its logits are not finite numbers", g->options->model, g->count);
@@ -94,7 +94,7 @@ static organ_status next_token(generation *g, uint32_t *token, organ_error *erro
     return ORGAN_OK;
 }
 
-static organ_status tell(const generation *g, organ_speech *speech, organ_error *error)
+static organ_status tell_text(const generation *g, organ_speech *speech, organ_error *error)
 {
     const char *text;
     size_t bytes;
@@ -117,11 +117,11 @@ static organ_status speak(generation *g, organ_speech *speech, organ_error *erro
             break;
         const char *const piece = organ_tokenizer_piece(g->tokenizer, token, &bytes);
         organ_speech_add(speech, piece, bytes);
-        if (tell(g, speech, error) != ORGAN_OK)
+        if (tell_text(g, speech, error) != ORGAN_OK)
             return error->status;
     }
     organ_speech_end(speech);
-    return tell(g, speech, error);
+    return tell_text(g, speech, error);
 }
 
 static organ_status continue_prompt(generation *g, organ_error *error)

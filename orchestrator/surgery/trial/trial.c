@@ -153,7 +153,7 @@ static size_t longest_window(const organ_perplexity_plan *plan)
 
 /* A forward pass has all the memory where there is one model. Else it has half, and the hidden states of all models and the logits of the
  * first have a quarter each. False where that holds no window. */
-static bool divide(organ_trial *trial, uint64_t memory, size_t longest)
+static bool divide_memory(organ_trial *trial, uint64_t memory, size_t longest)
 {
     const size_t inputs = trial->plan.begin[trial->plan.windows];
     uint64_t states = 0, row = 0;
@@ -174,7 +174,10 @@ static bool divide(organ_trial *trial, uint64_t memory, size_t longest)
     return least >= longest && (trial->count == 1 || memory / 4 >= row);
 }
 
-static bool holds_window(void *trial, uint64_t memory) { return divide(trial, memory, longest_window(&((organ_trial *)trial)->plan)); }
+static bool holds_window(void *trial, uint64_t memory)
+{
+    return divide_memory(trial, memory, longest_window(&((organ_trial *)trial)->plan));
+}
 
 static organ_status share_memory(organ_trial *trial, organ_error *error)
 {
